@@ -1,0 +1,129 @@
+//! Settings: environment variables, one clap struct a concern.
+//!
+//! `--help` of each binary is the reference. Secrets are taken as text and checked later, because
+//! clap quotes a value that it cannot parse; see [`Secret`].
+
+mod kafka;
+mod log;
+mod ops;
+mod postgres;
+mod redis;
+
+pub use self::kafka::{KafkaConfig, TopicConfig};
+pub use self::log::{LogConfig, LogFormat};
+pub use self::ops::OpsConfig;
+pub use self::postgres::PostgresConfig;
+pub use self::redis::RedisConfig;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use secrecy::{ExposeSecret, SecretString};
+
+/// A setting that is never shown: not by `Debug`, not by `--help`, not in an error.
+#[derive(Debug, Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// The value, to be handed to the one who needs it.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned().into()))
+    }
+}
+
+/// Reads the settings from arguments and environment; a wrong one ends the process with one clear
+/// line on standard error and status 2.
+pub fn read<C: Parser>() -> C {
+    C::try_parse().unwrap_or_else(|error| {
+        use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+        if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
+            error.exit();
+        }
+        eprintln!("{}", one_line(&error.to_string()));
+        std::process::exit(2);
+    })
+}
+
+/// What clap says of an error, without its usage and its advice.
+fn one_line(message: &str) -> String {
+    let said: Vec<_> = message
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:"))
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    let said = said.join(" ");
+    said.split(" For more information").next().unwrap_or_default().to_owned()
+}
+
+/// A span of time as people write it: `250ms`, `60s`, `30days`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct All {
+        #[command(flatten)]
+        kafka: KafkaConfig,
+        #[command(flatten)]
+        topics: TopicConfig,
+        #[command(flatten)]
+        postgres: PostgresConfig,
+        #[command(flatten)]
+        redis: RedisConfig,
+        #[command(flatten)]
+        log: LogConfig,
+        #[command(flatten)]
+        ops: OpsConfig,
+    }
+
+    const MARK: &str = "planted-7f3a";
+
+    fn args(more: &[&str]) -> Vec<String> {
+        let mut args = vec![
+            "test".into(),
+            "--kafka-brokers=127.0.0.1:1".into(),
+            format!("--database-url=postgres://u:{MARK}@h/d"),
+            format!("--redis-url=redis://:{MARK}@h"),
+            format!("--kafka-sasl-password={MARK}"),
+        ];
+        args.extend(more.iter().map(|&arg| arg.to_owned()));
+        args
+    }
+
+    #[test]
+    fn a_secret_shows_nowhere() {
+        let all = All::try_parse_from(args(&[])).unwrap();
+        assert_eq!(all.kafka.sasl_password.as_ref().unwrap().expose(), MARK);
+        assert!(!format!("{all:?}").contains(MARK));
+        let wrong = All::try_parse_from(args(&["--cache-ttl=soon"])).unwrap_err().to_string();
+        assert!(!wrong.contains(MARK));
+    }
+
+    #[test]
+    fn a_wrong_setting_is_one_clear_line() {
+        let line = |more: &[&str]| one_line(&All::try_parse_from(args(more)).unwrap_err().to_string());
+        let wrong = line(&["--cache-ttl=soon"]);
+        assert!(wrong.starts_with("error: invalid value 'soon' for '--cache-ttl <CACHE_TTL>'"), "{wrong}");
+        assert_eq!(wrong.lines().count(), 1);
+        let missing = one_line(&All::try_parse_from(["test"]).unwrap_err().to_string());
+        assert!(missing.contains("--kafka-brokers <KAFKA_BROKERS>"), "{missing}");
+        assert_eq!(missing.lines().count(), 1);
+    }
+}

@@ -1,0 +1,21 @@
+//! How the log is written.
+
+/// The log.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LogConfig {
+    /// JSON lines, or lines for people.
+    #[arg(long = "log-format", env = "LOG_FORMAT", default_value = "json", value_enum)]
+    pub format: LogFormat,
+    /// What is logged, in `tracing`'s directives: `info`, `worker_service=debug`.
+    #[arg(long = "rust-log", env = "RUST_LOG", default_value = "info")]
+    pub filter: String,
+}
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Pretty,
+}

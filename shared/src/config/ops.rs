@@ -1,0 +1,11 @@
+//! The internal port.
+
+use std::net::SocketAddr;
+
+/// The internal port, for metrics and the worker's health.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OpsConfig {
+    /// The address of `/metrics`, `/health/live` and `/health/ready`; never to be published.
+    #[arg(long = "ops-bind", env = "OPS_BIND", default_value = "0.0.0.0:9100")]
+    pub bind: SocketAddr,
+}

@@ -1,0 +1,233 @@
+//! The body of `POST /events`: what a device may send, and every reason to refuse it.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{DeviceId, EventId, Payload, shown};
+
+/// What a device submitted, parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// The device that reports.
+    pub device_id: DeviceId,
+    /// The device's own id for the event, where it gave one.
+    pub event_id: Option<EventId>,
+    /// When it happened, where the device said so.
+    pub occurred_at: Option<OffsetDateTime>,
+    /// What it reports.
+    pub payload: Payload,
+}
+
+/// One thing that is wrong with a body.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Fault {
+    /// Where: a JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What, in words that follow the name of the place.
+    pub detail: String,
+}
+
+/// Why a body is not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is not JSON (RFC 8259).
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// It is JSON, but not an event: every fault.
+    #[error("not an event")]
+    NotAnEvent(Vec<Fault>),
+}
+
+/// Parses one event; the payload shares the body's memory.
+///
+/// # Errors
+/// [`BodyError`], with every fault that was found.
+pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
+    let text = std::str::from_utf8(body).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
+    let value: &RawValue = serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))?;
+    if !value.get().starts_with('{') {
+        return Err(BodyError::NotAnEvent(vec![fault("", "must be a JSON object")]));
+    }
+    let mut fields: Fields<'_> =
+        serde_json::from_str(value.get()).map_err(|error| BodyError::NotJson(error.to_string()))?;
+    let mut faults = std::mem::take(&mut fields.faults);
+
+    let device_id = match fields.device_id {
+        Some(raw) => id("/device_id", raw, &mut faults),
+        None => missing("/device_id", &mut faults),
+    };
+    let event_id = fields.event_id.and_then(|raw| id("/event_id", raw, &mut faults));
+    let occurred_at = fields.occurred_at.and_then(|raw| instant("/occurred_at", raw, &mut faults));
+    let payload = match fields.payload {
+        Some(raw) => match Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload") {
+            Ok(payload) => Some(payload),
+            Err(found) => {
+                faults.extend(found);
+                None
+            }
+        },
+        None => missing("/payload", &mut faults),
+    };
+    match (device_id, payload) {
+        (Some(device_id), Some(payload)) if faults.is_empty() => {
+            Ok(Submission { device_id, event_id, occurred_at, payload })
+        }
+        _ => Err(BodyError::NotAnEvent(faults)),
+    }
+}
+
+fn fault(pointer: &str, detail: impl Into<String>) -> Fault {
+    Fault { pointer: pointer.into(), detail: detail.into() }
+}
+
+fn missing<T>(pointer: &str, faults: &mut Vec<Fault>) -> Option<T> {
+    faults.push(fault(pointer, "is required"));
+    None
+}
+
+fn id<T: std::str::FromStr<Err = super::IdError>>(at: &str, raw: &RawValue, faults: &mut Vec<Fault>) -> Option<T> {
+    parsed(at, raw, faults, |text| text.parse().map_err(|error: super::IdError| error.to_string()))
+}
+
+fn instant(at: &str, raw: &RawValue, faults: &mut Vec<Fault>) -> Option<OffsetDateTime> {
+    parsed(at, raw, faults, |text| {
+        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be a date and time of RFC 3339".into())
+    })
+}
+
+fn parsed<T>(
+    at: &str,
+    raw: &RawValue,
+    faults: &mut Vec<Fault>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let outcome = match serde_json::from_str::<String>(raw.get()) {
+        Ok(text) => parse(&text),
+        Err(_) => Err("must be a string".into()),
+    };
+    outcome.map_err(|detail| faults.push(fault(at, detail))).ok()
+}
+
+/// The members of the body's object, each as it stands, and what is wrong with their names.
+#[derive(Default)]
+struct Fields<'a> {
+    device_id: Option<&'a RawValue>,
+    event_id: Option<&'a RawValue>,
+    occurred_at: Option<&'a RawValue>,
+    payload: Option<&'a RawValue>,
+    faults: Vec<Fault>,
+}
+
+impl<'de> serde::Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Fields::default();
+                while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                    let member = match key.as_ref() {
+                        "device_id" => &mut fields.device_id,
+                        "event_id" => &mut fields.event_id,
+                        "occurred_at" => &mut fields.occurred_at,
+                        "payload" => &mut fields.payload,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                            // A body can have a hundred thousand of them; the answer stays small.
+                            if fields.faults.len() < 20 {
+                                let name = shown(&key).replace('~', "~0").replace('/', "~1");
+                                fields.faults.push(fault(&format!("/{name}"), "is not a field of an event"));
+                            }
+                            continue;
+                        }
+                    };
+                    let value = map.next_value()?;
+                    if member.replace(value).is_some() {
+                        fields.faults.push(fault(&format!("/{key}"), "is there more than once"));
+                    }
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str) -> Result<Submission, BodyError> {
+        parse(&Bytes::copy_from_slice(body.as_bytes()))
+    }
+
+    #[test]
+    fn the_least_event() {
+        let event = read(r#" {"device_id":"device-123","payload":{"status": "online"}} "#).unwrap();
+        assert_eq!(event.device_id.as_str(), "device-123");
+        assert_eq!(event.payload.as_str(), r#"{"status": "online"}"#, "byte for byte");
+        assert_eq!((event.event_id, event.occurred_at), (None, None));
+    }
+
+    #[test]
+    fn the_whole_event() {
+        let event = read(
+            r#"{"device_id":"a","event_id":"e\u002d1","occurred_at":"2026-01-02T03:04:05.678+01:00","payload":{}}"#,
+        )
+        .unwrap();
+        assert_eq!(event.event_id.unwrap().as_str(), "e-1");
+        assert_eq!(event.occurred_at.unwrap(), time::macros::datetime!(2026-01-02 02:04:05.678 UTC));
+    }
+
+    #[test]
+    fn what_is_not_json() {
+        for body in ["", "{", "nonsense", r#"{"device_id":"a","payload":{}} x"#, "{'a':1}", "\u{feff}{}", "NaN"] {
+            assert!(matches!(read(body), Err(BodyError::NotJson(_))), "{body}");
+        }
+        assert!(matches!(parse(&Bytes::from_static(b"{\"a\":\"\xff\"}")), Err(BodyError::NotJson(_))));
+    }
+
+    #[test]
+    fn every_fault_with_its_pointer() {
+        let cases: &[(&str, &[&str])] = &[
+            ("[]", &[""]),
+            ("null", &[""]),
+            ("{}", &["/device_id", "/payload"]),
+            (r#"{"device_id":"","payload":{}}"#, &["/device_id"]),
+            (r#"{"device_id":"a b","payload":{}}"#, &["/device_id"]),
+            (r#"{"device_id":7,"payload":{}}"#, &["/device_id"]),
+            (r#"{"device_id":null,"payload":{}}"#, &["/device_id"]),
+            (r#"{"device_id":"a","payload":[]}"#, &["/payload"]),
+            (r#"{"device_id":"a","payload":null}"#, &["/payload"]),
+            (r#"{"device_id":"a","payload":{},"event_id":""}"#, &["/event_id"]),
+            (r#"{"device_id":"a","payload":{},"event_id":null}"#, &["/event_id"]),
+            (r#"{"device_id":"a","payload":{},"occurred_at":"yesterday"}"#, &["/occurred_at"]),
+            (r#"{"device_id":"a","payload":{},"occured_at":"x","a/b":1}"#, &["/occured_at", "/a~1b"]),
+            (r#"{"device_id":"a","device_id":"b","payload":{}}"#, &["/device_id"]),
+            (r#"{"device_id":"!","payload":{"x":"\u0000"},"z":1}"#, &["/z", "/device_id", "/payload/x"]),
+            (r#"{"device_id":"\ud800","payload":{}}"#, &["/device_id"]),
+        ];
+        for (body, pointers) in cases {
+            let Err(BodyError::NotAnEvent(faults)) = read(body) else { panic!("{body} was taken") };
+            let found: Vec<_> = faults.iter().map(|f| f.pointer.as_str()).collect();
+            assert_eq!(found, *pointers, "{body}: {faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_unicode_is_an_error_and_no_panic() {
+        assert!(read(r#"{"\ud800":1,"device_id":"a","payload":{}}"#).is_err());
+    }
+}

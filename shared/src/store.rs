@@ -1,0 +1,101 @@
+//! What PostgreSQL holds, and all the SQL there is.
+
+mod apply;
+mod classify;
+mod pause;
+mod read;
+mod schema;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgPool, Postgres};
+
+pub use apply::Applied;
+pub use classify::{Class, StoreError};
+pub use read::Rendered;
+
+use crate::config::PostgresConfig;
+
+/// The tables, through a pool of connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: PgPool,
+    timeout: Duration,
+}
+
+/// How long to wait for a connection: with the server down, a reader wants to know soon.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A connection that was idle for longer is tried before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// A store that connects when it is first asked.
+    ///
+    /// # Errors
+    /// `DATABASE_URL` is not one; the message does not repeat it.
+    pub fn open(config: &PostgresConfig, application: &str) -> anyhow::Result<Self> {
+        let timeout = config.timeout;
+        let options: PgConnectOptions =
+            config.url.expose().parse().ok().context("DATABASE_URL is not a PostgreSQL URL")?;
+        // The server gives up first, so that a frozen client never holds what its successor needs.
+        let server_side = format!("{}ms", timeout.as_millis().saturating_sub(timeout.as_millis() / 5).max(1));
+        let options = options.application_name(application).options([
+            ("statement_timeout", server_side.as_str()),
+            ("lock_timeout", server_side.as_str()),
+            ("idle_in_transaction_session_timeout", server_side.as_str()),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(timeout.min(PATIENCE))
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > TRUSTED_IDLE { connection.ping().await.map(|()| true) } else { Ok(true) }
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool, timeout })
+    }
+
+    /// Waits until every connection is closed.
+    pub async fn close(&self) {
+        // A frozen server does not answer a farewell.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.pool.close()).await;
+    }
+
+    async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// Runs work on a connection within the deadline. Where it was missed, or the connection is in
+    /// doubt, the connection is closed and never used again: an answer that comes late must not
+    /// meet another question.
+    async fn settle<T>(
+        &self,
+        connection: PoolConnection<Postgres>,
+        outcome: Result<Result<T, StoreError>, tokio::time::error::Elapsed>,
+    ) -> Result<T, StoreError> {
+        let result = outcome.unwrap_or_else(|_| Err(StoreError::deadline(self.timeout)));
+        if let Err(StoreError { class: Class::Outage, .. }) = &result {
+            // Dropping the bare connection closes its socket at once, without a farewell.
+            drop(connection.detach());
+        }
+        result
+    }
+}
+
+/// Runs an expression that uses a connection, within the store's deadline.
+macro_rules! within_deadline {
+    ($store:expr, |$connection:ident| $work:expr) => {{
+        let mut held = $store.acquire().await?;
+        let outcome = {
+            let $connection: &mut sqlx::PgConnection = &mut held;
+            tokio::time::timeout($store.timeout, $work).await
+        };
+        $store.settle(held, outcome).await
+    }};
+}
+use within_deadline;

@@ -1,0 +1,288 @@
+//! Applies a batch of events in one transaction: what happened, then the latest state.
+//!
+//! The outcome depends on the order of the log alone, never on where one batch ends and the next
+//! begins: each new event is `applied` where it is newer than the state before it, and
+//! `superseded` where it is not.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use sqlx::{Connection, PgConnection, Row};
+use time::OffsetDateTime;
+
+use super::{Store, StoreError, within_deadline};
+use crate::event::DeviceId;
+use crate::position::Position;
+use crate::topic::Decoded;
+
+/// What a batch came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Each device of the batch that has a resource, with the version it is at now.
+    pub versions: Vec<(DeviceId, i64)>,
+    /// Events that changed their resource.
+    pub applied: usize,
+    /// Events that came behind a newer state.
+    pub superseded: usize,
+    /// Events that were there already.
+    pub repeated: usize,
+    /// Those of the repeated ones whose payload differs from the first's.
+    pub conflicting: usize,
+}
+
+impl Store {
+    /// Applies a batch, in the order given; of one event twice the first counts.
+    ///
+    /// # Errors
+    /// [`StoreError`] with its class; nothing of the batch was applied then, or, where the
+    /// connection was lost on the commit, all of it, and a repeat does no harm.
+    pub async fn apply(&self, batch: &[&Decoded]) -> Result<Applied, StoreError> {
+        within_deadline!(self, |connection| apply(connection, batch))
+    }
+}
+
+async fn apply(connection: &mut PgConnection, batch: &[&Decoded]) -> Result<Applied, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let mut outcome = Applied::default();
+
+    let (first, twice) = first_of_each(batch);
+    outcome.repeated += twice.len();
+    outcome.conflicting += twice.iter().filter(|(kept, other)| differ(kept, other)).count();
+
+    let new = insert_events(&mut transaction, &first).await?;
+    if new.len() < first.len() {
+        let repeated: Vec<_> = first.iter().copied().filter(|event| !new.contains(&key(event))).collect();
+        outcome.repeated += repeated.len();
+        outcome.conflicting += count_conflicts(&mut transaction, &repeated).await?;
+    }
+
+    // By device, sorted, so that two transactions lock their rows in the same order; within a
+    // device in the order of the batch.
+    let mut devices: BTreeMap<&DeviceId, Vec<&Decoded>> = BTreeMap::new();
+    let mut left = new;
+    for event in batch {
+        let run = devices.entry(&event.event.device_id).or_default();
+        if left.remove(&key(event)) {
+            run.push(event);
+        }
+    }
+    let ids: Vec<&str> = devices.keys().map(|id| id.as_str()).collect();
+    let states = current(&mut transaction, &ids).await?;
+
+    let mut changes = Vec::with_capacity(devices.len());
+    let mut superseded = Vec::new();
+    for (id, run) in devices {
+        let state = states.get(id.as_str());
+        let mut newest = state.map(|state| &state.position);
+        let mut change = Change { expected: state.map_or(0, |state| state.version), applied: 0, last: None };
+        for event in run {
+            if newest.is_none_or(|newest| event.position.is_newer_than(newest)) {
+                newest = Some(&event.position);
+                change.applied += 1;
+                change.last = Some(event);
+            } else {
+                superseded.push(event);
+            }
+        }
+        outcome.applied += usize::try_from(change.applied).unwrap_or(0);
+        let version = change.expected + change.applied;
+        if version > 0 {
+            outcome.versions.push((id.clone(), version));
+        }
+        changes.push(change);
+    }
+    outcome.superseded = superseded.len();
+
+    upsert(&mut transaction, &changes).await?;
+    mark_superseded(&mut transaction, &superseded).await?;
+    transaction.commit().await?;
+    Ok(outcome)
+}
+
+fn key(event: &Decoded) -> (&str, &str) {
+    (event.event.device_id.as_str(), event.event.event_id.as_str())
+}
+
+/// Of each event the first, sorted by key, and the others each beside it.
+#[expect(clippy::type_complexity, reason = "a pair of lists, used once")]
+fn first_of_each<'a>(batch: &[&'a Decoded]) -> (Vec<&'a Decoded>, Vec<(&'a Decoded, &'a Decoded)>) {
+    let mut first: BTreeMap<(&str, &str), &Decoded> = BTreeMap::new();
+    let mut twice = Vec::new();
+    for &event in batch {
+        match first.entry(key(event)) {
+            std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(event)),
+            std::collections::btree_map::Entry::Occupied(entry) => twice.push((*entry.get(), event)),
+        }
+    }
+    (first.into_values().collect(), twice)
+}
+
+/// Whether two payloads are different JSON, not just written differently.
+fn differ(a: &Decoded, b: &Decoded) -> bool {
+    let (a, b) = (a.event.payload.as_str(), b.event.payload.as_str());
+    a != b
+        && match (serde_json::from_str::<serde_json::Value>(a), serde_json::from_str::<serde_json::Value>(b)) {
+            (Ok(a), Ok(b)) => a != b,
+            _ => true,
+        }
+}
+
+/// One array a column, so that the statement's text is the same for every size of batch.
+async fn insert_events<'a>(
+    connection: &mut PgConnection,
+    events: &[&'a Decoded],
+) -> Result<HashSet<(&'a str, &'a str)>, StoreError> {
+    macro_rules! column {
+        (|$e:ident| $value:expr) => {
+            events.iter().map(|$e| $value).collect::<Vec<_>>()
+        };
+    }
+    let rows = sqlx::query(
+        r#"INSERT INTO events (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
+                               topic, partition, "offset", appended_at, outcome)
+           SELECT device_id, event_id, type, payload::jsonb, user_id, request_id, accepted_at, occurred_at,
+                  topic, partition, "offset", appended_at, 'applied'
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+                       $8::timestamptz[], $9::text[], $10::int[], $11::bigint[], $12::timestamptz[])
+             AS new (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
+                     topic, partition, "offset", appended_at)
+           ON CONFLICT (device_id, event_id) DO NOTHING
+           RETURNING topic, partition, "offset""#,
+    )
+    .bind(column!(|e| e.event.device_id.as_str()))
+    .bind(column!(|e| e.event.event_id.as_str()))
+    .bind(column!(|e| e.event.event_type.as_str()))
+    .bind(column!(|e| e.event.payload.as_str()))
+    .bind(column!(|e| e.event.user_id.as_deref()))
+    .bind(column!(|e| e.event.request_id.as_deref()))
+    .bind(column!(|e| e.event.accepted_at))
+    .bind(column!(|e| e.event.occurred_at))
+    .bind(column!(|e| e.position.topic.as_str()))
+    .bind(column!(|e| e.position.partition))
+    .bind(column!(|e| e.position.offset))
+    .bind(column!(|e| e.position.appended_at))
+    .fetch_all(connection)
+    .await?;
+    if rows.len() == events.len() {
+        return Ok(events.iter().map(|event| key(event)).collect());
+    }
+    let mut positions = HashSet::with_capacity(rows.len());
+    for row in &rows {
+        positions.insert((row.try_get::<&str, _>(0)?, row.try_get::<i32, _>(1)?, row.try_get::<i64, _>(2)?));
+    }
+    Ok(events
+        .iter()
+        .filter(|e| positions.contains(&(e.position.topic.as_str(), e.position.partition, e.position.offset)))
+        .map(|event| key(event))
+        .collect())
+}
+
+/// How many repeats have another payload than the event that is stored.
+async fn count_conflicts(connection: &mut PgConnection, repeated: &[&Decoded]) -> Result<usize, StoreError> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM unnest($1::text[], $2::text[], $3::text[]) AS again (device_id, event_id, payload)
+         JOIN events USING (device_id, event_id) WHERE events.payload <> again.payload::jsonb",
+    )
+    .bind(repeated.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
+    .bind(repeated.iter().map(|e| e.event.event_id.as_str()).collect::<Vec<_>>())
+    .bind(repeated.iter().map(|e| e.event.payload.as_str()).collect::<Vec<_>>())
+    .fetch_one(connection)
+    .await?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// A resource before the batch.
+struct State {
+    version: i64,
+    position: Position,
+}
+
+async fn current(connection: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, State>, StoreError> {
+    let rows =
+        sqlx::query(r#"SELECT id, version, topic, partition, "offset", appended_at FROM resources WHERE id = ANY($1)"#)
+            .bind(ids)
+            .fetch_all(connection)
+            .await?;
+    let mut states = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let position = Position {
+            topic: row.try_get("topic")?,
+            partition: row.try_get("partition")?,
+            offset: row.try_get("offset")?,
+            appended_at: row.try_get::<OffsetDateTime, _>("appended_at")?,
+            redriven: false,
+        };
+        states.insert(row.try_get("id")?, State { version: row.try_get("version")?, position });
+    }
+    Ok(states)
+}
+
+/// What a batch does to one resource.
+struct Change<'a> {
+    /// The version that the decision was made on; 0 for a resource that was not there.
+    expected: i64,
+    /// How many events it applies.
+    applied: i64,
+    /// The newest of them.
+    last: Option<&'a Decoded>,
+}
+
+/// Writes the new states. The rows were read without a lock; that nobody else changed them since is
+/// seen by their versions, which only ever grow. Where somebody did, all is done again.
+async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result<(), StoreError> {
+    let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.last?))).collect();
+    if changes.is_empty() {
+        return Ok(());
+    }
+    macro_rules! column {
+        (|$change:pat_param, $last:pat_param| $value:expr) => {
+            changes.iter().map(|($change, $last)| $value).collect::<Vec<_>>()
+        };
+    }
+    let rows = sqlx::query(
+        r#"INSERT INTO resources AS r (id, payload, version, event_id, accepted_at, updated_at,
+                                       topic, partition, "offset", appended_at)
+           SELECT id, payload::jsonb, applied, event_id, accepted_at, now(), topic, partition, "offset", appended_at
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::timestamptz[], $6::text[], $7::int[],
+                       $8::bigint[], $9::timestamptz[])
+             AS new (id, payload, applied, event_id, accepted_at, topic, partition, "offset", appended_at)
+           ON CONFLICT (id) DO UPDATE SET
+             payload = excluded.payload, version = r.version + excluded.version, event_id = excluded.event_id,
+             accepted_at = excluded.accepted_at, updated_at = excluded.updated_at, topic = excluded.topic,
+             partition = excluded.partition, "offset" = excluded."offset", appended_at = excluded.appended_at
+           RETURNING id, version"#,
+    )
+    .bind(column!(|_, last| last.event.device_id.as_str()))
+    .bind(column!(|_, last| last.event.payload.as_str()))
+    .bind(column!(|change, _| change.applied))
+    .bind(column!(|_, last| last.event.event_id.as_str()))
+    .bind(column!(|_, last| last.event.accepted_at))
+    .bind(column!(|_, last| last.position.topic.as_str()))
+    .bind(column!(|_, last| last.position.partition))
+    .bind(column!(|_, last| last.position.offset))
+    .bind(column!(|_, last| last.position.appended_at))
+    .fetch_all(connection)
+    .await?;
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in &rows {
+        found.insert(row.try_get::<&str, _>("id")?, row.try_get::<i64, _>("version")?);
+    }
+    let as_expected = changes
+        .iter()
+        .all(|(change, last)| found.get(last.event.device_id.as_str()) == Some(&(change.expected + change.applied)));
+    if as_expected { Ok(()) } else { Err(StoreError::again("another worker changed the same resource")) }
+}
+
+async fn mark_superseded(connection: &mut PgConnection, events: &[&Decoded]) -> Result<(), StoreError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE events SET outcome = 'superseded' FROM unnest($1::text[], $2::text[]) AS late (device_id, event_id)
+         WHERE events.device_id = late.device_id AND events.event_id = late.event_id",
+    )
+    .bind(events.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.event.event_id.as_str()).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

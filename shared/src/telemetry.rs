@@ -1,0 +1,35 @@
+//! Logs and metrics.
+//!
+//! A log line is a constant message plus fields. Never a payload, a token or a secret.
+
+use anyhow::Context;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Upper bounds of the buckets of every histogram of seconds.
+const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// Starts the log on standard output.
+///
+/// # Errors
+/// `RUST_LOG` cannot be understood.
+pub fn start_log(config: &LogConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.filter).with_context(|| format!("RUST_LOG={}", config.filter))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    match config.format {
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
+        LogFormat::Pretty => log.with_target(false).compact().init(),
+    }
+    Ok(())
+}
+
+/// Starts the metrics; the handle renders them as Prometheus' text.
+///
+/// # Errors
+/// They were started before.
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
+    builder.install_recorder().context("metrics")
+}

@@ -1,0 +1,84 @@
+//! Makes both topics, and looks whether they are as they should be.
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::config::TopicConfig;
+use crate::kafka::ADMIN_TIMEOUT;
+
+/// The largest record of the input topic, in bytes.
+pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// The largest record of the dead-letter topic: room for the `dlq.` headers.
+pub const MAX_DEAD_LETTER_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
+
+/// How the topics are made.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TopicShape {
+    /// Partitions of each topic.
+    #[arg(long = "topic-partitions", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
+    pub partitions: i32,
+    /// Replicas of each partition.
+    #[arg(long = "topic-replication", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..))]
+    pub replication: i32,
+    /// In-sync replicas that must hold a record before it counts as written.
+    #[arg(long = "topic-min-insync-replicas", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..))]
+    pub min_insync_replicas: i32,
+}
+
+/// Makes the topics that are not there yet; those that are stay as they are.
+///
+/// # Errors
+/// Kafka away, or unwilling.
+pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        shape.min_insync_replicas <= shape.replication,
+        "TOPIC_MIN_INSYNC_REPLICAS={} is more than TOPIC_REPLICATION={}",
+        shape.min_insync_replicas,
+        shape.replication
+    );
+    let admin = admin(client)?;
+    let min_insync = shape.min_insync_replicas.to_string();
+    let input_bytes = MAX_RECORD_BYTES.to_string();
+    let dlq_bytes = MAX_DEAD_LETTER_BYTES.to_string();
+    let topic = |name, bytes| {
+        NewTopic::new(name, shape.partitions, TopicReplication::Fixed(shape.replication))
+            .set("min.insync.replicas", &min_insync)
+            .set("unclean.leader.election.enable", "false")
+            // Positions across partitions are compared by the broker's clock, not by the devices'.
+            .set("message.timestamp.type", "LogAppendTime")
+            .set("max.message.bytes", bytes)
+    };
+    let new = [
+        topic(topics.input.as_str(), input_bytes.as_str()),
+        // A dead letter stays until somebody has looked at it.
+        topic(topics.dlq.as_str(), dlq_bytes.as_str()).set("retention.ms", "-1").set("retention.bytes", "-1"),
+    ];
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
+    for result in admin.create_topics(&new, &options).await.context("making the topics")? {
+        match result {
+            Ok(topic) => tracing::info!(topic, "made the topic"),
+            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => tracing::info!(topic, "the topic is there"),
+            Err((topic, error)) => anyhow::bail!("making the topic {topic}: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// `min.insync.replicas` of a topic: with less than 2, an acknowledgement is one disk's word.
+///
+/// # Errors
+/// Kafka away, or the topic.
+pub async fn min_insync_replicas(client: &ClientConfig, topic: &str) -> anyhow::Result<i32> {
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let described = admin(client)?.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
+    let resource = described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))?;
+    let value = resource.get("min.insync.replicas").and_then(|entry| entry.value.clone());
+    value.context("not told")?.parse().context("not a number")
+}
+
+fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+    client.create().context("the Kafka settings")
+}
