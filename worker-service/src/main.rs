@@ -1,1 +1,44 @@
-fn main() {}
+//! The worker: parse, start telemetry, build, run, drain.
+
+use anyhow::Context;
+use shared::{config, lifecycle, ops, telemetry};
+use tokio::net::TcpListener;
+use worker_service::command;
+use worker_service::config::{Cli, Command, RunConfig};
+use worker_service::worker::Worker;
+
+#[tokio::main]
+async fn main() {
+    let outcome = match config::read::<Cli>().command {
+        Command::Run(config) => run(&config).await,
+        Command::Setup(config) => command::setup(&config).await,
+        Command::Resume(config) => command::resume(&config).await,
+    };
+    if let Err(error) = outcome {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
+    }
+    // Without waiting for threads that may hang in a server that is away.
+    std::process::exit(0);
+}
+
+async fn run(config: &RunConfig) -> anyhow::Result<()> {
+    telemetry::start_log(&config.log)?;
+    let metrics = telemetry::start_metrics()?;
+    let bind = config.ops.bind;
+    let ops = TcpListener::bind(bind).await.with_context(|| format!("OPS_BIND={bind}"))?;
+    let mut worker = Worker::start(config)?;
+    let health = worker.health.clone();
+    tokio::spawn(ops::serve(ops, metrics, move || std::future::ready(health.report())));
+    tracing::info!(ops = %bind, "the worker runs");
+
+    tokio::select! {
+        signal = lifecycle::termination() => {
+            tracing::info!(signal = signal?, "finishing what is under way");
+            worker.stop().await?;
+            tracing::info!("the worker has ended");
+            Ok(())
+        }
+        outcome = worker.ended() => outcome.context("the worker cannot go on"),
+    }
+}

@@ -39,8 +39,11 @@ impl Fencer {
     /// when it is back.
     pub async fn fence(&self, versions: &[(DeviceId, i64)]) {
         let size = if self.cache.connection.is_cluster() { 1 } else { CHUNK };
-        let chunks = stream::iter(versions.chunks(size).map(|chunk| self.fence_chunk(chunk)));
-        chunks.buffer_unordered(CONCURRENCY).collect::<()>().await;
+        let mut chunks = Vec::with_capacity(versions.len().div_ceil(size));
+        for chunk in versions.chunks(size) {
+            chunks.push(self.fence_chunk(chunk));
+        }
+        stream::iter(chunks).buffer_unordered(CONCURRENCY).collect::<()>().await;
     }
 
     /// Sends what is kept, for ever.
@@ -92,19 +95,22 @@ impl Fencer {
             Vec::new()
         });
         let found: HashMap<&DeviceId, &Rendered> = found.iter().map(|resource| (&resource.id, resource)).collect();
-        let found = &found;
-        let sent = stream::iter(older.iter().map(|&entry| async move {
-            let (id, version) = entry;
-            let body = found.get(id).map(|resource| (resource.version, resource.body.as_str()));
-            let (version, body) = body.unwrap_or((*version, ""));
-            let script = scripts::fence_body();
-            let mut call = script.prepare_invoke();
-            call.key(self.cache.key(id)).arg(version).arg(body);
-            let sent: Result<i64, _> = self.cache.within(call.invoke_async(&mut self.cache.connection.clone())).await;
-            (entry, sent.is_ok())
-        }));
-        let sent: Vec<_> = sent.buffer_unordered(CONCURRENCY).collect().await;
-        self.keep(sent.into_iter().filter(|(_, sent)| !sent).map(|(entry, _)| entry));
+        let mut replacements = Vec::with_capacity(older.len());
+        for &entry in older {
+            replacements.push(self.replace_one(entry, found.get(&entry.0).copied()));
+        }
+        stream::iter(replacements).buffer_unordered(CONCURRENCY).collect::<()>().await;
+    }
+
+    async fn replace_one(&self, entry: &(DeviceId, i64), found: Option<&Rendered>) {
+        let (version, body) = found.map_or((entry.1, ""), |found| (found.version, found.body.as_str()));
+        let script = scripts::fence_body();
+        let mut call = script.prepare_invoke();
+        call.key(self.cache.key(&entry.0)).arg(version).arg(body);
+        let sent: Result<i64, _> = self.cache.within(call.invoke_async(&mut self.cache.connection.clone())).await;
+        if sent.is_err() {
+            self.keep(std::iter::once(entry));
+        }
     }
 
     fn keep<'a>(&self, entries: impl Iterator<Item = &'a (DeviceId, i64)>) {

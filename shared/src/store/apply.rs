@@ -103,7 +103,6 @@ fn key(event: &Decoded) -> (&str, &str) {
 }
 
 /// Of each event the first, sorted by key, and the others each beside it.
-#[expect(clippy::type_complexity, reason = "a pair of lists, used once")]
 fn first_of_each<'a>(batch: &[&'a Decoded]) -> (Vec<&'a Decoded>, Vec<(&'a Decoded, &'a Decoded)>) {
     let mut first: BTreeMap<(&str, &str), &Decoded> = BTreeMap::new();
     let mut twice = Vec::new();

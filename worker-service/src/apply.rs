@@ -1,0 +1,59 @@
+//! A batch's effect: the transaction, then the fence.
+
+use shared::cache::Fencer;
+use shared::event::EventType;
+use shared::store::{Store, StoreError};
+use time::OffsetDateTime;
+
+use crate::lane::Task;
+
+/// Applies batches.
+#[derive(Clone)]
+pub struct Applier {
+    store: Store,
+    fencer: Fencer,
+}
+
+impl Applier {
+    /// On this store and this cache.
+    pub fn new(store: Store, fencer: Fencer) -> Self {
+        Self { store, fencer }
+    }
+
+    /// Applies a batch and fences what it touched, also where a redelivery changed nothing: the
+    /// worker may have died between the one and the other.
+    ///
+    /// # Errors
+    /// [`StoreError`] with its class; nothing has changed then.
+    pub async fn apply(&self, batch: &[Task]) -> Result<(), StoreError> {
+        for task in batch {
+            // What to do is chosen by the event's type: a new one will not compile until it is
+            // decided here.
+            match task.decoded.event.event_type {
+                EventType::DeviceReported => {}
+            }
+        }
+        let started = std::time::Instant::now();
+        let events: Vec<_> = batch.iter().map(|task| &task.decoded).collect();
+        let applied = self.store.apply(&events).await?;
+        self.fencer.fence(&applied.versions).await;
+
+        #[expect(clippy::cast_precision_loss, reason = "a histogram")]
+        metrics::histogram!("batch_records").record(batch.len() as f64);
+        metrics::histogram!("batch_duration_seconds").record(started.elapsed());
+        for (outcome, count) in [
+            ("applied", applied.applied),
+            ("superseded", applied.superseded),
+            ("repeated", applied.repeated),
+            ("conflicting", applied.conflicting),
+        ] {
+            metrics::counter!("events_total", "outcome" => outcome).increment(count as u64);
+        }
+        let now = OffsetDateTime::now_utc();
+        let visible = metrics::histogram!("accepted_to_visible_seconds");
+        for event in events {
+            visible.record((now - event.event.accepted_at).as_seconds_f64().max(0.0));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! Drives one lane: takes records in, does what the lane says, and stores the offset up to which
+//! all is done.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::store::Store;
+use shared::topic::{Record, decode};
+use tokio::sync::{Notify, watch};
+
+use crate::apply::Applier;
+use crate::dead_letter::DeadLetters;
+use crate::health::Health;
+use crate::lane::{Lane, Next, Settings};
+use crate::poll::{Group, Queue};
+
+/// What every lane uses.
+pub struct Tools {
+    /// The consumer group.
+    pub group: String,
+    /// The tables.
+    pub store: Store,
+    /// Applies batches.
+    pub applier: Applier,
+    /// Takes dead letters.
+    pub dead_letters: DeadLetters,
+    /// What is told outside.
+    pub health: Health,
+}
+
+/// How often a paused lane asks whether an operator let it go on, and every lane looks into its
+/// queue unasked.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often a busy lane writes a line into the log.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// One partition's driver. Dropping it drops what is under way: its results count for nothing.
+pub struct Driver {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Its records.
+    pub queue: Queue,
+    /// Told when the queue is no longer empty.
+    pub wake: Arc<Notify>,
+    /// The consumer, for offsets.
+    pub consumer: Arc<BaseConsumer<Group>>,
+    /// What every lane uses.
+    pub tools: Arc<Tools>,
+    /// Becomes true when the lane is to end.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Driver {
+    /// Runs until told to stop, and ends between two effects, with the offset stored up to which
+    /// all is done.
+    pub async fn run(mut self) {
+        let started = Instant::now();
+        let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
+        let mut progress = Progress::new(self.committed().await);
+        let mut pause = self.known_pause(&mut lane).await;
+        while !*self.stop.borrow() {
+            self.take_in(&mut lane, &mut progress);
+            match lane.next(started.elapsed()) {
+                Next::Apply(batch) => {
+                    let result = self.tools.applier.apply(&batch).await;
+                    match &result {
+                        Ok(()) => progress.applied(self.partition, &batch),
+                        Err(error) => tracing::warn!(
+                            partition = self.partition, class = ?error.class, records = batch.len(), %error, "a batch failed"
+                        ),
+                    }
+                    lane.applied(batch, result, started.elapsed());
+                }
+                Next::DeadLetter(letters) => {
+                    let result = self.tools.dead_letters.send(&letters).await;
+                    for letter in letters.iter().filter(|_| result.is_ok()) {
+                        let (offset, reason) = (letter.record.offset, letter.reason.as_str());
+                        tracing::warn!(
+                            partition = self.partition,
+                            offset,
+                            reason,
+                            error = letter.error,
+                            "a dead letter"
+                        );
+                    }
+                    lane.dead_lettered(letters, result, started.elapsed());
+                }
+                Next::Pause => {
+                    tracing::error!(
+                        partition = self.partition,
+                        "too many dead letters: paused until `worker-service resume`"
+                    );
+                    pause = Pause::ToWrite;
+                }
+                Next::Wait(until) => {
+                    let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
+                    tokio::select! {
+                        () = self.wake.notified(), if lane.has_room() => {}
+                        () = tokio::time::sleep(until) => {}
+                        _ = self.stop.changed() => {}
+                    }
+                    pause = self.look_at_pause(pause, &mut lane).await;
+                }
+            }
+            self.tools.health.lane(self.partition, &lane);
+            progress.store(&self, &lane);
+        }
+    }
+
+    /// Takes in what is there, as far as there is room.
+    fn take_in(&self, lane: &mut Lane, progress: &mut Progress) {
+        while lane.has_room() {
+            match self.queue.poll(Duration::ZERO) {
+                None => return,
+                Some(Ok(message)) => {
+                    let record = Record::of(&message);
+                    if let Some(expected) = progress.gap_before(record.offset) {
+                        self.look_for_loss(expected);
+                    }
+                    let decoded = decode(&record);
+                    lane.arrive(record, decoded);
+                }
+                Some(Err(error)) => tracing::warn!(partition = self.partition, %error, "reading from Kafka"),
+            }
+        }
+    }
+
+    /// Where the group stands, to notice a gap in front of the first record.
+    async fn committed(&self) -> Option<i64> {
+        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&topic, partition);
+            consumer.committed_offsets(list, Duration::from_secs(5))
+        });
+        match asked.await.ok()? {
+            Ok(list) => {
+                list.elements().first().and_then(|element| element.offset().to_raw()).filter(|offset| *offset >= 0)
+            }
+            Err(error) => {
+                tracing::warn!(partition, %error, "the committed offset is not told");
+                None
+            }
+        }
+    }
+
+    /// There is a gap: markers of transactions, or records that the broker no longer has.
+    fn look_for_loss(&self, expected: i64) {
+        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+        tokio::task::spawn_blocking(move || {
+            match consumer.fetch_watermarks(&topic, partition, Duration::from_secs(5)) {
+                Ok((low, _)) if low > expected => {
+                    let lost = low.abs_diff(expected);
+                    metrics::counter!("records_lost_total").increment(lost);
+                    tracing::error!(
+                        partition,
+                        expected,
+                        low,
+                        lost,
+                        "data loss: the broker no longer has records that were not consumed"
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(partition, expected, %error, "a gap that cannot be explained"),
+            }
+        });
+    }
+
+    /// A pause that an earlier owner of the partition wrote down still holds.
+    async fn known_pause(&self, lane: &mut Lane) -> Pause {
+        match self.tools.store.is_paused(&self.tools.group, &self.topic, self.partition).await {
+            Ok(true) => {
+                tracing::error!(partition = self.partition, "paused until `worker-service resume`");
+                lane.pause();
+                Pause::Written
+            }
+            Ok(false) => Pause::None,
+            Err(error) => {
+                tracing::warn!(partition = self.partition, %error, "whether the partition is paused is not told");
+                Pause::None
+            }
+        }
+    }
+
+    /// Writes a pause down until that is done, and then looks whether an operator took it back.
+    async fn look_at_pause(&self, pause: Pause, lane: &mut Lane) -> Pause {
+        let (store, group) = (&self.tools.store, self.tools.group.as_str());
+        match pause {
+            Pause::None => Pause::None,
+            Pause::ToWrite => match store.pause(group, &self.topic, self.partition, "dead letters").await {
+                Ok(()) => Pause::Written,
+                Err(error) => {
+                    tracing::warn!(partition = self.partition, %error, "the pause is not written down");
+                    Pause::ToWrite
+                }
+            },
+            Pause::Written => match store.is_paused(group, &self.topic, self.partition).await {
+                Ok(false) => {
+                    tracing::info!(partition = self.partition, "resumed by an operator");
+                    lane.resume();
+                    Pause::None
+                }
+                Ok(true) | Err(_) => Pause::Written,
+            },
+        }
+    }
+}
+
+/// Whether the partition waits for an operator.
+enum Pause {
+    None,
+    /// It does, and PostgreSQL does not know yet.
+    ToWrite,
+    Written,
+}
+
+/// How far the partition is.
+struct Progress {
+    /// The offset expected next.
+    expected: Option<i64>,
+    stored: Option<i64>,
+    reported: Option<Instant>,
+    events: usize,
+}
+
+impl Progress {
+    fn new(committed: Option<i64>) -> Self {
+        Self { expected: committed, stored: None, reported: None, events: 0 }
+    }
+
+    /// Notes a record, and tells what was expected where something is missing before it.
+    fn gap_before(&mut self, offset: i64) -> Option<i64> {
+        let expected = self.expected.replace(offset + 1)?;
+        (offset > expected).then_some(expected)
+    }
+
+    /// A line in the log, at most one in a while, so that a busy worker does not drown in its own
+    /// words and an idle one tells of each event.
+    fn applied(&mut self, partition: i32, batch: &[crate::lane::Task]) {
+        self.events += batch.len();
+        let Some(last) = batch.last().map(|task| &task.decoded.event) else { return };
+        if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT) {
+            tracing::info!(
+                partition, events = self.events, device_id = %last.device_id, event_id = %last.event_id,
+                request_id = last.request_id, "applied"
+            );
+            self.events = 0;
+            self.reported = Some(Instant::now());
+        }
+    }
+
+    /// Stores the watermark where it moved: the group commits what is stored.
+    fn store(&mut self, driver: &Driver, lane: &Lane) {
+        let watermark = lane.watermark();
+        let Some(offset) = watermark.filter(|_| watermark != self.stored) else { return };
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&driver.topic, driver.partition, Offset::Offset(offset));
+        match added.and_then(|()| driver.consumer.store_offsets(&list)) {
+            Ok(()) => self.stored = watermark,
+            // Lost in the meantime: its new owner goes on from the last commit.
+            Err(error) => tracing::warn!(partition = driver.partition, offset, %error, "the offset is not stored"),
+        }
+    }
+}

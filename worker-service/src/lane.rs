@@ -1,0 +1,396 @@
+//! A lane: one partition's records on their way to their effect. Pure: no I/O, no clock.
+//!
+//! The lane decides what to do next, is told how it went, and says how far the group may commit.
+//! At most one thing is under way at a time, so that the order of a device is the order in which
+//! its events stand here: in `work`, then in `ready`, or, while its device is held, in `held`.
+//!
+//! What may never happen here: a record is forgotten; an event of a device is tried before an
+//! earlier one of it is applied or a dead letter; an outage becomes a dead letter; the watermark
+//! passes a record that has had no effect yet.
+
+mod backoff;
+mod held;
+mod ration;
+#[cfg(test)]
+mod tests;
+mod watermark;
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use shared::event::DeviceId;
+use shared::store::{Class, StoreError};
+use shared::topic::{DeadLetter, Decoded, Poison, Reason, Record};
+
+use self::backoff::OutageBackoff;
+use self::held::Held;
+use self::ration::Ration;
+use self::watermark::Watermark;
+
+/// The bounds of a lane.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The most records of a batch.
+    pub batch_records: usize,
+    /// The most bytes of a batch, unless a single record has more.
+    pub batch_bytes: usize,
+    /// The most events held, before the lane takes in no more.
+    pub held_records: usize,
+    /// The most bytes held, before the lane takes in no more.
+    pub held_bytes: usize,
+    /// Dead letters among the last [`Self::ration_window`] records that are still let through.
+    pub ration_letters: usize,
+    /// Devices that those may come from, however many letters.
+    pub ration_devices: usize,
+    /// What the ration looks back on, in records.
+    pub ration_window: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            batch_records: 1_000,
+            batch_bytes: 4 * 1024 * 1024,
+            held_records: 10_000,
+            held_bytes: 8 * 1024 * 1024,
+            ration_letters: 100,
+            ration_devices: 20,
+            ration_window: 1_000,
+        }
+    }
+}
+
+/// Transactions that met another one are tried again this often at once.
+const CONFLICTS: u32 = 3;
+/// Devices known to fail; past this many the memory starts anew.
+const MAX_SUSPECTS: usize = 10_000;
+
+/// An event on its way.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The record, kept for a dead letter.
+    pub record: Record,
+    /// The event in it.
+    pub decoded: Decoded,
+    /// How often it failed on its own.
+    pub attempts: u32,
+}
+
+impl Task {
+    fn device(&self) -> &DeviceId {
+        &self.decoded.event.device_id
+    }
+
+    fn size(&self) -> usize {
+        self.record.size() + size_of::<Self>()
+    }
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Apply these in one transaction, fence, and say so to [`Lane::applied`].
+    Apply(Vec<Task>),
+    /// Send these, await their acknowledgement, and say so to [`Lane::dead_lettered`].
+    DeadLetter(Vec<DeadLetter>),
+    /// The ration of dead letters is used up: write that down; go on after [`Lane::resume`].
+    Pause,
+    /// Nothing before this time, or, without one, before more comes in.
+    Wait(Option<Duration>),
+}
+
+/// One partition's state.
+#[derive(Debug)]
+pub struct Lane {
+    settings: Settings,
+    /// Came in, and not begun.
+    ready: VecDeque<Task>,
+    /// Begun and to be done before anything of `ready`: what failed together and is now tried apart.
+    work: VecDeque<Vec<Task>>,
+    held: Held,
+    letters: VecDeque<DeadLetter>,
+    /// Devices whose last event became a dead letter: their next ones get one try each.
+    suspects: HashSet<DeviceId>,
+    watermark: Watermark,
+    ration: Ration,
+    outage: OutageBackoff,
+    conflicts: u32,
+    paused: bool,
+    /// Records and bytes in `ready`, `work`, `letters` and under way.
+    records: usize,
+    bytes: usize,
+}
+
+impl Lane {
+    /// An empty lane; the seed is for the jitter of its waits.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        Self {
+            ration: Ration::new(&settings),
+            settings,
+            ready: VecDeque::new(),
+            work: VecDeque::new(),
+            held: Held::default(),
+            letters: VecDeque::new(),
+            suspects: HashSet::new(),
+            watermark: Watermark::default(),
+            outage: OutageBackoff::new(seed),
+            conflicts: 0,
+            paused: false,
+            records: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether to take in more records: one batch may be under way while the next one gathers.
+    pub fn has_room(&self) -> bool {
+        !self.paused
+            && self.records < 2 * self.settings.batch_records
+            && self.bytes < 2 * self.settings.batch_bytes
+            && self.held.records() < self.settings.held_records
+            && self.held.bytes() < self.settings.held_bytes
+    }
+
+    /// A record came in; offsets only ever grow, not always by one.
+    pub fn arrive(&mut self, record: Record, decoded: Result<Decoded, Poison>) {
+        self.watermark.begin(record.offset);
+        self.records += 1;
+        match decoded {
+            Ok(decoded) => {
+                let task = Task { record, decoded, attempts: 0 };
+                self.bytes += task.size();
+                self.ready.push_back(task);
+            }
+            Err(Poison(error)) => {
+                self.bytes += record.size();
+                self.letters.push_back(DeadLetter { record, reason: Reason::Undecodable, error, attempts: 1 });
+            }
+        }
+    }
+
+    /// What to do now. Times are spans since any moment that the caller keeps to.
+    pub fn next(&mut self, now: Duration) -> Next {
+        if self.paused {
+            return Next::Wait(None);
+        }
+        if let Some(until) = self.outage.until().filter(|until| now < *until) {
+            return Next::Wait(Some(until));
+        }
+        if !self.letters.is_empty() {
+            let letters = self.ration.take(&mut self.letters);
+            if letters.is_empty() {
+                self.paused = true;
+                return Next::Pause;
+            }
+            return Next::DeadLetter(letters);
+        }
+        while let Some(tasks) = self.held.take_due(now) {
+            self.begin_again(tasks);
+        }
+        let batch = self.work.pop_front().unwrap_or_else(|| self.gather());
+        if batch.is_empty() { Next::Wait(self.held.earliest()) } else { Next::Apply(batch) }
+    }
+
+    /// How [`Next::Apply`] went.
+    pub fn applied(&mut self, batch: Vec<Task>, result: Result<(), StoreError>, now: Duration) {
+        let error = match result {
+            Ok(()) => {
+                self.store_answered();
+                for task in batch {
+                    if !self.suspects.is_empty() {
+                        self.suspects.remove(task.device());
+                    }
+                    self.ration.applied(&task.record);
+                    self.finish(task.record.offset, task.size());
+                }
+                return;
+            }
+            Err(error) => error,
+        };
+        match error.class {
+            Class::Outage => {
+                self.work.push_front(batch);
+                self.outage.wait(now, error.message);
+            }
+            Class::Again if self.conflicts < CONFLICTS => {
+                self.conflicts += 1;
+                self.work.push_front(batch);
+            }
+            Class::Again => {
+                self.work.push_front(batch);
+                self.outage.wait(now, error.message);
+            }
+            Class::Poison | Class::Failed => {
+                self.store_answered();
+                self.take_apart(batch, error, now);
+            }
+        }
+    }
+
+    /// How [`Next::DeadLetter`] went.
+    pub fn dead_lettered(&mut self, letters: Vec<DeadLetter>, result: Result<(), String>, now: Duration) {
+        match result {
+            Ok(()) => {
+                self.outage.over();
+                for letter in letters {
+                    // Its size was counted as a task's where it was one; the difference is made up
+                    // in `letter`.
+                    self.finish(letter.record.offset, letter.record.size());
+                }
+            }
+            Err(message) => {
+                for letter in letters.into_iter().rev() {
+                    self.letters.push_front(letter);
+                }
+                self.outage.wait(now, format!("dead letters are not taken: {message}"));
+            }
+        }
+    }
+
+    /// The partition waits for an operator.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// An operator lets the partition go on, with a new ration.
+    pub fn resume(&mut self) {
+        self.paused = false;
+        self.ration.renew();
+    }
+
+    /// Whether the partition waits for an operator.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// The offset up to which the group may commit: that of the first record without its effect,
+    /// or the one behind the last; none before anything came in.
+    pub fn watermark(&self) -> Option<i64> {
+        self.watermark.get()
+    }
+
+    /// Why the lane waits out an outage, if it does.
+    pub fn outage(&self) -> Option<&str> {
+        self.outage.message()
+    }
+
+    /// How many devices are held.
+    pub fn held_devices(&self) -> usize {
+        self.held.devices()
+    }
+
+    fn store_answered(&mut self) {
+        self.outage.over();
+        self.conflicts = 0;
+    }
+
+    /// The next batch of `ready`; events of held devices go to where their device waits.
+    fn gather(&mut self) -> Vec<Task> {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while let Some(task) = self.ready.pop_front() {
+            if self.held.has(task.device()) {
+                self.forget(task.size());
+                self.held.append(task);
+                continue;
+            }
+            let size = task.size();
+            let full = batch.len() >= self.settings.batch_records || bytes + size > self.settings.batch_bytes;
+            if full && !batch.is_empty() {
+                self.ready.push_front(task);
+                break;
+            }
+            bytes += size;
+            batch.push(task);
+        }
+        batch
+    }
+
+    /// A held device's time has come: the event that failed on its own, then the rest at once,
+    /// before anything else.
+    fn begin_again(&mut self, mut tasks: VecDeque<Task>) {
+        for task in &tasks {
+            self.records += 1;
+            self.bytes += task.size();
+        }
+        let first: Vec<_> = tasks.pop_front().into_iter().collect();
+        let rest: Vec<_> = tasks.into();
+        for chunk in rest.rchunks(self.settings.batch_records.max(1)) {
+            self.work.push_front(chunk.to_vec());
+        }
+        self.work.push_front(first);
+    }
+
+    /// A batch failed on data: halves by device, then a lone device's events one by one, then a
+    /// verdict on the one.
+    fn take_apart(&mut self, batch: Vec<Task>, error: StoreError, now: Duration) {
+        let mut devices = Vec::new();
+        let mut seen = HashSet::new();
+        for task in &batch {
+            if seen.insert(task.device()) {
+                devices.push(task.device().clone());
+            }
+        }
+        if devices.len() > 1 {
+            let left: HashSet<_> = devices.iter().take(devices.len() / 2).collect();
+            let (left, right) = batch.into_iter().partition(|task| left.contains(task.device()));
+            self.work.push_front(right);
+            self.work.push_front(left);
+        } else if batch.len() > 1 {
+            for task in batch.into_iter().rev() {
+                self.work.push_front(vec![task]);
+            }
+        } else if let Some(task) = batch.into_iter().next() {
+            self.judge(task, error, now);
+        }
+    }
+
+    fn judge(&mut self, mut task: Task, error: StoreError, now: Duration) {
+        task.attempts += 1;
+        let retry = match error.class {
+            Class::Failed if !self.suspects.contains(task.device()) => backoff::retry_delay(task.attempts),
+            _ => None,
+        };
+        match retry {
+            Some(delay) => self.hold(task, now + delay),
+            None => {
+                if self.suspects.len() >= MAX_SUSPECTS {
+                    self.suspects.clear();
+                }
+                self.suspects.insert(task.device().clone());
+                let reason = if error.class == Class::Failed { Reason::Failed } else { Reason::Rejected };
+                // It stays counted, as a letter now.
+                self.bytes -= task.size() - task.record.size();
+                let Task { record, attempts, .. } = task;
+                self.letters.push_back(DeadLetter { record, reason, error: error.message, attempts });
+            }
+        }
+    }
+
+    /// Holds a device from this event on; what is begun of it is held with it, in order.
+    fn hold(&mut self, task: Task, due: Duration) {
+        let device = task.device().clone();
+        let mut tasks = VecDeque::from([task]);
+        for unit in &mut self.work {
+            let (same, other) = std::mem::take(unit).into_iter().partition(|task| *task.device() == device);
+            *unit = other;
+            tasks.extend::<Vec<_>>(same);
+        }
+        self.work.retain(|unit| !unit.is_empty());
+        for task in &tasks {
+            self.records -= 1;
+            self.bytes -= task.size();
+        }
+        self.held.insert(device, tasks, due);
+    }
+
+    /// A record has had its effect.
+    fn finish(&mut self, offset: i64, size: usize) {
+        self.watermark.finish(offset);
+        self.forget(size);
+    }
+
+    fn forget(&mut self, size: usize) {
+        self.records -= 1;
+        self.bytes -= size;
+    }
+}

@@ -1,0 +1,16 @@
+//! Consumes events from Kafka into PostgreSQL, fences the Redis cache, and sends to the
+//! dead-letter topic what cannot be processed.
+//!
+//! The way of a record: [`poll`] (the group, and a lane for each partition) → [`drive`] (takes
+//! records in, does what the lane says, moves the watermark) → [`lane`] (decides; pure) →
+//! [`apply`] (the transaction and the fence) or [`dead_letter`].
+
+pub mod apply;
+pub mod command;
+pub mod config;
+pub mod dead_letter;
+pub mod drive;
+pub mod health;
+pub mod lane;
+pub mod poll;
+pub mod worker;

@@ -1,0 +1,239 @@
+//! The consumer group: one thread polls, and every partition has a lane.
+//!
+//! Each partition's records go to a queue of its own, from which its driver takes them when it has
+//! room. So a partition that waits holds up no other, and nothing that was fetched is thrown away.
+//! The polling thread serves the group: rebalances, which run inside `poll`, and errors.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{ClientConfig, Message};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::drive::{Driver, Tools};
+
+/// A partition's records.
+pub type Queue = PartitionQueue<Group>;
+
+/// How long a revoked partition may take to finish what is under way. Longer than a transaction's
+/// deadline and its fence, much shorter than the group waits.
+const REVOKE: Duration = Duration::from_secs(8);
+/// How long leaving the group may take.
+const LEAVE: Duration = Duration::from_secs(12);
+const POLL: Duration = Duration::from_millis(100);
+
+/// The group's side of the consumer: starts and ends lanes as partitions come and go.
+pub struct Group {
+    tools: Arc<Tools>,
+    runtime: Handle,
+    /// Set once the consumer exists; weak, because the consumer owns this.
+    consumer: OnceLock<Weak<BaseConsumer<Self>>>,
+    lanes: Mutex<HashMap<i32, LaneHandle>>,
+}
+
+struct LaneHandle {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Consumes until `stop` says so; blocks its thread.
+///
+/// # Errors
+/// Wrong settings, or a fatal error of the client: the process has to start anew.
+pub fn run(
+    client: &ClientConfig,
+    topic: &str,
+    tools: Arc<Tools>,
+    runtime: Handle,
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let mut config = client.clone();
+    config
+        .set("group.id", &tools.group)
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.commit", "true")
+        .set("auto.commit.interval.ms", "1000")
+        // Only what had its effect is stored, and only what is stored is committed.
+        .set("enable.auto.offset.store", "false")
+        .set("session.timeout.ms", "10000")
+        .set("topic.metadata.refresh.interval.ms", "10000")
+        // Bounds of what is fetched ahead, for each partition.
+        .set("queued.max.messages.kbytes", "2048")
+        .set("fetch.queue.backoff.ms", "10")
+        .set("fetch.max.bytes", "8388608")
+        .set("fetch.wait.max.ms", "100");
+    let group = Group { tools, runtime, consumer: OnceLock::new(), lanes: Mutex::default() };
+    let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("the Kafka settings")?);
+    // It was empty: this is the only place that sets it.
+    let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
+    consumer.subscribe(&[topic]).context("subscribing")?;
+
+    let mut leaving: Option<Instant> = None;
+    loop {
+        if *stop.borrow() && leaving.is_none() {
+            leaving = Some(Instant::now());
+            // Revokes everything: the lanes finish, and their offsets are committed.
+            consumer.unsubscribe();
+        }
+        if let Some(since) = leaving
+            && (consumer.context().lanes().is_empty() || since.elapsed() > LEAVE)
+        {
+            break;
+        }
+        match consumer.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => {
+                // Every partition was given its own queue before it was fetched from. A record here
+                // would be applied out of order: better to start anew from the last commit.
+                anyhow::bail!(
+                    "a record of partition {} at {} came by the wrong queue",
+                    message.partition(),
+                    message.offset()
+                );
+            }
+            Some(Err(error)) => consumer.context().complain(&error),
+        }
+        if let Some((code, why)) = consumer.client().fatal_error() {
+            consumer.context().end_all();
+            anyhow::bail!("the Kafka client cannot go on: {code}: {why}");
+        }
+    }
+    consumer.context().end_all();
+    Ok(())
+}
+
+impl Group {
+    fn lanes(&self) -> std::sync::MutexGuard<'_, HashMap<i32, LaneHandle>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, partitions: &TopicPartitionList) {
+        let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
+        for element in partitions.elements() {
+            let (topic, partition) = (element.topic().to_owned(), element.partition());
+            // Before it is assigned, and so before anything is fetched.
+            let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
+                tracing::error!(topic, partition, "a partition without a queue");
+                continue;
+            };
+            let wake = Arc::new(Notify::new());
+            let waker = Arc::clone(&wake);
+            queue.set_nonempty_callback(move || waker.notify_one());
+            let (stop, stopped) = watch::channel(false);
+            let driver = Driver {
+                topic,
+                partition,
+                queue,
+                wake,
+                consumer: Arc::clone(&consumer),
+                tools: Arc::clone(&self.tools),
+                stop: stopped,
+            };
+            let task = self.runtime.spawn(driver.run());
+            if let Some(earlier) = self.lanes().insert(partition, LaneHandle { stop, task }) {
+                earlier.task.abort();
+            }
+            tracing::info!(partition, "assigned");
+        }
+    }
+
+    /// Lets partitions go: what is under way is finished, within a bound, and committed.
+    fn end(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let lost = consumer.assignment_lost();
+        let ending: Vec<_> = {
+            let mut lanes = self.lanes();
+            let ids = partitions.elements().into_iter().map(|element| element.partition());
+            ids.filter_map(|partition| Some((partition, lanes.remove(&partition)?))).collect()
+        };
+        if lost {
+            // Somebody else owns them already: results that come late are dropped.
+            for (partition, lane) in ending {
+                lane.task.abort();
+                self.tools.health.gone(partition);
+                tracing::warn!(partition, "lost");
+            }
+            return;
+        }
+        self.finish(ending);
+        match consumer.commit_consumer_state(CommitMode::Sync) {
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+            Err(error) => tracing::warn!(%error, "the last commit failed: some records will come again"),
+        }
+    }
+
+    fn finish(&self, ending: Vec<(i32, LaneHandle)>) {
+        for (_, lane) in &ending {
+            let _ = lane.stop.send(true);
+        }
+        let deadline = Instant::now() + REVOKE;
+        for (partition, mut lane) in ending {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ended = self.runtime.block_on(async { tokio::time::timeout(left, &mut lane.task).await });
+            match ended {
+                Ok(Ok(())) => tracing::info!(partition, "revoked"),
+                Ok(Err(error)) => tracing::error!(partition, %error, "a lane broke down"),
+                Err(_) => {
+                    lane.task.abort();
+                    tracing::warn!(partition, "what was under way is dropped, and will come again");
+                }
+            }
+            self.tools.health.gone(partition);
+        }
+    }
+
+    fn end_all(&self) {
+        let all = self.lanes().drain().collect();
+        self.finish(all);
+    }
+
+    fn complain(&self, error: &KafkaError) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
+                tracing::error!("the topic does not exist: run `worker-service setup`");
+            }
+            _ => tracing::warn!(%error, "Kafka"),
+        }
+    }
+}
+
+impl ClientContext for Group {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(%error, reason, "Kafka");
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => self.begin(partitions),
+            Rebalance::Revoke(partitions) => self.end(consumer, partitions),
+            Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if !matches!(rebalance, Rebalance::Error(_)) {
+            self.tools.health.joined();
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        match result {
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+            Err(error) => {
+                metrics::counter!("commits_failed_total").increment(1);
+                tracing::warn!(%error, "a commit failed: it is repeated with the next one");
+            }
+        }
+    }
+}

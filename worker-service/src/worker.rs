@@ -1,0 +1,95 @@
+//! The worker as a whole: builds its parts from the settings, and ends them in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::cache::{Cache, Fencer};
+use shared::kafka;
+use shared::store::Store;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use crate::apply::Applier;
+use crate::config::RunConfig;
+use crate::dead_letter::DeadLetters;
+use crate::drive::Tools;
+use crate::health::Health;
+use crate::poll;
+
+/// The whole of a shutdown: the platform kills after 30 s, and 25 s are promised.
+const SHUTDOWN: Duration = Duration::from_secs(22);
+
+/// A running worker.
+pub struct Worker {
+    /// What it says of itself.
+    pub health: Health,
+    stop: watch::Sender<bool>,
+    end: oneshot::Receiver<anyhow::Result<()>>,
+}
+
+impl Worker {
+    /// Starts one; it connects by itself, and waits for what is away.
+    ///
+    /// # Errors
+    /// Settings that are wrong or contradict each other.
+    pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
+        let client = kafka::client(&config.kafka)?;
+        let store = Store::open(&config.postgres, "worker-service")?;
+        let fencer = Fencer::new(Cache::open(&config.redis)?, store.clone());
+        let health = Health::default();
+        let group = &config.group.group;
+        let tools = Arc::new(Tools {
+            group: group.clone(),
+            store: store.clone(),
+            applier: Applier::new(store.clone(), fencer.clone()),
+            dead_letters: DeadLetters::new(&client, &config.topics.dlq, group)?,
+            health: health.clone(),
+        });
+        let runtime = Handle::current();
+        runtime.spawn(async move { fencer.run().await });
+        let (stop, stopped) = watch::channel(false);
+        let (ended, end) = oneshot::channel();
+        let topic = config.topics.input.clone();
+        std::thread::Builder::new().name("poll".into()).spawn(move || {
+            wait_for_schema(&runtime, &store, &stopped);
+            let _ = ended.send(poll::run(&client, &topic, tools, runtime, &stopped));
+        })?;
+        Ok(Self { health, stop, end })
+    }
+
+    /// Waits until it ends by itself, which only a fatal error makes it do.
+    ///
+    /// # Errors
+    /// That error.
+    pub async fn ended(&mut self) -> anyhow::Result<()> {
+        (&mut self.end).await?
+    }
+
+    /// Finishes what is under way, commits, and leaves the group.
+    ///
+    /// # Errors
+    /// A fatal error on the way.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.health.stopping();
+        let _ = self.stop.send(true);
+        match tokio::time::timeout(SHUTDOWN, self.ended()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                tracing::warn!("not everything ended in time; what is not committed will come again");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The worker starts without PostgreSQL, and waits for it and for the schema it needs: joining the
+/// group before that would only take partitions away from workers that can do something with them.
+fn wait_for_schema(runtime: &Handle, store: &Store, stop: &watch::Receiver<bool>) {
+    while !*stop.borrow() {
+        match runtime.block_on(store.check()) {
+            Ok(()) => return,
+            Err(error) => tracing::error!(%error, "waiting for PostgreSQL"),
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
