@@ -28,7 +28,7 @@ pub enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub struct GroupConfig {
     /// The consumer group.
-    #[arg(long = "kafka-group", env = "KAFKA_GROUP", default_value = "events-processor")]
+    #[arg(id = "kafka-group", long, env = "KAFKA_GROUP", default_value = "events-processor")]
     pub group: String,
 }
 

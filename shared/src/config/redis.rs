@@ -9,18 +9,18 @@ use super::Secret;
 pub struct RedisConfig {
     /// `redis://host:port`, or `rediss://` for TLS; several, separated by commas, with
     /// `REDIS_CLUSTER`.
-    #[arg(long = "redis-url", env = "REDIS_URL", hide_env_values = true, value_name = "REDIS_URL")]
+    #[arg(id = "redis-url", long, env = "REDIS_URL", hide_env_values = true, value_name = "REDIS_URL")]
     pub url: Secret,
     /// Whether it is a cluster.
-    #[arg(long = "redis-cluster", env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set)]
+    #[arg(id = "redis-cluster", long, env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set)]
     pub cluster: bool,
     /// How long a body stays in the cache.
-    #[arg(long = "cache-ttl", env = "CACHE_TTL", value_name = "CACHE_TTL", default_value = "60s", value_parser = super::duration)]
+    #[arg(id = "cache-ttl", long, env = "CACHE_TTL", value_name = "CACHE_TTL", default_value = "60s", value_parser = super::duration)]
     pub ttl: Duration,
     /// What every key starts with.
-    #[arg(long = "cache-key-prefix", env = "CACHE_KEY_PREFIX", default_value = "resource:")]
+    #[arg(id = "cache-key-prefix", long, env = "CACHE_KEY_PREFIX", default_value = "resource:")]
     pub key_prefix: String,
     /// How long one command may take before the read goes to PostgreSQL instead.
-    #[arg(long = "redis-timeout", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = super::duration)]
+    #[arg(id = "redis-timeout", long, env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = super::duration)]
     pub timeout: Duration,
 }

@@ -1,0 +1,99 @@
+//! What an event does: one row, one version, and the cache fenced.
+
+use redis::AsyncCommands;
+
+use crate::kit::Kit;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_has_exactly_one_effect_and_repeats_change_nothing() {
+    let kit = Kit::new("effects", 3).await;
+    let worker = kit.worker();
+    for round in 0..2 {
+        for n in 1..=50 {
+            for device in ["a", "b", "c"] {
+                kit.event(device, &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+            }
+        }
+        if round == 0 {
+            kit.until("SELECT count(*) FROM events", 150).await;
+        }
+    }
+    // The last device's marker comes behind every repeat of its partition.
+    for device in ["a", "b", "c"] {
+        kit.event(device, "end", r#"{"n":"end"}"#).await;
+    }
+    kit.until("SELECT count(*) FROM events WHERE event_id = 'end'", 3).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, 153);
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome = 'applied'").await, 153);
+    for device in ["a", "b", "c"] {
+        assert_eq!(kit.version(device).await, Some(51));
+    }
+    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":"end"}'"#).await, 3);
+    worker.stop().await.unwrap();
+    let committed: i64 = kit.committed().await.values().sum();
+    assert_eq!(committed, 303, "everything is committed on the way out");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_fences_the_cache_before_its_offset_is_committed() {
+    let kit = Kit::new("fences", 1).await;
+    let worker = kit.worker();
+    kit.event("a", "1", r#"{"n":1}"#).await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let client = redis::Client::open(kit.scope.endpoints.redis_url.as_str()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let key = |device: &str| format!("{}{device}", kit.scope.cache_prefix);
+    let () = redis.set_ex(key("a"), r#"{"version":1,"stale":true}"#, 60).await.unwrap();
+    let () = redis.set_ex(key("b"), "lease:of-a-reader", 60).await.unwrap();
+    kit.event("b", "1", r#"{"n":1}"#).await;
+    kit.event("a", "2", r#"{"n":2}"#).await;
+    kit.until("SELECT count(*) FROM events", 3).await;
+    worker.stop().await.unwrap();
+    let body: String = redis.get(key("a")).await.unwrap();
+    let rendered = kit.store.resource(&"a".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(body, rendered.body, "the cached body is the row's");
+    assert_eq!(rendered.version, 2);
+    let ttl: i64 = redis.ttl(key("a")).await.unwrap();
+    assert!((1..=60).contains(&ttl), "the TTL is kept: {ttl}");
+    let lease: Option<String> = redis.get(key("b")).await.unwrap();
+    assert_eq!(lease, None, "a lease does not survive a fence");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_redriven_behind_a_newer_state_is_recorded_and_changes_nothing_else() {
+    let kit = Kit::new("superseded", 1).await;
+    let worker = kit.worker();
+    for n in 1..=3 {
+        kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    let topic = kit.scope.input_topic.clone();
+    let origin = |offset: &'static str, time: &'static str| {
+        [
+            ("origin.topic", topic.clone()),
+            ("origin.partition", "0".into()),
+            ("origin.offset", offset.into()),
+            ("origin.timestamp", time.into()),
+        ]
+    };
+    let late = origin("1", "1000");
+    let late: Vec<_> = late.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    kit.event_with("a", "late", r#"{"n":"late"}"#, &late).await;
+    kit.event("b", "end", "{}").await;
+    kit.until("SELECT count(*) FROM events", 5).await;
+    assert_eq!(kit.outcome("late").await.as_deref(), Some("superseded"));
+    assert_eq!(kit.version("a").await, Some(3));
+    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE id = 'a' AND payload = '{"n":3}'"#).await, 1);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_structured_cloud_event_of_another_producer_is_understood() {
+    let kit = Kit::new("structured", 1).await;
+    let worker = kit.worker();
+    let event = br#"{"specversion":"1.0","type":"io.edge.device.reported.v1","source":"/other","id":"s-1",
+        "subject":"a","time":"2026-01-02T03:04:05Z","data":{"n":1}}"#;
+    kit.put(Some(b"a"), Some(event), &[("content-type", Some(b"application/cloudevents+json"))]).await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = 's-1' AND occurred_at = '2026-01-02T03:04:05Z'", 1).await;
+    assert_eq!(kit.version("a").await, Some(1));
+    worker.stop().await.unwrap();
+}

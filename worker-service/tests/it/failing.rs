@@ -1,0 +1,69 @@
+//! Events that PostgreSQL refuses: held, tried again after 2, 4 and 8 seconds, then a dead letter;
+//! and all the while the rest of the partition goes on.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::Message;
+
+use crate::kit::{Kit, headers};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() {
+    let kit = Kit::new("failing", 1).await;
+    kit.refuse("bad").await;
+    let worker = kit.worker();
+    let started = Instant::now();
+    kit.event("bad", "1", r#"{"n":1}"#).await;
+    for n in 1..=20 {
+        kit.event("good", &n.to_string(), "{}").await;
+    }
+    kit.event("bad", "2", r#"{"n":2}"#).await;
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'good'", 20).await;
+    assert!(started.elapsed() < Duration::from_secs(12), "the others did not wait for the retries");
+    assert!(kit.committed().await.get(&0).copied().unwrap_or(0) == 0, "nothing is committed past an unfinished event");
+
+    let letters = kit.dead_letters(2).await;
+    assert!(started.elapsed() >= Duration::from_secs(14), "2 + 4 + 8 seconds");
+    let found: Vec<_> = letters
+        .iter()
+        .map(|letter| {
+            let headers = headers(letter);
+            let value = |name: &str| headers.iter().find(|(n, _)| n == name).unwrap().1.clone();
+            (
+                letter.key().unwrap().to_vec(),
+                value("ce_id"),
+                value("dlq.reason"),
+                value("dlq.error"),
+                value("dlq.attempts"),
+            )
+        })
+        .collect();
+    let letter = |id: &str, attempts: &str| {
+        (b"bad".to_vec(), id.to_owned(), "failed".to_owned(), "SQLSTATE P0001: refused".to_owned(), attempts.to_owned())
+    };
+    assert_eq!(found, [letter("1", "4"), letter("2", "1")], "after a dead letter the next ones get one try each");
+
+    kit.no_longer_refuse("bad").await;
+    kit.event("bad", "3", r#"{"n":3}"#).await;
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 1).await;
+    worker.stop().await.unwrap();
+    assert_eq!(kit.committed().await[&0], 23);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_recovers_loses_nothing_and_keeps_its_order() {
+    let kit = Kit::new("recovers", 1).await;
+    kit.refuse("bad").await;
+    let worker = kit.worker();
+    for n in 1..=5 {
+        kit.event("bad", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    kit.event("good", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.no_longer_refuse("bad").await;
+    kit.until("SELECT count(*) FROM events", 6).await;
+    assert_eq!(kit.version("bad").await, Some(5));
+    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":5}'"#).await, 1);
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+    worker.stop().await.unwrap();
+}
