@@ -17,6 +17,9 @@ const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0
 /// `RUST_LOG` cannot be understood.
 pub fn start_log(config: &LogConfig) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter).with_context(|| format!("RUST_LOG={}", config.filter))?;
+    // rdkafka closes a consumer once more when it is dropped, and calls it an error that it is closed
+    // already. What matters of that module reaches us through its context.
+    let filter = filter.add_directive("rdkafka::consumer::base_consumer=off".parse()?);
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     match config.format {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),

@@ -82,11 +82,15 @@ pub fn run(
     loop {
         if *stop.borrow() && leaving.is_none() {
             leaving = Some(Instant::now());
-            // Revokes everything: the lanes finish, and their offsets are committed.
-            consumer.unsubscribe();
+            // Revokes everything (the lanes finish, and their offsets are committed), and then
+            // leaves the group. Unsubscribing and dropping the consumer would race: the group would
+            // wait out the session of a member that is gone.
+            if let Err(error) = consumer.close_queue() {
+                tracing::warn!(%error, "leaving the group");
+            }
         }
         if let Some(since) = leaving
-            && (consumer.context().lanes().is_empty() || since.elapsed() > LEAVE)
+            && (consumer.closed() || since.elapsed() > LEAVE)
         {
             break;
         }
