@@ -197,8 +197,9 @@ impl<'a> Scan<'a> {
         let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|&digit| digit == b'0').count();
         // An exponent too long for an integer is beyond any limit.
         let exponent = exponent.parse::<i64>().unwrap_or(i64::MAX).saturating_abs();
-        let written = usize::try_from(exponent).unwrap_or(usize::MAX).min(MAX_BYTES_WRITTEN_OUT);
-        self.written = self.written.saturating_add(mantissa.len() + written);
+        // A greater exponent is a fault by itself.
+        let written = usize::try_from(exponent.min(MAX_EXPONENT)).unwrap_or(0);
+        self.written += mantissa.len() + written;
 
         if exponent > MAX_EXPONENT {
             self.fault(format!("has an exponent beyond {MAX_EXPONENT}"));

@@ -1,0 +1,153 @@
+//! Lease, fill and fence: no body that was read before a fence can be put in after it.
+
+use std::time::Duration;
+
+use redis::AsyncCommands;
+use shared::cache::{Cache, Fencer, Lookup, MISSING};
+use shared::event::DeviceId;
+
+use crate::kit::{Kit, at, event, settings};
+
+fn id(text: &str) -> DeviceId {
+    text.parse().unwrap()
+}
+
+fn body(version: i64) -> String {
+    format!(r#"{{"version":{version},"id":"a"}}"#)
+}
+
+#[tokio::test]
+async fn a_fill_needs_the_very_lease() {
+    let kit = Kit::new("fill").await;
+    let (cache, a) = (&kit.cache, id("a"));
+    assert_eq!(cache.get(&a).await, Lookup::Miss);
+    let lease = cache.lease(&a).await.unwrap();
+    assert_eq!(cache.lease(&a).await, None, "one at a time");
+    assert_eq!(cache.get(&a).await, Lookup::Leased(lease.clone()));
+    assert!(cache.fill(&a, &lease, Some(&body(1))).await);
+    assert_eq!(cache.get(&a).await, Lookup::Hit(body(1).into()));
+    assert!(!cache.fill(&a, &lease, Some(&body(0))).await, "a lease is good for one fill");
+    let ttl: i64 = kit.redis().await.pttl(kit.key("a")).await.unwrap();
+    assert!((50_000..=60_000).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn a_lease_given_back_is_free_again() {
+    let kit = Kit::new("release").await;
+    let a = id("a");
+    let lease = kit.cache.lease(&a).await.unwrap();
+    kit.cache.release(&a, &lease).await;
+    let next = kit.cache.lease(&a).await.unwrap();
+    kit.cache.release(&a, &lease).await;
+    assert_eq!(kit.cache.get(&a).await, Lookup::Leased(next), "nobody gives back another's");
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_remembered_for_seconds() {
+    let kit = Kit::new("missing").await;
+    let a = id("a");
+    let lease = kit.cache.lease(&a).await.unwrap();
+    assert!(kit.cache.fill(&a, &lease, None).await);
+    assert_eq!(kit.cache.get(&a).await, Lookup::Hit(MISSING.into()));
+    let ttl: i64 = kit.redis().await.pttl(kit.key("a")).await.unwrap();
+    assert!((1..=2_000).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_understood_is_deleted() {
+    let kit = Kit::new("corrupt").await;
+    let mut redis = kit.redis().await;
+    for value in ["", "nonsense", r#"{"version":x}"#, r#"{"id":1}"#] {
+        let () = redis.set(kit.key("a"), value).await.unwrap();
+        assert_eq!(kit.cache.get(&id("a")).await, Lookup::Corrupt, "{value}");
+        assert_eq!(kit.cache.get(&id("a")).await, Lookup::Miss);
+    }
+    let () = redis.lpush(kit.key("a"), "x").await.unwrap();
+    assert_eq!(kit.cache.get(&id("a")).await, Lookup::Corrupt, "a list");
+    assert_eq!(kit.cache.get(&id("a")).await, Lookup::Miss);
+}
+
+/// A device at version 2 in PostgreSQL, and what a fence at that version makes of what is cached.
+#[tokio::test]
+async fn a_fence_leaves_nothing_older() {
+    let kit = Kit::new("fence").await;
+    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    let mut redis = kit.redis().await;
+    let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
+    kit.store.apply(&events.iter().collect::<Vec<_>>()).await.unwrap();
+    let row = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
+    let newer = body(3);
+    let cases = [
+        (None, None, "an absent key is left alone"),
+        (Some("lease:x"), None, "a lease is deleted"),
+        (Some(MISSING), Some(row.as_str()), "what was not there is there now"),
+        (Some(r#"{"version":1,"id":"a"}"#), Some(row.as_str()), "an older body is replaced"),
+        (Some(r#"{"version":2,"same":1}"#), Some(r#"{"version":2,"same":1}"#), "the same version is left alone"),
+        (Some(newer.as_str()), Some(newer.as_str()), "a newer one too"),
+        (Some("nonsense"), None, "what cannot be understood is deleted"),
+    ];
+    for (before, after, why) in cases {
+        let key = kit.key("a");
+        match before {
+            Some(value) => redis.set_ex(&key, value, 30).await.unwrap(),
+            None => redis.del(&key).await.unwrap(),
+        }
+        fencer.fence(&[(id("a"), 2)]).await;
+        let found: Option<String> = redis.get(&key).await.unwrap();
+        assert_eq!(found.as_deref(), after, "{why}");
+        if found.is_some() {
+            let ttl: i64 = redis.ttl(&key).await.unwrap();
+            assert!((1..=30).contains(&ttl), "the TTL is kept: {ttl}");
+        }
+    }
+    assert_eq!(fencer.pending_len(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_reader_cannot_put_in_what_it_read_before_the_fence() {
+    let kit = Kit::new("slow").await;
+    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    kit.store.apply(&[&event("a", "1", r#"{"n":1}"#, at(0, 1))]).await.unwrap();
+    let lease = kit.cache.lease(&id("a")).await.unwrap();
+    let read = kit.store.resource(&id("a")).await.unwrap().unwrap();
+    // Here the reader stops for a while.
+    let applied = kit.store.apply(&[&event("a", "2", r#"{"n":2}"#, at(0, 2))]).await.unwrap();
+    fencer.fence(&applied.versions).await;
+    assert!(!kit.cache.fill(&id("a"), &lease, Some(&read.body)).await);
+    assert_eq!(kit.cache.get(&id("a")).await, Lookup::Miss);
+}
+
+#[tokio::test]
+async fn many_resources_are_fenced_at_once() {
+    let kit = Kit::new("many").await;
+    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    let mut redis = kit.redis().await;
+    let events: Vec<_> = (0..1_000).map(|n| event(&format!("d{n}"), "1", "{}", at(0, n))).collect();
+    let applied = kit.store.apply(&events.iter().collect::<Vec<_>>()).await.unwrap();
+    for n in (0..1_000).step_by(2) {
+        let () = redis.set(kit.key(&format!("d{n}")), r#"{"version":0}"#).await.unwrap();
+    }
+    fencer.fence(&applied.versions).await;
+    for n in 0..1_000 {
+        let found: Option<String> = redis.get(kit.key(&format!("d{n}"))).await.unwrap();
+        assert_eq!(found.is_some(), n % 2 == 0);
+        assert!(found.is_none_or(|body| body.starts_with(&format!(r#"{{"version":1,"id":"d{n}","#))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_cache_costs_little_and_its_fences_are_kept() {
+    let kit = Kit::new("dead").await;
+    let closed = settings(&kit.scope.database_url, &format!("redis://127.0.0.1:{}", devstack::port::free()), "x:");
+    let cache = Cache::open(&closed.redis).unwrap();
+    let started = std::time::Instant::now();
+    for _ in 0..1_000 {
+        assert_eq!(cache.get(&id("a")).await, Lookup::Unavailable);
+    }
+    // Three times the timeout of two seconds, then the breaker answers.
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let fencer = Fencer::new(cache, kit.store.clone());
+    fencer.fence(&[(id("a"), 1), (id("b"), 1)]).await;
+    fencer.fence(&[(id("a"), 2)]).await;
+    assert_eq!(fencer.pending_len(), 2, "one a resource");
+}

@@ -1,0 +1,89 @@
+//! A database and a key prefix of a test's own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Parser;
+use devstack::Scope;
+use shared::cache::Cache;
+use shared::config::{PostgresConfig, RedisConfig};
+use shared::event::{Event, EventType, Payload};
+use shared::position::Position;
+use shared::store::Store;
+use shared::topic::Decoded;
+use time::OffsetDateTime;
+
+#[derive(Debug, Parser)]
+pub(crate) struct Settings {
+    #[command(flatten)]
+    pub(crate) postgres: PostgresConfig,
+    #[command(flatten)]
+    pub(crate) redis: RedisConfig,
+}
+
+pub(crate) struct Kit {
+    pub(crate) scope: Scope,
+    pub(crate) store: Store,
+    pub(crate) cache: Cache,
+}
+
+impl Kit {
+    pub(crate) async fn new(name: &str) -> Self {
+        let kit = Self::without_schema(name).await;
+        kit.store.migrate().await.unwrap();
+        kit
+    }
+
+    pub(crate) async fn without_schema(name: &str) -> Self {
+        let owned = name.to_owned();
+        let scope = tokio::task::spawn_blocking(move || Scope::new(&owned)).await.unwrap().unwrap();
+        let settings = settings(&scope.database_url, &scope.endpoints.redis_url, &scope.cache_prefix);
+        let store = Store::open(&settings.postgres, "test").unwrap();
+        let cache = Cache::open(&settings.redis).unwrap();
+        Self { scope, store, cache }
+    }
+
+    pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.scope.endpoints.redis_url.as_str()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    pub(crate) fn key(&self, id: &str) -> String {
+        format!("{}{id}", self.scope.cache_prefix)
+    }
+}
+
+pub(crate) fn settings(database_url: &str, redis_url: &str, prefix: &str) -> Settings {
+    Settings::parse_from([
+        "test",
+        &format!("--database-url={database_url}"),
+        &format!("--redis-url={redis_url}"),
+        &format!("--cache-key-prefix={prefix}"),
+        "--redis-timeout=2s",
+    ])
+}
+
+pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -> Decoded {
+    let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap() + Duration::from_micros(123_456);
+    let payload = Payload::check(Bytes::copy_from_slice(payload.as_bytes()), "").unwrap();
+    Decoded {
+        event: Event {
+            device_id: device.parse().unwrap(),
+            event_id: id.parse().unwrap(),
+            event_type: EventType::DeviceReported,
+            payload,
+            occurred_at: at,
+            accepted_at: at,
+            request_id: Some("r".into()),
+            user_id: None,
+            traceparent: None,
+        },
+        position,
+    }
+}
+
+/// A place in the log, a second later for each offset.
+pub(crate) fn at(partition: i32, offset: i64) -> Position {
+    let appended_at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + offset).unwrap();
+    Position { topic: "t".into(), partition, offset, appended_at, redriven: false }
+}

@@ -1,0 +1,202 @@
+//! Applying batches: the outcome depends on the log alone, never on how it is cut into batches.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use shared::position::Position;
+use shared::store::Class;
+use shared::topic::Decoded;
+use sqlx::{PgPool, Row};
+
+use crate::kit::{Kit, at, event};
+
+/// The whole of what should be there, told one event at a time.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Model {
+    /// By device and event: the outcome.
+    events: BTreeMap<(String, String), String>,
+    /// By device: the version and the payload.
+    resources: BTreeMap<String, (i64, String)>,
+}
+
+impl Model {
+    fn of(log: &[Decoded]) -> Self {
+        let mut model = Self::default();
+        let mut states: BTreeMap<String, Position> = BTreeMap::new();
+        for decoded in log {
+            let device = decoded.event.device_id.to_string();
+            let key = (device.clone(), decoded.event.event_id.to_string());
+            if model.events.contains_key(&key) {
+                continue;
+            }
+            let newer = states.get(&device).is_none_or(|state| decoded.position.is_newer_than(state));
+            model.events.insert(key, if newer { "applied" } else { "superseded" }.into());
+            if newer {
+                let resource = model.resources.entry(device.clone()).or_default();
+                *resource = (resource.0 + 1, decoded.event.payload.as_str().to_owned());
+                states.insert(device, decoded.position.clone());
+            }
+        }
+        model
+    }
+
+    async fn found(pool: &PgPool, prefix: &str) -> Self {
+        let like = format!("{prefix}%");
+        let events = sqlx::query("SELECT device_id, event_id, outcome FROM events WHERE device_id LIKE $1").bind(&like);
+        let resources = sqlx::query("SELECT id, version, payload::text FROM resources WHERE id LIKE $1").bind(&like);
+        Self {
+            events: events.fetch_all(pool).await.unwrap().iter().map(|r| ((r.get(0), r.get(1)), r.get(2))).collect(),
+            resources: resources
+                .fetch_all(pool)
+                .await
+                .unwrap()
+                .iter()
+                .map(|r| (r.get(0), (r.get(1), r.get(2))))
+                .collect(),
+        }
+    }
+}
+
+/// A log of one case: devices of its own, repeated ids, places that jump back as redriven ones do.
+fn log(case: usize) -> impl Strategy<Value = Vec<Decoded>> {
+    let record = (0..3u8, 0..12u8, prop::option::weighted(0.2, 0..40i64), 0..2i32);
+    prop::collection::vec(record, 1..40).prop_map(move |records| {
+        let make = |(offset, (device, id, origin, partition)): (i64, (u8, u8, Option<i64>, i32))| {
+            let position = match origin {
+                None => at(0, offset),
+                Some(first) => Position { redriven: true, ..at(partition, first) },
+            };
+            event(&format!("c{case}-d{device}"), &format!("e{id}"), &format!(r#"{{"n": {offset}}}"#), position)
+        };
+        (0..).zip(records).map(make).collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outcome_is_the_models_however_the_log_is_cut() {
+    let kit = Kit::new("model").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    let mut runner = TestRunner::deterministic();
+    for case in 0..60 {
+        let log = log(case).new_tree(&mut runner).unwrap().current();
+        let cut = [1, 3, 7, 100][case % 4];
+        for batch in log.chunks(cut) {
+            let batch: Vec<_> = batch.iter().collect();
+            let applied = kit.store.apply(&batch).await.unwrap();
+            assert_eq!(applied.applied + applied.superseded + applied.repeated, batch.len());
+            // What was lost on the way back and comes again changes nothing.
+            let again = kit.store.apply(&batch).await.unwrap();
+            assert_eq!((again.applied, again.superseded, again.repeated), (0, 0, batch.len()));
+            assert_eq!(again.versions, applied.versions, "and is fenced at the same versions");
+        }
+        assert_eq!(
+            Model::found(&pool, &format!("c{case}-")).await,
+            Model::of(&log),
+            "case {case}, cut at {cut}: {log:#?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
+    let kit = Kit::new("two").await;
+    let write = |partition: i32| {
+        let store = kit.store.clone();
+        async move {
+            for n in 0..40 {
+                let batch: Vec<_> = (0..5)
+                    .map(|device| event(&format!("d{device}"), &format!("p{partition}-{n}"), "{}", at(partition, n)))
+                    .collect();
+                let batch: Vec<_> = batch.iter().collect();
+                loop {
+                    match store.apply(&batch).await {
+                        Ok(_) => break,
+                        Err(error) => assert_eq!(error.class, Class::Again, "{error}"),
+                    }
+                }
+            }
+        }
+    };
+    for writer in [0, 1, 2].map(|partition| tokio::spawn(write(partition))) {
+        writer.await.unwrap();
+    }
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    let wrong: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM resources WHERE version <>
+         (SELECT count(*) FROM events WHERE device_id = resources.id AND outcome = 'applied')",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(wrong, 0, "a version counts the events applied");
+    let events: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
+    assert_eq!(events, 3 * 40 * 5);
+}
+
+#[tokio::test]
+async fn a_repeat_with_another_payload_is_ignored_and_counted() {
+    let kit = Kit::new("conflict").await;
+    let first = event("d", "e", r#"{"a": 1, "b": 2}"#, at(0, 1));
+    let same = event("d", "e", r#"{"b":2,"a":1}"#, at(0, 2));
+    let other = event("d", "e", r#"{"a": 2}"#, at(0, 3));
+    let applied = kit.store.apply(&[&first, &same, &other]).await.unwrap();
+    assert_eq!((applied.applied, applied.repeated, applied.conflicting), (1, 2, 1), "in one batch");
+    let applied = kit.store.apply(&[&same]).await.unwrap();
+    assert_eq!((applied.repeated, applied.conflicting), (1, 0), "written differently, and the same");
+    let applied = kit.store.apply(&[&other]).await.unwrap();
+    assert_eq!((applied.repeated, applied.conflicting), (1, 1));
+}
+
+#[tokio::test]
+async fn a_resource_is_rendered_as_the_contract_says() {
+    let kit = Kit::new("rendered").await;
+    let id = "device-123".parse().unwrap();
+    assert_eq!(kit.store.resource(&id).await.unwrap(), None);
+    kit.store.apply(&[&event("device-123", "e-1", r#"{"status": "online", "temp_c": 37.2}"#, at(0, 1))]).await.unwrap();
+    let rendered = kit.store.resource(&id).await.unwrap().unwrap();
+    let start = concat!(
+        r#"{"version":1,"id":"device-123","payload":{"status": "online", "temp_c": 37.2},"event_id":"e-1","#,
+        r#""accepted_at":"2023-11-14T22:13:20.123456Z","updated_at":""#
+    );
+    assert!(rendered.body.starts_with(start), "{}", rendered.body);
+    assert!(serde_json::from_str::<serde_json::Value>(&rendered.body).is_ok());
+    assert_eq!(kit.store.resources(&[id]).await.unwrap(), [rendered], "one by one and many at once are the same bytes");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_an_outage() {
+    let settings = crate::kit::settings(
+        &format!("postgres://nobody@127.0.0.1:{}/none", devstack::port::free()),
+        "redis://127.0.0.1:1",
+        "x:",
+    );
+    let store = shared::store::Store::open(&settings.postgres, "test").unwrap();
+    let error = store.apply(&[&event("d", "e", "{}", at(0, 1))]).await.unwrap_err();
+    assert_eq!(error.class, Class::Outage);
+}
+
+#[tokio::test]
+async fn what_the_database_refuses_is_classified() {
+    let kit = Kit::new("refused").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    let mut batch = event("d", "e", "{}", at(0, 1));
+    batch.event.user_id = Some("a\0b".into());
+    assert_eq!(kit.store.apply(&[&batch]).await.unwrap_err().class, Class::Poison);
+    batch.event.user_id = None;
+    for (raise, class) in
+        [("23514", Class::Failed), ("P0001", Class::Failed), ("40001", Class::Again), ("53100", Class::Outage)]
+    {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{raise}'; END $$;
+             CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON events EXECUTE FUNCTION refuse()"
+        )))
+        .execute(&pool)
+        .await
+        .unwrap();
+        let error = kit.store.apply(&[&batch]).await.unwrap_err();
+        assert_eq!((error.class, error.message), (class, format!("SQLSTATE {raise}: no")));
+    }
+}
