@@ -1,0 +1,23 @@
+# Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
+.DEFAULT_GOAL := help
+.PHONY: help dev test lint
+
+CARGO ?= cargo
+
+help: ## Lists these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+dev: ## Starts the whole stack and both services; Ctrl-C ends all of it (API_PORT moves it)
+	@devstack/install
+	@$(CARGO) build --quiet -p devstack --bin devstack
+	@exec target/debug/devstack dev
+
+# What is built first is what the tests run, so that they need not build it again.
+test: ## Runs every test, against real servers
+	@devstack/install
+	$(CARGO) build --workspace --all-targets --locked
+	DEVSTACK_BINARIES=$(CURDIR)/target/debug $(CARGO) run --quiet -p devstack --bin devstack -- exec -- $(CARGO) test --workspace --locked
+
+lint: ## Checks formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

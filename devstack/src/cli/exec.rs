@@ -1,0 +1,58 @@
+//! `devstack exec`: a command beside servers of its own.
+//!
+//! Killed (SIGKILL), it takes the servers and the command with it, but not what the command had
+//! started itself; asked to end, it ends these too.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use devstack::{Process, Stack, foreground, tell_family};
+
+use super::signals;
+
+/// How long the command has to end, once it was asked to.
+const GRACE: Duration = Duration::from_secs(20);
+/// A Ctrl-C in the terminal reached the command as well; if nothing came of it, we ask.
+const OWN_WAY: Duration = Duration::from_secs(2);
+
+/// Runs `command`, gives its exit code.
+pub(crate) fn run(command: &[OsString]) -> anyhow::Result<ExitCode> {
+    let (program, args) = command.split_first().context("no command")?;
+    signals::listen()?;
+    let stack = Stack::start()?;
+    if let Some(signal) = signals::first() {
+        return Ok(ExitCode::from(128 + signal));
+    }
+    let env = [stack.endpoints().env()?];
+    let process = foreground(program, args, &env)?;
+    let status = loop {
+        if let Some(status) = process.wait(Duration::from_millis(100))? {
+            break status;
+        }
+        if let Some(signal) = signals::first() {
+            end(&process, signal)?;
+            return Ok(ExitCode::from(128 + signal));
+        }
+    };
+    Ok(code(status))
+}
+
+/// Ends the command and all that it started: `cargo test`, say, does not end its tests.
+fn end(process: &Process, signal: u8) -> anyhow::Result<()> {
+    let family = devstack::family(process.pid());
+    let deadline = Instant::now() + GRACE;
+    if signal != 2 || process.wait(OWN_WAY)?.is_none() {
+        tell_family(&family, false);
+    }
+    process.wait(deadline.saturating_duration_since(Instant::now()))?;
+    tell_family(&family, true);
+    Ok(())
+}
+
+fn code(status: ExitStatus) -> ExitCode {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}

@@ -1,0 +1,119 @@
+//! Where things lie on disk, and the tidying up after owners that were killed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::Context as _;
+
+use crate::process::{everyone, kill_stray, stat};
+
+/// A file in a stack's folder that keeps it from being removed.
+const KEEP: &str = "keep";
+/// In a stack's folder, a link to data that had to lie elsewhere.
+pub(crate) const ELSEWHERE: &str = "elsewhere";
+
+/// The workspace.
+pub(crate) fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// Cargo's target folder, which this executable lies in.
+pub fn target() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .and_then(|exe| exe.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).map(Path::to_path_buf))
+        .unwrap_or_else(|| workspace().join("target"))
+}
+
+/// The folder of one stack, removed with it.
+#[derive(Debug)]
+pub(crate) struct StackDir {
+    path: PathBuf,
+}
+
+impl StackDir {
+    /// A new folder, named for this process, after removing those of dead ones.
+    pub(crate) fn create() -> anyhow::Result<StackDir> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let root = target().join("devstack");
+        fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        if count == 0 {
+            tidy(&root);
+        }
+        let pid = std::process::id();
+        let started = stat(pid).map_or(0, |stat| stat.started);
+        let path = root.join(format!("stack-{pid}-{started}-{count}"));
+        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        if std::env::var_os("DEVSTACK_KEEP").is_some() {
+            fs::write(path.join(KEEP), "")?;
+        }
+        Ok(StackDir { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.path.join(KEEP).exists()
+    }
+}
+
+impl Drop for StackDir {
+    fn drop(&mut self) {
+        if self.is_kept() {
+            eprintln!("devstack: kept {}", self.path.display());
+        } else {
+            remove(&self.path);
+        }
+    }
+}
+
+/// Removes the folders of stacks whose owner is dead, and what still runs in them: a frozen
+/// backend does not notice that its postmaster died.
+fn tidy(root: &Path) {
+    let Ok(entries) = fs::read_dir(root) else {
+        return;
+    };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        if path.join(KEEP).exists() || !owner_is_dead(&path) {
+            continue;
+        }
+        let elsewhere = fs::read_link(path.join(ELSEWHERE)).ok();
+        for stat in everyone() {
+            let Ok(cwd) = fs::read_link(format!("/proc/{}/cwd", stat.pid)) else {
+                continue;
+            };
+            if cwd.starts_with(&path) || elsewhere.as_ref().is_some_and(|dir| cwd.starts_with(dir)) {
+                kill_stray(stat.pid);
+            }
+        }
+        remove(&path);
+    }
+}
+
+/// Whether this is a stack's folder and the process in its name is gone.
+fn owner_is_dead(path: &Path) -> bool {
+    let owner = path.file_name().and_then(|name| {
+        let mut parts = name.to_str()?.strip_prefix("stack-")?.split('-');
+        let pid: u32 = parts.next()?.parse().ok()?;
+        let started: u64 = parts.next()?.parse().ok()?;
+        Some((pid, started))
+    });
+    match owner {
+        Some((pid, started)) => stat(pid).is_none_or(|stat| stat.started != started),
+        None => false,
+    }
+}
+
+fn remove(path: &Path) {
+    if let Ok(elsewhere) = fs::read_link(path.join(ELSEWHERE)) {
+        let _ = fs::remove_dir_all(elsewhere);
+    }
+    if let Err(error) = fs::remove_dir_all(path) {
+        eprintln!("devstack: cannot remove {}: {error}", path.display());
+    }
+}

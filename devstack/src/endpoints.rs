@@ -1,0 +1,60 @@
+//! Where the servers are, and the stack that all tests of a process share.
+
+use std::sync::OnceLock;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::Stack;
+
+/// The environment variable through which `devstack exec` hands its servers on.
+pub(crate) const VARIABLE: &str = "DEVSTACK";
+
+/// The addresses of a stack's servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// `host:port`.
+    pub kafka_brokers: String,
+    /// The superuser's way to the database `postgres`.
+    pub postgres_url: String,
+    /// `redis://host:port`.
+    pub redis_url: String,
+    /// Whether Kafka is Apache Kafka, or librdkafka's mock.
+    pub kafka_is_real: bool,
+}
+
+impl Endpoints {
+    /// The variable that hands these on to a child's [`endpoints`].
+    pub fn env(&self) -> anyhow::Result<(String, String)> {
+        Ok((VARIABLE.to_owned(), serde_json::to_string(self)?))
+    }
+}
+
+/// The servers that this process's tests share: those of the `devstack exec` that it runs under,
+/// else ones of its own, started here and now, that end with the process.
+///
+/// # Panics
+///
+/// When they cannot be had: there is nothing to test then.
+pub fn endpoints() -> &'static Endpoints {
+    static SHARED: OnceLock<(Endpoints, Option<Stack>)> = OnceLock::new();
+    let (endpoints, _) = SHARED.get_or_init(|| match shared() {
+        Ok(shared) => shared,
+        #[expect(clippy::panic, reason = "for tests, which cannot go on")]
+        Err(error) => panic!("no servers: {error:#}"),
+    });
+    endpoints
+}
+
+fn shared() -> anyhow::Result<(Endpoints, Option<Stack>)> {
+    match std::env::var(VARIABLE) {
+        Ok(json) => {
+            let endpoints = serde_json::from_str(&json).with_context(|| format!("{VARIABLE} is no JSON"))?;
+            Ok((endpoints, None))
+        }
+        Err(_) => {
+            let stack = Stack::start()?;
+            Ok((stack.endpoints(), Some(stack)))
+        }
+    }
+}

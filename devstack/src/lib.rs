@@ -1,0 +1,38 @@
+//! Private, real servers for development and tests: Apache Kafka, PostgreSQL and Redis on free
+//! ports of 127.0.0.1, with their data under `target/devstack`, gone when their owner is gone.
+//!
+//! A test asks for a [`Scope`], which is its own database, topic names, group and key prefix on
+//! the servers that all tests share ([`endpoints`]). A test that breaks servers starts its own
+//! [`Stack`], whose [`Server`]s can be stopped, killed, frozen and started again. A [`Service`]
+//! is one of our own two binaries, run against either.
+//!
+//! Everything here is synchronous: threads and processes. No child outlives this process, not
+//! even when it is killed (see `spawn`).
+
+mod binaries;
+mod dir;
+mod endpoints;
+mod kafka;
+pub mod port;
+mod postgres;
+mod process;
+mod redis;
+mod scope;
+mod server;
+mod service;
+mod spawn;
+mod stack;
+pub mod token;
+
+pub use binaries::binaries;
+pub use dir::target as target_dir;
+pub use endpoints::{Endpoints, endpoints};
+pub use kafka::{Kafka, announce};
+pub use postgres::{Postgres, create_database};
+pub use process::{Family, Process, family, tell_family};
+pub use redis::Redis;
+pub use scope::{Scope, one_node};
+pub use server::{Server, last_lines};
+pub use service::{Program, Service};
+pub use spawn::foreground;
+pub use stack::{Ports, Stack};

@@ -1,0 +1,70 @@
+//! The command `devstack`: the local stack for humans (`dev`) and for test runs (`exec`).
+
+mod cli;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Private, real Kafka, PostgreSQL and Redis servers, for development and tests.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts the servers and both services, says how to try them; Ctrl-C ends all of it.
+    Dev {
+        /// The port of the API, on 127.0.0.1.
+        #[arg(long, env = "API_PORT", default_value_t = 8000)]
+        api_port: u16,
+    },
+    /// Runs a command beside servers of its own, whose addresses are in its variable DEVSTACK.
+    Exec {
+        /// The command and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Prints a token.
+    Token {
+        /// Its claim `sub`.
+        #[arg(long, default_value = "dev")]
+        subject: String,
+        /// Its claim `roles`: user, device, admin.
+        #[arg(long, num_args = 1..)]
+        role: Vec<String>,
+        /// Its claim `device_id`.
+        #[arg(long, num_args = 1..)]
+        device: Vec<String>,
+        /// How long it is good.
+        #[arg(long, default_value = "12h", value_parser = humantime::parse_duration)]
+        lifetime: Duration,
+        /// What it is signed with.
+        #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+        secret: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Dev { api_port } => cli::dev::run(api_port),
+        Command::Exec { command } => cli::exec::run(&command),
+        Command::Token { subject, role, device, lifetime, secret } => {
+            let roles: Vec<&str> = role.iter().map(String::as_str).collect();
+            let devices: Vec<&str> = device.iter().map(String::as_str).collect();
+            devstack::token::hs256(&secret, &subject, &roles, &devices, lifetime).map(|token| {
+                println!("{token}");
+                ExitCode::SUCCESS
+            })
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("devstack: {error:#}");
+        ExitCode::FAILURE
+    })
+}

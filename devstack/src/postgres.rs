@@ -1,0 +1,195 @@
+//! PostgreSQL, with its durability as it is by default: what was committed survives a crash.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::ops::Deref;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::Signal;
+
+use crate::dir::ELSEWHERE;
+use crate::server::{Recipe, Server};
+use crate::spawn::{self, Account};
+
+/// A running PostgreSQL cluster of its own. `freeze` and `kill` mean the postmaster and all its
+/// backends.
+#[derive(Debug)]
+pub struct Postgres {
+    server: Server,
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Postgres {
+    /// Creates a cluster under `dir`, which is there, and starts it on this port.
+    pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Postgres> {
+        let bin = bin_dir()?;
+        let account = account()?;
+        let data = data_dir(dir, account)?;
+        let log = dir.join("postgres.log");
+
+        // Not synced: a cluster that is lost before its first start is made again.
+        let mut initdb = spawn::command(&bin.join("initdb"), account);
+        initdb
+            .args(["--no-sync", "--auth=trust", "--username=postgres"])
+            .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
+            .arg(&data);
+        let made = spawn::background(initdb, &log)?.wait(std::time::Duration::from_secs(60))?;
+        if !made.is_some_and(|status| status.success()) {
+            bail!("initdb failed:\n{}", crate::server::last_lines(&log, 15));
+        }
+
+        let postgres = bin.join("postgres");
+        let pg_isready = bin.join("pg_isready");
+        let server = Server::launch(Recipe {
+            name: "PostgreSQL",
+            command: Box::new(move || {
+                let mut command = spawn::command(&postgres, account);
+                command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
+                for setting in [
+                    "listen_addresses=127.0.0.1",
+                    // Its path may be longer than a socket's may be.
+                    "unix_socket_directories=",
+                    "max_connections=300",
+                    "timezone=UTC",
+                    "log_timezone=UTC",
+                ] {
+                    command.args(["-c", setting]);
+                }
+                command
+            }),
+            ready: Box::new(move || {
+                Command::new(&pg_isready)
+                    .args(["-q", "-U", "postgres", "-d", "postgres", "-h", "127.0.0.1", "-t", "1"])
+                    .args(["-p", &port.to_string()])
+                    .stdin(Stdio::null())
+                    .status()
+                    .is_ok_and(|status| status.success())
+            }),
+            log,
+            stop: Signal::INT,
+            // At once and without a checkpoint; killed, it would leave a shared memory segment.
+            discard: Signal::QUIT,
+        })?;
+        Ok(Postgres { server, port })
+    }
+
+    /// Its database `postgres`, as its superuser.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+}
+
+impl Deref for Postgres {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// Creates an empty database beside the one of `url`; gives its URL.
+pub fn create_database(url: &str, name: &str) -> anyhow::Result<String> {
+    let (server, _) = url.rsplit_once('/').with_context(|| format!("no database in {url}"))?;
+    let psql = match spawn::in_path("psql") {
+        Some(psql) => psql,
+        None => bin_dir()?.join("psql"),
+    };
+    let output = Command::new(psql)
+        .args(["--no-psqlrc", "--quiet", "--dbname", url, "--command"])
+        // Not template1: somebody's connection to it would be in the way.
+        .arg(format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run psql")?;
+    ensure!(
+        output.status.success(),
+        "cannot create database {name}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(format!("{server}/{name}"))
+}
+
+/// Where initdb and postgres are: `PG_BIN`, `PATH`, or the newest of the system's.
+fn bin_dir() -> anyhow::Result<PathBuf> {
+    // Some put links to a few of them into PATH; we need these three, of one version.
+    let complete = |bin: &Path| ["initdb", "postgres", "pg_isready"].iter().all(|program| bin.join(program).is_file());
+    if let Some(bin) = std::env::var_os("PG_BIN").map(PathBuf::from) {
+        ensure!(complete(&bin), "no initdb and postgres in PG_BIN");
+        return Ok(bin);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if let Some(bin) = std::env::split_paths(&path).find(|bin| complete(bin)) {
+        return Ok(bin);
+    }
+    let version = |folder: &PathBuf| -> u32 {
+        let name = folder.file_name().and_then(OsStr::to_str);
+        name.and_then(|name| name.parse().ok()).unwrap_or(0)
+    };
+    fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|folder| complete(&folder.join("bin")))
+        .max_by_key(version)
+        .map(|folder| folder.join("bin"))
+        .context("the PostgreSQL server is not installed (devstack/install does that)")
+}
+
+/// PostgreSQL refuses to run as root: its own user then, or nobody.
+fn account() -> anyhow::Result<Option<Account>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let passwd = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+    ["postgres", "nobody"]
+        .iter()
+        .find_map(|name| {
+            let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
+            let mut fields = line.split(':').skip(2);
+            Some(Account { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+        })
+        .map(Some)
+        .context("PostgreSQL does not run as root, and there is no user postgres or nobody")
+}
+
+/// A folder that `account` owns and can reach. Where the repository lies under a folder closed to
+/// it, such as /root, the data goes to the system's folder for temporary files: less than giving
+/// a server that trusts every local caller the right to read all files.
+fn data_dir(dir: &Path, account: Option<Account>) -> anyhow::Result<PathBuf> {
+    let here = dir.join("postgres");
+    own(&here, account)?;
+    if account.is_none() || reaches(&here, account) {
+        return Ok(here);
+    }
+    let name = dir.file_name().unwrap_or(OsStr::new("stack"));
+    for root in [Path::new("/var/tmp"), &std::env::temp_dir()] {
+        let elsewhere = root.join(format!("devstack-{}-{:08x}", name.to_string_lossy(), fastrand::u32(..)));
+        if own(&elsewhere, account).is_ok() && reaches(&elsewhere, account) {
+            symlink(&elsewhere, dir.join(ELSEWHERE)).context("cannot link the data directory")?;
+            return Ok(elsewhere);
+        }
+    }
+    bail!("PostgreSQL's user cannot reach {} or any folder for temporary files", here.display())
+}
+
+fn own(dir: &Path, account: Option<Account>) -> anyhow::Result<()> {
+    fs::create_dir(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    if let Some(Account { uid, gid }) = account {
+        chown(dir, Some(uid), Some(gid)).context("cannot give PostgreSQL its data directory")?;
+    }
+    Ok(())
+}
+
+fn reaches(dir: &Path, account: Option<Account>) -> bool {
+    spawn::command(Path::new("test"), account)
+        .arg("-w")
+        .arg(dir)
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}

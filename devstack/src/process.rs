@@ -1,0 +1,216 @@
+//! One child process and the signals that it can be sent.
+
+use std::fs;
+use std::process::{Child, ExitStatus};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How often a wait looks again: well below what a test would notice.
+pub(crate) const STEP: Duration = Duration::from_millis(5);
+
+/// A child process. Its number stays its own, as long as this lives: signals go out under the
+/// lock under which it is reaped.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    child: Mutex<Child>,
+}
+
+impl Process {
+    pub(crate) fn new(child: Child) -> Process {
+        Process { pid: child.id(), child: Mutex::new(child) }
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends it a signal; to one that has ended, nothing.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let mut child = self.lock();
+        if child.try_wait()?.is_none() {
+            send(self.pid, signal)?;
+        }
+        Ok(())
+    }
+
+    /// Kills it, waits for its end.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL)?;
+        self.wait(Duration::from_secs(10))?.context("it does not end, not even when killed")?;
+        Ok(())
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.lock().try_wait()?)
+    }
+
+    /// Waits for its end, for so long; `None` if it still runs.
+    pub fn wait(&self, timeout: Duration) -> anyhow::Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            sleep(STEP);
+        }
+    }
+
+    /// Stops it and all below it from running. The parent first: it cannot start more of them.
+    pub(crate) fn freeze(&self) -> anyhow::Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(()); // its number may be another's by now
+        }
+        self.signal(Signal::STOP)?;
+        settle(self.pid);
+        for pid in descendants(self.pid) {
+            send(pid, Signal::STOP)?;
+            settle(pid);
+        }
+        Ok(())
+    }
+
+    /// Lets it and all below it run again.
+    pub(crate) fn thaw(&self) -> anyhow::Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(()); // its number may be another's by now
+        }
+        for pid in descendants(self.pid) {
+            send(pid, Signal::CONT)?;
+        }
+        self.signal(Signal::CONT)
+    }
+
+    /// Kills it and all below it at once, as a crash of the machine would, and waits.
+    pub(crate) fn kill_tree(&self) -> anyhow::Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(()); // its number may be another's by now
+        }
+        self.freeze()?;
+        let below = descendants(self.pid);
+        for pid in &below {
+            send(*pid, Signal::KILL)?;
+        }
+        self.kill()?;
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while below.iter().any(|pid| alive(*pid)) {
+            anyhow::ensure!(Instant::now() < deadline, "a child of it does not end");
+            sleep(STEP);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.kill_tree();
+    }
+}
+
+/// Sends a signal; that the process is gone already is no error.
+fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return Ok(());
+    };
+    match kill_process(pid, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).context("cannot send a signal"),
+    }
+}
+
+/// Kills a process that is not our child.
+pub(crate) fn kill_stray(pid: u32) {
+    let _ = send(pid, Signal::KILL);
+}
+
+/// A process and all below it, each named so that a later one with its number is not meant.
+#[derive(Debug)]
+pub struct Family(Vec<(u32, u64)>);
+
+/// The family of a process as it is now.
+pub fn family(pid: u32) -> Family {
+    let members = std::iter::once(pid).chain(descendants(pid));
+    Family(members.filter_map(|pid| Some((pid, stat(pid)?.started))).collect())
+}
+
+/// Asks those of a family that are left to end (SIGTERM), or kills them.
+pub fn tell_family(family: &Family, kill: bool) {
+    let signal = if kill { Signal::KILL } else { Signal::TERM };
+    for (pid, started) in &family.0 {
+        if stat(*pid).is_some_and(|stat| stat.started == *started) {
+            let _ = send(*pid, signal);
+        }
+    }
+}
+
+/// All that it started, and they started, and still runs.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let everyone = everyone();
+    let mut found = vec![];
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        for stat in everyone.iter().filter(|stat| stat.parent == parent) {
+            if !found.contains(&stat.pid) {
+                found.push(stat.pid);
+                parents.push(stat.pid);
+            }
+        }
+    }
+    found
+}
+
+/// What `/proc/PID/stat` says of a process, as far as it matters here.
+pub(crate) struct Stat {
+    pub(crate) pid: u32,
+    pub(crate) state: char,
+    pub(crate) parent: u32,
+    /// In clock ticks since the boot: with the number, this names a process for ever.
+    pub(crate) started: u64,
+}
+
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so count from its end.
+    let (_, rest) = text.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    Some(Stat {
+        pid,
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        started: fields.nth(17)?.parse().ok()?,
+    })
+}
+
+/// Every process there is.
+pub(crate) fn everyone() -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return vec![];
+    };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(stat).collect()
+}
+
+/// Whether it runs: a dead one that nobody has reaped does not.
+fn alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
+/// A signal to stop is taken soon, not at once; this waits for it.
+fn settle(pid: u32) {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while stat(pid).is_some_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z' | 'X')) && Instant::now() < deadline {
+        sleep(Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,86 @@
+//! What one test owns on servers that it shares.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::{Endpoints, endpoints, postgres};
+
+/// A database of its own, and names that nobody else uses. Topics are named, not created.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// The servers.
+    pub endpoints: Endpoints,
+    /// An empty database.
+    pub database_url: String,
+    /// The name for the input topic.
+    pub input_topic: String,
+    /// The name for the dead-letter topic.
+    pub dlq_topic: String,
+    /// The name for the consumer group.
+    pub group: String,
+    /// What its Redis keys start with.
+    pub cache_prefix: String,
+}
+
+impl Scope {
+    /// A scope on the servers that this process's tests share.
+    pub fn new(name: &str) -> anyhow::Result<Scope> {
+        Scope::on(endpoints(), name)
+    }
+
+    /// A scope on these servers. The name is for humans who look at them; it need not be unique.
+    pub fn on(endpoints: &Endpoints, name: &str) -> anyhow::Result<Scope> {
+        let name = unique(name);
+        Ok(Scope {
+            database_url: postgres::create_database(&endpoints.postgres_url, &name)?,
+            endpoints: endpoints.clone(),
+            input_topic: format!("{name}-input"),
+            dlq_topic: format!("{name}-dlq"),
+            group: format!("{name}-group"),
+            cache_prefix: format!("{name}:"),
+        })
+    }
+
+    /// The settings by which a service works in this scope.
+    pub fn env(&self) -> Vec<(String, String)> {
+        [
+            ("KAFKA_BROKERS", &self.endpoints.kafka_brokers),
+            ("KAFKA_INPUT_TOPIC", &self.input_topic),
+            ("KAFKA_DLQ_TOPIC", &self.dlq_topic),
+            ("KAFKA_GROUP", &self.group),
+            ("DATABASE_URL", &self.database_url),
+            ("REDIS_URL", &self.endpoints.redis_url),
+            ("CACHE_KEY_PREFIX", &self.cache_prefix),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.clone()))
+        .chain(one_node())
+        .collect()
+    }
+}
+
+/// What `worker-service setup` has to know of a Kafka with a single node.
+pub fn one_node() -> [(String, String); 2] {
+    ["TOPIC_REPLICATION", "TOPIC_MIN_INSYNC_REPLICAS"].map(|key| (key.to_owned(), "1".to_owned()))
+}
+
+/// Good as the name of a database (63 bytes at most) and of a topic.
+fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).take(32).collect();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{plain}_{}_{count}_{:06x}", std::process::id(), fastrand::u32(..0x100_0000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unique;
+
+    #[test]
+    fn names_are_plain_short_and_never_the_same() {
+        let name = unique("A test: with spaces, and much longer than PostgreSQL would have it");
+        assert!(name.starts_with("a_test__with_spaces__and_much_lo_"));
+        assert!(name.len() < 60);
+        assert_ne!(unique("one"), unique("one"));
+    }
+}

@@ -1,0 +1,93 @@
+//! One running binary of ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::Signal;
+
+use crate::process::Process;
+use crate::{binaries, spawn};
+
+/// Which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// `api-service`.
+    Api,
+    /// `worker-service`.
+    Worker,
+}
+
+impl Program {
+    /// The binary's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Api => "api-service",
+            Program::Worker => "worker-service",
+        }
+    }
+}
+
+/// A running `api-service` or `worker-service`, killed when dropped.
+#[derive(Debug)]
+pub struct Service {
+    program: Program,
+    process: Process,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Starts it with our environment and `env`; what it writes is appended to `log`.
+    pub fn spawn(program: Program, args: &[&str], env: &[(String, String)], log: &Path) -> anyhow::Result<Service> {
+        let mut command = spawn::command(&binaries()?.join(program.name()), None);
+        command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
+        Ok(Service { program, process: spawn::background(command, log)?, log: log.to_path_buf() })
+    }
+
+    /// Which binary it is.
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Asks it to end (SIGTERM).
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.process.signal(Signal::TERM)
+    }
+
+    /// Kills it, and waits for its end.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        self.process.kill()
+    }
+
+    /// Stops it from running (SIGSTOP).
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.process.freeze()
+    }
+
+    /// Lets it run again.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.process.thaw()
+    }
+
+    /// Waits for its end; that it still runs after `timeout` is an error.
+    pub fn wait(&self, timeout: Duration) -> anyhow::Result<ExitStatus> {
+        self.process.wait(timeout)?.with_context(|| format!("{} still runs after {timeout:?}", self.program.name()))
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        matches!(self.process.ended(), Ok(None))
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,94 @@
+//! What the tests have in common: each server's simplest use, and a look at `/proc`.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use tokio::runtime::Runtime;
+
+/// Runs SQL, gives what it printed.
+pub(crate) fn sql(url: &str, text: &str) -> String {
+    let output = Command::new("psql").args(["-X", "-q", "-A", "-t", "-d", url, "-c", text]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// Sends one record, creating the topic first; returns when the broker has it.
+pub(crate) fn produce(brokers: &str, topic: &str, value: &str, create: bool) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    Runtime::new().unwrap().block_on(async {
+        if create {
+            let admin: AdminClient<DefaultClientContext> = config.create().unwrap();
+            let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
+            let made = admin.create_topics([&new], &AdminOptions::new()).await;
+            made.unwrap().remove(0).unwrap();
+        }
+        let producer: FutureProducer = config.create().unwrap();
+        let record = FutureRecord::to(topic).key("key").payload(value);
+        producer.send(record, Duration::from_secs(10)).await.unwrap();
+    });
+}
+
+/// The topic's first record.
+pub(crate) fn consume(brokers: &str, topic: &str) -> String {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "test").create().unwrap();
+    let mut from = TopicPartitionList::new();
+    from.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&from).unwrap();
+    let record = consumer.poll(Duration::from_secs(20)).unwrap().unwrap();
+    String::from_utf8(record.payload().unwrap().to_vec()).unwrap()
+}
+
+/// `devstack exec -- COMMAND`, with its output for us.
+pub(crate) fn exec(command: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_devstack"))
+        .args(["exec", "--"])
+        .args(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The living processes that belong to the stacks of `owner`: by command line or working folder.
+pub(crate) fn members(owner: u32) -> Vec<String> {
+    let mark = format!("/devstack/stack-{owner}-");
+    let mut found = vec![];
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let path = entry.path();
+        let command = fs::read(path.join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        let cwd = fs::read_link(path.join("cwd")).unwrap_or_default();
+        if command.contains(&mark) || cwd.to_string_lossy().contains(&mark) {
+            found.push(format!("{} {command}", entry.file_name().to_string_lossy()));
+        }
+    }
+    found
+}
+
+/// The folders of `owner`'s stacks.
+pub(crate) fn folders(owner: u32) -> usize {
+    let mark = format!("stack-{owner}-");
+    fs::read_dir(devstack::target_dir().join("devstack"))
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&mark))
+        .count()
+}
+
+/// Waits for something that must come soon.
+pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,11 @@
+//! The local stack, tried out on itself.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly, its helpers too")]
+
+mod crash;
+mod exec;
+mod freeze;
+mod helpers;
+mod mock;
+mod restart;
+mod scopes;
+mod tokens;
