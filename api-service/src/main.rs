@@ -1,1 +1,61 @@
-fn main() {}
+//! Starts the API, and ends it in order.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use api_service::app::App;
+use api_service::config::Config;
+use api_service::health;
+use api_service::run::run;
+use shared::{lifecycle, ops, telemetry};
+use tokio::net::TcpListener;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let config: Config = shared::config::read();
+    // Whatever is wrong with the settings ends the start here, before any port is bound.
+    let app = match config.check().and_then(|()| telemetry::start_log(&config.log)).and_then(|()| App::build(&config)) {
+        Ok(app) => app,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    match live(config, app).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the service ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn live(config: Config, app: App) -> anyhow::Result<()> {
+    log_panics();
+    let metrics = telemetry::start_metrics()?;
+    let internal = TcpListener::bind(config.ops.bind).await.with_context(|| format!("OPS_BIND={}", config.ops.bind))?;
+    let listener =
+        TcpListener::bind(config.http.bind).await.with_context(|| format!("API_BIND={}", config.http.bind))?;
+    tracing::info!(address = %listener.local_addr()?, internal = %internal.local_addr()?, "listening");
+
+    let state = app.clone();
+    tokio::spawn(ops::serve(internal, metrics, move || std::future::ready(health::report(&state))));
+    run(app, listener, async {
+        match lifecycle::termination().await {
+            Ok(signal) => tracing::info!(signal, "told to end"),
+            Err(error) => tracing::error!(%error, "cannot wait for signals"),
+        }
+    })
+    .await;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// A panic is a log line like all others; its message stays out, it may quote what came from
+/// outside.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panicked");
+    }));
+}

@@ -3,6 +3,7 @@
 pub(crate) mod dev;
 pub(crate) mod exec;
 mod probe;
+pub(crate) mod replay;
 mod settings;
 mod signals;
 mod tail;

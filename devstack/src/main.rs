@@ -3,6 +3,7 @@
 mod cli;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +31,17 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+    /// Sends a file of events (JSON lines, gzipped or not) through a running system, twice, and
+    /// checks what must hold then.
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// Only so many of its lines.
+        #[arg(long, default_value_t = usize::MAX, hide_default_value = true)]
+        lines: usize,
+        #[command(flatten)]
+        running: cli::replay::Running,
+    },
     /// Prints a token.
     Token {
         /// Its claim `sub`.
@@ -54,6 +66,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Dev { api_port } => cli::dev::run(api_port),
         Command::Exec { command } => cli::exec::run(&command),
+        Command::Replay { file, lines, running } => cli::replay::run(&file, lines, &running),
         Command::Token { subject, role, device, lifetime, secret } => {
             let roles: Vec<&str> = role.iter().map(String::as_str).collect();
             let devices: Vec<&str> = device.iter().map(String::as_str).collect();

@@ -94,23 +94,25 @@ impl Deref for Postgres {
 /// Creates an empty database beside the one of `url`; gives its URL.
 pub fn create_database(url: &str, name: &str) -> anyhow::Result<String> {
     let (server, _) = url.rsplit_once('/').with_context(|| format!("no database in {url}"))?;
-    let psql = match spawn::in_path("psql") {
+    // Not template1: somebody's connection to it would be in the way.
+    psql(url, &format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))
+        .with_context(|| format!("cannot create database {name}"))?;
+    Ok(format!("{server}/{name}"))
+}
+
+/// Runs one statement; gives what it returns, a line a row.
+pub fn psql(url: &str, statement: &str) -> anyhow::Result<String> {
+    let program = match spawn::in_path("psql") {
         Some(psql) => psql,
         None => bin_dir()?.join("psql"),
     };
-    let output = Command::new(psql)
-        .args(["--no-psqlrc", "--quiet", "--dbname", url, "--command"])
-        // Not template1: somebody's connection to it would be in the way.
-        .arg(format!("CREATE DATABASE \"{name}\" TEMPLATE template0"))
+    let output = Command::new(program)
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", url, "--command", statement])
         .stdin(Stdio::null())
         .output()
         .context("cannot run psql")?;
-    ensure!(
-        output.status.success(),
-        "cannot create database {name}: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(format!("{server}/{name}"))
+    ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Where initdb and postgres are: `PG_BIN`, `PATH`, or the newest of the system's.

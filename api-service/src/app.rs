@@ -1,0 +1,137 @@
+//! What the handlers share, and every route and layer on one screen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use shared::cache::Cache;
+use shared::store::Store;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::auth::verify::Verifier;
+use crate::config::{Config, DeviceBinding};
+use crate::flights::Flights;
+use crate::health::{self, Health};
+use crate::producer::Producer;
+use crate::server::Limits;
+use crate::{events, observe, probes, resources};
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Shared>);
+
+/// The parts of an [`App`].
+pub struct Shared {
+    /// Checks tokens.
+    pub verifier: Verifier,
+    /// What becomes of a `device` token without devices.
+    pub device_binding: DeviceBinding,
+    /// To Kafka.
+    pub producer: Producer,
+    /// To Redis.
+    pub cache: Cache,
+    /// To PostgreSQL.
+    pub store: Store,
+    /// Reads of PostgreSQL under way.
+    pub flights: Flights,
+    /// What is known of the dependencies.
+    pub health: Health,
+    /// To find that out for Kafka.
+    pub probe: probes::KafkaProbe,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// What a connection may do.
+    pub limits: Limits,
+}
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl App {
+    /// Builds everything; nothing has to be up, and no port is bound.
+    ///
+    /// # Errors
+    /// One clear line where a setting is wrong.
+    pub fn build(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(Shared {
+            verifier: Verifier::new(&config.jwt),
+            device_binding: config.jwt.jwt_device_binding,
+            producer: Producer::new(config)?,
+            cache: Cache::open(&config.redis)?,
+            store: Store::open(&config.postgres, "api-service")?,
+            flights: Flights::default(),
+            health: Health::default(),
+            probe: probes::KafkaProbe::new(config)?,
+            request_timeout: config.http.request_timeout,
+            limits: Limits::of(&config.http),
+        })))
+    }
+
+    /// Every route and layer, outermost first.
+    pub fn router(&self) -> Router {
+        // A submission keeps the deadline itself, see there.
+        let in_time = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, self.request_timeout);
+        let [events, resource, live, ready] = ROUTES;
+        let routes = Router::new()
+            .route(events, post(events::submit))
+            .route(resource, get(resources::show).layer(in_time))
+            .route(live, get(health::live))
+            .route(ready, get(health::ready));
+        layered(routes.with_state(self.clone()))
+    }
+}
+
+/// Every route's path, as in the metrics.
+pub const ROUTES: [&str; 4] = ["/events", "/resource/{id}", "/health/live", "/health/ready"];
+
+/// The layers around every route, and around what is none.
+fn layered(routes: Router) -> Router {
+    // `layer` wraps what is there: the last one is the outermost, so read upwards.
+    routes.layer(CatchPanicLayer::custom(panicked)).layer(axum::middleware::from_fn(observe::observe))
+}
+
+/// The log has the place, the caller gets no more than that it happened.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::http::header;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_without_its_message() {
+        let routes = Router::new().route(
+            "/events",
+            post(|| async {
+                if true {
+                    panic!("secret");
+                }
+            }),
+        );
+        let request = Request::post("/events").body(Body::empty()).unwrap();
+        let response = layered(routes).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert!(response.headers().contains_key("x-request-id"));
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["code"], "internal");
+        assert!(!body.to_string().contains("secret"));
+    }
+}

@@ -1,0 +1,151 @@
+//! Attacks on tokens, and good ones.
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::DeviceBinding;
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+const NOW: u64 = 1_800_000_000;
+
+fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Verifier {
+    Verifier::new(&JwtConfig {
+        jwt_secret: SECRET.parse().unwrap(),
+        jwt_issuer: issuer.map(Into::into),
+        jwt_audience: audience.map(Into::into),
+        jwt_device_binding: DeviceBinding::Required,
+    })
+}
+
+fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
+    encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+}
+
+fn token(claims: &Value) -> String {
+    signed(Algorithm::HS256, SECRET, claims)
+}
+
+/// Good claims, with some of them replaced, and those that are set to null left out.
+fn claims(changes: Value) -> Value {
+    let mut claims = json!({"sub": "alice", "roles": ["user"], "exp": NOW + 60});
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value.clone();
+        }
+    }
+    claims
+}
+
+fn verify(changes: Value) -> Result<Caller, Rejected> {
+    verifier(None, None).verify(&token(&claims(changes)), NOW)
+}
+
+#[test]
+fn a_good_token() {
+    let caller = verify(json!({"roles": ["user", "odd"]})).unwrap();
+    assert_eq!(caller, Caller { subject: "alice".into(), roles: vec!["user".into(), "odd".into()], devices: None });
+    assert_eq!(verify(json!({"device_id": "a"})).unwrap().devices, Some(vec!["a".into()]));
+    assert_eq!(verify(json!({"device_id": ["a", "b"]})).unwrap().devices, Some(vec!["a".into(), "b".into()]));
+    assert_eq!(verify(json!({"device_id": []})).unwrap().devices, Some(vec![]));
+    assert!(verify(json!({"roles": null})).unwrap().roles.is_empty(), "without a role it is good for nothing");
+    assert!(verify(json!({"iss": "whoever", "aud": "whatever"})).is_ok(), "not looked at where not configured");
+}
+
+#[test]
+fn time() {
+    assert!(verify(json!({"exp": NOW - 29})).is_ok(), "clocks may differ");
+    assert_eq!(verify(json!({"exp": NOW - 30})), Err(Rejected::Expired));
+    assert_eq!(verify(json!({"exp": 0})), Err(Rejected::Expired));
+    assert_eq!(verify(json!({"exp": -1})), Err(Rejected::Expired));
+    assert!(verify(json!({"exp": NOW as f64 + 0.5})).is_ok(), "a NumericDate may have a fraction");
+    assert!(verify(json!({"nbf": NOW + 30})).is_ok());
+    assert_eq!(verify(json!({"nbf": NOW + 31})), Err(Rejected::NotYetValid));
+}
+
+#[test]
+fn claims_that_are_missing_or_malformed() {
+    for changes in [
+        json!({"exp": null}),
+        json!({"exp": (NOW + 60).to_string()}),
+        json!({"exp": true}),
+        json!({"nbf": "soon"}),
+        json!({"sub": null}),
+        json!({"sub": ""}),
+        json!({"sub": 7}),
+        json!({"sub": "a\nb"}),
+        json!({"sub": "a\u{0}"}),
+        json!({"sub": "a".repeat(257)}),
+        json!({"roles": "admin"}),
+        json!({"roles": [7]}),
+        json!({"roles": {"admin": true}}),
+        json!({"device_id": 7}),
+        json!({"device_id": [7]}),
+        json!({"device_id": {"a": 1}}),
+    ] {
+        assert_eq!(verify(changes.clone()), Err(Rejected::Claim), "{changes}");
+    }
+    let null = token(&json!({"sub": "a", "roles": ["user"], "exp": NOW + 60, "device_id": null}));
+    assert_eq!(verifier(None, None).verify(&null, NOW), Err(Rejected::Claim), "null binds to nothing");
+    assert_eq!(verifier(None, None).verify(&token(&json!([])), NOW), Err(Rejected::Claim));
+}
+
+#[test]
+fn issuer_and_audience_are_required_where_configured() {
+    let issuer = |changes| verifier(Some("us"), None).verify(&token(&claims(changes)), NOW).map(drop);
+    assert_eq!(issuer(json!({"iss": "us"})), Ok(()));
+    for wrong in [json!({}), json!({"iss": "them"}), json!({"iss": ["us"]}), json!({"iss": 7})] {
+        assert_eq!(issuer(wrong), Err(Rejected::Issuer));
+    }
+    let audience = |changes| verifier(None, Some("api")).verify(&token(&claims(changes)), NOW).map(drop);
+    assert_eq!(audience(json!({"aud": "api"})), Ok(()));
+    assert_eq!(audience(json!({"aud": ["other", "api"]})), Ok(()));
+    for wrong in [json!({}), json!({"aud": "other"}), json!({"aud": []}), json!({"aud": ["api", 7]}), json!({"aud": 7})]
+    {
+        assert_eq!(audience(wrong), Err(Rejected::Audience));
+    }
+}
+
+#[test]
+fn signatures() {
+    let verify = |token: &str| verifier(None, None).verify(token, NOW);
+    let good = token(&claims(json!({})));
+    verify(&good).unwrap();
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let (header, payload) = message.split_once('.').unwrap();
+
+    let other = signed(Algorithm::HS256, "another secret of thirty-two bytes!", &claims(json!({})));
+    assert_eq!(verify(&other), Err(Rejected::Signature));
+    assert_eq!(verify(&format!("{message}.")), Err(Rejected::Signature), "empty");
+    assert_eq!(verify(&format!("{message}.{}", &signature[..20])), Err(Rejected::Signature), "cut");
+
+    let stolen = token(&claims(json!({"roles": ["admin"]})));
+    let claims_of_stolen = stolen.split('.').nth(1).unwrap();
+    assert_eq!(verify(&format!("{header}.{claims_of_stolen}.{signature}")), Err(Rejected::Signature), "other claims");
+    for wrong in [Algorithm::HS384, Algorithm::HS512] {
+        assert_eq!(verify(&signed(wrong, SECRET, &claims(json!({})))), Err(Rejected::Algorithm), "{wrong:?}");
+    }
+    // {"alg":"none"} and {"alg":"None","typ":"JWT"}
+    for none in ["eyJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIiwidHlwIjoiSldUIn0"] {
+        for signature in ["", signature] {
+            assert!(verify(&format!("{none}.{payload}.{signature}")).is_err(), "{none}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_token() {
+    let verify = |token: &str| verifier(None, None).verify(token, NOW);
+    let good = token(&claims(json!({})));
+    for bad in ["", ".", "..", "...", "a.b.c", "ü.ü.ü", &good[1..], &format!("{good}.x"), &format!(" {good}")] {
+        assert!(verify(bad).is_err(), "{bad}");
+    }
+    let long = token(&claims(json!({"padding": "x".repeat(9000)})));
+    assert_eq!(verify(&long), Err(Rejected::Malformed));
+    let mut critical = Header::new(Algorithm::HS256);
+    critical.crit = Some(vec!["b64".into()]);
+    let critical = encode(&critical, &claims(json!({})), &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+    assert_eq!(verify(&critical), Err(Rejected::Malformed));
+}

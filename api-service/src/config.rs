@@ -1,0 +1,191 @@
+//! Every setting of the API; `--help` is the reference.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::{Args, Parser, ValueEnum};
+use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, Secret, TopicConfig, duration};
+
+/// Accepts events over HTTP and answers only once Kafka holds them; serves the latest state of a
+/// resource.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub struct Config {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "its type says it; text here would become the text of --help")]
+    pub http: HttpConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub jwt: JwtConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub kafka: KafkaConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub topics: TopicConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub producer: ProducerConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub postgres: PostgresConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub redis: RedisConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub ops: OpsConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub log: LogConfig,
+}
+
+/// The public port.
+#[derive(Debug, Clone, Args)]
+pub struct HttpConfig {
+    /// The address that is served.
+    #[arg(long = "api-bind", env = "API_BIND", value_name = "API_BIND", default_value = "0.0.0.0:8000")]
+    pub bind: SocketAddr,
+    /// How long one request may take, from its headers to the answer.
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub request_timeout: Duration,
+    /// How long a request's headers may take, from their first byte.
+    #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub header_timeout: Duration,
+    /// How long a connection may be idle between requests. Longer than a load balancer in front
+    /// keeps it, or it answers 502 now and then.
+    #[arg(long, env = "KEEP_ALIVE_TIMEOUT", default_value = "75s", value_parser = duration)]
+    pub keep_alive_timeout: Duration,
+    /// The most connections at once; others wait to be accepted.
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+    /// How long requests under way may take to end when the service is told to end.
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
+    pub drain_timeout: Duration,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, Args)]
+pub struct JwtConfig {
+    /// The key of HS256 tokens: at least 32 bytes.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Secret,
+    /// The `iss` that a token must have. Not looked at where this is not set.
+    #[arg(long, env = "JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// The `aud` that a token must have. Not looked at where this is not set.
+    #[arg(long, env = "JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// What becomes of a `device` token without a `device_id` claim.
+    #[arg(long, env = "JWT_DEVICE_BINDING", default_value = "required", value_enum)]
+    pub jwt_device_binding: DeviceBinding,
+}
+
+/// What becomes of a `device` token without a `device_id` claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceBinding {
+    /// It is refused.
+    Required,
+    /// It may speak for every device; the claim counts where it is there.
+    Claimed,
+}
+
+/// How events are handed to Kafka.
+#[derive(Debug, Clone, Args)]
+pub struct ProducerConfig {
+    /// How long Kafka may take to acknowledge an event; less than `REQUEST_TIMEOUT`.
+    #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = duration)]
+    pub message_timeout: Duration,
+    /// How long an event waits for others to travel with.
+    #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "2ms", value_parser = duration)]
+    pub linger: Duration,
+    /// How many bytes may wait for Kafka; what comes on top is refused at once.
+    #[arg(long = "kafka-queue-bytes", env = "KAFKA_QUEUE_BYTES", value_name = "KAFKA_QUEUE_BYTES", default_value_t = 64 * 1024 * 1024,
+          value_parser = clap::value_parser!(u64).range(1024..=1 << 40))]
+    pub queue_bytes: u64,
+}
+
+/// The shortest key that RFC 7518 allows for HS256.
+const MIN_SECRET: usize = 32;
+
+impl Config {
+    /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
+    ///
+    /// # Errors
+    /// One clear line.
+    pub fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.jwt.jwt_secret.expose().len() >= MIN_SECRET, "JWT_SECRET must have at least {MIN_SECRET} bytes");
+        for (name, value) in [("JWT_ISSUER", &self.jwt.jwt_issuer), ("JWT_AUDIENCE", &self.jwt.jwt_audience)] {
+            ensure!(value.as_deref() != Some(""), "{name} is empty: set it, or leave it out");
+        }
+        for (name, value) in [
+            ("REQUEST_TIMEOUT", self.http.request_timeout),
+            ("HEADER_TIMEOUT", self.http.header_timeout),
+            ("KEEP_ALIVE_TIMEOUT", self.http.keep_alive_timeout),
+            ("KAFKA_MESSAGE_TIMEOUT", self.producer.message_timeout),
+            ("DATABASE_TIMEOUT", self.postgres.timeout),
+            ("REDIS_TIMEOUT", self.redis.timeout),
+        ] {
+            ensure!(value >= Duration::from_millis(1), "{name} must be at least 1ms");
+        }
+        // Kafka's verdict has to come before the answer is due.
+        ensure!(
+            self.producer.message_timeout < self.http.request_timeout,
+            "KAFKA_MESSAGE_TIMEOUT={:?} must be less than REQUEST_TIMEOUT={:?}",
+            self.producer.message_timeout,
+            self.http.request_timeout
+        );
+        ensure!(
+            self.producer.linger < self.producer.message_timeout,
+            "KAFKA_LINGER={:?} must be less than KAFKA_MESSAGE_TIMEOUT={:?}",
+            self.producer.linger,
+            self.producer.message_timeout
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "planted-7f3a-planted-7f3a-planted-7f3a";
+
+    fn config(more: &[&str]) -> Config {
+        let mut args = vec!["api", "--kafka-brokers=b:1", "--database-url=postgres://h/d", "--redis-url=redis://h"];
+        if !more.iter().any(|arg| arg.starts_with("--jwt-secret")) {
+            args.extend(["--jwt-secret", SECRET]);
+        }
+        args.extend(more);
+        Config::try_parse_from(args).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_good() {
+        let config = config(&[]);
+        config.check().unwrap();
+        assert_eq!(config.http.bind.port(), 8000);
+        assert_eq!(config.jwt.jwt_device_binding, DeviceBinding::Required);
+    }
+
+    #[test]
+    fn contradictions_are_one_clear_line() {
+        let line = |more: &[&str]| config(more).check().unwrap_err().to_string();
+        assert_eq!(line(&["--jwt-secret=short"]), "JWT_SECRET must have at least 32 bytes");
+        assert_eq!(
+            line(&["--kafka-message-timeout=10s"]),
+            "KAFKA_MESSAGE_TIMEOUT=10s must be less than REQUEST_TIMEOUT=10s"
+        );
+        assert_eq!(line(&["--jwt-issuer="]), "JWT_ISSUER is empty: set it, or leave it out");
+        assert_eq!(line(&["--header-timeout=0s"]), "HEADER_TIMEOUT must be at least 1ms");
+        assert_eq!(line(&["--kafka-linger=6s"]), "KAFKA_LINGER=6s must be less than KAFKA_MESSAGE_TIMEOUT=5s");
+    }
+
+    #[test]
+    fn the_secret_shows_nowhere_and_has_no_default() {
+        assert!(!format!("{:?}", config(&[])).contains("planted"));
+        let missing = Config::try_parse_from(["api", "--kafka-brokers=b:1"]).unwrap_err().to_string();
+        assert!(missing.contains("--jwt-secret <JWT_SECRET>"), "{missing}");
+    }
+}

@@ -1,0 +1,121 @@
+//! `POST /events`: token → role → body → validate → Kafka → 202.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use shared::event::body::{BodyError, Submission};
+use shared::event::{DeviceId, Event, EventId, EventType};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::auth::Writer;
+use crate::problem::{About, Code, Problem};
+use crate::producer::Outcome;
+use crate::request_id::RequestId;
+use crate::{body, traceparent};
+
+/// A payload of 256 KiB, and what stands around it.
+const MAX_BODY: usize = (256 + 4) * 1024;
+
+#[derive(Serialize)]
+struct Accepted<'a> {
+    request_id: &'a str,
+    status: &'a str,
+    event_id: &'a str,
+}
+
+/// Takes one event. It keeps the request's deadline itself, because what it answers then depends
+/// on how far the event had come.
+pub async fn submit(State(app): State<App>, request: Request) -> Response {
+    let (mut parts, mut body) = request.into_parts();
+    match accept(&app, &mut parts, &mut body).await {
+        Ok(response) => response,
+        Err(problem) => {
+            if problem.code != Code::RequestTimeout {
+                body::discard(&parts.headers, body).await;
+            }
+            problem.into_response()
+        }
+    }
+}
+
+async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Response, Problem> {
+    let deadline = Instant::now() + app.request_timeout;
+    let writer = Writer::from_request_parts(parts, app).await?;
+    must_be_json(&parts.headers)?;
+    let bytes = body::read(&parts.headers, body, MAX_BODY, deadline).await?;
+    let submission = shared::event::body::parse(&bytes).map_err(not_an_event)?;
+    writer.allow(&submission.device_id)?;
+
+    let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str).unwrap_or_default();
+    let event = event(submission, request_id, &writer, &parts.headers);
+    let about = About { device_id: Some(event.device_id.clone()), event_id: Some(event.event_id.clone()) };
+    settled(app.producer.send(&event, deadline).await, &event.device_id)
+        .map_err(|problem| problem.about(about.clone()))?;
+
+    let accepted = Accepted { request_id, status: "accepted", event_id: event.event_id.as_str() };
+    let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
+    response.extensions_mut().insert(about);
+    Ok(response)
+}
+
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::new(Code::UnsupportedMediaType, "the content type must be application/json"));
+    }
+    // What is not decoded must not be taken for broken JSON.
+    match headers.get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(Problem::new(Code::UnsupportedMediaType, "the content encoding is not understood"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn not_an_event(error: BodyError) -> Problem {
+    match error {
+        BodyError::NotJson(why) => Problem::new(Code::NotJson, format!("the body is not JSON: {why}")),
+        BodyError::NotAnEvent(faults) => {
+            Problem::new(Code::InvalidEvent, "see errors for what is wrong with it").with_errors(faults)
+        }
+    }
+}
+
+fn event(submission: Submission, request_id: &str, writer: &Writer, headers: &HeaderMap) -> Event {
+    let accepted_at = OffsetDateTime::now_utc();
+    Event {
+        device_id: submission.device_id,
+        event_id: submission.event_id.unwrap_or_else(EventId::generate),
+        event_type: EventType::DeviceReported,
+        payload: submission.payload,
+        occurred_at: submission.occurred_at.unwrap_or(accepted_at),
+        accepted_at,
+        request_id: Some(request_id.to_owned()),
+        user_id: Some(writer.subject().to_owned()),
+        traceparent: traceparent::of(headers),
+    }
+}
+
+/// What Kafka's verdict means for the caller; what it was is in the log.
+fn settled(outcome: Outcome, device_id: &DeviceId) -> Result<(), Problem> {
+    Err(match outcome {
+        Outcome::Accepted { partition, offset } => {
+            tracing::debug!(%device_id, partition, offset, "acknowledged");
+            return Ok(());
+        }
+        Outcome::QueueFull => Problem::new(Code::QueueFull, "the event was not taken; try again later"),
+        Outcome::Closed => Problem::new(Code::ShuttingDown, "the event was not taken; try again"),
+        Outcome::TooLarge => Problem::new(Code::BodyTooLarge, "the event is too large for its topic"),
+        Outcome::Unknown => Problem::new(
+            Code::OutcomeUnknown,
+            "the event may or may not have been written; send it again with this event_id, it counts once",
+        ),
+    })
+}

@@ -1,0 +1,109 @@
+//! Reads of PostgreSQL that others may join: those that found the flight's own lease standing.
+//!
+//! A lease is deleted by every fence, so who finds it standing knows that the flight's read is not
+//! older than any fence before.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use shared::cache::{Cache, Lease};
+use shared::event::DeviceId;
+use shared::store::{Store, StoreError};
+use tokio::sync::watch;
+
+/// What PostgreSQL holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The number of events applied; 0 where there is no resource.
+    pub version: i64,
+    /// The body of the answer.
+    pub body: Bytes,
+}
+
+/// A landed flight: what it found, and whether that is in the cache now.
+pub type Landed = Result<(Found, bool), StoreError>;
+
+/// To wait for a flight with; closed without a word where it crashed.
+pub type Ticket = watch::Receiver<Option<Landed>>;
+
+/// The flights of this process, by lease.
+#[derive(Clone, Default)]
+pub struct Flights(Arc<Mutex<HashMap<Lease, Ticket>>>);
+
+impl Flights {
+    /// The flight of a lease, if it is one of this process.
+    pub fn join(&self, lease: &Lease) -> Option<Ticket> {
+        self.entries().get(lease).cloned()
+    }
+
+    /// Starts one: reads, fills while the lease stands, tells. It goes on whatever becomes of the
+    /// request that started it.
+    pub fn start(&self, store: Store, cache: Cache, id: DeviceId, lease: Lease) -> Ticket {
+        let (tell, ticket) = watch::channel(None);
+        self.entries().insert(lease.clone(), ticket.clone());
+        let entry = Entry { flights: self.clone(), lease };
+        tokio::spawn(async move {
+            let landed = match read(&store, &id).await {
+                Ok(found) => {
+                    let body = (found.version > 0).then(|| std::str::from_utf8(&found.body).unwrap_or_default());
+                    let stored = cache.fill(&id, &entry.lease, body).await;
+                    Ok((found, stored))
+                }
+                Err(error) => {
+                    cache.release(&id, &entry.lease).await;
+                    Err(error)
+                }
+            };
+            let _ = tell.send(Some(landed));
+            drop(entry);
+        });
+        ticket
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<Lease, Ticket>> {
+        // The map is whole whenever the lock is free, whatever the holder's fate.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes its flight off the list, also where the flight panics.
+struct Entry {
+    flights: Flights,
+    lease: Lease,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.flights.entries().remove(&self.lease);
+    }
+}
+
+/// Waits for a flight; none where it crashed.
+pub async fn wait(mut ticket: Ticket) -> Option<Landed> {
+    let landed = ticket.wait_for(Option::is_some).await.ok()?;
+    landed.clone()
+}
+
+/// Reads a resource from PostgreSQL.
+///
+/// # Errors
+/// PostgreSQL away, or too slow.
+pub async fn read(store: &Store, id: &DeviceId) -> Result<Found, StoreError> {
+    Ok(match store.resource(id).await? {
+        Some(resource) => Found { version: resource.version, body: resource.body.into() },
+        None => Found { version: 0, body: Bytes::new() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_flight_that_crashed_is_told_so() {
+        let (tell, ticket) = watch::channel(None);
+        drop(tell);
+        assert!(wait(ticket).await.is_none());
+    }
+}

@@ -1,0 +1,116 @@
+//! Whether the process lives, and whether traffic may come here.
+//!
+//! Live is never a matter of Kafka, PostgreSQL or Redis. Ready is: while events can be taken or
+//! resources be read. The states come from [`probes`](crate::probes), never from a probe for each
+//! request.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::app::App;
+
+/// What is known of one dependency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Dependency {
+    /// Whether it works.
+    #[serde(rename = "status", serialize_with = "up_or_down")]
+    pub up: bool,
+    /// What an operator should look at, though it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<&'static str>,
+}
+
+/// What is known of all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Dependencies {
+    /// Where events go.
+    pub kafka: Dependency,
+    /// Where resources are.
+    pub postgres: Dependency,
+    /// Where they are read from.
+    pub redis: Dependency,
+}
+
+/// The last known state of everything.
+#[derive(Debug, Default)]
+pub struct Health {
+    dependencies: Mutex<Dependencies>,
+    ending: AtomicBool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn up_or_down<S: serde::Serializer>(up: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *up { "up" } else { "down" })
+}
+
+impl Health {
+    /// Notes what a probe found out.
+    pub fn note(&self, change: impl FnOnce(&mut Dependencies)) {
+        change(&mut self.locked());
+    }
+
+    /// The end has begun: no more traffic, please.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Dependencies> {
+        self.dependencies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether traffic may come here, and why.
+pub fn report(app: &App) -> (bool, serde_json::Value) {
+    let found = *app.health.locked();
+    let status = status(found, app.health.ending.load(Ordering::Relaxed));
+    (status != "unready", json!({"status": status, "dependencies": found}))
+}
+
+fn status(found: Dependencies, ending: bool) -> &'static str {
+    let Dependencies { kafka, postgres, redis } = found;
+    match (kafka.up, postgres.up, redis.up) {
+        _ if ending => "unready",
+        (true, true, true) => "ready",
+        (false, false, false) => "unready",
+        // At least one of the two ways works.
+        _ => "degraded",
+    }
+}
+
+/// `GET /health/live`.
+pub async fn live() -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(json!({"status": "live"}))).into_response()
+}
+
+/// `GET /health/ready`.
+pub async fn ready(State(app): State<App>) -> Response {
+    let (ready, body) = report(&app);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_while_one_of_the_two_ways_works() {
+        let found = |kafka, postgres, redis| {
+            let dependency = |up| Dependency { up, warning: None };
+            Dependencies { kafka: dependency(kafka), postgres: dependency(postgres), redis: dependency(redis) }
+        };
+        assert_eq!(status(found(true, true, true), false), "ready");
+        assert_eq!(status(found(false, true, true), false), "degraded", "reads work");
+        assert_eq!(status(found(false, false, true), false), "degraded", "hits work");
+        assert_eq!(status(found(true, false, false), false), "degraded", "writes work");
+        assert_eq!(status(found(false, false, false), false), "unready");
+        assert_eq!(status(found(true, true, true), true), "unready", "about to end");
+    }
+}

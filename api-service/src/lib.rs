@@ -1,0 +1,23 @@
+//! The binary that answers. An accepted event is in Kafka, acknowledged by all in-sync replicas,
+//! before its sender hears of it; a resource is read from Redis, else from PostgreSQL.
+//!
+//! The way of a request: [`server`] (the connection) → [`observe`] (request id, log, metrics,
+//! problems) → [`app`] (every route) → [`auth`] → [`events`] and [`producer`], or [`resources`].
+
+pub mod app;
+pub mod auth;
+pub mod body;
+pub mod config;
+pub mod events;
+pub mod flights;
+pub mod health;
+mod kafka_log;
+pub mod observe;
+pub mod probes;
+pub mod problem;
+pub mod producer;
+pub mod request_id;
+pub mod resources;
+pub mod run;
+pub mod server;
+pub mod traceparent;

@@ -1,0 +1,140 @@
+//! Around every request: its id, its log line, its metrics, and the form of its errors.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use shared::event::{DeviceId, EventId};
+
+use crate::problem::{About, Problem};
+use crate::request_id::{self, RequestId};
+
+/// The outermost layer.
+pub async fn observe(mut request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let request_id = RequestId::of(request.headers());
+    let method = method(request.method());
+    let route = route(request.extensions().get::<MatchedPath>());
+    request.extensions_mut().insert(request_id.clone());
+
+    let mut response = next.run(request).await;
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        None if response.status().is_client_error() || response.status().is_server_error() => {
+            // Health says what it has to say in a form of its own.
+            (!route.starts_with("/health")).then(|| Problem::of_status(response.status()))
+        }
+        problem => problem,
+    };
+    if let Some(problem) = &problem {
+        response = problem.write(response, request_id.as_str());
+    }
+    response.headers_mut().insert(request_id::HEADER, request_id.to_header());
+
+    let about = problem.as_ref().map(|problem| &problem.about).or_else(|| response.extensions().get::<About>());
+    let line = Line {
+        request_id: request_id.as_str(),
+        method,
+        route,
+        status: response.status(),
+        code: problem.as_ref().map(|problem| problem.code.as_str()),
+        device_id: about.and_then(|about| about.device_id.as_ref()).map(DeviceId::as_str),
+        event_id: about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str),
+        took: start.elapsed(),
+    };
+    line.count();
+    line.log();
+    response
+}
+
+/// What is known of a request once it is answered.
+struct Line<'a> {
+    request_id: &'a str,
+    method: &'static str,
+    route: &'static str,
+    status: StatusCode,
+    code: Option<&'static str>,
+    device_id: Option<&'a str>,
+    event_id: Option<&'a str>,
+    took: Duration,
+}
+
+macro_rules! answered {
+    ($level:ident, $line:expr) => {
+        tracing::$level!(
+            request_id = $line.request_id,
+            method = $line.method,
+            route = $line.route,
+            status = $line.status.as_u16(),
+            code = $line.code,
+            device_id = $line.device_id,
+            event_id = $line.event_id,
+            took_ms = u64::try_from($line.took.as_millis()).unwrap_or(u64::MAX),
+            "answered"
+        )
+    };
+}
+
+impl Line<'_> {
+    fn log(&self) {
+        // Probes come every few seconds, and a state that changes is logged where it is found out.
+        let probe = self.route.starts_with("/health");
+        match self.status.as_u16() {
+            500.. if !probe => answered!(warn, self),
+            400..=499 => answered!(info, self),
+            _ => answered!(debug, self),
+        }
+    }
+
+    fn count(&self) {
+        metrics::counter!("http_requests_total",
+            "method" => self.method, "route" => self.route, "status" => status(self.status))
+        .increment(1);
+        metrics::histogram!("http_request_duration_seconds", "route" => self.route).record(self.took);
+    }
+}
+
+/// Callers must not be able to make up new series.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn route(matched: Option<&MatchedPath>) -> &'static str {
+    let Some(matched) = matched else { return "none" };
+    crate::app::ROUTES.into_iter().find(|route| *route == matched.as_str()).unwrap_or("other")
+}
+
+fn status(status: StatusCode) -> &'static str {
+    macro_rules! known {
+        ($($code:literal)*) => {
+            match status.as_u16() {
+                $($code => stringify!($code),)*
+                _ => "other",
+            }
+        };
+    }
+    known!(200 202 304 400 401 403 404 405 408 413 415 422 429 500 503)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_bounded() {
+        assert_eq!(status(StatusCode::ACCEPTED), "202");
+        assert_eq!(status(StatusCode::IM_A_TEAPOT), "other");
+        assert_eq!(method(&Method::from_bytes(b"BREW").unwrap()), "other");
+        assert_eq!(route(None), "none");
+    }
+}

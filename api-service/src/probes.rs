@@ -1,0 +1,139 @@
+//! Looks at each dependency every two seconds, each at its own pace, and logs what changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use shared::topic::setup;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::app::App;
+use crate::config::Config;
+use crate::health::{Dependencies, Dependency};
+use crate::kafka_log::LogContext;
+
+const EVERY: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the topic's setting is asked for, until it is known.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Asks Kafka whether the input topic can be written.
+///
+/// It is a consumer that never consumes: a producer's question makes a topic that is missing,
+/// where the broker allows that, and with the wrong settings.
+pub struct KafkaProbe {
+    client: Arc<BaseConsumer<LogContext>>,
+    settings: ClientConfig,
+    topic: String,
+}
+
+impl KafkaProbe {
+    /// A probe; it connects when it is first used.
+    ///
+    /// # Errors
+    /// Settings that librdkafka does not take.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let mut settings = shared::kafka::client(&config.kafka)?;
+        settings.set("client.id", "api-service-probe").set("allow.auto.create.topics", "false");
+        // What it meets is told by the probe's outcome, once.
+        settings.set("log_level", "0");
+        let client = settings.create_with_context(LogContext::default()).context("the Kafka settings")?;
+        Ok(Self { client: Arc::new(client), settings, topic: config.topics.input.clone() })
+    }
+
+    async fn writable(&self) -> anyhow::Result<()> {
+        let (client, topic) = (Arc::clone(&self.client), self.topic.clone());
+        tokio::task::spawn_blocking(move || {
+            let metadata = client.fetch_metadata(Some(&topic), PATIENCE)?;
+            // Nobody else takes what the client has to say.
+            while client.poll(Duration::ZERO).is_some() {}
+            let found = metadata.topics().first().context("no answer")?;
+            ensure!(found.error().is_none() && !found.partitions().is_empty(), "the topic {topic} is not there");
+            ensure!(found.partitions().iter().all(|partition| partition.leader() >= 0), "a partition has no leader");
+            Ok(())
+        })
+        .await?
+    }
+}
+
+/// Looks after everything, for ever.
+pub async fn run(app: App) {
+    tokio::join!(kafka(&app), postgres(&app), redis(&app));
+}
+
+async fn kafka(app: &App) {
+    let mut state = Told::new("Kafka", |all| &mut all.kafka);
+    let mut warning = None;
+    let mut ask_at = Some(Instant::now());
+    loop {
+        let writable = app.probe.writable().await;
+        let ask = writable.is_ok() && ask_at.is_some_and(|at| Instant::now() >= at);
+        state.tell(app, writable.map(|()| warning));
+        if !ask {
+            sleep(EVERY).await;
+            continue;
+        }
+        match setup::min_insync_replicas(&app.probe.settings, &app.probe.topic).await {
+            Ok(replicas) => {
+                ask_at = None;
+                warning = (replicas < 2).then_some("min.insync.replicas of the input topic is below 2");
+                state.tell(app, Ok(warning));
+            }
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "min.insync.replicas is not known");
+                ask_at = Some(Instant::now() + ASK_AGAIN);
+            }
+        }
+    }
+}
+
+async fn postgres(app: &App) {
+    let mut state = Told::new("PostgreSQL", |all| &mut all.postgres);
+    loop {
+        let found = match timeout(PATIENCE, app.store.check()).await {
+            Ok(found) => found.map_err(anyhow::Error::from),
+            Err(_) => Err(anyhow::anyhow!("no answer in time")),
+        };
+        state.tell(app, found.map(|()| None));
+        sleep(EVERY).await;
+    }
+}
+
+async fn redis(app: &App) {
+    let mut state = Told::new("Redis", |all| &mut all.redis);
+    loop {
+        let found = if app.cache.ping().await { Ok(None) } else { Err(anyhow::anyhow!("no answer")) };
+        state.tell(app, found);
+        sleep(EVERY).await;
+    }
+}
+
+/// One dependency, and what was last told of it.
+struct Told {
+    name: &'static str,
+    place: fn(&mut Dependencies) -> &mut Dependency,
+    before: Option<Dependency>,
+}
+
+impl Told {
+    fn new(name: &'static str, place: fn(&mut Dependencies) -> &mut Dependency) -> Self {
+        Self { name, place, before: None }
+    }
+
+    /// Notes what was found out, and logs it where it is new.
+    fn tell(&mut self, app: &App, found: anyhow::Result<Option<&'static str>>) {
+        let now = Dependency { up: found.is_ok(), warning: found.as_ref().ok().copied().flatten() };
+        app.health.note(|all| *(self.place)(all) = now);
+        metrics::gauge!("dependency_up", "dependency" => self.name).set(if now.up { 1.0 } else { 0.0 });
+        if self.before.replace(now) == Some(now) {
+            return;
+        }
+        match found {
+            Ok(None) => tracing::info!(dependency = self.name, "up"),
+            Ok(Some(warning)) => tracing::warn!(dependency = self.name, warning, "up"),
+            Err(error) => tracing::error!(dependency = self.name, error = format!("{error:#}"), "down"),
+        }
+    }
+}

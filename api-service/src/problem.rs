@@ -1,0 +1,217 @@
+//! Every error answer: RFC 9457 `application/problem+json`, with a stable `code`.
+//!
+//! A handler returns a [`Problem`]; [`observe`](crate::observe) writes it down, because only there
+//! the request's id is known, and turns what the framework rejects into problems too.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use shared::event::body::Fault;
+use shared::event::{DeviceId, EventId};
+
+/// What went wrong. Clients decide by it; it never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the titles say it")]
+pub enum Code {
+    BadRequest,
+    NotJson,
+    InvalidToken,
+    Forbidden,
+    DeviceNotAllowed,
+    NotFound,
+    ResourceNotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidEvent,
+    Internal,
+    QueueFull,
+    ShuttingDown,
+    OutcomeUnknown,
+    StoreUnavailable,
+    TimedOut,
+}
+
+impl Code {
+    /// The status it is sent with, its name, and what it means in general.
+    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::BadRequest => (S::BAD_REQUEST, "bad_request", "The request cannot be read"),
+            Self::NotJson => (S::BAD_REQUEST, "not_json", "The body is not JSON"),
+            Self::InvalidToken => (S::UNAUTHORIZED, "invalid_token", "No valid token"),
+            Self::Forbidden => (S::FORBIDDEN, "forbidden", "The token does not allow this"),
+            Self::DeviceNotAllowed => (S::FORBIDDEN, "device_not_allowed", "The token is for another device"),
+            Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing here"),
+            Self::ResourceNotFound => (S::NOT_FOUND, "resource_not_found", "There is no such resource"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method"),
+            Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time"),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::UnsupportedMediaType => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood")
+            }
+            Self::InvalidEvent => (S::UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event"),
+            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
+            Self::QueueFull => (S::SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written"),
+            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end"),
+            Self::OutcomeUnknown => {
+                (S::SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written")
+            }
+            Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The resource cannot be read now"),
+            Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
+        }
+    }
+
+    /// The status it is sent with.
+    pub const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    /// Its name, as in the answer.
+    pub const fn as_str(self) -> &'static str {
+        self.parts().1
+    }
+
+    /// What the framework answered without a problem of ours.
+    fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::NotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::REQUEST_TIMEOUT => Self::RequestTimeout,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::SERVICE_UNAVAILABLE => Self::TimedOut,
+            status if status.is_client_error() => Self::BadRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// What an answer is about, for the log.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// The device.
+    pub device_id: Option<DeviceId>,
+    /// The event.
+    pub event_id: Option<EventId>,
+}
+
+/// An error answer.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// What went wrong.
+    pub code: Code,
+    detail: Cow<'static, str>,
+    errors: Vec<Fault>,
+    /// What it is about; the event is told to the caller too.
+    pub about: About,
+    retry_after: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Fault],
+}
+
+impl Problem {
+    /// A problem with words for the caller: nothing internal.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        // Whatever is answered with 503 may be tried again.
+        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { code, detail: detail.into(), errors: Vec::new(), about: About::default(), retry_after }
+    }
+
+    /// What stands for an answer of the framework.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let code = Code::of_status(status);
+        Self::new(code, code.parts().2)
+    }
+
+    /// With what is wrong with the body, place by place.
+    #[must_use]
+    pub fn with_errors(self, errors: Vec<Fault>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// With what it is about.
+    #[must_use]
+    pub fn about(self, about: About) -> Self {
+        Self { about, ..self }
+    }
+
+    /// Writes the answer that it stands for, keeping the headers that are there.
+    pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
+        let (status, code, title) = self.code.parts();
+        let body = Body {
+            kind: format!("/problems/{code}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            code,
+            request_id,
+            event_id: self.about.event_id.as_ref().map(EventId::as_str),
+            errors: &self.errors,
+        };
+        // Strings and numbers can always be written.
+        let text = serde_json::to_vec(&body).unwrap_or_default();
+        let (mut parts, _) = response.into_parts();
+        parts.status = status;
+        // The framework's were about its own body.
+        parts.headers.remove(header::CONTENT_LENGTH);
+        let headers = &mut parts.headers;
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::InvalidToken {
+            let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        Response::from_parts(parts, text.into())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_in_the_log_is_the_one_in_the_answer() {
+        for code in [Code::NotJson, Code::OutcomeUnknown, Code::DeviceNotAllowed, Code::Internal] {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+        }
+    }
+
+    #[test]
+    fn what_the_framework_rejects_has_a_code_of_its_own_status() {
+        for status in [404, 405, 408, 413, 415, 400, 500, 503] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(Code::of_status(status).status(), status);
+        }
+        assert_eq!(Code::of_status(StatusCode::IM_A_TEAPOT), Code::BadRequest);
+        assert_eq!(Code::of_status(StatusCode::BAD_GATEWAY), Code::Internal);
+    }
+}

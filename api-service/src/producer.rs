@@ -1,0 +1,222 @@
+//! Hands events to Kafka and waits for the acknowledgement of all in-sync replicas.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use shared::event::Event;
+use shared::topic;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Config;
+use crate::kafka_log::LogContext;
+
+type Client = FutureProducer<LogContext>;
+
+/// How long a producer that is replaced may take to settle what it holds, beyond the message
+/// timeout, after which it holds nothing.
+const RETIREMENT: Duration = Duration::from_secs(2);
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All in-sync replicas have it.
+    Accepted {
+        /// In this partition.
+        partition: i32,
+        /// At this offset.
+        offset: i64,
+    },
+    /// It was not taken: too much waits already, or the producer has just failed.
+    QueueFull,
+    /// It was not taken: the service ends.
+    Closed,
+    /// It was not taken, and never will be.
+    TooLarge,
+    /// It was taken, but there was no acknowledgement in time.
+    Unknown,
+}
+
+impl Outcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::QueueFull => "queue_full",
+            Self::Closed => "closed",
+            Self::TooLarge => "too_large",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The producer of the input topic. Cloning it shares the client.
+#[derive(Clone)]
+pub struct Producer(Arc<Inner>);
+
+struct Inner {
+    client: ArcSwap<Client>,
+    settings: ClientConfig,
+    topic: String,
+    message_timeout: Duration,
+    closed: AtomicBool,
+    rebuilding: AtomicBool,
+}
+
+impl Producer {
+    /// A producer; it connects by itself, and again.
+    ///
+    /// # Errors
+    /// Settings that librdkafka does not take.
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let settings = settings(config)?;
+        Ok(Self(Arc::new(Inner {
+            client: ArcSwap::from_pointee(start(&settings)?),
+            settings,
+            topic: config.topics.input.clone(),
+            message_timeout: config.producer.message_timeout,
+            closed: AtomicBool::new(false),
+            rebuilding: AtomicBool::new(false),
+        })))
+    }
+
+    /// Sends an event, and waits for what becomes of it, until the deadline at most.
+    pub async fn send(&self, event: &Event, deadline: Instant) -> Outcome {
+        let start = Instant::now();
+        let outcome = self.settle(event, deadline).await;
+        metrics::counter!("kafka_produce_total", "outcome" => outcome.as_str()).increment(1);
+        metrics::histogram!("kafka_produce_duration_seconds").record(start.elapsed());
+        outcome
+    }
+
+    async fn settle(&self, event: &Event, deadline: Instant) -> Outcome {
+        let inner = &self.0;
+        if inner.closed.load(Ordering::Relaxed) {
+            return Outcome::Closed;
+        }
+        let headers = topic::headers(event);
+        let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+            all.insert(Header { key, value: Some(value.as_str()) })
+        });
+        let record = FutureRecord::to(&inner.topic)
+            .key(event.device_id.as_str())
+            .payload(event.payload.as_str())
+            .headers(headers);
+        // Never the `send` that sleeps while the queue is full. The client is let go before the
+        // wait, so that one that is replaced is not kept alive, nor dropped, by a request.
+        let handed_over = inner.client.load().send_result(record).map_err(|(error, _)| error);
+        let delivery = match handed_over {
+            Ok(delivery) => delivery,
+            Err(error) => return self.refused(&error),
+        };
+        match timeout_at(deadline, delivery).await {
+            Ok(Ok(Ok(delivery))) => Outcome::Accepted { partition: delivery.partition, offset: delivery.offset },
+            Ok(Ok(Err((error, _)))) => self.failed(&error),
+            Ok(Err(_)) | Err(_) => Outcome::Unknown,
+        }
+    }
+
+    /// It never left our hands.
+    fn refused(&self, error: &KafkaError) -> Outcome {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => return Outcome::TooLarge,
+            Some(RDKafkaErrorCode::QueueFull) => {}
+            Some(RDKafkaErrorCode::Fatal) => self.rebuild(),
+            _ => tracing::warn!(%error, "librdkafka did not take an event"),
+        }
+        Outcome::QueueFull
+    }
+
+    /// It was handed over, and came back.
+    fn failed(&self, error: &KafkaError) -> Outcome {
+        tracing::debug!(%error, "an event was not acknowledged");
+        if self.0.client.load().client().fatal_error().is_some() {
+            self.rebuild();
+        }
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Outcome::TooLarge,
+            _ => Outcome::Unknown,
+        }
+    }
+
+    /// Replaces a client that has failed for good: an idempotent producer stops for ever at the
+    /// first gap that it cannot explain.
+    fn rebuild(&self) {
+        let inner = Arc::clone(&self.0);
+        if inner.rebuilding.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tokio::task::spawn_blocking(move || {
+            // Of many requests that saw the same failure the first has replaced it already.
+            let fatal = inner.client.load().client().fatal_error();
+            let Some((code, reason)) = fatal else {
+                inner.rebuilding.store(false, Ordering::Release);
+                return;
+            };
+            tracing::error!(%code, reason, "the producer failed for good: starting another");
+            metrics::counter!("kafka_producer_rebuilt_total").increment(1);
+            let fresh = start(&inner.settings);
+            let retired = match fresh {
+                Ok(fresh) => Some(inner.client.swap(Arc::new(fresh))),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "cannot start another producer");
+                    None
+                }
+            };
+            inner.rebuilding.store(false, Ordering::Release);
+            // Whoever waits for a delivery report of the old one gets it before it goes.
+            if let Some(retired) = retired {
+                let _ = retired.flush(inner.message_timeout + RETIREMENT);
+            }
+        });
+    }
+
+    /// Takes no more events.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until everything that was handed over is settled: a client that is dropped before
+    /// purges its queue.
+    pub async fn flush(&self) {
+        let inner = Arc::clone(&self.0);
+        let flushed = tokio::task::spawn_blocking(move || {
+            let client = inner.client.load_full();
+            (client.flush(inner.message_timeout), client.in_flight_count())
+        });
+        match flushed.await {
+            Ok((Ok(()), _)) => {}
+            Ok((Err(error), left)) => tracing::warn!(%error, left, "events were left without an acknowledgement"),
+            Err(_) => tracing::error!("flushing the producer panicked"),
+        }
+    }
+}
+
+fn start(settings: &ClientConfig) -> anyhow::Result<Client> {
+    settings.create_with_context(LogContext::default()).context("the Kafka settings")
+}
+
+fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
+    let producer = &config.producer;
+    let mut client = shared::kafka::client(&config.kafka)?;
+    client
+        .set("client.id", "api-service")
+        // What a 202 rests on.
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        // The one that Java clients use: whoever writes a device's events, they meet in one place.
+        .set("partitioner", "murmur2_random")
+        .set("compression.type", "lz4")
+        .set("linger.ms", format!("{}", producer.linger.as_secs_f64() * 1000.0))
+        .set("message.timeout.ms", producer.message_timeout.as_millis().to_string())
+        .set("message.max.bytes", topic::setup::MAX_RECORD_BYTES.to_string())
+        // Bounded by bytes; the count's bound is out of the way.
+        .set("queue.buffering.max.kbytes", (producer.queue_bytes / 1024).max(1).to_string())
+        .set("queue.buffering.max.messages", "10000000");
+    Ok(client)
+}

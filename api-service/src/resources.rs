@@ -1,0 +1,154 @@
+//! `GET /resource/{id}`: Redis → (miss) lease → PostgreSQL → fill while the lease stands.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use shared::cache::{self, Lookup};
+use shared::event::DeviceId;
+use shared::store::StoreError;
+
+use crate::app::App;
+use crate::auth::Reader;
+use crate::flights::{self, Found, Landed, Ticket};
+use crate::problem::{About, Code, Problem};
+
+/// Where an answer came from: a `Cache-Status` (RFC 9211).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Redis.
+    Hit,
+    /// PostgreSQL, and it is in Redis now.
+    Stored,
+    /// PostgreSQL.
+    Miss,
+    /// The query of another request.
+    Joined,
+    /// PostgreSQL, because Redis gave no answer.
+    Bypass,
+}
+
+impl Source {
+    const fn parts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Hit => ("hit", "resource-cache; hit"),
+            Self::Stored => ("stored", "resource-cache; fwd=miss; stored"),
+            Self::Miss => ("miss", "resource-cache; fwd=miss"),
+            Self::Joined => ("joined", "resource-cache; fwd=miss; collapsed"),
+            Self::Bypass => ("bypass", "resource-cache; fwd=bypass"),
+        }
+    }
+}
+
+/// Shows a resource.
+///
+/// # Errors
+/// 401 and 403 before it is looked for, 404, and 503 where it cannot be found out.
+pub async fn show(
+    State(app): State<App>,
+    reader: Reader,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    // What cannot be the name of a device names no resource.
+    let id = path.ok().and_then(|Path(text)| text.parse::<DeviceId>().ok());
+    let Some(id) = id else { return Err(Problem::new(Code::ResourceNotFound, "this is no resource's id")) };
+    reader.allow(&id)?;
+
+    let about = About { device_id: Some(id.clone()), event_id: None };
+    let (found, source) = find(&app, &id).await.map_err(|error| {
+        tracing::warn!(device_id = %id, %error, "cannot read the resource");
+        Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
+    })?;
+    let (outcome, status) = source.parts();
+    metrics::counter!("cache_lookups_total", "outcome" => outcome).increment(1);
+    let mut response = answer(found, &headers, &about);
+    response.headers_mut().insert("cache-status", HeaderValue::from_static(status));
+    response.extensions_mut().insert(about);
+    Ok(response)
+}
+
+async fn find(app: &App, id: &DeviceId) -> Result<(Found, Source), StoreError> {
+    let mut lookup = app.cache.get(id).await;
+    if lookup == Lookup::Miss {
+        if let Some(lease) = app.cache.lease(id).await {
+            let ticket = app.flights.start(app.store.clone(), app.cache.clone(), id.clone(), lease);
+            return match flights::wait(ticket).await {
+                Some(Ok((found, true))) => Ok((found, Source::Stored)),
+                Some(Ok((found, false))) => Ok((found, Source::Miss)),
+                Some(Err(error)) => Err(error),
+                None => direct(app, id, Source::Miss).await,
+            };
+        }
+        // Somebody was quicker: what they left may be of use.
+        lookup = app.cache.get(id).await;
+    }
+    match lookup {
+        Lookup::Hit(body) => Ok((Found { version: cache::version(&body).unwrap_or(0), body }, Source::Hit)),
+        Lookup::Leased(lease) => match app.flights.join(&lease) {
+            Some(ticket) => joined(app, id, ticket).await,
+            // Of another process: its lease is not ours to fill.
+            None => direct(app, id, Source::Miss).await,
+        },
+        Lookup::Miss | Lookup::Corrupt => direct(app, id, Source::Miss).await,
+        Lookup::Unavailable => direct(app, id, Source::Bypass).await,
+    }
+}
+
+async fn joined(app: &App, id: &DeviceId, ticket: Ticket) -> Result<(Found, Source), StoreError> {
+    let landed: Option<Landed> = flights::wait(ticket).await;
+    match landed {
+        Some(landed) => landed.map(|(found, _)| (found, Source::Joined)),
+        None => direct(app, id, Source::Miss).await,
+    }
+}
+
+async fn direct(app: &App, id: &DeviceId, source: Source) -> Result<(Found, Source), StoreError> {
+    Ok((flights::read(&app.store, id).await?, source))
+}
+
+fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {
+    if found.version == 0 {
+        return Problem::new(Code::ResourceNotFound, "there is no such resource").about(about.clone()).into_response();
+    }
+    let tag = format!("\"{}\"", found.version);
+    let fresh = is_fresh(headers, &tag);
+    let mut response = if fresh { StatusCode::NOT_MODIFIED.into_response() } else { found.body.into_response() };
+    let answer = response.headers_mut();
+    if !fresh {
+        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        answer.insert(header::ETAG, tag);
+    }
+    // It may be kept by the one who asked, and must be asked for again.
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
+}
+
+/// `If-None-Match` (RFC 9110, section 13.1.2): a weak comparison with each entity tag listed.
+fn is_fresh(headers: &HeaderMap, tag: &str) -> bool {
+    headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
+        // Our tags hold no comma, so one that holds a comma is none of ours however it is cut.
+        list.split(',').map(str::trim).any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_none_match() {
+        let fresh = |list: &'static str| {
+            is_fresh(&[(header::IF_NONE_MATCH, HeaderValue::from_static(list))].into_iter().collect(), "\"7\"")
+        };
+        for list in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "\"6\",W/\"7\" , \"8\"", "*"] {
+            assert!(fresh(list), "{list}");
+        }
+        for list in ["", "7", "\"6\"", "\"77\"", "w/\"7\"", "\"6\", \"8\""] {
+            assert!(!fresh(list), "{list}");
+        }
+        assert!(!is_fresh(&HeaderMap::new(), "\"7\""));
+    }
+}

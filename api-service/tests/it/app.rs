@@ -1,0 +1,158 @@
+//! The server under test, with verbs.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use api_service::app::App;
+use api_service::config::Config;
+use api_service::run::run;
+use clap::Parser;
+use devstack::Scope;
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::Value;
+use shared::cache::Cache;
+use shared::config::TopicConfig;
+use shared::store::Store;
+use shared::topic::setup::{self, TopicShape};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) const SECRET: &str = "only for tests: 32 bytes or more of it";
+pub(crate) const PARTITIONS: i32 = 3;
+
+pub(crate) struct TestApp {
+    pub(crate) address: SocketAddr,
+    pub(crate) scope: Scope,
+    pub(crate) config: Config,
+    pub(crate) app: App,
+    client: Client,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<()>,
+}
+
+impl TestApp {
+    pub(crate) async fn start(name: &str) -> Self {
+        Self::with(name, &[]).await
+    }
+
+    /// With these settings, `--name=value`, over the usual ones.
+    pub(crate) async fn with(name: &str, settings: &[&str]) -> Self {
+        let scope = scope(name).await;
+        let config = config(&scope, settings);
+        prepare(&scope).await;
+        let app = App::build(&config).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(run(app.clone(), listener, async {
+            let _ = stopped.await;
+        }));
+        let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        Self { address, scope, config, app, client, stop: Some(stop), running }
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.client.request(method.parse().unwrap(), format!("http://{}{path}", self.address))
+    }
+
+    /// A `POST /events` as it should be, by a device with this token.
+    pub(crate) fn submission(&self, token: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        let request = self.request("POST", "/events").bearer_auth(token);
+        request.header("content-type", "application/json").body(body)
+    }
+
+    pub(crate) async fn submit(&self, body: impl Into<reqwest::Body>) -> Response {
+        self.submission(&admin(), body).send().await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, id: &str) -> Response {
+        self.request("GET", &format!("/resource/{id}")).bearer_auth(user()).send().await.unwrap()
+    }
+
+    /// What the worker and the server agree on, for a test that plays the worker.
+    pub(crate) fn store(&self) -> Store {
+        Store::open(&self.config.postgres, "test").unwrap()
+    }
+
+    pub(crate) fn cache(&self) -> Cache {
+        Cache::open(&self.config.redis).unwrap()
+    }
+
+    /// Tells it to end.
+    pub(crate) fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(self) {
+        tokio::time::timeout(Duration::from_secs(20), self.running).await.expect("it does not end").unwrap();
+    }
+}
+
+pub(crate) async fn scope(name: &str) -> Scope {
+    let name = name.to_owned();
+    tokio::task::spawn_blocking(move || Scope::new(&name).unwrap()).await.unwrap()
+}
+
+/// Makes the topics and the tables.
+pub(crate) async fn prepare(scope: &Scope) {
+    let plain = config(scope, &[]);
+    if scope.endpoints.kafka_is_real {
+        let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
+        let shape = TopicShape { partitions: PARTITIONS, replication: 1, min_insync_replicas: 1 };
+        setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
+    }
+    Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();
+}
+
+pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
+    let usual = [
+        format!("--kafka-brokers={}", scope.endpoints.kafka_brokers),
+        format!("--kafka-input-topic={}", scope.input_topic),
+        format!("--kafka-dlq-topic={}", scope.dlq_topic),
+        format!("--database-url={}", scope.database_url),
+        "--database-max-connections=4".to_owned(),
+        format!("--redis-url={}", scope.endpoints.redis_url),
+        format!("--cache-key-prefix={}", scope.cache_prefix),
+        "--redis-timeout=2s".to_owned(),
+        format!("--jwt-secret={SECRET}"),
+    ];
+    let name = |setting: &str| setting.split('=').next().unwrap().to_owned();
+    let kept = usual.into_iter().filter(|one| !settings.iter().any(|other| name(other) == name(one)));
+    let args = std::iter::once("api-service".to_owned()).chain(kept).chain(settings.iter().map(|&s| s.to_owned()));
+    let config = Config::try_parse_from(args).unwrap();
+    config.check().unwrap();
+    config
+}
+
+pub(crate) fn token(roles: &[&str], devices: &[&str]) -> String {
+    devstack::token::hs256(SECRET, "alice", roles, devices, Duration::from_secs(600)).unwrap()
+}
+
+pub(crate) fn admin() -> String {
+    token(&["admin"], &[])
+}
+
+pub(crate) fn user() -> String {
+    token(&["user"], &[])
+}
+
+/// A setting that points where nobody is.
+pub(crate) fn nowhere(setting: &str) -> String {
+    let port = devstack::port::free();
+    setting.replace("PORT", &port.to_string())
+}
+
+/// Reads a problem, having checked what every one has.
+pub(crate) async fn problem(response: Response) -> Value {
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let (status, headers) = (response.status(), response.headers().clone());
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["status"], status.as_u16());
+    assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
+    for member in ["type", "title", "detail", "code"] {
+        assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
+    }
+    problem
+}

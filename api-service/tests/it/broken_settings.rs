@@ -1,0 +1,42 @@
+//! A wrong setting ends the start: one clear line, status 2, and no port was bound.
+
+use std::process::Command;
+
+/// What the binary says, started with good settings and these.
+fn refused(settings: &[(&str, &str)]) -> String {
+    let good = [
+        ("KAFKA_BROKERS", "127.0.0.1:1"),
+        ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
+        ("REDIS_URL", "redis://127.0.0.1:1"),
+        ("JWT_SECRET", "planted-7f3a-planted-7f3a-planted-7f3a"),
+        // It cannot be had: whoever tries ends in another way.
+        ("API_BIND", "192.0.2.1:1"),
+        ("OPS_BIND", "192.0.2.1:1"),
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
+    let output = command.env_clear().envs(good).envs(settings.iter().copied()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!said.contains("planted"), "{said}");
+    said
+}
+
+#[test]
+fn one_clear_line_names_the_setting() {
+    for (settings, expected) in [
+        (&[("JWT_SECRET", "planted")][..], "JWT_SECRET must have at least 32 bytes"),
+        (&[("KAFKA_MESSAGE_TIMEOUT", "10s")], "KAFKA_MESSAGE_TIMEOUT=10s must be less than REQUEST_TIMEOUT=10s"),
+        (&[("REQUEST_TIMEOUT", "soon")], "REQUEST_TIMEOUT"),
+        (&[("DATABASE_URL", "planted")], "DATABASE_URL is not a PostgreSQL URL"),
+        (&[("REDIS_URL", "planted")], "REDIS_URL is not a Redis URL"),
+        (&[("CACHE_TTL", "0s")], "CACHE_TTL must be more than 0"),
+        (&[("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")], "needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"),
+        (&[("JWT_DEVICE_BINDING", "maybe")], "JWT_DEVICE_BINDING"),
+        (&[("API_BIND", "here")], "API_BIND"),
+        (&[("RUST_LOG", "api=loud")], "RUST_LOG"),
+    ] {
+        let said = refused(settings);
+        assert!(said.starts_with("error: ") && said.contains(expected), "{said}");
+    }
+}

@@ -1,0 +1,63 @@
+//! Live, and ready.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::app::{TestApp, nowhere};
+
+/// Asks until the answer is this one.
+async fn until(app: &TestApp, status: u16, expected: &Value) {
+    let mut last = (0, Value::Null);
+    for _ in 0..100 {
+        let response = app.request("GET", "/health/ready").send().await.unwrap();
+        last = (response.status().as_u16(), response.json().await.unwrap());
+        if last == (status, expected.clone()) {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{last:?}");
+}
+
+async fn is_live(app: &TestApp) {
+    let response = app.request("GET", "/health/live").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert!(response.headers().contains_key("x-request-id"));
+    assert_eq!(response.json::<Value>().await.unwrap(), json!({"status": "live"}));
+}
+
+fn kafka() -> Value {
+    json!({"status": "up", "warning": "min.insync.replicas of the input topic is below 2"})
+}
+
+#[tokio::test]
+async fn ready_with_all_and_a_warning_of_one_replica() {
+    let app = TestApp::start("health").await;
+    is_live(&app).await;
+    let up = json!({"status": "up"});
+    let all = json!({"kafka": kafka(), "postgres": up, "redis": up});
+    until(&app, 200, &json!({"status": "ready", "dependencies": all})).await;
+}
+
+#[tokio::test]
+async fn degraded_while_one_of_the_two_ways_works() {
+    let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
+    let database = nowhere("--database-url=postgres://127.0.0.1:PORT/none");
+    let app = TestApp::with("health_degraded", &[&brokers, &database]).await;
+    let all = json!({"kafka": {"status": "down"}, "postgres": {"status": "down"}, "redis": {"status": "up"}});
+    until(&app, 200, &json!({"status": "degraded", "dependencies": all})).await;
+}
+
+#[tokio::test]
+async fn live_and_not_ready_without_any() {
+    let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
+    let database = nowhere("--database-url=postgres://127.0.0.1:PORT/none");
+    let redis = nowhere("--redis-url=redis://127.0.0.1:PORT");
+    let app = TestApp::with("health_none", &[&brokers, &database, &redis, "--redis-timeout=100ms"]).await;
+    let down = json!({"status": "down"});
+    let all = json!({"kafka": down, "postgres": down, "redis": down});
+    until(&app, 503, &json!({"status": "unready", "dependencies": all})).await;
+    is_live(&app).await;
+}

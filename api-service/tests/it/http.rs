@@ -1,0 +1,53 @@
+//! HTTP by hand, for what no client would do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+pub(crate) struct Raw(TcpStream);
+
+impl Raw {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) async fn write(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// All that comes until the server closes the connection.
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let mut all = Vec::new();
+        timeout(Duration::from_secs(15), self.0.read_to_end(&mut all)).await.expect("it is not closed").unwrap();
+        String::from_utf8(all).unwrap()
+    }
+
+    /// One answer with a body of a known length.
+    pub(crate) async fn read_answer(&mut self) -> String {
+        let mut all = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&all).into_owned();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                    return text;
+                }
+            }
+            let mut part = [0; 4096];
+            let read = timeout(Duration::from_secs(15), self.0.read(&mut part)).await.expect("no answer").unwrap();
+            assert!(read > 0, "closed in the middle of an answer: {text}");
+            all.extend_from_slice(&part[..read]);
+        }
+    }
+}
+
+/// The headers of a `POST /events` with a body of this length.
+pub(crate) fn post(token: &str, length: usize) -> String {
+    format!(
+        "POST /events HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )
+}

@@ -1,0 +1,36 @@
+//! The internal port: metrics, and health for who has no other port.
+
+use crate::app::{prepare, scope, token};
+use crate::binary::Binary;
+
+#[tokio::test]
+async fn metrics_count_what_was_answered() {
+    let scope = scope("internal").await;
+    prepare(&scope).await;
+    let binary = Binary::start(&scope);
+    let client = reqwest::Client::new();
+    let public = |path: &str| format!("http://{}{path}", binary.address);
+    let internal = |path: &str| format!("http://{}{path}", binary.internal);
+    let post = client.post(public("/events")).bearer_auth(token(&["admin"], &[]));
+    let post = post.header("content-type", "application/json").body(r#"{"device_id":"d","payload":{}}"#);
+    assert_eq!(post.send().await.unwrap().status(), 202);
+    for path in ["/made/up", "/resource/none"] {
+        client.get(public(path)).bearer_auth(token(&["user"], &[])).send().await.unwrap();
+    }
+    let metrics = client.get(internal("/metrics")).send().await.unwrap().text().await.unwrap();
+    for expected in [
+        r#"http_requests_total{method="POST",route="/events",status="202"} 1"#,
+        r#"http_requests_total{method="GET",route="none",status="404"} 1"#,
+        r#"http_request_duration_seconds_count{route="/events"} 1"#,
+        r#"kafka_produce_total{outcome="accepted"} 1"#,
+        r#"kafka_produce_duration_seconds_count 1"#,
+        r#"cache_lookups_total{outcome="stored"} 1"#,
+    ] {
+        assert!(metrics.contains(expected), "{expected}\n{metrics}");
+    }
+    let live = client.get(internal("/health/live")).send().await.unwrap();
+    assert_eq!(live.status(), 200);
+    assert_eq!(client.get(public("/metrics")).send().await.unwrap().status(), 404, "not in public");
+    drop(client);
+    assert_eq!(binary.terminate().0, Some(0));
+}

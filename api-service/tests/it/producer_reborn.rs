@@ -1,0 +1,35 @@
+//! A producer that failed for good is replaced.
+
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::app::{TestApp, problem};
+
+const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
+
+#[tokio::test]
+async fn events_are_taken_again_after_a_fatal_error() {
+    // Only the in-process broker can be told to answer wrongly.
+    let cluster = MockCluster::new(1).unwrap();
+    let brokers = format!("--kafka-brokers={}", cluster.bootstrap_servers());
+    let app = TestApp::with("fatal", &[&brokers, "--kafka-message-timeout=2s"]).await;
+    cluster.create_topic(&app.scope.input_topic, 1, 1).unwrap();
+    assert_eq!(app.submit(BODY).await.status(), 202);
+
+    // A gap in an idempotent producer's sequence that nothing explains.
+    let gap = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[gap; 1]);
+    let failed = app.submit(BODY).await;
+    assert_eq!(failed.status(), 503);
+    assert_eq!(problem(failed).await["code"], "outcome_unknown");
+
+    for _ in 0..50 {
+        if app.submit(BODY).await.status() == 202 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the producer did not come back");
+}

@@ -1,0 +1,184 @@
+//! Redis → (miss) lease → PostgreSQL → fill while the lease stands.
+
+use std::time::Duration;
+
+use shared::cache::{Fencer, Lookup};
+use shared::event::DeviceId;
+use shared::topic::decode;
+use sqlx::{Connection, PgConnection, Row};
+use tokio::time::sleep;
+
+use crate::app::{TestApp, problem};
+use crate::topic::records;
+
+/// Plays the worker: applies all that is in the topic, and fences it.
+async fn work(app: &TestApp, count: usize) {
+    let records = records(app, count).await;
+    assert_eq!(records.len(), count);
+    let decoded: Vec<_> = records.iter().map(|record| decode(record).unwrap()).collect();
+    let applied = app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    Fencer::new(app.cache(), app.store()).fence(&applied.versions).await;
+}
+
+async fn report(app: &TestApp, device: &str, payload: &str) {
+    let response = app.submit(format!(r#"{{"device_id":"{device}","payload":{payload}}}"#)).await;
+    assert_eq!(response.status(), 202);
+}
+
+async fn cached(app: &TestApp, id: &DeviceId) -> Option<bytes::Bytes> {
+    match app.cache().get(id).await {
+        Lookup::Hit(body) => Some(body),
+        Lookup::Miss => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn source(response: &reqwest::Response) -> &str {
+    response.headers()["cache-status"].to_str().unwrap()
+}
+
+#[tokio::test]
+async fn miss_hit_fence_and_not_modified() {
+    let app = TestApp::start("read").await;
+    let id: DeviceId = "device-123".parse().unwrap();
+    report(&app, "device-123", r#"{"status":"online"}"#).await;
+    work(&app, 1).await;
+
+    let first = app.get("device-123").await;
+    assert_eq!(first.status(), 200);
+    assert_eq!(source(&first), "resource-cache; fwd=miss; stored");
+    assert_eq!(first.headers()["etag"], "\"1\"");
+    assert_eq!(first.headers()["content-type"], "application/json");
+    assert_eq!(first.headers()["cache-control"], "private, no-cache");
+    let body = first.text().await.unwrap();
+    assert!(
+        body.starts_with(r#"{"version":1,"id":"device-123","payload":{"status": "online"},"event_id":""#),
+        "{body}"
+    );
+    assert_eq!(body, app.store().resource(&id).await.unwrap().unwrap().body, "what PostgreSQL renders");
+    assert_eq!(cached(&app, &id).await.unwrap(), body, "what Redis holds");
+
+    let second = app.get("device-123").await;
+    assert_eq!(source(&second), "resource-cache; hit");
+    assert_eq!(second.text().await.unwrap(), body);
+
+    let request = || app.request("GET", "/resource/device-123").bearer_auth(crate::app::user());
+    let same = request().header("if-none-match", r#""0", W/"1""#).send().await.unwrap();
+    assert_eq!((same.status().as_u16(), &same.headers()["etag"]), (304, &"\"1\"".parse().unwrap()));
+    assert_eq!(source(&same), "resource-cache; hit");
+    assert!(same.headers().contains_key("x-request-id"));
+    assert!(same.bytes().await.unwrap().is_empty());
+    let head = app.request("HEAD", "/resource/device-123").bearer_auth(crate::app::user()).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), &head.headers()["etag"]), (200, &"\"1\"".parse().unwrap()));
+    assert_eq!(head.headers()["content-length"], body.len().to_string().as_str());
+
+    report(&app, "device-123", r#"{"status":"off"}"#).await;
+    work(&app, 2).await;
+    let newer = request().header("if-none-match", r#""1""#).send().await.unwrap();
+    assert_eq!((newer.status().as_u16(), &newer.headers()["etag"]), (200, &"\"2\"".parse().unwrap()));
+    assert_eq!(source(&newer), "resource-cache; hit", "the fence put the new body in");
+}
+
+#[tokio::test]
+async fn a_resource_that_is_not_there_is_not_asked_for_again_and_comes_with_its_first_event() {
+    let app = TestApp::start("read_missing").await;
+    for expected in ["resource-cache; fwd=miss; stored", "resource-cache; hit"] {
+        let response = app.get("new").await;
+        assert_eq!(response.status(), 404);
+        assert_eq!(source(&response), expected);
+        assert_eq!(problem(response).await["code"], "resource_not_found");
+    }
+    report(&app, "new", "{}").await;
+    work(&app, 1).await;
+    assert_eq!(app.get("new").await.status(), 200, "the fence replaced what was kept of its absence");
+}
+
+/// Holds every read of resources, until it is dropped.
+struct Held(PgConnection, PgConnection);
+
+impl Held {
+    async fn hold(app: &TestApp) -> Self {
+        let mut connection = PgConnection::connect(&app.scope.database_url).await.unwrap();
+        for statement in ["BEGIN", "LOCK TABLE resources IN ACCESS EXCLUSIVE MODE"] {
+            sqlx::query(statement).execute(&mut connection).await.unwrap();
+        }
+        Self(connection, PgConnection::connect(&app.scope.database_url).await.unwrap())
+    }
+
+    async fn waiting(&mut self) -> i64 {
+        let count = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
+        sqlx::query(count).fetch_one(&mut self.1).await.unwrap().get("n")
+    }
+
+    async fn until_one_waits(&mut self) {
+        for _ in 0..500 {
+            if self.waiting().await == 1 {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody waits");
+    }
+
+    async fn release(self) {
+        self.0.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn who_finds_a_lease_of_this_process_joins_its_query() {
+    let app = std::sync::Arc::new(TestApp::start("read_join").await);
+    report(&app, "d", "{}").await;
+    work(&app, 1).await;
+    let mut held = Held::hold(&app).await;
+    let read = || {
+        let app = std::sync::Arc::clone(&app);
+        tokio::spawn(async move { app.get("d").await })
+    };
+    let first = read();
+    held.until_one_waits().await;
+    let others: Vec<_> = (0..5).map(|_| read()).collect();
+    // They cannot be seen waiting; what can be seen is that none of them asks PostgreSQL.
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(held.waiting().await, 1);
+    // The flight goes on though who started it is gone.
+    first.abort();
+    held.release().await;
+    for other in others {
+        let response = other.await.unwrap();
+        assert_eq!(source(&response), "resource-cache; fwd=miss; collapsed");
+        assert_eq!(response.headers()["etag"], "\"1\"");
+    }
+    assert_eq!(source(&app.get("d").await), "resource-cache; hit");
+}
+
+#[tokio::test]
+async fn a_fence_between_lease_and_fill_keeps_the_older_body_out() {
+    let app = std::sync::Arc::new(TestApp::start("read_fence").await);
+    let id: DeviceId = "d".parse().unwrap();
+    report(&app, "d", "{}").await;
+    work(&app, 1).await;
+    let mut held = Held::hold(&app).await;
+    let reading = {
+        let app = std::sync::Arc::clone(&app);
+        tokio::spawn(async move { app.get("d").await })
+    };
+    held.until_one_waits().await;
+    Fencer::new(app.cache(), app.store()).fence(&[(id.clone(), 2)]).await;
+    held.release().await;
+    let response = reading.await.unwrap();
+    assert_eq!((response.status().as_u16(), source(&response)), (200, "resource-cache; fwd=miss"));
+    assert_eq!(cached(&app, &id).await, None, "it was read before the fence");
+    assert_eq!(source(&app.get("d").await), "resource-cache; fwd=miss; stored");
+}
+
+#[tokio::test]
+async fn a_lease_of_another_process_is_not_filled() {
+    let app = TestApp::start("read_foreign").await;
+    let id: DeviceId = "d".parse().unwrap();
+    report(&app, "d", "{}").await;
+    work(&app, 1).await;
+    let lease = app.cache().lease(&id).await.unwrap();
+    assert_eq!(source(&app.get("d").await), "resource-cache; fwd=miss");
+    assert_eq!(app.cache().get(&id).await, Lookup::Leased(lease));
+}

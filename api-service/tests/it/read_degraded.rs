@@ -1,0 +1,39 @@
+//! Reads with Redis or PostgreSQL away.
+
+use shared::event::DeviceId;
+
+use crate::app::{TestApp, nowhere, problem};
+
+#[tokio::test]
+async fn without_redis_reads_come_from_postgresql() {
+    let redis = nowhere("--redis-url=redis://127.0.0.1:PORT");
+    let app = TestApp::with("no_redis", &[&redis, "--redis-timeout=100ms"]).await;
+    for _ in 0..5 {
+        let response = app.get("d").await;
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()["cache-status"], "resource-cache; fwd=bypass");
+    }
+}
+
+#[tokio::test]
+async fn without_postgresql_hits_are_served_and_misses_are_not() {
+    let database = nowhere("--database-url=postgres://127.0.0.1:PORT/none");
+    let app = TestApp::with("no_postgres", &[&database]).await;
+    let (cache, id): (_, DeviceId) = (app.cache(), "d".parse().unwrap());
+    let lease = cache.lease(&id).await.unwrap();
+    assert!(cache.fill(&id, &lease, Some(r#"{"version":7,"id":"d"}"#)).await);
+
+    let hit = app.get("d").await;
+    assert_eq!((hit.status().as_u16(), &hit.headers()["etag"]), (200, &"\"7\"".parse().unwrap()));
+    assert_eq!(hit.text().await.unwrap(), r#"{"version":7,"id":"d"}"#);
+
+    let miss = app.get("other").await;
+    assert_eq!(miss.status(), 503);
+    assert_eq!(miss.headers()["retry-after"], "1");
+    assert_eq!(problem(miss).await["code"], "store_unavailable");
+    let other = "other".parse().unwrap();
+    assert_eq!(cache.get(&other).await, shared::cache::Lookup::Miss, "the lease was given back");
+
+    let accepted = app.submit(r#"{"device_id":"d","payload":{}}"#).await;
+    assert_eq!(accepted.status(), 202, "events do not need PostgreSQL");
+}

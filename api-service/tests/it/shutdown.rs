@@ -1,0 +1,53 @@
+//! The end: what is under way is answered, and nothing more is taken.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::app::{TestApp, admin};
+use crate::http::{Raw, post};
+use crate::topic::records;
+
+const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_before_the_end() {
+    let mut app = TestApp::start("shutdown").await;
+    let mut idle = Raw::connect(app.address).await;
+    idle.write("GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    idle.read_answer().await;
+    let mut fresh = Raw::connect(app.address).await;
+    let mut busy = Raw::connect(app.address).await;
+    busy.write(&post(&admin(), BODY.len())).await;
+    sleep(Duration::from_millis(200)).await;
+
+    app.stop();
+    let start = std::time::Instant::now();
+    assert_eq!(idle.read_to_end().await, "", "an idle connection is closed");
+    assert_eq!(fresh.read_to_end().await, "", "one that was never used, too");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(TcpStream::connect(app.address).await.is_err(), "nothing more is accepted");
+    let (ready, report) = api_service::health::report(&app.app);
+    assert!(!ready, "{report}");
+    assert_eq!(report["status"], "unready");
+
+    busy.write(BODY).await;
+    let answer = busy.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert_eq!(records(&app, 1).await.len(), 1);
+    app.ended().await;
+}
+
+#[tokio::test]
+async fn the_end_has_a_deadline() {
+    let mut app = TestApp::with("shutdown_deadline", &["--drain-timeout=300ms"]).await;
+    let mut stuck = Raw::connect(app.address).await;
+    stuck.write(&post(&admin(), BODY.len())).await;
+    sleep(Duration::from_millis(200)).await;
+    app.stop();
+    let start = std::time::Instant::now();
+    app.ended().await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    drop(stuck);
+}

@@ -1,0 +1,61 @@
+//! `devstack replay`: a file of events through a running system, twice, and what must hold then.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use devstack::replay::{Posted, Replay};
+use devstack::{is_caught_up, psql};
+
+/// Where the running system is; `target/dev/env` has all of it.
+#[derive(clap::Args)]
+pub(crate) struct Running {
+    #[arg(long, env = "API")]
+    api: String,
+    #[arg(long, env = "TOKEN", hide_env_values = true)]
+    token: String,
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    #[arg(long, env = "KAFKA_BROKERS")]
+    kafka_brokers: String,
+    #[arg(long, env = "KAFKA_INPUT_TOPIC", default_value = "events-input")]
+    kafka_input_topic: String,
+    #[arg(long, env = "KAFKA_GROUP", default_value = "events-processor")]
+    kafka_group: String,
+}
+
+/// After the last answer, this long until all of it can be read.
+const VISIBLE: Duration = Duration::from_secs(10);
+const CAUGHT_UP: Duration = Duration::from_secs(120);
+
+/// Posts the file twice and checks both times.
+pub(crate) fn run(file: &Path, lines: usize, running: &Running) -> anyhow::Result<ExitCode> {
+    let replay = Replay::read(file, lines)?;
+    println!("{} events of {} devices", replay.events(), replay.devices());
+    let runtime = tokio::runtime::Runtime::new()?;
+    for round in ["first", "second"] {
+        let from = Instant::now();
+        let posted = runtime.block_on(replay.post(&running.api, &running.token))?;
+        let took = from.elapsed().as_secs_f64();
+        let all = Posted { accepted: replay.events(), ..Posted::default() };
+        ensure!(posted == all, "not all were accepted: {posted:?}");
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        let rate = posted.accepted as f64 / took;
+        println!("{round} time: all answered 202 after {took:.1} s, {rate:.0} a second");
+        let from = Instant::now();
+        if round == "second" {
+            // Repeats leave no trace to wait for but the group's progress.
+            while !is_caught_up(&running.kafka_brokers, &running.kafka_input_topic, &running.kafka_group)? {
+                ensure!(from.elapsed() < CAUGHT_UP, "the worker is not caught up after {CAUGHT_UP:?}");
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+        runtime.block_on(replay.verify(&running.api, &running.token, VISIBLE))?;
+        println!("{round} time: every resource is its last event after {:.1} s", from.elapsed().as_secs_f64());
+        let rows = psql(&running.database_url, "SELECT count(*) FROM events WHERE event_id ~ '^[0-9]+$'")?;
+        ensure!(rows == replay.events().to_string(), "events holds {rows} rows");
+        println!("{round} time: events holds {rows} rows");
+    }
+    Ok(ExitCode::SUCCESS)
+}

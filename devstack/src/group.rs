@@ -1,0 +1,41 @@
+//! How far a consumer group is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// By partition: what the group has committed, and where the log ends.
+///
+/// # Errors
+/// Kafka away, or no such topic.
+pub fn committed(brokers: &str, topic: &str, group: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
+    let mut config = ClientConfig::new();
+    let consumer: BaseConsumer = config.set("bootstrap.servers", brokers).set("group.id", group).create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let partitions = metadata.topics().first().context("no such topic")?.partitions();
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(topic, partition.id());
+    }
+    let mut offsets = BTreeMap::new();
+    for element in consumer.committed_offsets(list, PATIENCE)?.elements() {
+        let (_, end) = consumer.fetch_watermarks(topic, element.partition(), PATIENCE)?;
+        // Nothing committed is a negative number.
+        offsets.insert(element.partition(), (element.offset().to_raw().unwrap_or(0).max(0), end));
+    }
+    Ok(offsets)
+}
+
+/// Whether the group has committed all there is.
+///
+/// # Errors
+/// Kafka away, or no such topic.
+pub fn is_caught_up(brokers: &str, topic: &str, group: &str) -> anyhow::Result<bool> {
+    Ok(committed(brokers, topic, group)?.values().all(|(committed, end)| committed >= end))
+}

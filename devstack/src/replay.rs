@@ -1,0 +1,140 @@
+//! Replays a file of events over HTTP, as the devices that they came from would send them: one
+//! connection a device, one event after the other, the line's number as `event_id`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// What one device sends.
+#[derive(Debug, Default)]
+struct Device {
+    bodies: Vec<String>,
+    last: Value,
+}
+
+/// A file of events, by device.
+#[derive(Debug)]
+pub struct Replay(BTreeMap<String, Device>);
+
+/// What became of the posts.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Posted {
+    /// How many were answered 202.
+    pub accepted: usize,
+    /// How many were answered otherwise, by status.
+    pub others: BTreeMap<u16, usize>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    device_id: String,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+impl Replay {
+    /// Reads a file of JSON lines, gzipped or not; at most this many of them.
+    ///
+    /// # Errors
+    /// It cannot be read, or a line is no event.
+    pub fn read(path: &Path, lines: usize) -> anyhow::Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let zipped = path.extension().is_some_and(|extension| extension == "gz");
+        let text: Box<dyn Read> = if zipped { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
+        let mut devices: BTreeMap<String, Device> = BTreeMap::new();
+        for (number, line) in (1_usize..).zip(BufReader::new(text).lines().take(lines)) {
+            let line = line?;
+            let event: Line<'_> = serde_json::from_str(&line).with_context(|| format!("line {number} is no event"))?;
+            let device = devices.entry(event.device_id.clone()).or_default();
+            device.last = serde_json::from_str(event.payload.get())?;
+            let id = Value::from(event.device_id);
+            device.bodies.push(format!(r#"{{"device_id":{id},"event_id":"{number}","payload":{}}}"#, event.payload));
+        }
+        Ok(Self(devices))
+    }
+
+    /// How many events there are.
+    pub fn events(&self) -> usize {
+        self.0.values().map(|device| device.bodies.len()).sum()
+    }
+
+    /// How many devices there are.
+    pub fn devices(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Posts them all.
+    ///
+    /// # Errors
+    /// A connection breaks.
+    pub async fn post(&self, api: &str, token: &str) -> anyhow::Result<Posted> {
+        let mut tasks = Vec::new();
+        for device in self.0.values() {
+            let (url, token, bodies) = (format!("{api}/events"), token.to_owned(), device.bodies.clone());
+            tasks.push(tokio::spawn(async move {
+                let client = reqwest::Client::builder().pool_max_idle_per_host(1).build()?;
+                let mut posted = Posted::default();
+                for body in bodies {
+                    let request = client.post(&url).bearer_auth(&token).header("content-type", "application/json");
+                    let response = request.body(body).send().await?;
+                    match response.status().as_u16() {
+                        202 => posted.accepted += 1,
+                        other => *posted.others.entry(other).or_default() += 1,
+                    }
+                    // Read to its end, so that the connection is used again.
+                    response.bytes().await?;
+                }
+                anyhow::Ok(posted)
+            }));
+        }
+        let mut all = Posted::default();
+        for task in tasks {
+            let posted = task.await??;
+            all.accepted += posted.accepted;
+            for (status, count) in posted.others {
+                *all.others.entry(status).or_default() += count;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Waits until each resource is its device's last event, at the version of all its events.
+    ///
+    /// # Errors
+    /// One is not, within this time.
+    pub async fn verify(&self, api: &str, token: &str, within: Duration) -> anyhow::Result<()> {
+        let client = reqwest::Client::new();
+        let deadline = Instant::now() + within;
+        for (id, device) in &self.0 {
+            loop {
+                let response = client.get(format!("{api}/resource/{id}")).bearer_auth(token).send().await?;
+                let (status, body) = (response.status(), response.bytes().await?);
+                if status.is_success() {
+                    let body: Value = serde_json::from_slice(&body)?;
+                    let version = body.get("version").and_then(Value::as_u64).context("no version")?;
+                    ensure!(version <= device.bodies.len() as u64, "{id} is at version {version}: too many");
+                    if version == device.bodies.len() as u64 {
+                        ensure!(body.get("payload") == Some(&device.last), "{id} is not its last event: {body}");
+                        break;
+                    }
+                }
+                if Instant::now() > deadline {
+                    bail!(
+                        "{id} is not at version {} after {within:?}: {}",
+                        device.bodies.len(),
+                        String::from_utf8_lossy(&body)
+                    );
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Ok(())
+    }
+}
