@@ -106,7 +106,7 @@ impl Fencer {
         let (version, body) = found.map_or((entry.1, ""), |found| (found.version, found.body.as_str()));
         let script = scripts::fence_body();
         let mut call = script.prepare_invoke();
-        call.key(self.cache.key(&entry.0)).arg(version).arg(body);
+        call.key(self.cache.key(&entry.0)).arg(version).arg(body).arg(super::millis(self.cache.jittered_ttl()));
         let sent: Result<i64, _> = self.cache.within(call.invoke_async(&mut self.cache.connection.clone())).await;
         if sent.is_err() {
             self.keep(std::iter::once(entry));

@@ -54,8 +54,9 @@ pub(super) fn fence_versions() -> &'static Script {
     &SCRIPT
 }
 
-/// KEYS: one. ARGV: version, body. Replaces an older body, keeping its TTL; without a body to put
-/// there, deletes it.
+/// KEYS: one. ARGV: version, body, TTL in ms. Replaces an older body, keeping its TTL, but for the
+/// one that says that nothing is there, whose TTL is seconds: the new body gets its own. Without a
+/// body to put there, deletes it.
 pub(super) fn fence_body() -> &'static Script {
     static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         Script::new(
@@ -64,7 +65,11 @@ pub(super) fn fence_body() -> &'static Script {
             local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
             if not version or tonumber(version) >= tonumber(ARGV[1]) then return 0 end
             if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
-            redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+            if tonumber(version) == 0 then
+              redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+            else
+              redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+            end
             return 1"#,
         )
     });

@@ -1,0 +1,218 @@
+//! Both services on servers of a test's own, devices that send, and the count of it all.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use devstack::{Program, Scope, Service, Stack, port, psql, token};
+use reqwest::Response;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+/// Longer than anything here takes, on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+const SECRET: &str = "a secret of this test alone, long enough";
+
+pub(crate) struct System {
+    // Before the servers: what is dropped first ends first.
+    pub(crate) api: Service,
+    pub(crate) base: String,
+    pub(crate) token: String,
+    pub(crate) http: reqwest::Client,
+    pub(crate) scope: Scope,
+    pub(crate) stack: Stack,
+    logs: PathBuf,
+    workers: AtomicUsize,
+}
+
+impl System {
+    /// Servers of its own, topics and tables, and an API that is ready; no worker yet.
+    pub(crate) async fn start(name: &str, settings: &[(&str, &str)]) -> Arc<Self> {
+        let (name, settings) = (name.to_owned(), owned(settings));
+        let system = blocking(move || Self::launch(&name, &settings)).await;
+        system.until("the API is ready", async || system.ready().await == 200).await;
+        Arc::new(system)
+    }
+
+    fn launch(name: &str, settings: &[(String, String)]) -> Self {
+        let stack = Stack::start().unwrap();
+        let scope = Scope::on(&stack.endpoints(), name).unwrap();
+        // They stay, for whoever wants to know why a test failed.
+        let logs = devstack::target_dir().join("system-logs").join(name);
+        let _ = std::fs::remove_dir_all(&logs);
+        std::fs::create_dir_all(&logs).unwrap();
+        let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log")).unwrap();
+        assert!(setup.wait(PATIENCE).unwrap().success(), "{}", setup.log());
+        let bind = format!("127.0.0.1:{}", port::free());
+        let ops = format!("127.0.0.1:{}", port::free());
+        let mut env = scope.env();
+        env.extend(owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]));
+        env.extend(settings.iter().cloned());
+        let api = Service::spawn(Program::Api, &[], &env, &logs.join("api.log")).unwrap();
+        let token = token::hs256(SECRET, "test", &["admin"], &[], Duration::from_secs(3600)).unwrap();
+        let base = format!("http://{bind}");
+        let http = reqwest::Client::new();
+        Self { api, base, token, http, scope, stack, logs, workers: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn worker(&self) -> Worker {
+        let number = self.workers.fetch_add(1, Ordering::Relaxed);
+        let ops = format!("127.0.0.1:{}", port::free());
+        let mut env = self.scope.env();
+        env.extend(owned(&[("OPS_BIND", &ops)]));
+        let log = self.logs.join(format!("worker-{number}.log"));
+        let service = Service::spawn(Program::Worker, &["run"], &env, &log).unwrap();
+        Worker { service, health: format!("http://{ops}/health/ready") }
+    }
+
+    pub(crate) async fn post(&self, device: &str, id: &str, payload: &Value) -> reqwest::Result<Response> {
+        let event = json!({"device_id": device, "event_id": id, "payload": payload});
+        self.http.post(format!("{}/events", self.base)).bearer_auth(&self.token).json(&event).send().await
+    }
+
+    pub(crate) async fn get(&self, device: &str) -> reqwest::Result<Response> {
+        self.http.get(format!("{}/resource/{device}", self.base)).bearer_auth(&self.token).send().await
+    }
+
+    pub(crate) async fn ready(&self) -> u16 {
+        let asked = self.http.get(format!("{}/health/ready", self.base)).send().await;
+        asked.map_or(0, |response| response.status().as_u16())
+    }
+
+    pub(crate) fn sql(&self, statement: &str) -> String {
+        psql(&self.scope.database_url, statement).unwrap()
+    }
+
+    /// How many records the dead-letter topic has.
+    pub(crate) async fn dead_letters(self: &Arc<Self>) -> i64 {
+        let system = Arc::clone(self);
+        let ends = blocking(move || {
+            let scope = &system.scope;
+            devstack::committed(&scope.endpoints.kafka_brokers, &scope.dlq_topic, "nobody").unwrap()
+        });
+        ends.await.values().map(|(_, end)| end).sum()
+    }
+
+    /// Waits until something holds.
+    pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            if Instant::now() > deadline {
+                panic!("not within {PATIENCE:?}: {what}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Devices that send numbered events, one after the other, each until it is accepted.
+    pub(crate) fn load(self: &Arc<Self>, devices: usize) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let senders = (0..devices).map(|n| {
+            let (system, stop) = (Arc::clone(self), Arc::clone(&stop));
+            tokio::spawn(async move { system.send(format!("device-{n}"), &stop).await })
+        });
+        Load { senders: senders.collect(), stop }
+    }
+
+    async fn send(&self, device: String, stop: &AtomicBool) -> Sent {
+        let mut sent = Sent { device, accepted: 0, refused: BTreeMap::new() };
+        while !stop.load(Ordering::Relaxed) {
+            let (id, payload) = ((sent.accepted + 1).to_string(), json!({"n": sent.accepted + 1}));
+            match self.post(&sent.device, &id, &payload).await {
+                Ok(response) if response.status() == 202 => {
+                    sent.accepted += 1;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Ok(response) => {
+                    assert_eq!(response.status(), 503, "{:?}", response.text().await);
+                    assert!(response.headers().contains_key("retry-after"));
+                    let problem: Value = response.json().await.unwrap();
+                    *sent.refused.entry(problem["code"].as_str().unwrap().to_owned()).or_default() += 1;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => panic!("the API broke off: {error}"),
+            }
+        }
+        sent
+    }
+
+    /// Waits until every accepted event has had its one effect, and checks that it had no other.
+    pub(crate) async fn settle(self: &Arc<Self>, load: &[Sent]) {
+        let total: usize = load.iter().map(|sent| sent.accepted).sum();
+        assert!(total > 0, "nothing was sent");
+        let expected = total.to_string();
+        self.until("every accepted event is a row", async || self.sql("SELECT count(*) FROM events") == expected).await;
+        assert_eq!(self.sql("SELECT count(*) FROM events WHERE outcome <> 'applied'"), "0");
+        for sent in load {
+            let Sent { device, accepted, .. } = sent;
+            let row =
+                self.sql(&format!("SELECT version || ' ' || (payload->>'n') FROM resources WHERE id = '{device}'"));
+            assert_eq!(row, format!("{accepted} {accepted}"), "{device}: each event once, and the last one last");
+            // The fence comes behind the row, and where Redis was away, up to a second behind.
+            let read = async || {
+                let read: Value = self.get(device).await.unwrap().json().await.unwrap();
+                (&read["version"], &read["payload"]["n"]) == (&json!(accepted), &json!(accepted))
+            };
+            self.until("what is read is the row", read).await;
+        }
+        assert_eq!(self.dead_letters().await, 0, "no dead letter");
+    }
+}
+
+pub(crate) struct Worker {
+    pub(crate) service: Service,
+    health: String,
+}
+
+impl Worker {
+    /// What it says of its readiness.
+    pub(crate) async fn status(&self) -> String {
+        let Ok(response) = reqwest::get(&self.health).await else { return "away".into() };
+        let body: Value = response.json().await.unwrap();
+        body["status"].as_str().unwrap().to_owned()
+    }
+
+    /// SIGTERM, and an orderly end in the promised time.
+    pub(crate) async fn end(self) {
+        self.service.terminate().unwrap();
+        let status = blocking(move || (self.service.wait(Duration::from_secs(25)), self.service.log())).await;
+        assert!(status.0.unwrap().success(), "{}", status.1);
+    }
+}
+
+pub(crate) struct Load {
+    senders: Vec<JoinHandle<Sent>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    pub(crate) async fn end(self) -> Vec<Sent> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for sender in self.senders {
+            all.push(sender.await.unwrap());
+        }
+        all
+    }
+}
+
+pub(crate) struct Sent {
+    pub(crate) device: String,
+    pub(crate) accepted: usize,
+    /// Refusals by their code.
+    pub(crate) refused: BTreeMap<String, usize>,
+}
+
+pub(crate) fn refusals(load: &[Sent]) -> usize {
+    load.iter().flat_map(|sent| sent.refused.values()).sum()
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}

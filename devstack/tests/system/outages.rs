@@ -1,0 +1,112 @@
+//! A server is away for a while; nothing is lost, nothing is blamed on an event.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::kit::{System, refusals};
+
+/// How long PostgreSQL is away.
+const OUTAGE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
+    // Longer than the outage: what is read before it is to be read throughout.
+    let system = System::start("postgres", &[("CACHE_TTL", "10min")]).await;
+    let worker = system.worker();
+    assert_eq!(system.post("cached", "1", &json!({"n": 1})).await.unwrap().status(), 202);
+    let cached = async || {
+        let response = system.get("cached").await.unwrap();
+        response.status() == 200 && response.headers()["cache-status"] == "resource-cache; hit"
+    };
+    system.until("it is cached", cached).await;
+    let load = system.load(6);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    system.stack.postgres.stop().unwrap();
+    let stopped = Instant::now();
+    system.until("the worker says so", async || worker.status().await == "waiting out an outage").await;
+    while stopped.elapsed() < OUTAGE {
+        let response = system.get("cached").await.unwrap();
+        assert_eq!(response.status(), 200, "reads that hit are served: {:?}", response.headers());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let miss = system.get("never-read").await.unwrap();
+    assert_eq!(miss.status(), 503);
+    assert!(miss.headers().contains_key("retry-after"));
+    assert_eq!(miss.json::<Value>().await.unwrap()["code"], "store_unavailable");
+    assert_eq!(worker.status().await, "waiting out an outage");
+    assert_eq!(system.ready().await, 200, "it takes events, and serves what is cached");
+
+    system.stack.postgres.start().unwrap();
+    system.until("the worker is well again", async || worker.status().await == "ready").await;
+    let mut sent = load.end().await;
+    assert_eq!(refusals(&sent), 0, "every post was answered 202");
+    sent.push(crate::kit::Sent { device: "cached".into(), accepted: 1, refused: Default::default() });
+    system.settle(&sent).await;
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_reads_come_from_postgresql_and_ingest_does_not_notice() {
+    let system = System::start("redis", &[]).await;
+    let worker = system.worker();
+    let load = system.load(6);
+    system.until("there is something", async || system.get("device-0").await.unwrap().status() == 200).await;
+
+    system.stack.redis.stop().unwrap();
+    let mut last = 0;
+    let stopped = Instant::now();
+    while stopped.elapsed() < Duration::from_secs(5) {
+        let response = system.get("device-0").await.unwrap();
+        assert_eq!(response.status(), 200);
+        let version = response.json::<Value>().await.unwrap()["version"].as_i64().unwrap();
+        assert!(version >= last, "what comes from PostgreSQL never goes back");
+        last = version;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(worker.status().await, "ready");
+    system.stack.redis.start().unwrap();
+    let hit = async || system.get("device-0").await.unwrap().headers()["cache-status"] == "resource-cache; hit";
+    system.until("the cache is used again", hit).await;
+    let sent = load.end().await;
+    assert_eq!(refusals(&sent), 0);
+    system.settle(&sent).await;
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
+    let system = System::start("kafka", &[("KAFKA_MESSAGE_TIMEOUT", "3s"), ("REQUEST_TIMEOUT", "6s")]).await;
+    let worker = system.worker();
+    let load = system.load(6);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    system.stack.kafka.stop().unwrap();
+    for _ in 0..3 {
+        let asked = Instant::now();
+        let response = system.post("nobody", "1", &json!({})).await.unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(6), "within the deadline: {:?}", asked.elapsed());
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key("retry-after"));
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!((&problem["code"], &problem["event_id"]), (&json!("outcome_unknown"), &json!("1")));
+    }
+    assert_eq!(system.get("device-0").await.unwrap().status(), 200, "reads go on");
+    system.stack.kafka.start().unwrap();
+    let accepted = async || system.post("somebody", "1", &json!({"n": 1})).await.unwrap().status() == 202;
+    system.until("posts are accepted again", accepted).await;
+    let mut sent = load.end().await;
+    assert!(refusals(&sent) > 0, "the devices noticed");
+    sent.push(crate::kit::Sent { device: "somebody".into(), accepted: 1, refused: Default::default() });
+    // Of the refused ones some may have been written after all: that is what `outcome_unknown` says.
+    let rows = Arc::clone(&system);
+    let nobody = crate::kit::blocking(move || {
+        rows.sql("SELECT count(*) FROM events WHERE device_id = 'nobody'").parse::<usize>().unwrap()
+    });
+    assert!(nobody.await <= 1, "one event, however often it was tried");
+    system.sql("DELETE FROM events WHERE device_id = 'nobody'");
+    system.settle(&sent).await;
+    worker.end().await;
+}

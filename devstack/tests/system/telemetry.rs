@@ -1,0 +1,38 @@
+//! Real readings of real machines, in at one end and out at the other.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devstack::is_caught_up;
+use devstack::replay::{Posted, Replay};
+
+use crate::kit::{System, blocking};
+
+/// A part of them; `make telemetry` sends all.
+const LINES: usize = 6_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_readings_go_in_and_come_out_and_repeats_change_nothing() {
+    let system = System::start("telemetry", &[]).await;
+    let _worker = system.worker();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/telemetry.jsonl.gz");
+    let replay = Replay::read(&file, LINES).unwrap();
+    let all = Posted { accepted: LINES, ..Posted::default() };
+    assert!(replay.devices() > 1);
+
+    assert_eq!(replay.post(&system.base, &system.token).await.unwrap(), all);
+    replay.verify(&system.base, &system.token, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(system.sql("SELECT count(*) FROM events"), LINES.to_string());
+
+    assert_eq!(replay.post(&system.base, &system.token).await.unwrap(), all);
+    let caught_up = async || {
+        let system = Arc::clone(&system);
+        let scope = system.scope.clone();
+        blocking(move || is_caught_up(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group).unwrap()).await
+    };
+    system.until("the worker has seen the repeats", caught_up).await;
+    replay.verify(&system.base, &system.token, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(system.sql("SELECT count(*) FROM events"), LINES.to_string());
+    assert_eq!(system.dead_letters().await, 0);
+}
