@@ -24,11 +24,13 @@ pub(crate) struct System {
     pub(crate) scope: Scope,
     pub(crate) stack: Stack,
     logs: PathBuf,
+    settings: Vec<(String, String)>,
     workers: AtomicUsize,
 }
 
 impl System {
-    /// Servers of its own, topics and tables, and an API that is ready; no worker yet.
+    /// Servers of its own, topics and tables, and an API that is ready; no worker yet. The settings
+    /// are for both services.
     pub(crate) async fn start(name: &str, settings: &[(&str, &str)]) -> Arc<Self> {
         let (name, settings) = (name.to_owned(), owned(settings));
         let system = blocking(move || Self::launch(&name, &settings)).await;
@@ -50,11 +52,12 @@ impl System {
         let mut env = scope.env();
         env.extend(owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]));
         env.extend(settings.iter().cloned());
+        let settings = settings.to_vec();
         let api = Service::spawn(Program::Api, &[], &env, &logs.join("api.log")).unwrap();
         let token = token::hs256(SECRET, "test", &["admin"], &[], Duration::from_secs(3600)).unwrap();
         let base = format!("http://{bind}");
         let http = reqwest::Client::new();
-        Self { api, base, token, http, scope, stack, logs, workers: AtomicUsize::new(0) }
+        Self { api, base, token, http, scope, stack, logs, settings, workers: AtomicUsize::new(0) }
     }
 
     pub(crate) fn worker(&self) -> Worker {
@@ -62,6 +65,7 @@ impl System {
         let ops = format!("127.0.0.1:{}", port::free());
         let mut env = self.scope.env();
         env.extend(owned(&[("OPS_BIND", &ops)]));
+        env.extend(self.settings.iter().cloned());
         let log = self.logs.join(format!("worker-{number}.log"));
         let service = Service::spawn(Program::Worker, &["run"], &env, &log).unwrap();
         Worker { service, health: format!("http://{ops}/health/ready") }

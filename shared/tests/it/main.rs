@@ -1,4 +1,10 @@
 //! The store and the cache on real PostgreSQL and Redis.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 mod cache;
 mod kit;

@@ -1,4 +1,10 @@
 //! The worker on real Kafka, PostgreSQL and Redis.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail loudly, its helpers too"
+)]
 
 mod dead_letters;
 mod effects;
