@@ -28,7 +28,13 @@ pub enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub struct GroupConfig {
     /// The consumer group.
-    #[arg(id = "kafka-group", long, env = "KAFKA_GROUP", default_value = "events-processor")]
+    #[arg(
+        id = "kafka-group",
+        long,
+        value_name = "KAFKA_GROUP",
+        env = "KAFKA_GROUP",
+        default_value = "events-processor"
+    )]
     pub group: String,
 }
 

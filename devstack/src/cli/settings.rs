@@ -1,7 +1,7 @@
 //! What `devstack dev` tells its services, and the human who tries them.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -77,6 +77,9 @@ impl Settings {
         let mut env = self.common.clone();
         env.extend(pairs(&[("OPS_BIND", &ops), ("LOG_FORMAT", "pretty"), ("RUST_LOG", &level)]));
         env.extend(pairs(more));
+        if !std::io::stdout().is_terminal() {
+            env.extend(pairs(&[("NO_COLOR", "1")]));
+        }
         env
     }
 

@@ -4,10 +4,10 @@
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogConfig {
     /// JSON lines, or lines for people.
-    #[arg(id = "log-format", long, env = "LOG_FORMAT", default_value = "json", value_enum)]
+    #[arg(id = "log-format", long, value_name = "LOG_FORMAT", env = "LOG_FORMAT", default_value = "json", value_enum)]
     pub format: LogFormat,
     /// What is logged, in `tracing`'s directives: `info`, `worker_service=debug`.
-    #[arg(id = "rust-log", long, env = "RUST_LOG", default_value = "info")]
+    #[arg(id = "rust-log", long, value_name = "RUST_LOG", env = "RUST_LOG", default_value = "info")]
     pub filter: String,
 }
 

@@ -6,6 +6,6 @@ use std::net::SocketAddr;
 #[derive(Debug, Clone, clap::Args)]
 pub struct OpsConfig {
     /// The address of `/metrics`, `/health/live` and `/health/ready`; never to be published.
-    #[arg(id = "ops-bind", long, env = "OPS_BIND", default_value = "0.0.0.0:9100")]
+    #[arg(id = "ops-bind", long, value_name = "OPS_BIND", env = "OPS_BIND", default_value = "0.0.0.0:9100")]
     pub bind: SocketAddr,
 }

@@ -9,13 +9,13 @@ use super::Secret;
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database`, with `?sslmode=verify-full` where it crosses
     /// a network.
-    #[arg(id = "database-url", long, env = "DATABASE_URL", hide_env_values = true, value_name = "DATABASE_URL")]
+    #[arg(id = "database-url", long, value_name = "DATABASE_URL", env = "DATABASE_URL", hide_env_values = true)]
     pub url: Secret,
     /// The most connections of this process.
-    #[arg(id = "database-max-connections", long, env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10,
+    #[arg(id = "database-max-connections", long, value_name = "DATABASE_MAX_CONNECTIONS", env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
     /// How long one transaction may take before its connection is given up.
-    #[arg(id = "database-timeout", long, env = "DATABASE_TIMEOUT", default_value = "5s", value_parser = super::duration)]
+    #[arg(id = "database-timeout", long, value_name = "DATABASE_TIMEOUT", env = "DATABASE_TIMEOUT", default_value = "5s", value_parser = super::duration)]
     pub timeout: Duration,
 }

@@ -9,18 +9,24 @@ use super::Secret;
 pub struct RedisConfig {
     /// `redis://host:port`, or `rediss://` for TLS; several, separated by commas, with
     /// `REDIS_CLUSTER`.
-    #[arg(id = "redis-url", long, env = "REDIS_URL", hide_env_values = true, value_name = "REDIS_URL")]
+    #[arg(id = "redis-url", long, value_name = "REDIS_URL", env = "REDIS_URL", hide_env_values = true)]
     pub url: Secret,
     /// Whether it is a cluster.
-    #[arg(id = "redis-cluster", long, env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set)]
+    #[arg(id = "redis-cluster", long, value_name = "REDIS_CLUSTER", env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set)]
     pub cluster: bool,
     /// How long a body stays in the cache.
-    #[arg(id = "cache-ttl", long, env = "CACHE_TTL", value_name = "CACHE_TTL", default_value = "60s", value_parser = super::duration)]
+    #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = super::duration)]
     pub ttl: Duration,
     /// What every key starts with.
-    #[arg(id = "cache-key-prefix", long, env = "CACHE_KEY_PREFIX", default_value = "resource:")]
+    #[arg(
+        id = "cache-key-prefix",
+        long,
+        value_name = "CACHE_KEY_PREFIX",
+        env = "CACHE_KEY_PREFIX",
+        default_value = "resource:"
+    )]
     pub key_prefix: String,
     /// How long one command may take before the read goes to PostgreSQL instead.
-    #[arg(id = "redis-timeout", long, env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = super::duration)]
+    #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = super::duration)]
     pub timeout: Duration,
 }

@@ -18,13 +18,13 @@ pub const MAX_DEAD_LETTER_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 #[derive(Debug, Clone, clap::Args)]
 pub struct TopicShape {
     /// Partitions of each topic.
-    #[arg(id = "topic-partitions", long, env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: i32,
     /// Replicas of each partition.
-    #[arg(id = "topic-replication", long, env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..))]
     pub replication: i32,
     /// In-sync replicas that must hold a record before it counts as written.
-    #[arg(id = "topic-min-insync-replicas", long, env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..))]
     pub min_insync_replicas: i32,
 }
 
