@@ -3,6 +3,7 @@
 mod apply;
 mod classify;
 mod pause;
+mod prune;
 mod read;
 mod schema;
 
@@ -15,6 +16,7 @@ use sqlx::{Connection, PgPool, Postgres};
 
 pub use apply::Applied;
 pub use classify::{Class, StoreError};
+pub use prune::PRUNE_ROWS;
 pub use read::Rendered;
 
 use crate::config::PostgresConfig;

@@ -1,5 +1,7 @@
 //! The worker's settings and commands; `--help` is their reference.
 
+use std::time::Duration;
+
 use clap::{Parser, Subcommand};
 use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig};
 use shared::topic::setup::TopicShape;
@@ -56,6 +58,10 @@ pub struct RunConfig {
     /// Redis.
     #[command(flatten)]
     pub redis: RedisConfig,
+    /// How long an event is remembered. It has to be longer than the topic keeps records: a record
+    /// that is read again after its event was forgotten is a new event.
+    #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = shared::config::duration)]
+    pub events_retention: Duration,
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,

@@ -13,4 +13,5 @@ pub mod drive;
 pub mod health;
 pub mod lane;
 pub mod poll;
+pub mod prune;
 pub mod worker;

@@ -107,6 +107,12 @@ pub fn run(
             }
             Some(Err(error)) => consumer.context().complain(&error),
         }
+        if leaving.is_none()
+            && let Some(partition) = consumer.context().broken()
+        {
+            consumer.context().end_all();
+            anyhow::bail!("the lane of partition {partition} broke down");
+        }
         if let Some((code, why)) = consumer.client().fatal_error() {
             consumer.context().end_all();
             anyhow::bail!("the Kafka client cannot go on: {code}: {why}");
@@ -119,6 +125,12 @@ pub fn run(
 impl Group {
     fn lanes(&self) -> std::sync::MutexGuard<'_, HashMap<i32, LaneHandle>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A partition whose driver ended although nobody told it to: a bug, after which nobody would
+    /// take its records, and nobody would notice.
+    fn broken(&self) -> Option<i32> {
+        self.lanes().iter().find(|(_, lane)| lane.task.is_finished()).map(|(partition, _)| *partition)
     }
 
     fn begin(&self, partitions: &TopicPartitionList) {

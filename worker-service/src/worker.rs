@@ -14,7 +14,7 @@ use crate::config::RunConfig;
 use crate::dead_letter::DeadLetters;
 use crate::drive::Tools;
 use crate::health::Health;
-use crate::poll;
+use crate::{poll, prune};
 
 /// The whole of a shutdown: the platform kills after 30 s, and 25 s are promised.
 const SHUTDOWN: Duration = Duration::from_secs(22);
@@ -47,6 +47,9 @@ impl Worker {
         });
         let runtime = Handle::current();
         runtime.spawn(async move { fencer.run().await });
+        runtime.spawn(prune::run(store.clone(), config.events_retention));
+        let input = config.topics.input.clone();
+        runtime.spawn(prune::compare_with_topic(client.clone(), input, config.events_retention));
         let (stop, stopped) = watch::channel(false);
         let (ended, end) = oneshot::channel();
         let topic = config.topics.input.clone();

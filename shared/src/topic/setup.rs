@@ -1,5 +1,7 @@
 //! Makes both topics, and looks whether they are as they should be.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -13,6 +15,9 @@ use crate::kafka::ADMIN_TIMEOUT;
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
 /// The largest record of the dead-letter topic: room for the `dlq.` headers.
 pub const MAX_DEAD_LETTER_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
+
+/// How long the input topic keeps records: a week, in milliseconds.
+const RETENTION_MS: &str = "604800000";
 
 /// How the topics are made.
 #[derive(Debug, Clone, clap::Args)]
@@ -52,7 +57,7 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
             .set("max.message.bytes", bytes)
     };
     let new = [
-        topic(topics.input.as_str(), input_bytes.as_str()),
+        topic(topics.input.as_str(), input_bytes.as_str()).set("retention.ms", RETENTION_MS),
         // A dead letter stays until somebody has looked at it.
         topic(topics.dlq.as_str(), dlq_bytes.as_str()).set("retention.ms", "-1").set("retention.bytes", "-1"),
     ];
@@ -72,11 +77,23 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
 /// # Errors
 /// Kafka away, or the topic.
 pub async fn min_insync_replicas(client: &ClientConfig, topic: &str) -> anyhow::Result<i32> {
+    Ok(setting(client, topic, "min.insync.replicas").await?.parse()?)
+}
+
+/// `retention.ms` of a topic; none where it keeps its records for ever.
+///
+/// # Errors
+/// Kafka away, or the topic.
+pub async fn retention(client: &ClientConfig, topic: &str) -> anyhow::Result<Option<Duration>> {
+    let millis: i64 = setting(client, topic, "retention.ms").await?.parse()?;
+    Ok(u64::try_from(millis).ok().map(Duration::from_millis))
+}
+
+async fn setting(client: &ClientConfig, topic: &str, name: &str) -> anyhow::Result<String> {
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let described = admin(client)?.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
     let resource = described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))?;
-    let value = resource.get("min.insync.replicas").and_then(|entry| entry.value.clone());
-    value.context("not told")?.parse().context("not a number")
+    resource.get(name).and_then(|entry| entry.value.clone()).with_context(|| format!("{name} is not told"))
 }
 
 fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {

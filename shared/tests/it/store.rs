@@ -200,3 +200,23 @@ async fn what_the_database_refuses_is_classified() {
         assert_eq!((error.class, error.message), (class, format!("SQLSTATE {raise}: no")));
     }
 }
+
+#[tokio::test]
+async fn what_is_past_its_retention_is_forgotten_in_pieces() {
+    let kit = Kit::new("prune").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    let log: Vec<_> = (0..5_010).map(|n| event("d", &n.to_string(), "{}", at(0, n))).collect();
+    for batch in log.chunks(1_000) {
+        kit.store.apply(&batch.iter().collect::<Vec<_>>()).await.unwrap();
+    }
+    sqlx::query("UPDATE events SET accepted_at = now() WHERE event_id IN ('1', '2')").execute(&pool).await.unwrap();
+    let month = std::time::Duration::from_secs(30 * 24 * 3600);
+    let mut pieces = Vec::new();
+    for _ in 0..3 {
+        pieces.push(kit.store.prune(month).await.unwrap());
+    }
+    assert_eq!(pieces, [5_000, 8, 0]);
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
+    assert_eq!(left, 2);
+    assert_eq!(kit.store.resource(&"d".parse().unwrap()).await.unwrap().unwrap().version, 5_010, "the state stays");
+}

@@ -11,4 +11,5 @@ mod effects;
 mod failing;
 mod groups;
 mod kit;
+mod losses;
 mod rations;

@@ -1,0 +1,26 @@
+//! Forgets what happened long ago, a piece at a time.
+
+use std::time::Duration;
+
+use super::{Store, StoreError, within_deadline};
+
+/// Rows of one piece: small enough to be gone in well under a second.
+pub const PRUNE_ROWS: i64 = 5_000;
+
+impl Store {
+    /// Deletes some of the events that were accepted longer ago than this, and tells how many. Of
+    /// several workers one at a time does it; for the others there is nothing to do.
+    ///
+    /// # Errors
+    /// PostgreSQL away, or too slow.
+    pub async fn prune(&self, older_than: Duration) -> Result<u64, StoreError> {
+        // The lock is the statement's own transaction's, and goes with it.
+        let query = sqlx::query(
+            "DELETE FROM events WHERE ctid = ANY (ARRAY (
+               SELECT ctid FROM events WHERE accepted_at < now() - make_interval(secs => $1) LIMIT $2
+             )) AND pg_try_advisory_xact_lock(hashtextextended('events.prune', 0))",
+        );
+        let query = query.bind(older_than.as_secs_f64()).bind(PRUNE_ROWS);
+        within_deadline!(self, |connection| async { Ok(query.execute(connection).await?.rows_affected()) })
+    }
+}

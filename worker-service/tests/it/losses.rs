@@ -1,0 +1,39 @@
+//! Records that the broker no longer has are told of as what they are: data loss.
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::kit::Kit;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
+    // The only test that looks at metrics, which are the process's.
+    let metrics = shared::telemetry::start_metrics().unwrap();
+    let kit = Kit::new("losses", 1).await;
+    let worker = kit.worker();
+    for n in 1..=3 {
+        kit.event("a", &n.to_string(), "{}").await;
+    }
+    kit.until("SELECT count(*) FROM events", 3).await;
+    worker.stop().await.unwrap();
+    assert_eq!(kit.committed().await[&0], 3);
+    for n in 4..=8 {
+        kit.event("a", &n.to_string(), "{}").await;
+    }
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &kit.scope.endpoints.kafka_brokers).create().unwrap();
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(7)).unwrap();
+    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events WHERE event_id = '8'", 1).await;
+    let deadline = std::time::Instant::now() + crate::kit::PATIENCE;
+    while !metrics.render().contains("records_lost_total 4") {
+        assert!(std::time::Instant::now() < deadline, "{}", metrics.render());
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    worker.stop().await.unwrap();
+}
