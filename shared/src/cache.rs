@@ -8,6 +8,7 @@
 mod breaker;
 mod connection;
 mod fence;
+mod operate;
 mod scripts;
 
 use std::sync::Arc;

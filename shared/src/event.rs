@@ -3,7 +3,9 @@
 //! Everything is parsed once, at the door, into types that cannot hold anything else; nothing
 //! behind the door checks again.
 
+pub mod batch;
 pub mod body;
+pub mod cloud_event;
 pub mod payload;
 
 use std::fmt;

@@ -2,6 +2,9 @@
 
 mod apply;
 mod classify;
+mod forget;
+mod history;
+mod outcomes;
 mod pause;
 mod prune;
 mod read;
@@ -16,6 +19,8 @@ use sqlx::{Connection, PgPool, Postgres};
 
 pub use apply::Applied;
 pub use classify::{Class, StoreError};
+pub use forget::Forgotten;
+pub use history::{Cursor, PAGE_BYTES, Page};
 pub use prune::PRUNE_ROWS;
 pub use read::Rendered;
 

@@ -5,6 +5,7 @@
 use anyhow::Context;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::{LogConfig, LogFormat};
 
@@ -16,11 +17,23 @@ const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0
 /// # Errors
 /// `RUST_LOG` cannot be understood.
 pub fn start_log(config: &LogConfig) -> anyhow::Result<()> {
+    start(config, BoxMakeWriter::new(std::io::stdout))
+}
+
+/// Starts the log on standard error: for commands whose standard output is what they were asked for.
+///
+/// # Errors
+/// `RUST_LOG` cannot be understood.
+pub fn start_log_aside(config: &LogConfig) -> anyhow::Result<()> {
+    start(config, BoxMakeWriter::new(std::io::stderr))
+}
+
+fn start(config: &LogConfig, writer: BoxMakeWriter) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter).with_context(|| format!("RUST_LOG={}", config.filter))?;
     // rdkafka closes a consumer once more when it is dropped, and calls it an error that it is closed
     // already. What matters of that module reaches us through its context.
     let filter = filter.add_directive("rdkafka::consumer::base_consumer=off".parse()?);
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match config.format {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).init(),
         LogFormat::Pretty => log.with_target(false).compact().init(),

@@ -46,6 +46,7 @@ impl Applier {
             ("superseded", applied.superseded),
             ("repeated", applied.repeated),
             ("conflicting", applied.conflicting),
+            ("forgotten", applied.forgotten),
         ] {
             metrics::counter!("events_total", "outcome" => outcome).increment(count as u64);
         }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig};
+use shared::event::DeviceId;
 use shared::topic::setup::TopicShape;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Consumes events from Kafka into PostgreSQL.
 #[derive(Debug, Parser)]
@@ -24,6 +27,27 @@ pub enum Command {
     Setup(SetupConfig),
     /// Let partitions go on that ran out of their ration of dead letters.
     Resume(ResumeConfig),
+    /// Look at dead letters, and send them back to the input topic.
+    Dlq {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: DlqCommand,
+    },
+    /// Rewind the group, after PostgreSQL was restored to an earlier time; all workers must be stopped.
+    Seek(SeekConfig),
+    /// Erase a device: its events, its resource, its cache entry, and what its records would do.
+    Forget(ForgetConfig),
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// One line a letter; never its payload.
+    List(DlqListConfig),
+    /// One letter, whole.
+    Show(DlqShowConfig),
+    /// Send letters back to the input topic, in the order of their first places.
+    Redrive(DlqRedriveConfig),
 }
 
 /// The consumer group.
@@ -108,4 +132,173 @@ pub struct ResumeConfig {
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
+}
+
+/// Which letters.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct LetterFilter {
+    /// Only of this device.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Only with this `dlq.reason`.
+    #[arg(long, value_parser = ["undecodable", "rejected", "failed"])]
+    pub reason: Option<String>,
+    /// Only what failed at this time (RFC 3339) or later.
+    #[arg(long, value_parser = instant)]
+    pub since: Option<OffsetDateTime>,
+    /// Only what failed before this time (RFC 3339).
+    #[arg(long, value_parser = instant)]
+    pub until: Option<OffsetDateTime>,
+    /// At most so many.
+    #[arg(long)]
+    pub limit: Option<usize>,
+}
+
+/// Settings of `dlq list`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqListConfig {
+    /// Which letters.
+    #[command(flatten)]
+    pub filter: LetterFilter,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// The topics.
+    #[command(flatten)]
+    pub topics: TopicConfig,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupConfig,
+    /// PostgreSQL, which says whether a letter's event has a row.
+    #[command(flatten)]
+    pub postgres: PostgresConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `dlq show`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqShowConfig {
+    /// The letter's partition of the dead-letter topic.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// As one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// The topics.
+    #[command(flatten)]
+    pub topics: TopicConfig,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `dlq redrive`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqRedriveConfig {
+    /// Which letters.
+    #[command(flatten)]
+    pub filter: LetterFilter,
+    /// Only of this partition of the dead-letter topic.
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// Only the letter at this offset of the partition.
+    #[arg(long, requires = "partition")]
+    pub offset: Option<i64>,
+    /// Say what would be sent, and send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Letters a second, at most.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// An event that was redriven so often already is refused.
+    #[arg(long, default_value_t = 3)]
+    pub max_redrives: u32,
+    /// Send those too.
+    #[arg(long)]
+    pub force: bool,
+    /// Send also what has a row in PostgreSQL already; it changes nothing.
+    #[arg(long)]
+    pub include_applied: bool,
+    /// One JSON object a line, the summary last.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// The topics.
+    #[command(flatten)]
+    pub topics: TopicConfig,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupConfig,
+    /// PostgreSQL.
+    #[command(flatten)]
+    pub postgres: PostgresConfig,
+    /// Redis.
+    #[command(flatten)]
+    pub redis: RedisConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `seek`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SeekConfig {
+    /// The time (RFC 3339) to go back to: not later than what PostgreSQL was restored to, rather some
+    /// minutes earlier. What was applied before is recognised.
+    #[arg(long, value_parser = instant)]
+    pub to_time: OffsetDateTime,
+    /// Say where the group would stand, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    /// The topics.
+    #[command(flatten)]
+    pub topics: TopicConfig,
+    /// The group.
+    #[command(flatten)]
+    pub group: GroupConfig,
+    /// Redis.
+    #[command(flatten)]
+    pub redis: RedisConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `forget`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ForgetConfig {
+    /// The device.
+    #[arg(value_name = "DEVICE")]
+    pub device: DeviceId,
+    /// PostgreSQL.
+    #[command(flatten)]
+    pub postgres: PostgresConfig,
+    /// Redis.
+    #[command(flatten)]
+    pub redis: RedisConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// A time of RFC 3339.
+fn instant(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is not a time of RFC 3339".to_owned())
 }

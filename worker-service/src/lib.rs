@@ -4,14 +4,19 @@
 //! The way of a record: [`poll`] (the group, and a lane for each partition) → [`drive`] (takes
 //! records in, does what the lane says, moves the watermark) → [`lane`] (decides; pure) →
 //! [`apply`] (the transaction and the fence) or [`dead_letter`].
+//!
+//! The operator's commands: [`command`] (the small ones), [`dlq`], [`seek`], [`forget`].
 
 pub mod apply;
 pub mod command;
 pub mod config;
 pub mod dead_letter;
+pub mod dlq;
 pub mod drive;
+pub mod forget;
 pub mod health;
 pub mod lane;
 pub mod poll;
 pub mod prune;
+pub mod seek;
 pub mod worker;

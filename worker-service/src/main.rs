@@ -13,6 +13,9 @@ async fn main() {
         Command::Run(config) => run(&config).await,
         Command::Setup(config) => command::setup(&config).await,
         Command::Resume(config) => command::resume(&config).await,
+        Command::Dlq { command } => command::dlq(&command).await,
+        Command::Seek(config) => command::seek(&config).await,
+        Command::Forget(config) => command::forget(&config).await,
     };
     if let Err(error) = outcome {
         eprintln!("error: {error:#}");

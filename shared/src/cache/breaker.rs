@@ -25,6 +25,11 @@ impl Default for Breaker {
 }
 
 impl Breaker {
+    /// Whether all is well, as far as is known.
+    pub(super) fn is_closed(&self) -> bool {
+        self.open_until.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether to ask at all.
     pub(super) fn allows(&self) -> bool {
         self.allows_at(self.now())
@@ -80,7 +85,9 @@ mod tests {
         assert!(!breaker.failed_at(1));
         assert!(!breaker.failed_at(1));
         assert!(breaker.allows_at(1), "two failures are not enough");
+        assert!(breaker.is_closed());
         assert!(breaker.failed_at(1), "the third one opens it");
+        assert!(!breaker.is_closed());
         assert!(!breaker.allows_at(500));
         assert!(breaker.allows_at(501), "one may try");
         assert!(!breaker.allows_at(501), "and only one");
@@ -88,7 +95,7 @@ mod tests {
         assert!(!breaker.allows_at(1001));
         assert!(breaker.allows_at(1002));
         breaker.succeeded();
-        assert!(breaker.allows_at(1002));
+        assert!(breaker.is_closed() && breaker.allows_at(1002));
         assert!(!breaker.failed_at(1003), "the count starts anew");
     }
 }

@@ -18,6 +18,9 @@ const MAX_PENDING: usize = 100_000;
 const CHUNK: usize = 200;
 /// Commands under way at once.
 const CONCURRENCY: usize = 8;
+/// How long a command may take. More than a reader's: a reader has PostgreSQL to go to, and a fence
+/// that is late leaves something stale behind.
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// How often fences that could not be sent are tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -32,12 +35,22 @@ pub struct Fencer {
 impl Fencer {
     /// A fencer; [`Self::run`] has to run beside it.
     pub fn new(cache: Cache, store: Store) -> Self {
-        Self { cache, store, pending: Arc::default() }
+        let timeout = cache.timeout.max(TIMEOUT);
+        Self { cache: Cache { timeout, ..cache }, store, pending: Arc::default() }
     }
 
     /// Fences resources at these versions. Never fails: what Redis did not take is kept and sent
-    /// when it is back.
+    /// when it is back. While it is known to be away nothing is tried here, so that ingest does not
+    /// wait for it.
     pub async fn fence(&self, versions: &[(DeviceId, i64)]) {
+        if self.cache.breaker.is_closed() {
+            self.send(versions).await;
+        } else {
+            self.keep(versions.iter());
+        }
+    }
+
+    async fn send(&self, versions: &[(DeviceId, i64)]) {
         let size = if self.cache.connection.is_cluster() { 1 } else { CHUNK };
         let mut chunks = Vec::with_capacity(versions.len().div_ceil(size));
         for chunk in versions.chunks(size) {
@@ -53,7 +66,7 @@ impl Fencer {
             let pending = std::mem::take(&mut *self.pending());
             if !pending.is_empty() {
                 let versions: Vec<_> = pending.into_iter().collect();
-                self.fence(&versions).await;
+                self.send(&versions).await;
                 let left = self.pending_len();
                 if left < versions.len() {
                     tracing::info!(sent = versions.len() - left, left, "sent fences that were kept");
@@ -106,7 +119,11 @@ impl Fencer {
         let (version, body) = found.map_or((entry.1, ""), |found| (found.version, found.body.as_str()));
         let script = scripts::fence_body();
         let mut call = script.prepare_invoke();
-        call.key(self.cache.key(&entry.0)).arg(version).arg(body).arg(super::millis(self.cache.jittered_ttl()));
+        call.key(self.cache.key(&entry.0))
+            .key(self.cache.mark(&entry.0))
+            .arg(version)
+            .arg(body)
+            .arg(super::millis(self.cache.jittered_ttl()));
         let sent: Result<i64, _> = self.cache.within(call.invoke_async(&mut self.cache.connection.clone())).await;
         if sent.is_err() {
             self.keep(std::iter::once(entry));

@@ -54,9 +54,10 @@ pub(super) fn fence_versions() -> &'static Script {
     &SCRIPT
 }
 
-/// KEYS: one. ARGV: version, body, TTL in ms. Replaces an older body, keeping its TTL, but for the
-/// one that says that nothing is there, whose TTL is seconds: the new body gets its own. Without a
-/// body to put there, deletes it.
+/// KEYS: one, and its mark. ARGV: version, body, TTL in ms. Replaces an older body, keeping its TTL,
+/// but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
+/// Without a body to put there, deletes it; and also while the mark says that the device was
+/// forgotten, because the body may have been read before that.
 pub(super) fn fence_body() -> &'static Script {
     static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         Script::new(
@@ -64,13 +65,25 @@ pub(super) fn fence_body() -> &'static Script {
             local head = redis.pcall('GETRANGE', KEYS[1], 0, 40)
             local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
             if not version or tonumber(version) >= tonumber(ARGV[1]) then return 0 end
-            if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
+            if ARGV[2] == '' or redis.call('EXISTS', KEYS[2]) == 1 then return redis.call('DEL', KEYS[1]) end
             if tonumber(version) == 0 then
               redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
             else
               redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
             end
             return 1"#,
+        )
+    });
+    &SCRIPT
+}
+
+/// KEYS: one, and its mark. ARGV: the mark's TTL in ms. Deletes what is there, and leaves the mark.
+pub(super) fn forget() -> &'static Script {
+    static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
+        Script::new(
+            r"
+            redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
+            return redis.call('DEL', KEYS[1])",
         )
     });
     &SCRIPT

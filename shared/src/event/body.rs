@@ -1,4 +1,4 @@
-//! The body of `POST /events`: what a device may send, and every reason to refuse it.
+//! An event as its device sends it: what a device may send, and every reason to refuse it.
 
 use std::fmt;
 
@@ -48,8 +48,23 @@ pub enum BodyError {
 /// # Errors
 /// [`BodyError`], with every fault that was found.
 pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
-    let text = std::str::from_utf8(body).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
-    let value: &RawValue = serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))?;
+    parse_value(body, json(body)?)
+}
+
+/// The one JSON value that a text is.
+///
+/// # Errors
+/// [`BodyError::NotJson`].
+pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
+    let text = std::str::from_utf8(text).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
+    serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))
+}
+
+/// Parses one event that is a part of `body`, whose memory the payload shares.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     if !value.get().starts_with('{') {
         return Err(BodyError::NotAnEvent(vec![fault("", "must be a JSON object")]));
     }
@@ -81,7 +96,7 @@ pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
     }
 }
 
-fn fault(pointer: &str, detail: impl Into<String>) -> Fault {
+pub(super) fn fault(pointer: &str, detail: impl Into<String>) -> Fault {
     Fault { pointer: pointer.into(), detail: detail.into() }
 }
 

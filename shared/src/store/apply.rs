@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
+use super::forget::{BEGIN, is_forgotten, tombstones};
 use super::{Store, StoreError, within_deadline};
 use crate::event::DeviceId;
 use crate::position::Position;
@@ -27,6 +28,8 @@ pub struct Applied {
     pub repeated: usize,
     /// Those of the repeated ones whose payload differs from the first's.
     pub conflicting: usize,
+    /// Events of devices that were forgotten since: they have no effect.
+    pub forgotten: usize,
 }
 
 impl Store {
@@ -41,10 +44,20 @@ impl Store {
 }
 
 async fn apply(connection: &mut PgConnection, batch: &[&Decoded]) -> Result<Applied, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let given = batch.len();
+    let mut transaction = connection.begin_with(BEGIN).await.map_err(StoreError::of_begin)?;
     let mut outcome = Applied::default();
 
-    let (first, twice) = first_of_each(batch);
+    // Before the first of each event is chosen: a forgotten one must not hide that it came again.
+    let tombstones = tombstones(&mut transaction, batch).await?;
+    let batch: Vec<_> = batch.iter().copied().filter(|event| !is_forgotten(&tombstones, event)).collect();
+    outcome.forgotten = given - batch.len();
+    if batch.is_empty() {
+        transaction.commit().await?;
+        return Ok(outcome);
+    }
+
+    let (first, twice) = first_of_each(&batch);
     outcome.repeated += twice.len();
     outcome.conflicting += twice.iter().filter(|(kept, other)| differ(kept, other)).count();
 
@@ -59,7 +72,7 @@ async fn apply(connection: &mut PgConnection, batch: &[&Decoded]) -> Result<Appl
     // device in the order of the batch.
     let mut devices: BTreeMap<&DeviceId, Vec<&Decoded>> = BTreeMap::new();
     let mut left = new;
-    for event in batch {
+    for event in &batch {
         let run = devices.entry(&event.event.device_id).or_default();
         if left.remove(&key(event)) {
             run.push(event);

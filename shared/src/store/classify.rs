@@ -30,6 +30,11 @@ impl StoreError {
         Self { class: Class::Outage, message: format!("no answer from PostgreSQL within {after:?}") }
     }
 
+    /// A transaction that did not begin: it has met no event yet, and its connection is in doubt.
+    pub(super) fn of_begin(error: sqlx::Error) -> Self {
+        Self { class: Class::Outage, ..error.into() }
+    }
+
     pub(super) fn again(message: &str) -> Self {
         Self { class: Class::Again, message: message.to_owned() }
     }

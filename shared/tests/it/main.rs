@@ -7,6 +7,7 @@
 )]
 
 mod cache;
+mod forget;
 mod kit;
 mod schema;
 mod store;

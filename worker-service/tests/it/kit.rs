@@ -14,7 +14,9 @@ use shared::config::TopicConfig;
 use shared::store::Store;
 use shared::topic::setup::{TopicShape, create};
 use sqlx::PgPool;
-use worker_service::config::{Cli, Command, RunConfig};
+use worker_service::config::{Cli, Command, DlqCommand, RunConfig};
+use worker_service::dlq::redrive::Summary;
+use worker_service::seek::Moved;
 use worker_service::worker::Worker;
 
 pub(crate) struct Kit {
@@ -56,11 +58,21 @@ impl Kit {
         value: Option<&[u8]>,
         headers: &[(&str, Option<&[u8]>)],
     ) -> (i32, i64) {
+        self.put_on(&self.scope.input_topic, key, value, headers).await
+    }
+
+    async fn put_on(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) -> (i32, i64) {
         let mut owned = OwnedHeaders::new();
         for (key, value) in headers {
             owned = owned.insert(Header { key, value: *value });
         }
-        let mut record = FutureRecord::<[u8], [u8]>::to(&self.scope.input_topic).headers(owned);
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(owned);
         (record.key, record.payload) = (key, value);
         let delivered = self.producer.send(record, PATIENCE).await.unwrap();
         (delivered.partition, delivered.offset)
@@ -135,6 +147,114 @@ impl Kit {
         sqlx::query("DELETE FROM refused WHERE device_id = $1").bind(device).execute(&self.pool).await.unwrap();
     }
 
+    /// Puts a dead letter on its topic as the worker does, of an event that died at this offset of
+    /// the input topic's first partition.
+    pub(crate) async fn letter(&self, device: &str, id: &str, died_at: i64, more: &[(&str, &str)]) -> (i32, i64) {
+        let (offset, timestamp) = (died_at.to_string(), (1_000 + died_at).to_string());
+        let headers = [
+            ("ce_specversion", "1.0"),
+            ("ce_type", "io.edge.device.reported.v1"),
+            ("ce_id", id),
+            ("ce_subject", device),
+            ("content-type", "application/json"),
+            ("dlq.reason", "failed"),
+            ("dlq.error", "SQLSTATE P0001: refused"),
+            ("dlq.attempts", "4"),
+            ("dlq.topic", &self.scope.input_topic),
+            ("dlq.partition", "0"),
+            ("dlq.offset", &offset),
+            ("dlq.timestamp", &timestamp),
+        ];
+        let all: Vec<_> = headers.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let value = format!(r#"{{"secret":"{id}"}}"#);
+        self.put_on(&self.scope.dlq_topic, Some(device.as_bytes()), Some(value.as_bytes()), &all).await
+    }
+
+    /// `dlq list --json`.
+    pub(crate) async fn list(&self, more: &[&str]) -> Vec<serde_json::Value> {
+        let mut args = vec!["dlq", "list", "--json"];
+        args.extend(more);
+        let Command::Dlq { command: DlqCommand::List(config) } = self.parse(&args, &["kafka", "database"]) else {
+            panic!()
+        };
+        let mut out = Vec::new();
+        worker_service::dlq::list::run(&config, &mut out).await.unwrap();
+        lines(&out)
+    }
+
+    /// `dlq show --json`.
+    pub(crate) async fn show(&self, partition: i32, offset: i64) -> anyhow::Result<serde_json::Value> {
+        let place = [partition.to_string(), offset.to_string()];
+        let args = ["dlq", "show", &place[0], &place[1], "--json"];
+        let Command::Dlq { command: DlqCommand::Show(config) } = self.parse(&args, &["kafka"]) else { panic!() };
+        let mut out = Vec::new();
+        worker_service::dlq::show::run(&config, &mut out).await?;
+        Ok(lines(&out).remove(0))
+    }
+
+    /// `dlq redrive --json`, and what it says; settings that are given here count.
+    pub(crate) async fn redrive(&self, more: &[&str]) -> anyhow::Result<(Summary, Vec<serde_json::Value>)> {
+        let mut args = vec!["dlq", "redrive", "--json"];
+        args.extend(more);
+        let Command::Dlq { command: DlqCommand::Redrive(config) } =
+            self.parse(&args, &["kafka", "database", "redis", "cache"])
+        else {
+            panic!()
+        };
+        let mut out = Vec::new();
+        let summary = worker_service::dlq::redrive::run(&config, &mut out).await?;
+        Ok((summary, lines(&out)))
+    }
+
+    /// `seek --to-time`, and what it says.
+    pub(crate) async fn seek(&self, to: time::OffsetDateTime, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
+        let to = shared::topic::rfc3339(to);
+        let mut args = vec!["seek", "--to-time", &to];
+        args.extend(more);
+        let Command::Seek(config) = self.parse(&args, &["kafka", "redis", "cache"]) else { panic!() };
+        let mut out = Vec::new();
+        let moved = worker_service::seek::run(&config, &mut out).await?;
+        Ok((moved, String::from_utf8(out)?))
+    }
+
+    /// `forget`, and what it says.
+    pub(crate) async fn forget(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
+        let mut args = vec!["forget", device];
+        args.extend(more);
+        let Command::Forget(config) = self.parse(&args, &["database", "redis", "cache"]) else { panic!() };
+        let mut out = Vec::new();
+        worker_service::forget::run(&config, &mut out).await?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    fn parse(&self, args: &[&str], settings: &[&str]) -> Command {
+        let given = |flag: &str| args.iter().any(|arg| arg.starts_with(flag));
+        let mut all = vec!["worker-service".to_owned()];
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        for (name, value) in self.scope.env() {
+            let flag = format!("--{}=", name.to_ascii_lowercase().replace('_', "-"));
+            if settings.iter().any(|wanted| flag.starts_with(&format!("--{wanted}-"))) && !given(&flag) {
+                all.push(format!("{flag}{value}"));
+            }
+        }
+        Cli::try_parse_from(all).unwrap().command
+    }
+
+    pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.scope.endpoints.redis_url.as_str()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    pub(crate) fn key(&self, device: &str) -> String {
+        format!("{}{device}", self.scope.cache_prefix)
+    }
+
+    /// Waits for this many records of the input topic, and gives all there are.
+    pub(crate) async fn records(&self, at_least: usize) -> Vec<OwnedMessage> {
+        let (brokers, topic) = (self.scope.endpoints.kafka_brokers.clone(), self.scope.input_topic.clone());
+        tokio::task::spawn_blocking(move || read_all(&brokers, &topic, at_least)).await.unwrap()
+    }
+
     /// Waits for this many dead letters, and gives all there are.
     pub(crate) async fn dead_letters(&self, at_least: usize) -> Vec<OwnedMessage> {
         let (brokers, topic) = (self.scope.endpoints.kafka_brokers.clone(), self.scope.dlq_topic.clone());
@@ -204,6 +324,20 @@ fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage> {
             found.push(message.unwrap().detach());
         }
     }
+}
+
+/// An address of nobody.
+pub(crate) fn nobody() -> String {
+    format!("127.0.0.1:{}", devstack::port::free())
+}
+
+fn lines(out: &[u8]) -> Vec<serde_json::Value> {
+    std::str::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A message's header as text.
+pub(crate) fn header(message: &OwnedMessage, name: &str) -> Option<String> {
+    headers(message).into_iter().find(|(found, _)| found == name).map(|(_, value)| value)
 }
 
 /// A message's headers as text, and those that are none as their bytes.

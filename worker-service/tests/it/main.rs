@@ -9,7 +9,12 @@
 mod dead_letters;
 mod effects;
 mod failing;
+mod forget;
 mod groups;
 mod kit;
+mod letters;
 mod losses;
 mod rations;
+mod redrive;
+mod refusing;
+mod seek;

@@ -1,0 +1,156 @@
+//! Many events in one body: a JSON array, or NDJSON (a JSON text on each line).
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Why a body is not a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// It is not JSON (RFC 8259).
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// It is JSON, but no array.
+    #[error("not an array")]
+    NotAnArray,
+    /// It holds more than the limit that is given.
+    #[error("more than {0} events")]
+    TooMany(usize),
+}
+
+/// The items of an array of at most `max`, each as it stands in the body.
+///
+/// # Errors
+/// [`BatchError`]; where it is not JSON with the line and column.
+pub fn array(body: &Bytes, max: usize) -> Result<Vec<&RawValue>, BatchError> {
+    let text = std::str::from_utf8(body).map_err(|_| BatchError::NotJson("not UTF-8".into()))?;
+    let first = text.bytes().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+    if first != Some(b'[') {
+        // It may be no JSON at all, which is another mistake.
+        let json = serde_json::from_str::<IgnoredAny>(text);
+        return Err(json.map_or_else(|error| BatchError::NotJson(error.to_string()), |_| BatchError::NotAnArray));
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let items = serde::Deserializer::deserialize_seq(&mut deserializer, Items { max });
+    let (items, count) = items
+        .and_then(|items| deserializer.end().map(|()| items))
+        .map_err(|error| BatchError::NotJson(error.to_string()))?;
+    if count > max { Err(BatchError::TooMany(max)) } else { Ok(items) }
+}
+
+/// The first `max` items, and how many there are.
+struct Items {
+    max: usize,
+}
+
+impl<'de> Visitor<'de> for Items {
+    type Value = (Vec<&'de RawValue>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let (mut kept, mut count) = (Vec::new(), 0);
+        while kept.len() < self.max {
+            let Some(item) = items.next_element()? else { return Ok((kept, count)) };
+            kept.push(item);
+            count += 1;
+        }
+        // They are not kept, but broken JSON is not taken for a long array.
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((kept, count))
+    }
+}
+
+/// A line of NDJSON that is not blank.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its number in the body, from 1, blank lines counted.
+    pub number: usize,
+    /// Its text without the line's end, sharing the body's memory.
+    pub text: Bytes,
+}
+
+/// The lines of a body that are not blank, at most `max` of them; whether they are JSON is not
+/// looked at, so that a bad line costs no other.
+///
+/// # Errors
+/// [`BatchError::TooMany`].
+pub fn lines(body: &Bytes, max: usize) -> Result<Vec<Line>, BatchError> {
+    let mut lines = Vec::new();
+    for (number, text) in (1..).zip(body.split(|&byte| byte == b'\n')) {
+        let text = text.trim_ascii();
+        if text.is_empty() {
+            continue;
+        }
+        if lines.len() == max {
+            return Err(BatchError::TooMany(max));
+        }
+        lines.push(Line { number, text: body.slice_ref(text) });
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn items(body: &str, max: usize) -> Result<Vec<String>, BatchError> {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        array(&body, max).map(|items| items.iter().map(|item| item.get().to_owned()).collect())
+    }
+
+    #[test]
+    fn items_stand_as_they_were_sent() {
+        assert_eq!(items(" [ {\"a\" : 1.0} ,[],\n7 ] ", 3).unwrap(), ["{\"a\" : 1.0}", "[]", "7"]);
+        assert_eq!(items("[]", 3).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_no_batch() {
+        for body in ["", "[", "[1,]", "[1 2]", "[1] 2", "nonsense", "{", "\u{feff}[]", "[1,2,3,4,5", "[1,2,3,4 5]"] {
+            assert!(matches!(items(body, 3), Err(BatchError::NotJson(_))), "{body}");
+        }
+        assert!(matches!(array(&Bytes::from_static(b"[\"\xff\"]"), 3), Err(BatchError::NotJson(_))));
+        for body in ["{}", " null", "7", "\"[]\""] {
+            assert_eq!(items(body, 3), Err(BatchError::NotAnArray), "{body}");
+        }
+        assert_eq!(items("[1,2,3,4]", 3), Err(BatchError::TooMany(3)));
+        let Err(BatchError::NotJson(why)) = items("[1,\n2,\n}", 3) else { panic!("it was taken") };
+        assert!(why.ends_with("at line 3 column 1"), "{why}");
+    }
+
+    #[test]
+    fn lines_are_told_by_their_numbers() {
+        let body = Bytes::from_static(b"{\"a\":1}\r\n\n  \n{} \nnonsense");
+        let found = lines(&body, 3).unwrap();
+        let found: Vec<_> = found.iter().map(|line| (line.number, &line.text[..])).collect();
+        assert_eq!(found, [(1, &b"{\"a\":1}"[..]), (4, b"{}"), (5, b"nonsense")]);
+        assert_eq!(lines(&body, 2), Err(BatchError::TooMany(2)));
+        assert_eq!(lines(&Bytes::from_static(b"\n\n"), 2), Ok(Vec::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn an_array_comes_apart_into_what_it_was_made_of(numbers in prop::collection::vec(any::<i32>(), 0..8)) {
+            let texts: Vec<String> = numbers.iter().map(|n| format!(r#"{{"n": {n}}}"#)).collect();
+            prop_assert_eq!(items(&format!("[{}]", texts.join(" ,\n")), 8).unwrap(), texts.clone());
+            let body = Bytes::from(texts.join("\n"));
+            let found: Vec<_> = lines(&body, 8).unwrap().into_iter().map(|line| line.text).collect();
+            prop_assert_eq!(found, texts);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(body in prop::collection::vec(prop::sample::select(&b"[]{},\"\\1 \n\xff"[..]), 0..24)) {
+            let body = Bytes::from(body);
+            let _ = array(&body, 3);
+            let _ = lines(&body, 3);
+        }
+    }
+}

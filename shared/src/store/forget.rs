@@ -1,0 +1,129 @@
+//! Erases a device, and keeps what is left of it in the log from coming back.
+//!
+//! A row in `forgotten_devices` is the tombstone: an event that was accepted, or appended to the
+//! log, up to `forgotten_at` has no effect any more. What comes later begins a new life at version 1.
+//!
+//! **The race.** A worker may have a batch in hand, past the question whether its devices are
+//! forgotten, with rows that nobody else sees yet: a transaction that erased beside it would leave
+//! them. So every [`Store::apply`] begins with `LOCK TABLE forgotten_devices IN ROW SHARE MODE`
+//! ([`BEGIN`]: in one message with `BEGIN`, and a lock that such transactions share), and
+//! [`Store::forget`] takes `EXCLUSIVE`, which waits until each of these has ended, and makes the next
+//! ones wait. Under `READ COMMITTED` each statement sees what was committed before it: those that
+//! `forget` runs behind the lock see all that was in hand, and the first question of an `apply` that
+//! waited sees the tombstone. Backups are not in the way: they take `ACCESS SHARE`.
+//!
+//! A device may have millions of events. They are deleted before the lock is taken, in the same
+//! transaction; behind it only what came in meanwhile, so that ingest stands still for milliseconds.
+
+use std::collections::HashMap;
+
+use sqlx::{Connection, PgConnection, Row};
+use time::OffsetDateTime;
+
+use super::{Class, Store, StoreError};
+use crate::event::DeviceId;
+use crate::topic::Decoded;
+
+/// How a transaction begins that must not be overtaken by [`Store::forget`].
+pub(super) const BEGIN: &str = "BEGIN; LOCK TABLE forgotten_devices IN ROW SHARE MODE";
+
+/// Two transactions that waited for each other: how often the erasing one tries again.
+const TRIES: u32 = 5;
+
+/// What was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Rows of `events`.
+    pub events: i64,
+    /// The version that the resource was at, if there was one.
+    pub version: Option<i64>,
+    /// Events that were accepted or appended up to then have no effect any more.
+    pub at: OffsetDateTime,
+}
+
+impl Store {
+    /// Erases a device's rows, and sets its tombstone, in one transaction. Its cache entry has to
+    /// go after that ([`crate::cache::Cache::forget`]). To repeat it erases the new life too.
+    ///
+    /// # Errors
+    /// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
+    pub async fn forget(&self, id: &DeviceId) -> Result<Forgotten, StoreError> {
+        // A connection of its own: the erasure takes as long as it takes.
+        let mut connection = self.acquire().await?.detach();
+        let mut outcome = forget(&mut connection, id).await;
+        for _ in 1..TRIES {
+            match &outcome {
+                Err(StoreError { class: Class::Again, .. }) => outcome = forget(&mut connection, id).await,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        let _ = connection.close().await;
+        outcome
+    }
+}
+
+async fn forget(connection: &mut PgConnection, id: &DeviceId) -> Result<Forgotten, StoreError> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
+    let (many, latest) = delete_events(&mut transaction, id).await?;
+    sqlx::query("LOCK TABLE forgotten_devices IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    let (rest, later) = delete_events(&mut transaction, id).await?;
+    let resource: Option<(i64, OffsetDateTime)> =
+        sqlx::query_as("DELETE FROM resources WHERE id = $1 RETURNING version, appended_at")
+            .bind(id.as_str())
+            .fetch_optional(&mut *transaction)
+            .await?;
+    // The broker's clock may be ahead of PostgreSQL's: nothing that was here may come again.
+    let at = sqlx::query_scalar(
+        "INSERT INTO forgotten_devices AS f (device_id, forgotten_at)
+         VALUES ($1, greatest(clock_timestamp(), $2, $3, $4))
+         ON CONFLICT (device_id) DO UPDATE SET forgotten_at = greatest(f.forgotten_at, excluded.forgotten_at)
+         RETURNING forgotten_at",
+    )
+    .bind(id.as_str())
+    .bind(latest)
+    .bind(later)
+    .bind(resource.map(|(_, appended_at)| appended_at))
+    .fetch_one(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(Forgotten { events: many + rest, version: resource.map(|(version, _)| version), at })
+}
+
+async fn delete_events(
+    connection: &mut PgConnection,
+    id: &DeviceId,
+) -> Result<(i64, Option<OffsetDateTime>), StoreError> {
+    let query = sqlx::query_as(
+        "WITH gone AS (DELETE FROM events WHERE device_id = $1 RETURNING appended_at)
+         SELECT count(*), max(appended_at) FROM gone",
+    );
+    Ok(query.bind(id.as_str()).fetch_one(connection).await?)
+}
+
+/// When these devices were forgotten, those that ever were: one look into an index, or into a table
+/// that is empty.
+pub(super) async fn tombstones(
+    connection: &mut PgConnection,
+    batch: &[&Decoded],
+) -> Result<HashMap<String, OffsetDateTime>, StoreError> {
+    let mut ids: Vec<_> = batch.iter().map(|decoded| decoded.event.device_id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let query = sqlx::query("SELECT device_id, forgotten_at FROM forgotten_devices WHERE device_id = ANY($1)");
+    let rows = query.bind(ids).fetch_all(connection).await?;
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in rows {
+        found.insert(row.try_get(0)?, row.try_get(1)?);
+    }
+    Ok(found)
+}
+
+/// Whether an event is of the life that was forgotten. When it was accepted and when it was appended
+/// are different clocks, and one of them is enough: a record that comes again, or is redriven, has
+/// the times of its first coming.
+pub(super) fn is_forgotten(tombstones: &HashMap<String, OffsetDateTime>, decoded: &Decoded) -> bool {
+    tombstones
+        .get(decoded.event.device_id.as_str())
+        .is_some_and(|at| decoded.event.accepted_at <= *at || decoded.position.appended_at <= *at)
+}

@@ -1,0 +1,69 @@
+//! Dead letters, for those who look after them: [`list`], [`show`], [`redrive`].
+//!
+//! The dead-letter topic is read without joining a group, from its beginning to where it ends at that
+//! moment, partition by partition ([`read`]). Nothing is ever taken out of it: a letter that was
+//! redriven stays, and is known by the row that its event has then.
+
+pub mod letter;
+pub mod list;
+mod plan;
+mod read;
+pub mod redrive;
+mod send;
+pub mod show;
+
+use std::collections::HashMap;
+
+use shared::event::{DeviceId, EventId};
+use shared::store::{Store, StoreError};
+use tokio::sync::mpsc;
+
+use crate::config::LetterFilter;
+use letter::Letter;
+use read::Reader;
+
+/// Letters whose rows are asked for at once.
+const CHUNK: usize = 500;
+
+/// Reads letters on a thread of its own: those that the filter lets through come out in chunks,
+/// without their values, so that a topic of any size takes little memory.
+fn letters(
+    reader: Reader,
+    only: Option<(i32, Option<i64>)>,
+    filter: LetterFilter,
+) -> (mpsc::Receiver<Vec<Letter>>, tokio::task::JoinHandle<anyhow::Result<u64>>) {
+    let (chunks, receiver) = mpsc::channel(2);
+    let task = tokio::task::spawn_blocking(move || {
+        let mut seen = 0;
+        let mut chunk = Vec::new();
+        for span in reader.spans(only)? {
+            let on = reader.read(span, |record| {
+                seen += 1;
+                let letter = Letter::of(&record);
+                if letter.matches(&filter) {
+                    chunk.push(letter);
+                }
+                // Nobody wants more: the other end is gone.
+                chunk.len() < CHUNK || chunks.blocking_send(std::mem::take(&mut chunk)).is_ok()
+            })?;
+            if !on {
+                return Ok(seen);
+            }
+        }
+        let _ = chunks.blocking_send(chunk);
+        Ok(seen)
+    });
+    (receiver, task)
+}
+
+/// The outcomes of those letters' events that have a row, in the order of the letters.
+async fn outcomes(store: &Store, letters: &[Letter]) -> Result<Vec<Option<String>>, StoreError> {
+    let ids: Vec<Option<(DeviceId, EventId)>> = letters
+        .iter()
+        .map(|letter| Some((letter.device.as_deref()?.parse().ok()?, letter.event_id.as_deref()?.parse().ok()?)))
+        .collect();
+    let asked: Vec<_> = ids.iter().flatten().cloned().collect();
+    let found = if asked.is_empty() { HashMap::new() } else { store.outcomes(&asked).await? };
+    let outcome = |(device, event): &(DeviceId, EventId)| found.get(&(device.to_string(), event.to_string())).cloned();
+    Ok(ids.iter().map(|id| id.as_ref().and_then(outcome)).collect())
+}

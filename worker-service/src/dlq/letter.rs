@@ -1,0 +1,268 @@
+//! What a dead letter says of itself, without its value. Pure.
+
+use std::fmt;
+
+use serde_json::json;
+use shared::topic::{Record, decode, header, rfc3339};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::config::LetterFilter;
+
+/// The header that counts how often an event was redriven.
+pub const REDRIVES: &str = "redrive.count";
+/// What our headers of a dead letter start with.
+pub const OURS: &str = "dlq.";
+
+/// A place in the log.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// When it was appended, in milliseconds since the Unix epoch.
+    pub timestamp: i64,
+}
+
+impl Place {
+    fn of(record: &Record, prefix: &str) -> Option<Self> {
+        let text = |name: &str| text(record, &format!("{prefix}.{name}"));
+        Some(Self {
+            topic: text("topic")?,
+            partition: text("partition")?.parse().ok()?,
+            offset: text("offset")?.parse().ok()?,
+            timestamp: text("timestamp")?.parse().ok()?,
+        })
+    }
+}
+
+/// A dead letter without its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Its partition of the dead-letter topic.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// The key, where it is text.
+    pub device: Option<String>,
+    /// The event's id, where there is one.
+    pub event_id: Option<String>,
+    /// `dlq.reason`.
+    pub reason: Option<String>,
+    /// `dlq.error`.
+    pub error: Option<String>,
+    /// `dlq.attempts`.
+    pub attempts: Option<u32>,
+    /// `dlq.failed_at`; without one, when the letter was appended.
+    pub failed_at: OffsetDateTime,
+    /// Where the record died: `dlq.topic` and so on.
+    pub died: Option<Place>,
+    /// Where it first stood: `origin.topic` and so on, else where it died.
+    pub origin: Option<Place>,
+    /// How often it was redriven.
+    pub redrives: u32,
+    /// Whether a part of it was cut, because it was too large.
+    pub truncated: bool,
+}
+
+impl Letter {
+    /// Reads a record of the dead-letter topic; whatever is missing is left open.
+    pub fn of(record: &Record) -> Self {
+        let died = Place::of(record, "dlq");
+        let failed_at = text(record, "dlq.failed_at").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
+        // A structured record has its id in its value, where only decoding finds it.
+        let event_id = text(record, header::ID)
+            .or_else(|| decode(record).ok().map(|decoded| decoded.event.event_id.as_str().to_owned()));
+        Self {
+            partition: record.partition,
+            offset: record.offset,
+            device: record.key().and_then(|key| String::from_utf8(key.to_vec()).ok()),
+            event_id,
+            reason: text(record, "dlq.reason"),
+            error: text(record, "dlq.error"),
+            attempts: text(record, "dlq.attempts").and_then(|count| count.parse().ok()),
+            failed_at: failed_at.unwrap_or(record.timestamp),
+            origin: if record.is_redriven() { Place::of(record, "origin") } else { died.clone() },
+            died,
+            redrives: redrives(record),
+            truncated: record.header("dlq.truncated").is_some(),
+        }
+    }
+
+    /// Whether a filter lets it through; its limit is not looked at.
+    pub fn matches(&self, filter: &LetterFilter) -> bool {
+        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        same(&filter.device, &self.device)
+            && same(&filter.reason, &self.reason)
+            && filter.since.is_none_or(|since| self.failed_at >= since)
+            && filter.until.is_none_or(|until| self.failed_at < until)
+    }
+
+    /// Why it can never be sent back, if so.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        if self.truncated {
+            Some("a part of it was cut")
+        } else if self.origin.is_none() {
+            Some("it does not say where it came from")
+        } else {
+            None
+        }
+    }
+
+    /// As one JSON object; the outcome is that of its event's row, where PostgreSQL was asked.
+    pub fn json(&self, outcome: Option<Option<&str>>) -> serde_json::Value {
+        json!({
+            "partition": self.partition,
+            "offset": self.offset,
+            "device": self.device,
+            "event_id": self.event_id,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "error": self.error,
+            "failed_at": rfc3339(self.failed_at),
+            "origin": self.origin.as_ref().map(|origin| json!({
+                "topic": origin.topic, "partition": origin.partition, "offset": origin.offset,
+            })),
+            "redrives": self.redrives,
+            "truncated": self.truncated,
+            "applied": outcome.map(|row| row.is_some()),
+            "outcome": outcome.flatten(),
+        })
+    }
+
+    /// As one line.
+    pub fn line(&self, outcome: Option<Option<&str>>) -> String {
+        let applied = match outcome {
+            None => "unknown",
+            Some(None) => "no",
+            Some(Some(outcome)) => outcome,
+        };
+        let origin = self.origin.as_ref().map(|o| format!("{}/{}/{}", o.topic, o.partition, o.offset));
+        format!(
+            "{}/{} device={} event={} reason={} attempts={} failed_at={} origin={} redrives={}{} applied={applied} error={:?}",
+            self.partition,
+            self.offset,
+            Shown(&self.device),
+            Shown(&self.event_id),
+            Shown(&self.reason),
+            self.attempts.unwrap_or(0),
+            rfc3339(self.failed_at),
+            Shown(&origin),
+            self.redrives,
+            if self.truncated { " truncated" } else { "" },
+            self.error.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+/// Text from outside on an operator's terminal: nothing in it may be taken for a command, or for the
+/// end of the word.
+pub(super) struct Shown<'a>(pub(super) &'a Option<String>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("-"),
+            Some(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) => f.write_str(text),
+            Some(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+/// How often a record was redriven.
+pub(super) fn redrives(record: &Record) -> u32 {
+    text(record, REDRIVES).and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+fn text(record: &Record, name: &str) -> Option<String> {
+    record.header(name).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    fn record(headers: &[(&str, &str)]) -> Record {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let mut record = Record::new(Some(b"a"), Some(b"{}"), &headers);
+        (record.partition, record.offset) = (2, 17);
+        record
+    }
+
+    const DIED: [(&str, &str); 8] = [
+        ("ce_id", "e-1"),
+        ("dlq.reason", "failed"),
+        ("dlq.attempts", "4"),
+        ("dlq.error", "SQLSTATE P0001: no\n"),
+        ("dlq.topic", "in"),
+        ("dlq.partition", "1"),
+        ("dlq.offset", "5"),
+        ("dlq.timestamp", "1000"),
+    ];
+
+    #[test]
+    fn a_line_tells_all_of_a_letter_but_its_value() {
+        let mut headers = DIED.to_vec();
+        headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
+        let letter = Letter::of(&record(&headers));
+        assert_eq!(
+            letter.line(Some(Some("superseded"))),
+            "2/17 device=a event=e-1 reason=failed attempts=4 failed_at=2026-01-02T03:04:05Z origin=in/1/5 redrives=0 \
+             applied=superseded error=\"SQLSTATE P0001: no\\n\""
+        );
+        assert!(letter.line(None).contains("applied=unknown"));
+        assert_eq!(letter.json(Some(None))["applied"], false);
+        assert_eq!(letter.json(None)["applied"], serde_json::Value::Null);
+        assert_eq!(letter.json(Some(Some("applied")))["outcome"], "applied");
+    }
+
+    #[test]
+    fn the_first_place_is_told_and_not_the_last_one() {
+        let mut headers = DIED.to_vec();
+        headers.extend([
+            ("origin.topic", "old"),
+            ("origin.partition", "3"),
+            ("origin.offset", "9"),
+            ("origin.timestamp", "500"),
+            ("redrive.count", "2"),
+        ]);
+        let letter = Letter::of(&record(&headers));
+        let place = |topic: &str, partition, offset, timestamp| {
+            Some(Place { topic: topic.into(), partition, offset, timestamp })
+        };
+        assert_eq!((letter.origin, letter.died), (place("old", 3, 9, 500), place("in", 1, 5, 1000)));
+        assert_eq!(letter.redrives, 2);
+    }
+
+    #[test]
+    fn what_is_no_letter_of_ours_is_shown_and_never_sent() {
+        let letter = Letter::of(&Record::new(Some(b"\xff"), None, &[]));
+        assert!(letter.line(Some(None)).starts_with("0/0 device=- event=- reason=- attempts=0 "));
+        assert!(letter.obstacle().is_some());
+        let mut headers = DIED.to_vec();
+        headers.push(("dlq.truncated", "2000000"));
+        assert_eq!(Letter::of(&record(&headers)).obstacle(), Some("a part of it was cut"));
+        assert_eq!(Letter::of(&record(&DIED)).obstacle(), None);
+        assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
+    }
+
+    #[test]
+    fn filters() {
+        let mut headers = DIED.to_vec();
+        headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
+        let letter = Letter::of(&record(&headers));
+        let at = datetime!(2026-01-02 03:04:05 UTC);
+        let second = time::Duration::SECOND;
+        let filter = LetterFilter::default();
+        assert!(letter.matches(&filter));
+        assert!(letter.matches(&LetterFilter { since: Some(at), until: Some(at + second), ..filter.clone() }));
+        assert!(!letter.matches(&LetterFilter { since: Some(at + second), ..filter.clone() }));
+        assert!(!letter.matches(&LetterFilter { until: Some(at), ..filter.clone() }));
+        assert!(!letter.matches(&LetterFilter { device: Some("b".into()), ..filter.clone() }));
+        assert!(!letter.matches(&LetterFilter { reason: Some("rejected".into()), ..filter }));
+    }
+}

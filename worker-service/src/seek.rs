@@ -1,0 +1,148 @@
+//! `seek --to-time`: rewinds the group, after PostgreSQL was restored to an earlier time.
+//!
+//! Rewinds, and never goes forward: to read records again is harmless, because events are known by
+//! their rows, and to leave some out would lose events that were accepted.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::cache::Cache;
+use shared::kafka::{self, ADMIN_TIMEOUT};
+
+use crate::config::SeekConfig;
+
+/// Where a partition of the group stood, and where it stands now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// The partition.
+    pub partition: i32,
+    /// The committed offset before; none where nothing was committed.
+    pub from: Option<i64>,
+    /// The committed offset now.
+    pub to: i64,
+    /// The first offset that the broker still has.
+    pub first: i64,
+}
+
+/// Rewinds, and then clears the cache: its bodies may be at versions that the restored rows have yet
+/// to reach again, and which no fence would replace.
+///
+/// # Errors
+/// The group has members, or Kafka or Redis is away; the message says what was done.
+pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Vec<Moved>> {
+    let client = kafka::client(&config.kafka)?;
+    let cache = Cache::open(&config.redis)?;
+    if !config.dry_run {
+        anyhow::ensure!(cache.is_there().await, "nothing was changed: Redis does not answer");
+    }
+    let moved = tokio::task::spawn_blocking({
+        let config = config.clone();
+        move || rewind(&client, &config)
+    });
+    let moved = moved.await??;
+    for Moved { partition, from, to, first } in &moved {
+        let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
+        let gone = if to == first && *first > 0 { " (what was before is gone from the topic)" } else { "" };
+        writeln!(out, "{} [{partition}] {from} -> {to}{gone}", config.topics.input)?;
+    }
+    if config.dry_run {
+        writeln!(out, "a dry run: nothing was changed")?;
+    } else {
+        let again = "the group is rewound, but the cache is not cleared: run the same command again";
+        let deleted = cache.clear().await.context(again)?;
+        writeln!(out, "{deleted} cache entries deleted")?;
+    }
+    out.flush()?;
+    Ok(moved)
+}
+
+fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
+    let group = config.group.group.as_str();
+    let mut settings = client.clone();
+    settings.set("group.id", group).set("enable.auto.commit", "false");
+    let consumer: BaseConsumer = settings.create().context("the Kafka settings")?;
+    ensure_stopped(&consumer, group)?;
+    let moved = plan(&consumer, config)?;
+    if !config.dry_run {
+        let mut list = TopicPartitionList::new();
+        for Moved { partition, to, .. } in &moved {
+            list.add_partition_offset(&config.topics.input, *partition, Offset::Offset(*to))?;
+        }
+        // By a client that is no member: should a worker have joined by now, the broker refuses it.
+        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: the group takes no offsets")?;
+    }
+    Ok(moved)
+}
+
+/// A worker that runs would go on from where it is, and commit over what is committed here.
+fn ensure_stopped(consumer: &BaseConsumer, group: &str) -> anyhow::Result<()> {
+    let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("asking for the group")?;
+    let found = groups.groups().iter().find(|found| found.name() == group);
+    let Some(found) = found.filter(|found| !matches!(found.state(), "Empty" | "Dead" | "")) else { return Ok(()) };
+    anyhow::bail!(
+        "nothing was changed: the group {group} has {} members (state {}). Stop all workers first; one that was \
+         killed leaves after 10 s",
+        found.members().len(),
+        found.state()
+    )
+}
+
+fn plan(consumer: &BaseConsumer, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
+    let topic = config.topics.input.as_str();
+    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let mut partitions: Vec<i32> =
+        found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
+    anyhow::ensure!(!partitions.is_empty(), "there is no topic {topic}");
+    partitions.sort_unstable();
+    let millis = i64::try_from(config.to_time.unix_timestamp_nanos() / 1_000_000)?;
+    let (mut times, mut all) = (TopicPartitionList::new(), TopicPartitionList::new());
+    for partition in &partitions {
+        times.add_partition_offset(topic, *partition, Offset::Offset(millis.max(0)))?;
+        all.add_partition(topic, *partition);
+    }
+    let times = consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("asking for the offsets of that time")?;
+    let committed = consumer.committed_offsets(all, ADMIN_TIMEOUT).context("asking for the group's offsets")?;
+    let mut moved = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
+        let at_time = times.find_partition(topic, partition).context("a partition without an answer")?;
+        at_time.error().with_context(|| format!("asking for the offset of partition {partition}"))?;
+        let from = committed.find_partition(topic, partition).and_then(|found| known(found.offset()));
+        let to = target(known(at_time.offset()), from, first, end);
+        moved.push(Moved { partition, from, to, first });
+    }
+    Ok(moved)
+}
+
+fn known(offset: Offset) -> Option<i64> {
+    match offset {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
+}
+
+/// The offset of that time, or the end where nothing came later; but never behind where the group
+/// stands, and where it stands nowhere it would begin with the first.
+fn target(at_time: Option<i64>, from: Option<i64>, first: i64, end: i64) -> i64 {
+    at_time.unwrap_or(end).min(from.unwrap_or(first)).max(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target;
+
+    #[test]
+    fn a_group_only_ever_goes_back() {
+        assert_eq!(target(Some(5), Some(9), 0, 10), 5);
+        assert_eq!(target(Some(9), Some(5), 0, 10), 5, "not forward");
+        assert_eq!(target(None, Some(10), 0, 10), 10, "nothing later: the end");
+        assert_eq!(target(None, Some(7), 0, 10), 7, "but not past what is not consumed");
+        assert_eq!(target(Some(5), None, 2, 10), 2, "a group that stands nowhere begins with the first");
+        assert_eq!(target(Some(5), Some(3), 4, 10), 4, "what is gone is gone");
+    }
+}

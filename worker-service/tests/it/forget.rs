@@ -1,0 +1,83 @@
+//! `forget`: a device is gone, and its records do not bring it back.
+
+use std::time::Duration;
+
+use redis::AsyncCommands;
+use shared::cache::{Cache, Fencer, Lookup};
+use time::OffsetDateTime;
+
+use crate::kit::{Kit, nobody, run_config};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
+    let kit = Kit::new("forget", 1).await;
+    let began = OffsetDateTime::now_utc() - time::Duration::minutes(1);
+    let worker = kit.worker();
+    for n in 1..=7 {
+        kit.event("a", &n.to_string(), r#"{"private":true}"#).await;
+        kit.event("b", &n.to_string(), "{}").await;
+    }
+    // A dead letter of its own, which outlives it.
+    kit.letter("a", "dead", 3, &[]).await;
+    kit.until("SELECT count(*) FROM events", 14).await;
+    let cache = Cache::open(&run_config(&kit.scope).redis).unwrap();
+    let device = "a".parse().unwrap();
+    let lease = cache.lease(&device).await.unwrap();
+    let old = kit.store.resource(&device).await.unwrap().unwrap();
+    assert!(cache.fill(&device, &lease, Some(&old.body)).await);
+
+    let away = format!("--redis-url=redis://{}", nobody());
+    let refused = kit.forget("a", &[&away]).await.unwrap_err().to_string();
+    assert_eq!(refused, "nothing was erased: Redis does not answer");
+    assert_eq!(kit.version("a").await, Some(7));
+    let said = kit.forget("a", &[]).await.unwrap();
+    assert!(said.starts_with("forgot a: 7 events, version 7; "), "{said}");
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'a'").await, 0);
+    assert_eq!(kit.version("a").await, None);
+    assert_eq!(cache.get(&device).await, Lookup::Miss);
+    assert_eq!(kit.version("b").await, Some(7), "nobody else is touched");
+
+    // Everything again, from the topic and from the dead-letter topic.
+    worker.stop().await.unwrap();
+    kit.seek(began, &[]).await.unwrap();
+    let (redriven, _) = kit.redrive(&[]).await.unwrap();
+    assert_eq!(redriven.sent, 1);
+    let worker = kit.worker();
+    kit.event("b", "end", "{}").await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = 'end'", 1).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'a'").await, 0);
+    assert_eq!((kit.version("a").await, kit.version("b").await), (None, Some(8)));
+
+    // A new life, under an event's id of the old one.
+    kit.event("a", "1", r#"{"new":1}"#).await;
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'a'", 1).await;
+    assert_eq!(kit.version("a").await, Some(1));
+    // A worker that read the old body before, and sends it now, as a fence of the old version does.
+    let mut redis = kit.redis().await;
+    let () = redis.set_ex(kit.key("a"), r#"{"version":0}"#, 60).await.unwrap();
+    Fencer::new(cache.clone(), kit.store.clone()).fence(&[(device.clone(), 7)]).await;
+    assert_eq!(cache.get(&device).await, Lookup::Miss);
+    let lease = cache.lease(&device).await.unwrap();
+    let new = kit.store.resource(&device).await.unwrap().unwrap();
+    assert!(cache.fill(&device, &lease, Some(&new.body)).await);
+    kit.event("a", "2", r#"{"new":2}"#).await;
+    kit.until("SELECT version FROM resources WHERE id = 'a'", 2).await;
+    worker.stop().await.unwrap();
+    match cache.get(&device).await {
+        Lookup::Miss => {}
+        Lookup::Hit(body) => assert!(body.starts_with(b"{\"version\":2,"), "nothing older than the fence"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_never_was_can_be_forgotten() {
+    let kit = Kit::new("never", 1).await;
+    let said = kit.forget("nobody", &[]).await.unwrap();
+    assert!(said.starts_with("forgot nobody: 0 events, no resource; "), "{said}");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let worker = kit.worker();
+    kit.event("nobody", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    worker.stop().await.unwrap();
+}

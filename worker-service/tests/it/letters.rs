@@ -1,0 +1,57 @@
+//! `dlq list` and `dlq show`: what is told of dead letters.
+
+use crate::kit::{Kit, nobody};
+
+fn places(letters: &[serde_json::Value]) -> Vec<i64> {
+    letters.iter().map(|letter| letter["offset"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_listed_with_all_that_is_known_of_them_but_their_payload() {
+    let kit = Kit::new("list", 1).await;
+    let worker = kit.worker();
+    kit.event("a", "e-1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    worker.stop().await.unwrap();
+    let at = |text: &'static str| [("dlq.failed_at", text)];
+    kit.letter("a", "e-0", 0, &at("2026-01-01T00:00:00Z")).await;
+    kit.letter("a", "e-1", 1, &at("2026-01-02T00:00:00Z")).await;
+    kit.letter("b", "e-1", 2, &[("dlq.failed_at", "2026-01-03T00:00:00Z"), ("redrive.count", "2")]).await;
+    kit.letter("b", "e-2", 3, &[("dlq.failed_at", "2026-01-04T00:00:00Z"), ("dlq.reason", "rejected")]).await;
+
+    let all = kit.list(&[]).await;
+    let expected = serde_json::json!({
+        "partition": 0, "offset": 1, "device": "a", "event_id": "e-1", "reason": "failed", "attempts": 4,
+        "error": "SQLSTATE P0001: refused", "failed_at": "2026-01-02T00:00:00Z",
+        "origin": {"topic": kit.scope.input_topic, "partition": 0, "offset": 1},
+        "redrives": 0, "truncated": false, "applied": true, "outcome": "applied",
+    });
+    assert_eq!(all[1], expected, "it stands beside a row");
+    assert_eq!((all.len(), &all[0]["applied"], &all[2]["redrives"]), (4, &false.into(), &2.into()));
+    assert!(!format!("{all:?}").contains("secret"));
+
+    assert_eq!(places(&kit.list(&["--device=b"]).await), [2, 3]);
+    assert_eq!(places(&kit.list(&["--reason=rejected"]).await), [3]);
+    assert_eq!(
+        places(&kit.list(&["--since=2026-01-02T00:00:00Z", "--until=2026-01-03T01:00:00+01:00"]).await),
+        [1],
+        "from, and before"
+    );
+    assert_eq!(places(&kit.list(&["--limit=2"]).await), [0, 1]);
+
+    let away = format!("--database-url=postgres://u@{}/none", nobody());
+    let all = kit.list(&[&away]).await;
+    assert_eq!((all.len(), &all[1]["applied"]), (4, &serde_json::Value::Null), "listed nevertheless");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_shown_whole() {
+    let kit = Kit::new("show", 1).await;
+    kit.letter("a", "e-0", 0, &[]).await;
+    kit.letter("b", "e-1", 7, &[]).await;
+    let shown = kit.show(0, 1).await.unwrap();
+    assert_eq!((&shown["key"], &shown["value"]), (&"b".into(), &r#"{"secret":"e-1"}"#.into()));
+    assert!(shown["headers"].as_array().unwrap().contains(&serde_json::json!({"name": "dlq.offset", "value": "7"})));
+    assert!(kit.show(0, 2).await.unwrap_err().to_string().contains("nothing at 2"));
+    assert!(kit.show(9, 0).await.unwrap_err().to_string().contains("no partition 9"));
+}

@@ -1,0 +1,125 @@
+//! `dlq redrive`: back to the input topic, in order, without a second effect.
+
+use rdkafka::Message;
+
+use crate::kit::{Kit, header, nobody};
+
+const ORIGIN: [&str; 4] = ["origin.topic", "origin.partition", "origin.offset", "origin.timestamp"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended() {
+    let kit = Kit::new("again", 1).await;
+    kit.refuse("bad").await;
+    let worker = kit.worker();
+    kit.event("good", "0", "{}").await;
+    let (_, offset) = kit.event("bad", "1", r#"{"n":1}"#).await;
+    let first = kit.dead_letters(1).await.remove(0);
+    let died = |name: &str| header(&first, name).unwrap();
+    let place: Vec<_> = ["dlq.topic", "dlq.partition", "dlq.offset", "dlq.timestamp"].map(died).into();
+    assert_eq!(place[2], offset.to_string());
+
+    // Its device is known to fail: each try is a letter at once.
+    for deaths in 2..=4_usize {
+        let (summary, _) = kit.redrive(&[]).await.unwrap();
+        assert_eq!((summary.sent, summary.repeated, summary.refused), (1, deaths - 2, 0));
+        let letters = kit.dead_letters(deaths).await;
+        assert_eq!(letters.len(), deaths);
+        let last = letters.iter().max_by_key(|letter| letter.offset()).unwrap();
+        assert_eq!(ORIGIN.map(|name| header(last, name).unwrap()).to_vec(), place, "set once");
+        assert_ne!(header(last, "dlq.offset").unwrap(), offset.to_string(), "it died elsewhere");
+        assert_eq!(header(last, "redrive.count").unwrap(), (deaths - 1).to_string());
+        assert_eq!(last.payload(), first.payload());
+    }
+    let (summary, lines) = kit.redrive(&[]).await.unwrap();
+    assert_eq!((summary.sent, summary.repeated, summary.refused), (0, 3, 1), "three times are enough");
+    assert_eq!(lines[0]["refused"]["why"], "redriven 3 times already");
+
+    kit.no_longer_refuse("bad").await;
+    kit.event("bad", "2", r#"{"n":2}"#).await;
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 1).await;
+    let (summary, _) = kit.redrive(&["--force"]).await.unwrap();
+    assert_eq!(summary.sent, 1);
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 2).await;
+    assert_eq!(kit.outcome("1").await.as_deref(), Some("superseded"), "behind a newer state");
+    assert_eq!(kit.version("bad").await, Some(1));
+    assert!(kit.list(&[]).await.iter().all(|letter| letter["outcome"] == "superseded"));
+
+    // Twice changes nothing, whether it is left out or sent.
+    let (summary, _) = kit.redrive(&["--force"]).await.unwrap();
+    assert_eq!((summary.sent, summary.applied), (0, 4));
+    let (summary, _) = kit.redrive(&["--force", "--include-applied"]).await.unwrap();
+    assert_eq!(summary.sent, 1);
+    kit.event("bad", "3", r#"{"n":3}"#).await;
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'bad' AND event_id = '3'", 1).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'bad'").await, 3);
+    assert_eq!(kit.version("bad").await, Some(2));
+    assert_eq!(kit.dead_letters(4).await.len(), 4);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_go_back_in_the_order_of_their_first_places() {
+    let kit = Kit::new("order", 3).await;
+    // Each device's letters lie in the partition of its key; those of "b" not in order.
+    for (device, id, died_at) in
+        [("a", "1", 10), ("b", "2", 30), ("a", "2", 20), ("b", "1", 15), ("c", "1", 12), ("b", "3", 40)]
+    {
+        kit.letter(device, id, died_at, &[]).await;
+    }
+    let (dry, lines) = kit.redrive(&["--dry-run"]).await.unwrap();
+    assert_eq!((dry.read, dry.sent, lines.len()), (6, 6, 7));
+    assert!(lines.iter().take(6).all(|line| line["would_send"]["device"].is_string()));
+    assert!(!format!("{lines:?}").contains("secret"));
+    assert_eq!(kit.records(0).await.len(), 0, "a dry run sends nothing");
+
+    let worker = kit.worker();
+    let started = std::time::Instant::now();
+    let (summary, _) = kit.redrive(&["--rate=10"]).await.unwrap();
+    assert_eq!((summary.sent, summary.failed), (6, 0));
+    assert!(started.elapsed() > std::time::Duration::from_millis(500), "ten a second: {:?}", started.elapsed());
+    kit.until("SELECT count(*) FROM events", 6).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0, "none came too late");
+    assert_eq!((kit.version("a").await, kit.version("b").await), (Some(2), Some(3)));
+    for record in kit.records(6).await {
+        assert!(crate::kit::headers(&record).iter().all(|(name, _)| !name.starts_with("dlq.")));
+        assert_eq!(header(&record, "redrive.count").as_deref(), Some("1"));
+    }
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_choose_and_what_cannot_be_sent_is_refused() {
+    let kit = Kit::new("choose", 1).await;
+    kit.letter("a", "1", 1, &[]).await;
+    kit.letter("a", "2", 2, &[("dlq.truncated", "3000000")]).await;
+    kit.letter("b", "1", 3, &[("dlq.reason", "rejected")]).await;
+    kit.letter("b", "2", 4, &[("dlq.offset", "nowhere")]).await;
+    kit.letter("c", "1", 5, &[("redrive.count", "3")]).await;
+
+    let sent = async |more: &[&str]| {
+        let mut args = vec!["--dry-run"];
+        args.extend(more);
+        let (summary, _) = kit.redrive(&args).await.unwrap();
+        (summary.matched, summary.sent, summary.refused)
+    };
+    assert_eq!(sent(&[]).await, (5, 2, 3));
+    assert_eq!(sent(&["--force"]).await, (5, 3, 2), "what was cut is never sent");
+    assert_eq!(sent(&["--limit=1"]).await, (5, 1, 3));
+    assert_eq!(sent(&["--device=a"]).await, (2, 1, 1));
+    assert_eq!(sent(&["--reason=rejected"]).await, (1, 1, 0));
+    assert_eq!(sent(&["--partition=0", "--offset=2"]).await, (1, 1, 0));
+    assert_eq!(sent(&["--max-redrives=4"]).await, (5, 3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_while_the_workers_stores_are_away() {
+    let kit = Kit::new("away", 1).await;
+    kit.letter("a", "1", 1, &[]).await;
+    let postgres = format!("--database-url=postgres://u@{}/none", nobody());
+    let error = kit.redrive(&[&postgres]).await.unwrap_err();
+    assert_eq!(error.to_string(), "nothing was sent: PostgreSQL is not ready");
+    let redis = format!("--redis-url=redis://{}", nobody());
+    let error = kit.redrive(&[&redis]).await.unwrap_err();
+    assert_eq!(error.to_string(), "nothing was sent: Redis does not answer");
+    assert_eq!(kit.records(0).await.len(), 0);
+}

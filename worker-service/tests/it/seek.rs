@@ -1,0 +1,86 @@
+//! `seek --to-time`: the log again, after PostgreSQL was restored to an earlier time.
+
+use std::time::Duration;
+
+use redis::AsyncCommands;
+use time::OffsetDateTime;
+
+use crate::kit::{Kit, nobody};
+
+/// Events of three devices, numbered on from `from`.
+async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i32>) {
+    for n in numbers {
+        for device in ["a", "b", "c"] {
+            kit.event(device, &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_the_group_is_rewound_and_catches_up() {
+    let kit = Kit::new("seek", 3).await;
+    let worker = kit.worker();
+    report(&kit, 1..=5).await;
+    kit.until("SELECT count(*) FROM events", 15).await;
+    sqlx::raw_sql("CREATE TABLE e AS TABLE events; CREATE TABLE r AS TABLE resources")
+        .execute(&kit.pool)
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let backup = OffsetDateTime::now_utc();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    report(&kit, 6..=9).await;
+    kit.until("SELECT count(*) FROM events", 27).await;
+
+    let refused = kit.seek(backup, &[]).await.unwrap_err().to_string();
+    assert!(refused.contains("has 1 members (state Stable). Stop all workers first"), "{refused}");
+    worker.stop().await.unwrap();
+    let before = kit.committed().await;
+
+    let away = format!("--redis-url=redis://{}", nobody());
+    assert_eq!(kit.seek(backup, &[&away]).await.unwrap_err().to_string(), "nothing was changed: Redis does not answer");
+    let (dry, said) = kit.seek(backup, &["--dry-run"]).await.unwrap();
+    assert!(said.ends_with("nothing was changed\n"), "{said}");
+    assert_eq!(kit.committed().await, before);
+
+    sqlx::raw_sql("TRUNCATE events, resources; INSERT INTO events TABLE e; INSERT INTO resources TABLE r")
+        .execute(&kit.pool)
+        .await
+        .unwrap();
+    let mut redis = kit.redis().await;
+    let () = redis.set_ex(kit.key("a"), r#"{"version":9,"id":"a"}"#, 60).await.unwrap();
+    let other = format!("other-{}", kit.key("a"));
+    let () = redis.set_ex(&other, "x", 60).await.unwrap();
+    let (moved, said) = kit.seek(backup, &[]).await.unwrap();
+    assert_eq!(moved, dry);
+    assert!(said.ends_with("1 cache entries deleted\n"), "{said}");
+    assert_eq!(moved.iter().map(|m| m.from.unwrap_or(0) - m.to).sum::<i64>(), 12, "what came after the backup");
+    let after = kit.committed().await;
+    assert!(moved.iter().all(|m| after[&m.partition] == m.to));
+    let (gone, stays): (Option<String>, Option<String>) =
+        (redis.get(kit.key("a")).await.unwrap(), redis.get(&other).await.unwrap());
+    assert_eq!((gone, stays.as_deref()), (None, Some("x")));
+
+    // Further back than needed does no harm.
+    let (moved, _) = kit.seek(backup - time::Duration::hours(1), &[]).await.unwrap();
+    assert!(moved.iter().all(|m| m.to == 0));
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 27).await;
+    for device in ["a", "b", "c"] {
+        assert_eq!(kit.version(device).await, Some(9));
+    }
+    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":9}'"#).await, 3);
+    worker.stop().await.unwrap();
+    let mut after = kit.committed().await;
+    // A partition that never had a record stands at its beginning now.
+    after.retain(|partition, _| before.contains_key(partition));
+    assert_eq!(after, before);
+
+    let (moved, _) = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap();
+    assert!(moved.iter().all(|m| m.from == Some(m.to) || m.from.is_none()), "nothing is later: the end");
+    report(&kit, 10..=10).await;
+    kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap();
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM resources WHERE version = 10", 3).await;
+    worker.stop().await.unwrap();
+}
