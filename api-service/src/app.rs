@@ -12,13 +12,15 @@ use shared::store::Store;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::auth::verify::Verifier;
+use crate::auth::tokens::Tokens;
 use crate::config::{Config, DeviceBinding};
 use crate::flights::Flights;
 use crate::health::{self, Health};
+use crate::in_flight::InFlight;
 use crate::producer::Producer;
+use crate::rate::{Rates, announce};
 use crate::server::Limits;
-use crate::{events, observe, probes, resources};
+use crate::{batch, events, history, observe, probes, resources};
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -27,7 +29,11 @@ pub struct App(Arc<Shared>);
 /// The parts of an [`App`].
 pub struct Shared {
     /// Checks tokens.
-    pub verifier: Verifier,
+    pub tokens: Tokens,
+    /// How much each subject may ask.
+    pub rates: Rates,
+    /// Room for bodies.
+    pub in_flight: InFlight,
     /// What becomes of a `device` token without devices.
     pub device_binding: DeviceBinding,
     /// To Kafka.
@@ -63,7 +69,9 @@ impl App {
     /// One clear line where a setting is wrong.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Shared {
-            verifier: Verifier::new(&config.jwt),
+            tokens: Tokens::new(&config.jwt)?,
+            rates: Rates::new(&config.rates),
+            in_flight: InFlight::new(config.http.max_bytes_in_flight),
             device_binding: config.jwt.jwt_device_binding,
             producer: Producer::new(config)?,
             cache: Cache::open(&config.redis)?,
@@ -80,18 +88,22 @@ impl App {
     pub fn router(&self) -> Router {
         // A submission keeps the deadline itself, see there.
         let in_time = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, self.request_timeout);
-        let [events, resource, live, ready] = ROUTES;
+        let [events, batch, resource, history, live, ready] = ROUTES;
         let routes = Router::new()
             .route(events, post(events::submit))
+            .route(batch, post(batch::submit))
             .route(resource, get(resources::show).layer(in_time))
+            .route(history, get(history::show).layer(in_time))
             .route(live, get(health::live))
             .route(ready, get(health::ready));
+        let routes = if self.rates.any() { routes.layer(axum::middleware::from_fn(announce)) } else { routes };
         layered(routes.with_state(self.clone()))
     }
 }
 
 /// Every route's path, as in the metrics.
-pub const ROUTES: [&str; 4] = ["/events", "/resource/{id}", "/health/live", "/health/ready"];
+pub const ROUTES: [&str; 6] =
+    ["/events", "/events/batch", "/resource/{id}", "/resource/{id}/events", "/health/live", "/health/ready"];
 
 /// The layers around every route, and around what is none.
 fn layered(routes: Router) -> Router {

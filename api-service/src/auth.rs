@@ -1,7 +1,13 @@
 //! Who calls, and what they may do: decided before the body is read.
 
+pub mod fetch;
+pub mod jwks;
+pub mod keys;
+pub mod memory;
+pub mod tokens;
 pub mod verify;
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::FromRequestParts;
@@ -13,6 +19,7 @@ use self::verify::Caller;
 use crate::app::App;
 use crate::config::DeviceBinding;
 use crate::problem::{About, Code, Problem};
+use crate::rate::{Account, Kind};
 
 /// What a token says that its bearer is; other roles are passed over.
 pub mod role {
@@ -26,16 +33,28 @@ pub mod role {
 
 /// A caller that may send events: of every device, or of those that its token names.
 #[derive(Debug)]
-pub struct Writer(Caller);
+pub struct Writer(Arc<Caller>, Account);
 
 /// A caller that may read resources: every one, or those that its token names.
 #[derive(Debug)]
-pub struct Reader(Caller);
+pub struct Reader(Arc<Caller>);
+
+/// A caller that may read what every device ever said: no device may, not even of itself.
+#[derive(Debug)]
+pub struct HistoryReader;
 
 impl Writer {
     /// The token's subject.
     pub fn subject(&self) -> &str {
         &self.0.subject
+    }
+
+    /// Takes from what this subject may send; one was taken when it was let in.
+    ///
+    /// # Errors
+    /// 429.
+    pub fn charge(&self, events: u32) -> Result<(), Problem> {
+        self.1.charge(self.subject(), events)
     }
 
     /// Refuses another device than the token's.
@@ -61,7 +80,10 @@ impl FromRequestParts<App> for Writer {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        admit(&parts.headers, app, &[role::ADMIN]).map(Self)
+        let caller = admit(&parts.headers, app, &[role::ADMIN]).await?;
+        let writer = Self(caller, app.rates.account(Kind::Events, parts));
+        writer.charge(1)?;
+        Ok(writer)
     }
 }
 
@@ -69,22 +91,43 @@ impl FromRequestParts<App> for Reader {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        admit(&parts.headers, app, &[role::ADMIN, role::USER]).map(Self)
+        let caller = admit(&parts.headers, app, &[role::ADMIN, role::USER]).await?;
+        app.rates.account(Kind::Reads, parts).charge(&caller.subject, 1)?;
+        Ok(Self(caller))
     }
 }
 
-/// Lets in who has one of the roles that are not bound to devices, or is a device.
-fn admit(headers: &HeaderMap, app: &App, unbound: &[&str]) -> Result<Caller, Problem> {
+impl FromRequestParts<App> for HistoryReader {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = identify(&parts.headers, app).await?;
+        if !caller.has_any(&[role::ADMIN, role::USER]) {
+            return Err(no_role());
+        }
+        app.rates.account(Kind::Reads, parts).charge(&caller.subject, 1)?;
+        Ok(Self)
+    }
+}
+
+/// Whom the token speaks for.
+async fn identify(headers: &HeaderMap, app: &App) -> Result<Arc<Caller>, Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let caller = app.verifier.verify(token(headers)?, now).map_err(|rejected| {
-        metrics::counter!("auth_rejected_total", "reason" => rejected.reason()).increment(1);
-        Problem::new(Code::InvalidToken, rejected.to_string())
-    })?;
+    app.tokens.check(token(headers)?, now).await
+}
+
+fn no_role() -> Problem {
+    Problem::new(Code::Forbidden, "the token has none of the roles that this needs")
+}
+
+/// Lets in who has one of the roles that are not bound to devices, or is a device.
+async fn admit(headers: &HeaderMap, app: &App, unbound: &[&str]) -> Result<Arc<Caller>, Problem> {
+    let caller = identify(headers, app).await?;
     if caller.has_any(unbound) {
         return Ok(caller);
     }
     if !caller.has_any(&[role::DEVICE]) {
-        return Err(Problem::new(Code::Forbidden, "the token has none of the roles that this needs"));
+        return Err(no_role());
     }
     if caller.devices.is_none() && app.device_binding == DeviceBinding::Required {
         return Err(Problem::new(Code::Forbidden, "a device's token must name its devices in the claim device_id"));
@@ -147,17 +190,19 @@ mod tests {
     #[test]
     fn a_device_is_bound_to_its_devices_and_nobody_else_is() {
         let (mine, other) = ("mine".parse().unwrap(), "other".parse().unwrap());
+        let writer = |caller| Writer(Arc::new(caller), Account::unlimited());
+        let reader = |caller| Reader(Arc::new(caller));
         let device = || caller(&["device"], Some(&["mine"]));
-        Writer(device()).allow(&mine).unwrap();
-        Reader(device()).allow(&mine).unwrap();
-        assert_eq!(Writer(device()).allow(&other).unwrap_err().code, Code::DeviceNotAllowed);
-        assert_eq!(Reader(device()).allow(&other).unwrap_err().code, Code::DeviceNotAllowed);
+        writer(device()).allow(&mine).unwrap();
+        reader(device()).allow(&mine).unwrap();
+        assert_eq!(writer(device()).allow(&other).unwrap_err().code, Code::DeviceNotAllowed);
+        assert_eq!(reader(device()).allow(&other).unwrap_err().code, Code::DeviceNotAllowed);
 
         let both = || caller(&["device", "user"], Some(&["mine"]));
-        Reader(both()).allow(&other).unwrap();
-        assert!(Writer(both()).allow(&other).is_err(), "a user does not write");
-        Writer(caller(&["device", "admin"], Some(&["mine"]))).allow(&other).unwrap();
-        Writer(caller(&["device"], None)).allow(&other).unwrap();
-        assert!(Writer(caller(&["device"], Some(&[]))).allow(&mine).is_err(), "an empty list names none");
+        reader(both()).allow(&other).unwrap();
+        assert!(writer(both()).allow(&other).is_err(), "a user does not write");
+        writer(caller(&["device", "admin"], Some(&["mine"]))).allow(&other).unwrap();
+        writer(caller(&["device"], None)).allow(&other).unwrap();
+        assert!(writer(caller(&["device"], Some(&[]))).allow(&mine).is_err(), "an empty list names none");
     }
 }

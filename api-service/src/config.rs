@@ -1,11 +1,17 @@
 //! Every setting of the API; `--help` is the reference.
 
+mod jwt;
+mod rates;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
-use clap::{Args, Parser, ValueEnum};
-use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, Secret, TopicConfig, duration};
+use clap::{Args, Parser};
+use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, duration};
+
+pub use self::jwt::{DeviceBinding, JwtConfig};
+pub use self::rates::RateConfig;
 
 /// Accepts events over HTTP and answers only once Kafka holds them; serves the latest state of a
 /// resource.
@@ -18,6 +24,9 @@ pub struct Config {
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub jwt: JwtConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub rates: RateConfig,
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub kafka: KafkaConfig,
@@ -60,35 +69,13 @@ pub struct HttpConfig {
     /// The most connections at once; others wait to be accepted.
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
+    /// How many bytes of bodies may be in memory at once; who comes on top is told to come back.
+    /// At least 8 MiB, so that there is room for the largest body.
+    #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = bytes_in_flight)]
+    pub max_bytes_in_flight: usize,
     /// How long requests under way may take to end when the service is told to end.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
     pub drain_timeout: Duration,
-}
-
-/// Who may do what.
-#[derive(Debug, Clone, Args)]
-pub struct JwtConfig {
-    /// The key of HS256 tokens: at least 32 bytes.
-    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
-    pub jwt_secret: Secret,
-    /// The `iss` that a token must have. Not looked at where this is not set.
-    #[arg(long, env = "JWT_ISSUER")]
-    pub jwt_issuer: Option<String>,
-    /// The `aud` that a token must have. Not looked at where this is not set.
-    #[arg(long, env = "JWT_AUDIENCE")]
-    pub jwt_audience: Option<String>,
-    /// What becomes of a `device` token without a `device_id` claim.
-    #[arg(long, env = "JWT_DEVICE_BINDING", default_value = "required", value_enum)]
-    pub jwt_device_binding: DeviceBinding,
-}
-
-/// What becomes of a `device` token without a `device_id` claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DeviceBinding {
-    /// It is refused.
-    Required,
-    /// It may speak for every device; the claim counts where it is there.
-    Claimed,
 }
 
 /// How events are handed to Kafka.
@@ -106,8 +93,10 @@ pub struct ProducerConfig {
     pub queue_bytes: u64,
 }
 
-/// The shortest key that RFC 7518 allows for HS256.
-const MIN_SECRET: usize = 32;
+fn bytes_in_flight(text: &str) -> Result<usize, String> {
+    let bytes: usize = text.parse().map_err(|_| "it must be a number of bytes".to_owned())?;
+    if bytes < 8 * 1024 * 1024 { Err("it must be at least 8388608".to_owned()) } else { Ok(bytes) }
+}
 
 impl Config {
     /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
@@ -115,10 +104,8 @@ impl Config {
     /// # Errors
     /// One clear line.
     pub fn check(&self) -> anyhow::Result<()> {
-        ensure!(self.jwt.jwt_secret.expose().len() >= MIN_SECRET, "JWT_SECRET must have at least {MIN_SECRET} bytes");
-        for (name, value) in [("JWT_ISSUER", &self.jwt.jwt_issuer), ("JWT_AUDIENCE", &self.jwt.jwt_audience)] {
-            ensure!(value.as_deref() != Some(""), "{name} is empty: set it, or leave it out");
-        }
+        self.jwt.check()?;
+        self.rates.check()?;
         for (name, value) in [
             ("REQUEST_TIMEOUT", self.http.request_timeout),
             ("HEADER_TIMEOUT", self.http.header_timeout),
@@ -178,6 +165,12 @@ mod tests {
             "KAFKA_MESSAGE_TIMEOUT=10s must be less than REQUEST_TIMEOUT=10s"
         );
         assert_eq!(line(&["--jwt-issuer="]), "JWT_ISSUER is empty: set it, or leave it out");
+        assert_eq!(
+            line(&["--jwt-jwks-file=f", "--jwt-jwks-url=https://h"]),
+            "JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both"
+        );
+        assert_eq!(line(&["--jwt-jwks-refresh=2days"]), "JWT_JWKS_REFRESH must be from 1s to 1day");
+        assert_eq!(line(&["--rate-limit-burst=5"]), "RATE_LIMIT_BURST is set, and RATE_LIMIT_EVENTS_PER_SECOND is not");
         assert_eq!(line(&["--header-timeout=0s"]), "HEADER_TIMEOUT must be at least 1ms");
         assert_eq!(line(&["--kafka-linger=6s"]), "KAFKA_LINGER=6s must be less than KAFKA_MESSAGE_TIMEOUT=5s");
     }
@@ -185,7 +178,8 @@ mod tests {
     #[test]
     fn the_secret_shows_nowhere_and_has_no_default() {
         assert!(!format!("{:?}", config(&[])).contains("planted"));
-        let missing = Config::try_parse_from(["api", "--kafka-brokers=b:1"]).unwrap_err().to_string();
-        assert!(missing.contains("--jwt-secret <JWT_SECRET>"), "{missing}");
+        let none = ["api", "--kafka-brokers=b:1", "--database-url=postgres://h/d", "--redis-url=redis://h"];
+        let missing = Config::try_parse_from(none).unwrap().check().unwrap_err().to_string();
+        assert_eq!(missing, "one of JWT_SECRET, JWT_JWKS_URL and JWT_JWKS_FILE is needed: nobody could have a token");
     }
 }

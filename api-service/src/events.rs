@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared::event::body::{BodyError, Submission};
@@ -14,10 +14,11 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::Writer;
+use crate::format::Format;
 use crate::problem::{About, Code, Problem};
 use crate::producer::Outcome;
 use crate::request_id::RequestId;
-use crate::{body, traceparent};
+use crate::{body, encoding, traceparent};
 
 /// A payload of 256 KiB, and what stands around it.
 const MAX_BODY: usize = (256 + 4) * 1024;
@@ -35,28 +36,24 @@ pub async fn submit(State(app): State<App>, request: Request) -> Response {
     let (mut parts, mut body) = request.into_parts();
     match accept(&app, &mut parts, &mut body).await {
         Ok(response) => response,
-        Err(problem) => {
-            if problem.code != Code::RequestTimeout {
-                body::discard(&parts.headers, body).await;
-            }
-            problem.into_response()
-        }
+        Err(problem) => body::refuse(problem, &parts.headers, body).await,
     }
 }
 
 async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Response, Problem> {
     let deadline = Instant::now() + app.request_timeout;
     let writer = Writer::from_request_parts(parts, app).await?;
-    must_be_json(&parts.headers)?;
-    let bytes = body::read(&parts.headers, body, MAX_BODY, deadline).await?;
-    let submission = shared::event::body::parse(&bytes).map_err(not_an_event)?;
+    let format = Format::of(&parts.headers)?;
+    let _room = app.in_flight.room(&parts.headers, MAX_BODY)?;
+    let bytes = encoding::read(&parts.headers, body, MAX_BODY, deadline).await?;
+    let submission = format.parse(&parts.headers, &bytes).map_err(not_an_event)?;
     writer.allow(&submission.device_id)?;
 
-    let request_id = parts.extensions.get::<RequestId>().map(RequestId::as_str).unwrap_or_default();
-    let event = event(submission, request_id, &writer, &parts.headers);
+    let request_id = request_id(parts);
+    let event = event(submission, OffsetDateTime::now_utc(), request_id, &writer, traceparent::of(&parts.headers));
     let about = About { device_id: Some(event.device_id.clone()), event_id: Some(event.event_id.clone()) };
     settled(app.producer.send(&event, deadline).await, &event.device_id)
-        .map_err(|problem| problem.about(about.clone()))?;
+        .map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
 
     let accepted = Accepted { request_id, status: "accepted", event_id: event.event_id.as_str() };
     let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
@@ -64,19 +61,9 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
     Ok(response)
 }
 
-fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::new(Code::UnsupportedMediaType, "the content type must be application/json"));
-    }
-    // What is not decoded must not be taken for broken JSON.
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(Problem::new(Code::UnsupportedMediaType, "the content encoding is not understood"))
-        }
-        _ => Ok(()),
-    }
+/// The request's name, for the answer and for the event.
+pub(crate) fn request_id(parts: &Parts) -> &str {
+    parts.extensions.get::<RequestId>().map(RequestId::as_str).unwrap_or_default()
 }
 
 fn not_an_event(error: BodyError) -> Problem {
@@ -88,8 +75,14 @@ fn not_an_event(error: BodyError) -> Problem {
     }
 }
 
-fn event(submission: Submission, request_id: &str, writer: &Writer, headers: &HeaderMap) -> Event {
-    let accepted_at = OffsetDateTime::now_utc();
+/// The event as it goes to Kafka.
+pub(crate) fn event(
+    submission: Submission,
+    accepted_at: OffsetDateTime,
+    request_id: &str,
+    writer: &Writer,
+    traceparent: Option<String>,
+) -> Event {
     Event {
         device_id: submission.device_id,
         event_id: submission.event_id.unwrap_or_else(EventId::generate),
@@ -99,21 +92,21 @@ fn event(submission: Submission, request_id: &str, writer: &Writer, headers: &He
         accepted_at,
         request_id: Some(request_id.to_owned()),
         user_id: Some(writer.subject().to_owned()),
-        traceparent: traceparent::of(headers),
+        traceparent,
     }
 }
 
 /// What Kafka's verdict means for the caller; what it was is in the log.
-fn settled(outcome: Outcome, device_id: &DeviceId) -> Result<(), Problem> {
+pub(crate) fn settled(outcome: Outcome, device_id: &DeviceId) -> Result<(), (Code, &'static str)> {
     Err(match outcome {
         Outcome::Accepted { partition, offset } => {
             tracing::debug!(%device_id, partition, offset, "acknowledged");
             return Ok(());
         }
-        Outcome::QueueFull => Problem::new(Code::QueueFull, "the event was not taken; try again later"),
-        Outcome::Closed => Problem::new(Code::ShuttingDown, "the event was not taken; try again"),
-        Outcome::TooLarge => Problem::new(Code::BodyTooLarge, "the event is too large for its topic"),
-        Outcome::Unknown => Problem::new(
+        Outcome::QueueFull => (Code::QueueFull, "the event was not taken; try again later"),
+        Outcome::Closed => (Code::ShuttingDown, "the event was not taken; try again"),
+        Outcome::TooLarge => (Code::BodyTooLarge, "the event is too large for its topic"),
+        Outcome::Unknown => (
             Code::OutcomeUnknown,
             "the event may or may not have been written; send it again with this event_id, it counts once",
         ),

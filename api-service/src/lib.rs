@@ -2,20 +2,27 @@
 //! before its sender hears of it; a resource is read from Redis, else from PostgreSQL.
 //!
 //! The way of a request: [`server`] (the connection) → [`observe`] (request id, log, metrics,
-//! problems) → [`app`] (every route) → [`auth`] → [`events`] and [`producer`], or [`resources`].
+//! problems) → [`app`] (every route) → [`auth`] → [`events`] or [`batch`] and [`producer`],
+//! or [`resources`] or [`history`].
 
 pub mod app;
 pub mod auth;
+pub mod batch;
 pub mod body;
 pub mod config;
+pub mod encoding;
 pub mod events;
 pub mod flights;
+mod format;
 pub mod health;
+pub mod history;
+pub mod in_flight;
 mod kafka_log;
 pub mod observe;
 pub mod probes;
 pub mod problem;
 pub mod producer;
+pub mod rate;
 pub mod request_id;
 pub mod resources;
 pub mod run;

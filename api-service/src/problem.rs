@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use shared::event::body::Fault;
 use shared::event::{DeviceId, EventId};
 
@@ -21,16 +22,21 @@ pub enum Code {
     InvalidToken,
     Forbidden,
     DeviceNotAllowed,
+    RateLimited,
     NotFound,
     ResourceNotFound,
     MethodNotAllowed,
     RequestTimeout,
     BodyTooLarge,
+    TooManyEvents,
     UnsupportedMediaType,
+    UnsupportedEncoding,
     InvalidEvent,
     Internal,
     QueueFull,
     ShuttingDown,
+    Overloaded,
+    KeysUnavailable,
     OutcomeUnknown,
     StoreUnavailable,
     TimedOut,
@@ -46,18 +52,27 @@ impl Code {
             Self::InvalidToken => (S::UNAUTHORIZED, "invalid_token", "No valid token"),
             Self::Forbidden => (S::FORBIDDEN, "forbidden", "The token does not allow this"),
             Self::DeviceNotAllowed => (S::FORBIDDEN, "device_not_allowed", "The token is for another device"),
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too much for now"),
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing here"),
             Self::ResourceNotFound => (S::NOT_FOUND, "resource_not_found", "There is no such resource"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method"),
             Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::TooManyEvents => (S::PAYLOAD_TOO_LARGE, "too_many_events", "The batch holds too many events"),
             Self::UnsupportedMediaType => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood")
             }
+            Self::UnsupportedEncoding => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_encoding",
+                "The body is packed in a way that is not understood",
+            ),
             Self::InvalidEvent => (S::UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event"),
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
             Self::QueueFull => (S::SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written"),
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is under way here"),
+            Self::KeysUnavailable => (S::SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be checked now"),
             Self::OutcomeUnknown => {
                 (S::SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written")
             }
@@ -84,6 +99,7 @@ impl Code {
             StatusCode::REQUEST_TIMEOUT => Self::RequestTimeout,
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
             StatusCode::SERVICE_UNAVAILABLE => Self::TimedOut,
             status if status.is_client_error() => Self::BadRequest,
             _ => Self::Internal,
@@ -110,6 +126,8 @@ pub struct Problem {
     /// What it is about; the event is told to the caller too.
     pub about: About,
     retry_after: Option<u32>,
+    /// What became of each event of a batch, as JSON.
+    items: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +143,8 @@ struct Body<'a> {
     event_id: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [Fault],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<&'a RawValue>,
 }
 
 impl Problem {
@@ -132,7 +152,7 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         // Whatever is answered with 503 may be tried again.
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
-        Self { code, detail: detail.into(), errors: Vec::new(), about: About::default(), retry_after }
+        Self { code, detail: detail.into(), errors: Vec::new(), about: About::default(), retry_after, items: None }
     }
 
     /// What stands for an answer of the framework.
@@ -147,10 +167,22 @@ impl Problem {
         Self { errors, ..self }
     }
 
+    /// With what became of each event of a batch, as JSON.
+    #[must_use]
+    pub fn with_items(self, items: Option<Box<RawValue>>) -> Self {
+        Self { items, ..self }
+    }
+
     /// With what it is about.
     #[must_use]
     pub fn about(self, about: About) -> Self {
         Self { about, ..self }
+    }
+
+    /// With the seconds after which it may be tried again.
+    #[must_use]
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// Writes the answer that it stands for, keeping the headers that are there.
@@ -165,6 +197,7 @@ impl Problem {
             request_id,
             event_id: self.about.event_id.as_ref().map(EventId::as_str),
             errors: &self.errors,
+            items: self.items.as_deref(),
         };
         // Strings and numbers can always be written.
         let text = serde_json::to_vec(&body).unwrap_or_default();
@@ -177,6 +210,9 @@ impl Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::UnsupportedEncoding {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(crate::encoding::ACCEPTED));
         }
         if self.code == Code::InvalidToken {
             let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
@@ -200,7 +236,8 @@ mod tests {
 
     #[test]
     fn the_name_in_the_log_is_the_one_in_the_answer() {
-        for code in [Code::NotJson, Code::OutcomeUnknown, Code::DeviceNotAllowed, Code::Internal] {
+        for code in [Code::NotJson, Code::OutcomeUnknown, Code::DeviceNotAllowed, Code::KeysUnavailable, Code::Internal]
+        {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
     }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use shared::event::Event;
 use shared::topic;
@@ -94,26 +95,76 @@ impl Producer {
         outcome
     }
 
+    /// Sends events in their order, and waits once for what becomes of all of them. Behind one that
+    /// is not taken for want of room none is taken: a device's later event must not overtake an
+    /// earlier one.
+    pub async fn send_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
+        let start = Instant::now();
+        let outcomes = self.settle_all(events, deadline).await;
+        for outcome in &outcomes {
+            metrics::counter!("kafka_produce_total", "outcome" => outcome.as_str()).increment(1);
+        }
+        metrics::histogram!("kafka_produce_duration_seconds").record(start.elapsed());
+        outcomes
+    }
+
     async fn settle(&self, event: &Event, deadline: Instant) -> Outcome {
-        let inner = &self.0;
-        if inner.closed.load(Ordering::Relaxed) {
+        if self.0.closed.load(Ordering::Relaxed) {
             return Outcome::Closed;
         }
-        let headers = topic::headers(event);
-        let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-            all.insert(Header { key, value: Some(value.as_str()) })
-        });
-        let record = FutureRecord::to(&inner.topic)
-            .key(event.device_id.as_str())
-            .payload(event.payload.as_str())
-            .headers(headers);
-        // Never the `send` that sleeps while the queue is full. The client is let go before the
-        // wait, so that one that is replaced is not kept alive, nor dropped, by a request.
-        let handed_over = inner.client.load().send_result(record).map_err(|(error, _)| error);
-        let delivery = match handed_over {
-            Ok(delivery) => delivery,
-            Err(error) => return self.refused(&error),
-        };
+        // The client is let go before the wait, so that one that is replaced is not kept alive, nor
+        // dropped, by a request.
+        let handed_over = hand_over(&self.0.client.load(), &self.0.topic, event);
+        match handed_over {
+            Ok(delivery) => self.delivered(delivery, deadline).await,
+            Err(error) => self.refused(&error),
+        }
+    }
+
+    async fn settle_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
+        let (outcomes, deliveries) = self.hand_over_all(events);
+        // The last is waited for first: most of the others are settled with it, and cost no
+        // wake-up each.
+        let mut outcomes = outcomes.into_iter().rev().collect::<Vec<_>>();
+        let mut deliveries = deliveries.into_iter().rev();
+        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
+            if let Some(delivery) = deliveries.next() {
+                *outcome = Some(self.delivered(delivery, deadline).await);
+            }
+        }
+        // Each has one by now.
+        outcomes.into_iter().rev().map(|outcome| outcome.unwrap_or(Outcome::Unknown)).collect()
+    }
+
+    /// Hands over what can be, and gives an outcome for each event that was not handed over. All go
+    /// to one client: events behind a gap in one that has failed must not reach its successor.
+    fn hand_over_all(&self, events: &[Event]) -> (Vec<Option<Outcome>>, Vec<DeliveryFuture>) {
+        let client = self.0.client.load();
+        let mut stopped = self.0.closed.load(Ordering::Relaxed).then_some(Outcome::Closed);
+        let mut deliveries = Vec::with_capacity(events.len());
+        let mut outcomes = Vec::with_capacity(events.len());
+        for event in events {
+            if stopped.is_some() {
+                outcomes.push(stopped);
+                continue;
+            }
+            match hand_over(&client, &self.0.topic, event) {
+                Ok(delivery) => {
+                    deliveries.push(delivery);
+                    outcomes.push(None);
+                }
+                Err(error) => {
+                    let outcome = self.refused(&error);
+                    // What is too large is no event for this topic, ever: nothing waits for it.
+                    stopped = (outcome != Outcome::TooLarge).then_some(outcome);
+                    outcomes.push(Some(outcome));
+                }
+            }
+        }
+        (outcomes, deliveries)
+    }
+
+    async fn delivered(&self, delivery: DeliveryFuture, deadline: Instant) -> Outcome {
         match timeout_at(deadline, delivery).await {
             Ok(Ok(Ok(delivery))) => Outcome::Accepted { partition: delivery.partition, offset: delivery.offset },
             Ok(Ok(Err((error, _)))) => self.failed(&error),
@@ -197,6 +248,16 @@ impl Producer {
     }
 }
 
+/// Puts an event into the client's queue. Never the `send` that sleeps while the queue is full.
+fn hand_over(client: &Client, topic: &str, event: &Event) -> Result<DeliveryFuture, KafkaError> {
+    let headers = topic::headers(event);
+    let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+        all.insert(Header { key, value: Some(value.as_str()) })
+    });
+    let record = FutureRecord::to(topic).key(event.device_id.as_str()).payload(event.payload.as_str()).headers(headers);
+    client.send_result(record).map_err(|(error, _)| error)
+}
+
 fn start(settings: &ClientConfig) -> anyhow::Result<Client> {
     settings.create_with_context(LogContext::default()).context("the Kafka settings")
 }
@@ -211,6 +272,9 @@ fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
         .set("enable.idempotence", "true")
         // The one that Java clients use: whoever writes a device's events, they meet in one place.
         .set("partitioner", "murmur2_random")
+        // Partitions that were added are seen by all instances within seconds: while they disagree on
+        // the number, a device's events go to two partitions.
+        .set("topic.metadata.refresh.interval.ms", "10000")
         .set("compression.type", "lz4")
         .set("linger.ms", format!("{}", producer.linger.as_secs_f64() * 1000.0))
         .set("message.timeout.ms", producer.message_timeout.as_millis().to_string())

@@ -10,6 +10,10 @@ use crate::{probes, server};
 /// Serves until `shutdown` comes, and returns when everything that was accepted is settled.
 pub async fn run(app: App, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let probes = tokio::spawn(probes::run(app.clone()));
+    let keys = tokio::spawn({
+        let app = app.clone();
+        async move { app.tokens.source.run().await }
+    });
     let ending = async {
         shutdown.await;
         // Before the listener closes: who asks must not be sent here any more.
@@ -20,5 +24,6 @@ pub async fn run(app: App, listener: TcpListener, shutdown: impl Future<Output =
     app.producer.close();
     app.producer.flush().await;
     probes.abort();
+    keys.abort();
     app.store.close().await;
 }

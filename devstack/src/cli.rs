@@ -7,3 +7,4 @@ pub(crate) mod replay;
 mod settings;
 mod signals;
 mod tail;
+pub(crate) mod token;

@@ -56,9 +56,23 @@ enum Command {
         /// How long it is good.
         #[arg(long, default_value = "12h", value_parser = humantime::parse_duration)]
         lifetime: Duration,
-        /// What it is signed with.
-        #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
-        secret: String,
+        #[command(flatten)]
+        with: cli::token::With,
+    },
+    /// Makes a key pair to sign tokens with, and the JWKS to check them with.
+    Keys {
+        /// What it is for.
+        #[arg(long, default_value = "ES256", value_parser = cli::token::ALGORITHMS)]
+        algorithm: String,
+        /// Its name.
+        #[arg(long, default_value = "dev")]
+        kid: String,
+        /// Where the private key goes (PKCS #8 in PEM).
+        #[arg(long)]
+        key: PathBuf,
+        /// Where the JWKS goes.
+        #[arg(long)]
+        jwks: PathBuf,
     },
 }
 
@@ -67,13 +81,16 @@ fn main() -> ExitCode {
         Command::Dev { api_port } => cli::dev::run(api_port),
         Command::Exec { command } => cli::exec::run(&command),
         Command::Replay { file, lines, running } => cli::replay::run(&file, lines, &running),
-        Command::Token { subject, role, device, lifetime, secret } => {
+        Command::Token { subject, role, device, lifetime, with } => {
             let roles: Vec<&str> = role.iter().map(String::as_str).collect();
             let devices: Vec<&str> = device.iter().map(String::as_str).collect();
-            devstack::token::hs256(&secret, &subject, &roles, &devices, lifetime).map(|token| {
+            with.signer().and_then(|signer| signer.token(&subject, &roles, &devices, lifetime)).map(|token| {
                 println!("{token}");
                 ExitCode::SUCCESS
             })
+        }
+        Command::Keys { algorithm, kid, key, jwks } => {
+            devstack::token::generate(&algorithm, &kid, &key, &jwks).map(|()| ExitCode::SUCCESS)
         }
     };
     result.unwrap_or_else(|error| {

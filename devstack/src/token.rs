@@ -1,10 +1,24 @@
-//! Tokens as the API accepts them.
+//! Tokens as the API accepts them, and keys to sign them with.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
-use jsonwebtoken::{EncodingKey, Header};
+use anyhow::{Context as _, anyhow, ensure};
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
+
+const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const END: &str = "-----END PRIVATE KEY-----";
 
 #[derive(Serialize)]
 struct Claims<'a> {
@@ -23,8 +37,144 @@ enum Devices<'a> {
     Many(&'a [&'a str]),
 }
 
-/// A JWT signed with HS256: claims `sub`, `roles`, `iat`, `exp`, and `device_id` where devices are
-/// named (one: a string; several: a list).
+/// What a token is signed with.
+pub struct Signer {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    key: EncodingKey,
+}
+
+impl Signer {
+    /// HS256.
+    pub fn secret(secret: &str) -> Signer {
+        Signer { algorithm: Algorithm::HS256, kid: None, key: EncodingKey::from_secret(secret.as_bytes()) }
+    }
+
+    /// RS256, ES256 or EdDSA, with a private key (PKCS #8 in DER); `kid` names it.
+    pub fn private(algorithm: &str, der: &[u8], kid: Option<&str>) -> anyhow::Result<Signer> {
+        let (algorithm, key) = match algorithm {
+            "RS256" => (Algorithm::RS256, EncodingKey::from_rsa_der(inner(der).context("no private key")?)),
+            "ES256" => (Algorithm::ES256, EncodingKey::from_ec_der(der)),
+            "EdDSA" => (Algorithm::EdDSA, EncodingKey::from_ed_der(der)),
+            other => return Err(anyhow!("{other} is none of RS256, ES256 and EdDSA")),
+        };
+        Ok(Signer { algorithm, kid: kid.map(ToOwned::to_owned), key })
+    }
+
+    /// With a private key in a file (PKCS #8 in PEM).
+    pub fn file(algorithm: &str, file: &Path, kid: Option<&str>) -> anyhow::Result<Signer> {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let inside = text.trim().strip_prefix(BEGIN).and_then(|text| text.strip_suffix(END));
+        let inside: String =
+            inside.with_context(|| format!("{}: no {BEGIN}", file.display()))?.split_whitespace().collect();
+        let der = BASE64_STANDARD.decode(inside).with_context(|| format!("{}: no PEM", file.display()))?;
+        Signer::private(algorithm, &der, kid)
+    }
+
+    /// A new key, and its PKCS #8 in DER.
+    pub fn generate(algorithm: &str, kid: Option<&str>) -> anyhow::Result<(Signer, Vec<u8>)> {
+        let random = SystemRandom::new();
+        let failed = |_| anyhow!("cannot make a key");
+        let der = match algorithm {
+            "RS256" => {
+                let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+                let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+                der.as_ref().to_vec()
+            }
+            "ES256" => {
+                let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(failed)?;
+                key.as_ref().to_vec()
+            }
+            // Version 1, without the public key: what the helpers of JWK understand.
+            _ => Ed25519KeyPair::generate_pkcs8v1(&random).map_err(failed)?.as_ref().to_vec(),
+        };
+        Ok((Signer::private(algorithm, &der, kid)?, der))
+    }
+
+    /// The public half, as it is published.
+    pub fn public(&self) -> anyhow::Result<Jwk> {
+        ensure!(self.algorithm != Algorithm::HS256, "a secret is not published");
+        let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).context("no key of this algorithm")?;
+        jwk.common.key_id.clone_from(&self.kid);
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        Ok(jwk)
+    }
+
+    /// A JWT: claims `sub`, `roles`, `iat`, `exp`, and `device_id` where devices are named (one: a
+    /// string; several: a list).
+    pub fn token(&self, subject: &str, roles: &[&str], devices: &[&str], lifetime: Duration) -> anyhow::Result<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        let claims = Claims {
+            sub: subject,
+            roles,
+            device_id: match devices {
+                [] => None,
+                [one] => Some(Devices::One(one)),
+                many => Some(Devices::Many(many)),
+            },
+            iat: now.as_secs(),
+            exp: now.saturating_add(lifetime).as_secs(),
+        };
+        self.sign(&claims)
+    }
+
+    /// A JWT with these claims.
+    pub fn sign(&self, claims: &impl Serialize) -> anyhow::Result<String> {
+        let mut header = Header::new(self.algorithm);
+        header.kid.clone_from(&self.kid);
+        jsonwebtoken::encode(&header, claims, &self.key).context("cannot sign the token")
+    }
+}
+
+/// A JWKS of these keys' public halves.
+pub fn jwks(signers: &[&Signer]) -> anyhow::Result<String> {
+    let keys = signers.iter().map(|signer| signer.public()).collect::<anyhow::Result<_>>()?;
+    serde_json::to_string_pretty(&JwkSet { keys }).context("cannot write the JWKS")
+}
+
+/// What PKCS #8 is wrapped around: version, algorithm, and then the key itself, for RSA as PKCS #1.
+fn inner(der: &[u8]) -> Option<&[u8]> {
+    let (whole, _) = element(der)?;
+    let (_version, rest) = element(whole)?;
+    let (_algorithm, rest) = element(rest)?;
+    element(rest).map(|(key, _)| key)
+}
+
+/// The contents of the first element of some DER, and what comes after it.
+fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (_tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let (long, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        (long.iter().fold(0, |length: usize, byte| length << 8 | usize::from(*byte)), rest)
+    };
+    rest.split_at_checked(length)
+}
+
+/// Makes a key pair: the private half as PKCS #8 in PEM, readable by its owner alone, and the
+/// public half as a JWKS. Neither file may be there before.
+pub fn generate(algorithm: &str, kid: &str, private: &Path, published: &Path) -> anyhow::Result<()> {
+    let (signer, der) = Signer::generate(algorithm, Some(kid))?;
+    let write = |path: &Path, mode, bytes: &[u8]| {
+        let file = File::options().write(true).create_new(true).mode(mode).open(path);
+        file.and_then(|mut file| file.write_all(bytes)).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let jwks = jwks(&[&signer])?;
+    let mut pem = format!("{BEGIN}\n");
+    for (place, digit) in BASE64_STANDARD.encode(der).chars().enumerate() {
+        if place > 0 && place % 64 == 0 {
+            pem.push('\n');
+        }
+        pem.push(digit);
+    }
+    pem.push_str(&format!("\n{END}\n"));
+    write(private, 0o600, pem.as_bytes())?;
+    write(published, 0o644, jwks.as_bytes())
+}
+
+/// A JWT signed with HS256, see [`Signer::token`].
 pub fn hs256(
     secret: &str,
     subject: &str,
@@ -32,18 +182,5 @@ pub fn hs256(
     devices: &[&str],
     lifetime: Duration,
 ) -> anyhow::Result<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    let claims = Claims {
-        sub: subject,
-        roles,
-        device_id: match devices {
-            [] => None,
-            [one] => Some(Devices::One(one)),
-            many => Some(Devices::Many(many)),
-        },
-        iat: now.as_secs(),
-        exp: now.saturating_add(lifetime).as_secs(),
-    };
-    let key = EncodingKey::from_secret(secret.as_bytes());
-    jsonwebtoken::encode(&Header::default(), &claims, &key).context("cannot sign the token")
+    Signer::secret(secret).token(subject, roles, devices, lifetime)
 }

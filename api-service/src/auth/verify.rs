@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::{Deserialize, Deserializer};
 
+use super::keys::Keys;
 use crate::config::JwtConfig;
 
 /// The longest token that is looked at.
@@ -39,6 +40,12 @@ pub enum Rejected {
     Malformed,
     /// Signed in a way that is not on the list.
     Algorithm,
+    /// Signed with a key that is not published.
+    UnknownKey,
+    /// Signed with one of several keys, and it does not say which.
+    AmbiguousKey,
+    /// It cannot be found out: no published keys are known yet.
+    NoKeys,
     /// The signature is not of our key.
     Signature,
     /// A claim that is missing, or has the wrong type.
@@ -59,6 +66,9 @@ impl Rejected {
         match self {
             Self::Malformed => "malformed",
             Self::Algorithm => "algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::AmbiguousKey => "ambiguous_key",
+            Self::NoKeys => "no_keys",
             Self::Signature => "signature",
             Self::Claim => "claim",
             Self::Expired => "expired",
@@ -74,6 +84,9 @@ impl fmt::Display for Rejected {
         f.write_str(match self {
             Self::Malformed => "the token is malformed",
             Self::Algorithm => "the token is signed with an algorithm that is not accepted",
+            Self::UnknownKey => "the token is signed with a key that is not known",
+            Self::AmbiguousKey => "the token does not say which of several keys it is signed with",
+            Self::NoKeys => "the keys of tokens are not known yet",
             Self::Signature => "the token's signature does not fit",
             Self::Claim => "a claim of the token is missing or malformed",
             Self::Expired => "the token has expired",
@@ -84,10 +97,17 @@ impl fmt::Display for Rejected {
     }
 }
 
+/// What a good token says, and until when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Whom it speaks for.
+    pub caller: Caller,
+    /// `exp`, in whole seconds.
+    pub expires: u64,
+}
+
 /// Checks tokens.
 pub struct Verifier {
-    key: DecodingKey,
-    validation: Validation,
     issuer: Option<String>,
     audience: Option<String>,
 }
@@ -123,37 +143,31 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 impl Verifier {
     /// A verifier for these settings.
     pub fn new(config: &JwtConfig) -> Self {
-        // The library is asked for the algorithm and the signature alone: its own checks of claims
-        // read the system's clock, and pass over claims that are absent or of another type.
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.required_spec_claims.clear();
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        Self {
-            key: DecodingKey::from_secret(config.jwt_secret.expose().as_bytes()),
-            validation,
-            issuer: config.jwt_issuer.clone(),
-            audience: config.jwt_audience.clone(),
-        }
+        Self { issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone() }
     }
 
     /// The caller that a token speaks for, at a time in seconds since the Unix epoch.
     ///
+    /// Of the token's header only `alg`, `kid` and `crit` are looked at: keys that it brings along
+    /// or points to (`jwk`, `jku`, `x5c`, `x5u`) count for nothing.
+    ///
     /// # Errors
     /// Why it is no good.
-    pub fn verify(&self, token: &str, now: u64) -> Result<Caller, Rejected> {
+    pub fn verify(&self, token: &str, now: u64, keys: &Keys) -> Result<Verified, Rejected> {
         if token.len() > MAX_TOKEN {
             return Err(Rejected::Malformed);
         }
-        let decoded = decode::<Claims>(token, &self.key, &self.validation).map_err(|error| rejected(token, &error))?;
+        let header = decode_header(token).map_err(|_| Rejected::Malformed)?;
         // RFC 7515, section 4.1.11: what is critical and not understood makes a token invalid.
-        if decoded.header.crit.is_some() {
+        if header.crit.is_some() {
             return Err(Rejected::Malformed);
         }
+        let key = keys.select(header.alg, header.kid.as_deref())?;
+        let decoded = decode::<Claims>(token, key, &signature_only(header.alg)).map_err(|error| rejected(&error))?;
         self.check(decoded.claims, now)
     }
 
-    fn check(&self, claims: Claims, now: u64) -> Result<Caller, Rejected> {
+    fn check(&self, claims: Claims, now: u64) -> Result<Verified, Rejected> {
         #[expect(clippy::cast_precision_loss, reason = "seconds of this era are far below 2^53")]
         let now = now as f64;
         if claims.exp + LEEWAY <= now {
@@ -179,7 +193,13 @@ impl Verifier {
             OneOrMany::One(device) => vec![device],
             OneOrMany::Many(devices) => devices,
         });
-        Ok(Caller { subject: claims.sub, roles: claims.roles, devices })
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "what is out of range is cut to it"
+        )]
+        let expires = claims.exp as u64;
+        Ok(Verified { caller: Caller { subject: claims.sub, roles: claims.roles, devices }, expires })
     }
 }
 
@@ -194,18 +214,32 @@ fn names(aud: &serde_json::Value, audience: &str) -> bool {
     }
 }
 
-fn rejected(token: &str, error: &jsonwebtoken::errors::Error) -> Rejected {
+/// The library is asked for the algorithm and the signature alone: its own checks of claims read
+/// the system's clock, and pass over claims that are absent or of another type.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation
+}
+
+fn rejected(error: &jsonwebtoken::errors::Error) -> Rejected {
     use jsonwebtoken::errors::ErrorKind;
     match error.kind() {
         ErrorKind::InvalidSignature => Rejected::Signature,
         ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm | ErrorKind::MissingAlgorithm => {
             Rejected::Algorithm
         }
-        // Whether it was the header or the claims: the signature is checked in between.
-        ErrorKind::Json(_) if decode_header(token).is_ok() => Rejected::Claim,
+        // The header was read before: these are the claims, and the signature fits.
+        ErrorKind::Json(_) => Rejected::Claim,
         _ => Rejected::Malformed,
     }
 }
 
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod malformed;
 #[cfg(test)]
 mod tests;

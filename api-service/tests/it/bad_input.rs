@@ -82,7 +82,12 @@ async fn the_table() {
         ),
         row("wrong content type", typed("text/plain"), (415, "unsupported_media_type"), none),
         row("nearly JSON", typed("application/jsonp"), (415, "unsupported_media_type"), none),
-        row("encoded", body(GOOD).header("content-encoding", "gzip"), (415, "unsupported_media_type"), none),
+        row(
+            "packed as nobody can unpack it",
+            body(GOOD).header("content-encoding", "br"),
+            (415, "unsupported_encoding"),
+            Some(("accept-encoding", "gzip, zstd")),
+        ),
         row("too large", app.submission(&good, large), (413, "body_too_large"), none),
         row("JSON, but no event", body(r#"{"device_id":1}"#), (422, "invalid_event"), none),
         row("no such path", app.request("GET", "/nothing").bearer_auth(&good), (404, "not_found"), none),

@@ -26,6 +26,14 @@ fn refused(settings: &[(&str, &str)]) -> String {
 fn one_clear_line_names_the_setting() {
     for (settings, expected) in [
         (&[("JWT_SECRET", "planted")][..], "JWT_SECRET must have at least 32 bytes"),
+        (&[("JWT_JWKS_URL", "http://planted.example/jwks")], "JWT_JWKS_URL must be https"),
+        (&[("JWT_JWKS_URL", "https://u:planted@h/jwks")], "JWT_JWKS_URL must not contain a user or a password"),
+        (&[("JWT_JWKS_URL", "planted")], "JWT_JWKS_URL is not a URL"),
+        (&[("JWT_JWKS_FILE", "/nowhere/jwks.json")], "JWT_JWKS_FILE=/nowhere/jwks.json: No such file"),
+        (&[("JWT_JWKS_FILE", "/dev/null")], "JWT_JWKS_FILE=/dev/null: it is no JWKS"),
+        (&[("JWT_JWKS_FILE", "f"), ("JWT_JWKS_URL", "https://h")], "set one of them, not both"),
+        (&[("MAX_BYTES_IN_FLIGHT", "1")], "MAX_BYTES_IN_FLIGHT"),
+        (&[("RATE_LIMIT_BURST", "1")], "RATE_LIMIT_BURST is set, and RATE_LIMIT_EVENTS_PER_SECOND is not"),
         (&[("KAFKA_MESSAGE_TIMEOUT", "10s")], "KAFKA_MESSAGE_TIMEOUT=10s must be less than REQUEST_TIMEOUT=10s"),
         (&[("REQUEST_TIMEOUT", "soon")], "REQUEST_TIMEOUT"),
         (&[("DATABASE_URL", "planted")], "DATABASE_URL is not a PostgreSQL URL"),
@@ -39,4 +47,14 @@ fn one_clear_line_names_the_setting() {
         let said = refused(settings);
         assert!(said.starts_with("error: ") && said.contains(expected), "{said}");
     }
+}
+
+#[test]
+fn without_any_key_nobody_could_have_a_token() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
+    let enough = [("KAFKA_BROKERS", "127.0.0.1:1"), ("DATABASE_URL", "postgres://h/d"), ("REDIS_URL", "redis://h")];
+    let output = command.env_clear().envs(enough).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(said, "error: one of JWT_SECRET, JWT_JWKS_URL and JWT_JWKS_FILE is needed: nobody could have a token\n");
 }

@@ -9,15 +9,23 @@
 
 mod app;
 mod bad_input;
+mod batch;
+mod batch_kafka_away;
 mod binary;
 mod broken_settings;
+mod cloud_events;
 mod deadlines;
+mod encodings;
 mod health;
+mod history;
 mod http;
 mod internal_port;
+mod issuer;
 mod kafka_away;
+mod limits;
 mod logs;
 mod producer_reborn;
+mod published_keys;
 mod read;
 mod read_degraded;
 mod rights;

@@ -37,7 +37,7 @@ pub(crate) fn run(api_port: u16) -> anyhow::Result<ExitCode> {
 
 fn everything(api_port: u16) -> anyhow::Result<()> {
     say("building the services");
-    binaries()?;
+    let bin = binaries()?;
     say("starting Kafka, PostgreSQL and Redis");
     let from = Instant::now();
     let stack = Stack::start_on(Ports::well_known())?;
@@ -59,7 +59,7 @@ fn everything(api_port: u16) -> anyhow::Result<()> {
     session.start(Program::Api, &[], &settings.for_api(), &folder)?;
     session.until_ready(api_port)?;
     println!("ready: {}", settings.api);
-    println!("{}", settings.calls(&file));
+    println!("{}", settings.calls(&file, &bin));
     let ended = session.watch();
     if signals::asked() {
         say("ending (once more Ctrl-C kills)");

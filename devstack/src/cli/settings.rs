@@ -18,7 +18,6 @@ pub(crate) struct Settings {
     pub(crate) token: String,
     /// What both services read.
     common: Vec<(String, String)>,
-    kafka: String,
     secret: String,
     api_port: u16,
     api_ops_port: u16,
@@ -49,7 +48,6 @@ impl Settings {
             api: format!("http://127.0.0.1:{api_port}"),
             token: token::hs256(&secret, "dev", &["admin"], &[], lifetime)?,
             common,
-            kafka: endpoints.kafka_brokers,
             secret,
             api_port,
             api_ops_port: port::prefer(Some(9100)),
@@ -110,8 +108,8 @@ impl Settings {
     }
 
     /// The calls to try, ready to be pasted into any terminal.
-    pub(crate) fn calls(&self, file: &Path) -> String {
-        let Settings { api, token, kafka, .. } = self;
+    pub(crate) fn calls(&self, file: &Path, binaries: &Path) -> String {
+        let Settings { api, token, .. } = self;
         let (postgres, redis) = (self.postgres_port, self.redis_port);
         format!(
             r#"token: {token}
@@ -126,13 +124,14 @@ curl -sS {api}/resource/device-123 -H 'authorization: Bearer {token}'
 psql -h 127.0.0.1 -p {postgres} -U postgres -d app -c 'SELECT * FROM resources'
 redis-cli -p {redis} GET resource:device-123
 
-# read the dead letters, with their headers (needs kcat)
-kcat -q -b {kafka} -t {DLQ_TOPIC} -C -e -f '%h\n%k %s\n'
+# list the dead letters
+(. {file} && {worker} dlq list)
 
 # all of these addresses, in your shell
 . {file}
 "#,
             file = file.display(),
+            worker = binaries.join("worker-service").display(),
         )
     }
 }

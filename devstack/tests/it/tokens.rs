@@ -4,7 +4,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use devstack::token::hs256;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Value, json};
 
 fn claims(token: &str, secret: &str) -> Option<Value> {
@@ -41,4 +42,35 @@ fn the_command_prints_one() {
         .unwrap();
     let token = String::from_utf8(output.stdout).unwrap();
     assert_eq!(claims(token.trim(), "shh").unwrap()["sub"], "me");
+}
+
+fn devstack(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_devstack")).args(arguments).env_remove("JWT_SECRET").output().unwrap()
+}
+
+#[test]
+fn keys_and_what_they_sign_fit_for_every_algorithm() {
+    for (name, algorithm) in [("RS256", Algorithm::RS256), ("ES256", Algorithm::ES256), ("EdDSA", Algorithm::EdDSA)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+        let (key, jwks) = (path("key"), path("jwks"));
+        let make = ["keys", "--algorithm", name, "--kid", "k-1", "--key", &key, "--jwks", &jwks];
+        assert!(devstack(&make).status.success());
+        assert!(!devstack(&make).status.success(), "nothing is overwritten");
+        let published: JwkSet = serde_json::from_slice(&std::fs::read(&jwks).unwrap()).unwrap();
+        assert!(!std::fs::read_to_string(&jwks).unwrap().contains("\"d\""), "no private part");
+
+        let sign = ["token", "--role", "user", "--algorithm", name, "--key", &key, "--kid", "k-1"];
+        let token = String::from_utf8(devstack(&sign).stdout).unwrap();
+        assert_eq!(decode_header(token.trim()).unwrap().kid.as_deref(), Some("k-1"));
+        let public = DecodingKey::from_jwk(published.find("k-1").unwrap()).unwrap();
+        let found = decode::<Value>(token.trim(), &public, &Validation::new(algorithm)).unwrap();
+        assert_eq!(found.claims["roles"], json!(["user"]));
+    }
+}
+
+#[test]
+fn without_a_secret_or_a_key_there_is_no_token() {
+    assert!(!devstack(&["token", "--role", "user"]).status.success());
+    assert!(!devstack(&["token", "--algorithm", "ES256"]).status.success());
 }

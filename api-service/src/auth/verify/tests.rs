@@ -1,21 +1,39 @@
-//! Attacks on tokens, and good ones.
+//! Good tokens, and what makes one bad. What somebody might try on purpose is in `attacks`.
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
+use super::super::keys::Published;
 use super::*;
 use crate::config::DeviceBinding;
 
-const SECRET: &str = "a secret of more than thirty-two bytes";
-const NOW: u64 = 1_800_000_000;
+pub(super) const SECRET: &str = "a secret of more than thirty-two bytes";
+pub(super) const NOW: u64 = 1_800_000_000;
 
-fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Verifier {
-    Verifier::new(&JwtConfig {
-        jwt_secret: SECRET.parse().unwrap(),
+/// A verifier with keys of its own.
+pub(super) struct Checker {
+    pub(super) verifier: Verifier,
+    pub(super) keys: Keys,
+}
+
+impl Checker {
+    pub(super) fn verify(&self, token: &str, now: u64) -> Result<Caller, Rejected> {
+        self.verifier.verify(token, now, &self.keys).map(|verified| verified.caller)
+    }
+}
+
+pub(super) fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Checker {
+    let verifier = Verifier::new(&JwtConfig {
+        jwt_secret: None,
+        jwt_jwks_url: None,
+        jwt_jwks_file: None,
+        jwt_jwks_refresh: std::time::Duration::ZERO,
+        jwt_jwks_allow_http: false,
         jwt_issuer: issuer.map(Into::into),
         jwt_audience: audience.map(Into::into),
         jwt_device_binding: DeviceBinding::Required,
-    })
+    });
+    Checker { verifier, keys: Keys::new(Some(SECRET), Published::Never) }
 }
 
 fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
@@ -27,7 +45,7 @@ fn token(claims: &Value) -> String {
 }
 
 /// Good claims, with some of them replaced, and those that are set to null left out.
-fn claims(changes: Value) -> Value {
+pub(super) fn claims(changes: Value) -> Value {
     let mut claims = json!({"sub": "alice", "roles": ["user"], "exp": NOW + 60});
     for (name, value) in changes.as_object().unwrap() {
         if value.is_null() {

@@ -1,0 +1,231 @@
+//! The keys that tokens are checked with: a secret, published keys, or both. Pure.
+//!
+//! A published key is bound to one algorithm when it is read, by its `kty` and `crv`; a token's
+//! `alg` only chooses among keys of that algorithm. So no public key is ever a key of HS256, and
+//! no `oct` key of a JWKS is a key at all.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::verify::Rejected;
+
+/// What 32 bytes take in base64url: a coordinate of P-256, a key of Ed25519.
+const THIRTY_TWO_BYTES: usize = 43;
+
+/// A published key.
+#[derive(Debug, Clone)]
+pub struct Key {
+    kid: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        use DecodingKeyKind::{RsaModulusExponent as Rsa, SecretOrDer};
+        let material = match (self.key.kind(), other.key.kind()) {
+            (SecretOrDer(one), SecretOrDer(two)) => one == two,
+            (Rsa { n, e }, Rsa { n: n2, e: e2 }) => n == n2 && e == e2,
+            _ => false,
+        };
+        material && self.algorithm == other.algorithm && self.kid == other.kid
+    }
+}
+
+/// What is known of the published keys.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Published {
+    /// There are none: no JWKS is configured.
+    Never,
+    /// They have not been read yet.
+    NotYet,
+    /// These.
+    Known(Vec<Key>),
+}
+
+/// All keys at one time.
+pub struct Keys {
+    secret: Option<DecodingKey>,
+    published: Published,
+    /// Another one for every other set of keys: what was verified with one counts for it alone.
+    pub generation: u64,
+}
+
+impl Keys {
+    /// The first keys.
+    pub fn new(secret: Option<&str>, published: Published) -> Self {
+        let secret = secret.map(|secret| DecodingKey::from_secret(secret.as_bytes()));
+        Self { secret, published, generation: 0 }
+    }
+
+    /// The keys after these, where they differ.
+    pub fn replaced(&self, keys: Vec<Key>) -> Option<Self> {
+        let published = Published::Known(keys);
+        (published != self.published).then(|| Self {
+            secret: self.secret.clone(),
+            published,
+            generation: self.generation.wrapping_add(1),
+        })
+    }
+
+    /// The one key that a token may be signed with.
+    ///
+    /// # Errors
+    /// An algorithm that no configured source has keys for; no such key; more than one.
+    pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&DecodingKey, Rejected> {
+        match algorithm {
+            // There is one secret, whatever a `kid` calls it.
+            Algorithm::HS256 => return self.secret.as_ref().ok_or(Rejected::Algorithm),
+            Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => {}
+            _ => return Err(Rejected::Algorithm),
+        }
+        let keys = match &self.published {
+            Published::Never => return Err(Rejected::Algorithm),
+            Published::NotYet => return Err(Rejected::NoKeys),
+            Published::Known(keys) => keys,
+        };
+        let mut fitting =
+            keys.iter().filter(|key| key.algorithm == algorithm && (kid.is_none() || key.kid.as_deref() == kid));
+        match (fitting.next(), fitting.next()) {
+            (Some(one), None) => Ok(&one.key),
+            (None, _) => Err(Rejected::UnknownKey),
+            (Some(_), Some(_)) => Err(Rejected::AmbiguousKey),
+        }
+    }
+}
+
+/// Why a JWKS is no good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySetError {
+    /// It is no JSON, or no `{"keys": [...]}`.
+    Malformed,
+    /// No key of it can be used. That is taken for a mistake of the source, not for an order to
+    /// trust nobody.
+    Empty,
+}
+
+impl fmt::Display for KeySetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "it is no JWKS",
+            Self::Empty => "it holds no key that can be used",
+        })
+    }
+}
+
+impl std::error::Error for KeySetError {}
+
+/// A JWKS that was read.
+#[derive(Debug)]
+pub struct KeySet {
+    /// What can be used.
+    pub keys: Vec<Key>,
+    /// The `kid` of what cannot, and why.
+    pub passed_over: Vec<(Option<String>, &'static str)>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    d: Option<IgnoredAny>,
+}
+
+/// Reads a JWKS (RFC 7517), passing over what cannot be used, as section 5 asks for.
+///
+/// # Errors
+/// It is none, or nothing in it can be used.
+pub fn parse(text: &[u8]) -> Result<KeySet, KeySetError> {
+    let set: Set = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
+    let mut found = KeySet { keys: Vec::new(), passed_over: Vec::new() };
+    for value in set.keys {
+        let kid = value.get("kid").and_then(serde_json::Value::as_str).map(ToOwned::to_owned);
+        match serde_json::from_value::<Jwk>(value).map_err(|_| "malformed").and_then(key) {
+            Ok(key) if found.keys.contains(&key) => {}
+            Ok(key) => found.keys.push(key),
+            Err(why) => found.passed_over.push((kid, why)),
+        }
+    }
+    if found.keys.is_empty() { Err(KeySetError::Empty) } else { Ok(found) }
+}
+
+fn key(jwk: Jwk) -> Result<Key, &'static str> {
+    if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
+        return Err("not for signatures");
+    }
+    if jwk.key_ops.as_ref().is_some_and(|operations| !operations.iter().any(|one| one == "verify")) {
+        return Err("not for verifying");
+    }
+    let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => (Algorithm::RS256, rsa(jwk.n.as_deref(), jwk.e.as_deref())?),
+        ("EC", Some("P-256")) => (Algorithm::ES256, p256(jwk.x.as_deref(), jwk.y.as_deref())?),
+        ("OKP", Some("Ed25519")) => (Algorithm::EdDSA, ed25519(jwk.x.as_deref())?),
+        ("oct", _) => return Err("a secret"),
+        _ => return Err("of another kind"),
+    };
+    // Whoever publishes the private half has no secret any more.
+    if jwk.d.is_some() {
+        return Err("private");
+    }
+    match (algorithm, jwk.alg.as_deref()) {
+        (_, None)
+        | (Algorithm::RS256, Some("RS256"))
+        | (Algorithm::ES256, Some("ES256"))
+        | (Algorithm::EdDSA, Some("EdDSA" | "Ed25519")) => Ok(Key { kid: jwk.kid, algorithm, key }),
+        _ => Err("for another algorithm"),
+    }
+}
+
+fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, &'static str> {
+    let (n, e) = n.zip(e).ok_or("malformed")?;
+    let key = DecodingKey::from_rsa_components(n, e).map_err(|_| "malformed")?;
+    let DecodingKeyKind::RsaModulusExponent { n, .. } = key.kind() else { return Err("malformed") };
+    let significant: Vec<u8> = n.iter().copied().skip_while(|byte| *byte == 0).collect();
+    let unused = significant.first().map_or(0, |byte| byte.leading_zeros());
+    let bits = significant.len() * 8 - usize::try_from(unused).unwrap_or(0);
+    // What the library verifies with, and RFC 7518, section 3.3, for the lower bound.
+    if !(2048..=8192).contains(&bits) {
+        return Err("too short or too long");
+    }
+    Ok(key)
+}
+
+fn p256(x: Option<&str>, y: Option<&str>) -> Result<DecodingKey, &'static str> {
+    let (x, y) = x.zip(y).ok_or("malformed")?;
+    if x.len() != THIRTY_TWO_BYTES || y.len() != THIRTY_TWO_BYTES {
+        return Err("malformed");
+    }
+    let key = DecodingKey::from_ec_components(x, y).map_err(|_| "malformed")?;
+    let point = key.try_get_as_bytes().map_err(|_| "malformed")?;
+    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| "no point of its curve")?;
+    Ok(key)
+}
+
+fn ed25519(x: Option<&str>) -> Result<DecodingKey, &'static str> {
+    let x = x.filter(|x| x.len() == THIRTY_TWO_BYTES).ok_or("malformed")?;
+    let key = DecodingKey::from_ed_components(x).map_err(|_| "malformed")?;
+    let point = key.try_get_as_bytes().map_err(|_| "malformed")?;
+    ParsedPublicKey::new(&ED25519, point).map_err(|_| "no point of its curve")?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests;

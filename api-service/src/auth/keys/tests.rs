@@ -1,0 +1,134 @@
+//! What a JWKS may hold.
+
+use devstack::token::Signer;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn jwk(algorithm: &str, kid: Option<&str>) -> Value {
+    let (signer, _) = Signer::generate(algorithm, kid).unwrap();
+    serde_json::to_value(signer.public().unwrap()).unwrap()
+}
+
+/// With some members replaced, and those that are set to null left out.
+fn with(mut jwk: Value, changes: Value) -> Value {
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            jwk.as_object_mut().unwrap().remove(name);
+        } else {
+            jwk[name] = value.clone();
+        }
+    }
+    jwk
+}
+
+fn set(keys: &[Value]) -> Result<KeySet, KeySetError> {
+    parse(json!({ "keys": keys }).to_string().as_bytes())
+}
+
+#[test]
+fn each_kind_is_bound_to_its_algorithm() {
+    let found = set(&[jwk("RS256", Some("r")), jwk("ES256", Some("e")), jwk("EdDSA", None)]).unwrap();
+    let algorithms: Vec<_> = found.keys.iter().map(|key| (key.kid.as_deref(), key.algorithm)).collect();
+    assert_eq!(algorithms, [(Some("r"), Algorithm::RS256), (Some("e"), Algorithm::ES256), (None, Algorithm::EdDSA)]);
+    assert!(found.passed_over.is_empty());
+}
+
+#[test]
+fn what_cannot_be_used_is_passed_over() {
+    let (rsa, ec, ed) = (jwk("RS256", Some("k")), jwk("ES256", Some("k")), jwk("EdDSA", Some("k")));
+    let n = |bytes: usize, first: &str| format!("{first}{}", "A".repeat((bytes * 4).div_ceil(3) - first.len()));
+    for (what, bad, why) in [
+        ("for encryption", with(ec.clone(), json!({"use": "enc"})), "not for signatures"),
+        ("for signing", with(ec.clone(), json!({"key_ops": ["sign"]})), "not for verifying"),
+        ("for nothing", with(ec.clone(), json!({"key_ops": []})), "not for verifying"),
+        ("key_ops of another type", with(ec.clone(), json!({"key_ops": "verify"})), "malformed"),
+        (
+            "a secret",
+            json!({"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA", "alg": "HS256", "kid": "k"}),
+            "a secret",
+        ),
+        ("RSA for HMAC", with(rsa.clone(), json!({"alg": "HS256"})), "for another algorithm"),
+        ("RSA for PSS", with(rsa.clone(), json!({"alg": "PS256"})), "for another algorithm"),
+        ("an EC key for RSA", with(ec.clone(), json!({"alg": "RS256"})), "for another algorithm"),
+        ("alg none", with(ec.clone(), json!({"alg": "none"})), "for another algorithm"),
+        ("RSA of 1024 bits", with(rsa.clone(), json!({"n": n(128, "_")})), "too short or too long"),
+        ("RSA of 2047 bits", with(rsa.clone(), json!({"n": n(256, "f")})), "too short or too long"),
+        ("RSA of zeros", with(rsa.clone(), json!({"n": n(256, "A")})), "too short or too long"),
+        ("RSA of 16384 bits", with(rsa.clone(), json!({"n": n(2048, "_")})), "too short or too long"),
+        ("RSA without e", with(rsa.clone(), json!({"e": null})), "malformed"),
+        ("RSA, not base64url", with(rsa, json!({"n": "+/=="})), "malformed"),
+        ("P-384", with(ec.clone(), json!({"crv": "P-384"})), "of another kind"),
+        ("secp256k1", with(ec.clone(), json!({"crv": "secp256k1"})), "of another kind"),
+        ("no point of P-256", with(ec.clone(), json!({"y": ec["x"]})), "no point of its curve"),
+        (
+            "the point at nowhere",
+            with(ec.clone(), json!({"x": "A".repeat(43), "y": "A".repeat(43)})),
+            "no point of its curve",
+        ),
+        ("half a point", with(ec.clone(), json!({"y": null})), "malformed"),
+        ("EC, cut", with(ec.clone(), json!({"x": "AAAA"})), "malformed"),
+        ("Ed448", with(ed.clone(), json!({"crv": "Ed448"})), "of another kind"),
+        ("X25519", with(ed.clone(), json!({"crv": "X25519"})), "of another kind"),
+        ("Ed25519, cut", with(ed, json!({"x": "AAAA"})), "malformed"),
+        ("private", with(ec.clone(), json!({"d": "AAAA"})), "private"),
+        ("a kid of another type", with(ec.clone(), json!({"kid": 7})), "malformed"),
+        ("of no kind", with(ec.clone(), json!({"kty": null})), "malformed"),
+        ("of an unknown kind", with(ec, json!({"kty": "AKP"})), "of another kind"),
+        ("nothing", json!({}), "malformed"),
+        ("no object", json!("key"), "malformed"),
+    ] {
+        let found = set(&[bad.clone(), jwk("ES256", Some("good"))]).unwrap();
+        assert_eq!(found.keys.len(), 1, "{what}");
+        assert_eq!(found.passed_over.iter().map(|(_, why)| *why).collect::<Vec<_>>(), [why], "{what}");
+        assert_eq!(set(&[bad]).unwrap_err(), KeySetError::Empty, "{what}");
+    }
+}
+
+#[test]
+fn what_is_no_jwks() {
+    for bad in ["", "null", "[]", "{}", "<html>", r#"{"keys":{}}"#, r#"{"keys":null}"#, r#"{"keys":[]} x"#] {
+        assert_eq!(parse(bad.as_bytes()).unwrap_err(), KeySetError::Malformed, "{bad}");
+    }
+    assert_eq!(parse(br#"{"keys":[]}"#).unwrap_err(), KeySetError::Empty);
+}
+
+#[test]
+fn one_key_is_selected_or_none() {
+    let (one, two) = (jwk("ES256", Some("one")), jwk("ES256", Some("two")));
+    let ed = jwk("EdDSA", Some("one"));
+    let keys = |jwks: &[Value]| Keys::new(None, Published::Known(set(jwks).unwrap().keys));
+    let all = keys(&[one.clone(), two.clone(), ed]);
+    let select = |keys: &Keys, algorithm, kid| keys.select(algorithm, kid).map(drop);
+    assert_eq!(select(&all, Algorithm::ES256, Some("one")), Ok(()));
+    assert_eq!(select(&all, Algorithm::EdDSA, Some("one")), Ok(()), "a name may be used once for each algorithm");
+    assert_eq!(select(&all, Algorithm::EdDSA, None), Ok(()), "the only one");
+    assert_eq!(select(&all, Algorithm::ES256, None), Err(Rejected::AmbiguousKey));
+    assert_eq!(select(&all, Algorithm::ES256, Some("three")), Err(Rejected::UnknownKey));
+    assert_eq!(select(&all, Algorithm::RS256, Some("one")), Err(Rejected::UnknownKey));
+    assert_eq!(select(&all, Algorithm::HS256, Some("one")), Err(Rejected::Algorithm), "no secret, no HS256");
+    assert_eq!(select(&all, Algorithm::ES384, Some("one")), Err(Rejected::Algorithm));
+    assert_eq!(select(&all, Algorithm::PS256, Some("one")), Err(Rejected::Algorithm));
+
+    let twice = keys(&[one.clone(), one.clone()]);
+    assert_eq!(select(&twice, Algorithm::ES256, Some("one")), Ok(()), "the same key twice is one");
+    let clash = keys(&[one, with(two, json!({"kid": "one"}))]);
+    assert_eq!(select(&clash, Algorithm::ES256, Some("one")), Err(Rejected::AmbiguousKey));
+
+    let secret = Keys::new(Some("s"), Published::Never);
+    assert_eq!(select(&secret, Algorithm::HS256, Some("whatever")), Ok(()));
+    assert_eq!(select(&secret, Algorithm::ES256, None), Err(Rejected::Algorithm));
+    let not_yet = Keys::new(Some("s"), Published::NotYet);
+    assert_eq!(select(&not_yet, Algorithm::HS256, None), Ok(()), "does not depend on the JWKS");
+    assert_eq!(select(&not_yet, Algorithm::ES256, None), Err(Rejected::NoKeys));
+}
+
+#[test]
+fn a_generation_is_a_set_of_keys() {
+    let text = json!({"keys": [jwk("RS256", Some("r")), jwk("ES256", Some("e"))]}).to_string();
+    let read = || parse(text.as_bytes()).unwrap().keys;
+    let first = Keys::new(None, Published::NotYet).replaced(read()).unwrap();
+    assert!(first.replaced(read()).is_none(), "nothing new");
+    let fewer = read().into_iter().take(1).collect();
+    assert_eq!(first.replaced(fewer).unwrap().generation, first.generation + 1);
+}

@@ -1,0 +1,230 @@
+//! What somebody might try: tokens that no honest issuer makes.
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::RsaPublicKeyComponents as PublicKeyComponents;
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use devstack::token::{Signer, jwks};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, EncodingKey, Header, encode};
+use serde_json::json;
+
+use super::super::keys::{Published, parse};
+use super::tests::{Checker, NOW, SECRET, claims, verifier};
+use super::*;
+
+const RSA: &str = "RS256";
+const EC: &str = "ES256";
+const ED: &str = "EdDSA";
+
+pub(super) struct World {
+    pub(super) checker: Checker,
+    rsa: Signer,
+    ec: Signer,
+    ed: Signer,
+}
+
+/// Keys of each kind, and the secret too where it is said.
+pub(super) fn world(secret: Option<&str>) -> World {
+    let signer = |algorithm: &str| Signer::generate(algorithm, Some(algorithm)).unwrap().0;
+    let (rsa, ec, ed) = (signer(RSA), signer(EC), signer(ED));
+    let set = parse(jwks(&[&rsa, &ec, &ed]).unwrap().as_bytes()).unwrap();
+    let keys = Keys::new(secret, Published::Known(set.keys));
+    World { checker: Checker { keys, ..verifier(None, None) }, rsa, ec, ed }
+}
+
+impl World {
+    pub(super) fn verify(&self, token: &str) -> Result<Caller, Rejected> {
+        self.checker.verify(token, NOW)
+    }
+}
+
+fn base64url(bytes: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Header and claims as they are written, signed by whoever has this secret.
+fn forged(header: &str, claims: &str, secret: &[u8]) -> String {
+    let message = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()));
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
+    format!("{message}.{}", base64url(signature.as_ref()))
+}
+
+fn good_claims() -> String {
+    claims(json!({"roles": ["admin"]})).to_string()
+}
+
+/// With a header as it is written, and the signature of the true secret.
+pub(super) fn with_header(header: &str) -> String {
+    forged(header, &good_claims(), SECRET.as_bytes())
+}
+
+pub(super) fn with_claims(claims: &str) -> String {
+    forged(r#"{"alg":"HS256"}"#, claims, SECRET.as_bytes())
+}
+
+#[test]
+fn the_forger_can_make_a_good_one() {
+    let world = world(Some(SECRET));
+    world.verify(&with_header(r#"{"alg":"HS256"}"#)).unwrap();
+    for signer in [&world.rsa, &world.ec, &world.ed] {
+        world.verify(&signer.sign(&claims(json!({}))).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn no_signature() {
+    let world = world(Some(SECRET));
+    let claims = base64url(good_claims().as_bytes());
+    for name in ["none", "None", "NONE", "nOnE", "", "null", "HS256 ", "hs256", "HS257"] {
+        let header = base64url(json!({"alg": name, "typ": "JWT"}).to_string().as_bytes());
+        for signature in ["", "AA", "AAAA", &"A".repeat(43)] {
+            let token = format!("{header}.{claims}.{signature}");
+            assert_eq!(world.verify(&token), Err(Rejected::Malformed), "{name} {signature}");
+        }
+        assert_eq!(world.verify(&with_header(&json!({"alg": name}).to_string())), Err(Rejected::Malformed), "{name}");
+    }
+    for algorithm in ["HS256", "RS256", "ES256", "EdDSA"] {
+        let header = base64url(json!({"alg": algorithm, "kid": algorithm}).to_string().as_bytes());
+        // Nothing; r = s = 0 and all other zeros; all ones.
+        for signature in [vec![], vec![0; 32], vec![0; 64], vec![0; 256], vec![0xff; 32], vec![0xff; 64]] {
+            let token = format!("{header}.{claims}.{}", base64url(&signature));
+            assert_eq!(world.verify(&token), Err(Rejected::Signature), "{algorithm} {signature:?}");
+        }
+    }
+}
+
+#[test]
+fn a_public_key_is_no_secret() {
+    for secret in [None, Some(SECRET)] {
+        let world = world(secret);
+        for signer in [&world.rsa, &world.ec, &world.ed] {
+            let key = signer.public().unwrap();
+            let jwk = serde_json::to_value(&key).unwrap();
+            // Whatever anybody may have of it.
+            let mut public = vec![jwk.to_string().into_bytes(), jwks(&[signer]).unwrap().into_bytes(), vec![], vec![0]];
+            public.extend(["n", "e", "x", "y"].iter().filter_map(|name| Some(jwk[name].as_str()?.into())));
+            if let DecodingKeyKind::RsaModulusExponent { n, e } = DecodingKey::from_jwk(&key).unwrap().kind() {
+                let der = PublicKeyComponents { n, e }.as_der().unwrap().as_ref().to_vec();
+                let lines: Vec<_> = BASE64_STANDARD.encode(&der).into_bytes().chunks(64).map(<[u8]>::to_vec).collect();
+                let lines = String::from_utf8(lines.join(&b'\n')).unwrap();
+                let pem = format!("-----BEGIN PUBLIC KEY-----\n{lines}\n-----END PUBLIC KEY-----");
+                public.extend([der, n.clone(), pem.clone().into_bytes(), format!("{pem}\n").into_bytes()]);
+            }
+            for key in public {
+                for header in [json!({"alg": "HS256"}), json!({"alg": "HS256", "kid": jwk["kid"]})] {
+                    let token = forged(&header.to_string(), &good_claims(), &key);
+                    let expected = if secret.is_some() { Rejected::Signature } else { Rejected::Algorithm };
+                    assert_eq!(world.verify(&token), Err(expected));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_that_the_token_brings_along_count_for_nothing() {
+    let world = world(None);
+    let thief = Signer::generate(EC, Some("thief")).unwrap();
+    let jwk = thief.0.public().unwrap();
+    let key = EncodingKey::from_ec_der(&thief.1);
+    let sign = |change: &dyn Fn(&mut Header)| {
+        let mut header = Header::new(Algorithm::ES256);
+        change(&mut header);
+        encode(&header, &claims(json!({})), &key).unwrap()
+    };
+    let url = || Some("https://thief.example/jwks".to_owned());
+    for (what, token, expected) in [
+        ("jwk", sign(&|header| header.jwk = Some(jwk.clone())), Rejected::Signature),
+        (
+            "jwk, named",
+            sign(&|header| (header.jwk, header.kid) = (Some(jwk.clone()), Some("thief".into()))),
+            Rejected::UnknownKey,
+        ),
+        (
+            "jwk, as ours",
+            sign(&|header| (header.jwk, header.kid) = (Some(jwk.clone()), Some(EC.into()))),
+            Rejected::Signature,
+        ),
+        ("jku", sign(&|header| (header.jku, header.kid) = (url(), Some("thief".into()))), Rejected::UnknownKey),
+        ("jku, as ours", sign(&|header| (header.jku, header.kid) = (url(), Some(EC.into()))), Rejected::Signature),
+        ("x5u", sign(&|header| header.x5u = url()), Rejected::Signature),
+        ("x5c", sign(&|header| header.x5c = Some(vec!["AAAA".into()])), Rejected::Signature),
+    ] {
+        assert_eq!(world.verify(&token), Err(expected), "{what}");
+    }
+}
+
+#[test]
+fn kid() {
+    let world = world(Some(SECRET));
+    let long = "k".repeat(5000);
+    for odd in [
+        "../../../dev/null",
+        "/dev/null",
+        "' OR '1'='1",
+        "RS256\0",
+        "es256",
+        "",
+        " ",
+        "ключ",
+        &long,
+        "$(id)",
+        "http://x",
+    ] {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(odd.to_owned());
+        let key = EncodingKey::from_ec_der(&Signer::generate(EC, None).unwrap().1);
+        let token = encode(&header, &claims(json!({})), &key).unwrap();
+        assert_eq!(world.verify(&token), Err(Rejected::UnknownKey), "{odd}");
+    }
+    for odd in [json!(7), json!(["RS256"]), json!({"kid": "RS256"}), json!(true)] {
+        assert_eq!(
+            world.verify(&with_header(&json!({"alg": "HS256", "kid": odd}).to_string())),
+            Err(Rejected::Malformed)
+        );
+    }
+    world.verify(&with_header(r#"{"alg":"HS256","kid":null}"#)).unwrap();
+}
+
+#[test]
+fn another_key_or_algorithm_than_the_one_named() {
+    let world = world(None);
+    let claims = claims(json!({}));
+    // The right kind of key, another one's name.
+    let other = Signer::generate(EC, Some(EC)).unwrap().0;
+    assert_eq!(world.verify(&other.sign(&claims).unwrap()), Err(Rejected::Signature));
+    // A good signature under another algorithm's header.
+    let good = world.ec.sign(&claims).unwrap();
+    let (_, rest) = good.split_once('.').unwrap();
+    for algorithm in ["RS256", "EdDSA"] {
+        let header = base64url(json!({"alg": algorithm, "kid": algorithm}).to_string().as_bytes());
+        assert_eq!(world.verify(&format!("{header}.{rest}")), Err(Rejected::Signature), "{algorithm}");
+    }
+    let crossed = base64url(br#"{"alg":"RS256","kid":"ES256"}"#);
+    assert_eq!(world.verify(&format!("{crossed}.{rest}")), Err(Rejected::UnknownKey));
+    for algorithm in ["ES384", "ES512", "ES256K", "PS256", "RS384", "RS512", "HS384", "HS512", "Ed448", "RSA-OAEP"] {
+        let header = base64url(json!({"alg": algorithm, "kid": "ES256"}).to_string().as_bytes());
+        let refused = world.verify(&format!("{header}.{rest}")).unwrap_err();
+        assert!(matches!(refused, Rejected::Algorithm | Rejected::Malformed), "{algorithm}: {refused:?}");
+    }
+}
+
+#[test]
+fn tampered_with_anywhere() {
+    let world = world(None);
+    for signer in [&world.rsa, &world.ec, &world.ed] {
+        let good = signer.sign(&claims(json!({}))).unwrap();
+        world.verify(&good).unwrap();
+        for place in 0..good.len() {
+            let mut bytes = good.clone().into_bytes();
+            bytes[place] = if bytes[place] == b'x' { b'y' } else { b'x' };
+            let token = String::from_utf8(bytes).unwrap();
+            assert!(world.verify(&token).is_err(), "{place} of {good}");
+        }
+    }
+    // The signature of one token under the claims of another.
+    let (one, two) = (world.ec.sign(&claims(json!({}))).unwrap(), world.ec.sign(&claims(json!({"sub": "b"}))).unwrap());
+    let mixed = format!("{}.{}", one.rsplit_once('.').unwrap().0, two.rsplit_once('.').unwrap().1);
+    assert_eq!(world.verify(&mixed), Err(Rejected::Signature));
+}

@@ -1,0 +1,134 @@
+//! `POST /events/batch`: token → role → body → each event validated → Kafka, in order → one wait →
+//! an outcome for each.
+
+mod answer;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::response::Response;
+use bytes::Bytes;
+use shared::event::batch::{self, BatchError};
+use shared::event::body::{self as event_body, BodyError, Submission};
+use shared::event::{Event, EventId};
+use time::{Duration, OffsetDateTime};
+use tokio::time::Instant;
+
+use self::answer::{Batch, Refusal};
+use crate::app::App;
+use crate::auth::Writer;
+use crate::format::BatchFormat;
+use crate::problem::{Code, Problem};
+use crate::{body, encoding, events, traceparent};
+
+/// The most events in a batch.
+const MAX_EVENTS: usize = 1_000;
+/// The largest body, on the wire and unpacked.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+
+/// Takes many events. It keeps the request's deadline itself, as a single submission does.
+pub async fn submit(State(app): State<App>, request: Request) -> Response {
+    let (mut parts, mut body) = request.into_parts();
+    match accept(&app, &mut parts, &mut body).await {
+        Ok(response) => response,
+        Err(problem) => body::refuse(problem, &parts.headers, body).await,
+    }
+}
+
+async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Response, Problem> {
+    let deadline = Instant::now() + app.request_timeout;
+    let writer = Writer::from_request_parts(parts, app).await?;
+    let format = BatchFormat::of(&parts.headers)?;
+    let _room = app.in_flight.room(&parts.headers, MAX_BODY)?;
+    let bytes = encoding::read(&parts.headers, body, MAX_BODY, deadline).await?;
+    let items = Items::of(&format, &bytes)?;
+    // One was taken with the token.
+    writer.charge(u32::try_from(items.len() - 1).unwrap_or(u32::MAX))?;
+
+    let request_id = events::request_id(parts);
+    let traceparent = traceparent::of(&parts.headers);
+    let mut accepted_at = OffsetDateTime::now_utc();
+    let mut batch = Batch::default();
+    let mut valid: Vec<Event> = Vec::with_capacity(items.len());
+    for place in 0..items.len() {
+        // 8 MiB take a while to parse, and others want this thread too.
+        tokio::task::coop::consume_budget().await;
+        match check(items.parse(place), &writer) {
+            Ok(submission) => {
+                let event = events::event(submission, accepted_at, request_id, &writer, traceparent.clone());
+                // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
+                // the order of the batch.
+                accepted_at += Duration::MICROSECOND;
+                batch.wait_for(event.event_id.clone());
+                valid.push(event);
+            }
+            Err(refusal) => batch.refuse(refusal),
+        }
+    }
+    let outcomes = app.producer.send_all(&valid, deadline).await;
+    let outcomes = valid.iter().zip(outcomes).map(|(event, outcome)| events::settled(outcome, &event.device_id));
+    batch.settle(outcomes);
+    batch.answer(request_id)
+}
+
+/// The items of a body, as they stand in it.
+enum Items<'a> {
+    Array(Vec<&'a serde_json::value::RawValue>, crate::format::Parse, &'a Bytes),
+    Lines(Vec<batch::Line>),
+}
+
+impl<'a> Items<'a> {
+    /// # Errors
+    /// What is wrong with the batch as a whole.
+    fn of(format: &BatchFormat, bytes: &'a Bytes) -> Result<Self, Problem> {
+        let items = match format {
+            BatchFormat::Array(parse) => Self::Array(batch::array(bytes, MAX_EVENTS).map_err(no_batch)?, *parse, bytes),
+            BatchFormat::Lines => Self::Lines(batch::lines(bytes, MAX_EVENTS).map_err(no_batch)?),
+        };
+        if items.len() == 0 {
+            return Err(answer::invalid("the batch holds no event"));
+        }
+        Ok(items)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Array(items, ..) => items.len(),
+            Self::Lines(lines) => lines.len(),
+        }
+    }
+
+    fn parse(&self, place: usize) -> Result<Submission, BodyError> {
+        let parsed = match self {
+            Self::Array(items, parse, bytes) => items.get(place).map(|item| parse(bytes, item)),
+            // A line that is not JSON is one bad item: the others are told apart from it all the same.
+            Self::Lines(lines) => lines.get(place).map(|line| {
+                event_body::parse(&line.text).map_err(|error| match error {
+                    BodyError::NotJson(why) => BodyError::NotJson(format!("{why} (line {} of the body)", line.number)),
+                    other => other,
+                })
+            }),
+        };
+        parsed.unwrap_or_else(|| Err(BodyError::NotAnEvent(Vec::new())))
+    }
+}
+
+fn no_batch(error: BatchError) -> Problem {
+    match error {
+        BatchError::NotJson(why) => Problem::new(Code::NotJson, format!("the body is not JSON: {why}")),
+        BatchError::NotAnArray => Problem::new(Code::BadRequest, "the body must be a JSON array of events"),
+        BatchError::TooMany(max) => Problem::new(Code::TooManyEvents, format!("a batch may hold up to {max} events")),
+    }
+}
+
+/// Refuses an item for what it is, or for whose it is.
+fn check(parsed: Result<Submission, BodyError>, writer: &Writer) -> Result<Submission, Refusal> {
+    let submission = parsed.map_err(Refusal::invalid)?;
+    match writer.allow(&submission.device_id) {
+        Ok(()) => Ok(submission),
+        Err(problem) => {
+            let event_id: Option<EventId> = submission.event_id;
+            Err(Refusal { code: problem.code, event_id, errors: Vec::new() })
+        }
+    }
+}

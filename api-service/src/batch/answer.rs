@@ -1,0 +1,167 @@
+//! What became of a batch, and how it is told.
+//!
+//! Where all events came to the same end, the answer is the one that a single event would get;
+//! where they differ it is a 207 with an entry for each, in order.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use shared::event::EventId;
+use shared::event::body::{BodyError, Fault};
+
+use crate::problem::{Code, Problem};
+
+/// The most faults that one answer lists: the answer must not be larger than the question.
+const MAX_FAULTS: usize = 100;
+
+/// Why an item did not go to Kafka.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) code: Code,
+    pub(super) event_id: Option<EventId>,
+    pub(super) errors: Vec<Fault>,
+}
+
+impl Refusal {
+    pub(super) fn invalid(error: BodyError) -> Self {
+        match error {
+            BodyError::NotJson(why) => Self {
+                code: Code::NotJson,
+                event_id: None,
+                errors: vec![Fault { pointer: String::new(), detail: format!("is not JSON: {why}") }],
+            },
+            BodyError::NotAnEvent(errors) => Self { code: Code::InvalidEvent, event_id: None, errors },
+        }
+    }
+}
+
+/// What is known of one item: without a code it is accepted.
+#[derive(Debug, Serialize)]
+struct Item {
+    index: usize,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<Code>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
+    event_id: Option<EventId>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+}
+
+#[expect(clippy::ref_option, reason = "as serde calls it")]
+fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_ref().map(EventId::as_str).unwrap_or_default())
+}
+
+/// The items of a batch, in order.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    items: Vec<Item>,
+    waiting: Vec<usize>,
+    faults: usize,
+}
+
+#[derive(Serialize)]
+struct Told<'a> {
+    request_id: &'a str,
+    status: &'a str,
+    accepted: usize,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    items: &'a [Item],
+}
+
+impl Batch {
+    /// The next item is to go to Kafka.
+    pub(super) fn wait_for(&mut self, event_id: EventId) {
+        self.waiting.push(self.items.len());
+        self.push(None, Some(event_id), Vec::new());
+    }
+
+    /// The next item is refused.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        let index = self.items.len();
+        let mut errors = refusal.errors;
+        errors.truncate(MAX_FAULTS - self.faults);
+        self.faults += errors.len();
+        for error in &mut errors {
+            error.pointer = format!("/{index}{}", error.pointer);
+        }
+        self.push(Some(refusal.code), refusal.event_id, errors);
+    }
+
+    fn push(&mut self, code: Option<Code>, event_id: Option<EventId>, errors: Vec<Fault>) {
+        self.items.push(Item { index: self.items.len(), status: status(code).as_u16(), code, event_id, errors });
+    }
+
+    /// What became of the items that went to Kafka, in order.
+    pub(super) fn settle(&mut self, outcomes: impl Iterator<Item = Result<(), (Code, &'static str)>>) {
+        for (place, outcome) in self.waiting.iter().zip(outcomes) {
+            if let (Some(item), Err((code, _))) = (self.items.get_mut(*place), outcome) {
+                (item.status, item.code) = (status(Some(code)).as_u16(), Some(code));
+            }
+        }
+    }
+
+    /// The answer.
+    ///
+    /// # Errors
+    /// The problem that all items share.
+    pub(super) fn answer(mut self, request_id: &str) -> Result<Response, Problem> {
+        let accepted = self.items.iter().filter(|item| item.code.is_none()).count();
+        let told = |status, items| Told { request_id, status, accepted, items };
+        if accepted == self.items.len() {
+            return Ok((StatusCode::ACCEPTED, Json(told("accepted", &[]))).into_response());
+        }
+        if let Some(code) = self.shared() {
+            return Err(self.refused(code));
+        }
+        Ok((StatusCode::MULTI_STATUS, Json(told("partial", &self.items))).into_response())
+    }
+
+    /// The code that stands for all items, if they came to the same end.
+    fn shared(&self) -> Option<Code> {
+        let first = self.items.first()?;
+        if self.items.iter().any(|item| item.end() != first.end()) {
+            return None;
+        }
+        let is = |code| self.items.iter().any(|item| item.code == Some(code));
+        // Of nothing but lines that are not JSON: no NDJSON at all. Of several codes of 503 the one
+        // that asks for more care when it is sent again.
+        [Code::InvalidEvent, Code::OutcomeUnknown].into_iter().find(|code| is(*code)).or(first.code)
+    }
+
+    fn refused(&mut self, code: Code) -> Problem {
+        let problem = match code {
+            Code::InvalidEvent => invalid("no event of the batch is valid"),
+            Code::NotJson => Problem::new(code, "none of the events is JSON, see errors"),
+            Code::DeviceNotAllowed => Problem::new(code, "the token names none of the devices"),
+            Code::BodyTooLarge => Problem::new(code, "the events are too large for their topic"),
+            Code::OutcomeUnknown => {
+                Problem::new(code, "events may or may not have been written; send them again with these event_ids")
+            }
+            code => Problem::new(code, "no event was taken; try again later"),
+        };
+        // Who gave no event_ids can repeat the same events all the same.
+        let items = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| to_raw_value(&self.items).ok());
+        let items: Option<Box<RawValue>> = items.flatten();
+        problem.with_errors(self.items.iter_mut().flat_map(|item| item.errors.drain(..)).collect()).with_items(items)
+    }
+}
+
+impl Item {
+    /// What it came to: that it is no event is one end, for whichever reason.
+    fn end(&self) -> StatusCode {
+        status(if self.code == Some(Code::NotJson) { Some(Code::InvalidEvent) } else { self.code })
+    }
+}
+
+fn status(code: Option<Code>) -> StatusCode {
+    code.map_or(StatusCode::ACCEPTED, Code::status)
+}
+
+/// The problem of a batch without a valid event.
+pub(super) fn invalid(detail: &'static str) -> Problem {
+    Problem::new(Code::InvalidEvent, detail)
+}

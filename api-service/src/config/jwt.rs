@@ -1,0 +1,71 @@
+//! Who may do what.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::{ArgAction, Args, ValueEnum};
+use shared::config::{Secret, duration};
+
+/// The shortest key that RFC 7518 allows for HS256.
+const MIN_SECRET: usize = 32;
+const REFRESH: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
+/// Who may do what. At least one source of keys must be configured.
+#[derive(Debug, Clone, Args)]
+pub struct JwtConfig {
+    /// The key of HS256 tokens: at least 32 bytes. Without it no such token is good.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<Secret>,
+    /// Where the keys of RS256, ES256 and EdDSA tokens are published (a JWKS): https, or http on
+    /// this machine.
+    #[arg(long, env = "JWT_JWKS_URL", hide_env_values = true)]
+    pub jwt_jwks_url: Option<Secret>,
+    /// The same as a file, read again when it changes.
+    #[arg(long, env = "JWT_JWKS_FILE")]
+    pub jwt_jwks_file: Option<PathBuf>,
+    /// How often `JWT_JWKS_URL` is read, from 1s to 1day. A key that is not known is looked for at
+    /// once, at most every 30 s.
+    #[arg(long, env = "JWT_JWKS_REFRESH", default_value = "10min", value_parser = duration)]
+    pub jwt_jwks_refresh: Duration,
+    /// Takes an http `JWT_JWKS_URL` of another machine: only where nobody can be in between.
+    #[arg(long, env = "JWT_JWKS_ALLOW_HTTP", default_value_t = false, action = ArgAction::Set)]
+    pub jwt_jwks_allow_http: bool,
+    /// The `iss` that a token must have. Not looked at where this is not set.
+    #[arg(long, env = "JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// The `aud` that a token must have. Not looked at where this is not set.
+    #[arg(long, env = "JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// What becomes of a `device` token without a `device_id` claim.
+    #[arg(long, env = "JWT_DEVICE_BINDING", default_value = "required", value_enum)]
+    pub jwt_device_binding: DeviceBinding,
+}
+
+/// What becomes of a `device` token without a `device_id` claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceBinding {
+    /// It is refused.
+    Required,
+    /// It may speak for every device; the claim counts where it is there.
+    Claimed,
+}
+
+impl JwtConfig {
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let (url, file) = (self.jwt_jwks_url.is_some(), self.jwt_jwks_file.is_some());
+        ensure!(
+            self.jwt_secret.is_some() || url || file,
+            "one of JWT_SECRET, JWT_JWKS_URL and JWT_JWKS_FILE is needed: nobody could have a token"
+        );
+        ensure!(!(url && file), "JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both");
+        let short = self.jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET);
+        ensure!(!short, "JWT_SECRET must have at least {MIN_SECRET} bytes");
+        ensure!(REFRESH.contains(&self.jwt_jwks_refresh), "JWT_JWKS_REFRESH must be from 1s to 1day");
+        for (name, value) in [("JWT_ISSUER", &self.jwt_issuer), ("JWT_AUDIENCE", &self.jwt_audience)] {
+            ensure!(value.as_deref() != Some(""), "{name} is empty: set it, or leave it out");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+
+use super::*;
+
+const LIMIT: usize = 64 * 1024;
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(text: &[u8]) -> Vec<u8> {
+    zstd::encode_all(text, 19).unwrap()
+}
+
+/// What a body comes to that arrives in pieces of this size.
+async fn unpacked(encoding: &'static str, body: &[u8], piece: usize) -> Result<Vec<u8>, Code> {
+    let headers = [(header::CONTENT_ENCODING, HeaderValue::from_static(encoding))].into_iter().collect();
+    let pieces: Vec<_> =
+        body.chunks(piece).map(|piece| Ok::<_, io::Error>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+    let mut body = Body::new(StreamBody::new(futures_util::stream::iter(pieces)));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    read(&headers, &mut body, LIMIT, deadline).await.map(|bytes| bytes.to_vec()).map_err(|problem| problem.code)
+}
+
+#[tokio::test]
+async fn what_was_packed_comes_out_however_it_arrives() {
+    let noise: Vec<u8> = (0..20_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    for text in [&b"x"[..], &[7; LIMIT], &noise, &[1; STEP], &[1; STEP + 1]] {
+        for piece in [1, 7, 4096, usize::MAX] {
+            for (name, packed) in [("gzip", gzip(text)), ("X-GZIP", gzip(text)), ("zstd", zstd(text))] {
+                assert!(unpacked(name, &packed, piece).await.unwrap() == text, "{name} of {}", text.len());
+                let twice = [packed.as_slice(), &packed].concat();
+                let expected = if text.len() * 2 > LIMIT { Err(Code::BodyTooLarge) } else { Ok([text, text].concat()) };
+                assert!(unpacked(name, &twice, piece).await == expected, "{name} of {} twice", text.len());
+            }
+            assert!(unpacked("identity", text, piece).await.unwrap() == text);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bomb_goes_off_at_the_limit() {
+    let zeros = vec![0; 64 * 1024 * 1024];
+    for (name, packed) in [("gzip", gzip(&zeros)), ("zstd", zstd(&zeros))] {
+        assert!(packed.len() <= LIMIT + 2048, "{name}: {}", packed.len());
+        let packed = &packed[..packed.len().min(LIMIT)];
+        assert_eq!(unpacked(name, packed, 1024).await, Err(Code::BodyTooLarge), "{name}");
+    }
+    let mut unpacker = Unpacker::new(Encoding::Zstd, LIMIT).unwrap();
+    unpacker.push(&zstd(&zeros)).unwrap_err();
+    assert!(unpacker.sink().unpacked.capacity() <= 2 * LIMIT);
+    assert_eq!(unpacked("gzip", &vec![0; LIMIT + 1], 1024).await, Err(Code::BadRequest), "it is broken at once");
+}
+
+#[tokio::test]
+async fn what_is_broken_is_told_from_what_is_too_large() {
+    for (name, packed) in [("gzip", gzip(b"some text")), ("zstd", zstd(b"some text"))] {
+        let cut = &packed[..packed.len() - 1];
+        let behind = [packed.as_slice(), b"garbage"].concat();
+        for broken in [b"", &b"some text"[..], cut, &packed[1..], &behind] {
+            assert_eq!(unpacked(name, broken, 4).await, Err(Code::BadRequest), "{name}: {broken:?}");
+        }
+    }
+    let mut flipped = gzip(b"some text");
+    let checksum = flipped.len() - 6;
+    flipped[checksum] ^= 1;
+    assert_eq!(unpacked("gzip", &flipped, 4).await, Err(Code::BadRequest));
+}
+
+#[tokio::test]
+async fn a_window_that_no_sender_may_use_is_refused() {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(24).unwrap();
+    encoder.write_all(&[7; 1024]).unwrap();
+    let packed = encoder.finish().unwrap();
+    assert_eq!(unpacked("zstd", &packed, 4096).await, Err(Code::BadRequest));
+}
+
+#[test]
+fn encodings() {
+    let of = |values: &[&'static str]| {
+        of(&values.iter().map(|value| (header::CONTENT_ENCODING, HeaderValue::from_static(value))).collect())
+    };
+    assert_eq!(of(&[]).unwrap(), None);
+    assert_eq!(of(&["Identity"]).unwrap(), None);
+    assert_eq!(of(&["GZip"]).unwrap(), Some(Encoding::Gzip));
+    assert_eq!(of(&["zstd"]).unwrap(), Some(Encoding::Zstd));
+    for bad in [&["br"][..], &["deflate"], &["gzip, gzip"], &["gzip", "gzip"], &["identity", "gzip"], &[""]] {
+        assert_eq!(of(bad).unwrap_err().code, Code::UnsupportedEncoding, "{bad:?}");
+    }
+}

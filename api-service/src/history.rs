@@ -1,0 +1,125 @@
+//! `GET /resource/{id}/events`: what happened to a device, newest first, a page at a time.
+
+mod cursor;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use shared::event::DeviceId;
+use shared::store::{Cursor, Page};
+
+use crate::app::App;
+use crate::auth::HistoryReader;
+use crate::problem::{About, Code, Problem};
+
+/// Events on a page, where the caller does not say.
+const DEFAULT_LIMIT: u16 = 50;
+/// The most that a caller may ask for.
+const MAX_LIMIT: u16 = 200;
+
+/// Shows a page of a history.
+///
+/// # Errors
+/// 401 and 403 before it is looked for, 400, 404 where nothing ever happened, and 503 where it
+/// cannot be found out.
+pub async fn show(
+    State(app): State<App>,
+    _: HistoryReader,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let id = path.ok().and_then(|Path(text)| text.parse::<DeviceId>().ok());
+    let Some(id) = id else { return Err(Problem::new(Code::ResourceNotFound, "this is no resource's id")) };
+    let query = Query::parse(query.as_deref().unwrap_or_default())?;
+
+    let about = About { device_id: Some(id.clone()), event_id: None };
+    let page = app.store.history(&id, query.limit, query.before.as_ref()).await.map_err(|error| {
+        tracing::warn!(device_id = %id, %error, "cannot read the history");
+        Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
+    })?;
+    // Behind a cursor there may be nothing any more: events are pruned by age.
+    if page.items.is_empty() && query.before.is_none() {
+        return Err(Problem::new(Code::ResourceNotFound, "there are no events of this resource").about(about));
+    }
+    let mut response = answer(&id, query.limit, &page);
+    response.extensions_mut().insert(about);
+    Ok(response)
+}
+
+/// Writes the page down: its events are JSON already, and stay as PostgreSQL rendered them.
+fn answer(id: &DeviceId, limit: u16, page: &Page) -> Response {
+    let next = page.next.as_ref().map(cursor::write);
+    let length = page.items.iter().map(|item| item.len() + 1).sum::<usize>();
+    let mut body = String::with_capacity(length + 256);
+    body.push_str(r#"{"items":["#);
+    for (place, item) in page.items.iter().enumerate() {
+        body.push_str(if place == 0 { "" } else { "," });
+        body.push_str(item);
+    }
+    // A cursor has no character that would have to be escaped.
+    match &next {
+        Some(next) => body.push_str(&format!(r#"],"next":"{next}"}}"#)),
+        None => body.push_str(r#"],"next":null}"#),
+    }
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    let link = next.map(|next| format!(r#"</resource/{id}/events?limit={limit}&before={next}>; rel="next""#));
+    if let Some(link) = link.and_then(|link| HeaderValue::try_from(link).ok()) {
+        headers.insert(header::LINK, link);
+    }
+    response
+}
+
+/// What the caller asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Query {
+    limit: u16,
+    before: Option<Cursor>,
+}
+
+impl Query {
+    /// Values are digits and cursors, so that nothing in them is ever percent-encoded.
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let refused = |detail: &'static str| Problem::new(Code::BadRequest, detail);
+        let (mut limit, mut before) = (None, None);
+        for parameter in text.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            let again = match name {
+                "limit" => {
+                    let number = value.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
+                    limit.replace(number.ok_or_else(|| refused("limit must be a number from 1 to 200"))?).is_some()
+                }
+                "before" => {
+                    let cursor = cursor::read(value).ok_or_else(|| refused("before must be a cursor of an answer"))?;
+                    before.replace(cursor).is_some()
+                }
+                _ => return Err(refused("the parameters are limit and before")),
+            };
+            if again {
+                return Err(refused("a parameter is there more than once"));
+            }
+        }
+        Ok(Self { limit: limit.unwrap_or(DEFAULT_LIMIT), before })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query() {
+        let limit = |text| Query::parse(text).map(|query| query.limit).ok();
+        for (text, expected) in [("", 50), ("limit=1", 1), ("&limit=200&", 200)] {
+            assert_eq!(limit(text), Some(expected), "{text}");
+        }
+        for text in
+            ["limit=0", "limit=201", "limit=-1", "limit=", "limit", "limit=1&limit=1", "x=1", "before=", "before=!"]
+        {
+            assert_eq!(limit(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The buckets behind a request, and what its answer says of them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::{Limiter, Standing};
+use crate::config::RateConfig;
+use crate::problem::{Code, Problem};
+
+/// The limits of this instance.
+#[derive(Clone)]
+pub struct Rates {
+    begin: Instant,
+    events: Option<Arc<Limiter>>,
+    reads: Option<Arc<Limiter>>,
+}
+
+/// Of what a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One for each event.
+    Events,
+    /// One for each read.
+    Reads,
+}
+
+impl Rates {
+    /// Those of the settings.
+    pub fn new(config: &RateConfig) -> Self {
+        let limiter = |policy, per_second, burst: Option<u32>| {
+            // Ten seconds' worth, unless it is said.
+            let burst = burst.unwrap_or_else(|| u32::saturating_mul(per_second, 10));
+            Limiter::new(policy, per_second, burst).map(Arc::new)
+        };
+        Self {
+            begin: Instant::now(),
+            events: limiter("events", config.rate_limit_events_per_second, config.rate_limit_burst),
+            reads: limiter("reads", config.rate_limit_reads_per_second, config.rate_limit_read_burst),
+        }
+    }
+
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        self.events.is_some() || self.reads.is_some()
+    }
+
+    /// What a request draws on, once it is known whose it is.
+    pub fn account(&self, kind: Kind, parts: &Parts) -> Account {
+        let limiter = match kind {
+            Kind::Events => self.events.clone(),
+            Kind::Reads => self.reads.clone(),
+        };
+        Account { begin: self.begin, limiter, slot: parts.extensions.get::<Slot>().cloned() }
+    }
+}
+
+/// Where a request's standing is left for its answer.
+#[derive(Debug, Clone, Default)]
+struct Slot(Arc<Mutex<Option<Standing>>>);
+
+/// What one request draws on.
+#[derive(Clone)]
+pub struct Account {
+    begin: Instant,
+    limiter: Option<Arc<Limiter>>,
+    slot: Option<Slot>,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("limited", &self.limiter.is_some()).finish()
+    }
+}
+
+impl Account {
+    /// One without a limit.
+    #[cfg(test)]
+    pub(crate) fn unlimited() -> Self {
+        Self { begin: Instant::now(), limiter: None, slot: None }
+    }
+
+    /// Takes `count` from the subject's bucket.
+    ///
+    /// # Errors
+    /// 429; nothing was taken.
+    pub fn charge(&self, subject: &str, count: u32) -> Result<(), Problem> {
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        let charged = limiter.charge(subject, count, self.begin.elapsed());
+        let (Ok(standing) | Err(standing)) = charged;
+        if let Some(Slot(slot)) = &self.slot {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+        }
+        let Some(seconds) = standing.retry_after else { return Ok(()) };
+        metrics::counter!("rate_limited_total", "policy" => standing.policy).increment(1);
+        let problem = Problem::new(Code::RateLimited, "this subject has sent more than its rate allows");
+        Err(problem.retry_after(u32::try_from(seconds).unwrap_or(u32::MAX)))
+    }
+}
+
+/// The layer that tells each caller how it stands
+/// (draft-ietf-httpapi-ratelimit-headers, as structured fields).
+pub async fn announce(mut request: Request, next: Next) -> Response {
+    let slot = Slot::default();
+    request.extensions_mut().insert(slot.clone());
+    let mut response = next.run(request).await;
+    let standing = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(standing) = standing {
+        write(response.headers_mut(), standing);
+    }
+    response
+}
+
+fn write(headers: &mut HeaderMap, standing: Standing) {
+    let Standing { policy, quota, window, remaining, reset, .. } = standing;
+    let mut put = |name, text: String| {
+        // A name of ours and numbers are always a header's value.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    put("ratelimit-policy", format!(r#""{policy}";q={quota};w={window}"#));
+    put("ratelimit", format!(r#""{policy}";r={remaining};t={reset}"#));
+}

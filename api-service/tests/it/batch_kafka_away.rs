@@ -1,0 +1,61 @@
+//! Batches that Kafka does not take, or not whole.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, admin, nowhere, problem};
+use crate::batch::batch;
+
+async fn without_kafka(name: &str, more: &[&str]) -> TestApp {
+    let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
+    let usual = [brokers.as_str(), "--kafka-message-timeout=2s", "--request-timeout=4s"];
+    TestApp::with(name, &[&usual, more].concat()).await
+}
+
+fn event(n: usize, size: usize) -> String {
+    format!(r#"{{"device_id":"d","event_id":"e-{n}","payload":{{"x":"{}"}}}}"#, "y".repeat(size))
+}
+
+#[tokio::test]
+async fn without_an_acknowledgement_nothing_is_known_of_any() {
+    let app = without_kafka("batch_no_kafka", &[]).await;
+    let body = format!(r#"[{},{{"device_id":"d","payload":{{}}}}]"#, event(0, 1));
+    let response = batch(&app, &admin(), "application/json", body).send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "1");
+    let unknown = problem(response).await;
+    assert_eq!(unknown["code"], "outcome_unknown");
+    assert_eq!(unknown["items"][0], json!({"index": 0, "status": 503, "code": "outcome_unknown", "event_id": "e-0"}));
+    assert_eq!(unknown["items"][1]["event_id"].as_str().unwrap().len(), 36, "a generated one is told too");
+}
+
+#[tokio::test]
+async fn behind_one_that_finds_no_room_none_is_taken() {
+    let app = without_kafka("batch_full", &["--kafka-queue-bytes=4096"]).await;
+    // The third does not fit, and the small ones behind it would.
+    let events = [event(0, 1500), event(1, 1500), event(2, 1500), event(3, 1), event(4, 1), "7".into()];
+    let start = Instant::now();
+    let response = batch(&app, &admin(), "application/json", format!("[{}]", events.join(","))).send().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(4));
+    assert_eq!(response.status(), 207, "one is no event: they differ");
+    let told: Value = response.json().await.unwrap();
+    assert_eq!(told["accepted"], 0);
+    let codes: Vec<_> = told["items"].as_array().unwrap().iter().map(|item| item["code"].as_str().unwrap()).collect();
+    let (unknown, full) = ("outcome_unknown", "queue_full");
+    assert_eq!(codes, [unknown, unknown, full, full, full, "invalid_event"]);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_a_whole_batch_at_once() {
+    let app = without_kafka("batch_full_before", &["--kafka-queue-bytes=1024"]).await;
+    let waiting = tokio::spawn(app.submission(&admin(), event(0, 900)).send());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let start = Instant::now();
+    let body = format!("[{},{}]", event(1, 900), event(2, 1));
+    let response = batch(&app, &admin(), "application/json", body).send().await.unwrap();
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    assert_eq!(problem(response).await["code"], "queue_full");
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
+}

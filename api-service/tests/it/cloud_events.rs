@@ -1,0 +1,110 @@
+//! CloudEvents 1.0 over HTTP, in all three modes.
+
+use reqwest::RequestBuilder;
+use serde_json::Value;
+
+use crate::app::{TestApp, admin, problem, token};
+use crate::batch::batch;
+use crate::topic::records;
+
+const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
+const ATTRIBUTES: [(&str, &str); 7] = [
+    ("ce-specversion", "1.0"),
+    ("ce-type", "io.edge.device.reported.v1"),
+    ("ce-source", "/devices/d"),
+    ("ce-id", "e%2D1"),
+    ("ce-subject", "\"d\""),
+    ("ce-time", "2026-01-02T03:04:05%2B01:00"),
+    ("ce-anextension", "let%20be"),
+];
+
+fn binary(app: &TestApp, change: (&'static str, &str), body: &str) -> RequestBuilder {
+    let mut request = app.request("POST", "/events").bearer_auth(admin()).header("content-type", "application/json");
+    for (name, value) in ATTRIBUTES.into_iter().filter(|(name, _)| *name != change.0).chain([change]) {
+        request = request.header(name, value);
+    }
+    request.body(body.to_owned())
+}
+
+fn structured(id: &str, data: &str) -> String {
+    format!(
+        r#"{{"specversion":"1.0","type":"io.edge.device.reported.v1","source":"/s","id":"{id}","subject":"d",
+            "time":"2026-01-02T03:04:05+01:00","extension":7,"data":{data}}}"#
+    )
+}
+
+#[tokio::test]
+async fn an_event_is_the_same_in_every_mode() {
+    let app = TestApp::start("cloud_events").await;
+    let plain = r#"{"device_id":"d","event_id":"e-1","occurred_at":"2026-01-02T03:04:05+01:00","payload":{ "a": 1.0}}"#;
+    let data = "{ \"a\": 1.0}";
+    let batched = "application/cloudevents-batch+json";
+    let requests = [
+        ("plain", app.submission(&admin(), plain)),
+        ("binary", binary(&app, ("ce-other", ""), data)),
+        ("structured", app.submission(&admin(), structured("e-1", data)).header("content-type", STRUCTURED)),
+        ("batched", batch(&app, &admin(), batched, format!("[{}]", structured("e-1", data)))),
+    ];
+    for (mode, request) in requests {
+        let mut request = request.build().unwrap();
+        if mode == "structured" {
+            request.headers_mut().insert("content-type", STRUCTURED.parse().unwrap());
+        }
+        let response = reqwest::Client::new().execute(request).await.unwrap();
+        assert_eq!(response.status(), 202, "{mode}");
+        let accepted: Value = response.json().await.unwrap();
+        assert!(accepted["event_id"] == "e-1" || accepted["accepted"] == 1, "{mode}: {accepted}");
+    }
+    let records = records(&app, 4).await;
+    assert_eq!(records.len(), 4);
+    let own = ["ce_acceptedat", "ce_requestid"];
+    let parts = |record: &shared::topic::Record| {
+        let headers = record.headers().filter(|(name, _)| !own.contains(name));
+        let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.unwrap().to_vec())).collect();
+        (record.key().unwrap().to_vec(), record.value().unwrap(), headers)
+    };
+    for record in &records {
+        assert_eq!(parts(record), parts(&records[0]));
+    }
+    assert_eq!(records[0].value().unwrap(), data, "byte for byte");
+}
+
+#[tokio::test]
+async fn what_is_wrong_has_its_pointer() {
+    let app = TestApp::start("cloud_events_bad").await;
+    let as_structured = |body: String| {
+        let request = app.request("POST", "/events").bearer_auth(admin());
+        request.header("content-type", STRUCTURED).body(body)
+    };
+    let table = [
+        (binary(&app, ("ce-specversion", "0.3"), "{}"), 422, "/headers/ce-specversion"),
+        (binary(&app, ("ce-subject", "a%20b"), "{}"), 422, "/headers/ce-subject"),
+        (binary(&app, ("ce-id", "%C0%A0"), "{}"), 422, "/headers/ce-id"),
+        (binary(&app, ("ce-other", ""), "[]"), 422, "/data"),
+        (binary(&app, ("ce-other", ""), r#"{"x":1e999}"#), 422, "/data/x"),
+        (as_structured(structured("a b", "{}")), 422, "/id"),
+        (as_structured(structured("e", "[]")), 422, "/data"),
+        (as_structured(structured("e", r#"{"x":1e999}"#)), 422, "/data/x"),
+        (as_structured(structured("e", "{}").replace("extension", "data_base64")), 422, "/data_base64"),
+        (binary(&app, ("ce-other", ""), "{"), 400, ""),
+        (as_structured("{".into()), 400, ""),
+        (as_structured("{}".into()).header("ce-specversion", "1.0"), 422, "/specversion"),
+    ];
+    for (request, status, pointer) in table {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{pointer}");
+        let problem = problem(response).await;
+        assert_eq!(problem["errors"][0]["pointer"].as_str().unwrap_or_default(), pointer, "{problem}");
+    }
+    let batched = "application/cloudevents-batch+json";
+    let body = format!("[{},{}]", structured("e", "[]"), structured("e", "{}").replace("1.0", "1.1"));
+    let none = problem(batch(&app, &admin(), batched, body).send().await.unwrap()).await;
+    let pointers: Vec<_> = none["errors"].as_array().unwrap().iter().map(|error| &error["pointer"]).collect();
+    assert_eq!(pointers, ["/0/data", "/1/specversion"]);
+
+    let other = token(&["device"], &["other"]);
+    let mut request = binary(&app, ("ce-other", ""), "{}").build().unwrap();
+    request.headers_mut().insert("authorization", format!("Bearer {other}").parse().unwrap());
+    let response = reqwest::Client::new().execute(request).await.unwrap();
+    assert_eq!(problem(response).await["code"], "device_not_allowed");
+}

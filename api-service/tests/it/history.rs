@@ -1,0 +1,149 @@
+//! What happened to a device, newest first.
+
+use reqwest::Response;
+use serde_json::Value;
+use shared::topic::decode;
+
+use crate::app::{TestApp, admin, nowhere, problem, token, user};
+use crate::batch::batch;
+use crate::topic::records;
+
+async fn history(app: &TestApp, token: &str, query: &str) -> Response {
+    app.request("GET", &format!("/resource/d/events{query}")).bearer_auth(token).send().await.unwrap()
+}
+
+/// Plays the worker: applies all that is in the topic.
+async fn work(app: &TestApp, count: usize) {
+    let records = records(app, count).await;
+    assert_eq!(records.len(), count);
+    let decoded: Vec<_> = records.iter().map(|record| decode(record).unwrap()).collect();
+    app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
+}
+
+/// `count` events of the device, the one with the last number the newest.
+async fn report(app: &TestApp, first: usize, count: usize, size: usize) {
+    let event = |n| {
+        let payload = format!(r#"{{"n":{n},"x":"{}"}}"#, "y".repeat(size));
+        // Not in the order of their names.
+        format!(r#"{{"device_id":"d","event_id":"e-{:03}","payload":{payload}}}"#, 999 - n)
+    };
+    let events: Vec<_> = (first..first + count).map(event).collect();
+    let body = format!("[{}]", events.join(","));
+    assert_eq!(batch(app, &admin(), "application/json", body).send().await.unwrap().status(), 202);
+}
+
+fn numbers(page: &Value) -> Vec<u64> {
+    page["items"].as_array().unwrap().iter().map(|item| item["payload"]["n"].as_u64().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_whatever_is_added() {
+    let app = TestApp::start("history").await;
+    report(&app, 0, 7, 1).await;
+    work(&app, 7).await;
+    let first = history(&app, &user(), "?limit=3").await;
+    assert_eq!(
+        (first.status().as_u16(), &first.headers()["content-type"]),
+        (200, &"application/json".parse().unwrap())
+    );
+    let link = first.headers()["link"].to_str().unwrap().to_owned();
+    let first: Value = first.json().await.unwrap();
+    assert_eq!(numbers(&first), [6, 5, 4]);
+    let next = first["next"].as_str().unwrap();
+    assert_eq!(link, format!(r#"</resource/d/events?limit=3&before={next}>; rel="next""#));
+
+    report(&app, 7, 2, 1).await;
+    work(&app, 9).await;
+    let path = link.split(['<', '>']).nth(1).unwrap();
+    let second: Value = app.request("GET", path).bearer_auth(admin()).send().await.unwrap().json().await.unwrap();
+    assert_eq!(numbers(&second), [3, 2, 1], "what is new does not move it");
+    let last = history(&app, &user(), &format!("?before={}&limit=3", second["next"].as_str().unwrap())).await;
+    assert!(!last.headers().contains_key("link"));
+    let last: Value = last.json().await.unwrap();
+    assert_eq!((numbers(&last), &last["next"]), (vec![0], &Value::Null));
+
+    let all: Value = history(&app, &user(), "").await.json().await.unwrap();
+    assert_eq!(numbers(&all), [8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    let exact: Value = history(&app, &user(), "?limit=9").await.json().await.unwrap();
+    assert_eq!((numbers(&exact).len(), &exact["next"]), (9, &Value::Null));
+}
+
+#[tokio::test]
+async fn an_event_as_it_is_told() {
+    let app = TestApp::start("history_event").await;
+    let body =
+        r#"{"device_id":"d","event_id":"e-1","occurred_at":"2026-01-02T03:04:05.5+01:00","payload":{"b":1.0,"a":[]}}"#;
+    app.submission(&admin(), body).header("x-request-id", "r:1").send().await.unwrap().error_for_status().unwrap();
+    work(&app, 1).await;
+    let text = history(&app, &user(), "").await.text().await.unwrap();
+    let accepted = text.split(r#""accepted_at":""#).nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(accepted.len(), "2026-01-02T02:04:05.500000Z".len());
+    let expected = format!(
+        r#"{{"items":[{{"event_id":"e-1","type":"io.edge.device.reported.v1","occurred_at":"2026-01-02T02:04:05.500000Z","accepted_at":"{accepted}","outcome":"applied","request_id":"r:1","payload":{{"a": [], "b": 1.0}}}}],"next":null}}"#
+    );
+    assert_eq!(text, expected, "the payload as PostgreSQL has it");
+}
+
+#[tokio::test]
+async fn a_page_of_large_events_ends_early_and_goes_on() {
+    let app = TestApp::start("history_large").await;
+    for first in [0, 20] {
+        report(&app, first, 20, 250_000).await;
+    }
+    work(&app, 40).await;
+    let (mut query, mut seen) = ("?limit=200".to_owned(), Vec::new());
+    for _ in 0..4 {
+        let response = history(&app, &user(), &query).await;
+        let text = response.text().await.unwrap();
+        assert!(text.len() < 4 * 1024 * 1024 + 300_000, "{}", text.len());
+        let page: Value = serde_json::from_str(&text).unwrap();
+        seen.extend(numbers(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("?limit=200&before={next}");
+    }
+    assert_eq!(seen, (0..40).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn who_may_and_what_is_refused() {
+    let app = TestApp::start("history_bad").await;
+    report(&app, 0, 1, 1).await;
+    work(&app, 1).await;
+    let device = token(&["device"], &["d"]);
+    let both = token(&["device", "user"], &["other"]);
+    // A place before everything that is kept.
+    let behind = "?before=MCBl";
+    let table = [
+        ("a user", user(), "", 200, ""),
+        ("an admin", admin(), "?limit=200", 200, ""),
+        ("a device that is a user too", both, "", 200, ""),
+        ("nothing behind the cursor", user(), behind, 200, ""),
+        ("a device", device, "", 403, "forbidden"),
+        ("nobody", token(&[], &[]), "", 403, "forbidden"),
+        ("a bad token", "x".into(), "", 401, "invalid_token"),
+        ("a limit of none", user(), "?limit=0", 400, "bad_request"),
+        ("too great a limit", user(), "?limit=201", 400, "bad_request"),
+        ("no cursor", user(), "?before=nonsense", 400, "bad_request"),
+        ("no parameter", user(), "?after=MCBl", 400, "bad_request"),
+    ];
+    for (what, token, query, status, code) in table {
+        let response = history(&app, &token, query).await;
+        assert_eq!(response.status(), status, "{what}");
+        if status != 200 {
+            assert_eq!(problem(response).await["code"], code, "{what}");
+        }
+    }
+    for path in ["/resource/none/events", "/resource/a%20b/events"] {
+        let response = app.request("GET", path).bearer_auth(user()).send().await.unwrap();
+        assert_eq!(problem(response).await["code"], "resource_not_found", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn without_postgresql_there_is_no_history() {
+    let database = nowhere("--database-url=postgres://127.0.0.1:PORT/none");
+    let app = TestApp::with("history_away", &[&database]).await;
+    let response = history(&app, &user(), "").await;
+    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    assert_eq!(problem(response).await["code"], "store_unavailable");
+}

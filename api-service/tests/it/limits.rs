@@ -1,0 +1,120 @@
+//! What one caller, and all of them together, may ask for.
+
+use std::time::Duration;
+
+use devstack::token::hs256;
+use reqwest::Response;
+
+use crate::app::{SECRET, TestApp, admin, problem, token, user};
+use crate::http::{Raw, post};
+use crate::topic::records;
+
+const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+fn of(subject: &str) -> String {
+    hs256(SECRET, subject, &["admin"], &[], Duration::from_secs(60)).unwrap()
+}
+
+#[tokio::test]
+async fn a_subject_past_its_rate_is_told_when_to_come_back() {
+    // One in 100 s: nothing comes back while the test runs.
+    let settings = ["--rate-limit-events-per-second=1", "--rate-limit-burst=100", "--rate-limit-reads-per-second=10"];
+    let app = TestApp::with("rate", &settings).await;
+    let post = |token: &str, body: &'static str| app.submission(token, body).send();
+    let (alice, bob) = (of("alice"), of("bob"));
+
+    let first = post(&alice, GOOD).await.unwrap();
+    assert_eq!(first.status(), 202);
+    assert_eq!(header(&first, "ratelimit-policy"), Some(r#""events";q=100;w=100"#));
+    assert_eq!(header(&first, "ratelimit"), Some(r#""events";r=99;t=1"#));
+
+    // It counts before the body is looked at.
+    assert_eq!(post(&alice, "{").await.unwrap().status(), 400);
+    let mut last = post(&alice, GOOD).await.unwrap();
+    let mut taken = 3;
+    while last.status() == 202 && taken < 150 {
+        last = post(&alice, GOOD).await.unwrap();
+        taken += 1;
+    }
+    assert_eq!(last.status(), 429, "after {taken}");
+    assert!((101..140).contains(&taken), "{taken}");
+    assert_eq!(header(&last, "retry-after"), Some("1"));
+    assert_eq!(header(&last, "ratelimit-policy"), Some(r#""events";q=100;w=100"#));
+    assert_eq!(header(&last, "ratelimit"), Some(r#""events";r=0;t=100"#));
+    assert_eq!(problem(last).await["code"], "rate_limited");
+
+    assert_eq!(post(&bob, GOOD).await.unwrap().status(), 202, "another has a bucket of its own");
+    let read = app.request("GET", "/resource/none").bearer_auth(&alice).send().await.unwrap();
+    assert_eq!(read.status(), 404, "and reads are another matter");
+    assert_eq!(header(&read, "ratelimit-policy"), Some(r#""reads";q=100;w=10"#));
+
+    // Neither who has no token nor who has no role takes from anybody.
+    let nobody = post("nonsense", GOOD).await.unwrap();
+    assert_eq!((nobody.status().as_u16(), header(&nobody, "ratelimit")), (401, None));
+    let reader = post(&user(), GOOD).await.unwrap();
+    assert_eq!((reader.status().as_u16(), header(&reader, "ratelimit")), (403, None));
+    assert_eq!(records(&app, 1).await.len() as u64, 1);
+}
+
+#[tokio::test]
+async fn a_batch_costs_what_it_holds() {
+    let app = TestApp::with("rate_batch", &["--rate-limit-events-per-second=1", "--rate-limit-burst=10"]).await;
+    let batch = |count: usize| {
+        let request = app.request("POST", "/events/batch").bearer_auth(admin());
+        request.header("content-type", "application/json").body(format!("[{}]", vec![GOOD; count].join(",")))
+    };
+    let taken = batch(8).send().await.unwrap();
+    assert_eq!((taken.status().as_u16(), header(&taken, "ratelimit")), (202, Some(r#""events";r=2;t=8"#)));
+    let refused = batch(8).send().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    assert_eq!(problem(refused).await["code"], "rate_limited");
+}
+
+#[tokio::test]
+async fn without_a_rate_there_are_no_headers() {
+    let app = TestApp::start("rate_off").await;
+    let taken = app.submit(GOOD).await;
+    assert_eq!((taken.status().as_u16(), header(&taken, "ratelimit-policy")), (202, None));
+}
+
+#[tokio::test]
+async fn no_room_for_another_body() {
+    let app = TestApp::with("room", &["--max-bytes-in-flight=8388608"]).await;
+    // All but enough for a small one.
+    let held = app.app.in_flight.room_for(8 * 1024 * 1024 - 1000).unwrap();
+    assert_eq!(app.submit(GOOD).await.status(), 202);
+    let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(2000));
+    let refused = app.submit(large.clone()).await;
+    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
+    assert_eq!(problem(refused).await["code"], "overloaded");
+
+    // Of unknown length: it might be as long as any.
+    let mut raw = Raw::connect(app.address).await;
+    let head = post(&token(&["admin"], &[]), 0).replace("content-length: 0", "transfer-encoding: chunked");
+    raw.write(&format!("{head}{:x}\r\n{GOOD}\r\n0\r\n\r\n", GOOD.len())).await;
+    assert!(raw.read_answer().await.starts_with("HTTP/1.1 503"));
+
+    drop(held);
+    assert_eq!(app.submit(large).await.status(), 202);
+}
+
+#[tokio::test]
+async fn a_body_under_way_takes_its_room_until_it_is_answered() {
+    let app = TestApp::with("room_held", &["--max-bytes-in-flight=8388608"]).await;
+    let mut raw = Raw::connect(app.address).await;
+    raw.write(&post(&admin(), GOOD.len())).await;
+    let all = 8 * 1024 * 1024;
+    while app.app.in_flight.room_for(all).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    app.app.in_flight.room_for(all - GOOD.len()).unwrap();
+    raw.write(GOOD).await;
+    assert!(raw.read_answer().await.starts_with("HTTP/1.1 202"));
+    while app.app.in_flight.room_for(all).is_err() {
+        tokio::task::yield_now().await;
+    }
+}

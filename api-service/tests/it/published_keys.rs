@@ -1,0 +1,180 @@
+//! Tokens that are signed with published keys: rotation, and a source that is down.
+
+use std::time::{Duration, Instant};
+
+use devstack::token::{Signer, jwks};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::app::{TestApp, admin, problem};
+use crate::issuer::Issuer;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn signer(algorithm: &str, kid: &str) -> Signer {
+    Signer::generate(algorithm, Some(kid)).unwrap().0
+}
+
+fn token(signer: &Signer) -> String {
+    signer.token("alice", &["user"], &[], MINUTE).unwrap()
+}
+
+/// 404 is "you may, but there is none".
+async fn get(app: &TestApp, token: &str) -> u16 {
+    app.request("GET", "/resource/none").bearer_auth(token).send().await.unwrap().status().as_u16()
+}
+
+async fn until(app: &TestApp, token: &str, status: u16) {
+    let start = Instant::now();
+    while get(app, token).await != status {
+        assert!(start.elapsed() < Duration::from_secs(20), "never {status}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_algorithm_and_the_secret_beside_them() {
+    let signers = [signer("RS256", "r"), signer("ES256", "e"), signer("EdDSA", "d")];
+    let issuer = Issuer::start(&signers.each_ref()).await;
+    let app = TestApp::with("keys", &[&issuer.url()]).await;
+    for signer in &signers {
+        assert_eq!(get(&app, &token(signer)).await, 404);
+        let event = app
+            .submission(&signer.token("d", &["device"], &["d"], MINUTE).unwrap(), r#"{"device_id":"d","payload":{}}"#);
+        assert_eq!(event.send().await.unwrap().status(), 202);
+    }
+    assert_eq!(get(&app, &admin()).await, 404);
+    assert_eq!(issuer.asked(), 1, "nothing was unknown");
+}
+
+#[tokio::test]
+async fn a_new_key_is_found_by_its_name_and_an_old_one_is_forgotten() {
+    let (old, new) = (signer("ES256", "old"), signer("ES256", "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let app = TestApp::with("keys_rotation", &[&issuer.url(), "--jwt-jwks-refresh=1h"]).await;
+    // The same token each time: it is remembered, and must not be once its key is gone.
+    let (by_old, by_new) = (token(&old), token(&new));
+    assert_eq!((get(&app, &by_old).await, get(&app, &by_old).await), (404, 404));
+    issuer.publish(&[&new]);
+    assert_eq!(get(&app, &by_old).await, 404, "nobody knows yet");
+    let all = (0..20).map(|_| get(&app, &by_new));
+    let answers = futures_util::future::join_all(all).await;
+    assert_eq!(answers, [404; 20], "the first to come with it makes us look, and all wait for that");
+    assert_eq!(issuer.asked(), 2, "once");
+    assert_eq!(get(&app, &by_old).await, 401);
+}
+
+#[tokio::test]
+async fn made_up_names_are_no_way_to_flood_the_issuer() {
+    let known = signer("ES256", "known");
+    let issuer = Issuer::start(&[&known]).await;
+    let app = TestApp::with("keys_flood", &[&issuer.url()]).await;
+    assert_eq!(get(&app, &token(&known)).await, 404);
+    let start = Instant::now();
+    for number in 0..50 {
+        let made_up = token(&signer("EdDSA", &number.to_string()));
+        let response = app.request("GET", "/resource/none").bearer_auth(made_up).send().await.unwrap();
+        assert_eq!(response.status(), 401);
+        assert_eq!(response.headers()["www-authenticate"], r#"Bearer error="invalid_token""#);
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "refused at once");
+    assert_eq!(issuer.asked(), 2, "at the start, and for the first of them");
+}
+
+#[tokio::test]
+async fn the_last_good_keys_count_while_the_issuer_is_down_or_talks_nonsense() {
+    let (known, new) = (signer("ES256", "known"), signer("ES256", "new"));
+    let mut issuer = Issuer::start(&[&known]).await;
+    let app = TestApp::with("keys_down", &[&issuer.url(), "--jwt-jwks-refresh=1s"]).await;
+    assert_eq!(get(&app, &token(&known)).await, 404);
+    let redirect = format!("location: http://{}/other\r\n", issuer.address);
+    for (status, headers, body) in [
+        ("500 Oops", "", "{}".to_owned()),
+        ("302 Found", &*redirect, String::new()),
+        ("200 OK", "", "<html>".to_owned()),
+        ("200 OK", "", r#"{"keys":[]}"#.to_owned()),
+        ("200 OK", "", format!(r#"{{"keys":[],"x":"{}"}}"#, "x".repeat(300 * 1024))),
+    ] {
+        issuer.say(status, headers, &body);
+        let asked = issuer.asked();
+        while issuer.asked() < asked + 2 {
+            sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(get(&app, &token(&known)).await, 404, "{status} {body}");
+    }
+    issuer.down();
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(get(&app, &token(&known)).await, 404);
+    let response = app.request("GET", "/resource/none").bearer_auth(token(&new)).send().await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+    assert_eq!(problem(response).await["code"], "keys_unavailable", "it may be good");
+    issuer.publish(&[&new]);
+    issuer.up().await;
+    until(&app, &token(&new), 404).await;
+    assert_eq!(get(&app, &token(&known)).await, 401);
+}
+
+#[tokio::test]
+async fn with_the_issuer_down_at_the_start_it_starts() {
+    let signer = signer("EdDSA", "k");
+    let mut issuer = Issuer::down_at_first();
+    let app = TestApp::with("keys_late", &[&issuer.url()]).await;
+    assert_eq!(get(&app, &token(&signer)).await, 503, "nobody can say whether it is good");
+    assert_eq!(get(&app, &admin()).await, 404, "the secret is known all the same");
+    assert_eq!(get(&app, "nonsense").await, 401, "no key would make it good");
+    issuer.publish(&[&signer]);
+    issuer.up().await;
+    until(&app, &token(&signer), 404).await;
+}
+
+#[tokio::test]
+async fn a_file_is_read_again_when_it_changes() {
+    let (old, new) = (signer("RS256", "old"), signer("EdDSA", "new"));
+    let folder = devstack::target_dir().join("tmp");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(format!("jwks-{}.json", std::process::id()));
+    std::fs::write(&file, jwks(&[&old]).unwrap()).unwrap();
+    let app = TestApp::with("keys_file", &[&format!("--jwt-jwks-file={}", file.display())]).await;
+    assert_eq!((get(&app, &token(&old)).await, get(&app, &token(&new)).await), (404, 401));
+    std::fs::write(&file, "half a fi").unwrap();
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!(get(&app, &token(&old)).await, 404, "the last good one counts");
+    std::fs::write(&file, jwks(&[&new]).unwrap()).unwrap();
+    until(&app, &token(&new), 404).await;
+    assert_eq!(get(&app, &token(&old)).await, 401);
+    std::fs::remove_file(&file).unwrap();
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!(get(&app, &token(&new)).await, 404);
+}
+
+#[tokio::test]
+async fn attacks_through_http() {
+    let signer = signer("RS256", "k");
+    let issuer = Issuer::start(&[&signer]).await;
+    let app = TestApp::with("keys_attacks", &[&issuer.url()]).await;
+    let good = token(&signer);
+    assert_eq!(get(&app, &good).await, 404);
+    let jwk = serde_json::to_value(signer.public().unwrap()).unwrap();
+    let claims = json!({"sub": "a", "roles": ["admin"], "exp": 4_000_000_000_u64});
+    let by_public_key = Signer::secret(jwk["n"].as_str().unwrap()).sign(&claims).unwrap();
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let (_, payload) = message.split_once('.').unwrap();
+    for (what, bad) in [
+        ("alg none", format!("eyJhbGciOiJub25lIn0.{payload}.")),
+        ("the public key as a secret", by_public_key),
+        ("no signature", format!("{message}.")),
+        ("two segments", message.to_owned()),
+        ("four segments", format!("{good}.{signature}")),
+        ("padded", format!("{good}=")),
+        ("remembered, but for a character", format!("{good}A")),
+        ("too long", "A".repeat(9000)),
+    ] {
+        let response = app.request("GET", "/resource/none").bearer_auth(bad).send().await.unwrap();
+        assert_eq!(response.status(), 401, "{what}");
+        assert_eq!(response.headers()["www-authenticate"], r#"Bearer error="invalid_token""#, "{what}");
+        assert_eq!(problem(response).await["code"], "invalid_token", "{what}");
+    }
+    let nobody = signer.token("a", &["guest"], &[], MINUTE).unwrap();
+    assert_eq!(get(&app, &nobody).await, 403);
+    assert_eq!(get(&app, &good).await, 404);
+}

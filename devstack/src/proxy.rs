@@ -1,0 +1,127 @@
+//! A TCP proxy between a service and a server, to cut and to slow what passes.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::port;
+
+/// How long a connection to the server may take.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// Passes everything on, until told otherwise. Its threads end with their connections.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: SocketAddr,
+    cut: AtomicBool,
+    delay_micros: AtomicU64,
+    connections: Mutex<Vec<TcpStream>>,
+}
+
+impl Proxy {
+    /// A proxy in front of this port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub fn to(server: u16) -> io::Result<Proxy> {
+        let port = port::free();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        let shared = Arc::new(Shared {
+            server: SocketAddr::from((Ipv4Addr::LOCALHOST, server)),
+            cut: AtomicBool::new(false),
+            delay_micros: AtomicU64::new(0),
+            connections: Mutex::default(),
+        });
+        let accepting = Arc::clone(&shared);
+        thread::Builder::new().name("proxy".into()).spawn(move || {
+            for client in listener.incoming().flatten() {
+                // One that cannot be passed on is closed, as a cut one is.
+                let _ = accepting.pass(client);
+            }
+        })?;
+        Ok(Proxy { port, shared })
+    }
+
+    /// Closes every connection, and every new one at once.
+    pub fn cut(&self) {
+        self.shared.cut.store(true, Ordering::SeqCst);
+        self.drop_connections();
+    }
+
+    /// Closes every connection; new ones are passed on.
+    pub fn drop_connections(&self) {
+        for connection in self.shared.connections().drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Delays every piece that passes by this much.
+    pub fn slow(&self, delay: Duration) {
+        self.shared.delay_micros.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Passes everything on again, at once.
+    pub fn mend(&self) {
+        self.slow(Duration::ZERO);
+        self.shared.cut.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn connections(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pass(self: &Arc<Self>, client: TcpStream) -> io::Result<()> {
+        if self.cut.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let server = TcpStream::connect_timeout(&self.server, CONNECT)?;
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        {
+            let mut connections = self.connections();
+            // Those that have ended are forgotten when a new one comes.
+            connections.retain(|connection| connection.peer_addr().is_ok());
+            connections.extend([client.try_clone()?, server.try_clone()?]);
+        }
+        for (from, to) in [(client.try_clone()?, server.try_clone()?), (server, client)] {
+            let shared = Arc::clone(self);
+            thread::Builder::new().name("proxy".into()).spawn(move || {
+                let _ = shared.copy(&from, &to);
+                let _ = from.shutdown(Shutdown::Both);
+                let _ = to.shutdown(Shutdown::Both);
+            })?;
+        }
+        // It was cut while we connected.
+        if self.cut.load(Ordering::SeqCst) {
+            for connection in self.connections().drain(..) {
+                let _ = connection.shutdown(Shutdown::Both);
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&self, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
+        let mut buffer = vec![0_u8; 64 * 1024];
+        loop {
+            let read = from.read(&mut buffer)?;
+            let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else { return Ok(()) };
+            let delay = self.delay_micros.load(Ordering::SeqCst);
+            if delay > 0 {
+                thread::sleep(Duration::from_micros(delay));
+            }
+            to.write_all(piece)?;
+        }
+    }
+}
