@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry
+.PHONY: help dev test lint telemetry chaos
 
 CARGO ?= cargo
 
@@ -22,6 +22,11 @@ test: ## Runs every test, against real servers
 telemetry: ## Sends a file of real readings through a running `make dev`, and checks what came of it
 	@$(CARGO) build --quiet -p devstack --bin devstack
 	@. target/dev/env && target/debug/devstack replay devstack/tests/data/telemetry.jsonl.gz
+
+chaos: ## Breaks what can be broken while load runs, and checks the five promises (CHAOS_SECONDS, CHAOS_SEED)
+	@devstack/install
+	@$(CARGO) build --quiet --bins -p api-service -p worker-service -p chaos
+	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/chaos
 
 lint: ## Checks formatting and lints
 	$(CARGO) fmt --all --check

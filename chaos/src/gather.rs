@@ -1,0 +1,141 @@
+//! What the stores and the dead-letter topic hold when all is quiet.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use devstack::{is_caught_up, psql};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::event::DeviceId;
+use shared::store::Store;
+
+use crate::history::{End, Letter, Resource, Row};
+use crate::world::World;
+
+const QUIET: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until the group has committed all there is. Blocks.
+///
+/// # Errors
+/// It does not.
+pub fn until_quiet(world: &World) -> anyhow::Result<()> {
+    let deadline = Instant::now() + QUIET;
+    let scope = &world.scope;
+    loop {
+        match is_caught_up(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group) {
+            Ok(true) => return Ok(()),
+            outcome if Instant::now() > deadline => bail!("the workers are not caught up after {QUIET:?}: {outcome:?}"),
+            _ => std::thread::sleep(Duration::from_millis(300)),
+        }
+    }
+}
+
+/// Gathers it all, beside the services.
+///
+/// # Errors
+/// A store does not answer.
+pub async fn gather(world: &World, store: &Store) -> anyhow::Result<End> {
+    let resources = resources(world, store).await?;
+    let cached = cached(world, resources.keys()).await?;
+    Ok(End { rows: rows(world)?, resources, letters: letters(world)?, cached })
+}
+
+fn rows(world: &World) -> anyhow::Result<Vec<Row>> {
+    let text = psql(
+        &world.scope.database_url,
+        "SELECT device_id, event_id, outcome, partition, \"offset\", (extract(epoch FROM appended_at) * 1000)::bigint FROM events",
+    )?;
+    text.lines().map(|line| row(line).with_context(|| format!("the row {line:?}"))).collect()
+}
+
+fn row(line: &str) -> Option<Row> {
+    let mut fields = line.split('|');
+    Some(Row {
+        device: fields.next()?.to_owned(),
+        id: fields.next()?.to_owned(),
+        applied: fields.next()? == "applied",
+        partition: fields.next()?.parse().ok()?,
+        offset: fields.next()?.parse().ok()?,
+        appended: fields.next()?.parse().ok()?,
+    })
+}
+
+async fn resources(world: &World, store: &Store) -> anyhow::Result<BTreeMap<String, Resource>> {
+    let events = psql(&world.scope.database_url, "SELECT id, event_id FROM resources")?;
+    let events: BTreeMap<&str, &str> = events.lines().filter_map(|line| line.split_once('|')).collect();
+    let ids: Vec<DeviceId> = events.keys().filter_map(|id| id.parse().ok()).collect();
+    let found = store.resources(&ids).await?;
+    let resource = |found: shared::store::Rendered| {
+        let event = events.get(found.id.as_str()).copied().unwrap_or_default().to_owned();
+        (found.id.to_string(), Resource { version: found.version, event, body: found.body })
+    };
+    Ok(found.into_iter().map(resource).collect())
+}
+
+async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Result<BTreeMap<String, String>> {
+    let client = redis::Client::open(world.stack.redis.url())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut cached = BTreeMap::new();
+    for id in ids {
+        let key = format!("{}{id}", world.scope.cache_prefix);
+        let value: Option<String> = redis::cmd("GET").arg(key).query_async(&mut connection).await?;
+        // A lease is no body.
+        cached.extend(value.filter(|value| value.starts_with('{')).map(|value| (id.clone(), value)));
+    }
+    Ok(cached)
+}
+
+fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
+    let topic = &world.scope.dlq_topic;
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &world.scope.endpoints.kafka_brokers)
+        .set("group.id", "chaos-reader")
+        .set("enable.auto.commit", "false")
+        .create()?;
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let mut list = TopicPartitionList::new();
+    let mut expected = 0;
+    for partition in metadata.topics().first().context("no dead-letter topic")?.partitions() {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+        expected += consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?.1;
+    }
+    consumer.assign(&list)?;
+    let mut letters = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while i64::try_from(letters.len())? < expected {
+        anyhow::ensure!(Instant::now() < deadline, "{} of {expected} dead letters", letters.len());
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let message = message?;
+        let header = |name: &str| {
+            let found = message.headers()?.iter().find(|header| header.key == name)?;
+            Some(String::from_utf8_lossy(found.value?).into_owned())
+        };
+        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        letters.push(Letter {
+            key: text(message.key()),
+            value: text(message.payload()),
+            id: header("ce_id"),
+            reason: header("dlq.reason").unwrap_or_default(),
+        });
+    }
+    Ok(letters)
+}
+
+/// The store, beside the proxies.
+///
+/// # Errors
+/// The settings are wrong.
+pub fn store(world: &World) -> anyhow::Result<Store> {
+    use clap::Parser as _;
+    #[derive(clap::Parser)]
+    struct Settings {
+        #[command(flatten)]
+        postgres: shared::config::PostgresConfig,
+    }
+    let settings = Settings::try_parse_from(["chaos", &format!("--database-url={}", world.scope.database_url)])?;
+    Store::open(&settings.postgres, "chaos")
+}

@@ -1,0 +1,120 @@
+//! What clients saw while it ran, and what the stores hold at the end: all that the checker knows.
+//!
+//! Times are spans since the beginning of the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// One event that a device sent, perhaps more than once.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sent {
+    /// Its `event_id`.
+    pub id: String,
+    /// When it was sent first.
+    pub at: Duration,
+    /// When it was answered 202 first; an event that never was may be there or not.
+    pub acknowledged: Option<Duration>,
+    /// How often it was sent.
+    pub times: u32,
+}
+
+/// One read of a resource.
+#[derive(Debug, Clone, Serialize)]
+pub struct Read {
+    /// The resource.
+    pub device: String,
+    /// When it was asked for.
+    pub from: Duration,
+    /// When the answer was there.
+    pub to: Duration,
+    /// The version; 0 for a resource that does not exist.
+    pub version: i64,
+}
+
+/// How far the group had committed at a moment: everything before has had its effect, fence
+/// included.
+#[derive(Debug, Clone, Serialize)]
+pub struct Commit {
+    /// When it was known.
+    pub at: Duration,
+    /// By partition, the committed offset.
+    pub offsets: BTreeMap<i32, i64>,
+}
+
+/// What clients saw, and what was done to the system.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct History {
+    /// By device, in the order of sending: each was acknowledged before the next was sent.
+    pub sent: BTreeMap<String, Vec<Sent>>,
+    /// Reads.
+    pub reads: Vec<Read>,
+    /// Commits.
+    pub commits: Vec<Commit>,
+    /// Values of records that are no events, put on the topic beside the API.
+    pub poison: BTreeSet<String>,
+    /// Devices whose events PostgreSQL refused for a while: these may have dead letters.
+    pub refused: BTreeSet<String>,
+    /// Spans in which Redis was cut off from somebody; within them and for a TTL after them a read
+    /// may go back.
+    pub redis_away: Vec<(Duration, Duration)>,
+    /// Whether partitions were added: devices change partitions then, and order is by position.
+    pub partitions_added: bool,
+    /// How long a body stays in the cache at most.
+    pub ttl: Duration,
+}
+
+/// A row of `events`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Its device.
+    pub device: String,
+    /// Its id.
+    pub id: String,
+    /// Whether it changed its resource.
+    pub applied: bool,
+    /// Where it stands.
+    pub partition: i32,
+    /// Where it stands there.
+    pub offset: i64,
+    /// When the broker appended it, in milliseconds.
+    pub appended: i64,
+}
+
+/// A row of `resources`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Resource {
+    /// Its version.
+    pub version: i64,
+    /// The event its state came from.
+    pub event: String,
+    /// Its body as the store renders it.
+    pub body: String,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, Serialize)]
+pub struct Letter {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// Its `ce_id`, where it has one.
+    pub id: Option<String>,
+    /// Its `dlq.reason`.
+    pub reason: String,
+}
+
+/// What the stores and the dead-letter topic hold when all is quiet.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct End {
+    /// Every event.
+    pub rows: Vec<Row>,
+    /// Every resource, by device.
+    pub resources: BTreeMap<String, Resource>,
+    /// Every dead letter.
+    pub letters: Vec<Letter>,
+    /// Every body in the cache, by device.
+    pub cached: BTreeMap<String, String>,
+}

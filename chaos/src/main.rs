@@ -1,0 +1,38 @@
+//! `make chaos`: one run, a table, a verdict.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Breaks what can be broken while load runs, and checks that nothing was lost, doubled or stale.
+#[derive(Debug, Parser)]
+struct Settings {
+    /// How long.
+    #[arg(long, env = "CHAOS_SECONDS", default_value_t = 120)]
+    seconds: u64,
+    /// What the schedule is made from; by chance where it is not given.
+    #[arg(long, env = "CHAOS_SEED")]
+    seed: Option<u64>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let settings = Settings::parse();
+    let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    println!("CHAOS_SEED={seed} CHAOS_SECONDS={}", settings.seconds);
+    let folder = devstack::target_dir().join("chaos");
+    let report = chaos::run::run(seed, Duration::from_secs(settings.seconds), &folder).await?;
+    println!("{}", report.table());
+    let file = folder.join("report.json");
+    report.write(&file)?;
+    println!("report: {}", file.display());
+    for broken in report.broken.iter().take(20) {
+        println!("promise {} broken, {}: {}", broken.promise, broken.device, broken.what);
+    }
+    if report.broken.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("the histories of the devices: {}/broken-*.json", folder.display());
+    Ok(ExitCode::FAILURE)
+}

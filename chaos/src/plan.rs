@@ -1,0 +1,120 @@
+//! A seed becomes a schedule of faults. Pure: the same seed is the same schedule.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde::Serialize;
+
+/// Something that can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Fault {
+    KillWorker,
+    StopWorker,
+    FreezeWorker,
+    AddWorker,
+    KillApi,
+    StopApi,
+    FreezeApi,
+    KillKafka,
+    FreezeKafka,
+    KillPostgres,
+    StopPostgres,
+    FreezePostgres,
+    CutPostgres,
+    SlowPostgres,
+    RefuseDevice,
+    KillRedis,
+    FreezeRedis,
+    CutRedis,
+    SlowRedis,
+    Poison,
+    AddPartitions,
+}
+
+impl Fault {
+    /// All of them. Adding partitions happens once at most, so it is drawn apart.
+    pub const DRAWN: [Self; 20] = [
+        Self::KillWorker,
+        Self::StopWorker,
+        Self::FreezeWorker,
+        Self::AddWorker,
+        Self::KillApi,
+        Self::StopApi,
+        Self::FreezeApi,
+        Self::KillKafka,
+        Self::FreezeKafka,
+        Self::KillPostgres,
+        Self::StopPostgres,
+        Self::FreezePostgres,
+        Self::CutPostgres,
+        Self::SlowPostgres,
+        Self::RefuseDevice,
+        Self::KillRedis,
+        Self::FreezeRedis,
+        Self::CutRedis,
+        Self::SlowRedis,
+        Self::Poison,
+    ];
+}
+
+/// A fault, when, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What.
+    pub fault: Fault,
+    /// When it begins.
+    pub at: Duration,
+    /// How long it lasts, where it lasts.
+    pub lasts: Duration,
+}
+
+/// The quiet before the first fault.
+const WARM: Duration = Duration::from_secs(3);
+
+/// The schedule of a run of this length: every kind of fault comes before one comes again, and the
+/// last ones end with it.
+pub fn plan(seed: u64, length: Duration) -> Vec<Step> {
+    let mut random = Rng::with_seed(seed);
+    let mut steps = Vec::new();
+    let mut bag: Vec<Fault> = Vec::new();
+    let mut at = WARM;
+    while at < length {
+        if bag.is_empty() {
+            bag = Fault::DRAWN.to_vec();
+            random.shuffle(&mut bag);
+        }
+        let Some(fault) = bag.pop() else { break };
+        let lasts = Duration::from_millis(random.u64(300..6_000)).min(length.saturating_sub(at));
+        steps.push(Step { fault, at, lasts });
+        // Sometimes one comes before the last is over.
+        at += Duration::from_millis(random.u64(500..5_000));
+    }
+    // In half of the runs, somewhere in the middle.
+    if random.bool() {
+        let at = WARM + length.saturating_sub(WARM).mul_f64(random.f64() * 0.5);
+        steps.push(Step { fault: Fault::AddPartitions, at, lasts: Duration::ZERO });
+        steps.sort_by_key(|step| step.at);
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_is_the_same_plan() {
+        let length = Duration::from_secs(120);
+        assert_eq!(plan(7, length), plan(7, length));
+        assert_ne!(plan(7, length), plan(8, length));
+        for seed in 0..50 {
+            let steps = plan(seed, length);
+            assert!(steps.iter().all(|step| step.at + step.lasts <= length && step.at >= WARM));
+            assert!(steps.windows(2).all(|pair| pair[0].at <= pair[1].at));
+            let kinds: std::collections::BTreeSet<_> = steps.iter().map(|step| step.fault).collect();
+            assert!(kinds.len() >= 20, "all kinds in two minutes: {}", kinds.len());
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! One run: load, faults, quiet, verdict.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::load::{Counts, Load};
+use crate::plan::{Step, plan};
+use crate::report::Report;
+use crate::world::World;
+use crate::{checker, faults, gather};
+
+/// How often a line says how it goes.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// Runs, and writes the history of every device for which a promise broke into the folder.
+///
+/// # Errors
+/// The run could not be carried out: it says nothing then.
+pub async fn run(seed: u64, length: Duration, folder: &Path) -> anyhow::Result<Report> {
+    std::fs::create_dir_all(folder)?;
+    let logs = folder.join("logs");
+    let starting = logs.clone();
+    let world = tokio::task::spawn_blocking(move || World::start(&starting)).await??;
+    let world = Arc::new(world);
+    let load = Load::start(&world, seed)?;
+    let steps = plan(seed, length);
+    break_things(&steps, &world, &load, length, seed).await?;
+
+    let counts = Arc::clone(&load.counts);
+    let history = load.end().await;
+    let quiet = Arc::clone(&world);
+    tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
+    // Fences that were kept for Redis are sent by now, and what nobody replaced has expired.
+    tokio::time::sleep(history.ttl + Duration::from_secs(1)).await;
+    let end = gather::gather(&world, &gather::store(&world)?).await?;
+    let broken = checker::check(&history, &end);
+    for device in broken.iter().map(|broken| &broken.device) {
+        let of_device = serde_json::json!({
+            "sent": history.sent.get(device),
+            "rows": end.rows.iter().filter(|row| row.device == *device).collect::<Vec<_>>(),
+            "resource": end.resources.get(device),
+            "reads": history.reads.iter().filter(|read| read.device == *device).collect::<Vec<_>>(),
+            "letters": end.letters.iter().filter(|letter| letter.key == *device).collect::<Vec<_>>(),
+            "commits": history.commits, "redis_away": history.redis_away,
+        });
+        std::fs::write(folder.join(format!("broken-{device}.json")), serde_json::to_vec_pretty(&of_device)?)?;
+    }
+    Ok(Report {
+        seed,
+        seconds: length.as_secs(),
+        faults: steps,
+        accepted: counts.accepted.load(Ordering::Relaxed),
+        duplicates: counts.duplicates.load(Ordering::Relaxed),
+        failed_posts: counts.failed.load(Ordering::Relaxed),
+        reads: counts.reads.load(Ordering::Relaxed),
+        rows: end.rows.len(),
+        superseded: end.rows.iter().filter(|row| !row.applied).count(),
+        dead_letters: end.letters.len(),
+        assignments: assignments(&logs)?,
+        broken,
+    })
+}
+
+async fn break_things(
+    steps: &[Step],
+    world: &Arc<World>,
+    load: &Load,
+    length: Duration,
+    seed: u64,
+) -> anyhow::Result<()> {
+    let began = Instant::now().checked_sub(load.elapsed()).context("the clock began after the load")?;
+    let mut random = fastrand::Rng::with_seed(!seed);
+    let mut under_way = Vec::new();
+    let mut said = Instant::now();
+    let mut steps = steps.iter().copied().peekable();
+    while load.elapsed() < length || steps.peek().is_some() {
+        if let Some(step) = steps.next_if(|step| step.at <= load.elapsed()) {
+            println!("{:>6.1} s  {:?}", load.elapsed().as_secs_f64(), step.fault);
+            let (world, history, choice) = (Arc::clone(world), Arc::clone(&load.history), random.usize(..1_000));
+            let happening = tokio::task::spawn_blocking(move || faults::happen(step, &world, &history, began, choice));
+            under_way.push((step.fault, happening));
+        }
+        if said.elapsed() >= PROGRESS {
+            said = Instant::now();
+            progress(load.elapsed(), &load.counts);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for (fault, happening) in under_way {
+        happening.await?.with_context(|| format!("{fault:?}"))?;
+    }
+    Ok(())
+}
+
+fn progress(elapsed: Duration, counts: &Counts) {
+    println!(
+        "{:>6.1} s  {} accepted, {} failed posts, {} reads",
+        elapsed.as_secs_f64(),
+        counts.accepted.load(Ordering::Relaxed),
+        counts.failed.load(Ordering::Relaxed),
+        counts.reads.load(Ordering::Relaxed)
+    );
+}
+
+/// How often a worker was assigned a partition: what the workers' logs say.
+fn assignments(logs: &Path) -> anyhow::Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(logs)? {
+        let text = std::fs::read(entry?.path())?;
+        count += String::from_utf8_lossy(&text).matches("\"message\":\"assigned\"").count();
+    }
+    Ok(count)
+}
