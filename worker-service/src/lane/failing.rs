@@ -1,0 +1,77 @@
+//! What becomes of a batch that failed on data.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use shared::store::{Class, StoreError};
+use shared::topic::{DeadLetter, Reason};
+
+use super::{Lane, Task, backoff};
+
+/// Devices known to fail; past this many the memory starts anew.
+const MAX_SUSPECTS: usize = 10_000;
+
+impl Lane {
+    /// A batch failed on data: halves by device, then a lone device's events one by one, then a
+    /// verdict on the one.
+    pub(super) fn take_apart(&mut self, batch: Vec<Task>, error: StoreError, now: Duration) {
+        let mut devices = Vec::new();
+        let mut seen = HashSet::new();
+        for task in &batch {
+            if seen.insert(task.device()) {
+                devices.push(task.device().clone());
+            }
+        }
+        if devices.len() > 1 {
+            let left: HashSet<_> = devices.iter().take(devices.len() / 2).collect();
+            let (left, right) = batch.into_iter().partition(|task| left.contains(task.device()));
+            self.work.push_front(right);
+            self.work.push_front(left);
+        } else if batch.len() > 1 {
+            for task in batch.into_iter().rev() {
+                self.work.push_front(vec![task]);
+            }
+        } else if let Some(task) = batch.into_iter().next() {
+            self.judge(task, error, now);
+        }
+    }
+
+    fn judge(&mut self, mut task: Task, error: StoreError, now: Duration) {
+        task.attempts += 1;
+        let retry = match error.class {
+            Class::Failed if !self.suspects.contains(task.device()) => backoff::retry_delay(task.attempts),
+            _ => None,
+        };
+        match retry {
+            Some(delay) => self.hold(task, now + delay),
+            None => {
+                if self.suspects.len() >= MAX_SUSPECTS {
+                    self.suspects.clear();
+                }
+                self.suspects.insert(task.device().clone());
+                let reason = if error.class == Class::Failed { Reason::Failed } else { Reason::Rejected };
+                // It stays counted, as a letter now.
+                self.bytes -= task.size() - task.record.size();
+                let Task { record, attempts, .. } = task;
+                self.letters.push_back(DeadLetter { record, reason, error: error.message, attempts });
+            }
+        }
+    }
+
+    /// Holds a device from this event on; what is begun of it is held with it, in order.
+    fn hold(&mut self, task: Task, due: Duration) {
+        let device = task.device().clone();
+        let mut tasks = VecDeque::from([task]);
+        for unit in &mut self.work {
+            let (same, other) = std::mem::take(unit).into_iter().partition(|task| *task.device() == device);
+            *unit = other;
+            tasks.extend::<Vec<_>>(same);
+        }
+        self.work.retain(|unit| !unit.is_empty());
+        for task in &tasks {
+            self.records -= 1;
+            self.bytes -= task.size();
+        }
+        self.held.insert(device, tasks, due);
+    }
+}
