@@ -57,7 +57,9 @@ fn everything(api_port: u16) -> anyhow::Result<()> {
     session.setup(&settings, &folder)?;
     session.start(Program::Worker, &["run"], &settings.for_worker(), &folder)?;
     session.start(Program::Api, &[], &settings.for_api(), &folder)?;
-    session.until_ready(api_port)?;
+    session.until_ready("api-service", api_port)?;
+    // It has its partitions: what is posted now can be read at once.
+    session.until_ready("worker-service", settings.worker_ops_port)?;
     println!("ready: {}", settings.api);
     println!("{}", settings.calls(&file, &bin));
     let ended = session.watch();
@@ -120,14 +122,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn until_ready(&self, api_port: u16) -> anyhow::Result<()> {
+    fn until_ready(&self, name: &str, port: u16) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
-        while !probe::ready(api_port) {
+        while !probe::ready(port) {
             self.check()?;
             if signals::asked() {
                 bail!("interrupted");
             }
-            ensure!(Instant::now() < deadline, "api-service is not ready after {READY:?}");
+            ensure!(Instant::now() < deadline, "{name} is not ready after {READY:?}");
             sleep(STEP);
         }
         Ok(())

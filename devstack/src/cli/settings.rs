@@ -21,7 +21,7 @@ pub(crate) struct Settings {
     secret: String,
     api_port: u16,
     api_ops_port: u16,
-    worker_ops_port: u16,
+    pub(crate) worker_ops_port: u16,
     postgres_port: u16,
     redis_port: u16,
 }
@@ -117,7 +117,8 @@ impl Settings {
 # send an event
 curl -sS -X POST {api}/events -H 'authorization: Bearer {token}' -H 'content-type: application/json' -d '{{"device_id": "device-123", "payload": {{"status": "online", "temp_c": 37.2}}}}'
 
-# read what became of the device
+# read what became of the device, some milliseconds later
+sleep 1
 curl -sS {api}/resource/device-123 -H 'authorization: Bearer {token}'
 
 # look into the database, and into the cache
