@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::store::Store;
 use shared::topic::{Record, decode};
@@ -61,7 +61,7 @@ impl Driver {
         let started = Instant::now();
         let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
         let mut progress = Progress::new(self.committed().await);
-        let mut pause = self.known_pause(&mut lane).await;
+        let mut pause = self.known_pause(&mut lane, started).await;
         while !*self.stop.borrow() {
             self.take_in(&mut lane, &mut progress);
             match lane.next(started.elapsed()) {
@@ -94,7 +94,8 @@ impl Driver {
                         partition = self.partition,
                         "too many dead letters: paused until `worker-service resume`"
                     );
-                    pause = Pause::ToWrite;
+                    // At once: a successor has to know.
+                    pause = self.look_at_pause(Pause::ToWrite, &mut lane).await;
                 }
                 Next::Wait(until) => {
                     let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
@@ -114,18 +115,40 @@ impl Driver {
     /// Takes in what is there, as far as there is room.
     fn take_in(&self, lane: &mut Lane, progress: &mut Progress) {
         while lane.has_room() {
-            match self.queue.poll(Duration::ZERO) {
-                None => return,
-                Some(Ok(message)) => {
-                    let record = Record::of(&message);
-                    if let Some(expected) = progress.gap_before(record.offset) {
-                        self.look_for_loss(expected);
-                    }
-                    let decoded = decode(&record);
-                    lane.arrive(record, decoded);
+            let record = match progress.put_off.take() {
+                Some(record) if lane.is_empty() => {
+                    lane.begin_anew();
+                    record
                 }
-                Some(Err(error)) => tracing::warn!(partition = self.partition, %error, "reading from Kafka"),
+                Some(record) => {
+                    progress.put_off = Some(record);
+                    return;
+                }
+                None => match self.queue.poll(Duration::ZERO) {
+                    None => return,
+                    Some(Ok(message)) => Record::of(&message),
+                    Some(Err(error)) => {
+                        tracing::warn!(partition = self.partition, %error, "reading from Kafka");
+                        continue;
+                    }
+                },
+            };
+            match progress.step_to(record.offset) {
+                Step::Next => {}
+                Step::Gap(expected) => self.look_for_loss(expected),
+                Step::Back(expected) => {
+                    tracing::error!(
+                        partition = self.partition,
+                        expected,
+                        offset = record.offset,
+                        "the log goes on at an earlier offset: the topic was made anew, or has lost its end"
+                    );
+                    progress.put_off = Some(record);
+                    continue;
+                }
             }
+            let decoded = decode(&record);
+            lane.arrive(record, decoded);
         }
     }
 
@@ -170,20 +193,31 @@ impl Driver {
         });
     }
 
-    /// A pause that an earlier owner of the partition wrote down still holds.
-    async fn known_pause(&self, lane: &mut Lane) -> Pause {
-        match self.tools.store.is_paused(&self.tools.group, &self.topic, self.partition).await {
-            Ok(true) => {
-                tracing::error!(partition = self.partition, "paused until `worker-service resume`");
-                lane.pause();
-                Pause::Written
-            }
-            Ok(false) => Pause::None,
-            Err(error) => {
-                tracing::warn!(partition = self.partition, %error, "whether the partition is paused is not told");
-                Pause::None
+    /// A pause that an earlier owner of the partition wrote down still holds. Nothing is taken in
+    /// before that is known: dead letters need no PostgreSQL, and would have a new ration.
+    async fn known_pause(&mut self, lane: &mut Lane, started: Instant) -> Pause {
+        while !*self.stop.borrow() {
+            match self.tools.store.is_paused(&self.tools.group, &self.topic, self.partition).await {
+                Ok(paused) => {
+                    lane.store_answered();
+                    if !paused {
+                        break;
+                    }
+                    tracing::error!(partition = self.partition, "paused until `worker-service resume`");
+                    lane.pause();
+                    return Pause::Written;
+                }
+                Err(error) => {
+                    let until = lane.store_failed(error, started.elapsed());
+                    self.tools.health.lane(self.partition, lane);
+                    tokio::select! {
+                        () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
+                        _ = self.stop.changed() => {}
+                    }
+                }
             }
         }
+        Pause::None
     }
 
     /// Writes a pause down until that is done, and then looks whether an operator took it back.
@@ -218,10 +252,23 @@ enum Pause {
     Written,
 }
 
+/// From one record to the next.
+enum Step {
+    Next,
+    /// Something is missing: this offset was expected.
+    Gap(i64),
+    /// The log went back: this offset was expected.
+    Back(i64),
+}
+
 /// How far the partition is.
 struct Progress {
     /// The offset expected next.
     expected: Option<i64>,
+    /// The first record of a log that began anew; it waits until all before it is done.
+    put_off: Option<Record>,
+    /// The next offset is lower than what was committed: the client commits such by itself never.
+    went_back: bool,
     stored: Option<i64>,
     reported: Option<Instant>,
     events: usize,
@@ -229,13 +276,21 @@ struct Progress {
 
 impl Progress {
     fn new(committed: Option<i64>) -> Self {
-        Self { expected: committed, stored: None, reported: None, events: 0 }
+        Self { expected: committed, put_off: None, went_back: false, stored: None, reported: None, events: 0 }
     }
 
-    /// Notes a record, and tells what was expected where something is missing before it.
-    fn gap_before(&mut self, offset: i64) -> Option<i64> {
-        let expected = self.expected.replace(offset + 1)?;
-        (offset > expected).then_some(expected)
+    /// Notes a record's offset, unless it is an earlier one than expected: then it is noted when it
+    /// comes again.
+    fn step_to(&mut self, offset: i64) -> Step {
+        match self.expected.replace(offset + 1) {
+            Some(expected) if offset > expected => Step::Gap(expected),
+            Some(expected) if offset < expected => {
+                self.expected = None;
+                self.went_back = true;
+                Step::Back(expected)
+            }
+            _ => Step::Next,
+        }
     }
 
     /// A line in the log, at most one in a while, so that a busy worker does not drown in its own
@@ -260,7 +315,14 @@ impl Progress {
         let mut list = TopicPartitionList::new();
         let added = list.add_partition_offset(&driver.topic, driver.partition, Offset::Offset(offset));
         match added.and_then(|()| driver.consumer.store_offsets(&list)) {
-            Ok(()) => self.stored = watermark,
+            Ok(()) => {
+                self.stored = watermark;
+                if std::mem::take(&mut self.went_back)
+                    && let Err(error) = driver.consumer.commit(&list, CommitMode::Async)
+                {
+                    tracing::warn!(partition = driver.partition, offset, %error, "the lower offset is not committed");
+                }
+            }
             // Lost in the meantime: its new owner goes on from the last commit.
             Err(error) => tracing::warn!(partition = driver.partition, offset, %error, "the offset is not stored"),
         }

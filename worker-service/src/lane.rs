@@ -9,6 +9,7 @@
 //! passes a record that has had no effect yet.
 
 mod backoff;
+mod batch;
 mod failing;
 mod held;
 mod ration;
@@ -24,6 +25,7 @@ use shared::store::{Class, StoreError};
 use shared::topic::{DeadLetter, Decoded, Poison, Reason, Record};
 
 use self::backoff::OutageBackoff;
+use self::batch::Batch;
 use self::held::Held;
 use self::ration::Ration;
 use self::watermark::Watermark;
@@ -149,6 +151,17 @@ impl Lane {
             && self.held.bytes() < self.settings.held_bytes
     }
 
+    /// Whether everything that came in has had its effect.
+    pub fn is_empty(&self) -> bool {
+        self.watermark.is_whole()
+    }
+
+    /// The log goes on at an earlier offset: the topic was made anew. Only for a lane that
+    /// [is empty](Self::is_empty), so that no offset is meant twice.
+    pub fn begin_anew(&mut self) {
+        self.watermark = Watermark::default();
+    }
+
     /// A record came in; offsets only ever grow, not always by one.
     pub fn arrive(&mut self, record: Record, decoded: Result<Decoded, Poison>) {
         self.watermark.begin(record.offset);
@@ -206,18 +219,11 @@ impl Lane {
             Err(error) => error,
         };
         match error.class {
-            Class::Outage => {
-                self.work.push_front(batch);
-                self.outage.wait(now, error.message);
-            }
             Class::Again if self.conflicts < CONFLICTS => {
                 self.conflicts += 1;
                 self.work.push_front(batch);
             }
-            Class::Again => {
-                self.work.push_front(batch);
-                self.outage.wait(now, error.message);
-            }
+            Class::Again | Class::Outage => self.put_off(batch, error.message, now),
             Class::Poison | Class::Failed => {
                 self.store_answered();
                 self.take_apart(batch, error, now);
@@ -237,12 +243,25 @@ impl Lane {
                 }
             }
             Err(message) => {
+                self.ration.came_back(letters.len());
                 for letter in letters.into_iter().rev() {
                     self.letters.push_front(letter);
                 }
                 self.outage.wait(now, format!("dead letters are not taken: {message}"));
             }
         }
+    }
+
+    /// The store did not answer a question about the partition: it waits, as for a batch.
+    pub fn store_failed(&mut self, error: StoreError, now: Duration) -> Duration {
+        self.outage.wait(now, error.message);
+        self.outage.until().unwrap_or(now)
+    }
+
+    /// The store answered.
+    pub fn store_answered(&mut self) {
+        self.outage.over();
+        self.conflicts = 0;
     }
 
     /// The partition waits for an operator.
@@ -277,31 +296,33 @@ impl Lane {
         self.held.devices()
     }
 
-    fn store_answered(&mut self) {
-        self.outage.over();
-        self.conflicts = 0;
+    /// A batch waits out an outage. From its second try on it waits in two halves: a store that
+    /// answers, and is too slow for so much at once, is not asked for the same again for ever. Only
+    /// what comes next is halved, so that after the longest outage there are a few small batches.
+    fn put_off(&mut self, mut batch: Vec<Task>, message: String, now: Duration) {
+        if self.outage.message().is_some() && batch.len() > 1 {
+            let rest = batch.split_off(batch.len() / 2);
+            self.work.push_front(rest);
+        }
+        self.work.push_front(batch);
+        self.outage.wait(now, message);
     }
 
     /// The next batch of `ready`; events of held devices go to where their device waits.
     fn gather(&mut self) -> Vec<Task> {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
+        let mut batch = Batch::default();
         while let Some(task) = self.ready.pop_front() {
             if self.held.has(task.device()) {
                 self.forget(task.size());
                 self.held.append(task);
-                continue;
-            }
-            let size = task.size();
-            let full = batch.len() >= self.settings.batch_records || bytes + size > self.settings.batch_bytes;
-            if full && !batch.is_empty() {
+            } else if batch.has_room(&task, &self.settings) {
+                batch.push(task);
+            } else {
                 self.ready.push_front(task);
                 break;
             }
-            bytes += size;
-            batch.push(task);
         }
-        batch
+        batch.tasks
     }
 
     /// A held device's time has come: the event that failed on its own, then the rest at once,
@@ -312,11 +333,18 @@ impl Lane {
             self.bytes += task.size();
         }
         let first: Vec<_> = tasks.pop_front().into_iter().collect();
-        let rest: Vec<_> = tasks.into();
-        for chunk in rest.rchunks(self.settings.batch_records.max(1)) {
-            self.work.push_front(chunk.to_vec());
+        let mut batches = vec![first];
+        let mut batch = Batch::default();
+        for task in tasks {
+            if !batch.has_room(&task, &self.settings) {
+                batches.push(std::mem::take(&mut batch).tasks);
+            }
+            batch.push(task);
         }
-        self.work.push_front(first);
+        batches.push(batch.tasks);
+        for batch in batches.into_iter().filter(|batch| !batch.is_empty()).rev() {
+            self.work.push_front(batch);
+        }
     }
 
     /// A record has had its effect.

@@ -137,6 +137,10 @@ impl Group {
         let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
         for element in partitions.elements() {
             let (topic, partition) = (element.topic().to_owned(), element.partition());
+            let earlier = self.lanes().remove(&partition);
+            if let Some(earlier) = earlier {
+                self.drop_lane(partition, earlier);
+            }
             // Before it is assigned, and so before anything is fetched.
             let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
                 tracing::error!(topic, partition, "a partition without a queue");
@@ -156,9 +160,7 @@ impl Group {
                 stop: stopped,
             };
             let task = self.runtime.spawn(driver.run());
-            if let Some(earlier) = self.lanes().insert(partition, LaneHandle { stop, task }) {
-                earlier.task.abort();
-            }
+            self.lanes().insert(partition, LaneHandle { stop, task });
             tracing::info!(partition, "assigned");
         }
     }
@@ -174,8 +176,7 @@ impl Group {
         if lost {
             // Somebody else owns them already: results that come late are dropped.
             for (partition, lane) in ending {
-                lane.task.abort();
-                self.tools.health.gone(partition);
+                self.drop_lane(partition, lane);
                 tracing::warn!(partition, "lost");
             }
             return;
@@ -199,12 +200,22 @@ impl Group {
                 Ok(Ok(())) => tracing::info!(partition, "revoked"),
                 Ok(Err(error)) => tracing::error!(partition, %error, "a lane broke down"),
                 Err(_) => {
-                    lane.task.abort();
+                    self.drop_lane(partition, lane);
                     tracing::warn!(partition, "what was under way is dropped, and will come again");
+                    continue;
                 }
             }
             self.tools.health.gone(partition);
         }
+    }
+
+    /// Drops a lane with what is under way in it, and waits until it is gone, which it is at its next
+    /// `await`: until then it may take records out of the partition's queue, which the partition's
+    /// next lane would miss, should it come back to us.
+    fn drop_lane(&self, partition: i32, lane: LaneHandle) {
+        lane.task.abort();
+        let _ = self.runtime.block_on(lane.task);
+        self.tools.health.gone(partition);
     }
 
     fn end_all(&self) {

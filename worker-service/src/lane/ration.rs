@@ -17,6 +17,9 @@ pub(super) struct Ration {
     last: VecDeque<Option<Vec<u8>>>,
     /// Dead letters in `last`.
     count: usize,
+    /// How many letters at the front of the queue were let through before, and came back because
+    /// the dead-letter topic did not take them: each letter counts once.
+    let_through: usize,
 }
 
 /// Letters sent at once.
@@ -30,6 +33,7 @@ impl Ration {
             window: settings.ration_window,
             last: VecDeque::new(),
             count: 0,
+            let_through: 0,
         }
     }
 
@@ -46,6 +50,11 @@ impl Ration {
         while taken.len() < CHUNK
             && let Some(letter) = letters.pop_front()
         {
+            if self.let_through > 0 {
+                self.let_through -= 1;
+                taken.push(letter);
+                continue;
+            }
             if letter.record.is_redriven() {
                 taken.push(letter);
                 continue;
@@ -61,6 +70,11 @@ impl Ration {
             taken.push(letter);
         }
         taken
+    }
+
+    /// So many letters that were taken are at the front of the queue again.
+    pub(super) fn came_back(&mut self, letters: usize) {
+        self.let_through += letters;
     }
 
     pub(super) fn renew(&mut self) {

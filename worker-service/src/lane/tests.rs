@@ -40,7 +40,25 @@ fn decoded(offset: i64, device: u8) -> Decoded {
 }
 
 fn small() -> Settings {
-    Settings { batch_records: 4, held_records: 6, ..Settings::default() }
+    Settings {
+        batch_records: 4,
+        batch_bytes: 3_000,
+        held_records: 6,
+        held_bytes: 5_000,
+        ration_letters: 3,
+        ration_devices: 1,
+        ration_window: 8,
+    }
+}
+
+/// Records of all sizes up to a batch's, and some that were redriven.
+fn sized(offset: i64, device: u8) -> Record {
+    let value = vec![b' '; usize::try_from(offset * 677 % 2_000).unwrap()];
+    let redriven = [("origin.topic", Some(&b"t"[..]))];
+    let headers = if offset % 7 == 3 { &redriven[..] } else { &[] };
+    let mut record = Record::new(Some(format!("d{device}").as_bytes()), Some(&value), headers);
+    record.offset = offset;
+    record
 }
 
 /// What is the matter with a record.
@@ -63,14 +81,23 @@ enum Luck {
 }
 
 struct World {
+    settings: Settings,
     lane: Lane,
     now: Duration,
     records: BTreeMap<i64, (u8, Kind)>,
+    /// What this lane has got, and what it has brought to an end.
     arrived: BTreeSet<i64>,
+    done: BTreeSet<i64>,
     /// Offsets that have had their effect.
     applied: BTreeSet<i64>,
     letters: BTreeMap<i64, (Reason, u32)>,
     luck: Vec<Luck>,
+    /// For the ration: what came to an end since the last pause, for a letter its device; and the
+    /// letters that were let through.
+    ends: Vec<Option<u8>>,
+    let_through: BTreeSet<i64>,
+    /// How often a lane was lost, with what was in hand.
+    crashes: usize,
 }
 
 impl World {
@@ -84,14 +111,30 @@ impl World {
             })
             .collect();
         Self {
-            lane: Lane::new(settings, 1),
+            lane: Lane::new(settings.clone(), 1),
+            settings,
             now: Duration::ZERO,
             records,
             arrived: BTreeSet::new(),
+            done: BTreeSet::new(),
             applied: BTreeSet::new(),
             letters: BTreeMap::new(),
             luck,
+            ends: Vec::new(),
+            let_through: BTreeSet::new(),
+            crashes: 0,
         }
+    }
+
+    /// The partition is lost in the middle of everything, and another lane begins at what was
+    /// committed.
+    fn crash(&mut self, committed: Option<i64>) {
+        self.lane = Lane::new(self.settings.clone(), 2);
+        self.arrived.retain(|offset| committed.is_some_and(|committed| *offset < committed));
+        self.done.clone_from(&self.arrived);
+        self.ends.clear();
+        self.let_through.clear();
+        self.crashes += 1;
     }
 
     fn arrive(&mut self, at_most: usize) {
@@ -103,9 +146,13 @@ impl World {
             }
             let decoded =
                 if kind == Kind::Undecodable { Err(Poison("no event".into())) } else { Ok(decoded(offset, device)) };
-            self.lane.arrive(record(offset, device, b"{}"), decoded);
+            self.lane.arrive(sized(offset, device), decoded);
             self.arrived.insert(offset);
         }
+        let (lane, at_most) = (&self.lane, &self.settings);
+        assert!(lane.records + lane.held.records() < 2 * at_most.batch_records + at_most.held_records);
+        let largest = 4_000;
+        assert!(lane.bytes + lane.held.bytes() < 2 * at_most.batch_bytes + at_most.held_bytes + 2 * largest);
     }
 
     fn has_effect(&self, offset: i64) -> bool {
@@ -123,11 +170,13 @@ impl World {
 
     /// One transaction, and whether it may be tried at all.
     fn apply(&mut self, batch: &[Task]) -> Result<(), StoreError> {
-        assert!(!batch.is_empty());
+        assert!((1..=self.settings.batch_records).contains(&batch.len()));
+        let bytes: usize = batch.iter().map(Task::size).sum();
+        assert!(batch.len() == 1 || bytes <= self.settings.batch_bytes, "{bytes} bytes");
         let mut before = BTreeSet::new();
         for task in batch {
             let offset = task.record.offset;
-            assert!(!self.has_effect(offset), "{offset} is applied twice");
+            assert!(!self.has_effect(offset) || self.crashes > 0, "{offset} is applied twice");
             let device = self.records[&offset].0;
             for (&earlier, _) in self.records.range(..offset).filter(|(_, (d, _))| *d == device) {
                 let decided = self.has_effect(earlier)
@@ -145,8 +194,28 @@ impl World {
         match batch.iter().find_map(|task| self.fails(task.record.offset)) {
             Some(class) => Err(error(class)),
             None => {
+                self.ends.extend(batch.iter().filter(|task| !task.record.is_redriven()).map(|_| None));
+                self.done.extend(&before);
                 self.applied.extend(before);
                 Ok(())
+            }
+        }
+    }
+
+    /// Whether a letter of this device has to wait for an operator.
+    fn is_over_the_ration(&self, device: u8) -> bool {
+        let last = self.ends.iter().rev().take(self.settings.ration_window).flatten();
+        let devices: BTreeSet<_> = last.clone().copied().chain([device]).collect();
+        last.count() >= self.settings.ration_letters && devices.len() > self.settings.ration_devices
+    }
+
+    /// Letters go out; each counts once, however often it has to be sent.
+    fn count(&mut self, letters: &[DeadLetter]) {
+        for letter in letters.iter().filter(|letter| !letter.record.is_redriven()) {
+            let device = self.records[&letter.record.offset].0;
+            if self.let_through.insert(letter.record.offset) {
+                assert!(!self.is_over_the_ration(device), "{} is too much", letter.record.offset);
+                self.ends.push(Some(device));
             }
         }
     }
@@ -159,17 +228,26 @@ impl World {
                 self.lane.applied(batch, result, self.now);
             }
             Next::DeadLetter(letters) => {
+                self.count(&letters);
                 if self.luck.pop() == Some(Luck::Outage) {
                     self.lane.dead_lettered(letters, Err("refused".into()), self.now);
                 } else {
                     for letter in &letters {
                         let twice = self.letters.insert(letter.record.offset, (letter.reason, letter.attempts));
-                        assert!(twice.is_none() && !self.applied.contains(&letter.record.offset));
+                        let once = twice.is_none() && !self.applied.contains(&letter.record.offset);
+                        assert!(once || self.crashes > 0);
+                        self.done.insert(letter.record.offset);
                     }
                     self.lane.dead_lettered(letters, Ok(()), self.now);
                 }
             }
-            Next::Pause => self.lane.resume(),
+            Next::Pause => {
+                let first = self.lane.letters.front().unwrap().record.offset;
+                assert!(self.is_over_the_ration(self.records[&first].0), "paused without need");
+                assert!(matches!(self.lane.next(self.now), Next::Wait(None)) && !self.lane.has_room());
+                self.lane.resume();
+                self.ends.clear();
+            }
             Next::Wait(until) => {
                 if self.lane.outage().is_none() {
                     self.only_held_devices_wait();
@@ -183,7 +261,7 @@ impl World {
                 }
             }
         }
-        let first_without = self.arrived.iter().find(|offset| !self.has_effect(**offset)).copied();
+        let first_without = self.arrived.iter().find(|offset| !self.done.contains(offset)).copied();
         let end = self.arrived.last().map(|last| last + 1);
         assert_eq!(self.lane.watermark(), first_without.or(end), "the watermark");
         true
@@ -193,18 +271,37 @@ impl World {
     fn only_held_devices_wait(&self) {
         for (offset, (device, _)) in self.records.iter().filter(|(offset, _)| self.arrived.contains(offset)) {
             assert!(
-                self.has_effect(*offset) || self.lane.held.has(&format!("d{device}").parse().unwrap()),
+                self.done.contains(offset) || self.lane.held.has(&format!("d{device}").parse().unwrap()),
                 "{offset} waits, and its device is not held"
             );
         }
     }
 
-    fn run(mut self, chunks: &[usize]) -> Self {
+    fn run(self, chunks: &[usize]) -> Self {
+        self.run_with_crashes(chunks, &[])
+    }
+
+    /// Lets the lane be lost after so many steps each time; what is committed by then is the
+    /// watermark of some step before.
+    fn run_with_crashes(mut self, chunks: &[usize], crashes: &[(usize, usize)]) -> Self {
         let mut chunks = chunks.iter().copied().chain(std::iter::repeat(3));
+        let mut crashes = crashes.iter().copied();
+        let mut crash = crashes.next();
+        let mut committed = vec![None];
         for _ in 0..100_000 {
             self.arrive(chunks.next().unwrap_or(1));
-            if !self.step() && self.arrived.len() == self.records.len() {
-                return self;
+            let more = self.step();
+            committed.push(self.lane.watermark().or(committed.last().copied().flatten()));
+            match crash {
+                Some((0, late)) => {
+                    let at = committed.len().saturating_sub(1 + late);
+                    committed.truncate(at.max(1));
+                    self.crash(committed.last().copied().flatten());
+                    crash = crashes.next();
+                }
+                Some((steps, late)) => crash = Some((steps - 1, late)),
+                None if !more && self.arrived.len() == self.records.len() => return self,
+                None => {}
             }
         }
         panic!("it does not end");
@@ -254,6 +351,24 @@ proptest! {
             }
         }
         prop_assert_eq!((world.lane.records, world.lane.bytes, world.lane.held.records(), world.lane.held.bytes()), (0, 0, 0, 0));
+        prop_assert!(world.lane.is_empty());
+    }
+
+    #[test]
+    fn a_lane_lost_at_any_step_loses_nothing_and_keeps_the_order(
+        records in history(kind()),
+        chunks in prop::collection::vec(0..7usize, 0..20),
+        luck in prop::collection::vec(luck(), 0..30),
+        crashes in prop::collection::vec((0..25usize, 0..4usize), 1..4),
+    ) {
+        let world = World::new(small(), &records, luck).run_with_crashes(&chunks, &crashes);
+        prop_assert_eq!(world.crashes, crashes.len());
+        for (&offset, &(_, kind)) in &world.records {
+            prop_assert!(world.has_effect(offset), "{} is lost", offset);
+            if kind == Kind::Good {
+                prop_assert!(!world.letters.contains_key(&offset));
+            }
+        }
     }
 
     #[test]
@@ -268,15 +383,102 @@ proptest! {
 
 #[test]
 fn an_hour_without_the_store_leaves_no_dead_letter() {
-    let mut world = World::new(small(), &[(1, 0, Kind::Good), (1, 1, Kind::Good)], Vec::new());
-    world.arrive(2);
+    // One of them failed, and was held, just before.
+    let records = [(1, 2, Kind::FailsUntil(1)), (1, 0, Kind::Good), (1, 1, Kind::Good), (1, 2, Kind::Good)];
+    let mut world = World::new(small(), &records, Vec::new());
+    world.arrive(1);
+    assert!(world.step() && world.lane.held_devices() == 1);
+    world.arrive(3);
     while world.now < Duration::from_secs(3600) {
         world.luck = vec![Luck::Outage];
         world.step();
+        assert!(world.lane.outage().is_some());
     }
     world.luck.clear();
     let world = world.run(&[]);
-    assert_eq!((world.applied.len(), world.letters.len()), (2, 0));
+    assert_eq!((world.applied.len(), world.letters.len()), (4, 0));
+}
+
+#[test]
+fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
+    let mut lane = Lane::new(Settings::default(), 0);
+    for offset in 0..1_000 {
+        lane.arrive(record(offset, u8::try_from(offset % 50).unwrap(), b"{}"), Ok(decoded(offset, 0)));
+    }
+    let (mut now, mut applied) = (Duration::ZERO, Vec::new());
+    while lane.watermark() != Some(1_000) {
+        match lane.next(now) {
+            // What takes longer than the store's deadline: again and again, for ever.
+            Next::Apply(batch) if batch.len() > 100 => lane.applied(batch, Err(error(Class::Outage)), now),
+            Next::Apply(batch) => {
+                applied.extend(batch.iter().map(|task| task.record.offset));
+                lane.applied(batch, Ok(()), now);
+            }
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("{other:?}"),
+        }
+        assert!(now < Duration::from_secs(300), "it does not get through");
+    }
+    assert!(applied.is_sorted() && applied.len() == 1_000);
+    assert_eq!(lane.outage(), None);
+}
+
+#[test]
+fn an_outage_leaves_few_small_batches_behind() {
+    let mut lane = Lane::new(Settings::default(), 0);
+    for offset in 0..1_000 {
+        lane.arrive(record(offset, 0, b"{}"), Ok(decoded(offset, 0)));
+    }
+    let mut now = Duration::ZERO;
+    while now < Duration::from_secs(3_600) {
+        match lane.next(now) {
+            Next::Apply(batch) => lane.applied(batch, Err(error(Class::Outage)), now),
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(lane.work.len() <= 12, "{}", lane.work.len());
+}
+
+#[test]
+fn several_bad_events_are_found_also_of_one_device() {
+    use Kind::{Good, Rejected};
+    let records = [
+        (1, 0, Rejected),
+        (1, 1, Good),
+        (1, 0, Good),
+        (1, 0, Rejected),
+        (1, 2, Rejected),
+        (1, 0, Good),
+        (1, 1, Good),
+        (1, 2, Good),
+    ];
+    let settings = Settings::default();
+    let world = World::new(settings, &records, Vec::new()).run(&[8]);
+    assert_eq!(world.letters.keys().copied().collect::<Vec<_>>(), [101, 104, 105]);
+    assert!(world.letters.values().all(|letter| *letter == (Reason::Rejected, 1)));
+    assert_eq!(world.applied.len(), 5);
+    assert_eq!(world.now, Duration::ZERO, "nobody waited");
+}
+
+#[test]
+fn a_log_that_begins_anew_is_not_committed_past_its_end() {
+    let mut lane = Lane::new(Settings::default(), 0);
+    let take = |lane: &mut Lane, offsets: std::ops::Range<i64>| {
+        for offset in offsets {
+            lane.arrive(record(offset, 0, b"{}"), Ok(decoded(offset, 0)));
+        }
+        let Next::Apply(batch) = lane.next(Duration::ZERO) else { panic!() };
+        assert!(!lane.is_empty());
+        lane.applied(batch, Ok(()), Duration::ZERO);
+        assert!(lane.is_empty());
+    };
+    take(&mut lane, 90..100);
+    assert_eq!(lane.watermark(), Some(100));
+    lane.begin_anew();
+    assert_eq!(lane.watermark(), None, "nothing is known of it yet");
+    take(&mut lane, 0..4);
+    assert_eq!(lane.watermark(), Some(4));
 }
 
 #[test]
@@ -292,7 +494,7 @@ fn a_failed_event_is_tried_four_times_and_the_next_one_once() {
 fn a_held_flood_is_bounded() {
     let records: Vec<_> =
         std::iter::once((1, 0, Kind::FailsUntil(5))).chain((0..100).map(|_| (1, 0, Kind::Good))).collect();
-    let mut world = World::new(small(), &records, Vec::new());
+    let mut world = World::new(Settings { held_bytes: usize::MAX / 2, ..small() }, &records, Vec::new());
     while world.now < Duration::from_secs(2) {
         world.arrive(100);
         world.step();
@@ -348,4 +550,25 @@ fn dead_letters_are_rationed() {
     assert_eq!(lane.watermark(), Some(100), "the one that was not let through is not lost");
     lane.resume();
     assert!(matches!(lane.next(Duration::ZERO), Next::DeadLetter(letters) if letters.len() == 1));
+}
+
+#[test]
+fn letters_that_are_refused_for_an_hour_are_no_flood() {
+    let mut lane = Lane::new(Settings::default(), 0);
+    for offset in 0..60 {
+        lane.arrive(record(offset, u8::try_from(offset).unwrap(), b""), Err(Poison("no event".into())));
+    }
+    let mut now = Duration::ZERO;
+    while now < Duration::from_secs(3_600) {
+        match lane.next(now) {
+            Next::DeadLetter(letters) => lane.dead_lettered(letters, Err("away".into()), now),
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(lane.outage().unwrap().starts_with("dead letters are not taken: "));
+    let Next::DeadLetter(letters) = lane.next(now) else { panic!() };
+    assert_eq!(letters.len(), 60);
+    lane.dead_lettered(letters, Ok(()), now);
+    assert_eq!((lane.watermark(), lane.outage()), (Some(60), None));
 }

@@ -21,6 +21,11 @@ impl Watermark {
         self.unfinished.remove(&offset);
     }
 
+    /// Whether nothing is unfinished.
+    pub(super) fn is_whole(&self) -> bool {
+        self.unfinished.is_empty()
+    }
+
     pub(super) fn get(&self) -> Option<i64> {
         self.unfinished.first().copied().or(self.end)
     }
