@@ -1,14 +1,17 @@
 //! A topic, a database and a worker of a test's own, and verbs to use them.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use devstack::Scope;
+use devstack::{Program, Scope, Service};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::config::TopicConfig;
 use shared::store::Store;
@@ -37,18 +40,49 @@ impl Kit {
         let postgres = run_config(&scope).postgres;
         let store = Store::open(&postgres, "test").unwrap();
         store.migrate().await.unwrap();
-        let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", &scope.endpoints.kafka_brokers);
-        let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
-        let shape = TopicShape { partitions, replication: 1, min_insync_replicas: 1 };
-        create(&client, &topics, &shape).await.unwrap();
-        client.set("partitioner", "murmur2_random").set("linger.ms", "2");
+        let producer = client(&scope).set("partitioner", "murmur2_random").set("linger.ms", "2").create().unwrap();
         let pool = PgPool::connect(&scope.database_url).await.unwrap();
-        Self { producer: client.create().unwrap(), pool, store, scope }
+        let kit = Self { producer, pool, store, scope };
+        kit.make_topics(partitions).await;
+        kit
+    }
+
+    /// Makes those of the two topics that are not there.
+    pub(crate) async fn make_topics(&self, partitions: i32) {
+        let topics = TopicConfig { input: self.scope.input_topic.clone(), dlq: self.scope.dlq_topic.clone() };
+        let shape = TopicShape { partitions, replication: 1, min_insync_replicas: 1 };
+        create(&client(&self.scope), &topics, &shape).await.unwrap();
     }
 
     pub(crate) fn worker(&self) -> Worker {
         Worker::start(&run_config(&self.scope)).unwrap()
+    }
+
+    /// A worker as a process of its own, which can be frozen and killed.
+    pub(crate) async fn process(&self) -> Process {
+        let ops = format!("127.0.0.1:{}", devstack::port::free());
+        let mut env = self.scope.env();
+        env.push(("OPS_BIND".into(), ops.clone()));
+        // They stay, for whoever wants to know why a test failed.
+        let logs = devstack::target_dir().join("worker-logs");
+        let log = logs.join(format!("{}-{}.log", self.scope.group, ops.replace(':', "-")));
+        let start = move || {
+            std::fs::create_dir_all(logs).unwrap();
+            Service::spawn(Program::Worker, &["run"], &env, &log).unwrap()
+        };
+        Process { service: tokio::task::spawn_blocking(start).await.unwrap(), ops }
+    }
+
+    /// Runs the binary with a command of an operator's, and this test's settings.
+    pub(crate) async fn command(&self, args: &[&str]) -> Said {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
+        command.args(args).envs(self.scope.env());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        Said {
+            status: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            error: String::from_utf8(output.stderr).unwrap(),
+        }
     }
 
     /// Puts a record on the input topic as it stands, as any other client could.
@@ -58,12 +92,13 @@ impl Kit {
         value: Option<&[u8]>,
         headers: &[(&str, Option<&[u8]>)],
     ) -> (i32, i64) {
-        self.put_on(&self.scope.input_topic, key, value, headers).await
+        self.put_on(&self.scope.input_topic, None, key, value, headers).await
     }
 
     async fn put_on(
         &self,
         topic: &str,
+        partition: Option<i32>,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
         headers: &[(&str, Option<&[u8]>)],
@@ -73,7 +108,7 @@ impl Kit {
             owned = owned.insert(Header { key, value: *value });
         }
         let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(owned);
-        (record.key, record.payload) = (key, value);
+        (record.key, record.payload, record.partition) = (key, value, partition);
         let delivered = self.producer.send(record, PATIENCE).await.unwrap();
         (delivered.partition, delivered.offset)
     }
@@ -83,7 +118,23 @@ impl Kit {
         self.event_with(device, id, payload, &[]).await
     }
 
+    /// The same on this partition, as a producer does that knows of another number of them.
+    pub(crate) async fn event_at(&self, partition: i32, device: &str, id: &str, payload: &str) {
+        self.put_event(Some(partition), device, id, payload, &[]).await;
+    }
+
     pub(crate) async fn event_with(&self, device: &str, id: &str, payload: &str, more: &[(&str, &str)]) -> (i32, i64) {
+        self.put_event(None, device, id, payload, more).await
+    }
+
+    async fn put_event(
+        &self,
+        partition: Option<i32>,
+        device: &str,
+        id: &str,
+        payload: &str,
+        more: &[(&str, &str)],
+    ) -> (i32, i64) {
         let headers = [
             ("ce_specversion", "1.0"),
             ("ce_type", "io.edge.device.reported.v1"),
@@ -92,7 +143,43 @@ impl Kit {
             ("content-type", "application/json"),
         ];
         let all: Vec<_> = headers.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
-        self.put(Some(device.as_bytes()), Some(payload.as_bytes()), &all).await
+        let (key, value) = (Some(device.as_bytes()), Some(payload.as_bytes()));
+        self.put_on(&self.scope.input_topic, partition, key, value, &all).await
+    }
+
+    /// Waits until something holds.
+    pub(crate) async fn until_it(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            if Instant::now() > deadline {
+                panic!("not within {PATIENCE:?}: {what}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Gives the input topic so many partitions, and waits until producers know.
+    pub(crate) async fn add_partitions(&self, total: usize) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.scope).create().unwrap();
+        let more = [NewPartitions::new(&self.scope.input_topic, total)];
+        admin.create_partitions(&more, &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+        // Asking lets this very producer know.
+        let known = async || {
+            let (producer, topic) = (self.producer.clone(), self.scope.input_topic.clone());
+            let ask = move || producer.client().fetch_metadata(Some(&topic), PATIENCE).unwrap().topics()[0].partitions().len();
+            tokio::task::spawn_blocking(ask).await.unwrap() == total
+        };
+        self.until_it("the partitions are there", known).await;
+    }
+
+    /// Settings of a topic; what is not named goes back to the server's defaults.
+    pub(crate) async fn set_topic(&self, topic: &str, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.scope).create().unwrap();
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("message.timestamp.type", "LogAppendTime");
+        for (name, value) in settings {
+            change = change.set(name, value);
+        }
+        admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     }
 
     /// Waits until a query for one number gives this one.
@@ -167,7 +254,7 @@ impl Kit {
         ];
         let all: Vec<_> = headers.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let value = format!(r#"{{"secret":"{id}"}}"#);
-        self.put_on(&self.scope.dlq_topic, Some(device.as_bytes()), Some(value.as_bytes()), &all).await
+        self.put_on(&self.scope.dlq_topic, None, Some(device.as_bytes()), Some(value.as_bytes()), &all).await
     }
 
     /// `dlq list --json`.
@@ -265,11 +352,7 @@ impl Kit {
     pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
         let scope = self.scope.clone();
         let read = move || {
-            let consumer: BaseConsumer = ClientConfig::new()
-                .set("bootstrap.servers", &scope.endpoints.kafka_brokers)
-                .set("group.id", &scope.group)
-                .create()
-                .unwrap();
+            let consumer: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
             let metadata = consumer.fetch_metadata(Some(&scope.input_topic), PATIENCE).unwrap();
             let mut list = TopicPartitionList::new();
             for partition in metadata.topics()[0].partitions() {
@@ -281,6 +364,52 @@ impl Kit {
         };
         tokio::task::spawn_blocking(read).await.unwrap()
     }
+}
+
+/// A worker in a process of its own.
+pub(crate) struct Process {
+    pub(crate) service: Service,
+    ops: String,
+}
+
+impl Process {
+    /// A page of its internal port; empty while there is none.
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let (ops, request) = (self.ops.clone(), format!("GET {path} HTTP/1.0\r\n\r\n"));
+        let read = move || -> std::io::Result<String> {
+            let mut stream = std::net::TcpStream::connect(ops)?;
+            stream.write_all(request.as_bytes())?;
+            let mut page = String::new();
+            stream.read_to_string(&mut page)?;
+            Ok(page)
+        };
+        tokio::task::spawn_blocking(read).await.unwrap().unwrap_or_default()
+    }
+
+    /// SIGTERM; gives how long it took to end, which it has to do in order.
+    pub(crate) async fn end(self) -> Duration {
+        let asked = Instant::now();
+        self.service.terminate().unwrap();
+        let end = move || (self.service.wait(Duration::from_secs(25)), self.service.log());
+        let (status, log) = tokio::task::spawn_blocking(end).await.unwrap();
+        assert!(status.unwrap().success(), "{log}");
+        asked.elapsed()
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+/// A Kafka client of the test's own.
+pub(crate) fn client(scope: &Scope) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &scope.endpoints.kafka_brokers);
+    client
 }
 
 pub(crate) fn run_config(scope: &Scope) -> RunConfig {

@@ -6,15 +6,19 @@
     reason = "a test may fail loudly, its helpers too"
 )]
 
+mod added_partitions;
 mod dead_letters;
 mod effects;
 mod failing;
 mod forget;
+mod frozen;
 mod groups;
 mod kit;
 mod letters;
 mod losses;
+mod made_anew;
 mod rations;
 mod redrive;
 mod refusing;
 mod seek;
+mod shutdown;

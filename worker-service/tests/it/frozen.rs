@@ -1,0 +1,61 @@
+//! A worker that stops running in the middle of a transaction, with its locks held.
+
+use std::time::{Duration, Instant};
+
+use devstack::Scope;
+use worker_service::worker::Worker;
+
+use crate::kit::{Kit, run_config};
+
+/// While the table has a row, every insert takes a while with its rows written and locked.
+const SLOW: &str = "CREATE TABLE slow (yes boolean);
+    INSERT INTO slow VALUES (true);
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF EXISTS (SELECT FROM slow) THEN PERFORM pg_sleep(1); END IF;
+      RETURN NULL; END $$;
+    CREATE TRIGGER slow AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION slow()";
+const IN_THE_INSERT: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'worker-service' AND wait_event = 'PgSleep'";
+const HOLDING_LOCKS: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'worker-service' AND state = 'idle in transaction'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_frozen_in_a_transaction_does_not_hold_its_successor() {
+    let kit = Kit::new("held", 1).await;
+    sqlx::raw_sql(SLOW).execute(&kit.pool).await.unwrap();
+    for n in 1..=20 {
+        kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    let frozen = kit.process().await;
+    kit.until(IN_THE_INSERT, 1).await;
+    frozen.service.freeze().unwrap();
+    sqlx::raw_sql("DELETE FROM slow").execute(&kit.pool).await.unwrap();
+    kit.until(HOLDING_LOCKS, 1).await;
+
+    // One of another group need not wait until the frozen one's session ends, and so meets its locks.
+    let began = Instant::now();
+    let other = Scope { group: format!("{}-other", kit.scope.group), ..kit.scope.clone() };
+    let other = Worker::start(&run_config(&other)).unwrap();
+    kit.until("SELECT count(*) FROM events", 20).await;
+    assert!(began.elapsed() < Duration::from_secs(20), "the server let go: {:?}", began.elapsed());
+    assert_eq!(kit.count(HOLDING_LOCKS).await, 0);
+    other.stop().await.unwrap();
+
+    let successor = kit.worker();
+    kit.event("a", "21", r#"{"n":21}"#).await;
+    kit.until("SELECT count(*) FROM events", 21).await;
+    assert_eq!(kit.version("a").await, Some(21));
+
+    // What it comes back with is dropped: not an event, not an offset.
+    frozen.service.thaw().unwrap();
+    kit.until_it("it knows", async || frozen.service.log().contains(r#""message":"lost""#)).await;
+    kit.event("a", "22", r#"{"n":22}"#).await;
+    kit.until("SELECT count(*) FROM events", 22).await;
+    successor.stop().await.unwrap();
+    assert_eq!(kit.committed().await[&0], 22);
+    kit.event("a", "23", r#"{"n":23}"#).await;
+    kit.until("SELECT count(*) FROM events", 23).await;
+    frozen.end().await;
+    assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(23), 23));
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+}

@@ -1,0 +1,72 @@
+//! A topic that was deleted and made again: its offsets begin anew, and what comes then is newer.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::kit::{Kit, client};
+
+async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i32>) {
+    for n in numbers {
+        kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+}
+
+/// Deletes the input topic and makes it again, as if some minutes lay between the two.
+async fn make_anew(kit: &Kit) {
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    admin.delete_topics(&[&kit.scope.input_topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    sqlx::query("UPDATE resources SET appended_at = appended_at - interval '5 minutes'")
+        .execute(&kit.pool)
+        .await
+        .unwrap();
+    // Deleting goes on after the answer.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    kit.make_topics(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
+    let kit = Kit::new("anew", 1).await;
+    let worker = kit.worker();
+    report(&kit, 1..=10).await;
+    kit.until("SELECT count(*) FROM events", 10).await;
+    make_anew(&kit).await;
+    report(&kit, 11..=14).await;
+    kit.until("SELECT count(*) FROM events", 14).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
+    assert_eq!(kit.version("a").await, Some(14));
+    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":14}'"#).await, 1);
+    worker.stop().await.unwrap();
+    assert_eq!(kit.committed().await[&0], 4, "as far as this topic goes, and no farther");
+
+    // A successor loses nothing of what comes next, though it is fewer than the old topic had.
+    report(&kit, 15..=17).await;
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 17).await;
+    worker.stop().await.unwrap();
+    assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(17), 7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_committed_offset_beyond_the_end_is_no_end() {
+    let kit = Kit::new("beyond", 1).await;
+    report(&kit, 1..=4).await;
+    let scope = kit.scope.clone();
+    tokio::task::spawn_blocking(move || {
+        let group: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&scope.input_topic, 0, Offset::Offset(100)).unwrap();
+        group.commit(&list, CommitMode::Sync).unwrap();
+    })
+    .await
+    .unwrap();
+    assert_eq!(kit.committed().await[&0], 100);
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 4).await;
+    worker.stop().await.unwrap();
+    assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(4), 4));
+}

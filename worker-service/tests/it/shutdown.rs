@@ -1,0 +1,46 @@
+//! SIGTERM under load: an orderly end in time, and the last commit is what the tables have.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::kit::Kit;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_told_to_end_commits_what_it_did_and_its_successor_repeats_nothing() {
+    let kit = Arc::new(Kit::new("sigterm", 2).await);
+    let worker = kit.process().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = tokio::spawn({
+        let (kit, stop) = (Arc::clone(&kit), Arc::clone(&stop));
+        async move {
+            let mut sent = 0;
+            while !stop.load(Ordering::Relaxed) {
+                sent += 1;
+                let id = sent.to_string();
+                let posts = ["a", "b", "c", "d"].map(|device| kit.event(device, &id, "{}"));
+                futures_util::future::join_all(posts).await;
+            }
+            sent
+        }
+    });
+    kit.until_it("it works", async || kit.count("SELECT count(*) FROM events").await > 300).await;
+    let took = worker.end().await;
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    let done: Vec<(i32, i64)> = sqlx::query_as("SELECT partition, max(\"offset\") + 1 FROM events GROUP BY 1 ORDER BY 1")
+        .fetch_all(&kit.pool)
+        .await
+        .unwrap();
+    assert_eq!(kit.committed().await.into_iter().collect::<Vec<_>>(), done, "what is committed is what is done");
+
+    let successor = kit.process().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    stop.store(true, Ordering::Relaxed);
+    let sent: i64 = load.await.unwrap();
+    kit.until_it("all is done", async || kit.count("SELECT count(*) FROM events").await == 4 * sent).await;
+    let metrics = successor.page("/metrics").await;
+    assert!(metrics.contains(r#"events_total{outcome="applied"}"#), "{metrics}");
+    assert!(metrics.contains("events_total{outcome=\"repeated\"} 0\n"), "it had nothing to repeat: {metrics}");
+    successor.end().await;
+    assert_eq!(kit.committed().await.values().sum::<i64>(), 4 * sent);
+}
