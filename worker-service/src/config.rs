@@ -64,9 +64,9 @@ pub struct GroupConfig {
     pub group: String,
 }
 
-/// Settings of `run`.
+/// The log of events, and who reads it.
 #[derive(Debug, Clone, clap::Args)]
-pub struct RunConfig {
+pub struct SourceConfig {
     /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
@@ -76,12 +76,28 @@ pub struct RunConfig {
     /// The group.
     #[command(flatten)]
     pub group: GroupConfig,
+}
+
+/// Where events have their effect.
+#[derive(Debug, Clone, clap::Args)]
+pub struct StoresConfig {
     /// PostgreSQL.
     #[command(flatten)]
     pub postgres: PostgresConfig,
     /// Redis.
     #[command(flatten)]
     pub redis: RedisConfig,
+}
+
+/// Settings of `run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunConfig {
+    /// Kafka.
+    #[command(flatten)]
+    pub source: SourceConfig,
+    /// PostgreSQL and Redis.
+    #[command(flatten)]
+    pub stores: StoresConfig,
     /// How long an event is remembered. It has to be longer than the topic keeps records: a record
     /// that is read again after its event was forgotten is a new event.
     #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = shared::config::duration)]
@@ -165,13 +181,7 @@ pub struct DlqListConfig {
     pub json: bool,
     /// Kafka.
     #[command(flatten)]
-    pub kafka: KafkaConfig,
-    /// The topics.
-    #[command(flatten)]
-    pub topics: TopicConfig,
-    /// The group.
-    #[command(flatten)]
-    pub group: GroupConfig,
+    pub source: SourceConfig,
     /// PostgreSQL, which says whether a letter's event has a row.
     #[command(flatten)]
     pub postgres: PostgresConfig,
@@ -192,13 +202,7 @@ pub struct DlqShowConfig {
     pub json: bool,
     /// Kafka.
     #[command(flatten)]
-    pub kafka: KafkaConfig,
-    /// The topics.
-    #[command(flatten)]
-    pub topics: TopicConfig,
-    /// The group.
-    #[command(flatten)]
-    pub group: GroupConfig,
+    pub source: SourceConfig,
     /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,
@@ -236,19 +240,10 @@ pub struct DlqRedriveConfig {
     pub json: bool,
     /// Kafka.
     #[command(flatten)]
-    pub kafka: KafkaConfig,
-    /// The topics.
+    pub source: SourceConfig,
+    /// PostgreSQL and Redis.
     #[command(flatten)]
-    pub topics: TopicConfig,
-    /// The group.
-    #[command(flatten)]
-    pub group: GroupConfig,
-    /// PostgreSQL.
-    #[command(flatten)]
-    pub postgres: PostgresConfig,
-    /// Redis.
-    #[command(flatten)]
-    pub redis: RedisConfig,
+    pub stores: StoresConfig,
     /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,
@@ -266,13 +261,7 @@ pub struct SeekConfig {
     pub dry_run: bool,
     /// Kafka.
     #[command(flatten)]
-    pub kafka: KafkaConfig,
-    /// The topics.
-    #[command(flatten)]
-    pub topics: TopicConfig,
-    /// The group.
-    #[command(flatten)]
-    pub group: GroupConfig,
+    pub source: SourceConfig,
     /// Redis.
     #[command(flatten)]
     pub redis: RedisConfig,
@@ -287,12 +276,9 @@ pub struct ForgetConfig {
     /// The device.
     #[arg(value_name = "DEVICE")]
     pub device: DeviceId,
-    /// PostgreSQL.
+    /// PostgreSQL and Redis.
     #[command(flatten)]
-    pub postgres: PostgresConfig,
-    /// Redis.
-    #[command(flatten)]
-    pub redis: RedisConfig,
+    pub stores: StoresConfig,
     /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,

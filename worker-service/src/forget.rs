@@ -15,8 +15,8 @@ use crate::config::ForgetConfig;
 /// # Errors
 /// PostgreSQL or Redis away; the message says what is erased and what is not.
 pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<()> {
-    let store = Store::open(&config.postgres, "worker-service forget")?;
-    let cache = Cache::open(&config.redis)?;
+    let store = Store::open(&config.stores.postgres, "worker-service forget")?;
+    let cache = Cache::open(&config.stores.redis)?;
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
     anyhow::ensure!(cache.is_there().await, "nothing was erased: Redis does not answer");
     let gone = store.forget(&config.device).await.context("nothing was erased")?;
@@ -25,7 +25,7 @@ pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<
     writeln!(out, "forgot {}: {events} events, {version}; what was accepted up to {at} has no effect", config.device)?;
     out.flush()?;
     cache.forget(&config.device).await.with_context(|| {
-        format!("the rows are erased, but Redis keeps its entry until its TTL of {:?} ends", config.redis.ttl)
+        format!("the rows are erased, but Redis keeps its entry until its TTL of {:?} ends", config.stores.redis.ttl)
     })?;
     store.close().await;
     Ok(())

@@ -34,7 +34,7 @@ pub struct Moved {
 /// # Errors
 /// The group has members, or Kafka or Redis is away; the message says what was done.
 pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Vec<Moved>> {
-    let client = kafka::client(&config.kafka)?;
+    let client = kafka::client(&config.source.kafka)?;
     let cache = Cache::open(&config.redis)?;
     if !config.dry_run {
         anyhow::ensure!(cache.is_there().await, "nothing was changed: Redis does not answer");
@@ -47,7 +47,7 @@ pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Ve
     for Moved { partition, from, to, first } in &moved {
         let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
         let gone = if to == first && *first > 0 { " (what was before is gone from the topic)" } else { "" };
-        writeln!(out, "{} [{partition}] {from} -> {to}{gone}", config.topics.input)?;
+        writeln!(out, "{} [{partition}] {from} -> {to}{gone}", config.source.topics.input)?;
     }
     if config.dry_run {
         writeln!(out, "a dry run: nothing was changed")?;
@@ -61,7 +61,7 @@ pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Ve
 }
 
 fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
-    let group = config.group.group.as_str();
+    let group = config.source.group.group.as_str();
     let mut settings = client.clone();
     settings.set("group.id", group).set("enable.auto.commit", "false");
     let consumer: BaseConsumer = settings.create().context("the Kafka settings")?;
@@ -70,7 +70,7 @@ fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Move
     if !config.dry_run {
         let mut list = TopicPartitionList::new();
         for Moved { partition, to, .. } in &moved {
-            list.add_partition_offset(&config.topics.input, *partition, Offset::Offset(*to))?;
+            list.add_partition_offset(&config.source.topics.input, *partition, Offset::Offset(*to))?;
         }
         // By a client that is no member: should a worker have joined by now, the broker refuses it.
         consumer.commit(&list, CommitMode::Sync).context("nothing was changed: the group takes no offsets")?;
@@ -92,7 +92,7 @@ fn ensure_stopped(consumer: &BaseConsumer, group: &str) -> anyhow::Result<()> {
 }
 
 fn plan(consumer: &BaseConsumer, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
-    let topic = config.topics.input.as_str();
+    let topic = config.source.topics.input.as_str();
     let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let mut partitions: Vec<i32> =

@@ -33,26 +33,26 @@ impl Worker {
     /// # Errors
     /// Settings that are wrong or contradict each other.
     pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
-        let client = kafka::client(&config.kafka)?;
-        let store = Store::open(&config.postgres, "worker-service")?;
-        let fencer = Fencer::new(Cache::open(&config.redis)?, store.clone());
+        let client = kafka::client(&config.source.kafka)?;
+        let store = Store::open(&config.stores.postgres, "worker-service")?;
+        let fencer = Fencer::new(Cache::open(&config.stores.redis)?, store.clone());
         let health = Health::default();
-        let group = &config.group.group;
+        let group = &config.source.group.group;
         let tools = Arc::new(Tools {
             group: group.clone(),
             store: store.clone(),
             applier: Applier::new(store.clone(), fencer.clone()),
-            dead_letters: DeadLetters::new(&client, &config.topics.dlq, group)?,
+            dead_letters: DeadLetters::new(&client, &config.source.topics.dlq, group)?,
             health: health.clone(),
         });
         let runtime = Handle::current();
         runtime.spawn(async move { fencer.run().await });
         runtime.spawn(prune::run(store.clone(), config.events_retention));
-        let input = config.topics.input.clone();
+        let input = config.source.topics.input.clone();
         runtime.spawn(prune::compare_with_topic(client.clone(), input, config.events_retention));
         let (stop, stopped) = watch::channel(false);
         let (ended, end) = oneshot::channel();
-        let topic = config.topics.input.clone();
+        let topic = config.source.topics.input.clone();
         std::thread::Builder::new().name("poll".into()).spawn(move || {
             wait_for_schema(&runtime, &store, &stopped);
             let _ = ended.send(poll::run(&client, &topic, tools, runtime, &stopped));

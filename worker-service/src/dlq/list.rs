@@ -16,9 +16,9 @@ use crate::config::DlqListConfig;
 /// # Errors
 /// Kafka away, or the output closed.
 pub async fn run(config: &DlqListConfig, out: &mut impl Write) -> anyhow::Result<()> {
-    let client = kafka::client(&config.kafka)?;
+    let client = kafka::client(&config.source.kafka)?;
     let store = Store::open(&config.postgres, "worker-service dlq")?;
-    let reader = Reader::open(&client, &config.topics.dlq, &config.group.group)?;
+    let reader = Reader::open(&client, &config.source.topics.dlq, &config.source.group.group)?;
     let mut left = config.filter.limit.unwrap_or(usize::MAX);
     let (mut chunks, task) = letters(reader, None, config.filter.clone());
     let mut away = false;

@@ -58,14 +58,14 @@ pub struct Summary {
 /// # Errors
 /// The worker's stores are not there (nothing is sent then), Kafka is away, or the output is closed.
 pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Result<Summary> {
-    let client = kafka::client(&config.kafka)?;
-    let store = Store::open(&config.postgres, "worker-service dlq")?;
-    let cache = Cache::open(&config.redis)?;
+    let client = kafka::client(&config.source.kafka)?;
+    let store = Store::open(&config.stores.postgres, "worker-service dlq")?;
+    let cache = Cache::open(&config.stores.redis)?;
     // What would be sent now would only wait in the input topic, or leave the cache behind.
     store.check().await.context("nothing was sent: PostgreSQL is not ready")?;
     anyhow::ensure!(cache.is_there().await, "nothing was sent: Redis does not answer");
 
-    let open = || Reader::open(&client, &config.topics.dlq, &config.group.group);
+    let open = || Reader::open(&client, &config.source.topics.dlq, &config.source.group.group);
     let mut report =
         Report { out, json: config.json, summary: Summary { dry_run: config.dry_run, ..Summary::default() } };
     let plan = gather(config, open()?, &store, &mut report).await?;
@@ -73,7 +73,7 @@ pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Res
         report.refused(entry.partition, entry.offset, &format!("redriven {} times already", entry.redrives))?;
     }
     report.summary.repeated = plan.repeated;
-    let sender = if config.dry_run { None } else { Some(Sender::new(&client, &config.topics.input)?) };
+    let sender = if config.dry_run { None } else { Some(Sender::new(&client, &config.source.topics.input)?) };
     send(config.rate, open()?, plan, sender.as_ref(), &mut report).await?;
     store.close().await;
     report.end()

@@ -16,11 +16,12 @@ use crate::config::DlqShowConfig;
 /// # Errors
 /// It is not there, Kafka is away, or the output is closed.
 pub async fn run(config: &DlqShowConfig, out: &mut impl Write) -> anyhow::Result<()> {
-    let client = kafka::client(&config.kafka)?;
-    let reader = Reader::open(&client, &config.topics.dlq, &config.group.group)?;
+    let client = kafka::client(&config.source.kafka)?;
+    let reader = Reader::open(&client, &config.source.topics.dlq, &config.source.group.group)?;
     let (partition, offset) = (config.partition, config.offset);
     let found = tokio::task::spawn_blocking(move || reader.one(partition, offset)).await??;
-    let record = found.with_context(|| format!("{} [{partition}] has nothing at {offset}", config.topics.dlq))?;
+    let record =
+        found.with_context(|| format!("{} [{partition}] has nothing at {offset}", config.source.topics.dlq))?;
     if config.json {
         writeln!(out, "{}", as_json(&record))?;
     } else {

@@ -97,3 +97,21 @@ async fn a_structured_cloud_event_of_another_producer_is_understood() {
     assert_eq!(kit.version("a").await, Some(1));
     worker.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_decides_and_not_the_clocks_of_those_who_accepted() {
+    let kit = Kit::new("clocks", 1).await;
+    // Two instances of the API whose clocks are an hour apart take one device's events in turn; and
+    // the events come in one batch, among them one twice.
+    for n in 1..=6 {
+        let accepted_at = if n % 2 == 0 { "2026-01-01T12:00:00Z" } else { "2026-01-01T13:00:00Z" };
+        let (id, payload) = (n.to_string(), format!(r#"{{"n":{n}}}"#));
+        kit.event_with("a", &id, &payload, &[("ce_acceptedat", accepted_at)]).await;
+    }
+    kit.event_with("a", "1", r#"{"n":1}"#, &[("ce_acceptedat", "2026-01-01T14:00:00Z")]).await;
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 6).await;
+    worker.stop().await.unwrap();
+    assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(6), 7));
+    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":6}'"#).await, 1);
+}

@@ -20,7 +20,7 @@ async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
     // A dead letter of its own, which outlives it.
     kit.letter("a", "dead", 3, &[]).await;
     kit.until("SELECT count(*) FROM events", 14).await;
-    let cache = Cache::open(&run_config(&kit.scope).redis).unwrap();
+    let cache = Cache::open(&run_config(&kit.scope).stores.redis).unwrap();
     let device = "a".parse().unwrap();
     let lease = cache.lease(&device).await.unwrap();
     let old = kit.store.resource(&device).await.unwrap().unwrap();

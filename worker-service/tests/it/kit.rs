@@ -37,7 +37,7 @@ impl Kit {
     pub(crate) async fn new(name: &str, partitions: i32) -> Self {
         let owned = name.to_owned();
         let scope = tokio::task::spawn_blocking(move || Scope::new(&owned)).await.unwrap().unwrap();
-        let postgres = run_config(&scope).postgres;
+        let postgres = run_config(&scope).stores.postgres;
         let store = Store::open(&postgres, "test").unwrap();
         store.migrate().await.unwrap();
         let producer = client(&scope).set("partitioner", "murmur2_random").set("linger.ms", "2").create().unwrap();
@@ -166,7 +166,9 @@ impl Kit {
         // Asking lets this very producer know.
         let known = async || {
             let (producer, topic) = (self.producer.clone(), self.scope.input_topic.clone());
-            let ask = move || producer.client().fetch_metadata(Some(&topic), PATIENCE).unwrap().topics()[0].partitions().len();
+            let ask = move || {
+                producer.client().fetch_metadata(Some(&topic), PATIENCE).unwrap().topics()[0].partitions().len()
+            };
             tokio::task::spawn_blocking(ask).await.unwrap() == total
         };
         self.until_it("the partitions are there", known).await;
@@ -175,7 +177,8 @@ impl Kit {
     /// Settings of a topic; what is not named goes back to the server's defaults.
     pub(crate) async fn set_topic(&self, topic: &str, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = client(&self.scope).create().unwrap();
-        let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("message.timestamp.type", "LogAppendTime");
+        let mut change =
+            AlterConfig::new(ResourceSpecifier::Topic(topic)).set("message.timestamp.type", "LogAppendTime");
         for (name, value) in settings {
             change = change.set(name, value);
         }

@@ -14,6 +14,7 @@ mod forget;
 mod frozen;
 mod groups;
 mod kit;
+mod late_answers;
 mod letters;
 mod losses;
 mod made_anew;

@@ -123,3 +123,48 @@ async fn nothing_is_sent_while_the_workers_stores_are_away() {
     assert_eq!(error.to_string(), "nothing was sent: Redis does not answer");
     assert_eq!(kit.records(0).await.len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_sent_is_told_and_sent_by_the_same_command_again() {
+    let kit = Kit::new("unsent", 1).await;
+    let large: String = (0..4_000).map(|_| fastrand::alphanumeric()).collect();
+    let large = [("large", large.as_str())];
+    for (device, id, more) in [("a", "1", &[][..]), ("a", "2", &large), ("a", "3", &[]), ("b", "1", &[])] {
+        kit.letter(device, id, id.parse().unwrap(), more).await;
+    }
+    for device in ["c", "d", "e", "f", "g"] {
+        kit.letter(device, "1", 1, &large).await;
+    }
+    // The broker takes no record as large as some of these.
+    kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "2000")]).await;
+    let said = kit.command(&["dlq", "redrive", "--json"]).await;
+    assert_eq!(said.status, 1, "{said:?}");
+    assert_eq!(said.error.lines().last(), Some("error: 7 letters were not sent; run the same command again"));
+    let lines: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed = |offset: i64, why: &str| {
+        lines
+            .iter()
+            .any(|line| line["failed"]["offset"] == offset && line["failed"]["why"].as_str().unwrap().contains(why))
+    };
+    assert!(failed(1, "MessageSizeTooLarge"), "{lines:?}");
+    assert!(failed(2, "an earlier one of its device was not sent"), "{lines:?}");
+    assert!(failed(6, "MessageSizeTooLarge") && !failed(7, ""), "after three in a row Kafka counts as away: {lines:?}");
+    let summary = &lines[lines.len() - 1]["summary"];
+    assert_eq!((&summary["sent"], &summary["failed"]), (&2.into(), &7.into()));
+    assert_eq!(kit.records(2).await.len(), 2);
+
+    kit.set_topic(&kit.scope.input_topic, &[]).await;
+    let said = kit.command(&["dlq", "redrive"]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(
+        said.out, "9 letters read, 9 matched: sent 9, applied already 0, repeated 0, refused 0, failed 0\n",
+        "nobody had applied the two yet: they are sent twice"
+    );
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 9).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0, "and have one effect");
+    assert_eq!((kit.version("a").await, kit.version("b").await), (Some(3), Some(1)));
+    let (summary, _) = kit.redrive(&[]).await.unwrap();
+    assert_eq!((summary.sent, summary.applied), (0, 9));
+    worker.stop().await.unwrap();
+}

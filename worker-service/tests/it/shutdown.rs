@@ -27,10 +27,11 @@ async fn a_worker_told_to_end_commits_what_it_did_and_its_successor_repeats_noth
     kit.until_it("it works", async || kit.count("SELECT count(*) FROM events").await > 300).await;
     let took = worker.end().await;
     assert!(took < Duration::from_secs(25), "{took:?}");
-    let done: Vec<(i32, i64)> = sqlx::query_as("SELECT partition, max(\"offset\") + 1 FROM events GROUP BY 1 ORDER BY 1")
-        .fetch_all(&kit.pool)
-        .await
-        .unwrap();
+    let done: Vec<(i32, i64)> =
+        sqlx::query_as("SELECT partition, max(\"offset\") + 1 FROM events GROUP BY 1 ORDER BY 1")
+            .fetch_all(&kit.pool)
+            .await
+            .unwrap();
     assert_eq!(kit.committed().await.into_iter().collect::<Vec<_>>(), done, "what is committed is what is done");
 
     let successor = kit.process().await;
