@@ -9,7 +9,7 @@ const ORIGIN: [&str; 4] = ["origin.topic", "origin.partition", "origin.offset", 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended() {
     let kit = Kit::new("again", 1).await;
-    kit.refuse("bad").await;
+    kit.refuse_with("bad", "22023").await;
     let worker = kit.worker();
     kit.event("good", "0", "{}").await;
     let (_, offset) = kit.event("bad", "1", r#"{"n":1}"#).await;
@@ -18,7 +18,7 @@ async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended()
     let place: Vec<_> = ["dlq.topic", "dlq.partition", "dlq.offset", "dlq.timestamp"].map(died).into();
     assert_eq!(place[2], offset.to_string());
 
-    // Its device is known to fail: each try is a letter at once.
+    // PostgreSQL rejects it as data: each try is a letter at once.
     for deaths in 2..=4_usize {
         let (summary, _) = kit.redrive(&[]).await.unwrap();
         assert_eq!((summary.sent, summary.repeated, summary.refused), (1, deaths - 2, 0));

@@ -84,3 +84,65 @@ async fn after_a_restore_the_group_is_rewound_and_catches_up() {
     kit.until("SELECT count(*) FROM resources WHERE version = 10", 3).await;
     worker.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_restored_from_a_backup_catches_up() {
+    let kit = std::sync::Arc::new(Kit::new("restored", 2).await);
+    let worker = kit.worker();
+    let load = tokio::spawn({
+        let kit = std::sync::Arc::clone(&kit);
+        async move { report(&kit, 1..=150).await }
+    });
+    kit.until_it("it works", async || kit.count("SELECT count(*) FROM events").await > 60).await;
+    let before = OffsetDateTime::now_utc() - time::Duration::minutes(1);
+    // In the middle of the work, as backups are made.
+    let backup = run("pg_dump", &["--no-owner", &kit.scope.database_url], b"").await;
+    load.await.unwrap();
+    kit.until("SELECT count(*) FROM events", 450).await;
+    worker.stop().await.unwrap();
+
+    // Restored into a database of another name, which the worker is given instead.
+    let (server, name) = kit.scope.database_url.rsplit_once('/').unwrap();
+    let restored = format!("{server}/{name}_r");
+    let create = format!("CREATE DATABASE \"{name}_r\" TEMPLATE template0");
+    run("psql", &["-q", &kit.scope.database_url, "-c", &create], b"").await;
+    run("psql", &["-q", "-v", "ON_ERROR_STOP=1", &restored], &backup).await;
+    let pool = sqlx::PgPool::connect(&restored).await.unwrap();
+    let had: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
+    assert!((60..450).contains(&had), "it is an earlier state: {had}");
+
+    let scope = devstack::Scope { database_url: restored, ..kit.scope.clone() };
+    let to_time = shared::topic::rfc3339(before);
+    let said = kit.command(&["seek", "--to-time", &to_time]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    let worker = worker_service::worker::Worker::start(&crate::kit::run_config(&scope)).unwrap();
+    let rows = "SELECT string_agg(concat_ws(' ', device_id, event_id, payload, outcome, partition, \"offset\"), E'\n'
+        ORDER BY device_id, event_id) FROM events";
+    let states = "SELECT string_agg(concat_ws(' ', id, version, payload, event_id, partition, \"offset\"), E'\n'
+        ORDER BY id) FROM resources";
+    for what in [rows, states] {
+        let whole: String = sqlx::query_scalar(what).fetch_one(&kit.pool).await.unwrap();
+        let same = async || sqlx::query_scalar::<_, String>(what).fetch_one(&pool).await.unwrap() == whole;
+        kit.until_it("it is what was lost", same).await;
+    }
+    worker.stop().await.unwrap();
+}
+
+/// Runs a program of PostgreSQL's; gives what it wrote.
+async fn run(program: &'static str, args: &[&str], input: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let input = input.to_vec();
+    let run = move || {
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let writing = std::thread::spawn(move || stdin.write_all(&input));
+        let output = child.wait_with_output().unwrap();
+        writing.join().unwrap().unwrap();
+        assert!(output.status.success(), "{program}: {}", output.status);
+        output.stdout
+    };
+    tokio::task::spawn_blocking(run).await.unwrap()
+}
