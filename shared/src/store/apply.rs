@@ -158,7 +158,7 @@ async fn insert_events<'a>(
              AS new (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
                      topic, partition, "offset", appended_at)
            ON CONFLICT (device_id, event_id) DO NOTHING
-           RETURNING topic, partition, "offset""#,
+           RETURNING device_id, event_id"#,
     )
     .bind(column!(|e| e.event.device_id.as_str()))
     .bind(column!(|e| e.event.event_id.as_str()))
@@ -177,15 +177,13 @@ async fn insert_events<'a>(
     if rows.len() == events.len() {
         return Ok(events.iter().map(|event| key(event)).collect());
     }
-    let mut positions = HashSet::with_capacity(rows.len());
+    // Known by their keys: a redriven event may have the position of another one, of a topic that was
+    // made anew since.
+    let mut keys = HashSet::with_capacity(rows.len());
     for row in &rows {
-        positions.insert((row.try_get::<&str, _>(0)?, row.try_get::<i32, _>(1)?, row.try_get::<i64, _>(2)?));
+        keys.insert((row.try_get::<&str, _>(0)?, row.try_get::<&str, _>(1)?));
     }
-    Ok(events
-        .iter()
-        .filter(|e| positions.contains(&(e.position.topic.as_str(), e.position.partition, e.position.offset)))
-        .map(|event| key(event))
-        .collect())
+    Ok(events.iter().map(|event| key(event)).filter(|key| keys.contains(key)).collect())
 }
 
 /// How many repeats have another payload than the event that is stored.

@@ -136,6 +136,19 @@ async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_repeat_is_known_by_its_event_and_not_by_its_place() {
+    let kit = Kit::new("places").await;
+    let old = event("old", "e", "{}", Position { redriven: true, ..at(0, 7) });
+    kit.store.apply(&[&old]).await.unwrap();
+    // Redriven twice, and in a batch with a record of the topic that was made anew.
+    let new = event("new", "e", "{}", at(0, 7));
+    let applied = kit.store.apply(&[&old, &new]).await.unwrap();
+    assert_eq!((applied.applied, applied.repeated), (1, 1));
+    let version = kit.store.resource(&"old".parse().unwrap()).await.unwrap().unwrap().version;
+    assert_eq!(version, 1, "one event, one version");
+}
+
+#[tokio::test]
 async fn a_repeat_with_another_payload_is_ignored_and_counted() {
     let kit = Kit::new("conflict").await;
     let first = event("d", "e", r#"{"a": 1, "b": 2}"#, at(0, 1));
