@@ -24,18 +24,22 @@ pub enum Fault {
     FreezePostgres,
     CutPostgres,
     SlowPostgres,
-    RefuseDevice,
+    ReadOnlyPostgres,
+    FillDisk,
+    LosePostgres,
+    RefuseDevices,
     KillRedis,
     FreezeRedis,
     CutRedis,
     SlowRedis,
     Poison,
+    RefuseLetters,
     AddPartitions,
 }
 
 impl Fault {
-    /// All of them. Adding partitions happens once at most, so it is drawn apart.
-    pub const DRAWN: [Self; 20] = [
+    /// Those that come again and again. The others happen once at most.
+    pub const DRAWN: [Self; 23] = [
         Self::KillWorker,
         Self::StopWorker,
         Self::FreezeWorker,
@@ -50,12 +54,15 @@ impl Fault {
         Self::FreezePostgres,
         Self::CutPostgres,
         Self::SlowPostgres,
-        Self::RefuseDevice,
+        Self::ReadOnlyPostgres,
+        Self::FillDisk,
+        Self::RefuseDevices,
         Self::KillRedis,
         Self::FreezeRedis,
         Self::CutRedis,
         Self::SlowRedis,
         Self::Poison,
+        Self::RefuseLetters,
     ];
 }
 
@@ -72,6 +79,10 @@ pub struct Step {
 
 /// The quiet before the first fault.
 const WARM: Duration = Duration::from_secs(3);
+/// Longer than all tries of an event that fails: 2, 4 and 8 seconds, and the tries themselves.
+const OUTLASTS_RETRIES: Duration = Duration::from_secs(20);
+/// A run of this length has room for an outage that long.
+const LONG: Duration = Duration::from_secs(60);
 
 /// The schedule of a run of this length: every kind of fault comes before one comes again, and the
 /// last ones end with it.
@@ -91,17 +102,26 @@ pub fn plan(seed: u64, length: Duration) -> Vec<Step> {
         // Sometimes one comes before the last is over.
         at += Duration::from_millis(random.u64(500..5_000));
     }
-    // In half of the runs, somewhere in the middle.
-    if random.bool() {
-        let at = WARM + length.saturating_sub(WARM).mul_f64(random.f64() * 0.5);
-        steps.push(Step { fault: Fault::AddPartitions, at, lasts: Duration::ZERO });
-        steps.sort_by_key(|step| step.at);
+    let somewhere = |random: &mut Rng, lasts: Duration| {
+        WARM + length.saturating_sub(WARM + lasts).mul_f64(random.f64() * 0.75)
+    };
+    if length >= LONG {
+        let at = somewhere(&mut random, OUTLASTS_RETRIES);
+        steps.push(Step { fault: Fault::LosePostgres, at, lasts: OUTLASTS_RETRIES });
     }
+    // In half of the runs.
+    if random.bool() {
+        let at = somewhere(&mut random, Duration::ZERO);
+        steps.push(Step { fault: Fault::AddPartitions, at, lasts: Duration::ZERO });
+    }
+    steps.sort_by_key(|step| step.at);
     steps
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -113,8 +133,10 @@ mod tests {
             let steps = plan(seed, length);
             assert!(steps.iter().all(|step| step.at + step.lasts <= length && step.at >= WARM));
             assert!(steps.windows(2).all(|pair| pair[0].at <= pair[1].at));
-            let kinds: std::collections::BTreeSet<_> = steps.iter().map(|step| step.fault).collect();
-            assert!(kinds.len() >= 20, "all kinds in two minutes: {}", kinds.len());
+            let kinds: BTreeSet<_> = steps.iter().map(|step| step.fault).collect();
+            assert!(Fault::DRAWN.iter().all(|kind| kinds.contains(kind)), "all kinds in two minutes: {kinds:?}");
+            let lost = steps.iter().filter(|step| step.fault == Fault::LosePostgres).count();
+            assert_eq!(lost, 1, "once for longer than an event is tried");
         }
     }
 }

@@ -19,9 +19,13 @@ pub struct Report {
     pub faults: Vec<Step>,
     /// Events answered 202.
     pub accepted: u64,
-    /// Events sent again although they had been.
+    /// Posts of several events at once.
+    pub batches: u64,
+    /// Of these, answered 207.
+    pub partial_batches: u64,
+    /// Events sent again although they had been acknowledged, or twice in one post.
     pub duplicates: u64,
-    /// Posts that failed, or were answered otherwise.
+    /// Posts that were answered otherwise, or not at all.
     pub failed_posts: u64,
     /// Reads answered.
     pub reads: u64,
@@ -31,6 +35,8 @@ pub struct Report {
     pub superseded: usize,
     /// Dead letters.
     pub dead_letters: usize,
+    /// Bodies in the cache at the end, each compared with its row.
+    pub cached: usize,
     /// Partitions assigned, over all workers.
     pub assignments: usize,
     /// Promises broken.
@@ -48,14 +54,17 @@ impl Report {
         for (kind, times) in kinds {
             text.push_str(&format!("{:<20} {times:>6}\n", format!("{kind:?}")));
         }
-        let figures: [(&str, u64); 8] = [
+        let figures: [(&str, u64); 11] = [
             ("events accepted", self.accepted),
+            ("batches", self.batches),
+            ("  answered 207", self.partial_batches),
             ("duplicates sent", self.duplicates),
             ("posts that failed", self.failed_posts),
             ("reads", self.reads),
             ("rows", self.rows as u64),
             ("  superseded", self.superseded as u64),
             ("dead letters", self.dead_letters as u64),
+            ("cached bodies", self.cached as u64),
             ("partitions assigned", self.assignments as u64),
         ];
         text.push('\n');
@@ -78,11 +87,13 @@ impl Report {
         text
     }
 
-    /// Writes the report as JSON.
+    /// Writes the report as JSON, in one step: nobody finds half of one.
     ///
     /// # Errors
     /// It cannot be written.
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
-        Ok(std::fs::write(file, serde_json::to_vec_pretty(self)?)?)
+        let unfinished = file.with_extension(format!("{}.json", std::process::id()));
+        std::fs::write(&unfinished, serde_json::to_vec_pretty(self)?)?;
+        Ok(std::fs::rename(unfinished, file)?)
     }
 }

@@ -1,68 +1,94 @@
 //! One run: load, faults, quiet, verdict.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::checker::Broken;
+use crate::faults::FENCES_SENT;
+use crate::history::{End, History};
 use crate::load::{Counts, Load};
 use crate::plan::{Step, plan};
 use crate::report::Report;
-use crate::world::World;
+use crate::world::{TTL, World};
 use crate::{checker, faults, gather};
 
 /// How often a line says how it goes.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Runs, and writes the history of every device for which a promise broke into the folder.
+/// Runs, with a folder of its own in this one for what the services write. The folder goes if every
+/// promise held; else the history of every device for which one broke is written there too.
 ///
 /// # Errors
-/// The run could not be carried out: it says nothing then.
-pub async fn run(seed: u64, length: Duration, folder: &Path) -> anyhow::Result<Report> {
+/// The run could not be carried out: it says nothing then, and the folder stays.
+pub async fn run(seed: u64, length: Duration, root: &Path) -> anyhow::Result<Report> {
+    let folder = root.join(format!("{seed}-{}", std::process::id()));
+    let report = run_in(seed, length, &folder).await.with_context(|| format!("see {}", folder.display()))?;
+    if report.broken.is_empty() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    Ok(report)
+}
+
+async fn run_in(seed: u64, length: Duration, folder: &Path) -> anyhow::Result<Report> {
     std::fs::create_dir_all(folder)?;
-    let logs = folder.join("logs");
-    let starting = logs.clone();
-    let world = tokio::task::spawn_blocking(move || World::start(&starting)).await??;
-    let world = Arc::new(world);
-    let load = Load::start(&world, seed)?;
+    let logs = folder.to_owned();
+    let world = Arc::new(tokio::task::spawn_blocking(move || World::start(&logs)).await??);
+    let mut load = Load::start(&world, seed)?;
     let steps = plan(seed, length);
     break_things(&steps, &world, &load, length, seed).await?;
 
     let counts = Arc::clone(&load.counts);
-    let history = load.end().await;
+    load.end_sending().await?;
     let quiet = Arc::clone(&world);
     tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
-    // Fences that were kept for Redis are sent by now, and what nobody replaced has expired.
-    tokio::time::sleep(history.ttl + Duration::from_secs(1)).await;
+    // Readers go on until nothing excuses an old answer any more, and leave a full cache behind.
+    tokio::time::sleep(FENCES_SENT + TTL + Duration::from_secs(1)).await;
+    let history = load.end().await?;
     let end = gather::gather(&world, &gather::store(&world)?).await?;
     let broken = checker::check(&history, &end);
-    for device in broken.iter().map(|broken| &broken.device) {
-        let of_device = serde_json::json!({
-            "sent": history.sent.get(device),
-            "rows": end.rows.iter().filter(|row| row.device == *device).collect::<Vec<_>>(),
-            "resource": end.resources.get(device),
-            "reads": history.reads.iter().filter(|read| read.device == *device).collect::<Vec<_>>(),
-            "letters": end.letters.iter().filter(|letter| letter.key == *device).collect::<Vec<_>>(),
-            "commits": history.commits, "redis_away": history.redis_away,
-        });
-        std::fs::write(folder.join(format!("broken-{device}.json")), serde_json::to_vec_pretty(&of_device)?)?;
-    }
+    write_histories(&broken, &history, &end, folder)?;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     Ok(Report {
         seed,
         seconds: length.as_secs(),
         faults: steps,
-        accepted: counts.accepted.load(Ordering::Relaxed),
-        duplicates: counts.duplicates.load(Ordering::Relaxed),
-        failed_posts: counts.failed.load(Ordering::Relaxed),
-        reads: counts.reads.load(Ordering::Relaxed),
+        accepted: count(&counts.accepted),
+        batches: count(&counts.batches),
+        partial_batches: count(&counts.partial),
+        duplicates: count(&counts.duplicates),
+        failed_posts: count(&counts.failed),
+        reads: count(&counts.reads),
         rows: end.rows.len(),
         superseded: end.rows.iter().filter(|row| !row.applied).count(),
         dead_letters: end.letters.len(),
-        assignments: assignments(&logs)?,
+        cached: end.cached.len(),
+        assignments: assignments(folder)?,
         broken,
     })
+}
+
+/// All that is known of each device for which a promise broke.
+fn write_histories(broken: &[Broken], history: &History, end: &End, folder: &Path) -> anyhow::Result<()> {
+    let devices: BTreeSet<&str> = broken.iter().map(|broken| broken.device.as_str()).collect();
+    for device in devices {
+        let of_device = serde_json::json!({
+            "sent": history.sent.get(device),
+            "log": end.log.iter().filter(|record| record.device == device).collect::<Vec<_>>(),
+            "rows": end.rows.iter().filter(|row| row.device == device).collect::<Vec<_>>(),
+            "resource": end.resources.get(device),
+            "cached": end.cached.get(device),
+            "reads": history.reads.iter().filter(|read| read.device == device).collect::<Vec<_>>(),
+            "letters": end.letters.iter().filter(|letter| letter.key == device).collect::<Vec<_>>(),
+            "commits": history.commits, "redis_away": history.redis_away,
+        });
+        std::fs::write(folder.join(format!("broken-{device}.json")), serde_json::to_vec_pretty(&of_device)?)?;
+    }
+    Ok(())
 }
 
 async fn break_things(

@@ -39,13 +39,11 @@ pub struct World {
 }
 
 impl World {
-    /// Starts it all, with two workers.
+    /// Starts it all, with two workers; what they write goes into files in this folder.
     ///
     /// # Errors
     /// Something does not start.
     pub fn start(logs: &Path) -> anyhow::Result<World> {
-        let _ = std::fs::remove_dir_all(logs);
-        std::fs::create_dir_all(logs)?;
         let stack = Stack::start()?;
         ensure!(stack.endpoints().kafka_is_real, "chaos needs a real Kafka");
         let postgres = Proxy::to(stack.postgres.port)?;
@@ -53,7 +51,7 @@ impl World {
         let scope = Scope::on(&stack.endpoints(), "chaos")?;
         let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log"))?;
         ensure!(setup.wait(SETUP)?.success(), "setup failed: {}", setup.log());
-        psql(&scope.database_url, REFUSE)?;
+        psql(&scope.database_url, crate::faults::REFUSE)?;
 
         let mut world = World {
             apis: Vec::new(),
@@ -114,14 +112,11 @@ impl World {
         Ok(())
     }
 
-    /// Takes a worker out, by chance; it runs on until it is told otherwise.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn take_worker(&self, choice: usize) -> anyhow::Result<Service> {
+    /// Takes a worker out, by chance, if there is one; it runs on until it is told otherwise.
+    pub fn take_worker(&self, choice: usize) -> Option<Service> {
         let mut workers = lock(&self.workers);
-        let key = workers.keys().nth(choice % workers.len().max(1)).copied().context("there is no worker")?;
-        workers.remove(&key).context("there is no worker")
+        let key = workers.keys().nth(choice % workers.len().max(1)).copied()?;
+        workers.remove(&key)
     }
 
     /// Puts a worker back that was taken out.
@@ -157,12 +152,15 @@ impl World {
     pub fn turn(&self, fault: Fault) -> Option<MutexGuard<'_, ()>> {
         let [kafka, postgres, redis] = &self.turns;
         match fault {
-            Fault::KillKafka | Fault::FreezeKafka => Some(lock(kafka)),
+            Fault::KillKafka | Fault::FreezeKafka | Fault::RefuseLetters => Some(lock(kafka)),
             Fault::KillPostgres
             | Fault::StopPostgres
             | Fault::FreezePostgres
             | Fault::CutPostgres
-            | Fault::SlowPostgres => Some(lock(postgres)),
+            | Fault::SlowPostgres
+            | Fault::ReadOnlyPostgres
+            | Fault::FillDisk
+            | Fault::LosePostgres => Some(lock(postgres)),
             Fault::KillRedis | Fault::FreezeRedis | Fault::CutRedis | Fault::SlowRedis => Some(lock(redis)),
             Fault::KillWorker
             | Fault::StopWorker
@@ -171,19 +169,12 @@ impl World {
             | Fault::KillApi
             | Fault::StopApi
             | Fault::FreezeApi
-            | Fault::RefuseDevice
+            | Fault::RefuseDevices
             | Fault::Poison
             | Fault::AddPartitions => None,
         }
     }
 }
-
-/// Lets a test make PostgreSQL refuse a device's events.
-const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
-    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-      IF EXISTS (SELECT FROM refused WHERE device_id = NEW.device_id) THEN RAISE EXCEPTION 'refused'; END IF;
-      RETURN NEW; END $$;
-    CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -1,0 +1,59 @@
+//! Promises 1, 2 and 4: what was accepted is in the log, and what is there has exactly one effect,
+//! which is a dead letter only where it may be one.
+
+use std::collections::BTreeSet;
+
+use super::{Device, Found, is_refusal};
+use crate::history::{End, History};
+
+impl Found {
+    pub(super) fn effects(&mut self, device: &Device<'_>) {
+        for event in device.sent.iter().filter(|event| event.acknowledged.is_some()) {
+            if !device.copies.contains_key(event.id.as_str()) {
+                self.say(1, device.name, format!("event {} was answered 202 and is not in the log", event.id));
+            }
+        }
+        let sent: BTreeSet<&str> = device.sent.iter().map(|event| event.id.as_str()).collect();
+        let rows: BTreeSet<&str> = device.rows.iter().map(|row| row.id.as_str()).collect();
+        for id in device.copies.keys() {
+            if !sent.contains(id) {
+                self.say(2, device.name, format!("event {id} is in the log, and nobody sent it"));
+            }
+            if !rows.contains(id) && !device.letters.contains(id) {
+                self.say(2, device.name, format!("event {id} is in the log, and had no effect"));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for row in &device.rows {
+            if !device.copies.contains_key(row.id.as_str()) {
+                self.say(2, device.name, format!("event {} had an effect, and is not in the log", row.id));
+            }
+            if !seen.insert(&row.id) {
+                self.say(2, device.name, format!("event {} is there twice", row.id));
+            }
+        }
+        let applied = i64::try_from(device.applied().count()).unwrap_or(i64::MAX);
+        let version = device.resource.map_or(0, |resource| resource.version);
+        if version != applied {
+            self.say(2, device.name, format!("version {version} of {applied} applied events"));
+        }
+    }
+
+    /// Every record that is no event is a dead letter, and no other is, but where PostgreSQL refused
+    /// the device's events as data.
+    pub(super) fn letters(&mut self, history: &History, end: &End) {
+        let is_poison = |letter: &crate::history::Letter| letter.reason == "undecodable";
+        let values: BTreeSet<&str> =
+            end.letters.iter().filter(|letter| is_poison(letter)).map(|letter| letter.value.as_str()).collect();
+        for poison in history.poison.iter().filter(|poison| !values.contains(poison.as_str())) {
+            self.say(2, "", format!("the record {poison:?} is no event, and no dead letter either"));
+        }
+        for letter in &end.letters {
+            let poison = is_poison(letter) && history.poison.contains(&letter.value);
+            if !poison && !is_refusal(history, letter) {
+                let (id, reason, error) = (letter.id.as_deref().unwrap_or_default(), &letter.reason, &letter.error);
+                self.say(4, &letter.key, format!("event {id:?} became a dead letter ({reason}: {error})"));
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Faults by way of PostgreSQL's own commands.
+
+use devstack::psql;
+
+use crate::world::World;
+
+/// Lets PostgreSQL refuse devices' events as data (P0001), or all events for want of room (53100).
+///
+/// The disk is not really full: that cannot be had without the rights to make a small one. What the
+/// services see of it is this SQLSTATE.
+pub const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
+    CREATE TABLE disk (is_full boolean NOT NULL);
+    INSERT INTO disk VALUES (false);
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF (SELECT is_full FROM disk) THEN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END IF;
+      IF EXISTS (SELECT FROM refused WHERE device_id = NEW.device_id) THEN RAISE EXCEPTION 'refused'; END IF;
+      RETURN NEW; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
+
+/// The devices whose events are refused.
+pub(super) fn refuse(world: &World, devices: &[String]) -> anyhow::Result<()> {
+    let rows: Vec<_> = devices.iter().map(|device| format!("('{device}')")).collect();
+    tell(world, &format!("INSERT INTO refused VALUES {} ON CONFLICT DO NOTHING", rows.join(", ")))
+}
+
+/// The devices whose events are refused no longer.
+pub(super) fn accept(world: &World, devices: &[String]) -> anyhow::Result<()> {
+    let names: Vec<_> = devices.iter().map(|device| format!("'{device}'")).collect();
+    tell(world, &format!("DELETE FROM refused WHERE device_id IN ({})", names.join(", ")))
+}
+
+pub(super) fn fill_disk(world: &World, is_full: bool) -> anyhow::Result<()> {
+    tell(world, &format!("UPDATE disk SET is_full = {is_full}"))
+}
+
+/// Every transaction that begins from now on, of sessions that are there too, may only read; or may
+/// write again.
+pub(super) fn read_only(world: &World, on: bool) -> anyhow::Result<()> {
+    let value = if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
+    tell(world, &format!("ALTER SYSTEM {value}"))?;
+    tell(world, "SELECT pg_reload_conf()")
+}
+
+fn tell(world: &World, statement: &str) -> anyhow::Result<()> {
+    psql(&world.scope.database_url, statement).map(drop)
+}
