@@ -59,7 +59,7 @@ struct Device<'a> {
     /// In the order of the log; across partitions, of the broker's clock.
     rows: Vec<&'a Row>,
     resource: Option<&'a Resource>,
-    /// Events that are dead letters, and may be.
+    /// Events that are dead letters, whether they may be or not.
     letters: BTreeSet<&'a str>,
 }
 
@@ -91,7 +91,7 @@ fn devices<'a>(history: &'a History, end: &'a End) -> BTreeMap<&'a str, Device<'
     for (name, resource) in &end.resources {
         devices.entry(name).or_default().resource = Some(resource);
     }
-    for letter in end.letters.iter().filter(|letter| is_refusal(history, letter)) {
+    for letter in &end.letters {
         devices.entry(&letter.key).or_default().letters.extend(letter.id.as_deref());
     }
     for (name, device) in &mut devices {
