@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use devstack::Server;
 
-pub use self::postgres::REFUSE;
+pub use self::postgres::{REFUSE, use_disk};
 use crate::history::History;
 use crate::load::{DEVICES, lock};
 use crate::plan::{Fault, Step};
@@ -21,7 +21,9 @@ const ORDERLY_END: Duration = Duration::from_secs(30);
 /// Fences that were kept are sent within this after Redis is back.
 pub const FENCES_SENT: Duration = Duration::from_secs(3);
 /// Devices refused at once.
-const REFUSED: usize = 3;
+const REFUSED: usize = 6;
+/// At least so long: for the first retry of an event to fail too.
+const REFUSAL: Duration = Duration::from_secs(2);
 
 /// Does one fault, waits for as long as it lasts, and mends it. Blocks.
 ///
@@ -136,7 +138,8 @@ pub fn happen(
             let devices: Vec<_> = (0..REFUSED).map(device).collect();
             lock(history).refused.extend(devices.iter().cloned());
             until_done(|| postgres::refuse(world, &devices))?;
-            sleep(step.lasts * 3);
+            // Sometimes longer than all retries: a dead letter then.
+            sleep(REFUSAL + step.lasts * 3);
             until_done(|| postgres::accept(world, &devices))
         }
         Fault::KillRedis => redis(&|| restart(&world.stack.redis, step)),
@@ -187,4 +190,3 @@ fn until_done(work: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
         }
     }
 }
-

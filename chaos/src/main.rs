@@ -33,6 +33,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     if report.broken.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("logs, and the histories of the devices: {}", folder.join(format!("{seed}-{}", std::process::id())).display());
+    println!(
+        "logs, and the histories of the devices: {}",
+        folder.join(format!("{seed}-{}", std::process::id())).display()
+    );
     Ok(ExitCode::FAILURE)
 }

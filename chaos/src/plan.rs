@@ -102,9 +102,8 @@ pub fn plan(seed: u64, length: Duration) -> Vec<Step> {
         // Sometimes one comes before the last is over.
         at += Duration::from_millis(random.u64(500..5_000));
     }
-    let somewhere = |random: &mut Rng, lasts: Duration| {
-        WARM + length.saturating_sub(WARM + lasts).mul_f64(random.f64() * 0.75)
-    };
+    let somewhere =
+        |random: &mut Rng, lasts: Duration| WARM + length.saturating_sub(WARM + lasts).mul_f64(random.f64() * 0.75);
     if length >= LONG {
         let at = somewhere(&mut random, OUTLASTS_RETRIES);
         steps.push(Step { fault: Fault::LosePostgres, at, lasts: OUTLASTS_RETRIES });

@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use devstack::{Program, Proxy, Scope, Service, Stack, port, psql, token};
+use devstack::{Program, Proxy, Scope, Service, SmallDisk, Stack, port, psql, token};
 
+use crate::faults;
 use crate::plan::Fault;
 
 const SECRET: &str = "the secret of a run of chaos, long enough";
@@ -30,6 +31,8 @@ pub struct World {
     pub postgres: Proxy,
     /// In front of Redis.
     pub redis: Proxy,
+    /// What PostgreSQL's tables lie on, where a disk that can be filled may be mounted.
+    pub disk: Option<SmallDisk>,
     /// The servers.
     pub stack: Stack,
     api_envs: Vec<Vec<(String, String)>>,
@@ -49,9 +52,13 @@ impl World {
         let postgres = Proxy::to(stack.postgres.port)?;
         let redis = Proxy::to(stack.redis.port)?;
         let scope = Scope::on(&stack.endpoints(), "chaos")?;
+        let disk = stack.postgres.small_disk().inspect_err(|error| println!("no small disk: {error:#}")).ok();
+        if let Some(disk) = &disk {
+            faults::use_disk(&stack.postgres.url(), &scope.database_url, disk.path())?;
+        }
         let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log"))?;
         ensure!(setup.wait(SETUP)?.success(), "setup failed: {}", setup.log());
-        psql(&scope.database_url, crate::faults::REFUSE)?;
+        psql(&scope.database_url, faults::REFUSE)?;
 
         let mut world = World {
             apis: Vec::new(),
@@ -61,6 +68,7 @@ impl World {
             scope,
             postgres,
             redis,
+            disk,
             stack,
             api_envs: Vec::new(),
             started: Mutex::new(0),

@@ -1,13 +1,14 @@
 //! Faults by way of PostgreSQL's own commands.
 
+use std::path::Path;
+
+use anyhow::Context as _;
 use devstack::psql;
 
 use crate::world::World;
 
-/// Lets PostgreSQL refuse devices' events as data (P0001), or all events for want of room (53100).
-///
-/// The disk is not really full: that cannot be had without the rights to make a small one. What the
-/// services see of it is this SQLSTATE.
+/// Lets PostgreSQL refuse devices' events as data (P0001), or all events for want of room (53100),
+/// where there is no disk that could be filled: the services see the same SQLSTATE.
 pub const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
     CREATE TABLE disk (is_full boolean NOT NULL);
     INSERT INTO disk VALUES (false);
@@ -16,6 +17,16 @@ pub const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
       IF EXISTS (SELECT FROM refused WHERE device_id = NEW.device_id) THEN RAISE EXCEPTION 'refused'; END IF;
       RETURN NEW; END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
+
+/// Puts a database, which nobody uses yet, on a disk of its own.
+///
+/// # Errors
+/// PostgreSQL refuses.
+pub fn use_disk(server: &str, database: &str, disk: &Path) -> anyhow::Result<()> {
+    let (_, name) = database.rsplit_once('/').context("a database without a name")?;
+    psql(server, &format!("CREATE TABLESPACE small LOCATION '{}'", disk.display()))?;
+    psql(server, &format!("ALTER DATABASE \"{name}\" SET TABLESPACE small")).map(drop)
+}
 
 /// The devices whose events are refused.
 pub(super) fn refuse(world: &World, devices: &[String]) -> anyhow::Result<()> {
@@ -29,7 +40,11 @@ pub(super) fn accept(world: &World, devices: &[String]) -> anyhow::Result<()> {
     tell(world, &format!("DELETE FROM refused WHERE device_id IN ({})", names.join(", ")))
 }
 
+/// There is no room for another row, or there is again.
 pub(super) fn fill_disk(world: &World, is_full: bool) -> anyhow::Result<()> {
+    if let Some(disk) = &world.disk {
+        return if is_full { disk.fill() } else { disk.clear() };
+    }
     tell(world, &format!("UPDATE disk SET is_full = {is_full}"))
 }
 
