@@ -33,6 +33,7 @@ pub fn check(history: &History, end: &End) -> Vec<Broken> {
         found.order(device);
     }
     found.letters(history, end);
+    found.left(end);
     found.reads(history, &devices);
     found.cache(end);
     found.broken
@@ -56,7 +57,7 @@ struct Device<'a> {
     sent: &'a [Sent],
     /// The copies of each event in the log, as the broker appended them.
     copies: BTreeMap<&'a str, Vec<&'a Record>>,
-    /// In the order of the log; across partitions, of the broker's clock.
+    /// Within each partition, in the order in which they had their effect.
     rows: Vec<&'a Row>,
     resource: Option<&'a Resource>,
     /// Events that are dead letters, whether they may be or not.
@@ -69,7 +70,8 @@ impl<'a> Device<'a> {
         self.rows.iter().copied().filter(|row| row.applied)
     }
 
-    /// Whether its events lie in one partition alone: their order is that of their offsets then.
+    /// Whether its events lie in one partition alone. In several, because partitions were added, they
+    /// have their effects side by side.
     fn in_one_partition(&self) -> bool {
         self.rows.windows(2).all(|pair| matches!(pair, [a, b] if a.partition == b.partition))
     }
@@ -96,11 +98,8 @@ fn devices<'a>(history: &'a History, end: &'a End) -> BTreeMap<&'a str, Device<'
     }
     for (name, device) in &mut devices {
         device.name = name;
-        if device.in_one_partition() {
-            device.rows.sort_by_key(|row| row.offset);
-        } else {
-            device.rows.sort_by_key(|row| (row.appended, row.offset));
-        }
+        // A transaction's events are of one partition, and in its order.
+        device.rows.sort_by_key(|row| (row.transaction, row.offset));
         for copies in device.copies.values_mut() {
             copies.sort_by_key(|copy| (copy.appended, copy.offset));
         }

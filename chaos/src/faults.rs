@@ -22,8 +22,8 @@ const ORDERLY_END: Duration = Duration::from_secs(30);
 pub const FENCES_SENT: Duration = Duration::from_secs(3);
 /// Devices refused at once.
 const REFUSED: usize = 6;
-/// At least so long: for the first retry of an event to fail too.
-const REFUSAL: Duration = Duration::from_secs(2);
+/// So long they are refused, and then taken again, with nothing else wrong with PostgreSQL.
+const REFUSAL: Duration = Duration::from_secs(3);
 
 /// Does one fault, waits for as long as it lasts, and mends it. Blocks.
 ///
@@ -139,8 +139,13 @@ pub fn happen(
             lock(history).refused.extend(devices.iter().cloned());
             until_done(|| postgres::refuse(world, &devices))?;
             // Sometimes longer than all retries: a dead letter then.
-            sleep(REFUSAL + step.lasts * 3);
-            until_done(|| postgres::accept(world, &devices))
+            sleep(step.lasts * 3);
+            // They are let go while PostgreSQL is well, and are held at that moment.
+            let _turn = world.turn(Fault::KillPostgres);
+            sleep(REFUSAL);
+            until_done(|| postgres::accept(world, &devices))?;
+            sleep(REFUSAL);
+            Ok(())
         }
         Fault::KillRedis => redis(&|| restart(&world.stack.redis, step)),
         Fault::FreezeRedis => redis(&|| freeze(&world.stack.redis, step)),

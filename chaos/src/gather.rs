@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use devstack::{is_caught_up, psql};
+use anyhow::Context as _;
+use devstack::{committed, psql};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -15,20 +15,23 @@ use shared::store::Store;
 use crate::history::{End, Letter, Record, Resource, Row};
 use crate::world::World;
 
+/// Faults are over: all that is left to wait for are backoffs, sessions that time out, and a backlog.
 const QUIET: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until the group has committed all there is. Blocks.
+/// Waits until the group has committed all there is; tells what is left where it does not. Blocks.
 ///
 /// # Errors
-/// It does not.
-pub fn until_quiet(world: &World) -> anyhow::Result<()> {
+/// Kafka does not tell.
+pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let deadline = Instant::now() + QUIET;
     let scope = &world.scope;
     loop {
-        match is_caught_up(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group) {
-            Ok(true) => return Ok(()),
-            outcome if Instant::now() > deadline => bail!("the workers are not caught up after {QUIET:?}: {outcome:?}"),
+        let told = committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group);
+        let left = told.map(|told| told.into_iter().filter(|(_, (committed, end))| committed < end).collect());
+        match left {
+            Ok(left) if BTreeMap::is_empty(&left) || Instant::now() > deadline => return Ok(left),
+            Err(error) if Instant::now() > deadline => return Err(error),
             _ => std::thread::sleep(Duration::from_millis(300)),
         }
     }
@@ -38,17 +41,18 @@ pub fn until_quiet(world: &World) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A store does not answer.
-pub async fn gather(world: &World, store: &Store) -> anyhow::Result<End> {
+pub async fn gather(world: &World, store: &Store, left: BTreeMap<i32, (i64, i64)>) -> anyhow::Result<End> {
     let resources = resources(world, store).await?;
     // At once: what nobody reads any more expires.
     let cached = cached(world, resources.keys()).await?;
-    Ok(End { log: log(world)?, rows: rows(world)?, resources, letters: letters(world)?, cached })
+    Ok(End { log: log(world)?, rows: rows(world)?, resources, letters: letters(world)?, cached, left })
 }
 
 fn rows(world: &World) -> anyhow::Result<Vec<Row>> {
     let text = psql(
         &world.scope.database_url,
-        "SELECT device_id, event_id, outcome, partition, \"offset\", (extract(epoch FROM appended_at) * 1000)::bigint FROM events",
+        "SELECT device_id, event_id, xmin, outcome, partition, \"offset\", (extract(epoch FROM appended_at) * 1000)::bigint
+         FROM events",
     )?;
     text.lines().map(|line| row(line).with_context(|| format!("the row {line:?}"))).collect()
 }
@@ -58,6 +62,7 @@ fn row(line: &str) -> Option<Row> {
     Some(Row {
         device: fields.next()?.to_owned(),
         id: fields.next()?.to_owned(),
+        transaction: fields.next()?.parse().ok()?,
         applied: fields.next()? == "applied",
         partition: fields.next()?.parse().ok()?,
         offset: fields.next()?.parse().ok()?,

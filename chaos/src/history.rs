@@ -101,6 +101,8 @@ pub struct Row {
     pub device: String,
     /// Its id.
     pub id: String,
+    /// The transaction that wrote it: those that follow each other have growing numbers.
+    pub transaction: i64,
     /// Whether it changed its resource.
     pub applied: bool,
     /// Where it stands.
@@ -150,4 +152,7 @@ pub struct End {
     pub letters: Vec<Letter>,
     /// Every body in the cache, by device.
     pub cached: BTreeMap<String, String>,
+    /// Partitions that the group did not come to the end of, though it was given the time: how far it
+    /// had committed, and where they end.
+    pub left: BTreeMap<i32, (i64, i64)>,
 }

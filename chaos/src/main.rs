@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chaos::plan::Fault;
 use clap::Parser;
 
 /// Breaks what can be broken while load runs, and checks that nothing was lost, doubled or stale.
@@ -14,6 +15,9 @@ struct Settings {
     /// What the schedule is made from; by chance where it is not given.
     #[arg(long, env = "CHAOS_SEED")]
     seed: Option<u64>,
+    /// Of the schedule, these faults alone, to see what one of them does.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Fault>,
 }
 
 #[tokio::main]
@@ -22,7 +26,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("CHAOS_SEED={seed} CHAOS_SECONDS={}", settings.seconds);
     let folder = devstack::target_dir().join("chaos");
-    let report = chaos::run::run(seed, Duration::from_secs(settings.seconds), &folder).await?;
+    let report = chaos::run::run(seed, Duration::from_secs(settings.seconds), &settings.only, &folder).await?;
     println!("{}", report.table());
     let file = folder.join("report.json");
     report.write(&file)?;

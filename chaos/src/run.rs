@@ -12,7 +12,7 @@ use crate::checker::Broken;
 use crate::faults::FENCES_SENT;
 use crate::history::{End, History};
 use crate::load::{Counts, Load};
-use crate::plan::{Step, plan};
+use crate::plan::{Fault, Step, plan};
 use crate::report::Report;
 use crate::world::{TTL, World};
 use crate::{checker, faults, gather};
@@ -20,36 +20,37 @@ use crate::{checker, faults, gather};
 /// How often a line says how it goes.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// Runs, with a folder of its own in this one for what the services write. The folder goes if every
+/// Runs a seed's schedule, or what it has of some faults only, with a folder of its own in this one for what the services write. The folder goes if every
 /// promise held; else the history of every device for which one broke is written there too.
 ///
 /// # Errors
 /// The run could not be carried out: it says nothing then, and the folder stays.
-pub async fn run(seed: u64, length: Duration, root: &Path) -> anyhow::Result<Report> {
+pub async fn run(seed: u64, length: Duration, only: &[Fault], root: &Path) -> anyhow::Result<Report> {
     let folder = root.join(format!("{seed}-{}", std::process::id()));
-    let report = run_in(seed, length, &folder).await.with_context(|| format!("see {}", folder.display()))?;
+    let mut steps = plan(seed, length);
+    steps.retain(|step| only.is_empty() || only.contains(&step.fault));
+    let report = run_in(seed, length, steps, &folder).await.with_context(|| format!("see {}", folder.display()))?;
     if report.broken.is_empty() {
         std::fs::remove_dir_all(&folder)?;
     }
     Ok(report)
 }
 
-async fn run_in(seed: u64, length: Duration, folder: &Path) -> anyhow::Result<Report> {
+async fn run_in(seed: u64, length: Duration, steps: Vec<Step>, folder: &Path) -> anyhow::Result<Report> {
     std::fs::create_dir_all(folder)?;
     let logs = folder.to_owned();
     let world = Arc::new(tokio::task::spawn_blocking(move || World::start(&logs)).await??);
     let mut load = Load::start(&world, seed)?;
-    let steps = plan(seed, length);
     break_things(&steps, &world, &load, length, seed).await?;
 
     let counts = Arc::clone(&load.counts);
     load.end_sending().await?;
     let quiet = Arc::clone(&world);
-    tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
+    let left = tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
     // Readers go on until nothing excuses an old answer any more, and leave a full cache behind.
     tokio::time::sleep(FENCES_SENT + TTL + Duration::from_secs(1)).await;
     let history = load.end().await?;
-    let end = gather::gather(&world, &gather::store(&world)?).await?;
+    let end = gather::gather(&world, &gather::store(&world)?, left).await?;
     let broken = checker::check(&history, &end);
     write_histories(&broken, &history, &end, folder)?;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

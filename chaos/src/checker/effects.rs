@@ -39,6 +39,17 @@ impl Found {
         }
     }
 
+    /// With every fault over, the workers come to the end of the log.
+    pub(super) fn left(&mut self, end: &End) {
+        for (partition, (committed, end)) in &end.left {
+            self.say(
+                2,
+                "",
+                format!("partition {partition} is committed up to {committed} for good, and ends at {end}"),
+            );
+        }
+    }
+
     /// Every record that is no event is a dead letter, and no other is, but where PostgreSQL refused
     /// the device's events as data.
     pub(super) fn letters(&mut self, history: &History, end: &End) {

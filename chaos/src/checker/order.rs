@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use super::{Device, Found};
-use crate::history::{Place, Record};
+use crate::history::{Place, Record, Row};
 
 impl Found {
     pub(super) fn order(&mut self, device: &Device<'_>) {
         self.log(device);
         self.first_copies(device);
+        self.effects_in_order(device);
         self.passed_over(device);
         self.state(device);
     }
@@ -64,27 +65,40 @@ impl Found {
         }
     }
 
+    /// In each partition events have their effect in the order of the log.
+    fn effects_in_order(&mut self, device: &Device<'_>) {
+        let mut last: BTreeMap<i32, &Row> = BTreeMap::new();
+        for &row in &device.rows {
+            if let Some(last) = last.insert(row.partition, row)
+                && last.offset > row.offset
+            {
+                let (id, later) = (&row.id, &last.id);
+                self.say(3, device.name, format!("event {id} had its effect after event {later}, which is behind it"));
+            }
+        }
+    }
+
     /// An event comes behind a newer state only where the newer one lies in another partition.
     fn passed_over(&mut self, device: &Device<'_>) {
         for row in device.rows.iter().filter(|row| !row.applied) {
             let newer_elsewhere =
                 device.applied().any(|other| other.partition != row.partition && other.appended >= row.appended);
             if !newer_elsewhere {
-                self.say(3, device.name, format!("event {} came behind a newer state", row.id));
+                self.say(3, device.name, format!("event {} was passed over, and nothing newer was there", row.id));
             }
         }
     }
 
-    /// The state is the last event's.
+    /// The state is the newest event's: within one partition the offset decides, across partitions
+    /// the broker's clock.
     fn state(&mut self, device: &Device<'_>) {
         let Some(resource) = device.resource else { return };
-        // Within one partition the offset decides, across partitions the broker's clock.
         let one = device.in_one_partition();
-        let place = |row: &crate::history::Row| if one { row.offset } else { row.appended };
-        let last = device.applied().map(place).max();
+        let place = |row: &Row| if one { row.offset } else { row.appended };
+        let newest = device.applied().map(place).max();
         let state = device.applied().find(|row| row.id == resource.event).map(place);
-        if state != last {
-            self.say(3, device.name, format!("the state came from event {}, which is not the last", resource.event));
+        if state != newest {
+            self.say(3, device.name, format!("the state came from event {}, which is not the newest", resource.event));
         }
     }
 }

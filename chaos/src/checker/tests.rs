@@ -26,6 +26,7 @@ fn row(record: &Record) -> Row {
     Row {
         device: record.device.clone(),
         id: record.id.clone().unwrap(),
+        transaction: record.appended,
         applied: true,
         partition: record.partition,
         offset: record.offset,
@@ -80,6 +81,7 @@ fn whole() -> (History, End) {
             letter("r", "1", "failed", REFUSED),
         ],
         cached: BTreeMap::from([("a".into(), body(3))]),
+        left: BTreeMap::new(),
     };
     (history, end)
 }
@@ -145,6 +147,11 @@ fn an_event_in_the_log_without_an_effect() {
     assert_eq!(broken(|_, end| drop(end.letters.remove(1))), [2], "not even a dead letter");
     let unacknowledged = |_: &mut History, end: &mut End| end.log.push(record("a", 4, 0));
     assert_eq!(broken(unacknowledged), [2], "nobody was told that it is there; it is there all the same");
+}
+
+#[test]
+fn a_partition_that_stands_still() {
+    assert_eq!(broken(|_, end| end.left.extend([(0, (20, 31))])), [2]);
 }
 
 #[test]
@@ -229,13 +236,13 @@ fn an_event_that_was_not_acknowledged_when_the_next_was_sent_may_stand_behind_it
 }
 
 #[test]
-fn an_event_that_came_behind_a_newer_one() {
-    let superseded = |history: &mut History, end: &mut End| {
+fn an_event_that_was_passed_over() {
+    let passed_over = |history: &mut History, end: &mut End| {
         history.reads.clear();
         end.rows[0].applied = false;
         state(end, 2, "3");
     };
-    assert_eq!(broken(superseded), [3]);
+    assert_eq!(broken(passed_over), [3]);
     let newer_in_another_partition = |history: &mut History, end: &mut End| {
         moved(history, end);
         history.reads.clear();
@@ -250,6 +257,27 @@ fn an_event_that_came_behind_a_newer_one() {
         state(end, 2, "3");
     };
     assert_eq!(broken(older_in_another_partition), [3], "that one does not explain it");
+}
+
+#[test]
+fn a_later_event_that_was_let_through_before_a_held_one() {
+    let let_through = |history: &mut History, end: &mut End| {
+        history.reads.clear();
+        end.rows[0].transaction = 2_500;
+    };
+    assert_eq!(broken(let_through), [3]);
+    let partitions_added = |history: &mut History, end: &mut End| {
+        moved(history, end);
+        let_through(history, end);
+    };
+    assert_eq!(broken(partitions_added), [3]);
+    let beside_another_partition = |history: &mut History, end: &mut End| {
+        moved(history, end);
+        end.rows[1].transaction = 4_000;
+    };
+    assert_eq!(broken(beside_another_partition), NOTHING);
+    let at_once = |_: &mut History, end: &mut End| end.rows[0].transaction = 2_000;
+    assert_eq!(broken(at_once), NOTHING, "in one transaction they are in order");
 }
 
 #[test]
@@ -269,7 +297,7 @@ fn an_event_that_counts_by_its_second_copy() {
     };
     assert_eq!(broken(in_another_partition), NOTHING, "which of two partitions is read first is open");
     let after_a_dead_letter = |_: &mut History, end: &mut End| {
-        let copy = Record { offset: 25, ..record("r", 1, 1) };
+        let copy = Record { offset: 25, appended: 2_500, ..record("r", 1, 1) };
         let record = &copy;
         end.rows.push(row(record));
         end.log.push(copy);
