@@ -22,8 +22,8 @@ const ORDERLY_END: Duration = Duration::from_secs(30);
 pub const FENCES_SENT: Duration = Duration::from_secs(3);
 /// Devices refused at once.
 const REFUSED: usize = 6;
-/// So long they are refused, and then taken again, with nothing else wrong with PostgreSQL.
-const REFUSAL: Duration = Duration::from_secs(3);
+/// The least time from the first refusal to the end of it: less than the first retry waits.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 /// Does one fault, waits for as long as it lasts, and mends it. Blocks.
 ///
@@ -136,16 +136,19 @@ pub fn happen(
         Fault::RefuseDevices => {
             let device = |n| format!("device-{}", (choice + n * DEVICES / REFUSED) % DEVICES);
             let devices: Vec<_> = (0..REFUSED).map(device).collect();
+            let (some, others) = devices.split_at(REFUSED / 2);
             lock(history).refused.extend(devices.iter().cloned());
-            until_done(|| postgres::refuse(world, &devices))?;
-            // Sometimes longer than all retries: a dead letter then.
+            // Some with whatever else goes wrong meanwhile, sometimes longer than all retries.
+            until_done(|| postgres::refuse(world, some))?;
             sleep(step.lasts * 3);
-            // They are let go while PostgreSQL is well, and are held at that moment.
-            let _turn = world.turn(Fault::KillPostgres);
-            sleep(REFUSAL);
-            until_done(|| postgres::accept(world, &devices))?;
-            sleep(REFUSAL);
-            Ok(())
+            until_done(|| postgres::accept(world, some))?;
+            // Others with PostgreSQL well: they are held when it takes their events again.
+            let _turn = world.turn(Fault::LosePostgres);
+            let before = postgres::refusals(world)?;
+            postgres::refuse(world, others)?;
+            until_done(|| Ok(anyhow::ensure!(postgres::refusals(world)? > before, "nothing was refused")))?;
+            sleep(AFTER_REFUSAL + step.lasts);
+            postgres::accept(world, others)
         }
         Fault::KillRedis => redis(&|| restart(&world.stack.redis, step)),
         Fault::FreezeRedis => redis(&|| freeze(&world.stack.redis, step)),

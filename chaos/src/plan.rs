@@ -65,6 +65,42 @@ impl Fault {
         Self::Poison,
         Self::RefuseLetters,
     ];
+
+    /// As `--only` takes it, and as it is told.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether it lasts as long as its step says, and does not just happen.
+    pub fn lasts(self) -> bool {
+        match self {
+            Self::KillWorker
+            | Self::StopWorker
+            | Self::AddWorker
+            | Self::KillApi
+            | Self::StopApi
+            | Self::Poison
+            | Self::AddPartitions => false,
+            Self::FreezeWorker
+            | Self::FreezeApi
+            | Self::KillKafka
+            | Self::FreezeKafka
+            | Self::KillPostgres
+            | Self::StopPostgres
+            | Self::FreezePostgres
+            | Self::CutPostgres
+            | Self::SlowPostgres
+            | Self::ReadOnlyPostgres
+            | Self::FillDisk
+            | Self::LosePostgres
+            | Self::RefuseDevices
+            | Self::KillRedis
+            | Self::FreezeRedis
+            | Self::CutRedis
+            | Self::SlowRedis
+            | Self::RefuseLetters => true,
+        }
+    }
 }
 
 /// A fault, when, and for how long.

@@ -57,6 +57,7 @@ async fn run_in(seed: u64, length: Duration, steps: Vec<Step>, folder: &Path) ->
     Ok(Report {
         seed,
         seconds: length.as_secs(),
+        real_disk: world.disk.is_some(),
         faults: steps,
         accepted: count(&counts.accepted),
         batches: count(&counts.batches),
@@ -64,9 +65,11 @@ async fn run_in(seed: u64, length: Duration, steps: Vec<Step>, folder: &Path) ->
         duplicates: count(&counts.duplicates),
         failed_posts: count(&counts.failed),
         reads: count(&counts.reads),
+        records: end.log.len(),
         rows: end.rows.len(),
         superseded: end.rows.iter().filter(|row| !row.applied).count(),
         dead_letters: end.letters.len(),
+        refused_letters: end.letters.iter().filter(|letter| letter.reason == "failed").count(),
         cached: end.cached.len(),
         assignments: assignments(folder)?,
         broken,
@@ -106,7 +109,7 @@ async fn break_things(
     let mut steps = steps.iter().copied().peekable();
     while load.elapsed() < length || steps.peek().is_some() {
         if let Some(step) = steps.next_if(|step| step.at <= load.elapsed()) {
-            println!("{:>6.1} s  {:?}", load.elapsed().as_secs_f64(), step.fault);
+            println!("{:>6.1} s  {}", load.elapsed().as_secs_f64(), step.fault.name());
             let (world, history, choice) = (Arc::clone(world), Arc::clone(&load.history), random.usize(..1_000));
             let happening = tokio::task::spawn_blocking(move || faults::happen(step, &world, &history, began, choice));
             under_way.push((step.fault, happening));
@@ -118,7 +121,7 @@ async fn break_things(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for (fault, happening) in under_way {
-        happening.await?.with_context(|| format!("{fault:?}"))?;
+        happening.await?.with_context(|| fault.name())?;
     }
     Ok(())
 }

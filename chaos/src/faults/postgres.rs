@@ -10,11 +10,15 @@ use crate::world::World;
 /// Lets PostgreSQL refuse devices' events as data (P0001), or all events for want of room (53100),
 /// where there is no disk that could be filled: the services see the same SQLSTATE.
 pub const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
+    CREATE SEQUENCE refusals;
     CREATE TABLE disk (is_full boolean NOT NULL);
     INSERT INTO disk VALUES (false);
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF (SELECT is_full FROM disk) THEN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END IF;
-      IF EXISTS (SELECT FROM refused WHERE device_id = NEW.device_id) THEN RAISE EXCEPTION 'refused'; END IF;
+      IF EXISTS (SELECT FROM refused WHERE device_id = NEW.device_id) THEN
+        PERFORM nextval('refusals');
+        RAISE EXCEPTION 'refused';
+      END IF;
       RETURN NEW; END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
 
@@ -32,6 +36,11 @@ pub fn use_disk(server: &str, database: &str, disk: &Path) -> anyhow::Result<()>
 pub(super) fn refuse(world: &World, devices: &[String]) -> anyhow::Result<()> {
     let rows: Vec<_> = devices.iter().map(|device| format!("('{device}')")).collect();
     tell(world, &format!("INSERT INTO refused VALUES {} ON CONFLICT DO NOTHING", rows.join(", ")))
+}
+
+/// How often something was refused: a sequence counts what is rolled back, too.
+pub(super) fn refusals(world: &World) -> anyhow::Result<i64> {
+    Ok(psql(&world.scope.database_url, "SELECT last_value - 1 + is_called::int FROM refusals")?.parse()?)
 }
 
 /// The devices whose events are refused no longer.
