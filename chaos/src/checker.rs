@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+pub use self::reads::excused;
 use crate::history::{End, History, Letter, Record, Resource, Row, Sent};
 
 /// A promise that was broken.

@@ -146,7 +146,10 @@ pub fn happen(
             let _turn = world.turn(Fault::LosePostgres);
             let before = postgres::refusals(world)?;
             postgres::refuse(world, others)?;
-            until_done(|| Ok(anyhow::ensure!(postgres::refusals(world)? > before, "nothing was refused")))?;
+            until_done(|| match postgres::refusals(world)? {
+                refusals if refusals > before => Ok(()),
+                _ => anyhow::bail!("nothing was refused"),
+            })?;
             sleep(AFTER_REFUSAL + step.lasts);
             postgres::accept(world, others)
         }

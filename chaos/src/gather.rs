@@ -51,14 +51,14 @@ pub async fn gather(world: &World, store: &Store, left: BTreeMap<i32, (i64, i64)
 fn rows(world: &World) -> anyhow::Result<Vec<Row>> {
     let text = psql(
         &world.scope.database_url,
-        "SELECT device_id, event_id, xmin, outcome, partition, \"offset\", (extract(epoch FROM appended_at) * 1000)::bigint
-         FROM events",
+        "SELECT device_id, event_id, xmin, outcome, partition, \"offset\", (extract(epoch FROM appended_at) * 1000)::bigint,
+                payload FROM events",
     )?;
     text.lines().map(|line| row(line).with_context(|| format!("the row {line:?}"))).collect()
 }
 
 fn row(line: &str) -> Option<Row> {
-    let mut fields = line.split('|');
+    let mut fields = line.splitn(8, '|');
     Some(Row {
         device: fields.next()?.to_owned(),
         id: fields.next()?.to_owned(),
@@ -67,6 +67,7 @@ fn row(line: &str) -> Option<Row> {
         partition: fields.next()?.parse().ok()?,
         offset: fields.next()?.parse().ok()?,
         appended: fields.next()?.parse().ok()?,
+        payload: serde_json::from_str(fields.next()?).ok()?,
     })
 }
 

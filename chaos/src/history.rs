@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// Where a copy of an event was sent. A device's posts are numbered in the order in which it sent
 /// them, each after the answer to the last or after waiting for it in vain, and an event has its
@@ -26,6 +27,8 @@ pub struct Place {
 pub struct Sent {
     /// Its `event_id`.
     pub id: String,
+    /// Its payload.
+    pub payload: Value,
     /// Its first copy.
     pub first: Place,
     /// The first copy that was answered 202; an event without one may be there or not.
@@ -47,6 +50,8 @@ pub struct Read {
     pub version: i64,
     /// The event that the state came from; empty for a resource that does not exist.
     pub event: String,
+    /// The state.
+    pub payload: Value,
 }
 
 /// How far the group had committed at a moment: everything before has had its effect, fence
@@ -111,6 +116,8 @@ pub struct Row {
     pub offset: i64,
     /// When the broker appended it, in milliseconds.
     pub appended: i64,
+    /// What it reported.
+    pub payload: Value,
 }
 
 /// A row of `resources`.

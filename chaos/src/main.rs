@@ -1,5 +1,6 @@
 //! `make chaos`: one run, a table, a verdict.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -31,7 +32,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     let file = folder.join("report.json");
     report.write(&file)?;
     println!("report: {}", file.display());
-    for broken in report.broken.iter().take(20) {
+    // The first of each kind that a device met.
+    let mut met = BTreeSet::new();
+    for broken in report.broken.iter().filter(|broken| met.insert((broken.promise, &broken.device))).take(20) {
         println!("promise {} broken, {}: {}", broken.promise, broken.device, broken.what);
     }
     if report.broken.is_empty() {

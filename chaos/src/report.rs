@@ -41,6 +41,8 @@ pub struct Report {
     pub failed_posts: u64,
     /// Reads answered.
     pub reads: u64,
+    /// Of these, reads that could be old, because Redis was cut off less than a TTL before.
+    pub excused_reads: usize,
     /// Records of the input topic, duplicates and poison included.
     pub records: usize,
     /// Rows in `events`.
@@ -88,7 +90,7 @@ impl Report {
         text
     }
 
-    fn figures(&self) -> [(&'static str, u64); 13] {
+    fn figures(&self) -> [(&'static str, u64); 14] {
         [
             ("events accepted", self.accepted),
             ("  duplicates sent", self.duplicates),
@@ -102,6 +104,7 @@ impl Report {
             ("  of refused devices", self.refused_letters as u64),
             ("partitions assigned", self.assignments as u64),
             ("reads", self.reads),
+            ("  with Redis cut off", self.excused_reads as u64),
             ("cached bodies at last", self.cached as u64),
         ]
     }

@@ -65,6 +65,7 @@ async fn run_in(seed: u64, length: Duration, steps: Vec<Step>, folder: &Path) ->
         duplicates: count(&counts.duplicates),
         failed_posts: count(&counts.failed),
         reads: count(&counts.reads),
+        excused_reads: checker::excused(&history),
         records: end.log.len(),
         rows: end.rows.len(),
         superseded: end.rows.iter().filter(|row| !row.applied).count(),

@@ -68,6 +68,7 @@ impl Found {
     fn states(&mut self, device: &Device<'_>, name: &str, reads: &[&Read]) {
         let applied: Vec<_> = device.applied().map(|row| row.id.as_str()).collect();
         let last = i64::try_from(applied.len()).unwrap_or(i64::MAX);
+        let sent: BTreeMap<_, _> = device.sent.iter().map(|sent| (sent.id.as_str(), &sent.payload)).collect();
         let mut known: BTreeMap<i64, &str> = BTreeMap::new();
         if device.in_one_partition() {
             known.extend((1..).zip(applied));
@@ -77,6 +78,9 @@ impl Found {
             if version > last {
                 self.say(2, name, format!("version {version} was read, and there never was one"));
                 continue;
+            }
+            if sent.get(event).is_some_and(|payload| **payload != read.payload) {
+                self.say(2, name, format!("event {event} was read as {}", read.payload));
             }
             let expected = *known.entry(version).or_insert(event);
             if expected != event {
@@ -97,6 +101,11 @@ impl Found {
             }
         }
     }
+}
+
+/// Reads that promise nothing, because Redis was cut off.
+pub fn excused(history: &History) -> usize {
+    history.reads.iter().filter(|read| is_excused(history, read)).count()
 }
 
 /// While Redis was cut off from somebody, and for a TTL after that, a read may be old.

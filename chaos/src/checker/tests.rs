@@ -13,9 +13,13 @@ fn body(version: i64) -> String {
     format!(r#"{{"version":{version}}}"#)
 }
 
+fn payload(n: impl std::fmt::Display) -> serde_json::Value {
+    serde_json::from_str(&format!(r#"{{"n":{n}}}"#)).unwrap()
+}
+
 fn sent(id: usize, post: usize, index: usize) -> Sent {
     let place = Place { post, index, at: at(post as u64) };
-    Sent { id: id.to_string(), first: place, acknowledged: Some(place), times: 1 }
+    Sent { id: id.to_string(), payload: payload(id), first: place, acknowledged: Some(place), times: 1 }
 }
 
 fn record(device: &str, id: i64, partition: i32) -> Record {
@@ -31,16 +35,23 @@ fn row(record: &Record) -> Row {
         partition: record.partition,
         offset: record.offset,
         appended: record.appended,
+        payload: payload(record.id.as_deref().unwrap()),
     }
 }
 
 fn read(from: u64, version: i64) -> Read {
     let event = if version > 0 { version.to_string() } else { String::new() };
-    Read { device: "a".into(), from: at(from), to: at(from), version, event }
+    Read { device: "a".into(), from: at(from), to: at(from), version, event, payload: payload(version) }
 }
 
 fn letter(key: &str, id: &str, reason: &str, error: &str) -> Letter {
-    Letter { key: key.into(), value: "{}".into(), id: Some(id.into()), reason: reason.into(), error: error.into() }
+    Letter {
+        key: key.into(),
+        value: payload(id).to_string(),
+        id: Some(id.into()),
+        reason: reason.into(),
+        error: error.into(),
+    }
 }
 
 const REFUSED: &str = "SQLSTATE P0001: refused";
@@ -77,7 +88,7 @@ fn whole() -> (History, End) {
             ("r".into(), Resource { version: 1, event: "2".into(), body: body(1) }),
         ]),
         letters: vec![
-            Letter { value: "garbage".into(), id: None, ..letter("x", "", "undecodable", "is no JSON") },
+            Letter { value: "garbage".into(), id: None, ..letter("x", "0", "undecodable", "is no JSON") },
             letter("r", "1", "failed", REFUSED),
         ],
         cached: BTreeMap::from([("a".into(), body(3))]),
@@ -190,7 +201,9 @@ fn a_state_that_is_not_the_last_event() {
 fn swap(end: &mut End, one: usize, other: usize) {
     let (a, b) = (end.log[one].clone(), end.log[other].clone());
     (end.log[one].id, end.log[other].id) = (b.id.clone(), a.id.clone());
-    (end.rows[one].id, end.rows[other].id) = (b.id.unwrap(), a.id.unwrap());
+    let (a, b) = (end.rows[one].clone(), end.rows[other].clone());
+    (end.rows[one].id, end.rows[one].payload) = (b.id, b.payload);
+    (end.rows[other].id, end.rows[other].payload) = (a.id, a.payload);
 }
 
 #[test]
@@ -308,13 +321,20 @@ fn an_event_that_counts_by_its_second_copy() {
 
 #[test]
 fn a_version_that_was_another_event() {
-    assert_eq!(broken(|history, _| history.reads[1].event = "1".into()), [3]);
+    assert_eq!(broken(|history, _| history.reads[1] = Read { version: 2, ..read(5, 1) }), [3]);
     let one_version_two_states = |history: &mut History, end: &mut End| {
         moved(history, end);
-        let other = Read { event: "1".into(), ..history.reads[1].clone() };
+        let other = Read { event: "1".into(), payload: payload(1), ..history.reads[1].clone() };
         history.reads.push(other);
     };
     assert_eq!(broken(one_version_two_states), [3]);
+}
+
+#[test]
+fn an_event_that_became_another() {
+    assert_eq!(broken(|_, end| end.rows[0].payload = payload(2)), [2]);
+    assert_eq!(broken(|_, end| end.letters[1].value = payload(2).to_string()), [2]);
+    assert_eq!(broken(|history, _| history.reads[1].payload = payload(1)), [2]);
 }
 
 #[test]
@@ -330,7 +350,7 @@ fn an_outage_blamed_on_an_event() {
     assert_eq!(broken(more(letter("r", "2", "rejected", REFUSED))), [4]);
     assert_eq!(broken(more(letter("r", "2", "failed", "SQLSTATE 53100: no space left"))), [4]);
     assert_eq!(broken(more(letter("r", "2", "failed", REFUSED))), NOTHING, "beside a row, after a crash");
-    let undecodable = Letter { value: "{}".into(), ..letter("a", "2", "undecodable", "") };
+    let undecodable = letter("a", "2", "undecodable", "");
     assert_eq!(broken(more(undecodable)), [4]);
 }
 

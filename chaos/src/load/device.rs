@@ -42,7 +42,7 @@ enum Item {
 impl Item {
     fn body(&self, device: &str) -> Value {
         match self {
-            Self::Event(n) => json!({"device_id": device, "event_id": n.to_string(), "payload": {"n": n}}),
+            Self::Event(n) => json!({"device_id": device, "event_id": n.to_string(), "payload": payload(*n)}),
             Self::Invalid => json!({"device_id": device, "event_id": "invalid", "payload": "not an object"}),
         }
     }
@@ -53,6 +53,11 @@ impl Item {
             Self::Invalid => None,
         }
     }
+}
+
+/// What a device's nth event reports.
+fn payload(n: usize) -> Value {
+    json!({"n": n})
 }
 
 #[derive(Deserialize)]
@@ -157,6 +162,7 @@ impl Client {
                 Some(sent) => sent.times += 1,
                 None => sent.push(Sent {
                     id: n.to_string(),
+                    payload: payload(n),
                     first: Place { post, index, at },
                     acknowledged: None,
                     times: 1,

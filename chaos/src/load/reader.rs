@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Client, DEVICES, count, lock};
 use crate::history::{Commit, Read};
@@ -13,8 +14,10 @@ impl Client {
             let device = format!("device-{}", random.usize(..DEVICES));
             let url = format!("{}/resource/{device}", self.url(&mut random));
             let from = self.began.elapsed();
-            if let Some(Body { version, event_id }) = body(self.http.get(url).bearer_auth(&self.world.token)).await {
-                let read = Read { device, from, to: self.began.elapsed(), version, event: event_id };
+            if let Some(Body { version, event_id: event, payload }) =
+                body(self.http.get(url).bearer_auth(&self.world.token)).await
+            {
+                let read = Read { device, from, to: self.began.elapsed(), version, event, payload };
                 lock(&self.history).reads.push(read);
                 count(&self.counts.reads, 1);
             }
@@ -43,6 +46,7 @@ impl Client {
 struct Body {
     version: i64,
     event_id: String,
+    payload: Value,
 }
 
 /// What was read; none where there was no such answer.
@@ -50,7 +54,7 @@ async fn body(request: reqwest::RequestBuilder) -> Option<Body> {
     let answer = request.send().await.ok()?;
     match answer.status().as_u16() {
         200 => answer.json().await.ok(),
-        404 => Some(Body { version: 0, event_id: String::new() }),
+        404 => Some(Body { version: 0, event_id: String::new(), payload: Value::Null }),
         _ => None,
     }
 }
