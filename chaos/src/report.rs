@@ -57,6 +57,10 @@ pub struct Report {
     pub cached: usize,
     /// Partitions assigned, over all workers.
     pub assignments: usize,
+    /// Services that ended by themselves, and were started again.
+    pub restarts: usize,
+    /// Panics that the services wrote down.
+    pub panics: usize,
     /// Promises broken.
     pub broken: Vec<Broken>,
 }
@@ -90,7 +94,7 @@ impl Report {
         text
     }
 
-    fn figures(&self) -> [(&'static str, u64); 14] {
+    fn figures(&self) -> [(&'static str, u64); 16] {
         [
             ("events accepted", self.accepted),
             ("  duplicates sent", self.duplicates),
@@ -103,6 +107,8 @@ impl Report {
             ("dead letters", self.dead_letters as u64),
             ("  of refused devices", self.refused_letters as u64),
             ("partitions assigned", self.assignments as u64),
+            ("services that ended", self.restarts as u64),
+            ("panics", self.panics as u64),
             ("reads", self.reads),
             ("  with Redis cut off", self.excused_reads as u64),
             ("cached bodies at last", self.cached as u64),

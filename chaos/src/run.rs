@@ -41,7 +41,7 @@ async fn run_in(seed: u64, length: Duration, steps: Vec<Step>, folder: &Path) ->
     let logs = folder.to_owned();
     let world = Arc::new(tokio::task::spawn_blocking(move || World::start(&logs)).await??);
     let mut load = Load::start(&world, seed)?;
-    break_things(&steps, &world, &load, length, seed).await?;
+    let restarts = break_things(&steps, &world, &load, length, seed).await?;
 
     let counts = Arc::clone(&load.counts);
     load.end_sending().await?;
@@ -72,7 +72,9 @@ async fn run_in(seed: u64, length: Duration, steps: Vec<Step>, folder: &Path) ->
         dead_letters: end.letters.len(),
         refused_letters: end.letters.iter().filter(|letter| letter.reason == "failed").count(),
         cached: end.cached.len(),
-        assignments: assignments(folder)?,
+        assignments: in_logs(folder, r#""message":"assigned""#)?,
+        restarts,
+        panics: in_logs(folder, "panicked at")?,
         broken,
     })
 }
@@ -96,17 +98,19 @@ fn write_histories(broken: &[Broken], history: &History, end: &End, folder: &Pat
     Ok(())
 }
 
+/// Tells how many services ended by themselves, and were started again.
 async fn break_things(
     steps: &[Step],
     world: &Arc<World>,
     load: &Load,
     length: Duration,
     seed: u64,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let began = Instant::now().checked_sub(load.elapsed()).context("the clock began after the load")?;
     let mut random = fastrand::Rng::with_seed(!seed);
     let mut under_way = Vec::new();
     let mut said = Instant::now();
+    let mut restarts = 0;
     let mut steps = steps.iter().copied().peekable();
     while load.elapsed() < length || steps.peek().is_some() {
         if let Some(step) = steps.next_if(|step| step.at <= load.elapsed()) {
@@ -117,6 +121,7 @@ async fn break_things(
         }
         if said.elapsed() >= PROGRESS {
             said = Instant::now();
+            restarts += world.tend()?;
             progress(load.elapsed(), &load.counts);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -124,7 +129,7 @@ async fn break_things(
     for (fault, happening) in under_way {
         happening.await?.with_context(|| fault.name())?;
     }
-    Ok(())
+    Ok(restarts + world.tend()?)
 }
 
 fn progress(elapsed: Duration, counts: &Counts) {
@@ -137,12 +142,12 @@ fn progress(elapsed: Duration, counts: &Counts) {
     );
 }
 
-/// How often a worker was assigned a partition: what the workers' logs say.
-fn assignments(logs: &Path) -> anyhow::Result<usize> {
+/// How often something stands in what the services wrote.
+fn in_logs(folder: &Path, text: &str) -> anyhow::Result<usize> {
     let mut count = 0;
-    for entry in std::fs::read_dir(logs)? {
-        let text = std::fs::read(entry?.path())?;
-        count += String::from_utf8_lossy(&text).matches("\"message\":\"assigned\"").count();
+    for entry in std::fs::read_dir(folder)? {
+        let log = std::fs::read(entry?.path())?;
+        count += String::from_utf8_lossy(&log).matches(text).count();
     }
     Ok(count)
 }

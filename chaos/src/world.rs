@@ -139,6 +139,28 @@ impl World {
         lock(&self.workers).len()
     }
 
+    /// Starts what ended by itself anew, as a platform does, and tells how many that were. What a
+    /// fault has in hand is left to it.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn tend(&self) -> anyhow::Result<usize> {
+        let ended = lock(&self.workers).extract_if(.., |_, worker| !worker.is_running()).count();
+        for _ in 0..ended {
+            self.add_worker()?;
+        }
+        let mut count = ended;
+        for (number, api) in self.apis.iter().enumerate() {
+            if let Ok(mut api) = api.try_lock()
+                && !api.is_running()
+            {
+                *api = self.start_api(number)?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
     /// One of the APIs.
     ///
     /// # Errors
