@@ -1,16 +1,15 @@
 //! What each fault does, and how it is mended.
 
+mod kafka;
+mod postgres;
+
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use devstack::{Server, psql};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use devstack::Server;
 
+pub use self::postgres::{REFUSE, use_disk};
 use crate::history::History;
 use crate::load::{DEVICES, lock};
 use crate::plan::{Fault, Step};
@@ -20,9 +19,11 @@ use crate::world::World;
 const MAX_WORKERS: usize = 3;
 const ORDERLY_END: Duration = Duration::from_secs(30);
 /// Fences that were kept are sent within this after Redis is back.
-const FENCES_SENT: Duration = Duration::from_secs(3);
-/// Partitions after some were added.
-const MORE_PARTITIONS: usize = 9;
+pub const FENCES_SENT: Duration = Duration::from_secs(3);
+/// Devices refused at once.
+const REFUSED: usize = 6;
+/// The least time from the first refusal to the end of it: less than the first retry waits.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 /// Does one fault, waits for as long as it lasts, and mends it. Blocks.
 ///
@@ -54,33 +55,33 @@ pub fn happen(
     };
     match step.fault {
         Fault::KillWorker => {
-            world.take_worker(choice)?.kill()?;
+            if let Some(worker) = world.take_worker(choice) {
+                worker.kill()?;
+            }
             world.add_worker()
         }
         Fault::StopWorker => {
-            let worker = world.take_worker(choice)?;
+            let worker = world.take_worker(choice);
             world.add_worker()?;
+            let Some(worker) = worker else { return Ok(()) };
             worker.terminate()?;
             let status = worker.wait(ORDERLY_END)?;
             anyhow::ensure!(status.success(), "a worker did not end in order: {status}");
             Ok(())
         }
         Fault::FreezeWorker => {
-            let worker = world.take_worker(choice)?;
+            let Some(worker) = world.take_worker(choice) else { return world.add_worker() };
             worker.freeze()?;
-            // Longer than its session: somebody else takes over.
+            // Often longer than its session: somebody else takes over.
             sleep(step.lasts * 3);
             worker.thaw()?;
             world.put_worker(worker);
             Ok(())
         }
-        Fault::AddWorker => {
-            if world.workers() < MAX_WORKERS {
-                world.add_worker()
-            } else {
-                world.take_worker(choice)?.kill()
-            }
-        }
+        Fault::AddWorker => match world.workers() {
+            MAX_WORKERS.. => world.take_worker(choice).map_or(Ok(()), |worker| worker.kill()),
+            _ => world.add_worker(),
+        },
         Fault::KillApi => {
             let mut api = world.api(choice)?;
             api.kill()?;
@@ -103,7 +104,7 @@ pub fn happen(
         }
         Fault::KillKafka => restart(&world.stack.kafka, step),
         Fault::FreezeKafka => freeze(&world.stack.kafka, step),
-        Fault::KillPostgres => restart(&world.stack.postgres, step),
+        Fault::KillPostgres | Fault::LosePostgres => restart(&world.stack.postgres, step),
         Fault::StopPostgres => {
             world.stack.postgres.stop()?;
             lasts();
@@ -122,18 +123,35 @@ pub fn happen(
             world.postgres.mend();
             Ok(())
         }
-        Fault::RefuseDevice => {
-            let device = format!("device-{}", choice % DEVICES);
-            lock(history).refused.insert(device.clone());
-            // PostgreSQL may be away itself: then there is nothing to refuse.
-            let _ = psql(
-                &world.scope.database_url,
-                &format!("INSERT INTO refused VALUES ('{device}') ON CONFLICT DO NOTHING"),
-            );
+        Fault::ReadOnlyPostgres => {
+            until_done(|| postgres::read_only(world, true))?;
+            lasts();
+            until_done(|| postgres::read_only(world, false))
+        }
+        Fault::FillDisk => {
+            until_done(|| postgres::fill_disk(world, true))?;
+            lasts();
+            until_done(|| postgres::fill_disk(world, false))
+        }
+        Fault::RefuseDevices => {
+            let device = |n| format!("device-{}", (choice + n * DEVICES / REFUSED) % DEVICES);
+            let devices: Vec<_> = (0..REFUSED).map(device).collect();
+            let (some, others) = devices.split_at(REFUSED / 2);
+            lock(history).refused.extend(devices.iter().cloned());
+            // Some with whatever else goes wrong meanwhile, sometimes longer than all retries.
+            until_done(|| postgres::refuse(world, some))?;
             sleep(step.lasts * 3);
-            until_done(|| {
-                psql(&world.scope.database_url, &format!("DELETE FROM refused WHERE device_id = '{device}'")).map(drop)
-            })
+            until_done(|| postgres::accept(world, some))?;
+            // Others with PostgreSQL well: they are held when it takes their events again.
+            let _turn = world.turn(Fault::LosePostgres);
+            let before = postgres::refusals(world)?;
+            postgres::refuse(world, others)?;
+            until_done(|| match postgres::refusals(world)? {
+                refusals if refusals > before => Ok(()),
+                _ => anyhow::bail!("nothing was refused"),
+            })?;
+            sleep(AFTER_REFUSAL + step.lasts);
+            postgres::accept(world, others)
         }
         Fault::KillRedis => redis(&|| restart(&world.stack.redis, step)),
         Fault::FreezeRedis => redis(&|| freeze(&world.stack.redis, step)),
@@ -149,11 +167,14 @@ pub fn happen(
             world.redis.mend();
             Ok(())
         }),
-        Fault::Poison => poison(world, history, choice),
-        Fault::AddPartitions => {
-            lock(history).partitions_added = true;
-            until_done(|| add_partitions(world))
+        Fault::Poison => kafka::poison(world, history, choice),
+        Fault::RefuseLetters => {
+            until_done(|| kafka::take_letters(world, false))?;
+            kafka::poison(world, history, choice)?;
+            lasts();
+            until_done(|| kafka::take_letters(world, true))
         }
+        Fault::AddPartitions => until_done(|| kafka::add_partitions(world)),
     }
 }
 
@@ -179,37 +200,4 @@ fn until_done(work: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
             Err(_) => sleep(Duration::from_millis(300)),
         }
     }
-}
-
-/// Records that are no events, as another client could write them.
-fn poison(world: &World, history: &Arc<Mutex<History>>, choice: usize) -> anyhow::Result<()> {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &world.scope.endpoints.kafka_brokers)
-        .set("enable.idempotence", "true")
-        .create()?;
-    for n in 0..5 {
-        let value = format!("poison {choice} {n}");
-        let key = format!("device-{}", (choice + n) % DEVICES);
-        producer
-            .send(BaseRecord::to(&world.scope.input_topic).key(&key).payload(&value))
-            .map_err(|(error, _)| error)?;
-        lock(history).poison.insert(value);
-    }
-    producer.flush(Duration::from_secs(60)).context("poison")
-}
-
-fn add_partitions(world: &World) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &world.scope.endpoints.kafka_brokers).create()?;
-    let more = [NewPartitions::new(&world.scope.input_topic, MORE_PARTITIONS)];
-    let runtime = tokio::runtime::Handle::current();
-    let options = AdminOptions::new().request_timeout(Some(Duration::from_secs(5)));
-    for result in runtime.block_on(admin.create_partitions(&more, &options))? {
-        match result {
-            // It had worked, and the answer was lost.
-            Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::InvalidPartitions)) => {}
-            Err((topic, code)) => anyhow::bail!("{topic}: {code}"),
-        }
-    }
-    Ok(())
 }

@@ -1,34 +1,37 @@
-//! What the stores and the dead-letter topic hold when all is quiet.
+//! What the log, the stores and the dead-letter topic hold when all is quiet.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use devstack::{is_caught_up, psql};
+use anyhow::Context as _;
+use devstack::{committed, psql};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::event::DeviceId;
 use shared::store::Store;
 
-use crate::history::{End, Letter, Resource, Row};
+use crate::history::{End, Letter, Record, Resource, Row};
 use crate::world::World;
 
+/// Faults are over: all that is left to wait for are backoffs, sessions that time out, and a backlog.
 const QUIET: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until the group has committed all there is. Blocks.
+/// Waits until the group has committed all there is; tells what is left where it does not. Blocks.
 ///
 /// # Errors
-/// It does not.
-pub fn until_quiet(world: &World) -> anyhow::Result<()> {
+/// Kafka does not tell.
+pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let deadline = Instant::now() + QUIET;
     let scope = &world.scope;
     loop {
-        match is_caught_up(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group) {
-            Ok(true) => return Ok(()),
-            outcome if Instant::now() > deadline => bail!("the workers are not caught up after {QUIET:?}: {outcome:?}"),
+        let told = committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group);
+        let left = told.map(|told| told.into_iter().filter(|(_, (committed, end))| committed < end).collect());
+        match left {
+            Ok(left) if BTreeMap::is_empty(&left) || Instant::now() > deadline => return Ok(left),
+            Err(error) if Instant::now() > deadline => return Err(error),
             _ => std::thread::sleep(Duration::from_millis(300)),
         }
     }
@@ -38,29 +41,33 @@ pub fn until_quiet(world: &World) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A store does not answer.
-pub async fn gather(world: &World, store: &Store) -> anyhow::Result<End> {
+pub async fn gather(world: &World, store: &Store, left: BTreeMap<i32, (i64, i64)>) -> anyhow::Result<End> {
     let resources = resources(world, store).await?;
+    // At once: what nobody reads any more expires.
     let cached = cached(world, resources.keys()).await?;
-    Ok(End { rows: rows(world)?, resources, letters: letters(world)?, cached })
+    Ok(End { log: log(world)?, rows: rows(world)?, resources, letters: letters(world)?, cached, left })
 }
 
 fn rows(world: &World) -> anyhow::Result<Vec<Row>> {
     let text = psql(
         &world.scope.database_url,
-        "SELECT device_id, event_id, outcome, partition, \"offset\", (extract(epoch FROM appended_at) * 1000)::bigint FROM events",
+        "SELECT device_id, event_id, xmin, outcome, partition, \"offset\", (extract(epoch FROM appended_at) * 1000)::bigint,
+                payload FROM events",
     )?;
     text.lines().map(|line| row(line).with_context(|| format!("the row {line:?}"))).collect()
 }
 
 fn row(line: &str) -> Option<Row> {
-    let mut fields = line.split('|');
+    let mut fields = line.splitn(8, '|');
     Some(Row {
         device: fields.next()?.to_owned(),
         id: fields.next()?.to_owned(),
+        transaction: fields.next()?.parse().ok()?,
         applied: fields.next()? == "applied",
         partition: fields.next()?.parse().ok()?,
         offset: fields.next()?.parse().ok()?,
         appended: fields.next()?.parse().ok()?,
+        payload: serde_json::from_str(fields.next()?).ok()?,
     })
 }
 
@@ -89,8 +96,36 @@ async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Re
     Ok(cached)
 }
 
+fn log(world: &World) -> anyhow::Result<Vec<Record>> {
+    read_topic(world, &world.scope.input_topic, |message| {
+        Ok(Record {
+            device: text(message.key()),
+            id: header(message, "ce_id"),
+            partition: message.partition(),
+            offset: message.offset(),
+            appended: message.timestamp().to_millis().context("a record without a time")?,
+        })
+    })
+}
+
 fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
-    let topic = &world.scope.dlq_topic;
+    read_topic(world, &world.scope.dlq_topic, |message| {
+        Ok(Letter {
+            key: text(message.key()),
+            value: text(message.payload()),
+            id: header(message, "ce_id"),
+            reason: header(message, "dlq.reason").unwrap_or_default(),
+            error: header(message, "dlq.error").unwrap_or_default(),
+        })
+    })
+}
+
+/// Everything that a topic holds.
+fn read_topic<T>(
+    world: &World,
+    topic: &str,
+    each: impl Fn(&BorrowedMessage<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<Vec<T>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &world.scope.endpoints.kafka_brokers)
         .set("group.id", "chaos-reader")
@@ -98,31 +133,37 @@ fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
         .create()?;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
     let mut list = TopicPartitionList::new();
-    let mut expected = 0;
-    for partition in metadata.topics().first().context("no dead-letter topic")?.partitions() {
+    // By partition, where it ends; not how many records it has: offsets may be missing.
+    let mut left = BTreeMap::new();
+    for partition in metadata.topics().first().context("no such topic")?.partitions() {
         list.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
-        expected += consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?.1;
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?;
+        if low < high {
+            left.insert(partition.id(), high);
+        }
     }
     consumer.assign(&list)?;
-    let mut letters = Vec::new();
+    let mut found = Vec::new();
     let deadline = Instant::now() + PATIENCE;
-    while i64::try_from(letters.len())? < expected {
-        anyhow::ensure!(Instant::now() < deadline, "{} of {expected} dead letters", letters.len());
+    while !left.is_empty() {
+        anyhow::ensure!(Instant::now() < deadline, "{topic} is not read to its end: {left:?}");
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = message?;
-        let header = |name: &str| {
-            let found = message.headers()?.iter().find(|header| header.key == name)?;
-            Some(String::from_utf8_lossy(found.value?).into_owned())
-        };
-        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-        letters.push(Letter {
-            key: text(message.key()),
-            value: text(message.payload()),
-            id: header("ce_id"),
-            reason: header("dlq.reason").unwrap_or_default(),
-        });
+        if left.get(&message.partition()).is_some_and(|high| message.offset() + 1 >= *high) {
+            left.remove(&message.partition());
+        }
+        found.push(each(&message)?);
     }
-    Ok(letters)
+    Ok(found)
+}
+
+fn header(message: &BorrowedMessage<'_>, name: &str) -> Option<String> {
+    let found = message.headers()?.iter().find(|header| header.key == name)?;
+    Some(text(found.value))
+}
+
+fn text(bytes: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned()
 }
 
 /// The store, beside the proxies.

@@ -1,4 +1,5 @@
-//! What clients saw while it ran, and what the stores hold at the end: all that the checker knows.
+//! What clients saw while it ran, and what the log and the stores hold at the end: all that the
+//! checker knows.
 //!
 //! Times are spans since the beginning of the run.
 
@@ -6,16 +7,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
+
+/// Where a copy of an event was sent. A device's posts are numbered in the order in which it sent
+/// them, each after the answer to the last or after waiting for it in vain, and an event has its
+/// place in a post: so these compare as they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Place {
+    /// The post.
+    pub post: usize,
+    /// The index in it.
+    pub index: usize,
+    /// When it was sent, or, of an acknowledged one, answered.
+    pub at: Duration,
+}
 
 /// One event that a device sent, perhaps more than once.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sent {
     /// Its `event_id`.
     pub id: String,
-    /// When it was sent first.
-    pub at: Duration,
-    /// When it was answered 202 first; an event that never was may be there or not.
-    pub acknowledged: Option<Duration>,
+    /// Its payload.
+    pub payload: Value,
+    /// Its first copy.
+    pub first: Place,
+    /// The first copy that was answered 202; an event without one may be there or not.
+    pub acknowledged: Option<Place>,
     /// How often it was sent.
     pub times: u32,
 }
@@ -31,6 +48,10 @@ pub struct Read {
     pub to: Duration,
     /// The version; 0 for a resource that does not exist.
     pub version: i64,
+    /// The event that the state came from; empty for a resource that does not exist.
+    pub event: String,
+    /// The state.
+    pub payload: Value,
 }
 
 /// How far the group had committed at a moment: everything before has had its effect, fence
@@ -46,7 +67,7 @@ pub struct Commit {
 /// What clients saw, and what was done to the system.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct History {
-    /// By device, in the order of sending: each was acknowledged before the next was sent.
+    /// By device, in the order in which they were first sent.
     pub sent: BTreeMap<String, Vec<Sent>>,
     /// Reads.
     pub reads: Vec<Read>,
@@ -54,15 +75,28 @@ pub struct History {
     pub commits: Vec<Commit>,
     /// Values of records that are no events, put on the topic beside the API.
     pub poison: BTreeSet<String>,
-    /// Devices whose events PostgreSQL refused for a while: these may have dead letters.
+    /// Devices whose events PostgreSQL refused for a while: these may have dead letters, which say so.
     pub refused: BTreeSet<String>,
     /// Spans in which Redis was cut off from somebody; within them and for a TTL after them a read
     /// may go back.
     pub redis_away: Vec<(Duration, Duration)>,
-    /// Whether partitions were added: devices change partitions then, and order is by position.
-    pub partitions_added: bool,
     /// How long a body stays in the cache at most.
     pub ttl: Duration,
+}
+
+/// A record of the input topic.
+#[derive(Debug, Clone, Serialize)]
+pub struct Record {
+    /// Its key: the device.
+    pub device: String,
+    /// Its `ce_id`, where it has one.
+    pub id: Option<String>,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset.
+    pub offset: i64,
+    /// When the broker appended it, in milliseconds.
+    pub appended: i64,
 }
 
 /// A row of `events`.
@@ -72,6 +106,8 @@ pub struct Row {
     pub device: String,
     /// Its id.
     pub id: String,
+    /// The transaction that wrote it: those that follow each other have growing numbers.
+    pub transaction: i64,
     /// Whether it changed its resource.
     pub applied: bool,
     /// Where it stands.
@@ -80,6 +116,8 @@ pub struct Row {
     pub offset: i64,
     /// When the broker appended it, in milliseconds.
     pub appended: i64,
+    /// What it reported.
+    pub payload: Value,
 }
 
 /// A row of `resources`.
@@ -104,11 +142,15 @@ pub struct Letter {
     pub id: Option<String>,
     /// Its `dlq.reason`.
     pub reason: String,
+    /// Its `dlq.error`.
+    pub error: String,
 }
 
-/// What the stores and the dead-letter topic hold when all is quiet.
+/// What the log, the stores and the dead-letter topic hold when all is quiet.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct End {
+    /// Every record of the input topic.
+    pub log: Vec<Record>,
     /// Every event.
     pub rows: Vec<Row>,
     /// Every resource, by device.
@@ -117,4 +159,7 @@ pub struct End {
     pub letters: Vec<Letter>,
     /// Every body in the cache, by device.
     pub cached: BTreeMap<String, String>,
+    /// Partitions that the group did not come to the end of, though it was given the time: how far it
+    /// had committed, and where they end.
+    pub left: BTreeMap<i32, (i64, i64)>,
 }

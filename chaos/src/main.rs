@@ -1,8 +1,10 @@
 //! `make chaos`: one run, a table, a verdict.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chaos::plan::Fault;
 use clap::Parser;
 
 /// Breaks what can be broken while load runs, and checks that nothing was lost, doubled or stale.
@@ -14,6 +16,9 @@ struct Settings {
     /// What the schedule is made from; by chance where it is not given.
     #[arg(long, env = "CHAOS_SEED")]
     seed: Option<u64>,
+    /// Of the schedule, these faults alone, to see what one of them does.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Fault>,
 }
 
 #[tokio::main]
@@ -22,17 +27,22 @@ async fn main() -> anyhow::Result<ExitCode> {
     let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     println!("CHAOS_SEED={seed} CHAOS_SECONDS={}", settings.seconds);
     let folder = devstack::target_dir().join("chaos");
-    let report = chaos::run::run(seed, Duration::from_secs(settings.seconds), &folder).await?;
+    let report = chaos::run::run(seed, Duration::from_secs(settings.seconds), &settings.only, &folder).await?;
     println!("{}", report.table());
     let file = folder.join("report.json");
     report.write(&file)?;
     println!("report: {}", file.display());
-    for broken in report.broken.iter().take(20) {
+    // The first of each kind that a device met.
+    let mut met = BTreeSet::new();
+    for broken in report.broken.iter().filter(|broken| met.insert((broken.promise, &broken.device))).take(20) {
         println!("promise {} broken, {}: {}", broken.promise, broken.device, broken.what);
     }
     if report.broken.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("the histories of the devices: {}/broken-*.json", folder.display());
+    println!(
+        "logs, and the histories of the devices: {}",
+        folder.join(format!("{seed}-{}", std::process::id())).display()
+    );
     Ok(ExitCode::FAILURE)
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use fastrand::Rng;
 use serde::Serialize;
 
 /// Something that can go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Fault {
@@ -24,18 +25,22 @@ pub enum Fault {
     FreezePostgres,
     CutPostgres,
     SlowPostgres,
-    RefuseDevice,
+    ReadOnlyPostgres,
+    FillDisk,
+    LosePostgres,
+    RefuseDevices,
     KillRedis,
     FreezeRedis,
     CutRedis,
     SlowRedis,
     Poison,
+    RefuseLetters,
     AddPartitions,
 }
 
 impl Fault {
-    /// All of them. Adding partitions happens once at most, so it is drawn apart.
-    pub const DRAWN: [Self; 20] = [
+    /// Those that come again and again. The others happen once at most.
+    pub const DRAWN: [Self; 23] = [
         Self::KillWorker,
         Self::StopWorker,
         Self::FreezeWorker,
@@ -50,13 +55,52 @@ impl Fault {
         Self::FreezePostgres,
         Self::CutPostgres,
         Self::SlowPostgres,
-        Self::RefuseDevice,
+        Self::ReadOnlyPostgres,
+        Self::FillDisk,
+        Self::RefuseDevices,
         Self::KillRedis,
         Self::FreezeRedis,
         Self::CutRedis,
         Self::SlowRedis,
         Self::Poison,
+        Self::RefuseLetters,
     ];
+
+    /// As `--only` takes it, and as it is told.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether it lasts as long as its step says, and does not just happen.
+    pub fn lasts(self) -> bool {
+        match self {
+            Self::KillWorker
+            | Self::StopWorker
+            | Self::AddWorker
+            | Self::KillApi
+            | Self::StopApi
+            | Self::Poison
+            | Self::AddPartitions => false,
+            Self::FreezeWorker
+            | Self::FreezeApi
+            | Self::KillKafka
+            | Self::FreezeKafka
+            | Self::KillPostgres
+            | Self::StopPostgres
+            | Self::FreezePostgres
+            | Self::CutPostgres
+            | Self::SlowPostgres
+            | Self::ReadOnlyPostgres
+            | Self::FillDisk
+            | Self::LosePostgres
+            | Self::RefuseDevices
+            | Self::KillRedis
+            | Self::FreezeRedis
+            | Self::CutRedis
+            | Self::SlowRedis
+            | Self::RefuseLetters => true,
+        }
+    }
 }
 
 /// A fault, when, and for how long.
@@ -72,6 +116,10 @@ pub struct Step {
 
 /// The quiet before the first fault.
 const WARM: Duration = Duration::from_secs(3);
+/// Longer than all tries of an event that fails: 2, 4 and 8 seconds, and the tries themselves.
+const OUTLASTS_RETRIES: Duration = Duration::from_secs(20);
+/// A run of this length has room for an outage that long.
+const LONG: Duration = Duration::from_secs(60);
 
 /// The schedule of a run of this length: every kind of fault comes before one comes again, and the
 /// last ones end with it.
@@ -91,17 +139,25 @@ pub fn plan(seed: u64, length: Duration) -> Vec<Step> {
         // Sometimes one comes before the last is over.
         at += Duration::from_millis(random.u64(500..5_000));
     }
-    // In half of the runs, somewhere in the middle.
-    if random.bool() {
-        let at = WARM + length.saturating_sub(WARM).mul_f64(random.f64() * 0.5);
-        steps.push(Step { fault: Fault::AddPartitions, at, lasts: Duration::ZERO });
-        steps.sort_by_key(|step| step.at);
+    let somewhere =
+        |random: &mut Rng, lasts: Duration| WARM + length.saturating_sub(WARM + lasts).mul_f64(random.f64() * 0.75);
+    if length >= LONG {
+        let at = somewhere(&mut random, OUTLASTS_RETRIES);
+        steps.push(Step { fault: Fault::LosePostgres, at, lasts: OUTLASTS_RETRIES });
     }
+    // In half of the runs.
+    if random.bool() {
+        let at = somewhere(&mut random, Duration::ZERO);
+        steps.push(Step { fault: Fault::AddPartitions, at, lasts: Duration::ZERO });
+    }
+    steps.sort_by_key(|step| step.at);
     steps
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -113,8 +169,10 @@ mod tests {
             let steps = plan(seed, length);
             assert!(steps.iter().all(|step| step.at + step.lasts <= length && step.at >= WARM));
             assert!(steps.windows(2).all(|pair| pair[0].at <= pair[1].at));
-            let kinds: std::collections::BTreeSet<_> = steps.iter().map(|step| step.fault).collect();
-            assert!(kinds.len() >= 20, "all kinds in two minutes: {}", kinds.len());
+            let kinds: BTreeSet<_> = steps.iter().map(|step| step.fault).collect();
+            assert!(Fault::DRAWN.iter().all(|kind| kinds.contains(kind)), "all kinds in two minutes: {kinds:?}");
+            let lost = steps.iter().filter(|step| step.fault == Fault::LosePostgres).count();
+            assert_eq!(lost, 1, "once for longer than an event is tried");
         }
     }
 }

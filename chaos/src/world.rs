@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use devstack::{Program, Proxy, Scope, Service, Stack, port, psql, token};
+use devstack::{Program, Proxy, Scope, Service, SmallDisk, Stack, port, psql, token};
 
+use crate::faults;
 use crate::plan::Fault;
 
 const SECRET: &str = "the secret of a run of chaos, long enough";
@@ -30,6 +31,8 @@ pub struct World {
     pub postgres: Proxy,
     /// In front of Redis.
     pub redis: Proxy,
+    /// What PostgreSQL's tables lie on, where a disk that can be filled may be mounted.
+    pub disk: Option<SmallDisk>,
     /// The servers.
     pub stack: Stack,
     api_envs: Vec<Vec<(String, String)>>,
@@ -39,21 +42,23 @@ pub struct World {
 }
 
 impl World {
-    /// Starts it all, with two workers.
+    /// Starts it all, with two workers; what they write goes into files in this folder.
     ///
     /// # Errors
     /// Something does not start.
     pub fn start(logs: &Path) -> anyhow::Result<World> {
-        let _ = std::fs::remove_dir_all(logs);
-        std::fs::create_dir_all(logs)?;
         let stack = Stack::start()?;
         ensure!(stack.endpoints().kafka_is_real, "chaos needs a real Kafka");
         let postgres = Proxy::to(stack.postgres.port)?;
         let redis = Proxy::to(stack.redis.port)?;
         let scope = Scope::on(&stack.endpoints(), "chaos")?;
+        let disk = stack.postgres.small_disk().inspect_err(|error| println!("no small disk: {error:#}")).ok();
+        if let Some(disk) = &disk {
+            faults::use_disk(&stack.postgres.url(), &scope.database_url, disk.path())?;
+        }
         let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log"))?;
         ensure!(setup.wait(SETUP)?.success(), "setup failed: {}", setup.log());
-        psql(&scope.database_url, REFUSE)?;
+        psql(&scope.database_url, faults::REFUSE)?;
 
         let mut world = World {
             apis: Vec::new(),
@@ -63,6 +68,7 @@ impl World {
             scope,
             postgres,
             redis,
+            disk,
             stack,
             api_envs: Vec::new(),
             started: Mutex::new(0),
@@ -114,14 +120,11 @@ impl World {
         Ok(())
     }
 
-    /// Takes a worker out, by chance; it runs on until it is told otherwise.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn take_worker(&self, choice: usize) -> anyhow::Result<Service> {
+    /// Takes a worker out, by chance, if there is one; it runs on until it is told otherwise.
+    pub fn take_worker(&self, choice: usize) -> Option<Service> {
         let mut workers = lock(&self.workers);
-        let key = workers.keys().nth(choice % workers.len().max(1)).copied().context("there is no worker")?;
-        workers.remove(&key).context("there is no worker")
+        let key = workers.keys().nth(choice % workers.len().max(1)).copied()?;
+        workers.remove(&key)
     }
 
     /// Puts a worker back that was taken out.
@@ -134,6 +137,28 @@ impl World {
     /// How many workers there are.
     pub fn workers(&self) -> usize {
         lock(&self.workers).len()
+    }
+
+    /// Starts what ended by itself anew, as a platform does, and tells how many that were. What a
+    /// fault has in hand is left to it.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn tend(&self) -> anyhow::Result<usize> {
+        let ended = lock(&self.workers).extract_if(.., |_, worker| !worker.is_running()).count();
+        for _ in 0..ended {
+            self.add_worker()?;
+        }
+        let mut count = ended;
+        for (number, api) in self.apis.iter().enumerate() {
+            if let Ok(mut api) = api.try_lock()
+                && !api.is_running()
+            {
+                *api = self.start_api(number)?;
+                count += 1;
+            }
+        }
+        Ok(count)
     }
 
     /// One of the APIs.
@@ -157,12 +182,15 @@ impl World {
     pub fn turn(&self, fault: Fault) -> Option<MutexGuard<'_, ()>> {
         let [kafka, postgres, redis] = &self.turns;
         match fault {
-            Fault::KillKafka | Fault::FreezeKafka => Some(lock(kafka)),
+            Fault::KillKafka | Fault::FreezeKafka | Fault::RefuseLetters => Some(lock(kafka)),
             Fault::KillPostgres
             | Fault::StopPostgres
             | Fault::FreezePostgres
             | Fault::CutPostgres
-            | Fault::SlowPostgres => Some(lock(postgres)),
+            | Fault::SlowPostgres
+            | Fault::ReadOnlyPostgres
+            | Fault::FillDisk
+            | Fault::LosePostgres => Some(lock(postgres)),
             Fault::KillRedis | Fault::FreezeRedis | Fault::CutRedis | Fault::SlowRedis => Some(lock(redis)),
             Fault::KillWorker
             | Fault::StopWorker
@@ -171,19 +199,12 @@ impl World {
             | Fault::KillApi
             | Fault::StopApi
             | Fault::FreezeApi
-            | Fault::RefuseDevice
+            | Fault::RefuseDevices
             | Fault::Poison
             | Fault::AddPartitions => None,
         }
     }
 }
-
-/// Lets a test make PostgreSQL refuse a device's events.
-const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
-    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-      IF EXISTS (SELECT FROM refused WHERE device_id = NEW.device_id) THEN RAISE EXCEPTION 'refused'; END IF;
-      RETURN NEW; END $$;
-    CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

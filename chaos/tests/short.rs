@@ -6,10 +6,10 @@ const SEED: u64 = 1;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_minute_of_faults_breaks_no_promise() {
-    let folder = devstack::target_dir().join("chaos-short");
-    let report = chaos::run::run(SEED, Duration::from_secs(30), &folder).await.unwrap();
+    let folder = devstack::target_dir().join("chaos");
+    let report = chaos::run::run(SEED, Duration::from_secs(30), &[], &folder).await.unwrap();
     println!("{}", report.table());
     assert_eq!(report.broken, []);
-    assert!(report.accepted > 1_000, "{} events were accepted", report.accepted);
+    assert!(report.accepted > 100, "{} events were accepted", report.accepted);
     assert!(report.faults.len() >= 8, "{} faults happened", report.faults.len());
 }

@@ -11,6 +11,7 @@
 
 mod binaries;
 mod dir;
+mod disk;
 mod endpoints;
 mod group;
 mod kafka;
@@ -29,6 +30,7 @@ pub mod token;
 
 pub use binaries::binaries;
 pub use dir::target as target_dir;
+pub use disk::SmallDisk;
 pub use endpoints::{Endpoints, endpoints};
 pub use group::{committed, is_caught_up};
 pub use kafka::{Kafka, announce};

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
 use crate::dir::ELSEWHERE;
+use crate::disk::SmallDisk;
 use crate::server::{Recipe, Server};
 use crate::spawn::{self, Account};
 
@@ -75,6 +76,14 @@ impl Postgres {
             discard: Signal::QUIT,
         })?;
         Ok(Postgres { server, port })
+    }
+
+    /// A disk that its user owns, for a tablespace that can run out of room.
+    ///
+    /// # Errors
+    /// None may be mounted here.
+    pub fn small_disk(&self) -> anyhow::Result<SmallDisk> {
+        SmallDisk::mount(account()?)
     }
 
     /// Its database `postgres`, as its superuser.

@@ -1,0 +1,81 @@
+//! Promises 1, 2 and 4: what was accepted is in the log, and what is there has exactly one effect,
+//! which is a dead letter only where it may be one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{Device, Found, is_refusal};
+use crate::history::{End, History, Letter};
+
+impl Found {
+    pub(super) fn effects(&mut self, device: &Device<'_>) {
+        for event in device.sent.iter().filter(|event| event.acknowledged.is_some()) {
+            if !device.copies.contains_key(event.id.as_str()) {
+                self.say(1, device.name, format!("event {} was answered 202 and is not in the log", event.id));
+            }
+        }
+        let sent: BTreeMap<&str, &Value> =
+            device.sent.iter().map(|event| (event.id.as_str(), &event.payload)).collect();
+        let rows: BTreeSet<&str> = device.rows.iter().map(|row| row.id.as_str()).collect();
+        for id in device.copies.keys() {
+            if !sent.contains_key(id) {
+                self.say(2, device.name, format!("event {id} is in the log, and nobody sent it"));
+            }
+            if !rows.contains(id) && !device.letters.contains(id) {
+                self.say(2, device.name, format!("event {id} is in the log, and had no effect"));
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for row in &device.rows {
+            if !device.copies.contains_key(row.id.as_str()) {
+                self.say(2, device.name, format!("event {} had an effect, and is not in the log", row.id));
+            }
+            if sent.get(row.id.as_str()).is_some_and(|payload| **payload != row.payload) {
+                self.say(2, device.name, format!("event {} became {}", row.id, row.payload));
+            }
+            if !seen.insert(&row.id) {
+                self.say(2, device.name, format!("event {} is there twice", row.id));
+            }
+        }
+        let applied = i64::try_from(device.applied().count()).unwrap_or(i64::MAX);
+        let version = device.resource.map_or(0, |resource| resource.version);
+        if version != applied {
+            self.say(2, device.name, format!("version {version} of {applied} applied events"));
+        }
+    }
+
+    /// With every fault over, the workers come to the end of the log.
+    pub(super) fn left(&mut self, end: &End) {
+        for (partition, (committed, end)) in &end.left {
+            self.say(
+                2,
+                "",
+                format!("partition {partition} is committed up to {committed} for good, and ends at {end}"),
+            );
+        }
+    }
+
+    /// Every record that is no event is a dead letter, and no other is, but where PostgreSQL refused
+    /// the device's events as data.
+    pub(super) fn letters(&mut self, history: &History, end: &End) {
+        let is_poison = |letter: &Letter| letter.reason == "undecodable";
+        let values: BTreeSet<&str> =
+            end.letters.iter().filter(|letter| is_poison(letter)).map(|letter| letter.value.as_str()).collect();
+        for poison in history.poison.iter().filter(|poison| !values.contains(poison.as_str())) {
+            self.say(2, "", format!("the record {poison:?} is no event, and no dead letter either"));
+        }
+        for letter in &end.letters {
+            let id = letter.id.as_deref().unwrap_or_default();
+            let sent = history.sent.get(&letter.key).and_then(|sent| sent.iter().find(|event| event.id == id));
+            if sent.is_some_and(|event| serde_json::from_str(&letter.value).ok().as_ref() != Some(&event.payload)) {
+                self.say(2, &letter.key, format!("event {id} became the dead letter {:?}", letter.value));
+            }
+            let poison = is_poison(letter) && history.poison.contains(&letter.value);
+            if !poison && !is_refusal(history, letter) {
+                let (reason, error) = (&letter.reason, &letter.error);
+                self.say(4, &letter.key, format!("event {id:?} became a dead letter ({reason}: {error})"));
+            }
+        }
+    }
+}

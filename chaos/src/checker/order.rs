@@ -1,0 +1,104 @@
+//! Promise 3: the log has a device's events in the order in which they were accepted, and they had
+//! their effect in the order of the log.
+
+use std::collections::BTreeMap;
+
+use super::{Device, Found};
+use crate::history::{Place, Record, Row};
+
+impl Found {
+    pub(super) fn order(&mut self, device: &Device<'_>) {
+        self.log(device);
+        self.first_copies(device);
+        self.effects_in_order(device);
+        self.passed_over(device);
+        self.state(device);
+    }
+
+    /// What was acknowledged before another was sent, or before it in the same post, stands before it.
+    fn log(&mut self, device: &Device<'_>) {
+        let mut acknowledged: Vec<(Place, &str, &Record)> = Vec::new();
+        let mut sent: Vec<(Place, &str, &Record)> = Vec::new();
+        for event in device.sent {
+            let Some(first) = device.copies.get(event.id.as_str()).and_then(|copies| copies.first()) else { continue };
+            sent.push((event.first, &event.id, first));
+            acknowledged.extend(event.acknowledged.map(|place| (place, event.id.as_str(), *first)));
+        }
+        acknowledged.sort_by_key(|(place, ..)| *place);
+        sent.sort_by_key(|(place, ..)| *place);
+        let mut before = acknowledged.into_iter().peekable();
+        // Of those before, the furthest in each partition, and the latest of all.
+        let mut furthest: BTreeMap<i32, (&str, &Record)> = BTreeMap::new();
+        let mut latest: Option<(&str, &Record)> = None;
+        for (place, id, record) in sent {
+            while let Some((_, id, record)) = before.next_if(|(acknowledged, ..)| *acknowledged < place) {
+                let far = furthest.entry(record.partition).or_insert((id, record));
+                if far.1.offset < record.offset {
+                    *far = (id, record);
+                }
+                if latest.is_none_or(|(_, latest)| latest.appended < record.appended) {
+                    latest = Some((id, record));
+                }
+            }
+            let overtaken = furthest.get(&record.partition).filter(|(_, earlier)| earlier.offset > record.offset);
+            let overtaken = overtaken.or(latest.as_ref().filter(|(_, earlier)| earlier.appended > record.appended));
+            if let Some((earlier, _)) = overtaken {
+                self.say(
+                    3,
+                    device.name,
+                    format!("event {id} stands before event {earlier}, which was accepted before it"),
+                );
+            }
+        }
+    }
+
+    /// Of an event that is there more than once the first copy counts. If copies lie in several
+    /// partitions, because partitions were added, the first in one of them: which of these is read
+    /// first is open.
+    fn first_copies(&mut self, device: &Device<'_>) {
+        for row in device.rows.iter().filter(|row| !device.letters.contains(row.id.as_str())) {
+            let copies = device.copies.get(row.id.as_str()).map(Vec::as_slice).unwrap_or_default();
+            let first = copies.iter().filter(|copy| copy.partition == row.partition).map(|copy| copy.offset).min();
+            if !copies.is_empty() && first != Some(row.offset) {
+                self.say(3, device.name, format!("event {} counts by a copy that is not its first", row.id));
+            }
+        }
+    }
+
+    /// In each partition events have their effect in the order of the log.
+    fn effects_in_order(&mut self, device: &Device<'_>) {
+        let mut last: BTreeMap<i32, &Row> = BTreeMap::new();
+        for &row in &device.rows {
+            if let Some(last) = last.insert(row.partition, row)
+                && last.offset > row.offset
+            {
+                let (id, later) = (&row.id, &last.id);
+                self.say(3, device.name, format!("event {id} had its effect after event {later}, which is behind it"));
+            }
+        }
+    }
+
+    /// An event comes behind a newer state only where the newer one lies in another partition.
+    fn passed_over(&mut self, device: &Device<'_>) {
+        for row in device.rows.iter().filter(|row| !row.applied) {
+            let newer_elsewhere =
+                device.applied().any(|other| other.partition != row.partition && other.appended >= row.appended);
+            if !newer_elsewhere {
+                self.say(3, device.name, format!("event {} was passed over, and nothing newer was there", row.id));
+            }
+        }
+    }
+
+    /// The state is the newest event's: within one partition the offset decides, across partitions
+    /// the broker's clock.
+    fn state(&mut self, device: &Device<'_>) {
+        let Some(resource) = device.resource else { return };
+        let one = device.in_one_partition();
+        let place = |row: &Row| if one { row.offset } else { row.appended };
+        let newest = device.applied().map(place).max();
+        let state = device.applied().find(|row| row.id == resource.event).map(place);
+        if state != newest {
+            self.say(3, device.name, format!("the state came from event {}, which is not the newest", resource.event));
+        }
+    }
+}

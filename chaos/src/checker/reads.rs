@@ -1,0 +1,118 @@
+//! Promise 5, and promise 3 as readers see it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Device, Found};
+use crate::history::{Commit, End, History, Read};
+
+impl Found {
+    pub(super) fn reads(&mut self, history: &History, devices: &BTreeMap<&str, Device<'_>>) {
+        let mut commits: Vec<_> = history.commits.iter().collect();
+        commits.sort_by_key(|commit| commit.at);
+        let mut by_device: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
+        for read in &history.reads {
+            by_device.entry(&read.device).or_default().push(read);
+        }
+        let unknown = Device::default();
+        for (name, reads) in by_device {
+            let device = devices.get(name).unwrap_or(&unknown);
+            self.states(device, name, &reads);
+            for read in reads.iter().filter(|read| !is_excused(history, read)) {
+                let known = commits.partition_point(|commit| commit.at < read.from);
+                if let Some(commit) = known.checked_sub(1).and_then(|last| commits.get(last)) {
+                    self.fenced(device, read, commit);
+                }
+            }
+            self.went_back(history, name, &reads);
+        }
+    }
+
+    /// A read that started after a commit was known sees everything before it.
+    fn fenced(&mut self, device: &Device<'_>, read: &Read, commit: &Commit) {
+        let is_fenced = |partition, offset| commit.offsets.get(&partition).is_some_and(|committed| offset < *committed);
+        let fenced = device.applied().filter(|row| is_fenced(row.partition, row.offset)).count();
+        let fenced = i64::try_from(fenced).unwrap_or(i64::MAX);
+        if read.version < fenced {
+            let (version, from, at) = (read.version, seconds(read.from), seconds(commit.at));
+            let what = format!("a read at {from} s gave version {version}, and {fenced} was fenced at {at} s");
+            self.say(5, &read.device, what);
+        }
+    }
+
+    /// Who has seen a version sees none before it.
+    fn went_back(&mut self, history: &History, name: &str, reads: &[&Read]) {
+        let mut answered: Vec<_> = reads.to_vec();
+        answered.sort_by_key(|read| read.to);
+        let mut asked: Vec<_> = reads.to_vec();
+        asked.sort_by_key(|read| read.from);
+        let mut before = answered.into_iter().peekable();
+        let mut newest: Option<&Read> = None;
+        for read in asked {
+            while let Some(earlier) = before.next_if(|earlier| earlier.to < read.from) {
+                if newest.is_none_or(|newest| newest.version < earlier.version) {
+                    newest = Some(earlier);
+                }
+            }
+            if let Some(newest) = newest.filter(|newest| newest.version > read.version)
+                && !is_excused(history, read)
+            {
+                let (from, to, version, seen) = (seconds(read.from), seconds(newest.to), read.version, newest.version);
+                self.say(5, name, format!("a read at {from} s gave version {version}, and {seen} was read at {to} s"));
+            }
+        }
+    }
+
+    /// Version n is the state of the nth event applied, whenever it is read. Where events have their
+    /// effects side by side, it is the state of one event and no other.
+    fn states(&mut self, device: &Device<'_>, name: &str, reads: &[&Read]) {
+        let applied: Vec<_> = device.applied().map(|row| row.id.as_str()).collect();
+        let last = i64::try_from(applied.len()).unwrap_or(i64::MAX);
+        let sent: BTreeMap<_, _> = device.sent.iter().map(|sent| (sent.id.as_str(), &sent.payload)).collect();
+        let mut known: BTreeMap<i64, &str> = BTreeMap::new();
+        if device.in_one_partition() {
+            known.extend((1..).zip(applied));
+        }
+        for read in reads.iter().filter(|read| read.version > 0) {
+            let (version, event) = (read.version, read.event.as_str());
+            if version > last {
+                self.say(2, name, format!("version {version} was read, and there never was one"));
+                continue;
+            }
+            if sent.get(event).is_some_and(|payload| **payload != read.payload) {
+                self.say(2, name, format!("event {event} was read as {}", read.payload));
+            }
+            let expected = *known.entry(version).or_insert(event);
+            if expected != event {
+                self.say(3, name, format!("version {version} was read as event {event}'s, and is event {expected}'s"));
+            }
+        }
+    }
+
+    /// Every body in the cache is its row.
+    pub(super) fn cache(&mut self, end: &End) {
+        for (device, body) in &end.cached {
+            match end.resources.get(device) {
+                Some(resource) if resource.body == *body => {}
+                // It says that there is no such resource.
+                None if body == shared::cache::MISSING => {}
+                Some(resource) => self.say(5, device, format!("cached is {body}, and the row is {}", resource.body)),
+                None => self.say(5, device, format!("cached is {body}, and there is no row")),
+            }
+        }
+    }
+}
+
+/// Reads that promise nothing, because Redis was cut off.
+pub fn excused(history: &History) -> usize {
+    history.reads.iter().filter(|read| is_excused(history, read)).count()
+}
+
+/// While Redis was cut off from somebody, and for a TTL after that, a read may be old.
+fn is_excused(history: &History, read: &Read) -> bool {
+    history.redis_away.iter().any(|(from, to)| read.to >= *from && read.from <= *to + history.ttl)
+}
+
+fn seconds(at: Duration) -> f64 {
+    at.as_secs_f64()
+}

@@ -1,0 +1,74 @@
+//! Faults by way of Kafka's own protocol.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
+
+use crate::history::History;
+use crate::load::{DEVICES, lock};
+use crate::world::World;
+
+/// Partitions after some were added.
+const MORE_PARTITIONS: usize = 9;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Records that are no events, as another client could write them.
+pub(super) fn poison(world: &World, history: &Arc<Mutex<History>>, choice: usize) -> anyhow::Result<()> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &world.scope.endpoints.kafka_brokers)
+        .set("enable.idempotence", "true")
+        .create()?;
+    for n in 0..5 {
+        let mut history = lock(history);
+        let value = format!("poison {}", history.poison.len());
+        let key = format!("device-{}", (choice + n) % DEVICES);
+        producer
+            .send(BaseRecord::to(&world.scope.input_topic).key(&key).payload(&value))
+            .map_err(|(error, _)| error)?;
+        history.poison.insert(value);
+    }
+    producer.flush(Duration::from_secs(60)).context("poison")
+}
+
+pub(super) fn add_partitions(world: &World) -> anyhow::Result<()> {
+    let more = [NewPartitions::new(&world.scope.input_topic, MORE_PARTITIONS)];
+    let runtime = tokio::runtime::Handle::current();
+    for result in runtime.block_on(admin(world)?.create_partitions(&more, &options()))? {
+        match result {
+            // It had worked, and the answer was lost.
+            Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::InvalidPartitions)) => {}
+            Err((topic, code)) => anyhow::bail!("{topic}: {code}"),
+        }
+    }
+    Ok(())
+}
+
+/// The dead-letter topic takes no letter, or takes them again: by the size that one may have.
+pub(super) fn take_letters(world: &World, take: bool) -> anyhow::Result<()> {
+    let bytes = if take { MAX_DEAD_LETTER_BYTES } else { 1 }.to_string();
+    // This call replaces what was set before: all of it is said again.
+    let config = AlterConfig::new(ResourceSpecifier::Topic(&world.scope.dlq_topic))
+        .set("max.message.bytes", &bytes)
+        .set("message.timestamp.type", "LogAppendTime")
+        .set("retention.ms", "-1")
+        .set("retention.bytes", "-1");
+    let runtime = tokio::runtime::Handle::current();
+    for result in runtime.block_on(admin(world)?.alter_configs(&[config], &options()))? {
+        result.map_err(|(topic, code)| anyhow::anyhow!("{topic:?}: {code}"))?;
+    }
+    Ok(())
+}
+
+fn admin(world: &World) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+    Ok(ClientConfig::new().set("bootstrap.servers", &world.scope.endpoints.kafka_brokers).create()?)
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(PATIENCE))
+}

@@ -1,0 +1,70 @@
+//! Faults by way of PostgreSQL's own commands.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use devstack::psql;
+
+use crate::world::World;
+
+/// Lets PostgreSQL refuse devices' events as data (P0001), or all events for want of room (53100),
+/// where there is no disk that could be filled: the services see the same SQLSTATE.
+pub const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
+    CREATE SEQUENCE refusals;
+    CREATE TABLE disk (is_full boolean NOT NULL);
+    INSERT INTO disk VALUES (false);
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF (SELECT is_full FROM disk) THEN RAISE EXCEPTION 'no space left' USING ERRCODE = '53100'; END IF;
+      IF EXISTS (SELECT FROM refused WHERE device_id = NEW.device_id) THEN
+        PERFORM nextval('refusals');
+        RAISE EXCEPTION 'refused';
+      END IF;
+      RETURN NEW; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
+
+/// Puts a database, which nobody uses yet, on a disk of its own.
+///
+/// # Errors
+/// PostgreSQL refuses.
+pub fn use_disk(server: &str, database: &str, disk: &Path) -> anyhow::Result<()> {
+    let (_, name) = database.rsplit_once('/').context("a database without a name")?;
+    psql(server, &format!("CREATE TABLESPACE small LOCATION '{}'", disk.display()))?;
+    psql(server, &format!("ALTER DATABASE \"{name}\" SET TABLESPACE small")).map(drop)
+}
+
+/// The devices whose events are refused.
+pub(super) fn refuse(world: &World, devices: &[String]) -> anyhow::Result<()> {
+    let rows: Vec<_> = devices.iter().map(|device| format!("('{device}')")).collect();
+    tell(world, &format!("INSERT INTO refused VALUES {} ON CONFLICT DO NOTHING", rows.join(", ")))
+}
+
+/// How often something was refused: a sequence counts what is rolled back, too.
+pub(super) fn refusals(world: &World) -> anyhow::Result<i64> {
+    Ok(psql(&world.scope.database_url, "SELECT last_value - 1 + is_called::int FROM refusals")?.parse()?)
+}
+
+/// The devices whose events are refused no longer.
+pub(super) fn accept(world: &World, devices: &[String]) -> anyhow::Result<()> {
+    let names: Vec<_> = devices.iter().map(|device| format!("'{device}'")).collect();
+    tell(world, &format!("DELETE FROM refused WHERE device_id IN ({})", names.join(", ")))
+}
+
+/// There is no room for another row, or there is again.
+pub(super) fn fill_disk(world: &World, is_full: bool) -> anyhow::Result<()> {
+    if let Some(disk) = &world.disk {
+        return if is_full { disk.fill() } else { disk.clear() };
+    }
+    tell(world, &format!("UPDATE disk SET is_full = {is_full}"))
+}
+
+/// Every transaction that begins from now on, of sessions that are there too, may only read; or may
+/// write again.
+pub(super) fn read_only(world: &World, on: bool) -> anyhow::Result<()> {
+    let value = if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
+    tell(world, &format!("ALTER SYSTEM {value}"))?;
+    tell(world, "SELECT pg_reload_conf()")
+}
+
+fn tell(world: &World, statement: &str) -> anyhow::Result<()> {
+    psql(&world.scope.database_url, statement).map(drop)
+}

@@ -1,0 +1,205 @@
+//! A device: sends its events, one or several at once, each until it is acknowledged, and some
+//! again after that.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Client, count, lock};
+use crate::history::{Place, Sent};
+
+/// Of so many turns one sends an acknowledged event again.
+const DUPLICATES: usize = 15;
+/// Of so many turns one sends several events at once.
+const BATCHES: usize = 4;
+/// Of so many batches one has an item that is no event.
+const INVALID: usize = 8;
+/// The most new events in a batch.
+const BATCH: usize = 8;
+
+/// How items are posted.
+#[derive(Debug, PartialEq, Eq)]
+enum Form {
+    /// `POST /events`, of the first alone.
+    Single,
+    /// `POST /events/batch`, a JSON array.
+    Array,
+    /// `POST /events/batch`, a line each.
+    Lines,
+}
+
+/// What is posted.
+#[derive(Debug, PartialEq, Eq)]
+enum Item {
+    /// An event, by its number.
+    Event(usize),
+    /// What is no event, and must have no effect.
+    Invalid,
+}
+
+impl Item {
+    fn body(&self, device: &str) -> Value {
+        match self {
+            Self::Event(n) => json!({"device_id": device, "event_id": n.to_string(), "payload": payload(*n)}),
+            Self::Invalid => json!({"device_id": device, "event_id": "invalid", "payload": "not an object"}),
+        }
+    }
+
+    fn number(&self) -> Option<usize> {
+        match self {
+            Self::Event(n) => Some(*n),
+            Self::Invalid => None,
+        }
+    }
+}
+
+/// What a device's nth event reports.
+fn payload(n: usize) -> Value {
+    json!({"n": n})
+}
+
+#[derive(Deserialize)]
+struct Partial {
+    items: Vec<Outcome>,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    index: usize,
+    status: u16,
+}
+
+impl Client {
+    /// The next events are sent only when all before are acknowledged.
+    pub(super) async fn send(self, device: String, mut random: fastrand::Rng) {
+        let (mut known, mut posts) = (0, 0);
+        while !self.stopped() {
+            let new = if random.usize(..BATCHES) == 0 { random.usize(2..=BATCH) } else { 1 };
+            let mut left: BTreeSet<usize> = (known + 1..=known + new).collect();
+            while !left.is_empty() {
+                let (form, items) = compose(&left, known, &mut random);
+                let numbers: Vec<_> = items.iter().filter_map(Item::number).collect();
+                let distinct: BTreeSet<_> = numbers.iter().filter(|n| left.contains(n)).collect();
+                count(&self.counts.duplicates, numbers.len() - distinct.len());
+                posts += 1;
+                let accepted = self.post(&device, posts, form, &items, &mut random).await;
+                count(&self.counts.accepted, left.intersection(&accepted).count());
+                left.retain(|n| !accepted.contains(n));
+                if self.stopped() {
+                    return;
+                }
+                if !left.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
+                }
+            }
+            known += new;
+            if random.usize(..DUPLICATES) == 0 {
+                posts += 1;
+                let again = Item::Event(random.usize(1..=known));
+                count(&self.counts.duplicates, 1);
+                self.post(&device, posts, Form::Single, &[again], &mut random).await;
+            }
+            tokio::time::sleep(Duration::from_millis(random.u64(0..120))).await;
+        }
+    }
+
+    /// Posts once, and writes down what is sent and what was acknowledged: tells the numbers.
+    async fn post(
+        &self,
+        device: &str,
+        post: usize,
+        form: Form,
+        items: &[Item],
+        random: &mut fastrand::Rng,
+    ) -> BTreeSet<usize> {
+        self.note_sent(device, post, items);
+        let accepted = self.indices(device, form, items, random).await;
+        let accepted: Vec<_> = items.iter().enumerate().filter(|(index, _)| accepted.contains(index)).collect();
+        self.note_acknowledged(device, post, &accepted);
+        accepted.into_iter().filter_map(|(_, item)| item.number()).collect()
+    }
+
+    /// Posts once, and tells the indices of what was accepted.
+    async fn indices(&self, device: &str, form: Form, items: &[Item], random: &mut fastrand::Rng) -> BTreeSet<usize> {
+        let bodies: Vec<_> = items.iter().map(|item| item.body(device)).collect();
+        let url = self.url(random);
+        let request = match &form {
+            Form::Single => self.http.post(format!("{url}/events")).json(&bodies.first()),
+            Form::Array => self.http.post(format!("{url}/events/batch")).json(&bodies),
+            Form::Lines => {
+                let lines: String = bodies.iter().map(|body| format!("{body}\n")).collect();
+                let request = self.http.post(format!("{url}/events/batch"));
+                request.header("content-type", "application/x-ndjson").body(lines)
+            }
+        };
+        count(&self.counts.batches, usize::from(form != Form::Single));
+        if let Ok(answer) = request.bearer_auth(&self.world.token).send().await {
+            match answer.status().as_u16() {
+                202 => return (0..items.len()).collect(),
+                207 => {
+                    if let Ok(partial) = answer.json::<Partial>().await {
+                        count(&self.counts.partial, 1);
+                        let accepted = partial.items.iter().filter(|item| item.status == 202);
+                        return accepted.map(|item| item.index).collect();
+                    }
+                }
+                _ => {}
+            }
+        }
+        count(&self.counts.failed, 1);
+        BTreeSet::new()
+    }
+
+    fn note_sent(&self, device: &str, post: usize, items: &[Item]) {
+        let at = self.began.elapsed();
+        let mut history = lock(&self.history);
+        let sent = history.sent.entry(device.to_owned()).or_default();
+        for (index, item) in items.iter().enumerate() {
+            let Some(n) = item.number() else { continue };
+            match sent.get_mut(n - 1) {
+                Some(sent) => sent.times += 1,
+                None => sent.push(Sent {
+                    id: n.to_string(),
+                    payload: payload(n),
+                    first: Place { post, index, at },
+                    acknowledged: None,
+                    times: 1,
+                }),
+            }
+        }
+    }
+
+    fn note_acknowledged(&self, device: &str, post: usize, accepted: &[(usize, &Item)]) {
+        let at = self.began.elapsed();
+        let mut history = lock(&self.history);
+        let Some(sent) = history.sent.get_mut(device) else { return };
+        for (index, item) in accepted {
+            if let Some(sent) = item.number().and_then(|n| sent.get_mut(n - 1)) {
+                sent.acknowledged.get_or_insert(Place { post, index: *index, at });
+            }
+        }
+    }
+}
+
+/// What to post so that these events arrive: one of them alone, or all in their order, and with
+/// them sometimes one of them twice, one that was acknowledged before, and one that is no event.
+fn compose(left: &BTreeSet<usize>, known: usize, random: &mut fastrand::Rng) -> (Form, Vec<Item>) {
+    let mut items: Vec<_> = left.iter().copied().map(Item::Event).collect();
+    if random.usize(..BATCHES) > 0 && (items.len() == 1 || random.usize(..BATCHES) == 0) {
+        items.truncate(1);
+        return (Form::Single, items);
+    }
+    if random.usize(..DUPLICATES) == 0 {
+        let twice = random.choice(left).copied().unwrap_or(1);
+        items.push(Item::Event(twice));
+    }
+    if known > 0 && random.usize(..DUPLICATES) == 0 {
+        items.insert(0, Item::Event(random.usize(1..=known)));
+    }
+    if random.usize(..INVALID) == 0 {
+        items.insert(random.usize(..=items.len()), Item::Invalid);
+    }
+    (if random.bool() { Form::Array } else { Form::Lines }, items)
+}

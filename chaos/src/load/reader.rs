@@ -1,0 +1,60 @@
+//! Readers, and the watch over what the group has committed.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Client, DEVICES, count, lock};
+use crate::history::{Commit, Read};
+
+impl Client {
+    pub(super) async fn read(self, mut random: fastrand::Rng) {
+        while !self.stopped() {
+            let device = format!("device-{}", random.usize(..DEVICES));
+            let url = format!("{}/resource/{device}", self.url(&mut random));
+            let from = self.began.elapsed();
+            if let Some(Body { version, event_id: event, payload }) =
+                body(self.http.get(url).bearer_auth(&self.world.token)).await
+            {
+                let read = Read { device, from, to: self.began.elapsed(), version, event, payload };
+                lock(&self.history).reads.push(read);
+                count(&self.counts.reads, 1);
+            }
+            tokio::time::sleep(Duration::from_millis(random.u64(5..30))).await;
+        }
+    }
+
+    /// Notes how far the group has committed: what was committed before has been fenced before.
+    pub(super) async fn watch_commits(self) {
+        while !self.stopped() {
+            let scope = self.world.scope.clone();
+            let asked = tokio::task::spawn_blocking(move || {
+                devstack::committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group)
+            });
+            if let Ok(Ok(committed)) = asked.await {
+                let at = self.began.elapsed();
+                let offsets = committed.into_iter().map(|(partition, (offset, _))| (partition, offset)).collect();
+                lock(&self.history).commits.push(Commit { at, offsets });
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Body {
+    version: i64,
+    event_id: String,
+    payload: Value,
+}
+
+/// What was read; none where there was no such answer.
+async fn body(request: reqwest::RequestBuilder) -> Option<Body> {
+    let answer = request.send().await.ok()?;
+    match answer.status().as_u16() {
+        200 => answer.json().await.ok(),
+        404 => Some(Body { version: 0, event_id: String::new(), payload: Value::Null }),
+        _ => None,
+    }
+}
