@@ -28,6 +28,7 @@ chaos: ## Breaks what can be broken while load runs, and checks the five promise
 	@$(CARGO) build --quiet --bins -p api-service -p worker-service -p chaos
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/chaos
 
-lint: ## Checks formatting and lints
+lint: ## Checks formatting, code, images, workflows, Terraform and dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	tools/lint

@@ -1,5 +1,6 @@
 //! Every setting of the API; `--help` is the reference.
 
+mod cli;
 mod jwt;
 mod rates;
 
@@ -10,6 +11,7 @@ use anyhow::ensure;
 use clap::{Args, Parser};
 use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, duration};
 
+pub use self::cli::Cli;
 pub use self::jwt::{DeviceBinding, JwtConfig};
 pub use self::rates::RateConfig;
 

@@ -4,15 +4,19 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use api_service::app::App;
-use api_service::config::Config;
+use api_service::config::{Cli, Config};
 use api_service::health;
 use api_service::run::run;
+use shared::probe::{self, HealthConfig};
 use shared::{lifecycle, ops, telemetry};
 use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config: Config = shared::config::read();
+    let config = match shared::config::read() {
+        Cli::Serve(config) => *config,
+        Cli::Health(config) => return asked(&config),
+    };
     // Whatever is wrong with the settings ends the start here, before any port is bound.
     let app = match config.check().and_then(|()| telemetry::start_log(&config.log)).and_then(|()| App::build(&config)) {
         Ok(app) => app,
@@ -25,6 +29,16 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the service ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn asked(config: &HealthConfig) -> ExitCode {
+    match probe::health(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod lifecycle;
 pub mod ops;
 pub mod position;
+pub mod probe;
 pub mod store;
 pub mod telemetry;
 pub mod topic;

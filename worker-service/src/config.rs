@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig};
 use shared::event::DeviceId;
+use shared::probe::HealthConfig;
 use shared::topic::setup::TopicShape;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -37,6 +38,8 @@ pub enum Command {
     Seek(SeekConfig),
     /// Erase a device: its events, its resource, its cache entry, and what its records would do.
     Forget(ForgetConfig),
+    /// Ask the worker that runs beside this command for its health; for a container's health check.
+    Health(HealthConfig),
 }
 
 /// What to do with dead letters.

@@ -1,7 +1,7 @@
 //! The worker: parse, start telemetry, build, run, drain.
 
 use anyhow::Context;
-use shared::{config, lifecycle, ops, telemetry};
+use shared::{config, lifecycle, ops, probe, telemetry};
 use tokio::net::TcpListener;
 use worker_service::command;
 use worker_service::config::{Cli, Command, RunConfig};
@@ -16,6 +16,7 @@ async fn main() {
         Command::Dlq { command } => command::dlq(&command).await,
         Command::Seek(config) => command::seek(&config).await,
         Command::Forget(config) => command::forget(&config).await,
+        Command::Health(config) => probe::health(&config),
     };
     if let Err(error) = outcome {
         eprintln!("error: {error:#}");

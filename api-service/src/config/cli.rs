@@ -1,0 +1,71 @@
+//! The command line: without a command it serves.
+
+use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parser};
+use shared::probe::HealthConfig;
+
+use super::Config;
+
+/// What the binary is asked to do.
+#[derive(Debug)]
+pub enum Cli {
+    /// Serve, until SIGTERM.
+    Serve(Box<Config>),
+    /// Ask the service that runs beside this command for its health.
+    Health(HealthConfig),
+}
+
+// By hand, because a derived command with settings of its own demands them for its subcommands too.
+impl CommandFactory for Cli {
+    fn command() -> Command {
+        let health = Command::new("health")
+            .about("Ask the service that runs beside this command for its health; for a container's health check");
+        Config::command()
+            .subcommand(HealthConfig::augment_args(health))
+            .subcommand_negates_reqs(true)
+            .args_conflicts_with_subcommands(true)
+    }
+
+    fn command_for_update() -> Command {
+        Self::command()
+    }
+}
+
+impl FromArgMatches for Cli {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand() {
+            Some((_, health)) => HealthConfig::from_arg_matches(health).map(Cli::Health),
+            None => Config::from_arg_matches(matches).map(|config| Cli::Serve(Box::new(config))),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Parser for Cli {}
+
+#[cfg(test)]
+mod tests {
+    use shared::probe::Question;
+
+    use super::*;
+
+    #[test]
+    fn health_needs_no_other_setting() {
+        Cli::command().debug_assert();
+        let Ok(Cli::Health(config)) = Cli::try_parse_from(["api", "health"]) else { panic!("health") };
+        assert_eq!(config.question, Question::Live);
+        let Ok(Cli::Health(config)) = Cli::try_parse_from(["api", "health", "ready"]) else { panic!("health ready") };
+        assert_eq!(config.question, Question::Ready);
+    }
+
+    #[test]
+    fn without_a_command_it_serves() {
+        let all = ["api", "--kafka-brokers=b:1", "--database-url=postgres://h/d", "--redis-url=redis://h"];
+        assert!(matches!(Cli::try_parse_from(all), Ok(Cli::Serve(_))));
+        let missing = Cli::try_parse_from(["api"]).unwrap_err().to_string();
+        assert!(missing.contains("--kafka-brokers <KAFKA_BROKERS>"), "{missing}");
+    }
+}

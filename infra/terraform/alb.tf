@@ -1,0 +1,91 @@
+# HTTPS from the world, HTTP to the API's tasks.
+
+resource "aws_lb" "api" {
+  # checkov:skip=CKV_AWS_91:the API logs every request, with its id; a second log would cost more than it tells
+  # checkov:skip=CKV2_AWS_28:devices come with a token, and rate and size of what they send are limited by the API; a firewall that reads bodies would double each event's latency
+  name                       = var.name
+  load_balancer_type         = "application"
+  internal                   = false
+  subnets                    = aws_subnet.public[*].id
+  security_groups            = [aws_security_group.alb.id]
+  drop_invalid_header_fields = true
+  enable_deletion_protection = true
+  # Less than the API's KEEP_ALIVE_TIMEOUT, 75 s: who closes first must be the load balancer.
+  idle_timeout = 60
+}
+
+resource "aws_lb_listener" "https" {
+  load_balancer_arn = aws_lb.api.arn
+  port              = 443
+  protocol          = "HTTPS"
+  ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+  certificate_arn   = var.certificate_arn
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.api.arn
+  }
+}
+
+resource "aws_lb_listener" "http" {
+  load_balancer_arn = aws_lb.api.arn
+  port              = 80
+  protocol          = "HTTP"
+
+  default_action {
+    type = "redirect"
+    redirect {
+      port        = "443"
+      protocol    = "HTTPS"
+      status_code = "HTTP_301"
+    }
+  }
+}
+
+resource "aws_lb_target_group" "api" {
+  # checkov:skip=CKV_AWS_378:TLS ends at the load balancer; behind it is a private subnet, and only the load balancer may reach the port
+  name        = "${var.name}-api"
+  vpc_id      = aws_vpc.main.id
+  target_type = "ip"
+  port        = 8000
+  protocol    = "HTTP"
+  # ECS takes a task out of here, waits this long, and only then sends SIGTERM. A request may take
+  # REQUEST_TIMEOUT, 10 s; the rest is for the news to reach every node of the load balancer.
+  deregistration_delay          = 20
+  load_balancing_algorithm_type = "least_outstanding_requests"
+
+  health_check {
+    path                = "/health/ready"
+    matcher             = "200"
+    interval            = 5
+    timeout             = 3
+    healthy_threshold   = 2
+    unhealthy_threshold = 3
+  }
+}
+
+resource "aws_security_group" "alb" {
+  name        = "${var.name}-alb"
+  description = "The load balancer"
+  vpc_id      = aws_vpc.main.id
+}
+
+resource "aws_vpc_security_group_ingress_rule" "alb" {
+  # checkov:skip=CKV_AWS_260:port 80 answers with a redirect to HTTPS, nothing else
+  for_each          = toset(["80", "443"])
+  security_group_id = aws_security_group.alb.id
+  description       = "From everywhere"
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "tcp"
+  from_port         = tonumber(each.key)
+  to_port           = tonumber(each.key)
+}
+
+resource "aws_vpc_security_group_egress_rule" "alb" {
+  security_group_id            = aws_security_group.alb.id
+  description                  = "To the API"
+  referenced_security_group_id = module.api.security_group_id
+  ip_protocol                  = "tcp"
+  from_port                    = 8000
+  to_port                      = 8000
+}

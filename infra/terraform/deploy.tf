@@ -1,0 +1,93 @@
+# What the workflows of one repository may do, from main, in the environment `production`.
+
+resource "aws_iam_openid_connect_provider" "github" {
+  url            = "https://token.actions.githubusercontent.com"
+  client_id_list = ["sts.amazonaws.com"]
+}
+
+data "aws_iam_policy_document" "deploy_assume" {
+  statement {
+    actions = ["sts:AssumeRoleWithWebIdentity"]
+    principals {
+      type        = "Federated"
+      identifiers = [aws_iam_openid_connect_provider.github.arn]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "token.actions.githubusercontent.com:aud"
+      values   = ["sts.amazonaws.com"]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "token.actions.githubusercontent.com:sub"
+      values   = ["repo:${var.github_repository}:environment:production"]
+    }
+  }
+}
+
+resource "aws_iam_role" "deploy" {
+  name               = "${var.name}-deploy"
+  assume_role_policy = data.aws_iam_policy_document.deploy_assume.json
+}
+
+resource "aws_iam_role_policy" "deploy" {
+  name   = "deploy"
+  role   = aws_iam_role.deploy.id
+  policy = data.aws_iam_policy_document.deploy.json
+}
+
+data "aws_iam_policy_document" "deploy" {
+  # checkov:skip=CKV_AWS_356:ecr:GetAuthorizationToken and ecs:DescribeTaskDefinition know no resources; all other statements name theirs
+  statement {
+    sid       = "Registry"
+    actions   = ["ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition"]
+    resources = ["*"]
+  }
+  statement {
+    sid = "Push"
+    actions = [
+      "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:GetDownloadUrlForLayer",
+      "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart",
+    ]
+    resources = [for repository in aws_ecr_repository.service : repository.arn]
+  }
+  statement {
+    sid       = "Register"
+    actions   = ["ecs:RegisterTaskDefinition", "ecs:TagResource"]
+    resources = [for family in local.families : "arn:aws:ecs:${var.region}:${data.aws_caller_identity.current.account_id}:task-definition/${family}:*"]
+  }
+  statement {
+    sid       = "Setup"
+    actions   = ["ecs:RunTask"]
+    resources = ["arn:aws:ecs:${var.region}:${data.aws_caller_identity.current.account_id}:task-definition/${aws_ecs_task_definition.setup.family}:*"]
+    condition {
+      test     = "ArnEquals"
+      variable = "ecs:cluster"
+      values   = [aws_ecs_cluster.main.arn]
+    }
+  }
+  statement {
+    sid       = "Watch"
+    actions   = ["ecs:DescribeTasks"]
+    resources = ["arn:aws:ecs:${var.region}:${data.aws_caller_identity.current.account_id}:task/${aws_ecs_cluster.main.name}/*"]
+  }
+  statement {
+    sid       = "Roll"
+    actions   = ["ecs:DescribeServices", "ecs:UpdateService"]
+    resources = [module.api.service_arn, module.worker.service_arn]
+  }
+  statement {
+    sid       = "Roles"
+    actions   = ["iam:PassRole"]
+    resources = concat(values(module.api.role_arns), values(module.worker.role_arns))
+    condition {
+      test     = "StringEquals"
+      variable = "iam:PassedToService"
+      values   = ["ecs-tasks.amazonaws.com"]
+    }
+  }
+}
+
+locals {
+  families = [module.api.family, module.worker.family, aws_ecs_task_definition.setup.family]
+}

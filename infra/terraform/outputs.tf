@@ -1,0 +1,21 @@
+output "github_variables" {
+  description = "The variables of the environment `production`: `gh variable set NAME --env production --body VALUE`."
+  value = {
+    AWS_REGION                 = var.region
+    AWS_ROLE_ARN               = aws_iam_role.deploy.arn
+    ECR_REGISTRY               = split("/", aws_ecr_repository.service["api"].repository_url)[0]
+    ECR_REPOSITORY_API         = aws_ecr_repository.service["api"].name
+    ECR_REPOSITORY_WORKER      = aws_ecr_repository.service["worker"].name
+    ECS_CLUSTER                = aws_ecs_cluster.main.name
+    ECS_SERVICE_API            = module.api.service_name
+    ECS_SERVICE_WORKER         = module.worker.service_name
+    ECS_TASK_DEFINITION_API    = module.api.family
+    ECS_TASK_DEFINITION_WORKER = module.worker.family
+    ECS_TASK_DEFINITION_SETUP  = aws_ecs_task_definition.setup.family
+  }
+}
+
+output "load_balancer" {
+  description = "What the name of the certificate has to point to."
+  value       = aws_lb.api.dns_name
+}

@@ -1,0 +1,79 @@
+# The API: whichever of the three asks for most. The worker: its lag.
+
+resource "aws_appautoscaling_policy" "api" {
+  for_each = {
+    cpu      = { metric = "ECSServiceAverageCPUUtilization", target = 60 }
+    memory   = { metric = "ECSServiceAverageMemoryUtilization", target = 75 }
+    requests = { metric = "ALBRequestCountPerTarget", target = var.requests_target }
+  }
+  name               = each.key
+  policy_type        = "TargetTrackingScaling"
+  service_namespace  = module.api.scaling.service_namespace
+  resource_id        = module.api.scaling.resource_id
+  scalable_dimension = module.api.scaling.scalable_dimension
+
+  target_tracking_scaling_policy_configuration {
+    target_value       = each.value.target
+    scale_out_cooldown = 30
+    scale_in_cooldown  = 300
+
+    predefined_metric_specification {
+      predefined_metric_type = each.value.metric
+      resource_label         = each.key == "requests" ? "${aws_lb.api.arn_suffix}/${aws_lb_target_group.api.arn_suffix}" : null
+    }
+  }
+}
+
+# Every worker writes one document a minute: the sum of ConsumerLag is the lag of the whole topic, and
+# the number of values of Waiting that of the workers. While any of them waits out an outage the lag
+# grows and more workers would not help, so the policy then sees just its target, which moves nothing
+# in either direction.
+resource "aws_appautoscaling_policy" "worker" {
+  name               = "lag"
+  policy_type        = "TargetTrackingScaling"
+  service_namespace  = module.worker.scaling.service_namespace
+  resource_id        = module.worker.scaling.resource_id
+  scalable_dimension = module.worker.scaling.scalable_dimension
+
+  target_tracking_scaling_policy_configuration {
+    target_value = var.lag_target
+    # A new worker makes the group share out its partitions anew: not too often.
+    scale_out_cooldown = 120
+    scale_in_cooldown  = 600
+
+    customized_metric_specification {
+      metrics {
+        id          = "lag_per_worker"
+        label       = "Lag of a worker, or the target while one waits out an outage"
+        expression  = "IF(waiting > 0, ${var.lag_target}, lag / workers)"
+        return_data = true
+      }
+
+      dynamic "metrics" {
+        for_each = {
+          lag     = { metric = "ConsumerLag", stat = "Sum" }
+          waiting = { metric = "Waiting", stat = "Maximum" }
+          workers = { metric = "Waiting", stat = "SampleCount" }
+        }
+        content {
+          id          = metrics.key
+          return_data = false
+
+          metric_stat {
+            stat = metrics.value.stat
+
+            metric {
+              namespace   = local.emf_namespace
+              metric_name = metrics.value.metric
+
+              dimensions {
+                name  = "Service"
+                value = "worker-service"
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,42 @@
+# What the services must not have in their task definitions. Two are filled by hand, before the first
+# deploy, and whenever they are rotated (docs/operations.md):
+#   aws secretsmanager put-secret-value --secret-id NAME --secret-string file://...
+
+resource "aws_secretsmanager_secret" "manual" {
+  # checkov:skip=CKV2_AWS_57:both ends of a Kafka or JWT secret have to change; docs/operations.md says how, no Lambda can
+  for_each    = toset(["kafka-sasl-password", "jwt-secret"])
+  name        = "${var.name}/${each.key}"
+  description = "Filled by hand"
+  kms_key_id  = aws_kms_key.main.arn
+}
+
+resource "aws_secretsmanager_secret" "database_url" {
+  # checkov:skip=CKV2_AWS_57:rotated by var.database_password_version, together with the database
+  name        = "${var.name}/database-url"
+  description = "DATABASE_URL"
+  kms_key_id  = aws_kms_key.main.arn
+}
+
+# Never in the state: made anew by each run, and written only where the version changes.
+ephemeral "random_password" "database" {
+  length  = 48
+  special = false
+}
+
+resource "aws_secretsmanager_secret_version" "database_url" {
+  secret_id                = aws_secretsmanager_secret.database_url.id
+  secret_string_wo         = "postgres://app:${ephemeral.random_password.database.result}@${aws_rds_cluster.main.endpoint}/app?sslmode=verify-full"
+  secret_string_wo_version = var.database_password_version
+}
+
+resource "aws_secretsmanager_secret" "redis_url" {
+  # checkov:skip=CKV2_AWS_57:rotated by replacing random_password.redis, together with the cache
+  name        = "${var.name}/redis-url"
+  description = "REDIS_URL"
+  kms_key_id  = aws_kms_key.main.arn
+}
+
+resource "aws_secretsmanager_secret_version" "redis_url" {
+  secret_id     = aws_secretsmanager_secret.redis_url.id
+  secret_string = "rediss://:${random_password.redis.result}@${aws_elasticache_replication_group.main.primary_endpoint_address}"
+}

@@ -1,0 +1,133 @@
+# The API behind the load balancer, the worker behind nothing. One module, used twice.
+
+locals {
+  # Of both. The dimension `Service` and the names of the metrics are the worker's
+  # (docs/adr/0020-lag-for-scaling.md); the namespace is named here and nowhere else.
+  emf_namespace = "DeviceEvents"
+
+  kafka = {
+    KAFKA_BROKERS           = var.kafka_brokers
+    KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
+    KAFKA_SASL_MECHANISM    = var.kafka_sasl_mechanism
+    KAFKA_SASL_USERNAME     = var.kafka_sasl_username
+  }
+  # The certificates themselves: the image has no file of RDS' authorities.
+  postgres = { PGSSLROOTCERT = trimspace(file(var.database_ca_file)) }
+
+  secrets = {
+    DATABASE_URL        = aws_secretsmanager_secret.database_url.arn
+    REDIS_URL           = aws_secretsmanager_secret.redis_url.arn
+    KAFKA_SASL_PASSWORD = aws_secretsmanager_secret.manual["kafka-sasl-password"].arn
+  }
+  jwt_secret = var.jwt_jwks_url == null ? { JWT_SECRET = aws_secretsmanager_secret.manual["jwt-secret"].arn } : {}
+  jwks       = var.jwt_jwks_url == null ? {} : { JWT_JWKS_URL = var.jwt_jwks_url }
+
+  service_security_groups = { api = module.api.security_group_id, worker = module.worker.security_group_id }
+}
+
+module "api" {
+  source = "./modules/service"
+
+  project        = var.name
+  name           = "api"
+  region         = var.region
+  image          = "${aws_ecr_repository.service["api"].repository_url}:${var.bootstrap_image_tag}"
+  repository_arn = aws_ecr_repository.service["api"].arn
+  health_command = ["api-service", "health"]
+  cpu            = 1024
+  memory         = 2048
+  # 5 s readiness, 15 s drain, 5 s the last flush (docs/operations.md, Shutdown), and a reserve.
+  stop_timeout = 40
+  tasks        = { min = 2, max = 10 }
+
+  environment = merge(local.kafka, local.postgres, local.jwks, {
+    JWT_ISSUER   = var.jwt_issuer
+    JWT_AUDIENCE = var.jwt_audience
+  })
+  secrets = merge(local.secrets, local.jwt_secret)
+
+  port = 8000
+  # By way of the listener: a service cannot have a target group that no load balancer has yet.
+  target_group_arn = aws_lb_listener.https.default_action[0].target_group_arn
+
+  cluster                    = { id = aws_ecs_cluster.main.id, name = aws_ecs_cluster.main.name }
+  vpc_id                     = aws_vpc.main.id
+  subnet_ids                 = aws_subnet.private[*].id
+  kms_key_arn                = aws_kms_key.main.arn
+  kafka_ports                = var.kafka_ports
+  database_security_group_id = aws_security_group.database.id
+  cache_security_group_id    = aws_security_group.cache.id
+  log_retention_days         = var.log_retention_days
+
+  depends_on = [aws_ecs_cluster_capacity_providers.main]
+}
+
+resource "aws_vpc_security_group_ingress_rule" "api" {
+  security_group_id            = module.api.security_group_id
+  description                  = "From the load balancer"
+  referenced_security_group_id = aws_security_group.alb.id
+  ip_protocol                  = "tcp"
+  from_port                    = 8000
+  to_port                      = 8000
+}
+
+module "worker" {
+  source = "./modules/service"
+
+  project        = var.name
+  name           = "worker"
+  region         = var.region
+  image          = "${aws_ecr_repository.service["worker"].repository_url}:${var.bootstrap_image_tag}"
+  repository_arn = aws_ecr_repository.service["worker"].arn
+  command        = ["run"]
+  health_command = ["worker-service", "health"]
+  cpu            = 512
+  memory         = 1024
+  # It is gone within 25 s (docs/operations.md, Shutdown).
+  stop_timeout = 40
+  # More than partitions would have nothing to do.
+  tasks = { min = min(2, var.topic_partitions), max = var.topic_partitions }
+
+  environment = merge(local.kafka, local.postgres, {
+    EMF_NAMESPACE = local.emf_namespace
+    EMF_INTERVAL  = "60s"
+  })
+  secrets = local.secrets
+
+  cluster                    = { id = aws_ecs_cluster.main.id, name = aws_ecs_cluster.main.name }
+  vpc_id                     = aws_vpc.main.id
+  subnet_ids                 = aws_subnet.private[*].id
+  kms_key_arn                = aws_kms_key.main.arn
+  kafka_ports                = var.kafka_ports
+  database_security_group_id = aws_security_group.database.id
+  cache_security_group_id    = aws_security_group.cache.id
+  log_retention_days         = var.log_retention_days
+
+  depends_on = [aws_ecs_cluster_capacity_providers.main]
+}
+
+# `worker-service setup`: the schema and the topics, before each roll. Runs once, where the worker
+# runs, with the worker's rights and in its log.
+resource "aws_ecs_task_definition" "setup" {
+  family                   = "${var.name}-setup"
+  requires_compatibilities = ["FARGATE"]
+  network_mode             = "awsvpc"
+  cpu                      = 256
+  memory                   = 512
+  execution_role_arn       = module.worker.role_arns.execution
+  task_role_arn            = module.worker.role_arns.task
+
+  container_definitions = jsonencode([merge(module.worker.container, {
+    name    = "setup"
+    command = ["setup"]
+    environment = [for name, value in merge(local.kafka, local.postgres, { TOPIC_PARTITIONS = tostring(var.topic_partitions) }) :
+    { name = name, value = value }]
+    healthCheck = null
+    stopTimeout = 120
+  })])
+
+  runtime_platform {
+    operating_system_family = "LINUX"
+    cpu_architecture        = "X86_64"
+  }
+}

@@ -1,0 +1,122 @@
+variable "name" {
+  description = "What everything is named after."
+  type        = string
+  default     = "device-events"
+}
+
+variable "region" {
+  description = "The AWS region."
+  type        = string
+}
+
+variable "cidr" {
+  description = "The VPC's addresses, a /16."
+  type        = string
+  default     = "10.20.0.0/16"
+}
+
+variable "zones" {
+  description = "The availability zones, two or more, by name; each has a NAT gateway of its own. Add new ones at the end."
+  type        = list(string)
+}
+
+variable "certificate_arn" {
+  description = "The certificate, in ACM, of the name under which the API is reached."
+  type        = string
+}
+
+variable "github_repository" {
+  description = "Whose workflows may deploy, as owner/name."
+  type        = string
+}
+
+variable "bootstrap_image_tag" {
+  description = "The tag that the first task definitions name. Deploys register newer ones, by digest."
+  type        = string
+  default     = "latest"
+}
+
+variable "kafka_brokers" {
+  description = "Kafka's bootstrap servers, separated by commas."
+  type        = string
+}
+
+variable "kafka_sasl_username" {
+  description = "The SASL user; for Confluent Cloud, the API key. Its secret is put into Secrets Manager by hand."
+  type        = string
+}
+
+variable "kafka_sasl_mechanism" {
+  description = "How to log in: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+  type        = string
+  default     = "PLAIN"
+}
+
+variable "kafka_ports" {
+  description = "The ports of Kafka's brokers, first and last."
+  type        = tuple([number, number])
+  default     = [9092, 9092]
+}
+
+variable "topic_partitions" {
+  description = "Partitions of the input topic: what setup makes, and the most workers that have anything to do. After partitions were added, this number is to follow."
+  type        = number
+  default     = 6
+}
+
+variable "jwt_jwks_url" {
+  description = "Where the issuer publishes its keys. Null where JWT_SECRET is used."
+  type        = string
+  default     = null
+}
+
+variable "jwt_issuer" {
+  description = "What tokens have to name as their issuer."
+  type        = string
+}
+
+variable "jwt_audience" {
+  description = "What tokens have to name as their audience."
+  type        = string
+}
+
+variable "lag_target" {
+  description = "How many records a worker may be behind before there is another one."
+  type        = number
+  default     = 20000
+}
+
+variable "requests_target" {
+  description = "How many requests a minute an API task gets before there is another one."
+  type        = number
+  default     = 60000
+}
+
+variable "database_ca_file" {
+  description = "A file with the certificate authorities of RDS in this region, as AWS publishes them (truststore, PEM)."
+  type        = string
+}
+
+variable "database_capacity" {
+  description = "Aurora's least and greatest capacity units."
+  type        = tuple([number, number])
+  default     = [1, 16]
+}
+
+variable "database_password_version" {
+  description = "Add one to have a new password, in the database and in its secret; then deploy both services."
+  type        = number
+  default     = 1
+}
+
+variable "cache_node_type" {
+  description = "ElastiCache's node type."
+  type        = string
+  default     = "cache.t4g.small"
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept."
+  type        = number
+  default     = 365
+}
