@@ -21,9 +21,15 @@ pub(crate) struct Binary {
 impl Binary {
     /// Starts it, and waits until it listens.
     pub(crate) fn start(scope: &Scope) -> Self {
+        Self::with(scope, &[("RUST_LOG", "debug")])
+    }
+
+    /// With these settings.
+    pub(crate) fn with(scope: &Scope, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
-        command.envs(scope.env()).env("JWT_SECRET", SECRET).env("RUST_LOG", "debug");
+        command.envs(scope.env()).env("JWT_SECRET", SECRET);
         command.env("API_BIND", "127.0.0.1:0").env("OPS_BIND", "127.0.0.1:0").stdout(Stdio::piped());
+        command.envs(settings.iter().copied());
         let mut process = command.spawn().unwrap();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let log = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -38,6 +44,13 @@ impl Binary {
                 return binary;
             }
         }
+    }
+
+    /// A figure of its memory in KiB, as the kernel names it: `VmRSS`, or `VmHWM` for the peak.
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
     /// Ends it as an orchestrator does, and returns its status and all it has logged.
