@@ -10,7 +10,7 @@ use devstack::{Program, Proxy, Scope, Service, Stack, port, psql, token};
 
 use crate::plan::Fault;
 
-const SECRET: &str = "the secret of a run of chaos, long enough";
+const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
 /// Short, so that what a cut-off Redis excuses is excused for a short time only.
 pub const TTL: Duration = Duration::from_secs(3);

@@ -14,6 +14,7 @@ mod dir;
 mod endpoints;
 mod group;
 mod kafka;
+pub mod logs;
 pub mod port;
 mod postgres;
 mod process;

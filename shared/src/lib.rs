@@ -15,3 +15,4 @@ pub mod position;
 pub mod store;
 pub mod telemetry;
 pub mod topic;
+mod untold;
