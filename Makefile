@@ -16,7 +16,9 @@ dev: ## Starts the whole stack and both services; Ctrl-C ends all of it (API_POR
 test: ## Runs every test, against real servers
 	@devstack/install
 	$(CARGO) build --workspace --all-targets --locked
+	@rm -rf target/devstack/logs
 	DEVSTACK_BINARIES=$(CURDIR)/target/debug $(CARGO) run --quiet -p devstack --bin devstack -- exec -- $(CARGO) test --workspace --locked
+	@target/debug/devstack logs
 
 # 91,711 readings of 21 real machines, each posted twice.
 telemetry: ## Sends a file of real readings through a running `make dev`, and checks what came of it

@@ -20,7 +20,7 @@ use crate::in_flight::InFlight;
 use crate::producer::Producer;
 use crate::rate::{Rates, announce};
 use crate::server::Limits;
-use crate::{batch, events, history, observe, probes, resources};
+use crate::{answers, batch, events, history, observe, probes, resources};
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub struct Shared {
     pub rates: Rates,
     /// Room for bodies.
     pub in_flight: InFlight,
+    /// Room for large answers.
+    pub answers: InFlight,
     /// What becomes of a `device` token without devices.
     pub device_binding: DeviceBinding,
     /// To Kafka.
@@ -72,6 +74,7 @@ impl App {
             tokens: Tokens::new(&config.jwt)?,
             rates: Rates::new(&config.rates),
             in_flight: InFlight::new(config.http.max_bytes_in_flight),
+            answers: InFlight::new(config.http.max_bytes_in_flight),
             device_binding: config.jwt.jwt_device_binding,
             producer: Producer::new(config)?,
             cache: Cache::open(&config.redis)?,
@@ -88,12 +91,13 @@ impl App {
     pub fn router(&self) -> Router {
         // A submission keeps the deadline itself, see there.
         let in_time = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, self.request_timeout);
+        let reading = (in_time, axum::middleware::from_fn_with_state(self.clone(), answers::bounded));
         let [events, batch, resource, history, live, ready] = ROUTES;
         let routes = Router::new()
             .route(events, post(events::submit))
             .route(batch, post(batch::submit))
-            .route(resource, get(resources::show).layer(in_time))
-            .route(history, get(history::show).layer(in_time))
+            .route(resource, get(resources::show).layer(reading.clone()))
+            .route(history, get(history::show).layer(reading))
             .route(live, get(health::live))
             .route(ready, get(health::ready));
         let routes = if self.rates.any() { routes.layer(axum::middleware::from_fn(announce)) } else { routes };

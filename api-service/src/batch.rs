@@ -39,8 +39,8 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
     let deadline = Instant::now() + app.request_timeout;
     let writer = Writer::from_request_parts(parts, app).await?;
     let format = BatchFormat::of(&parts.headers)?;
-    let _room = app.in_flight.room(&parts.headers, MAX_BODY)?;
-    let bytes = encoding::read(&parts.headers, body, MAX_BODY, deadline).await?;
+    let mut room = app.in_flight.room(&parts.headers, MAX_BODY)?;
+    let bytes = encoding::read(&parts.headers, body, MAX_BODY, deadline, &mut room).await?;
     let items = Items::of(&format, &bytes)?;
     // One was taken with the token.
     writer.charge(u32::try_from(items.len() - 1).unwrap_or(u32::MAX))?;

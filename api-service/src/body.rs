@@ -8,27 +8,98 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::in_flight::Room;
 use crate::problem::{Code, Problem};
 
 /// How much of a body that nobody wants is taken in before the answer, and for how long.
 const DISCARD: usize = 1024 * 1024;
 const DISCARD_FOR: Duration = Duration::from_millis(500);
 
-/// The whole body.
+/// The whole body, counted in `room` as it comes.
 ///
 /// # Errors
-/// 413 past the limit, told or found out; 408 past the deadline; 400 where it breaks off.
-pub async fn read(headers: &HeaderMap, body: &mut Body, limit: usize, deadline: Instant) -> Result<Bytes, Problem> {
-    check_length(headers, limit)?;
-    match timeout_at(deadline, Limited::new(body, limit).collect()).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) => Err(broken_off(&*error, limit)),
-        Err(_) => Err(late()),
+/// 413 past the limit, told or found out; 408 past the deadline; 400 where it breaks off; 503 where
+/// there is no room for it.
+pub async fn read(
+    headers: &HeaderMap,
+    body: &mut Body,
+    limit: usize,
+    deadline: Instant,
+    room: &mut Room,
+) -> Result<Bytes, Problem> {
+    check_told(headers, limit)?;
+    timeout_at(deadline, collect(body, limit, room)).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn collect(body: &mut Body, limit: usize, room: &mut Room) -> Result<Bytes, Problem> {
+    let mut body = Limited::new(body, limit);
+    let mut next = async || match body.frame().await {
+        Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Some(Err(error)) => Err(broken_off(&*error, limit)),
+        None => Ok(None),
+    };
+    let Some(first) = next().await? else { return Ok(Bytes::new()) };
+    room.cover(first.len())?;
+    // Nearly all come in one piece, which need not be copied.
+    let Some(second) = next().await? else { return Ok(first) };
+    let mut whole = Whole::new(limit, room);
+    whole.push(&first)?;
+    whole.push(&second)?;
+    drop((first, second));
+    while let Some(more) = next().await? {
+        whole.push(&more)?;
+    }
+    Ok(whole.take())
+}
+
+/// A body as it grows: never more than its limit, and never more than there is room for.
+pub(crate) struct Whole<'a> {
+    bytes: Vec<u8>,
+    limit: usize,
+    room: &'a mut Room,
+}
+
+impl<'a> Whole<'a> {
+    pub(crate) fn new(limit: usize, room: &'a mut Room) -> Self {
+        Self { bytes: Vec::new(), limit, room }
+    }
+
+    /// Appends these.
+    ///
+    /// # Errors
+    /// 413, 503.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        let length = self.bytes.len() + bytes.len();
+        if length > self.limit {
+            return Err(too_large(self.limit));
+        }
+        if length > self.bytes.capacity() {
+            let capacity = length.max(self.bytes.capacity() * 2).min(self.limit);
+            self.room.cover(capacity)?;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// What there is of it.
+    pub(crate) fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes).into()
     }
 }
 
-/// Refuses a body that is told to be too large before any of it is read.
-pub(crate) fn check_length(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
+/// Refuses, before any of it is read, a body that is told to be too large, or to be in a transfer
+/// coding that nobody undoes here: hyper looks at the last one alone.
+pub(crate) fn check_told(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
+    let codings: Vec<_> = headers.get_all(header::TRANSFER_ENCODING).iter().collect();
+    let understood = match codings[..] {
+        [] => true,
+        [only] => only.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
+    if !understood {
+        return Err(Problem::new(Code::BadRequest, "the only transfer coding that is understood is chunked, once"));
+    }
     let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let over = told.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit));
     if over { Err(too_large(limit)) } else { Ok(()) }

@@ -61,18 +61,23 @@ pub struct HttpConfig {
     /// How long one request may take, from its headers to the answer.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
-    /// How long a request's headers may take, from their first byte.
+    /// How long a request's headers may take, from their first byte; the first request's from the
+    /// connection's start.
     #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
+    /// How long a client may take to take its answer in.
+    #[arg(long, env = "WRITE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    pub write_timeout: Duration,
     /// How long a connection may be idle between requests. Longer than a load balancer in front
     /// keeps it, or it answers 502 now and then.
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", default_value = "75s", value_parser = duration)]
     pub keep_alive_timeout: Duration,
-    /// The most connections at once; others wait to be accepted.
+    /// The most connections at once. One more takes the place of the one that has been idle for
+    /// longest, and waits where none is.
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
-    /// How many bytes of bodies may be in memory at once; who comes on top is told to come back.
-    /// At least 8 MiB, so that there is room for the largest body.
+    /// How many bytes of bodies may be in memory at once, and how many of large answers; who comes on
+    /// top is told to come back. At least 8 MiB, so that there is room for the largest body.
     #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = bytes_in_flight)]
     pub max_bytes_in_flight: usize,
     /// How long requests under way may take to end when the service is told to end.
@@ -111,6 +116,7 @@ impl Config {
         for (name, value) in [
             ("REQUEST_TIMEOUT", self.http.request_timeout),
             ("HEADER_TIMEOUT", self.http.header_timeout),
+            ("WRITE_TIMEOUT", self.http.write_timeout),
             ("KEEP_ALIVE_TIMEOUT", self.http.keep_alive_timeout),
             ("KAFKA_MESSAGE_TIMEOUT", self.producer.message_timeout),
             ("DATABASE_TIMEOUT", self.postgres.timeout),

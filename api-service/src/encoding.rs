@@ -1,5 +1,6 @@
 //! `content-encoding`: unpacks a body while it arrives, with one limit on the wire and on what
-//! comes out. No more than that is ever held, however much a body would unpack to.
+//! comes out. No more than that is ever held, however much a body would unpack to, and what comes
+//! out takes its room as it does. (zstd's window comes on top: as much again, at most.)
 
 use std::io::{self, Write};
 
@@ -11,7 +12,8 @@ use http_body_util::{BodyExt, Limited};
 use tokio::time::{Instant, timeout_at};
 use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
 
-use crate::body;
+use crate::body::{self, Whole};
+use crate::in_flight::Room;
 use crate::problem::{Code, Problem};
 
 /// What can be unpacked, as an answer's `accept-encoding` (RFC 7694) tells it.
@@ -29,17 +31,23 @@ enum Encoding {
     Zstd,
 }
 
-/// The whole body, unpacked.
+/// The whole body, unpacked and counted in `room`.
 ///
 /// # Errors
 /// As [`body::read`]; 415 for an encoding that is not known, or for several; 400 where the body is
 /// not what its encoding says.
-pub async fn read(headers: &HeaderMap, body: &mut Body, limit: usize, deadline: Instant) -> Result<Bytes, Problem> {
+pub async fn read(
+    headers: &HeaderMap,
+    body: &mut Body,
+    limit: usize,
+    deadline: Instant,
+    room: &mut Room,
+) -> Result<Bytes, Problem> {
     match of(headers)? {
-        None => body::read(headers, body, limit, deadline).await,
+        None => body::read(headers, body, limit, deadline, room).await,
         Some(encoding) => {
-            body::check_length(headers, limit)?;
-            let unpacked = timeout_at(deadline, unpack(encoding, body, limit)).await;
+            body::check_told(headers, limit)?;
+            let unpacked = timeout_at(deadline, unpack(encoding, body, limit, room)).await;
             unpacked.unwrap_or_else(|_| Err(body::late()))
         }
     }
@@ -61,9 +69,10 @@ fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
     found.ok_or_else(|| Problem::new(Code::UnsupportedEncoding, "the content encoding must be one of gzip and zstd"))
 }
 
-async fn unpack(encoding: Encoding, body: &mut Body, limit: usize) -> Result<Bytes, Problem> {
+async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Room) -> Result<Bytes, Problem> {
     let mut wire = Limited::new(body, limit);
-    let mut unpacker = Unpacker::new(encoding, limit).map_err(|error| {
+    let sink = Sink { whole: Whole::new(limit, room), refused: None };
+    let mut unpacker = Unpacker::new(encoding, sink).map_err(|error| {
         tracing::error!(%error, "cannot unpack");
         Problem::new(Code::Internal, "the body cannot be unpacked")
     })?;
@@ -74,24 +83,25 @@ async fn unpack(encoding: Encoding, body: &mut Body, limit: usize) -> Result<Byt
         }
     }
     unpacker.finish().map_err(|_| unpacker.why())?;
-    Ok(std::mem::take(&mut unpacker.sink().unpacked).into())
+    Ok(unpacker.sink().whole.take())
 }
 
-/// What has been unpacked so far: never more than the limit.
-struct Sink {
-    unpacked: Vec<u8>,
-    limit: usize,
-    full: bool,
+/// What has been unpacked so far.
+struct Sink<'a> {
+    whole: Whole<'a>,
+    /// Why it takes no more.
+    refused: Option<Problem>,
 }
 
-impl Write for Sink {
+impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > self.limit - self.unpacked.len() {
-            self.full = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
+        match self.whole.push(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(problem) => {
+                self.refused = Some(problem);
+                Err(io::ErrorKind::FileTooLarge.into())
+            }
         }
-        self.unpacked.extend_from_slice(bytes);
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -99,14 +109,13 @@ impl Write for Sink {
     }
 }
 
-enum Unpacker {
-    Gzip(Box<MultiGzDecoder<Sink>>),
-    Zstd { decoder: zstd::stream::raw::Decoder<'static>, step: Box<[u8]>, whole: bool, sink: Sink },
+enum Unpacker<'a> {
+    Gzip(Box<MultiGzDecoder<Sink<'a>>>),
+    Zstd { decoder: zstd::stream::raw::Decoder<'static>, step: Box<[u8]>, whole: bool, sink: Sink<'a> },
 }
 
-impl Unpacker {
-    fn new(encoding: Encoding, limit: usize) -> io::Result<Self> {
-        let sink = Sink { unpacked: Vec::new(), limit, full: false };
+impl<'a> Unpacker<'a> {
+    fn new(encoding: Encoding, sink: Sink<'a>) -> io::Result<Self> {
         Ok(match encoding {
             Encoding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(sink))),
             Encoding::Zstd => {
@@ -145,7 +154,7 @@ impl Unpacker {
         }
     }
 
-    fn sink(&mut self) -> &mut Sink {
+    fn sink(&mut self) -> &mut Sink<'a> {
         match self {
             Self::Gzip(decoder) => decoder.get_mut(),
             Self::Zstd { sink, .. } => sink,
@@ -154,11 +163,8 @@ impl Unpacker {
 
     /// Why it went no further.
     fn why(&mut self) -> Problem {
-        let sink = self.sink();
-        if sink.full {
-            return body::too_large(sink.limit);
-        }
-        Problem::new(Code::BadRequest, "the body is not what its content encoding says")
+        let refused = self.sink().refused.take();
+        refused.unwrap_or_else(|| Problem::new(Code::BadRequest, "the body is not what its content encoding says"))
     }
 }
 

@@ -44,8 +44,8 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
     let deadline = Instant::now() + app.request_timeout;
     let writer = Writer::from_request_parts(parts, app).await?;
     let format = Format::of(&parts.headers)?;
-    let _room = app.in_flight.room(&parts.headers, MAX_BODY)?;
-    let bytes = encoding::read(&parts.headers, body, MAX_BODY, deadline).await?;
+    let mut room = app.in_flight.room(&parts.headers, MAX_BODY)?;
+    let bytes = encoding::read(&parts.headers, body, MAX_BODY, deadline, &mut room).await?;
     let submission = format.parse(&parts.headers, &bytes).map_err(not_an_event)?;
     writer.allow(&submission.device_id)?;
 

@@ -89,7 +89,10 @@ impl BatchFormat {
 }
 
 fn essence(headers: &HeaderMap) -> &str {
-    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    // Of two that differ, whoever looked at it before us may have taken the other one.
+    let (Some(only), None) = (all.next(), all.next()) else { return "" };
+    let media_type = only.to_str().unwrap_or_default();
     media_type.split(';').next().unwrap_or_default().trim()
 }
 

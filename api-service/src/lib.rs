@@ -5,6 +5,7 @@
 //! problems) → [`app`] (every route) → [`auth`] → [`events`] or [`batch`] and [`producer`],
 //! or [`resources`] or [`history`].
 
+pub mod answers;
 pub mod app;
 pub mod auth;
 pub mod batch;

@@ -48,6 +48,26 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// What is never seen above: requests that cannot be read, which hyper answers with this status.
+/// Gives what the answer is to say: an id, and a problem.
+pub(crate) fn unread(status: StatusCode) -> (RequestId, Vec<u8>) {
+    let (request_id, problem) = (RequestId::generate(), Problem::of_status(status));
+    let line = Line {
+        request_id: request_id.as_str(),
+        method: "none",
+        route: "none",
+        status,
+        code: Some(problem.code.as_str()),
+        device_id: None,
+        event_id: None,
+        took: Duration::ZERO,
+    };
+    line.count();
+    line.log();
+    let body = problem.body(request_id.as_str());
+    (request_id, body)
+}
+
 /// What is known of a request once it is answered.
 struct Line<'a> {
     request_id: &'a str,
@@ -123,7 +143,7 @@ fn status(status: StatusCode) -> &'static str {
             }
         };
     }
-    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 500 503)
+    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 431 500 503)
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ pub enum Code {
     UnsupportedMediaType,
     UnsupportedEncoding,
     InvalidEvent,
+    HeadersTooLarge,
     Internal,
     QueueFull,
     ShuttingDown,
@@ -68,6 +69,9 @@ impl Code {
                 "The body is packed in a way that is not understood",
             ),
             Self::InvalidEvent => (S::UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event"),
+            Self::HeadersTooLarge => {
+                (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The request's headers are too large")
+            }
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
             Self::QueueFull => (S::SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written"),
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end"),
@@ -100,6 +104,7 @@ impl Code {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HeadersTooLarge,
             StatusCode::SERVICE_UNAVAILABLE => Self::TimedOut,
             status if status.is_client_error() => Self::BadRequest,
             _ => Self::Internal,
@@ -185,8 +190,8 @@ impl Problem {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// Writes the answer that it stands for, keeping the headers that are there.
-    pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
+    /// The body of the answer that it stands for.
+    pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let (status, code, title) = self.code.parts();
         let body = Body {
             kind: format!("/problems/{code}"),
@@ -200,9 +205,14 @@ impl Problem {
             items: self.items.as_deref(),
         };
         // Strings and numbers can always be written.
-        let text = serde_json::to_vec(&body).unwrap_or_default();
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// Writes the answer that it stands for, keeping the headers that are there.
+    pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
+        let text = self.body(request_id);
         let (mut parts, _) = response.into_parts();
-        parts.status = status;
+        parts.status = self.code.status();
         // The framework's were about its own body.
         parts.headers.remove(header::CONTENT_LENGTH);
         let headers = &mut parts.headers;
@@ -244,7 +254,7 @@ mod tests {
 
     #[test]
     fn what_the_framework_rejects_has_a_code_of_its_own_status() {
-        for status in [404, 405, 408, 413, 415, 400, 500, 503] {
+        for status in [404, 405, 408, 413, 415, 431, 400, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(Code::of_status(status).status(), status);
         }

@@ -22,7 +22,8 @@ impl RequestId {
         }
     }
 
-    fn generate() -> Self {
+    /// A new one.
+    pub fn generate() -> Self {
         let mut buffer = Uuid::encode_buffer();
         let text = Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
         // Hexadecimal digits and hyphens are always a header's value.

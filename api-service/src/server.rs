@@ -1,6 +1,11 @@
 //! Connections: accepted up to a cap, with deadlines, and drained at the end.
 
-mod head_deadline;
+mod crowd;
+mod deadline;
+mod descriptors;
+mod seat;
+mod unread;
+mod watched;
 
 use std::future::Future;
 use std::io;
@@ -17,21 +22,28 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
-use self::head_deadline::{HeadDeadline, Phase};
+use self::crowd::{Crowd, Place};
+use self::watched::Watched;
 use crate::config::HttpConfig;
 
 /// The wait after an error of `accept` that would only come again: no descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The most bytes that a request's headers may have: twice the longest token.
+const MAX_HEAD: usize = 16 * 1024;
+/// How much is read from a connection at once, at most.
+const MAX_READ: usize = 64 * 1024;
 
 /// What a connection may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long a request's headers may take, from their first byte.
+    /// How long a request's headers may take, from their first byte; the first request's from the
+    /// connection's start.
     pub header_timeout: Duration,
+    /// How long its client may take to take an answer in.
+    pub write_timeout: Duration,
     /// How long it may be idle.
     pub keep_alive_timeout: Duration,
     /// How many there may be.
@@ -45,8 +57,9 @@ impl Limits {
     pub fn of(config: &HttpConfig) -> Self {
         Self {
             header_timeout: config.header_timeout,
+            write_timeout: config.write_timeout,
             keep_alive_timeout: config.keep_alive_timeout,
-            connections: usize::try_from(config.max_connections).unwrap_or(Semaphore::MAX_PERMITS),
+            connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
             drain_timeout: config.drain_timeout,
         }
     }
@@ -55,18 +68,18 @@ impl Limits {
 /// Serves until `shutdown` comes; then accepts nothing more, closes idle connections, and waits
 /// for the others to be answered, within the limit.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
-    let permits = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let crowd = Crowd::new(descriptors::enough_for(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, permit) = tokio::select! {
-            next = next(&listener, &permits) => match next {
+        let (stream, place) = tokio::select! {
+            next = next(&listener, &crowd) => match next {
                 Some(next) => next,
                 None => continue,
             },
             () = &mut shutdown => break,
         };
-        spawn(stream, permit, router.clone(), limits, &graceful);
+        spawn(stream, place, router.clone(), limits, &graceful);
     }
     drop(listener);
     tracing::info!(connections = graceful.count(), "draining");
@@ -76,14 +89,13 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
 }
 
 /// The next connection, once there is room for it.
-async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+async fn next(listener: &TcpListener, crowd: &Arc<Crowd>) -> Option<(TcpStream, Place)> {
     match listener.accept().await {
         Ok((stream, _)) => {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            Some((stream, permit))
+            Some((stream, crowd.admit().await?))
         }
         Err(error) => {
             use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -97,15 +109,15 @@ async fn next(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpSt
     }
 }
 
-fn spawn(stream: TcpStream, permit: OwnedSemaphorePermit, router: Router, limits: Limits, graceful: &GracefulShutdown) {
-    let phase = Phase::default();
-    let io = HeadDeadline::new(stream, phase.clone(), limits.header_timeout);
+fn spawn(stream: TcpStream, place: Place, router: Router, limits: Limits, graceful: &GracefulShutdown) {
+    let seat = Arc::clone(&place.seat);
+    let io = Watched::new(stream, Arc::clone(&seat), limits.header_timeout, limits.write_timeout);
     let service = service_fn(move |request: Request<Incoming>| {
-        phase.in_request();
-        let (router, phase) = (router.clone(), phase.clone());
+        seat.in_request();
+        let (router, seat) = (router.clone(), Arc::clone(&seat));
         async move {
             let response = router.oneshot(request.map(Body::new)).await;
-            phase.between_requests();
+            seat.between_requests();
             response
         }
     });
@@ -113,12 +125,26 @@ fn spawn(stream: TcpStream, permit: OwnedSemaphorePermit, router: Router, limits
         .timer(TokioTimer::new())
         // hyper's deadline for headers runs while the connection is idle too: it is ours for that.
         .header_read_timeout(limits.keep_alive_timeout.max(limits.header_timeout))
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_READ)
         .serve_connection(TokioIo::new(io), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
+        let mut connection = pin!(connection);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    break;
+                }
+                () = place.seat.asked_to_leave() => if place.seat.idle_since().is_some() {
+                    metrics::counter!("http_connections_closed_total", "reason" => "room").increment(1);
+                    break;
+                }
+            }
         }
-        drop(permit);
     });
 }

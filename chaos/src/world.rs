@@ -11,7 +11,7 @@ use devstack::{Program, Proxy, Scope, Service, SmallDisk, Stack, port, psql, tok
 use crate::faults;
 use crate::plan::Fault;
 
-const SECRET: &str = "the secret of a run of chaos, long enough";
+const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
 /// Short, so that what a cut-off Redis excuses is excused for a short time only.
 pub const TTL: Duration = Duration::from_secs(3);

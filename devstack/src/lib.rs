@@ -15,6 +15,7 @@ mod disk;
 mod endpoints;
 mod group;
 mod kafka;
+pub mod logs;
 pub mod port;
 mod postgres;
 mod process;

@@ -42,6 +42,8 @@ enum Command {
         #[command(flatten)]
         running: cli::replay::Running,
     },
+    /// Looks through all that was logged in the last test run, for what must not be.
+    Logs,
     /// Prints a token.
     Token {
         /// Its claim `sub`.
@@ -81,6 +83,10 @@ fn main() -> ExitCode {
         Command::Dev { api_port } => cli::dev::run(api_port),
         Command::Exec { command } => cli::exec::run(&command),
         Command::Replay { file, lines, running } => cli::replay::run(&file, lines, &running),
+        Command::Logs => devstack::logs::look_through().map(|said| {
+            println!("{said}");
+            ExitCode::SUCCESS
+        }),
         Command::Token { subject, role, device, lifetime, with } => {
             let roles: Vec<&str> = role.iter().map(String::as_str).collect();
             let devices: Vec<&str> = device.iter().map(String::as_str).collect();

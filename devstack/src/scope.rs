@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::logs::PLANTED;
 use crate::{Endpoints, endpoints, postgres};
 
 /// A database of its own, and names that nobody else uses. Topics are named, not created.
@@ -21,6 +22,13 @@ pub struct Scope {
     pub cache_prefix: String,
 }
 
+/// With a password that the server does not ask for: it must not show up anywhere.
+fn with_password(url: &str, user: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let host = rest.split_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}://{user}:{PLANTED}@{host}")
+}
+
 impl Scope {
     /// A scope on the servers that this process's tests share.
     pub fn new(name: &str) -> anyhow::Result<Scope> {
@@ -31,8 +39,8 @@ impl Scope {
     pub fn on(endpoints: &Endpoints, name: &str) -> anyhow::Result<Scope> {
         let name = unique(name);
         Ok(Scope {
-            database_url: postgres::create_database(&endpoints.postgres_url, &name)?,
-            endpoints: endpoints.clone(),
+            database_url: with_password(&postgres::create_database(&endpoints.postgres_url, &name)?, "postgres"),
+            endpoints: Endpoints { redis_url: with_password(&endpoints.redis_url, "default"), ..endpoints.clone() },
             input_topic: format!("{name}-input"),
             dlq_topic: format!("{name}-dlq"),
             group: format!("{name}-group"),

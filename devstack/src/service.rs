@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 
 use crate::process::Process;
-use crate::{binaries, spawn};
+use crate::{binaries, logs, spawn};
 
 /// Which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,9 @@ impl Service {
     pub fn spawn(program: Program, args: &[&str], env: &[(String, String)], log: &Path) -> anyhow::Result<Service> {
         let mut command = spawn::command(&binaries()?.join(program.name()), None);
         command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
-        Ok(Service { program, process: spawn::background(command, log)?, log: log.to_path_buf() })
+        let process = spawn::background(command, log)?;
+        logs::keep(log, program.name())?;
+        Ok(Service { program, process, log: log.to_path_buf() })
     }
 
     /// Which binary it is.

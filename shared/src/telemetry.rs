@@ -28,6 +28,14 @@ pub fn start_log_aside(config: &LogConfig) -> anyhow::Result<()> {
     start(config, BoxMakeWriter::new(std::io::stderr))
 }
 
+/// Starts the log in a file: for tests that look into it.
+///
+/// # Errors
+/// `RUST_LOG` cannot be understood.
+pub fn start_log_into(config: &LogConfig, file: std::fs::File) -> anyhow::Result<()> {
+    start(config, BoxMakeWriter::new(std::sync::Mutex::new(file)))
+}
+
 fn start(config: &LogConfig, writer: BoxMakeWriter) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.filter).with_context(|| format!("RUST_LOG={}", config.filter))?;
     // rdkafka closes a consumer once more when it is dropped, and calls it an error that it is closed

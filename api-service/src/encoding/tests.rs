@@ -7,6 +7,7 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 
 use super::*;
+use crate::in_flight::InFlight;
 
 const LIMIT: usize = 64 * 1024;
 
@@ -27,7 +28,15 @@ async fn unpacked(encoding: &'static str, body: &[u8], piece: usize) -> Result<V
         body.chunks(piece).map(|piece| Ok::<_, io::Error>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     let mut body = Body::new(StreamBody::new(futures_util::stream::iter(pieces)));
     let deadline = Instant::now() + Duration::from_secs(10);
-    read(&headers, &mut body, LIMIT, deadline).await.map(|bytes| bytes.to_vec()).map_err(|problem| problem.code)
+    let in_flight = InFlight::new(2 * LIMIT);
+    let mut room = in_flight.room(&headers, LIMIT).unwrap();
+    let unpacked = read(&headers, &mut body, LIMIT, deadline, &mut room).await;
+    let taken = 2 * LIMIT - in_flight.left();
+    let unpacked = unpacked.map(|bytes| bytes.to_vec()).map_err(|problem| problem.code);
+    if let Ok(bytes) = &unpacked {
+        assert!((bytes.len()..=LIMIT).contains(&taken), "{taken} are counted for {}", bytes.len());
+    }
+    unpacked
 }
 
 #[tokio::test]
@@ -54,10 +63,26 @@ async fn a_bomb_goes_off_at_the_limit() {
         let packed = &packed[..packed.len().min(LIMIT)];
         assert_eq!(unpacked(name, packed, 1024).await, Err(Code::BodyTooLarge), "{name}");
     }
-    let mut unpacker = Unpacker::new(Encoding::Zstd, LIMIT).unwrap();
+    let in_flight = InFlight::new(LIMIT);
+    let mut room = in_flight.room(&HeaderMap::new(), LIMIT).unwrap();
+    let sink = Sink { whole: Whole::new(LIMIT, &mut room), refused: None };
+    let mut unpacker = Unpacker::new(Encoding::Zstd, sink).unwrap();
     unpacker.push(&zstd(&zeros)).unwrap_err();
-    assert!(unpacker.sink().unpacked.capacity() <= 2 * LIMIT);
+    assert!(unpacker.sink().whole.take().len() <= LIMIT);
     assert_eq!(unpacked("gzip", &vec![0; LIMIT + 1], 1024).await, Err(Code::BadRequest), "it is broken at once");
+}
+
+#[tokio::test]
+async fn what_finds_no_room_while_it_unpacks_is_let_go() {
+    let text = vec![0; LIMIT];
+    for (encoding, packed) in [(Encoding::Gzip, gzip(&text)), (Encoding::Zstd, zstd(&text))] {
+        let in_flight = InFlight::new(LIMIT - 1);
+        let mut room = in_flight.room(&HeaderMap::new(), LIMIT).unwrap();
+        let refused = unpack(encoding, &mut Body::from(packed), LIMIT, &mut room).await.unwrap_err();
+        assert_eq!(refused.code, Code::Overloaded, "{encoding:?}");
+        drop(room);
+        assert_eq!(in_flight.left(), LIMIT - 1);
+    }
 }
 
 #[tokio::test]

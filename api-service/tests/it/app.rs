@@ -11,14 +11,15 @@ use devstack::Scope;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use shared::cache::Cache;
-use shared::config::TopicConfig;
+use shared::config::{LogConfig, LogFormat, TopicConfig};
 use shared::store::Store;
+use shared::telemetry;
 use shared::topic::setup::{self, TopicShape};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub(crate) const SECRET: &str = "only for tests: 32 bytes or more of it";
+pub(crate) const SECRET: &str = "planted-7f3a: only for tests, 32 bytes or more of it";
 pub(crate) const PARTITIONS: i32 = 3;
 
 pub(crate) struct TestApp {
@@ -38,6 +39,7 @@ impl TestApp {
 
     /// With these settings, `--name=value`, over the usual ones.
     pub(crate) async fn with(name: &str, settings: &[&str]) -> Self {
+        keep_log();
         let scope = scope(name).await;
         let config = config(&scope, settings);
         prepare(&scope).await;
@@ -93,6 +95,15 @@ impl TestApp {
 pub(crate) async fn scope(name: &str) -> Scope {
     let name = name.to_owned();
     tokio::task::spawn_blocking(move || Scope::new(&name).unwrap()).await.unwrap()
+}
+
+/// What the server logs in this process is kept, all of it: see `devstack::logs`.
+fn keep_log() {
+    static KEPT: std::sync::Once = std::sync::Once::new();
+    KEPT.call_once(|| {
+        let file = std::fs::File::create(devstack::logs::file("api-tests").unwrap()).unwrap();
+        telemetry::start_log_into(&LogConfig { format: LogFormat::Json, filter: "trace".into() }, file).unwrap();
+    });
 }
 
 /// Makes the topics and the tables.

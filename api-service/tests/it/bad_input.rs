@@ -81,6 +81,12 @@ async fn the_table() {
             none,
         ),
         row("wrong content type", typed("text/plain"), (415, "unsupported_media_type"), none),
+        row(
+            "two content types",
+            typed("application/json").header("content-type", "text/plain"),
+            (415, "unsupported_media_type"),
+            none,
+        ),
         row("nearly JSON", typed("application/jsonp"), (415, "unsupported_media_type"), none),
         row(
             "packed as nobody can unpack it",

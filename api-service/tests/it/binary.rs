@@ -1,8 +1,10 @@
 //! The binary itself, as it is deployed.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::fs::{File, read_to_string};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use devstack::Scope;
 use serde_json::Value;
@@ -12,8 +14,8 @@ use crate::app::SECRET;
 /// Killed when dropped, so that a test that fails leaves nothing behind.
 pub(crate) struct Binary {
     process: Child,
-    log: Lines<BufReader<ChildStdout>>,
-    seen: Vec<String>,
+    /// All that it writes.
+    log: PathBuf,
     pub(crate) address: SocketAddr,
     pub(crate) internal: SocketAddr,
 }
@@ -21,32 +23,55 @@ pub(crate) struct Binary {
 impl Binary {
     /// Starts it, and waits until it listens.
     pub(crate) fn start(scope: &Scope) -> Self {
+        Self::with(scope, &[("RUST_LOG", "debug")])
+    }
+
+    /// With these settings.
+    pub(crate) fn with(scope: &Scope, settings: &[(&str, &str)]) -> Self {
+        let log = devstack::logs::file("api-service").unwrap();
+        let file = File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
-        command.envs(scope.env()).env("JWT_SECRET", SECRET).env("RUST_LOG", "debug");
-        command.env("API_BIND", "127.0.0.1:0").env("OPS_BIND", "127.0.0.1:0").stdout(Stdio::piped());
-        let mut process = command.spawn().unwrap();
+        command.envs(scope.env()).env("JWT_SECRET", SECRET);
+        command.env("API_BIND", "127.0.0.1:0").env("OPS_BIND", "127.0.0.1:0");
+        command.stdout(file.try_clone().unwrap()).stderr(file);
+        command.envs(settings.iter().copied());
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let log = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut binary = Self { process, log, seen: Vec::new(), address: nowhere, internal: nowhere };
+        let mut binary = Self { process: command.spawn().unwrap(), log, address: nowhere, internal: nowhere };
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let line = binary.log.next().expect("it ended").unwrap();
-            let json: Value = serde_json::from_str(&line).unwrap();
-            binary.seen.push(line);
-            if json["message"] == "listening" {
-                let address = |name: &str| json[name].as_str().unwrap().parse().unwrap();
+            let listening = binary.seen().iter().find_map(|line| {
+                let line: Value = serde_json::from_str(line).ok()?;
+                (line["message"] == "listening").then_some(line)
+            });
+            if let Some(line) = listening {
+                let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
                 (binary.address, binary.internal) = (address("address"), address("internal"));
                 return binary;
             }
+            assert!(binary.process.try_wait().unwrap().is_none(), "it ended: {:?}", binary.seen());
+            assert!(Instant::now() < deadline, "it does not listen: {:?}", binary.seen());
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Ends it as an orchestrator does, and returns its status and all it has logged.
+    /// The lines that it wrote so far.
+    fn seen(&self) -> Vec<String> {
+        read_to_string(&self.log).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// A figure of its memory in KiB, as the kernel names it: `VmRSS`, or `VmHWM` for the peak.
+    pub(crate) fn memory(&self, name: &str) -> u64 {
+        let status = read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+
+    /// Ends it as an orchestrator does, and returns its status and all it has written.
     pub(crate) fn terminate(mut self) -> (Option<i32>, Vec<String>) {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        let rest: Vec<String> = self.log.by_ref().map(Result::unwrap).collect();
-        self.seen.extend(rest);
-        (self.process.wait().unwrap().code(), std::mem::take(&mut self.seen))
+        let status = self.process.wait().unwrap().code();
+        (status, self.seen())
     }
 }
 

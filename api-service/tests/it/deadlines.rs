@@ -52,19 +52,79 @@ async fn a_body_that_trickles_in_ends_with_408() {
 }
 
 #[tokio::test]
-async fn connections_past_the_cap_wait_for_their_turn() {
-    let app = TestApp::with("cap", &["--max-connections=1"]).await;
-    let mut first = Raw::connect(app.address).await;
+async fn who_connects_and_says_nothing_is_let_go() {
+    let app = TestApp::with("silent", &["--header-timeout=300ms"]).await;
+    let start = Instant::now();
+    assert_eq!(Raw::connect(app.address).await.read_to_end().await, "");
+    assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn who_does_not_take_its_answers_in_is_let_go() {
+    let app = TestApp::with("unread", &["--write-timeout=500ms"]).await;
+    let mut raw = Raw::connect_narrow(app.address).await;
+    let requests = "GET /nothing HTTP/1.1\r\nhost: test\r\n\r\n".repeat(1000);
+    let mut taken = 0;
+    while raw.write_as_far_as_it_goes(requests.as_bytes()).await {
+        taken += 1;
+        assert!(taken < 1000, "a million answers are held for one who reads none");
+    }
+    // Nobody else notices.
+    assert_eq!(app.get("none").await.status(), 404);
+}
+
+#[tokio::test]
+async fn one_connection_more_takes_the_place_of_the_longest_idle() {
+    let app = TestApp::with("cap", &["--max-connections=3"]).await;
+    let idle = async || {
+        let mut raw = Raw::connect(app.address).await;
+        raw.write(LIVE).await;
+        assert!(raw.read_answer().await.starts_with("HTTP/1.1 200"));
+        sleep(Duration::from_millis(20)).await;
+        raw
+    };
+    let (mut first, mut second, mut third) = (idle().await, idle().await, idle().await);
     first.write(LIVE).await;
     first.read_answer().await;
+    sleep(Duration::from_millis(20)).await;
+    let mut fourth = idle().await;
+    assert_eq!(second.read_to_end().await, "", "it was idle for longest");
+    for raw in [&mut first, &mut third, &mut fourth] {
+        raw.write(LIVE).await;
+        assert!(raw.read_answer().await.starts_with("HTTP/1.1 200"));
+    }
+    // One that said nothing at all is as idle as one can be.
+    drop(third);
+    let mut silent = Raw::connect(app.address).await;
+    sleep(Duration::from_millis(20)).await;
+    for raw in [&mut first, &mut fourth] {
+        raw.write(LIVE).await;
+        raw.read_answer().await;
+    }
+    idle().await;
+    assert_eq!(silent.read_to_end().await, "");
+}
+
+#[tokio::test]
+async fn a_connection_more_waits_where_all_are_busy() {
+    let app = TestApp::with("cap_busy", &["--max-connections=1"]).await;
+    let mut first = Raw::connect(app.address).await;
+    let body = r#"{"device_id":"d","payload":{}}"#;
+    first.write(&post(&admin(), body.len())).await;
+    first.write(&body[..9]).await;
+    while app.app.in_flight.left() == app.config.http.max_bytes_in_flight {
+        sleep(Duration::from_millis(1)).await;
+    }
     let address = app.address;
     let second = tokio::spawn(async move {
         let mut second = Raw::connect(address).await;
         second.write(LIVE).await;
         second.read_answer().await
     });
-    sleep(Duration::from_millis(200)).await;
+    sleep(Duration::from_millis(300)).await;
     assert!(!second.is_finished());
-    drop(first);
+    first.write(&body[9..]).await;
+    assert!(first.read_answer().await.starts_with("HTTP/1.1 202"), "what is under way is not broken off");
     assert!(second.await.unwrap().starts_with("HTTP/1.1 200"));
 }

@@ -8,12 +8,12 @@ use crate::app::{TestApp, admin, nowhere, problem, token, user};
 use crate::batch::batch;
 use crate::topic::records;
 
-async fn history(app: &TestApp, token: &str, query: &str) -> Response {
+pub(crate) async fn history(app: &TestApp, token: &str, query: &str) -> Response {
     app.request("GET", &format!("/resource/d/events{query}")).bearer_auth(token).send().await.unwrap()
 }
 
 /// Plays the worker: applies all that is in the topic.
-async fn work(app: &TestApp, count: usize) {
+pub(crate) async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);
     let decoded: Vec<_> = records.iter().map(|record| decode(record).unwrap()).collect();
@@ -21,7 +21,7 @@ async fn work(app: &TestApp, count: usize) {
 }
 
 /// `count` events of the device, the one with the last number the newest.
-async fn report(app: &TestApp, first: usize, count: usize, size: usize) {
+pub(crate) async fn report(app: &TestApp, first: usize, count: usize, size: usize) {
     let event = |n| {
         let payload = format!(r#"{{"n":{n},"x":"{}"}}"#, "y".repeat(size));
         // Not in the order of their names.

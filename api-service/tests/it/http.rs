@@ -1,11 +1,15 @@
 //! HTTP by hand, for what no client would do.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
+
+/// Longer than anything here takes, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Raw(TcpStream);
 
@@ -14,14 +18,35 @@ impl Raw {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
+    /// One whose kernel takes little in for it.
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self(socket.connect(address).await.unwrap())
+    }
+
     pub(crate) async fn write(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Writes as far as the server lets it; says whether it took all of it.
+    pub(crate) async fn write_as_far_as_it_goes(&mut self, bytes: &[u8]) -> bool {
+        timeout(PATIENCE, self.0.write_all(bytes)).await.expect("it is not closed").is_ok()
+    }
+
+    /// All that comes until the connection is closed, if need be by a reset.
+    pub(crate) async fn read_to_the_end(&mut self) -> String {
+        let mut all = Vec::new();
+        match timeout(PATIENCE, self.0.read_to_end(&mut all)).await.expect("it is not closed") {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => String::from_utf8(all).unwrap(),
+        }
     }
 
     /// All that comes until the server closes the connection.
     pub(crate) async fn read_to_end(&mut self) -> String {
         let mut all = Vec::new();
-        timeout(Duration::from_secs(15), self.0.read_to_end(&mut all)).await.expect("it is not closed").unwrap();
+        timeout(PATIENCE, self.0.read_to_end(&mut all)).await.expect("it is not closed").unwrap();
         String::from_utf8(all).unwrap()
     }
 
@@ -37,7 +62,7 @@ impl Raw {
                 }
             }
             let mut part = [0; 4096];
-            let read = timeout(Duration::from_secs(15), self.0.read(&mut part)).await.expect("no answer").unwrap();
+            let read = timeout(PATIENCE, self.0.read(&mut part)).await.expect("no answer").unwrap();
             assert!(read > 0, "closed in the middle of an answer: {text}");
             all.extend_from_slice(&part[..read]);
         }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use devstack::token::hs256;
 use reqwest::Response;
 
-use crate::app::{SECRET, TestApp, admin, problem, token, user};
+use crate::app::{SECRET, TestApp, admin, problem, user};
+use crate::history::{history, report, work};
 use crate::http::{Raw, post};
 use crate::topic::records;
 
@@ -85,36 +87,92 @@ async fn without_a_rate_there_are_no_headers() {
 async fn no_room_for_another_body() {
     let app = TestApp::with("room", &["--max-bytes-in-flight=8388608"]).await;
     // All but enough for a small one.
-    let held = app.app.in_flight.room_for(8 * 1024 * 1024 - 1000).unwrap();
+    let mut held = app.app.in_flight.room(&HeaderMap::new(), 0).unwrap();
+    held.cover(8 * 1024 * 1024 - 1000).unwrap();
     assert_eq!(app.submit(GOOD).await.status(), 202);
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(2000));
     let refused = app.submit(large.clone()).await;
     assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
     assert_eq!(problem(refused).await["code"], "overloaded");
 
-    // Of unknown length: it might be as long as any.
+    // Of a length that is not known before it is there, or is not what it unpacks to.
     let mut raw = Raw::connect(app.address).await;
-    let head = post(&token(&["admin"], &[]), 0).replace("content-length: 0", "transfer-encoding: chunked");
-    raw.write(&format!("{head}{:x}\r\n{GOOD}\r\n0\r\n\r\n", GOOD.len())).await;
+    let head = post(&admin(), 0).replace("content-length: 0", "transfer-encoding: chunked");
+    raw.write(&format!("{head}{:x}\r\n{large}\r\n0\r\n\r\n", large.len())).await;
     assert!(raw.read_answer().await.starts_with("HTTP/1.1 503"));
+    let packed = app.submission(&admin(), zstd::encode_all(large.as_bytes(), 3).unwrap());
+    let refused = packed.header("content-encoding", "zstd").send().await.unwrap();
+    assert_eq!(problem(refused).await["code"], "overloaded");
 
     drop(held);
     assert_eq!(app.submit(large).await.status(), 202);
 }
 
 #[tokio::test]
-async fn a_body_under_way_takes_its_room_until_it_is_answered() {
+async fn a_body_takes_its_room_as_it_comes_and_until_it_is_answered() {
     let app = TestApp::with("room_held", &["--max-bytes-in-flight=8388608"]).await;
-    let mut raw = Raw::connect(app.address).await;
-    raw.write(&post(&admin(), GOOD.len())).await;
     let all = 8 * 1024 * 1024;
-    while app.app.in_flight.room_for(all).is_ok() {
-        tokio::task::yield_now().await;
-    }
-    app.app.in_flight.room_for(all - GOOD.len()).unwrap();
-    raw.write(GOOD).await;
+    let taken = async |bytes: usize| {
+        while all - app.app.in_flight.left() != bytes {
+            tokio::task::yield_now().await;
+        }
+    };
+    let body = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
+    let mut raw = Raw::connect(app.address).await;
+    raw.write(&post(&admin(), body.len())).await;
+    raw.write(&body[..10]).await;
+    taken(10).await;
+    raw.write(&body[10..]).await;
     assert!(raw.read_answer().await.starts_with("HTTP/1.1 202"));
-    while app.app.in_flight.room_for(all).is_err() {
+    taken(0).await;
+}
+
+#[tokio::test]
+async fn who_promises_much_and_sends_nothing_takes_nobodys_room() {
+    let app = TestApp::with("room_promised", &["--max-bytes-in-flight=8388608"]).await;
+    let mut liars = Vec::new();
+    for _ in 0..50 {
+        let mut raw = Raw::connect(app.address).await;
+        raw.write(&post(&admin(), 260 * 1024).replace("/events ", "/events/batch ")).await;
+        liars.push(raw);
+    }
+    let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
+    for _ in 0..20 {
+        assert_eq!(app.submit(large.clone()).await.status(), 202);
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_takes_have_their_room_and_no_more() {
+    let app = TestApp::with("room_answers", &["--max-bytes-in-flight=9000000", "--write-timeout=2s"]).await;
+    for first in [0, 8] {
+        report(&app, first, 8, 250_000).await;
+    }
+    work(&app, 16).await;
+    let path = "/resource/d/events?limit=200";
+    let whole = history(&app, &user(), "?limit=200").await.bytes().await.unwrap();
+    assert!(whole.len() > 3_500_000, "{}", whole.len());
+    while app.app.answers.left() != 9_000_000 {
         tokio::task::yield_now().await;
     }
+
+    let mut idlers = Vec::new();
+    for nth in 1..=2 {
+        let mut raw = Raw::connect_narrow(app.address).await;
+        raw.write(&format!("GET {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n\r\n", user())).await;
+        while app.app.answers.left() != 9_000_000 - nth * whole.len() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        idlers.push(raw);
+    }
+    let refused = history(&app, &user(), "?limit=200").await;
+    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
+    assert_eq!(problem(refused).await["code"], "overloaded");
+    assert_eq!(app.submit(GOOD).await.status(), 202, "bodies are another matter");
+    assert_eq!(app.get("none").await.status(), 404, "and so are small answers");
+    // The deadline for taking them in ends it.
+    while app.app.answers.left() != 9_000_000 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(history(&app, &user(), "?limit=200").await.bytes().await.unwrap(), whole);
 }

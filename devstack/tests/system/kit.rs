@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use devstack::logs::PLANTED;
 use devstack::{Program, Scope, Service, Stack, port, psql, token};
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 
 /// Longer than anything here takes, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-const SECRET: &str = "a secret of this test alone, long enough";
+pub(crate) const SECRET: &str = "planted-7f3a: a secret of these tests alone, long enough";
 
 pub(crate) struct System {
     // Before the servers: what is dropped first ends first.
@@ -72,7 +73,8 @@ impl System {
     }
 
     pub(crate) async fn post(&self, device: &str, id: &str, payload: &Value) -> reqwest::Result<Response> {
-        let event = json!({"device_id": device, "event_id": id, "payload": payload});
+        let mut event = json!({"device_id": device, "event_id": id, "payload": payload});
+        event["payload"]["planted"] = PLANTED.into();
         self.http.post(format!("{}/events", self.base)).bearer_auth(&self.token).json(&event).send().await
     }
 

@@ -1,7 +1,10 @@
 //! What an error of PostgreSQL means for the event that met it: decided here, once.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
+
+use crate::untold::untold;
 
 /// What to do with what failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,12 +55,17 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(error) = &error {
             let code = error.code().unwrap_or_default();
-            // The primary message only: DETAIL quotes rows.
-            return Self { class: class(&code), message: format!("SQLSTATE {code}: {}", error.message()) };
+            return Self { class: class(&code), message: format!("SQLSTATE {code}: {}", told(&code, error.message())) };
         }
         // Connection, pool, protocol and our own mistakes: none of them is an event's fault.
         Self { class: Class::Outage, message: error.to_string() }
     }
+}
+
+/// The primary message only, because DETAIL quotes rows; and of errors of data (class 22) without
+/// what it quotes, which may be a value of the payload.
+fn told<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
+    if sqlstate.starts_with("22") { untold(message) } else { message.into() }
 }
 
 /// The class of a SQLSTATE. Whatever is not known to be the data's fault is taken for an outage:
@@ -97,6 +105,16 @@ mod tests {
                 assert_eq!(class(code), expected, "{code}");
             }
         }
+    }
+
+    #[test]
+    fn the_value_of_an_error_of_data_is_not_told() {
+        assert_eq!(
+            told("22P02", "invalid input syntax for type integer: \"x\""),
+            "invalid input syntax for type integer: …"
+        );
+        let named = "new row for relation \"resources\" violates check constraint \"c\"";
+        assert_eq!(told("23514", named), named);
     }
 
     proptest! {

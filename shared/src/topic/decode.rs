@@ -11,6 +11,7 @@ use super::record::from_millis;
 use super::{Record, header};
 use crate::event::{Event, Payload};
 use crate::position::Position;
+use crate::untold::untold;
 
 /// An event and where it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +123,8 @@ fn payload(value: &Bytes, data: Option<&RawValue>) -> Result<Payload, Poison> {
         }
     };
     Payload::check(json, "").map_err(|faults| {
-        Poison(faults.first().map_or_else(String::new, |fault| format!("the payload {}", fault.detail)))
+        // It quotes keys.
+        Poison(faults.first().map_or_else(String::new, |fault| format!("the payload {}", untold(&fault.detail))))
     })
 }
 
@@ -268,11 +270,12 @@ mod tests {
             assert_eq!(changed(name, value), Err(Poison(why.into())), "{name}={value:?}");
         }
         let all = headers(&event());
-        let values: [(&[u8], &str); 4] = [
+        let values: [(&[u8], &str); 5] = [
             (b"not json", "the value is not JSON (at column 2)"),
             (b"[]", "the payload must be a JSON object"),
             (b"{\"a\":\"\xff\"}", "value is not UTF-8"),
             (br#"{"a":"\u0000"}"#, "the payload contains \\u0000"),
+            (br#"{"secret":1,"secret":1}"#, "the payload has the key … more than once"),
         ];
         for (value, why) in values {
             assert_eq!(decode(&record("device-1", value, &all)), Err(Poison(why.into())));

@@ -13,8 +13,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::config::TopicConfig;
+use shared::config::{LogConfig, LogFormat, TopicConfig};
 use shared::store::Store;
+use shared::telemetry;
 use shared::topic::setup::{TopicShape, create};
 use sqlx::PgPool;
 use worker_service::config::{Cli, Command, DlqCommand, RunConfig};
@@ -32,9 +33,19 @@ pub(crate) struct Kit {
 /// Longer than anything here takes, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the worker logs in this process is kept, all of it: see `devstack::logs`.
+fn keep_log() {
+    static KEPT: std::sync::Once = std::sync::Once::new();
+    KEPT.call_once(|| {
+        let file = std::fs::File::create(devstack::logs::file("worker-tests").unwrap()).unwrap();
+        telemetry::start_log_into(&LogConfig { format: LogFormat::Json, filter: "trace".into() }, file).unwrap();
+    });
+}
+
 impl Kit {
     /// Topics of this many partitions, and a migrated database.
     pub(crate) async fn new(name: &str, partitions: i32) -> Self {
+        keep_log();
         let owned = name.to_owned();
         let scope = tokio::task::spawn_blocking(move || Scope::new(&owned)).await.unwrap().unwrap();
         let postgres = run_config(&scope).stores.postgres;

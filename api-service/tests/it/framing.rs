@@ -1,0 +1,172 @@
+//! Requests whose beginning or end is a lie: each is answered once and for all, with a problem, or
+//! its connection is closed; and what hides behind it is never taken for a request.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::app::{TestApp, admin};
+use crate::http::Raw;
+use crate::topic::records;
+
+const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
+
+/// A `POST /events` with these header lines instead of a `Content-Length`, and this behind them.
+fn post(framing: &str, rest: &str) -> String {
+    let token = admin();
+    format!(
+        "POST /events HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\n{framing}\r\n\r\n{rest}"
+    )
+}
+
+/// Something that would be accepted, if it were taken for a request.
+fn smuggled() -> String {
+    post(&format!("content-length: {}", GOOD.len()), GOOD)
+}
+
+fn chunked(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n0\r\n\r\n", text.len())
+}
+
+/// The statuses and codes of all answers; errors are checked to be problems with their request's id.
+fn answers(text: &str) -> Vec<(u16, String)> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (head, after) = rest.split_once("\r\n\r\n").unwrap_or_else(|| panic!("half an answer: {rest}"));
+        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        let status = head.strip_prefix("HTTP/1.1 ").or(head.strip_prefix("HTTP/1.0 ")).unwrap()[..3].parse().unwrap();
+        let length = header("content-length").unwrap_or("0").parse().unwrap();
+        let (body, next) = after.split_at(length);
+        let mut code = String::new();
+        if status >= 400 {
+            assert_eq!(header("content-type"), Some("application/problem+json"), "{head}");
+            let body: Value = serde_json::from_str(body).unwrap();
+            assert_eq!(body["request_id"].as_str(), header("x-request-id"), "{head}");
+            assert_eq!(body["status"], status);
+            code = body["code"].as_str().unwrap().to_owned();
+        }
+        found.push((status, code));
+        rest = next;
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_table() {
+    let app = TestApp::with(
+        "framing",
+        &["--request-timeout=1s", "--kafka-message-timeout=900ms", "--header-timeout=1s", "--keep-alive-timeout=1s"],
+    )
+    .await;
+    let length = |length: &str| post(&format!("content-length: {length}"), GOOD);
+    let coded = |coding: &str, rest: &str| post(&format!("transfer-encoding: {coding}"), rest);
+    let smuggled = smuggled();
+    let bad = &[(400, "bad_request")][..];
+    let large = &[(413, "body_too_large")][..];
+    let late = &[(408, "request_timeout")][..];
+    let none = &[][..];
+    let huge = &[(431, "headers_too_large")][..];
+    let not_json = &[(400, "not_json")][..];
+    let then_bad = &[(400, "not_json"), (400, "bad_request")][..];
+    let table = [
+        ("length: negative", length("-5"), bad),
+        ("length: signed", length("+30"), bad),
+        ("length: empty", length(""), bad),
+        ("length: hexadecimal", length("0x1e"), bad),
+        ("length: a list", length("30, 30"), bad),
+        ("length: no number of 64 bits", length("99999999999999999999"), bad),
+        ("length: huge", length("9223372036854775807"), large),
+        ("length: more than allowed", length("266241"), large),
+        ("length: two that differ", post("content-length: 30\r\ncontent-length: 31", GOOD), bad),
+        ("length: too long", length("31"), late),
+        // The rest is no request.
+        ("length: too short", length("29"), then_bad),
+        ("length: 0, and a body", length("0"), then_bad),
+        ("chunks: no size", coded("chunked", "zz\r\n"), bad),
+        ("chunks: negative size", coded("chunked", "-1\r\n"), bad),
+        ("chunks: size beyond 64 bits", coded("chunked", "fffffffffffffffff\r\n"), bad),
+        ("chunks: size of 64 bits", coded("chunked", "ffffffffffffffff\r\nx"), late),
+        ("chunks: endless extension", coded("chunked", &format!("1;{}\r\n", "x".repeat(32 * 1024))), bad),
+        ("chunks: no end of line behind one", coded("chunked", "1\r\nxx\r\n0\r\n\r\n"), bad),
+        ("chunks: no last one", coded("chunked", &format!("{:x}\r\n{GOOD}\r\n", GOOD.len())), late),
+        ("chunks: endless trailers", coded("chunked", &format!("0\r\nx: {}\r\n", "x".repeat(32 * 1024))), bad),
+        ("coding: unknown", coded("identity", GOOD), bad),
+        ("coding: nearly chunked", coded("xchunked", &chunked(GOOD)), bad),
+        ("coding: with a parameter", coded("chunked;q=1", &chunked(GOOD)), bad),
+        ("coding: not chunked in the end", coded("chunked, gzip", &chunked(GOOD)), bad),
+        ("coding: packed and chunked", coded("gzip, chunked", &chunked(GOOD)), bad),
+        ("coding: chunked twice", coded("chunked, chunked", &chunked(GOOD)), bad),
+        ("coding: two lines", coded("gzip\r\ntransfer-encoding: chunked", &chunked(GOOD)), bad),
+        ("coding: in HTTP/1.0", coded("chunked", &chunked(GOOD)).replace("HTTP/1.1", "HTTP/1.0"), bad),
+        // RFC 9112, section 6.3: the chunks count, and the connection ends with them.
+        (
+            "smuggling: CL.TE",
+            post(
+                &format!("content-length: {}\r\ntransfer-encoding: chunked", 5 + smuggled.len()),
+                &format!("0\r\n\r\n{smuggled}"),
+            ),
+            not_json,
+        ),
+        (
+            "smuggling: TE.CL",
+            post("transfer-encoding: chunked\r\ncontent-length: 4", &format!("{}{smuggled}", chunked("{"))),
+            not_json,
+        ),
+        (
+            "smuggling: TE.TE",
+            post("transfer-encoding: chunked\r\ntransfer-encoding: x", &format!("0\r\n\r\n{smuggled}")),
+            bad,
+        ),
+        (
+            "smuggling: a name with a blank",
+            post("content-length: 0\r\ntransfer-encoding : chunked", &format!("0\r\n\r\n{smuggled}")),
+            bad,
+        ),
+        (
+            "smuggling: a folded line",
+            post("content-length: 0\r\nx: y\r\n transfer-encoding: chunked", &format!("0\r\n\r\n{smuggled}")),
+            bad,
+        ),
+        ("smuggling: a bare CR", post("content-length: 0\r\nx: y\rtransfer-encoding: chunked", "0\r\n\r\n"), bad),
+        ("head: NUL in a value", post("content-length: 30\r\nx: a\0b", GOOD), bad),
+        ("head: no colon", post("content-length: 30\r\nnonsense", GOOD), bad),
+        ("head: no HTTP", "\u{16}\u{3}\u{1}\u{2}\0nonsense\r\n\r\n".into(), bad),
+        ("head: HTTP/0.9", "GET /health/live\r\n\r\n".into(), bad),
+        ("head: HTTP/3.0", "GET /health/live HTTP/3.0\r\nhost: test\r\n\r\n".into(), bad),
+        ("head: HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), none),
+        ("head: too large", post(&format!("x: {}", "x".repeat(17 * 1024)), GOOD), huge),
+        ("head: without end", format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(512 * 1024)), huge),
+        ("head: too many lines", post(&"a: b\r\n".repeat(100), GOOD), huge),
+        ("head: a path beyond all measure", format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(17 * 1024)), huge),
+    ];
+    let tried = table.map(async |(what, request, expected)| {
+        let start = Instant::now();
+        let mut raw = Raw::connect(app.address).await;
+        raw.write_as_far_as_it_goes(request.as_bytes()).await;
+        let found = answers(&raw.read_to_the_end().await);
+        let found: Vec<_> = found.iter().map(|(status, code)| (*status, code.as_str())).collect();
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
+        (found != expected).then(|| format!("{what}: {found:?}, not {expected:?}"))
+    });
+    let wrong: Vec<_> = join_all(tried).await.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    // What is only unusual is taken: and it is all that is.
+    for request in [
+        post("content-length: 30\r\ncontent-length: 30\r\nconnection: close", GOOD),
+        post("transfer-encoding: Chunked\r\nconnection: close", &chunked(GOOD)),
+        post(
+            "connection: close\r\ntransfer-encoding: chunked",
+            "1e;x=y\r\n{\"device_id\":\"d\",\"payload\":{}}\r\n0\r\na: b\r\n\r\n",
+        ),
+        format!("\r\n\r\n{}", post("content-length: 30\r\nconnection: close", GOOD)),
+    ] {
+        let mut raw = Raw::connect(app.address).await;
+        raw.write(&request).await;
+        assert_eq!(answers(&raw.read_to_the_end().await), [(202, String::new())], "{request}");
+    }
+    assert_eq!(records(&app, 5).await.len(), 4);
+}

@@ -1,0 +1,209 @@
+//! The binary under attack: what it costs in memory, and that others are served meanwhile. Each
+//! test prints its figures.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use reqwest::{Client, Response};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::JoinSet;
+
+use crate::app::{admin, prepare, scope};
+use crate::binary::Binary;
+use crate::http::{Raw, post};
+
+const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
+const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
+const MIB: u64 = 1024;
+
+/// The binary, and one client of it that behaves.
+struct Attacked {
+    binary: Binary,
+    client: Client,
+    token: String,
+    before: u64,
+}
+
+impl Attacked {
+    async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
+        let scope = scope(name).await;
+        prepare(&scope).await;
+        let binary = Binary::with(&scope, settings);
+        let client = Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().unwrap();
+        let mut this = Self { binary, client, token: admin(), before: 0 };
+        this.well_behaved("before").await;
+        this.before = this.binary.memory("VmRSS");
+        this
+    }
+
+    async fn post(&self, path: &str, body: Vec<u8>, encoding: &str) -> Response {
+        let request = self.client.post(format!("http://{}{path}", self.binary.address)).bearer_auth(&self.token);
+        let request = request.header("content-type", "application/json").header("content-encoding", encoding);
+        request.body(body).send().await.unwrap()
+    }
+
+    /// Posts as a client does that means no harm, each time on a new connection; all have to be
+    /// accepted.
+    async fn well_behaved(&self, when: &str) {
+        let mut took = Vec::new();
+        for _ in 0..40 {
+            let start = Instant::now();
+            assert_eq!(self.post("/events", GOOD.into(), "identity").await.status(), 202, "{when}");
+            took.push(start.elapsed());
+        }
+        took.sort();
+        println!("{when}: 40 of 40 accepted, median {:.1?}, slowest {:.1?}", took[20], took[39]);
+    }
+
+    /// Prints what it holds, which must not be more than before and this.
+    fn memory(&self, when: &str, more: u64) {
+        let (now, peak) = (self.binary.memory("VmRSS"), self.binary.memory("VmHWM"));
+        let mib = |kib: u64| kib / MIB;
+        println!("{when}: {} MiB before, {} MiB now, {} MiB at the peak", mib(self.before), mib(now), mib(peak));
+        assert!(peak < self.before + more * MIB, "{when}: {peak} KiB");
+    }
+}
+
+/// As many connections as are asked for, or as this machine's limit of open files allows; the limit
+/// is raised as far as it may be. The binary inherits it.
+fn connections(wanted: u64) -> usize {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let allowed = maximum.map_or(wanted, |maximum| maximum.saturating_sub(500).min(wanted));
+    if allowed < wanted {
+        println!(
+            "hostile: the limit of open files, {maximum:?}, lets {allowed} connections be tried instead of {wanted}"
+        );
+    }
+    usize::try_from(allowed).unwrap()
+}
+
+/// Opens so many connections, a few hundred at a time, and sends this on each.
+async fn open(address: std::net::SocketAddr, count: usize, text: &str, answered: bool) -> Vec<Raw> {
+    let mut all = Vec::with_capacity(count);
+    while all.len() < count {
+        let mut some = JoinSet::new();
+        for _ in 0..(count - all.len()).min(250) {
+            let text = text.to_owned();
+            some.spawn(async move {
+                let mut raw = Raw::connect(address).await;
+                raw.write(&text).await;
+                if answered {
+                    raw.read_answer().await;
+                }
+                raw
+            });
+        }
+        all.extend(some.join_all().await);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_idle_connections() {
+    let count = connections(10_000);
+    let cap = count.to_string();
+    let attacked = Attacked::start(
+        "hostile_idle",
+        &[("MAX_CONNECTIONS", &cap), ("HEADER_TIMEOUT", "120s"), ("KEEP_ALIVE_TIMEOUT", "120s")],
+    )
+    .await;
+    let address = attacked.binary.address;
+    let start = Instant::now();
+    let silent = open(address, count / 2, "", false).await;
+    let answered = open(address, count - count / 2, LIVE, true).await;
+    println!("{count} idle connections in {:.1?}", start.elapsed());
+    attacked.memory("idle connections", 256);
+    attacked.well_behaved("beside them").await;
+
+    // As many again, past the cap.
+    let more = open(address, count / 4, LIVE, true).await;
+    attacked.well_behaved("past the cap").await;
+    attacked.memory("past the cap", 256);
+    drop((silent, answered, more));
+    assert_eq!(attacked.binary.terminate().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_and_bodies_that_never_end() {
+    let count = connections(400);
+    let attacked = Attacked::start("hostile_slow", &[("HEADER_TIMEOUT", "5s"), ("REQUEST_TIMEOUT", "6s")]).await;
+    let address = attacked.binary.address;
+    let start = Instant::now();
+    let half_a_head = format!("GET / HTTP/1.1\r\nhost: test\r\nx: {}", "x".repeat(12 * 1024));
+    let mut heads = open(address, count / 2, &half_a_head, false).await;
+    let half_a_body = format!("{}{}", post(&attacked.token, 30_000), " ".repeat(15_000));
+    let mut bodies = open(address, count - count / 2, &half_a_body, false).await;
+    attacked.well_behaved("beside slow ones").await;
+    attacked.memory("slow ones", 256);
+
+    // They go on, a byte at a time, until nobody listens any more.
+    let mut dribbling = JoinSet::new();
+    for mut raw in heads.drain(..).chain(bodies.drain(..)) {
+        dribbling.spawn(async move {
+            while raw.write_as_far_as_it_goes(b"x").await {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                assert!(start.elapsed() < Duration::from_secs(120), "it is not closed");
+            }
+            start.elapsed()
+        });
+    }
+    let mut took = dribbling.join_all().await;
+    took.sort();
+    println!(
+        "{count} slow connections: the first closed after {:.1?}, the last after {:.1?}",
+        took[0],
+        took[count - 1]
+    );
+    attacked.well_behaved("behind them").await;
+    attacked.memory("behind them", 256);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bombs_and_nests() {
+    let attacked = Attacked::start("hostile_bombs", &[]).await;
+    let zeros = |mib: usize| vec![b' '; mib << 20];
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    // As large on the wire as is allowed at all, or as takes no minutes to make.
+    let (gzip, zstd) = (gzip(&zeros(250)), zstd::encode_all(zeros(250).as_slice(), 1).unwrap());
+    let nest = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    let payload = format!(r#"{{"device_id":"d","payload":{{"x":{}}}}}"#, nest(100_000));
+    let table = [
+        ("gzip", 250 << 20, gzip, [413, 413]),
+        ("zstd", 250 << 20, zstd, [413, 413]),
+        // To the one no object, to the other an array whose one item is none.
+        ("identity", 0, nest(100_000).into_bytes(), [422, 422]),
+        ("identity", 0, "[".repeat(200_000).into_bytes(), [400, 400]),
+        ("identity", 0, payload.into_bytes(), [422, 400]),
+        ("identity", 0, r#"{"a":"#.repeat(40_000).into_bytes(), [400, 400]),
+    ];
+    for (place, path) in ["/events", "/events/batch"].into_iter().enumerate() {
+        for (encoding, unpacked, body, statuses) in &table {
+            let status = statuses[place];
+            let (size, start) = (body.len(), Instant::now());
+            // Ten at a time.
+            let mut all = JoinSet::new();
+            for _ in 0..10 {
+                let (url, token) = (format!("http://{}{path}", attacked.binary.address), attacked.token.clone());
+                let (client, body, encoding) = (attacked.client.clone(), body.clone(), (*encoding).to_owned());
+                all.spawn(async move {
+                    let request = client.post(url).bearer_auth(token).header("content-type", "application/json");
+                    request.header("content-encoding", encoding).body(body).send().await.unwrap().status().as_u16()
+                });
+            }
+            let found = all.join_all().await;
+            let expected = |found: &u16| *found == status || *found == 503;
+            assert!(found.iter().all(expected), "{encoding} {path} {unpacked} {size}: {found:?}");
+            assert!(found.contains(&status), "{encoding} {path} {unpacked} {size}: {found:?}");
+            println!("{path} {encoding} {size} bytes, 1:{}, 10 times: {:.1?}", unpacked / size, start.elapsed());
+        }
+    }
+    attacked.well_behaved("behind bombs").await;
+    attacked.memory("bombs", 256);
+}

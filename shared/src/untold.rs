@@ -1,0 +1,28 @@
+//! Messages without what they quote: that may be a part of a payload.
+
+use std::borrow::Cow;
+
+/// A message, with `…` for all between its first and its last quotation mark.
+pub(crate) fn untold(message: &str) -> Cow<'_, str> {
+    match (message.split_once('"'), message.rsplit_once('"')) {
+        (Some((before, _)), Some((_, behind))) => format!("{before}…{behind}").into(),
+        _ => message.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::untold;
+
+    #[test]
+    fn what_is_quoted_is_not_told() {
+        for (message, expected) in [
+            (r#"invalid input syntax for type integer: "planted "7f3a""#, "invalid input syntax for type integer: …"),
+            (r#"value "7" is out of range"#, "value … is out of range"),
+            (r#"an odd " one"#, "an odd … one"),
+            ("division by zero", "division by zero"),
+        ] {
+            assert_eq!(untold(message), expected);
+        }
+    }
+}
