@@ -7,6 +7,7 @@
 )]
 
 mod crashes;
+mod freezes;
 mod kit;
 mod outages;
 mod planted;

@@ -33,13 +33,16 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     let kit = Kit::new("anew", 1).await;
     let worker = kit.worker();
     report(&kit, 1..=10).await;
-    kit.until("SELECT count(*) FROM events", 10).await;
+    // What the client has committed once, it does not commit lower by itself.
+    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&10)).await;
     make_anew(&kit).await;
     report(&kit, 11..=14).await;
     kit.until("SELECT count(*) FROM events", 14).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
     assert_eq!(kit.version("a").await, Some(14));
     assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":14}'"#).await, 1);
+    // While it runs, and not only on the way out.
+    kit.until_it("this topic's offset is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.committed().await[&0], 4, "as far as this topic goes, and no farther");
 

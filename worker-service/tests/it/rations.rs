@@ -24,7 +24,6 @@ async fn a_flood_of_dead_letters_pauses_the_partition_until_it_is_resumed() {
     kit.until_it("it is paused", async || is_paused(&worker)).await;
     assert_eq!(kit.dead_letters(100).await.len(), 100);
     worker.stop().await.unwrap();
-    assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 1, "written down, however soon it ended");
     assert_eq!(kit.committed().await[&0], 100, "the record it stopped at comes first");
 
     let worker = kit.worker();
@@ -36,6 +35,16 @@ async fn a_flood_of_dead_letters_pauses_the_partition_until_it_is_resumed() {
     kit.until("SELECT count(*) FROM events", 1).await;
     assert_eq!(kit.dead_letters(150).await.len(), 150);
     worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_shows_is_written_down_and_outlives_a_kill() {
+    let kit = Kit::new("killed", 1).await;
+    let worker = kit.process().await;
+    flood(&kit, 120).await;
+    kit.until_it("it is paused", async || worker.page("/health/ready").await.contains(r#""paused":true"#)).await;
+    worker.service.kill().unwrap();
+    assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
