@@ -10,8 +10,7 @@ async fn committed_and_done(system: &Arc<System>) -> Vec<(i64, i64)> {
     let system = Arc::clone(system);
     let read = move || {
         let scope = &system.scope;
-        let committed =
-            devstack::committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group).unwrap();
+        let committed = devstack::committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group).unwrap();
         let done = |partition: i32| {
             let max = format!("SELECT coalesce(max(\"offset\") + 1, 0) FROM events WHERE partition = {partition}");
             system.sql(&max).parse().unwrap()
