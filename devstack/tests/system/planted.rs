@@ -85,7 +85,7 @@ async fn ask(system: &System) {
         (
             request("GET", "/resource/d")
                 .header("if-none-match", PLANTED)
-                .header("x-request-id", format!("{PLANTED} ")),
+                .header("x-request-id", format!("{PLANTED}!")),
             200,
         ),
         (request("GET", "/resource/d").header("traceparent", PLANTED).header("tracestate", PLANTED), 200),
