@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry chaos
+.PHONY: help dev test lint telemetry chaos fuzz
 
 CARGO ?= cargo
 
@@ -29,6 +29,15 @@ chaos: ## Breaks what can be broken while load runs, and checks the five promise
 	@devstack/install
 	@$(CARGO) build --quiet --bins -p api-service -p worker-service -p chaos
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/chaos
+
+# Needs a nightly toolchain and `cargo install cargo-fuzz`; what it finds lies in fuzz/libfuzzer/artifacts.
+FUZZ_SECONDS ?= 60
+fuzz: ## Runs every fuzz target for FUZZ_SECONDS (60), from its corpus
+	@for target in event cloud_event token topic content; do \
+	  mkdir -p target/fuzz/$$target; \
+	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz/libfuzzer --sanitizer none $$target \
+	    target/fuzz/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 lint: ## Checks formatting, code, images, workflows, Terraform and dependencies
 	$(CARGO) fmt --all --check

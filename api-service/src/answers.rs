@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -27,24 +27,19 @@ impl AsRef<[u8]> for Counted {
 
 /// A layer for what only reads, and may as well be asked again: 503 where there is no room.
 pub async fn bounded(State(app): State<App>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let response = next.run(request).await;
     let size = response.body().size_hint().lower();
     if size <= SMALL {
         return response;
     }
-    let room = app.answers.room(&HeaderMap::new(), 0).and_then(|mut room| {
-        room.cover(usize::try_from(size).unwrap_or(usize::MAX))?;
-        Ok(room)
-    });
-    match room {
-        Ok(room) => {
-            // All answers are there as a whole.
-            if let Some(Ok(frame)) = response.body_mut().frame().await {
-                let bytes = frame.into_data().unwrap_or_default();
-                *response.body_mut() = Body::from(Bytes::from_owner(Counted(bytes, room)));
-            }
-            response
-        }
-        Err(problem) => problem.into_response(),
+    let mut room = app.answers.empty();
+    if let Err(problem) = room.cover(usize::try_from(size).unwrap_or(usize::MAX)) {
+        return problem.into_response();
+    }
+    let (parts, body) = response.into_parts();
+    match body.collect().await {
+        // In one piece already, which is not copied.
+        Ok(whole) => Response::from_parts(parts, Body::from(Bytes::from_owner(Counted(whole.to_bytes(), room)))),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -36,7 +36,12 @@ impl InFlight {
         if self.left() < told.unwrap_or(0).min(limit) {
             return Err(overloaded());
         }
-        Ok(Room { all: Arc::clone(&self.0), held: None })
+        Ok(self.empty())
+    }
+
+    /// Room that takes nothing up yet.
+    pub fn empty(&self) -> Room {
+        Room { all: Arc::clone(&self.0), held: None }
     }
 
     /// How many bytes there is room for.

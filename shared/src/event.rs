@@ -12,7 +12,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 pub use payload::Payload;
 
@@ -141,6 +142,14 @@ impl EventId {
     }
 }
 
+/// A date and time of RFC 3339 that can be told in UTC, as PostgreSQL keeps it, in the years 1 to
+/// 9999: `9999-12-31T23:59:59-01:00` cannot, and `time` panics where somebody tries.
+pub(crate) fn instant(text: &str) -> Option<OffsetDateTime> {
+    let given = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let utc = given.checked_to_offset(UtcOffset::UTC)?;
+    (1..=9999).contains(&utc.year()).then_some(given)
+}
+
 const fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
 }
@@ -170,6 +179,18 @@ mod tests {
         fn well_formed_ids_are_taken(text in "[A-Za-z0-9._:-]{1,64}") {
             prop_assert!(text.parse::<DeviceId>().is_ok());
             prop_assert!(text.parse::<EventId>().is_ok());
+        }
+    }
+
+    #[test]
+    fn times_that_everybody_can_tell() {
+        for good in ["2026-01-02T03:04:05.678+01:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z"] {
+            assert!(instant(good).is_some(), "{good}");
+        }
+        for bad in
+            ["", "now", "2026-01-02", "0000-12-31T23:59:59Z", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"]
+        {
+            assert!(instant(bad).is_none(), "{bad}");
         }
     }
 

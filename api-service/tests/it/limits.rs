@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use devstack::token::hs256;
 use reqwest::Response;
 
@@ -87,7 +86,7 @@ async fn without_a_rate_there_are_no_headers() {
 async fn no_room_for_another_body() {
     let app = TestApp::with("room", &["--max-bytes-in-flight=8388608"]).await;
     // All but enough for a small one.
-    let mut held = app.app.in_flight.room(&HeaderMap::new(), 0).unwrap();
+    let mut held = app.app.in_flight.empty();
     held.cover(8 * 1024 * 1024 - 1000).unwrap();
     assert_eq!(app.submit(GOOD).await.status(), 202);
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(2000));

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use devstack::logs::{PLANTED, told};
-use devstack::{Program, Service, Stack, binaries, port, token};
+use devstack::{Program, Scope, Service, binaries, port, token};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -85,7 +85,7 @@ async fn ask(system: &System) {
         (
             request("GET", "/resource/d")
                 .header("if-none-match", PLANTED)
-                .header("x-request-id", format!("{PLANTED} ")),
+                .header("x-request-id", format!("{PLANTED}!")),
             200,
         ),
         (request("GET", "/resource/d").header("traceparent", PLANTED).header("tracestate", PLANTED), 200),
@@ -203,8 +203,7 @@ async fn nothing_that_is_planted_is_ever_logged() {
 /// A password of SASL that is really used, and refused, and the addresses of keys.
 #[test]
 fn nor_is_what_is_used_to_log_in_elsewhere() {
-    let stack = Stack::start().unwrap();
-    let scope = devstack::Scope::on(&stack.endpoints(), "planted_sasl").unwrap();
+    let scope = Scope::new("planted_sasl").unwrap();
     let folder = devstack::target_dir().join("system-logs").join("planted_sasl");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
@@ -240,7 +239,6 @@ fn nor_is_what_is_used_to_log_in_elsewhere() {
             if program == Program::Api { &["SASL", "keys of tokens cannot be read"] } else { &["SASL"] };
         assert_clean(program.name(), &service.log(), says);
     }
-    drop(stack);
 }
 
 #[test]

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::{DeviceId, EventId, Payload, shown};
 
@@ -111,7 +110,7 @@ fn id<T: std::str::FromStr<Err = super::IdError>>(at: &str, raw: &RawValue, faul
 
 fn instant(at: &str, raw: &RawValue, faults: &mut Vec<Fault>) -> Option<OffsetDateTime> {
     parsed(at, raw, faults, |text| {
-        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be a date and time of RFC 3339".into())
+        super::instant(text).ok_or_else(|| "must be a date and time of RFC 3339, in the years 1 to 9999".into())
     })
 }
 
@@ -229,6 +228,7 @@ mod tests {
             (r#"{"device_id":"a","payload":{},"event_id":""}"#, &["/event_id"]),
             (r#"{"device_id":"a","payload":{},"event_id":null}"#, &["/event_id"]),
             (r#"{"device_id":"a","payload":{},"occurred_at":"yesterday"}"#, &["/occurred_at"]),
+            (r#"{"device_id":"a","payload":{},"occurred_at":"9999-12-31T23:59:59-01:00"}"#, &["/occurred_at"]),
             (r#"{"device_id":"a","payload":{},"occured_at":"x","a/b":1}"#, &["/occured_at", "/a~1b"]),
             (r#"{"device_id":"a","device_id":"b","payload":{}}"#, &["/device_id"]),
             (r#"{"device_id":"!","payload":{"x":"\u0000"},"z":1}"#, &["/z", "/device_id", "/payload/x"]),

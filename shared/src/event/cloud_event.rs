@@ -14,7 +14,6 @@ pub use structured::structured;
 use super::body::{Fault, Submission, fault};
 use super::{DeviceId, EventId, EventType, Payload};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// The version that is understood.
 const SPEC_VERSION: &str = "1.0";
@@ -41,12 +40,12 @@ impl Attributes {
             "datacontenttype" if !is_json(text) => Err("must be application/json".into()),
             "subject" => parse(text, &mut self.device_id),
             "id" => parse(text, &mut self.event_id),
-            "time" => match OffsetDateTime::parse(text, &Rfc3339) {
-                Ok(time) => {
+            "time" => match super::instant(text) {
+                Some(time) => {
                     self.occurred_at = Some(time);
                     Ok(())
                 }
-                Err(_) => Err("must be a date and time of RFC 3339".into()),
+                None => Err("must be a date and time of RFC 3339, in the years 1 to 9999".into()),
             },
             _ => Ok(()),
         };

@@ -5,7 +5,6 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::str::FromStr;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::record::from_millis;
 use super::{Record, header};
@@ -186,7 +185,7 @@ fn number<T: FromStr>(record: &Record, name: &str) -> Result<T, Poison> {
 }
 
 fn instant(name: &str, text: &str) -> Result<OffsetDateTime, Poison> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| Poison(format!("{name} is not a time of RFC 3339")))
+    crate::event::instant(text).ok_or_else(|| Poison(format!("{name} is not a time of RFC 3339")))
 }
 
 #[cfg(test)]
@@ -262,6 +261,7 @@ mod tests {
             ("ce_subject", None, "ce_subject is missing"),
             ("ce_subject", Some("device-2"), "the key is not the subject"),
             ("ce_time", Some("now"), "ce_time is not a time of RFC 3339"),
+            ("ce_time", Some("9999-12-31T23:59:59-01:00"), "ce_time is not a time of RFC 3339"),
             ("ce_acceptedat", Some(""), "ce_acceptedat is not a time of RFC 3339"),
             ("ce_userid", Some("a\0b"), "ce_userid contains a NUL"),
             ("content-type", Some("text/plain"), "content-type is not JSON"),

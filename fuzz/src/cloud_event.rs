@@ -1,0 +1,32 @@
+//! CloudEvents over HTTP: attributes in headers, whole in the body, and many of them.
+
+use bytes::Bytes;
+use shared::event::body::json;
+use shared::event::{batch, cloud_event as parse};
+
+use crate::{headers_and_body, oracle};
+
+/// Parses it in all three modes; in binary mode the lines before the first empty one are headers.
+pub fn cloud_event(input: &[u8]) {
+    let body = Bytes::copy_from_slice(input);
+    if let Ok(value) = json(&body)
+        && let Ok(submission) = parse::structured(&body, value)
+    {
+        assert!(submission.event_id.is_some());
+        oracle::check(&body, &submission);
+    }
+    for item in batch::array(&body, 64).unwrap_or_default() {
+        if let Ok(submission) = parse::structured(&body, item) {
+            oracle::check(&body, &submission);
+        }
+    }
+    let (headers, data) = headers_and_body(input);
+    let data = Bytes::copy_from_slice(data);
+    if let Ok(submission) = parse::binary(headers.iter().copied(), &data) {
+        assert!(submission.event_id.is_some());
+        for required in ["specversion", "type", "source", "id", "subject"] {
+            assert_eq!(headers.iter().filter(|(name, _)| *name == required).count(), 1, "{required}");
+        }
+        oracle::check(&data, &submission);
+    }
+}

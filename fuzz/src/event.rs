@@ -1,0 +1,48 @@
+//! The body of `POST /events`, and the same as a batch of either form.
+
+use bytes::Bytes;
+use serde_json::Value;
+use shared::event::batch;
+use shared::event::body::{BodyError, parse, parse_value};
+
+use crate::oracle;
+
+/// The most events of a batch here: fewer than a fuzzer would send.
+const MOST: usize = 64;
+
+/// Parses it as an event and as a batch.
+pub fn event(input: &[u8]) {
+    let body = Bytes::copy_from_slice(input);
+    match parse(&body) {
+        Ok(submission) => oracle::check(&body, &submission),
+        Err(BodyError::NotJson(_)) => {}
+        Err(BodyError::NotAnEvent(faults)) => {
+            assert!(!faults.is_empty(), "refused without a reason");
+            assert!(faults.len() < 64, "an answer that is larger than the question");
+            assert!(faults.iter().all(|fault| fault.pointer.is_empty() || fault.pointer.starts_with('/')));
+        }
+    }
+    // Nothing that keeps the rules is refused.
+    if let Ok(Value::Object(members)) = serde_json::from_slice(input)
+        && let (Some(payload), Some(Value::String(_))) = (members.get("payload"), members.get("device_id"))
+        && oracle::is_payload(payload)
+    {
+        let plain = serde_json::json!({"device_id": "d", "payload": payload}).to_string();
+        parse(&plain.into()).expect("an event that keeps all rules");
+    }
+    for item in batch::array(&body, MOST).unwrap_or_default() {
+        if let Ok(submission) = parse_value(&body, item) {
+            oracle::check(&body, &submission);
+        }
+    }
+    for line in batch::lines(&body, MOST).unwrap_or_default() {
+        if let Ok(submission) = parse(&line.text) {
+            oracle::check(&line.text, &submission);
+        }
+    }
+}
+
+/// The payload of an input that is accepted as an event.
+pub fn accepted(input: &[u8]) -> Option<String> {
+    parse(&Bytes::copy_from_slice(input)).ok().map(|submission| submission.payload.as_str().to_owned())
+}

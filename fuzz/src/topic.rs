@@ -1,0 +1,32 @@
+//! Records of a topic that anybody could have written.
+
+use shared::topic::{Record, decode};
+
+use crate::{headers_and_body, oracle};
+
+/// Decodes a record: the header `key` is its key, what stands behind the first empty line its value,
+/// and a header without a value has none.
+pub fn topic(input: &[u8]) {
+    let (lines, value) = headers_and_body(input);
+    let key = lines.iter().find(|(name, _)| *name == "key").map(|(_, value)| *value);
+    let headers: Vec<_> = lines
+        .iter()
+        .filter(|(name, _)| *name != "key")
+        .map(|(name, value)| (*name, (!value.is_empty()).then_some(*value)))
+        .collect();
+    let record = Record::new(key, (!value.is_empty()).then_some(value), &headers);
+    match decode(&record) {
+        Ok(decoded) => {
+            assert_eq!(Some(decoded.event.device_id.as_str().as_bytes()), key);
+            assert_eq!(decoded.position.redriven, record.is_redriven());
+            // What other producers add may hold what a header of ours cannot: but not in binary mode.
+            if record.header("content-type").is_none_or(|found| !found.starts_with(b"application/cloud")) {
+                oracle::back_from_the_topic(&decoded.event);
+            }
+        }
+        Err(poison) => {
+            assert!(poison.0.len() < 300, "a reason that is too long for a log: {poison}");
+            assert!(!poison.0.chars().any(char::is_control), "a reason that breaks a log: {poison:?}");
+        }
+    }
+}

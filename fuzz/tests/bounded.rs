@@ -1,0 +1,188 @@
+//! The fuzz targets over their corpora and over changes of them: as much of it as a test run bears,
+//! the same each time. `make fuzz` goes on from there.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests may fail loudly")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use devstack::Scope;
+use fastrand::Rng;
+use fuzz::{TARGETS, Target};
+use sqlx::{Connection, PgConnection};
+
+/// How many changed inputs each target gets.
+const CASES: usize = 20_000;
+const SEED: u64 = 7;
+
+/// What these inputs are made of.
+const WORDS: [&str; 44] = [
+    "\"",
+    "\\",
+    "\\u0000",
+    "\\ud800",
+    "\\udc00",
+    "\\u0061",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "null",
+    "true",
+    "-",
+    "0",
+    "9",
+    "1e308",
+    "1e309",
+    "1E-400",
+    "99999999999999999999",
+    ".5",
+    " ",
+    "\n",
+    "\r\n",
+    "\0",
+    "\u{e9}",
+    "\u{1f600}",
+    "%00",
+    "%",
+    ".",
+    "..",
+    "eyJ",
+    "=",
+    "device_id",
+    "payload",
+    "event_id",
+    "occurred_at",
+    "ce_",
+    "key: ",
+    "\"data\":",
+    "9999-12-31T23:59:59-23:59",
+    "0000-01-01T00:00:00Z",
+    "HS256",
+];
+
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 5, "there is no corpus for {target}");
+    files.iter().map(|file| std::fs::read(file).unwrap()).collect()
+}
+
+/// An input, changed in a few places.
+fn changed(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
+    let pick = |rng: &mut Rng| corpus[rng.usize(..corpus.len())].clone();
+    let mut input = pick(rng);
+    for _ in 0..=rng.usize(..4) {
+        let at = rng.usize(..=input.len());
+        let end = at + rng.usize(..=(input.len() - at).min(16));
+        match rng.u8(..8) {
+            0 => input.truncate(at),
+            1 => drop(input.drain(at..end)),
+            2 if at < input.len() => input[at] ^= 1 << rng.u8(..8),
+            3 if at < input.len() => input[at] = rng.u8(..),
+            4 => {
+                let part = input[at..end].repeat(rng.usize(1..4));
+                input.splice(at..at, part);
+            }
+            5 => {
+                let other = pick(rng);
+                let from = rng.usize(..=other.len());
+                input.splice(at..end, other[from..].iter().copied());
+            }
+            _ => {
+                let word = WORDS[rng.usize(..WORDS.len())];
+                input.splice(at..end, word.bytes());
+            }
+        }
+    }
+    input
+}
+
+fn run((name, target): Target) {
+    let corpus = corpus(name);
+    let mut rng = Rng::with_seed(SEED);
+    let cases = (0..CASES).map(|_| changed(&mut rng, &corpus));
+    for input in corpus.iter().cloned().chain(cases) {
+        if catch_unwind(AssertUnwindSafe(|| target(&input))).is_err() {
+            let shown = String::from_utf8_lossy(&input);
+            panic!("{name} breaks on {} bytes: {shown:?}\nas they are: {input:?}", input.len());
+        }
+    }
+}
+
+#[test]
+fn event() {
+    run(TARGETS[0]);
+}
+
+#[test]
+fn cloud_event() {
+    run(TARGETS[1]);
+}
+
+#[test]
+fn token() {
+    run(TARGETS[2]);
+}
+
+#[test]
+fn topic() {
+    run(TARGETS[3]);
+}
+
+#[test]
+fn content() {
+    run(TARGETS[4]);
+}
+
+#[test]
+fn every_target_has_its_corpus_and_its_fuzzer() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let names = |folder: &str, file_name: fn(&Path) -> String| {
+        let mut names: Vec<_> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+            .unwrap()
+            .map(|entry| file_name(&entry.unwrap().path()))
+            .collect();
+        names.sort();
+        names
+    };
+    let stem = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
+    let mut expected = TARGETS.map(|(name, _)| name.to_owned());
+    expected.sort();
+    assert_eq!(names("corpus", stem), expected);
+    assert_eq!(names("libfuzzer/fuzz_targets", stem), expected);
+    let manifest = std::fs::read_to_string(folder.join("libfuzzer/Cargo.toml")).unwrap();
+    assert!(expected.iter().all(|name| manifest.contains(&format!("name = \"{name}\""))));
+}
+
+/// Whatever is accepted PostgreSQL takes too, and gives back, not much larger.
+#[tokio::test]
+async fn what_is_accepted_jsonb_takes() {
+    let scope = tokio::task::spawn_blocking(|| Scope::new("fuzz_jsonb").unwrap()).await.unwrap();
+    let mut connection = PgConnection::connect(&scope.database_url).await.unwrap();
+    let mut payloads: Vec<String> = corpus("event").iter().filter_map(|input| fuzz::accepted(input)).collect();
+    let corpus: Vec<_> = payloads.iter().map(|payload| payload.clone().into_bytes()).collect();
+    let mut rng = Rng::with_seed(SEED);
+    for _ in 0..CASES {
+        let event = [&br#"{"device_id":"d","payload":"#[..], &changed(&mut rng, &corpus), b"}"].concat();
+        payloads.extend(fuzz::accepted(&event));
+    }
+    payloads.sort();
+    payloads.dedup();
+    assert!(payloads.len() > 300, "{} payloads are too few to tell anything", payloads.len());
+    for some in payloads.chunks(100) {
+        let stored: Vec<String> =
+            sqlx::query_scalar("SELECT value::jsonb::text FROM unnest($1::text[]) AS all_of (value)")
+                .bind(some)
+                .fetch_all(&mut connection)
+                .await
+                .unwrap_or_else(|error| panic!("{error}: {some:?}"));
+        for (sent, stored) in some.iter().zip(stored) {
+            assert!(stored.len() <= 512 * 1024, "{} bytes became {}", sent.len(), stored.len());
+            // Not as a value: serde_json takes no double of 309 digits, which is what jsonb makes of 1e308.
+            serde_json::from_str::<serde::de::IgnoredAny>(&stored).unwrap();
+        }
+    }
+}
