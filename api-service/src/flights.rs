@@ -46,8 +46,7 @@ impl Flights {
         tokio::spawn(async move {
             let landed = match read(&store, &id).await {
                 Ok(found) => {
-                    let body = (found.version > 0).then(|| std::str::from_utf8(&found.body).unwrap_or_default());
-                    let stored = cache.fill(&id, &entry.lease, body).await;
+                    let stored = settle(&cache, &id, Some(&entry.lease), &found).await;
                     Ok((found, stored))
                 }
                 Err(error) => {
@@ -77,6 +76,21 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.flights.entries().remove(&self.lease);
     }
+}
+
+/// Puts in what was read under a lease that stood when the read began; says whether it did. Where it
+/// came too late, or had no lease, it sees to it that nothing older is read after it.
+pub async fn settle(cache: &Cache, id: &DeviceId, lease: Option<&Lease>, found: &Found) -> bool {
+    let body = (found.version > 0).then(|| std::str::from_utf8(&found.body).unwrap_or_default());
+    if let Some(lease) = lease
+        && cache.fill(id, lease, body).await
+    {
+        return true;
+    }
+    if let Some(body) = body {
+        cache.at_least(id, found.version, body).await;
+    }
+    false
 }
 
 /// Waits for a flight; none where it crashed.

@@ -4,7 +4,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use shared::cache::{self, Lookup};
+use shared::cache::{self, Lease, Lookup};
 use shared::event::DeviceId;
 use shared::store::StoreError;
 
@@ -77,7 +77,7 @@ async fn find(app: &App, id: &DeviceId) -> Result<(Found, Source), StoreError> {
                 Some(Ok((found, true))) => Ok((found, Source::Stored)),
                 Some(Ok((found, false))) => Ok((found, Source::Miss)),
                 Some(Err(error)) => Err(error),
-                None => direct(app, id, Source::Miss).await,
+                None => direct(app, id, None).await,
             };
         }
         // Somebody was quicker: what they left may be of use.
@@ -87,11 +87,11 @@ async fn find(app: &App, id: &DeviceId) -> Result<(Found, Source), StoreError> {
         Lookup::Hit(body) => Ok((Found { version: cache::version(&body).unwrap_or(0), body }, Source::Hit)),
         Lookup::Leased(lease) => match app.flights.join(&lease) {
             Some(ticket) => joined(app, id, ticket).await,
-            // Of another process: its lease is not ours to fill.
-            None => direct(app, id, Source::Miss).await,
+            // Of another process: whoever of us is done first fills.
+            None => direct(app, id, Some(&lease)).await,
         },
-        Lookup::Miss | Lookup::Corrupt => direct(app, id, Source::Miss).await,
-        Lookup::Unavailable => direct(app, id, Source::Bypass).await,
+        Lookup::Miss | Lookup::Corrupt => direct(app, id, None).await,
+        Lookup::Unavailable => Ok((flights::read(&app.store, id).await?, Source::Bypass)),
     }
 }
 
@@ -99,12 +99,14 @@ async fn joined(app: &App, id: &DeviceId, ticket: Ticket) -> Result<(Found, Sour
     let landed: Option<Landed> = flights::wait(ticket).await;
     match landed {
         Some(landed) => landed.map(|(found, _)| (found, Source::Joined)),
-        None => direct(app, id, Source::Miss).await,
+        None => direct(app, id, None).await,
     }
 }
 
-async fn direct(app: &App, id: &DeviceId, source: Source) -> Result<(Found, Source), StoreError> {
-    Ok((flights::read(&app.store, id).await?, source))
+async fn direct(app: &App, id: &DeviceId, lease: Option<&Lease>) -> Result<(Found, Source), StoreError> {
+    let found = flights::read(&app.store, id).await?;
+    let stored = flights::settle(&app.cache, id, lease, &found).await;
+    Ok((found, if stored { Source::Stored } else { Source::Miss }))
 }
 
 fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {

@@ -5,6 +5,7 @@
 //! deletes leases and replaces older bodies. So no body that was read before the fence can be put
 //! in after it. An absent key is always safe, and so is deleting one.
 
+mod at_least;
 mod breaker;
 mod connection;
 mod fence;

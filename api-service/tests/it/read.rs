@@ -120,6 +120,12 @@ impl Held {
         panic!("nobody waits");
     }
 
+    async fn release_after(mut self, statement: &'static str) {
+        for statement in [statement, "COMMIT"] {
+            sqlx::query(statement).execute(&mut self.0).await.unwrap();
+        }
+    }
+
     async fn release(self) {
         self.0.close().await.unwrap();
     }
@@ -173,12 +179,35 @@ async fn a_fence_between_lease_and_fill_keeps_the_older_body_out() {
 }
 
 #[tokio::test]
-async fn a_lease_of_another_process_is_not_filled() {
+async fn whoever_is_done_first_fills_under_a_lease_of_another_process() {
     let app = TestApp::start("read_foreign").await;
     let id: DeviceId = "d".parse().unwrap();
     report(&app, "d", "{}").await;
     work(&app, 1).await;
     let lease = app.cache().lease(&id).await.unwrap();
-    assert_eq!(source(&app.get("d").await), "resource-cache; fwd=miss");
-    assert_eq!(app.cache().get(&id).await, Lookup::Leased(lease));
+    assert_eq!(source(&app.get("d").await), "resource-cache; fwd=miss; stored");
+    assert!(!app.cache().fill(&id, &lease, Some("{\"version\":0}")).await, "the other one comes too late");
+    assert_eq!(source(&app.get("d").await), "resource-cache; hit");
+}
+
+#[tokio::test]
+async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to_come() {
+    let app = std::sync::Arc::new(TestApp::start("read_monotonic").await);
+    let id: DeviceId = "d".parse().unwrap();
+    report(&app, "d", "{}").await;
+    work(&app, 1).await;
+    // Another process has taken the lease and read version 1.
+    let lease = app.cache().lease(&id).await.unwrap();
+    let older = app.store().resource(&id).await.unwrap().unwrap().body;
+    let mut held = Held::hold(&app).await;
+    let reading = {
+        let app = std::sync::Arc::clone(&app);
+        tokio::spawn(async move { app.get("d").await })
+    };
+    held.until_one_waits().await;
+    // It fills, and version 2 is written, before this one is answered.
+    assert!(app.cache().fill(&id, &lease, Some(&older)).await);
+    held.release_after("UPDATE resources SET version = 2").await;
+    assert_eq!(reading.await.unwrap().headers()["etag"], "\"2\"");
+    assert_eq!(app.get("d").await.headers()["etag"], "\"2\"");
 }

@@ -104,6 +104,31 @@ async fn a_fence_leaves_nothing_older() {
     assert_eq!(fencer.pending_len(), 0);
 }
 
+/// What a reader that has seen version 2 makes of what is cached.
+#[tokio::test]
+async fn a_reader_leaves_nothing_older_than_it_has_seen() {
+    let kit = Kit::new("at_least").await;
+    let mut redis = kit.redis().await;
+    let (seen, newer) = (body(2), body(3));
+    let cases = [
+        (None, None, "an absent key is left alone"),
+        (Some("lease:x"), None, "under a lease something older may be about to come"),
+        (Some(MISSING), Some(seen.as_str()), "what was not there is there now"),
+        (Some(r#"{"version":1,"id":"a"}"#), Some(seen.as_str()), "an older body is replaced"),
+        (Some(newer.as_str()), Some(newer.as_str()), "a newer one is left alone"),
+    ];
+    for (before, after, why) in cases {
+        let key = kit.key("a");
+        match before {
+            Some(value) => redis.set_ex(&key, value, 30).await.unwrap(),
+            None => redis.del(&key).await.unwrap(),
+        }
+        kit.cache.at_least(&id("a"), 2, &seen).await;
+        let found: Option<String> = redis.get(&key).await.unwrap();
+        assert_eq!(found.as_deref(), after, "{why}");
+    }
+}
+
 #[tokio::test]
 async fn a_slow_reader_cannot_put_in_what_it_read_before_the_fence() {
     let kit = Kit::new("slow").await;
