@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::Signal;
 
+use crate::dir::StackDir;
 use crate::server::{Recipe, Server};
-use crate::spawn;
+use crate::{port, spawn};
 
 /// A running `redis-server`.
 #[derive(Debug)]
@@ -18,9 +19,20 @@ pub struct Redis {
     server: Server,
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
+    // Last, so that it goes last.
+    _dir: Option<StackDir>,
 }
 
 impl Redis {
+    /// Starts one of one's own, without the other servers, with these arguments more. Dropped, it is
+    /// killed.
+    pub fn start(more: &[&str]) -> anyhow::Result<Redis> {
+        let dir = StackDir::create()?;
+        let more = more.iter().map(|&arg| arg.to_owned()).collect();
+        let redis = Redis::start_with(dir.path(), port::free(), more)?;
+        Ok(Redis { _dir: Some(dir), ..redis })
+    }
+
     /// Starts it on this port, with its files in `dir`, which is there.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Redis> {
         Redis::start_with(dir, port, Vec::new())
@@ -47,7 +59,7 @@ impl Redis {
             stop: Signal::TERM,
             discard: Signal::KILL,
         })?;
-        Ok(Redis { server, port })
+        Ok(Redis { server, port, _dir: None })
     }
 
     /// Its address as the services take it.

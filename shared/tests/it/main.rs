@@ -9,5 +9,6 @@
 mod cache;
 mod forget;
 mod kit;
+mod redis_cluster;
 mod schema;
 mod store;
