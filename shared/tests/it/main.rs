@@ -7,6 +7,7 @@
 )]
 
 mod cache;
+mod fences;
 mod forget;
 mod kit;
 mod redis_cluster;
