@@ -9,4 +9,5 @@
 mod crashes;
 mod kit;
 mod outages;
+mod redis_cluster;
 mod telemetry;

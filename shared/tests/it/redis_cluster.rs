@@ -243,6 +243,24 @@ async fn slots_that_move_are_followed() {
     assert_eq!(fencer.pending_len(), 0);
 }
 
+#[tokio::test]
+async fn who_takes_over_the_slots_of_a_dead_node_is_found() {
+    let cluster = own_cluster().await;
+    let kit = kit("cluster_taken_over", &cluster).await;
+    let [device, ..] = one_of_each(&cluster, &kit).await;
+    assert_eq!(kit.cache.get(&device).await, Lookup::Miss);
+    let slot: u16 = ask(&cluster, 0, &["CLUSTER", "KEYSLOT", &kit.key(device.as_str())]).await;
+    cluster.nodes[0].kill().unwrap();
+    assert_eq!(kit.cache.get(&device).await, Lookup::Unavailable);
+    let heir: String = ask(&cluster, 1, &["CLUSTER", "MYID"]).await;
+    for number in [1, 2] {
+        let _: () = ask(&cluster, number, &["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &heir]).await;
+    }
+    eventually("it is found", async || kit.cache.get(&device).await == Lookup::Miss).await;
+    let lease = kit.cache.lease(&device).await.unwrap();
+    assert!(kit.cache.fill(&device, &lease, Some(&body(1, &device))).await);
+}
+
 /// A node that is away, frozen or killed, costs what it has, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_away_costs_its_keys_alone() {

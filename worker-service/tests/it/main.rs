@@ -9,6 +9,7 @@
 mod dead_letters;
 mod effects;
 mod failing;
+mod fences;
 mod forget;
 mod groups;
 mod kit;
