@@ -104,7 +104,10 @@ async fn postgres(app: &App) {
 async fn redis(app: &App) {
     let mut state = Told::new("Redis", |all| &mut all.redis);
     loop {
-        let found = if app.cache.ping().await { Ok(None) } else { Err(anyhow::anyhow!("no answer")) };
+        let found = match app.cache.answering().await {
+            (0, _) => Err(anyhow::anyhow!("no answer")),
+            (some, all) => Ok((some < all).then_some("a node of the cluster does not answer")),
+        };
         state.tell(app, found);
         sleep(EVERY).await;
     }

@@ -24,6 +24,8 @@ pub struct Proxy {
 struct Shared {
     server: SocketAddr,
     cut: AtomicBool,
+    hold_questions: AtomicBool,
+    hold_answers: AtomicBool,
     delay_micros: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
 }
@@ -39,6 +41,8 @@ impl Proxy {
         let shared = Arc::new(Shared {
             server: SocketAddr::from((Ipv4Addr::LOCALHOST, server)),
             cut: AtomicBool::new(false),
+            hold_questions: AtomicBool::new(false),
+            hold_answers: AtomicBool::new(false),
             delay_micros: AtomicU64::new(0),
             connections: Mutex::default(),
         });
@@ -70,8 +74,22 @@ impl Proxy {
         self.shared.delay_micros.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
+    /// Holds what comes from either side from now on; connections stay open. What is held passes when
+    /// it is mended, to a server also where the client has given up by then.
+    pub fn hold(&self) {
+        self.shared.hold_questions.store(true, Ordering::SeqCst);
+        self.hold_answers();
+    }
+
+    /// Holds what comes from the server: it does what it is asked, and nobody hears of it.
+    pub fn hold_answers(&self) {
+        self.shared.hold_answers.store(true, Ordering::SeqCst);
+    }
+
     /// Passes everything on again, at once.
     pub fn mend(&self) {
+        self.shared.hold_questions.store(false, Ordering::SeqCst);
+        self.shared.hold_answers.store(false, Ordering::SeqCst);
         self.slow(Duration::ZERO);
         self.shared.cut.store(false, Ordering::SeqCst);
     }
@@ -95,10 +113,11 @@ impl Shared {
             connections.retain(|connection| connection.peer_addr().is_ok());
             connections.extend([client.try_clone()?, server.try_clone()?]);
         }
-        for (from, to) in [(client.try_clone()?, server.try_clone()?), (server, client)] {
+        for (from, to, answers) in [(client.try_clone()?, server.try_clone()?, false), (server, client, true)] {
             let shared = Arc::clone(self);
             thread::Builder::new().name("proxy".into()).spawn(move || {
-                let _ = shared.copy(&from, &to);
+                let held = if answers { &shared.hold_answers } else { &shared.hold_questions };
+                let _ = shared.copy(&from, &to, held);
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);
             })?;
@@ -112,7 +131,7 @@ impl Shared {
         Ok(())
     }
 
-    fn copy(&self, mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
+    fn copy(&self, mut from: &TcpStream, mut to: &TcpStream, held: &AtomicBool) -> io::Result<()> {
         let mut buffer = vec![0_u8; 64 * 1024];
         loop {
             let read = from.read(&mut buffer)?;
@@ -120,6 +139,9 @@ impl Shared {
             let delay = self.delay_micros.load(Ordering::SeqCst);
             if delay > 0 {
                 thread::sleep(Duration::from_micros(delay));
+            }
+            while held.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(1));
             }
             to.write_all(piece)?;
         }

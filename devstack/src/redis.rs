@@ -9,8 +9,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::Signal;
 
+use crate::dir::StackDir;
 use crate::server::{Recipe, Server};
-use crate::spawn;
+use crate::{port, spawn};
 
 /// A running `redis-server`.
 #[derive(Debug)]
@@ -18,11 +19,27 @@ pub struct Redis {
     server: Server,
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
+    // Last, so that it goes last.
+    _dir: Option<StackDir>,
 }
 
 impl Redis {
+    /// Starts one of one's own, without the other servers, with these arguments more. Dropped, it is
+    /// killed.
+    pub fn start(more: &[&str]) -> anyhow::Result<Redis> {
+        let dir = StackDir::create()?;
+        let more = more.iter().map(|&arg| arg.to_owned()).collect();
+        let redis = Redis::start_with(dir.path(), port::free(), more)?;
+        Ok(Redis { _dir: Some(dir), ..redis })
+    }
+
     /// Starts it on this port, with its files in `dir`, which is there.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Redis> {
+        Redis::start_with(dir, port, Vec::new())
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Redis> {
         let program =
             spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
         let data = dir.to_path_buf();
@@ -33,7 +50,8 @@ impl Redis {
                 command
                     .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
                     .args(["--save", "", "--appendonly", "no", "--dir"])
-                    .arg(&data);
+                    .arg(&data)
+                    .args(&more);
                 command
             }),
             ready: Box::new(move || ping(port).is_ok_and(|pong| pong)),
@@ -41,7 +59,7 @@ impl Redis {
             stop: Signal::TERM,
             discard: Signal::KILL,
         })?;
-        Ok(Redis { server, port })
+        Ok(Redis { server, port, _dir: None })
     }
 
     /// Its address as the services take it.
@@ -59,12 +77,18 @@ impl Deref for Redis {
 }
 
 fn ping(port: u16) -> std::io::Result<bool> {
+    Ok(ask(port, "PING")? == "+PONG\r\n")
+}
+
+/// Sends one command, and gives what comes back, as it stands on the wire, up to its end.
+pub(crate) fn ask(port: u16, command: &str) -> std::io::Result<String> {
     let patience = Duration::from_millis(500);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    stream.write_all(b"PING\r\n")?;
-    let mut answer = [0; 7];
-    stream.read_exact(&mut answer)?;
-    Ok(&answer == b"+PONG\r\n")
+    // The server closes behind its answer to the second.
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned())
 }

@@ -7,28 +7,31 @@
 
 mod at_least;
 mod breaker;
-mod connection;
+mod cluster;
 mod fence;
+mod node;
 mod operate;
 mod scripts;
+mod servers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{FromRedisValue, RedisError, RedisResult};
+use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
+use tokio::time::Instant;
 
-use self::breaker::Breaker;
-use self::connection::Connection;
 pub use self::fence::Fencer;
+use self::node::Failure;
+use self::scripts::Call;
+use self::servers::Servers;
 use crate::config::RedisConfig;
 use crate::event::DeviceId;
 
-/// The cache. Cloning it shares the connection.
+/// The cache. Cloning it shares the connections.
 #[derive(Clone)]
 pub struct Cache {
-    connection: Connection,
-    breaker: Arc<Breaker>,
+    servers: Servers,
     prefix: Arc<str>,
     ttl: Duration,
     timeout: Duration,
@@ -71,15 +74,14 @@ pub fn version(body: &[u8]) -> Option<i64> {
 }
 
 impl Cache {
-    /// A cache that connects when it is first asked, and again by itself.
+    /// A cache that connects by itself, in the background; to be called in a runtime.
     ///
     /// # Errors
-    /// `REDIS_URL` is not one; the message does not repeat it.
+    /// `REDIS_URL` is not one (the message does not repeat it), or another setting is wrong.
     pub fn open(config: &RedisConfig) -> anyhow::Result<Self> {
         anyhow::ensure!(!config.ttl.is_zero(), "CACHE_TTL must be more than 0");
         Ok(Self {
-            connection: Connection::open(config)?,
-            breaker: Arc::new(Breaker::default()),
+            servers: Servers::open(config)?,
             prefix: config.key_prefix.as_str().into(),
             ttl: config.ttl,
             timeout: config.timeout,
@@ -88,7 +90,8 @@ impl Cache {
 
     /// What is there for a resource.
     pub async fn get(&self, id: &DeviceId) -> Lookup {
-        match self.command(redis::cmd("GET").arg(self.key(id))).await {
+        let key = self.key(id);
+        match self.ask(&key, redis::cmd("GET").arg(&key)).await {
             Ok(None) => Lookup::Miss,
             Ok(Some(found)) => match self.understood(found) {
                 Some(lookup) => lookup,
@@ -99,11 +102,11 @@ impl Cache {
                 }
             },
             // The key holds something that is no string at all.
-            Err(Failure::Answered(_)) => {
+            Err(failure) if failure.is("WRONGTYPE") => {
                 self.delete(id).await;
                 Lookup::Corrupt
             }
-            Err(Failure::Away) => Lookup::Unavailable,
+            Err(_) => Lookup::Unavailable,
         }
     }
 
@@ -120,9 +123,9 @@ impl Cache {
     /// Redis is away.
     pub async fn lease(&self, id: &DeviceId) -> Option<Lease> {
         let lease = Lease(format!("{LEASE}{:032x}", fastrand::u128(..)));
-        let mut set = redis::cmd("SET");
-        set.arg(self.key(id)).arg(&lease.0).arg("NX").arg("PX").arg(millis(LEASE_TTL));
-        match self.command::<Option<String>>(&set).await {
+        let (key, mut set) = (self.key(id), redis::cmd("SET"));
+        set.arg(&key).arg(&lease.0).arg("NX").arg("PX").arg(millis(LEASE_TTL));
+        match self.ask::<Option<String>>(&key, &set).await {
             Ok(Some(_)) => Some(lease),
             Ok(None) | Err(_) => None,
         }
@@ -135,31 +138,45 @@ impl Cache {
             Some(body) => (body, self.jittered_ttl()),
             None => (MISSING, MISSING_TTL),
         };
-        let script = scripts::fill();
-        let mut call = script.prepare_invoke();
+        let mut call = scripts::fill();
         call.key(self.key(id)).arg(&lease.0).arg(body).arg(millis(ttl));
-        self.within(call.invoke_async(&mut self.connection.clone())).await.is_ok_and(|filled: i64| filled == 1)
+        self.run(&call).await.is_ok_and(|filled: i64| filled == 1)
     }
 
     /// Gives a lease back unused, so that the next reader does not have to wait for its end.
     pub async fn release(&self, id: &DeviceId, lease: &Lease) {
-        let script = scripts::release();
-        let mut call = script.prepare_invoke();
+        let mut call = scripts::release();
         call.key(self.key(id)).arg(&lease.0);
-        let _: Result<i64, _> = self.within(call.invoke_async(&mut self.connection.clone())).await;
+        let _: Result<i64, _> = self.run(&call).await;
     }
 
-    /// Whether Redis answers.
-    pub async fn ping(&self) -> bool {
-        self.command::<String>(&redis::cmd("PING")).await.is_ok()
+    /// How many nodes answer, of how many: of one, or of those that a cluster is known to have.
+    pub async fn answering(&self) -> (usize, usize) {
+        let until = Instant::now() + self.timeout;
+        let nodes = self.servers.nodes(until).await;
+        let ping = redis::cmd("PING");
+        let answers = futures_util::future::join_all(nodes.iter().map(|node| node.ask_anyway(&ping, until))).await;
+        (answers.iter().filter(|answer| answer.is_ok()).count(), nodes.len())
     }
 
-    async fn delete(&self, id: &DeviceId) {
-        let _: Result<i64, _> = self.command(redis::cmd("DEL").arg(self.key(id))).await;
+    /// Says whether Redis did it.
+    async fn delete(&self, id: &DeviceId) -> bool {
+        let key = self.key(id);
+        self.ask::<i64>(&key, redis::cmd("DEL").arg(&key)).await.is_ok()
     }
 
     fn key(&self, id: &DeviceId) -> String {
         format!("{}{id}", self.prefix)
+    }
+
+    /// Whether Redis answers for this resource, as far as is known.
+    fn is_well(&self, id: &DeviceId) -> bool {
+        self.servers.is_well(self.key(id).as_bytes())
+    }
+
+    /// Whether a question about this resource could get through now.
+    fn may_be_asked(&self, id: &DeviceId) -> bool {
+        self.servers.may_be_asked(self.key(id).as_bytes())
     }
 
     /// Up to a tenth shorter, so that what came in together does not go out together.
@@ -167,50 +184,26 @@ impl Cache {
         self.ttl.mul_f64(1.0 - fastrand::f64() / 10.0).max(Duration::from_millis(1))
     }
 
-    async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Failure> {
-        self.within(command.query_async(&mut self.connection.clone())).await
+    /// One question about a key, within the deadline, and not at all while the one to ask is known to
+    /// be away. What was given up may be carried out all the same, later.
+    async fn ask<T: FromRedisValue>(&self, key: impl AsRef<[u8]>, command: &Cmd) -> Result<T, Failure> {
+        understood(self.servers.ask(key.as_ref(), command, Instant::now() + self.timeout).await?)
     }
 
-    /// One question to Redis, within the deadline, and not at all while it is known to be away.
-    async fn within<T>(&self, question: impl Future<Output = RedisResult<T>>) -> Result<T, Failure> {
-        if !self.breaker.allows() {
-            return Err(Failure::Away);
-        }
-        match tokio::time::timeout(self.timeout, question).await {
-            Ok(Ok(answer)) => {
-                self.breaker.succeeded();
-                Ok(answer)
+    /// Runs a script, likewise.
+    async fn run<T: FromRedisValue>(&self, call: &Call) -> Result<T, Failure> {
+        let until = Instant::now() + self.timeout;
+        match self.servers.ask(call.first_key().as_bytes(), &call.by_hash(), until).await {
+            Err(Failure::Answered(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                understood(self.servers.ask(call.first_key().as_bytes(), &call.in_full(), until).await?)
             }
-            // An answer, if not the one hoped for.
-            Ok(Err(error)) if error.code() == Some("WRONGTYPE") => {
-                self.breaker.succeeded();
-                Err(Failure::Answered(error))
-            }
-            Ok(Err(error)) => {
-                self.away(&error.to_string());
-                Err(Failure::Away)
-            }
-            Err(_) => {
-                self.away("no answer in time");
-                Err(Failure::Away)
-            }
-        }
-    }
-
-    fn away(&self, why: &str) {
-        if self.breaker.failed() {
-            tracing::warn!(error = why, "Redis is away: reads come from PostgreSQL");
+            answer => understood(answer?),
         }
     }
 }
 
-/// Why there is no answer.
-enum Failure {
-    /// Redis answered with an error.
-    #[expect(dead_code, reason = "shown by Debug only")]
-    Answered(RedisError),
-    /// It did not answer, or is known to be away.
-    Away,
+fn understood<T: FromRedisValue>(answer: Value) -> Result<T, Failure> {
+    T::from_redis_value(answer).map_err(|error| Failure::Answered(error.into()))
 }
 
 fn millis(duration: Duration) -> u64 {

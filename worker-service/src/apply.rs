@@ -36,7 +36,7 @@ impl Applier {
         let started = std::time::Instant::now();
         let events: Vec<_> = batch.iter().map(|task| &task.decoded).collect();
         let applied = self.store.apply(&events).await?;
-        self.fencer.fence(&applied.versions).await;
+        let fenced = self.fencer.fence(&applied.versions).await;
 
         #[expect(clippy::cast_precision_loss, reason = "a histogram")]
         metrics::histogram!("batch_records").record(batch.len() as f64);
@@ -49,6 +49,10 @@ impl Applier {
             ("forgotten", applied.forgotten),
         ] {
             metrics::counter!("events_total", "outcome" => outcome).increment(count as u64);
+        }
+        // What is not fenced may not be seen yet: `cache_fences_pending` tells of it.
+        if !fenced {
+            return Ok(());
         }
         let now = OffsetDateTime::now_utc();
         let visible = metrics::histogram!("accepted_to_visible_seconds");

@@ -19,10 +19,15 @@ use crate::{poll, prune};
 /// The whole of a shutdown: the platform kills after 30 s, and 25 s are promised.
 const SHUTDOWN: Duration = Duration::from_secs(22);
 
+/// How long fences that were kept are tried at the end: Redis may be back any moment, and they are
+/// gone with the process.
+const LAST_FENCES: Duration = Duration::from_secs(2);
+
 /// A running worker.
 pub struct Worker {
     /// What it says of itself.
     pub health: Health,
+    fencer: Fencer,
     stop: watch::Sender<bool>,
     end: oneshot::Receiver<anyhow::Result<()>>,
 }
@@ -46,7 +51,8 @@ impl Worker {
             health: health.clone(),
         });
         let runtime = Handle::current();
-        runtime.spawn(async move { fencer.run().await });
+        let fences = fencer.clone();
+        runtime.spawn(async move { fences.run().await });
         runtime.spawn(prune::run(store.clone(), config.events_retention));
         let input = config.source.topics.input.clone();
         runtime.spawn(prune::compare_with_topic(client.clone(), input, config.events_retention));
@@ -57,7 +63,7 @@ impl Worker {
             wait_for_schema(&runtime, &store, &stopped);
             let _ = ended.send(poll::run(&client, &topic, tools, runtime, &stopped));
         })?;
-        Ok(Self { health, stop, end })
+        Ok(Self { health, fencer, stop, end })
     }
 
     /// Waits until it ends by itself, which only a fatal error makes it do.
@@ -68,20 +74,21 @@ impl Worker {
         (&mut self.end).await?
     }
 
-    /// Finishes what is under way, commits, and leaves the group.
+    /// Finishes what is under way, commits, leaves the group, and sends what fences are left.
     ///
     /// # Errors
     /// A fatal error on the way.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.health.stopping();
         let _ = self.stop.send(true);
-        match tokio::time::timeout(SHUTDOWN, self.ended()).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                tracing::warn!("not everything ended in time; what is not committed will come again");
-                Ok(())
-            }
+        let outcome = tokio::time::timeout(SHUTDOWN, self.ended()).await.unwrap_or_else(|_| {
+            tracing::warn!("not everything ended in time; what is not committed will come again");
+            Ok(())
+        });
+        if !self.fencer.finish(LAST_FENCES).await {
+            tracing::warn!("Redis is away: what is cached of some resources may be stale until its TTL ends");
         }
+        outcome
     }
 }
 

@@ -39,8 +39,12 @@ impl TestApp {
 
     /// With these settings, `--name=value`, over the usual ones.
     pub(crate) async fn with(name: &str, settings: &[&str]) -> Self {
+        Self::on(scope(name).await, settings).await
+    }
+
+    /// On a scope that is there already, so that a setting can name a part of it.
+    pub(crate) async fn on(scope: Scope, settings: &[&str]) -> Self {
         keep_log();
-        let scope = scope(name).await;
         let config = config(&scope, settings);
         prepare(&scope).await;
         let app = App::build(&config).unwrap();

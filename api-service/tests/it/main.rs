@@ -30,6 +30,7 @@ mod producer_reborn;
 mod published_keys;
 mod read;
 mod read_degraded;
+mod read_races;
 mod rights;
 mod shutdown;
 mod submit;

@@ -20,12 +20,12 @@ async fn work(app: &TestApp, count: usize) {
     Fencer::new(app.cache(), app.store()).fence(&applied.versions).await;
 }
 
-async fn report(app: &TestApp, device: &str, payload: &str) {
+pub(crate) async fn report(app: &TestApp, device: &str, payload: &str) {
     let response = app.submit(format!(r#"{{"device_id":"{device}","payload":{payload}}}"#)).await;
     assert_eq!(response.status(), 202);
 }
 
-async fn cached(app: &TestApp, id: &DeviceId) -> Option<bytes::Bytes> {
+pub(crate) async fn cached(app: &TestApp, id: &DeviceId) -> Option<bytes::Bytes> {
     match app.cache().get(id).await {
         Lookup::Hit(body) => Some(body),
         Lookup::Miss => None,
@@ -33,7 +33,7 @@ async fn cached(app: &TestApp, id: &DeviceId) -> Option<bytes::Bytes> {
     }
 }
 
-fn source(response: &reqwest::Response) -> &str {
+pub(crate) fn source(response: &reqwest::Response) -> &str {
     response.headers()["cache-status"].to_str().unwrap()
 }
 
@@ -94,10 +94,10 @@ async fn a_resource_that_is_not_there_is_not_asked_for_again_and_comes_with_its_
 }
 
 /// Holds every read of resources, until it is dropped.
-struct Held(PgConnection, PgConnection);
+pub(crate) struct Held(PgConnection, PgConnection);
 
 impl Held {
-    async fn hold(app: &TestApp) -> Self {
+    pub(crate) async fn hold(app: &TestApp) -> Self {
         let mut connection = PgConnection::connect(&app.scope.database_url).await.unwrap();
         for statement in ["BEGIN", "LOCK TABLE resources IN ACCESS EXCLUSIVE MODE"] {
             sqlx::query(statement).execute(&mut connection).await.unwrap();
@@ -110,7 +110,7 @@ impl Held {
         sqlx::query(count).fetch_one(&mut self.1).await.unwrap().get("n")
     }
 
-    async fn until_one_waits(&mut self) {
+    pub(crate) async fn until_one_waits(&mut self) {
         for _ in 0..500 {
             if self.waiting().await == 1 {
                 return;
@@ -126,7 +126,7 @@ impl Held {
         }
     }
 
-    async fn release(self) {
+    pub(crate) async fn release(self) {
         self.0.close().await.unwrap();
     }
 }

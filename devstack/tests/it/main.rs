@@ -7,6 +7,7 @@ mod exec;
 mod freeze;
 mod helpers;
 mod mock;
+mod redis_cluster;
 mod restart;
 mod scopes;
 mod tokens;

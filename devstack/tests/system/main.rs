@@ -11,4 +11,5 @@ mod freezes;
 mod kit;
 mod outages;
 mod planted;
+mod redis_cluster;
 mod telemetry;

@@ -30,6 +30,11 @@ impl Breaker {
         self.open_until.load(Ordering::Relaxed) == 0
     }
 
+    /// Whether somebody may ask now.
+    pub(super) fn is_due(&self) -> bool {
+        self.now() >= self.open_until.load(Ordering::Relaxed)
+    }
+
     /// Whether to ask at all.
     pub(super) fn allows(&self) -> bool {
         self.allows_at(self.now())
@@ -37,7 +42,10 @@ impl Breaker {
 
     /// There was an answer.
     pub(super) fn succeeded(&self) {
-        if self.failures.swap(0, Ordering::Relaxed) > 0 {
+        // Read first, because nearly always there is nothing to do. A failure of the same moment may
+        // leave it open with a count of 0: so the one is not concluded from the other.
+        if self.failures.load(Ordering::Relaxed) > 0 || !self.is_closed() {
+            self.failures.store(0, Ordering::Relaxed);
             self.open_until.store(0, Ordering::Relaxed);
         }
     }
@@ -97,5 +105,15 @@ mod tests {
         breaker.succeeded();
         assert!(breaker.is_closed() && breaker.allows_at(1002));
         assert!(!breaker.failed_at(1003), "the count starts anew");
+    }
+
+    #[test]
+    fn open_with_a_count_of_nothing_it_closes_too() {
+        // The third failure was counted, then an answer came in, then the failure opened it.
+        let breaker = Breaker::default();
+        breaker.open_until.store(500, Ordering::Relaxed);
+        assert!(breaker.allows_at(500));
+        breaker.succeeded();
+        assert!(breaker.is_closed());
     }
 }

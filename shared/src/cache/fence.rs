@@ -1,6 +1,6 @@
 //! The worker's side of the cache: after a transaction nothing older may be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,13 +16,20 @@ use crate::store::{Rendered, Store};
 const MAX_PENDING: usize = 100_000;
 /// Keys in one script on a single node.
 const CHUNK: usize = 200;
-/// Commands under way at once.
+/// Commands under way at once: to a single node, each for a chunk, and to a cluster, each for a key.
 const CONCURRENCY: usize = 8;
+const CONCURRENCY_OF_KEYS: usize = 128;
 /// How long a command may take. More than a reader's: a reader has PostgreSQL to go to, and a fence
 /// that is late leaves something stale behind.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// How often a fence is tried before it is put off, though Redis is not known to be away. As often
+/// as it takes to find out that it is.
+const TRIES: usize = 3;
 /// How often fences that could not be sent are tried again.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// A resource, and the version that nothing cached may be below.
+type Fence = (DeviceId, i64);
 
 /// Sends fences, and keeps those that could not be sent.
 #[derive(Clone)]
@@ -30,48 +37,82 @@ pub struct Fencer {
     cache: Cache,
     store: Store,
     pending: Arc<Mutex<HashMap<DeviceId, i64>>>,
+    /// Whose turn it is to send what is kept.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Fencer {
     /// A fencer; [`Self::run`] has to run beside it.
     pub fn new(cache: Cache, store: Store) -> Self {
         let timeout = cache.timeout.max(TIMEOUT);
-        Self { cache: Cache { timeout, ..cache }, store, pending: Arc::default() }
+        Self { cache: Cache { timeout, ..cache }, store, pending: Arc::default(), turn: Arc::default() }
     }
 
-    /// Fences resources at these versions. Never fails: what Redis did not take is kept and sent
-    /// when it is back. While it is known to be away nothing is tried here, so that ingest does not
-    /// wait for it.
-    pub async fn fence(&self, versions: &[(DeviceId, i64)]) {
-        if self.cache.breaker.is_closed() {
-            self.send(versions).await;
-        } else {
-            self.keep(versions.iter());
+    /// Fences resources at these versions, and says whether all of it was acknowledged: then no read
+    /// that starts from now on gets less. What Redis did not acknowledge is kept, and sent again.
+    ///
+    /// A Redis that is slow is waited for, and asked again: a command that was given up may have been
+    /// carried out or not, and to repeat it does no harm. Where it is known to be away nothing is
+    /// tried, so that ingest does not wait for it.
+    pub async fn fence(&self, versions: &[Fence]) -> bool {
+        let mut left: Vec<&Fence> = versions.iter().collect();
+        let mut away = Vec::new();
+        for _ in 0..TRIES {
+            let (well, others) = left.into_iter().partition(|(id, _)| self.cache.is_well(id));
+            left = well;
+            away.extend::<Vec<_>>(others);
+            if left.is_empty() {
+                break;
+            }
+            left = self.send(left).await;
         }
-    }
-
-    async fn send(&self, versions: &[(DeviceId, i64)]) {
-        let size = if self.cache.connection.is_cluster() { 1 } else { CHUNK };
-        let mut chunks = Vec::with_capacity(versions.len().div_ceil(size));
-        for chunk in versions.chunks(size) {
-            chunks.push(self.fence_chunk(chunk));
+        if left.is_empty() && away.is_empty() {
+            return true;
         }
-        stream::iter(chunks).buffer_unordered(CONCURRENCY).collect::<()>().await;
+        self.keep(away.into_iter().chain(left));
+        false
     }
 
     /// Sends what is kept, for ever.
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(RETRY).await;
-            let pending = std::mem::take(&mut *self.pending());
-            if !pending.is_empty() {
-                let versions: Vec<_> = pending.into_iter().collect();
-                self.send(&versions).await;
-                let left = self.pending_len();
-                if left < versions.len() {
-                    tracing::info!(sent = versions.len() - left, left, "sent fences that were kept");
-                }
+            self.send_kept().await;
+        }
+    }
+
+    /// Sends what is kept until there is nothing left, at most for so long; says whether it came to
+    /// that. For a worker that ends: what it keeps is gone with it.
+    pub async fn finish(&self, patience: Duration) -> bool {
+        let sent = async {
+            self.send_kept().await;
+            while self.pending_len() > 0 {
+                tokio::time::sleep(RETRY).await;
+                self.send_kept().await;
             }
+        };
+        tokio::time::timeout(patience, sent).await.is_ok()
+    }
+
+    /// Tries once to send what is kept. It stays there until it is acknowledged.
+    async fn send_kept(&self) {
+        let _turn = self.turn.lock().await;
+        let due = |(id, _): &(&DeviceId, &i64)| self.cache.may_be_asked(id);
+        let kept: Vec<Fence> = self.pending().iter().filter(due).map(|(id, version)| (id.clone(), *version)).collect();
+        if kept.is_empty() {
+            return;
+        }
+        let left: HashSet<_> = self.send(kept.iter().collect()).await.into_iter().map(|(id, _)| id).collect();
+        let mut pending = self.pending();
+        for (id, version) in kept.iter().filter(|(id, _)| !left.contains(id)) {
+            // A greater one that was kept in the meantime is still to be sent.
+            if pending.get(id) == Some(version) {
+                pending.remove(id);
+            }
+        }
+        show(&pending);
+        if left.len() < kept.len() {
+            tracing::info!(sent = kept.len() - left.len(), left = pending.len(), "sent fences that were kept");
         }
     }
 
@@ -80,28 +121,42 @@ impl Fencer {
         self.pending().len()
     }
 
-    async fn fence_chunk(&self, chunk: &[(DeviceId, i64)]) {
+    /// Gives back what was not acknowledged.
+    async fn send<'a>(&self, fences: Vec<&'a Fence>) -> Vec<&'a Fence> {
+        let (size, concurrency) =
+            if self.cache.servers.is_cluster() { (1, CONCURRENCY_OF_KEYS) } else { (CHUNK, CONCURRENCY) };
+        let mut chunks = Vec::with_capacity(fences.len().div_ceil(size));
+        for chunk in fences.chunks(size) {
+            chunks.push(self.fence_chunk(chunk));
+        }
+        stream::iter(chunks).buffer_unordered(concurrency).concat().await
+    }
+
+    async fn fence_chunk<'a>(&self, chunk: &[&'a Fence]) -> Vec<&'a Fence> {
         match self.older(chunk).await {
-            Ok(older) if older.is_empty() => {}
+            Ok(older) if older.is_empty() => Vec::new(),
             Ok(older) => self.replace(&older).await,
-            Err(_) => self.keep(chunk.iter()),
+            Err(_) => chunk.to_vec(),
         }
     }
 
     /// First step: versions travel, bodies do not. Tells which resources have an older body.
-    async fn older<'a>(&self, chunk: &'a [(DeviceId, i64)]) -> Result<Vec<&'a (DeviceId, i64)>, Failure> {
-        let script = scripts::fence_versions();
-        let mut call = script.prepare_invoke();
+    async fn older<'a>(&self, chunk: &[&'a Fence]) -> Result<Vec<&'a Fence>, Failure> {
+        // Before a call is made that would not be sent.
+        if !chunk.first().is_some_and(|(id, _)| self.cache.may_be_asked(id)) {
+            return Err(Failure::Away);
+        }
+        let mut call = scripts::fence_versions();
         for (id, version) in chunk {
             call.key(self.cache.key(id)).arg(*version);
         }
-        let older: Vec<usize> = self.cache.within(call.invoke_async(&mut self.cache.connection.clone())).await?;
-        Ok(older.into_iter().filter_map(|index| chunk.get(index.checked_sub(1)?)).collect())
+        let older: Vec<usize> = self.cache.run(&call).await?;
+        Ok(older.into_iter().filter_map(|index| chunk.get(index.checked_sub(1)?).copied()).collect())
     }
 
     /// Second step: bodies, read after the transaction and so at least as new as its versions, for
     /// the keys that hold one. Where PostgreSQL does not give them, the keys are deleted.
-    async fn replace(&self, older: &[&(DeviceId, i64)]) {
+    async fn replace<'a>(&self, older: &[&'a Fence]) -> Vec<&'a Fence> {
         let ids: Vec<DeviceId> = older.iter().map(|(id, _)| id.clone()).collect();
         let found = self.store.resources(&ids).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "no bodies for the fence: deleting instead");
@@ -109,31 +164,35 @@ impl Fencer {
         });
         let found: HashMap<&DeviceId, &Rendered> = found.iter().map(|resource| (&resource.id, resource)).collect();
         let mut replacements = Vec::with_capacity(older.len());
-        for &entry in older {
-            replacements.push(self.replace_one(entry, found.get(&entry.0).copied()));
+        for &fence in older {
+            let found = found.get(&fence.0).copied();
+            replacements.push(async move { (!self.replace_one(fence, found).await).then_some(fence) });
         }
-        stream::iter(replacements).buffer_unordered(CONCURRENCY).collect::<()>().await;
+        stream::iter(replacements).buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await
     }
 
-    async fn replace_one(&self, entry: &(DeviceId, i64), found: Option<&Rendered>) {
-        let (version, body) = found.map_or((entry.1, ""), |found| (found.version, found.body.as_str()));
-        let script = scripts::fence_body();
-        let mut call = script.prepare_invoke();
-        call.key(self.cache.key(&entry.0))
-            .key(self.cache.mark(&entry.0))
+    /// Says whether it was acknowledged.
+    async fn replace_one(&self, (id, version): &Fence, found: Option<&Rendered>) -> bool {
+        let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
+        let mut call = scripts::fence_body();
+        call.key(self.cache.key(id))
+            .key(self.cache.mark(id))
             .arg(version)
             .arg(body)
             .arg(super::millis(self.cache.jittered_ttl()));
-        let sent: Result<i64, _> = self.cache.within(call.invoke_async(&mut self.cache.connection.clone())).await;
-        if sent.is_err() {
-            self.keep(std::iter::once(entry));
+        match self.cache.run::<i64>(&call).await {
+            Ok(_) => true,
+            // No room for the body, or the key is on its way to another node. An absent key is
+            // always safe.
+            Err(Failure::Answered(_)) => self.cache.delete(id).await,
+            Err(Failure::Away) => false,
         }
     }
 
-    fn keep<'a>(&self, entries: impl Iterator<Item = &'a (DeviceId, i64)>) {
+    fn keep<'a>(&self, fences: impl IntoIterator<Item = &'a Fence>) {
         let mut pending = self.pending();
         let mut lost = 0_u64;
-        for (id, version) in entries {
+        for (id, version) in fences {
             if let Some(kept) = pending.get_mut(id) {
                 *kept = (*kept).max(*version);
             } else if pending.len() < MAX_PENDING {
@@ -143,12 +202,16 @@ impl Fencer {
             }
         }
         metrics::counter!("cache_fences_lost_total").increment(lost);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("cache_fences_pending").set(pending.len() as f64);
+        show(&pending);
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, i64>> {
         // The map is whole whenever the lock is free, whatever the holder's fate.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge")]
+fn show(pending: &HashMap<DeviceId, i64>) {
+    metrics::gauge!("cache_fences_pending").set(pending.len() as f64);
 }

@@ -2,39 +2,100 @@
 
 use std::sync::LazyLock;
 
-use redis::Script;
+use redis::{Cmd, Script, ToRedisArgs};
+
+/// A script.
+pub(super) struct Lua {
+    source: &'static str,
+    hash: Script,
+}
+
+impl Lua {
+    fn new(source: &'static str) -> Self {
+        Self { source, hash: Script::new(source) }
+    }
+
+    /// A call of it, without keys and arguments yet.
+    pub(super) const fn call(&'static self) -> Call {
+        Call { script: self, keys: Vec::new(), args: Vec::new() }
+    }
+}
+
+/// A call of a script.
+pub(super) struct Call {
+    script: &'static Lua,
+    keys: Vec<String>,
+    args: Vec<Vec<u8>>,
+}
+
+impl Call {
+    pub(super) fn key(&mut self, key: String) -> &mut Self {
+        self.keys.push(key);
+        self
+    }
+
+    pub(super) fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
+        arg.write_redis_args(&mut self.args);
+        self
+    }
+
+    /// The key that decides which node of a cluster is asked.
+    pub(super) fn first_key(&self) -> &str {
+        self.keys.first().map_or("", String::as_str)
+    }
+
+    /// With the script's hash, which a server knows that has run it since it started.
+    pub(super) fn by_hash(&self) -> Cmd {
+        self.command("EVALSHA", self.script.hash.get_hash())
+    }
+
+    /// With the script itself, to the one server that did not know it. (Loading it first would ask
+    /// every node of a cluster, and fail where any of them is away.)
+    pub(super) fn in_full(&self) -> Cmd {
+        self.command("EVAL", self.script.source)
+    }
+
+    fn command(&self, name: &str, script: &str) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(self.keys.len()).arg(&self.keys);
+        for arg in &self.args {
+            command.arg(arg);
+        }
+        command
+    }
+}
 
 /// KEYS: one. ARGV: lease, body, TTL in ms. Fills while the lease stands.
-pub(super) fn fill() -> &'static Script {
-    static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-        Script::new(
+pub(super) fn fill() -> Call {
+    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
+        Lua::new(
             r"
             if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
             redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
             return 1",
         )
     });
-    &SCRIPT
+    SCRIPT.call()
 }
 
 /// KEYS: one. ARGV: lease. Deletes the lease while it stands.
-pub(super) fn release() -> &'static Script {
-    static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-        Script::new(
+pub(super) fn release() -> Call {
+    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
+        Lua::new(
             r"
             if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
             return redis.call('DEL', KEYS[1])",
         )
     });
-    &SCRIPT
+    SCRIPT.call()
 }
 
 /// KEYS: some. ARGV: the version of each. Leaves absent keys and bodies that are new enough alone,
 /// deletes leases and whatever cannot be understood, and answers with the indices (from 1) of the
 /// keys that hold an older body.
-pub(super) fn fence_versions() -> &'static Script {
-    static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-        Script::new(
+pub(super) fn fence_versions() -> Call {
+    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
+        Lua::new(
             r#"
             local older = {}
             for i, key in ipairs(KEYS) do
@@ -51,16 +112,16 @@ pub(super) fn fence_versions() -> &'static Script {
             return older"#,
         )
     });
-    &SCRIPT
+    SCRIPT.call()
 }
 
 /// KEYS: one, and its mark. ARGV: version, body, TTL in ms. Replaces an older body, keeping its TTL,
 /// but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
 /// Without a body to put there, deletes it; and also while the mark says that the device was
 /// forgotten, because the body may have been read before that.
-pub(super) fn fence_body() -> &'static Script {
-    static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-        Script::new(
+pub(super) fn fence_body() -> Call {
+    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
+        Lua::new(
             r#"
             local head = redis.pcall('GETRANGE', KEYS[1], 0, 40)
             local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
@@ -74,17 +135,19 @@ pub(super) fn fence_body() -> &'static Script {
             return 1"#,
         )
     });
-    &SCRIPT
+    SCRIPT.call()
 }
 
-/// KEYS: one, and its mark. ARGV: the mark's TTL in ms. Deletes what is there, and leaves the mark.
-pub(super) fn forget() -> &'static Script {
-    static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
-        Script::new(
+/// KEYS: one, and its mark. ARGV: the mark's TTL in ms. Deletes what is there, and leaves the mark: in
+/// this order, because a Redis without room refuses a script's first write where that takes room.
+pub(super) fn forget() -> Call {
+    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
+        Lua::new(
             r"
+            local deleted = redis.call('DEL', KEYS[1])
             redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
-            return redis.call('DEL', KEYS[1])",
+            return deleted",
         )
     });
-    &SCRIPT
+    SCRIPT.call()
 }

@@ -4,13 +4,8 @@ use std::time::Duration;
 
 use redis::AsyncCommands;
 use shared::cache::{Cache, Fencer, Lookup, MISSING};
-use shared::event::DeviceId;
 
-use crate::kit::{Kit, at, event, settings};
-
-fn id(text: &str) -> DeviceId {
-    text.parse().unwrap()
-}
+use crate::kit::{Kit, at, event, id, settings};
 
 fn body(version: i64) -> String {
     format!(r#"{{"version":{version},"id":"a"}}"#)

@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::AsyncCommands;
 use shared::cache::{Fencer, Lookup, MISSING};
 use shared::event::DeviceId;
+use shared::store::Class;
 use shared::topic::Decoded;
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -101,7 +102,8 @@ async fn workers_under_load_bring_nothing_back() {
                     .collect();
                 let batch: Vec<_> = batch.iter().collect();
                 while let Err(error) = store.apply(&batch).await {
-                    assert_eq!(error.class, shared::store::Class::Again, "{error}");
+                    // On a busy machine a statement may take too long; a worker tries again after both.
+                    assert!(matches!(error.class, Class::Again | Class::Outage), "{error}");
                 }
             }
         }

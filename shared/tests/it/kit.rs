@@ -7,7 +7,7 @@ use clap::Parser;
 use devstack::Scope;
 use shared::cache::Cache;
 use shared::config::{PostgresConfig, RedisConfig};
-use shared::event::{Event, EventType, Payload};
+use shared::event::{DeviceId, Event, EventType, Payload};
 use shared::position::Position;
 use shared::store::Store;
 use shared::topic::Decoded;
@@ -58,9 +58,24 @@ pub(crate) fn settings(database_url: &str, redis_url: &str, prefix: &str) -> Set
         "test",
         &format!("--database-url={database_url}"),
         &format!("--redis-url={redis_url}"),
+        // Several addresses are those of a cluster.
+        &format!("--redis-cluster={}", redis_url.contains(',')),
         &format!("--cache-key-prefix={prefix}"),
         "--redis-timeout=2s",
     ])
+}
+
+pub(crate) fn id(text: &str) -> DeviceId {
+    text.parse().unwrap()
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -> Decoded {

@@ -7,7 +7,9 @@
 )]
 
 mod cache;
+mod fences;
 mod forget;
 mod kit;
+mod redis_cluster;
 mod schema;
 mod store;

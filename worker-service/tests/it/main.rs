@@ -10,6 +10,7 @@ mod added_partitions;
 mod dead_letters;
 mod effects;
 mod failing;
+mod fences;
 mod forget;
 mod frozen;
 mod groups;

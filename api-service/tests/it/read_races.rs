@@ -1,0 +1,196 @@
+//! Readers that are stopped with what they read in hand, while it is overwritten, and while Redis
+//! loses what it holds.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use devstack::{Proxy, Redis};
+use reqwest::Response;
+use shared::cache::{Cache, Fencer, Lookup};
+use shared::event::{DeviceId, Event, EventType, Payload};
+use shared::position::Position;
+use shared::store::Store;
+use shared::topic::Decoded;
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use tokio::task::JoinHandle;
+
+use crate::app::{TestApp, config, scope};
+use crate::read::{Held, cached, source};
+
+/// An API that has PostgreSQL behind a proxy, and its worker, which has not.
+struct Race {
+    app: Arc<TestApp>,
+    postgres: Proxy,
+    pool: PgPool,
+    store: Store,
+    cache: Cache,
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+impl Race {
+    async fn new(name: &str, settings: &[&str]) -> Self {
+        let scope = scope(name).await;
+        let plain = config(&scope, settings);
+        let (server, database) = scope.database_url.rsplit_once('/').unwrap();
+        let postgres = Proxy::to(server.rsplit_once(':').unwrap().1.parse().unwrap()).unwrap();
+        let pool = PgPool::connect(&scope.database_url).await.unwrap();
+        let behind = format!("--database-url=postgres://postgres@127.0.0.1:{}/{database}", postgres.port);
+        // A stopped reader is not to be given up; and of one connection it is known what it has seen.
+        let settings: Vec<_> = settings
+            .iter()
+            .copied()
+            .chain([behind.as_str(), "--database-timeout=60s", "--database-max-connections=1"])
+            .collect();
+        let app = Arc::new(TestApp::on(scope, &[&settings[..], &["--request-timeout=90s"]].concat()).await);
+        let (store, cache) = (Store::open(&plain.postgres, "worker").unwrap(), Cache::open(&plain.redis).unwrap());
+        Self { app, postgres, pool, store, cache }
+    }
+
+    /// Writes the device's next event, and fences it.
+    async fn write(&self, device: &str, n: i64) {
+        let at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + n).unwrap();
+        let payload = format!(r#"{{"n":{n},"filler":"{}"}}"#, "x".repeat(1_000));
+        let event = Event {
+            device_id: device.parse().unwrap(),
+            event_id: n.to_string().parse().unwrap(),
+            event_type: EventType::DeviceReported,
+            payload: Payload::check(payload.into(), "").unwrap(),
+            occurred_at: at,
+            accepted_at: at,
+            request_id: None,
+            user_id: None,
+            traceparent: None,
+        };
+        let position = Position { topic: "t".into(), partition: 0, offset: n, appended_at: at, redriven: false };
+        let applied = self.store.apply(&[&Decoded { event, position }]).await.unwrap();
+        let fenced = Fencer::new(self.cache.clone(), self.store.clone()).fence(&applied.versions).await;
+        assert!(fenced, "acknowledged");
+    }
+
+    fn read(&self, device: &'static str) -> JoinHandle<Response> {
+        let app = Arc::clone(&self.app);
+        tokio::spawn(async move { app.get(device).await })
+    }
+
+    /// A reader that PostgreSQL has answered, and that does not know yet.
+    async fn with_its_answer_in_hand(&self, device: &'static str) -> JoinHandle<Response> {
+        // The statement is prepared: what waits for the lock is its execution.
+        assert_eq!(self.app.get("warm").await.status(), 404);
+        let mut held = Held::hold(&self.app).await;
+        let reading = self.read(device);
+        held.until_one_waits().await;
+        self.postgres.hold_answers();
+        held.release().await;
+        let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                      AND application_name = 'api-service' AND state = 'active'";
+        eventually("PostgreSQL has answered", async || {
+            sqlx::query_scalar::<_, i64>(active).fetch_one(&self.pool).await.unwrap() == 0
+        })
+        .await;
+        reading
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_before_a_write_is_not_filled_after_its_fence_nor_joined() {
+    let race = Race::new("race_fence", &[]).await;
+    let d: DeviceId = "d".parse().unwrap();
+    race.write("d", 1).await;
+    let first = race.with_its_answer_in_hand("d").await;
+    let Lookup::Leased(before) = race.cache.get(&d).await else { panic!("no lease") };
+    race.write("d", 2).await;
+    assert_eq!(race.cache.get(&d).await, Lookup::Miss, "the fence ended the lease");
+    // This one begins after the fence: it takes a lease of its own, and joins nothing older.
+    let second = race.read("d");
+    eventually(
+        "a lease of its own",
+        async || matches!(race.cache.get(&d).await, Lookup::Leased(lease) if lease != before),
+    )
+    .await;
+    race.postgres.mend();
+    let first = first.await.unwrap();
+    assert_eq!((&first.headers()["etag"], source(&first)), (&"\"1\"".parse().unwrap(), "resource-cache; fwd=miss"));
+    let second = second.await.unwrap();
+    assert_eq!((second.status().as_u16(), &second.headers()["etag"]), (200, &"\"2\"".parse().unwrap()));
+    assert_eq!(source(&second), "resource-cache; fwd=miss; stored");
+    assert_eq!(race.app.get("d").await.headers()["etag"], "\"2\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_restarts_empty_takes_no_fill_of_before() {
+    let redis = blocking(|| Redis::start(&[])).await.unwrap();
+    let race = Race::new("race_restart", &[&format!("--redis-url={}", redis.url())]).await;
+    let d: DeviceId = "d".parse().unwrap();
+    race.write("d", 1).await;
+    let reading = race.with_its_answer_in_hand("d").await;
+    redis.kill().unwrap();
+    redis.start().unwrap();
+    eventually("Redis is there again", async || race.cache.get(&d).await == Lookup::Miss).await;
+    let other: DeviceId = "other".parse().unwrap();
+    let lease = race.cache.lease(&other).await.unwrap();
+    assert!(race.cache.fill(&other, &lease, Some(r#"{"version":1,"id":"other"}"#)).await);
+    // Until then it asks PostgreSQL, in vain.
+    eventually("for the API too", async || race.app.get("other").await.status() == 200).await;
+    // Nothing is there that a fence could delete: the lease is gone all the same.
+    race.write("d", 2).await;
+    race.postgres.mend();
+    let response = reading.await.unwrap();
+    assert_eq!(response.headers()["etag"], "\"1\"", "it began before the write");
+    assert_eq!(source(&response), "resource-cache; fwd=miss");
+    assert_eq!(cached(&race.app, &d).await, None);
+    let next = race.app.get("d").await;
+    assert_eq!(
+        (&next.headers()["etag"], source(&next)),
+        (&"\"2\"".parse().unwrap(), "resource-cache; fwd=miss; stored")
+    );
+}
+
+/// Bodies of a kilobyte, and room for some dozens of them: of 150 devices many are evicted, and their
+/// leases too.
+#[tokio::test(flavor = "multi_thread")]
+async fn eviction_makes_no_read_wrong() {
+    let redis = blocking(|| Redis::start(&["--maxmemory-policy", "allkeys-lru"])).await.unwrap();
+    let race = Race::new("race_evict", &[&format!("--redis-url={}", redis.url())]).await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let memory = |info: &str, name: &str| -> u64 {
+        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.parse().ok()).unwrap()
+    };
+    // What scripts and connections take is no room for bodies.
+    race.write("warm", 1).await;
+    eventually("the API has connected", async || source(&race.app.get("warm").await).ends_with("hit")).await;
+    race.write("warm", 2).await;
+    let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await.unwrap();
+    let limit = memory(&info, "used_memory") + 100 * 1024;
+    let () = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).query_async(&mut connection).await.unwrap();
+    let devices: Vec<String> = (0..150).map(|n| format!("d{n}")).collect();
+    for n in 1..=2 {
+        for (number, device) in devices.iter().enumerate() {
+            race.write(device, n).await;
+            // This one, which is new, and one that has been there for long, or was evicted.
+            for (device, versions) in [(device, n..=n), (&devices[(number * 7) % devices.len()], n - 1..=n)] {
+                let response = race.app.get(device).await;
+                let found: i64 = match response.status().as_u16() {
+                    404 => 0,
+                    _ => response.headers()["etag"].to_str().unwrap().trim_matches('"').parse().unwrap(),
+                };
+                assert!(versions.contains(&found), "{device}: {found}, not {versions:?}");
+            }
+        }
+    }
+    let info: String = redis::cmd("INFO").arg("stats").query_async(&mut connection).await.unwrap();
+    assert!(memory(&info, "evicted_keys") > 50, "{info}");
+    assert!(memory(&info, "keyspace_hits") > 50, "{info}");
+}

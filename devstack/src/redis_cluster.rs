@@ -1,0 +1,104 @@
+//! A Redis cluster of three primaries, each with a third of the slots, without replicas.
+
+use std::fs;
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use crate::dir::StackDir;
+use crate::redis::ask;
+use crate::{Redis, port};
+
+const NODES: [Range<u16>; 3] = [0..5461, 5461..10923, 10923..16384];
+/// A node waits two seconds before it believes in its cluster; the rest is for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running cluster. Dropped, it ends its nodes and removes their data.
+#[derive(Debug)]
+pub struct RedisCluster {
+    /// The nodes, in the order of their slots. One that was stopped and started again is the same
+    /// node, with the same slots, and without what it held.
+    pub nodes: [Redis; 3],
+    // Last, so that it goes last.
+    dir: StackDir,
+}
+
+impl RedisCluster {
+    /// Starts three nodes on free ports; returns when each takes commands for its slots.
+    pub fn start() -> anyhow::Result<RedisCluster> {
+        let dir = StackDir::create()?;
+        let path = dir.path();
+        let node = |number: usize| -> anyhow::Result<(Redis, u16)> {
+            let path = path.join(format!("redis-{number}"));
+            fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+            let bus = port::free();
+            let more = [
+                ("--cluster-enabled", "yes"),
+                ("--cluster-config-file", "nodes.conf"),
+                ("--cluster-node-timeout", "5000"),
+                // Without a node, the others go on serving what is theirs.
+                ("--cluster-require-full-coverage", "no"),
+                ("--cluster-port", &bus.to_string()),
+            ];
+            let more = more.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect();
+            Ok((Redis::start_with(&path, port::free(), more)?, bus))
+        };
+        let (first, second, third) = (node(0)?, node(1)?, node(2)?);
+        let buses = [first.1, second.1, third.1];
+        let cluster = RedisCluster { nodes: [first.0, second.0, third.0], dir };
+        let first = cluster.nodes[0].port;
+        for ((node, bus), slots) in cluster.nodes.iter().zip(buses).zip(NODES) {
+            tell(node.port, &format!("CLUSTER ADDSLOTSRANGE {} {}", slots.start, slots.end - 1))?;
+            if node.port != first {
+                tell(first, &format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port))?;
+            }
+        }
+        cluster.until_ok()?;
+        Ok(cluster)
+    }
+
+    /// Its nodes' addresses, as the services take them.
+    pub fn url(&self) -> String {
+        self.nodes.each_ref().map(Redis::url).join(",")
+    }
+
+    /// Waits until every node knows of every slot's owner, and takes commands.
+    ///
+    /// # Errors
+    /// It does not come to that within a minute.
+    pub fn until_ok(&self) -> anyhow::Result<()> {
+        let ok = |node: &Redis| {
+            ask(node.port, "CLUSTER INFO").is_ok_and(|info| {
+                ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_known_nodes:3"]
+                    .iter()
+                    .all(|line| info.lines().any(|found| found == *line))
+            })
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while !self.nodes.iter().all(ok) {
+            ensure!(Instant::now() < deadline, "the Redis cluster is not well within {PATIENCE:?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RedisCluster {
+    fn drop(&mut self) {
+        for node in &self.nodes {
+            if self.dir.is_kept() {
+                let _ = node.stop();
+            } else {
+                node.discard();
+            }
+        }
+    }
+}
+
+fn tell(port: u16, command: &str) -> anyhow::Result<()> {
+    let answer = ask(port, command).with_context(|| format!("{command}: no answer"))?;
+    ensure!(answer == "+OK\r\n", "{command}: {answer}");
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Both services on a Redis cluster of three nodes, one of which goes away.
+
+use std::sync::Arc;
+
+use devstack::RedisCluster;
+use serde_json::{Value, json};
+
+use crate::kit::{Sent, System, blocking};
+
+const HIT: &str = "resource-cache; hit";
+
+/// The version that is read, and where it came from.
+async fn read(system: &Arc<System>, device: &str) -> (Value, String) {
+    let response = system.get(device).await.unwrap();
+    let source = response.headers().get("cache-status").map_or("", |value| value.to_str().unwrap()).to_owned();
+    (response.json::<Value>().await.unwrap()["version"].take(), source)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_redis_cluster_reads_hit_and_a_node_away_costs_its_keys_alone() {
+    let cluster = blocking(|| RedisCluster::start().unwrap()).await;
+    let settings = [
+        ("REDIS_URL", cluster.url()),
+        ("REDIS_CLUSTER", "true".into()),
+        ("REDIS_TIMEOUT", "500ms".into()),
+        ("CACHE_TTL", "10min".into()),
+    ];
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let system = System::start("redis-cluster", &settings).await;
+    let worker = system.worker();
+    let devices: Vec<String> = (0..24).map(|n| format!("device-{n}")).collect();
+    let post_all = async |n: i64| {
+        for device in &devices {
+            assert_eq!(system.post(device, &n.to_string(), &json!({"n": n})).await.unwrap().status(), 202);
+        }
+    };
+    let until_all_are = async |n: i64, hits: bool| {
+        for device in &devices {
+            let holds = async || {
+                let (version, source) = read(&system, device).await;
+                version == n && (!hits || source == HIT)
+            };
+            system.until(&format!("{device} is at {n}"), holds).await;
+        }
+    };
+    post_all(1).await;
+    until_all_are(1, true).await;
+    post_all(2).await;
+    until_all_are(2, true).await;
+
+    cluster.nodes[0].kill().unwrap();
+    post_all(3).await;
+    // Those of the node come from PostgreSQL; the others were fenced, and are hits.
+    until_all_are(3, false).await;
+    let mut hits = 0;
+    for device in &devices {
+        let (version, source) = read(&system, device).await;
+        assert_eq!(version, 3);
+        hits += usize::from(source == HIT);
+    }
+    assert!((1..devices.len()).contains(&hits), "{hits}");
+    assert_eq!(worker.status().await, "ready");
+    let ready = async || -> Value {
+        system.http.get(format!("{}/health/ready", system.base)).send().await.unwrap().json().await.unwrap()
+    };
+    system
+        .until("the API says so", async || {
+            let redis = ready().await["dependencies"]["redis"].take();
+            redis == json!({"status": "up", "warning": "a node of the cluster does not answer"})
+        })
+        .await;
+
+    cluster.nodes[0].start().unwrap();
+    until_all_are(3, true).await;
+    post_all(4).await;
+    until_all_are(4, true).await;
+    let sent: Vec<_> =
+        devices.into_iter().map(|device| Sent { device, accepted: 4, refused: Default::default() }).collect();
+    system.settle(&sent).await;
+    worker.end().await;
+}

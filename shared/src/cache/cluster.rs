@@ -1,0 +1,274 @@
+//! A cluster: which node has which slot, and where to ask when that has changed.
+//!
+//! Each node is on its own, with its connection and its breaker: one that is away costs only the
+//! keys that it has. The map of the slots is read in the background; nobody waits for it who knows
+//! a node to ask (see docs/adr/0006-nodes-of-a-cluster.md).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use redis::cluster_routing::Slot;
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::breaker::Breaker;
+use super::node::{Failure, Node};
+
+/// Redirections that one question follows.
+const HOPS: usize = 3;
+/// How long a node may take to tell the slots.
+const TELL_SLOTS: Duration = Duration::from_secs(1);
+/// The least time between two questions for the slots.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Tries to connect in a row. They end, because a node may have left for good.
+const TRIES: usize = 10;
+
+/// `host`, `port`.
+type Address = (String, u16);
+type Owners = HashMap<Slot, Node>;
+
+pub(super) struct Cluster {
+    seeds: Vec<ConnectionInfo>,
+    nodes: Mutex<HashMap<Address, Node>>,
+    owners: watch::Sender<Arc<Owners>>,
+    refreshing: AtomicBool,
+    /// For keys of which no node is known.
+    lost: Breaker,
+}
+
+/// Slots from, to, and the node that has them.
+type Range = (u16, u16, Address);
+
+impl Cluster {
+    /// A cluster that is looked at when it is first asked.
+    pub(super) fn open(seeds: Vec<ConnectionInfo>) -> Arc<Self> {
+        Arc::new(Self {
+            seeds,
+            nodes: Mutex::default(),
+            owners: watch::Sender::default(),
+            refreshing: AtomicBool::new(false),
+            lost: Breaker::default(),
+        })
+    }
+
+    pub(super) fn is_well(&self, key: &[u8]) -> bool {
+        self.owner(key).map_or_else(|| self.lost.is_closed(), |node| node.is_well())
+    }
+
+    pub(super) fn may_be_asked(&self, key: &[u8]) -> bool {
+        self.owner(key).map_or_else(|| self.lost.is_due(), |node| node.may_be_asked())
+    }
+
+    /// The node that has a key, as far as is known. Always a primary: a replica lags behind.
+    fn owner(&self, key: &[u8]) -> Option<Node> {
+        self.owners.borrow().get(&Slot::for_key(key)).cloned()
+    }
+
+    /// One question about a key, to the node that has it, wherever that is by now.
+    pub(super) async fn ask(self: &Arc<Self>, key: &[u8], command: &Cmd, until: Instant) -> Result<Value, Failure> {
+        let mut node = match self.owner(key) {
+            Some(node) => node,
+            None => self.wait_for_owner(key, until).await?,
+        };
+        let mut ahead = false;
+        for _ in 0..HOPS {
+            let answer = if ahead { node.ask_ahead(command, until).await } else { node.ask(command, until).await };
+            let error = match answer {
+                Err(Failure::Answered(error)) => error,
+                Err(Failure::Away) => {
+                    // Another may have taken its slots.
+                    self.refresh_soon();
+                    return Err(Failure::Away);
+                }
+                Ok(answer) => return Ok(answer),
+            };
+            match error.kind() {
+                ErrorKind::Server(ServerErrorKind::Ask) => ahead = true,
+                ErrorKind::Server(ServerErrorKind::Moved) => {
+                    ahead = false;
+                    self.refresh_soon();
+                }
+                _ => return Err(Failure::Answered(error)),
+            }
+            node = self.redirected(&error, &node).ok_or(Failure::Away)?;
+        }
+        Err(Failure::Away)
+    }
+
+    /// Every node that has slots, by a look that is made now.
+    pub(super) async fn nodes(self: &Arc<Self>, until: Instant) -> Vec<Node> {
+        if !timeout_at(until, self.refresh()).await.unwrap_or(false) {
+            return Vec::new();
+        }
+        let mut seen = HashSet::new();
+        self.owners.borrow().values().filter(|node| seen.insert(node.name())).cloned().collect()
+    }
+
+    async fn wait_for_owner(self: &Arc<Self>, key: &[u8], until: Instant) -> Result<Node, Failure> {
+        if !self.lost.allows() {
+            return Err(Failure::Away);
+        }
+        let (slot, mut owners) = (Slot::for_key(key), self.owners.subscribe());
+        self.refresh_soon();
+        let found = match timeout_at(until, owners.wait_for(|owners| owners.contains_key(&slot))).await {
+            Ok(Ok(owners)) => owners.get(&slot).cloned(),
+            _ => None,
+        };
+        match found {
+            Some(node) => {
+                self.lost.succeeded();
+                Ok(node)
+            }
+            None => {
+                if self.lost.failed() {
+                    tracing::warn!("no node of the Redis cluster is known for a key: reads come from PostgreSQL");
+                }
+                Err(Failure::Away)
+            }
+        }
+    }
+
+    /// The node that an answer names; without a host, another port of the same one.
+    fn redirected(&self, error: &RedisError, from: &Node) -> Option<Node> {
+        let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
+        let port = port.parse().ok()?;
+        let host = if host.is_empty() { from.host() } else { host.to_owned() };
+        self.node((host, port))
+    }
+
+    /// Looks at the slots again, in the background, at most once in a while.
+    fn refresh_soon(self: &Arc<Self>) {
+        if self.refreshing.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let cluster = Arc::clone(self);
+        tokio::spawn(async move {
+            cluster.refresh().await;
+            sleep(PAUSE).await;
+            cluster.refreshing.store(false, Ordering::Relaxed);
+        });
+    }
+
+    /// Asks every node for the slots, and believes the first that knows. One that is wrong sends
+    /// those who ask it on to the right one.
+    async fn refresh(&self) -> bool {
+        for seed in &self.seeds {
+            if let ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } = seed.addr() {
+                self.node((host.clone(), *port));
+            }
+        }
+        let everyone: Vec<_> = self.locked().values().cloned().collect();
+        let until = Instant::now() + TELL_SLOTS;
+        let ask = |node: Node| async move {
+            let answer = node.ask_anyway(redis::cmd("CLUSTER").arg("SLOTS"), until).await;
+            answer.ok().and_then(|answer| ranges(answer, &node.host()))
+        };
+        let mut answers: FuturesUnordered<_> = everyone.into_iter().map(ask).collect();
+        while let Some(answer) = answers.next().await {
+            if let Some(ranges) = answer {
+                self.believe(&ranges);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn believe(&self, ranges: &[Range]) {
+        let mut owners = Owners::new();
+        for (from, to, address) in ranges {
+            let Some(node) = self.node(address.clone()) else { continue };
+            owners.extend((*from..=*to).filter_map(Slot::new).map(|slot| (slot, node.clone())));
+        }
+        self.owners.send_replace(Arc::new(owners));
+        // Who has no slots any more is let go.
+        let seeds: HashSet<_> = self.seeds.iter().map(|seed| seed.addr().to_string()).collect();
+        let named: HashSet<_> = ranges.iter().map(|(_, _, address)| address).collect();
+        self.locked().retain(|address, node| named.contains(address) || seeds.contains(node.name()));
+    }
+
+    /// The node of an address, with the credentials of the first seed.
+    fn node(&self, address: Address) -> Option<Node> {
+        let mut nodes = self.locked();
+        if let Some(node) = nodes.get(&address) {
+            return Some(node.clone());
+        }
+        let seed = self.seeds.first()?;
+        let (host, port) = address.clone();
+        let place = match seed.addr().clone() {
+            ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+            }
+            _ => ConnectionAddr::Tcp(host, port),
+        };
+        let node = Node::open(seed.clone().set_addr(place), TRIES).ok()?;
+        nodes.insert(address, node.clone());
+        Some(node)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<Address, Node>> {
+        // The map is whole whenever the lock is free, whatever the holder's fate.
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What `CLUSTER SLOTS` says: ranges, each with its primary first. A node that does not know its own
+/// host means the one that was asked.
+fn ranges(answer: Value, asked: &str) -> Option<Vec<Range>> {
+    let told: Vec<Vec<Value>> = FromRedisValue::from_redis_value(answer).ok()?;
+    let mut found = Vec::with_capacity(told.len());
+    for range in told {
+        let mut parts = range.into_iter();
+        let from = FromRedisValue::from_redis_value(parts.next()?).ok()?;
+        let to = FromRedisValue::from_redis_value(parts.next()?).ok()?;
+        let primary: Vec<Value> = FromRedisValue::from_redis_value(parts.next()?).ok()?;
+        let mut primary = primary.into_iter();
+        let host: Option<String> = FromRedisValue::from_redis_value(primary.next()?).ok()?;
+        let port = FromRedisValue::from_redis_value(primary.next()?).ok()?;
+        match host.as_deref() {
+            // It does not know where that node is.
+            Some("?") => {}
+            None | Some("") => found.push((from, to, (asked.to_owned(), port))),
+            Some(host) => found.push((from, to, (host.to_owned(), port))),
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn range(from: i64, to: i64, host: Value, port: i64) -> Value {
+        let primary = Value::Array(vec![host, Value::Int(port), text("id"), Value::Array(Vec::new())]);
+        let replica = Value::Array(vec![text("replica"), Value::Int(1), text("id")]);
+        Value::Array(vec![Value::Int(from), Value::Int(to), primary, replica])
+    }
+
+    #[test]
+    fn the_primary_of_each_range_has_it() {
+        let answer = Value::Array(vec![
+            range(0, 9, text("10.0.0.1"), 6379),
+            range(10, 10, text(""), 6380),
+            range(11, 12, Value::Nil, 6381),
+            range(13, 16383, text("?"), 6382),
+        ]);
+        let expected = vec![
+            (0, 9, ("10.0.0.1".to_owned(), 6379)),
+            (10, 10, ("asked".to_owned(), 6380)),
+            (11, 12, ("asked".to_owned(), 6381)),
+        ];
+        assert_eq!(ranges(answer, "asked"), Some(expected));
+        assert_eq!(ranges(Value::Array(Vec::new()), "asked"), None, "a node that knows nothing yet");
+        assert_eq!(ranges(Value::Okay, "asked"), None);
+        assert_eq!(ranges(Value::Array(vec![Value::Array(vec![Value::Int(1)])]), "asked"), None);
+    }
+}

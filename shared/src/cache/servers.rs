@@ -1,0 +1,74 @@
+//! One node or a cluster.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Value};
+use tokio::time::Instant;
+
+use super::cluster::Cluster;
+use super::node::{Failure, Node};
+use crate::config::RedisConfig;
+
+/// Where the keys are.
+#[derive(Clone)]
+pub(super) enum Servers {
+    One(Node),
+    Cluster(Arc<Cluster>),
+}
+
+impl Servers {
+    pub(super) fn open(config: &RedisConfig) -> anyhow::Result<Self> {
+        // The error of the URL's parser could quote a password.
+        let wrong = "REDIS_URL is not a Redis URL";
+        let info = |url: &str| -> anyhow::Result<ConnectionInfo> { url.into_connection_info().ok().context(wrong) };
+        if !config.cluster {
+            // Tries to connect never end: there is only this one.
+            return Ok(Self::One(Node::open(info(config.url.expose())?, usize::MAX).ok().context(wrong)?));
+        }
+        // A brace would decide the slot, and a key and the mark beside it would lie apart.
+        ensure!(!config.key_prefix.contains(['{', '}']), "CACHE_KEY_PREFIX must not hold a brace in a cluster");
+        let seeds: Vec<_> =
+            config.url.expose().split(',').map(|url| info(url.trim())).collect::<anyhow::Result<_>>()?;
+        ensure!(!seeds.iter().any(|seed| matches!(seed.addr(), ConnectionAddr::Unix(_))), wrong);
+        Ok(Self::Cluster(Cluster::open(seeds)))
+    }
+
+    /// Whether one command may touch many keys.
+    pub(super) const fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// One question about a key, to the node that has it, within the deadline, and not at all while
+    /// that node is known to be away.
+    pub(super) async fn ask(&self, key: &[u8], command: &Cmd, until: Instant) -> Result<Value, Failure> {
+        match self {
+            Self::One(node) => node.ask(command, until).await,
+            Self::Cluster(cluster) => cluster.ask(key, command, until).await,
+        }
+    }
+
+    /// Whether the node of a key answers, as far as is known.
+    pub(super) fn is_well(&self, key: &[u8]) -> bool {
+        match self {
+            Self::One(node) => node.is_well(),
+            Self::Cluster(cluster) => cluster.is_well(key),
+        }
+    }
+
+    /// Whether a question about a key could get through now.
+    pub(super) fn may_be_asked(&self, key: &[u8]) -> bool {
+        match self {
+            Self::One(node) => node.may_be_asked(),
+            Self::Cluster(cluster) => cluster.may_be_asked(key),
+        }
+    }
+
+    /// Every node that has keys; none where a cluster is not known yet.
+    pub(super) async fn nodes(&self, until: Instant) -> Vec<Node> {
+        match self {
+            Self::One(node) => vec![node.clone()],
+            Self::Cluster(cluster) => cluster.nodes(until).await,
+        }
+    }
+}

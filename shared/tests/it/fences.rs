@@ -1,0 +1,234 @@
+//! Fences that are lost, late and repeated, and what a client gave up and Redis does all the same.
+
+use std::time::Duration;
+
+use devstack::Proxy;
+use redis::AsyncCommands;
+use shared::cache::{Cache, Fencer, Lookup};
+use sqlx::PgPool;
+
+use crate::kit::{Kit, at, event, eventually, id, settings};
+
+/// Redis behind a proxy, for one who is to be cut off; the kit's own cache goes straight there.
+struct Cut {
+    kit: Kit,
+    proxy: Proxy,
+    cache: Cache,
+    fencer: Fencer,
+}
+
+impl Cut {
+    async fn new(name: &str) -> Self {
+        let kit = Kit::new(name).await;
+        let port = kit.scope.endpoints.redis_url.rsplit_once(':').unwrap().1.parse().unwrap();
+        let proxy = Proxy::to(port).unwrap();
+        let url = format!("redis://127.0.0.1:{}", proxy.port);
+        let mut redis = settings(&kit.scope.database_url, &url, &kit.scope.cache_prefix).redis;
+        redis.timeout = Duration::from_millis(300);
+        let cache = Cache::open(&redis).unwrap();
+        // Connected, whatever comes.
+        eventually("it is connected", async || cache.answering().await == (1, 1)).await;
+        let fencer = Fencer::new(cache.clone(), kit.store.clone());
+        Self { kit, proxy, cache, fencer }
+    }
+
+    /// Writes the device's next event; the fence is still to come.
+    async fn write(&self, n: i64) -> Vec<(shared::event::DeviceId, i64)> {
+        self.kit.store.apply(&[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().versions
+    }
+
+    async fn body(&self) -> String {
+        self.kit.store.resource(&id("a")).await.unwrap().unwrap().body
+    }
+
+    /// Reads the device as the API does, and gives the version.
+    async fn read(&self) -> i64 {
+        match self.kit.cache.get(&id("a")).await {
+            Lookup::Hit(body) => shared::cache::version(&body).unwrap(),
+            _ => self.kit.store.resource(&id("a")).await.unwrap().unwrap().version,
+        }
+    }
+
+    async fn fill(&self) {
+        let lease = self.kit.cache.lease(&id("a")).await.unwrap();
+        assert!(self.kit.cache.fill(&id("a"), &lease, Some(&self.body().await)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_is_lost_is_kept_and_sent_when_redis_is_back() {
+    let cut = Cut::new("lost").await;
+    cut.write(1).await;
+    cut.fill().await;
+    cut.proxy.cut();
+    for n in 2..=4 {
+        let versions = cut.write(n).await;
+        assert!(!cut.fencer.fence(&versions).await);
+    }
+    assert_eq!(cut.fencer.pending_len(), 1, "the last one of each resource");
+    assert_eq!(cut.read().await, 1, "what a reader gets that is not cut off");
+    let fencer = cut.fencer.clone();
+    let sender = tokio::spawn(async move { fencer.run().await });
+    cut.proxy.mend();
+    eventually("it is sent", async || cut.fencer.pending_len() == 0).await;
+    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(cut.body().await.into()));
+    assert_eq!(cut.read().await, 4);
+    assert!(cut.fencer.fence(&cut.write(5).await).await, "and the next ones go their way");
+    assert_eq!(cut.read().await, 5);
+    sender.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_ends_sends_what_it_kept() {
+    let cut = Cut::new("last").await;
+    cut.write(1).await;
+    cut.fill().await;
+    cut.proxy.cut();
+    assert!(!cut.fencer.fence(&cut.write(2).await).await);
+    assert!(!cut.fencer.finish(Duration::from_millis(300)).await, "it cannot, and says so");
+    cut.proxy.mend();
+    // Nobody else sends.
+    assert!(cut.fencer.finish(Duration::from_secs(30)).await);
+    assert_eq!((cut.read().await, cut.fencer.pending_len()), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_redis_is_not_away() {
+    let cut = Cut::new("slow").await;
+    cut.write(1).await;
+    cut.fill().await;
+    let versions = cut.write(2).await;
+    cut.proxy.hold();
+    let mending = async {
+        // Longer than one command may take.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        cut.proxy.mend();
+    };
+    let (acknowledged, ()) = tokio::join!(cut.fencer.fence(&versions), mending);
+    assert!(acknowledged, "it was tried again, not put off");
+    assert_eq!((cut.read().await, cut.fencer.pending_len()), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
+    let cut = Cut::new("late").await;
+    let direct = Fencer::new(cut.kit.cache.clone(), cut.kit.store.clone());
+    cut.write(1).await;
+    cut.fill().await;
+    // Redis knows the scripts after this: what comes late is done, not refused.
+    assert!(direct.fence(&cut.write(2).await).await);
+    // Redis does it, and the answers are lost: it does not count as done, and is repeated.
+    cut.proxy.hold_answers();
+    let third = cut.write(3).await;
+    assert!(!cut.fencer.fence(&third).await);
+    cut.proxy.mend();
+    // A body of version 3 that is on its way to Redis while version 4 is written and fenced: held
+    // between the fence's two steps.
+    let () = cut.kit.redis().await.set_ex(cut.kit.key("a"), r#"{"version":1,"id":"a"}"#, 60).await.unwrap();
+    eventually("Redis is there again", async || cut.cache.get(&id("a")).await != Lookup::Unavailable).await;
+    let pool = PgPool::connect(&cut.kit.scope.database_url).await.unwrap();
+    let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let fence = {
+        let (fencer, third) = (cut.fencer.clone(), third.clone());
+        tokio::spawn(async move { fencer.fence(&third).await })
+    };
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
+    eventually("it reads the body", async || {
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap() == 1
+    })
+    .await;
+    cut.proxy.hold();
+    lock.rollback().await.unwrap();
+    assert!(!fence.await.unwrap(), "given up");
+    let fourth = cut.write(4).await;
+    assert!(direct.fence(&fourth).await);
+    let body = cut.body().await;
+    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.clone().into()));
+    cut.proxy.mend();
+    eventually("what was given up has been done", async || cut.cache.answering().await == (1, 1)).await;
+    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.clone().into()));
+    for versions in [&third, &fourth, &third] {
+        assert!(direct.fence(versions).await);
+    }
+    assert!(cut.fencer.finish(Duration::from_secs(30)).await);
+    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_redis_takes_late_belongs_to_nobody() {
+    let cut = Cut::new("late_lease").await;
+    cut.write(1).await;
+    cut.proxy.hold();
+    assert_eq!(cut.cache.lease(&id("a")).await, None);
+    cut.proxy.mend();
+    eventually("it is taken late", async || matches!(cut.kit.cache.get(&id("a")).await, Lookup::Leased(_))).await;
+    let ttl: i64 = cut.kit.redis().await.pttl(cut.kit.key("a")).await.unwrap();
+    assert!((0..=10_000).contains(&ttl), "it ends by itself: {ttl}");
+    assert_eq!(cut.read().await, 1, "until then it is read from PostgreSQL");
+    assert!(cut.fencer.finish(Duration::from_secs(1)).await);
+    eventually("Redis is there again", async || cut.fencer.fence(&[(id("a"), 1)]).await).await;
+    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Miss, "and so does the next fence end it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fill_that_redis_does_late_is_judged_when_it_does() {
+    let cut = Cut::new("late_fill").await;
+    let direct = Fencer::new(cut.kit.cache.clone(), cut.kit.store.clone());
+    for fenced in [false, true] {
+        let written = cut.write(if fenced { 2 } else { 1 }).await;
+        assert!(direct.fence(&written).await);
+        let _: () = cut.kit.redis().await.del(cut.kit.key("a")).await.unwrap();
+        let lease = cut.cache.lease(&id("a")).await.unwrap();
+        let read = cut.body().await;
+        cut.proxy.hold();
+        assert!(!cut.cache.fill(&id("a"), &lease, Some(&read)).await, "given up");
+        let next = if fenced { Some(cut.write(3).await) } else { None };
+        if let Some(next) = &next {
+            assert!(direct.fence(next).await);
+        }
+        cut.proxy.mend();
+        eventually("what was given up has been done", async || cut.cache.answering().await == (1, 1)).await;
+        let found = cut.kit.cache.get(&id("a")).await;
+        if fenced {
+            assert_eq!(found, Lookup::Miss, "its lease is gone");
+        } else {
+            assert_eq!(found, Lookup::Hit(read.into()), "its lease stood, so nothing was fenced since");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_a_fence_deletes_what_it_cannot_replace() {
+    let kit = Kit::new("no_room").await;
+    let own = tokio::task::spawn_blocking(|| devstack::Redis::start(&["--maxmemory-policy", "noeviction"]));
+    let own = own.await.unwrap().unwrap();
+    let cache = Cache::open(&settings(&kit.scope.database_url, &own.url(), "r:").redis).unwrap();
+    let fencer = Fencer::new(cache.clone(), kit.store.clone());
+    let (a, b) = (id("a"), id("b"));
+    kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let lease = cache.lease(&a).await.unwrap();
+    assert!(cache.fill(&a, &lease, Some(&kit.store.resource(&a).await.unwrap().unwrap().body)).await);
+    let client = redis::Client::open(own.url()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let full = async |limit: &str| -> () {
+        let mut redis = redis.clone();
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).query_async(&mut redis).await.unwrap()
+    };
+    full("1").await;
+    let applied = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    assert!(fencer.fence(&applied.versions).await, "acknowledged");
+    assert_eq!(cache.get(&a).await, Lookup::Miss);
+    // A reader without a lease, or without room for its body, goes without.
+    assert_eq!(cache.lease(&b).await, None);
+    full("0").await;
+    let lease = cache.lease(&b).await.unwrap();
+    full("1").await;
+    for _ in 0..5 {
+        assert!(!cache.fill(&b, &lease, Some("{\"version\":1,\"id\":\"b\"}")).await);
+    }
+    assert_eq!(cache.get(&b).await, Lookup::Leased(lease), "that Redis is full does not make it away");
+    cache.forget(&a).await.unwrap();
+    full("0").await;
+    let mark: bool = redis.exists("{r:a}forgotten").await.unwrap();
+    assert!(mark);
+}

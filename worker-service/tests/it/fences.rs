@@ -1,0 +1,138 @@
+//! The fence behind the transaction, with Redis cut off, slow, or the worker dead in between.
+
+use std::time::{Duration, Instant};
+
+use devstack::{Program, Proxy, Scope, Service};
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+use worker_service::worker::Worker;
+
+use crate::kit::{Kit, PATIENCE, run_config};
+
+/// A device whose first body is cached, and a worker that has Redis behind a proxy.
+struct Fenced {
+    kit: Kit,
+    proxy: Proxy,
+    scope: Scope,
+    redis: MultiplexedConnection,
+}
+
+impl Fenced {
+    async fn new(name: &str) -> Self {
+        let kit = Kit::new(name, 1).await;
+        let port = kit.scope.endpoints.redis_url.rsplit_once(':').unwrap().1.parse().unwrap();
+        let proxy = Proxy::to(port).unwrap();
+        let mut scope = kit.scope.clone();
+        scope.endpoints.redis_url = format!("redis://127.0.0.1:{}", proxy.port);
+        let redis = kit.redis().await;
+        Self { kit, proxy, scope, redis }
+    }
+
+    /// To be called when a worker runs.
+    async fn cache_the_first(&self) {
+        self.kit.event("a", "1", r#"{"n":1}"#).await;
+        self.kit.until("SELECT count(*) FROM events", 1).await;
+        self.eventually("it is committed", async || self.kit.committed().await.get(&0) == Some(&1)).await;
+        let body = self.row().await;
+        let () = self.redis.clone().set_ex(self.kit.key("a"), body, 600).await.unwrap();
+    }
+
+    async fn row(&self) -> String {
+        self.kit.store.resource(&"a".parse().unwrap()).await.unwrap().unwrap().body
+    }
+
+    async fn cached(&self) -> String {
+        self.redis.clone().get(self.kit.key("a")).await.unwrap()
+    }
+
+    async fn eventually(&self, what: &str, holds: impl AsyncFn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "never: {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_ingest_goes_on_and_the_fences_come_when_it_is_back() {
+    let fenced = Fenced::new("fences_cut").await;
+    let worker = Worker::start(&run_config(&fenced.scope)).unwrap();
+    fenced.cache_the_first().await;
+    let first = fenced.row().await;
+    fenced.proxy.cut();
+    for n in 2..=20 {
+        fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    fenced.kit.until("SELECT version FROM resources", 20).await;
+    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
+    assert!(worker.health.report().0, "ready");
+    assert_eq!(fenced.cached().await, first, "nobody could tell");
+    fenced.proxy.mend();
+    let row = fenced.row().await;
+    fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_slow_the_offset_waits_for_the_fence() {
+    let fenced = Fenced::new("fences_slow").await;
+    let worker = Worker::start(&run_config(&fenced.scope)).unwrap();
+    fenced.cache_the_first().await;
+    fenced.proxy.hold();
+    fenced.kit.event("a", "2", r#"{"n":2}"#).await;
+    fenced.kit.until("SELECT version FROM resources", 2).await;
+    let row = fenced.row().await;
+    let watermark = || worker.health.report().1["partitions"]["0"]["watermark"].as_i64();
+    // Longer than a command of a fence may take (2 s here), shorter than it takes to call Redis away.
+    let mend_at = Instant::now() + Duration::from_millis(2_500);
+    while watermark() != Some(2) {
+        if Instant::now() >= mend_at {
+            fenced.proxy.mend();
+        }
+        assert!(Instant::now() < mend_at + PATIENCE, "{:?}", watermark());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(fenced.cached().await, row, "fenced before the offset moved");
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_its_successor() {
+    let fenced = Fenced::new("fences_crash").await;
+    let mut env = fenced.scope.env();
+    // Nothing is put off before it is killed.
+    env.extend(
+        [("REDIS_TIMEOUT", "20s"), ("OPS_BIND", "127.0.0.1:0")].map(|(name, value)| (name.into(), value.into())),
+    );
+    let log = devstack::target_dir().join(format!("fences-{}.log", std::process::id()));
+    let service = {
+        let (env, log) = (env, log.clone());
+        tokio::task::spawn_blocking(move || Service::spawn(Program::Worker, &["run"], &env, &log).unwrap())
+            .await
+            .unwrap()
+    };
+    fenced.cache_the_first().await;
+    let first = fenced.row().await;
+    fenced.proxy.hold();
+    fenced.kit.event("a", "2", r#"{"n":2}"#).await;
+    fenced.kit.until("SELECT version FROM resources", 2).await;
+    service.kill().unwrap();
+    assert_eq!(fenced.kit.committed().await.get(&0), Some(&1), "the offset waits for the fence");
+    assert_eq!(fenced.cached().await, first);
+
+    let successor = fenced.kit.worker();
+    let row = fenced.row().await;
+    fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
+    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
+    assert_eq!(fenced.kit.count("SELECT count(*) FROM events").await, 2, "the repeat changed nothing");
+    assert_eq!((fenced.kit.version("a").await, fenced.row().await), (Some(2), row.clone()));
+    // What the dead worker had sent arrives now.
+    fenced.proxy.mend();
+    fenced.kit.event("a", "3", r#"{"n":3}"#).await;
+    fenced.kit.until("SELECT version FROM resources", 3).await;
+    let row = fenced.row().await;
+    fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
+    successor.stop().await.unwrap();
+    let _ = std::fs::remove_file(log);
+}
