@@ -2,6 +2,10 @@
 //!
 //! The log is what all is measured by: that it holds what was acknowledged, in the order in which it
 //! was sent, is the API's part, and that its events had their effect in its order the worker's.
+//!
+//! What it cannot see: that an event was tried before an earlier one of its device, where that one
+//! became a dead letter in the end; whether a state was passed over rightly at each moment, where a
+//! device's events came from two partitions at once; and whatever was read while Redis was cut off.
 
 mod effects;
 mod order;

@@ -2,7 +2,8 @@
 //!
 //! The way of a run: [`plan`] (a seed becomes a schedule; pure) → [`world`] (servers, services,
 //! proxies) under [`load`] (devices and readers, who write down what they see) while [`faults`]
-//! happen → [`gather`] (what the stores hold when all is quiet) → [`checker`] (pure) → [`report`].
+//! happen → [`gather`] (what the log and the stores hold when all is quiet) → [`checker`] (pure) →
+//! [`report`].
 
 pub mod checker;
 pub mod faults;

@@ -10,13 +10,13 @@ impl Cache {
     ///
     /// With Redis away it does nothing.
     pub async fn at_least(&self, id: &DeviceId, version: i64, body: &str) {
-        let mut call = scripts::fence_versions().prepare_invoke();
+        let mut call = scripts::fence_versions();
         call.key(self.key(id)).arg(version);
-        let older: Result<Vec<usize>, _> = self.within(call.invoke_async(&mut self.connection.clone())).await;
+        let older: Result<Vec<usize>, _> = self.run(&call).await;
         if older.is_ok_and(|older| !older.is_empty()) {
-            let mut call = scripts::fence_body().prepare_invoke();
+            let mut call = scripts::fence_body();
             call.key(self.key(id)).key(self.mark(id)).arg(version).arg(body).arg(millis(self.jittered_ttl()));
-            let _: Result<i64, _> = self.within(call.invoke_async(&mut self.connection.clone())).await;
+            let _: Result<i64, _> = self.run(&call).await;
         }
     }
 }
