@@ -59,10 +59,10 @@ async fn an_event_is_in_the_topic_as_it_was_sent() {
 #[tokio::test]
 async fn what_the_device_leaves_out_is_filled_in() {
     let app = TestApp::start("submit_least").await;
-    let request = app.submission(&token(&["admin"], &[]), r#"{"device_id":"d","payload":{}}"#);
-    let response = request.header("content-type", "Application/JSON; charset=utf-8");
-    let response = response.header("traceparent", "00-nonsense").send().await.unwrap();
-    // reqwest appends the second content type: the first one counts.
+    let request = app.request("POST", "/events").bearer_auth(token(&["admin"], &[]));
+    let request =
+        request.header("content-type", "Application/JSON; charset=utf-8").header("traceparent", "00-nonsense");
+    let response = request.body(r#"{"device_id":"d","payload":{}}"#).send().await.unwrap();
     assert_eq!(response.status(), 202);
     let accepted: Value = response.json().await.unwrap();
     for generated in ["event_id", "request_id"] {
