@@ -67,6 +67,33 @@ pub struct GroupConfig {
     pub group: String,
 }
 
+/// The lag as CloudWatch metrics, in the log.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EmfConfig {
+    /// Writes lag, watermark age and whether an outage is waited out as metrics of this CloudWatch
+    /// namespace into the log (embedded metric format). Off where this is not set.
+    #[arg(id = "emf-namespace", long, value_name = "EMF_NAMESPACE", env = "EMF_NAMESPACE", value_parser = emf_namespace)]
+    pub namespace: Option<String>,
+    /// How often, at the beat of the clock: all workers at once.
+    #[arg(id = "emf-interval", long, value_name = "EMF_INTERVAL", env = "EMF_INTERVAL", default_value = "60s", value_parser = emf_interval)]
+    pub interval: Duration,
+}
+
+/// What CloudWatch takes as a namespace.
+fn emf_namespace(text: &str) -> Result<String, String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || ".-_/#:".contains(c);
+    if !(1..=255).contains(&text.len()) || !text.chars().all(known) {
+        return Err("it must be 1 to 255 of A-Z a-z 0-9 . - _ / # :".to_owned());
+    }
+    if text.starts_with("AWS/") { Err("AWS/ is Amazon's own".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn emf_interval(text: &str) -> Result<Duration, String> {
+    let interval = shared::config::duration(text)?;
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if allowed.contains(&interval) { Ok(interval) } else { Err("it must be from 1s to 1h".to_owned()) }
+}
+
 /// The log of events, and who reads it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SourceConfig {
@@ -105,6 +132,9 @@ pub struct RunConfig {
     /// that is read again after its event was forgotten is a new event.
     #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = shared::config::duration)]
     pub events_retention: Duration,
+    /// CloudWatch metrics.
+    #[command(flatten)]
+    pub emf: EmfConfig,
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,

@@ -60,7 +60,9 @@ impl Driver {
     pub async fn run(mut self) {
         let started = Instant::now();
         let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
-        let mut progress = Progress::new(self.committed().await);
+        let committed = self.committed().await;
+        self.tools.health.begun(self.partition, committed);
+        let mut progress = Progress::new(committed);
         let mut pause = self.known_pause(&mut lane, started).await;
         while !*self.stop.borrow() {
             self.take_in(&mut lane, &mut progress);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
+use time::OffsetDateTime;
 
 use crate::lane::Lane;
 
@@ -15,21 +16,48 @@ pub struct Health(Arc<Mutex<State>>);
 struct State {
     joined: bool,
     stopping: bool,
+    /// What is waited for before the group is joined.
+    before_joining: Option<String>,
     lanes: BTreeMap<i32, LaneState>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct LaneState {
-    outage: Option<String>,
-    paused: bool,
-    held: usize,
-    watermark: Option<i64>,
+/// What is known of a lane.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneState {
+    /// Why it waits out an outage, if it does.
+    pub outage: Option<String>,
+    /// Whether it waits for an operator.
+    pub paused: bool,
+    /// Devices that are held.
+    pub held: usize,
+    /// Where the group stood when the lane began.
+    pub begun_at: Option<i64>,
+    /// The offset up to which all is done; none before anything came in.
+    pub watermark: Option<i64>,
+    /// The time of the first record without its effect, if one has come in.
+    pub waiting_since: Option<OffsetDateTime>,
 }
 
 impl Health {
     /// The group has told which partitions are ours, if any.
     pub fn joined(&self) {
         self.state().joined = true;
+    }
+
+    /// The group is not joined yet, because something else has to be there first; `None` when it is.
+    pub fn waits_before_joining(&self, why: Option<String>) {
+        self.state().before_joining = why;
+    }
+
+    /// A lane begins where the group stood, if that is known.
+    pub fn begun(&self, partition: i32, at: Option<i64>) {
+        self.state().lanes.entry(partition).or_default().begun_at = at;
+    }
+
+    /// The lanes as they are, and whether something else is waited for before there are any.
+    pub fn lanes(&self) -> (BTreeMap<i32, LaneState>, bool) {
+        let state = self.state();
+        (state.lanes.clone(), state.before_joining.is_some())
     }
 
     /// The worker is about to end.
@@ -40,12 +68,7 @@ impl Health {
     /// How a lane is.
     pub fn lane(&self, partition: i32, lane: &Lane) {
         let mut state = self.state();
-        let entry = state.lanes.entry(partition).or_insert_with(|| LaneState {
-            outage: None,
-            paused: false,
-            held: 0,
-            watermark: None,
-        });
+        let entry = state.lanes.entry(partition).or_default();
         if entry.outage.as_deref() != lane.outage() {
             match lane.outage() {
                 Some(why) if entry.outage.is_none() => {
@@ -59,6 +82,7 @@ impl Health {
         entry.paused = lane.is_paused();
         entry.held = lane.held_devices();
         entry.watermark = lane.watermark();
+        entry.waiting_since = lane.waiting_since();
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
         {
             metrics::gauge!("held_devices", "partition" => partition.to_string()).set(entry.held as f64);
@@ -77,6 +101,7 @@ impl Health {
         let outage = state.lanes.values().any(|lane| lane.outage.is_some());
         let status = match (state.stopping, state.joined, outage) {
             (true, ..) => "stopping",
+            (_, false, _) if state.before_joining.is_some() => "waiting out an outage",
             (_, false, _) => "joining",
             (.., true) => "waiting out an outage",
             _ => "ready",
@@ -90,7 +115,8 @@ impl Health {
                 (partition.to_string(), lane)
             })
             .collect();
-        (status == "ready", json!({"status": status, "partitions": partitions}))
+        let report = json!({"status": status, "outage": state.before_joining, "partitions": partitions});
+        (status == "ready", report)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -23,6 +23,7 @@ use std::time::Duration;
 use shared::event::DeviceId;
 use shared::store::{Class, StoreError};
 use shared::topic::{DeadLetter, Decoded, Poison, Reason, Record};
+use time::OffsetDateTime;
 
 use self::backoff::OutageBackoff;
 use self::batch::Batch;
@@ -164,7 +165,7 @@ impl Lane {
 
     /// A record came in; offsets only ever grow, not always by one.
     pub fn arrive(&mut self, record: Record, decoded: Result<Decoded, Poison>) {
-        self.watermark.begin(record.offset);
+        self.watermark.begin(record.offset, record.timestamp);
         self.records += 1;
         match decoded {
             Ok(decoded) => {
@@ -284,6 +285,11 @@ impl Lane {
     /// or the one behind the last; none before anything came in.
     pub fn watermark(&self) -> Option<i64> {
         self.watermark.get()
+    }
+
+    /// The time of the first record without its effect, if one has come in.
+    pub fn waiting_since(&self) -> Option<OffsetDateTime> {
+        self.watermark.waiting_since()
     }
 
     /// Why the lane waits out an outage, if it does.

@@ -19,7 +19,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use crate::config::EmfConfig;
 use crate::drive::{Driver, Tools};
+use crate::lag;
 
 /// A partition's records.
 pub type Queue = PartitionQueue<Group>;
@@ -54,6 +56,7 @@ pub fn run(
     topic: &str,
     tools: Arc<Tools>,
     runtime: Handle,
+    emf: EmfConfig,
     stop: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut config = client.clone();
@@ -77,6 +80,9 @@ pub fn run(
     // It was empty: this is the only place that sets it.
     let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
     consumer.subscribe(&[topic]).context("subscribing")?;
+    let group = consumer.context();
+    let health = group.tools.health.clone();
+    group.runtime.spawn(lag::run(Arc::downgrade(&consumer), topic.to_owned(), health, emf));
 
     let mut leaving: Option<Instant> = None;
     loop {

@@ -59,9 +59,10 @@ impl Worker {
         let (stop, stopped) = watch::channel(false);
         let (ended, end) = oneshot::channel();
         let topic = config.source.topics.input.clone();
+        let (emf, before) = (config.emf.clone(), health.clone());
         std::thread::Builder::new().name("poll".into()).spawn(move || {
-            wait_for_schema(&runtime, &store, &stopped);
-            let _ = ended.send(poll::run(&client, &topic, tools, runtime, &stopped));
+            wait_for_schema(&runtime, &store, &before, &stopped);
+            let _ = ended.send(poll::run(&client, &topic, tools, runtime, emf, &stopped));
         })?;
         Ok(Self { health, fencer, stop, end })
     }
@@ -94,11 +95,17 @@ impl Worker {
 
 /// The worker starts without PostgreSQL, and waits for it and for the schema it needs: joining the
 /// group before that would only take partitions away from workers that can do something with them.
-fn wait_for_schema(runtime: &Handle, store: &Store, stop: &watch::Receiver<bool>) {
+fn wait_for_schema(runtime: &Handle, store: &Store, health: &Health, stop: &watch::Receiver<bool>) {
     while !*stop.borrow() {
         match runtime.block_on(store.check()) {
-            Ok(()) => return,
-            Err(error) => tracing::error!(%error, "waiting for PostgreSQL"),
+            Ok(()) => {
+                health.waits_before_joining(None);
+                return;
+            }
+            Err(error) => {
+                tracing::error!(%error, "waiting for PostgreSQL");
+                health.waits_before_joining(Some(format!("waiting for PostgreSQL: {error}")));
+            }
         }
         std::thread::sleep(Duration::from_secs(1));
     }

@@ -69,7 +69,7 @@ impl System {
         env.extend(self.settings.iter().cloned());
         let log = self.logs.join(format!("worker-{number}.log"));
         let service = Service::spawn(Program::Worker, &["run"], &env, &log).unwrap();
-        Worker { service, health: format!("http://{ops}/health/ready") }
+        Worker { service, ops: format!("http://{ops}") }
     }
 
     pub(crate) async fn post(&self, device: &str, id: &str, payload: &Value) -> reqwest::Result<Response> {
@@ -169,15 +169,23 @@ impl System {
 
 pub(crate) struct Worker {
     pub(crate) service: Service,
-    health: String,
+    ops: String,
 }
 
 impl Worker {
     /// What it says of its readiness.
     pub(crate) async fn status(&self) -> String {
-        let Ok(response) = reqwest::get(&self.health).await else { return "away".into() };
-        let body: Value = response.json().await.unwrap();
-        body["status"].as_str().unwrap().to_owned()
+        self.health().await.map_or("away".into(), |body| body["status"].as_str().unwrap().to_owned())
+    }
+
+    /// All that it says of its readiness; nothing while it does not answer.
+    pub(crate) async fn health(&self) -> Option<Value> {
+        Some(reqwest::get(format!("{}/health/ready", self.ops)).await.ok()?.json().await.unwrap())
+    }
+
+    /// Its metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        reqwest::get(format!("{}/metrics", self.ops)).await.unwrap().text().await.unwrap()
     }
 
     /// SIGTERM, and an orderly end in the promised time.

@@ -9,6 +9,7 @@
 mod crashes;
 mod freezes;
 mod kit;
+mod lag;
 mod outages;
 mod planted;
 mod redis_cluster;

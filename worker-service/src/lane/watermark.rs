@@ -1,19 +1,22 @@
 //! How far a partition is done, though its records finish out of order.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
 
 /// Remembers what is not finished yet, and so takes memory for that alone, however far the rest
 /// of the partition has gone.
 #[derive(Debug, Default)]
 pub(super) struct Watermark {
-    unfinished: BTreeSet<i64>,
+    /// With the time of each record, to tell how long it has been waiting.
+    unfinished: BTreeMap<i64, OffsetDateTime>,
     /// Behind the last record that came in.
     end: Option<i64>,
 }
 
 impl Watermark {
-    pub(super) fn begin(&mut self, offset: i64) {
-        self.unfinished.insert(offset);
+    pub(super) fn begin(&mut self, offset: i64, timestamp: OffsetDateTime) {
+        self.unfinished.insert(offset, timestamp);
         self.end = self.end.max(Some(offset + 1));
     }
 
@@ -27,7 +30,12 @@ impl Watermark {
     }
 
     pub(super) fn get(&self) -> Option<i64> {
-        self.unfinished.first().copied().or(self.end)
+        self.unfinished.first_key_value().map(|(offset, _)| *offset).or(self.end)
+    }
+
+    /// The time of the record that the watermark stands before.
+    pub(super) fn waiting_since(&self) -> Option<OffsetDateTime> {
+        self.unfinished.first_key_value().map(|(_, timestamp)| *timestamp)
     }
 }
 
@@ -45,16 +53,19 @@ mod tests {
             let mut watermark = Watermark::default();
             prop_assert_eq!(watermark.get(), None);
             for &offset in &offsets {
-                watermark.begin(offset);
+                watermark.begin(offset, OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(offset));
             }
             let mut left = offsets.clone();
             let mut random = fastrand::Rng::with_seed(order);
             while !left.is_empty() {
-                prop_assert_eq!(watermark.get(), left.iter().min().copied());
+                let first = left.iter().min().copied();
+                prop_assert_eq!(watermark.get(), first);
+                prop_assert_eq!(watermark.waiting_since().map(OffsetDateTime::unix_timestamp), first);
                 let offset = left.swap_remove(random.usize(..left.len()));
                 watermark.finish(offset);
             }
             prop_assert_eq!(watermark.get(), offsets.last().map(|last| last + 1));
+            prop_assert_eq!(watermark.waiting_since(), None);
         }
     }
 }

@@ -1,0 +1,177 @@
+//! How far behind each partition is: measured every few seconds, for Prometheus, and for CloudWatch
+//! where that is asked for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use time::OffsetDateTime;
+
+use crate::config::EmfConfig;
+use crate::emf::{self, Emitter};
+use crate::health::{Health, LaneState};
+use crate::poll::Group;
+
+/// How often it is measured.
+const EVERY: Duration = Duration::from_secs(5);
+/// How long Kafka may take to say where a partition ends.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A partition of ours, as it was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Records without their effect; none where Kafka did not say where the partition ends.
+    pub lag: Option<u64>,
+    /// How long the first of them has been in the log, in seconds; 0 where there is none.
+    pub watermark_age: f64,
+    /// Whether it waits out an outage.
+    pub waits: bool,
+    /// Whether it waits for an operator.
+    pub paused: bool,
+}
+
+/// Measures until the consumer is gone.
+pub async fn run(consumer: Weak<BaseConsumer<Group>>, topic: String, health: Health, emf: EmfConfig) {
+    let mut emitter = Emitter::new(&emf, OffsetDateTime::now_utc());
+    let mut stuck = Stuck::default();
+    let mut gone = Vec::new();
+    let every = EVERY.min(emf.interval);
+    loop {
+        tokio::time::sleep(every).await;
+        let (lanes, waits_before_joining) = health.lanes();
+        let Some(consumer) = consumer.upgrade() else { return };
+        let ends = ends(consumer, topic.clone(), lanes.keys().copied().collect()).await;
+        let now = OffsetDateTime::now_utc();
+        let measured = measure(&lanes, &ends, now, &mut stuck);
+        show(&measured, &mut gone);
+        if let Some(emitter) = &mut emitter
+            && emitter.is_due(now)
+        {
+            emf::print(&emitter.document(&measured, waits_before_joining, now));
+        }
+    }
+}
+
+/// The first and the next offset of each partition, as far as Kafka says.
+async fn ends(consumer: Arc<BaseConsumer<Group>>, topic: String, partitions: Vec<i32>) -> BTreeMap<i32, (i64, i64)> {
+    let asked = tokio::task::spawn_blocking(move || {
+        let mut ends = BTreeMap::new();
+        for partition in partitions {
+            match consumer.fetch_watermarks(&topic, partition, PATIENCE) {
+                Ok(found) => {
+                    ends.insert(partition, found);
+                }
+                Err(error) => {
+                    tracing::debug!(partition, %error, "the partition's end is not told");
+                    // The others would take as long, and say the same.
+                    break;
+                }
+            }
+        }
+        ends
+    });
+    asked.await.unwrap_or_default()
+}
+
+fn measure(
+    lanes: &BTreeMap<i32, LaneState>,
+    ends: &BTreeMap<i32, (i64, i64)>,
+    now: OffsetDateTime,
+    stuck: &mut Stuck,
+) -> BTreeMap<i32, Measured> {
+    stuck.0.retain(|partition, _| lanes.contains_key(partition));
+    let of_one = |(&partition, lane): (&i32, &LaneState)| {
+        let lag = ends.get(&partition).map(|&(first, next)| {
+            let at = lane.watermark.or(lane.begun_at).unwrap_or(first).max(first);
+            u64::try_from(next - at).unwrap_or(0)
+        });
+        let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
+        let unseen = stuck.since(partition, lane.watermark, lag);
+        let measured = Measured {
+            lag,
+            watermark_age: in_hand.max(unseen.as_secs_f64()),
+            waits: lane.outage.is_some(),
+            paused: lane.paused,
+        };
+        (partition, measured)
+    };
+    lanes.iter().map(of_one).collect()
+}
+
+/// Since when a partition has records and does not get on. A record that has not come in yet has not
+/// told its time: this stands in for it.
+#[derive(Debug, Default)]
+struct Stuck(BTreeMap<i32, (Option<i64>, Instant)>);
+
+impl Stuck {
+    fn since(&mut self, partition: i32, watermark: Option<i64>, lag: Option<u64>) -> Duration {
+        if lag == Some(0) {
+            self.0.remove(&partition);
+            return Duration::ZERO;
+        }
+        let (at, since) = self.0.entry(partition).or_insert_with(|| (watermark, Instant::now()));
+        if *at != watermark {
+            (*at, *since) = (watermark, Instant::now());
+        }
+        since.elapsed()
+    }
+}
+
+/// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them.
+fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
+    let nothing = Measured { lag: Some(0), watermark_age: 0.0, waits: false, paused: false };
+    let gone =
+        shown.iter().filter(|partition| !measured.contains_key(partition)).map(|partition| (partition, &nothing));
+    for (partition, found) in measured.iter().chain(gone) {
+        let partition = partition.to_string();
+        let flag = |set: bool| if set { 1.0 } else { 0.0 };
+        if let Some(lag) = found.lag {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("consumer_lag_records", "partition" => partition.clone()).set(lag as f64);
+        }
+        metrics::gauge!("watermark_age_seconds", "partition" => partition.clone()).set(found.watermark_age);
+        metrics::gauge!("partition_waiting", "partition" => partition.clone()).set(flag(found.waits));
+        metrics::gauge!("partition_paused", "partition" => partition).set(flag(found.paused));
+    }
+    *shown = measured.keys().copied().collect();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(watermark: Option<i64>, begun_at: Option<i64>) -> LaneState {
+        LaneState { watermark, begun_at, ..LaneState::default() }
+    }
+
+    #[test]
+    fn what_is_behind_the_watermark_has_its_effect() {
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let since = Some(now - time::Duration::seconds(7));
+        let lanes = BTreeMap::from([
+            (0, LaneState { waiting_since: since, ..lane(Some(10), Some(2)) }),
+            (1, lane(None, Some(2))),
+            (2, lane(None, None)),
+            (3, lane(Some(4), None)),
+            (4, lane(Some(20), None)),
+        ]);
+        // Of the partitions 1 and 2 the broker has dropped the first three; of 3 it says nothing.
+        let ends = BTreeMap::from([(0, (0, 15)), (1, (3, 15)), (2, (3, 15)), (4, (0, 20))]);
+        let found = measure(&lanes, &ends, now, &mut Stuck::default());
+        let lags: Vec<_> = found.values().map(|found| found.lag).collect();
+        assert_eq!(lags, [Some(5), Some(12), Some(12), None, Some(0)]);
+        assert_eq!(found[&0].watermark_age, 7.0);
+        assert_eq!(found[&4].watermark_age, 0.0);
+    }
+
+    #[test]
+    fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
+        let mut stuck = Stuck::default();
+        assert!(stuck.since(0, None, Some(5)) < Duration::from_secs(1));
+        stuck.0.get_mut(&0).unwrap().1 -= Duration::from_secs(60);
+        assert!(stuck.since(0, None, Some(6)) >= Duration::from_secs(60));
+        assert!(stuck.since(0, Some(1), Some(6)) < Duration::from_secs(1), "it got on");
+        assert_eq!(stuck.since(0, Some(1), Some(0)), Duration::ZERO);
+    }
+}
