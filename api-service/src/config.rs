@@ -80,7 +80,11 @@ pub struct HttpConfig {
     /// top is told to come back. At least 8 MiB, so that there is room for the largest body.
     #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = bytes_in_flight)]
     pub max_bytes_in_flight: usize,
-    /// How long requests under way may take to end when the service is told to end.
+    /// How long traffic is still taken after the service was told to end, and says so on
+    /// `/health/ready`: as long as the load balancer needs to notice.
+    #[arg(long, env = "DRAIN_DELAY", default_value = "5s", value_parser = duration)]
+    pub drain_delay: Duration,
+    /// How long requests under way may take to end after that.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
     pub drain_timeout: Duration,
 }

@@ -11,11 +11,13 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -48,6 +50,8 @@ pub struct Limits {
     pub keep_alive_timeout: Duration,
     /// How many there may be.
     pub connections: usize,
+    /// How long traffic is still taken after the service was told to end.
+    pub drain_delay: Duration,
     /// How long the last requests may take.
     pub drain_timeout: Duration,
 }
@@ -60,17 +64,25 @@ impl Limits {
             write_timeout: config.write_timeout,
             keep_alive_timeout: config.keep_alive_timeout,
             connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
+            drain_delay: config.drain_delay,
             drain_timeout: config.drain_timeout,
         }
     }
 }
 
-/// Serves until `shutdown` comes; then accepts nothing more, closes idle connections, and waits
-/// for the others to be answered, within the limit.
+/// Serves until `shutdown` comes, and a while longer: whoever sends traffic has to notice first. In
+/// this while each connection is closed with its next answer, so that its client takes another,
+/// elsewhere. Then accepts nothing more, closes idle connections, and waits for the others to be
+/// answered, within the limit.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
     let crowd = Crowd::new(descriptors::enough_for(limits.connections));
     let graceful = GracefulShutdown::new();
-    let mut shutdown = pin!(shutdown);
+    let leaving = Arc::new(AtomicBool::new(false));
+    let mut shutdown = pin!(async {
+        shutdown.await;
+        leaving.store(true, Ordering::Relaxed);
+        sleep(limits.drain_delay).await;
+    });
     loop {
         let (stream, place) = tokio::select! {
             next = next(&listener, &crowd) => match next {
@@ -79,7 +91,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             },
             () = &mut shutdown => break,
         };
-        spawn(stream, place, router.clone(), limits, &graceful);
+        spawn(stream, place, router.clone(), limits, &graceful, &leaving);
     }
     drop(listener);
     tracing::info!(connections = graceful.count(), "draining");
@@ -109,15 +121,26 @@ async fn next(listener: &TcpListener, crowd: &Arc<Crowd>) -> Option<(TcpStream, 
     }
 }
 
-fn spawn(stream: TcpStream, place: Place, router: Router, limits: Limits, graceful: &GracefulShutdown) {
+fn spawn(
+    stream: TcpStream,
+    place: Place,
+    router: Router,
+    limits: Limits,
+    graceful: &GracefulShutdown,
+    leaving: &Arc<AtomicBool>,
+) {
+    let leaving = Arc::clone(leaving);
     let seat = Arc::clone(&place.seat);
     let io = Watched::new(stream, Arc::clone(&seat), limits.header_timeout, limits.write_timeout);
     let service = service_fn(move |request: Request<Incoming>| {
         seat.in_request();
-        let (router, seat) = (router.clone(), Arc::clone(&seat));
+        let (router, seat, leaving) = (router.clone(), Arc::clone(&seat), Arc::clone(&leaving));
         async move {
-            let response = router.oneshot(request.map(Body::new)).await;
+            let mut response = router.oneshot(request.map(Body::new)).await;
             seat.between_requests();
+            if let (true, Ok(response)) = (leaving.load(Ordering::Relaxed), &mut response) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             response
         }
     });

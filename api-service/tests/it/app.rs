@@ -131,6 +131,7 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
         format!("--redis-url={}", scope.endpoints.redis_url),
         format!("--cache-key-prefix={}", scope.cache_prefix),
         "--redis-timeout=2s".to_owned(),
+        "--drain-delay=0s".to_owned(),
         format!("--jwt-secret={SECRET}"),
     ];
     let name = |setting: &str| setting.split('=').next().unwrap().to_owned();

@@ -32,6 +32,7 @@ impl Binary {
         let file = File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
         command.envs(scope.env()).env("JWT_SECRET", SECRET);
+        command.env("DRAIN_DELAY", "0s");
         command.env("API_BIND", "127.0.0.1:0").env("OPS_BIND", "127.0.0.1:0");
         command.stdout(file.try_clone().unwrap()).stderr(file);
         command.envs(settings.iter().copied());

@@ -40,6 +40,30 @@ async fn a_request_under_way_is_answered_before_the_end() {
 }
 
 #[tokio::test]
+async fn traffic_is_still_taken_until_the_load_balancer_has_noticed() {
+    let mut app = TestApp::with("shutdown_delay", &["--drain-delay=5min"]).await;
+    let mut kept = Raw::connect(app.address).await;
+    kept.write("GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let answer = kept.read_answer().await;
+    assert!(!answer.contains("connection: close"), "{answer}");
+
+    app.stop();
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while app.request("GET", "/health/ready").send().await.unwrap().status() != 503 {
+        assert!(std::time::Instant::now() < deadline, "it does not say that it ends");
+        sleep(Duration::from_millis(10)).await;
+    }
+    let answer = app.submit(BODY).await;
+    assert_eq!(answer.status(), 202, "on a new connection");
+    assert_eq!(answer.headers()["connection"], "close");
+    kept.write(&post(&admin(), BODY.len())).await;
+    kept.write(BODY).await;
+    let answer = kept.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "on an old one, which this answer closes: {answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
 async fn the_end_has_a_deadline() {
     let mut app = TestApp::with("shutdown_deadline", &["--drain-timeout=300ms"]).await;
     let mut stuck = Raw::connect(app.address).await;

@@ -65,7 +65,13 @@ impl Settings {
         let bind = format!("127.0.0.1:{}", self.api_port);
         self.service(
             self.api_ops_port,
-            &[("API_BIND", &bind), ("JWT_SECRET", &self.secret), ("JWT_DEVICE_BINDING", "claimed")],
+            &[
+                ("API_BIND", &bind),
+                ("JWT_SECRET", &self.secret),
+                ("JWT_DEVICE_BINDING", "claimed"),
+                // No load balancer has to notice that it ends.
+                ("DRAIN_DELAY", "0s"),
+            ],
         )
     }
 

@@ -1,7 +1,7 @@
 //! Both services on servers of a test's own, devices that send, and the count of it all.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -20,13 +20,16 @@ pub(crate) struct System {
     // Before the servers: what is dropped first ends first.
     pub(crate) api: Service,
     pub(crate) base: String,
+    /// The API's internal port.
+    pub(crate) ops: String,
     pub(crate) token: String,
     pub(crate) http: reqwest::Client,
     pub(crate) scope: Scope,
     pub(crate) stack: Stack,
     logs: PathBuf,
     settings: Vec<(String, String)>,
-    workers: AtomicUsize,
+    /// How many services beside the first API.
+    started: AtomicUsize,
 }
 
 impl System {
@@ -48,21 +51,21 @@ impl System {
         std::fs::create_dir_all(&logs).unwrap();
         let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log")).unwrap();
         assert!(setup.wait(PATIENCE).unwrap().success(), "{}", setup.log());
-        let bind = format!("127.0.0.1:{}", port::free());
-        let ops = format!("127.0.0.1:{}", port::free());
-        let mut env = scope.env();
-        env.extend(owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]));
-        env.extend(settings.iter().cloned());
+        let Api { service: api, base, ops } = Api::spawn(&scope, settings, &logs.join("api.log"));
         let settings = settings.to_vec();
-        let api = Service::spawn(Program::Api, &[], &env, &logs.join("api.log")).unwrap();
         let token = token::hs256(SECRET, "test", &["admin"], &[], Duration::from_secs(3600)).unwrap();
-        let base = format!("http://{bind}");
         let http = reqwest::Client::new();
-        Self { api, base, token, http, scope, stack, logs, settings, workers: AtomicUsize::new(0) }
+        Self { api, base, ops, token, http, scope, stack, logs, settings, started: AtomicUsize::new(0) }
+    }
+
+    /// One more API beside the first.
+    pub(crate) fn another_api(&self) -> Api {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        Api::spawn(&self.scope, &self.settings, &self.logs.join(format!("api-{number}.log")))
     }
 
     pub(crate) fn worker(&self) -> Worker {
-        let number = self.workers.fetch_add(1, Ordering::Relaxed);
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
         let ops = format!("127.0.0.1:{}", port::free());
         let mut env = self.scope.env();
         env.extend(owned(&[("OPS_BIND", &ops)]));
@@ -144,8 +147,22 @@ impl System {
         sent
     }
 
-    /// Waits until every accepted event has had its one effect, and checks that it had no other.
+    /// Waits until every accepted event has had its one effect, and checks that it had no other, and
+    /// that it can be read.
     pub(crate) async fn settle(self: &Arc<Self>, load: &[Sent]) {
+        self.settle_rows(load).await;
+        for Sent { device, accepted, .. } in load {
+            // The fence comes behind the row, and where Redis was away, up to a second behind.
+            let read = async || {
+                let read: Value = self.get(device).await.unwrap().json().await.unwrap();
+                (&read["version"], &read["payload"]["n"]) == (&json!(accepted), &json!(accepted))
+            };
+            self.until("what is read is the row", read).await;
+        }
+    }
+
+    /// The same without the reading.
+    pub(crate) async fn settle_rows(self: &Arc<Self>, load: &[Sent]) {
         let total: usize = load.iter().map(|sent| sent.accepted).sum();
         assert!(total > 0, "nothing was sent");
         let expected = total.to_string();
@@ -156,14 +173,27 @@ impl System {
             let row =
                 self.sql(&format!("SELECT version || ' ' || (payload->>'n') FROM resources WHERE id = '{device}'"));
             assert_eq!(row, format!("{accepted} {accepted}"), "{device}: each event once, and the last one last");
-            // The fence comes behind the row, and where Redis was away, up to a second behind.
-            let read = async || {
-                let read: Value = self.get(device).await.unwrap().json().await.unwrap();
-                (&read["version"], &read["payload"]["n"]) == (&json!(accepted), &json!(accepted))
-            };
-            self.until("what is read is the row", read).await;
         }
         assert_eq!(self.dead_letters().await, 0, "no dead letter");
+    }
+}
+
+pub(crate) struct Api {
+    pub(crate) service: Service,
+    pub(crate) base: String,
+    /// Its internal port.
+    pub(crate) ops: String,
+}
+
+impl Api {
+    fn spawn(scope: &Scope, settings: &[(String, String)], log: &Path) -> Self {
+        let bind = format!("127.0.0.1:{}", port::free());
+        let ops = format!("127.0.0.1:{}", port::free());
+        let mut env = scope.env();
+        env.extend(owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]));
+        env.extend(settings.iter().cloned());
+        let service = Service::spawn(Program::Api, &[], &env, log).unwrap();
+        Self { service, base: format!("http://{bind}"), ops: format!("http://{ops}") }
     }
 }
 

@@ -13,4 +13,5 @@ mod lag;
 mod outages;
 mod planted;
 mod redis_cluster;
+mod rolling;
 mod telemetry;

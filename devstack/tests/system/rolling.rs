@@ -1,0 +1,159 @@
+//! A deploy under load: new instances beside the old ones, then SIGTERM to the old ones. Nobody may
+//! notice.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use devstack::Service;
+use serde_json::{Value, json};
+
+use crate::kit::{Api, PATIENCE, Sent, System, Worker, blocking};
+
+/// How often the balancer looks, and how many answers in a row change its mind: as an impatient
+/// load balancer is set up, and together less than `DRAIN_DELAY` is by default.
+const LOOK: Duration = Duration::from_millis(500);
+const UNHEALTHY_AFTER: usize = 2;
+const DEVICES: usize = 8;
+
+/// What a load balancer does: asks each target whether it is ready, and sends requests to those that
+/// are, over connections that it keeps. It repeats nothing.
+#[derive(Default)]
+struct Balancer {
+    targets: RwLock<Vec<Arc<Target>>>,
+    next: AtomicUsize,
+}
+
+struct Target {
+    base: String,
+    in_use: AtomicBool,
+    kept: reqwest::Client,
+}
+
+impl Balancer {
+    fn register(self: &Arc<Self>, base: &str) -> Arc<Target> {
+        let kept = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        let target = Arc::new(Target { base: base.to_owned(), in_use: AtomicBool::new(false), kept });
+        self.targets.write().unwrap().push(Arc::clone(&target));
+        tokio::spawn(Arc::clone(&target).look());
+        target
+    }
+
+    /// The next target in turn.
+    fn pick(&self) -> Arc<Target> {
+        let targets = self.targets.read().unwrap();
+        let in_use: Vec<_> = targets.iter().filter(|target| target.in_use.load(Ordering::Relaxed)).collect();
+        assert!(!in_use.is_empty(), "no target is ready");
+        Arc::clone(in_use[self.next.fetch_add(1, Ordering::Relaxed) % in_use.len()])
+    }
+}
+
+impl Target {
+    async fn look(self: Arc<Self>) {
+        let mut failures = 0;
+        loop {
+            // A new connection each time, as most balancers do.
+            let asked = reqwest::get(format!("{}/health/ready", self.base)).await;
+            let ready = asked.is_ok_and(|answer| answer.status() == 200);
+            failures = if ready { 0 } else { failures + 1 };
+            if ready {
+                self.in_use.store(true, Ordering::Relaxed);
+            } else if failures >= UNHEALTHY_AFTER {
+                self.in_use.store(false, Ordering::Relaxed);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// A device that sends numbered events and reads itself, until told to stop; every answer has to be
+/// the right one at the first try.
+async fn device(system: Arc<System>, balancer: Arc<Balancer>, name: String, stop: Arc<AtomicBool>) -> Sent {
+    let mut accepted = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let event = json!({"device_id": name, "event_id": (accepted + 1).to_string(), "payload": {"n": accepted + 1}});
+        let target = balancer.pick();
+        let post = target.kept.post(format!("{}/events", target.base)).bearer_auth(&system.token).json(&event);
+        let answer = post.send().await.unwrap_or_else(|error| panic!("POST to {}: {error:?}", target.base));
+        assert_eq!(answer.status(), 202, "{}: {:?}", target.base, answer.text().await);
+        accepted += 1;
+        let target = balancer.pick();
+        let get = target.kept.get(format!("{}/resource/{name}", target.base)).bearer_auth(&system.token);
+        let answer = get.send().await.unwrap_or_else(|error| panic!("GET from {}: {error:?}", target.base));
+        let status = answer.status().as_u16();
+        assert!(status == 200 || status == 404, "{}: {status}: {:?}", target.base, answer.text().await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Sent { device: name, accepted, refused: Default::default() }
+}
+
+/// SIGTERM to all, and an orderly end of all.
+async fn end(old: Vec<Service>) {
+    for service in &old {
+        service.terminate().unwrap();
+    }
+    for service in old {
+        let (status, log) = blocking(move || (service.wait(Duration::from_secs(30)), service.log())).await;
+        assert!(status.unwrap().success(), "{log}");
+    }
+}
+
+async fn ready(system: &System, targets: &[Arc<Target>]) {
+    let all = async || targets.iter().all(|target| target.in_use.load(Ordering::Relaxed));
+    system.until("the new instances are in use", all).await;
+}
+
+async fn applied(system: &Arc<System>) -> usize {
+    let system = Arc::clone(system);
+    blocking(move || system.sql("SELECT count(*) FROM events").parse().unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_of_both_services_under_load_loses_nothing_and_answers_nobody_with_an_error() {
+    let system = System::start("rolling", &[]).await;
+    let balancer = Arc::new(Balancer::default());
+    let mut apis: Vec<Api> = (0..2).map(|_| system.another_api()).collect();
+    let mut workers: Vec<Worker> = (0..2).map(|_| system.worker()).collect();
+    let targets: Vec<_> = apis.iter().map(|api| balancer.register(&api.base)).collect();
+    ready(&system, &targets).await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let devices: Vec<_> = (0..DEVICES)
+        .map(|n| {
+            let name = format!("device-{n}");
+            tokio::spawn(device(Arc::clone(&system), Arc::clone(&balancer), name, Arc::clone(&stop)))
+        })
+        .collect();
+    for _ in 0..2 {
+        let before = applied(&system).await;
+        system.until("events are applied", async || applied(&system).await > before + 50).await;
+
+        let fresh: Vec<_> = (0..2).map(|_| system.another_api()).collect();
+        let targets: Vec<_> = fresh.iter().map(|api| balancer.register(&api.base)).collect();
+        ready(&system, &targets).await;
+        end(std::mem::replace(&mut apis, fresh).into_iter().map(|api| api.service).collect()).await;
+
+        let fresh: Vec<_> = (0..2).map(|_| system.worker()).collect();
+        for worker in &fresh {
+            system.until("the new worker is ready", async || worker.status().await == "ready").await;
+        }
+        end(std::mem::replace(&mut workers, fresh).into_iter().map(|worker| worker.service).collect()).await;
+    }
+    let before = applied(&system).await;
+    system.until("events are applied", async || applied(&system).await > before + 50).await;
+
+    stop.store(true, Ordering::Relaxed);
+    let mut sent = Vec::new();
+    for device in devices {
+        sent.push(tokio::time::timeout(PATIENCE, device).await.expect("a device hangs").unwrap());
+    }
+    system.settle_rows(&sent).await;
+    for Sent { device, accepted, .. } in &sent {
+        let read = async || {
+            let target = balancer.pick();
+            let get = target.kept.get(format!("{}/resource/{device}", target.base)).bearer_auth(&system.token);
+            get.send().await.unwrap().json::<Value>().await.unwrap()["version"] == json!(accepted)
+        };
+        system.until("what is read is the row", read).await;
+    }
+}
