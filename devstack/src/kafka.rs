@@ -3,6 +3,7 @@
 
 mod java;
 mod mock;
+mod secured;
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -12,11 +13,12 @@ use std::process::Command;
 use std::sync::Once;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rustix::process::Signal;
 
+pub use self::secured::Secured;
 use crate::server::{Recipe, Server, last_lines};
 use crate::{port, spawn};
 
@@ -33,32 +35,37 @@ pub struct Kafka {
     server: Server,
     mock: Option<mock::Mock>,
     brokers: String,
+    secured: Option<Secured>,
     /// Where this one saves its classes at its end, and where the next ones look for them.
     classes: Option<(PathBuf, PathBuf)>,
 }
 
 impl Kafka {
-    /// Starts it with its files in `dir`, which is there. The mock takes a port as it comes.
-    pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Kafka> {
-        if java::obstacle().is_some() {
+    /// Starts it with its files in `dir`, which is there, and with a secured listener beside the
+    /// usual one where that is asked for. The mock takes a port as it comes, and has no security.
+    pub(crate) fn start_in(dir: &Path, port: u16, secured: bool) -> anyhow::Result<Kafka> {
+        if let Some(obstacle) = java::obstacle() {
+            ensure!(!secured, "a secured Kafka has to be the real one, and there is {obstacle}");
             let mock = mock::Mock::start()?;
             return Ok(Kafka {
                 server: Server::without_process(NO_PROCESS),
                 brokers: mock.brokers.clone(),
                 mock: Some(mock),
+                secured: None,
                 classes: None,
             });
         }
         let jvm = Jvm::new(dir)?;
         let config = dir.join("kafka.properties");
-        fs::write(&config, properties(dir, port)).context("cannot write kafka.properties")?;
+        let secured = secured.then(|| Secured::prepare(dir)).transpose()?;
+        fs::write(&config, properties(dir, port, secured.as_ref())).context("cannot write kafka.properties")?;
         let log = dir.join("kafka.log");
         let classes = jvm.archive_to.clone().map(|from| (from, jvm.archive.clone()));
 
         let mut format = jvm.command("kafka.tools.StorageTool", false);
         // An id for the cluster: 16 bytes in base 64, any.
         format.args(["format", "-t", "ZGV2c3RhY2stY2x1c3Rlcg", "-c"]);
-        format.arg(&config);
+        format.arg(&config).args(secured.iter().flat_map(Secured::scram_users));
         let formatted = spawn::background(format, &log)?.wait(Duration::from_secs(60))?;
         if !formatted.is_some_and(|status| status.success()) {
             bail!("Kafka's storage cannot be formatted:\n{}", last_lines(&log, 15));
@@ -76,12 +83,17 @@ impl Kafka {
             log,
             stop: Signal::TERM,
         })?;
-        Ok(Kafka { server, mock: None, classes, brokers: format!("127.0.0.1:{port}") })
+        Ok(Kafka { server, mock: None, classes, secured, brokers: format!("127.0.0.1:{port}") })
     }
 
     /// Its address as the services take it.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// The secured listener, where it was asked for.
+    pub fn secured(&self) -> Option<&Secured> {
+        self.secured.as_ref()
     }
 
     /// Whether this is Apache Kafka, and not the mock.
@@ -186,17 +198,21 @@ fn option(name: &str, path: &Path) -> std::ffi::OsString {
 }
 
 /// The broker's settings: the fixed ones, and this stack's own.
-fn properties(dir: &Path, port: u16) -> String {
+fn properties(dir: &Path, port: u16, secured: Option<&Secured>) -> String {
     let fixed = include_str!("../kafka/server.properties");
     let controller = port::free();
     let data = dir.join("kafka");
+    let listener = secured.map(|secured| format!(",{}", secured.listener())).unwrap_or_default();
+    let advertised = secured.map(|secured| format!(",{}", secured.advertised())).unwrap_or_default();
+    let security = secured.map(Secured::properties).unwrap_or_default();
     format!(
         "{fixed}\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listener}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         log.dirs={}\n",
-        data.display()
+         log.dirs={data}\n\
+         {security}",
+        data = data.display()
     )
 }
 

@@ -35,7 +35,7 @@ pub use dir::target as target_dir;
 pub use disk::SmallDisk;
 pub use endpoints::{Endpoints, endpoints};
 pub use group::{committed, is_caught_up};
-pub use kafka::{Kafka, announce};
+pub use kafka::{Kafka, Secured, announce};
 pub use postgres::{Postgres, create_database, psql};
 pub use process::{Family, Process, family, tell_family};
 pub use proxy::Proxy;

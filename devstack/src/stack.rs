@@ -45,13 +45,22 @@ impl Stack {
         Stack::start_on(Ports::default())
     }
 
-    /// The same on these ports, as far as they are free.
+    /// The same with a secured listener of Kafka's beside the usual one, see [`Kafka::secured`].
+    pub fn start_secured() -> anyhow::Result<Stack> {
+        Stack::start_as(Ports::default(), true)
+    }
+
+    /// The same as [`start`](Stack::start) on these ports, as far as they are free.
     pub fn start_on(ports: Ports) -> anyhow::Result<Stack> {
+        Stack::start_as(ports, false)
+    }
+
+    fn start_as(ports: Ports, secured: bool) -> anyhow::Result<Stack> {
         crate::announce();
         let dir = StackDir::create()?;
         let path = dir.path();
         let (kafka, postgres, redis) = thread::scope(|scope| {
-            let kafka = scope.spawn(|| Kafka::start_in(path, port::prefer(ports.kafka)));
+            let kafka = scope.spawn(|| Kafka::start_in(path, port::prefer(ports.kafka), secured));
             let postgres = scope.spawn(|| Postgres::start_in(path, port::prefer(ports.postgres)));
             let redis = Redis::start_in(path, port::prefer(ports.redis));
             (kafka.join(), postgres.join(), redis)

@@ -1,8 +1,12 @@
 //! What every Kafka client of ours has in common: where the brokers are, and how to log in.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
+use anyhow::Context as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, ClientContext};
 
 use crate::config::KafkaConfig;
 
@@ -42,5 +46,91 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     Ok(client)
 }
 
+/// Asks Kafka for its brokers: what an administrative client is told of a failure is that time was
+/// up, and an operator wants to know that the password is wrong.
+///
+/// # Errors
+/// Kafka cannot be reached, and what the client met on the way.
+pub fn reach(client: &ClientConfig) -> anyhow::Result<()> {
+    let consumer: BaseConsumer<Complaints> =
+        client.create_with_context(Complaints::default()).context("the Kafka settings")?;
+    let Err(error) = consumer.fetch_metadata(None, ADMIN_TIMEOUT) else { return Ok(()) };
+    // Nobody else takes what the client has to say.
+    while consumer.poll(Duration::ZERO).is_some() {}
+    let met = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+    // The last of them is often just that no broker is left.
+    let why = met.first().map_or_else(|| error.to_string(), Clone::clone);
+    anyhow::bail!("Kafka cannot be reached: {why}")
+}
+
+/// What a client met, in its order.
+#[derive(Default)]
+struct Complaints(Mutex<Vec<String>>);
+
+impl ClientContext for Complaints {
+    fn error(&self, _: KafkaError, reason: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reason.to_owned());
+    }
+}
+
+impl ConsumerContext for Complaints {}
+
 /// How long an administrative question may take.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Settings {
+        #[command(flatten)]
+        kafka: KafkaConfig,
+    }
+
+    fn with(more: &[&str]) -> anyhow::Result<ClientConfig> {
+        let args = ["test", "--kafka-brokers=b:1"].iter().chain(more);
+        client(&Settings::try_parse_from(args).unwrap().kafka)
+    }
+
+    #[test]
+    fn certificates_and_host_names_are_always_verified() {
+        for protocol in ["SSL", "sasl_ssl"] {
+            let protocol = format!("--kafka-security-protocol={protocol}");
+            let mut settings = vec![protocol.as_str()];
+            if protocol.contains("sasl") {
+                settings.extend(["--kafka-sasl-username=u", "--kafka-sasl-password=p"]);
+            }
+            let client = with(&settings).unwrap();
+            assert_eq!(client.get("enable.ssl.certificate.verification"), Some("true"));
+            assert_eq!(client.get("ssl.endpoint.identification.algorithm"), Some("https"));
+        }
+        let settings = <Settings as clap::CommandFactory>::command().render_long_help().to_string().to_lowercase();
+        for word in ["insecure", "skip", "no-verify", "verification"] {
+            assert!(!settings.contains(word), "there is no setting that turns it off: {word}");
+        }
+    }
+
+    #[test]
+    fn half_a_login_is_one_clear_line() {
+        let line = |more: &[&str]| with(more).unwrap_err().to_string();
+        assert_eq!(
+            line(&["--kafka-security-protocol=SASL_SSL", "--kafka-sasl-username=u"]),
+            "KAFKA_SECURITY_PROTOCOL=SASL_SSL needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+        );
+        assert!(line(&["--kafka-sasl-username=u"]).contains("need KAFKA_SECURITY_PROTOCOL=SASL_SSL"));
+    }
+
+    #[test]
+    fn every_mechanism_is_built_in() {
+        for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let mechanism = format!("--kafka-sasl-mechanism={mechanism}");
+            let login = ["--kafka-security-protocol=SASL_SSL", "--kafka-sasl-username=u", "--kafka-sasl-password=p"];
+            let mut client = with(&[&login[..], &[mechanism.as_str()]].concat()).unwrap();
+            client.set("log_level", "0");
+            client.create::<BaseConsumer>().unwrap();
+        }
+    }
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use devstack::logs::PLANTED;
 use devstack::{Program, Scope, Service, Stack, port, psql, token};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -36,20 +37,33 @@ impl System {
     /// Servers of its own, topics and tables, and an API that is ready; no worker yet. The settings
     /// are for both services.
     pub(crate) async fn start(name: &str, settings: &[(&str, &str)]) -> Arc<Self> {
-        let (name, settings) = (name.to_owned(), owned(settings));
-        let system = blocking(move || Self::launch(&name, &settings)).await;
+        let settings = owned(settings);
+        Self::start_on(name, move || (Stack::start().unwrap(), settings)).await
+    }
+
+    /// The same on a stack that needs settings of its own.
+    pub(crate) async fn start_on(
+        name: &str,
+        stack: impl FnOnce() -> (Stack, Vec<(String, String)>) + Send + 'static,
+    ) -> Arc<Self> {
+        let name = name.to_owned();
+        let start = move || {
+            let (stack, settings) = stack();
+            Self::launch(&name, stack, &settings)
+        };
+        let system = blocking(start).await;
         system.until("the API is ready", async || system.ready().await == 200).await;
         Arc::new(system)
     }
 
-    fn launch(name: &str, settings: &[(String, String)]) -> Self {
-        let stack = Stack::start().unwrap();
+    fn launch(name: &str, stack: Stack, settings: &[(String, String)]) -> Self {
         let scope = Scope::on(&stack.endpoints(), name).unwrap();
         // They stay, for whoever wants to know why a test failed.
         let logs = devstack::target_dir().join("system-logs").join(name);
         let _ = std::fs::remove_dir_all(&logs);
         std::fs::create_dir_all(&logs).unwrap();
-        let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log")).unwrap();
+        let setup =
+            Service::spawn(Program::Worker, &["setup"], &env(&scope, settings), &logs.join("setup.log")).unwrap();
         assert!(setup.wait(PATIENCE).unwrap().success(), "{}", setup.log());
         let Api { service: api, base, ops } = Api::spawn(&scope, settings, &logs.join("api.log"));
         let settings = settings.to_vec();
@@ -60,16 +74,29 @@ impl System {
 
     /// One more API beside the first.
     pub(crate) fn another_api(&self) -> Api {
+        self.another_api_with(&[])
+    }
+
+    /// The same with settings of its own.
+    pub(crate) fn another_api_with(&self, more: &[(&str, &str)]) -> Api {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        Api::spawn(&self.scope, &self.settings, &self.logs.join(format!("api-{number}.log")))
+        Api::spawn(&self.scope, &self.with(more), &self.logs.join(format!("api-{number}.log")))
+    }
+
+    fn with(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        self.settings.iter().cloned().chain(owned(more)).collect()
     }
 
     pub(crate) fn worker(&self) -> Worker {
+        self.worker_with(&[])
+    }
+
+    /// One with settings of its own.
+    pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Worker {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let ops = format!("127.0.0.1:{}", port::free());
-        let mut env = self.scope.env();
+        let mut env = env(&self.scope, &self.with(more));
         env.extend(owned(&[("OPS_BIND", &ops)]));
-        env.extend(self.settings.iter().cloned());
         let log = self.logs.join(format!("worker-{number}.log"));
         let service = Service::spawn(Program::Worker, &["run"], &env, &log).unwrap();
         Worker { service, ops: format!("http://{ops}") }
@@ -102,6 +129,14 @@ impl System {
             devstack::committed(&scope.endpoints.kafka_brokers, &scope.dlq_topic, "nobody").unwrap()
         });
         ends.await.values().map(|(_, end)| end).sum()
+    }
+
+    /// Runs a command of the worker's binary to its end: its status, and what it wrote.
+    pub(crate) async fn command(&self, args: &[&str], more: &[(&str, &str)]) -> (bool, String) {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.logs.join(format!("command-{number}.log"));
+        let service = Service::spawn(Program::Worker, args, &env(&self.scope, &self.with(more)), &log).unwrap();
+        blocking(move || (service.wait(PATIENCE).unwrap().success(), service.log())).await
     }
 
     /// Waits until something holds.
@@ -189,10 +224,9 @@ impl Api {
     fn spawn(scope: &Scope, settings: &[(String, String)], log: &Path) -> Self {
         let bind = format!("127.0.0.1:{}", port::free());
         let ops = format!("127.0.0.1:{}", port::free());
-        let mut env = scope.env();
-        env.extend(owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]));
-        env.extend(settings.iter().cloned());
-        let service = Service::spawn(Program::Api, &[], &env, log).unwrap();
+        let mut all = owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]);
+        all.extend(env(scope, settings));
+        let service = Service::spawn(Program::Api, &[], &all, log).unwrap();
         Self { service, base: format!("http://{bind}"), ops: format!("http://{ops}") }
     }
 }
@@ -253,8 +287,20 @@ pub(crate) fn refusals(load: &[Sent]) -> usize {
     load.iter().flat_map(|sent| sent.refused.values()).sum()
 }
 
+/// Puts a record on a topic as anybody could.
+pub(crate) async fn put(brokers: &str, topic: &str, key: &str, value: &str) {
+    let mut client = rdkafka::ClientConfig::new();
+    let producer: FutureProducer = client.set("bootstrap.servers", brokers).create().unwrap();
+    producer.send(FutureRecord::to(topic).key(key).payload(value), PATIENCE).await.unwrap();
+}
+
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// The settings of a scope, and then these, which count where they name the same.
+fn env(scope: &Scope, settings: &[(String, String)]) -> Vec<(String, String)> {
+    scope.env().into_iter().chain(settings.iter().cloned()).collect()
 }
 
 fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {

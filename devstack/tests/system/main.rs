@@ -14,4 +14,5 @@ mod outages;
 mod planted;
 mod redis_cluster;
 mod rolling;
+mod secured_kafka;
 mod telemetry;

@@ -44,6 +44,8 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
         shape.min_insync_replicas,
         shape.replication
     );
+    let reachable = client.clone();
+    tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable)).await??;
     let admin = admin(client)?;
     let min_insync = shape.min_insync_replicas.to_string();
     let input_bytes = MAX_RECORD_BYTES.to_string();

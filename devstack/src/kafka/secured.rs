@@ -1,0 +1,127 @@
+//! A second way into the broker, as Confluent Cloud has it: TLS with a certificate for a host name,
+//! and a login with PLAIN or SCRAM.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+
+use crate::port;
+
+const USER: &str = "app";
+
+/// The secured listener of a broker, and what a client needs for it.
+#[derive(Debug, Clone)]
+pub struct Secured {
+    port: u16,
+    /// The certificate of the authority that signed the broker's.
+    pub authority: PathBuf,
+    /// The certificate of another authority of the same name.
+    pub other_authority: PathBuf,
+    /// Who may log in, with `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`.
+    pub username: &'static str,
+    /// With this password, made for this broker alone.
+    pub password: String,
+    keystore: PathBuf,
+}
+
+impl Secured {
+    /// Makes certificates in `dir`, and a password.
+    pub(crate) fn prepare(dir: &Path) -> anyhow::Result<Secured> {
+        let (authority, key) = make_authority(dir, "authority")?;
+        let (other_authority, _) = make_authority(dir, "other-authority")?;
+        let keystore = certificate(dir, &authority, &key)?;
+        let password = format!("secret-{:032x}", fastrand::u128(..));
+        Ok(Secured { port: port::free(), authority, other_authority, username: USER, password, keystore })
+    }
+
+    /// Its address, by the name that the certificate has.
+    pub fn brokers(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// The same place by a name that the certificate does not have.
+    pub fn brokers_by_address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The settings of a service that comes this way.
+    pub fn env(&self, mechanism: &str) -> Vec<(String, String)> {
+        [
+            ("KAFKA_BROKERS", self.brokers().as_str()),
+            ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
+            ("KAFKA_SASL_MECHANISM", mechanism),
+            ("KAFKA_SASL_USERNAME", self.username),
+            ("KAFKA_SASL_PASSWORD", self.password.as_str()),
+            ("KAFKA_SSL_CA_LOCATION", &self.authority.to_string_lossy()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    pub(super) fn listener(&self) -> String {
+        format!("SASL_SSL://127.0.0.1:{}", self.port)
+    }
+
+    pub(super) fn advertised(&self) -> String {
+        format!("SASL_SSL://{}", self.brokers())
+    }
+
+    pub(super) fn properties(&self) -> String {
+        let Secured { username, password, .. } = self;
+        let plain = "org.apache.kafka.common.security.plain.PlainLoginModule";
+        let scram = "org.apache.kafka.common.security.scram.ScramLoginModule";
+        format!(
+            "ssl.keystore.type=PEM\n\
+             ssl.keystore.location={keystore}\n\
+             sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
+             listener.name.sasl_ssl.plain.sasl.jaas.config={plain} required user_{username}=\"{password}\";\n\
+             listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={scram} required;\n\
+             listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={scram} required;\n",
+            keystore = self.keystore.display(),
+        )
+    }
+
+    /// What the formatter of the storage has to know: users of SCRAM lie in the metadata.
+    pub(super) fn scram_users(&self) -> [String; 4] {
+        let of = |mechanism| format!("{mechanism}=[name={},password={}]", self.username, self.password);
+        ["--add-scram".to_owned(), of("SCRAM-SHA-256"), "--add-scram".to_owned(), of("SCRAM-SHA-512")]
+    }
+}
+
+/// A certificate authority of its own: its certificate, and its key.
+fn make_authority(dir: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let (certificate, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+    let mut command = new_key(&key);
+    command.args(["-x509", "-days", "2", "-subj", "/CN=devstack"]);
+    command.args(["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]);
+    openssl(command.arg("-out").arg(&certificate))?;
+    Ok((certificate, key))
+}
+
+/// The broker's key and its certificate for `localhost`, in one file.
+fn certificate(dir: &Path, authority: &Path, authority_key: &Path) -> anyhow::Result<PathBuf> {
+    let (key, certificate, keystore) = (dir.join("broker.key"), dir.join("broker.pem"), dir.join("keystore.pem"));
+    let mut command = new_key(&key);
+    command.args(["-x509", "-days", "2", "-subj", "/CN=broker", "-addext", "subjectAltName=DNS:localhost"]);
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    command.arg("-CA").arg(authority).arg("-CAkey").arg(authority_key);
+    openssl(command.arg("-out").arg(&certificate))?;
+    let both = [fs::read_to_string(&key)?, fs::read_to_string(&certificate)?].concat();
+    fs::write(&keystore, both).with_context(|| format!("cannot write {}", keystore.display()))?;
+    Ok(keystore)
+}
+
+/// `openssl req` with a new key, not encrypted.
+fn new_key(key: &Path) -> Command {
+    let mut command = Command::new("openssl");
+    command.args(["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout"]).arg(key);
+    command
+}
+
+fn openssl(command: &mut Command) -> anyhow::Result<()> {
+    let output = command.stdin(Stdio::null()).output().context("cannot run openssl")?;
+    ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
