@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry chaos fuzz
+.PHONY: help dev test lint telemetry chaos fuzz alerts
 
 CARGO ?= cargo
 
@@ -38,6 +38,10 @@ fuzz: ## Runs every fuzz target for FUZZ_SECONDS (60), from its corpus
 	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz/libfuzzer --sanitizer none $$target \
 	    target/fuzz/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+alerts: ## Tests the alert rules (needs promtool, Debian's package prometheus)
+	promtool check rules observe/prometheus/rules.yml
+	promtool test rules observe/prometheus/tests/rules.yml
 
 lint: ## Checks formatting, code, images, workflows, Terraform and dependencies
 	$(CARGO) fmt --all --check
