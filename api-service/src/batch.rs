@@ -19,7 +19,8 @@ use crate::app::App;
 use crate::auth::Writer;
 use crate::format::BatchFormat;
 use crate::problem::{Code, Problem};
-use crate::{body, encoding, events, traceparent};
+use crate::trace::Publishing;
+use crate::{body, encoding, events};
 
 /// The most events in a batch.
 const MAX_EVENTS: usize = 1_000;
@@ -46,7 +47,7 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
     writer.charge(u32::try_from(items.len() - 1).unwrap_or(u32::MAX))?;
 
     let request_id = events::request_id(parts);
-    let traceparent = traceparent::of(&parts.headers);
+    let publishing = Publishing::begin(parts, app.producer.topic());
     let mut accepted_at = OffsetDateTime::now_utc();
     let mut batch = Batch::default();
     let mut valid: Vec<Event> = Vec::with_capacity(items.len());
@@ -55,7 +56,7 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
         tokio::task::coop::consume_budget().await;
         match check(items.parse(place), &writer) {
             Ok(submission) => {
-                let event = events::event(submission, accepted_at, request_id, &writer, traceparent.clone());
+                let event = events::event(submission, accepted_at, request_id, &writer, publishing.header());
                 // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
                 // the order of the batch.
                 accepted_at += Duration::MICROSECOND;
@@ -66,6 +67,7 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
         }
     }
     let outcomes = app.producer.send_all(&valid, deadline).await;
+    publishing.end(&outcomes);
     let outcomes = valid.iter().zip(outcomes).map(|(event, outcome)| events::settled(outcome, &event.device_id));
     batch.settle(outcomes);
     batch.answer(request_id)

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::{Args, Parser};
-use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, duration};
+use shared::config::{
+    KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig, duration,
+};
 
 pub use self::cli::Cli;
 pub use self::jwt::{DeviceBinding, JwtConfig};
@@ -50,6 +52,9 @@ pub struct Config {
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub log: LogConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub traces: TraceConfig,
 }
 
 /// The public port.

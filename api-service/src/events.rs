@@ -18,7 +18,8 @@ use crate::format::Format;
 use crate::problem::{About, Code, Problem};
 use crate::producer::Outcome;
 use crate::request_id::RequestId;
-use crate::{body, encoding, traceparent};
+use crate::trace::Publishing;
+use crate::{body, encoding};
 
 /// A payload of 256 KiB, and what stands around it.
 const MAX_BODY: usize = (256 + 4) * 1024;
@@ -50,10 +51,12 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
     writer.allow(&submission.device_id)?;
 
     let request_id = request_id(parts);
-    let event = event(submission, OffsetDateTime::now_utc(), request_id, &writer, traceparent::of(&parts.headers));
+    let publishing = Publishing::begin(parts, app.producer.topic());
+    let event = event(submission, OffsetDateTime::now_utc(), request_id, &writer, publishing.header());
     let about = About { device_id: Some(event.device_id.clone()), event_id: Some(event.event_id.clone()) };
-    settled(app.producer.send(&event, deadline).await, &event.device_id)
-        .map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
+    let outcome = app.producer.send(&event, deadline).await;
+    publishing.end(&[outcome]);
+    settled(outcome, &event.device_id).map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
 
     let accepted = Accepted { request_id, status: "accepted", event_id: event.event_id.as_str() };
     let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();

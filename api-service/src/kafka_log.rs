@@ -4,10 +4,10 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
+use rdkafka::{ClientContext, Statistics};
 
 /// One warning in this time; the others are for who debugs.
 const QUIET: Duration = Duration::from_secs(10);
@@ -51,6 +51,11 @@ impl ClientContext for LogContext {
                 tracing::debug!(what, message, "Kafka client");
             }
         }
+    }
+
+    /// Only the producer is set up to tell them.
+    fn stats(&self, statistics: Statistics) {
+        crate::metrics::queue(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -18,7 +18,7 @@ async fn main() -> ExitCode {
         Cli::Health(config) => return asked(&config),
     };
     // Whatever is wrong with the settings ends the start here, before any port is bound.
-    let app = match config.check().and_then(|()| telemetry::start_log(&config.log)).and_then(|()| App::build(&config)) {
+    let app = match start(&config) {
         Ok(app) => app,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -44,9 +44,17 @@ fn asked(config: &HealthConfig) -> ExitCode {
     }
 }
 
+fn start(config: &Config) -> anyhow::Result<App> {
+    config.check()?;
+    telemetry::start_log(&config.log)?;
+    telemetry::traces::start(&config.traces, "api-service")?;
+    App::build(config)
+}
+
 async fn live(config: Config, app: App) -> anyhow::Result<()> {
     log_panics();
     let metrics = telemetry::start_metrics()?;
+    api_service::metrics::describe();
     let internal = TcpListener::bind(config.ops.bind).await.with_context(|| format!("OPS_BIND={}", config.ops.bind))?;
     let listener =
         TcpListener::bind(config.http.bind).await.with_context(|| format!("API_BIND={}", config.http.bind))?;
@@ -61,6 +69,7 @@ async fn live(config: Config, app: App) -> anyhow::Result<()> {
         }
     })
     .await;
+    telemetry::traces::stop().await;
     tracing::info!("ended");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Around every request: its id, its log line, its metrics, and the form of its errors.
+//! Around every request: its id, its log line, its metrics, its span, and the form of its errors.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use shared::event::{DeviceId, EventId};
 
 use crate::problem::{About, Problem};
 use crate::request_id::{self, RequestId};
+use crate::trace::Answering;
 
 /// The outermost layer.
 pub async fn observe(mut request: Request, next: Next) -> Response {
@@ -17,7 +18,11 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let request_id = RequestId::of(request.headers());
     let method = method(request.method());
     let route = route(request.extensions().get::<MatchedPath>());
+    let (answering, passed) = Answering::begin(method, route, request.headers());
     request.extensions_mut().insert(request_id.clone());
+    if let Some(passed) = passed {
+        request.extensions_mut().insert(passed);
+    }
 
     let mut response = next.run(request).await;
     let problem = match response.extensions_mut().remove::<Problem>() {
@@ -41,10 +46,13 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         code: problem.as_ref().map(|problem| problem.code.as_str()),
         device_id: about.and_then(|about| about.device_id.as_ref()).map(DeviceId::as_str),
         event_id: about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str),
+        trace_id: answering.trace_id(),
         took: start.elapsed(),
     };
     line.count();
     line.log();
+    let about = [("request_id", Some(line.request_id)), ("device_id", line.device_id), ("event_id", line.event_id)];
+    answering.end(line.status.as_u16(), line.code, about);
     response
 }
 
@@ -77,6 +85,7 @@ struct Line<'a> {
     code: Option<&'static str>,
     device_id: Option<&'a str>,
     event_id: Option<&'a str>,
+    trace_id: Option<String>,
     took: Duration,
 }
 
@@ -90,6 +99,7 @@ macro_rules! answered {
             code = $line.code,
             device_id = $line.device_id,
             event_id = $line.event_id,
+            trace_id = $line.trace_id,
             took_ms = u64::try_from($line.took.as_millis()).unwrap_or(u64::MAX),
             "answered"
         )

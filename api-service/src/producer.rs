@@ -45,7 +45,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    const fn as_str(self) -> &'static str {
+    /// Every one, as in the metrics.
+    pub(crate) const ALL: [&str; 5] = ["accepted", "queue_full", "closed", "too_large", "unknown"];
+
+    /// As in the metrics.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
             Self::QueueFull => "queue_full",
@@ -84,6 +88,11 @@ impl Producer {
             closed: AtomicBool::new(false),
             rebuilding: AtomicBool::new(false),
         })))
+    }
+
+    /// The topic that it writes to.
+    pub fn topic(&self) -> &str {
+        &self.0.topic
     }
 
     /// Sends an event, and waits for what becomes of it, until the deadline at most.
@@ -276,6 +285,8 @@ fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
         // the number, a device's events go to two partitions.
         .set("topic.metadata.refresh.interval.ms", "10000")
         .set("compression.type", "lz4")
+        // For the metrics of the queue.
+        .set("statistics.interval.ms", "5000")
         .set("linger.ms", format!("{}", producer.linger.as_secs_f64() * 1000.0))
         .set("message.timeout.ms", producer.message_timeout.as_millis().to_string())
         .set("message.max.bytes", topic::setup::MAX_RECORD_BYTES.to_string())

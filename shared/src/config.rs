@@ -8,12 +8,14 @@ mod log;
 mod ops;
 mod postgres;
 mod redis;
+mod traces;
 
 pub use self::kafka::{KafkaConfig, TopicConfig};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::ops::OpsConfig;
 pub use self::postgres::PostgresConfig;
 pub use self::redis::RedisConfig;
+pub use self::traces::TraceConfig;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -91,6 +93,8 @@ mod tests {
         log: LogConfig,
         #[command(flatten)]
         ops: OpsConfig,
+        #[command(flatten)]
+        traces: TraceConfig,
     }
 
     const MARK: &str = "planted-7f3a";
@@ -102,6 +106,8 @@ mod tests {
             format!("--database-url=postgres://u:{MARK}@h/d"),
             format!("--redis-url=redis://:{MARK}@h"),
             format!("--kafka-sasl-password={MARK}"),
+            format!("--otel-exporter-otlp-endpoint=http://u:{MARK}@h"),
+            format!("--otel-exporter-otlp-headers=authorization={MARK}"),
         ];
         args.extend(more.iter().map(|&arg| arg.to_owned()));
         args

@@ -1,16 +1,23 @@
-//! Logs and metrics.
+//! Logs, metrics and traces.
 //!
 //! A log line is a constant message plus fields. Never a payload, a token or a secret.
 
+pub mod traces;
+
 use anyhow::Context;
+use metrics::describe_counter;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::config::{LogConfig, LogFormat};
 
-/// Upper bounds of the buckets of every histogram of seconds.
-const SECONDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+/// Upper bounds of the buckets of every histogram of seconds: a cached read is at the one end, an event
+/// that waited out an outage at the other.
+const SECONDS: [f64; 16] =
+    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0];
+/// Those of every histogram of records.
+const RECORDS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
 
 /// Starts the log on standard output.
 ///
@@ -54,6 +61,11 @@ fn start(config: &LogConfig, writer: BoxMakeWriter) -> anyhow::Result<()> {
 /// # Errors
 /// They were started before.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?;
-    builder.install_recorder().context("metrics")
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_records".into()), &RECORDS)?
+        .install_recorder()
+        .context("metrics")?;
+    describe_counter!("trace_exports_total", "Batches of spans sent to the collector, by outcome.");
+    Ok(handle)
 }

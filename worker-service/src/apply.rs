@@ -1,11 +1,14 @@
 //! A batch's effect: the transaction, then the fence.
 
+use std::time::SystemTime;
+
 use shared::cache::Fencer;
 use shared::event::EventType;
 use shared::store::{Store, StoreError};
 use time::OffsetDateTime;
 
 use crate::lane::Task;
+use crate::trace::Processing;
 
 /// Applies batches.
 #[derive(Clone)]
@@ -34,9 +37,18 @@ impl Applier {
             }
         }
         let started = std::time::Instant::now();
+        let processing = Processing::begin(batch);
         let events: Vec<_> = batch.iter().map(|task| &task.decoded).collect();
-        let applied = self.store.apply(&events).await?;
+        let applied = match self.store.apply(&events).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                processing.failed(batch, &error);
+                return Err(error);
+            }
+        };
+        let committed = SystemTime::now();
         let fenced = self.fencer.fence(&applied.versions).await;
+        processing.done(batch, committed, fenced);
 
         #[expect(clippy::cast_precision_loss, reason = "a histogram")]
         metrics::histogram!("batch_records").record(batch.len() as f64);

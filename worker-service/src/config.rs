@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig};
+use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig};
 use shared::event::DeviceId;
 use shared::probe::HealthConfig;
 use shared::topic::setup::TopicShape;
@@ -135,6 +135,9 @@ pub struct RunConfig {
     /// CloudWatch metrics.
     #[command(flatten)]
     pub emf: EmfConfig,
+    /// Traces.
+    #[command(flatten)]
+    pub traces: TraceConfig,
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,

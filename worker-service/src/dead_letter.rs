@@ -12,6 +12,8 @@ use shared::topic::DeadLetter;
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use time::OffsetDateTime;
 
+use crate::trace::Burying;
+
 /// How long one letter may take; the lane then waits and sends it again.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a record takes beyond its key, value and headers, generously.
@@ -67,13 +69,16 @@ impl DeadLetters {
     async fn send_one(&self, producer: &FutureProducer, letter: &DeadLetter) -> Result<(), KafkaError> {
         let headers = letter.headers(&self.group, OffsetDateTime::now_utc());
         let value = letter.record.value();
-        match self.deliver(producer, letter, &headers, value.as_deref()).await {
+        let burying = Burying::begin(letter, &self.topic);
+        let sent = match self.deliver(producer, letter, &headers, value.as_deref()).await {
             Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) => {
                 let (headers, value) = cut(letter, headers, value.as_deref());
                 self.deliver(producer, letter, &headers, value).await
             }
             other => other,
-        }
+        };
+        burying.end(sent.as_ref().err());
+        sent
     }
 
     async fn deliver(

@@ -123,3 +123,32 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(health: &Health) -> (bool, String) {
+        let (ready, report) = health.report();
+        (ready, report["status"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
+        let health = Health::default();
+        assert_eq!(status(&health), (false, "joining".into()));
+        health.waits_before_joining(Some("waiting for PostgreSQL: no answer".into()));
+        assert_eq!(status(&health), (false, "waiting out an outage".into()));
+        assert_eq!(health.report().1["outage"], "waiting for PostgreSQL: no answer");
+        health.waits_before_joining(None);
+        health.joined();
+        assert_eq!(status(&health), (true, "ready".into()));
+        health.state().lanes.entry(3).or_default().outage = Some("SQLSTATE 57P01".into());
+        assert_eq!(status(&health), (false, "waiting out an outage".into()));
+        assert_eq!(health.report().1["partitions"]["3"]["outage"], "SQLSTATE 57P01");
+        health.gone(3);
+        assert_eq!(status(&health), (true, "ready".into()), "whose partition it is now says it");
+        health.stopping();
+        assert_eq!(status(&health), (false, "stopping".into()), "before anything ends");
+    }
+}

@@ -2,7 +2,7 @@
 //! where that is asked for.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -31,8 +31,8 @@ pub struct Measured {
     pub paused: bool,
 }
 
-/// Measures until the consumer is gone.
-pub async fn run(consumer: Weak<BaseConsumer<Group>>, topic: String, health: Health, emf: EmfConfig) {
+/// Measures until the consumer is gone; before there is one, there is no partition.
+pub async fn run(consumer: Arc<OnceLock<Weak<BaseConsumer<Group>>>>, topic: String, health: Health, emf: EmfConfig) {
     let mut emitter = Emitter::new(&emf, OffsetDateTime::now_utc());
     let mut stuck = Stuck::default();
     let mut gone = Vec::new();
@@ -40,11 +40,15 @@ pub async fn run(consumer: Weak<BaseConsumer<Group>>, topic: String, health: Hea
     loop {
         tokio::time::sleep(every).await;
         let (lanes, waits_before_joining) = health.lanes();
-        let Some(consumer) = consumer.upgrade() else { return };
-        let ends = ends(consumer, topic.clone(), lanes.keys().copied().collect()).await;
+        let ends = match consumer.get().map(Weak::upgrade) {
+            None => BTreeMap::new(),
+            Some(None) => return,
+            Some(Some(consumer)) => ends(consumer, topic.clone(), lanes.keys().copied().collect()).await,
+        };
         let now = OffsetDateTime::now_utc();
         let measured = measure(&lanes, &ends, now, &mut stuck);
         show(&measured, &mut gone);
+        metrics::gauge!("worker_waiting").set(flag(waits_before_joining || measured.values().any(|found| found.waits)));
         if let Some(emitter) = &mut emitter
             && emitter.is_due(now)
         {
@@ -125,7 +129,6 @@ fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
         shown.iter().filter(|partition| !measured.contains_key(partition)).map(|partition| (partition, &nothing));
     for (partition, found) in measured.iter().chain(gone) {
         let partition = partition.to_string();
-        let flag = |set: bool| if set { 1.0 } else { 0.0 };
         if let Some(lag) = found.lag {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("consumer_lag_records", "partition" => partition.clone()).set(lag as f64);
@@ -135,6 +138,10 @@ fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
         metrics::gauge!("partition_paused", "partition" => partition).set(flag(found.paused));
     }
     *shown = measured.keys().copied().collect();
+}
+
+fn flag(set: bool) -> f64 {
+    if set { 1.0 } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -28,7 +28,9 @@ async fn main() {
 
 async fn run(config: &RunConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
+    telemetry::traces::start(&config.traces, "worker-service")?;
     let metrics = telemetry::start_metrics()?;
+    worker_service::metrics::describe();
     let bind = config.ops.bind;
     let ops = TcpListener::bind(bind).await.with_context(|| format!("OPS_BIND={bind}"))?;
     let mut worker = Worker::start(config)?;
@@ -40,6 +42,7 @@ async fn run(config: &RunConfig) -> anyhow::Result<()> {
         signal = lifecycle::termination() => {
             tracing::info!(signal = signal?, "finishing what is under way");
             worker.stop().await?;
+            telemetry::traces::stop().await;
             tracing::info!("the worker has ended");
             Ok(())
         }

@@ -19,9 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::EmfConfig;
 use crate::drive::{Driver, Tools};
-use crate::lag;
 
 /// A partition's records.
 pub type Queue = PartitionQueue<Group>;
@@ -47,7 +45,7 @@ struct LaneHandle {
     task: JoinHandle<()>,
 }
 
-/// Consumes until `stop` says so; blocks its thread.
+/// Consumes until `stop` says so; blocks its thread. The consumer is shown as soon as there is one.
 ///
 /// # Errors
 /// Wrong settings, or a fatal error of the client: the process has to start anew.
@@ -56,7 +54,7 @@ pub fn run(
     topic: &str,
     tools: Arc<Tools>,
     runtime: Handle,
-    emf: EmfConfig,
+    shown: &OnceLock<Weak<BaseConsumer<Group>>>,
     stop: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut config = client.clone();
@@ -80,9 +78,7 @@ pub fn run(
     // It was empty: this is the only place that sets it.
     let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
     consumer.subscribe(&[topic]).context("subscribing")?;
-    let group = consumer.context();
-    let health = group.tools.health.clone();
-    group.runtime.spawn(lag::run(Arc::downgrade(&consumer), topic.to_owned(), health, emf));
+    let _ = shown.set(Arc::downgrade(&consumer));
 
     let mut leaving: Option<Instant> = None;
     loop {

@@ -1,6 +1,6 @@
 //! The worker as a whole: builds its parts from the settings, and ends them in order.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use shared::cache::{Cache, Fencer};
@@ -14,7 +14,7 @@ use crate::config::RunConfig;
 use crate::dead_letter::DeadLetters;
 use crate::drive::Tools;
 use crate::health::Health;
-use crate::{poll, prune};
+use crate::{lag, poll, prune};
 
 /// The whole of a shutdown: the platform kills after 30 s, and 25 s are promised.
 const SHUTDOWN: Duration = Duration::from_secs(22);
@@ -59,10 +59,12 @@ impl Worker {
         let (stop, stopped) = watch::channel(false);
         let (ended, end) = oneshot::channel();
         let topic = config.source.topics.input.clone();
-        let (emf, before) = (config.emf.clone(), health.clone());
+        let consumer = Arc::new(OnceLock::new());
+        runtime.spawn(lag::run(Arc::clone(&consumer), topic.clone(), health.clone(), config.emf.clone()));
+        let before = health.clone();
         std::thread::Builder::new().name("poll".into()).spawn(move || {
             wait_for_schema(&runtime, &store, &before, &stopped);
-            let _ = ended.send(poll::run(&client, &topic, tools, runtime, emf, &stopped));
+            let _ = ended.send(poll::run(&client, &topic, tools, runtime, &consumer, &stopped));
         })?;
         Ok(Self { health, fencer, stop, end })
     }

@@ -145,7 +145,11 @@ impl Source {
                 if known == Some(stamp) { Ok((stamp, None)) } else { Ok((stamp, Some(file.get()?))) }
             });
             match read.await.context("not read").flatten() {
-                Ok((_, None)) => self.ended(true),
+                Ok((_, None)) => {
+                    // It is what was read already, and was looked at.
+                    metrics::gauge!("jwks_last_success_timestamp_seconds").set(unix_seconds());
+                    self.ended(true);
+                }
                 Ok((stamp, Some(text))) => seen = self.take(Ok(text), &mut told).then_some(stamp),
                 Err(error) => {
                     seen = None;

@@ -1,0 +1,52 @@
+//! Every metric of the API, described. The counters that alerts look at are there from the start, at
+//! 0: one that appears with its first increment has no increase.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+
+use crate::producer::Outcome;
+
+/// Tells the recorder of all of them.
+pub fn describe() {
+    describe_counter!("http_requests_total", "Requests answered, by method, route and status.");
+    describe_histogram!("http_request_duration_seconds", "From a request's headers to its answer, by route.");
+    describe_counter!("kafka_produce_total", "Events handed to Kafka, by what became of them.");
+    describe_histogram!(
+        "kafka_produce_duration_seconds",
+        "Until all in-sync replicas have acknowledged, for each event or batch."
+    );
+    describe_counter!("kafka_producer_rebuilt_total", "Producers replaced after a fatal error.");
+    describe_gauge!("kafka_queue_records", "Events that wait for Kafka's acknowledgement.");
+    describe_gauge!("kafka_queue_bytes", "Their bytes.");
+    describe_gauge!("kafka_queue_limit_bytes", "How many there may be: KAFKA_QUEUE_BYTES.");
+    describe_counter!("cache_lookups_total", "Reads of a resource, by where it came from.");
+    describe_gauge!("dependency_up", "Whether a dependency works, as this instance sees it.");
+    describe_counter!("auth_rejected_total", "Tokens refused, by reason.");
+    describe_counter!("auth_verified_total", "Tokens whose signature was checked.");
+    describe_gauge!("jwks_last_success_timestamp_seconds", "When the published keys were last read.");
+    describe_counter!("jwks_refreshes_total", "Reads of the published keys, by outcome.");
+    describe_counter!("rate_limited_total", "Requests answered 429, by policy.");
+    describe_counter!("rate_limit_forgotten_total", "Subjects whose account was forgotten for want of room.");
+    describe_counter!("overloaded_total", "Requests refused because there was no room for their body or answer.");
+    describe_counter!("http_connections_closed_total", "Connections that were closed on their clients, by reason.");
+
+    for outcome in Outcome::ALL {
+        counter!("kafka_produce_total", "outcome" => outcome).increment(0);
+    }
+    for name in
+        ["kafka_producer_rebuilt_total", "auth_verified_total", "rate_limit_forgotten_total", "overloaded_total"]
+    {
+        counter!(name).increment(0);
+    }
+}
+
+/// What the producer has in its queue, as it says itself.
+pub(crate) fn queue(statistics: &rdkafka::Statistics) {
+    #[expect(clippy::cast_precision_loss, reason = "gauges")]
+    for (name, value) in [
+        ("kafka_queue_records", statistics.msg_cnt),
+        ("kafka_queue_bytes", statistics.msg_size),
+        ("kafka_queue_limit_bytes", statistics.msg_size_max),
+    ] {
+        gauge!(name).set(value as f64);
+    }
+}

@@ -1,0 +1,78 @@
+//! The way to the collector of traces.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use opentelemetry_http::{HttpClient, HttpError, Request, Response};
+use tokio::runtime::Handle;
+
+use crate::config::TraceConfig;
+
+/// Sends on our runtime what the SDK's thread hands it.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    runtime: Handle,
+    /// A collector that is away is one line in the log, and its return another.
+    away: AtomicBool,
+}
+
+impl Client {
+    pub(super) fn new(config: &TraceConfig) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(config.timeout).redirect(reqwest::redirect::Policy::none());
+        let http = http.build().context("no HTTP client for traces")?;
+        Ok(Self { http, runtime: Handle::current(), away: AtomicBool::new(false) })
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (parts, body) = request.into_parts();
+        let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| "not a URL")?;
+        let request = self.http.request(parts.method, url).headers(parts.headers).body(body);
+        // The SDK's thread has no runtime of its own.
+        let sent = self.runtime.spawn(async move {
+            let response = request.send().await?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            Ok::<_, reqwest::Error>((status, headers, response.bytes().await?))
+        });
+        // The URL and the headers may hold a secret: neither is named.
+        let (status, headers, body) = sent.await?.map_err(reqwest::Error::without_url)?;
+        let mut answer = Response::new(body);
+        (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+        Ok(answer)
+    }
+
+    fn told(&self, outcome: &Result<Response<Bytes>, HttpError>) {
+        let error = match outcome {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(format!("it answers {}", answer.status().as_u16())),
+            Err(error) => Some(error.to_string()),
+        };
+        let result = if error.is_none() { "taken" } else { "failed" };
+        metrics::counter!("trace_exports_total", "outcome" => result).increment(1);
+        let was_away = self.away.swap(error.is_some(), Ordering::Relaxed);
+        match error {
+            Some(error) if !was_away => tracing::warn!(error, "the collector does not take traces"),
+            None if was_away => tracing::info!("the collector takes traces again"),
+            _ => {}
+        }
+    }
+}
+
+impl HttpClient for Client {
+    fn send_bytes<'a, 'async_trait>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'async_trait, Result<Response<Bytes>, HttpError>>
+    where
+        'a: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(async move {
+            let outcome = self.send(request).await;
+            self.told(&outcome);
+            outcome
+        })
+    }
+}

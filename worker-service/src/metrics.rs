@@ -1,0 +1,40 @@
+//! Every metric of the worker, described. The counters that alerts look at are there from the start,
+//! at 0: one that appears with its first increment has no increase.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use shared::topic::Reason;
+
+/// Tells the recorder of all of them.
+pub fn describe() {
+    describe_histogram!("accepted_to_visible_seconds", "From the API's acceptance of an event to its fence.");
+    describe_counter!("events_total", "Events that had their effect, by outcome.");
+    describe_histogram!("batch_records", "Records of a batch.");
+    describe_histogram!("batch_duration_seconds", "A batch's transaction and its fence.");
+    describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
+    describe_gauge!("held_devices", "Devices that wait for a retry, by partition.");
+    describe_gauge!("consumer_lag_records", "Records without their effect, by partition.");
+    describe_gauge!(
+        "watermark_age_seconds",
+        "How long the first record without its effect has been in the log, by partition."
+    );
+    describe_gauge!("partition_waiting", "Whether a partition waits out an outage.");
+    describe_gauge!("partition_paused", "Whether a partition waits for an operator.");
+    describe_gauge!("worker_waiting", "Whether this worker waits out an outage, with or without a partition.");
+    describe_counter!("records_lost_total", "Records that the broker no longer had before they were consumed.");
+    describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
+    describe_counter!("events_pruned_total", "Events forgotten after EVENTS_RETENTION.");
+    describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
+    describe_counter!("cache_fences_lost_total", "Fences that did not fit among those that wait.");
+
+    for outcome in ["applied", "superseded", "repeated", "conflicting", "forgotten"] {
+        counter!("events_total", "outcome" => outcome).increment(0);
+    }
+    for reason in [Reason::Undecodable, Reason::Rejected, Reason::Failed] {
+        counter!("dead_letters_total", "reason" => reason.as_str()).increment(0);
+    }
+    for name in ["records_lost_total", "commits_failed_total", "events_pruned_total", "cache_fences_lost_total"] {
+        counter!(name).increment(0);
+    }
+    gauge!("cache_fences_pending").set(0.0);
+    gauge!("worker_waiting").set(0.0);
+}
