@@ -42,10 +42,10 @@ pub struct Kafka {
 
 impl Kafka {
     /// Starts it with its files in `dir`, which is there, and with a secured listener beside the
-    /// usual one where that is asked for. The mock takes a port as it comes, and has no security.
-    pub(crate) fn start_in(dir: &Path, port: u16, secured: bool) -> anyhow::Result<Kafka> {
+    /// usual one where a password for it is given. The mock takes a port as it comes, and has no security.
+    pub(crate) fn start_in(dir: &Path, port: u16, secured: Option<&str>) -> anyhow::Result<Kafka> {
         if let Some(obstacle) = java::obstacle() {
-            ensure!(!secured, "a secured Kafka has to be the real one, and there is {obstacle}");
+            ensure!(secured.is_none(), "a secured Kafka has to be the real one, and there is {obstacle}");
             let mock = mock::Mock::start()?;
             return Ok(Kafka {
                 server: Server::without_process(NO_PROCESS),
@@ -57,7 +57,7 @@ impl Kafka {
         }
         let jvm = Jvm::new(dir)?;
         let config = dir.join("kafka.properties");
-        let secured = secured.then(|| Secured::prepare(dir)).transpose()?;
+        let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
         fs::write(&config, properties(dir, port, secured.as_ref())).context("cannot write kafka.properties")?;
         let log = dir.join("kafka.log");
         let classes = jvm.archive_to.clone().map(|from| (from, jvm.archive.clone()));

@@ -45,17 +45,18 @@ impl Stack {
         Stack::start_on(Ports::default())
     }
 
-    /// The same with a secured listener of Kafka's beside the usual one, see [`Kafka::secured`].
-    pub fn start_secured() -> anyhow::Result<Stack> {
-        Stack::start_as(Ports::default(), true)
+    /// The same with a secured listener of Kafka's beside the usual one, and this password for it; see
+    /// [`Kafka::secured`].
+    pub fn start_secured(password: &str) -> anyhow::Result<Stack> {
+        Stack::start_as(Ports::default(), Some(password))
     }
 
     /// The same as [`start`](Stack::start) on these ports, as far as they are free.
     pub fn start_on(ports: Ports) -> anyhow::Result<Stack> {
-        Stack::start_as(ports, false)
+        Stack::start_as(ports, None)
     }
 
-    fn start_as(ports: Ports, secured: bool) -> anyhow::Result<Stack> {
+    fn start_as(ports: Ports, secured: Option<&str>) -> anyhow::Result<Stack> {
         crate::announce();
         let dir = StackDir::create()?;
         let path = dir.path();

@@ -21,18 +21,18 @@ pub struct Secured {
     pub other_authority: PathBuf,
     /// Who may log in, with `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`.
     pub username: &'static str,
-    /// With this password, made for this broker alone.
+    /// With this password.
     pub password: String,
     keystore: PathBuf,
 }
 
 impl Secured {
-    /// Makes certificates in `dir`, and a password.
-    pub(crate) fn prepare(dir: &Path) -> anyhow::Result<Secured> {
+    /// Makes certificates in `dir`.
+    pub(crate) fn prepare(dir: &Path, password: &str) -> anyhow::Result<Secured> {
         let (authority, key) = make_authority(dir, "authority")?;
         let (other_authority, _) = make_authority(dir, "other-authority")?;
         let keystore = certificate(dir, &authority, &key)?;
-        let password = format!("secret-{:032x}", fastrand::u128(..));
+        let password = password.to_owned();
         Ok(Secured { port: port::free(), authority, other_authority, username: USER, password, keystore })
     }
 

@@ -247,6 +247,11 @@ impl Worker {
         Some(reqwest::get(format!("{}/health/ready", self.ops)).await.ok()?.json().await.unwrap())
     }
 
+    /// The status of its liveness.
+    pub(crate) async fn live(&self) -> u16 {
+        reqwest::get(format!("{}/health/live", self.ops)).await.unwrap().status().as_u16()
+    }
+
     /// Its metrics.
     pub(crate) async fn metrics(&self) -> String {
         reqwest::get(format!("{}/metrics", self.ops)).await.unwrap().text().await.unwrap()

@@ -56,11 +56,17 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     let reasons = health["partitions"].as_object().unwrap().values().filter_map(|lane| lane["outage"].as_str());
     assert!(reasons.into_iter().all(|why| !why.is_empty()));
 
+    assert_eq!(worker.live().await, 200, "it lives all the same");
+
     // One that starts now waits too, and says for what.
     let second = system.worker();
     system.until("it waits", async || second.status().await == "waiting out an outage").await;
     let outage = second.health().await.unwrap()["outage"].as_str().unwrap().to_owned();
     assert!(outage.starts_with("waiting for PostgreSQL"), "{outage}");
+    let told = async || last(&second).is_some_and(|document| document["Waiting"] == 1);
+    system.until("it tells CloudWatch too", told).await;
+    assert_eq!(second.live().await, 200);
+    system.until("and Prometheus", async || second.metrics().await.contains("\nworker_waiting 1")).await;
     second.service.kill().unwrap();
 
     system.stack.postgres.start().unwrap();

@@ -6,13 +6,18 @@
     reason = "a test may fail loudly, its helpers too"
 )]
 
+mod collector;
 mod crashes;
 mod freezes;
 mod kit;
 mod lag;
+mod metrics;
 mod outages;
 mod planted;
 mod redis_cluster;
+mod rollback;
 mod rolling;
+mod secrets;
 mod secured_kafka;
 mod telemetry;
+mod traces;

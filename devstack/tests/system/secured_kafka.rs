@@ -9,7 +9,7 @@ use crate::kit::{System, blocking};
 
 async fn start(name: &str) -> Arc<System> {
     let stack = || {
-        let stack = Stack::start_secured().unwrap();
+        let stack = Stack::start_secured("of-this-test-alone").unwrap();
         let settings = stack.kafka.secured().unwrap().env("PLAIN");
         (stack, settings)
     };

@@ -1,0 +1,182 @@
+//! Every metric that the documentation names is there, and none beside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use devstack::token;
+use serde_json::json;
+
+use crate::collector::Collector;
+use crate::kit::{System, put};
+
+const DOCS: &str = include_str!("../../../docs/operations.md");
+const RULES: &str = include_str!("../../../observe/prometheus/rules.yml");
+const RULE_TESTS: &str = include_str!("../../../observe/prometheus/tests/rules.yml");
+const DASHBOARD: &str = include_str!("../../../observe/grafana/dashboards/events.json");
+
+/// A metric's kind and labels.
+type Family = (String, BTreeSet<String>);
+
+/// What the table in the documentation says of a service.
+fn documented(service: &str) -> BTreeMap<String, Family> {
+    let section = DOCS.split("\n## Metrics\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut all = BTreeMap::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let [_, names, kinds, labels, services, ..] = cells[..] else { panic!("{row}") };
+        if !services.split(", ").any(|of| of == service) {
+            continue;
+        }
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let kinds: Vec<_> = kinds.split(", ").collect();
+        for (n, name) in quoted(names).into_iter().enumerate() {
+            let kind = kinds.get(n).or(kinds.last()).unwrap();
+            all.insert(name, ((*kind).to_owned(), quoted(labels).into_iter().collect()));
+        }
+    }
+    assert!(all.len() > 10, "the table is not where it was: {all:?}");
+    all
+}
+
+/// What a service says, having checked the form of it.
+fn scraped(text: &str) -> BTreeMap<String, Family> {
+    let mut all: BTreeMap<String, Family> = BTreeMap::new();
+    let mut helped = BTreeSet::new();
+    let mut samples: BTreeMap<String, usize> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            helped.insert(help.split(' ').next().unwrap().to_owned());
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            all.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        } else {
+            let place = line.find(['{', ' ']).unwrap();
+            let name = line[..place].trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count");
+            let name = if all.contains_key(name) { name } else { &line[..place] };
+            let labels = line.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+            let names = labels.split("\",").filter_map(|pair| Some(pair.split_once('=')?.0.to_owned()));
+            let family = all.get_mut(name).unwrap_or_else(|| panic!("no TYPE: {line}"));
+            family.1.extend(names.filter(|label| label != "le"));
+            *samples.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    for (name, (kind, _)) in &all {
+        assert!(helped.contains(name), "{name} has no HELP");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name} is a {kind}");
+        assert_ne!(kind, "summary", "{name} has no buckets");
+        assert!(samples[name] < 300, "{name} has {} series", samples[name]);
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documentation_lists_every_metric_and_each_is_there() {
+    let (_collector, endpoint) = Collector::start().await;
+    let keys = devstack::target_dir().join(format!("metrics-test-{}", std::process::id()));
+    let (private, published) = (keys.with_extension("pem"), keys.with_extension("jwks"));
+    token::generate("ES256", "k", &private, &published).unwrap();
+    let published_at = published.to_string_lossy().into_owned();
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+        ("JWT_JWKS_FILE", &published_at),
+    ];
+    let system = System::start("metrics", &settings).await;
+    let worker = system.worker();
+    assert_eq!(system.post("d", "1", &json!({"n": 1})).await.unwrap().status(), 202);
+    system.until("it can be read", async || system.get("d").await.unwrap().status() == 200).await;
+    assert_eq!(system.get("d/../made-up").await.unwrap().status(), 404);
+    let stranger =
+        token::hs256("another secret, just as long as the first", "x", &["admin"], &[], Duration::from_secs(60));
+    let refused = system.http.get(format!("{}/resource/d", system.base)).bearer_auth(stranger.unwrap()).send().await;
+    assert_eq!(refused.unwrap().status(), 401);
+    put(&system.scope.endpoints.kafka_brokers, &system.scope.input_topic, "d", "not an event").await;
+    system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
+
+    let of_api = async || {
+        let answer = system.http.get(format!("{}/metrics", system.ops)).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    // The producer tells of its queue, and the worker of its lag, every five seconds.
+    let all = async || {
+        scraped(&of_api().await).len() == documented("api").len()
+            && scraped(&worker.metrics().await).len() == documented("worker").len()
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !all().await && std::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(scraped(&of_api().await), documented("api"));
+    assert_eq!(scraped(&worker.metrics().await), documented("worker"));
+
+    let (of_api, of_worker) = (of_api().await, worker.metrics().await);
+    for sample in [
+        r#"http_requests_total{method="POST",route="/events",status="202"} 1"#,
+        r#"http_requests_total{method="GET",route="none",status="404"} 1"#,
+        r#"kafka_produce_total{outcome="accepted"} 1"#,
+        r#"kafka_produce_total{outcome="queue_full"} 0"#,
+        "kafka_queue_limit_bytes 67108864",
+        r#"auth_rejected_total{reason="signature"} 1"#,
+        r#"dependency_up{dependency="Kafka"} 1"#,
+    ] {
+        assert!(of_api.contains(sample), "{sample}\n{of_api}");
+    }
+    for sample in [
+        "accepted_to_visible_seconds_count 1",
+        r#"events_total{outcome="applied"} 1"#,
+        r#"dead_letters_total{reason="undecodable"} 1"#,
+        r#"dead_letters_total{reason="failed"} 0"#,
+        r#"batch_records_bucket{le="1"} 1"#,
+        r#"consumer_lag_records{partition="0"} 0"#,
+        "records_lost_total 0",
+        "worker_waiting 0",
+    ] {
+        assert!(of_worker.contains(sample), "{sample}\n{of_worker}");
+    }
+    worker.end().await;
+    for file in [private, published] {
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn every_alert_has_its_section_and_its_test_and_every_query_asks_for_what_there_is() {
+    let sections: BTreeSet<_> = DOCS.lines().filter_map(|line| line.strip_prefix("### ")).collect();
+    let alerts: Vec<_> = RULES.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 10);
+    for alert in &alerts {
+        assert!(sections.contains(alert), "docs/operations.md has no section {alert}");
+        let anchor = format!("runbook_url: docs/operations.md#{}", alert.to_lowercase());
+        assert!(RULES.lines().any(|line| line.trim() == anchor), "{anchor}");
+        assert!(RULE_TESTS.contains(&format!("alertname: {alert}\n")), "{alert} is never seen to fire in the tests");
+    }
+    let known: BTreeSet<_> = documented("api").into_keys().chain(documented("worker").into_keys()).collect();
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let mut asked: BTreeSet<String> = targets.flat_map(|target| names(target["expr"].as_str().unwrap())).collect();
+    asked.extend(names(RULES));
+    assert!(asked.len() > 20, "{asked:?}");
+    for name in &asked {
+        assert!(known.contains(name), "{name} is asked for, and is no metric");
+    }
+}
+
+/// What looks like the name of a metric in a query: two words or more, before a selector, a range or the
+/// end of an operand.
+fn names(text: &str) -> BTreeSet<String> {
+    let functions = ["histogram_quantile", "humanize_duration", "ratio_rate"];
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':';
+    let mut found = BTreeSet::new();
+    for line in text.lines().filter(|line| !line.contains("summary:") && !line.contains("record:")) {
+        for name in line.split(|c: char| !word(c)).filter(|name| name.contains('_') && !name.contains(':')) {
+            let name = name.trim_end_matches("_bucket").trim_end_matches("_count");
+            let ours = name.ends_with("_seconds") || name.ends_with("_total") || name.ends_with("_records");
+            let gauge = ["_bytes", "_waiting", "_paused", "_up", "_devices", "_pending"];
+            if (ours || gauge.iter().any(|end| name.ends_with(end))) && !functions.contains(&name) {
+                found.insert(name.to_owned());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,55 @@
+//! The version before starts, and works, on a schema that a later version has migrated.
+
+use serde_json::{Value, json};
+
+use crate::kit::System;
+
+/// What a later version may do while this one still runs: add, and never take away.
+const LATER: &str = "
+    ALTER TABLE events ADD COLUMN later text;
+    ALTER TABLE events ADD COLUMN later_default integer NOT NULL DEFAULT 7;
+    ALTER TABLE resources ADD COLUMN later jsonb;
+    CREATE TABLE later_things (id bigint PRIMARY KEY);
+    CREATE INDEX later_index ON events (user_id);
+    INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+    VALUES (9000, 'of a later version', true, '\\x00', 1)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_before_works_on_a_later_schema() {
+    let system = System::start("rollback", &[]).await;
+    let worker = system.worker();
+    assert_eq!(system.post("d", "1", &json!({"n": 1})).await.unwrap().status(), 202);
+    let version = async |version: i64| {
+        let read = system.get("d").await.unwrap().json::<Value>().await.unwrap();
+        read["version"] == version
+    };
+    system.until("the event is applied", async || version(1).await).await;
+    system.sql(LATER);
+
+    // As a deploy does it: setup, then both services.
+    let (done, said) = system.command(&["setup"], &[]).await;
+    assert!(done, "{said}");
+    let newest = system.sql("SELECT max(version) FROM _sqlx_migrations WHERE success");
+    assert_eq!(newest, "9000", "what is newer is let be");
+    worker.end().await;
+    let worker = system.worker();
+    let api = system.another_api();
+    system.until("the worker is ready", async || worker.status().await == "ready").await;
+    let ready = async || {
+        let asked = system.http.get(format!("{}/health/ready", api.base)).send().await;
+        let Ok(answer) = asked else { return false };
+        answer.json::<Value>().await.unwrap()["status"] == "ready"
+    };
+    system.until("the API is ready", ready).await;
+    let event = json!({"device_id": "d", "event_id": "2", "payload": {"n": 2}});
+    let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token).json(&event);
+    assert_eq!(post.send().await.unwrap().status(), 202);
+    system.until("the next event is applied", async || version(2).await).await;
+    let history = system.http.get(format!("{}/resource/d/events", api.base)).bearer_auth(&system.token).send().await;
+    let history: Value = history.unwrap().json().await.unwrap();
+    assert_eq!(history["items"].as_array().unwrap().len(), 2);
+    assert_eq!(system.dead_letters().await, 0);
+    let (done, said) = system.command(&["forget", "d"], &[]).await;
+    assert!(done, "{said}");
+    worker.end().await;
+}
