@@ -21,8 +21,8 @@ pub struct Found {
     pub body: Bytes,
 }
 
-/// A landed flight: what it found, and whether that is in the cache now.
-pub type Landed = Result<(Found, bool), StoreError>;
+/// A landed flight: what it found, and what the cache made of it.
+pub type Landed = Result<(Found, Settled), StoreError>;
 
 /// To wait for a flight with; closed without a word where it crashed.
 pub type Ticket = watch::Receiver<Option<Landed>>;
@@ -46,8 +46,8 @@ impl Flights {
         tokio::spawn(async move {
             let landed = match read(&store, &id).await {
                 Ok(found) => {
-                    let stored = settle(&cache, &id, Some(&entry.lease), &found).await;
-                    Ok((found, stored))
+                    let settled = settle(&cache, &id, Some(&entry.lease), &found).await;
+                    Ok((found, settled))
                 }
                 Err(error) => {
                     cache.release(&id, &entry.lease).await;
@@ -78,19 +78,30 @@ impl Drop for Entry {
     }
 }
 
-/// Puts in what was read under a lease that stood when the read began; says whether it did. Where it
-/// came too late, or had no lease, it sees to it that nothing older is read after it.
-pub async fn settle(cache: &Cache, id: &DeviceId, lease: Option<&Lease>, found: &Found) -> bool {
+/// What the cache made of what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is in there.
+    Stored,
+    /// It is not, and nothing older is.
+    Passed,
+    /// Redis gave no answer: something older may be in there until its fence comes.
+    Unanswered,
+}
+
+/// Puts in what was read under a lease that stood when the read began. Where it came too late, or had
+/// no lease, it sees to it that nothing older is read after it.
+pub async fn settle(cache: &Cache, id: &DeviceId, lease: Option<&Lease>, found: &Found) -> Settled {
     let body = (found.version > 0).then(|| std::str::from_utf8(&found.body).unwrap_or_default());
     if let Some(lease) = lease
         && cache.fill(id, lease, body).await
     {
-        return true;
+        return Settled::Stored;
     }
-    if let Some(body) = body {
-        cache.at_least(id, found.version, body).await;
+    match body {
+        Some(body) if !cache.at_least(id, found.version, body).await => Settled::Unanswered,
+        _ => Settled::Passed,
     }
-    false
 }
 
 /// Waits for a flight; none where it crashed.

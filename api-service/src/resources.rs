@@ -10,7 +10,7 @@ use shared::store::StoreError;
 
 use crate::app::App;
 use crate::auth::Reader;
-use crate::flights::{self, Found, Landed, Ticket};
+use crate::flights::{self, Found, Landed, Settled, Ticket};
 use crate::problem::{About, Code, Problem};
 
 /// Where an answer came from: a `Cache-Status` (RFC 9211).
@@ -36,6 +36,16 @@ impl Source {
             Self::Miss => ("miss", "resource-cache; fwd=miss"),
             Self::Joined => ("joined", "resource-cache; fwd=miss; collapsed"),
             Self::Bypass => ("bypass", "resource-cache; fwd=bypass"),
+        }
+    }
+}
+
+impl From<Settled> for Source {
+    fn from(settled: Settled) -> Self {
+        match settled {
+            Settled::Stored => Self::Stored,
+            Settled::Passed => Self::Miss,
+            Settled::Unanswered => Self::Bypass,
         }
     }
 }
@@ -74,8 +84,7 @@ async fn find(app: &App, id: &DeviceId) -> Result<(Found, Source), StoreError> {
         if let Some(lease) = app.cache.lease(id).await {
             let ticket = app.flights.start(app.store.clone(), app.cache.clone(), id.clone(), lease);
             return match flights::wait(ticket).await {
-                Some(Ok((found, true))) => Ok((found, Source::Stored)),
-                Some(Ok((found, false))) => Ok((found, Source::Miss)),
+                Some(Ok((found, settled))) => Ok((found, settled.into())),
                 Some(Err(error)) => Err(error),
                 None => direct(app, id, None).await,
             };
@@ -98,15 +107,18 @@ async fn find(app: &App, id: &DeviceId) -> Result<(Found, Source), StoreError> {
 async fn joined(app: &App, id: &DeviceId, ticket: Ticket) -> Result<(Found, Source), StoreError> {
     let landed: Option<Landed> = flights::wait(ticket).await;
     match landed {
-        Some(landed) => landed.map(|(found, _)| (found, Source::Joined)),
+        Some(landed) => landed.map(|(found, settled)| match settled {
+            Settled::Stored | Settled::Passed => (found, Source::Joined),
+            Settled::Unanswered => (found, Source::Bypass),
+        }),
         None => direct(app, id, None).await,
     }
 }
 
 async fn direct(app: &App, id: &DeviceId, lease: Option<&Lease>) -> Result<(Found, Source), StoreError> {
     let found = flights::read(&app.store, id).await?;
-    let stored = flights::settle(&app.cache, id, lease, &found).await;
-    Ok((found, if stored { Source::Stored } else { Source::Miss }))
+    let settled = flights::settle(&app.cache, id, lease, &found).await;
+    Ok((found, settled.into()))
 }
 
 fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {

@@ -52,6 +52,8 @@ pub struct Read {
     pub event: String,
     /// The state.
     pub payload: Value,
+    /// Whether the API said that Redis gave it no answer: it may have been ahead of the fence then.
+    pub bypass: bool,
 }
 
 /// How far the group had committed at a moment: everything before has had its effect, fence

@@ -40,9 +40,10 @@ impl Found {
         }
     }
 
-    /// Who has seen a version sees none before it.
+    /// Who has seen a version sees none before it, unless it came past the cache, which knows nothing
+    /// of it before its fence.
     fn went_back(&mut self, history: &History, name: &str, reads: &[&Read]) {
-        let mut answered: Vec<_> = reads.to_vec();
+        let mut answered: Vec<_> = reads.iter().copied().filter(|read| !read.bypass).collect();
         answered.sort_by_key(|read| read.to);
         let mut asked: Vec<_> = reads.to_vec();
         asked.sort_by_key(|read| read.from);

@@ -41,7 +41,7 @@ fn row(record: &Record) -> Row {
 
 fn read(from: u64, version: i64) -> Read {
     let event = if version > 0 { version.to_string() } else { String::new() };
-    Read { device: "a".into(), from: at(from), to: at(from), version, event, payload: payload(version) }
+    Read { device: "a".into(), from: at(from), to: at(from), version, event, payload: payload(version), bypass: false }
 }
 
 fn letter(key: &str, id: &str, reason: &str, error: &str) -> Letter {
@@ -392,6 +392,10 @@ fn a_read_that_went_back() {
         history.redis_away.push((at(1), at(3)));
     };
     assert_eq!(broken(excused), NOTHING);
+    let past_the_cache = |history: &mut History, _: &mut End| {
+        history.reads.extend([Read { bypass: true, ..read(6, 3) }, read(7, 2)]);
+    };
+    assert_eq!(broken(past_the_cache), NOTHING, "the cache has not heard of it");
     let together = |history: &mut History, _: &mut End| {
         history.reads.push(Read { to: at(7), ..read(6, 3) });
         history.reads.push(read(7, 2));

@@ -14,10 +14,9 @@ impl Client {
             let device = format!("device-{}", random.usize(..DEVICES));
             let url = format!("{}/resource/{device}", self.url(&mut random));
             let from = self.began.elapsed();
-            if let Some(Body { version, event_id: event, payload }) =
-                body(self.http.get(url).bearer_auth(&self.world.token)).await
-            {
-                let read = Read { device, from, to: self.began.elapsed(), version, event, payload };
+            let answered = answer(self.http.get(url).bearer_auth(&self.world.token)).await;
+            if let Some((Body { version, event_id: event, payload }, bypass)) = answered {
+                let read = Read { device, from, to: self.began.elapsed(), version, event, payload, bypass };
                 lock(&self.history).reads.push(read);
                 count(&self.counts.reads, 1);
             }
@@ -49,12 +48,14 @@ struct Body {
     payload: Value,
 }
 
-/// What was read; none where there was no such answer.
-async fn body(request: reqwest::RequestBuilder) -> Option<Body> {
+/// What was read, and whether the cache was passed by; none where there was no such answer.
+async fn answer(request: reqwest::RequestBuilder) -> Option<(Body, bool)> {
     let answer = request.send().await.ok()?;
+    let source = answer.headers().get("cache-status").and_then(|value| value.to_str().ok());
+    let bypass = source.is_some_and(|source| source.contains("fwd=bypass"));
     match answer.status().as_u16() {
-        200 => answer.json().await.ok(),
-        404 => Some(Body { version: 0, event_id: String::new(), payload: Value::Null }),
+        200 => Some((answer.json().await.ok()?, bypass)),
+        404 => Some((Body { version: 0, event_id: String::new(), payload: Value::Null }, bypass)),
         _ => None,
     }
 }

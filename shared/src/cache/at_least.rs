@@ -8,15 +8,19 @@ impl Cache {
     /// be called before the body is shown. Until the worker's fence comes, a reader that asked
     /// PostgreSQL a moment earlier may be about to put in what it got, or has done so.
     ///
-    /// With Redis away it does nothing.
-    pub async fn at_least(&self, id: &DeviceId, version: i64, body: &str) {
+    /// Says whether Redis did so.
+    pub async fn at_least(&self, id: &DeviceId, version: i64, body: &str) -> bool {
         let mut call = scripts::fence_versions();
         call.key(self.key(id)).arg(version);
         let older: Result<Vec<usize>, _> = self.run(&call).await;
-        if older.is_ok_and(|older| !older.is_empty()) {
-            let mut call = scripts::fence_body();
-            call.key(self.key(id)).key(self.mark(id)).arg(version).arg(body).arg(millis(self.jittered_ttl()));
-            let _: Result<i64, _> = self.run(&call).await;
+        match older {
+            Err(_) => false,
+            Ok(older) if older.is_empty() => true,
+            Ok(_) => {
+                let mut call = scripts::fence_body();
+                call.key(self.key(id)).key(self.mark(id)).arg(version).arg(body).arg(millis(self.jittered_ttl()));
+                self.run::<i64>(&call).await.is_ok()
+            }
         }
     }
 }

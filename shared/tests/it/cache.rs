@@ -118,7 +118,7 @@ async fn a_reader_leaves_nothing_older_than_it_has_seen() {
             Some(value) => redis.set_ex(&key, value, 30).await.unwrap(),
             None => redis.del(&key).await.unwrap(),
         }
-        kit.cache.at_least(&id("a"), 2, &seen).await;
+        assert!(kit.cache.at_least(&id("a"), 2, &seen).await);
         let found: Option<String> = redis.get(&key).await.unwrap();
         assert_eq!(found.as_deref(), after, "{why}");
     }
