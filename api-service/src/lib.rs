@@ -3,13 +3,14 @@
 //!
 //! The way of a request: [`server`] (the connection) → [`observe`] (request id, log, metrics,
 //! problems) → [`app`] (every route) → [`auth`] → [`events`] or [`batch`] and [`producer`],
-//! or [`resources`] or [`history`].
+//! or [`resources`] or [`history`]. [`openapi`] says all of it to callers.
 
 pub mod app;
 pub mod auth;
 pub mod batch;
 pub mod body;
 pub mod config;
+pub mod docs;
 pub mod encoding;
 pub mod events;
 pub mod flights;
@@ -17,8 +18,10 @@ mod format;
 pub mod health;
 pub mod history;
 pub mod in_flight;
+mod intake;
 mod kafka_log;
 pub mod observe;
+pub mod openapi;
 pub mod probes;
 pub mod problem;
 pub mod producer;

@@ -12,75 +12,55 @@ use serde_json::value::RawValue;
 use shared::event::body::Fault;
 use shared::event::{DeviceId, EventId};
 
-/// What went wrong. Clients decide by it; it never changes its meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the titles say it")]
-pub enum Code {
-    BadRequest,
-    NotJson,
-    InvalidToken,
-    Forbidden,
-    DeviceNotAllowed,
-    RateLimited,
-    NotFound,
-    ResourceNotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    BodyTooLarge,
-    TooManyEvents,
-    UnsupportedMediaType,
-    UnsupportedEncoding,
-    InvalidEvent,
-    Internal,
-    QueueFull,
-    ShuttingDown,
-    Overloaded,
-    KeysUnavailable,
-    OutcomeUnknown,
-    StoreUnavailable,
-    TimedOut,
+/// The fixed list: each code's status, its name in the answer, and what it means in general.
+macro_rules! codes {
+    ($($code:ident: $status:ident, $name:literal, $title:literal;)*) => {
+        /// What went wrong. Clients decide by it; it never changes its meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub enum Code {
+            $(#[doc = $title] #[serde(rename = $name)] $code,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$code),*];
+
+            const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+                match self {
+                    $(Self::$code => (StatusCode::$status, $name, $title),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    BadRequest: BAD_REQUEST, "bad_request", "The request cannot be read";
+    NotJson: BAD_REQUEST, "not_json", "The body is not JSON";
+    InvalidToken: UNAUTHORIZED, "invalid_token", "No valid token";
+    Forbidden: FORBIDDEN, "forbidden", "The token does not allow this";
+    DeviceNotAllowed: FORBIDDEN, "device_not_allowed", "The token is for another device";
+    NotFound: NOT_FOUND, "not_found", "There is nothing here";
+    ResourceNotFound: NOT_FOUND, "resource_not_found", "There is no such resource";
+    MethodNotAllowed: METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method";
+    RequestTimeout: REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time";
+    BodyTooLarge: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
+    TooManyEvents: PAYLOAD_TOO_LARGE, "too_many_events", "The batch holds too many events";
+    UnsupportedMediaType: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood";
+    UnsupportedEncoding: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The body is packed in a way that is not understood";
+    InvalidEvent: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event";
+    RateLimited: TOO_MANY_REQUESTS, "rate_limited", "Too much for now";
+    Internal: INTERNAL_SERVER_ERROR, "internal", "Something went wrong here";
+    QueueFull: SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written";
+    ShuttingDown: SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end";
+    Overloaded: SERVICE_UNAVAILABLE, "overloaded", "Too much is under way here";
+    OutcomeUnknown: SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written";
+    StoreUnavailable: SERVICE_UNAVAILABLE, "store_unavailable", "The resource cannot be read now";
+    TimedOut: SERVICE_UNAVAILABLE, "timed_out", "It took too long";
+    KeysUnavailable: SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be checked now";
 }
 
 impl Code {
-    /// The status it is sent with, its name, and what it means in general.
-    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::BadRequest => (S::BAD_REQUEST, "bad_request", "The request cannot be read"),
-            Self::NotJson => (S::BAD_REQUEST, "not_json", "The body is not JSON"),
-            Self::InvalidToken => (S::UNAUTHORIZED, "invalid_token", "No valid token"),
-            Self::Forbidden => (S::FORBIDDEN, "forbidden", "The token does not allow this"),
-            Self::DeviceNotAllowed => (S::FORBIDDEN, "device_not_allowed", "The token is for another device"),
-            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too much for now"),
-            Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing here"),
-            Self::ResourceNotFound => (S::NOT_FOUND, "resource_not_found", "There is no such resource"),
-            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method"),
-            Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time"),
-            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
-            Self::TooManyEvents => (S::PAYLOAD_TOO_LARGE, "too_many_events", "The batch holds too many events"),
-            Self::UnsupportedMediaType => {
-                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood")
-            }
-            Self::UnsupportedEncoding => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_encoding",
-                "The body is packed in a way that is not understood",
-            ),
-            Self::InvalidEvent => (S::UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event"),
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
-            Self::QueueFull => (S::SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written"),
-            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end"),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is under way here"),
-            Self::KeysUnavailable => (S::SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be checked now"),
-            Self::OutcomeUnknown => {
-                (S::SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written")
-            }
-            Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The resource cannot be read now"),
-            Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
-        }
-    }
-
     /// The status it is sent with.
     pub const fn status(self) -> StatusCode {
         self.parts().0
@@ -89,6 +69,11 @@ impl Code {
     /// Its name, as in the answer.
     pub const fn as_str(self) -> &'static str {
         self.parts().1
+    }
+
+    /// What it means in general.
+    pub const fn title(self) -> &'static str {
+        self.parts().2
     }
 
     /// What the framework answered without a problem of ours.
@@ -115,6 +100,9 @@ pub struct About {
     /// The event.
     pub event_id: Option<EventId>,
 }
+
+/// What a 401 asks for (RFC 6750, section 3).
+pub(crate) const CHALLENGE: &str = r#"Bearer error="invalid_token""#;
 
 /// An error answer.
 #[derive(Debug, Clone)]
@@ -158,7 +146,7 @@ impl Problem {
     /// What stands for an answer of the framework.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = Code::of_status(status);
-        Self::new(code, code.parts().2)
+        Self::new(code, code.title())
     }
 
     /// With what is wrong with the body, place by place.
@@ -185,8 +173,8 @@ impl Problem {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// Writes the answer that it stands for, keeping the headers that are there.
-    pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
+    /// The body of the answer.
+    pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let (status, code, title) = self.code.parts();
         let body = Body {
             kind: format!("/problems/{code}"),
@@ -200,9 +188,14 @@ impl Problem {
             items: self.items.as_deref(),
         };
         // Strings and numbers can always be written.
-        let text = serde_json::to_vec(&body).unwrap_or_default();
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// Writes the answer that it stands for, keeping the headers that are there.
+    pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
+        let text = self.body(request_id);
         let (mut parts, _) = response.into_parts();
-        parts.status = status;
+        parts.status = self.code.status();
         // The framework's were about its own body.
         parts.headers.remove(header::CONTENT_LENGTH);
         let headers = &mut parts.headers;
@@ -215,8 +208,7 @@ impl Problem {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(crate::encoding::ACCEPTED));
         }
         if self.code == Code::InvalidToken {
-            let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         Response::from_parts(parts, text.into())
     }
@@ -236,8 +228,7 @@ mod tests {
 
     #[test]
     fn the_name_in_the_log_is_the_one_in_the_answer() {
-        for code in [Code::NotJson, Code::OutcomeUnknown, Code::DeviceNotAllowed, Code::KeysUnavailable, Code::Internal]
-        {
+        for code in Code::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
     }
