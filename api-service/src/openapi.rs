@@ -13,8 +13,6 @@ mod schemas;
 
 use serde_json::{Value, json};
 
-use crate::problem::Code;
-
 /// The whole document.
 pub fn document() -> Value {
     json!({
@@ -61,6 +59,7 @@ const DESCRIPTION: &str = "A 202 means that the event is in Kafka, acknowledged 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Code;
 
     /// Every value of a `code` that the document has.
     fn codes(value: &Value, found: &mut Vec<String>) {

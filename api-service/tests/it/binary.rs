@@ -21,9 +21,15 @@ pub(crate) struct Binary {
 impl Binary {
     /// Starts it, and waits until it listens.
     pub(crate) fn start(scope: &Scope) -> Self {
+        Self::with(scope, &[])
+    }
+
+    /// The same with more settings.
+    pub(crate) fn with(scope: &Scope, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
         command.envs(scope.env()).env("JWT_SECRET", SECRET).env("RUST_LOG", "debug");
         command.env("API_BIND", "127.0.0.1:0").env("OPS_BIND", "127.0.0.1:0").stdout(Stdio::piped());
+        command.envs(settings.iter().copied());
         let mut process = command.spawn().unwrap();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let log = BufReader::new(process.stdout.take().unwrap()).lines();
