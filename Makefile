@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry chaos fuzz alerts
+.PHONY: help dev test lint telemetry contract chaos fuzz alerts
 
 CARGO ?= cargo
 
@@ -24,6 +24,14 @@ test: ## Runs every test, against real servers
 telemetry: ## Sends a file of real readings through a running `make dev`, and checks what came of it
 	@$(CARGO) build --quiet -p devstack --bin devstack
 	@. target/dev/env && target/debug/devstack replay devstack/tests/data/telemetry.jsonl.gz
+
+# The tools of Python stay in target/, in the versions of requirements.txt.
+contract: ## Compares thousands of generated answers of the API with its document (CONTRACT_SECONDS, CONTRACT_SEED)
+	@devstack/install
+	@$(CARGO) build --quiet --bins -p api-service -p worker-service -p devstack
+	@python3 -m venv target/contract
+	@target/contract/bin/pip install --quiet --disable-pip-version-check -r api-service/tests/contract/requirements.txt
+	@target/debug/devstack exec -- target/contract/bin/python api-service/tests/contract/run.py
 
 chaos: ## Breaks what can be broken while load runs, and checks the five promises (CHAOS_SECONDS, CHAOS_SEED)
 	@devstack/install

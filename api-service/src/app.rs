@@ -20,7 +20,7 @@ use crate::in_flight::InFlight;
 use crate::producer::Producer;
 use crate::rate::{Rates, announce};
 use crate::server::Limits;
-use crate::{answers, batch, events, history, observe, probes, resources};
+use crate::{answers, batch, docs, events, history, observe, probes, resources};
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -92,22 +92,34 @@ impl App {
         // A submission keeps the deadline itself, see there.
         let in_time = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, self.request_timeout);
         let reading = (in_time, axum::middleware::from_fn_with_state(self.clone(), answers::bounded));
-        let [events, batch, resource, history, live, ready] = ROUTES;
+        let [events, batch, resource, history, live, ready, document, page, file] = ROUTES;
         let routes = Router::new()
             .route(events, post(events::submit))
             .route(batch, post(batch::submit))
             .route(resource, get(resources::show).layer(reading.clone()))
             .route(history, get(history::show).layer(reading))
             .route(live, get(health::live))
-            .route(ready, get(health::ready));
+            .route(ready, get(health::ready))
+            .route(document, get(docs::document))
+            .route(page, get(docs::page))
+            .route(file, get(docs::file));
         let routes = if self.rates.any() { routes.layer(axum::middleware::from_fn(announce)) } else { routes };
         layered(routes.with_state(self.clone()))
     }
 }
 
-/// Every route's path, as in the metrics.
-pub const ROUTES: [&str; 6] =
-    ["/events", "/events/batch", "/resource/{id}", "/resource/{id}/events", "/health/live", "/health/ready"];
+/// Every route's path, as in the metrics and in the document.
+pub const ROUTES: [&str; 9] = [
+    "/events",
+    "/events/batch",
+    "/resource/{id}",
+    "/resource/{id}/events",
+    "/health/live",
+    "/health/ready",
+    "/openapi.json",
+    "/docs",
+    "/docs/{file}",
+];
 
 /// The layers around every route, and around what is none.
 fn layered(routes: Router) -> Router {

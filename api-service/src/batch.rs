@@ -3,46 +3,40 @@
 
 mod answer;
 
-use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::request::Parts;
-use axum::response::Response;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use shared::event::batch::{self, BatchError};
 use shared::event::body::{self as event_body, BodyError, Submission};
 use shared::event::{Event, EventId};
 use time::{Duration, OffsetDateTime};
-use tokio::time::Instant;
 
 use self::answer::{Batch, Refusal};
 use crate::app::App;
 use crate::auth::Writer;
+use crate::events;
 use crate::format::BatchFormat;
+use crate::intake::Intake;
 use crate::problem::{Code, Problem};
 use crate::trace::Publishing;
-use crate::{body, encoding, events};
 
 /// The most events in a batch.
-const MAX_EVENTS: usize = 1_000;
+pub(crate) const MAX_EVENTS: usize = 1_000;
 /// The largest body, on the wire and unpacked.
-const MAX_BODY: usize = 8 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// Takes many events. It keeps the request's deadline itself, as a single submission does.
-pub async fn submit(State(app): State<App>, request: Request) -> Response {
-    let (mut parts, mut body) = request.into_parts();
-    match accept(&app, &mut parts, &mut body).await {
-        Ok(response) => response,
-        Err(problem) => body::refuse(problem, &parts.headers, body).await,
-    }
+/// Takes many events.
+///
+/// # Errors
+/// The answer of a batch that is not taken, or may not have been.
+pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
+    let intake = Intake::read(&app, request, MAX_BODY, BatchFormat::of).await?;
+    accept(&app, &intake).await.map_err(IntoResponse::into_response)
 }
 
-async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Response, Problem> {
-    let deadline = Instant::now() + app.request_timeout;
-    let writer = Writer::from_request_parts(parts, app).await?;
-    let format = BatchFormat::of(&parts.headers)?;
-    let mut room = app.in_flight.room(&parts.headers, MAX_BODY)?;
-    let bytes = encoding::read(&parts.headers, body, MAX_BODY, deadline, &mut room).await?;
-    let items = Items::of(&format, &bytes)?;
+async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Problem> {
+    let Intake { parts, writer, format, bytes, deadline, .. } = intake;
+    let items = Items::of(format, bytes)?;
     // One was taken with the token.
     writer.charge(u32::try_from(items.len() - 1).unwrap_or(u32::MAX))?;
 
@@ -54,9 +48,9 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
     for place in 0..items.len() {
         // 8 MiB take a while to parse, and others want this thread too.
         tokio::task::coop::consume_budget().await;
-        match check(items.parse(place), &writer) {
+        match check(items.parse(place), writer) {
             Ok(submission) => {
-                let event = events::event(submission, accepted_at, request_id, &writer, publishing.header());
+                let event = events::event(submission, accepted_at, request_id, writer, publishing.header());
                 // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
                 // the order of the batch.
                 accepted_at += Duration::MICROSECOND;
@@ -66,7 +60,7 @@ async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Respons
             Err(refusal) => batch.refuse(refusal),
         }
     }
-    let outcomes = app.producer.send_all(&valid, deadline).await;
+    let outcomes = app.producer.send_all(&valid, *deadline).await;
     publishing.end(&outcomes);
     let outcomes = valid.iter().zip(outcomes).map(|(event, outcome)| events::settled(outcome, &event.device_id));
     batch.settle(outcomes);

@@ -1,8 +1,7 @@
 //! `POST /events`: token → role → body → validate → Kafka → 202.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -10,19 +9,18 @@ use serde::Serialize;
 use shared::event::body::{BodyError, Submission};
 use shared::event::{DeviceId, Event, EventId, EventType};
 use time::OffsetDateTime;
-use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::Writer;
 use crate::format::Format;
+use crate::intake::Intake;
 use crate::problem::{About, Code, Problem};
 use crate::producer::Outcome;
 use crate::request_id::RequestId;
 use crate::trace::Publishing;
-use crate::{body, encoding};
 
 /// A payload of 256 KiB, and what stands around it.
-const MAX_BODY: usize = (256 + 4) * 1024;
+pub(crate) const MAX_BODY: usize = (256 + 4) * 1024;
 
 #[derive(Serialize)]
 struct Accepted<'a> {
@@ -31,30 +29,25 @@ struct Accepted<'a> {
     event_id: &'a str,
 }
 
-/// Takes one event. It keeps the request's deadline itself, because what it answers then depends
-/// on how far the event had come.
-pub async fn submit(State(app): State<App>, request: Request) -> Response {
-    let (mut parts, mut body) = request.into_parts();
-    match accept(&app, &mut parts, &mut body).await {
-        Ok(response) => response,
-        Err(problem) => body::refuse(problem, &parts.headers, body).await,
-    }
+/// Takes one event.
+///
+/// # Errors
+/// The answer of an event that is not taken, or may not have been.
+pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
+    let intake = Intake::read(&app, request, MAX_BODY, Format::of).await?;
+    accept(&app, &intake).await.map_err(IntoResponse::into_response)
 }
 
-async fn accept(app: &App, parts: &mut Parts, body: &mut Body) -> Result<Response, Problem> {
-    let deadline = Instant::now() + app.request_timeout;
-    let writer = Writer::from_request_parts(parts, app).await?;
-    let format = Format::of(&parts.headers)?;
-    let mut room = app.in_flight.room(&parts.headers, MAX_BODY)?;
-    let bytes = encoding::read(&parts.headers, body, MAX_BODY, deadline, &mut room).await?;
-    let submission = format.parse(&parts.headers, &bytes).map_err(not_an_event)?;
+async fn accept(app: &App, intake: &Intake<Format>) -> Result<Response, Problem> {
+    let Intake { parts, writer, format, bytes, deadline, .. } = intake;
+    let submission = format.parse(&parts.headers, bytes).map_err(not_an_event)?;
     writer.allow(&submission.device_id)?;
 
     let request_id = request_id(parts);
     let publishing = Publishing::begin(parts, app.producer.topic());
-    let event = event(submission, OffsetDateTime::now_utc(), request_id, &writer, publishing.header());
+    let event = event(submission, OffsetDateTime::now_utc(), request_id, writer, publishing.header());
     let about = About { device_id: Some(event.device_id.clone()), event_id: Some(event.event_id.clone()) };
-    let outcome = app.producer.send(&event, deadline).await;
+    let outcome = app.producer.send(&event, *deadline).await;
     publishing.end(&[outcome]);
     settled(outcome, &event.device_id).map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
 

@@ -1,6 +1,6 @@
 //! `GET /resource/{id}/events`: what happened to a device, newest first, a page at a time.
 
-mod cursor;
+pub(crate) mod cursor;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -14,9 +14,9 @@ use crate::auth::HistoryReader;
 use crate::problem::{About, Code, Problem};
 
 /// Events on a page, where the caller does not say.
-const DEFAULT_LIMIT: u16 = 50;
+pub(crate) const DEFAULT_LIMIT: u16 = 50;
 /// The most that a caller may ask for.
-const MAX_LIMIT: u16 = 200;
+pub(crate) const MAX_LIMIT: u16 = 200;
 
 /// Shows a page of a history.
 ///
@@ -57,7 +57,7 @@ fn answer(id: &DeviceId, limit: u16, page: &Page) -> Response {
         body.push_str(if place == 0 { "" } else { "," });
         body.push_str(item);
     }
-    // A cursor has no character that would have to be escaped.
+    // A cursor has no character that would have to be escaped, here or in an address.
     match &next {
         Some(next) => body.push_str(&format!(r#"],"next":"{next}"}}"#)),
         None => body.push_str(r#"],"next":null}"#),
@@ -81,19 +81,17 @@ struct Query {
 }
 
 impl Query {
-    /// Values are digits and cursors, so that nothing in them is ever percent-encoded.
     fn parse(text: &str) -> Result<Self, Problem> {
         let refused = |detail: &'static str| Problem::new(Code::BadRequest, detail);
         let (mut limit, mut before) = (None, None);
-        for parameter in text.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let again = match name {
+        for (name, value) in form_urlencoded::parse(text.as_bytes()) {
+            let again = match name.as_ref() {
                 "limit" => {
                     let number = value.parse().ok().filter(|number| (1..=MAX_LIMIT).contains(number));
                     limit.replace(number.ok_or_else(|| refused("limit must be a number from 1 to 200"))?).is_some()
                 }
                 "before" => {
-                    let cursor = cursor::read(value).ok_or_else(|| refused("before must be a cursor of an answer"))?;
+                    let cursor = cursor::read(&value).ok_or_else(|| refused("before must be a cursor of an answer"))?;
                     before.replace(cursor).is_some()
                 }
                 _ => return Err(refused("the parameters are limit and before")),
@@ -113,7 +111,7 @@ mod tests {
     #[test]
     fn the_query() {
         let limit = |text| Query::parse(text).map(|query| query.limit).ok();
-        for (text, expected) in [("", 50), ("limit=1", 1), ("&limit=200&", 200)] {
+        for (text, expected) in [("", 50), ("limit=1", 1), ("&limit=200&", 200), ("limit=%31&before=1.a%3Ab", 1)] {
             assert_eq!(limit(text), Some(expected), "{text}");
         }
         for text in

@@ -3,7 +3,7 @@
 //!
 //! The way of a request: [`server`] (the connection) → [`observe`] (request id, log, metrics,
 //! problems) → [`app`] (every route) → [`auth`] → [`events`] or [`batch`] and [`producer`],
-//! or [`resources`] or [`history`].
+//! or [`resources`] or [`history`]. [`openapi`] says all of it to callers.
 
 pub mod answers;
 pub mod app;
@@ -11,6 +11,7 @@ pub mod auth;
 pub mod batch;
 pub mod body;
 pub mod config;
+pub mod docs;
 pub mod encoding;
 pub mod events;
 pub mod flights;
@@ -18,9 +19,11 @@ mod format;
 pub mod health;
 pub mod history;
 pub mod in_flight;
+mod intake;
 mod kafka_log;
 pub mod metrics;
 pub mod observe;
+pub mod openapi;
 pub mod probes;
 pub mod problem;
 pub mod producer;

@@ -27,8 +27,9 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let problem = match response.extensions_mut().remove::<Problem>() {
         None if response.status().is_client_error() || response.status().is_server_error() => {
-            // Health says what it has to say in a form of its own.
-            (!route.starts_with("/health")).then(|| Problem::of_status(response.status()))
+            // Health says that it is not ready in a form of its own.
+            let own = route.starts_with("/health") && response.status() == StatusCode::SERVICE_UNAVAILABLE;
+            (!own).then(|| Problem::of_status(response.status()))
         }
         problem => problem,
     };
@@ -68,6 +69,7 @@ pub(crate) fn unread(status: StatusCode) -> (RequestId, Vec<u8>) {
         code: Some(problem.code.as_str()),
         device_id: None,
         event_id: None,
+        trace_id: None,
         took: Duration::ZERO,
     };
     line.count();

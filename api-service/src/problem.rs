@@ -12,79 +12,56 @@ use serde_json::value::RawValue;
 use shared::event::body::Fault;
 use shared::event::{DeviceId, EventId};
 
-/// What went wrong. Clients decide by it; it never changes its meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the titles say it")]
-pub enum Code {
-    BadRequest,
-    NotJson,
-    InvalidToken,
-    Forbidden,
-    DeviceNotAllowed,
-    RateLimited,
-    NotFound,
-    ResourceNotFound,
-    MethodNotAllowed,
-    RequestTimeout,
-    BodyTooLarge,
-    TooManyEvents,
-    UnsupportedMediaType,
-    UnsupportedEncoding,
-    InvalidEvent,
-    HeadersTooLarge,
-    Internal,
-    QueueFull,
-    ShuttingDown,
-    Overloaded,
-    KeysUnavailable,
-    OutcomeUnknown,
-    StoreUnavailable,
-    TimedOut,
+/// The fixed list: each code's status, its name in the answer, and what it means in general.
+macro_rules! codes {
+    ($($code:ident: $status:ident, $name:literal, $title:literal;)*) => {
+        /// What went wrong. Clients decide by it; it never changes its meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub enum Code {
+            $(#[doc = $title] #[serde(rename = $name)] $code,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$code),*];
+
+            const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+                match self {
+                    $(Self::$code => (StatusCode::$status, $name, $title),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    BadRequest: BAD_REQUEST, "bad_request", "The request cannot be read";
+    NotJson: BAD_REQUEST, "not_json", "The body is not JSON";
+    InvalidToken: UNAUTHORIZED, "invalid_token", "No valid token";
+    Forbidden: FORBIDDEN, "forbidden", "The token does not allow this";
+    DeviceNotAllowed: FORBIDDEN, "device_not_allowed", "The token is for another device";
+    NotFound: NOT_FOUND, "not_found", "There is nothing here";
+    ResourceNotFound: NOT_FOUND, "resource_not_found", "There is no such resource";
+    MethodNotAllowed: METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method";
+    RequestTimeout: REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time";
+    BodyTooLarge: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
+    TooManyEvents: PAYLOAD_TOO_LARGE, "too_many_events", "The batch holds too many events";
+    UnsupportedMediaType: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood";
+    UnsupportedEncoding: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The body is packed in a way that is not understood";
+    InvalidEvent: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event";
+    HeadersTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The request's headers are too large";
+    RateLimited: TOO_MANY_REQUESTS, "rate_limited", "Too much for now";
+    Internal: INTERNAL_SERVER_ERROR, "internal", "Something went wrong here";
+    QueueFull: SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written";
+    ShuttingDown: SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end";
+    Overloaded: SERVICE_UNAVAILABLE, "overloaded", "Too much is under way here";
+    OutcomeUnknown: SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written";
+    StoreUnavailable: SERVICE_UNAVAILABLE, "store_unavailable", "The resource cannot be read now";
+    TimedOut: SERVICE_UNAVAILABLE, "timed_out", "It took too long";
+    KeysUnavailable: SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be checked now";
 }
 
 impl Code {
-    /// The status it is sent with, its name, and what it means in general.
-    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
-        use StatusCode as S;
-        match self {
-            Self::BadRequest => (S::BAD_REQUEST, "bad_request", "The request cannot be read"),
-            Self::NotJson => (S::BAD_REQUEST, "not_json", "The body is not JSON"),
-            Self::InvalidToken => (S::UNAUTHORIZED, "invalid_token", "No valid token"),
-            Self::Forbidden => (S::FORBIDDEN, "forbidden", "The token does not allow this"),
-            Self::DeviceNotAllowed => (S::FORBIDDEN, "device_not_allowed", "The token is for another device"),
-            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too much for now"),
-            Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing here"),
-            Self::ResourceNotFound => (S::NOT_FOUND, "resource_not_found", "There is no such resource"),
-            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method"),
-            Self::RequestTimeout => (S::REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time"),
-            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
-            Self::TooManyEvents => (S::PAYLOAD_TOO_LARGE, "too_many_events", "The batch holds too many events"),
-            Self::UnsupportedMediaType => {
-                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood")
-            }
-            Self::UnsupportedEncoding => (
-                S::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_encoding",
-                "The body is packed in a way that is not understood",
-            ),
-            Self::InvalidEvent => (S::UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event"),
-            Self::HeadersTooLarge => {
-                (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The request's headers are too large")
-            }
-            Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
-            Self::QueueFull => (S::SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written"),
-            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end"),
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is under way here"),
-            Self::KeysUnavailable => (S::SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be checked now"),
-            Self::OutcomeUnknown => {
-                (S::SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written")
-            }
-            Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The resource cannot be read now"),
-            Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
-        }
-    }
-
     /// The status it is sent with.
     pub const fn status(self) -> StatusCode {
         self.parts().0
@@ -93,6 +70,11 @@ impl Code {
     /// Its name, as in the answer.
     pub const fn as_str(self) -> &'static str {
         self.parts().1
+    }
+
+    /// What it means in general.
+    pub const fn title(self) -> &'static str {
+        self.parts().2
     }
 
     /// What the framework answered without a problem of ours.
@@ -120,6 +102,9 @@ pub struct About {
     /// The event.
     pub event_id: Option<EventId>,
 }
+
+/// What a 401 asks for (RFC 6750, section 3).
+pub(crate) const CHALLENGE: &str = r#"Bearer error="invalid_token""#;
 
 /// An error answer.
 #[derive(Debug, Clone)]
@@ -163,7 +148,7 @@ impl Problem {
     /// What stands for an answer of the framework.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = Code::of_status(status);
-        Self::new(code, code.parts().2)
+        Self::new(code, code.title())
     }
 
     /// With what is wrong with the body, place by place.
@@ -190,7 +175,7 @@ impl Problem {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// The body of the answer that it stands for.
+    /// The body of the answer.
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let (status, code, title) = self.code.parts();
         let body = Body {
@@ -225,8 +210,7 @@ impl Problem {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(crate::encoding::ACCEPTED));
         }
         if self.code == Code::InvalidToken {
-            let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         Response::from_parts(parts, text.into())
     }
@@ -246,8 +230,7 @@ mod tests {
 
     #[test]
     fn the_name_in_the_log_is_the_one_in_the_answer() {
-        for code in [Code::NotJson, Code::OutcomeUnknown, Code::DeviceNotAllowed, Code::KeysUnavailable, Code::Internal]
-        {
+        for code in Code::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
         }
     }

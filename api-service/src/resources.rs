@@ -15,7 +15,7 @@ use crate::problem::{About, Code, Problem};
 
 /// Where an answer came from: a `Cache-Status` (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub(crate) enum Source {
     /// Redis.
     Hit,
     /// PostgreSQL, and it is in Redis now.
@@ -29,7 +29,11 @@ enum Source {
 }
 
 impl Source {
-    const fn parts(self) -> (&'static str, &'static str) {
+    /// Every one.
+    pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Stored, Self::Miss, Self::Joined, Self::Bypass];
+
+    /// Its name in the metrics, and the header.
+    pub(crate) const fn parts(self) -> (&'static str, &'static str) {
         match self {
             Self::Hit => ("hit", "resource-cache; hit"),
             Self::Stored => ("stored", "resource-cache; fwd=miss; stored"),
@@ -141,7 +145,7 @@ fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {
 }
 
 /// `If-None-Match` (RFC 9110, section 13.1.2): a weak comparison with each entity tag listed.
-fn is_fresh(headers: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn is_fresh(headers: &HeaderMap, tag: &str) -> bool {
     headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
         // Our tags hold no comma, so one that holds a comma is none of ours however it is cut.
         list.split(',').map(str::trim).any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)

@@ -19,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::contract::conforms;
+
 pub(crate) const SECRET: &str = "planted-7f3a: only for tests, 32 bytes or more of it";
 pub(crate) const PARTITIONS: i32 = 3;
 
@@ -160,11 +162,13 @@ pub(crate) fn nowhere(setting: &str) -> String {
     setting.replace("PORT", &port.to_string())
 }
 
-/// Reads a problem, having checked what every one has.
+/// Reads a problem, having checked what every one has, and that the document knows it.
 pub(crate) async fn problem(response: Response) -> Value {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
-    let (status, headers) = (response.status(), response.headers().clone());
-    let problem: Value = response.json().await.unwrap();
+    let (status, headers, path) = (response.status(), response.headers().clone(), response.url().path().to_owned());
+    let body = response.bytes().await.unwrap();
+    conforms(&path, status.as_u16(), &headers, &body);
+    let problem: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(problem["status"], status.as_u16());
     assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
     for member in ["type", "title", "detail", "code"] {

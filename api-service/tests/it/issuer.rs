@@ -5,9 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use devstack::token::{Signer, jwks};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 #[derive(Default)]
 struct State {
@@ -19,13 +23,14 @@ pub(crate) struct Issuer {
     pub(crate) address: SocketAddr,
     state: Arc<State>,
     serving: Option<JoinHandle<()>>,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Issuer {
     pub(crate) async fn start(signers: &[&Signer]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut issuer = Self { address, state: Arc::default(), serving: None };
+        let mut issuer = Self { address, state: Arc::default(), serving: None, tls: None };
         issuer.publish(signers);
         issuer.serve(listener);
         issuer
@@ -34,15 +39,48 @@ impl Issuer {
     /// One that is down until [`up`](Self::up).
     pub(crate) fn down_at_first() -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], devstack::port::free()));
-        Self { address, state: Arc::default(), serving: None }
+        Self { address, state: Arc::default(), serving: None, tls: None }
+    }
+
+    /// One that speaks TLS as `localhost`, with a certificate of an authority of its own, whose
+    /// certificate (PEM) comes with it.
+    pub(crate) async fn over_tls(signers: &[&Signer]) -> (Self, String) {
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tls = Some(TlsAcceptor::from(Arc::new(config)));
+        let mut issuer = Self { address, state: Arc::default(), serving: None, tls };
+        issuer.publish(signers);
+        issuer.serve(listener);
+        (issuer, authority.pem())
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        let state = Arc::clone(&self.state);
+        let (state, tls) = (Arc::clone(&self.state), self.tls.clone());
         self.serving = Some(tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(answer(stream, Arc::clone(&state)));
+                let (state, tls) = (Arc::clone(&state), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => answer(stream, state).await,
+                        // Who does not trust the certificate is gone.
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => answer(stream, state).await,
+                            Err(_) => {}
+                        },
+                    }
+                });
             }
         }));
     }
@@ -76,7 +114,7 @@ impl Issuer {
     }
 }
 
-async fn answer(mut stream: TcpStream, state: Arc<State>) {
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) {
     let mut request = Vec::new();
     let mut part = [0; 1024];
     while !request.ends_with(b"\r\n\r\n") {
@@ -88,4 +126,5 @@ async fn answer(mut stream: TcpStream, state: Arc<State>) {
     state.asked.fetch_add(1, Ordering::SeqCst);
     let answer = state.answer.lock().unwrap().clone();
     let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }

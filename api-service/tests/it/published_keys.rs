@@ -6,7 +6,8 @@ use devstack::token::{Signer, jwks};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::app::{TestApp, admin, problem};
+use crate::app::{TestApp, admin, prepare, problem, scope};
+use crate::binary::Binary;
 use crate::issuer::Issuer;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -62,6 +63,38 @@ async fn a_new_key_is_found_by_its_name_and_an_old_one_is_forgotten() {
     assert_eq!(answers, [404; 20], "the first to come with it makes us look, and all wait for that");
     assert_eq!(issuer.asked(), 2, "once");
     assert_eq!(get(&app, &by_old).await, 401);
+}
+
+#[tokio::test]
+async fn over_https_with_an_authority_that_the_machine_trusts_and_no_other() {
+    let signer = signer("ES256", "k");
+    let (issuer, authority) = Issuer::over_tls(&[&signer]).await;
+    let url = format!("https://localhost:{}/keys", issuer.address.port());
+    let folder = devstack::target_dir().join("tmp");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join(format!("authority-{}.pem", std::process::id()));
+    std::fs::write(&file, authority).unwrap();
+    let scope = scope("keys_https").await;
+    let get = |binary: &Binary| {
+        let address = binary.address;
+        let request = reqwest::Client::new().get(format!("http://{address}/resource/none")).bearer_auth(token(&signer));
+        async move { request.send().await.unwrap() }
+    };
+    prepare(&scope).await;
+
+    let trusting = [("JWT_JWKS_URL", &*url), ("SSL_CERT_FILE", file.to_str().unwrap())];
+    let binary = Binary::with(&scope, &trusting);
+    assert_eq!(get(&binary).await.status(), 404, "the token is good");
+    assert_eq!(issuer.asked(), 1);
+    binary.terminate();
+
+    let binary = Binary::with(&scope, &[("JWT_JWKS_URL", &*url)]);
+    let refused = get(&binary).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(problem(refused).await["code"], "keys_unavailable");
+    assert_eq!(issuer.asked(), 1, "nothing is asked of somebody who cannot be trusted");
+    binary.terminate();
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[tokio::test]

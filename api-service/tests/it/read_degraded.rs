@@ -1,19 +1,8 @@
-//! Reads with Redis or PostgreSQL away.
+//! Reads with PostgreSQL away.
 
 use shared::event::DeviceId;
 
 use crate::app::{TestApp, nowhere, problem};
-
-#[tokio::test]
-async fn without_redis_reads_come_from_postgresql() {
-    let redis = nowhere("--redis-url=redis://127.0.0.1:PORT");
-    let app = TestApp::with("no_redis", &[&redis, "--redis-timeout=100ms"]).await;
-    for _ in 0..5 {
-        let response = app.get("d").await;
-        assert_eq!(response.status(), 404);
-        assert_eq!(response.headers()["cache-status"], "resource-cache; fwd=bypass");
-    }
-}
 
 #[tokio::test]
 async fn without_postgresql_hits_are_served_and_misses_are_not() {

@@ -63,8 +63,8 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     system.until("it waits", async || second.status().await == "waiting out an outage").await;
     let outage = second.health().await.unwrap()["outage"].as_str().unwrap().to_owned();
     assert!(outage.starts_with("waiting for PostgreSQL"), "{outage}");
-    let told = async || last(&second).is_some_and(|document| document["Waiting"] == 1);
-    system.until("it tells CloudWatch too", told).await;
+    let waits = async || last(&second).is_some_and(|document| document["Waiting"] == 1);
+    system.until("it tells CloudWatch too", waits).await;
     assert_eq!(second.live().await, 200);
     system.until("and Prometheus", async || second.metrics().await.contains("\nworker_waiting 1")).await;
     second.service.kill().unwrap();

@@ -70,9 +70,11 @@ fn pointer(name: &str) -> String {
     format!("/{}", shown(name).replace('~', "~0").replace('/', "~1"))
 }
 
-/// A boolean, or an integer of 32 bits: what an attribute may be beside a string.
+/// A boolean, or an integer of 32 bits: what an attribute may be beside a string. `5.0` is one too,
+/// as in JSON Schema.
 fn is_scalar(json: &str) -> bool {
-    matches!(json, "true" | "false") || json.parse::<i32>().is_ok()
+    let is_integer = |number: f64| number.fract() == 0.0 && (i32::MIN.into()..=i32::MAX.into()).contains(&number);
+    matches!(json, "true" | "false") || json.parse().is_ok_and(is_integer)
 }
 
 /// The members of an object, in order, as they stand.
@@ -156,7 +158,7 @@ mod tests {
     fn the_whole_event() {
         let event = read(&format!(
             r#"{{{GOOD},"time":"2026-01-02T03:04:05Z","datacontenttype":"application/json","dataschema":"https://s/1",
-                "data":{{"a" : 1.0}},"sequence":7,"sampled":true,"traceparent":"x","gone":null}}"#
+                "data":{{"a" : 1.0}},"sequence":7,"whole":-5.0e1,"sampled":true,"traceparent":"x","gone":null}}"#
         ))
         .unwrap();
         assert_eq!((event.device_id.as_str(), event.event_id.unwrap().as_str()), ("d", "e-1"));
@@ -194,6 +196,8 @@ mod tests {
             (with(r#""ext":{}"#), &["/ext"]),
             (with(r#""ext":1.5"#), &["/ext"]),
             (with(r#""ext":2147483648"#), &["/ext"]),
+            (with(r#""ext":-2147483649"#), &["/ext"]),
+            (with(r#""ext":1e999"#), &["/ext"]),
             (with(r#""subject":"e""#), &["/subject"]),
             (format!(r#"{{{GOOD},"data":[]}}"#), &["/data"]),
             (format!(r#"{{{GOOD},"data":{{"x":"\u0000"}}}}"#), &["/data/x"]),

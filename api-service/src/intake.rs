@@ -1,0 +1,63 @@
+//! What both kinds of submissions begin with: token → role → rate → format → room → body.
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request};
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use axum::response::Response;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::auth::Writer;
+use crate::in_flight::Room;
+use crate::problem::Problem;
+use crate::{body, encoding};
+
+/// A submission that was let in, and is here whole. It takes its room until it is dropped.
+pub(crate) struct Intake<F> {
+    pub(crate) parts: Parts,
+    pub(crate) writer: Writer,
+    pub(crate) format: F,
+    /// The body, unpacked.
+    pub(crate) bytes: Bytes,
+    /// When the answer is due: the handler keeps it itself, because what it answers then depends
+    /// on how far the events had come.
+    pub(crate) deadline: Instant,
+    _room: Room,
+}
+
+impl<F> Intake<F> {
+    /// Reads a request with a body of up to `limit` bytes, sent and unpacked.
+    ///
+    /// # Errors
+    /// The answer of who is refused, once what is left of the body is out of the way.
+    pub(crate) async fn read(
+        app: &App,
+        request: Request,
+        limit: usize,
+        format: fn(&HeaderMap) -> Result<F, Problem>,
+    ) -> Result<Self, Response> {
+        let deadline = Instant::now() + app.request_timeout;
+        let (mut parts, mut body) = request.into_parts();
+        match admit(app, &mut parts, &mut body, limit, deadline, format).await {
+            Ok((writer, format, room, bytes)) => Ok(Self { parts, writer, format, bytes, deadline, _room: room }),
+            Err(problem) => Err(body::refuse(problem, &parts.headers, body).await),
+        }
+    }
+}
+
+async fn admit<F>(
+    app: &App,
+    parts: &mut Parts,
+    body: &mut Body,
+    limit: usize,
+    deadline: Instant,
+    format: fn(&HeaderMap) -> Result<F, Problem>,
+) -> Result<(Writer, F, Room, Bytes), Problem> {
+    let writer = Writer::from_request_parts(parts, app).await?;
+    let format = format(&parts.headers)?;
+    let mut room = app.in_flight.room(&parts.headers, limit)?;
+    let bytes = encoding::read(&parts.headers, body, limit, deadline, &mut room).await?;
+    Ok((writer, format, room, bytes))
+}

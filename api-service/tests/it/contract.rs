@@ -1,0 +1,277 @@
+//! The document at `/openapi.json` and the router agree.
+
+use std::sync::LazyLock;
+
+use api_service::app::ROUTES;
+use api_service::openapi;
+use api_service::problem::Code;
+use jsonschema::{Draft, Validator};
+use reqwest::header::HeaderMap;
+use serde_json::{Map, Value, json};
+
+use crate::app::{TestApp, admin, problem};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::document);
+
+/// What checks against the schema at this place of the document.
+fn validator(pointer: &str) -> Validator {
+    assert!(DOCUMENT.pointer(pointer).is_some(), "{pointer} is not in the document");
+    let mut root = DOCUMENT.clone();
+    // A reference is a URI, and braces stand in none.
+    root["$ref"] = format!("#{pointer}").replace('{', "%7B").replace('}', "%7D").into();
+    let options = jsonschema::options().with_draft(Draft::Draft202012).should_validate_formats(true);
+    options.build(&root).unwrap()
+}
+
+fn faults(pointer: &str, value: &Value) -> Vec<String> {
+    let validator = validator(pointer);
+    validator.iter_errors(value).map(|error| format!("{pointer}: {error} at {}", error.instance_path())).collect()
+}
+
+/// A name as a part of a JSON pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn object(value: &Value) -> &Map<String, Value> {
+    value.as_object().unwrap_or_else(|| panic!("no object: {value}"))
+}
+
+/// Every operation: path, method, and where it is.
+fn operations() -> Vec<(&'static str, &'static str, String)> {
+    let mut all = Vec::new();
+    for (path, item) in object(&DOCUMENT["paths"]) {
+        for method in object(item).keys() {
+            all.push((path.as_str(), method.as_str(), format!("/paths/{}/{method}", escaped(path))));
+        }
+    }
+    all
+}
+
+/// The path of the document that a request's path is one of.
+fn template(path: &str) -> Option<&'static str> {
+    let fits = |template: &str| {
+        let (mut given, mut parts) = (path.split('/'), template.split('/'));
+        loop {
+            match (given.next(), parts.next()) {
+                (None, None) => return true,
+                (Some(_), Some(part)) if part.starts_with('{') => {}
+                (Some(given), Some(part)) if given == part => {}
+                _ => return false,
+            }
+        }
+    };
+    ROUTES.into_iter().find(|template| fits(template))
+}
+
+/// Checks an answer against the document; every answer that a test reads as a problem comes here.
+/// A request's method is not known from its answer: one of the path's has to allow it.
+pub(crate) fn conforms(path: &str, status: u16, headers: &HeaderMap, body: &[u8]) {
+    let all = match template(path) {
+        Some(template) => operations().into_iter().filter(|(of, ..)| *of == template).collect(),
+        None => Vec::new(),
+    };
+    if all.is_empty() || status == 405 {
+        // Of no operation.
+        assert!(matches!(status, 404 | 405), "{path}: {status}");
+        return assert_eq!(faults("/components/schemas/Problem", &serde_json::from_slice(body).unwrap()), [""; 0]);
+    }
+    let found: Vec<_> = all.iter().map(|(_, _, at)| departures(at, status, headers, body)).collect();
+    assert!(found.iter().any(Vec::is_empty), "{path} answers {status}: {found:#?} {headers:?}");
+}
+
+/// How an answer differs from what the operation's document says.
+fn departures(operation: &str, status: u16, headers: &HeaderMap, body: &[u8]) -> Vec<String> {
+    let at = format!("{operation}/responses/{status}");
+    let Some(answer) = DOCUMENT.pointer(&at) else { return vec![format!("{at} is not there")] };
+    let mut found = Vec::new();
+    for (name, header) in object(&answer["headers"]) {
+        let place = match header["$ref"].as_str() {
+            Some(reference) => reference[1..].to_owned(),
+            None => format!("{at}/headers/{}", escaped(name)),
+        };
+        let header = DOCUMENT.pointer(&place).unwrap();
+        match headers.get(name).map(|value| value.to_str().unwrap()) {
+            Some(text) => {
+                let number = text.parse::<u64>().map(Value::from);
+                let value = if header["schema"]["type"] == "integer" { number.unwrap() } else { text.into() };
+                found.extend(faults(&format!("{place}/schema"), &value));
+            }
+            None if header["required"] == true => found.push(format!("{place}: {name} is missing")),
+            None => {}
+        }
+    }
+    let media_type = headers.get("content-type").map(|value| value.to_str().unwrap().split(';').next().unwrap());
+    match (media_type, answer.get("content")) {
+        (None, None) => assert!(body.is_empty()),
+        (Some(media_type), Some(content)) if content.get(media_type).is_some() => {
+            if media_type.ends_with("json") {
+                let place = format!("{at}/content/{}/schema", escaped(media_type));
+                found.extend(faults(&place, &serde_json::from_slice(body).unwrap()));
+            }
+        }
+        (media_type, _) => found.push(format!("{at}: {media_type:?} is not among its types")),
+    }
+    found
+}
+
+#[test]
+fn the_document_is_openapi_3_1() {
+    let schema: Value = serde_json::from_str(include_str!("contract/openapi-3.1.schema.json")).unwrap();
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    let faults: Vec<_> = validator.iter_errors(&DOCUMENT).map(|error| error.to_string()).collect();
+    assert_eq!(faults, [""; 0]);
+    for (name, schema) in object(&DOCUMENT["components"]["schemas"]) {
+        jsonschema::meta::validate(schema).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn the_operations_at_a_glance() {
+    let glance: Vec<_> = operations()
+        .into_iter()
+        .map(|(path, method, at)| {
+            let operation = DOCUMENT.pointer(&at).unwrap();
+            let statuses: Vec<_> = object(&operation["responses"]).keys().map(String::as_str).collect();
+            let token = if operation["security"] == json!([{"token": []}]) { " token" } else { "" };
+            format!("{method} {path}{token}: {}", statuses.join(" "))
+        })
+        .collect();
+    insta::assert_snapshot!(glance.join("\n"), @r"
+    get /docs: 200 304 500
+    get /docs/{file}: 200 304 404 500
+    post /events token: 202 400 401 403 408 413 415 422 429 500 503
+    post /events/batch token: 202 207 400 401 403 408 413 415 422 429 500 503
+    get /health/live: 200 500
+    get /health/ready: 200 500 503
+    get /openapi.json: 200 304 500
+    get /resource/{id} token: 200 304 401 403 404 429 500 503
+    get /resource/{id}/events token: 200 400 401 403 404 429 500 503
+    ");
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_every_component_is_used() {
+    let mut references = Vec::new();
+    fn collect<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|member| collect(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            _ => {}
+        }
+    }
+    collect(&DOCUMENT, &mut references);
+    for reference in &references {
+        assert!(DOCUMENT.pointer(&reference[1..]).is_some(), "{reference} leads nowhere");
+    }
+    for kind in ["schemas", "headers", "parameters"] {
+        for name in object(&DOCUMENT["components"][kind]).keys() {
+            let place = format!("#/components/{kind}/{name}");
+            assert!(references.iter().any(|reference| reference.starts_with(&place)), "{place} is not used");
+        }
+    }
+}
+
+#[test]
+fn every_example_is_what_its_schema_says() {
+    let mut count = 0;
+    for (_, _, at) in operations() {
+        let operation = DOCUMENT.pointer(&at).unwrap();
+        let answers = object(&operation["responses"]).keys().map(|status| format!("{at}/responses/{status}"));
+        for place in answers.chain([format!("{at}/requestBody")]) {
+            for (media_type, value) in examples(&place) {
+                if value.is_string() {
+                    continue; // lines, which are sent below
+                }
+                count += 1;
+                assert_eq!(faults(&format!("{place}/content/{}/schema", escaped(media_type)), &value), [""; 0]);
+            }
+        }
+    }
+    assert!(count > 50, "{count}");
+}
+
+/// The examples of a body, with their media types.
+fn examples(place: &str) -> Vec<(&'static str, Value)> {
+    let Some(Value::Object(content)) = DOCUMENT.pointer(&format!("{place}/content")) else { return Vec::new() };
+    let mut all = Vec::new();
+    for (media_type, body) in content {
+        all.extend(body.get("example").map(|value| (media_type.as_str(), value.clone())));
+        let named = body.get("examples").map(|examples| object(examples).values());
+        all.extend(named.into_iter().flatten().map(|example| (media_type.as_str(), example["value"].clone())));
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_example_of_a_body_is_taken() {
+    let app = TestApp::start("contract_examples").await;
+    let mut sent = Vec::new();
+    for (path, method, at) in operations() {
+        for (media_type, value) in examples(&format!("{at}/requestBody")) {
+            let body = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let request = app.request(&method.to_uppercase(), path).bearer_auth(admin());
+            let response = request.header("content-type", media_type).body(body.clone()).send().await.unwrap();
+            assert_eq!(response.status(), 202, "{body}");
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            conforms(path, status, &headers, &response.bytes().await.unwrap());
+            sent.push(media_type);
+        }
+        // Every media type of the document has an example.
+        if let Some(Value::Object(content)) = DOCUMENT.pointer(&format!("{at}/requestBody/content")) {
+            assert!(content.keys().all(|media_type| sent.contains(&media_type.as_str())), "{sent:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_router_has_every_operation_and_no_other() {
+    let app = TestApp::start("contract_routes").await;
+    let mut paths: Vec<_> = object(&DOCUMENT["paths"]).keys().map(String::as_str).collect();
+    paths.sort_unstable();
+    let mut routes = ROUTES;
+    routes.sort_unstable();
+    assert_eq!(paths, routes);
+    for path in ROUTES {
+        let concrete = path.replace("{id}", "d").replace("{file}", "start.js");
+        let refused = app.request("BREW", &concrete).send().await.unwrap();
+        let allowed = refused.headers()["allow"].to_str().unwrap().to_owned();
+        assert_eq!(problem(refused).await["code"], "method_not_allowed");
+        let methods = object(&DOCUMENT["paths"][path]).keys().map(|method| method.to_uppercase());
+        // HEAD goes with GET (RFC 9110).
+        let methods: Vec<_> = methods.map(|method| if method == "GET" { "GET,HEAD".into() } else { method }).collect();
+        assert_eq!(methods.join(","), allowed, "{path}");
+        for method in allowed.split(',') {
+            let answer = app.request(method, &concrete).send().await.unwrap();
+            assert!(!matches!(answer.status().as_u16(), 404 | 405), "{method} {path}: {}", answer.status());
+        }
+    }
+    let none = problem(app.request("GET", "/openapi.yaml").send().await.unwrap()).await;
+    assert_eq!(none["code"], "not_found");
+}
+
+#[tokio::test]
+async fn what_needs_a_token_says_so_and_nothing_else_needs_one() {
+    let app = TestApp::start("contract_security").await;
+    for (path, method, at) in operations() {
+        let concrete = path.replace("{id}", "d").replace("{file}", "start.js");
+        let answer = app.request(&method.to_uppercase(), &concrete).send().await.unwrap();
+        let needed = DOCUMENT.pointer(&at).unwrap()["security"] == json!([{"token": []}]);
+        assert_eq!(answer.status() == 401, needed, "{method} {path}: {}", answer.status());
+    }
+}
+
+#[test]
+fn the_docs_list_every_code_as_the_code_has_it() {
+    let page = include_str!("../../../docs/problems.md");
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| status"));
+    let rows: Vec<_> = rows.map(|row| row.split(" | ").take(3).collect::<Vec<_>>().join(" | ")).collect();
+    let expected: Vec<_> = Code::ALL
+        .into_iter()
+        .map(|code| format!("| {} | `{}` | {}", code.status().as_u16(), code.as_str(), code.title()))
+        .collect();
+    assert_eq!(rows, expected);
+}

@@ -1,0 +1,48 @@
+//! The document and the page, as a browser gets them.
+
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+
+use crate::app::{TestApp, problem};
+use crate::contract::conforms;
+
+#[tokio::test]
+async fn the_page_and_all_that_it_asks_for() {
+    let app = TestApp::start("docs").await;
+    let page = app.request("GET", "/docs").send().await.unwrap();
+    assert_eq!(
+        (page.status().as_u16(), &*page.headers()["content-type"].to_str().unwrap()),
+        (200, "text/html; charset=utf-8")
+    );
+    let page = page.text().await.unwrap();
+    assert!(!page.contains("//"), "from nowhere else: {page}");
+    let own: Vec<_> = page.split('"').filter(|text| text.starts_with('/')).collect();
+    assert_eq!(own, ["/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/start.js"]);
+    for path in own.into_iter().chain(["/docs", "/openapi.json"]) {
+        let first = app.request("GET", path).send().await.unwrap();
+        let (status, headers) = (first.status().as_u16(), first.headers().clone());
+        assert_eq!((status, &*headers["x-content-type-options"].to_str().unwrap()), (200, "nosniff"), "{path}");
+        let mut body = first.bytes().await.unwrap().to_vec();
+        conforms(path, status, &headers, &body);
+        if headers.contains_key("content-encoding") {
+            let packed = std::mem::take(&mut body);
+            GzDecoder::new(&packed[..]).read_to_end(&mut body).unwrap();
+        }
+        let text = String::from_utf8(body).unwrap();
+        assert!(
+            text.contains("SwaggerUIBundle") || text.contains(".swagger-ui") || text.contains("Device events"),
+            "{path}"
+        );
+
+        let again = app.request("GET", path).header("if-none-match", &headers["etag"]).send().await.unwrap();
+        let (status, headers) = (again.status().as_u16(), again.headers().clone());
+        assert_eq!(status, 304, "{path}");
+        conforms(path, status, &headers, &again.bytes().await.unwrap());
+    }
+    let document: Value = app.request("GET", "/openapi.json").send().await.unwrap().json().await.unwrap();
+    assert_eq!(document, api_service::openapi::document());
+    let none = problem(app.request("GET", "/docs/none.js").send().await.unwrap()).await;
+    assert_eq!(none["code"], "not_found");
+}

@@ -1,0 +1,336 @@
+//! The two tables of the contract, a case a line: which call answers what to whom, and what bad
+//! input is answered with. Each answer is compared with the document too.
+
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+use shared::event::DeviceId;
+
+use crate::app::{SECRET, TestApp, admin, nowhere, token, user};
+use crate::contract::conforms;
+use crate::http::{Raw, post};
+use crate::topic::records;
+
+const GOOD: &str = r#"{"device_id":"mine","event_id":"e-1","payload":{}}"#;
+const JSON: &str = "application/json";
+
+/// The headers that a case asks for; an empty value: it must not be there.
+type Headers = &'static [(&'static str, &'static str)];
+
+/// Sends it, and compares the answer with the document and with what the case says.
+async fn is_answered(what: &str, request: RequestBuilder, status: u16, code: &str, headers: Headers) -> Value {
+    let response: Response = request.send().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let (path, found, told) = (response.url().path().to_owned(), response.status(), response.headers().clone());
+    let body = response.bytes().await.unwrap();
+    assert_eq!(found, status, "{what}: {}", String::from_utf8_lossy(&body));
+    conforms(&path, status, &told, &body);
+    for (name, value) in headers {
+        let given = told.get(*name).map_or("", |value| value.to_str().unwrap());
+        assert_eq!(given, *value, "{what}: {name}");
+    }
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    assert_eq!(body["code"].as_str().unwrap_or_default(), code, "{what}");
+    if !code.is_empty() {
+        assert_eq!(
+            (&body["status"], &body["request_id"]),
+            (&status.into(), &told["x-request-id"].to_str().unwrap().into()),
+            "{what}"
+        );
+        assert_eq!(told["content-type"], "application/problem+json", "{what}");
+    }
+    body
+}
+
+/// A call with a token, or with none.
+fn call(app: &TestApp, line: &str, token: Option<&str>) -> RequestBuilder {
+    let (method, path) = line.split_once(' ').unwrap();
+    let request = app.request(method, path).header("x-request-id", "r");
+    match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    }
+}
+
+/// Applies what was sent, as the worker does.
+async fn work(app: &TestApp, count: usize) {
+    let records = records(app, count).await;
+    assert_eq!(records.len(), count);
+    let decoded: Vec<_> = records.iter().map(|record| shared::topic::decode(record).unwrap()).collect();
+    app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_call_what() {
+    let app = TestApp::start("tables_roles").await;
+    app.submit(GOOD).await.error_for_status().unwrap();
+    work(&app, 1).await;
+    let batch = format!("[{GOOD}]");
+    let [device, admin, user, guest] = [token(&["device"], &["mine"]), admin(), user(), token(&["guest"], &["mine"])];
+    let table = [
+        //                                   device admin user guest nobody
+        ("POST /events", GOOD, [202, 202, 403, 403, 401]),
+        ("POST /events/batch", &batch, [202, 202, 403, 403, 401]),
+        ("GET /resource/mine", "", [200, 200, 200, 403, 401]),
+        ("GET /resource/mine/events", "", [403, 200, 200, 403, 401]),
+        ("GET /health/live", "", [200; 5]),
+        ("GET /openapi.json", "", [200; 5]),
+        ("GET /docs", "", [200; 5]),
+    ];
+    for (line, body, statuses) in table {
+        let tokens = [Some(&*device), Some(&*admin), Some(&*user), Some(&*guest), None];
+        for (token, status) in tokens.into_iter().zip(statuses) {
+            let code = match status {
+                401 => "invalid_token",
+                403 => "forbidden",
+                _ => "",
+            };
+            let request = call(&app, line, token).header("content-type", JSON).body(body.to_owned());
+            is_answered(&format!("{line} {status}"), request, status, code, &[("x-request-id", "r")]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_each_call_answers() {
+    let app = TestApp::start("tables_answers").await;
+    let all = admin();
+    let get = |line: &str| call(&app, line, Some(&all));
+    let send = |line: &str, body: &str| get(line).header("content-type", JSON).body(body.to_owned());
+    let tagged = |tags: &str| get("GET /resource/mine").header("if-none-match", tags);
+
+    let body = is_answered("an event", send("POST /events", GOOD), 202, "", &[]).await;
+    assert_eq!(body, json!({"request_id": "r", "status": "accepted", "event_id": "e-1"}));
+    let two = r#"[{"device_id":"mine","event_id":"e-2","payload":{"n":2}},{"device_id":"mine","event_id":"e-3","payload":{"n":3}}]"#;
+    let body = is_answered("a batch", send("POST /events/batch", two), 202, "", &[]).await;
+    assert_eq!(body, json!({"request_id": "r", "status": "accepted", "accepted": 2}));
+    let body = is_answered("a mixed batch", send("POST /events/batch", &format!("[{GOOD},7]")), 207, "", &[]).await;
+    assert_eq!(
+        (&body["status"], &body["accepted"], &body["items"][1]["status"]),
+        (&"partial".into(), &1.into(), &422.into())
+    );
+    is_answered("an invalid batch", send("POST /events/batch", "[7,8]"), 422, "invalid_event", &[]).await;
+    work(&app, 4).await;
+
+    const KEPT: (&str, &str) = ("cache-control", "private, no-cache");
+    const TAG: (&str, &str) = ("etag", "\"3\"");
+    const STORED: (&str, &str) = ("cache-status", "resource-cache; fwd=miss; stored");
+    const HIT: (&str, &str) = ("cache-status", "resource-cache; hit");
+    let cases: [(_, _, _, _, Headers); 10] = [
+        ("the first read", get("GET /resource/mine"), 200, "", &[TAG, STORED, KEPT, ("content-type", JSON)]),
+        ("the next read", get("GET /resource/mine"), 200, "", &[TAG, HIT, KEPT, ("content-type", JSON)]),
+        ("its version", tagged("\"3\""), 304, "", &[TAG, HIT, KEPT, ("content-type", "")]),
+        ("one of several", tagged("\"2\", W/\"3\""), 304, "", &[TAG, HIT, KEPT]),
+        ("any version", tagged("*"), 304, "", &[TAG, HIT, KEPT]),
+        ("another version", tagged("\"2\""), 200, "", &[TAG, HIT, KEPT]),
+        ("no resource", get("GET /resource/none"), 404, "resource_not_found", &[STORED, ("cache-control", "no-store")]),
+        ("still none", get("GET /resource/none"), 404, "resource_not_found", &[HIT, ("etag", "")]),
+        ("no history", get("GET /resource/none/events"), 404, "resource_not_found", &[("cache-status", "")]),
+        ("live", get("GET /health/live"), 200, "", &[("cache-control", "no-store")]),
+    ];
+    for (what, request, status, code, headers) in cases {
+        is_answered(what, request, status, code, headers).await;
+    }
+    let resource = is_answered("the resource", get("GET /resource/mine"), 200, "", &[]).await;
+    assert_eq!(
+        (&resource["version"], &resource["id"], &resource["payload"]),
+        (&3.into(), &"mine".into(), &json!({"n": 3}))
+    );
+    let page = is_answered("the history", get("GET /resource/mine/events?limit=2"), 200, "", &[KEPT]).await;
+    assert_eq!((&page["items"][0]["event_id"], &page["items"][1]["event_id"]), (&"e-3".into(), &"e-2".into()));
+    let rest = format!("GET /resource/mine/events?limit=2&before={}", page["next"].as_str().unwrap());
+    let page = is_answered("the rest of it", get(&rest), 200, "", &[("link", "")]).await;
+    assert_eq!((&page["items"][0]["event_id"], &page["next"]), (&"e-1".into(), &Value::Null));
+}
+
+/// A token of these claims over good ones, signed with the secret.
+fn claims(changes: Value) -> String {
+    signed(jsonwebtoken::Algorithm::HS256, SECRET, changes)
+}
+
+fn signed(algorithm: jsonwebtoken::Algorithm, secret: &str, changes: Value) -> String {
+    let mut claims = json!({"sub": "a", "roles": ["admin"], "exp": 4_000_000_000_u64, "iss": "us", "aud": "api"});
+    claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, &key).unwrap()
+}
+
+#[tokio::test]
+async fn bad_input() {
+    use jsonwebtoken::Algorithm::{HS256, HS512};
+    const CHALLENGE: Headers = &[("www-authenticate", r#"Bearer error="invalid_token""#), ("retry-after", "")];
+    const NONE: Headers = &[("www-authenticate", ""), ("retry-after", "")];
+    const PACKINGS: Headers = &[("accept-encoding", "gzip, zstd")];
+
+    let app = TestApp::with("tables_bad", &["--jwt-issuer=us", "--jwt-audience=api"]).await;
+    let good = claims(json!({}));
+    let by = |token: &str| app.submission(token, GOOD);
+    let with = |changes: Value| by(&claims(changes));
+    let body = |body: &str| app.submission(&good, body.to_owned());
+    let typed =
+        |media_type: &str| call(&app, "POST /events", Some(&good)).header("content-type", media_type).body(GOOD);
+    let batch = |body: String| call(&app, "POST /events/batch", Some(&good)).header("content-type", JSON).body(body);
+    let get = |line: &str| call(&app, line, Some(&good));
+    let nobody = |line: &str| call(&app, line, None);
+    let large = || format!(r#"{{"device_id":"mine","payload":{{"x":"{}"}}}}"#, "1".repeat(300 * 1024));
+    let many = || format!("[{}]", vec![GOOD; 1001].join(","));
+    let tampered = format!("{}x{}", &good[..good.len() - 2], &good[good.len() - 1..]);
+
+    let table: Vec<(&str, RequestBuilder, u16, &str, Headers)> = vec![
+        ("no token", nobody("POST /events").body(GOOD), 401, "invalid_token", CHALLENGE),
+        ("no token, GET", nobody("GET /resource/a"), 401, "invalid_token", CHALLENGE),
+        ("not a bearer", nobody("POST /events").basic_auth("a", Some("b")), 401, "invalid_token", CHALLENGE),
+        ("two tokens", by(&good).bearer_auth(&good), 401, "invalid_token", CHALLENGE),
+        ("malformed", by("nonsense"), 401, "invalid_token", CHALLENGE),
+        ("expired", with(json!({"exp": 1_000_000_000})), 401, "invalid_token", CHALLENGE),
+        ("without an end", with(json!({"exp": null})), 401, "invalid_token", CHALLENGE),
+        ("not yet valid", with(json!({"nbf": 4_000_000_000_u64})), 401, "invalid_token", CHALLENGE),
+        ("tampered with", by(&tampered), 401, "invalid_token", CHALLENGE),
+        ("another secret", by(&signed(HS256, &SECRET.to_uppercase(), json!({}))), 401, "invalid_token", CHALLENGE),
+        ("another algorithm", by(&signed(HS512, SECRET, json!({}))), 401, "invalid_token", CHALLENGE),
+        ("wrong issuer", with(json!({"iss": "them"})), 401, "invalid_token", CHALLENGE),
+        ("no issuer", with(json!({"iss": null})), 401, "invalid_token", CHALLENGE),
+        ("wrong audience", with(json!({"aud": ["them"]})), 401, "invalid_token", CHALLENGE),
+        ("no audience", with(json!({"aud": null})), 401, "invalid_token", CHALLENGE),
+        ("the token counts before the body", by("x").body("{"), 401, "invalid_token", CHALLENGE),
+        ("without the role", with(json!({"roles": ["user"]})), 403, "forbidden", NONE),
+        ("without any role", with(json!({"roles": []})), 403, "forbidden", NONE),
+        ("the role counts before the body", with(json!({"roles": []})).body("{"), 403, "forbidden", NONE),
+        ("a device's without devices", with(json!({"roles": ["device"]})), 403, "forbidden", NONE),
+        (
+            "for another device",
+            with(json!({"roles": ["device"], "device_id": "other"})),
+            403,
+            "device_not_allowed",
+            NONE,
+        ),
+        (
+            "for other devices",
+            with(json!({"roles": ["device"], "device_id": ["a", "b"]})),
+            403,
+            "device_not_allowed",
+            NONE,
+        ),
+        ("not JSON", body("{"), 400, "not_json", NONE),
+        ("empty", body(""), 400, "not_json", NONE),
+        ("a batch that is not JSON", batch("[{}".into()), 400, "not_json", NONE),
+        ("a batch that is no array", batch("{}".into()), 400, "bad_request", NONE),
+        ("packed in another way than said", body(GOOD).header("content-encoding", "gzip"), 400, "bad_request", NONE),
+        ("a query that is none", get("GET /resource/a/events?limit=0"), 400, "bad_request", NONE),
+        ("no content type", call(&app, "POST /events", Some(&good)).body(GOOD), 415, "unsupported_media_type", NONE),
+        ("wrong content type", typed("text/plain"), 415, "unsupported_media_type", NONE),
+        (
+            "two content types",
+            typed("application/json").header("content-type", "text/plain"),
+            415,
+            "unsupported_media_type",
+            NONE,
+        ),
+        ("nearly JSON", typed("application/jsonp"), 415, "unsupported_media_type", NONE),
+        ("a batch for one", typed("application/x-ndjson"), 415, "unsupported_media_type", NONE),
+        (
+            "packed as nobody can unpack it",
+            body(GOOD).header("content-encoding", "br"),
+            415,
+            "unsupported_encoding",
+            PACKINGS,
+        ),
+        ("too large", body(&large()), 413, "body_too_large", NONE),
+        ("too many events", batch(many()), 413, "too_many_events", NONE),
+        ("JSON, but no event", body(r#"{"device_id":1}"#), 422, "invalid_event", NONE),
+        ("a batch of nothing", batch("[]".into()), 422, "invalid_event", NONE),
+        ("no such path", get("GET /nothing"), 404, "not_found", NONE),
+        ("a path and more", get("GET /events/batch/"), 404, "not_found", NONE),
+        ("no such method", nobody("GET /events"), 405, "method_not_allowed", &[("allow", "POST")]),
+        ("nor this", nobody("DELETE /resource/a"), 405, "method_not_allowed", &[("allow", "GET,HEAD")]),
+        ("no such resource", get("GET /resource/none"), 404, "resource_not_found", NONE),
+        ("no resource's id", get("GET /resource/a%20b"), 404, "resource_not_found", NONE),
+        ("not even text", get("GET /resource/%ff"), 404, "resource_not_found", NONE),
+    ];
+    for (what, request, status, code, headers) in table {
+        is_answered(what, request, status, code, headers).await;
+    }
+    is_answered("good after all", body(GOOD), 202, "", NONE).await;
+    assert_eq!(records(&app, 2).await.len(), 1, "only the good one is in the topic");
+}
+
+#[tokio::test]
+async fn over_the_rate() {
+    let app = TestApp::with("tables_rate", &["--rate-limit-events-per-second=1", "--rate-limit-burst=1000"]).await;
+    let batch = || {
+        let body = format!("[{}]", vec![GOOD; 1000].join(","));
+        call(&app, "POST /events/batch", Some(&admin())).header("content-type", JSON).body(body)
+    };
+    // The rest depends on the clock: that it is well-formed, and there, is the document's matter.
+    const POLICY: (&str, &str) = ("ratelimit-policy", r#""events";q=1000;w=1000"#);
+    is_answered("all at once", batch(), 202, "", &[POLICY, ("retry-after", "")]).await;
+    let refused = batch().send().await.unwrap();
+    for name in ["retry-after", "ratelimit"] {
+        assert!(refused.headers().contains_key(name), "{name}");
+    }
+    is_answered("and once more", batch(), 429, "rate_limited", &[POLICY]).await;
+}
+
+#[tokio::test]
+async fn with_kafka_away() {
+    let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
+    let settings = [&*brokers, "--kafka-message-timeout=3s", "--request-timeout=6s", "--kafka-queue-bytes=2048"];
+    let app = TestApp::with("tables_kafka", &settings).await;
+    const AGAIN: Headers = &[("retry-after", "1")];
+    let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "y".repeat(4096));
+    let post = |body: &str| app.submission(&admin(), body.to_owned());
+    is_answered("no room in the queue", post(&large), 503, "queue_full", AGAIN).await;
+    is_answered("not acknowledged in time", post(GOOD), 503, "outcome_unknown", AGAIN).await;
+    is_answered("reads go on", call(&app, "GET /resource/d", Some(&user())), 404, "resource_not_found", &[]).await;
+    app.app.producer.close();
+    is_answered("shutting down", post(GOOD), 503, "shutting_down", AGAIN).await;
+}
+
+#[tokio::test]
+async fn with_postgresql_away() {
+    let app = TestApp::with("tables_postgres", &[&nowhere("--database-url=postgres://127.0.0.1:PORT/none")]).await;
+    let hit: DeviceId = "hit".parse().unwrap();
+    let lease = app.cache().lease(&hit).await.unwrap();
+    let body = r#"{"version":7,"id":"hit","payload":{},"event_id":"e","accepted_at":"2026-01-02T03:04:05.000000Z","updated_at":"2026-01-02T03:04:05.000000Z"}"#;
+    assert!(app.cache().fill(&hit, &lease, Some(body)).await);
+    const AGAIN: Headers = &[("retry-after", "1")];
+    let get = |line: &str| call(&app, line, Some(&user()));
+    is_answered("a hit", get("GET /resource/hit"), 200, "", &[("cache-status", "resource-cache; hit")]).await;
+    is_answered("a miss", get("GET /resource/miss"), 503, "store_unavailable", AGAIN).await;
+    is_answered("a history", get("GET /resource/hit/events"), 503, "store_unavailable", AGAIN).await;
+    is_answered("an event", app.submission(&admin(), GOOD), 202, "", &[]).await;
+}
+
+#[tokio::test]
+async fn with_redis_away() {
+    let redis = nowhere("--redis-url=redis://127.0.0.1:PORT");
+    let app = TestApp::with("tables_redis", &[&redis, "--redis-timeout=100ms"]).await;
+    app.submit(GOOD).await.error_for_status().unwrap();
+    work(&app, 1).await;
+    const BYPASS: Headers = &[("cache-status", "resource-cache; fwd=bypass")];
+    let get = |line: &str| call(&app, line, Some(&user()));
+    for _ in 0..5 {
+        is_answered("one that is there", get("GET /resource/mine"), 200, "", BYPASS).await;
+        is_answered("one that is not", get("GET /resource/none"), 404, "resource_not_found", BYPASS).await;
+    }
+    is_answered("an event", app.submission(&admin(), GOOD), 202, "", &[]).await;
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come() {
+    let app = TestApp::with("tables_slow", &["--request-timeout=600ms", "--kafka-message-timeout=300ms"]).await;
+    let mut raw = Raw::connect(app.address).await;
+    raw.write(&post(&admin(), 100)).await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), raw.read_to_end()).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 408"), "{head}");
+    let mut headers = reqwest::header::HeaderMap::new();
+    for (name, value) in head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
+        let name: reqwest::header::HeaderName = name.parse().unwrap();
+        headers.insert(name, value.parse().unwrap());
+    }
+    conforms("/events", 408, &headers, body.as_bytes());
+    let body: Value = serde_json::from_str(body).unwrap();
+    assert_eq!((&body["code"], &body["status"]), (&"request_timeout".into(), &408.into()));
+}
