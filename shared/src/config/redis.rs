@@ -17,7 +17,7 @@ pub struct RedisConfig {
     /// How long a body stays in the cache.
     #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = super::duration)]
     pub ttl: Duration,
-    /// What every key starts with.
+    /// What every key starts with; without braces, where it is a cluster.
     #[arg(
         id = "cache-key-prefix",
         long,

@@ -117,6 +117,8 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     fenced.proxy.hold();
     fenced.kit.event("a", "2", r#"{"n":2}"#).await;
     fenced.kit.until("SELECT version FROM resources", 2).await;
+    // Longer than commits of what is stored are apart.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
     service.kill().unwrap();
     assert_eq!(fenced.kit.committed().await.get(&0), Some(&1), "the offset waits for the fence");
     assert_eq!(fenced.cached().await, first);
