@@ -13,7 +13,7 @@ async fn the_page_and_all_that_it_asks_for() {
     let app = TestApp::start("docs").await;
     let page = app.request("GET", "/docs").send().await.unwrap();
     assert_eq!(
-        (page.status().as_u16(), &*page.headers()["content-type"].to_str().unwrap()),
+        (page.status().as_u16(), page.headers()["content-type"].to_str().unwrap()),
         (200, "text/html; charset=utf-8")
     );
     let page = page.text().await.unwrap();
@@ -23,7 +23,7 @@ async fn the_page_and_all_that_it_asks_for() {
     for path in own.into_iter().chain(["/docs", "/openapi.json"]) {
         let first = app.request("GET", path).send().await.unwrap();
         let (status, headers) = (first.status().as_u16(), first.headers().clone());
-        assert_eq!((status, &*headers["x-content-type-options"].to_str().unwrap()), (200, "nosniff"), "{path}");
+        assert_eq!((status, headers["x-content-type-options"].to_str().unwrap()), (200, "nosniff"), "{path}");
         let mut body = first.bytes().await.unwrap().to_vec();
         conforms(path, status, &headers, &body);
         if headers.contains_key("content-encoding") {

@@ -75,10 +75,11 @@ impl Issuer {
                     match tls {
                         None => answer(stream, state).await,
                         // Who does not trust the certificate is gone.
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => answer(stream, state).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                answer(stream, state).await;
+                            }
+                        }
                     }
                 });
             }
