@@ -110,6 +110,10 @@ async fn one_connection_more_takes_the_place_of_the_longest_idle() {
 async fn a_connection_more_waits_where_all_are_busy() {
     let app = TestApp::with("cap_busy", &["--max-connections=1"]).await;
     let mut first = Raw::connect(app.address).await;
+    // It was idle, and is no more.
+    first.write(LIVE).await;
+    first.read_answer().await;
+    sleep(Duration::from_millis(50)).await;
     let body = r#"{"device_id":"d","payload":{}}"#;
     first.write(&post(&admin(), body.len())).await;
     first.write(&body[..9]).await;

@@ -1,6 +1,6 @@
 //! What one caller, and all of them together, may ask for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devstack::token::hs256;
 use reqwest::Response;
@@ -112,8 +112,10 @@ async fn a_body_takes_its_room_as_it_comes_and_until_it_is_answered() {
     let app = TestApp::with("room_held", &["--max-bytes-in-flight=8388608"]).await;
     let all = 8 * 1024 * 1024;
     let taken = async |bytes: usize| {
+        let deadline = Instant::now() + Duration::from_secs(30);
         while all - app.app.in_flight.left() != bytes {
-            tokio::task::yield_now().await;
+            assert!(Instant::now() < deadline, "{} bytes are taken, not {bytes}", all - app.app.in_flight.left());
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     let body = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
@@ -151,17 +153,20 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
     let path = "/resource/d/events?limit=200";
     let whole = history(&app, &user(), "?limit=200").await.bytes().await.unwrap();
     assert!(whole.len() > 3_500_000, "{}", whole.len());
-    while app.app.answers.left() != 9_000_000 {
-        tokio::task::yield_now().await;
-    }
+    let left = async |bytes: usize| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while app.app.answers.left() != bytes {
+            assert!(Instant::now() < deadline, "{} bytes are left, not {bytes}", app.app.answers.left());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    left(9_000_000).await;
 
     let mut idlers = Vec::new();
     for nth in 1..=2 {
         let mut raw = Raw::connect_narrow(app.address).await;
         raw.write(&format!("GET {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n\r\n", user())).await;
-        while app.app.answers.left() != 9_000_000 - nth * whole.len() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        left(9_000_000 - nth * whole.len()).await;
         idlers.push(raw);
     }
     let refused = history(&app, &user(), "?limit=200").await;
@@ -170,8 +175,6 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
     assert_eq!(app.submit(GOOD).await.status(), 202, "bodies are another matter");
     assert_eq!(app.get("none").await.status(), 404, "and so are small answers");
     // The deadline for taking them in ends it.
-    while app.app.answers.left() != 9_000_000 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    left(9_000_000).await;
     assert_eq!(history(&app, &user(), "?limit=200").await.bytes().await.unwrap(), whole);
 }
