@@ -81,8 +81,8 @@ mod tests {
         let mut operations = Vec::new();
         codes(&document["paths"], &mut operations);
         for code in Code::ALL {
-            // Of what is no operation.
-            let nowhere = [Code::MethodNotAllowed];
+            // Of what is no operation, or is answered before it is known which.
+            let nowhere = [Code::MethodNotAllowed, Code::HeadersTooLarge];
             let is_there = operations.iter().any(|name| name == code.as_str());
             assert_eq!(is_there, !nowhere.contains(&code), "{}", code.as_str());
         }
