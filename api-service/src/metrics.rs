@@ -37,6 +37,12 @@ pub fn describe() {
     {
         counter!(name).increment(0);
     }
+    for policy in ["events", "reads"] {
+        counter!("rate_limited_total", "policy" => policy).increment(0);
+    }
+    for reason in ["answer_not_taken", "headers_late", "room"] {
+        counter!("http_connections_closed_total", "reason" => reason).increment(0);
+    }
 }
 
 /// What the producer has in its queue, as it says itself.

@@ -30,7 +30,7 @@ const SUBMISSION: [Code; 12] = [
     Code::OutcomeUnknown,
 ];
 /// What every read may be refused with.
-const READ: [Code; 3] = [Code::ResourceNotFound, Code::StoreUnavailable, Code::TimedOut];
+const READ: [Code; 4] = [Code::ResourceNotFound, Code::StoreUnavailable, Code::Overloaded, Code::TimedOut];
 
 pub(super) fn paths() -> Value {
     let [one, many, resource, history, live, ready, document, page, file] = ROUTES;

@@ -124,7 +124,8 @@ async fn what_was_read_before_a_write_is_not_filled_after_its_fence_nor_joined()
     assert_eq!((&first.headers()["etag"], source(&first)), (&"\"1\"".parse().unwrap(), "resource-cache; fwd=miss"));
     let second = second.await.unwrap();
     assert_eq!((second.status().as_u16(), &second.headers()["etag"]), (200, &"\"2\"".parse().unwrap()));
-    assert_eq!(source(&second), "resource-cache; fwd=miss; stored");
+    // Stored or not: the first, which could not fill, may have ended its lease.
+    assert!(source(&second).starts_with("resource-cache; fwd=miss"), "{}", source(&second));
     assert_eq!(race.app.get("d").await.headers()["etag"], "\"2\"");
 }
 
