@@ -17,7 +17,10 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rustix::process::Signal;
 
-use crate::server::{Recipe, Server, last_lines};
+use crate::container::{self, Container};
+use crate::server::{Body, Recipe, Server, last_lines};
+#[cfg(test)]
+pub(crate) use self::java::kafka_version as version;
 use crate::{port, spawn};
 
 /// No pauses for a large heap, no compiler that works for later at the cost of now.
@@ -40,6 +43,9 @@ pub struct Kafka {
 impl Kafka {
     /// Starts it with its files in `dir`, which is there. The mock takes a port as it comes.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Kafka> {
+        if container::wanted() {
+            return Kafka::start_container(dir, port);
+        }
         if java::obstacle().is_some() {
             let mock = mock::Mock::start()?;
             return Ok(Kafka {
@@ -67,16 +73,37 @@ impl Kafka {
         let server = Server::launch(Recipe {
             name: "Kafka",
             discard: jvm.discard_signal(),
-            command: Box::new(move || {
+            body: Body::Process(Box::new(move || {
                 let mut command = jvm.command("kafka.Kafka", true);
                 command.arg(&config);
                 command
-            }),
+            })),
             ready: Box::new(move || answers(port)),
             log,
             stop: Signal::TERM,
         })?;
         Ok(Kafka { server, mock: None, classes, brokers: format!("127.0.0.1:{port}") })
+    }
+
+    fn start_container(dir: &Path, port: u16) -> anyhow::Result<Kafka> {
+        // The same port inside: the broker is a client of its own, at the address that it tells all.
+        let listeners = format!(
+            "listeners=PLAINTEXT://:{port},CONTROLLER://:{CONTROLLER}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             controller.quorum.voters=1@localhost:{CONTROLLER}\n\
+             log.dirs=/var/lib/kafka/data\n"
+        );
+        let mut env = settings_as_environment(&format!("{FIXED}{listeners}"));
+        env.push(("KAFKA_HEAP_OPTS".to_owned(), "-Xmx512m".to_owned()));
+        let server = Server::launch(Recipe {
+            name: "Kafka",
+            body: Body::Container(Container::new(container::KAFKA, (port, port), &env, &[])?),
+            ready: Box::new(move || answers(port)),
+            log: dir.join("kafka.log"),
+            stop: Signal::TERM,
+            discard: Signal::KILL,
+        })?;
+        Ok(Kafka { server, mock: None, classes: None, brokers: format!("127.0.0.1:{port}") })
     }
 
     /// Its address as the services take it.
@@ -120,7 +147,9 @@ impl Deref for Kafka {
 pub fn announce() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if let Some(obstacle) = java::obstacle() {
+        if container::wanted() {
+            eprintln!("devstack: Kafka, PostgreSQL and Redis are containers");
+        } else if let Some(obstacle) = java::obstacle() {
             eprintln!(
                 "devstack: {obstacle}: Kafka is librdkafka's in-process mock, in memory; nothing \
                  survives a restart"
@@ -185,13 +214,24 @@ fn option(name: &str, path: &Path) -> std::ffi::OsString {
     option
 }
 
+/// The settings that are the same in every stack.
+const FIXED: &str = include_str!("../kafka/server.properties");
+
+/// The controller's port inside a container.
+const CONTROLLER: u16 = 29_093;
+
+/// Settings as the image of Apache Kafka takes them: `log.dirs` is `KAFKA_LOG_DIRS`.
+fn settings_as_environment(properties: &str) -> Vec<(String, String)> {
+    let settings = properties.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    settings.map(|(key, value)| (format!("KAFKA_{}", key.to_uppercase().replace('.', "_")), value.to_owned())).collect()
+}
+
 /// The broker's settings: the fixed ones, and this stack's own.
 fn properties(dir: &Path, port: u16) -> String {
-    let fixed = include_str!("../kafka/server.properties");
     let controller = port::free();
     let data = dir.join("kafka");
     format!(
-        "{fixed}\
+        "{FIXED}\
          listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
          controller.quorum.voters=1@127.0.0.1:{controller}\n\

@@ -10,6 +10,7 @@
 //! even when it is killed (see `spawn`).
 
 mod binaries;
+mod container;
 mod dir;
 mod endpoints;
 mod group;

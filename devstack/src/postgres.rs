@@ -2,16 +2,20 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
+use crate::container::{self, Container};
 use crate::dir::ELSEWHERE;
-use crate::server::{Recipe, Server};
+use crate::server::{Body, Recipe, Server};
 use crate::spawn::{self, Account};
 
 /// A running PostgreSQL cluster of its own. `freeze` and `kill` mean the postmaster and all its
@@ -26,6 +30,9 @@ pub struct Postgres {
 impl Postgres {
     /// Creates a cluster under `dir`, which is there, and starts it on this port.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Postgres> {
+        if container::wanted() {
+            return Postgres::start_container(dir, port);
+        }
         let bin = bin_dir()?;
         let account = account()?;
         let data = data_dir(dir, account)?;
@@ -37,7 +44,7 @@ impl Postgres {
             .args(["--no-sync", "--auth=trust", "--username=postgres"])
             .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
             .arg(&data);
-        let made = spawn::background(initdb, &log)?.wait(std::time::Duration::from_secs(60))?;
+        let made = spawn::background(initdb, &log)?.wait(Duration::from_secs(60))?;
         if !made.is_some_and(|status| status.success()) {
             bail!("initdb failed:\n{}", crate::server::last_lines(&log, 15));
         }
@@ -46,21 +53,15 @@ impl Postgres {
         let pg_isready = bin.join("pg_isready");
         let server = Server::launch(Recipe {
             name: "PostgreSQL",
-            command: Box::new(move || {
+            body: Body::Process(Box::new(move || {
                 let mut command = spawn::command(&postgres, account);
                 command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
-                for setting in [
-                    "listen_addresses=127.0.0.1",
-                    // Its path may be longer than a socket's may be.
-                    "unix_socket_directories=",
-                    "max_connections=300",
-                    "timezone=UTC",
-                    "log_timezone=UTC",
-                ] {
+                // A socket's path may be shorter than this one.
+                for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories="].iter().chain(&SETTINGS) {
                     command.args(["-c", setting]);
                 }
                 command
-            }),
+            })),
             ready: Box::new(move || {
                 Command::new(&pg_isready)
                     .args(["-q", "-U", "postgres", "-d", "postgres", "-h", "127.0.0.1", "-t", "1"])
@@ -77,6 +78,21 @@ impl Postgres {
         Ok(Postgres { server, port })
     }
 
+    fn start_container(dir: &Path, port: u16) -> anyhow::Result<Postgres> {
+        let env = [("POSTGRES_HOST_AUTH_METHOD".to_owned(), "trust".to_owned())];
+        let command: Vec<&str> = std::iter::once("postgres").chain(SETTINGS.iter().flat_map(|&s| ["-c", s])).collect();
+        let url = format!("postgres://postgres@127.0.0.1:{port}/postgres?connect_timeout=2");
+        let server = Server::launch(Recipe {
+            name: "PostgreSQL",
+            body: Body::Container(Container::new(container::POSTGRES, (port, 5432), &env, &command)?),
+            ready: Box::new(move || speaks(port).unwrap_or(false) && psql(&url, "SELECT 1").is_ok()),
+            log: dir.join("postgres.log"),
+            stop: Signal::INT,
+            discard: Signal::KILL,
+        })?;
+        Ok(Postgres { server, port })
+    }
+
     /// Its database `postgres`, as its superuser.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
@@ -89,6 +105,20 @@ impl Deref for Postgres {
     fn deref(&self) -> &Server {
         &self.server
     }
+}
+
+/// Of every cluster here.
+const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "log_timezone=UTC"];
+
+/// Whether PostgreSQL is there, and not only who publishes its port: asked for TLS it says yes or no.
+fn speaks(port: u16) -> std::io::Result<bool> {
+    let patience = Duration::from_millis(500);
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])?;
+    let mut answer = [0];
+    stream.read_exact(&mut answer)?;
+    Ok(matches!(answer, [b'S' | b'N']))
 }
 
 /// Creates an empty database beside the one of `url`; gives its URL.

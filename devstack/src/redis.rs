@@ -3,13 +3,14 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
 
-use crate::server::{Recipe, Server};
+use crate::container::{self, Container};
+use crate::server::{Body, Recipe, Server};
 use crate::spawn;
 
 /// A running `redis-server`.
@@ -23,19 +24,9 @@ pub struct Redis {
 impl Redis {
     /// Starts it on this port, with its files in `dir`, which is there.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Redis> {
-        let program =
-            spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
-        let data = dir.to_path_buf();
         let server = Server::launch(Recipe {
             name: "Redis",
-            command: Box::new(move || {
-                let mut command = spawn::command(&program, None);
-                command
-                    .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-                    .args(["--save", "", "--appendonly", "no", "--dir"])
-                    .arg(&data);
-                command
-            }),
+            body: if container::wanted() { container(port)? } else { process(dir.to_path_buf(), port)? },
             ready: Box::new(move || ping(port).is_ok_and(|pong| pong)),
             log: dir.join("redis.log"),
             stop: Signal::TERM,
@@ -56,6 +47,24 @@ impl Deref for Redis {
     fn deref(&self) -> &Server {
         &self.server
     }
+}
+
+fn process(data: PathBuf, port: u16) -> anyhow::Result<Body> {
+    let program =
+        spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
+    Ok(Body::Process(Box::new(move || {
+        let mut command = spawn::command(&program, None);
+        command
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--save", "", "--appendonly", "no", "--dir"])
+            .arg(&data);
+        command
+    })))
+}
+
+fn container(port: u16) -> anyhow::Result<Body> {
+    let command = ["redis-server", "--save", "", "--appendonly", "no"];
+    Container::new(container::REDIS, (port, 6379), &[], &command).map(Body::Container)
 }
 
 fn ping(port: u16) -> std::io::Result<bool> {

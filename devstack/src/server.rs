@@ -11,18 +11,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
+use crate::container::Container;
 use crate::process::{Process, STEP};
 use crate::spawn;
 
 /// Long enough for a cold start beside a compiler on a small machine.
 const START: Duration = Duration::from_secs(90);
+/// The same for a container, whose file system is laid out and whose database is made first.
+const START_CONTAINER: Duration = Duration::from_secs(240);
 /// After this a server that was asked to stop is killed.
 const STOP: Duration = Duration::from_secs(20);
 
 /// How a server is started, asked whether it answers, and stopped.
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
-    pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
+    pub(crate) body: Body,
     /// Whether it answers now. Asked often, so it is quick to say no.
     pub(crate) ready: Box<dyn Fn() -> bool + Send + Sync>,
     pub(crate) log: PathBuf,
@@ -30,6 +33,14 @@ pub(crate) struct Recipe {
     pub(crate) stop: Signal,
     /// The signal for the quickest end that leaves nothing outside its data directory.
     pub(crate) discard: Signal,
+}
+
+/// What a server is.
+pub(crate) enum Body {
+    /// A child process, and how it is started.
+    Process(Box<dyn Fn() -> Command + Send + Sync>),
+    /// A container; the child process is the command that shows its output.
+    Container(Container),
 }
 
 /// One server of a stack. All of it takes `&self`, so that a test can break a server while other
@@ -61,9 +72,13 @@ impl Server {
         {
             return Ok(());
         }
-        let process = spawn::background((recipe.command)(), &recipe.log)
-            .with_context(|| format!("{} does not start", recipe.name))?;
-        let deadline = Instant::now() + START;
+        let (command, patience) = match &recipe.body {
+            Body::Process(command) => (command(), START),
+            Body::Container(container) => (container.command(), START_CONTAINER),
+        };
+        let process =
+            spawn::background(command, &recipe.log).with_context(|| format!("{} does not start", recipe.name))?;
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = process.ended()? {
                 let log = last_lines(&recipe.log, 15);
@@ -74,8 +89,11 @@ impl Server {
                 break;
             }
             if Instant::now() > deadline {
+                if let Body::Container(container) = &recipe.body {
+                    kill(&process, container)?;
+                }
                 let log = last_lines(&recipe.log, 15);
-                bail!("{} does not answer within {START:?}:\n{log}", recipe.name);
+                bail!("{} does not answer within {patience:?}:\n{log}", recipe.name);
             }
             sleep(2 * STEP);
         }
@@ -91,21 +109,31 @@ impl Server {
 
     /// Kills it, and waits.
     pub fn kill(&self) -> anyhow::Result<()> {
-        self.recipe()?;
-        match self.lock().take() {
-            Some(process) => process.kill_tree(),
-            None => Ok(()),
+        let recipe = self.recipe()?;
+        match (self.lock().take(), &recipe.body) {
+            (None, _) => Ok(()),
+            (Some(process), Body::Process(_)) => process.kill_tree(),
+            (Some(process), Body::Container(container)) => kill(&process, container),
         }
     }
 
     /// Stops it from running (SIGSTOP), with all its processes; its connections stay open.
     pub fn freeze(&self) -> anyhow::Result<()> {
-        self.running(|process| process.freeze())
+        self.running(|process, body| match body {
+            Body::Process(_) => process.freeze(),
+            Body::Container(container) => container.pause(),
+        })
     }
 
     /// Lets it run again after [`freeze`](Server::freeze).
     pub fn thaw(&self) -> anyhow::Result<()> {
-        self.running(|process| process.thaw())
+        self.running(|process, body| match body {
+            Body::Process(_) => process.thaw(),
+            Body::Container(container) => {
+                container.unpause();
+                Ok(())
+            }
+        })
     }
 
     /// [`stop`](Server::stop), then [`start`](Server::start).
@@ -136,26 +164,42 @@ impl Server {
     pub(crate) fn discard(&self) {
         if let Ok(recipe) = &self.how {
             let _ = self.end(recipe.discard, STOP);
+            if let Body::Container(container) = &recipe.body {
+                container.remove();
+            }
         }
     }
 
     fn end(&self, signal: Signal, patience: Duration) -> anyhow::Result<()> {
+        let body = &self.recipe()?.body;
         let Some(process) = self.lock().take() else {
             return Ok(());
         };
-        // A frozen process takes no signal but these two.
-        process.thaw()?;
-        process.signal(signal)?;
-        match process.wait(patience)? {
-            Some(_) => Ok(()),
-            None => process.kill_tree(),
+        match body {
+            Body::Process(_) => {
+                // A frozen process takes no signal but these two.
+                process.thaw()?;
+                process.signal(signal)?;
+            }
+            Body::Container(container) => {
+                if let Err(error) = container.signal(signal)
+                    && process.ended()?.is_none()
+                {
+                    return Err(error);
+                }
+            }
+        }
+        match (process.wait(patience)?, body) {
+            (Some(_), _) => Ok(()),
+            (None, Body::Process(_)) => process.kill_tree(),
+            (None, Body::Container(container)) => kill(&process, container),
         }
     }
 
-    fn running(&self, act: impl Fn(&Process) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    fn running(&self, act: impl Fn(&Process, &Body) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let recipe = self.recipe()?;
         match self.lock().as_ref() {
-            Some(process) => act(process),
+            Some(process) => act(process, &recipe.body),
             None => bail!("{} is not running", recipe.name),
         }
     }
@@ -167,6 +211,17 @@ impl Server {
     fn lock(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn kill(process: &Process, container: &Container) -> anyhow::Result<()> {
+    if process.ended()?.is_none()
+        && let Err(error) = container.signal(Signal::KILL)
+        && process.ended()?.is_none()
+    {
+        return Err(error);
+    }
+    process.wait(STOP)?.context("docker does not say that the container ended")?;
+    Ok(())
 }
 
 impl fmt::Debug for Server {
