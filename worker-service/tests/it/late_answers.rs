@@ -30,7 +30,8 @@ async fn an_answer_that_comes_late_meets_no_other_question() {
     let proxy = Proxy::to(port.parse().unwrap()).unwrap();
     let database_url = format!("{user}:{}/{database}", proxy.port);
     let mut config = run_config(&Scope { database_url, ..kit.scope.clone() }).stores.postgres;
-    config.timeout = Duration::from_secs(1);
+    // As many sessions as questions at once: each of them is used by a question that comes too late.
+    (config.timeout, config.max_connections) = (Duration::from_secs(1), 5);
     let store = Store::open(&config, "late").unwrap();
     let ask = async |n: i32| {
         let found = store.resource(&format!("d{n}").parse().unwrap()).await?;
