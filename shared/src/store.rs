@@ -73,36 +73,54 @@ impl Store {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.pool.close()).await;
     }
 
-    async fn acquire(&self) -> Result<PoolConnection<Postgres>, StoreError> {
-        Ok(self.pool.acquire().await?)
+    async fn acquire(&self) -> Result<Lent, StoreError> {
+        Ok(Lent { connection: self.pool.acquire().await?, in_doubt: false, timeout: self.timeout })
     }
 
     /// Runs work on a connection within the deadline. Where it was missed, or the connection is in
     /// doubt, the connection is closed and never used again: an answer that comes late must not
     /// meet another question.
-    async fn settle<T>(
+    fn settle<T>(
         &self,
-        connection: PoolConnection<Postgres>,
+        mut lent: Lent,
         outcome: Result<Result<T, StoreError>, tokio::time::error::Elapsed>,
     ) -> Result<T, StoreError> {
         let result = outcome.unwrap_or_else(|_| Err(StoreError::deadline(self.timeout)));
-        if let Err(StoreError { class: Class::Outage, .. }) = &result {
-            // Dropping the bare connection closes its socket at once, without a farewell.
-            drop(connection.detach());
-        }
+        lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage, .. }));
         result
+    }
+}
+
+/// A connection of the pool, lent for one piece of work.
+struct Lent {
+    connection: PoolConnection<Postgres>,
+    in_doubt: bool,
+    timeout: Duration,
+}
+
+impl Drop for Lent {
+    /// The pool asks a connection whether it is well before it takes it back, and waits for the answer
+    /// as long as the kernel does, a place in the pool gone meanwhile: that has the deadline too.
+    fn drop(&mut self) {
+        let return_to_pool = self.connection.return_to_pool();
+        if self.in_doubt {
+            // Never run, it closes the socket at once, without a farewell.
+            drop(return_to_pool);
+        } else {
+            tokio::spawn(tokio::time::timeout(self.timeout, return_to_pool));
+        }
     }
 }
 
 /// Runs an expression that uses a connection, within the store's deadline.
 macro_rules! within_deadline {
     ($store:expr, |$connection:ident| $work:expr) => {{
-        let mut held = $store.acquire().await?;
+        let mut lent = $store.acquire().await?;
         let outcome = {
-            let $connection: &mut sqlx::PgConnection = &mut held;
+            let $connection: &mut sqlx::PgConnection = &mut lent.connection;
             tokio::time::timeout($store.timeout, $work).await
         };
-        $store.settle(held, outcome).await
+        $store.settle(lent, outcome)
     }};
 }
 use within_deadline;

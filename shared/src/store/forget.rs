@@ -49,7 +49,7 @@ impl Store {
     /// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
     pub async fn forget(&self, id: &DeviceId) -> Result<Forgotten, StoreError> {
         // A connection of its own: the erasure takes as long as it takes.
-        let mut connection = self.acquire().await?.detach();
+        let mut connection = self.pool.acquire().await?.detach();
         let mut outcome = forget(&mut connection, id).await;
         for _ in 1..TRIES {
             match &outcome {

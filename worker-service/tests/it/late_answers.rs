@@ -4,59 +4,100 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use devstack::{Proxy, Scope};
-use shared::store::{Class, Store};
+use shared::store::{Class, Store, StoreError};
 
 use crate::kit::{Kit, run_config};
 
 const SESSIONS: &str = "SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'late'";
 
-async fn sessions(kit: &Kit) -> HashSet<i32> {
-    sqlx::query_scalar(SESSIONS).fetch_all(&kit.pool).await.unwrap().into_iter().collect()
+/// A store whose questions go through a proxy, over devices `d0` to `d19`.
+struct Slowed {
+    kit: Kit,
+    proxy: Proxy,
+    store: Store,
+}
+
+impl Slowed {
+    async fn new(application: &str) -> Self {
+        let kit = Kit::new(application, 1).await;
+        let worker = kit.worker();
+        for n in 0..20 {
+            kit.event(&format!("d{n}"), "1", &format!(r#"{{"n":{n}}}"#)).await;
+        }
+        kit.until("SELECT count(*) FROM events", 20).await;
+        worker.stop().await.unwrap();
+
+        let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
+        let (user, port) = server.rsplit_once(':').unwrap();
+        let proxy = Proxy::to(port.parse().unwrap()).unwrap();
+        let database_url = format!("{user}:{}/{database}", proxy.port);
+        let mut config = run_config(&Scope { database_url, ..kit.scope.clone() }).stores.postgres;
+        // As many sessions as questions at once: each of them is used by a question that comes too late.
+        (config.timeout, config.max_connections) = (Duration::from_secs(1), 5);
+        let store = Store::open(&config, "late").unwrap();
+        Self { kit, proxy, store }
+    }
+
+    async fn ask(&self, n: i32) -> Result<(), StoreError> {
+        let found = self.store.resource(&format!("d{n}").parse().unwrap()).await?;
+        let body: serde_json::Value = serde_json::from_str(&found.unwrap().body).unwrap();
+        assert_eq!((&body["id"], &body["payload"]["n"]), (&format!("d{n}").into(), &n.into()), "its own answer");
+        Ok(())
+    }
+
+    /// Several sessions, all of them back in the pool.
+    async fn warm(&self) -> HashSet<i32> {
+        futures_util::future::try_join_all((0..5).map(|n| self.ask(n))).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let before = self.sessions().await;
+        assert!(!before.is_empty());
+        before
+    }
+
+    async fn well_again(&self) {
+        for round in 0..40 {
+            let asked = futures_util::future::join_all((0..5).map(|n| self.ask((round + n) % 20))).await;
+            assert!(round < 30 || asked.iter().all(Result::is_ok), "well again: {asked:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn sessions(&self) -> HashSet<i32> {
+        sqlx::query_scalar(SESSIONS).fetch_all(&self.kit.pool).await.unwrap().into_iter().collect()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_comes_late_meets_no_other_question() {
-    let kit = Kit::new("late", 1).await;
-    let worker = kit.worker();
-    for n in 0..20 {
-        kit.event(&format!("d{n}"), "1", &format!(r#"{{"n":{n}}}"#)).await;
-    }
-    kit.until("SELECT count(*) FROM events", 20).await;
-    worker.stop().await.unwrap();
-
-    let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
-    let (user, port) = server.rsplit_once(':').unwrap();
-    let proxy = Proxy::to(port.parse().unwrap()).unwrap();
-    let database_url = format!("{user}:{}/{database}", proxy.port);
-    let mut config = run_config(&Scope { database_url, ..kit.scope.clone() }).stores.postgres;
-    // As many sessions as questions at once: each of them is used by a question that comes too late.
-    (config.timeout, config.max_connections) = (Duration::from_secs(1), 5);
-    let store = Store::open(&config, "late").unwrap();
-    let ask = async |n: i32| {
-        let found = store.resource(&format!("d{n}").parse().unwrap()).await?;
-        let body: serde_json::Value = serde_json::from_str(&found.unwrap().body).unwrap();
-        assert_eq!((&body["id"], &body["payload"]["n"]), (&format!("d{n}").into(), &n.into()), "its own answer");
-        Ok::<_, shared::store::StoreError>(())
-    };
-    // Warm, several sessions.
-    futures_util::future::try_join_all((0..5).map(&ask)).await.unwrap();
-    let before = sessions(&kit).await;
-    assert!(!before.is_empty());
-
-    proxy.slow(Duration::from_secs(2));
-    for outcome in futures_util::future::join_all((5..10).map(&ask)).await {
+    let slowed = Slowed::new("late").await;
+    let before = slowed.warm().await;
+    slowed.proxy.slow(Duration::from_secs(2));
+    for outcome in futures_util::future::join_all((5..10).map(|n| slowed.ask(n))).await {
         assert_eq!(outcome.unwrap_err().class, Class::Outage);
     }
-    proxy.mend();
+    slowed.proxy.mend();
     // Beside the answers that are still under way.
-    for round in 0..40 {
-        let asked = futures_util::future::join_all((0..5).map(|n| ask((round + n) % 20))).await;
-        assert!(round < 30 || asked.iter().all(Result::is_ok), "well again: {asked:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let late = sessions(&kit).await;
-    // A session that no late question had is used on, so not all of them have to be gone.
-    assert!(!before.is_subset(&late), "sessions that were given up are closed: {before:?}, {late:?}");
+    slowed.well_again().await;
+    let late = slowed.sessions().await;
+    assert!(before.is_disjoint(&late), "sessions that were given up are closed: {before:?}, {late:?}");
     assert!(!late.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_asker_left_has_the_deadline_too() {
+    let slowed = Slowed::new("left").await;
+    let before = slowed.warm().await;
+    slowed.proxy.hold();
+    for outcome in
+        futures_util::future::join_all((5..10).map(|n| tokio::time::timeout(Duration::from_millis(100), slowed.ask(n))))
+            .await
+    {
+        outcome.unwrap_err();
+    }
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    slowed.proxy.mend();
+    slowed.well_again().await;
+    let late = slowed.sessions().await;
+    assert!(before.is_disjoint(&late), "no place in the pool waits for an answer: {before:?}, {late:?}");
 }
