@@ -20,8 +20,9 @@ locals {
     KAFKA_SASL_USERNAME = "${aws_secretsmanager_secret.manual["kafka-sasl"].arn}:username::"
     KAFKA_SASL_PASSWORD = "${aws_secretsmanager_secret.manual["kafka-sasl"].arn}:password::"
   }, var.extra_secrets)
-  jwt_secret = var.jwt_jwks_url == null ? { JWT_SECRET = aws_secretsmanager_secret.manual["jwt-secret"].arn } : {}
-  jwks       = var.jwt_jwks_url == null ? {} : { JWT_JWKS_URL = var.jwt_jwks_url }
+  jwt_secret   = var.jwt_jwks_url == null ? { JWT_SECRET = aws_secretsmanager_secret.manual["jwt-secret"].arn } : {}
+  api_database = var.api_database_url_secret_arn == null ? {} : { DATABASE_URL = var.api_database_url_secret_arn }
+  jwks         = var.jwt_jwks_url == null ? {} : { JWT_JWKS_URL = var.jwt_jwks_url }
 
   service_security_groups = { api = module.api.security_group_id, worker = module.worker.security_group_id }
 }
@@ -37,7 +38,7 @@ module "api" {
   health_command = ["api-service", "health"]
   cpu            = 1024
   memory         = 2048
-  # DRAIN_DELAY, 15 s drain, 5 s the last flush, 3 s the last traces: 43 s, and a reserve
+  # DRAIN_DELAY, 15 s drain, 5 s the last flush, 1 s PostgreSQL, 3 s the last traces: 44 s, and a reserve
   # (docs/operations.md, Shutdown).
   stop_timeout = 60
   tasks        = { min = 2, max = 10 }
@@ -48,7 +49,7 @@ module "api" {
     # Longer than the target group takes to find a task unready (alb.tf): 15 s.
     DRAIN_DELAY = "20s"
   }, var.extra_environment)
-  secrets = merge(local.secrets, local.jwt_secret)
+  secrets = merge(local.secrets, local.jwt_secret, local.api_database)
 
   port = 8000
   # By way of the listener: a service cannot have a target group that no load balancer has yet.

@@ -128,6 +128,12 @@ variable "extra_secrets" {
   default     = {}
 }
 
+variable "api_database_url_secret_arn" {
+  description = "A secret with the API's own DATABASE_URL, of a role that may read and nothing else (docs/operations.md, A role for the API). Null is the worker's."
+  type        = string
+  default     = null
+}
+
 variable "scraper_security_group_id" {
   description = "Who may read /metrics and the health of both services, on port 9100: the security group of a Prometheus in this VPC. Null is nobody; the alarms of alarms.tf need nobody."
   type        = string
