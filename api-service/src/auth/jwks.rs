@@ -226,7 +226,7 @@ impl Source {
     }
 
     fn ended(&self, good: bool) {
-        self.unknown().end(good);
+        self.unknown().end(good, self.keys().names());
         self.progress.send_modify(|progress| *progress = Progress { ended: progress.ended + 1, good });
     }
 }

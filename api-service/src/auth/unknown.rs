@@ -86,10 +86,17 @@ impl Unknown {
         }
     }
 
-    /// It has ended. A published name is never asked for here, so all are refused by a good one.
-    pub(super) fn end(&mut self, good: bool) {
+    /// It has ended. A good one refuses whatever was asked for and is not among these.
+    pub(super) fn end<'a>(&mut self, good: bool, published: impl Iterator<Item = Option<&'a str>>) {
         self.reading = false;
         if good {
+            for kid in published {
+                let hash = self.hash(kid);
+                // It may have come while the keys were read.
+                for names in [&mut self.came, &mut self.asked, &mut self.refused] {
+                    names.remove(&hash);
+                }
+            }
             if self.refused.len() > MOST {
                 self.refused.clear();
             }
@@ -106,7 +113,7 @@ mod tests {
 
     fn read(unknown: &mut Unknown, now: Instant, good: bool) {
         unknown.begin(now);
-        unknown.end(good);
+        unknown.end(good, std::iter::empty());
     }
 
     #[test]
@@ -131,14 +138,16 @@ mod tests {
         // It comes while another reading is under way: that says nothing of it.
         unknown.begin(now);
         unknown.come(Some("newer"));
-        unknown.end(true);
+        unknown.come(Some("published"));
+        unknown.end(true, [None, Some("published")].into_iter());
         assert!(unknown.is_refused(Some("new")) && !unknown.is_refused(Some("newer")));
         assert_eq!(unknown.wanted(now), Some(start + LOOK_AGAIN), "what was not due does not count");
         read(&mut unknown, start + LOOK_AGAIN, false);
         assert!(!unknown.is_refused(Some("newer")), "it failed");
         assert!(!unknown.is_due(start + LOOK_AGAIN + SECOND));
         read(&mut unknown, start + LOOK_AGAIN + SECOND, true);
-        assert!(unknown.is_refused(Some("newer")));
+        assert!(unknown.is_refused(Some("newer")) && !unknown.is_refused(Some("published")));
+        assert_eq!(unknown.wanted(start + LOOK_AGAIN), None, "nobody waits for what is published");
     }
 
     #[test]
@@ -155,8 +164,10 @@ mod tests {
             assert!(unknown.came.len() + unknown.asked.len() + unknown.refused.len() <= 5 * MOST);
             assert!(!unknown.is_refused(Some("last")));
         }
-        unknown.come(Some("last"));
-        read(&mut unknown, now, true);
+        for _ in 0..2 {
+            unknown.come(Some("last"));
+            read(&mut unknown, now, true);
+        }
         assert!(unknown.is_refused(Some("last")), "once there are fewer");
     }
 }
