@@ -1,5 +1,6 @@
 //! Large answers stay in memory until their clients have taken them in: how many bytes of them
-//! there may be at once. Those who read slowly can keep each other waiting, and nobody else.
+//! there may be at once. Those who read slowly can keep each other waiting, and nobody else. Answers
+//! to submissions count as the bodies do, each for its subject.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -56,8 +57,8 @@ pub(crate) fn keep(parts: &Parts, room: Room) {
 }
 
 /// A layer for submissions, outside of where problems are written down: a large answer takes the
-/// room that its body had, and more where it is larger. Where there is none it is not known to the
-/// caller what became of the events; that costs a caller who takes no answers in, and its share alone.
+/// room that its body had, and more where it is larger. Where there is none, another one is sent, which
+/// the log and the metrics do not know of: `overloaded_total` counts it.
 pub async fn held(mut request: Request, next: Next) -> Response {
     if request.method() != Method::POST {
         return next.run(request).await;
