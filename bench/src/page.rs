@@ -71,6 +71,9 @@ fn ratios(rows: &[Figure]) -> anyhow::Result<String> {
             Bound::Below(_) => None,
         })
         .collect();
+    if bars.is_empty() {
+        return Ok("<p>No row of this run has a ceiling.</p>".to_owned());
+    }
     let most = bars.iter().fold(1.0_f64, |most, (_, ratio, _)| most.max(*ratio)) * 1.1;
     let names: Vec<_> = bars.iter().map(|(name, ..)| *name).collect();
     draw(|area| {
@@ -103,6 +106,9 @@ fn ratios(rows: &[Figure]) -> anyhow::Result<String> {
 /// Three dots for each latency.
 fn latencies(rows: &[Figure]) -> anyhow::Result<String> {
     let all: Vec<_> = rows.iter().flat_map(|row| row.latencies.iter().map(move |found| (row, found))).collect();
+    if all.is_empty() {
+        return Ok("<p>No row of this run has latencies.</p>".to_owned());
+    }
     let names: Vec<String> = all
         .iter()
         .map(|(row, (what, _))| format!("{}: {}", row.name, what.chars().take(30).collect::<String>()))
@@ -198,4 +204,36 @@ fn plot<E: std::fmt::Display>(error: E) -> anyhow::Error {
 
 fn text(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Latency;
+    use crate::rounds::Series;
+
+    fn report(rows: Vec<Figure>) -> Report {
+        Report { machine: "one <machine>".into(), settings: Vec::new(), seconds: 1, rows }
+    }
+
+    #[test]
+    fn a_page_has_its_plots_and_needs_nothing_else() {
+        let series = |rounds: &[f64]| Series { rounds: rounds.to_vec() };
+        let row = Figure {
+            name: "POST".into(),
+            figure: series(&[30.0, 31.0]),
+            latencies: vec![("saturated".into(), Latency { p50: 1.0, p99: 20.0, p999: 300.0 })],
+            ..Figure::default()
+        };
+        let page = of(&report(vec![row.against(vec![("bare", series(&[50.0, 52.0]))], 0.6)])).unwrap();
+        assert_eq!(page.matches("<svg").count(), 3);
+        assert!(page.contains("one &lt;machine>") && !page.contains("<script") && !page.contains("href"));
+        assert!(page.contains("class=\"bad\">0.60") || page.contains("class=\"good\">0.60"), "{page}");
+    }
+
+    #[test]
+    fn rows_without_ceilings_or_latencies_have_a_page_too() {
+        assert!(of(&report(vec![Figure::default()])).unwrap().contains("<table>"));
+        assert!(of(&report(Vec::new())).is_ok());
+    }
 }
