@@ -314,8 +314,9 @@ pub fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
         .set("linger.ms", format!("{}", producer.linger.as_secs_f64() * 1000.0))
         .set("message.timeout.ms", producer.message_timeout.as_millis().to_string())
         .set("message.max.bytes", topic::setup::MAX_RECORD_BYTES.to_string())
-        // Bounded by bytes; the count's bound is out of the way.
+        // Bounded by bytes. librdkafka counts those of payloads alone, so that events of a few bytes need
+        // the bound on their number too: each costs about a kilobyte whatever it holds.
         .set("queue.buffering.max.kbytes", (producer.queue_bytes / 1024).max(1).to_string())
-        .set("queue.buffering.max.messages", "10000000");
+        .set("queue.buffering.max.messages", (producer.queue_bytes / 1024).clamp(1, 10_000_000).to_string());
     Ok(client)
 }
