@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
-use rdkafka::{ClientContext, Message as _};
+use rdkafka::{ClientContext, Message as _, Statistics};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 
@@ -119,6 +119,10 @@ async fn hand_out(mut told: UnboundedReceiver<Told>) {
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, what: &str, message: &str) {
         self.log.log(level, what, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.log.stats(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -198,7 +198,8 @@ async fn insert_events<'a>(connection: &mut PgConnection, events: &[&'a Decoded]
 }
 
 /// Which of these events this very transaction inserted. A row for each would be a large part of what
-/// the insert costs, and nearly always all of them are new: so it is asked only where not.
+/// the insert costs, and nearly always all of them are new: so it is asked only where not. Under a
+/// savepoint `xmin` would be another one's.
 async fn inserted_now<'a>(
     connection: &mut PgConnection,
     events: &[&'a Decoded],
@@ -269,8 +270,8 @@ struct Change<'a> {
 }
 
 /// Writes the new states. The rows were read without a lock; that nobody else changed them since is
-/// seen by their versions: while this transaction runs none can shrink (`forget` waits for it), so none
-/// is less than expected, and their sum tells of all of them. Where somebody did, all is done again.
+/// seen by their versions, which only ever grow; how many are as expected is all that has to come back.
+/// Where one is not, all is done again.
 async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result<(), StoreError> {
     let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.last?))).collect();
     if changes.is_empty() {
@@ -281,7 +282,7 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
             changes.iter().map(|($change, $last)| $value).collect::<Vec<_>>()
         };
     }
-    let (written, versions): (i64, i64) = sqlx::query_as(
+    let as_expected: i64 = sqlx::query_scalar(
         r#"WITH written AS (
            INSERT INTO resources AS r (id, payload, version, event_id, accepted_at, updated_at,
                                        topic, partition, "offset", appended_at)
@@ -293,8 +294,9 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
              payload = excluded.payload, version = r.version + excluded.version, event_id = excluded.event_id,
              accepted_at = excluded.accepted_at, updated_at = excluded.updated_at, topic = excluded.topic,
              partition = excluded.partition, "offset" = excluded."offset", appended_at = excluded.appended_at
-           RETURNING version)
-           SELECT count(*), coalesce(sum(version), 0)::bigint FROM written"#,
+           RETURNING id, version)
+           SELECT count(*) FROM written
+           JOIN unnest($1::text[], $10::bigint[]) AS expected (id, version) USING (id, version)"#,
     )
     .bind(column!(|_, last| last.event.device_id.as_str()))
     .bind(column!(|_, last| last.event.payload.as_str()))
@@ -305,11 +307,10 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
     .bind(column!(|_, last| last.position.partition))
     .bind(column!(|_, last| last.position.offset))
     .bind(column!(|_, last| last.position.appended_at))
+    .bind(column!(|change, _| change.expected + change.applied))
     .fetch_one(connection)
     .await?;
-    let expected: i64 = changes.iter().map(|(change, _)| change.expected + change.applied).sum();
-    let all = usize::try_from(written).is_ok_and(|written| written == changes.len());
-    if all && versions == expected {
+    if usize::try_from(as_expected).is_ok_and(|count| count == changes.len()) {
         Ok(())
     } else {
         Err(StoreError::again("another worker changed the same resource"))
