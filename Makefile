@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract chaos fuzz alerts
+.PHONY: help dev test lint telemetry contract chaos bench fuzz alerts
 
 CARGO ?= cargo
 
@@ -37,6 +37,15 @@ chaos: ## Breaks what can be broken while load runs, and checks the five promise
 	@devstack/install
 	@$(CARGO) build --quiet --bins -p api-service -p worker-service -p chaos
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/chaos
+
+# devstack's Java compiles quickly and not well, because tests start it often; here it has the time to
+# compile well, which is what a broker does that runs for longer than a test.
+bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,api,growth)
+	@devstack/install
+	@bench/install
+	@$(CARGO) build --quiet --release --locked --bins -p api-service -p worker-service -p bench
+	@DEVSTACK_BINARIES=$(CURDIR)/target/release \
+	  DEVSTACK_JAVA_OPTS="$${DEVSTACK_JAVA_OPTS:--XX:TieredStopAtLevel=4 -Xmx1g}" target/release/bench
 
 # Needs a nightly toolchain and `cargo install cargo-fuzz`; what it finds lies in fuzz/libfuzzer/artifacts.
 FUZZ_SECONDS ?= 60

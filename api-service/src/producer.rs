@@ -1,24 +1,26 @@
 //! Hands events to Kafka and waits for the acknowledgement of all in-sync replicas.
 
-use std::sync::Arc;
+mod reports;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use metrics::{Counter, Histogram};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use shared::event::Event;
 use shared::topic;
 use tokio::time::{Instant, timeout_at};
 
+use self::reports::{Batch, Report, Reports, Waiting};
 use crate::config::Config;
-use crate::kafka_log::LogContext;
 
-type Client = FutureProducer<LogContext>;
+type Client = ThreadedProducer<Reports>;
 
 /// How long a producer that is replaced may take to settle what it holds, beyond the message
 /// timeout, after which it holds nothing.
@@ -99,8 +101,8 @@ impl Producer {
     pub async fn send(&self, event: &Event, deadline: Instant) -> Outcome {
         let start = Instant::now();
         let outcome = self.settle(event, deadline).await;
-        metrics::counter!("kafka_produce_total", "outcome" => outcome.as_str()).increment(1);
-        metrics::histogram!("kafka_produce_duration_seconds").record(start.elapsed());
+        count(&[outcome]);
+        DURATION.record(start.elapsed());
         outcome
     }
 
@@ -110,10 +112,8 @@ impl Producer {
     pub async fn send_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
         let start = Instant::now();
         let outcomes = self.settle_all(events, deadline).await;
-        for outcome in &outcomes {
-            metrics::counter!("kafka_produce_total", "outcome" => outcome.as_str()).increment(1);
-        }
-        metrics::histogram!("kafka_produce_duration_seconds").record(start.elapsed());
+        count(&outcomes);
+        DURATION.record(start.elapsed());
         outcomes
     }
 
@@ -121,63 +121,60 @@ impl Producer {
         if self.0.closed.load(Ordering::Relaxed) {
             return Outcome::Closed;
         }
+        let (waiting, report) = Waiting::alone();
         // The client is let go before the wait, so that one that is replaced is not kept alive, nor
         // dropped, by a request.
-        let handed_over = hand_over(&self.0.client.load(), &self.0.topic, event);
-        match handed_over {
-            Ok(delivery) => self.delivered(delivery, deadline).await,
-            Err(error) => self.refused(&error),
+        if let Err(error) = hand_over(&self.0.client.load(), &self.0.topic, event, waiting) {
+            return self.refused(&error);
+        }
+        match timeout_at(deadline, report).await {
+            Ok(Ok(report)) => self.outcome(&report),
+            Ok(Err(_)) | Err(_) => Outcome::Unknown,
         }
     }
 
     async fn settle_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
-        let (outcomes, deliveries) = self.hand_over_all(events);
-        // The last is waited for first: most of the others are settled with it, and cost no
-        // wake-up each.
-        let mut outcomes = outcomes.into_iter().rev().collect::<Vec<_>>();
-        let mut deliveries = deliveries.into_iter().rev();
-        for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
-            if let Some(delivery) = deliveries.next() {
-                *outcome = Some(self.delivered(delivery, deadline).await);
-            }
-        }
-        // Each has one by now.
-        outcomes.into_iter().rev().map(|outcome| outcome.unwrap_or(Outcome::Unknown)).collect()
+        let (refused, batch) = self.hand_over_all(events);
+        // Those without a report at the deadline have none.
+        let _ = timeout_at(deadline, batch.settled()).await;
+        let reports = batch.reports();
+        let outcome = |(refused, report): (Option<Outcome>, Option<Report>)| match (refused, report) {
+            (Some(outcome), _) => outcome,
+            (None, Some(report)) => self.outcome(&report),
+            (None, None) => Outcome::Unknown,
+        };
+        refused.into_iter().zip(reports).map(outcome).collect()
     }
 
     /// Hands over what can be, and gives an outcome for each event that was not handed over. All go
     /// to one client: events behind a gap in one that has failed must not reach its successor.
-    fn hand_over_all(&self, events: &[Event]) -> (Vec<Option<Outcome>>, Vec<DeliveryFuture>) {
+    fn hand_over_all(&self, events: &[Event]) -> (Vec<Option<Outcome>>, Arc<Batch>) {
         let client = self.0.client.load();
         let mut stopped = self.0.closed.load(Ordering::Relaxed).then_some(Outcome::Closed);
-        let mut deliveries = Vec::with_capacity(events.len());
-        let mut outcomes = Vec::with_capacity(events.len());
-        for event in events {
-            if stopped.is_some() {
-                outcomes.push(stopped);
-                continue;
+        let batch = Batch::new(events.len());
+        let mut refused = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            if stopped.is_none() {
+                let Err(error) = hand_over(&client, &self.0.topic, event, batch.waiting(index)) else {
+                    refused.push(None);
+                    continue;
+                };
+                let outcome = self.refused(&error);
+                // What is too large is no event for this topic, ever: nothing waits for it.
+                stopped = (outcome != Outcome::TooLarge).then_some(outcome);
+                refused.push(Some(outcome));
+            } else {
+                refused.push(stopped);
             }
-            match hand_over(&client, &self.0.topic, event) {
-                Ok(delivery) => {
-                    deliveries.push(delivery);
-                    outcomes.push(None);
-                }
-                Err(error) => {
-                    let outcome = self.refused(&error);
-                    // What is too large is no event for this topic, ever: nothing waits for it.
-                    stopped = (outcome != Outcome::TooLarge).then_some(outcome);
-                    outcomes.push(Some(outcome));
-                }
-            }
+            batch.skip();
         }
-        (outcomes, deliveries)
+        (refused, batch)
     }
 
-    async fn delivered(&self, delivery: DeliveryFuture, deadline: Instant) -> Outcome {
-        match timeout_at(deadline, delivery).await {
-            Ok(Ok(Ok(delivery))) => Outcome::Accepted { partition: delivery.partition, offset: delivery.offset },
-            Ok(Ok(Err((error, _)))) => self.failed(&error),
-            Ok(Err(_)) | Err(_) => Outcome::Unknown,
+    fn outcome(&self, report: &Report) -> Outcome {
+        match report {
+            Ok((partition, offset)) => Outcome::Accepted { partition: *partition, offset: *offset },
+            Err(error) => self.failed(error),
         }
     }
 
@@ -257,21 +254,48 @@ impl Producer {
     }
 }
 
-/// Puts an event into the client's queue. Never the `send` that sleeps while the queue is full.
-fn hand_over(client: &Client, topic: &str, event: &Event) -> Result<DeliveryFuture, KafkaError> {
-    let headers = topic::headers(event);
-    let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
-        all.insert(Header { key, value: Some(value.as_str()) })
+/// Looked up once: a series costs more to find than to count.
+static ACCEPTED: LazyLock<Counter> =
+    LazyLock::new(|| metrics::counter!("kafka_produce_total", "outcome" => "accepted"));
+static DURATION: LazyLock<Histogram> = LazyLock::new(|| metrics::histogram!("kafka_produce_duration_seconds"));
+
+fn count(outcomes: &[Outcome]) {
+    let mut accepted = 0;
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Accepted { .. } => accepted += 1,
+            other => metrics::counter!("kafka_produce_total", "outcome" => other.as_str()).increment(1),
+        }
+    }
+    ACCEPTED.increment(accepted);
+}
+
+/// Puts an event into the client's queue, which copies it. It never sleeps while the queue is full.
+fn hand_over(client: &Client, topic: &str, event: &Event, waiting: Box<Waiting>) -> Result<(), KafkaError> {
+    let mut headers = Some(OwnedHeaders::new_with_capacity(topic::MAX_HEADERS));
+    topic::each_header(event, |key, value| {
+        headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
     });
-    let record = FutureRecord::to(topic).key(event.device_id.as_str()).payload(event.payload.as_str()).headers(headers);
-    client.send_result(record).map_err(|(error, _)| error)
+    let mut record = BaseRecord::with_opaque_to(topic, waiting)
+        .key(event.device_id.as_str())
+        .payload(event.payload.as_bytes().as_ref());
+    record.headers = headers;
+    client.send(record).map_err(|(error, _)| error)
 }
 
 fn start(settings: &ClientConfig) -> anyhow::Result<Client> {
-    settings.create_with_context(LogContext::default()).context("the Kafka settings")
+    let (reports, hand_out) = Reports::new();
+    let client = settings.create_with_context(reports).context("the Kafka settings")?;
+    // Ends with the client.
+    tokio::spawn(hand_out);
+    Ok(client)
 }
 
-fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
+/// What librdkafka is told.
+///
+/// # Errors
+/// Settings of Kafka that contradict each other.
+pub fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
     let producer = &config.producer;
     let mut client = shared::kafka::client(&config.kafka)?;
     client
@@ -290,8 +314,9 @@ fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
         .set("linger.ms", format!("{}", producer.linger.as_secs_f64() * 1000.0))
         .set("message.timeout.ms", producer.message_timeout.as_millis().to_string())
         .set("message.max.bytes", topic::setup::MAX_RECORD_BYTES.to_string())
-        // Bounded by bytes; the count's bound is out of the way.
+        // Bounded by bytes. librdkafka counts those of payloads alone, so that events of a few bytes need
+        // the bound on their number too: each costs about a kilobyte whatever it holds.
         .set("queue.buffering.max.kbytes", (producer.queue_bytes / 1024).max(1).to_string())
-        .set("queue.buffering.max.messages", "10000000");
+        .set("queue.buffering.max.messages", (producer.queue_bytes / 1024).clamp(1, 10_000_000).to_string());
     Ok(client)
 }

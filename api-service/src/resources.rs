@@ -1,7 +1,7 @@
 //! `GET /resource/{id}`: Redis → (miss) lease → PostgreSQL → fill while the lease stands.
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shared::cache::{self, Lease, Lookup};
@@ -62,7 +62,7 @@ pub async fn show(
     State(app): State<App>,
     reader: Reader,
     path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, Problem> {
     // What cannot be the name of a device names no resource.
     let id = path.ok().and_then(|Path(text)| text.parse::<DeviceId>().ok());
@@ -76,7 +76,7 @@ pub async fn show(
     })?;
     let (outcome, status) = source.parts();
     metrics::counter!("cache_lookups_total", "outcome" => outcome).increment(1);
-    let mut response = answer(found, &headers, &about);
+    let mut response = answer(found, request.headers(), &about);
     response.headers_mut().insert("cache-status", HeaderValue::from_static(status));
     response.extensions_mut().insert(about);
     Ok(response)

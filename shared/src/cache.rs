@@ -9,6 +9,7 @@ mod at_least;
 mod breaker;
 mod cluster;
 mod fence;
+mod gather;
 mod node;
 mod operate;
 mod scripts;
@@ -22,6 +23,7 @@ use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 use tokio::time::Instant;
 
 pub use self::fence::Fencer;
+use self::gather::Gathering;
 use self::node::Failure;
 use self::scripts::Call;
 use self::servers::Servers;
@@ -32,6 +34,7 @@ use crate::event::DeviceId;
 #[derive(Clone)]
 pub struct Cache {
     servers: Servers,
+    gathering: Arc<Gathering>,
     prefix: Arc<str>,
     ttl: Duration,
     timeout: Duration,
@@ -82,6 +85,7 @@ impl Cache {
         anyhow::ensure!(!config.ttl.is_zero(), "CACHE_TTL must be more than 0");
         Ok(Self {
             servers: Servers::open(config)?,
+            gathering: Arc::default(),
             prefix: config.key_prefix.as_str().into(),
             ttl: config.ttl,
             timeout: config.timeout,
@@ -91,16 +95,18 @@ impl Cache {
     /// What is there for a resource.
     pub async fn get(&self, id: &DeviceId) -> Lookup {
         let key = self.key(id);
+        // In a cluster keys lie in different slots.
+        if !self.servers.is_cluster() {
+            match self.gather(key.clone()).await {
+                Ok(Some(found)) => return self.lookup(id, found).await,
+                // A key that holds no string looks like none.
+                Ok(None) => {}
+                Err(_) => return Lookup::Unavailable,
+            }
+        }
         match self.ask(&key, redis::cmd("GET").arg(&key)).await {
             Ok(None) => Lookup::Miss,
-            Ok(Some(found)) => match self.understood(found) {
-                Some(lookup) => lookup,
-                None => {
-                    tracing::warn!(device_id = %id, "deleted a cache entry that is neither a body nor a lease");
-                    self.delete(id).await;
-                    Lookup::Corrupt
-                }
-            },
+            Ok(Some(found)) => self.lookup(id, found).await,
             // The key holds something that is no string at all.
             Err(failure) if failure.is("WRONGTYPE") => {
                 self.delete(id).await;
@@ -108,6 +114,15 @@ impl Cache {
             }
             Err(_) => Lookup::Unavailable,
         }
+    }
+
+    async fn lookup(&self, id: &DeviceId, found: Bytes) -> Lookup {
+        if let Some(lookup) = self.understood(found) {
+            return lookup;
+        }
+        tracing::warn!(device_id = %id, "deleted a cache entry that is neither a body nor a lease");
+        self.delete(id).await;
+        Lookup::Corrupt
     }
 
     fn understood(&self, found: Bytes) -> Option<Lookup> {

@@ -51,25 +51,43 @@ pub mod header {
     pub const ORIGIN_TIMESTAMP: &str = "origin.timestamp";
 }
 
-/// The headers of an event in binary content mode. The record's key is the device id, and its
-/// value the payload.
-pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
-        (header::SPEC_VERSION, "1.0".to_owned()),
-        (header::TYPE, event.event_type.as_str().to_owned()),
-        (header::SOURCE, format!("/devices/{}", event.device_id)),
-        (header::ID, event.event_id.to_string()),
-        (header::SUBJECT, event.device_id.to_string()),
-        (header::TIME, rfc3339(event.occurred_at)),
-        (header::ACCEPTED_AT, rfc3339(event.accepted_at)),
-        (header::CONTENT_TYPE, "application/json".to_owned()),
-    ];
-    let optional = [
+/// The most headers that an event has.
+pub const MAX_HEADERS: usize = 11;
+
+/// The headers of an event in binary content mode, one after the other. The record's key is the
+/// device id, and its value the payload.
+pub fn each_header(event: &Event, mut put: impl FnMut(&'static str, &str)) {
+    put(header::SPEC_VERSION, "1.0");
+    put(header::TYPE, event.event_type.as_str());
+    let mut source = String::with_capacity("/devices/".len() + event.device_id.as_str().len());
+    source.push_str("/devices/");
+    source.push_str(event.device_id.as_str());
+    put(header::SOURCE, &source);
+    put(header::ID, event.event_id.as_str());
+    put(header::SUBJECT, event.device_id.as_str());
+    let accepted_at = rfc3339(event.accepted_at);
+    if event.occurred_at == event.accepted_at && event.occurred_at.offset() == event.accepted_at.offset() {
+        put(header::TIME, &accepted_at);
+    } else {
+        put(header::TIME, &rfc3339(event.occurred_at));
+    }
+    put(header::ACCEPTED_AT, &accepted_at);
+    put(header::CONTENT_TYPE, "application/json");
+    for (name, value) in [
         (header::REQUEST_ID, &event.request_id),
         (header::USER_ID, &event.user_id),
         (header::TRACEPARENT, &event.traceparent),
-    ];
-    headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
+    ] {
+        if let Some(value) = value {
+            put(name, value);
+        }
+    }
+}
+
+/// The same as a list.
+pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
+    let mut headers = Vec::with_capacity(MAX_HEADERS);
+    each_header(event, |name, value| headers.push((name, value.to_owned())));
     headers
 }
 

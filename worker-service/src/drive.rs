@@ -1,19 +1,20 @@
 //! Drives one lane: takes records in, does what the lane says, and stores the offset up to which
 //! all is done.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::store::Store;
+use shared::store::{Store, StoreError};
 use shared::topic::{Record, decode};
 use tokio::sync::{Notify, watch};
 
 use crate::apply::Applier;
 use crate::dead_letter::DeadLetters;
 use crate::health::Health;
-use crate::lane::{Lane, Next, Settings};
+use crate::lane::{Lane, Next, Settings, Task};
 use crate::poll::{Group, Queue};
 
 /// What every lane uses.
@@ -33,6 +34,8 @@ pub struct Tools {
 /// How often a paused lane asks whether an operator let it go on, and every lane looks into its
 /// queue unasked.
 const LOOK: Duration = Duration::from_secs(1);
+/// Records taken in between two looks at what is being applied.
+const FEW: usize = 32;
 /// How often a busy lane writes a line into the log.
 const REPORT: Duration = Duration::from_secs(1);
 
@@ -65,10 +68,10 @@ impl Driver {
         let mut progress = Progress::new(committed);
         let mut pause = self.known_pause(&mut lane, started).await;
         while !*self.stop.borrow() {
-            self.take_in(&mut lane, &mut progress);
+            self.take_in(&mut lane, &mut progress, usize::MAX);
             match lane.next(started.elapsed()) {
                 Next::Apply(batch) => {
-                    let result = self.tools.applier.apply(&batch).await;
+                    let result = self.apply(&batch, &mut lane, &mut progress).await;
                     match &result {
                         Ok(()) => progress.applied(self.partition, &batch),
                         Err(error) => tracing::warn!(
@@ -114,9 +117,29 @@ impl Driver {
         }
     }
 
-    /// Takes in what is there, as far as there is room.
-    fn take_in(&self, lane: &mut Lane, progress: &mut Progress) {
-        while lane.has_room() {
+    /// Applies a batch. Meanwhile the next one gathers, a few records at a time, so that PostgreSQL's
+    /// answers are not kept waiting.
+    async fn apply(&self, batch: &[Task], lane: &mut Lane, progress: &mut Progress) -> Result<(), StoreError> {
+        let mut applying = pin!(self.tools.applier.apply(batch));
+        let mut more = true;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut applying => return result,
+                () = tokio::task::yield_now(), if more => {}
+                () = self.wake.notified(), if !more && lane.has_room() => {}
+            }
+            more = self.take_in(lane, progress, FEW);
+        }
+    }
+
+    /// Takes in what is there, as far as there is room, and so many at most; says whether more of it
+    /// could be taken in.
+    fn take_in(&self, lane: &mut Lane, progress: &mut Progress, most: usize) -> bool {
+        for _ in 0..most {
+            if !lane.has_room() {
+                return false;
+            }
             let record = match progress.put_off.take() {
                 Some(record) if lane.is_empty() => {
                     lane.begin_anew();
@@ -124,10 +147,10 @@ impl Driver {
                 }
                 Some(record) => {
                     progress.put_off = Some(record);
-                    return;
+                    return false;
                 }
                 None => match self.queue.poll(Duration::ZERO) {
-                    None => return,
+                    None => return false,
                     Some(Ok(message)) => Record::of(&message),
                     Some(Err(error)) => {
                         tracing::warn!(partition = self.partition, %error, "reading from Kafka");
@@ -152,6 +175,7 @@ impl Driver {
             let decoded = decode(&record);
             lane.arrive(record, decoded);
         }
+        true
     }
 
     /// Where the group stands, to notice a gap in front of the first record.
@@ -297,7 +321,7 @@ impl Progress {
 
     /// A line in the log, at most one in a while, so that a busy worker does not drown in its own
     /// words and an idle one tells of each event.
-    fn applied(&mut self, partition: i32, batch: &[crate::lane::Task]) {
+    fn applied(&mut self, partition: i32, batch: &[Task]) {
         self.events += batch.len();
         let Some(last) = batch.last().map(|task| &task.decoded.event) else { return };
         if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT) {

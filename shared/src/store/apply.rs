@@ -4,7 +4,7 @@
 //! begins: each new event is `applied` where it is newer than the state before it, and
 //! `superseded` where it is not.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
@@ -61,39 +61,38 @@ async fn apply(connection: &mut PgConnection, batch: &[&Decoded]) -> Result<Appl
     outcome.repeated += twice.len();
     outcome.conflicting += twice.iter().filter(|(kept, other)| differ(kept, other)).count();
 
-    let new = insert_events(&mut transaction, &first).await?;
-    if new.len() < first.len() {
+    let mut new = insert_events(&mut transaction, &first).await?;
+    if let New::These(new) = &new {
         let repeated: Vec<_> = first.iter().copied().filter(|event| !new.contains(&key(event))).collect();
         outcome.repeated += repeated.len();
         outcome.conflicting += count_conflicts(&mut transaction, &repeated).await?;
     }
+    if let (New::All, false) = (&new, twice.is_empty()) {
+        new = New::These(first.iter().map(|event| key(event)).collect());
+    }
 
     // By device, sorted, so that two transactions lock their rows in the same order; within a
     // device in the order of the batch.
-    let mut devices: BTreeMap<&DeviceId, Vec<&Decoded>> = BTreeMap::new();
-    let mut left = new;
-    for event in &batch {
-        let run = devices.entry(&event.event.device_id).or_default();
-        if left.remove(&key(event)) {
-            run.push(event);
-        }
-    }
-    let ids: Vec<&str> = devices.keys().map(|id| id.as_str()).collect();
+    let mut by_device = batch;
+    by_device.sort_by(|a, b| a.event.device_id.cmp(&b.event.device_id));
+    let runs: Vec<&[&Decoded]> = by_device.chunk_by(|a, b| a.event.device_id == b.event.device_id).collect();
+    let ids: Vec<&str> = runs.iter().filter_map(|run| Some(run.first()?.event.device_id.as_str())).collect();
     let states = current(&mut transaction, &ids).await?;
 
-    let mut changes = Vec::with_capacity(devices.len());
+    let mut changes = Vec::with_capacity(runs.len());
     let mut superseded = Vec::new();
-    for (id, run) in devices {
+    for run in runs {
+        let Some(id) = run.first().map(|event| &event.event.device_id) else { continue };
         let state = states.get(id.as_str());
         let mut newest = state.map(|state| &state.position);
         let mut change = Change { expected: state.map_or(0, |state| state.version), applied: 0, last: None };
-        for event in run {
+        for event in run.iter().filter(|event| new.takes(event)) {
             if newest.is_none_or(|newest| event.position.is_newer_than(newest)) {
                 newest = Some(&event.position);
                 change.applied += 1;
                 change.last = Some(event);
             } else {
-                superseded.push(event);
+                superseded.push(*event);
             }
         }
         outcome.applied += usize::try_from(change.applied).unwrap_or(0);
@@ -117,15 +116,18 @@ fn key(event: &Decoded) -> (&str, &str) {
 
 /// Of each event the first, sorted by key, and the others each beside it.
 fn first_of_each<'a>(batch: &[&'a Decoded]) -> (Vec<&'a Decoded>, Vec<(&'a Decoded, &'a Decoded)>) {
-    let mut first: BTreeMap<(&str, &str), &Decoded> = BTreeMap::new();
+    let mut sorted = batch.to_vec();
+    // Stable: of the same event the first stays the first.
+    sorted.sort_by(|a, b| key(a).cmp(&key(b)));
+    let mut first: Vec<&Decoded> = Vec::with_capacity(sorted.len());
     let mut twice = Vec::new();
-    for &event in batch {
-        match first.entry(key(event)) {
-            std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(event)),
-            std::collections::btree_map::Entry::Occupied(entry) => twice.push((*entry.get(), event)),
+    for event in sorted {
+        match first.last() {
+            Some(&kept) if key(kept) == key(event) => twice.push((kept, event)),
+            _ => first.push(event),
         }
     }
-    (first.into_values().collect(), twice)
+    (first, twice)
 }
 
 /// Whether two payloads are different JSON, not just written differently.
@@ -138,17 +140,32 @@ fn differ(a: &Decoded, b: &Decoded) -> bool {
         }
 }
 
+/// The events that were not there before.
+enum New<'a> {
+    /// All that were inserted, none of them twice in the batch.
+    All,
+    /// Those with these keys, each once.
+    These(HashSet<(&'a str, &'a str)>),
+}
+
+impl<'a> New<'a> {
+    /// Whether an event is one of them; of the same event only the first time.
+    fn takes(&mut self, event: &'a Decoded) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(left) => left.remove(&key(event)),
+        }
+    }
+}
+
 /// One array a column, so that the statement's text is the same for every size of batch.
-async fn insert_events<'a>(
-    connection: &mut PgConnection,
-    events: &[&'a Decoded],
-) -> Result<HashSet<(&'a str, &'a str)>, StoreError> {
+async fn insert_events<'a>(connection: &mut PgConnection, events: &[&'a Decoded]) -> Result<New<'a>, StoreError> {
     macro_rules! column {
         (|$e:ident| $value:expr) => {
             events.iter().map(|$e| $value).collect::<Vec<_>>()
         };
     }
-    let rows = sqlx::query(
+    let inserted = sqlx::query(
         r#"INSERT INTO events (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
                                topic, partition, "offset", appended_at, outcome)
            SELECT device_id, event_id, type, payload::jsonb, user_id, request_id, accepted_at, occurred_at,
@@ -157,8 +174,7 @@ async fn insert_events<'a>(
                        $8::timestamptz[], $9::text[], $10::int[], $11::bigint[], $12::timestamptz[])
              AS new (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
                      topic, partition, "offset", appended_at)
-           ON CONFLICT (device_id, event_id) DO NOTHING
-           RETURNING device_id, event_id"#,
+           ON CONFLICT (device_id, event_id) DO NOTHING"#,
     )
     .bind(column!(|e| e.event.device_id.as_str()))
     .bind(column!(|e| e.event.event_id.as_str()))
@@ -172,18 +188,35 @@ async fn insert_events<'a>(
     .bind(column!(|e| e.position.partition))
     .bind(column!(|e| e.position.offset))
     .bind(column!(|e| e.position.appended_at))
+    .execute(&mut *connection)
+    .await?
+    .rows_affected();
+    if usize::try_from(inserted).is_ok_and(|inserted| inserted == events.len()) {
+        return Ok(New::All);
+    }
+    inserted_now(connection, events).await.map(New::These)
+}
+
+/// Which of these events this very transaction inserted. A row for each would be a large part of what
+/// the insert costs, and nearly always all of them are new: so it is asked only where not. Under a
+/// savepoint `xmin` would be another one's.
+async fn inserted_now<'a>(
+    connection: &mut PgConnection,
+    events: &[&'a Decoded],
+) -> Result<HashSet<(&'a str, &'a str)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT device_id, event_id FROM unnest($1::text[], $2::text[]) AS new (device_id, event_id)
+         JOIN events USING (device_id, event_id) WHERE events.xmin = pg_current_xact_id()::xid",
+    )
+    .bind(events.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.event.event_id.as_str()).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    if rows.len() == events.len() {
-        return Ok(events.iter().map(|event| key(event)).collect());
-    }
-    // Known by their keys: a redriven event may have the position of another one, of a topic that was
-    // made anew since.
-    let mut keys = HashSet::with_capacity(rows.len());
+    let mut found = HashSet::with_capacity(rows.len());
     for row in &rows {
-        keys.insert((row.try_get::<&str, _>(0)?, row.try_get::<&str, _>(1)?));
+        found.insert((row.try_get::<&str, _>(0)?, row.try_get::<&str, _>(1)?));
     }
-    Ok(events.iter().map(|event| key(event)).filter(|key| keys.contains(key)).collect())
+    Ok(events.iter().map(|event| key(event)).filter(|key| found.contains(key)).collect())
 }
 
 /// How many repeats have another payload than the event that is stored.
@@ -215,13 +248,13 @@ async fn current(connection: &mut PgConnection, ids: &[&str]) -> Result<HashMap<
     let mut states = HashMap::with_capacity(rows.len());
     for row in rows {
         let position = Position {
-            topic: row.try_get("topic")?,
-            partition: row.try_get("partition")?,
-            offset: row.try_get("offset")?,
-            appended_at: row.try_get::<OffsetDateTime, _>("appended_at")?,
+            topic: row.try_get(2)?,
+            partition: row.try_get(3)?,
+            offset: row.try_get(4)?,
+            appended_at: row.try_get::<OffsetDateTime, _>(5)?,
             redriven: false,
         };
-        states.insert(row.try_get("id")?, State { version: row.try_get("version")?, position });
+        states.insert(row.try_get(0)?, State { version: row.try_get(1)?, position });
     }
     Ok(states)
 }
@@ -237,7 +270,8 @@ struct Change<'a> {
 }
 
 /// Writes the new states. The rows were read without a lock; that nobody else changed them since is
-/// seen by their versions, which only ever grow. Where somebody did, all is done again.
+/// seen by their versions, which only ever grow; how many are as expected is all that has to come back.
+/// Where one is not, all is done again.
 async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result<(), StoreError> {
     let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.last?))).collect();
     if changes.is_empty() {
@@ -248,8 +282,9 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
             changes.iter().map(|($change, $last)| $value).collect::<Vec<_>>()
         };
     }
-    let rows = sqlx::query(
-        r#"INSERT INTO resources AS r (id, payload, version, event_id, accepted_at, updated_at,
+    let as_expected: i64 = sqlx::query_scalar(
+        r#"WITH written AS (
+           INSERT INTO resources AS r (id, payload, version, event_id, accepted_at, updated_at,
                                        topic, partition, "offset", appended_at)
            SELECT id, payload::jsonb, applied, event_id, accepted_at, now(), topic, partition, "offset", appended_at
            FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::timestamptz[], $6::text[], $7::int[],
@@ -259,7 +294,9 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
              payload = excluded.payload, version = r.version + excluded.version, event_id = excluded.event_id,
              accepted_at = excluded.accepted_at, updated_at = excluded.updated_at, topic = excluded.topic,
              partition = excluded.partition, "offset" = excluded."offset", appended_at = excluded.appended_at
-           RETURNING id, version"#,
+           RETURNING id, version)
+           SELECT count(*) FROM written
+           JOIN unnest($1::text[], $10::bigint[]) AS expected (id, version) USING (id, version)"#,
     )
     .bind(column!(|_, last| last.event.device_id.as_str()))
     .bind(column!(|_, last| last.event.payload.as_str()))
@@ -270,16 +307,14 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
     .bind(column!(|_, last| last.position.partition))
     .bind(column!(|_, last| last.position.offset))
     .bind(column!(|_, last| last.position.appended_at))
-    .fetch_all(connection)
+    .bind(column!(|change, _| change.expected + change.applied))
+    .fetch_one(connection)
     .await?;
-    let mut found = HashMap::with_capacity(rows.len());
-    for row in &rows {
-        found.insert(row.try_get::<&str, _>("id")?, row.try_get::<i64, _>("version")?);
+    if usize::try_from(as_expected).is_ok_and(|count| count == changes.len()) {
+        Ok(())
+    } else {
+        Err(StoreError::again("another worker changed the same resource"))
     }
-    let as_expected = changes
-        .iter()
-        .all(|(change, last)| found.get(last.event.device_id.as_str()) == Some(&(change.expected + change.applied)));
-    if as_expected { Ok(()) } else { Err(StoreError::again("another worker changed the same resource")) }
 }
 
 async fn mark_superseded(connection: &mut PgConnection, events: &[&Decoded]) -> Result<(), StoreError> {

@@ -13,3 +13,4 @@ mod kit;
 mod redis_cluster;
 mod schema;
 mod store;
+mod together;

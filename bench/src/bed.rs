@@ -1,0 +1,172 @@
+//! What the figures are taken on: servers, and the services of one row.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use devstack::{Process, Program, Scope, Service, Stack, foreground, port, psql, token};
+use tokio::runtime::Runtime;
+
+use crate::serve::Kind;
+use crate::usage::Meter;
+
+const SECRET: &str = "the secret of a measurement, long enough";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The servers that all rows share.
+pub(crate) struct Bed {
+    pub(crate) stack: Stack,
+    pub(crate) runtime: Runtime,
+    pub(crate) folder: PathBuf,
+    pub(crate) token: String,
+}
+
+impl Bed {
+    /// Starts the servers.
+    pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
+        let stack = Stack::start()?;
+        ensure!(stack.endpoints().kafka_is_real, "figures need a real Kafka");
+        let bed = Self {
+            stack,
+            runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
+            folder: folder.to_owned(),
+            token: token::hs256(SECRET, "bench", &["admin"], &[], Duration::from_secs(24 * 3600))?,
+        };
+        // When each transaction was committed: so the moment at which an event counts is known of all
+        // events, and none has to be asked for.
+        bed.tune(&["track_commit_timestamp = on"])?;
+        Ok(bed)
+    }
+
+    /// Changes settings of PostgreSQL, which starts anew.
+    pub(crate) fn tune(&self, settings: &[&str]) -> anyhow::Result<()> {
+        for setting in settings {
+            psql(&self.stack.postgres.url(), &format!("ALTER SYSTEM SET {setting}"))?;
+        }
+        self.stack.postgres.restart()
+    }
+
+    /// Meters of the servers.
+    pub(crate) fn meters(&self) -> Vec<Meter> {
+        let servers = [
+            ("kafka", self.stack.kafka.pid()),
+            ("postgresql", self.stack.postgres.pid()),
+            ("redis", self.stack.redis.pid()),
+        ];
+        servers.into_iter().filter_map(|(name, pid)| Some(Meter::start(name, pid?))).collect()
+    }
+}
+
+/// The services of one row: topics, a database and keys of their own.
+pub(crate) struct Site<'a> {
+    pub(crate) bed: &'a Bed,
+    pub(crate) scope: Scope,
+    name: &'static str,
+}
+
+impl<'a> Site<'a> {
+    /// Makes the schema and the topics.
+    pub(crate) fn new(bed: &'a Bed, name: &'static str) -> anyhow::Result<Self> {
+        let site = Self { bed, scope: Scope::on(&bed.stack.endpoints(), name)?, name };
+        let setup = site.spawn(Program::Worker, &["setup"], &[])?;
+        ensure!(setup.wait(PATIENCE)?.success(), "setup failed:\n{}", setup.log());
+        Ok(site)
+    }
+
+    fn spawn(&self, program: Program, args: &[&str], more: &[(&str, &str)]) -> anyhow::Result<Service> {
+        let mut env = self.scope.env();
+        // A hit stays a hit for as long as a row takes.
+        let ops = format!("127.0.0.1:{}", port::free());
+        let own = [("JWT_SECRET", SECRET), ("CACHE_TTL", "1h"), ("OPS_BIND", &ops), ("RUST_LOG", "info")];
+        env.extend(own.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let log = self.bed.folder.join(format!("{}-{}.log", self.name, program.name()));
+        Service::spawn(program, args, &env, &log)
+    }
+
+    /// Starts an API, with further settings.
+    pub(crate) fn api(&self, more: &[(&str, &str)]) -> anyhow::Result<Api> {
+        let port = port::free();
+        let bind = format!("127.0.0.1:{port}");
+        let mut settings = vec![("API_BIND", bind.as_str())];
+        settings.extend(more);
+        let service = self.spawn(Program::Api, &[], &settings)?;
+        listening(port).with_context(|| service.log())?;
+        Ok(Api { service, url: format!("http://{bind}") })
+    }
+
+    /// Starts a worker.
+    pub(crate) fn worker(&self) -> anyhow::Result<Service> {
+        self.spawn(Program::Worker, &["run"], &[])
+    }
+
+    /// Waits until the workers have committed all there is.
+    pub(crate) fn until_caught_up(&self, patience: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        let Scope { endpoints, input_topic, group, .. } = &self.scope;
+        while !devstack::is_caught_up(&endpoints.kafka_brokers, input_topic, group)? {
+            ensure!(Instant::now() < deadline, "the worker does not catch up within {patience:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// Asks the row's database.
+    pub(crate) fn sql(&self, statement: &str) -> anyhow::Result<String> {
+        psql(&self.scope.database_url, statement)
+    }
+
+    /// The same, for numbers: of a row, in its order.
+    pub(crate) fn numbers(&self, statement: &str) -> anyhow::Result<Vec<f64>> {
+        let text = self.sql(statement)?;
+        text.split('|').map(|field| field.parse().with_context(|| format!("{statement}: {text}"))).collect()
+    }
+}
+
+/// A running API.
+pub(crate) struct Api {
+    service: Service,
+    /// `http://host:port`.
+    pub(crate) url: String,
+}
+
+impl Api {
+    pub(crate) fn meter(&self) -> Meter {
+        Meter::start("api-service", self.service.pid())
+    }
+}
+
+/// Ends a service in its orderly way.
+pub(crate) fn end(service: &Service) -> anyhow::Result<ExitStatus> {
+    service.terminate()?;
+    service.wait(PATIENCE)
+}
+
+/// A running ceiling: one of our own servers, in a process of its own.
+pub(crate) struct Bare {
+    _process: Process,
+    pub(crate) url: String,
+}
+
+impl Bare {
+    /// Starts one.
+    pub(crate) fn start(kind: Kind, more: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let port = port::free();
+        let exe = std::env::current_exe()?;
+        let bind = format!("127.0.0.1:{port}");
+        let mut args = vec!["serve".to_owned(), kind.name().to_owned(), "--bind".to_owned(), bind.clone()];
+        args.extend(more.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]));
+        let process = foreground(exe.as_os_str(), &args, &[])?;
+        listening(port)?;
+        Ok(Self { _process: process, url: format!("http://{bind}") })
+    }
+}
+
+fn listening(port: u16) -> anyhow::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        ensure!(Instant::now() < deadline, "nothing listens on port {port}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

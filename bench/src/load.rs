@@ -1,0 +1,179 @@
+//! The load: wrk where the question is how much, oha where it is how long.
+//!
+//! wrk is the cheapest generator that there is, and here it shares two cores with what it measures; it
+//! sends the next request when the last one is answered, so the latencies it sees are those of a system
+//! that is asked no more than it can do. oha sends at a rate, whether or not answers come, and counts
+//! from when a request was due: a stall is seen by all that had to wait behind it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::usage::{self, Usage};
+
+/// What clients do.
+#[derive(Debug, Clone)]
+pub(crate) struct Load<'a> {
+    /// Scheme, host and port.
+    pub(crate) base: &'a str,
+    /// The path that bodies are posted to; paths to be read come from the file.
+    pub(crate) path: &'a str,
+    /// A file with a body, or a path, a line.
+    pub(crate) lines: &'a Path,
+    /// What bodies are; none where paths are read.
+    pub(crate) content_type: Option<&'a str>,
+    pub(crate) token: &'a str,
+    pub(crate) connections: u32,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    pub(crate) latency: Latency,
+    /// What the generator itself used.
+    pub(crate) usage: Usage,
+}
+
+/// In milliseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    requests: f64,
+    microseconds: f64,
+    failed: u64,
+    p50: f64,
+    p99: f64,
+    p999: f64,
+}
+
+impl Load<'_> {
+    /// As fast as answers come, with wrk.
+    pub(crate) fn saturate(&self, time: Duration) -> anyhow::Result<Outcome> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("wrk.lua");
+        let mut command = Command::new("wrk");
+        command
+            // One thread: it drives more than these servers can answer.
+            .args(["-t1", "--timeout", "30s", "-c", &self.connections.to_string()])
+            .args(["-d", &format!("{}s", time.as_secs().max(1)), "-s"])
+            .arg(script)
+            .arg(format!("{}{}", self.base, self.path))
+            .arg("--")
+            .arg(self.lines)
+            .arg(self.token)
+            .args(self.content_type);
+        let (output, usage) = run("wrk", command)?;
+        let line = output.lines().find_map(|line| line.strip_prefix("RESULT ")).context(output.clone())?;
+        let told: Told = serde_json::from_str(line)?;
+        ensure!(told.failed == 0 && told.requests > 0.0, "requests failed: {output}");
+        Ok(Outcome {
+            rate: told.requests / told.microseconds * 1e6,
+            latency: Latency { p50: told.p50 / 1e3, p99: told.p99 / 1e3, p999: told.p999 / 1e3 },
+            usage,
+        })
+    }
+
+    /// So many requests a second, with oha.
+    pub(crate) fn at_rate(&self, rate: u32, time: Duration) -> anyhow::Result<Outcome> {
+        let mut command = Command::new(oha());
+        command
+            .args(["--no-tui", "--output-format", "json", "--latency-correction", "--disable-compression"])
+            // A request that is under way at the end is waited for, not counted as failed.
+            .args(["--wait-ongoing-requests-after-deadline"])
+            .args(["-q", &rate.to_string(), "-c", &self.connections.to_string()])
+            .args(["-z", &format!("{}s", time.as_secs().max(1))])
+            .args(["-H", &format!("authorization: Bearer {}", self.token)]);
+        match self.content_type {
+            Some(content_type) => {
+                command.args(["-m", "POST", "-T", content_type, "-Z"]).arg(self.lines);
+                command.arg(format!("{}{}", self.base, self.path));
+            }
+            None => {
+                // It takes whole addresses.
+                let paths = std::fs::read_to_string(self.lines)?;
+                let urls: String = paths.lines().map(|path| format!("{}{path}\n", self.base)).collect();
+                let file = self.lines.with_extension("urls");
+                std::fs::write(&file, urls)?;
+                command.arg("--urls-from-file").arg(file);
+            }
+        }
+        let (output, usage) = run("oha", command)?;
+        let told: Report = serde_json::from_str(&output).with_context(|| output.clone())?;
+        let good: u64 =
+            told.status_codes.iter().filter(|(code, _)| code.starts_with('2')).map(|(_, count)| count).sum();
+        let all: u64 = told.status_codes.values().sum();
+        ensure!(good == all && good > 0 && told.errors.is_empty(), "requests failed: {output}");
+        let Percentiles { p50, p99, p999 } = told.percentiles;
+        let latency = Latency { p50: p50 * 1e3, p99: p99 * 1e3, p999: p999 * 1e3 };
+        Ok(Outcome { rate: told.summary.rate, latency, usage })
+    }
+}
+
+#[derive(Deserialize)]
+struct Report {
+    summary: Summary,
+    #[serde(rename = "latencyPercentiles")]
+    percentiles: Percentiles,
+    #[serde(rename = "statusCodeDistribution")]
+    status_codes: std::collections::BTreeMap<String, u64>,
+    #[serde(rename = "errorDistribution")]
+    errors: std::collections::BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct Summary {
+    #[serde(rename = "requestsPerSec")]
+    rate: f64,
+}
+
+#[derive(Deserialize)]
+struct Percentiles {
+    p50: f64,
+    p99: f64,
+    #[serde(rename = "p99.9")]
+    p999: f64,
+}
+
+fn oha() -> PathBuf {
+    devstack::target_dir().join("tools/bin/oha")
+}
+
+/// Runs a generator to its end, with an eye on what it uses.
+fn run(name: &str, mut command: Command) -> anyhow::Result<(String, Usage)> {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {name}: `make bench` installs it"))?;
+    let pid = child.id();
+    let (done, watched) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let mut cpu = 0.0_f64;
+        // What it used in the end cannot be asked for any more then.
+        while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = watched.recv_timeout(Duration::from_millis(50)) {
+            cpu = cpu.max(usage::cpu(pid));
+        }
+        cpu
+    });
+    let output = wait(child, name)?;
+    drop(done);
+    let cpu_seconds = watch.join().unwrap_or(0.0);
+    Ok((output, Usage { name: name.to_owned(), cpu_seconds, resident_mib: 0.0, peak_mib: 0.0 }))
+}
+
+fn wait(child: Child, name: &str) -> anyhow::Result<String> {
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{name} failed ({}): {text}", output.status);
+    Ok(text)
+}

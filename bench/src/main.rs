@@ -1,0 +1,95 @@
+//! `make bench`: the figures of the system, each beside its ceiling.
+
+mod bed;
+mod load;
+mod page;
+mod records;
+mod report;
+mod rounds;
+mod rows;
+mod serve;
+mod usage;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+
+use crate::bed::Bed;
+use crate::report::Report;
+use crate::rows::Row;
+
+/// The ceilings have the services' allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures the system, each figure beside its ceiling.
+#[derive(Debug, Parser)]
+struct Settings {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Only these rows, separated by commas.
+    #[arg(long, env = "ROW", value_enum, value_delimiter = ',')]
+    row: Vec<Row>,
+    #[command(flatten)]
+    scale: Scale,
+}
+
+/// How long and how much.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Scale {
+    /// Rounds of each row, in each of which the thing and its ceilings take turns.
+    #[arg(long, env = "BENCH_ROUNDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long one turn takes, in seconds.
+    #[arg(long, env = "BENCH_SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Events that the worker finds in its topic, in each round.
+    #[arg(long, env = "BENCH_WORKER_EVENTS", default_value_t = 200_000)]
+    worker_events: usize,
+    /// Events of the partition that drains in the row `backlog`.
+    #[arg(long, env = "BENCH_BACKLOG", default_value_t = 1_000_000)]
+    backlog: usize,
+    /// The numbers of resources of the row `growth`.
+    #[arg(long, env = "BENCH_RESOURCES", value_delimiter = ',', default_values_t = [10_000, 1_000_000, 10_000_000])]
+    resources: Vec<u64>,
+}
+
+impl Scale {
+    fn turn(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves one of the ceilings, until it is killed.
+    Serve(serve::Settings),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let settings = Settings::parse();
+    if let Some(Command::Serve(serve)) = settings.command {
+        serve::run(&serve)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rows = if settings.row.is_empty() { Row::IN_TEN_MINUTES.to_vec() } else { settings.row };
+    let folder = devstack::target_dir().join("bench");
+    std::fs::create_dir_all(&folder)?;
+    let began = Instant::now();
+    println!("starting Kafka, PostgreSQL and Redis");
+    let bed = Bed::start(&folder)?;
+    let mut report = Report::new(&bed)?;
+    for row in rows {
+        let from = Instant::now();
+        println!("\n{row:?}: {}", row.what());
+        report.rows.extend(row.measure(&bed, &settings.scale)?);
+        println!("  took {:.0} s", from.elapsed().as_secs_f64());
+        // What was measured is kept, whatever becomes of the next row.
+        report.seconds = began.elapsed().as_secs();
+        report.write(&folder)?;
+    }
+    println!("{}", report.table());
+    println!("in {} s; {}/report.json, {}/report.html", report.seconds, folder.display(), folder.display());
+    Ok(if report.below().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

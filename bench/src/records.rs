@@ -1,0 +1,206 @@
+//! Events as devices send them, and as they lie in Kafka and in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Parser as _;
+use rdkafka::ClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use shared::event::{Event, EventType, Payload};
+use shared::position::Position;
+use shared::topic::{self, Decoded};
+use time::OffsetDateTime;
+
+use crate::bed::Site;
+
+/// A payload of about so many bytes, and not less than 60.
+pub(crate) fn payload(number: usize, bytes: usize) -> String {
+    let start = format!(r#"{{"status":"online","temp_c":{}.{},"seq":{number},"note":""#, number % 60, number % 10);
+    let padding = bytes.saturating_sub(start.len() + 2);
+    format!("{start}{}\"}}", "abcdefghijklmnop".repeat(padding / 16 + 1).get(..padding).unwrap_or_default())
+}
+
+/// A device's name.
+pub(crate) fn device(number: usize) -> String {
+    format!("device-{number:06}")
+}
+
+/// The body of `POST /events`.
+pub(crate) fn body(number: usize, bytes: usize) -> String {
+    format!(r#"{{"device_id":"{}","payload":{}}}"#, device(number), payload(number, bytes))
+}
+
+/// Writes a file with a line for each of these.
+pub(crate) fn lines(folder: &Path, name: &str, lines: impl Iterator<Item = String>) -> anyhow::Result<PathBuf> {
+    let file = folder.join(format!("{name}.lines"));
+    let mut text = lines.collect::<Vec<_>>().join("\n");
+    text.push('\n');
+    std::fs::write(&file, text)?;
+    Ok(file)
+}
+
+/// The event of a number, as the API would make it; `tag` is the request's name.
+pub(crate) fn event(number: usize, devices: usize, tag: &str) -> anyhow::Result<Event> {
+    let now = OffsetDateTime::now_utc();
+    let payload = Payload::check(Bytes::from(payload(number, 100)), "");
+    Ok(Event {
+        device_id: device(number % devices).parse()?,
+        event_id: format!("{tag}-{number}").parse()?,
+        event_type: EventType::DeviceReported,
+        payload: payload.ok().context("the payload is good")?,
+        occurred_at: now,
+        accepted_at: now,
+        request_id: Some(tag.to_owned()),
+        user_id: Some("bench".to_owned()),
+        traceparent: None,
+    })
+}
+
+/// The event of a number as the worker would have it, at that offset of a partition.
+pub(crate) fn decoded(number: usize, devices: usize, partition: i32, tag: &str) -> anyhow::Result<Decoded> {
+    let event = event(number, devices, tag)?;
+    let position = Position {
+        topic: "bench".to_owned(),
+        partition,
+        offset: i64::try_from(number)?,
+        appended_at: event.accepted_at,
+        redriven: false,
+    };
+    Ok(Decoded { event, position })
+}
+
+/// A record that is ready to be sent.
+pub(crate) struct Ready {
+    key: String,
+    value: Bytes,
+    headers: OwnedHeaders,
+}
+
+impl Ready {
+    pub(crate) fn of(event: &Event) -> Self {
+        let headers = topic::headers(event);
+        let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
+            all.insert(Header { key, value: Some(value.as_str()) })
+        });
+        Self { key: event.device_id.to_string(), value: event.payload.as_bytes().clone(), headers }
+    }
+}
+
+/// Counts what was acknowledged.
+#[derive(Default)]
+pub(crate) struct Counter {
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl ClientContext for Counter {}
+
+impl ProducerContext for Counter {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let counter = if result.is_ok() { &self.delivered } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A bare librdkafka producer, with the API's settings.
+pub(crate) struct Bare {
+    producer: BaseProducer<Counter>,
+    topic: String,
+}
+
+impl Bare {
+    pub(crate) fn new(site: &Site<'_>) -> anyhow::Result<Self> {
+        let env = site.scope.env();
+        let of = |name: &str| env.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
+        let config = api_service::config::Config::try_parse_from([
+            "api-service",
+            "--kafka-brokers",
+            of("KAFKA_BROKERS"),
+            "--kafka-input-topic",
+            of("KAFKA_INPUT_TOPIC"),
+            "--database-url",
+            of("DATABASE_URL"),
+            "--redis-url",
+            of("REDIS_URL"),
+        ])?;
+        let producer = api_service::producer::settings(&config)?.create_with_context(Counter::default())?;
+        Ok(Self { producer, topic: site.scope.input_topic.clone() })
+    }
+
+    fn send(&self, record: &Ready, partition: Option<i32>) -> anyhow::Result<()> {
+        let mut next =
+            BaseRecord::to(&self.topic).key(&record.key).payload(&record.value[..]).headers(record.headers.clone());
+        next.partition = partition;
+        loop {
+            next = match self.producer.send(next) {
+                Ok(()) => break,
+                Err((error, back)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                    self.producer.poll(Duration::from_millis(1));
+                    back
+                }
+                Err((error, _)) => return Err(error.into()),
+            };
+        }
+        Ok(())
+    }
+
+    fn settle(&self) -> anyhow::Result<u64> {
+        self.producer.flush(Duration::from_secs(60))?;
+        let counter = self.producer.context();
+        anyhow::ensure!(counter.failed.load(Ordering::Relaxed) == 0, "records were not acknowledged");
+        Ok(counter.delivered.load(Ordering::Relaxed))
+    }
+
+    /// Sends these records in turn for so long; gives the records acknowledged a second.
+    pub(crate) fn saturate(&self, records: &[Ready], time: Duration) -> anyhow::Result<f64> {
+        let before = self.settle()?;
+        let began = Instant::now();
+        let mut records = records.iter().cycle();
+        while began.elapsed() < time {
+            // As many as a batch has, between two looks at the clock.
+            for record in records.by_ref().take(1_000) {
+                self.send(record, None)?;
+            }
+            self.producer.poll(Duration::ZERO);
+        }
+        let sent = self.settle()? - before;
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        Ok(sent as f64 / began.elapsed().as_secs_f64())
+    }
+
+    /// Sends events once each, to a partition or to that of their device.
+    pub(crate) fn fill(
+        &self,
+        events: impl Iterator<Item = anyhow::Result<Event>>,
+        partition: Option<i32>,
+    ) -> anyhow::Result<()> {
+        for (number, event) in events.enumerate() {
+            self.send(&Ready::of(&event?), partition)?;
+            if number % 1_000 == 0 {
+                self.producer.poll(Duration::ZERO);
+            }
+        }
+        self.settle().map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_have_their_size_and_are_good() {
+        for bytes in [100, 1024, 64 * 1024] {
+            let text = payload(7, bytes);
+            assert_eq!(text.len(), bytes);
+            assert!(Payload::check(Bytes::from(text), "").is_ok());
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What was measured: a table for people, and `report.json` for machines.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::bed::Bed;
+use crate::load::Latency;
+use crate::page;
+use crate::rounds::Series;
+use crate::usage::{self, Usage};
+
+/// Everything about a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// What it ran on.
+    pub(crate) machine: String,
+    /// Settings of the servers that matter.
+    pub(crate) settings: Vec<String>,
+    /// How long it took.
+    pub(crate) seconds: u64,
+    pub(crate) rows: Vec<Figure>,
+}
+
+/// One figure, and what belongs to it.
+#[derive(Debug, Serialize, Default)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) unit: &'static str,
+    pub(crate) figure: Series,
+    /// What it is held against, by its names.
+    pub(crate) ceilings: Vec<(&'static str, Series)>,
+    /// Round by round, of the first ceiling.
+    pub(crate) ratio: Option<Series>,
+    pub(crate) bound: Option<Bound>,
+    pub(crate) latencies: Vec<(String, Latency)>,
+    pub(crate) usages: Vec<Usage>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// What has to hold.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    /// The ratio is at least this.
+    RatioAtLeast(f64),
+    /// The figure is less than this.
+    Below(f64),
+}
+
+impl Figure {
+    /// A figure against ceilings, the first of which counts.
+    pub(crate) fn against(mut self, ceilings: Vec<(&'static str, Series)>, floor: f64) -> Self {
+        self.ratio = ceilings.first().map(|(_, first)| self.figure.over(first));
+        self.ceilings = ceilings;
+        self.bound = Some(Bound::RatioAtLeast(floor));
+        self
+    }
+
+    /// Whether what has to hold holds; nothing where nothing has to.
+    pub(crate) fn holds(&self) -> Option<bool> {
+        Some(match self.bound? {
+            Bound::RatioAtLeast(floor) => self.ratio.as_ref()?.median() >= floor,
+            Bound::Below(limit) => self.figure.median() < limit,
+        })
+    }
+}
+
+impl Report {
+    pub(crate) fn new(bed: &Bed) -> anyhow::Result<Self> {
+        let ask = |name: &str| devstack::psql(&bed.stack.postgres.url(), &format!("SHOW {name}"));
+        let mut settings = vec![
+            format!("PostgreSQL {}", ask("server_version")?),
+            format!("DEVSTACK_JAVA_OPTS={}", std::env::var("DEVSTACK_JAVA_OPTS").unwrap_or_default()),
+        ];
+        for name in ["shared_buffers", "max_wal_size", "wal_compression", "fsync", "synchronous_commit"] {
+            settings.push(format!("{name}={}", ask(name)?));
+        }
+        Ok(Self { machine: usage::machine(), settings, seconds: 0, rows: Vec::new() })
+    }
+
+    /// The figures that are not where they have to be.
+    pub(crate) fn below(&self) -> Vec<&Figure> {
+        self.rows.iter().filter(|row| row.holds() == Some(false)).collect()
+    }
+
+    pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
+        std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(self)?)?;
+        std::fs::write(folder.join("report.html"), page::of(self)?)?;
+        Ok(())
+    }
+
+    /// The table.
+    pub(crate) fn table(&self) -> String {
+        let mut text = format!("\n{}\n{}\n\n", self.machine, self.settings.join(", "));
+        text.push_str(&format!(
+            "{:<34} {:>12} {:>21}  {:>12}  {:>17} {:>6}\n",
+            "", "figure", "spread", "ceiling", "ratio", "floor"
+        ));
+        for row in &self.rows {
+            let ratio = row.ratio.as_ref().map_or_else(String::new, |ratio| {
+                format!("{:.2} ({:.2}-{:.2})", ratio.median(), ratio.min(), ratio.max())
+            });
+            let bound = match row.bound {
+                Some(Bound::RatioAtLeast(floor)) => format!("{floor:.2}"),
+                Some(Bound::Below(limit)) => format!("< {limit}"),
+                None => String::new(),
+            };
+            let verdict = match row.holds() {
+                Some(true) => "holds",
+                Some(false) => "BELOW",
+                None => "",
+            };
+            let ceiling = row.ceilings.first().map_or_else(String::new, |(_, ceiling)| number(ceiling.median()));
+            let spread = if row.figure.rounds.len() > 1 {
+                format!("{} - {}", number(row.figure.min()), number(row.figure.max()))
+            } else {
+                String::new()
+            };
+            text.push_str(&format!(
+                "{:<34} {:>12} {spread:>21}  {ceiling:>12}  {ratio:>17} {bound:>6} {verdict}\n",
+                format!("{}, {}", row.name, row.unit),
+                number(row.figure.median()),
+            ));
+            for (name, ceiling) in &row.ceilings {
+                text.push_str(&format!(
+                    "    ceiling: {name}: {} ({} - {})\n",
+                    number(ceiling.median()),
+                    number(ceiling.min()),
+                    number(ceiling.max())
+                ));
+            }
+            for (name, latency) in &row.latencies {
+                text.push_str(&format!(
+                    "    {name}: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms\n",
+                    latency.p50, latency.p99, latency.p999
+                ));
+            }
+            if !row.usages.is_empty() {
+                let usages = row.usages.iter().map(|usage| {
+                    let memory = match usage.peak_mib {
+                        0.0 => String::new(),
+                        peak => format!(" {:.0} MiB (peak {peak:.0})", usage.resident_mib),
+                    };
+                    format!("{} {:.1} s{memory}", usage.name, usage.cpu_seconds)
+                });
+                text.push_str(&format!("    processor and memory: {}\n", usages.collect::<Vec<_>>().join(", ")));
+            }
+            for note in &row.notes {
+                text.push_str(&format!("    {note}\n"));
+            }
+        }
+        text
+    }
+}
+
+/// A number as people read it.
+pub(crate) fn number(value: f64) -> String {
+    if value.abs() < 100.0 {
+        return format!("{value:.2}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) && !text.ends_with('-') {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        assert_eq!(number(1234567.8), "1,234,568");
+        assert_eq!(number(999.9), "1,000");
+        assert_eq!(number(0.123), "0.12");
+    }
+
+    #[test]
+    fn what_has_to_hold() {
+        let series = |figure| Series { rounds: vec![figure] };
+        let figure = |figure| Figure { figure: series(figure), ..Figure::default() };
+        assert_eq!(figure(5.0).holds(), None);
+        assert_eq!(figure(5.0).against(vec![("c", series(10.0))], 0.5).holds(), Some(true));
+        assert_eq!(figure(4.9).against(vec![("c", series(10.0))], 0.5).holds(), Some(false));
+        let below = |value| Figure { bound: Some(Bound::Below(50.0)), ..figure(value) };
+        assert_eq!(below(49.9).holds(), Some(true));
+        assert_eq!(below(50.0).holds(), Some(false));
+    }
+}

@@ -1,0 +1,57 @@
+//! `POST /events` as its work grows: connections, devices, payloads.
+
+use crate::Scale;
+use crate::bed::{Bed, Site};
+use crate::load::Load;
+use crate::records;
+use crate::report::Figure;
+use crate::rounds::Series;
+use crate::usage::Meter;
+
+/// Connections, devices, bytes of payload.
+const POINTS: [(u32, usize, usize); 9] = [
+    (64, 1_000, 100),
+    (256, 1_000, 100),
+    (1_024, 1_000, 100),
+    (256, 1, 100),
+    (256, 100, 100),
+    (256, 10_000, 100),
+    (256, 1_000, 1_024),
+    (64, 100, 16 * 1_024),
+    (64, 100, 64 * 1_024),
+];
+
+pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+    let site = Site::new(bed, "api")?;
+    let mut rows = Vec::new();
+    for (connections, devices, bytes) in POINTS {
+        // A new one for each: its memory is that of this point.
+        let api = site.api(&[])?;
+        let lines = records::lines(&bed.folder, "api", (0..devices).map(|n| records::body(n, bytes)))?;
+        let load = Load {
+            base: &api.url,
+            path: "/events",
+            lines: &lines,
+            content_type: Some("application/json"),
+            token: &bed.token,
+            connections,
+        };
+        load.saturate(scale.turn() / 4)?;
+        let mut meters = bed.meters();
+        meters.push(api.meter());
+        let outcome = load.saturate(scale.turn())?;
+        let mut usages: Vec<_> = meters.iter().map(Meter::read).collect();
+        usages.push(outcome.usage);
+        let name = format!("POST: {connections} conns, {devices} devices, {bytes} B");
+        println!("  {name}: {:.0} a second, p99 {:.1} ms", outcome.rate, outcome.latency.p99);
+        rows.push(Figure {
+            name,
+            unit: "requests/s",
+            figure: Series { rounds: vec![outcome.rate] },
+            latencies: vec![("saturated (closed loop)".to_owned(), outcome.latency)],
+            usages,
+            ..Figure::default()
+        });
+    }
+    Ok(rows)
+}

@@ -1,0 +1,93 @@
+//! From accepted to committed on partitions without a backlog, while another partition drains.
+
+use std::time::Duration;
+
+use crate::Scale;
+use crate::bed::{self, Bed, Site};
+use crate::records::{self, Bare};
+use crate::report::{Bound, Figure, number};
+use crate::rounds::Series;
+use crate::rows::visible;
+use crate::usage::Meter;
+
+/// The partition with the backlog.
+const PARTITION: i32 = 0;
+const DEVICES: usize = 10_000;
+
+pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+    let site = Site::new(bed, "backlog")?;
+    let api = site.api(&[])?;
+    let worker = site.worker()?;
+    visible::load(&site, &api, scale.turn())?;
+    site.until_caught_up(Duration::from_secs(30))?;
+    bed::end(&worker)?;
+
+    println!("  filling partition {PARTITION} with {} events", number(as_f64(scale.backlog)));
+    let backlog = (0..scale.backlog).map(|n| records::event(n, DEVICES, "backlog"));
+    Bare::new(&site)?.fill(backlog, Some(PARTITION))?;
+    site.sql("CHECKPOINT")?;
+    let worker = site.worker()?;
+    let mut meters = bed.meters();
+    meters.extend([api.meter(), Meter::start("worker-service", worker.pid())]);
+    // It drains from here on; the others' events come while it does.
+    while site.sql("SELECT count(*) FROM (SELECT FROM events WHERE request_id = 'backlog' LIMIT 1) AS one")? == "0" {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let began = site.sql("SELECT now()")?;
+    visible::load(&site, &api, 2 * scale.turn())?;
+    let ended = site.sql("SELECT now()")?;
+    let usages: Vec<_> = meters.iter().map(Meter::read).collect();
+    site.until_caught_up(Duration::from_secs(600))?;
+    bed::end(&worker)?;
+
+    let drained = site.numbers(
+        "SELECT count(*), extract(epoch FROM max(at) - min(at)), extract(epoch FROM max(at)) FROM
+           (SELECT pg_xact_commit_timestamp(xmin) AS at FROM events WHERE request_id = 'backlog') AS events",
+    )?;
+    let [count, seconds, drained_at] = drained[..] else { anyhow::bail!("not three numbers: {drained:?}") };
+    let during = format!("accepted_at BETWEEN '{began}' AND '{ended}' AND request_id <> 'backlog'");
+    let latency = visible::committed(&site, &format!("{during} AND partition <> {PARTITION}"))?;
+    let behind = visible::committed(&site, &format!("{during} AND partition = {PARTITION}"));
+    let left = site.numbers(&format!("SELECT {drained_at} - extract(epoch FROM timestamptz '{ended}')"))?;
+    let mut notes = vec![format!(
+        "partition {PARTITION} drained {} events in {seconds:.1} s: {} a second",
+        number(count),
+        number(count / seconds)
+    )];
+    match left.first() {
+        Some(left) if *left < 0.0 => {
+            notes.push(format!("the backlog was gone {:.1} s before the load ended: use a larger BENCH_BACKLOG", -left))
+        }
+        _ => notes.push("the backlog outlasted the load".to_owned()),
+    }
+    if let Ok(behind) = behind {
+        notes.push(format!(
+            "events behind the backlog waited {:.1} s (p50), {:.1} s (p99)",
+            behind.p50 / 1e3,
+            behind.p99 / 1e3
+        ));
+    }
+    Ok(vec![
+        Figure {
+            name: "beside a backlog, p99".into(),
+            unit: "ms",
+            figure: Series { rounds: vec![latency.p99] },
+            bound: Some(Bound::Below(50.0)),
+            latencies: vec![("accepted to committed, partitions without a backlog, 1,000/s".to_owned(), latency)],
+            usages,
+            notes,
+            ..Figure::default()
+        },
+        Figure {
+            name: "drain of one partition".into(),
+            unit: "events/s",
+            figure: Series { rounds: vec![count / seconds] },
+            ..Figure::default()
+        },
+    ])
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}

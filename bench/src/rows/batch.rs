@@ -1,0 +1,67 @@
+//! `POST /events/batch` against a bare librdkafka producer with the same records and settings.
+
+use crate::Scale;
+use crate::bed::{Bed, Site};
+use crate::load::{Latency, Load};
+use crate::records::{self, Bare, Ready};
+use crate::report::Figure;
+use crate::rows::take_turns;
+use crate::usage::Usage;
+
+const EVENTS: usize = 1_000;
+const BODIES: usize = 20;
+const DEVICES: usize = 1_000;
+const CONNECTIONS: u32 = 16;
+
+pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+    let site = Site::new(bed, "batch")?;
+    let api = site.api(&[])?;
+    let bare = Bare::new(&site)?;
+    let bodies = (0..BODIES).map(|body| {
+        let events: Vec<_> = (0..EVENTS).map(|n| records::body((body * EVENTS + n) % DEVICES, 100)).collect();
+        format!("[{}]", events.join(","))
+    });
+    let lines = records::lines(&bed.folder, "batch", bodies)?;
+    let ready: Vec<Ready> = (0..EVENTS * BODIES)
+        .map(|n| Ok(Ready::of(&records::event(n, DEVICES, "batch")?)))
+        .collect::<anyhow::Result<_>>()?;
+    let load = Load {
+        base: &api.url,
+        path: "/events/batch",
+        lines: &lines,
+        content_type: Some("application/json"),
+        token: &bed.token,
+        connections: CONNECTIONS,
+    };
+    let mut last: Option<(Latency, Vec<Usage>)> = None;
+    let [figure, ceiling] = take_turns(
+        scale.rounds,
+        ["api", "bare producer"],
+        [
+            &mut || {
+                let mut meters = bed.meters();
+                meters.push(api.meter());
+                let outcome = load.saturate(scale.turn())?;
+                let mut usages: Vec<_> = meters.iter().map(crate::usage::Meter::read).collect();
+                usages.push(outcome.usage);
+                last = Some((outcome.latency, usages));
+                #[expect(clippy::cast_precision_loss, reason = "a thousand")]
+                Ok(outcome.rate * EVENTS as f64)
+            },
+            &mut || bare.saturate(&ready, scale.turn()),
+        ],
+    )?;
+    let (latency, usages) = last.unzip();
+    let row = Figure {
+        name: "POST /events/batch".into(),
+        unit: "events/s",
+        figure,
+        latencies: latency
+            .map(|latency| ("a batch of 1,000, saturated (closed loop)".to_owned(), latency))
+            .into_iter()
+            .collect(),
+        usages: usages.unwrap_or_default(),
+        ..Figure::default()
+    };
+    Ok(vec![row.against(vec![("a bare librdkafka producer", ceiling)], 0.60)])
+}

@@ -1,0 +1,63 @@
+//! `POST /events` against bare axum parsing the same body, beside the same running Kafka.
+
+use crate::Scale;
+use crate::bed::{Bare, Bed, Site};
+use crate::load::{Latency, Load};
+use crate::records;
+use crate::report::Figure;
+use crate::rows::take_turns;
+use crate::serve::Kind;
+use crate::usage::Usage;
+
+const CONNECTIONS: u32 = 256;
+const DEVICES: usize = 1_000;
+/// For the latency that a caller sees while there is room.
+const RATE: u32 = 2_000;
+
+pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+    let site = Site::new(bed, "post")?;
+    let api = site.api(&[])?;
+    let bare = Bare::start(Kind::Parse, &[])?;
+    let lines = records::lines(&bed.folder, "post", (0..DEVICES).map(|n| records::body(n, 100)))?;
+    let load = |base| Load {
+        base,
+        path: "/events",
+        lines: &lines,
+        content_type: Some("application/json"),
+        token: &bed.token,
+        connections: CONNECTIONS,
+    };
+    let mut last: Option<(Latency, Vec<Usage>)> = None;
+    let [figure, ceiling] = take_turns(
+        scale.rounds,
+        ["api", "bare axum"],
+        [
+            &mut || {
+                let mut meters = bed.meters();
+                meters.push(api.meter());
+                let outcome = load(&api.url).saturate(scale.turn())?;
+                let mut usages: Vec<_> = meters.iter().map(crate::usage::Meter::read).collect();
+                usages.push(outcome.usage);
+                last = Some((outcome.latency, usages));
+                Ok(outcome.rate)
+            },
+            &mut || Ok(load(&bare.url).saturate(scale.turn())?.rate),
+        ],
+    )?;
+    let open = load(&api.url);
+    let open = Load { connections: 64, ..open }.at_rate(RATE, scale.turn())?;
+    println!("  at {RATE} a second: p99 {:.2} ms", open.latency.p99);
+    let (saturated, usages) = last.unzip();
+    let mut latencies: Vec<_> =
+        saturated.map(|latency| ("saturated (closed loop)".to_owned(), latency)).into_iter().collect();
+    latencies.push((format!("at {RATE} requests/s (open loop, corrected)"), open.latency));
+    let row = Figure {
+        name: "POST /events".into(),
+        unit: "requests/s",
+        figure,
+        latencies,
+        usages: usages.unwrap_or_default(),
+        ..Figure::default()
+    };
+    Ok(vec![row.against(vec![("bare axum parsing the same body", ceiling)], 0.60)])
+}

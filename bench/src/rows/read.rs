@@ -1,0 +1,85 @@
+//! `GET /resource/{id}`, hits, against axum with one GET on the same Redis.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use crate::Scale;
+use crate::bed::{self, Bare, Bed, Site};
+use crate::load::{Latency, Load};
+use crate::records;
+use crate::report::Figure;
+use crate::rows::take_turns;
+use crate::serve::Kind;
+use crate::usage::Usage;
+
+const CONNECTIONS: u32 = 64;
+const DEVICES: usize = 1_000;
+const RATE: u32 = 5_000;
+
+pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+    let site = Site::new(bed, "read")?;
+    let worker = site.worker()?;
+    records::Bare::new(&site)?.fill((0..DEVICES).map(|n| records::event(n, DEVICES, "read")), None)?;
+    site.until_caught_up(Duration::from_secs(60))?;
+    bed::end(&worker)?;
+
+    let api = site.api(&[])?;
+    let body = bed.runtime.block_on(warm(&api.url, &bed.token))?;
+    let redis = bed.stack.redis.url();
+    let one_get = Bare::start(Kind::Redis, &[("redis", &redis), ("prefix", &site.scope.cache_prefix)])?;
+    let bytes = Bare::start(Kind::Bytes, &[("answer", &body)])?;
+    let lines = records::lines(&bed.folder, "read", (0..DEVICES).map(|n| format!("/resource/{}", records::device(n))))?;
+    let load =
+        |base| Load { base, path: "/", lines: &lines, content_type: None, token: &bed.token, connections: CONNECTIONS };
+    let mut last: Option<(Latency, Vec<Usage>)> = None;
+    let [figure, ceiling, bytes] = take_turns(
+        scale.rounds,
+        ["api", "axum + GET", "axum"],
+        [
+            &mut || {
+                let mut meters = bed.meters();
+                meters.push(api.meter());
+                let outcome = load(&api.url).saturate(scale.turn())?;
+                let mut usages: Vec<_> = meters.iter().map(crate::usage::Meter::read).collect();
+                usages.push(outcome.usage);
+                last = Some((outcome.latency, usages));
+                Ok(outcome.rate)
+            },
+            &mut || Ok(load(&one_get.url).saturate(scale.turn())?.rate),
+            &mut || Ok(load(&bytes.url).saturate(scale.turn())?.rate),
+        ],
+    )?;
+    let open = load(&api.url).at_rate(RATE, scale.turn())?;
+    println!("  at {RATE} a second: p99 {:.2} ms", open.latency.p99);
+    let (saturated, usages) = last.unzip();
+    let mut latencies: Vec<_> =
+        saturated.map(|latency| ("saturated (closed loop)".to_owned(), latency)).into_iter().collect();
+    latencies.push((format!("at {RATE} requests/s (open loop, corrected)"), open.latency));
+    let row = Figure {
+        name: "GET /resource/{id}, hit".into(),
+        unit: "requests/s",
+        figure,
+        latencies,
+        usages: usages.unwrap_or_default(),
+        ..Figure::default()
+    };
+    let ceilings = vec![("axum with one GET on the same Redis", ceiling), ("bare axum with the same bytes", bytes)];
+    Ok(vec![row.against(ceilings, 0.80)])
+}
+
+/// Reads every device, until all are hits; gives a body.
+async fn warm(url: &str, token: &str) -> anyhow::Result<String> {
+    let client = reqwest::Client::new();
+    let mut body = None;
+    for pass in 0..2 {
+        for n in 0..DEVICES {
+            let request = client.get(format!("{url}/resource/{}", records::device(n))).bearer_auth(token);
+            let answer = request.send().await?.error_for_status()?;
+            let hit = answer.headers().get("cache-status").is_some_and(|status| status == "resource-cache; hit");
+            ensure!(hit || pass == 0, "a read of {n} is no hit");
+            body = Some(answer.text().await?);
+        }
+    }
+    body.context("no devices")
+}

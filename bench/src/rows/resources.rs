@@ -1,0 +1,91 @@
+//! The worker with 10 thousand, 1 million and 10 million resources.
+
+use crate::Scale;
+use crate::bed::{Bed, Site};
+use crate::records::Bare;
+use crate::report::{Bound, Figure, number};
+use crate::rounds::Series;
+use crate::rows::worker;
+
+/// How far the worker may fall, from the first number of resources to the last.
+const FLOOR: f64 = 0.40;
+/// What a server for so many resources is given; the defaults are those of the first machine that
+/// PostgreSQL ever ran on.
+const TUNED: [&str; 5] = [
+    "shared_buffers = '4GB'",
+    "max_wal_size = '16GB'",
+    "wal_compression = 'lz4'",
+    "checkpoint_timeout = '15min'",
+    "track_commit_timestamp = on",
+];
+
+pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+    bed.tune(&TUNED)?;
+    let mut rows: Vec<Figure> = Vec::new();
+    for resources in &scale.resources {
+        let site = Site::new(bed, "growth")?;
+        println!("  {} resources", number(as_f64(*resources)));
+        fill(&site, *resources)?;
+        let bare = Bare::new(&site)?;
+        let devices = usize::try_from(*resources)?;
+        let mut figure = Series::default();
+        let (mut usages, mut wal) = (Vec::new(), 0.0);
+        for round in 0..3 {
+            // Devices all over the table: a prime strides through all of them.
+            let tag = format!("growth{round}");
+            let events = scale.worker_events;
+            let stride = (0..events).map(|n| {
+                let device = n.wrapping_mul(7_919).wrapping_add(round * 104_729) % devices;
+                let mut event = crate::records::event(n, devices, &tag)?;
+                event.device_id = crate::records::device(device).parse()?;
+                Ok(event)
+            });
+            bare.fill(stride, None)?;
+            let before = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;
+            let (rate, used) = worker::drain_filled(&site, events, &tag)?;
+            let after = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;
+            if let (Some(before), Some(after)) = (before.first(), after.first()) {
+                wal = (after - before) / as_f64(events as u64);
+            }
+            println!("    round {}/3: {} events/s, {} bytes of WAL an event", round + 1, number(rate), number(wal));
+            figure.push(rate);
+            usages = used;
+        }
+        rows.push(Figure {
+            name: format!("worker, {} resources", number(as_f64(*resources))),
+            unit: "events/s",
+            figure,
+            usages,
+            notes: vec![format!("{} bytes of WAL an event; {}", number(wal), TUNED.join(", "))],
+            ..Figure::default()
+        });
+        site.sql("DROP TABLE events, resources")?;
+    }
+    if let [first, .., last] = &mut rows[..] {
+        let ceiling = first.figure.clone();
+        let ratio = Series { rounds: vec![last.figure.median() / ceiling.median()] };
+        last.ceilings = vec![("the worker with the fewest resources", ceiling)];
+        last.ratio = Some(ratio);
+        last.bound = Some(Bound::RatioAtLeast(FLOOR));
+    }
+    Ok(rows)
+}
+
+/// Makes resources as the worker would have, one event each, without their events.
+fn fill(site: &Site<'_>, resources: u64) -> anyhow::Result<()> {
+    site.sql(&format!(
+        r#"INSERT INTO resources (id, payload, version, event_id, accepted_at, updated_at, topic, partition, "offset", appended_at)
+           SELECT 'device-' || lpad(n::text, greatest(6, length(n::text)), '0'),
+                  ('{{"status":"online","temp_c":' || n % 60 || '.5,"seq":' || n || ',"note":"abcdefghijklmnopabcdefghijklmnopabcdef"}}')::jsonb,
+                  1, 'filled', now(), now(), 'filled', 0, n, now() - interval '1 hour'
+           FROM generate_series(0, {}) AS n"#,
+        resources.saturating_sub(1)
+    ))?;
+    site.sql("VACUUM ANALYZE resources")?;
+    site.sql("CHECKPOINT").map(drop)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a count")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,143 @@
+//! From accepted to visible at 1,000 events a second: how long, and with how much memory.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use crate::Scale;
+use crate::bed::{self, Api, Bed, Site};
+use crate::load::{Latency, Load};
+use crate::records;
+use crate::report::{Bound, Figure};
+use crate::rounds::Series;
+use crate::usage::Meter;
+
+const RATE: u32 = 1_000;
+const DEVICES: usize = 1_000;
+/// Events a second that are followed to the end by a client of their own, beside the load.
+const PROBES: f64 = 50.0;
+const PROBED: usize = 50;
+
+pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+    let site = Site::new(bed, "visible")?;
+    let api = site.api(&[])?;
+    let worker = site.worker()?;
+    let time = 3 * scale.turn();
+    // What starts up is not what runs: the JVM compiles, pools connect.
+    load(&site, &api, scale.turn())?;
+    let mut meters = bed.meters();
+    meters.extend([api.meter(), Meter::start("worker-service", worker.pid())]);
+    let began = site.sql("SELECT now()")?;
+    let (posted, probed) = std::thread::scope(|threads| {
+        let probing = threads.spawn(|| bed.runtime.block_on(probe(&api.url, &bed.token, time)));
+        (load(&site, &api, time), probing.join())
+    });
+    let posted = posted?;
+    let probed = probed.map_err(|_| anyhow::anyhow!("the probe panicked"))??;
+    let usages: Vec<_> = meters.iter().map(Meter::read).collect();
+    site.until_caught_up(Duration::from_secs(30))?;
+    let committed = committed(&site, &format!("accepted_at >= '{began}'"))?;
+    bed::end(&worker)?;
+
+    let series = |figure| Series { rounds: vec![figure] };
+    let visible = Figure {
+        name: "accepted to visible, p99".into(),
+        unit: "ms",
+        figure: series(probed.p99),
+        bound: Some(Bound::Below(50.0)),
+        latencies: vec![
+            (format!("the 202 to a GET that shows it, of {PROBES} events/s beside {RATE}/s"), probed),
+            ("accepted to committed, of all events".to_owned(), committed),
+            (format!("POST /events at {RATE} requests/s (open loop, corrected)"), posted),
+        ],
+        usages: usages.clone(),
+        ..Figure::default()
+    };
+    let memory = ["api-service", "worker-service"].map(|name| Figure {
+        name: format!("resident memory of {name}"),
+        unit: "MiB",
+        figure: series(usages.iter().find(|usage| usage.name == name).map_or(f64::NAN, |usage| usage.peak_mib)),
+        bound: Some(Bound::Below(64.0)),
+        notes: vec!["the most it had, since its start".to_owned()],
+        ..Figure::default()
+    });
+    Ok([visible].into_iter().chain(memory).collect())
+}
+
+/// A thousand events a second.
+pub(crate) fn load(site: &Site<'_>, api: &Api, time: Duration) -> anyhow::Result<Latency> {
+    let lines = records::lines(&site.bed.folder, "visible", (0..DEVICES).map(|n| records::body(n, 100)))?;
+    let load = Load {
+        base: &api.url,
+        path: "/events",
+        lines: &lines,
+        content_type: Some("application/json"),
+        token: &site.bed.token,
+        connections: 64,
+    };
+    Ok(load.at_rate(RATE, time)?.latency)
+}
+
+/// From the API's acceptance to the commit, of the events that a condition picks.
+pub(crate) fn committed(site: &Site<'_>, condition: &str) -> anyhow::Result<Latency> {
+    let found = site.numbers(&format!(
+        "SELECT count(*), 1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY took),
+                1000 * percentile_cont(0.99) WITHIN GROUP (ORDER BY took),
+                1000 * percentile_cont(0.999) WITHIN GROUP (ORDER BY took)
+         FROM (SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin) - accepted_at) AS took
+               FROM events WHERE {condition}) AS events"
+    ))?;
+    let [count, p50, p99, p999] = found[..] else { anyhow::bail!("not four numbers: {found:?}") };
+    ensure!(count >= 1_000.0, "only {count} events");
+    Ok(Latency { p50, p99, p999 })
+}
+
+/// Posts an event now and then, and reads until it shows: from its 202 on.
+async fn probe(url: &str, token: &str, time: Duration) -> anyhow::Result<Latency> {
+    let client = reqwest::Client::new();
+    let mut every = tokio::time::interval(Duration::from_secs_f64(1.0 / PROBES));
+    let mut probes = tokio::task::JoinSet::new();
+    let began = Instant::now();
+    let mut number = 0;
+    while began.elapsed() < time {
+        every.tick().await;
+        number += 1;
+        let (client, url, token) = (client.clone(), url.to_owned(), token.to_owned());
+        probes.spawn(async move { follow(&client, &url, &token, number).await });
+    }
+    let mut took = Vec::new();
+    while let Some(probe) = probes.join_next().await {
+        took.push(probe??.as_secs_f64() * 1e3);
+    }
+    took.sort_by(f64::total_cmp);
+    let at = |part: f64| {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rank"
+        )]
+        let rank = (part * took.len() as f64).ceil() as usize;
+        took.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    };
+    Ok(Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999) })
+}
+
+async fn follow(client: &reqwest::Client, url: &str, token: &str, number: usize) -> anyhow::Result<Duration> {
+    let device = format!("probe-{}", number % PROBED);
+    let event_id = format!("{number}");
+    let body =
+        format!(r#"{{"device_id":"{device}","event_id":"{event_id}","payload":{}}}"#, records::payload(number, 100));
+    let post = client.post(format!("{url}/events")).bearer_auth(token).header("content-type", "application/json");
+    post.body(body).send().await?.error_for_status()?;
+    let accepted = Instant::now();
+    let shown = format!(r#""event_id":"{event_id}""#);
+    loop {
+        let answer = client.get(format!("{url}/resource/{device}")).bearer_auth(token).send().await?;
+        if answer.text().await?.contains(&shown) {
+            return Ok(accepted.elapsed());
+        }
+        ensure!(accepted.elapsed() < Duration::from_secs(10), "event {number} does not show");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

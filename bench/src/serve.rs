@@ -1,0 +1,116 @@
+//! The ceilings that are servers: what axum does where nothing is promised.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use axum::Json;
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt as _;
+use bytes::Bytes;
+use clap::ValueEnum;
+use redis::aio::ConnectionManager;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::net::TcpListener;
+
+/// Which ceiling, and where.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Settings {
+    kind: Kind,
+    #[arg(long)]
+    bind: SocketAddr,
+    /// Of `redis`: where it is.
+    #[arg(long)]
+    redis: Option<String>,
+    /// Of `redis`: what its keys start with.
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// Of `bytes`: what is answered.
+    #[arg(long, default_value = "")]
+    answer: String,
+}
+
+/// What a ceiling does.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Kind {
+    /// Parses the body of an event, and answers 202.
+    Parse,
+    /// Answers with what one GET finds in Redis.
+    Redis,
+    /// Answers the same bytes to everyone.
+    Bytes,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Parse => "parse",
+            Self::Redis => "redis",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// Serves until it is killed.
+pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> anyhow::Result<()> {
+    let routes = match settings.kind {
+        Kind::Parse => Router::new().route("/events", post(parse)),
+        Kind::Redis => {
+            let url = settings.redis.as_deref().context("--redis")?;
+            let connection = ConnectionManager::new(redis::Client::open(url)?).await?;
+            Router::new().route("/resource/{id}", get(one_get)).with_state((connection, settings.prefix.clone()))
+        }
+        Kind::Bytes => {
+            let answer = Bytes::from(settings.answer.clone());
+            Router::new().route("/resource/{id}", get(move || std::future::ready(json(answer.clone()))))
+        }
+    };
+    let listener = TcpListener::bind(settings.bind).await?.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    Ok(axum::serve(listener, routes).await?)
+}
+
+/// The least that parsing an event can be: well-formed JSON, and its two required members.
+#[derive(Deserialize)]
+struct Event<'a> {
+    device_id: &'a str,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+async fn parse(body: Bytes) -> Response {
+    match serde_json::from_slice::<Event<'_>>(&body) {
+        Ok(event) if !event.device_id.is_empty() && !event.payload.get().is_empty() => {
+            (StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })).into_response()
+        }
+        _ => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Accepted {
+    status: &'static str,
+}
+
+async fn one_get(State((connection, prefix)): State<(ConnectionManager, String)>, Path(id): Path<String>) -> Response {
+    let found: Result<Option<Bytes>, _> =
+        redis::cmd("GET").arg(format!("{prefix}{id}")).query_async(&mut connection.clone()).await;
+    match found {
+        Ok(Some(body)) => json(body),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+fn json(body: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+}

@@ -1,0 +1,105 @@
+//! What processes use, as `/proc` tells it.
+
+use std::fs;
+
+use serde::Serialize;
+
+/// Clock ticks a second in `/proc/PID/stat`: the same on every Linux of our time.
+const TICKS: f64 = 100.0;
+
+/// What a process, with all below it, used during a measurement.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Usage {
+    /// Which.
+    pub(crate) name: String,
+    /// Seconds of processor time.
+    pub(crate) cpu_seconds: f64,
+    /// Resident memory at the end, in MiB; what processes share is counted once.
+    pub(crate) resident_mib: f64,
+    /// The most that the one process had, in MiB.
+    pub(crate) peak_mib: f64,
+}
+
+/// Measures one process.
+#[derive(Debug, Clone)]
+pub(crate) struct Meter {
+    name: String,
+    pid: u32,
+    before: f64,
+}
+
+impl Meter {
+    /// From now on.
+    pub(crate) fn start(name: &str, pid: u32) -> Self {
+        Self { name: name.to_owned(), pid, before: cpu(pid) }
+    }
+
+    /// Up to now.
+    pub(crate) fn read(&self) -> Usage {
+        Usage {
+            name: self.name.clone(),
+            cpu_seconds: cpu(self.pid) - self.before,
+            resident_mib: family(self.pid).iter().map(|pid| resident(*pid)).sum(),
+            peak_mib: status(self.pid, "VmHWM:") / 1024.0,
+        }
+    }
+}
+
+/// Processor time of a process, of those below it, and of those that were.
+pub(crate) fn cpu(pid: u32) -> f64 {
+    family(pid).iter().map(|pid| own_cpu(*pid)).sum()
+}
+
+fn own_cpu(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((_, rest)) = text.rsplit_once(") ") else { return 0.0 };
+    // utime, stime, and those of children that have ended.
+    let ticks: f64 = rest.split(' ').skip(11).take(4).filter_map(|field| field.parse::<f64>().ok()).sum();
+    ticks / TICKS
+}
+
+fn resident(pid: u32) -> f64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    field(&rollup, "Pss:") / 1024.0
+}
+
+fn status(pid: u32, name: &str) -> f64 {
+    field(&fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default(), name)
+}
+
+fn field(text: &str, name: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
+}
+
+/// A process and its children: PostgreSQL's are one deep, the others have none.
+fn family(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    std::iter::once(pid).chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
+}
+
+/// The machine, in a line.
+pub(crate) fn machine() -> String {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let memory = field(&fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:") / 1024.0 / 1024.0;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{count} x {}, {memory:.0} GiB, Linux {}", model.trim_start_matches([' ', '\t', ':']).trim(), kernel.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_something() {
+        let mut sum = 0_u64;
+        let meter = Meter::start("me", std::process::id());
+        while meter.read().cpu_seconds < 0.02 {
+            sum = std::hint::black_box(sum + 1);
+        }
+        let usage = meter.read();
+        assert!(usage.resident_mib > 0.5 && usage.peak_mib >= 0.5, "{usage:?}");
+    }
+}

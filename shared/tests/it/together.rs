@@ -1,0 +1,49 @@
+//! Reads that come at the same time are asked together: each gets its own answer all the same.
+
+use redis::AsyncCommands;
+use shared::cache::Lookup;
+use shared::event::DeviceId;
+
+use crate::kit::Kit;
+
+#[tokio::test]
+async fn each_gets_its_own() {
+    let kit = Kit::new("together").await;
+    let mut redis = kit.redis().await;
+    // More than go together; of three devices one is absent, and one holds a list.
+    let body = |n: usize| format!(r#"{{"version":{n},"id":"d{n}"}}"#);
+    for n in 0..600 {
+        match n % 3 {
+            0 => redis.set::<_, _, ()>(kit.key(&format!("d{n}")), body(n)).await.unwrap(),
+            1 => redis.lpush::<_, _, ()>(kit.key(&format!("d{n}")), "x").await.unwrap(),
+            _ => {}
+        }
+    }
+    let mut reads = tokio::task::JoinSet::new();
+    let mut going = Vec::new();
+    for n in 0..600 {
+        let cache = kit.cache.clone();
+        let id: DeviceId = format!("d{n}").parse().unwrap();
+        let read = reads.spawn(async move { (n, cache.get(&id).await) });
+        if n % 7 == 0 {
+            going.push(read);
+        }
+    }
+    // Now they wait. Who goes away leaves the others their answers.
+    tokio::task::yield_now().await;
+    for read in going {
+        read.abort();
+    }
+    let mut answered = 0;
+    while let Some(read) = reads.join_next().await {
+        let Ok((n, found)) = read else { continue };
+        answered += 1;
+        let expected = match n % 3 {
+            0 => Lookup::Hit(body(n).into()),
+            1 => Lookup::Corrupt,
+            _ => Lookup::Miss,
+        };
+        assert_eq!(found, expected, "{n}");
+    }
+    assert!(answered >= 514, "{answered}");
+}
