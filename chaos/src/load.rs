@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use self::device::Device;
+use crate::faults;
 use crate::history::History;
 use crate::world::World;
 
@@ -93,7 +95,7 @@ impl Load {
         let sender = Client {
             http: reqwest::Client::builder().timeout(PATIENCE).build()?,
             world: Arc::clone(world),
-            history: Arc::new(Mutex::new(History { ttl: crate::world::TTL, ..History::default() })),
+            history: Arc::new(Mutex::new(History { bounds: faults::BOUNDS, ..History::default() })),
             counts: Arc::default(),
             began: Instant::now(),
             stop: Arc::clone(&sending.stop),
@@ -101,7 +103,7 @@ impl Load {
         let watcher = Client { stop: Arc::clone(&watching.stop), ..sender.clone() };
         let random = |n: usize| fastrand::Rng::with_seed(seed.wrapping_mul(1_000).wrapping_add(n as u64));
         for n in 0..DEVICES {
-            sending.spawn(sender.clone().send(format!("device-{n}"), random(n)));
+            sending.spawn(sender.clone().send(Device::new(n), random(n)));
         }
         for n in DEVICES..DEVICES + READERS {
             watching.spawn(watcher.clone().read(random(n)));
