@@ -503,6 +503,19 @@ fn a_read_after_a_worker_ended_with_fences_put_off() {
         history.sent.get_mut("a").unwrap()[2].first.at = Duration::from_millis(7_500);
     };
     assert_eq!(broken(made_up_for), [5], "event 3 had a fence of its own");
+    // Two asked after all was well again say that event 3 had not had its effect.
+    let commit = |at_: u64, offset| Commit { at: at(at_), offsets: BTreeMap::from([(0, offset)]) };
+    let not_put_off = |history: &mut History, _: &mut End| {
+        lost(history);
+        history.reads.retain(|read| read.version < 3);
+        history.commits = vec![commit(4, 21), commit(8, 21), commit(9, 21), commit(10, 31)];
+    };
+    assert_eq!(broken(not_put_off), [5], "it was known to have its effect much later");
+    let stood_still = |history: &mut History, end: &mut End| {
+        not_put_off(history, end);
+        history.workers_away = vec![(at(6), at(9))];
+    };
+    assert_eq!(broken(stood_still), NOTHING, "a worker commits and sends side by side when it goes on");
     let ended_before = |history: &mut History, _: &mut End| {
         lost(history);
         history.workers_away[0] = (at(4), at(4));
