@@ -17,7 +17,10 @@ use crate::world::World;
 /// Devices that send.
 pub const DEVICES: usize = 24;
 /// Readers that poll them.
-const READERS: usize = 4;
+const READERS: usize = 6;
+/// Every other reader gives up after so long, and reads something else: what hits is read also while
+/// misses wait for PostgreSQL.
+const HASTY: Duration = Duration::from_millis(500);
 /// A request that takes longer has failed, for the client.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -106,7 +109,8 @@ impl Load {
             sending.spawn(sender.clone().send(Device::new(n), random(n)));
         }
         for n in DEVICES..DEVICES + READERS {
-            watching.spawn(watcher.clone().read(random(n)));
+            let patience = if n % 2 == 0 { PATIENCE } else { HASTY };
+            watching.spawn(watcher.clone().read(patience, random(n)));
         }
         watching.spawn(watcher.watch_commits());
         let Client { history, counts, began, .. } = sender;

@@ -283,3 +283,21 @@ fn answers(port: u16) -> bool {
     !metadata.brokers().is_empty()
         && metadata.topics().iter().flat_map(|topic| topic.partitions()).all(|partition| partition.leader() >= 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::with_listeners;
+
+    #[test]
+    fn a_listener_names_its_proxy() {
+        let before = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT\n\
+                      listeners=PLAINTEXT://127.0.0.1:1\n\
+                      advertised.listeners=PLAINTEXT://127.0.0.1:1\n\
+                      log.dirs=/x\n";
+        let after = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXY0:PLAINTEXT,PROXY1:PLAINTEXT\n\
+                     listeners=PLAINTEXT://127.0.0.1:1,PROXY0://127.0.0.1:2,PROXY1://127.0.0.1:4\n\
+                     advertised.listeners=PLAINTEXT://127.0.0.1:1,PROXY0://127.0.0.1:3,PROXY1://127.0.0.1:5\n\
+                     log.dirs=/x\n";
+        assert_eq!(with_listeners(before, &[(2, 3), (4, 5)]), after);
+    }
+}
