@@ -270,6 +270,11 @@ fn an_event_that_was_passed_over() {
         state(end, 2, "3");
     };
     assert_eq!(broken(passed_over), [3]);
+    let beside_the_newer = |history: &mut History, end: &mut End| {
+        passed_over(history, end);
+        end.rows[0].transaction = end.rows[1].transaction;
+    };
+    assert_eq!(broken(beside_the_newer), [3], "only a dead letter may come behind what is newer in its partition");
     let newer_in_another_partition = |history: &mut History, end: &mut End| {
         moved(history, end);
         history.reads.clear();
@@ -303,9 +308,16 @@ fn a_dead_letter_that_is_read_again_comes_behind_the_newer_state() {
     assert_eq!(broken(never_a_letter), [3], "event 2 was let through");
     let over_the_newer_state = |_: &mut History, end: &mut End| {
         read_again(end, true);
-        end.resources.insert("r".into(), Resource { version: 2, event: "1".into(), body: body(2) });
+        end.resources.insert("r".into(), Resource { version: 2, event: "2".into(), body: body(2) });
     };
     assert_eq!(broken(over_the_newer_state), [3]);
+    let behind_an_older_one = |_: &mut History, end: &mut End| {
+        end.letters[1] = letter("r", "2", "failed", REFUSED);
+        end.rows[3].applied = false;
+        end.rows.push(row(&record("r", 1, 1)));
+        end.resources.insert("r".into(), Resource { version: 1, event: "1".into(), body: body(1) });
+    };
+    assert_eq!(broken(behind_an_older_one), [3], "that one does not explain it");
     let before_anything_newer = |_: &mut History, end: &mut End| {
         read_again(end, false);
         end.rows[4].transaction = 500;
