@@ -11,13 +11,15 @@ use anyhow::Context as _;
 use crate::checker::{Broken, Verdict};
 use crate::history::{End, History, Record};
 use crate::load::{Counts, Load, lock};
-use crate::plan::{Fault, Step, plan};
+use crate::plan::{Fault, Step, Whom, plan};
 use crate::report::Report;
 use crate::world::World;
 use crate::{checker, faults, gather};
 
 /// How often a line says how it goes.
 const PROGRESS: Duration = Duration::from_secs(5);
+/// How long Redis is away at last before the devices end, and how long after.
+const CUT_AT_LAST: Duration = Duration::from_secs(2);
 /// How long readers go on when no read is excused any more.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 /// Of a partition that stands still, so many records before that point are written down.
@@ -32,14 +34,22 @@ pub async fn run(seed: u64, length: Duration, only: &[Fault], root: &Path) -> an
     let folder = root.join(format!("{seed}-{}", std::process::id()));
     let mut steps = plan(seed, length);
     steps.retain(|step| only.is_empty() || only.contains(&step.fault));
-    let report = run_in(seed, length, steps, &folder).await.with_context(|| format!("see {}", folder.display()))?;
+    let cut_at_last = only.is_empty() || only.contains(&Fault::CutRedis);
+    let report =
+        run_in(seed, length, steps, cut_at_last, &folder).await.with_context(|| format!("see {}", folder.display()))?;
     if report.holds() {
         std::fs::remove_dir_all(&folder)?;
     }
     Ok(report)
 }
 
-async fn run_in(seed: u64, length: Duration, steps: Vec<Step>, folder: &Path) -> anyhow::Result<Report> {
+async fn run_in(
+    seed: u64,
+    length: Duration,
+    mut steps: Vec<Step>,
+    cut_at_last: bool,
+    folder: &Path,
+) -> anyhow::Result<Report> {
     std::fs::create_dir_all(folder)?;
     let logs = folder.to_owned();
     let world = Arc::new(tokio::task::spawn_blocking(move || World::start(&logs)).await??);
@@ -47,7 +57,11 @@ async fn run_in(seed: u64, length: Duration, steps: Vec<Step>, folder: &Path) ->
     break_things(&steps, &world, &load, length).await?;
 
     let counts = Arc::clone(&load.counts);
-    load.end_sending().await?;
+    if cut_at_last {
+        steps.push(cut_redis_at_last(&world, &mut load).await?);
+    } else {
+        load.end_sending().await?;
+    }
     let quiet = Arc::clone(&world);
     let left = tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
     world.tend()?;
@@ -155,6 +169,28 @@ async fn break_things(steps: &[Step], world: &Arc<World>, load: &Load, length: D
         happening.await?.with_context(|| step.to_string())?;
     }
     world.tend()
+}
+
+/// Ends the devices while Redis is away from the workers: no event comes behind theirs whose fence
+/// would make up for one that was put off and is never sent.
+async fn cut_redis_at_last(world: &World, load: &mut Load) -> anyhow::Result<Step> {
+    let whom = Whom::Workers;
+    let step = Step { fault: Fault::CutRedis, at: load.elapsed(), lasts: 2 * CUT_AT_LAST, whom, choice: 0 };
+    println!("{:>6.1} s  {step}, at last", step.at.as_secs_f64());
+    let index = {
+        let mut history = lock(&load.history);
+        history.redis_away.push((step.at, Duration::MAX / 2));
+        history.redis_away.len() - 1
+    };
+    world.ways_of(whom).for_each(|way| way.redis.cut());
+    tokio::time::sleep(CUT_AT_LAST).await;
+    load.end_sending().await?;
+    tokio::time::sleep(CUT_AT_LAST).await;
+    world.ways_of(whom).for_each(|way| way.redis.mend());
+    if let Some(span) = lock(&load.history).redis_away.get_mut(index) {
+        span.1 = load.elapsed();
+    }
+    Ok(step)
 }
 
 fn progress(elapsed: Duration, counts: &Counts) {
