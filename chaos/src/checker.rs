@@ -5,17 +5,20 @@
 //!
 //! What it cannot see: that an event was tried before an earlier one of its device, where that one
 //! became a dead letter in the end; whether a state was passed over rightly at each moment, where a
-//! device's events came from two partitions at once; and whatever was read while Redis was cut off.
+//! device's events came from two partitions at once; and, of what was read from Redis while fences were
+//! put off, more than that it was not older than what had been fenced before.
 
 mod effects;
+mod excuses;
 mod order;
 mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
-pub use self::reads::excused;
+use self::excuses::Excuse;
 use crate::history::{End, History, Letter, Record, Resource, Row, Sent};
 
 /// A promise that was broken.
@@ -29,8 +32,22 @@ pub struct Broken {
     pub what: String,
 }
 
-/// Everything that is wrong.
-pub fn check(history: &History, end: &End) -> Vec<Broken> {
+/// What came of it.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Everything that is wrong.
+    pub broken: Vec<Broken>,
+    /// Reads of which less was asked, because fences were put off then.
+    pub excused: usize,
+}
+
+/// When no read is excused any more by what has happened so far.
+pub fn excused_until(history: &History) -> Duration {
+    Excuse::all(history).iter().map(Excuse::end).max().unwrap_or_default()
+}
+
+/// Decides.
+pub fn check(history: &History, end: &End) -> Verdict {
     let devices = devices(history, end);
     let mut found = Found::default();
     for device in devices.values() {
@@ -41,12 +58,13 @@ pub fn check(history: &History, end: &End) -> Vec<Broken> {
     found.left(end);
     found.reads(history, &devices);
     found.cache(end);
-    found.broken
+    Verdict { broken: found.broken, excused: found.excused }
 }
 
 #[derive(Default)]
 struct Found {
     broken: Vec<Broken>,
+    excused: usize,
 }
 
 impl Found {

@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use devstack::Server;
+use devstack::{Proxy, Server, Service};
 
 pub use self::postgres::{REFUSE, use_disk};
-use crate::history::History;
+use crate::history::{Bounds, History, Span};
 use crate::load::{DEVICES, lock};
 use crate::plan::{Fault, Step};
-use crate::world::World;
+use crate::world::{STORE_TIMEOUT, TTL, Way, World};
 
 /// The most workers at once.
 const MAX_WORKERS: usize = 3;
 const ORDERLY_END: Duration = Duration::from_secs(30);
-/// Fences that were kept are sent within this after Redis is back.
-pub const FENCES_SENT: Duration = Duration::from_secs(3);
+/// What is expected of the cache.
+pub const BOUNDS: Bounds = Bounds { ttl: TTL, fences_sent: Duration::from_secs(3), store_timeout: STORE_TIMEOUT };
 /// Devices refused at once.
 const REFUSED: usize = 6;
 /// The least time from the first refusal to the end of it: less than the first retry waits.
@@ -29,70 +29,73 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// It could not be done, or not be mended: the run says nothing then.
-pub fn happen(
-    step: Step,
-    world: &World,
-    history: &Arc<Mutex<History>>,
-    began: Instant,
-    choice: usize,
-) -> anyhow::Result<()> {
+pub fn happen(step: Step, world: &World, history: &Arc<Mutex<History>>, began: Instant) -> anyhow::Result<()> {
+    let choice = step.choice;
     let lasts = || sleep(step.lasts);
     // Of one server only one thing goes wrong at a time; different ones may go wrong together.
     let _turn = world.turn(step.fault);
-    let redis = |work: &dyn Fn() -> anyhow::Result<()>| {
+    let note = |spans: Spans, work: &dyn Fn() -> anyhow::Result<()>| {
         let from = began.elapsed();
         // Noted at once, for the readers of this very moment, and with its end afterwards.
         let index = {
             let mut history = lock(history);
-            history.redis_away.push((from, Duration::MAX / 2));
-            history.redis_away.len() - 1
+            let spans = spans(&mut history);
+            spans.push((from, Duration::MAX / 2));
+            spans.len() - 1
         };
         let done = work();
-        if let Some(span) = lock(history).redis_away.get_mut(index) {
-            span.1 = began.elapsed() + FENCES_SENT;
+        if let Some(span) = spans(&mut lock(history)).get_mut(index) {
+            span.1 = began.elapsed();
         }
         done
     };
+    let redis = |work: &dyn Fn() -> anyhow::Result<()>| note(|history| &mut history.redis_away, work);
+    let postgres = |work: &dyn Fn() -> anyhow::Result<()>| note(|history| &mut history.postgres_away, work);
+    let worker_gone = |work: &dyn Fn() -> anyhow::Result<()>| note(|history| &mut history.workers_away, work);
     match step.fault {
         Fault::KillWorker => {
-            if let Some(worker) = world.take_worker(choice) {
-                worker.kill()?;
+            if let Some(worker) = world.take_worker(choice).filter(|worker| world.still_runs(worker)) {
+                worker_gone(&|| worker.kill())?;
             }
             world.add_worker()
         }
         Fault::StopWorker => {
-            let worker = world.take_worker(choice);
+            let worker = world.take_worker(choice).filter(|worker| world.still_runs(worker));
             world.add_worker()?;
             let Some(worker) = worker else { return Ok(()) };
-            worker.terminate()?;
-            let status = worker.wait(ORDERLY_END)?;
-            anyhow::ensure!(status.success(), "a worker did not end in order: {status}");
-            Ok(())
+            worker_gone(&|| end(&worker))
         }
         Fault::FreezeWorker => {
             let Some(worker) = world.take_worker(choice) else { return world.add_worker() };
-            worker.freeze()?;
-            // Often longer than its session: somebody else takes over.
-            sleep(step.lasts * 3);
-            worker.thaw()?;
+            worker_gone(&|| {
+                worker.freeze()?;
+                // Often longer than its session: somebody else takes over.
+                sleep(step.lasts * 3);
+                worker.thaw()
+            })?;
             world.put_worker(worker);
             Ok(())
         }
         Fault::AddWorker => match world.workers() {
-            MAX_WORKERS.. => world.take_worker(choice).map_or(Ok(()), |worker| worker.kill()),
+            MAX_WORKERS.. => match world.take_worker(choice).filter(|worker| world.still_runs(worker)) {
+                Some(worker) => worker_gone(&|| worker.kill()),
+                None => Ok(()),
+            },
             _ => world.add_worker(),
         },
         Fault::KillApi => {
             let mut api = world.api(choice)?;
-            api.kill()?;
+            if world.still_runs(&api) {
+                api.kill()?;
+            }
             *api = world.start_api(choice)?;
             Ok(())
         }
         Fault::StopApi => {
             let mut api = world.api(choice)?;
-            api.terminate()?;
-            let status = api.wait(ORDERLY_END)?;
-            anyhow::ensure!(status.success(), "an API did not end in order: {status}");
+            if world.still_runs(&api) {
+                end(&api)?;
+            }
             *api = world.start_api(choice)?;
             Ok(())
         }
@@ -102,27 +105,16 @@ pub fn happen(
             lasts();
             api.thaw()
         }
-        Fault::KillKafka => restart(&world.stack.kafka, step),
+        Fault::KillKafka => restart(&world.stack.kafka, step, Server::kill),
+        Fault::StopKafka => restart(&world.stack.kafka, step, Server::stop),
         Fault::FreezeKafka => freeze(&world.stack.kafka, step),
-        Fault::KillPostgres | Fault::LosePostgres => restart(&world.stack.postgres, step),
-        Fault::StopPostgres => {
-            world.stack.postgres.stop()?;
-            lasts();
-            world.stack.postgres.start()
-        }
-        Fault::FreezePostgres => freeze(&world.stack.postgres, step),
-        Fault::CutPostgres => {
-            world.postgres.cut();
-            lasts();
-            world.postgres.mend();
-            Ok(())
-        }
-        Fault::SlowPostgres => {
-            world.postgres.slow(Duration::from_millis(50));
-            lasts();
-            world.postgres.mend();
-            Ok(())
-        }
+        Fault::CutKafka => cut(world, step, |way| &way.kafka),
+        Fault::SlowKafka => slow(world, step, |way| &way.kafka, Duration::from_millis(50)),
+        Fault::KillPostgres | Fault::LosePostgres => postgres(&|| restart(&world.stack.postgres, step, Server::kill)),
+        Fault::StopPostgres => postgres(&|| restart(&world.stack.postgres, step, Server::stop)),
+        Fault::FreezePostgres => postgres(&|| freeze(&world.stack.postgres, step)),
+        Fault::CutPostgres => postgres(&|| cut(world, step, |way| &way.postgres)),
+        Fault::SlowPostgres => slow(world, step, |way| &way.postgres, Duration::from_millis(50)),
         Fault::ReadOnlyPostgres => {
             until_done(|| postgres::read_only(world, true))?;
             lasts();
@@ -153,20 +145,14 @@ pub fn happen(
             sleep(AFTER_REFUSAL + step.lasts);
             postgres::accept(world, others)
         }
-        Fault::KillRedis => redis(&|| restart(&world.stack.redis, step)),
+        Fault::KillRedis => redis(&|| restart(&world.stack.redis, step, Server::kill)),
+        Fault::StopRedis => redis(&|| restart(&world.stack.redis, step, Server::stop)),
         Fault::FreezeRedis => redis(&|| freeze(&world.stack.redis, step)),
-        Fault::CutRedis => redis(&|| {
-            world.redis.cut();
-            lasts();
-            world.redis.mend();
-            Ok(())
-        }),
-        Fault::SlowRedis => redis(&|| {
-            world.redis.slow(Duration::from_millis(30));
-            lasts();
-            world.redis.mend();
-            Ok(())
-        }),
+        Fault::CutRedis if step.whom.has_workers() => redis(&|| cut(world, step, |way| &way.redis)),
+        // Only workers put fences off.
+        Fault::CutRedis => cut(world, step, |way| &way.redis),
+        // Nothing is put off because it takes longer.
+        Fault::SlowRedis => slow(world, step, |way| &way.redis, Duration::from_millis(30)),
         Fault::Poison => kafka::poison(world, history, choice),
         Fault::RefuseLetters => {
             until_done(|| kafka::take_letters(world, false))?;
@@ -178,8 +164,43 @@ pub fn happen(
     }
 }
 
-fn restart(server: &Server, step: Step) -> anyhow::Result<()> {
-    server.kill()?;
+/// Which spans of a history are meant.
+type Spans = fn(&mut History) -> &mut Vec<Span>;
+
+/// A service's orderly end.
+fn end(service: &Service) -> anyhow::Result<()> {
+    service.terminate()?;
+    let status = service.wait(ORDERLY_END)?;
+    anyhow::ensure!(status.success(), "{} did not end in order: {status}", service.program().name());
+    Ok(())
+}
+
+fn cut(world: &World, step: Step, proxy: fn(&Way) -> &Proxy) -> anyhow::Result<()> {
+    for way in world.ways_of(step.whom) {
+        proxy(way).cut();
+    }
+    sleep(step.lasts);
+    mend(world, step, proxy);
+    Ok(())
+}
+
+fn slow(world: &World, step: Step, proxy: fn(&Way) -> &Proxy, delay: Duration) -> anyhow::Result<()> {
+    for way in world.ways_of(step.whom) {
+        proxy(way).slow(delay);
+    }
+    sleep(step.lasts);
+    mend(world, step, proxy);
+    Ok(())
+}
+
+fn mend(world: &World, step: Step, proxy: fn(&Way) -> &Proxy) {
+    for way in world.ways_of(step.whom) {
+        proxy(way).mend();
+    }
+}
+
+fn restart(server: &Server, step: Step, end: fn(&Server) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    end(server)?;
     sleep(step.lasts);
     server.start()
 }

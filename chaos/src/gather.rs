@@ -1,6 +1,7 @@
 //! What the log, the stores and the dead-letter topic hold when all is quiet.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::event::DeviceId;
 use shared::store::Store;
 
-use crate::history::{End, Letter, Record, Resource, Row};
+use crate::history::{End, Letter, Record, Resource, Row, brief};
 use crate::world::World;
 
 /// Faults are over: all that is left to wait for are backoffs, sessions that time out, and a backlog.
@@ -67,7 +68,7 @@ fn row(line: &str) -> Option<Row> {
         partition: fields.next()?.parse().ok()?,
         offset: fields.next()?.parse().ok()?,
         appended: fields.next()?.parse().ok()?,
-        payload: serde_json::from_str(fields.next()?).ok()?,
+        payload: brief(serde_json::from_str(fields.next()?).ok()?),
     })
 }
 
@@ -98,9 +99,11 @@ async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Re
 
 fn log(world: &World) -> anyhow::Result<Vec<Record>> {
     read_topic(world, &world.scope.input_topic, |message| {
+        let id = header(message, "ce_id");
         Ok(Record {
             device: text(message.key()),
-            id: header(message, "ce_id"),
+            value: id.is_none().then(|| text(message.payload())),
+            id,
             partition: message.partition(),
             offset: message.offset(),
             appended: message.timestamp().to_millis().context("a record without a time")?,
@@ -112,10 +115,15 @@ fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
     read_topic(world, &world.scope.dlq_topic, |message| {
         Ok(Letter {
             key: text(message.key()),
-            value: text(message.payload()),
+            value: in_brief(text(message.payload())),
             id: header(message, "ce_id"),
             reason: header(message, "dlq.reason").unwrap_or_default(),
             error: header(message, "dlq.error").unwrap_or_default(),
+            attempts: number(message, "dlq.attempts")?,
+            partition: number(message, "dlq.partition")?,
+            offset: number(message, "dlq.offset")?,
+            appended: number(message, "dlq.timestamp")?,
+            died: message.timestamp().to_millis().context("a dead letter without a time")?,
         })
     })
 }
@@ -160,6 +168,16 @@ fn read_topic<T>(
 fn header(message: &BorrowedMessage<'_>, name: &str) -> Option<String> {
     let found = message.headers()?.iter().find(|header| header.key == name)?;
     Some(text(found.value))
+}
+
+/// A letter's value, which may be anything.
+fn in_brief(value: String) -> String {
+    serde_json::from_str(&value).map_or(value, |payload| brief(payload).to_string())
+}
+
+fn number<T: FromStr>(message: &BorrowedMessage<'_>, name: &str) -> anyhow::Result<T> {
+    let number = header(message, name).and_then(|text| text.parse().ok());
+    number.with_context(|| format!("a dead letter at {} without a number {name}", message.offset()))
 }
 
 fn text(bytes: Option<&[u8]>) -> String {

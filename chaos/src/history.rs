@@ -4,10 +4,30 @@
 //! Times are spans since the beginning of the run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
+
+/// The longest text that is kept as it is.
+const BRIEF: usize = 100;
+
+/// A payload to keep and to compare: of a long text its length and a hash of it.
+pub fn brief(mut payload: Value) -> Value {
+    if let Value::Object(fields) = &mut payload {
+        for field in fields.values_mut() {
+            if let Value::String(text) = field
+                && text.len() > BRIEF
+            {
+                let mut hasher = DefaultHasher::new();
+                text.hash(&mut hasher);
+                *text = format!("{} bytes, {:016x}", text.len(), hasher.finish());
+            }
+        }
+    }
+    payload
+}
 
 /// Where a copy of an event was sent. A device's posts are numbered in the order in which it sent
 /// them, each after the answer to the last or after waiting for it in vain, and an event has its
@@ -27,7 +47,7 @@ pub struct Place {
 pub struct Sent {
     /// Its `event_id`.
     pub id: String,
-    /// Its payload.
+    /// Its payload, [in brief](brief).
     pub payload: Value,
     /// Its first copy.
     pub first: Place,
@@ -50,9 +70,10 @@ pub struct Read {
     pub version: i64,
     /// The event that the state came from; empty for a resource that does not exist.
     pub event: String,
-    /// The state.
+    /// The state, [in brief](brief).
     pub payload: Value,
     /// Whether the API said that Redis gave it no answer: it may have been ahead of the fence then.
+    /// It came from PostgreSQL, and is never older than the fence.
     pub bypass: bool,
 }
 
@@ -79,11 +100,28 @@ pub struct History {
     pub poison: BTreeSet<String>,
     /// Devices whose events PostgreSQL refused for a while: these may have dead letters, which say so.
     pub refused: BTreeSet<String>,
-    /// Spans in which Redis was cut off from somebody; within them and for a TTL after them a read
-    /// may go back.
-    pub redis_away: Vec<(Duration, Duration)>,
+    /// When Redis was away from a worker: fences were put off.
+    pub redis_away: Vec<Span>,
+    /// When PostgreSQL was away from somebody: a fence that is put off waits for it, too.
+    pub postgres_away: Vec<Span>,
+    /// When a worker ended, or stood still: what it had put off is lost, or comes late.
+    pub workers_away: Vec<Span>,
+    /// What the services were told of the cache.
+    pub bounds: Bounds,
+}
+
+/// From when, until when.
+pub type Span = (Duration, Duration);
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Bounds {
     /// How long a body stays in the cache at most.
     pub ttl: Duration,
+    /// Fences that were put off are sent within this after Redis is back.
+    pub fences_sent: Duration,
+    /// And within this more, where PostgreSQL was away meanwhile.
+    pub store_timeout: Duration,
 }
 
 /// A record of the input topic.
@@ -93,6 +131,8 @@ pub struct Record {
     pub device: String,
     /// Its `ce_id`, where it has one.
     pub id: Option<String>,
+    /// Its value, where it is no event.
+    pub value: Option<String>,
     /// Its partition.
     pub partition: i32,
     /// Its offset.
@@ -118,7 +158,7 @@ pub struct Row {
     pub offset: i64,
     /// When the broker appended it, in milliseconds.
     pub appended: i64,
-    /// What it reported.
+    /// What it reported, [in brief](brief).
     pub payload: Value,
 }
 
@@ -138,7 +178,7 @@ pub struct Resource {
 pub struct Letter {
     /// Its key.
     pub key: String,
-    /// Its value.
+    /// Its value; that of an event [in brief](brief).
     pub value: String,
     /// Its `ce_id`, where it has one.
     pub id: Option<String>,
@@ -146,6 +186,16 @@ pub struct Letter {
     pub reason: String,
     /// Its `dlq.error`.
     pub error: String,
+    /// Its `dlq.attempts`.
+    pub attempts: u32,
+    /// The record's partition, its `dlq.partition`.
+    pub partition: i32,
+    /// Where the record stands there, its `dlq.offset`.
+    pub offset: i64,
+    /// When the broker appended the record, its `dlq.timestamp`, in milliseconds.
+    pub appended: i64,
+    /// When the broker appended the letter, in milliseconds.
+    pub died: i64,
 }
 
 /// What the log, the stores and the dead-letter topic hold when all is quiet.

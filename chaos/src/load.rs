@@ -9,13 +9,18 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use self::device::Device;
+use crate::faults;
 use crate::history::History;
 use crate::world::World;
 
 /// Devices that send.
 pub const DEVICES: usize = 24;
 /// Readers that poll them.
-const READERS: usize = 4;
+const READERS: usize = 6;
+/// Every other reader gives up after so long, and reads something else: what hits is read also while
+/// misses wait for PostgreSQL.
+const HASTY: Duration = Duration::from_millis(500);
 /// A request that takes longer has failed, for the client.
 const PATIENCE: Duration = Duration::from_secs(8);
 
@@ -93,7 +98,7 @@ impl Load {
         let sender = Client {
             http: reqwest::Client::builder().timeout(PATIENCE).build()?,
             world: Arc::clone(world),
-            history: Arc::new(Mutex::new(History { ttl: crate::world::TTL, ..History::default() })),
+            history: Arc::new(Mutex::new(History { bounds: faults::BOUNDS, ..History::default() })),
             counts: Arc::default(),
             began: Instant::now(),
             stop: Arc::clone(&sending.stop),
@@ -101,10 +106,11 @@ impl Load {
         let watcher = Client { stop: Arc::clone(&watching.stop), ..sender.clone() };
         let random = |n: usize| fastrand::Rng::with_seed(seed.wrapping_mul(1_000).wrapping_add(n as u64));
         for n in 0..DEVICES {
-            sending.spawn(sender.clone().send(format!("device-{n}"), random(n)));
+            sending.spawn(sender.clone().send(Device::new(n), random(n)));
         }
         for n in DEVICES..DEVICES + READERS {
-            watching.spawn(watcher.clone().read(random(n)));
+            let patience = if n % 2 == 0 { PATIENCE } else { HASTY };
+            watching.spawn(watcher.clone().read(patience, random(n)));
         }
         watching.spawn(watcher.watch_commits());
         let Client { history, counts, began, .. } = sender;

@@ -37,7 +37,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     for broken in report.broken.iter().filter(|broken| met.insert((broken.promise, &broken.device))).take(20) {
         println!("promise {} broken, {}: {}", broken.promise, broken.device, broken.what);
     }
-    if report.broken.is_empty() {
+    for line in report.ended.iter().chain(&report.panics).take(20) {
+        println!("{line}");
+    }
+    if report.holds() {
         return Ok(ExitCode::SUCCESS);
     }
     println!(

@@ -1,5 +1,6 @@
 //! A seed becomes a schedule of faults. Pure: the same seed is the same schedule.
 
+use std::fmt;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -19,7 +20,10 @@ pub enum Fault {
     StopApi,
     FreezeApi,
     KillKafka,
+    StopKafka,
     FreezeKafka,
+    CutKafka,
+    SlowKafka,
     KillPostgres,
     StopPostgres,
     FreezePostgres,
@@ -30,6 +34,7 @@ pub enum Fault {
     LosePostgres,
     RefuseDevices,
     KillRedis,
+    StopRedis,
     FreezeRedis,
     CutRedis,
     SlowRedis,
@@ -40,7 +45,7 @@ pub enum Fault {
 
 impl Fault {
     /// Those that come again and again. The others happen once at most.
-    pub const DRAWN: [Self; 23] = [
+    pub const DRAWN: [Self; 27] = [
         Self::KillWorker,
         Self::StopWorker,
         Self::FreezeWorker,
@@ -49,7 +54,10 @@ impl Fault {
         Self::StopApi,
         Self::FreezeApi,
         Self::KillKafka,
+        Self::StopKafka,
         Self::FreezeKafka,
+        Self::CutKafka,
+        Self::SlowKafka,
         Self::KillPostgres,
         Self::StopPostgres,
         Self::FreezePostgres,
@@ -59,6 +67,7 @@ impl Fault {
         Self::FillDisk,
         Self::RefuseDevices,
         Self::KillRedis,
+        Self::StopRedis,
         Self::FreezeRedis,
         Self::CutRedis,
         Self::SlowRedis,
@@ -69,6 +78,19 @@ impl Fault {
     /// As `--only` takes it, and as it is told.
     pub fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// Whether it happens between services and a server, and so may concern some of them only.
+    pub fn has_whom(self) -> bool {
+        matches!(
+            self,
+            Self::CutKafka
+                | Self::SlowKafka
+                | Self::CutPostgres
+                | Self::SlowPostgres
+                | Self::CutRedis
+                | Self::SlowRedis
+        )
     }
 
     /// Whether it lasts as long as its step says, and does not just happen.
@@ -84,7 +106,10 @@ impl Fault {
             Self::FreezeWorker
             | Self::FreezeApi
             | Self::KillKafka
+            | Self::StopKafka
             | Self::FreezeKafka
+            | Self::CutKafka
+            | Self::SlowKafka
             | Self::KillPostgres
             | Self::StopPostgres
             | Self::FreezePostgres
@@ -95,10 +120,68 @@ impl Fault {
             | Self::LosePostgres
             | Self::RefuseDevices
             | Self::KillRedis
+            | Self::StopRedis
             | Self::FreezeRedis
             | Self::CutRedis
             | Self::SlowRedis
             | Self::RefuseLetters => true,
+        }
+    }
+}
+
+/// The APIs. Each has a way of its own to each server.
+pub const APIS: usize = 2;
+/// The ways that the workers share, one for every other worker.
+pub const WORKERS_WAYS: usize = 2;
+
+/// Whom a fault between services and a server concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whom {
+    /// Everybody.
+    All,
+    /// The APIs.
+    Apis,
+    /// The workers.
+    Workers,
+    /// Those of one way: an API alone, or every other worker.
+    One(usize),
+}
+
+impl Whom {
+    fn draw(random: &mut Rng) -> Self {
+        match random.usize(..5) {
+            0 => Self::All,
+            1 => Self::Apis,
+            2 => Self::Workers,
+            _ => Self::One(random.usize(..APIS + WORKERS_WAYS)),
+        }
+    }
+
+    /// Whether it concerns those of this way: first come the APIs, then the workers'.
+    pub fn has(self, way: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Apis => way < APIS,
+            Self::Workers => way >= APIS,
+            Self::One(one) => way == one,
+        }
+    }
+
+    /// Whether it concerns a worker.
+    pub fn has_workers(self) -> bool {
+        (APIS..APIS + WORKERS_WAYS).any(|way| self.has(way))
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Apis => f.write_str("the APIs"),
+            Self::Workers => f.write_str("the workers"),
+            Self::One(way) if *way < APIS => write!(f, "API {way}"),
+            Self::One(way) => write!(f, "every other worker, {}", way - APIS),
         }
     }
 }
@@ -112,6 +195,23 @@ pub struct Step {
     pub at: Duration,
     /// How long it lasts, where it lasts.
     pub lasts: Duration,
+    /// Whom it concerns, where it happens between services and a server.
+    pub whom: Whom,
+    /// Any number, to choose one of several by.
+    pub choice: usize,
+}
+
+impl Step {
+    fn draw(fault: Fault, at: Duration, lasts: Duration, random: &mut Rng) -> Self {
+        Self { fault, at, lasts, whom: Whom::draw(random), choice: random.usize(..1_000) }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.fault.name())?;
+        if self.fault.has_whom() { write!(f, " ({})", self.whom) } else { Ok(()) }
+    }
 }
 
 /// The quiet before the first fault.
@@ -135,7 +235,7 @@ pub fn plan(seed: u64, length: Duration) -> Vec<Step> {
         }
         let Some(fault) = bag.pop() else { break };
         let lasts = Duration::from_millis(random.u64(300..6_000)).min(length.saturating_sub(at));
-        steps.push(Step { fault, at, lasts });
+        steps.push(Step::draw(fault, at, lasts, &mut random));
         // Sometimes one comes before the last is over.
         at += Duration::from_millis(random.u64(500..5_000));
     }
@@ -143,12 +243,12 @@ pub fn plan(seed: u64, length: Duration) -> Vec<Step> {
         |random: &mut Rng, lasts: Duration| WARM + length.saturating_sub(WARM + lasts).mul_f64(random.f64() * 0.75);
     if length >= LONG {
         let at = somewhere(&mut random, OUTLASTS_RETRIES);
-        steps.push(Step { fault: Fault::LosePostgres, at, lasts: OUTLASTS_RETRIES });
+        steps.push(Step::draw(Fault::LosePostgres, at, OUTLASTS_RETRIES, &mut random));
     }
     // In half of the runs.
     if random.bool() {
         let at = somewhere(&mut random, Duration::ZERO);
-        steps.push(Step { fault: Fault::AddPartitions, at, lasts: Duration::ZERO });
+        steps.push(Step::draw(Fault::AddPartitions, at, Duration::ZERO, &mut random));
     }
     steps.sort_by_key(|step| step.at);
     steps
@@ -171,6 +271,8 @@ mod tests {
             assert!(steps.windows(2).all(|pair| pair[0].at <= pair[1].at));
             let kinds: BTreeSet<_> = steps.iter().map(|step| step.fault).collect();
             assert!(Fault::DRAWN.iter().all(|kind| kinds.contains(kind)), "all kinds in two minutes: {kinds:?}");
+            let cut: Vec<_> = steps.iter().filter(|step| step.fault.has_whom()).map(|step| step.whom).collect();
+            assert!(cut.iter().any(|whom| !whom.has_workers()) || cut.len() < 10, "an API alone, some time");
             let lost = steps.iter().filter(|step| step.fault == Fault::LosePostgres).count();
             assert_eq!(lost, 1, "once for longer than an event is tried");
         }

@@ -40,8 +40,10 @@ pub struct Report {
     /// Posts that were answered otherwise, or not at all.
     pub failed_posts: u64,
     /// Reads answered.
-    pub reads: u64,
-    /// Of these, reads that could be old, because Redis was cut off less than a TTL before.
+    pub reads: usize,
+    /// Of these, reads that had to see all that was fenced when they began.
+    pub strict_reads: usize,
+    /// And reads that had to see only what was fenced before Redis was away from a worker.
     pub excused_reads: usize,
     /// Records of the input topic, duplicates and poison included.
     pub records: usize,
@@ -58,14 +60,19 @@ pub struct Report {
     /// Partitions assigned, over all workers.
     pub assignments: usize,
     /// Services that ended by themselves, and were started again.
-    pub restarts: usize,
+    pub ended: Vec<String>,
     /// Panics that the services wrote down.
-    pub panics: usize,
+    pub panics: Vec<String>,
     /// Promises broken.
     pub broken: Vec<Broken>,
 }
 
 impl Report {
+    /// Whether every promise held, and no service panicked or ended by itself.
+    pub fn holds(&self) -> bool {
+        self.broken.is_empty() && self.ended.is_empty() && self.panics.is_empty()
+    }
+
     /// The table.
     pub fn table(&self) -> String {
         let mut kinds: BTreeMap<Fault, (usize, Duration)> = BTreeMap::new();
@@ -94,7 +101,7 @@ impl Report {
         text
     }
 
-    fn figures(&self) -> [(&'static str, u64); 16] {
+    fn figures(&self) -> [(&'static str, u64); 17] {
         [
             ("events accepted", self.accepted),
             ("  duplicates sent", self.duplicates),
@@ -107,10 +114,11 @@ impl Report {
             ("dead letters", self.dead_letters as u64),
             ("  of refused devices", self.refused_letters as u64),
             ("partitions assigned", self.assignments as u64),
-            ("services that ended", self.restarts as u64),
-            ("panics", self.panics as u64),
-            ("reads", self.reads),
-            ("  with Redis cut off", self.excused_reads as u64),
+            ("ended by themselves", self.ended.len() as u64),
+            ("panics", self.panics.len() as u64),
+            ("reads", self.reads as u64),
+            ("  judged strictly", self.strict_reads as u64),
+            ("  excused", self.excused_reads as u64),
             ("cached bodies at last", self.cached as u64),
         ]
     }

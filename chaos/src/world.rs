@@ -9,12 +9,25 @@ use anyhow::{Context as _, ensure};
 use devstack::{Program, Proxy, Scope, Service, SmallDisk, Stack, port, psql, token};
 
 use crate::faults;
-use crate::plan::Fault;
+use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
 
 const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
-/// Short, so that what a cut-off Redis excuses is excused for a short time only.
-pub const TTL: Duration = Duration::from_secs(3);
+/// Much longer than a fence that was put off takes: one that is never sent leaves something stale
+/// behind for long enough to be seen.
+pub const TTL: Duration = Duration::from_secs(20);
+/// How long a worker waits for PostgreSQL.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How some of the services come to the servers.
+pub struct Way {
+    /// To Kafka.
+    pub kafka: Proxy,
+    /// To PostgreSQL.
+    pub postgres: Proxy,
+    /// To Redis.
+    pub redis: Proxy,
+}
 
 /// Servers and services.
 pub struct World {
@@ -27,16 +40,15 @@ pub struct World {
     pub token: String,
     /// The names that this run owns.
     pub scope: Scope,
-    /// In front of PostgreSQL.
-    pub postgres: Proxy,
-    /// In front of Redis.
-    pub redis: Proxy,
+    /// One for each API, and then those that the workers share.
+    pub ways: Vec<Way>,
     /// What PostgreSQL's tables lie on, where a disk that can be filled may be mounted.
     pub disk: Option<SmallDisk>,
     /// The servers.
     pub stack: Stack,
     api_envs: Vec<Vec<(String, String)>>,
     started: Mutex<usize>,
+    ended: Mutex<Vec<String>>,
     turns: [Mutex<()>; 3],
     logs: PathBuf,
 }
@@ -49,8 +61,10 @@ impl World {
     pub fn start(logs: &Path) -> anyhow::Result<World> {
         let stack = Stack::start()?;
         ensure!(stack.endpoints().kafka_is_real, "chaos needs a real Kafka");
-        let postgres = Proxy::to(stack.postgres.port)?;
-        let redis = Proxy::to(stack.redis.port)?;
+        let mut ways = Vec::new();
+        for kafka in stack.kafka.proxies(APIS + WORKERS_WAYS)? {
+            ways.push(Way { kafka, postgres: Proxy::to(stack.postgres.port)?, redis: Proxy::to(stack.redis.port)? });
+        }
         let scope = Scope::on(&stack.endpoints(), "chaos")?;
         let disk = stack.postgres.small_disk().inspect_err(|error| println!("no small disk: {error:#}")).ok();
         if let Some(disk) = &disk {
@@ -66,18 +80,18 @@ impl World {
             urls: Vec::new(),
             token: token::hs256(SECRET, "chaos", &["admin"], &[], Duration::from_secs(24 * 3600))?,
             scope,
-            postgres,
-            redis,
+            ways,
             disk,
             stack,
             api_envs: Vec::new(),
             started: Mutex::new(0),
+            ended: Mutex::default(),
             turns: Default::default(),
             logs: logs.to_owned(),
         };
-        for _ in 0..2 {
+        for way in 0..APIS {
             let bind = format!("127.0.0.1:{}", port::free());
-            let mut env = world.env();
+            let mut env = world.env(way)?;
             env.extend(pairs(&[("API_BIND", &bind), ("JWT_SECRET", SECRET), ("KAFKA_MESSAGE_TIMEOUT", "4s")]));
             let api = world.spawn(Program::Api, &[], &env)?;
             world.apis.push(Mutex::new(api));
@@ -89,18 +103,20 @@ impl World {
         Ok(world)
     }
 
-    /// What the services read: their stores are behind the proxies.
-    fn env(&self) -> Vec<(String, String)> {
+    /// What the services of a way read: the servers are behind its proxies.
+    fn env(&self, way: usize) -> anyhow::Result<Vec<(String, String)>> {
+        let way = self.ways.get(way).context("there is no such way")?;
         let mut env = self.scope.env();
         let database = self.scope.database_url.rsplit_once('/').map_or("", |(_, name)| name);
         env.extend(pairs(&[
-            ("DATABASE_URL", &format!("postgres://postgres@127.0.0.1:{}/{database}", self.postgres.port)),
-            ("REDIS_URL", &format!("redis://127.0.0.1:{}", self.redis.port)),
+            ("KAFKA_BROKERS", &format!("127.0.0.1:{}", way.kafka.port)),
+            ("DATABASE_URL", &format!("postgres://postgres@127.0.0.1:{}/{database}", way.postgres.port)),
+            ("REDIS_URL", &format!("redis://127.0.0.1:{}", way.redis.port)),
             ("CACHE_TTL", &format!("{}s", TTL.as_secs())),
             ("OPS_BIND", &format!("127.0.0.1:{}", port::free())),
-            ("DATABASE_TIMEOUT", "3s"),
+            ("DATABASE_TIMEOUT", &format!("{}s", STORE_TIMEOUT.as_secs())),
         ]));
-        env
+        Ok(env)
     }
 
     fn spawn(&self, program: Program, args: &[&str], env: &[(String, String)]) -> anyhow::Result<Service> {
@@ -109,12 +125,18 @@ impl World {
         Service::spawn(program, args, env, &self.logs.join(format!("{:03}-{}.log", *started, program.name())))
     }
 
+    /// The ways of those whom a fault concerns.
+    pub fn ways_of(&self, whom: Whom) -> impl Iterator<Item = &Way> {
+        self.ways.iter().enumerate().filter(move |(way, _)| whom.has(*way)).map(|(_, way)| way)
+    }
+
     /// One more worker.
     ///
     /// # Errors
     /// It does not start.
     pub fn add_worker(&self) -> anyhow::Result<()> {
-        let service = self.spawn(Program::Worker, &["run"], &self.env())?;
+        let way = APIS + *lock(&self.started) % WORKERS_WAYS;
+        let service = self.spawn(Program::Worker, &["run"], &self.env(way)?)?;
         let number = *lock(&self.started);
         lock(&self.workers).insert(number, service);
         Ok(())
@@ -139,26 +161,41 @@ impl World {
         lock(&self.workers).len()
     }
 
-    /// Starts what ended by itself anew, as a platform does, and tells how many that were. What a
-    /// fault has in hand is left to it.
+    /// Starts what ended by itself anew, as a platform does. What a fault has in hand is left to it.
     ///
     /// # Errors
     /// It does not start.
-    pub fn tend(&self) -> anyhow::Result<usize> {
-        let ended = lock(&self.workers).extract_if(.., |_, worker| !worker.is_running()).count();
-        for _ in 0..ended {
+    pub fn tend(&self) -> anyhow::Result<()> {
+        let ended: Vec<_> = lock(&self.workers).extract_if(.., |_, worker| !worker.is_running()).collect();
+        for (_, worker) in ended {
+            self.still_runs(&worker);
             self.add_worker()?;
         }
-        let mut count = ended;
         for (number, api) in self.apis.iter().enumerate() {
             if let Ok(mut api) = api.try_lock()
-                && !api.is_running()
+                && !self.still_runs(&api)
             {
                 *api = self.start_api(number)?;
-                count += 1;
             }
         }
-        Ok(count)
+        Ok(())
+    }
+
+    /// Says whether a service still runs that nobody has told to end, and notes where it does not.
+    pub fn still_runs(&self, service: &Service) -> bool {
+        if service.is_running() {
+            return true;
+        }
+        let status = service.wait(Duration::ZERO).map_or_else(|error| error.to_string(), |status| status.to_string());
+        let (name, pid, log) = (service.program().name(), service.pid(), service.log());
+        let last = log.lines().last().unwrap_or_default();
+        lock(&self.ended).push(format!("{name} ({pid}) ended by itself, {status}: {last}"));
+        false
+    }
+
+    /// The services that ended by themselves.
+    pub fn ended(&self) -> Vec<String> {
+        lock(&self.ended).clone()
     }
 
     /// One of the APIs.
@@ -182,7 +219,12 @@ impl World {
     pub fn turn(&self, fault: Fault) -> Option<MutexGuard<'_, ()>> {
         let [kafka, postgres, redis] = &self.turns;
         match fault {
-            Fault::KillKafka | Fault::FreezeKafka | Fault::RefuseLetters => Some(lock(kafka)),
+            Fault::KillKafka
+            | Fault::StopKafka
+            | Fault::FreezeKafka
+            | Fault::CutKafka
+            | Fault::SlowKafka
+            | Fault::RefuseLetters => Some(lock(kafka)),
             Fault::KillPostgres
             | Fault::StopPostgres
             | Fault::FreezePostgres
@@ -191,7 +233,9 @@ impl World {
             | Fault::ReadOnlyPostgres
             | Fault::FillDisk
             | Fault::LosePostgres => Some(lock(postgres)),
-            Fault::KillRedis | Fault::FreezeRedis | Fault::CutRedis | Fault::SlowRedis => Some(lock(redis)),
+            Fault::KillRedis | Fault::StopRedis | Fault::FreezeRedis | Fault::CutRedis | Fault::SlowRedis => {
+                Some(lock(redis))
+            }
             Fault::KillWorker
             | Fault::StopWorker
             | Fault::FreezeWorker

@@ -10,6 +10,8 @@ async fn half_a_minute_of_faults_breaks_no_promise() {
     let report = chaos::run::run(SEED, Duration::from_secs(30), &[], &folder).await.unwrap();
     println!("{}", report.table());
     assert_eq!(report.broken, []);
+    assert_eq!(report.ended, [""; 0], "services that ended by themselves");
+    assert_eq!(report.panics, [""; 0]);
     assert!(report.accepted > 100, "{} events were accepted", report.accepted);
     assert!(report.faults.len() >= 8, "{} faults happened", report.faults.len());
 }

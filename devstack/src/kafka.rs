@@ -20,7 +20,7 @@ use rustix::process::Signal;
 
 pub use self::secured::Secured;
 use crate::server::{Recipe, Server, last_lines};
-use crate::{port, spawn};
+use crate::{Proxy, port, spawn};
 
 /// No pauses for a large heap, no compiler that works for later at the cost of now.
 const JVM: [&str; 4] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
@@ -36,6 +36,8 @@ pub struct Kafka {
     mock: Option<mock::Mock>,
     brokers: String,
     secured: Option<Secured>,
+    /// Its settings, where it has some.
+    config: PathBuf,
     /// Where this one saves its classes at its end, and where the next ones look for them.
     classes: Option<(PathBuf, PathBuf)>,
 }
@@ -52,6 +54,7 @@ impl Kafka {
                 brokers: mock.brokers.clone(),
                 mock: Some(mock),
                 secured: None,
+                config: PathBuf::new(),
                 classes: None,
             });
         }
@@ -71,19 +74,20 @@ impl Kafka {
             bail!("Kafka's storage cannot be formatted:\n{}", last_lines(&log, 15));
         }
 
+        let settings = config.clone();
         let server = Server::launch(Recipe {
             name: "Kafka",
             discard: jvm.discard_signal(),
             command: Box::new(move || {
                 let mut command = jvm.command("kafka.Kafka", true);
-                command.arg(&config);
+                command.arg(&settings);
                 command
             }),
             ready: Box::new(move || answers(port)),
             log,
             stop: Signal::TERM,
         })?;
-        Ok(Kafka { server, mock: None, classes, secured, brokers: format!("127.0.0.1:{port}") })
+        Ok(Kafka { server, mock: None, config, classes, secured, brokers: format!("127.0.0.1:{port}") })
     }
 
     /// Its address as the services take it.
@@ -94,6 +98,28 @@ impl Kafka {
     /// The secured listener, where it was asked for.
     pub fn secured(&self) -> Option<&Secured> {
         self.secured.as_ref()
+    }
+
+    /// Ways into the broker that can be cut and slowed, each by itself. A client is told where to find
+    /// the broker by the listener that it asks, so each way has a listener of its own that names its
+    /// proxy. The broker is started anew for it.
+    ///
+    /// # Errors
+    /// The mock has one listener; and the real one may not come back.
+    pub fn proxies(&self, count: usize) -> anyhow::Result<Vec<Proxy>> {
+        ensure!(self.is_real(), NO_PROCESS);
+        let mut listeners = Vec::with_capacity(count);
+        let mut proxies = Vec::with_capacity(count);
+        for _ in 0..count {
+            let port = port::free();
+            let proxy = Proxy::to(port)?;
+            listeners.push((port, proxy.port));
+            proxies.push(proxy);
+        }
+        let properties = fs::read_to_string(&self.config).context("cannot read kafka.properties")?;
+        fs::write(&self.config, with_listeners(&properties, &listeners)).context("cannot write kafka.properties")?;
+        self.server.restart()?;
+        Ok(proxies)
     }
 
     /// Whether this is Apache Kafka, and not the mock.
@@ -216,6 +242,27 @@ fn properties(dir: &Path, port: u16, secured: Option<&Secured>) -> String {
     )
 }
 
+/// These settings with more listeners: where each listens, and where it says that it does.
+fn with_listeners(properties: &str, listeners: &[(u16, u16)]) -> String {
+    let each = |text: &dyn Fn(usize, u16, u16) -> String| -> String {
+        listeners.iter().enumerate().map(|(n, (port, advertised))| text(n, *port, *advertised)).collect()
+    };
+    let mut text = String::new();
+    for line in properties.lines() {
+        text.push_str(line);
+        match line.split_once('=').map(|(name, _)| name) {
+            Some("listeners") => text.push_str(&each(&|n, port, _| format!(",PROXY{n}://127.0.0.1:{port}"))),
+            Some("advertised.listeners") => {
+                text.push_str(&each(&|n, _, advertised| format!(",PROXY{n}://127.0.0.1:{advertised}")));
+            }
+            Some("listener.security.protocol.map") => text.push_str(&each(&|n, _, _| format!(",PROXY{n}:PLAINTEXT"))),
+            _ => {}
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// Whether it serves: a broker registered, and a leader for each partition there is.
 fn answers(port: u16) -> bool {
     // Much cheaper than a client, while nothing listens.
@@ -235,4 +282,22 @@ fn answers(port: u16) -> bool {
     };
     !metadata.brokers().is_empty()
         && metadata.topics().iter().flat_map(|topic| topic.partitions()).all(|partition| partition.leader() >= 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_listeners;
+
+    #[test]
+    fn a_listener_names_its_proxy() {
+        let before = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT\n\
+                      listeners=PLAINTEXT://127.0.0.1:1\n\
+                      advertised.listeners=PLAINTEXT://127.0.0.1:1\n\
+                      log.dirs=/x\n";
+        let after = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXY0:PLAINTEXT,PROXY1:PLAINTEXT\n\
+                     listeners=PLAINTEXT://127.0.0.1:1,PROXY0://127.0.0.1:2,PROXY1://127.0.0.1:4\n\
+                     advertised.listeners=PLAINTEXT://127.0.0.1:1,PROXY0://127.0.0.1:3,PROXY1://127.0.0.1:5\n\
+                     log.dirs=/x\n";
+        assert_eq!(with_listeners(before, &[(2, 3), (4, 5)]), after);
+    }
 }

@@ -8,6 +8,11 @@ use serde_json::Value;
 use super::{Device, Found, is_refusal};
 use crate::history::{End, History, Letter};
 
+/// How often an event is tried that fails.
+const TRIES: u32 = 4;
+/// The waits between these tries: 2, 4 and 8 seconds, in milliseconds.
+const WAITS: i64 = 14_000;
+
 impl Found {
     pub(super) fn effects(&mut self, device: &Device<'_>) {
         for event in device.sent.iter().filter(|event| event.acknowledged.is_some()) {
@@ -71,11 +76,34 @@ impl Found {
             if sent.is_some_and(|event| serde_json::from_str(&letter.value).ok().as_ref() != Some(&event.payload)) {
                 self.say(2, &letter.key, format!("event {id} became the dead letter {:?}", letter.value));
             }
-            let poison = is_poison(letter) && history.poison.contains(&letter.value);
-            if !poison && !is_refusal(history, letter) {
+            if is_refusal(history, letter) {
+                self.tries(end, letter);
+            } else if !(is_poison(letter) && history.poison.contains(&letter.value)) {
                 let (reason, error) = (&letter.reason, &letter.error);
                 self.say(4, &letter.key, format!("event {id:?} became a dead letter ({reason}: {error})"));
             }
+        }
+    }
+
+    /// An event that failed was tried as often as it is to be, and for as long; once only behind
+    /// another dead letter of its device.
+    fn tries(&mut self, end: &End, letter: &Letter) {
+        let Letter { key, partition, offset, attempts, .. } = letter;
+        let waited = letter.died - letter.appended;
+        let before = end.log.iter().filter(|record| record.device == *key && record.id.is_some());
+        let before = before.filter(|record| record.partition == *partition && record.offset < *offset);
+        let before = before.map(|record| record.offset).max();
+        let mut failed = end.letters.iter().filter(|other| other.reason == "failed");
+        let behind_a_letter = failed.any(|other| other.partition == *partition && Some(other.offset) == before);
+        let enough = match *attempts {
+            TRIES => waited >= WAITS,
+            1 => behind_a_letter,
+            _ => false,
+        };
+        if !enough {
+            let id = letter.id.as_deref().unwrap_or_default();
+            let what = format!("event {id:?} became a dead letter after {attempts} tries, and {waited} ms in the log");
+            self.say(4, key, what);
         }
     }
 }

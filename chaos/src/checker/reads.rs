@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::excuses::Excuse;
 use super::{Device, Found};
 use crate::history::{Commit, End, History, Read};
 
@@ -10,6 +11,7 @@ impl Found {
     pub(super) fn reads(&mut self, history: &History, devices: &BTreeMap<&str, Device<'_>>) {
         let mut commits: Vec<_> = history.commits.iter().collect();
         commits.sort_by_key(|commit| commit.at);
+        let excuses = Excuse::all(history);
         let mut by_device: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
         for read in &history.reads {
             by_device.entry(&read.device).or_default().push(read);
@@ -18,17 +20,22 @@ impl Found {
         for (name, reads) in by_device {
             let device = devices.get(name).unwrap_or(&unknown);
             self.states(device, name, &reads);
-            for read in reads.iter().filter(|read| !is_excused(history, read)) {
-                let known = commits.partition_point(|commit| commit.at < read.from);
+            let mut strict = Vec::with_capacity(reads.len());
+            for read in &reads {
+                let excused = excuses.iter().filter_map(|excuse| excuse.since(history, device, read)).min();
+                strict.push(excused.is_none());
+                let known = commits.partition_point(|commit| commit.at < excused.unwrap_or(read.from));
                 if let Some(commit) = known.checked_sub(1).and_then(|last| commits.get(last)) {
                     self.fenced(device, read, commit);
                 }
             }
-            self.went_back(history, name, &reads);
+            self.excused += strict.iter().filter(|strict| !**strict).count();
+            self.went_back(name, &reads, &strict);
         }
     }
 
-    /// A read that started after a commit was known sees everything before it.
+    /// A read that started after a commit was known sees everything before it; one that is excused, what
+    /// was committed before the excuse.
     fn fenced(&mut self, device: &Device<'_>, read: &Read, commit: &Commit) {
         let is_fenced = |partition, offset| commit.offsets.get(&partition).is_some_and(|committed| offset < *committed);
         let fenced = device.applied().filter(|row| is_fenced(row.partition, row.offset)).count();
@@ -42,22 +49,20 @@ impl Found {
 
     /// Who has seen a version sees none before it, unless it came past the cache, which knows nothing
     /// of it before its fence.
-    fn went_back(&mut self, history: &History, name: &str, reads: &[&Read]) {
+    fn went_back(&mut self, name: &str, reads: &[&Read], strict: &[bool]) {
         let mut answered: Vec<_> = reads.iter().copied().filter(|read| !read.bypass).collect();
         answered.sort_by_key(|read| read.to);
-        let mut asked: Vec<_> = reads.to_vec();
-        asked.sort_by_key(|read| read.from);
+        let mut asked: Vec<_> = reads.iter().copied().zip(strict.iter().copied()).collect();
+        asked.sort_by_key(|(read, _)| read.from);
         let mut before = answered.into_iter().peekable();
         let mut newest: Option<&Read> = None;
-        for read in asked {
+        for (read, strict) in asked {
             while let Some(earlier) = before.next_if(|earlier| earlier.to < read.from) {
                 if newest.is_none_or(|newest| newest.version < earlier.version) {
                     newest = Some(earlier);
                 }
             }
-            if let Some(newest) = newest.filter(|newest| newest.version > read.version)
-                && !is_excused(history, read)
-            {
+            if let Some(newest) = newest.filter(|newest| strict && newest.version > read.version) {
                 let (from, to, version, seen) = (seconds(read.from), seconds(newest.to), read.version, newest.version);
                 self.say(5, name, format!("a read at {from} s gave version {version}, and {seen} was read at {to} s"));
             }
@@ -102,16 +107,6 @@ impl Found {
             }
         }
     }
-}
-
-/// Reads that promise nothing, because Redis was cut off.
-pub fn excused(history: &History) -> usize {
-    history.reads.iter().filter(|read| is_excused(history, read)).count()
-}
-
-/// While Redis was cut off from somebody, and for a TTL after that, a read may be old.
-fn is_excused(history: &History, read: &Read) -> bool {
-    history.redis_away.iter().any(|(from, to)| read.to >= *from && read.from <= *to + history.ttl)
 }
 
 fn seconds(at: Duration) -> f64 {

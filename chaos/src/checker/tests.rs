@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::history::{Commit, Place, Read};
+use crate::history::{Bounds, Commit, Place, Read};
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -23,7 +23,14 @@ fn sent(id: usize, post: usize, index: usize) -> Sent {
 }
 
 fn record(device: &str, id: i64, partition: i32) -> Record {
-    Record { device: device.into(), id: Some(id.to_string()), partition, offset: 10 * id, appended: 1_000 * id }
+    Record {
+        device: device.into(),
+        id: Some(id.to_string()),
+        value: None,
+        partition,
+        offset: 10 * id,
+        appended: 1_000 * id,
+    }
 }
 
 fn row(record: &Record) -> Row {
@@ -51,6 +58,11 @@ fn letter(key: &str, id: &str, reason: &str, error: &str) -> Letter {
         id: Some(id.into()),
         reason: reason.into(),
         error: error.into(),
+        attempts: 4,
+        partition: 1,
+        offset: 10 * id.parse::<i64>().unwrap(),
+        appended: 1_000,
+        died: 15_000,
     }
 }
 
@@ -75,7 +87,9 @@ fn whole() -> (History, End) {
         poison: BTreeSet::from(["garbage".into()]),
         refused: BTreeSet::from(["r".into()]),
         redis_away: vec![],
-        ttl: at(5),
+        postgres_away: vec![],
+        workers_away: vec![],
+        bounds: Bounds { ttl: at(20), fences_sent: at(1), store_timeout: at(2) },
     };
     let a: Vec<_> = (1..=3).map(|id| record("a", id, 0)).collect();
     let r: Vec<_> = (1..=2).map(|id| record("r", id, 1)).collect();
@@ -101,7 +115,7 @@ fn whole() -> (History, End) {
 fn found(change: impl FnOnce(&mut History, &mut End)) -> Vec<Broken> {
     let (mut history, mut end) = whole();
     change(&mut history, &mut end);
-    check(&history, &end)
+    check(&history, &end).broken
 }
 
 /// The promises among it.
@@ -256,6 +270,11 @@ fn an_event_that_was_passed_over() {
         state(end, 2, "3");
     };
     assert_eq!(broken(passed_over), [3]);
+    let beside_the_newer = |history: &mut History, end: &mut End| {
+        passed_over(history, end);
+        end.rows[0].transaction = end.rows[1].transaction;
+    };
+    assert_eq!(broken(beside_the_newer), [3], "only a dead letter may come behind what is newer in its partition");
     let newer_in_another_partition = |history: &mut History, end: &mut End| {
         moved(history, end);
         history.reads.clear();
@@ -270,6 +289,41 @@ fn an_event_that_was_passed_over() {
         state(end, 2, "3");
     };
     assert_eq!(broken(older_in_another_partition), [3], "that one does not explain it");
+}
+
+/// Event 1 of "r" became a dead letter, event 2 was applied, and the worker ended before its commit:
+/// its successor finds event 1 again.
+fn read_again(end: &mut End, applied: bool) {
+    let refused = row(&record("r", 1, 1));
+    end.rows.push(Row { applied, transaction: 5_000, ..refused });
+}
+
+#[test]
+fn a_dead_letter_that_is_read_again_comes_behind_the_newer_state() {
+    assert_eq!(broken(|_, end| read_again(end, false)), NOTHING);
+    let never_a_letter = |_: &mut History, end: &mut End| {
+        read_again(end, false);
+        end.letters.remove(1);
+    };
+    assert_eq!(broken(never_a_letter), [3], "event 2 was let through");
+    let over_the_newer_state = |_: &mut History, end: &mut End| {
+        read_again(end, true);
+        end.resources.insert("r".into(), Resource { version: 2, event: "2".into(), body: body(2) });
+    };
+    assert_eq!(broken(over_the_newer_state), [3]);
+    let behind_an_older_one = |_: &mut History, end: &mut End| {
+        end.letters[1] = letter("r", "2", "failed", REFUSED);
+        end.rows[3].applied = false;
+        end.rows.push(row(&record("r", 1, 1)));
+        end.resources.insert("r".into(), Resource { version: 1, event: "1".into(), body: body(1) });
+    };
+    assert_eq!(broken(behind_an_older_one), [3], "that one does not explain it");
+    let before_anything_newer = |_: &mut History, end: &mut End| {
+        read_again(end, false);
+        end.rows[4].transaction = 500;
+        end.rows[3].transaction = 600;
+    };
+    assert_eq!(broken(before_anything_newer), [3], "it was passed over, and nothing newer was there yet");
 }
 
 #[test]
@@ -355,6 +409,34 @@ fn an_outage_blamed_on_an_event() {
 }
 
 #[test]
+fn a_dead_letter_without_its_tries() {
+    assert_eq!(broken(|_, end| end.letters[1].died = 14_999), [4], "four tries, without their waits");
+    for attempts in [0, 1, 3, 5] {
+        assert_eq!(broken(|_, end| end.letters[1].attempts = attempts), [4], "{attempts} tries");
+    }
+    let second = || Letter { attempts: 1, died: 15_001, ..letter("r", "2", "failed", REFUSED) };
+    let at_once = |letter: Letter| move |_: &mut History, end: &mut End| end.letters.push(letter);
+    assert_eq!(broken(at_once(second())), NOTHING, "behind another one a single try is enough");
+    let behind_an_event = |_: &mut History, end: &mut End| {
+        end.letters.push(second());
+        end.letters.remove(1);
+        end.rows.push(row(&record("r", 1, 1)));
+        end.resources.insert("r".into(), Resource { version: 2, event: "2".into(), body: body(2) });
+    };
+    assert_eq!(broken(behind_an_event), [4], "the one before it was applied");
+    let behind_poison = |_: &mut History, end: &mut End| {
+        end.letters.push(second());
+        end.log.push(Record { id: None, offset: 15, ..record("r", 1, 1) });
+    };
+    assert_eq!(broken(behind_poison), NOTHING, "what is no event says nothing of the device");
+    let behind_one_of_another_partition = |_: &mut History, end: &mut End| {
+        end.letters.push(second());
+        end.letters[1].partition = 2;
+    };
+    assert_eq!(broken(behind_one_of_another_partition), [4]);
+}
+
+#[test]
 fn poison_that_was_passed_over() {
     assert_eq!(broken(|_, end| drop(end.letters.remove(0))), [2]);
 }
@@ -365,21 +447,92 @@ fn a_read_older_than_a_fence() {
     assert_eq!(broken(older), [5]);
     assert_eq!(broken(|history, _| history.reads[2] = read(9, 2)), [5]);
     assert_eq!(broken(|history, _| history.reads[2] = read(9, 0)), [5], "a 404 for what is there");
-    let excused = |history: &mut History, _: &mut End| {
-        history.reads[2] = read(9, 2);
-        history.redis_away.push((at(3), at(4)));
-    };
-    assert_eq!(broken(excused), NOTHING, "Redis was cut off less than a TTL before");
-    let too_late = |history: &mut History, _: &mut End| {
-        history.reads[2] = read(9, 2);
-        history.redis_away.push((at(1), at(2)));
-    };
-    assert_eq!(broken(too_late), [5]);
     let across_partitions = |history: &mut History, end: &mut End| {
         moved(history, end);
         history.reads[2] = read(9, 2);
     };
     assert_eq!(broken(across_partitions), [5]);
+}
+
+/// A read at 9 s gave version 2; 3 was fenced at 8 s, 2 at 4 s.
+fn stale(history: &mut History) {
+    history.reads[2] = read(9, 2);
+}
+
+#[test]
+fn a_read_while_fences_are_put_off() {
+    let excused = |history: &mut History, _: &mut End| {
+        stale(history);
+        history.redis_away.push((at(5), at(8)));
+    };
+    assert_eq!(broken(excused), NOTHING, "Redis was back less than a second ago");
+    let (mut history, mut end) = whole();
+    excused(&mut history, &mut end);
+    assert_eq!(check(&history, &end).excused, 2, "the one at 5 s, and the one at 9 s");
+    assert_eq!(excused_until(&history), at(9));
+    let past_the_cache = |history: &mut History, end: &mut End| {
+        excused(history, end);
+        history.reads[2].bypass = true;
+    };
+    assert_eq!(broken(past_the_cache), [5], "PostgreSQL had it");
+    let never_sent = |history: &mut History, _: &mut End| {
+        stale(history);
+        history.redis_away.push((at(5), at(7)));
+    };
+    assert_eq!(broken(never_sent), [5], "all fences were sent by 8 s");
+    let before_it_was_away = |history: &mut History, _: &mut End| {
+        history.reads[2] = read(9, 1);
+        history.redis_away.push((at(5), at(8)));
+    };
+    assert_eq!(broken(before_it_was_away), [5], "2 was fenced at 4 s");
+    let without_postgres = |history: &mut History, end: &mut End| {
+        never_sent(history, end);
+        history.postgres_away.push((at(2), at(6)));
+    };
+    assert_eq!(broken(without_postgres), NOTHING, "the fence waited for PostgreSQL, too");
+    let postgres_was_back = |history: &mut History, end: &mut End| {
+        never_sent(history, end);
+        history.postgres_away.push((at(2), at(4)));
+    };
+    assert_eq!(broken(postgres_was_back), [5]);
+}
+
+#[test]
+fn a_read_after_a_worker_ended_with_fences_put_off() {
+    let lost = |history: &mut History| {
+        history.redis_away.push((at(5), at(6)));
+        history.workers_away.push((at(6), at(6)));
+        history.reads.push(read(26, 2));
+    };
+    assert_eq!(broken(|history, _| lost(history)), NOTHING, "what it was for may be in the cache for a TTL");
+    let gone = |history: &mut History, _: &mut End| {
+        lost(history);
+        history.reads.push(read(28, 2));
+    };
+    assert_eq!(broken(gone), [5], "nothing lives longer than that");
+    let made_up_for = |history: &mut History, _: &mut End| {
+        lost(history);
+        history.sent.get_mut("a").unwrap()[2].first.at = Duration::from_millis(7_500);
+    };
+    assert_eq!(broken(made_up_for), [5], "event 3 had a fence of its own");
+    // Two asked after all was well again say that event 3 had not had its effect.
+    let commit = |at_: u64, offset| Commit { at: at(at_), offsets: BTreeMap::from([(0, offset)]) };
+    let not_put_off = |history: &mut History, _: &mut End| {
+        lost(history);
+        history.reads.retain(|read| read.version < 3);
+        history.commits = vec![commit(4, 21), commit(8, 21), commit(9, 21), commit(10, 31)];
+    };
+    assert_eq!(broken(not_put_off), [5], "it was known to have its effect much later");
+    let stood_still = |history: &mut History, end: &mut End| {
+        not_put_off(history, end);
+        history.workers_away = vec![(at(6), at(9))];
+    };
+    assert_eq!(broken(stood_still), NOTHING, "a worker commits and sends side by side when it goes on");
+    let ended_before = |history: &mut History, _: &mut End| {
+        lost(history);
+        history.workers_away[0] = (at(4), at(4));
+    };
+    assert_eq!(broken(ended_before), [5], "it had nothing put off");
 }
 
 #[test]
@@ -389,9 +542,14 @@ fn a_read_that_went_back() {
     assert_eq!(broken(back), [5]);
     let excused = |history: &mut History, end: &mut End| {
         back(history, end);
-        history.redis_away.push((at(1), at(3)));
+        history.redis_away.push((at(5), at(6)));
     };
     assert_eq!(broken(excused), NOTHING);
+    let too_late = |history: &mut History, end: &mut End| {
+        back(history, end);
+        history.redis_away.push((at(4), at(5)));
+    };
+    assert_eq!(broken(too_late), [5]);
     let past_the_cache = |history: &mut History, _: &mut End| {
         history.reads.extend([Read { bypass: true, ..read(6, 3) }, read(7, 2)]);
     };

@@ -2,13 +2,14 @@
 //! again after that.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Client, count, lock};
-use crate::history::{Place, Sent};
+use crate::history::{Place, Sent, brief};
 
 /// Of so many turns one sends an acknowledged event again.
 const DUPLICATES: usize = 15;
@@ -18,6 +19,16 @@ const BATCHES: usize = 4;
 const INVALID: usize = 8;
 /// The most new events in a batch.
 const BATCH: usize = 8;
+
+/// Of so many turns a device that rests has a rest behind one, in milliseconds.
+const RESTS: usize = 30;
+const REST: Range<u64> = 3_000..12_000;
+/// Of so many devices one has large payloads, for one of so many events, up to so many bytes.
+const LARGE_DEVICES: usize = 5;
+const LARGE: usize = 8;
+const LARGEST: usize = 64 * 1024;
+/// What is around a large payload's text, at most.
+const FRAME: usize = 32;
 
 /// How items are posted.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,10 +51,12 @@ enum Item {
 }
 
 impl Item {
-    fn body(&self, device: &str) -> Value {
+    fn body(&self, device: &Device) -> Value {
         match self {
-            Self::Event(n) => json!({"device_id": device, "event_id": n.to_string(), "payload": payload(*n)}),
-            Self::Invalid => json!({"device_id": device, "event_id": "invalid", "payload": "not an object"}),
+            Self::Event(n) => {
+                json!({"device_id": device.name, "event_id": n.to_string(), "payload": device.payload(*n)})
+            }
+            Self::Invalid => json!({"device_id": device.name, "event_id": "invalid", "payload": "not an object"}),
         }
     }
 
@@ -55,9 +68,35 @@ impl Item {
     }
 }
 
-/// What a device's nth event reports.
-fn payload(n: usize) -> Value {
-    json!({"n": n})
+/// Who sends.
+#[derive(Debug)]
+pub(super) struct Device {
+    name: String,
+    number: usize,
+}
+
+impl Device {
+    pub(super) fn new(number: usize) -> Self {
+        Self { name: format!("device-{number}"), number }
+    }
+
+    /// Whether it is silent for seconds at times: nothing that it sends later makes up for a fence
+    /// that never came.
+    fn rests(&self) -> bool {
+        self.number.is_multiple_of(3)
+    }
+
+    /// What its nth event reports: always the same, and of some devices sometimes a long text.
+    fn payload(&self, n: usize) -> Value {
+        if !self.number.is_multiple_of(LARGE_DEVICES) || !n.is_multiple_of(LARGE) {
+            return json!({"n": n});
+        }
+        let mut random = fastrand::Rng::with_seed(self.number as u64 * 1_000_000 + n as u64);
+        // As many of each order of magnitude, and random, so that nobody can pack it.
+        let length = 1 << random.u32(10..=LARGEST.ilog2());
+        let length = random.usize(length / 2..=length) - FRAME;
+        json!({"n": n, "text": std::iter::repeat_with(|| random.alphanumeric()).take(length).collect::<String>()})
+    }
 }
 
 #[derive(Deserialize)]
@@ -73,7 +112,7 @@ struct Outcome {
 
 impl Client {
     /// The next events are sent only when all before are acknowledged.
-    pub(super) async fn send(self, device: String, mut random: fastrand::Rng) {
+    pub(super) async fn send(self, device: Device, mut random: fastrand::Rng) {
         let (mut known, mut posts) = (0, 0);
         while !self.stopped() {
             let new = if random.usize(..BATCHES) == 0 { random.usize(2..=BATCH) } else { 1 };
@@ -101,14 +140,23 @@ impl Client {
                 count(&self.counts.duplicates, 1);
                 self.post(&device, posts, Form::Single, &[again], &mut random).await;
             }
-            tokio::time::sleep(Duration::from_millis(random.u64(0..120))).await;
+            let pause = if device.rests() && random.usize(..RESTS) == 0 { REST } else { 0..120 };
+            self.wait(Duration::from_millis(random.u64(pause))).await;
+        }
+    }
+
+    /// Waits for so long, or until it is told to end.
+    async fn wait(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while !self.stopped() && Instant::now() < until {
+            tokio::time::sleep((until - Instant::now()).min(Duration::from_millis(200))).await;
         }
     }
 
     /// Posts once, and writes down what is sent and what was acknowledged: tells the numbers.
     async fn post(
         &self,
-        device: &str,
+        device: &Device,
         post: usize,
         form: Form,
         items: &[Item],
@@ -122,7 +170,13 @@ impl Client {
     }
 
     /// Posts once, and tells the indices of what was accepted.
-    async fn indices(&self, device: &str, form: Form, items: &[Item], random: &mut fastrand::Rng) -> BTreeSet<usize> {
+    async fn indices(
+        &self,
+        device: &Device,
+        form: Form,
+        items: &[Item],
+        random: &mut fastrand::Rng,
+    ) -> BTreeSet<usize> {
         let bodies: Vec<_> = items.iter().map(|item| item.body(device)).collect();
         let url = self.url(random);
         let request = match &form {
@@ -152,17 +206,17 @@ impl Client {
         BTreeSet::new()
     }
 
-    fn note_sent(&self, device: &str, post: usize, items: &[Item]) {
+    fn note_sent(&self, device: &Device, post: usize, items: &[Item]) {
         let at = self.began.elapsed();
         let mut history = lock(&self.history);
-        let sent = history.sent.entry(device.to_owned()).or_default();
+        let sent = history.sent.entry(device.name.clone()).or_default();
         for (index, item) in items.iter().enumerate() {
             let Some(n) = item.number() else { continue };
             match sent.get_mut(n - 1) {
                 Some(sent) => sent.times += 1,
                 None => sent.push(Sent {
                     id: n.to_string(),
-                    payload: payload(n),
+                    payload: brief(device.payload(n)),
                     first: Place { post, index, at },
                     acknowledged: None,
                     times: 1,
@@ -171,10 +225,10 @@ impl Client {
         }
     }
 
-    fn note_acknowledged(&self, device: &str, post: usize, accepted: &[(usize, &Item)]) {
+    fn note_acknowledged(&self, device: &Device, post: usize, accepted: &[(usize, &Item)]) {
         let at = self.began.elapsed();
         let mut history = lock(&self.history);
-        let Some(sent) = history.sent.get_mut(device) else { return };
+        let Some(sent) = history.sent.get_mut(&device.name) else { return };
         for (index, item) in accepted {
             if let Some(sent) = item.number().and_then(|n| sent.get_mut(n - 1)) {
                 sent.acknowledged.get_or_insert(Place { post, index: *index, at });

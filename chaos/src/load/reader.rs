@@ -6,17 +6,18 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Client, DEVICES, count, lock};
-use crate::history::{Commit, Read};
+use crate::history::{Commit, Read, brief};
 
 impl Client {
-    pub(super) async fn read(self, mut random: fastrand::Rng) {
+    pub(super) async fn read(self, patience: Duration, mut random: fastrand::Rng) {
         while !self.stopped() {
             let device = format!("device-{}", random.usize(..DEVICES));
             let url = format!("{}/resource/{device}", self.url(&mut random));
             let from = self.began.elapsed();
-            let answered = answer(self.http.get(url).bearer_auth(&self.world.token)).await;
+            let answered = answer(self.http.get(url).timeout(patience).bearer_auth(&self.world.token)).await;
             if let Some((Body { version, event_id: event, payload }, bypass)) = answered {
-                let read = Read { device, from, to: self.began.elapsed(), version, event, payload, bypass };
+                let read =
+                    Read { device, from, to: self.began.elapsed(), version, event, payload: brief(payload), bypass };
                 lock(&self.history).reads.push(read);
                 count(&self.counts.reads, 1);
             }
