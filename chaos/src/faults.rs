@@ -20,6 +20,8 @@ const MAX_WORKERS: usize = 3;
 const ORDERLY_END: Duration = Duration::from_secs(30);
 /// What is expected of the cache.
 pub const BOUNDS: Bounds = Bounds { ttl: TTL, fences_sent: Duration::from_secs(3), store_timeout: STORE_TIMEOUT };
+/// The longest that devices are refused while other things go wrong.
+const REFUSED_BESIDE_OTHERS: Duration = Duration::from_secs(18);
 /// Devices refused at once.
 const REFUSED: usize = 6;
 /// The least time from the first refusal to the end of it: less than the first retry waits.
@@ -132,7 +134,7 @@ pub fn happen(step: Step, world: &World, history: &Arc<Mutex<History>>, began: I
             lock(history).refused.extend(devices.iter().cloned());
             // Some with whatever else goes wrong meanwhile, sometimes longer than all retries.
             until_done(|| postgres::refuse(world, some))?;
-            sleep(step.lasts * 3);
+            sleep((step.lasts * 3).min(REFUSED_BESIDE_OTHERS));
             until_done(|| postgres::accept(world, some))?;
             // Others with PostgreSQL well: they are held when it takes their events again.
             let _turn = world.turn(Fault::LosePostgres);

@@ -244,6 +244,9 @@ pub fn plan(seed: u64, length: Duration) -> Vec<Step> {
     if length >= LONG {
         let at = somewhere(&mut random, OUTLASTS_RETRIES);
         steps.push(Step::draw(Fault::LosePostgres, at, OUTLASTS_RETRIES, &mut random));
+        // Half of it is for devices that are refused beside other faults: those alone come to an end.
+        let at = somewhere(&mut random, OUTLASTS_RETRIES * 2);
+        steps.push(Step::draw(Fault::RefuseDevices, at, OUTLASTS_RETRIES, &mut random));
     }
     // In half of the runs.
     if random.bool() {
@@ -275,6 +278,8 @@ mod tests {
             assert!(cut.iter().any(|whom| !whom.has_workers()) || cut.len() < 10, "an API alone, some time");
             let lost = steps.iter().filter(|step| step.fault == Fault::LosePostgres).count();
             assert_eq!(lost, 1, "once for longer than an event is tried");
+            let given_up = |step: &&Step| step.fault == Fault::RefuseDevices && step.lasts >= OUTLASTS_RETRIES;
+            assert_eq!(steps.iter().filter(given_up).count(), 1, "and once refused for as long");
         }
     }
 }
