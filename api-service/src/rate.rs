@@ -35,6 +35,14 @@ pub struct Standing {
     pub retry_after: Option<u64>,
 }
 
+/// What a request has taken so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    count: u32,
+    /// When the bucket was to be full again, right behind it.
+    full_at: Duration,
+}
+
 #[derive(Default)]
 struct Shard {
     /// When each subject's bucket is full again. Who is not here has a full one.
@@ -60,31 +68,37 @@ impl Limiter {
         Some(Self { policy, quota: burst.max(1), cost, shards, hasher })
     }
 
-    /// Takes `count` from a subject's bucket, at a time since some beginning. What is more than a
-    /// bucket ever holds is let through by a full one, and paid off afterwards.
+    /// Takes `count` from a subject's bucket in place of what its request has `taken` before, at a
+    /// time since some beginning. What is more than a bucket ever holds is let through by a full
+    /// one, and paid off afterwards.
     ///
     /// # Errors
-    /// There is not enough in it; nothing was taken.
-    pub fn charge(&self, subject: &str, count: u32, now: Duration) -> Result<Standing, Standing> {
+    /// There is not enough in it. Nothing is taken, and what was is given back.
+    pub fn charge(
+        &self,
+        subject: &str,
+        taken: Taken,
+        count: u32,
+        now: Duration,
+    ) -> Result<(Taken, Standing), Standing> {
         use std::hash::BuildHasher as _;
         let hash = usize::try_from(self.hasher.hash_one(subject) % SHARDS as u64).unwrap_or(0);
-        let Some(shard) = self.shards.get(hash) else { return Ok(self.standing(now, now)) };
+        let Some(shard) = self.shards.get(hash) else { return Ok((taken, self.standing(now, now))) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
 
-        let before = shard.full_at.get(subject).copied().unwrap_or_default().max(now);
+        // What has come back since then in a bucket that was nearly full would have run over: only
+        // the rest is given back.
+        let back = self.cost.saturating_mul(taken.count).min(taken.full_at.saturating_sub(now));
+        let before = shard.full_at.get(subject).copied().unwrap_or_default().saturating_sub(back).max(now);
         let missing = before.saturating_sub(now) + self.cost.saturating_mul(count.min(self.quota));
         let short = missing.saturating_sub(self.cost.saturating_mul(self.quota));
         if !short.is_zero() {
+            shard.set(subject, before, now);
             return Err(Standing { retry_after: Some(ceil(short)), ..self.standing(before, now) });
         }
         let after = before.saturating_add(self.cost.saturating_mul(count));
-        if let Some(full_at) = shard.full_at.get_mut(subject) {
-            *full_at = after;
-        } else {
-            shard.make_room(now);
-            shard.full_at.insert(subject.into(), after);
-        }
-        Ok(self.standing(after, now))
+        shard.set(subject, after, now);
+        Ok((Taken { count, full_at: after }, self.standing(after, now)))
     }
 
     fn standing(&self, full_at: Duration, now: Duration) -> Standing {
@@ -103,6 +117,15 @@ impl Limiter {
 }
 
 impl Shard {
+    fn set(&mut self, subject: &str, when: Duration, now: Duration) {
+        if let Some(full_at) = self.full_at.get_mut(subject) {
+            *full_at = when;
+        } else {
+            self.make_room(now);
+            self.full_at.insert(subject.into(), when);
+        }
+    }
+
     /// Forgets who has a full bucket again, whenever their number has doubled.
     fn make_room(&mut self, now: Duration) {
         if self.full_at.len() < self.sweep_at.clamp(SWEEP, MOST) {
