@@ -129,7 +129,9 @@ async fn ten_thousand_idle_connections() {
 async fn headers_and_bodies_that_never_end() {
     let count = 400;
     raise_limit(count);
-    let attacked = Attacked::start("hostile_slow", &[("HEADER_TIMEOUT", "5s"), ("REQUEST_TIMEOUT", "6s")]).await;
+    // 5 s for a body, too.
+    let settings = [("HEADER_TIMEOUT", "5s"), ("REQUEST_TIMEOUT", "6s"), ("KAFKA_MESSAGE_TIMEOUT", "1s")];
+    let attacked = Attacked::start("hostile_slow", &settings).await;
     let address = attacked.binary.address;
     let start = Instant::now();
     let half_a_head = format!("GET / HTTP/1.1\r\nhost: test\r\nx: {}", "x".repeat(12 * 1024));

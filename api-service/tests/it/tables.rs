@@ -60,11 +60,12 @@ async fn work(app: &TestApp, count: usize) {
     app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
 }
 
-/// Waits until it has found out that all of its dependencies are there.
-async fn is_ready(app: &TestApp) {
+/// Waits until it has found out how its dependencies are.
+async fn becomes(app: &TestApp, status: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while call(app, "GET /health/ready", None).send().await.unwrap().status() != 200 {
-        assert!(Instant::now() < deadline, "it does not get ready");
+    let found = async || call(app, "GET /health/ready", None).send().await.unwrap().json::<Value>().await.unwrap();
+    while found().await["status"] != status {
+        assert!(Instant::now() < deadline, "it is not {status}, but {}", found().await);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -74,7 +75,7 @@ async fn who_may_call_what() {
     let app = TestApp::start("tables_roles").await;
     app.submit(GOOD).await.error_for_status().unwrap();
     work(&app, 1).await;
-    is_ready(&app).await;
+    becomes(&app, "ready").await;
     let other = GOOD.replace("mine", "other");
     let (batch, others, both) = (format!("[{GOOD}]"), format!("[{other}]"), format!("[{GOOD},{other}]"));
     let [device, admin, user, guest] = [token(&["device"], &["mine"]), admin(), user(), token(&["guest"], &["mine"])];
@@ -142,7 +143,7 @@ async fn what_each_call_answers() {
     let own = ("etag", &*tag);
     const STORED: (&str, &str) = ("cache-status", "resource-cache; fwd=miss; stored");
     const HIT: (&str, &str) = ("cache-status", "resource-cache; hit");
-    is_ready(&app).await;
+    becomes(&app, "ready").await;
     let cases: [(_, _, _, _, Headers<'_>); 11] = [
         ("the first read", get("GET /resource/mine"), 200, "", &[own, STORED, KEPT, ("content-type", JSON)]),
         ("the next read", get("GET /resource/mine"), 200, "", &[own, HIT, KEPT, ("content-type", JSON)]),
@@ -316,7 +317,11 @@ async fn with_kafka_away() {
     let post = |body: &str| app.submission(&admin(), body.to_owned());
     is_answered("no room in the queue", post(&large), 503, "queue_full", AGAIN).await;
     is_answered("not acknowledged in time", post(GOOD), 503, "outcome_unknown", AGAIN).await;
-    is_answered("not ready", call(&app, "GET /health/ready", None), 503, "", &[("cache-control", "no-store")]).await;
+    becomes(&app, "degraded").await;
+    let ready = || call(&app, "GET /health/ready", None);
+    is_answered("ready for reads", ready(), 200, "", &[("cache-control", "no-store")]).await;
+    app.app.health.end();
+    is_answered("about to end", ready(), 503, "", &[("cache-control", "no-store")]).await;
     is_answered("reads go on", call(&app, "GET /resource/d", Some(&user())), 404, "resource_not_found", &[]).await;
     app.app.producer.close();
     is_answered("shutting down", post(GOOD), 503, "shutting_down", AGAIN).await;
