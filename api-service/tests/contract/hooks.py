@@ -12,7 +12,8 @@ Left out: bad headers beside a type other than `application/json` where any is a
 header means nothing there, and which header is the bad one is not told.
 
 So what is never tried here: binary mode with a header missing, or with a bad body; a body that is not
-packed as it says. `tests/it/binary.rs`, `cloud_events.rs` and `encodings.rs` have those.
+packed as it says. `cloud_events.rs` and `encodings.rs` in `tests/it` have those, and the tests of
+`shared/src/event/cloud_event/binary.rs`.
 """
 
 import atexit
