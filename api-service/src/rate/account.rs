@@ -64,12 +64,13 @@ impl Rates {
 #[derive(Debug, Clone, Default)]
 struct Slot(Arc<Mutex<Option<Standing>>>);
 
-/// What one request draws on, and has taken.
+/// What one request draws on.
 pub struct Account {
     begin: Instant,
     limiter: Option<Arc<Limiter>>,
     slot: Option<Slot>,
-    taken: Mutex<Taken>,
+    /// The one that it was let in by.
+    taken: Mutex<Option<Taken>>,
 }
 
 impl std::fmt::Debug for Account {
@@ -85,7 +86,7 @@ impl Account {
         Self { begin: Instant::now(), limiter: None, slot: None, taken: Mutex::default() }
     }
 
-    /// Takes `count` from the subject's bucket, in place of what was taken before.
+    /// Takes `count` from the subject's bucket, with the one that was taken before.
     ///
     /// # Errors
     /// 429; nothing is taken.
@@ -93,7 +94,7 @@ impl Account {
         let Some(limiter) = &self.limiter else { return Ok(()) };
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let charged = limiter.charge(subject, *taken, count, self.begin.elapsed());
-        *taken = charged.map_or(Taken::default(), |(taken, _)| taken);
+        *taken = charged.ok().map(|(taken, _)| taken);
         let (Ok((_, standing)) | Err(standing)) = charged;
         if let Some(Slot(slot)) = &self.slot {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);

@@ -12,7 +12,7 @@ fn at(milliseconds: u64) -> Duration {
 
 /// A request that takes all it needs at once.
 fn charge(limiter: &Limiter, subject: &str, count: u32, now: Duration) -> Result<Standing, Standing> {
-    limiter.charge(subject, Taken::default(), count, now).map(|(_, standing)| standing)
+    limiter.charge(subject, None, count, now).map(|(_, standing)| standing)
 }
 
 #[test]
@@ -136,20 +136,20 @@ proptest! {
         let (mut bucket, mut now) = (Bucket { rate, burst, level: u64::from(burst) * 1000, at: 0 }, 0);
         for (pause, body, count) in requests {
             now += pause;
-            let Ok((taken, _)) = limiter.charge("a", Taken::default(), 1, at(now)) else {
+            let Ok((taken, _)) = limiter.charge("a", None, 1, at(now)) else {
                 prop_assert!(now < bucket.at || bucket.level(now) < 1000);
                 continue;
             };
             now += body;
-            let charged = limiter.charge("a", taken, count, at(now));
+            let charged = limiter.charge("a", Some(taken), count, at(now));
             let good = now >= bucket.at && bucket.take(count, now);
             prop_assert_eq!(charged.is_ok(), good, "{} at {} ms", count, now);
             if let Err(refused) = charged {
                 // Who waits as long as that, with a body as slow as this, is let in.
                 now += refused.retry_after.unwrap() * 1000;
-                let (taken, _) = limiter.charge("a", Taken::default(), 1, at(now)).unwrap();
+                let (taken, _) = limiter.charge("a", None, 1, at(now)).unwrap();
                 now += body;
-                limiter.charge("a", taken, count, at(now)).unwrap();
+                limiter.charge("a", Some(taken), count, at(now)).unwrap();
                 prop_assert!(bucket.take(count, now));
             }
         }
@@ -162,20 +162,29 @@ proptest! {
         requests in prop::collection::vec((0..500_u64, 1..30_u32, any::<bool>()), 1..60),
     ) {
         let limiter = Limiter::new("events", rate, burst).unwrap();
-        let (mut now, mut open, mut given) = (0, Vec::new(), 0);
+        let (mut now, mut open, mut given) = (0, Vec::new(), Vec::new());
         for (pause, count, first) in requests {
             now += pause;
             if first {
-                if let Ok((taken, _)) = limiter.charge("a", Taken::default(), 1, at(now)) {
-                    open.push(taken);
-                    given += 1;
+                if let Ok((taken, _)) = limiter.charge("a", None, 1, at(now)) {
+                    open.push((taken, given.len()));
+                    given.push((now, 1));
                 }
-            } else if let Some(taken) = open.pop() {
-                given -= 1;
-                let count = count.min(burst);
-                given += limiter.charge("a", taken, count, at(now)).map_or(0, |_| u64::from(count));
+            } else if !open.is_empty() {
+                let (taken, place) = open.remove(0);
+                match limiter.charge("a", Some(taken), count.min(burst), at(now)) {
+                    Ok(_) => given.push((now, u64::from(count.min(burst)) - 1)),
+                    Err(_) => given[place].1 = 0,
+                }
             }
-            prop_assert!(given * 1000 <= u64::from(burst) * 1000 + now * u64::from(rate), "{} by {} ms", given, now);
+        }
+        for (nth, (from, _)) in given.iter().enumerate() {
+            let mut sum = 0;
+            for (to, count) in &given[nth..] {
+                sum += count;
+                let most = u64::from(burst) * 1000 + (to - from) * u64::from(rate);
+                prop_assert!(sum * 1000 <= most, "{} from {} to {} ms: {:?}", sum, from, to, given);
+            }
         }
     }
 }
@@ -183,7 +192,7 @@ proptest! {
 #[test]
 fn a_batch_beyond_the_burst_finds_the_bucket_full_that_it_was_let_in_by() {
     let limiter = Limiter::new("events", 10, 10).unwrap();
-    let (taken, _) = limiter.charge("a", Taken::default(), 1, START).unwrap();
-    let (taken, standing) = limiter.charge("a", taken, 100, at(1)).unwrap();
-    assert_eq!((taken.count, standing.remaining, standing.reset), (100, 0, 10));
+    let (taken, _) = limiter.charge("a", None, 1, START).unwrap();
+    let (_, standing) = limiter.charge("a", Some(taken), 100, at(1)).unwrap();
+    assert_eq!((standing.remaining, standing.reset), (0, 10));
 }
