@@ -229,7 +229,7 @@ async fn faults_begin_with_the_index_and_are_bounded() {
     };
     let body = array((0..200).map(|_| deep(30)));
     let refused = send(&app, body).await.text().await.unwrap();
-    assert!(refused.len() < 32 * 1024, "{}", refused.len());
+    assert!(refused.len() < 24 * 1024, "{}", refused.len());
     let body = array([event("d", 0)].into_iter().chain((0..200).map(|_| deep(30))));
     let partial: Value = send(&app, body).await.json().await.unwrap();
     assert_eq!(partial["items"][200]["errors"], json!([{"pointer": "/200", "detail": "has 21 more faults"}]));
