@@ -6,14 +6,15 @@ Changed:
 - NDJSON: the schema is that of an array, and an item stands on each line.
 - `content-encoding`: the body is packed as the header says, so that none is sent that is not.
 - CloudEvents in binary mode: a good event with some `ce-` headers gets those that are missing, and
-  its body is the payload alone. Beside a bad body, or another type, the `ce-` headers are taken off.
+  its body is the payload alone. Beside another type, or a bad body that is an object and so may be
+  a good payload, the `ce-` headers are taken off.
 
 Left out: bad headers beside a type other than `application/json` where any is a `ce-` header: such a
 header means nothing there, and which header is the bad one is not told.
 
-So what is never tried here: binary mode with a header missing, or with a bad body; a body that is not
-packed as it says. `cloud_events.rs` and `encodings.rs` in `tests/it` have those, and the tests of
-`shared/src/event/cloud_event/binary.rs`.
+So what is never tried here: binary mode with a header missing, or with a bad payload that is an
+object; a body that is not packed as it says. `tests/it/cloud_events.rs`, `tests/it/encodings.rs` and
+the tests of `shared/src/event/cloud_event/binary.rs` have those.
 """
 
 import atexit
@@ -86,16 +87,24 @@ class AsSent(AuthBase):
         return request
 
     def binary_mode(self, request: PreparedRequest, body: bytes) -> bytes:
-        if self.good_body and request.headers.get("content-type") == "application/json":
+        plain = request.headers.get("content-type") == "application/json"
+        if plain and (self.good_body or not is_object(body)):
             COUNTS["made whole as CloudEvents"] += 1
             for name, value in BINARY_MODE.items():
                 request.headers.setdefault(name, value)
-            return json.dumps(json.loads(body)["payload"]).encode()
+            return json.dumps(json.loads(body)["payload"]).encode() if self.good_body else body
         COUNTS["sent without their ce- headers"] += 1
-        # Beside a body that is no event, or is a whole CloudEvent, they would only hide what is meant.
+        # A bad event may be a good payload, and to another type they mean nothing.
         for name in list(filter(is_ce, request.headers)):
             del request.headers[name]
         return body
+
+
+def is_object(body: bytes | None) -> bool:
+    try:
+        return isinstance(json.loads(body or b""), dict)
+    except ValueError:
+        return False
 
 
 def zstd_frame(content: bytes) -> bytes:
