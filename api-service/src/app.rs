@@ -52,6 +52,8 @@ pub struct Shared {
     pub probe: probes::KafkaProbe,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How long its body may take: what Kafka does not need of that.
+    pub body_timeout: Duration,
     /// What a connection may do.
     pub limits: Limits,
 }
@@ -83,6 +85,7 @@ impl App {
             health: Health::default(),
             probe: probes::KafkaProbe::new(config)?,
             request_timeout: config.http.request_timeout,
+            body_timeout: config.body_timeout(),
             limits: Limits::of(&config.http),
         })))
     }

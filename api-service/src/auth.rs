@@ -50,7 +50,7 @@ impl Writer {
         &self.0.subject
     }
 
-    /// Takes from what this subject may send; one was taken when it was let in.
+    /// Takes so many in all from what this subject may send; one was taken when it was let in.
     ///
     /// # Errors
     /// 429.

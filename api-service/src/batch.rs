@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use shared::event::batch::{self, BatchError};
-use shared::event::body::{self as event_body, BodyError, Submission};
+use shared::event::body::{self as event_body, BodyError, Fault, Submission};
 use shared::event::{Event, EventId};
 use time::{Duration, OffsetDateTime};
 
@@ -37,8 +37,7 @@ pub async fn submit(State(app): State<App>, request: Request) -> Result<Response
 async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Problem> {
     let Intake { parts, writer, format, bytes, deadline, .. } = intake;
     let items = Items::of(format, bytes)?;
-    // One was taken with the token.
-    writer.charge(u32::try_from(items.len() - 1).unwrap_or(u32::MAX))?;
+    writer.charge(u32::try_from(items.len()).unwrap_or(u32::MAX))?;
 
     let request_id = events::request_id(parts);
     let publishing = Publishing::begin(parts, app.producer.topic());
@@ -112,7 +111,10 @@ impl<'a> Items<'a> {
 fn no_batch(error: BatchError) -> Problem {
     match error {
         BatchError::NotJson(why) => Problem::new(Code::NotJson, format!("the body is not JSON: {why}")),
-        BatchError::NotAnArray => Problem::new(Code::BadRequest, "the body must be a JSON array of events"),
+        BatchError::NotAnArray => {
+            let fault = Fault { pointer: String::new(), detail: "must be a JSON array of events".into() };
+            answer::invalid("the body is not a batch").with_errors(vec![fault])
+        }
         BatchError::TooMany(max) => Problem::new(Code::TooManyEvents, format!("a batch may hold up to {max} events")),
     }
 }

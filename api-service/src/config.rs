@@ -63,7 +63,8 @@ pub struct HttpConfig {
     /// The address that is served.
     #[arg(long = "api-bind", env = "API_BIND", value_name = "API_BIND", default_value = "0.0.0.0:8000")]
     pub bind: SocketAddr,
-    /// How long one request may take, from its headers to the answer.
+    /// How long one request may take, from its headers to the answer. The body has what
+    /// `KAFKA_MESSAGE_TIMEOUT` leaves of it, so that a slow one does not cut Kafka's time short.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
     /// How long a request's headers may take, from their first byte; the first request's from the
@@ -82,7 +83,7 @@ pub struct HttpConfig {
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
     /// How many bytes of bodies may be in memory at once, and how many of large answers; who comes on
-    /// top is told to come back. At least 8 MiB, so that there is room for the largest body.
+    /// top is told to come back. At least 17 MiB: room for the largest body, and for unpacking it.
     #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = bytes_in_flight)]
     pub max_bytes_in_flight: usize,
     /// How long traffic is still taken after the service was told to end, and says so on
@@ -111,10 +112,15 @@ pub struct ProducerConfig {
 
 fn bytes_in_flight(text: &str) -> Result<usize, String> {
     let bytes: usize = text.parse().map_err(|_| "it must be a number of bytes".to_owned())?;
-    if bytes < 8 * 1024 * 1024 { Err("it must be at least 8388608".to_owned()) } else { Ok(bytes) }
+    if bytes < crate::encoding::MOST_ROOM { Err("it must be at least 17825792".to_owned()) } else { Ok(bytes) }
 }
 
 impl Config {
+    /// How long a request's body may take: Kafka then has its whole time.
+    pub fn body_timeout(&self) -> Duration {
+        self.http.request_timeout.saturating_sub(self.producer.message_timeout)
+    }
+
     /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
     ///
     /// # Errors
@@ -188,6 +194,8 @@ mod tests {
         );
         assert_eq!(line(&["--jwt-jwks-refresh=2days"]), "JWT_JWKS_REFRESH must be from 1s to 1day");
         assert_eq!(line(&["--rate-limit-burst=5"]), "RATE_LIMIT_BURST is set, and RATE_LIMIT_EVENTS_PER_SECOND is not");
+        config(&["--request-timeout=6s"]).check().unwrap();
+        assert_eq!(config(&["--request-timeout=6s"]).body_timeout(), Duration::from_secs(1));
         assert_eq!(line(&["--header-timeout=0s"]), "HEADER_TIMEOUT must be at least 1ms");
         assert_eq!(line(&["--kafka-linger=6s"]), "KAFKA_LINGER=6s must be less than KAFKA_MESSAGE_TIMEOUT=5s");
     }

@@ -1,16 +1,16 @@
 //! `content-encoding`: unpacks a body while it arrives, with one limit on the wire and on what
 //! comes out. No more than that is ever held, however much a body would unpack to, and what comes
-//! out takes its room as it does. (zstd's window comes on top: as much again, at most.)
+//! out takes its room as it does; so does what it takes to unpack it, from the first byte on.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use flate2::write::MultiGzDecoder;
+use flate2::write::GzDecoder;
 use http_body_util::{BodyExt, Limited};
 use tokio::time::{Instant, timeout_at};
-use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 use crate::body::{self, Whole};
 use crate::in_flight::Room;
@@ -21,8 +21,16 @@ pub const ACCEPTED: &str = "gzip, zstd";
 
 /// The largest window of zstd, as a power of two: what RFC 9659 lets senders of HTTP use.
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// How much zstd unpacks at a time.
+/// How much is unpacked at a time.
 const STEP: usize = 32 * 1024;
+/// What unpacking gzip takes: the window and tables of flate2's decoder, what it has not written
+/// yet, and what it has.
+const GZIP_ROOM: usize = 48 * 1024 + 2 * STEP;
+/// The most members that a body of gzip may have: each costs a decoder, and twenty bytes are one.
+const MAX_MEMBERS: usize = 1024;
+
+/// The most that one body takes: a batch that is unpacked in the largest window, and its buffers.
+pub(crate) const MOST_ROOM: usize = 17 * 1024 * 1024;
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,101 +79,121 @@ fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
 
 async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Room) -> Result<Bytes, Problem> {
     let mut wire = Limited::new(body, limit);
-    let sink = Sink { whole: Whole::new(limit, room), refused: None };
-    let mut unpacker = Unpacker::new(encoding, sink).map_err(|error| {
-        tracing::error!(%error, "cannot unpack");
-        Problem::new(Code::Internal, "the body cannot be unpacked")
-    })?;
+    let beside = room.beside();
+    let mut whole = Whole::new(limit, room);
+    // Who sends nothing costs nothing.
+    let mut unpacker = None;
     while let Some(frame) = wire.frame().await {
         let frame = frame.map_err(|error| body::broken_off(&*error, limit))?;
-        if let Some(data) = frame.data_ref() {
-            unpacker.push(data).map_err(|_| unpacker.why())?;
-        }
-    }
-    unpacker.finish().map_err(|_| unpacker.why())?;
-    Ok(unpacker.sink().whole.take())
-}
-
-/// What has been unpacked so far.
-struct Sink<'a> {
-    whole: Whole<'a>,
-    /// Why it takes no more.
-    refused: Option<Problem>,
-}
-
-impl Write for Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.whole.push(bytes) {
-            Ok(()) => Ok(bytes.len()),
-            Err(problem) => {
-                self.refused = Some(problem);
-                Err(io::ErrorKind::FileTooLarge.into())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-enum Unpacker<'a> {
-    Gzip(Box<MultiGzDecoder<Sink<'a>>>),
-    Zstd { decoder: zstd::stream::raw::Decoder<'static>, step: Box<[u8]>, whole: bool, sink: Sink<'a> },
-}
-
-impl<'a> Unpacker<'a> {
-    fn new(encoding: Encoding, sink: Sink<'a>) -> io::Result<Self> {
-        Ok(match encoding {
-            Encoding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(sink))),
-            Encoding::Zstd => {
-                let mut decoder = zstd::stream::raw::Decoder::new()?;
-                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
-                Self::Zstd { decoder, step: vec![0; STEP].into(), whole: false, sink }
-            }
-        })
-    }
-
-    fn push(&mut self, data: &[u8]) -> io::Result<()> {
-        let (decoder, step, whole, sink) = match self {
-            Self::Gzip(decoder) => return decoder.write_all(data),
-            Self::Zstd { decoder, step, whole, sink } => (decoder, step, whole, sink),
+        let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) else { continue };
+        let unpacker = match &mut unpacker {
+            Some(unpacker) => unpacker,
+            none => none.insert(Unpacker::new(encoding, beside.beside())?),
         };
-        let mut input = InBuffer::around(data);
-        while input.pos() < data.len() || !*whole {
-            let mut output = OutBuffer::around(&mut step[..]);
-            *whole = decoder.run(&mut input, &mut output)? == 0;
-            let full = output.pos() == output.capacity();
-            sink.write_all(output.as_slice())?;
-            // With room left over, all that was there to unpack is unpacked.
-            if input.pos() == data.len() && !full {
-                break;
+        unpacker.push(data, &mut whole)?;
+    }
+    unpacker.ok_or_else(broken)?.finish(&mut whole)?;
+    Ok(whole.take())
+}
+
+/// What unpacks a body, with the room that it takes up.
+struct Unpacker {
+    room: Room,
+    decoder: Decoder,
+}
+
+enum Decoder {
+    Gzip { member: Box<GzDecoder<Vec<u8>>>, members: usize },
+    Zstd { decoder: DCtx<'static>, step: Box<[u8]>, whole: bool },
+}
+
+impl Unpacker {
+    fn new(encoding: Encoding, mut room: Room) -> Result<Self, Problem> {
+        let decoder = match encoding {
+            Encoding::Gzip => {
+                room.cover(GZIP_ROOM)?;
+                Decoder::Gzip { member: Box::new(GzDecoder::new(Vec::new())), members: 1 }
+            }
+            Encoding::Zstd => {
+                let mut decoder = DCtx::try_create().ok_or_else(unable)?;
+                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(|_| unable())?;
+                room.cover(decoder.sizeof() + STEP)?;
+                Decoder::Zstd { decoder, step: vec![0; STEP].into(), whole: false }
+            }
+        };
+        Ok(Self { room, decoder })
+    }
+
+    /// Unpacks a piece of the body.
+    ///
+    /// # Errors
+    /// 400 where it is broken; 413; 503.
+    fn push(&mut self, mut data: &[u8], unpacked: &mut Whole<'_>) -> Result<(), Problem> {
+        match &mut self.decoder {
+            Decoder::Gzip { member, members } => {
+                while !data.is_empty() {
+                    let taken = member.write(data).map_err(|_| broken())?;
+                    hand_over(member.get_mut(), unpacked)?;
+                    data = data.get(taken..).unwrap_or_default();
+                    if taken == 0 {
+                        // This member is whole; what stands behind it is another.
+                        member.try_finish().map_err(|_| broken())?;
+                        hand_over(member.get_mut(), unpacked)?;
+                        *members += 1;
+                        if *members > MAX_MEMBERS {
+                            return Err(too_many_members());
+                        }
+                        **member = GzDecoder::new(std::mem::take(member.get_mut()));
+                    }
+                }
+            }
+            Decoder::Zstd { decoder, step, whole } => {
+                let mut input = InBuffer::around(data);
+                while input.pos() < data.len() || !*whole {
+                    let mut output = OutBuffer::around(&mut step[..]);
+                    *whole = decoder.decompress_stream(&mut output, &mut input).map_err(|_| broken())? == 0;
+                    let full = output.pos() == output.capacity();
+                    // A frame says how large a window it needs.
+                    self.room.cover(decoder.sizeof() + STEP)?;
+                    unpacked.push(output.as_slice())?;
+                    // With room left over, all that was there to unpack is unpacked.
+                    if input.pos() == data.len() && !full {
+                        break;
+                    }
+                }
             }
         }
         Ok(())
     }
 
     /// Nothing more comes: it has to be whole.
-    fn finish(&mut self) -> io::Result<()> {
-        match self {
-            Self::Gzip(decoder) => decoder.try_finish(),
-            Self::Zstd { whole: true, .. } => Ok(()),
-            Self::Zstd { .. } => Err(io::ErrorKind::UnexpectedEof.into()),
+    fn finish(self, unpacked: &mut Whole<'_>) -> Result<(), Problem> {
+        match self.decoder {
+            Decoder::Gzip { member, .. } => hand_over(&mut member.finish().map_err(|_| broken())?, unpacked),
+            Decoder::Zstd { whole: true, .. } => Ok(()),
+            Decoder::Zstd { .. } => Err(broken()),
         }
     }
+}
 
-    fn sink(&mut self) -> &mut Sink<'a> {
-        match self {
-            Self::Gzip(decoder) => decoder.get_mut(),
-            Self::Zstd { sink, .. } => sink,
-        }
-    }
+/// Takes what has come out.
+fn hand_over(from: &mut Vec<u8>, unpacked: &mut Whole<'_>) -> Result<(), Problem> {
+    unpacked.push(from)?;
+    from.clear();
+    Ok(())
+}
 
-    /// Why it went no further.
-    fn why(&mut self) -> Problem {
-        let refused = self.sink().refused.take();
-        refused.unwrap_or_else(|| Problem::new(Code::BadRequest, "the body is not what its content encoding says"))
-    }
+fn broken() -> Problem {
+    Problem::new(Code::BadRequest, "the body is not what its content encoding says")
+}
+
+fn too_many_members() -> Problem {
+    Problem::new(Code::BadRequest, format!("the body has more than {MAX_MEMBERS} members of gzip"))
+}
+
+fn unable() -> Problem {
+    tracing::error!("there is no memory to unpack a body");
+    Problem::new(Code::Internal, "the body cannot be unpacked")
 }
 
 #[cfg(test)]

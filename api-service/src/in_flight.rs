@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::http::{HeaderMap, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::batch;
+use crate::encoding;
 use crate::problem::{Code, Problem};
 
-/// One subject's share is this part of all, though no less than the largest body.
+/// One subject's share is this part of all, though no less than the largest body takes, packed.
 const SHARE: usize = 4;
 
 /// The bytes of this instance.
@@ -42,7 +42,7 @@ pub struct Room {
 impl InFlight {
     /// So many bytes.
     pub fn new(bytes: usize) -> Self {
-        let shares = Shares { most: (bytes / SHARE).max(batch::MAX_BODY), taken: Mutex::default() };
+        let shares = Shares { most: (bytes / SHARE).max(encoding::MOST_ROOM), taken: Mutex::default() };
         Self { all: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))), shares: Arc::new(shares) }
     }
 
@@ -103,6 +103,12 @@ impl Room {
     pub fn of(mut self, subject: &str) -> Self {
         self.subject = Some(subject.into());
         self
+    }
+
+    /// Another one of the same share, for what is given back earlier.
+    pub fn beside(&self) -> Self {
+        let (all, shares) = (Arc::clone(&self.all), Arc::clone(&self.shares));
+        Self { all, held: None, shares, subject: self.subject.clone() }
     }
 
     /// Makes it so many bytes, where it is less.
@@ -195,32 +201,32 @@ mod tests {
     #[test]
     fn a_subject_has_its_share_and_leaves_nothing_behind() {
         const MIB: usize = 1024 * 1024;
-        assert_eq!(InFlight::new(8 * MIB).shares.most, 8 * MIB, "the largest body finds room");
-        let in_flight = InFlight::new(64 * MIB);
+        assert_eq!(InFlight::new(8 * MIB).shares.most, encoding::MOST_ROOM, "the largest body finds room");
+        let in_flight = InFlight::new(68 * MIB);
         let of = |subject| in_flight.empty().of(subject);
         let (mut one, mut more, mut other, mut nobodys) = (of("a"), of("a"), of("b"), in_flight.empty());
         one.cover(10 * MIB).unwrap();
-        more.cover(6 * MIB).unwrap();
-        assert_eq!(more.cover(6 * MIB + 1).unwrap_err().code, Code::Overloaded);
+        more.cover(7 * MIB).unwrap();
+        assert_eq!(more.cover(7 * MIB + 1).unwrap_err().code, Code::Overloaded);
         assert_eq!(of("a").cover(1).unwrap_err().code, Code::Overloaded);
-        other.cover(16 * MIB).unwrap();
-        nobodys.cover(32 * MIB).unwrap();
+        other.cover(17 * MIB).unwrap();
+        nobodys.cover(34 * MIB).unwrap();
         assert_eq!(in_flight.left(), 0);
         // What is refused for want of all room is not taken from the share either.
         drop(one);
-        nobodys.cover(42 * MIB).unwrap();
+        nobodys.cover(44 * MIB).unwrap();
         assert!(of("a").cover(1).is_err());
         drop(nobodys);
         of("a").cover(10 * MIB).unwrap();
         drop((more, other));
-        assert_eq!((in_flight.left(), in_flight.shares.taken().len()), (64 * MIB, 0));
+        assert_eq!((in_flight.left(), in_flight.shares.taken().len()), (68 * MIB, 0));
     }
 
     /// Any steps, beside what they come to when they are simply added up.
     #[test]
     fn the_shares_are_what_their_bodies_hold() {
         use std::hash::{BuildHasher as _, RandomState};
-        const ALL: usize = 40 * 1024 * 1024;
+        const ALL: usize = 68 * 1024 * 1024;
         const MOST: usize = ALL / SHARE;
         let seed = RandomState::new().hash_one(0);
         println!("seed {seed}");
@@ -238,7 +244,7 @@ mod tests {
                 1 if !bodies.is_empty() => drop(bodies.swap_remove(below(bodies.len()))),
                 _ if !bodies.is_empty() => {
                     let place = below(bodies.len());
-                    let bytes = below(4 * 1024 * 1024);
+                    let bytes = below(7 * 1024 * 1024);
                     let held = |of: Option<&str>| {
                         bodies
                             .iter()

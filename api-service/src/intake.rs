@@ -37,9 +37,10 @@ impl<F> Intake<F> {
         limit: usize,
         format: fn(&HeaderMap) -> Result<F, Problem>,
     ) -> Result<Self, Response> {
-        let deadline = Instant::now() + app.request_timeout;
+        let start = Instant::now();
+        let deadline = start + app.request_timeout;
         let (mut parts, mut body) = request.into_parts();
-        match admit(app, &mut parts, &mut body, limit, deadline, format).await {
+        match admit(app, &mut parts, &mut body, limit, start + app.body_timeout, format).await {
             Ok((writer, format, room, bytes)) => {
                 answers::keep(&parts, room);
                 Ok(Self { parts, writer, format, bytes, deadline })

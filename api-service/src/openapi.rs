@@ -54,7 +54,8 @@ const DESCRIPTION: &str = "A 202 means that the event is in Kafka, acknowledged 
     `event_id` and an event may be sent as often as you like: it counts once.\n\n\
     Every error is `application/problem+json` (RFC 9457) with a `code` that never changes its meaning; they are listed \
     with the schema `Code`. A path that is not here is answered 404 `not_found`, a method that is not here 405 \
-    `method_not_allowed` with `Allow`. `HEAD` goes wherever `GET` does.";
+    `method_not_allowed` with `Allow`. `HEAD` goes wherever `GET` does. What is no HTTP is answered 400 `bad_request` \
+    wherever it was meant for, and headers that are too large 431 `headers_too_large`; the connection is closed then.";
 
 #[cfg(test)]
 mod tests {

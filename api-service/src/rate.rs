@@ -35,6 +35,11 @@ pub struct Standing {
     pub retry_after: Option<u64>,
 }
 
+/// The one that a request took when it was let in: when the bucket was to be full again, right
+/// behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken(Duration);
+
 #[derive(Default)]
 struct Shard {
     /// When each subject's bucket is full again. Who is not here has a full one.
@@ -60,31 +65,42 @@ impl Limiter {
         Some(Self { policy, quota: burst.max(1), cost, shards, hasher })
     }
 
-    /// Takes `count` from a subject's bucket, at a time since some beginning. What is more than a
-    /// bucket ever holds is let through by a full one, and paid off afterwards.
+    /// Takes `count` from a subject's bucket at a time since some beginning; of a request that was
+    /// let in by one, with that one. What is more than a bucket ever holds is let through by a full
+    /// one, and paid off afterwards.
     ///
     /// # Errors
-    /// There is not enough in it; nothing was taken.
-    pub fn charge(&self, subject: &str, count: u32, now: Duration) -> Result<Standing, Standing> {
+    /// There is not enough in it. Nothing is taken, and the one is given back.
+    pub fn charge(
+        &self,
+        subject: &str,
+        one: Option<Taken>,
+        count: u32,
+        now: Duration,
+    ) -> Result<(Taken, Standing), Standing> {
         use std::hash::BuildHasher as _;
         let hash = usize::try_from(self.hasher.hash_one(subject) % SHARDS as u64).unwrap_or(0);
-        let Some(shard) = self.shards.get(hash) else { return Ok(self.standing(now, now)) };
+        let Some(shard) = self.shards.get(hash) else { return Ok((Taken(now), self.standing(now, now))) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
 
-        let before = shard.full_at.get(subject).copied().unwrap_or_default().max(now);
-        let missing = before.saturating_sub(now) + self.cost.saturating_mul(count.min(self.quota));
-        let short = missing.saturating_sub(self.cost.saturating_mul(self.quota));
-        if !short.is_zero() {
-            return Err(Standing { retry_after: Some(ceil(short)), ..self.standing(before, now) });
+        let found = shard.full_at.get(subject).copied().unwrap_or_default();
+        // Where nobody came between, it is as if the one had never been taken. Else what of it has
+        // come back since is not known: it stays taken, and only the others are missing.
+        let undone = one.is_some_and(|Taken(full_at)| full_at == found);
+        let before = found.saturating_sub(if undone { self.cost } else { Duration::ZERO }).max(now);
+        let had = u32::from(one.is_some() && !undone);
+        let over = |count: u32| {
+            let missing = before.saturating_sub(now) + self.cost.saturating_mul(count);
+            missing.saturating_sub(self.cost.saturating_mul(self.quota))
+        };
+        let needed = count.min(self.quota);
+        if !over(needed.saturating_sub(had)).is_zero() {
+            shard.set(subject, before, now);
+            return Err(Standing { retry_after: Some(ceil(over(needed))), ..self.standing(before, now) });
         }
-        let after = before.saturating_add(self.cost.saturating_mul(count));
-        if let Some(full_at) = shard.full_at.get_mut(subject) {
-            *full_at = after;
-        } else {
-            shard.make_room(now);
-            shard.full_at.insert(subject.into(), after);
-        }
-        Ok(self.standing(after, now))
+        let after = before.saturating_add(self.cost.saturating_mul(count.saturating_sub(had)));
+        shard.set(subject, after, now);
+        Ok((Taken(after), self.standing(after, now)))
     }
 
     fn standing(&self, full_at: Duration, now: Duration) -> Standing {
@@ -103,6 +119,15 @@ impl Limiter {
 }
 
 impl Shard {
+    fn set(&mut self, subject: &str, when: Duration, now: Duration) {
+        if let Some(full_at) = self.full_at.get_mut(subject) {
+            *full_at = when;
+        } else {
+            self.make_room(now);
+            self.full_at.insert(subject.into(), when);
+        }
+    }
+
     /// Forgets who has a full bucket again, whenever their number has doubled.
     fn make_room(&mut self, now: Duration) {
         if self.full_at.len() < self.sweep_at.clamp(SWEEP, MOST) {

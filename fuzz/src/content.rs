@@ -17,6 +17,10 @@ use tokio::time::Instant;
 
 /// What may come out, and what may go in.
 const LIMIT: usize = 64 * 1024;
+/// Room for that, and for the largest window to unpack it in.
+const ROOM: usize = 16 * 1024 * 1024;
+/// The most members of gzip.
+const MEMBERS: usize = 1024;
 
 /// Unpacks the input in pieces: its first byte tells how it is packed and how large the pieces are.
 pub fn content(input: &[u8]) {
@@ -28,16 +32,16 @@ pub fn content(input: &[u8]) {
     let headers = [(header::CONTENT_ENCODING, HeaderValue::from_static(name))].into_iter().collect();
     let pieces: Vec<_> =
         packed.chunks(piece).map(|piece| Ok::<_, std::io::Error>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
-    let in_flight = InFlight::new(2 * LIMIT);
+    let in_flight = InFlight::new(ROOM);
     let unpacked = runtime().block_on(async {
         let mut body = Body::new(StreamBody::new(stream::iter(pieces)));
         let mut room = in_flight.room(&headers, LIMIT).expect("there is room");
         let deadline = Instant::now() + Duration::from_secs(60);
         let unpacked = read(&headers, &mut body, LIMIT, deadline, &mut room).await;
-        assert!(in_flight.left() >= LIMIT, "more room than the limit");
+        assert!(in_flight.left() >= ROOM - LIMIT, "more room than the limit");
         unpacked
     });
-    assert_eq!(in_flight.left(), 2 * LIMIT, "room is given back");
+    assert_eq!(in_flight.left(), ROOM, "room is given back");
 
     // The same by the libraries' own readers, at once.
     let mut expected = Vec::new();
@@ -62,8 +66,9 @@ pub fn content(input: &[u8]) {
         }
         Err(problem) => {
             assert_eq!(problem.code, Code::BadRequest);
+            let many = gzip && packed.windows(3).filter(|three| *three == [0x1f, 0x8b, 8]).count() > MEMBERS;
             // A body that is empty is nobody's archive, whatever a reader makes of it.
-            assert!(!good || expected.len() > LIMIT || packed.is_empty(), "refused, and it is good");
+            assert!(!good || expected.len() > LIMIT || packed.is_empty() || many, "refused, and it is good");
         }
     }
 }

@@ -9,6 +9,7 @@ mod cloud_event;
 mod content;
 mod event;
 mod oracle;
+mod rules;
 mod token;
 mod topic;
 

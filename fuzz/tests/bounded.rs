@@ -157,6 +157,58 @@ fn every_target_has_its_corpus_and_its_fuzzer() {
     assert!(expected.iter().all(|name| manifest.contains(&format!("name = \"{name}\""))));
 }
 
+/// A number of whatever form and length.
+fn number(rng: &mut Rng) -> String {
+    let digits = |rng: &mut Rng, most: usize| -> String { (0..rng.usize(..=most)).map(|_| rng.digit(10)).collect() };
+    let zeros = match rng.u8(..4) {
+        0 => rng.usize(400..520),
+        1 => rng.usize(16_300..16_500),
+        _ => rng.usize(..8),
+    };
+    let mut number = ["", "-"][rng.usize(..2)].to_owned();
+    number.push_str(&format!("{}{}", rng.u8(1..10), digits(rng, 66)).repeat(usize::from(rng.bool())));
+    if matches!(&*number, "" | "-") {
+        number.push('0');
+    }
+    let fraction = "0".repeat(zeros) + &digits(rng, 66);
+    if rng.bool() && !fraction.is_empty() {
+        number.push_str(&format!(".{fraction}"));
+    }
+    if rng.bool() {
+        number.push_str(&format!("{}{}{}", ["e", "E"][rng.usize(..2)], ["", "+", "-"][rng.usize(..3)], rng.u16(..312)));
+    }
+    number
+}
+
+/// Payloads of numbers, from one of them to as many as nearly fill the limits.
+fn numbers(rng: &mut Rng, count: usize) -> String {
+    let number = number(rng);
+    format!(r#"{{"n":[{}]}}"#, vec![number; count].join(","))
+}
+
+/// The rules hold in both directions at their very limits.
+#[test]
+fn limits() {
+    let payload = |payload: &str| format!(r#"{{"device_id":"d","payload":{payload}}}"#);
+    let accepted = |text: &str| {
+        fuzz::event(payload(text).as_bytes());
+        fuzz::accepted(payload(text).as_bytes()).is_some()
+    };
+    let string = |length: usize| format!(r#"{{"s":"{}"}}"#, "x".repeat(length - 8));
+    let many = |count: usize, more: usize| {
+        format!(r#"{{"n":[{}],"s":"{}"}}"#, vec!["1e300"; count].join(","), "x".repeat(more))
+    };
+    let deep = |levels: usize| format!("{}{}", r#"{"a":"#.repeat(levels - 1) + "{}", "}".repeat(levels - 1));
+    assert_eq!([string(262_144), string(262_145)].map(|text| accepted(&text)), [true, false]);
+    // 1,700 numbers of 305, and two for each comma.
+    assert_eq!([many(1700, 2372), many(1700, 2373)].map(|text| accepted(&text)), [true, false]);
+    assert_eq!([deep(64), deep(65)].map(|text| accepted(&text)), [true, false]);
+    let mut rng = Rng::with_seed(SEED);
+    let numbers: Vec<bool> = (0..2000).map(|_| accepted(&numbers(&mut rng, 1))).collect();
+    let good = numbers.iter().filter(|good| **good).count();
+    assert!((200..1800).contains(&good), "{good} of 2000");
+}
+
 /// Whatever is accepted PostgreSQL takes too, and gives back, not much larger.
 #[tokio::test]
 async fn what_is_accepted_jsonb_takes() {
@@ -168,6 +220,11 @@ async fn what_is_accepted_jsonb_takes() {
     for _ in 0..CASES {
         let event = [&br#"{"device_id":"d","payload":"#[..], &changed(&mut rng, &corpus), b"}"].concat();
         payloads.extend(fuzz::accepted(&event));
+    }
+    for nth in 0..2_100 {
+        let count = if nth < 2_000 { 1 } else { rng.usize(..3000) };
+        let payload = numbers(&mut rng, count);
+        payloads.extend(fuzz::accepted(format!(r#"{{"device_id":"d","payload":{payload}}}"#).as_bytes()));
     }
     payloads.sort();
     payloads.dedup();

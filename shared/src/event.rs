@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod body;
 pub mod cloud_event;
+mod faults;
 pub mod payload;
 
 use std::fmt;

@@ -13,8 +13,10 @@ use shared::event::body::{BodyError, Fault};
 
 use crate::problem::{Code, Problem};
 
-/// The most faults that one answer lists: the answer must not be larger than the question.
+/// The most faults that one answer tells, and the most bytes of their pointers and words: the answer
+/// must not be larger than the question. The rest is counted.
 const MAX_FAULTS: usize = 100;
+const MAX_FAULT_BYTES: usize = 16 * 1024;
 
 /// Why an item did not go to Kafka.
 #[derive(Debug)]
@@ -48,6 +50,9 @@ struct Item {
     event_id: Option<EventId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
+    /// How many more there are.
+    #[serde(skip)]
+    more: usize,
 }
 
 #[expect(clippy::ref_option, reason = "as serde calls it")]
@@ -61,6 +66,7 @@ pub(super) struct Batch {
     items: Vec<Item>,
     waiting: Vec<usize>,
     faults: usize,
+    fault_bytes: usize,
 }
 
 #[derive(Serialize)]
@@ -76,23 +82,29 @@ impl Batch {
     /// The next item is to go to Kafka.
     pub(super) fn wait_for(&mut self, event_id: EventId) {
         self.waiting.push(self.items.len());
-        self.push(None, Some(event_id), Vec::new());
+        self.push(None, Some(event_id), Vec::new(), 0);
     }
 
     /// The next item is refused.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         let index = self.items.len();
-        let mut errors = refusal.errors;
-        errors.truncate(MAX_FAULTS - self.faults);
-        self.faults += errors.len();
-        for error in &mut errors {
-            error.pointer = format!("/{index}{}", error.pointer);
+        let mut told = Vec::new();
+        let mut more = 0;
+        for Fault { pointer, detail } in refusal.errors {
+            let bytes = self.fault_bytes + pointer.len() + detail.len();
+            if self.faults == MAX_FAULTS || bytes > MAX_FAULT_BYTES {
+                more += 1;
+                continue;
+            }
+            (self.faults, self.fault_bytes) = (self.faults + 1, bytes);
+            told.push(Fault { pointer: format!("/{index}{pointer}"), detail });
         }
-        self.push(Some(refusal.code), refusal.event_id, errors);
+        self.push(Some(refusal.code), refusal.event_id, told, more);
     }
 
-    fn push(&mut self, code: Option<Code>, event_id: Option<EventId>, errors: Vec<Fault>) {
-        self.items.push(Item { index: self.items.len(), status: status(code).as_u16(), code, event_id, errors });
+    fn push(&mut self, code: Option<Code>, event_id: Option<EventId>, errors: Vec<Fault>, more: usize) {
+        let (index, status) = (self.items.len(), status(code).as_u16());
+        self.items.push(Item { index, status, code, event_id, errors, more });
     }
 
     /// What became of the items that went to Kafka, in order.
@@ -116,6 +128,9 @@ impl Batch {
         }
         if let Some(code) = self.shared() {
             return Err(self.refused(code));
+        }
+        for item in self.items.iter_mut().filter(|item| item.more > 0) {
+            item.errors.push(Fault::more(format!("/{}", item.index), item.more));
         }
         Ok((StatusCode::MULTI_STATUS, Json(told("partial", &self.items))).into_response())
     }
@@ -146,7 +161,12 @@ impl Batch {
         // Who gave no event_ids can repeat the same events all the same.
         let items = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| to_raw_value(&self.items).ok());
         let items: Option<Box<RawValue>> = items.flatten();
-        problem.with_errors(self.items.iter_mut().flat_map(|item| item.errors.drain(..)).collect()).with_items(items)
+        let mut errors: Vec<Fault> = self.items.iter_mut().flat_map(|item| item.errors.drain(..)).collect();
+        let more = self.items.iter().map(|item| item.more).sum();
+        if more > 0 {
+            errors.push(Fault::more(String::new(), more));
+        }
+        problem.with_errors(errors).with_items(items)
     }
 }
 

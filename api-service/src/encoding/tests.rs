@@ -1,3 +1,4 @@
+use std::io;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -28,10 +29,11 @@ async fn unpacked(encoding: &'static str, body: &[u8], piece: usize) -> Result<V
         body.chunks(piece).map(|piece| Ok::<_, io::Error>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
     let mut body = Body::new(StreamBody::new(futures_util::stream::iter(pieces)));
     let deadline = Instant::now() + Duration::from_secs(10);
-    let in_flight = InFlight::new(2 * LIMIT);
+    let all = 2 * LIMIT + (16 << 20);
+    let in_flight = InFlight::new(all);
     let mut room = in_flight.room(&headers, LIMIT).unwrap();
     let unpacked = read(&headers, &mut body, LIMIT, deadline, &mut room).await;
-    let taken = 2 * LIMIT - in_flight.left();
+    let taken = all - in_flight.left();
     let unpacked = unpacked.map(|bytes| bytes.to_vec()).map_err(|problem| problem.code);
     if let Ok(bytes) = &unpacked {
         assert!((bytes.len()..=LIMIT).contains(&taken), "{taken} are counted for {}", bytes.len());
@@ -63,12 +65,12 @@ async fn a_bomb_goes_off_at_the_limit() {
         let packed = &packed[..packed.len().min(LIMIT)];
         assert_eq!(unpacked(name, packed, 1024).await, Err(Code::BodyTooLarge), "{name}");
     }
-    let in_flight = InFlight::new(LIMIT);
-    let mut room = in_flight.room(&HeaderMap::new(), LIMIT).unwrap();
-    let sink = Sink { whole: Whole::new(LIMIT, &mut room), refused: None };
-    let mut unpacker = Unpacker::new(Encoding::Zstd, sink).unwrap();
-    unpacker.push(&zstd(&zeros)).unwrap_err();
-    assert!(unpacker.sink().whole.take().len() <= LIMIT);
+    let in_flight = InFlight::new(16 << 20);
+    let mut room = in_flight.empty();
+    let mut unpacker = Unpacker::new(Encoding::Zstd, room.beside()).unwrap();
+    let mut whole = Whole::new(LIMIT, &mut room);
+    assert_eq!(unpacker.push(&zstd(&zeros), &mut whole).unwrap_err().code, Code::BodyTooLarge);
+    assert!(whole.take().len() <= LIMIT);
     assert_eq!(unpacked("gzip", &vec![0; LIMIT + 1], 1024).await, Err(Code::BadRequest), "it is broken at once");
 }
 
@@ -76,12 +78,16 @@ async fn a_bomb_goes_off_at_the_limit() {
 async fn what_finds_no_room_while_it_unpacks_is_let_go() {
     let text = vec![0; LIMIT];
     for (encoding, packed) in [(Encoding::Gzip, gzip(&text)), (Encoding::Zstd, zstd(&text))] {
-        let in_flight = InFlight::new(LIMIT - 1);
+        let beside = GZIP_ROOM.max(LIMIT + (1 << 20));
+        let in_flight = InFlight::new(beside);
+        // What it takes to unpack finds room, what comes out does not.
+        let mut held = in_flight.empty();
+        held.cover(beside - GZIP_ROOM - 1000).unwrap();
         let mut room = in_flight.room(&HeaderMap::new(), LIMIT).unwrap();
         let refused = unpack(encoding, &mut Body::from(packed), LIMIT, &mut room).await.unwrap_err();
         assert_eq!(refused.code, Code::Overloaded, "{encoding:?}");
-        drop(room);
-        assert_eq!(in_flight.left(), LIMIT - 1);
+        drop((room, held));
+        assert_eq!(in_flight.left(), beside);
     }
 }
 
@@ -120,5 +126,49 @@ fn encodings() {
     assert_eq!(of(&["zstd"]).unwrap(), Some(Encoding::Zstd));
     for bad in [&["br"][..], &["deflate"], &["gzip, gzip"], &["gzip", "gzip"], &["identity", "gzip"], &[""]] {
         assert_eq!(of(bad).unwrap_err().code, Code::UnsupportedEncoding, "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn members_are_counted() {
+    let empty = gzip(b"");
+    let many = empty.repeat(MAX_MEMBERS);
+    assert_eq!(unpacked("gzip", &many, 1000).await, Ok(Vec::new()));
+    for piece in [1, 7, usize::MAX] {
+        assert_eq!(unpacked("gzip", &[&*many, &*empty].concat(), piece).await, Err(Code::BadRequest));
+    }
+    // No more of them are made than that, whatever stands behind.
+    let in_flight = InFlight::new(1 << 20);
+    let mut room = in_flight.empty();
+    let mut unpacker = Unpacker::new(Encoding::Gzip, room.beside()).unwrap();
+    unpacker.push(&empty.repeat(100_000), &mut Whole::new(LIMIT, &mut room)).unwrap_err();
+    assert!(matches!(unpacker.decoder, Decoder::Gzip { members, .. } if members == MAX_MEMBERS + 1));
+}
+
+#[tokio::test]
+async fn what_unpacks_takes_room_from_the_first_byte_until_the_last() {
+    let (all, window) = (32 << 20, 8 << 20);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(ZSTD_WINDOW_LOG).unwrap();
+    encoder.write_all(&[7; 1024]).unwrap();
+    let wide = encoder.finish().unwrap();
+    for (encoding, packed, least) in [(Encoding::Gzip, gzip(&[7; 1024]), STEP), (Encoding::Zstd, wide, window)] {
+        let in_flight = InFlight::new(all);
+        let mut room = in_flight.empty();
+        let (sender, body) = tokio::sync::mpsc::channel::<Bytes>(1);
+        let pieces = futures_util::stream::unfold(body, async |mut body| {
+            body.recv().await.map(|piece| (Ok::<_, io::Error>(Frame::data(piece)), body))
+        });
+        let mut body = Body::new(StreamBody::new(Box::pin(pieces)));
+        let mut unpacking = Box::pin(unpack(encoding, &mut body, LIMIT, &mut room));
+        assert!(futures_util::poll!(&mut unpacking).is_pending());
+        assert_eq!(in_flight.left(), all, "{encoding:?}: nothing has come yet");
+        sender.send(packed.into()).await.unwrap();
+        assert!(futures_util::poll!(&mut unpacking).is_pending());
+        let taken = all - in_flight.left();
+        assert!((least..=least + (1 << 20)).contains(&taken), "{encoding:?}: {taken}");
+        drop(sender);
+        assert_eq!(unpacking.await.unwrap(), [7; 1024][..]);
+        assert!(all - in_flight.left() <= LIMIT, "{encoding:?}: it is given back");
     }
 }

@@ -84,7 +84,8 @@ fn submit() -> Value {
         "description": format!(
             "Roles: `device` (for the devices of its token), `admin`. The body may have up to {} bytes.\n\n\
              CloudEvents 1.0 are taken in structured mode (`application/cloudevents+json`) and in binary mode: with \
-             `ce-specversion` and the other `ce-` headers beside `application/json` the body is the payload alone.\n\n\
+             `ce-specversion` and the other `ce-` headers beside `application/json` the body is the payload alone, a \
+             `Payload` and no `Event`: OpenAPI cannot let a header decide between two schemas of one type.\n\n\
              With 503 `outcome_unknown` the event may have been written: send it again with the same `event_id`.",
             events::MAX_BODY
         ),
@@ -114,7 +115,14 @@ fn submit_batch() -> Value {
         )
     });
     let parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
-    let lines = json!({"schema": schema("Events"), "example": examples::LINES});
+    // OpenAPI 3.1 has no word for a sequence of values: it is typed as the array that it stands for.
+    let lines = json!({
+        "schema": {
+            "$ref": "#/components/schemas/Events",
+            "description": "Not an array: its items, one on each line."
+        },
+        "example": examples::LINES
+    });
     json!({
         "operationId": "submitBatch",
         "tags": ["events"],

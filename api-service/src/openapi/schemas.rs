@@ -1,7 +1,7 @@
 //! What bodies look like.
 
 use serde_json::{Value, json};
-use shared::event::payload::{MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT};
+use shared::event::payload::{MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, MAX_NUMBER};
 use shared::event::{DeviceId, EventId, EventType};
 
 use crate::batch::MAX_EVENTS;
@@ -69,7 +69,8 @@ fn sent() -> Value {
     let payload = format!(
         "A JSON object of up to {MAX_BYTES} bytes as it is sent, and {MAX_BYTES_WRITTEN_OUT} with its numbers written \
          out; nested at most {MAX_DEPTH} deep, itself the first level. No key twice, no `\\u0000`, no lone surrogate; \
-         numbers with at most {MAX_DIGITS} significant digits and an exponent of at most {MAX_EXPONENT} either way."
+         numbers of at most {MAX_NUMBER} characters, with at most {MAX_DIGITS} significant digits and an exponent of at \
+         most {MAX_EXPONENT} either way."
     );
     json!({
         "Payload": {
@@ -241,7 +242,7 @@ fn problem() -> Value {
         })),
         "Faults": {
             "type": "array", "minItems": 1, "items": schema("Fault"),
-            "description": "Everything that is wrong with the body, up to a bound."
+            "description": "Everything that is wrong with the body, up to a bound; the last one counts the rest."
         },
         "Fault": object(&["pointer", "detail"], json!({
             "pointer": {

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::{Limiter, Standing};
+use super::{Limiter, Standing, Taken};
 use crate::config::RateConfig;
 use crate::problem::{Code, Problem};
 
@@ -56,7 +56,7 @@ impl Rates {
             Kind::Events => self.events.clone(),
             Kind::Reads => self.reads.clone(),
         };
-        Account { begin: self.begin, limiter, slot: parts.extensions.get::<Slot>().cloned() }
+        Account { begin: self.begin, limiter, slot: parts.extensions.get::<Slot>().cloned(), taken: Mutex::default() }
     }
 }
 
@@ -65,11 +65,12 @@ impl Rates {
 struct Slot(Arc<Mutex<Option<Standing>>>);
 
 /// What one request draws on.
-#[derive(Clone)]
 pub struct Account {
     begin: Instant,
     limiter: Option<Arc<Limiter>>,
     slot: Option<Slot>,
+    /// The one that it was let in by.
+    taken: Mutex<Option<Taken>>,
 }
 
 impl std::fmt::Debug for Account {
@@ -82,17 +83,19 @@ impl Account {
     /// One without a limit.
     #[cfg(test)]
     pub(crate) fn unlimited() -> Self {
-        Self { begin: Instant::now(), limiter: None, slot: None }
+        Self { begin: Instant::now(), limiter: None, slot: None, taken: Mutex::default() }
     }
 
-    /// Takes `count` from the subject's bucket.
+    /// Takes `count` from the subject's bucket, with the one that was taken before.
     ///
     /// # Errors
-    /// 429; nothing was taken.
+    /// 429; nothing is taken.
     pub fn charge(&self, subject: &str, count: u32) -> Result<(), Problem> {
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        let charged = limiter.charge(subject, count, self.begin.elapsed());
-        let (Ok(standing) | Err(standing)) = charged;
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let charged = limiter.charge(subject, *taken, count, self.begin.elapsed());
+        *taken = charged.ok().map(|(taken, _)| taken);
+        let (Ok((_, standing)) | Err(standing)) = charged;
         if let Some(Slot(slot)) = &self.slot {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
         }

@@ -1,12 +1,24 @@
 """What OpenAPI cannot say, so that what Schemathesis sends means what the document means.
 
-Nothing here leaves out a finding: cases are made whole before they are sent.
+Some cases are changed before they are sent, and some are left out; how many is printed at the end.
 
+Changed:
 - NDJSON: the schema is that of an array, and an item stands on each line.
-- `content-encoding`: the body has to be packed as the header says.
-- CloudEvents in binary mode: the `ce-` headers go together, and the body is the payload alone.
+- `content-encoding`: the body is packed as the header says, so that none is sent that is not.
+- CloudEvents in binary mode: a good event with some `ce-` headers gets those that are missing, and
+  its body is the payload alone. Beside another type, or a bad body that is an object and so may be
+  a good payload, the `ce-` headers are taken off.
+
+Left out: bad headers beside a type other than `application/json` where any is a `ce-` header: such a
+header means nothing there, and which header is the bad one is not told.
+
+So what is never tried here: binary mode with a header missing, or with a bad payload that is an
+object; a body that is not packed as it says. `tests/it/cloud_events.rs`, `tests/it/encodings.rs` and
+the tests of `shared/src/event/cloud_event/binary.rs` have those.
 """
 
+import atexit
+import collections
 import gzip
 import json
 
@@ -14,6 +26,9 @@ import schemathesis
 from requests import PreparedRequest
 from requests.auth import AuthBase
 from schemathesis.core.parameters import ParameterLocation
+
+COUNTS = collections.Counter()
+atexit.register(lambda: print("hooks:", ", ".join(f"{count} {what}" for what, count in sorted(COUNTS.items()))))
 
 BINARY_MODE = {
     "ce-specversion": "1.0",
@@ -37,13 +52,16 @@ def lines(_, value):
 def filter_case(_, case):
     """A bad `ce-` header means something in binary mode only: beside another type it is passed over."""
     bad_headers = case.meta is not None and case.meta.is_negative_at(ParameterLocation.HEADER)
-    return not (bad_headers and case.media_type != "application/json" and any(map(is_ce, case.headers)))
+    left_out = bad_headers and case.media_type != "application/json" and any(map(is_ce, case.headers))
+    COUNTS["left out"] += left_out
+    return not left_out
 
 
 @schemathesis.hook
 def before_call(_, case, kwargs):
     good_body = case.meta is None or not case.meta.is_negative_at(ParameterLocation.BODY)
     kwargs["auth"] = AsSent(good_body)
+    COUNTS["sent"] += 1
 
 
 def is_ce(name: str) -> bool:
@@ -69,14 +87,24 @@ class AsSent(AuthBase):
         return request
 
     def binary_mode(self, request: PreparedRequest, body: bytes) -> bytes:
-        if self.good_body and request.headers.get("content-type") == "application/json":
+        plain = request.headers.get("content-type") == "application/json"
+        if plain and (self.good_body or not is_object(body)):
+            COUNTS["made whole as CloudEvents"] += 1
             for name, value in BINARY_MODE.items():
                 request.headers.setdefault(name, value)
-            return json.dumps(json.loads(body)["payload"]).encode()
-        # Beside a body that is no event, or is a whole CloudEvent, they would only hide what is meant.
+            return json.dumps(json.loads(body)["payload"]).encode() if self.good_body else body
+        COUNTS["sent without their ce- headers"] += 1
+        # A bad event may be a good payload, and to another type they mean nothing.
         for name in list(filter(is_ce, request.headers)):
             del request.headers[name]
         return body
+
+
+def is_object(body: bytes | None) -> bool:
+    try:
+        return isinstance(json.loads(body or b""), dict)
+    except ValueError:
+        return False
 
 
 def zstd_frame(content: bytes) -> bytes:

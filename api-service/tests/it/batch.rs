@@ -1,7 +1,7 @@
 //! Many events in one request: what is in the topic then, and what became of each.
 
 use reqwest::{RequestBuilder, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::event::DeviceId;
 
 use crate::app::{TestApp, admin, problem, token};
@@ -173,7 +173,7 @@ async fn what_is_no_batch() {
     let other = array([event("other", 0), event("another", 1)]);
     let device = token(&["device"], &["mine"]);
     let table = [
-        ("no array", admin(), json, "{}".into(), 400, "bad_request"),
+        ("no array", admin(), json, "{}".into(), 422, "invalid_event"),
         ("not JSON", admin(), json, "[{}".into(), 400, "not_json"),
         ("nothing", admin(), json, String::new(), 400, "not_json"),
         ("no line is JSON", admin(), lines, "a\nb".into(), 400, "not_json"),
@@ -218,8 +218,22 @@ async fn faults_begin_with_the_index_and_are_bounded() {
     ]
     "#);
     let many = problem(send(&app, array((0..1000).map(|_| "{}".to_owned()))).await).await;
-    assert_eq!(many["errors"].as_array().unwrap().len(), 100);
+    assert_eq!(many["errors"].as_array().unwrap().len(), 101);
     assert_eq!(many["errors"][99]["pointer"], "/49/payload");
+    assert_eq!(many["errors"][100], json!({"pointer": "", "detail": "has 1900 more faults"}));
+
+    // 25 KB of keys above each of many faults; and where the answer tells of each item.
+    let deep = |faults: usize| {
+        let open = format!(r#"{{"{}":"#, "k".repeat(240)).repeat(50);
+        format!(r#"{{"device_id":"d","payload":{open}[{}]{}}}"#, vec![r#""\u0000""#; faults].join(","), "}".repeat(50))
+    };
+    let body = array((0..200).map(|_| deep(30)));
+    let refused = send(&app, body).await.text().await.unwrap();
+    assert!(refused.len() < 24 * 1024, "{}", refused.len());
+    let body = array([event("d", 0)].into_iter().chain((0..200).map(|_| deep(30))));
+    let partial: Value = send(&app, body).await.json().await.unwrap();
+    assert_eq!(partial["items"][200]["errors"], json!([{"pointer": "/200", "detail": "has 21 more faults"}]));
+    assert!(partial.to_string().len() < 64 * 1024, "{}", partial.to_string().len());
 }
 
 #[tokio::test]

@@ -52,6 +52,16 @@ async fn a_body_that_trickles_in_ends_with_408() {
 }
 
 #[tokio::test]
+async fn a_slow_body_leaves_kafka_its_time() {
+    // Half a second is left for the body.
+    let app = TestApp::with("slow_left", &["--request-timeout=60s", "--kafka-message-timeout=59500ms"]).await;
+    let mut raw = Raw::connect(app.address).await;
+    raw.write(&post(&admin(), 100)).await;
+    raw.write("{").await;
+    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 408"));
+}
+
+#[tokio::test]
 async fn who_connects_and_says_nothing_is_let_go() {
     let app = TestApp::with("silent", &["--header-timeout=300ms"]).await;
     let start = Instant::now();

@@ -87,6 +87,28 @@ async fn a_batch_costs_what_it_holds() {
 }
 
 #[tokio::test]
+async fn a_batch_beyond_the_burst_needs_a_full_bucket_and_comes_after_the_wait_that_it_is_told() {
+    let app = TestApp::with("rate_beyond", &["--rate-limit-events-per-second=1", "--rate-limit-burst=10"]).await;
+    let batch = |token: &str, count: usize| {
+        let request = app.request("POST", "/events/batch").bearer_auth(token);
+        request.header("content-type", "application/json").body(format!("[{}]", vec![GOOD; count].join(",")))
+    };
+    let (alice, bob) = (of("alice"), of("bob"));
+    let taken = batch(&alice, 12).send().await.unwrap();
+    assert_eq!((taken.status().as_u16(), header(&taken, "ratelimit")), (202, Some(r#""events";r=0;t=12"#)));
+    // One that is refused takes nothing, and the wait that it is told is enough.
+    for _ in 0..5 {
+        assert_eq!(app.submission(&bob, GOOD).send().await.unwrap().status(), 202);
+    }
+    let refused = batch(&bob, 10).send().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    let wait: u64 = header(&refused, "retry-after").unwrap().parse().unwrap();
+    assert!((1..=5).contains(&wait), "{wait}");
+    tokio::time::sleep(Duration::from_secs(wait)).await;
+    assert_eq!(batch(&bob, 10).send().await.unwrap().status(), 202);
+}
+
+#[tokio::test]
 async fn without_a_rate_there_are_no_headers() {
     let app = TestApp::start("rate_off").await;
     let taken = app.submit(GOOD).await;
@@ -95,10 +117,10 @@ async fn without_a_rate_there_are_no_headers() {
 
 #[tokio::test]
 async fn no_room_for_another_body() {
-    let app = TestApp::with("room", &["--max-bytes-in-flight=8388608"]).await;
+    let app = TestApp::with("room", &["--max-bytes-in-flight=17825792"]).await;
     // All but enough for a small one.
     let mut held = app.app.in_flight.empty();
-    held.cover(8 * 1024 * 1024 - 1000).unwrap();
+    held.cover(17 * 1024 * 1024 - 1000).unwrap();
     assert_eq!(app.submit(GOOD).await.status(), 202);
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(2000));
     let refused = app.submit(large.clone()).await;
@@ -120,8 +142,8 @@ async fn no_room_for_another_body() {
 
 #[tokio::test]
 async fn a_body_takes_its_room_as_it_comes_and_until_it_is_answered() {
-    let app = TestApp::with("room_held", &["--max-bytes-in-flight=8388608"]).await;
-    let all = 8 * 1024 * 1024;
+    let app = TestApp::with("room_held", &["--max-bytes-in-flight=17825792"]).await;
+    let all = 17 * 1024 * 1024;
     let taken = async |bytes: usize| left(&app.app.in_flight, all - bytes..=all - bytes).await;
     let body = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
     let mut raw = Raw::connect(app.address).await;
@@ -135,7 +157,7 @@ async fn a_body_takes_its_room_as_it_comes_and_until_it_is_answered() {
 
 #[tokio::test]
 async fn who_promises_much_and_sends_nothing_takes_nobodys_room() {
-    let app = TestApp::with("room_promised", &["--max-bytes-in-flight=8388608"]).await;
+    let app = TestApp::with("room_promised", &["--max-bytes-in-flight=17825792"]).await;
     let mut liars = Vec::new();
     for _ in 0..50 {
         let mut raw = Raw::connect(app.address).await;
@@ -150,15 +172,18 @@ async fn who_promises_much_and_sends_nothing_takes_nobodys_room() {
 
 #[tokio::test]
 async fn one_subjects_bodies_leave_room_for_all_others() {
-    const ALL: usize = 16 * 1024 * 1024;
-    // A subject's share is the largest body: half of it.
-    let app = TestApp::with("room_share", &["--max-bytes-in-flight=16777216"]).await;
+    const MIB: usize = 1024 * 1024;
+    const ALL: usize = 34 * MIB;
+    // A subject's share is what the largest body takes, packed: half of it.
+    let app = TestApp::with("room_share", &["--max-bytes-in-flight=35651584"]).await;
     let (alice, bob) = (of("alice"), of("bob"));
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
-    // All but the last byte of it.
+    // All of it, but for the last byte of the largest body.
+    let mut held = app.app.in_flight.empty().of("alice");
+    held.cover(9 * MIB).unwrap();
     let mut slow = Raw::connect(app.address).await;
-    slow.write(&post(&alice, ALL / 2).replace("/events ", "/events/batch ")).await;
-    slow.write(&" ".repeat(ALL / 2 - 1)).await;
+    slow.write(&post(&alice, 8 * MIB).replace("/events ", "/events/batch ")).await;
+    slow.write(&" ".repeat(8 * MIB - 1)).await;
     left(&app.app.in_flight, 0..=ALL / 2 + 1).await;
     let refused = app.submission(&alice, large.clone()).send().await.unwrap();
     assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
@@ -166,15 +191,15 @@ async fn one_subjects_bodies_leave_room_for_all_others() {
     for _ in 0..20 {
         assert_eq!(app.submission(&bob, large.clone()).send().await.unwrap().status(), 202);
     }
-    drop(slow);
+    drop((slow, held));
     left(&app.app.in_flight, ALL..=ALL).await;
     assert_eq!(app.submission(&alice, large).send().await.unwrap().status(), 202);
 }
 
 #[tokio::test]
 async fn answers_to_submissions_have_room_until_they_are_taken() {
-    const ALL: usize = 9_000_000;
-    let app = TestApp::with("room_told", &["--max-bytes-in-flight=9000000", "--write-timeout=2s"]).await;
+    const ALL: usize = 18_000_000;
+    let app = TestApp::with("room_told", &["--max-bytes-in-flight=18000000", "--write-timeout=2s"]).await;
     let in_flight = &app.app.in_flight;
     // A small one, and each of its events is told, because the last one differs.
     let body = format!("[{}{GOOD}]", "7,".repeat(999));
@@ -218,7 +243,7 @@ async fn answers_to_submissions_have_room_until_they_are_taken() {
 
 #[tokio::test]
 async fn answers_that_nobody_takes_have_their_room_and_no_more() {
-    let app = TestApp::with("room_answers", &["--max-bytes-in-flight=9000000", "--write-timeout=2s"]).await;
+    let app = TestApp::with("room_answers", &["--max-bytes-in-flight=18000000", "--write-timeout=2s"]).await;
     for first in [0, 8] {
         report(&app, first, 8, 250_000).await;
     }
@@ -227,13 +252,13 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
     let whole = history(&app, &user(), "?limit=200").await.bytes().await.unwrap();
     assert!(whole.len() > 3_500_000, "{}", whole.len());
     let left = async |bytes: usize| left(&app.app.answers, bytes..=bytes).await;
-    left(9_000_000).await;
+    left(18_000_000).await;
 
     let mut idlers = Vec::new();
-    for nth in 1..=2 {
+    for nth in 1..=4 {
         let mut raw = Raw::connect_narrow(app.address).await;
         raw.write(&format!("GET {path} HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n\r\n", user())).await;
-        left(9_000_000 - nth * whole.len()).await;
+        left(18_000_000 - nth * whole.len()).await;
         idlers.push(raw);
     }
     let refused = history(&app, &user(), "?limit=200").await;
@@ -242,6 +267,6 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
     assert_eq!(app.submit(GOOD).await.status(), 202, "bodies are another matter");
     assert_eq!(app.get("none").await.status(), 404, "and so are small answers");
     // The deadline for taking them in ends it.
-    left(9_000_000).await;
+    left(18_000_000).await;
     assert_eq!(history(&app, &user(), "?limit=200").await.bytes().await.unwrap(), whole);
 }

@@ -1,7 +1,7 @@
 //! The two tables of the contract, a case a line: which call answers what to whom, and what bad
 //! input is answered with. Each answer is compared with the document too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -60,20 +60,37 @@ async fn work(app: &TestApp, count: usize) {
     app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
 }
 
+/// Waits until it has found out how its dependencies are.
+async fn becomes(app: &TestApp, status: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let found = async || call(app, "GET /health/ready", None).send().await.unwrap().json::<Value>().await.unwrap();
+    while found().await["status"] != status {
+        assert!(Instant::now() < deadline, "it is not {status}, but {}", found().await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn who_may_call_what() {
     let app = TestApp::start("tables_roles").await;
     app.submit(GOOD).await.error_for_status().unwrap();
     work(&app, 1).await;
-    let batch = format!("[{GOOD}]");
+    becomes(&app, "ready").await;
+    let other = GOOD.replace("mine", "other");
+    let (batch, others, both) = (format!("[{GOOD}]"), format!("[{other}]"), format!("[{GOOD},{other}]"));
     let [device, admin, user, guest] = [token(&["device"], &["mine"]), admin(), user(), token(&["guest"], &["mine"])];
     let table = [
         //                                   device admin user guest nobody
         ("POST /events", GOOD, [202, 202, 403, 403, 401]),
+        ("POST /events", &other, [403, 202, 403, 403, 401]),
         ("POST /events/batch", &batch, [202, 202, 403, 403, 401]),
+        ("POST /events/batch", &others, [403, 202, 403, 403, 401]),
+        ("POST /events/batch", &both, [207, 202, 403, 403, 401]),
         ("GET /resource/mine", "", [200, 200, 200, 403, 401]),
+        ("GET /resource/other", "", [403, 404, 404, 403, 401]),
         ("GET /resource/mine/events", "", [403, 200, 200, 403, 401]),
         ("GET /health/live", "", [200; 5]),
+        ("GET /health/ready", "", [200; 5]),
         ("GET /openapi.json", "", [200; 5]),
         ("GET /docs", "", [200; 5]),
     ];
@@ -82,11 +99,18 @@ async fn who_may_call_what() {
         for (token, status) in tokens.into_iter().zip(statuses) {
             let code = match status {
                 401 => "invalid_token",
+                403 if token == Some(&*device) && !line.ends_with("/mine/events") => "device_not_allowed",
                 403 => "forbidden",
+                404 => "resource_not_found",
                 _ => "",
             };
             let request = call(&app, line, token).header("content-type", JSON).body(body.to_owned());
-            is_answered(&format!("{line} {status}"), request, status, code, &[("x-request-id", "r")]).await;
+            let answer =
+                is_answered(&format!("{line} {status}"), request, status, code, &[("x-request-id", "r")]).await;
+            if status == 207 {
+                let told = [&answer["items"][0]["status"], &answer["items"][1]["code"]];
+                assert_eq!(told, [&json!(202), &json!("device_not_allowed")], "each item is bound");
+            }
         }
     }
 }
@@ -119,7 +143,8 @@ async fn what_each_call_answers() {
     let own = ("etag", &*tag);
     const STORED: (&str, &str) = ("cache-status", "resource-cache; fwd=miss; stored");
     const HIT: (&str, &str) = ("cache-status", "resource-cache; hit");
-    let cases: [(_, _, _, _, Headers<'_>); 10] = [
+    becomes(&app, "ready").await;
+    let cases: [(_, _, _, _, Headers<'_>); 11] = [
         ("the first read", get("GET /resource/mine"), 200, "", &[own, STORED, KEPT, ("content-type", JSON)]),
         ("the next read", get("GET /resource/mine"), 200, "", &[own, HIT, KEPT, ("content-type", JSON)]),
         ("its state", tagged(&tag), 304, "", &[own, HIT, KEPT, ("content-type", "")]),
@@ -129,6 +154,7 @@ async fn what_each_call_answers() {
         ("no resource", get("GET /resource/none"), 404, "resource_not_found", &[STORED, ("cache-control", "no-store")]),
         ("still none", get("GET /resource/none"), 404, "resource_not_found", &[HIT, ("etag", "")]),
         ("no history", get("GET /resource/none/events"), 404, "resource_not_found", &[("cache-status", "")]),
+        ("ready", get("GET /health/ready"), 200, "", &[("cache-control", "no-store")]),
         ("live", get("GET /health/live"), 200, "", &[("cache-control", "no-store")]),
     ];
     for (what, request, status, code, headers) in cases {
@@ -178,6 +204,7 @@ async fn bad_input() {
     let get = |line: &str| call(&app, line, Some(&good));
     let nobody = |line: &str| call(&app, line, None);
     let large = || format!(r#"{{"device_id":"mine","payload":{{"x":"{}"}}}}"#, "1".repeat(300 * 1024));
+    let zeros = |n: usize| format!(r#"{{"device_id":"mine","payload":{{"n":0.{}}}}}"#, "0".repeat(n));
     let many = || format!("[{}]", vec![GOOD; 1001].join(","));
     let tampered = format!("{}x{}", &good[..good.len() - 2], &good[good.len() - 1..]);
 
@@ -219,7 +246,6 @@ async fn bad_input() {
         ("not JSON", body("{"), 400, "not_json", NONE),
         ("empty", body(""), 400, "not_json", NONE),
         ("a batch that is not JSON", batch("[{}".into()), 400, "not_json", NONE),
-        ("a batch that is no array", batch("{}".into()), 400, "bad_request", NONE),
         ("packed in another way than said", body(GOOD).header("content-encoding", "gzip"), 400, "bad_request", NONE),
         ("a query that is none", get("GET /resource/a/events?limit=0"), 400, "bad_request", NONE),
         ("no content type", call(&app, "POST /events", Some(&good)).body(GOOD), 415, "unsupported_media_type", NONE),
@@ -243,6 +269,11 @@ async fn bad_input() {
         ("too large", body(&large()), 413, "body_too_large", NONE),
         ("too many events", batch(many()), 413, "too_many_events", NONE),
         ("JSON, but no event", body(r#"{"device_id":1}"#), 422, "invalid_event", NONE),
+        ("a device that is not Unicode", body(r#"{"device_id":"\ud800","payload":{}}"#), 422, "invalid_event", NONE),
+        ("a key that is not", body(r#"{"\ud800":1,"device_id":"a","payload":{}}"#), 422, "invalid_event", NONE),
+        ("a number that jsonb has no room for", body(&zeros(16_400)), 422, "invalid_event", NONE),
+        ("a number that is too long", body(&zeros(511)), 422, "invalid_event", NONE),
+        ("a batch that is no array", batch("{}".into()), 422, "invalid_event", NONE),
         ("a batch of nothing", batch("[]".into()), 422, "invalid_event", NONE),
         ("no such path", get("GET /nothing"), 404, "not_found", NONE),
         ("a path and more", get("GET /events/batch/"), 404, "not_found", NONE),
@@ -286,6 +317,11 @@ async fn with_kafka_away() {
     let post = |body: &str| app.submission(&admin(), body.to_owned());
     is_answered("no room in the queue", post(&large), 503, "queue_full", AGAIN).await;
     is_answered("not acknowledged in time", post(GOOD), 503, "outcome_unknown", AGAIN).await;
+    becomes(&app, "degraded").await;
+    let ready = || call(&app, "GET /health/ready", None);
+    is_answered("ready for reads", ready(), 200, "", &[("cache-control", "no-store")]).await;
+    app.app.health.end();
+    is_answered("about to end", ready(), 503, "", &[("cache-control", "no-store")]).await;
     is_answered("reads go on", call(&app, "GET /resource/d", Some(&user())), 404, "resource_not_found", &[]).await;
     app.app.producer.close();
     is_answered("shutting down", post(GOOD), 503, "shutting_down", AGAIN).await;

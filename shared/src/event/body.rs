@@ -1,5 +1,6 @@
 //! An event as its device sends it: what a device may send, and every reason to refuse it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -7,7 +8,9 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use super::{DeviceId, EventId, Payload, shown};
+pub use super::faults::Fault;
+use super::faults::{Faults, at};
+use super::{DeviceId, EventId, Payload};
 
 /// What a device submitted, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,15 +23,6 @@ pub struct Submission {
     pub occurred_at: Option<OffsetDateTime>,
     /// What it reports.
     pub payload: Payload,
-}
-
-/// One thing that is wrong with a body.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Fault {
-    /// Where: a JSON pointer (RFC 6901).
-    pub pointer: String,
-    /// What, in words that follow the name of the place.
-    pub detail: String,
 }
 
 /// Why a body is not an event.
@@ -65,11 +59,12 @@ pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
 /// As [`parse`].
 pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     if !value.get().starts_with('{') {
-        return Err(BodyError::NotAnEvent(vec![fault("", "must be a JSON object")]));
+        return Err(BodyError::NotAnEvent(vec![no_object()]));
     }
     let mut fields: Fields<'_> =
         serde_json::from_str(value.get()).map_err(|error| BodyError::NotJson(error.to_string()))?;
     let mut faults = std::mem::take(&mut fields.faults);
+    let mut in_payload = Vec::new();
 
     let device_id = match fields.device_id {
         Some(raw) => id("/device_id", raw, &mut faults),
@@ -81,7 +76,7 @@ pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErr
         Some(raw) => match Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload") {
             Ok(payload) => Some(payload),
             Err(found) => {
-                faults.extend(found);
+                in_payload = found;
                 None
             }
         },
@@ -91,40 +86,47 @@ pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErr
         (Some(device_id), Some(payload)) if faults.is_empty() => {
             Ok(Submission { device_id, event_id, occurred_at, payload })
         }
-        _ => Err(BodyError::NotAnEvent(faults)),
+        _ => Err(BodyError::NotAnEvent([faults.list(""), in_payload].concat())),
     }
 }
 
-pub(super) fn fault(pointer: &str, detail: impl Into<String>) -> Fault {
-    Fault { pointer: pointer.into(), detail: detail.into() }
+/// What is wrong with a body that is another kind of JSON.
+pub(super) fn no_object() -> Fault {
+    Fault { pointer: String::new(), detail: "must be a JSON object".into() }
 }
 
-fn missing<T>(pointer: &str, faults: &mut Vec<Fault>) -> Option<T> {
-    faults.push(fault(pointer, "is required"));
+/// The text of a JSON string. The only ones that are well-formed and no text have a lone surrogate.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
+    serde_json::from_str(raw.get())
+        .map_err(|_| if raw.get().starts_with('"') { "contains a lone surrogate" } else { "must be a string" })
+}
+
+fn missing<T>(pointer: &str, faults: &mut Faults) -> Option<T> {
+    faults.add(|| at(pointer), "is required");
     None
 }
 
-fn id<T: std::str::FromStr<Err = super::IdError>>(at: &str, raw: &RawValue, faults: &mut Vec<Fault>) -> Option<T> {
+fn id<T: std::str::FromStr<Err = super::IdError>>(at: &str, raw: &RawValue, faults: &mut Faults) -> Option<T> {
     parsed(at, raw, faults, |text| text.parse().map_err(|error: super::IdError| error.to_string()))
 }
 
-fn instant(at: &str, raw: &RawValue, faults: &mut Vec<Fault>) -> Option<OffsetDateTime> {
+fn instant(at: &str, raw: &RawValue, faults: &mut Faults) -> Option<OffsetDateTime> {
     parsed(at, raw, faults, |text| {
         super::instant(text).ok_or_else(|| "must be a date and time of RFC 3339, in the years 1 to 9999".into())
     })
 }
 
 fn parsed<T>(
-    at: &str,
+    pointer: &str,
     raw: &RawValue,
-    faults: &mut Vec<Fault>,
+    faults: &mut Faults,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Option<T> {
-    let outcome = match serde_json::from_str::<String>(raw.get()) {
-        Ok(text) => parse(&text),
-        Err(_) => Err("must be a string".into()),
-    };
-    outcome.map_err(|detail| faults.push(fault(at, detail))).ok()
+    let outcome = text(raw).map_err(str::to_owned).and_then(|text| parse(&text));
+    outcome.map_err(|detail| faults.add(|| at(pointer), detail)).ok()
 }
 
 /// The members of the body's object, each as it stands, and what is wrong with their names.
@@ -134,7 +136,7 @@ struct Fields<'a> {
     event_id: Option<&'a RawValue>,
     occurred_at: Option<&'a RawValue>,
     payload: Option<&'a RawValue>,
-    faults: Vec<Fault>,
+    faults: Faults,
 }
 
 impl<'de> serde::Deserialize<'de> for Fields<'de> {
@@ -150,7 +152,16 @@ impl<'de> serde::Deserialize<'de> for Fields<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields = Fields::default();
-                while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                // The names as they stand: one with a lone surrogate is well-formed, too.
+                while let Some(key) = map.next_key::<&RawValue>()? {
+                    let key = match text(key) {
+                        Ok(key) => key,
+                        Err(wrong) => {
+                            map.next_value::<IgnoredAny>()?;
+                            fields.faults.add(|| at(""), format!("has a key that {wrong}"));
+                            continue;
+                        }
+                    };
                     let member = match key.as_ref() {
                         "device_id" => &mut fields.device_id,
                         "event_id" => &mut fields.event_id,
@@ -158,17 +169,13 @@ impl<'de> serde::Deserialize<'de> for Fields<'de> {
                         "payload" => &mut fields.payload,
                         _ => {
                             map.next_value::<IgnoredAny>()?;
-                            // A body can have a hundred thousand of them; the answer stays small.
-                            if fields.faults.len() < 20 {
-                                let name = shown(&key).replace('~', "~0").replace('/', "~1");
-                                fields.faults.push(fault(&format!("/{name}"), "is not a field of an event"));
-                            }
+                            fields.faults.add(|| at("").then(&key), "is not a field of an event");
                             continue;
                         }
                     };
                     let value = map.next_value()?;
                     if member.replace(value).is_some() {
-                        fields.faults.push(fault(&format!("/{key}"), "is there more than once"));
+                        fields.faults.add(|| at("").then(&key), "is there more than once");
                     }
                 }
                 Ok(fields)
@@ -242,7 +249,31 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_unicode_is_an_error_and_no_panic() {
-        assert!(read(r#"{"\ud800":1,"device_id":"a","payload":{}}"#).is_err());
+    fn what_is_not_unicode_is_json_all_the_same() {
+        let cases = [
+            (r#"{"\ud800":1,"device_id":"a","payload":{}}"#, "", "has a key that contains a lone surrogate"),
+            (r#"{"device_id":"a\udc00","payload":{}}"#, "/device_id", "contains a lone surrogate"),
+            (r#"{"device_id":"a","payload":"\ud800"}"#, "/payload", "must be a JSON object"),
+            (r#"{"device_id":"a","payload":{},"x":"\ud800"}"#, "/x", "is not a field of an event"),
+        ];
+        for (body, pointer, detail) in cases {
+            let fault = Fault { pointer: pointer.into(), detail: detail.into() };
+            assert_eq!(read(body), Err(BodyError::NotAnEvent(vec![fault])), "{body}");
+        }
+        assert!(matches!(read(r#"{"\ud80":1,"device_id":"a","payload":{}}"#), Err(BodyError::NotJson(_))));
+    }
+
+    #[test]
+    fn many_faults_are_few_words() {
+        let unknown = format!(r#"{{{}}}"#, (0..10_000).map(|n| format!(r#""x{n}":1"#)).collect::<Vec<_>>().join(","));
+        let repeated = format!(r#"{{{}}}"#, vec![r#""device_id":"a""#; 10_000].join(","));
+        for (body, more) in [(unknown, 9_982), (repeated, 9_980)] {
+            let Err(BodyError::NotAnEvent(faults)) = read(&body) else { panic!("it was taken") };
+            assert_eq!(faults.len(), 21);
+            assert_eq!(faults[20], Fault { pointer: String::new(), detail: format!("has {more} more faults") });
+        }
+        let long = format!(r#"{{"{}":1,"device_id":"a","payload":{{}}}}"#, "x".repeat(100_000));
+        let detail = "has something deeper in it that is not a field of an event".to_owned();
+        assert_eq!(read(&long), Err(BodyError::NotAnEvent(vec![Fault { pointer: String::new(), detail }])));
     }
 }

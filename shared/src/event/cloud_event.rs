@@ -11,14 +11,13 @@ mod structured;
 pub use binary::binary;
 pub use structured::structured;
 
-use super::body::{Fault, Submission, fault};
+use super::body::{Fault, Submission};
+use super::faults::{Faults, Pointer};
 use super::{DeviceId, EventId, EventType, Payload};
 use time::OffsetDateTime;
 
 /// The version that is understood.
 const SPEC_VERSION: &str = "1.0";
-/// Faults past this many are not listed: there may be a hundred thousand members.
-const MAX_FAULTS: usize = 20;
 
 /// What the attributes said, each at its pointer.
 #[derive(Default)]
@@ -26,12 +25,12 @@ struct Attributes {
     device_id: Option<DeviceId>,
     event_id: Option<EventId>,
     occurred_at: Option<OffsetDateTime>,
-    faults: Vec<Fault>,
+    faults: Faults,
 }
 
 impl Attributes {
     /// Takes an attribute that is there.
-    fn take(&mut self, name: &str, at: &str, text: &str) {
+    fn take(&mut self, name: &str, at: impl FnOnce() -> Pointer, text: &str) {
         let outcome = match name {
             "specversion" if text != SPEC_VERSION => Err(format!("must be {SPEC_VERSION}")),
             "type" => text.parse::<EventType>().map(|_| ()),
@@ -50,31 +49,22 @@ impl Attributes {
             _ => Ok(()),
         };
         if let Err(detail) = outcome {
-            self.refuse(at, detail);
-        }
-    }
-
-    fn refuse(&mut self, at: &str, detail: impl Into<String>) {
-        if self.faults.len() < MAX_FAULTS {
-            self.faults.push(fault(at, detail));
+            self.faults.add(at, detail);
         }
     }
 
     /// The event, where nothing was wrong.
-    fn with(mut self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submission, Vec<Fault>> {
-        let payload = match payload {
-            Some(Ok(payload)) => Some(payload),
-            Some(Err(faults)) => {
-                self.faults.extend(faults);
-                None
-            }
-            None => None,
+    fn with(self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submission, Vec<Fault>> {
+        let (payload, in_payload) = match payload {
+            Some(Ok(payload)) => (Some(payload), Vec::new()),
+            Some(Err(faults)) => (None, faults),
+            None => (None, Vec::new()),
         };
         match (self.device_id, self.event_id, payload) {
             (Some(device_id), Some(event_id), Some(payload)) if self.faults.is_empty() => {
                 Ok(Submission { device_id, event_id: Some(event_id), occurred_at: self.occurred_at, payload })
             }
-            _ => Err(self.faults),
+            _ => Err([self.faults.list(""), in_payload].concat()),
         }
     }
 }

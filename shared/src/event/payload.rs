@@ -1,7 +1,7 @@
 //! A payload: a JSON object that PostgreSQL can store, and give back, without surprise.
 //!
 //! `jsonb` refuses `\u0000` and lone surrogates, silently keeps only the last of duplicate keys,
-//! and writes every number out (`1e300` becomes 301 digits). All that is decided here, so that
+//! writes every number out (`1e300` becomes 301 digits), and has no room for some. All that is decided here, so that
 //! what was accepted can also be stored, and read again at about the size at which it came.
 
 use std::borrow::Cow;
@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::body::Fault;
+use super::faults::{Faults, Pointer, at};
 
 /// The greatest size of a payload, in bytes, as it is sent.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -21,9 +22,9 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_DIGITS: usize = 64;
 /// The greatest exponent of a number, either way.
 pub const MAX_EXPONENT: i64 = 308;
-
-/// Faults past this many are not listed: a hostile payload could have a hundred thousand.
-const MAX_FAULTS: usize = 20;
+/// The longest number, in characters as it is sent: zeros are not significant, and `numeric` still
+/// has no room for more than 16,383 of them behind the point.
+pub const MAX_NUMBER: usize = 512;
 
 /// A JSON object within the limits of this module, byte for byte as the device sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +37,10 @@ impl Payload {
     /// # Errors
     /// Every fault, up to a bound, with its JSON pointer.
     pub fn check(json: Bytes, at: &str) -> Result<Self, Vec<Fault>> {
-        let mut scan = Scan { text: &json, at, place: 0, levels: Vec::new(), written: 0, faults: Vec::new() };
+        let mut scan = Scan { text: &json, at, place: 0, levels: Vec::new(), written: 0, faults: Faults::default() };
         scan.run();
-        if scan.faults.is_empty() { Ok(Self(json)) } else { Err(scan.faults) }
+        let faults = scan.faults;
+        if faults.is_empty() { Ok(Self(json)) } else { Err(faults.list(at)) }
     }
 
     /// The JSON text.
@@ -68,7 +70,7 @@ struct Scan<'a> {
     levels: Vec<Level<'a>>,
     /// The size with numbers written out, and a space behind each colon and comma.
     written: usize,
-    faults: Vec<Fault>,
+    faults: Faults,
 }
 
 impl<'a> Scan<'a> {
@@ -81,9 +83,6 @@ impl<'a> Scan<'a> {
         }
         let mut key_next = false;
         while let Some(&byte) = self.text.get(self.place) {
-            if self.faults.len() >= MAX_FAULTS {
-                return;
-            }
             match byte {
                 b'{' | b'[' => {
                     let level =
@@ -113,9 +112,14 @@ impl<'a> Scan<'a> {
                     self.step(2);
                 }
                 b'"' => {
-                    let string = self.string();
-                    if key_next && let Some(Level::Object { keys }) = self.levels.last_mut() {
-                        keys.push(string);
+                    let (string, wrong) = self.string();
+                    match self.levels.last_mut() {
+                        // No pointer leads to such a key: its object is told.
+                        Some(Level::Object { keys }) if key_next => {
+                            keys.push(string);
+                            wrong.into_iter().for_each(|wrong| self.fault_above(format!("has a key that {wrong}")));
+                        }
+                        _ => wrong.into_iter().for_each(|wrong| self.fault(wrong.into())),
                     }
                 }
                 b'-' | b'0'..=b'9' => self.number(),
@@ -146,8 +150,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Reads the string at this place, and steps behind it.
-    fn string(&mut self) -> Cow<'a, str> {
+    /// Reads the string at this place, with what is wrong with it, and steps behind it.
+    fn string(&mut self) -> (Cow<'a, str>, Option<&'static str>) {
         let start = self.place + 1;
         let mut end = start;
         let mut escaped = false;
@@ -165,21 +169,16 @@ impl<'a> Scan<'a> {
         let inner = self.text.get(start..end).unwrap_or_default();
         self.written += inner.len() + 2;
         if !escaped {
-            return String::from_utf8_lossy(inner);
+            return (String::from_utf8_lossy(inner), None);
         }
         // serde_json knows surrogates; that it fails can only mean a lone one.
         let quoted = self.text.get(start - 1..=end).unwrap_or_default();
         match serde_json::from_slice::<String>(quoted) {
             Ok(text) => {
-                if text.contains('\0') {
-                    self.fault("contains \\u0000".into());
-                }
-                Cow::Owned(text)
+                let wrong = text.contains('\0').then_some("contains \\u0000");
+                (Cow::Owned(text), wrong)
             }
-            Err(_) => {
-                self.fault("contains a lone surrogate".into());
-                Cow::Owned(String::from_utf8_lossy(inner).into_owned())
-            }
+            Err(_) => (String::from_utf8_lossy(inner), Some("contains a lone surrogate")),
         }
     }
 
@@ -199,9 +198,12 @@ impl<'a> Scan<'a> {
         let exponent = exponent.parse::<i64>().unwrap_or(i64::MAX).saturating_abs();
         // A greater exponent is a fault by itself.
         let written = usize::try_from(exponent.min(MAX_EXPONENT)).unwrap_or(0);
-        self.written += mantissa.len() + written;
+        // It comes to no more than this: `1e-2` is `0.01`.
+        self.written += token.len() + written;
 
-        if exponent > MAX_EXPONENT {
+        if length > MAX_NUMBER {
+            self.fault(format!("has more than {MAX_NUMBER} characters"));
+        } else if exponent > MAX_EXPONENT {
             self.fault(format!("has an exponent beyond {MAX_EXPONENT}"));
         } else if digits > MAX_DIGITS {
             self.fault(format!("has more than {MAX_DIGITS} significant digits"));
@@ -211,19 +213,25 @@ impl<'a> Scan<'a> {
     }
 
     fn fault(&mut self, detail: String) {
-        let mut pointer = self.at.to_owned();
-        for level in &self.levels {
-            match level {
-                Level::Array { index } => pointer.push_str(&format!("/{index}")),
-                Level::Object { keys } => {
-                    let Some(key) = keys.last() else { continue };
-                    pointer.push('/');
-                    pointer.push_str(&super::shown(key).replace('~', "~0").replace('/', "~1"));
-                }
-            }
-        }
-        self.faults.push(Fault { pointer, detail });
+        self.faults.add(|| pointer(self.at, &self.levels), detail);
     }
+
+    /// A fault of the object or array that is open.
+    fn fault_above(&mut self, detail: String) {
+        let levels = self.levels.get(..self.levels.len().saturating_sub(1)).unwrap_or_default();
+        self.faults.add(|| pointer(self.at, levels), detail);
+    }
+}
+
+/// Where the scan is.
+fn pointer(start: &str, levels: &[Level<'_>]) -> Pointer {
+    levels.iter().fold(at(start), |place, level| match level {
+        Level::Array { index } => place.then(&index.to_string()),
+        Level::Object { keys } => match keys.last() {
+            Some(key) => place.then(key),
+            None => place,
+        },
+    })
 }
 
 /// The first key that is there twice. Few keys are compared with each other: most objects have few.
@@ -256,6 +264,8 @@ mod tests {
     fn refusals() {
         let nested = |depth: usize| format!("{}{}", r#"{"a":"#.repeat(depth - 1) + "{}", "}".repeat(depth - 1));
         let long = |digits: usize| format!(r#"{{"n":{}}}"#, "9".repeat(digits));
+        let zeros = |n: usize| format!(r#"{{"n":0.{}1}}"#, "0".repeat(n - 1));
+        let no_one = |n: usize| format!(r#"{{"n":-0.{}}}"#, "0".repeat(n));
         let many = |n: usize, number: &str| format!(r#"{{"n":[{}]}}"#, vec![number; n].join(","));
         let big = |bytes: usize| format!(r#"{{"s":"{}"}}"#, "x".repeat(bytes - 8));
         let good = [
@@ -263,6 +273,8 @@ mod tests {
             r#"{"a":[1,-2.5,1e308,1E-308,0.1,true,null,"\ud83d\ude00 \n"],"b":{"a":1}}"#.to_owned(),
             nested(64),
             long(64),
+            zeros(MAX_NUMBER - 2),
+            no_one(MAX_NUMBER - 3),
             many(1000, "1e300"),
             big(MAX_BYTES),
         ];
@@ -273,7 +285,10 @@ mod tests {
             ("[]", "/payload", "must be a JSON object"),
             ("7", "/payload", "must be a JSON object"),
             (r#"{"a":"\u0000"}"#, "/payload/a", "contains \\u0000"),
-            (r#"{"\u0000":1}"#, "/payload", "contains \\u0000"),
+            (r#"{"\u0000":1}"#, "/payload", "has a key that contains \\u0000"),
+            (r#"{"a":1,"\u0000":2}"#, "/payload", "has a key that contains \\u0000"),
+            (r#"{"a":{"b":1,"\ud800":2}}"#, "/payload/a", "has a key that contains a lone surrogate"),
+            (r#"{"a":[{"b":1},{"c":1,"\udc00":2}]}"#, "/payload/a/1", "has a key that contains a lone surrogate"),
             (r#"{"a":["\ud800"]}"#, "/payload/a/0", "contains a lone surrogate"),
             (r#"{"a":["x","\udc00"]}"#, "/payload/a/1", "contains a lone surrogate"),
             (r#"{"a":1,"a":2}"#, "/payload", "has the key \"a\" more than once"),
@@ -283,6 +298,9 @@ mod tests {
             (r#"{"a":1e-309}"#, "/payload/a", "has an exponent beyond 308"),
             (r#"{"a":1e99999999999999999999}"#, "/payload/a", "has an exponent beyond 308"),
             (r#"{"a":9e308}"#, "/payload/a", "is not finite as an IEEE 754 double"),
+            (&zeros(MAX_NUMBER - 1), "/payload/n", "has more than 512 characters"),
+            (&zeros(16_400), "/payload/n", "has more than 512 characters"),
+            (&no_one(16_400), "/payload/n", "has more than 512 characters"),
             (&long(65), "/payload/n", "has more than 64 significant digits"),
             (&nested(65), "", "is nested more than 64 deep"),
             (&many(2000, "1e300"), "/payload", "is larger than 524288 bytes with its numbers written out"),
@@ -303,6 +321,26 @@ mod tests {
         let found = faults(r#"{"a":"\u0000","b":{"c":1,"c":1e999}}"#);
         let pointers: Vec<_> = found.iter().map(|(p, _)| p.as_str()).collect();
         assert_eq!(pointers, ["/payload/a", "/payload/b/c", "/payload/b"]);
+    }
+
+    #[test]
+    fn what_is_not_told_is_counted() {
+        let found = faults(&format!(r#"{{"a":[{}]}}"#, vec![r#""\u0000""#; 1000].join(",")));
+        assert_eq!(found.len(), 21);
+        assert_eq!(found[19].0, "/payload/a/19");
+        assert_eq!(found[20], ("/payload".to_owned(), "has 980 more faults".to_owned()));
+    }
+
+    #[test]
+    fn a_pointer_is_never_cut() {
+        let key = "k".repeat(1000);
+        let found = faults(&format!(r#"{{"a":{{"{key}":{{"b":"\u0000"}}}}}}"#));
+        assert_eq!(found, [("/payload/a".into(), "has something deeper in it that contains \\u0000".into())]);
+        // Keys of 250 bytes, 60 deep, around many faults: 25 KB became 480 KB.
+        let deep = format!(r#"{{"{}":"#, "k".repeat(250)).repeat(60);
+        let found = faults(&format!("{deep}[{}]{}", vec![r#""\u0000""#; 1000].join(","), "}".repeat(60)));
+        let told: usize = found.iter().map(|(pointer, detail)| pointer.len() + detail.len()).sum();
+        assert!(told < 10_000, "{told}");
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::{Attributes, REQUIRED, is_name};
+use crate::event::Payload;
 use crate::event::body::{BodyError, Submission, json};
-use crate::event::{Payload, shown};
+use crate::event::faults::{Pointer, at};
 
 /// Where faults of an attribute stand: the headers are no part of the body, so a pointer into the
 /// event as a whole names them by themselves.
-fn pointer(name: &str) -> String {
-    format!("/headers/ce-{}", shown(name).replace('~', "~0").replace('/', "~1"))
+fn pointer(name: &str) -> Pointer {
+    at("/headers").then(&format!("ce-{name}"))
 }
 
 /// Parses one CloudEvent from the headers whose names begin with `ce-` (here without that prefix,
@@ -25,24 +26,24 @@ pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Byt
     let mut attributes = Attributes::default();
     let mut seen: Vec<&str> = Vec::with_capacity(8);
     for (name, value) in headers {
-        let at = pointer(name);
+        let at = || pointer(name);
         if seen.contains(&name) {
-            attributes.refuse(&at, "is there more than once");
+            attributes.faults.add(at, "is there more than once");
             continue;
         }
         seen.push(name);
         match name {
-            "datacontenttype" => attributes.refuse(&at, "must not be there: it is the content-type"),
-            "data" => attributes.refuse(&at, "must not be there: the data is the body"),
-            _ if !is_name(name) => attributes.refuse(&at, "is no attribute's name: lower-case letters and digits"),
+            "datacontenttype" => attributes.faults.add(at, "must not be there: it is the content-type"),
+            "data" => attributes.faults.add(at, "must not be there: the data is the body"),
+            _ if !is_name(name) => attributes.faults.add(at, "is no attribute's name: lower-case letters and digits"),
             _ => match decoded(value) {
-                Some(text) => attributes.take(name, &at, &text),
-                None => attributes.refuse(&at, "must be UTF-8, percent-encoded"),
+                Some(text) => attributes.take(name, at, &text),
+                None => attributes.faults.add(at, "must be UTF-8, percent-encoded"),
             },
         }
     }
     for name in REQUIRED.iter().filter(|name| !seen.contains(name)) {
-        attributes.refuse(&pointer(name), "is required");
+        attributes.faults.add(|| pointer(name), "is required");
     }
     let payload = Payload::check(body.slice_ref(data.get().as_bytes()), "/data");
     attributes.with(Some(payload)).map_err(BodyError::NotAnEvent)

@@ -8,8 +8,9 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Attributes, REQUIRED, is_name};
-use crate::event::body::{BodyError, Submission, fault};
-use crate::event::{Payload, shown};
+use crate::event::Payload;
+use crate::event::body::{BodyError, Submission, no_object, text};
+use crate::event::faults::at;
 
 /// Parses one CloudEvent in the JSON format that is a part of `body`, whose memory the payload
 /// shares. A member that is null counts as absent, as the format says.
@@ -18,46 +19,49 @@ use crate::event::{Payload, shown};
 /// [`BodyError`], with every fault that was found.
 pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     if !value.get().starts_with('{') {
-        return Err(BodyError::NotAnEvent(vec![fault("", "must be a JSON object")]));
+        return Err(BodyError::NotAnEvent(vec![no_object()]));
     }
     let members: Members<'_> =
         serde_json::from_str(value.get()).map_err(|error| BodyError::NotJson(error.to_string()))?;
     let mut attributes = Attributes::default();
     let (mut data, mut seen) = (None, [false; REQUIRED.len()]);
     for (name, value) in &members.all {
-        let at = pointer(name);
+        let here = || at("").then(name);
         if value.get() == "null" {
             continue;
         }
         match name.as_ref() {
             "data" => data = Some(*value),
-            "data_base64" => attributes.refuse(&at, "is not taken: send the payload as data"),
-            _ if !is_name(name) => attributes.refuse(&at, "is no attribute's name: lower-case letters and digits"),
+            "data_base64" => attributes.faults.add(here, "is not taken: send the payload as data"),
+            _ if !is_name(name) => attributes.faults.add(here, "is no attribute's name: lower-case letters and digits"),
             name => {
                 if let Some(place) = REQUIRED.iter().position(|required| *required == name) {
                     seen.iter_mut().skip(place).take(1).for_each(|seen| *seen = true);
                 }
                 let known = REQUIRED.contains(&name) || OPTIONAL.contains(&name);
-                match serde_json::from_str::<Cow<'_, str>>(value.get()) {
-                    Ok(text) => attributes.take(name, &at, &text),
-                    Err(_) if known => attributes.refuse(&at, "must be a string"),
+                match text(value) {
+                    Ok(text) => attributes.take(name, here, &text),
+                    Err(wrong) if known || value.get().starts_with('"') => attributes.faults.add(here, wrong),
                     Err(_) if is_scalar(value.get()) => {}
-                    Err(_) => attributes.refuse(&at, "must be a string, a boolean or an integer"),
+                    Err(_) => attributes.faults.add(here, "must be a string, a boolean or an integer"),
                 }
             }
         }
     }
     if members.too_many {
-        attributes.refuse("", format!("has more than {MAX_MEMBERS} members"));
+        attributes.faults.add(|| at(""), format!("has more than {MAX_MEMBERS} members"));
+    }
+    for wrong in &members.names {
+        attributes.faults.add(|| at(""), format!("has a key that {wrong}"));
     }
     for name in members.repeated() {
-        attributes.refuse(&pointer(name), "is there more than once");
+        attributes.faults.add(|| at("").then(name), "is there more than once");
     }
     for (name, _) in REQUIRED.iter().zip(seen).filter(|(_, seen)| !seen) {
-        attributes.refuse(&format!("/{name}"), "is required");
+        attributes.faults.add(|| at("").then(name), "is required");
     }
     if data.is_none() {
-        attributes.refuse("/data", "is required");
+        attributes.faults.add(|| at("/data"), "is required");
     }
     let payload = data.map(|data| Payload::check(body.slice_ref(data.get().as_bytes()), "/data"));
     attributes.with(payload).map_err(BodyError::NotAnEvent)
@@ -65,10 +69,6 @@ pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErro
 
 /// Attributes that may be absent, and are strings where they are there.
 const OPTIONAL: [&str; 3] = ["time", "datacontenttype", "dataschema"];
-
-fn pointer(name: &str) -> String {
-    format!("/{}", shown(name).replace('~', "~0").replace('/', "~1"))
-}
 
 /// A boolean, or an integer of 32 bits: what an attribute may be beside a string. `5.0` is one too,
 /// as in JSON Schema.
@@ -81,6 +81,8 @@ fn is_scalar(json: &str) -> bool {
 #[derive(Default)]
 struct Members<'a> {
     all: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// What is wrong with names that are no text.
+    names: Vec<&'static str>,
     too_many: bool,
 }
 
@@ -118,11 +120,14 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
                 let mut members = Members::default();
-                while members.all.len() < MAX_MEMBERS {
-                    let Some(member) = map.next_entry()? else { return Ok(members) };
-                    members.all.push(member);
+                while members.all.len() + members.names.len() < MAX_MEMBERS {
+                    let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? else { return Ok(members) };
+                    match text(name) {
+                        Ok(name) => members.all.push((name, value)),
+                        Err(wrong) => members.names.push(wrong),
+                    }
                 }
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                while map.next_entry::<&RawValue, IgnoredAny>()?.is_some() {
                     members.too_many = true;
                 }
                 Ok(members)
@@ -199,6 +204,9 @@ mod tests {
             (with(r#""ext":-2147483649"#), &["/ext"]),
             (with(r#""ext":1e999"#), &["/ext"]),
             (with(r#""subject":"e""#), &["/subject"]),
+            (changed("e-1", "\\ud800"), &["/id"]),
+            (with(r#""ext":"\udc00""#), &["/ext"]),
+            (with(r#""\ud800":"""#), &[""]),
             (format!(r#"{{{GOOD},"data":[]}}"#), &["/data"]),
             (format!(r#"{{{GOOD},"data":{{"x":"\u0000"}}}}"#), &["/data/x"]),
         ];
@@ -211,7 +219,9 @@ mod tests {
     fn a_hundred_thousand_members_are_few_faults() {
         let many: Vec<String> = (0..100_000).map(|n| format!(r#""A{n}":[]"#)).collect();
         let found = pointers(&format!("{{{}}}", many.join(",")));
-        assert!(found.len() <= super::super::MAX_FAULTS, "{}", found.len());
+        assert_eq!(found.len(), 21);
+        let names: Vec<String> = (0..1000).map(|_| r#""\ud800":1"#.to_owned()).collect();
+        assert_eq!(pointers(&format!("{{{}}}", names.join(","))).len(), 21);
     }
 
     proptest! {
