@@ -81,8 +81,8 @@ impl Driver {
                     lane.applied(batch, result, started.elapsed());
                 }
                 Next::DeadLetter(letters) => {
-                    let result = self.tools.dead_letters.send(&letters).await;
-                    for letter in letters.iter().filter(|_| result.is_ok()) {
+                    let sent = self.tools.dead_letters.send(letters).await;
+                    for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
                         let (offset, reason) = (letter.record.offset, letter.reason.as_str());
                         tracing::warn!(
                             partition = self.partition,
@@ -92,7 +92,7 @@ impl Driver {
                             "a dead letter"
                         );
                     }
-                    lane.dead_lettered(letters, result, started.elapsed());
+                    lane.dead_lettered(sent, started.elapsed());
                 }
                 Next::Pause => {
                     tracing::error!(
