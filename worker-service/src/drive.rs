@@ -182,23 +182,29 @@ impl Driver {
         true
     }
 
-    /// Where the group stands, to notice a gap in front of the first record.
-    async fn ask_committed(&self) -> Option<i64> {
-        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-        let asked = tokio::task::spawn_blocking(move || {
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&topic, partition);
-            consumer.committed_offsets(list, Duration::from_secs(5))
-        });
-        match asked.await.ok()? {
-            Ok(list) => {
-                list.elements().first().and_then(|element| element.offset().to_raw()).filter(|offset| *offset >= 0)
+    /// Where the group stands, to notice a gap in front of the first record, or a log that went back;
+    /// asked until it is told. The client has to know it too before it fetches anything.
+    async fn ask_committed(&mut self) -> Option<i64> {
+        while !*self.stop.borrow() {
+            let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+            let asked = tokio::task::spawn_blocking(move || {
+                let mut list = TopicPartitionList::new();
+                list.add_partition(&topic, partition);
+                consumer.committed_offsets(list, Duration::from_secs(5))
+            });
+            match asked.await.ok()? {
+                Ok(list) => {
+                    let offset = list.elements().first().and_then(|element| element.offset().to_raw());
+                    return offset.filter(|offset| *offset >= 0);
+                }
+                Err(error) => tracing::warn!(partition, %error, "the committed offset is not told"),
             }
-            Err(error) => {
-                tracing::warn!(partition, %error, "the committed offset is not told");
-                None
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = self.stop.changed() => {}
             }
         }
+        None
     }
 
     /// There is a gap: markers of transactions, or records that the broker no longer has.
