@@ -11,7 +11,7 @@ async fn a_flood_behind_a_held_device_takes_bounded_memory() {
     kit.event("held", "first", "{}").await;
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(300));
     // Of twenty events nineteen are the held device's: all of it would be some 200 MB.
-    let of = |n: usize| if n % 20 == 0 { format!("d{}", n % 1_000) } else { "held".to_owned() };
+    let of = |n: usize| if n.is_multiple_of(20) { format!("d{}", n % 1_000) } else { "held".to_owned() };
     kit.flood(200_000, &payload, of).await;
 
     let worker = kit.process().await;
