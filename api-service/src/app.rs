@@ -104,7 +104,7 @@ impl App {
             .route(page, get(docs::page))
             .route(file, get(docs::file));
         let routes = if self.rates.any() { routes.layer(axum::middleware::from_fn(announce)) } else { routes };
-        layered(routes.with_state(self.clone()))
+        layered(routes.with_state(self.clone())).layer(axum::middleware::from_fn(answers::held))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod jwks;
 pub mod keys;
 pub mod memory;
 pub mod tokens;
+mod unknown;
 pub mod verify;
 
 use std::sync::Arc;

@@ -1,29 +1,49 @@
 //! How many bytes of bodies may be in memory at once.
 //!
 //! They are counted as they come, and as they unpack: who promises a large body and sends none
-//! takes nobody's room.
+//! takes nobody's room. A subject has a share of it, so that no one token's bodies, however slowly
+//! they come, keep all others' out.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::{HeaderMap, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::batch;
 use crate::problem::{Code, Problem};
 
+/// One subject's share is this part of all, though no less than the largest body.
+const SHARE: usize = 4;
+
 /// The bytes of this instance.
-pub struct InFlight(Arc<Semaphore>);
+pub struct InFlight {
+    all: Arc<Semaphore>,
+    shares: Arc<Shares>,
+}
+
+/// What each subject has of them, those that have any.
+#[derive(Debug)]
+struct Shares {
+    most: usize,
+    taken: Mutex<HashMap<Arc<str>, usize>>,
+}
 
 /// What one body takes up, until it is dropped.
 #[derive(Debug)]
 pub struct Room {
     all: Arc<Semaphore>,
     held: Option<OwnedSemaphorePermit>,
+    shares: Arc<Shares>,
+    /// Of whose share it is; of nobody's, where it is not told.
+    subject: Option<Arc<str>>,
 }
 
 impl InFlight {
     /// So many bytes.
     pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+        let shares = Shares { most: (bytes / SHARE).max(batch::MAX_BODY), taken: Mutex::default() };
+        Self { all: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))), shares: Arc::new(shares) }
     }
 
     /// Room for a body of up to `limit` bytes that is about to be read, where there is enough for
@@ -34,45 +54,101 @@ impl InFlight {
     pub fn room(&self, headers: &HeaderMap, limit: usize) -> Result<Room, Problem> {
         let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if self.left() < told.unwrap_or(0).min(limit) {
-            return Err(overloaded());
+            return Err(overloaded("too many requests are being read; try again later"));
         }
         Ok(self.empty())
     }
 
     /// Room that takes nothing up yet.
     pub fn empty(&self) -> Room {
-        Room { all: Arc::clone(&self.0), held: None }
+        Room { all: Arc::clone(&self.all), held: None, shares: Arc::clone(&self.shares), subject: None }
     }
 
     /// How many bytes there is room for.
     pub fn left(&self) -> usize {
-        self.0.available_permits()
+        self.all.available_permits()
+    }
+}
+
+impl Shares {
+    /// Says whether so much is left of this subject's share.
+    fn take(&self, subject: &Arc<str>, bytes: usize) -> bool {
+        let mut all = self.taken();
+        let taken = all.get(subject).copied().unwrap_or_default().saturating_add(bytes);
+        let fits = taken <= self.most;
+        if fits {
+            all.insert(Arc::clone(subject), taken);
+        }
+        fits
+    }
+
+    fn give_back(&self, subject: &Arc<str>, bytes: usize) {
+        let mut all = self.taken();
+        if let Some(taken) = all.get_mut(subject) {
+            *taken = taken.saturating_sub(bytes);
+            if *taken == 0 {
+                all.remove(subject);
+            }
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Room {
+    /// As a part of this subject's share; nothing is taken yet.
+    #[must_use]
+    pub fn of(mut self, subject: &str) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
     /// Makes it so many bytes, where it is less.
     ///
     /// # Errors
     /// As [`room`](InFlight::room).
     pub fn cover(&mut self, bytes: usize) -> Result<(), Problem> {
-        let missing = bytes.saturating_sub(self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
+        let missing = bytes.saturating_sub(self.bytes());
         if missing == 0 {
             return Ok(());
         }
+        if let Some(subject) = &self.subject
+            && !self.shares.take(subject, missing)
+        {
+            return Err(overloaded("too many requests of this subject are being read; try again later"));
+        }
         let permits = u32::try_from(missing).unwrap_or(u32::MAX);
-        let more = Arc::clone(&self.all).try_acquire_many_owned(permits).map_err(|_| overloaded())?;
+        let Ok(more) = Arc::clone(&self.all).try_acquire_many_owned(permits) else {
+            if let Some(subject) = &self.subject {
+                self.shares.give_back(subject, missing);
+            }
+            return Err(overloaded("too many requests are being read; try again later"));
+        };
         match &mut self.held {
             Some(held) => held.merge(more),
             none => *none = Some(more),
         }
         Ok(())
     }
+
+    fn bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
 }
 
-fn overloaded() -> Problem {
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let (Some(subject), bytes @ 1..) = (&self.subject, self.bytes()) {
+            self.shares.give_back(subject, bytes);
+        }
+    }
+}
+
+fn overloaded(detail: &'static str) -> Problem {
     metrics::counter!("overloaded_total").increment(1);
-    Problem::new(Code::Overloaded, "too many requests are being read; try again later")
+    Problem::new(Code::Overloaded, detail)
 }
 
 #[cfg(test)]
@@ -114,5 +190,78 @@ mod tests {
         in_flight.room(&headers("99999999999999999999"), 50).unwrap();
         assert!(in_flight.room(&headers("1000"), 51).is_err());
         assert_eq!(in_flight.room(&headers("1000"), 50).unwrap().cover(51).unwrap_err().code, Code::Overloaded);
+    }
+
+    #[test]
+    fn a_subject_has_its_share_and_leaves_nothing_behind() {
+        const MIB: usize = 1024 * 1024;
+        assert_eq!(InFlight::new(8 * MIB).shares.most, 8 * MIB, "the largest body finds room");
+        let in_flight = InFlight::new(64 * MIB);
+        let of = |subject| in_flight.empty().of(subject);
+        let (mut one, mut more, mut other, mut nobodys) = (of("a"), of("a"), of("b"), in_flight.empty());
+        one.cover(10 * MIB).unwrap();
+        more.cover(6 * MIB).unwrap();
+        assert_eq!(more.cover(6 * MIB + 1).unwrap_err().code, Code::Overloaded);
+        assert_eq!(of("a").cover(1).unwrap_err().code, Code::Overloaded);
+        other.cover(16 * MIB).unwrap();
+        nobodys.cover(32 * MIB).unwrap();
+        assert_eq!(in_flight.left(), 0);
+        // What is refused for want of all room is not taken from the share either.
+        drop(one);
+        nobodys.cover(42 * MIB).unwrap();
+        assert!(of("a").cover(1).is_err());
+        drop(nobodys);
+        of("a").cover(10 * MIB).unwrap();
+        drop((more, other));
+        assert_eq!((in_flight.left(), in_flight.shares.taken().len()), (64 * MIB, 0));
+    }
+
+    /// Any steps, beside what they come to when they are simply added up.
+    #[test]
+    fn the_shares_are_what_their_bodies_hold() {
+        use std::hash::{BuildHasher as _, RandomState};
+        const ALL: usize = 40 * 1024 * 1024;
+        const MOST: usize = ALL / SHARE;
+        let seed = RandomState::new().hash_one(0);
+        println!("seed {seed}");
+        let in_flight = InFlight::new(ALL);
+        let mut bodies: Vec<(&str, usize, Room)> = Vec::new();
+        let mut state = seed;
+        let mut below = |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % limit
+        };
+        for _ in 0..20_000 {
+            let subject = ["a", "b", "c", "d", "e", "f"][below(6)];
+            match below(3) {
+                0 => bodies.push((subject, 0, in_flight.empty().of(subject))),
+                1 if !bodies.is_empty() => drop(bodies.swap_remove(below(bodies.len()))),
+                _ if !bodies.is_empty() => {
+                    let place = below(bodies.len());
+                    let bytes = below(4 * 1024 * 1024);
+                    let held = |of: Option<&str>| {
+                        bodies
+                            .iter()
+                            .filter(|(owner, ..)| of.is_none_or(|of| of == *owner))
+                            .map(|body| body.1)
+                            .sum::<usize>()
+                    };
+                    let (owner, before) = (bodies[place].0, bodies[place].1);
+                    let more = bytes.saturating_sub(before);
+                    let fits = more == 0 || (held(Some(owner)) + more <= MOST && held(None) + more <= ALL);
+                    assert_eq!(bodies[place].2.cover(bytes).is_ok(), fits, "{owner}: {more} more");
+                    bodies[place].1 += if fits { more } else { 0 };
+                }
+                _ => {}
+            }
+            let all: usize = bodies.iter().map(|body| body.1).sum();
+            assert_eq!(in_flight.left(), ALL - all);
+            let taken = in_flight.shares.taken();
+            for (subject, bytes) in taken.iter() {
+                let held: usize = bodies.iter().filter(|body| *body.0 == **subject).map(|body| body.1).sum();
+                assert_eq!((*bytes, *bytes > 0), (held, true), "{subject}");
+            }
+            assert_eq!(taken.values().sum::<usize>(), all);
+        }
     }
 }

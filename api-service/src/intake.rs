@@ -12,9 +12,9 @@ use crate::app::App;
 use crate::auth::Writer;
 use crate::in_flight::Room;
 use crate::problem::Problem;
-use crate::{body, encoding};
+use crate::{answers, body, encoding};
 
-/// A submission that was let in, and is here whole. It takes its room until it is dropped.
+/// A submission that was let in, and is here whole. It takes its room until it is answered.
 pub(crate) struct Intake<F> {
     pub(crate) parts: Parts,
     pub(crate) writer: Writer,
@@ -24,7 +24,6 @@ pub(crate) struct Intake<F> {
     /// When the answer is due: the handler keeps it itself, because what it answers then depends
     /// on how far the events had come.
     pub(crate) deadline: Instant,
-    _room: Room,
 }
 
 impl<F> Intake<F> {
@@ -41,7 +40,10 @@ impl<F> Intake<F> {
         let deadline = Instant::now() + app.request_timeout;
         let (mut parts, mut body) = request.into_parts();
         match admit(app, &mut parts, &mut body, limit, deadline, format).await {
-            Ok((writer, format, room, bytes)) => Ok(Self { parts, writer, format, bytes, deadline, _room: room }),
+            Ok((writer, format, room, bytes)) => {
+                answers::keep(&parts, room);
+                Ok(Self { parts, writer, format, bytes, deadline })
+            }
             Err(problem) => Err(body::refuse(problem, &parts.headers, body).await),
         }
     }
@@ -57,7 +59,7 @@ async fn admit<F>(
 ) -> Result<(Writer, F, Room, Bytes), Problem> {
     let writer = Writer::from_request_parts(parts, app).await?;
     let format = format(&parts.headers)?;
-    let mut room = app.in_flight.room(&parts.headers, limit)?;
+    let mut room = app.in_flight.room(&parts.headers, limit)?.of(writer.subject());
     let bytes = encoding::read(&parts.headers, body, limit, deadline, &mut room).await?;
     Ok((writer, format, room, bytes))
 }

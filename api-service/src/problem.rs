@@ -77,6 +77,15 @@ impl Code {
         self.parts().2
     }
 
+    /// What it asks for (RFC 6750, section 3), as a `WWW-Authenticate`.
+    pub(crate) const fn challenge(self) -> Option<&'static str> {
+        match self {
+            Self::InvalidToken => Some(r#"Bearer error="invalid_token""#),
+            Self::Forbidden | Self::DeviceNotAllowed => Some(r#"Bearer error="insufficient_scope""#),
+            _ => None,
+        }
+    }
+
     /// What the framework answered without a problem of ours.
     fn of_status(status: StatusCode) -> Self {
         match status {
@@ -102,9 +111,6 @@ pub struct About {
     /// The event.
     pub event_id: Option<EventId>,
 }
-
-/// What a 401 asks for (RFC 6750, section 3).
-pub(crate) const CHALLENGE: &str = r#"Bearer error="invalid_token""#;
 
 /// An error answer.
 #[derive(Debug, Clone)]
@@ -209,8 +215,8 @@ impl Problem {
         if self.code == Code::UnsupportedEncoding {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(crate::encoding::ACCEPTED));
         }
-        if self.code == Code::InvalidToken {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        if let Some(challenge) = self.code.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         Response::from_parts(parts, text.into())
     }

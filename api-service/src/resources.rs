@@ -129,14 +129,14 @@ fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {
     if found.version == 0 {
         return Problem::new(Code::ResourceNotFound, "there is no such resource").about(about.clone()).into_response();
     }
-    let tag = format!("\"{}\"", found.version);
-    let fresh = is_fresh(headers, &tag);
+    let tag = tag(&found);
+    let fresh = is_fresh(headers, tag.as_deref().unwrap_or_default());
     let mut response = if fresh { StatusCode::NOT_MODIFIED.into_response() } else { found.body.into_response() };
     let answer = response.headers_mut();
     if !fresh {
         answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    if let Ok(tag) = HeaderValue::try_from(tag) {
+    if let Some(tag) = tag.and_then(|tag| HeaderValue::try_from(tag).ok()) {
         answer.insert(header::ETAG, tag);
     }
     // It may be kept by the one who asked, and must be asked for again.
@@ -144,11 +144,35 @@ fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {
     response
 }
 
-/// `If-None-Match` (RFC 9110, section 13.1.2): a weak comparison with each entity tag listed.
+/// The entity tag of a state: its version, and `updated_at`, which every body ends with. The version
+/// alone would not do: a device that was forgotten begins anew at 1, and what was erased must not be
+/// confirmed to whoever kept it.
+fn tag(found: &Found) -> Option<String> {
+    let body = found.body.strip_suffix(b"\"}")?;
+    let updated_at = body.rsplit(|byte| *byte == b'"').next()?;
+    Some(format!("\"{}-{}\"", found.version, std::str::from_utf8(updated_at).ok()?))
+}
+
+/// `If-None-Match` (RFC 9110, section 13.1.2): `*`, or a weak comparison with each entity tag listed.
 pub(crate) fn is_fresh(headers: &HeaderMap, tag: &str) -> bool {
-    headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
-        // Our tags hold no comma, so one that holds a comma is none of ours however it is cut.
-        list.split(',').map(str::trim).any(|given| given == "*" || given.strip_prefix("W/").unwrap_or(given) == tag)
+    headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|given| given == tag.as_bytes()))
+}
+
+/// The entity tags of a list, each in its quotes and without `W/`, up to what is none.
+fn entity_tags(mut list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        while let Some((b' ' | b'\t' | b',', rest)) = list.split_first() {
+            list = rest;
+        }
+        let tag = list.strip_prefix(b"W/").unwrap_or(list);
+        let end = tag.strip_prefix(b"\"")?.iter().position(|byte| *byte == b'"')?;
+        let (tag, rest) = tag.split_at_checked(end + 2)?;
+        list = rest;
+        Some(tag)
     })
 }
 
@@ -161,12 +185,40 @@ mod tests {
         let fresh = |list: &'static str| {
             is_fresh(&[(header::IF_NONE_MATCH, HeaderValue::from_static(list))].into_iter().collect(), "\"7\"")
         };
-        for list in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "\"6\",W/\"7\" , \"8\"", "*"] {
+        for list in
+            ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "\"6\",W/\"7\" , \"8\"", "*", " * ", ",\"6,\",,\"7\"", "\"7\", 8"]
+        {
             assert!(fresh(list), "{list}");
         }
-        for list in ["", "7", "\"6\"", "\"77\"", "w/\"7\"", "\"6\", \"8\""] {
+        for list in [
+            "",
+            "7",
+            "\"6\"",
+            "\"77\"",
+            "w/\"7\"",
+            "\"6\", \"8\"",
+            "\"x,*,y\"",
+            "\"6\", *",
+            "\"7",
+            "8, \"7\"",
+            "\"x\",\"y,\"7\"",
+        ] {
             assert!(!fresh(list), "{list}");
         }
         assert!(!is_fresh(&HeaderMap::new(), "\"7\""));
+        let mut both = HeaderMap::new();
+        for tag in ["\"6\"", "\"7\""] {
+            both.append(header::IF_NONE_MATCH, HeaderValue::from_static(tag));
+        }
+        assert!(is_fresh(&both, "\"7\""));
+        assert!(!is_fresh(&both, ""));
+    }
+
+    #[test]
+    fn the_tag_is_made_of_what_the_body_says_at_both_ends() {
+        let tag_of = |body: &'static str| tag(&Found { version: 7, body: body.into() });
+        let body = r#"{"version":7,"id":"d","payload":{"x": "\""},"event_id":"e","accepted_at":"2026-01-02T03:04:05.000001Z","updated_at":"2026-01-02T03:04:05.678901Z"}"#;
+        assert_eq!(tag_of(body).unwrap(), "\"7-2026-01-02T03:04:05.678901Z\"");
+        assert_eq!((tag_of("{}"), tag_of("")), (None, None));
     }
 }

@@ -5,7 +5,6 @@ mod cli;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -44,23 +43,8 @@ enum Command {
     },
     /// Looks through all that was logged in the last test run, for what must not be.
     Logs,
-    /// Prints a token.
-    Token {
-        /// Its claim `sub`.
-        #[arg(long, default_value = "dev")]
-        subject: String,
-        /// Its claim `roles`: user, device, admin.
-        #[arg(long, num_args = 1..)]
-        role: Vec<String>,
-        /// Its claim `device_id`.
-        #[arg(long, num_args = 1..)]
-        device: Vec<String>,
-        /// How long it is good.
-        #[arg(long, default_value = "12h", value_parser = humantime::parse_duration)]
-        lifetime: Duration,
-        #[command(flatten)]
-        with: cli::token::With,
-    },
+    /// Prints a token: a good one, or one that has to be refused.
+    Token(cli::token::Token),
     /// Makes a key pair to sign tokens with, and the JWKS to check them with.
     Keys {
         /// What it is for.
@@ -87,14 +71,10 @@ fn main() -> ExitCode {
             println!("{said}");
             ExitCode::SUCCESS
         }),
-        Command::Token { subject, role, device, lifetime, with } => {
-            let roles: Vec<&str> = role.iter().map(String::as_str).collect();
-            let devices: Vec<&str> = device.iter().map(String::as_str).collect();
-            with.signer().and_then(|signer| signer.token(&subject, &roles, &devices, lifetime)).map(|token| {
-                println!("{token}");
-                ExitCode::SUCCESS
-            })
-        }
+        Command::Token(token) => token.make().map(|token| {
+            println!("{token}");
+            ExitCode::SUCCESS
+        }),
         Command::Keys { algorithm, kid, key, jwks } => {
             devstack::token::generate(&algorithm, &kid, &key, &jwks).map(|()| ExitCode::SUCCESS)
         }

@@ -12,7 +12,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
@@ -20,14 +20,41 @@ use serde::Serialize;
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
 
+/// What a token says.
 #[derive(Serialize)]
-struct Claims<'a> {
+pub struct Claims<'a> {
     sub: &'a str,
     roles: &'a [&'a str],
     #[serde(skip_serializing_if = "Option::is_none")]
     device_id: Option<Devices<'a>>,
-    iat: u64,
-    exp: u64,
+    /// Who made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<&'a str>,
+    /// For whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aud: Option<&'a str>,
+    /// Since when it is good, in seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<u64>,
+    /// When it was made, likewise.
+    pub iat: u64,
+    /// Until when it is good, likewise.
+    pub exp: u64,
+}
+
+impl<'a> Claims<'a> {
+    /// Those of a token that is good from now on; `device_id` where devices are named (one: a
+    /// string; several: a list).
+    pub fn new(sub: &'a str, roles: &'a [&'a str], devices: &'a [&'a str], lifetime: Duration) -> anyhow::Result<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        let device_id = match devices {
+            [] => None,
+            [one] => Some(Devices::One(one)),
+            many => Some(Devices::Many(many)),
+        };
+        let (iat, exp) = (now.as_secs(), now.saturating_add(lifetime).as_secs());
+        Ok(Self { sub, roles, device_id, iss: None, aud: None, nbf: None, iat, exp })
+    }
 }
 
 #[derive(Serialize)]
@@ -48,6 +75,12 @@ impl Signer {
     /// HS256.
     pub fn secret(secret: &str) -> Signer {
         Signer { algorithm: Algorithm::HS256, kid: None, key: EncodingKey::from_secret(secret.as_bytes()) }
+    }
+
+    /// Under this name.
+    #[must_use]
+    pub fn named(self, kid: &str) -> Signer {
+        Signer { kid: Some(kid.to_owned()), ..self }
     }
 
     /// RS256, ES256 or EdDSA, with a private key (PKCS #8 in DER); `kid` names it.
@@ -100,22 +133,9 @@ impl Signer {
         Ok(jwk)
     }
 
-    /// A JWT: claims `sub`, `roles`, `iat`, `exp`, and `device_id` where devices are named (one: a
-    /// string; several: a list).
+    /// A JWT with the claims of [`Claims::new`].
     pub fn token(&self, subject: &str, roles: &[&str], devices: &[&str], lifetime: Duration) -> anyhow::Result<String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-        let claims = Claims {
-            sub: subject,
-            roles,
-            device_id: match devices {
-                [] => None,
-                [one] => Some(Devices::One(one)),
-                many => Some(Devices::Many(many)),
-            },
-            iat: now.as_secs(),
-            exp: now.saturating_add(lifetime).as_secs(),
-        };
-        self.sign(&claims)
+        self.sign(&Claims::new(subject, roles, devices, lifetime)?)
     }
 
     /// A JWT with these claims.
@@ -124,6 +144,20 @@ impl Signer {
         header.kid.clone_from(&self.kid);
         jsonwebtoken::encode(&header, claims, &self.key).context("cannot sign the token")
     }
+}
+
+/// What an attacker makes of a token: the same claims, without a signature (`alg` is `none`).
+pub fn unsigned(token: &str) -> Option<String> {
+    let (message, _) = token.rsplit_once('.')?;
+    let (_, claims) = message.split_once('.')?;
+    Some(format!("{}.{claims}.", BASE64_URL_SAFE_NO_PAD.encode(r#"{"typ":"JWT","alg":"none"}"#)))
+}
+
+/// Likewise: another signature, of the same length.
+pub fn tampered(token: &str) -> Option<String> {
+    let (message, signature) = token.rsplit_once('.')?;
+    let rest = signature.get(1..)?;
+    Some(format!("{message}.{}{rest}", if signature.starts_with('A') { 'B' } else { 'A' }))
 }
 
 /// A JWKS of these keys' public halves.

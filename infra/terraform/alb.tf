@@ -54,6 +54,8 @@ resource "aws_lb_target_group" "api" {
   deregistration_delay          = 20
   load_balancing_algorithm_type = "least_outstanding_requests"
 
+  # A task on Spot is told to end at once: it has to stay until it is found unready, after three times
+  # five seconds. Its DRAIN_DELAY (services.tf) is longer than that.
   health_check {
     path                = "/health/ready"
     matcher             = "200"

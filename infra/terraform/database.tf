@@ -60,6 +60,20 @@ resource "aws_rds_cluster_parameter_group" "main" {
     name  = "log_statement"
     value = "ddl"
   }
+  # So no statement's values either, neither of one that is slow nor of one that fails, and no DETAIL,
+  # which quotes rows.
+  parameter {
+    name  = "log_parameter_max_length"
+    value = "0"
+  }
+  parameter {
+    name  = "log_parameter_max_length_on_error"
+    value = "0"
+  }
+  parameter {
+    name  = "log_error_verbosity"
+    value = "terse"
+  }
 }
 
 resource "aws_db_subnet_group" "main" {

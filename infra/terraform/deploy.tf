@@ -1,6 +1,7 @@
 # What the workflows of one repository may do, from main, in the environment `production`.
 
 resource "aws_iam_openid_connect_provider" "github" {
+  count          = var.github_oidc_provider_arn == null ? 1 : 0
   url            = "https://token.actions.githubusercontent.com"
   client_id_list = ["sts.amazonaws.com"]
 }
@@ -10,7 +11,7 @@ data "aws_iam_policy_document" "deploy_assume" {
     actions = ["sts:AssumeRoleWithWebIdentity"]
     principals {
       type        = "Federated"
-      identifiers = [aws_iam_openid_connect_provider.github.arn]
+      identifiers = [var.github_oidc_provider_arn == null ? aws_iam_openid_connect_provider.github[0].arn : var.github_oidc_provider_arn]
     }
     condition {
       test     = "StringEquals"
@@ -37,10 +38,10 @@ resource "aws_iam_role_policy" "deploy" {
 }
 
 data "aws_iam_policy_document" "deploy" {
-  # checkov:skip=CKV_AWS_356:ecr:GetAuthorizationToken and ecs:DescribeTaskDefinition know no resources; all other statements name theirs
+  # checkov:skip=CKV_AWS_356:the three actions of the first statement know no resources; all other statements name theirs
   statement {
-    sid       = "Registry"
-    actions   = ["ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition"]
+    sid       = "NoResources"
+    actions   = ["ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:RegisterTaskDefinition"]
     resources = ["*"]
   }
   statement {
@@ -52,8 +53,8 @@ data "aws_iam_policy_document" "deploy" {
     resources = [for repository in aws_ecr_repository.service : repository.arn]
   }
   statement {
-    sid       = "Register"
-    actions   = ["ecs:RegisterTaskDefinition", "ecs:TagResource"]
+    sid       = "Tag"
+    actions   = ["ecs:TagResource"]
     resources = [for family in local.families : "arn:aws:ecs:${var.region}:${data.aws_caller_identity.current.account_id}:task-definition/${family}:*"]
   }
   statement {

@@ -15,6 +15,11 @@ output "github_variables" {
   }
 }
 
+output "alarms" {
+  description = "The topic that alarms are sent to."
+  value       = aws_sns_topic.alarms.arn
+}
+
 output "load_balancer" {
   description = "What the name of the certificate has to point to."
   value       = aws_lb.api.dns_name

@@ -14,7 +14,8 @@ resource "aws_ecr_repository" "service" {
   }
 }
 
-# Enough to roll back to. What has a tag of its own commit goes last.
+# Enough to roll back to. Of each image one rule decides, the first that fits its tags: what the API's
+# workflow pushes for its setup has a tag of its own, and takes no place of what the worker runs.
 resource "aws_ecr_lifecycle_policy" "service" {
   for_each   = aws_ecr_repository.service
   repository = each.value.name
@@ -28,8 +29,14 @@ resource "aws_ecr_lifecycle_policy" "service" {
       },
       {
         rulePriority = 2
-        description  = "all but the last hundred"
-        selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 100 }
+        description  = "setups, which run once, at their deploy"
+        selection    = { tagStatus = "tagged", tagPatternList = ["setup-*"], countType = "imageCountMoreThan", countNumber = 20 }
+        action       = { type = "expire" }
+      },
+      {
+        rulePriority = 3
+        description  = "all but the last hundred, with the setups among them"
+        selection    = { tagStatus = "tagged", tagPatternList = ["*"], countType = "imageCountMoreThan", countNumber = 120 }
         action       = { type = "expire" }
       },
     ]

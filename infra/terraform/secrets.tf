@@ -1,10 +1,12 @@
 # What the services must not have in their task definitions. Two are filled by hand, before the first
 # deploy, and whenever they are rotated (docs/operations.md):
 #   aws secretsmanager put-secret-value --secret-id NAME --secret-string file://...
+# Kafka's is JSON, {"username": "...", "password": "..."}: the two change together, also for a task of
+# a revision that was registered before the change.
 
 resource "aws_secretsmanager_secret" "manual" {
   # checkov:skip=CKV2_AWS_57:both ends of a Kafka or JWT secret have to change; docs/operations.md says how, no Lambda can
-  for_each    = toset(["kafka-sasl-password", "jwt-secret"])
+  for_each    = toset(["kafka-sasl", "jwt-secret"])
   name        = "${var.name}/${each.key}"
   description = "Filled by hand"
   kms_key_id  = aws_kms_key.main.arn

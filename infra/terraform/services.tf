@@ -9,18 +9,20 @@ locals {
     KAFKA_BROKERS           = var.kafka_brokers
     KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
     KAFKA_SASL_MECHANISM    = var.kafka_sasl_mechanism
-    KAFKA_SASL_USERNAME     = var.kafka_sasl_username
   }
   # The certificates themselves: the image has no file of RDS' authorities.
   postgres = { PGSSLROOTCERT = trimspace(file(var.database_ca_file)) }
 
-  secrets = {
-    DATABASE_URL        = aws_secretsmanager_secret.database_url.arn
-    REDIS_URL           = aws_secretsmanager_secret.redis_url.arn
-    KAFKA_SASL_PASSWORD = aws_secretsmanager_secret.manual["kafka-sasl-password"].arn
-  }
-  jwt_secret = var.jwt_jwks_url == null ? { JWT_SECRET = aws_secretsmanager_secret.manual["jwt-secret"].arn } : {}
-  jwks       = var.jwt_jwks_url == null ? {} : { JWT_JWKS_URL = var.jwt_jwks_url }
+  secrets = merge({
+    DATABASE_URL = aws_secretsmanager_secret.database_url.arn
+    REDIS_URL    = aws_secretsmanager_secret.redis_url.arn
+    # A member of a JSON secret: ARN:MEMBER:STAGE:VERSION.
+    KAFKA_SASL_USERNAME = "${aws_secretsmanager_secret.manual["kafka-sasl"].arn}:username::"
+    KAFKA_SASL_PASSWORD = "${aws_secretsmanager_secret.manual["kafka-sasl"].arn}:password::"
+  }, var.extra_secrets)
+  jwt_secret   = var.jwt_jwks_url == null ? { JWT_SECRET = aws_secretsmanager_secret.manual["jwt-secret"].arn } : {}
+  api_database = var.api_database_url_secret_arn == null ? {} : { DATABASE_URL = var.api_database_url_secret_arn }
+  jwks         = var.jwt_jwks_url == null ? {} : { JWT_JWKS_URL = var.jwt_jwks_url }
 
   service_security_groups = { api = module.api.security_group_id, worker = module.worker.security_group_id }
 }
@@ -36,15 +38,18 @@ module "api" {
   health_command = ["api-service", "health"]
   cpu            = 1024
   memory         = 2048
-  # 5 s readiness, 15 s drain, 5 s the last flush (docs/operations.md, Shutdown), and a reserve.
-  stop_timeout = 40
+  # DRAIN_DELAY, 15 s drain, 5 s the last flush, 1 s PostgreSQL, 3 s the last traces: 44 s, and a reserve
+  # (docs/operations.md, Shutdown).
+  stop_timeout = 60
   tasks        = { min = 2, max = 10 }
 
   environment = merge(local.kafka, local.postgres, local.jwks, {
     JWT_ISSUER   = var.jwt_issuer
     JWT_AUDIENCE = var.jwt_audience
-  })
-  secrets = merge(local.secrets, local.jwt_secret)
+    # Longer than the target group takes to find a task unready (alb.tf): 15 s.
+    DRAIN_DELAY = "20s"
+  }, var.extra_environment)
+  secrets = merge(local.secrets, local.jwt_secret, local.api_database)
 
   port = 8000
   # By way of the listener: a service cannot have a target group that no load balancer has yet.
@@ -71,6 +76,17 @@ resource "aws_vpc_security_group_ingress_rule" "api" {
   to_port                      = 8000
 }
 
+# For a Prometheus of one's own, where there is one.
+resource "aws_vpc_security_group_ingress_rule" "scraper" {
+  for_each                     = var.scraper_security_group_id == null ? {} : local.service_security_groups
+  security_group_id            = each.value
+  description                  = "From Prometheus"
+  referenced_security_group_id = var.scraper_security_group_id
+  ip_protocol                  = "tcp"
+  from_port                    = 9100
+  to_port                      = 9100
+}
+
 module "worker" {
   source = "./modules/service"
 
@@ -91,7 +107,7 @@ module "worker" {
   environment = merge(local.kafka, local.postgres, {
     EMF_NAMESPACE = local.emf_namespace
     EMF_INTERVAL  = "60s"
-  })
+  }, var.extra_environment)
   secrets = local.secrets
 
   cluster                    = { id = aws_ecs_cluster.main.id, name = aws_ecs_cluster.main.name }
@@ -120,7 +136,7 @@ resource "aws_ecs_task_definition" "setup" {
   container_definitions = jsonencode([merge(module.worker.container, {
     name    = "setup"
     command = ["setup"]
-    environment = [for name, value in merge(local.kafka, local.postgres, { TOPIC_PARTITIONS = tostring(var.topic_partitions) }) :
+    environment = [for name, value in merge(local.kafka, local.postgres, { TOPIC_PARTITIONS = tostring(var.topic_partitions) }, var.extra_environment) :
     { name = name, value = value }]
     healthCheck = null
     stopTimeout = 120

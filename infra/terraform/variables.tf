@@ -30,6 +30,12 @@ variable "github_repository" {
   type        = string
 }
 
+variable "github_oidc_provider_arn" {
+  description = "GitHub's OIDC provider, where the account has it already: there can be only one. Null makes it."
+  type        = string
+  default     = null
+}
+
 variable "bootstrap_image_tag" {
   description = "The tag that the first task definitions name. Deploys register newer ones, by digest."
   type        = string
@@ -38,11 +44,6 @@ variable "bootstrap_image_tag" {
 
 variable "kafka_brokers" {
   description = "Kafka's bootstrap servers, separated by commas."
-  type        = string
-}
-
-variable "kafka_sasl_username" {
-  description = "The SASL user; for Confluent Cloud, the API key. Its secret is put into Secrets Manager by hand."
   type        = string
 }
 
@@ -104,7 +105,7 @@ variable "database_capacity" {
 }
 
 variable "database_password_version" {
-  description = "Add one to have a new password, in the database and in its secret; then deploy both services."
+  description = "Add one to have a new password, in the database and in its secret; then start both services anew (docs/operations.md)."
   type        = number
   default     = 1
 }
@@ -113,6 +114,36 @@ variable "cache_node_type" {
   description = "ElastiCache's node type."
   type        = string
   default     = "cache.t4g.small"
+}
+
+variable "extra_environment" {
+  description = "Further settings of both services, of the setup and of operators' tasks, such as OTEL_EXPORTER_OTLP_ENDPOINT (https, port 443: nothing else gets out). They count before those that are set here."
+  type        = map(string)
+  default     = {}
+}
+
+variable "extra_secrets" {
+  description = "Further settings that nobody may see, such as OTEL_EXPORTER_OTLP_HEADERS, as ARNs in Secrets Manager."
+  type        = map(string)
+  default     = {}
+}
+
+variable "api_database_url_secret_arn" {
+  description = "A secret with the API's own DATABASE_URL, of a role that may read and nothing else (docs/operations.md, A role for the API). Null is the worker's."
+  type        = string
+  default     = null
+}
+
+variable "scraper_security_group_id" {
+  description = "Who may read /metrics and the health of both services, on port 9100: the security group of a Prometheus in this VPC. Null is nobody; the alarms of alarms.tf need nobody."
+  type        = string
+  default     = null
+}
+
+variable "alarm_emails" {
+  description = "Who is told of alarms; each has to confirm a mail. Other ways subscribe to the topic by themselves."
+  type        = list(string)
+  default     = []
 }
 
 variable "log_retention_days" {

@@ -50,12 +50,7 @@ impl Emitter {
     /// - `Waiting`: 1 while an outage is waited out, PostgreSQL's or Kafka's. Whoever scales by the
     ///   lag must not while this is not 0: it grows, and more workers do not help.
     /// - `PausedPartitions`, `AssignedPartitions`: how many.
-    pub fn document(
-        &self,
-        measured: &BTreeMap<i32, Measured>,
-        waits_before_joining: bool,
-        now: OffsetDateTime,
-    ) -> Value {
+    pub fn document(&self, measured: &BTreeMap<i32, Measured>, worker_waits: bool, now: OffsetDateTime) -> Value {
         let worked_off = || measured.values().filter(|found| !found.paused);
         let mut lag: Vec<_> = worked_off().filter_map(|found| found.lag).collect();
         lag.sort_unstable_by(|a, b| b.cmp(a));
@@ -64,7 +59,7 @@ impl Emitter {
         age.sort_unstable_by(|a, b| b.total_cmp(a));
         age.truncate(MAX_VALUES);
         let unknown = measured.values().any(|found| found.lag.is_none());
-        let waits = waits_before_joining || unknown || measured.values().any(|found| found.waits);
+        let waits = worker_waits || unknown || measured.values().any(|found| found.waits);
         let paused = measured.values().filter(|found| found.paused).count();
 
         let mut metrics = vec![

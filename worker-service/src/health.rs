@@ -18,6 +18,8 @@ struct State {
     stopping: bool,
     /// What is waited for before the group is joined.
     before_joining: Option<String>,
+    /// Why Kafka does not answer, if it does not.
+    kafka: Option<String>,
     lanes: BTreeMap<i32, LaneState>,
 }
 
@@ -49,15 +51,33 @@ impl Health {
         self.state().before_joining = why;
     }
 
+    /// Kafka does not answer, and why; `None` when it does again. A lane does not tell: nothing comes
+    /// in, and after a while the partitions are somebody else's.
+    pub fn kafka_is_away(&self, why: Option<String>) {
+        let mut state = self.state();
+        match (&state.kafka, &why) {
+            (None, Some(why)) => tracing::error!(error = why, "Kafka does not answer"),
+            (Some(_), None) => tracing::info!("Kafka answers again"),
+            _ => {}
+        }
+        state.kafka = why;
+    }
+
     /// A lane begins where the group stood, if that is known.
     pub fn begun(&self, partition: i32, at: Option<i64>) {
         self.state().lanes.entry(partition).or_default().begun_at = at;
     }
 
-    /// The lanes as they are, and whether something else is waited for before there are any.
-    pub fn lanes(&self) -> (BTreeMap<i32, LaneState>, bool) {
+    /// The lanes as they are.
+    pub fn lanes(&self) -> BTreeMap<i32, LaneState> {
+        self.state().lanes.clone()
+    }
+
+    /// Whether something is waited for that is no lane's own affair: Kafka, or what has to be there
+    /// before the group is joined.
+    pub fn waits(&self) -> bool {
         let state = self.state();
-        (state.lanes.clone(), state.before_joining.is_some())
+        state.before_joining.is_some() || state.kafka.is_some()
     }
 
     /// The worker is about to end.
@@ -95,15 +115,15 @@ impl Health {
         metrics::gauge!("held_devices", "partition" => partition.to_string()).set(0.0);
     }
 
-    /// Ready while the group is joined and no partition waits out an outage.
+    /// Ready while the group is joined, Kafka answers and no partition waits out an outage.
     pub fn report(&self) -> shared::ops::Health {
         let state = self.state();
         let outage = state.lanes.values().any(|lane| lane.outage.is_some());
-        let status = match (state.stopping, state.joined, outage) {
+        let of_all = state.before_joining.as_ref().or(state.kafka.as_ref());
+        let status = match (state.stopping, of_all.is_some() || outage, state.joined) {
             (true, ..) => "stopping",
-            (_, false, _) if state.before_joining.is_some() => "waiting out an outage",
-            (_, false, _) => "joining",
-            (.., true) => "waiting out an outage",
+            (_, true, _) => "waiting out an outage",
+            (.., false) => "joining",
             _ => "ready",
         };
         let partitions: BTreeMap<_, _> = state
@@ -115,7 +135,7 @@ impl Health {
                 (partition.to_string(), lane)
             })
             .collect();
-        let report = json!({"status": status, "outage": state.before_joining, "partitions": partitions});
+        let report = json!({"status": status, "outage": of_all, "partitions": partitions});
         (status == "ready", report)
     }
 
@@ -148,6 +168,12 @@ mod tests {
         assert_eq!(health.report().1["partitions"]["3"]["outage"], "SQLSTATE 57P01");
         health.gone(3);
         assert_eq!(status(&health), (true, "ready".into()), "whose partition it is now says it");
+        assert!(!health.waits());
+        health.kafka_is_away(Some("no broker".into()));
+        assert_eq!(status(&health), (false, "waiting out an outage".into()), "with or without a partition");
+        assert_eq!((health.waits(), &health.report().1["outage"]), (true, &json!("no broker")));
+        health.kafka_is_away(None);
+        assert_eq!(status(&health), (true, "ready".into()));
         health.stopping();
         assert_eq!(status(&health), (false, "stopping".into()), "before anything ends");
     }

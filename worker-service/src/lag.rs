@@ -1,5 +1,5 @@
 //! How far behind each partition is: measured every few seconds, for Prometheus, and for CloudWatch
-//! where that is asked for.
+//! where that is asked for. Whoever asks Kafka so often is the first to learn that it is away.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -17,6 +17,9 @@ use crate::poll::Group;
 const EVERY: Duration = Duration::from_secs(5);
 /// How long Kafka may take to say where a partition ends.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many times in a row Kafka has to stay silent to be away: once is a broker that starts anew.
+const SILENCES: u32 = 2;
 
 /// A partition of ours, as it was measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,44 +39,81 @@ pub async fn run(consumer: Arc<OnceLock<Weak<BaseConsumer<Group>>>>, topic: Stri
     let mut emitter = Emitter::new(&emf, OffsetDateTime::now_utc());
     let mut stuck = Stuck::default();
     let mut gone = Vec::new();
+    let mut silences = 0;
     let every = EVERY.min(emf.interval);
     loop {
         tokio::time::sleep(every).await;
-        let (lanes, waits_before_joining) = health.lanes();
+        let lanes = health.lanes();
         let ends = match consumer.get().map(Weak::upgrade) {
             None => BTreeMap::new(),
             Some(None) => return,
-            Some(Some(consumer)) => ends(consumer, topic.clone(), lanes.keys().copied().collect()).await,
+            Some(Some(consumer)) => {
+                let asked = ask(consumer, topic.clone(), lanes.keys().copied().collect());
+                let Told { ends, partitions, silent } = asked.await;
+                if let Some(partitions) = partitions {
+                    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+                    metrics::gauge!("topic_partitions").set(partitions as f64);
+                }
+                silences = if silent.is_some() { silences + 1 } else { 0 };
+                if silent.is_none() || silences >= SILENCES {
+                    health.kafka_is_away(silent);
+                }
+                ends
+            }
         };
         let now = OffsetDateTime::now_utc();
         let measured = measure(&lanes, &ends, now, &mut stuck);
         show(&measured, &mut gone);
-        metrics::gauge!("worker_waiting").set(flag(waits_before_joining || measured.values().any(|found| found.waits)));
+        let waits = health.waits();
+        metrics::gauge!("worker_waiting").set(flag(waits || measured.values().any(|found| found.waits)));
         if let Some(emitter) = &mut emitter
             && emitter.is_due(now)
         {
-            emf::print(&emitter.document(&measured, waits_before_joining, now));
+            emf::print(&emitter.document(&measured, waits, now));
         }
     }
 }
 
-/// The first and the next offset of each partition, as far as Kafka says.
-async fn ends(consumer: Arc<BaseConsumer<Group>>, topic: String, partitions: Vec<i32>) -> BTreeMap<i32, (i64, i64)> {
+/// What Kafka tells.
+#[derive(Default)]
+struct Told {
+    /// The first and the next offset of each partition of ours, as far as Kafka says.
+    ends: BTreeMap<i32, (i64, i64)>,
+    /// How many partitions the topic has, where Kafka says.
+    partitions: Option<usize>,
+    /// Why it does not tell all of it.
+    silent: Option<String>,
+}
+
+/// Asks Kafka, also where nothing is ours: a worker that lost its partitions has to know why.
+async fn ask(consumer: Arc<BaseConsumer<Group>>, topic: String, ours: Vec<i32>) -> Told {
     let asked = tokio::task::spawn_blocking(move || {
-        let mut ends = BTreeMap::new();
-        for partition in partitions {
+        let mut told = Told::default();
+        match consumer.fetch_metadata(Some(&topic), PATIENCE) {
+            // A topic that is not there is no outage; the polling thread says what to do.
+            Ok(metadata) => {
+                let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+                told.partitions = found.map(|topic| topic.partitions().len());
+            }
+            Err(error) => {
+                told.silent = Some(format!("Kafka does not answer: {error}"));
+                return told;
+            }
+        }
+        for partition in ours {
             match consumer.fetch_watermarks(&topic, partition, PATIENCE) {
                 Ok(found) => {
-                    ends.insert(partition, found);
+                    told.ends.insert(partition, found);
                 }
                 Err(error) => {
                     tracing::debug!(partition, %error, "the partition's end is not told");
                     // The others would take as long, and say the same.
+                    told.silent = Some(format!("Kafka does not say where partition {partition} ends: {error}"));
                     break;
                 }
             }
         }
-        ends
+        told
     });
     asked.await.unwrap_or_default()
 }
@@ -137,6 +177,8 @@ fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
         metrics::gauge!("partition_waiting", "partition" => partition.clone()).set(flag(found.waits));
         metrics::gauge!("partition_paused", "partition" => partition).set(flag(found.paused));
     }
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    metrics::gauge!("assigned_partitions").set(measured.len() as f64);
     *shown = measured.keys().copied().collect();
 }
 

@@ -19,7 +19,12 @@ pub fn describe() {
     );
     describe_gauge!("partition_waiting", "Whether a partition waits out an outage.");
     describe_gauge!("partition_paused", "Whether a partition waits for an operator.");
-    describe_gauge!("worker_waiting", "Whether this worker waits out an outage, with or without a partition.");
+    describe_gauge!(
+        "worker_waiting",
+        "Whether this worker waits out an outage, PostgreSQL's or Kafka's, with or without a partition."
+    );
+    describe_gauge!("assigned_partitions", "Partitions of the input topic that this worker has.");
+    describe_gauge!("topic_partitions", "Partitions that the input topic has.");
     describe_counter!("records_lost_total", "Records that the broker no longer had before they were consumed.");
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
     describe_counter!("events_pruned_total", "Events forgotten after EVENTS_RETENTION.");
@@ -37,4 +42,5 @@ pub fn describe() {
     }
     gauge!("cache_fences_pending").set(0.0);
     gauge!("worker_waiting").set(0.0);
+    gauge!("assigned_partitions").set(0.0);
 }

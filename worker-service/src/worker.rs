@@ -17,7 +17,7 @@ use crate::health::Health;
 use crate::{lag, poll, prune};
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
-/// a shutdown takes 20 s at most, whatever is away: 25 s are promised, and the platform kills after 30 s.
+/// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
 /// How long fences that were kept are tried at the end: Redis may be back any moment, and they are

@@ -2,26 +2,28 @@
 //!
 //! One task reads them, so that nothing is read twice at a time: regularly, when its source has
 //! failed, and when a token names a key that is not known, though for that reason at most once in
-//! half a minute. The last good set is kept for as long as the source is down.
+//! half a minute (see [`unknown`](super::unknown)). The last good set is kept for as long as the
+//! source is down.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::fetch::{Local, Remote, Stamp, address};
 use super::keys::{Keys, Published, parse};
+use super::unknown::Unknown;
 use crate::config::JwtConfig;
 
-/// How often an unknown key may be a reason to look again.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// How long a request waits for what that brings.
+/// How long a request waits for a reading.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a file is looked at.
 const POLL: Duration = Duration::from_secs(2);
+/// When to come back while the source is away, in seconds.
+const AWAY: u32 = 5;
 /// The wait after a failure, doubled up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -46,8 +48,7 @@ pub struct Source {
     origin: Origin,
     refresh: Duration,
     progress: watch::Sender<Progress>,
-    /// When an unknown key was last a reason to look again, and how often reading had ended then.
-    asked: Mutex<Option<(Instant, u64)>>,
+    unknown: Mutex<Unknown>,
     wanted: Notify,
 }
 
@@ -77,7 +78,7 @@ impl Source {
             origin,
             refresh: config.jwt_jwks_refresh,
             progress: watch::Sender::default(),
-            asked: Mutex::default(),
+            unknown: Mutex::default(),
             wanted: Notify::new(),
         })
     }
@@ -88,26 +89,35 @@ impl Source {
     }
 
     /// A token needs a key that is not known: looks again, where that is due, and waits for it, or
-    /// for what is under way. Says whether the keys are known to be the published ones; if not,
-    /// the token may be good.
-    pub async fn look_again(&self) -> bool {
+    /// for what is under way. A key that is not known after that is not published.
+    ///
+    /// # Errors
+    /// It may be, and the token may be good: in how many seconds more is known.
+    pub async fn look_again(&self, kid: Option<&str>) -> Result<(), u32> {
         let mut progress = self.progress.subscribe();
-        let ended = progress.borrow_and_update().ended;
-        let under_way = ended == 0 || {
-            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            match *asked {
-                Some((at, before)) if at.elapsed() < LOOK_AGAIN => before == ended,
-                _ => {
-                    *asked = Some((Instant::now(), ended));
-                    self.wanted.notify_one();
-                    true
-                }
+        let Progress { ended, good } = *progress.borrow_and_update();
+        let now = Instant::now();
+        let under_way = {
+            let mut unknown = self.unknown();
+            if good && !unknown.is_due(now) && unknown.is_refused(kid) {
+                return Ok(());
             }
+            unknown.come(kid);
+            ended == 0 || unknown.reading || unknown.is_due(now)
         };
+        self.wanted.notify_one();
         if under_way && timeout(PATIENCE, progress.wait_for(|now| now.ended > ended)).await.is_err() {
-            return false;
+            return Err(AWAY);
         }
-        self.progress.borrow().good
+        if !self.progress.borrow().good {
+            return Err(AWAY);
+        }
+        let unknown = self.unknown();
+        if unknown.is_refused(kid) { Ok(()) } else { Err(unknown.later(Instant::now())) }
+    }
+
+    fn unknown(&self) -> MutexGuard<'_, Unknown> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the keys again and again, for ever.
@@ -123,13 +133,11 @@ impl Source {
         let mut told = None;
         let mut retry = RETRY.0;
         loop {
+            self.begin();
             let good = self.take(remote.get().await, &mut told);
             let pause = if good { self.refresh } else { retry.min(self.refresh) };
             retry = if good { RETRY.0 } else { (retry * 2).min(RETRY.1) };
-            tokio::select! {
-                () = sleep(pause) => {}
-                () = self.wanted.notified() => {}
-            }
+            self.rest(pause).await;
         }
     }
 
@@ -139,6 +147,7 @@ impl Source {
         loop {
             let file = local.clone();
             let known = seen;
+            self.begin();
             let read = tokio::task::spawn_blocking(move || {
                 // The stamp first: what is written in between has another one.
                 let stamp = file.stamp()?;
@@ -156,10 +165,30 @@ impl Source {
                     self.take(Err(error), &mut told);
                 }
             }
-            tokio::select! {
-                () = sleep(POLL) => {}
-                () = self.wanted.notified() => {}
+            self.rest(POLL).await;
+        }
+    }
+
+    fn begin(&self) {
+        self.unknown().begin(Instant::now());
+    }
+
+    /// Waits for so long, or until the keys have to be read for a token's sake.
+    async fn rest(&self, pause: Duration) {
+        let regular = Instant::now() + pause;
+        self.unknown().regular = Some(regular);
+        let wanted = async {
+            loop {
+                let at = self.unknown().wanted(Instant::now());
+                match at {
+                    Some(at) => return sleep_until(at).await,
+                    None => self.wanted.notified().await,
+                }
             }
+        };
+        tokio::select! {
+            () = sleep_until(regular) => {}
+            () = wanted => {}
         }
     }
 
@@ -172,9 +201,12 @@ impl Source {
             Ok(set) => {
                 metrics::gauge!("jwks_last_success_timestamp_seconds").set(unix_seconds());
                 let count = set.keys.len();
-                if let Some(keys) = self.keys.load().replaced(set.keys) {
+                let before = self.keys.load();
+                if let Some(keys) = before.replaced(set.keys) {
                     tracing::info!(keys = count, generation = keys.generation, "the keys of tokens have changed");
                     tell(&set.passed_over);
+                    let withdrawn: Vec<_> = before.names().filter(|kid| !keys.names().any(|now| now == *kid)).collect();
+                    withdrawn.into_iter().for_each(|kid| self.unknown().withdrawn(kid));
                     self.keys.store(Arc::new(keys));
                 } else if news {
                     tracing::info!(keys = count, "the keys of tokens are up to date");
@@ -194,6 +226,7 @@ impl Source {
     }
 
     fn ended(&self, good: bool) {
+        self.unknown().end(good, self.keys().names());
         self.progress.send_modify(|progress| *progress = Progress { ended: progress.ended + 1, good });
     }
 }

@@ -72,6 +72,15 @@ impl Keys {
         })
     }
 
+    /// The `kid` of each published key.
+    pub(super) fn names(&self) -> impl Iterator<Item = Option<&str>> {
+        let keys = match &self.published {
+            Published::Known(keys) => keys.as_slice(),
+            Published::Never | Published::NotYet => &[],
+        };
+        keys.iter().map(|key| key.kid.as_deref())
+    }
+
     /// The one key that a token may be signed with.
     ///
     /// # Errors

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use jsonwebtoken::decode_header;
+
 use super::jwks::Source;
 use super::memory::{Memory, Place};
 use super::verify::{Caller, Rejected, Verifier};
 use crate::config::JwtConfig;
 use crate::problem::{Code, Problem};
-
-/// When to come back while the keys are away, in seconds.
-const KEYS_LATER: u32 = 5;
 
 /// Everything that is needed to check a token.
 pub struct Tokens {
@@ -34,24 +33,24 @@ impl Tokens {
     /// 401; 503 where it cannot be found out whether the token is good.
     pub async fn check(&self, token: &str, now: u64) -> Result<Arc<Caller>, Problem> {
         let place = Place::of(token);
-        let checked = match self.look(token, place, now) {
-            Err(Rejected::UnknownKey | Rejected::NoKeys) => {
-                let up_to_date = self.source.look_again().await;
-                // Without the latest keys nobody can say that there is no such key.
-                self.look(token, place, now).map_err(|again| match again {
-                    Rejected::UnknownKey if !up_to_date => Rejected::NoKeys,
-                    other => other,
-                })
-            }
-            checked => checked,
-        };
+        let mut checked = self.look(token, place, now);
+        let mut later = None;
+        if let Err(Rejected::UnknownKey | Rejected::NoKeys) = checked {
+            let kid = decode_header(token).ok().and_then(|header| header.kid);
+            later = self.source.look_again(kid.as_deref()).await.err();
+            checked = self.look(token, place, now);
+        }
         checked.map_err(|rejected| {
-            metrics::counter!("auth_rejected_total", "reason" => rejected.reason()).increment(1);
-            if rejected == Rejected::NoKeys {
+            let (rejected, later) = match (rejected, later) {
                 // It may be good: 401 would make a device throw it away.
-                return Problem::new(Code::KeysUnavailable, rejected.to_string()).retry_after(KEYS_LATER);
+                (Rejected::UnknownKey | Rejected::NoKeys, Some(later)) => (Rejected::NoKeys, Some(later)),
+                (rejected, _) => (rejected, None),
+            };
+            metrics::counter!("auth_rejected_total", "reason" => rejected.reason()).increment(1);
+            match later {
+                Some(later) => Problem::new(Code::KeysUnavailable, rejected.to_string()).retry_after(later),
+                None => Problem::new(Code::InvalidToken, rejected.to_string()),
             }
-            Problem::new(Code::InvalidToken, rejected.to_string())
         })
     }
 

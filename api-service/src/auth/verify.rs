@@ -44,7 +44,7 @@ pub enum Rejected {
     UnknownKey,
     /// Signed with one of several keys, and it does not say which.
     AmbiguousKey,
-    /// It cannot be found out: no published keys are known yet.
+    /// It cannot be found out yet whether its key is published.
     NoKeys,
     /// The signature is not of our key.
     Signature,
@@ -86,7 +86,7 @@ impl fmt::Display for Rejected {
             Self::Algorithm => "the token is signed with an algorithm that is not accepted",
             Self::UnknownKey => "the token is signed with a key that is not known",
             Self::AmbiguousKey => "the token does not say which of several keys it is signed with",
-            Self::NoKeys => "the keys of tokens are not known yet",
+            Self::NoKeys => "it is not known yet whether the key of the token is published",
             Self::Signature => "the token's signature does not fit",
             Self::Claim => "a claim of the token is missing or malformed",
             Self::Expired => "the token has expired",

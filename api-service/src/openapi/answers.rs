@@ -63,8 +63,9 @@ pub(super) fn problems(codes: &[Code], more: &[(StatusCode, &'static str, Value)
         .into_iter()
         .map(|(status, codes)| {
             let mut headers = vec![("cache-control", constant("no-store"))];
-            if codes.contains(&Code::InvalidToken) {
-                headers.push(("www-authenticate", header("WWW-Authenticate")));
+            // Of one status, all codes ask for the same.
+            if let Some(challenge) = codes.iter().find_map(|code| code.challenge()) {
+                headers.push(("www-authenticate", constant(challenge)));
             }
             if codes.contains(&Code::UnsupportedEncoding) {
                 headers.push(("accept-encoding", header("Accept-Encoding")));

@@ -5,7 +5,6 @@ use shared::event::EventType;
 
 use super::schemas::schema;
 use crate::encoding;
-use crate::problem::CHALLENGE;
 use crate::resources::Source;
 
 /// A reference to a header of answers.
@@ -31,7 +30,10 @@ pub(super) fn all() -> Value {
     let sources = Source::ALL.map(|source| source.parts().1);
     json!({
         "X-Request-Id": required("The request's name, as in the logs.", schema("RequestId")),
-        "ETag": required("The resource's version.", json!({"type": "string", "pattern": "^\"[1-9][0-9]*\"$"})),
+        "ETag": required(
+            "A name of this very state. What it is made of is nothing to rely on.",
+            json!({"type": "string", "pattern": "^\"[1-9][0-9]*-[0-9T:.-]+Z\"$"})
+        ),
         "Document-ETag": required("A hash of the content.", json!({"type": "string", "pattern": "^\"[0-9a-f]{32}\"$"})),
         "Cache-Status": required(
             "Where the answer came from (RFC 9211): the cache; PostgreSQL, and it is in the cache now (`stored`); \
@@ -49,7 +51,6 @@ pub(super) fn all() -> Value {
             "Where a rate is set: how much is left, and in how many seconds it is all there again.",
             json!({"type": "string", "pattern": "^\"(events|reads)\";r=[0-9]+;t=[0-9]+$"})
         ),
-        "WWW-Authenticate": constant(CHALLENGE),
         "Accept-Encoding": optional(
             "With `unsupported_encoding`: what can be unpacked (RFC 7694).",
             json!({"type": "string", "const": encoding::ACCEPTED})
@@ -95,7 +96,7 @@ pub(super) fn parameters() -> Value {
         },
         "If-None-Match": {
             "in": "header", "name": "if-none-match",
-            "description": "Entity tags (RFC 9110): the answer is 304 where the version is one of them.",
+            "description": "Entity tags (RFC 9110): the answer is 304 where the state is that of one of them.",
             "schema": {"type": "string"}
         },
         "Content-Encoding": {

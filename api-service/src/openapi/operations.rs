@@ -156,7 +156,7 @@ fn show() -> Value {
     };
     let good = json!({
         "200": answers::json("The latest state.", "Resource", examples::resource(), headers()),
-        "304": answers::empty("It is still the version of `If-None-Match`.", headers())
+        "304": answers::empty("It is still the state of `If-None-Match`.", headers())
     });
     let mut more = rated(&codes);
     // It is in every answer but that to a name that no resource can have.
@@ -184,7 +184,9 @@ fn show_history() -> Value {
         "operationId": "showHistory",
         "tags": ["resources"],
         "summary": "Shows what happened to a device",
-        "description": "Roles: `user`, `admin`. Pages stay what they are while events are added.",
+        "description": "Roles: `user`, `admin`. Sorted by when events were accepted, and an event takes its place when it \
+            is applied: one that is applied late (held back, or redriven) may come into a page that was read already. \
+            No event comes twice, and none is left out that was there when the first page was read.",
         "security": [{"token": []}],
         "parameters": parameters(["Id", "Limit", "Before", "X-Request-Id"]),
         "responses": answers(good, &codes, &rated(&codes))

@@ -2,7 +2,8 @@
 //!
 //! One for a request's headers that starts with their first byte, and not while the connection is
 //! idle: a load balancer keeps idle connections for longer than any headers take. And one for the
-//! client to take its answer.
+//! client to take its answer. (Where a head begins behind the request before it, hyper has taken its first
+//! bytes in already: until more of it comes the connection counts as idle, and ends as one.)
 //!
 //! Beside that, hyper's own answers to what it cannot read become problems here, see
 //! [`unread`](super::unread).

@@ -66,18 +66,16 @@ impl Attacked {
     }
 }
 
-/// As many connections as are asked for, or as this machine's limit of open files allows; the limit
-/// is raised as far as it may be. The binary inherits it.
-fn connections(wanted: u64) -> usize {
+/// Raises the limit of open files as far as it may be, which has to be enough for so many connections.
+/// The binary inherits it.
+fn raise_limit(connections: usize) {
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
-    let allowed = maximum.map_or(wanted, |maximum| maximum.saturating_sub(500).min(wanted));
-    if allowed < wanted {
-        println!(
-            "hostile: the limit of open files, {maximum:?}, lets {allowed} connections be tried instead of {wanted}"
-        );
-    }
-    usize::try_from(allowed).unwrap()
+    let needed = u64::try_from(connections + 500).unwrap();
+    assert!(
+        maximum.is_none_or(|maximum| maximum >= needed),
+        "{needed} files have to be open at once, and the hard limit is {maximum:?}: raise it (ulimit -Hn {needed})"
+    );
 }
 
 /// Opens so many connections, a few hundred at a time, and sends this on each.
@@ -103,7 +101,8 @@ async fn open(address: std::net::SocketAddr, count: usize, text: &str, answered:
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_idle_connections() {
-    let count = connections(10_000);
+    let count = 10_000;
+    raise_limit(count + count / 4);
     let cap = count.to_string();
     let attacked = Attacked::start(
         "hostile_idle",
@@ -118,7 +117,7 @@ async fn ten_thousand_idle_connections() {
     attacked.memory("idle connections", 256);
     attacked.well_behaved("beside them").await;
 
-    // As many again, past the cap.
+    // A quarter more, past the cap.
     let more = open(address, count / 4, LIVE, true).await;
     attacked.well_behaved("past the cap").await;
     attacked.memory("past the cap", 256);
@@ -128,7 +127,8 @@ async fn ten_thousand_idle_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_and_bodies_that_never_end() {
-    let count = connections(400);
+    let count = 400;
+    raise_limit(count);
     let attacked = Attacked::start("hostile_slow", &[("HEADER_TIMEOUT", "5s"), ("REQUEST_TIMEOUT", "6s")]).await;
     let address = attacked.binary.address;
     let start = Instant::now();

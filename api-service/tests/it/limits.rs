@@ -1,7 +1,9 @@
 //! What one caller, and all of them together, may ask for.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use api_service::in_flight::InFlight;
 use devstack::token::hs256;
 use reqwest::Response;
 
@@ -18,6 +20,15 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
 
 fn of(subject: &str) -> String {
     hs256(SECRET, subject, &["admin"], &[], Duration::from_secs(60)).unwrap()
+}
+
+/// Waits until there is so much room.
+async fn left(room: &InFlight, bytes: RangeInclusive<usize>) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !bytes.contains(&room.left()) {
+        assert!(Instant::now() < deadline, "{} bytes are left, not {bytes:?}", room.left());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test]
@@ -111,13 +122,7 @@ async fn no_room_for_another_body() {
 async fn a_body_takes_its_room_as_it_comes_and_until_it_is_answered() {
     let app = TestApp::with("room_held", &["--max-bytes-in-flight=8388608"]).await;
     let all = 8 * 1024 * 1024;
-    let taken = async |bytes: usize| {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while all - app.app.in_flight.left() != bytes {
-            assert!(Instant::now() < deadline, "{} bytes are taken, not {bytes}", all - app.app.in_flight.left());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
+    let taken = async |bytes: usize| left(&app.app.in_flight, all - bytes..=all - bytes).await;
     let body = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
     let mut raw = Raw::connect(app.address).await;
     raw.write(&post(&admin(), body.len())).await;
@@ -144,6 +149,74 @@ async fn who_promises_much_and_sends_nothing_takes_nobodys_room() {
 }
 
 #[tokio::test]
+async fn one_subjects_bodies_leave_room_for_all_others() {
+    const ALL: usize = 16 * 1024 * 1024;
+    // A subject's share is the largest body: half of it.
+    let app = TestApp::with("room_share", &["--max-bytes-in-flight=16777216"]).await;
+    let (alice, bob) = (of("alice"), of("bob"));
+    let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
+    // All but the last byte of it.
+    let mut slow = Raw::connect(app.address).await;
+    slow.write(&post(&alice, ALL / 2).replace("/events ", "/events/batch ")).await;
+    slow.write(&" ".repeat(ALL / 2 - 1)).await;
+    left(&app.app.in_flight, 0..=ALL / 2 + 1).await;
+    let refused = app.submission(&alice, large.clone()).send().await.unwrap();
+    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
+    assert_eq!(problem(refused).await["code"], "overloaded");
+    for _ in 0..20 {
+        assert_eq!(app.submission(&bob, large.clone()).send().await.unwrap().status(), 202);
+    }
+    drop(slow);
+    left(&app.app.in_flight, ALL..=ALL).await;
+    assert_eq!(app.submission(&alice, large).send().await.unwrap().status(), 202);
+}
+
+#[tokio::test]
+async fn answers_to_submissions_have_room_until_they_are_taken() {
+    const ALL: usize = 9_000_000;
+    let app = TestApp::with("room_told", &["--max-bytes-in-flight=9000000", "--write-timeout=2s"]).await;
+    let in_flight = &app.app.in_flight;
+    // A small one, and each of its events is told, because the last one differs.
+    let body = format!("[{}{GOOD}]", "7,".repeat(999));
+    let submit = || {
+        let request = app.request("POST", "/events/batch").bearer_auth(admin());
+        request.header("content-type", "application/json").body(body.clone()).send()
+    };
+    let told = submit().await.unwrap();
+    assert_eq!(told.status(), 207);
+    let size = told.bytes().await.unwrap().len();
+    assert!(size > 3 * 16 * 1024, "{size}");
+    left(in_flight, ALL..=ALL).await;
+
+    // Room for the body, and not for the answer: the event was sent all the same.
+    let mut others = in_flight.empty();
+    others.cover(ALL - 10_000).unwrap();
+    let refused = submit().await.unwrap();
+    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
+    assert_eq!(problem(refused).await["code"], "outcome_unknown");
+    assert_eq!(records(&app, 2).await.len(), 2);
+    drop(others);
+
+    // Room for one answer. Some are taken in by both kernels: then one is in memory.
+    let mut others = in_flight.empty();
+    others.cover(ALL - size - 1000).unwrap();
+    let mut idler = Raw::connect_narrow(app.address).await;
+    let head = post(&admin(), body.len()).replace("/events ", "/events/batch ");
+    for asked in 0.. {
+        if in_flight.left() <= 1000 {
+            break;
+        }
+        assert!(asked < 500, "no answer takes up any room");
+        idler.write(&format!("{head}{body}")).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(app.submit(GOOD).await.status(), 202, "small answers need none");
+    // The deadline for taking them in ends it.
+    drop(others);
+    left(in_flight, ALL..=ALL).await;
+}
+
+#[tokio::test]
 async fn answers_that_nobody_takes_have_their_room_and_no_more() {
     let app = TestApp::with("room_answers", &["--max-bytes-in-flight=9000000", "--write-timeout=2s"]).await;
     for first in [0, 8] {
@@ -153,13 +226,7 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
     let path = "/resource/d/events?limit=200";
     let whole = history(&app, &user(), "?limit=200").await.bytes().await.unwrap();
     assert!(whole.len() > 3_500_000, "{}", whole.len());
-    let left = async |bytes: usize| {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while app.app.answers.left() != bytes {
-            assert!(Instant::now() < deadline, "{} bytes are left, not {bytes}", app.app.answers.left());
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
+    let left = async |bytes: usize| left(&app.app.answers, bytes..=bytes).await;
     left(9_000_000).await;
 
     let mut idlers = Vec::new();

@@ -103,15 +103,52 @@ async fn made_up_names_are_no_way_to_flood_the_issuer() {
     let issuer = Issuer::start(&[&known]).await;
     let app = TestApp::with("keys_flood", &[&issuer.url()]).await;
     assert_eq!(get(&app, &token(&known)).await, 404);
+    let ask = async |token: String| {
+        let response = app.request("GET", "/resource/none").bearer_auth(token).send().await.unwrap();
+        let later = response.headers().get("retry-after").map(|value| value.to_str().unwrap().parse::<u64>().unwrap());
+        let challenge = response.headers().get("www-authenticate").cloned();
+        let status = response.status().as_u16();
+        let code = problem(response).await["code"].as_str().unwrap().to_owned();
+        (status, code, later, challenge)
+    };
+    let first = token(&signer("EdDSA", "first"));
+    for _ in 0..2 {
+        let (status, _, later, challenge) = ask(first.clone()).await;
+        assert_eq!((status, later), (401, None));
+        assert_eq!(challenge.unwrap(), r#"Bearer error="invalid_token""#);
+    }
     let start = Instant::now();
     for number in 0..50 {
-        let made_up = token(&signer("EdDSA", &number.to_string()));
-        let response = app.request("GET", "/resource/none").bearer_auth(made_up).send().await.unwrap();
-        assert_eq!(response.status(), 401);
-        assert_eq!(response.headers()["www-authenticate"], r#"Bearer error="invalid_token""#);
+        let (status, code, later, challenge) = ask(token(&signer("EdDSA", &number.to_string()))).await;
+        assert_eq!((status, &*code, challenge), (503, "keys_unavailable", None), "nobody looked for this one yet");
+        assert!((1..=30).contains(&later.unwrap()), "{later:?}");
     }
     assert!(start.elapsed() < Duration::from_secs(10), "refused at once");
     assert_eq!(issuer.asked(), 2, "at the start, and for the first of them");
+}
+
+#[tokio::test]
+async fn made_up_names_do_not_keep_a_new_key_out() {
+    let (old, new) = (signer("ES256", "old"), signer("ES256", "new"));
+    let issuer = Issuer::start(&[&old]).await;
+    let app = TestApp::with("keys_jam", &[&issuer.url(), "--jwt-jwks-refresh=1h"]).await;
+    let (by_old, by_new, made_up) = (token(&old), token(&new), token(&signer("ES256", "made up")));
+    assert_eq!(get(&app, &by_old).await, 404);
+    assert_eq!(get(&app, &made_up).await, 401, "which is why the issuer is not asked again for a while");
+    issuer.publish(&[&new]);
+    let response = app.request("GET", "/resource/none").bearer_auth(&by_new).send().await.unwrap();
+    let later: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=30).contains(&later), "{later}");
+    assert_eq!(problem(response).await["code"], "keys_unavailable", "it may be good");
+    let another = token(&signer("ES256", "another"));
+    assert_eq!(get(&app, &another).await, 503);
+    assert_eq!(issuer.asked(), 2);
+
+    sleep(Duration::from_secs(later)).await;
+    until(&app, &by_new, 404).await;
+    assert_eq!(issuer.asked(), 3, "one look, at the end of the while");
+    assert_eq!((get(&app, &another).await, get(&app, &by_old).await), (401, 401), "it has neither");
+    assert_eq!(issuer.asked(), 3);
 }
 
 #[tokio::test]

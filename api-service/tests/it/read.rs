@@ -37,6 +37,14 @@ pub(crate) fn source(response: &reqwest::Response) -> &str {
     response.headers()["cache-status"].to_str().unwrap()
 }
 
+/// The version in an answer's tag, which is that and a time.
+pub(crate) fn tagged(response: &reqwest::Response) -> i64 {
+    let tag = response.headers()["etag"].to_str().unwrap();
+    let (version, time) = tag.trim_matches('"').split_once('-').unwrap();
+    assert_eq!((time.len(), tag.len() - version.len()), ("2026-01-02T03:04:05.678901Z".len(), time.len() + 3), "{tag}");
+    version.parse().unwrap()
+}
+
 #[tokio::test]
 async fn miss_hit_fence_and_not_modified() {
     let app = TestApp::start("read").await;
@@ -47,7 +55,8 @@ async fn miss_hit_fence_and_not_modified() {
     let first = app.get("device-123").await;
     assert_eq!(first.status(), 200);
     assert_eq!(source(&first), "resource-cache; fwd=miss; stored");
-    assert_eq!(first.headers()["etag"], "\"1\"");
+    assert_eq!(tagged(&first), 1);
+    let tag = first.headers()["etag"].clone();
     assert_eq!(first.headers()["content-type"], "application/json");
     assert_eq!(first.headers()["cache-control"], "private, no-cache");
     let body = first.text().await.unwrap();
@@ -63,20 +72,43 @@ async fn miss_hit_fence_and_not_modified() {
     assert_eq!(second.text().await.unwrap(), body);
 
     let request = || app.request("GET", "/resource/device-123").bearer_auth(crate::app::user());
-    let same = request().header("if-none-match", r#""0", W/"1""#).send().await.unwrap();
-    assert_eq!((same.status().as_u16(), &same.headers()["etag"]), (304, &"\"1\"".parse().unwrap()));
+    let same = request().header("if-none-match", format!("\"0\", W/{}", tag.to_str().unwrap())).send().await.unwrap();
+    assert_eq!((same.status().as_u16(), &same.headers()["etag"]), (304, &tag));
     assert_eq!(source(&same), "resource-cache; hit");
     assert!(same.headers().contains_key("x-request-id"));
     assert!(same.bytes().await.unwrap().is_empty());
     let head = app.request("HEAD", "/resource/device-123").bearer_auth(crate::app::user()).send().await.unwrap();
-    assert_eq!((head.status().as_u16(), &head.headers()["etag"]), (200, &"\"1\"".parse().unwrap()));
+    assert_eq!((head.status().as_u16(), &head.headers()["etag"]), (200, &tag));
     assert_eq!(head.headers()["content-length"], body.len().to_string().as_str());
 
     report(&app, "device-123", r#"{"status":"off"}"#).await;
     work(&app, 2).await;
-    let newer = request().header("if-none-match", r#""1""#).send().await.unwrap();
-    assert_eq!((newer.status().as_u16(), &newer.headers()["etag"]), (200, &"\"2\"".parse().unwrap()));
+    let newer = request().header("if-none-match", tag).send().await.unwrap();
+    assert_eq!((newer.status().as_u16(), tagged(&newer)), (200, 2));
     assert_eq!(source(&newer), "resource-cache; hit", "the fence put the new body in");
+}
+
+#[tokio::test]
+async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version() {
+    let app = TestApp::start("read_forgotten").await;
+    let id: DeviceId = "d".parse().unwrap();
+    // Both lives name their one event alike.
+    let report = async |state: &str| {
+        let event = format!(r#"{{"device_id":"d","event_id":"e-1","payload":{{"state":"{state}"}}}}"#);
+        assert_eq!(app.submit(event).await.status(), 202);
+    };
+    report("old").await;
+    work(&app, 1).await;
+    let tag = app.get("d").await.headers()["etag"].clone();
+    app.store().forget(&id).await.unwrap();
+    app.cache().forget(&id).await.unwrap();
+    report("new").await;
+    work(&app, 2).await;
+    let again = app.request("GET", "/resource/d").bearer_auth(crate::app::user()).header("if-none-match", &tag);
+    let again = again.send().await.unwrap();
+    assert_eq!((again.status().as_u16(), tagged(&again)), (200, 1));
+    assert_ne!(again.headers()["etag"], tag);
+    assert!(again.text().await.unwrap().contains(r#""payload":{"state": "new"}"#));
 }
 
 #[tokio::test]
@@ -153,7 +185,7 @@ async fn who_finds_a_lease_of_this_process_joins_its_query() {
     for other in others {
         let response = other.await.unwrap();
         assert_eq!(source(&response), "resource-cache; fwd=miss; collapsed");
-        assert_eq!(response.headers()["etag"], "\"1\"");
+        assert_eq!(tagged(&response), 1);
     }
     assert_eq!(source(&app.get("d").await), "resource-cache; hit");
 }
@@ -208,6 +240,6 @@ async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to
     // It fills, and version 2 is written, before this one is answered.
     assert!(app.cache().fill(&id, &lease, Some(&older)).await);
     held.release_after("UPDATE resources SET version = 2").await;
-    assert_eq!(reading.await.unwrap().headers()["etag"], "\"2\"");
-    assert_eq!(app.get("d").await.headers()["etag"], "\"2\"");
+    assert_eq!(tagged(&reading.await.unwrap()), 2);
+    assert_eq!(tagged(&app.get("d").await), 2);
 }

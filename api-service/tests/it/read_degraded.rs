@@ -3,6 +3,7 @@
 use shared::event::DeviceId;
 
 use crate::app::{TestApp, nowhere, problem};
+use crate::read::tagged;
 
 #[tokio::test]
 async fn without_postgresql_hits_are_served_and_misses_are_not() {
@@ -10,11 +11,12 @@ async fn without_postgresql_hits_are_served_and_misses_are_not() {
     let app = TestApp::with("no_postgres", &[&database]).await;
     let (cache, id): (_, DeviceId) = (app.cache(), "d".parse().unwrap());
     let lease = cache.lease(&id).await.unwrap();
-    assert!(cache.fill(&id, &lease, Some(r#"{"version":7,"id":"d"}"#)).await);
+    let body = r#"{"version":7,"id":"d","updated_at":"2026-01-02T03:04:05.678901Z"}"#;
+    assert!(cache.fill(&id, &lease, Some(body)).await);
 
     let hit = app.get("d").await;
-    assert_eq!((hit.status().as_u16(), &hit.headers()["etag"]), (200, &"\"7\"".parse().unwrap()));
-    assert_eq!(hit.text().await.unwrap(), r#"{"version":7,"id":"d"}"#);
+    assert_eq!((hit.status().as_u16(), tagged(&hit)), (200, 7));
+    assert_eq!(hit.text().await.unwrap(), body);
 
     let miss = app.get("other").await;
     assert_eq!(miss.status(), 503);

@@ -16,10 +16,10 @@ const GOOD: &str = r#"{"device_id":"mine","event_id":"e-1","payload":{}}"#;
 const JSON: &str = "application/json";
 
 /// The headers that a case asks for; an empty value: it must not be there.
-type Headers = &'static [(&'static str, &'static str)];
+type Headers<'a> = &'a [(&'a str, &'a str)];
 
 /// Sends it, and compares the answer with the document and with what the case says.
-async fn is_answered(what: &str, request: RequestBuilder, status: u16, code: &str, headers: Headers) -> Value {
+async fn is_answered(what: &str, request: RequestBuilder, status: u16, code: &str, headers: Headers<'_>) -> Value {
     let response: Response = request.send().await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let (path, found, told) = (response.url().path().to_owned(), response.status(), response.headers().clone());
     let body = response.bytes().await.unwrap();
@@ -113,16 +113,19 @@ async fn what_each_call_answers() {
     work(&app, 4).await;
 
     const KEPT: (&str, &str) = ("cache-control", "private, no-cache");
-    const TAG: (&str, &str) = ("etag", "\"3\"");
+    let stored = app.store().resource(&"mine".parse().unwrap()).await.unwrap().unwrap();
+    let updated_at = serde_json::from_str::<Value>(&stored.body).unwrap()["updated_at"].as_str().unwrap().to_owned();
+    let tag = format!("\"3-{updated_at}\"");
+    let own = ("etag", &*tag);
     const STORED: (&str, &str) = ("cache-status", "resource-cache; fwd=miss; stored");
     const HIT: (&str, &str) = ("cache-status", "resource-cache; hit");
-    let cases: [(_, _, _, _, Headers); 10] = [
-        ("the first read", get("GET /resource/mine"), 200, "", &[TAG, STORED, KEPT, ("content-type", JSON)]),
-        ("the next read", get("GET /resource/mine"), 200, "", &[TAG, HIT, KEPT, ("content-type", JSON)]),
-        ("its version", tagged("\"3\""), 304, "", &[TAG, HIT, KEPT, ("content-type", "")]),
-        ("one of several", tagged("\"2\", W/\"3\""), 304, "", &[TAG, HIT, KEPT]),
-        ("any version", tagged("*"), 304, "", &[TAG, HIT, KEPT]),
-        ("another version", tagged("\"2\""), 200, "", &[TAG, HIT, KEPT]),
+    let cases: [(_, _, _, _, Headers<'_>); 10] = [
+        ("the first read", get("GET /resource/mine"), 200, "", &[own, STORED, KEPT, ("content-type", JSON)]),
+        ("the next read", get("GET /resource/mine"), 200, "", &[own, HIT, KEPT, ("content-type", JSON)]),
+        ("its state", tagged(&tag), 304, "", &[own, HIT, KEPT, ("content-type", "")]),
+        ("one of several", tagged(&format!("\"2\", W/{tag}")), 304, "", &[own, HIT, KEPT]),
+        ("any state", tagged("*"), 304, "", &[own, HIT, KEPT]),
+        ("another state", tagged("\"3\""), 200, "", &[own, HIT, KEPT]),
         ("no resource", get("GET /resource/none"), 404, "resource_not_found", &[STORED, ("cache-control", "no-store")]),
         ("still none", get("GET /resource/none"), 404, "resource_not_found", &[HIT, ("etag", "")]),
         ("no history", get("GET /resource/none/events"), 404, "resource_not_found", &[("cache-status", "")]),
@@ -159,9 +162,10 @@ fn signed(algorithm: jsonwebtoken::Algorithm, secret: &str, changes: Value) -> S
 #[tokio::test]
 async fn bad_input() {
     use jsonwebtoken::Algorithm::{HS256, HS512};
-    const CHALLENGE: Headers = &[("www-authenticate", r#"Bearer error="invalid_token""#), ("retry-after", "")];
-    const NONE: Headers = &[("www-authenticate", ""), ("retry-after", "")];
-    const PACKINGS: Headers = &[("accept-encoding", "gzip, zstd")];
+    const CHALLENGE: Headers<'_> = &[("www-authenticate", r#"Bearer error="invalid_token""#), ("retry-after", "")];
+    const NONE: Headers<'_> = &[("www-authenticate", ""), ("retry-after", "")];
+    const SCOPE: Headers<'_> = &[("www-authenticate", r#"Bearer error="insufficient_scope""#), ("retry-after", "")];
+    const PACKINGS: Headers<'_> = &[("accept-encoding", "gzip, zstd")];
 
     let app = TestApp::with("tables_bad", &["--jwt-issuer=us", "--jwt-audience=api"]).await;
     let good = claims(json!({}));
@@ -177,7 +181,7 @@ async fn bad_input() {
     let many = || format!("[{}]", vec![GOOD; 1001].join(","));
     let tampered = format!("{}x{}", &good[..good.len() - 2], &good[good.len() - 1..]);
 
-    let table: Vec<(&str, RequestBuilder, u16, &str, Headers)> = vec![
+    let table: Vec<(&str, RequestBuilder, u16, &str, Headers<'_>)> = vec![
         ("no token", nobody("POST /events").body(GOOD), 401, "invalid_token", CHALLENGE),
         ("no token, GET", nobody("GET /resource/a"), 401, "invalid_token", CHALLENGE),
         ("not a bearer", nobody("POST /events").basic_auth("a", Some("b")), 401, "invalid_token", CHALLENGE),
@@ -194,23 +198,23 @@ async fn bad_input() {
         ("wrong audience", with(json!({"aud": ["them"]})), 401, "invalid_token", CHALLENGE),
         ("no audience", with(json!({"aud": null})), 401, "invalid_token", CHALLENGE),
         ("the token counts before the body", by("x").body("{"), 401, "invalid_token", CHALLENGE),
-        ("without the role", with(json!({"roles": ["user"]})), 403, "forbidden", NONE),
-        ("without any role", with(json!({"roles": []})), 403, "forbidden", NONE),
-        ("the role counts before the body", with(json!({"roles": []})).body("{"), 403, "forbidden", NONE),
-        ("a device's without devices", with(json!({"roles": ["device"]})), 403, "forbidden", NONE),
+        ("without the role", with(json!({"roles": ["user"]})), 403, "forbidden", SCOPE),
+        ("without any role", with(json!({"roles": []})), 403, "forbidden", SCOPE),
+        ("the role counts before the body", with(json!({"roles": []})).body("{"), 403, "forbidden", SCOPE),
+        ("a device's without devices", with(json!({"roles": ["device"]})), 403, "forbidden", SCOPE),
         (
             "for another device",
             with(json!({"roles": ["device"], "device_id": "other"})),
             403,
             "device_not_allowed",
-            NONE,
+            SCOPE,
         ),
         (
             "for other devices",
             with(json!({"roles": ["device"], "device_id": ["a", "b"]})),
             403,
             "device_not_allowed",
-            NONE,
+            SCOPE,
         ),
         ("not JSON", body("{"), 400, "not_json", NONE),
         ("empty", body(""), 400, "not_json", NONE),
@@ -277,7 +281,7 @@ async fn with_kafka_away() {
     let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
     let settings = [&*brokers, "--kafka-message-timeout=3s", "--request-timeout=6s", "--kafka-queue-bytes=2048"];
     let app = TestApp::with("tables_kafka", &settings).await;
-    const AGAIN: Headers = &[("retry-after", "1")];
+    const AGAIN: Headers<'_> = &[("retry-after", "1")];
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "y".repeat(4096));
     let post = |body: &str| app.submission(&admin(), body.to_owned());
     is_answered("no room in the queue", post(&large), 503, "queue_full", AGAIN).await;
@@ -294,7 +298,7 @@ async fn with_postgresql_away() {
     let lease = app.cache().lease(&hit).await.unwrap();
     let body = r#"{"version":7,"id":"hit","payload":{},"event_id":"e","accepted_at":"2026-01-02T03:04:05.000000Z","updated_at":"2026-01-02T03:04:05.000000Z"}"#;
     assert!(app.cache().fill(&hit, &lease, Some(body)).await);
-    const AGAIN: Headers = &[("retry-after", "1")];
+    const AGAIN: Headers<'_> = &[("retry-after", "1")];
     let get = |line: &str| call(&app, line, Some(&user()));
     is_answered("a hit", get("GET /resource/hit"), 200, "", &[("cache-status", "resource-cache; hit")]).await;
     is_answered("a miss", get("GET /resource/miss"), 503, "store_unavailable", AGAIN).await;
@@ -308,7 +312,7 @@ async fn with_redis_away() {
     let app = TestApp::with("tables_redis", &[&redis, "--redis-timeout=100ms"]).await;
     app.submit(GOOD).await.error_for_status().unwrap();
     work(&app, 1).await;
-    const BYPASS: Headers = &[("cache-status", "resource-cache; fwd=bypass")];
+    const BYPASS: Headers<'_> = &[("cache-status", "resource-cache; fwd=bypass")];
     let get = |line: &str| call(&app, line, Some(&user()));
     for _ in 0..5 {
         is_answered("one that is there", get("GET /resource/mine"), 200, "", BYPASS).await;

@@ -1,8 +1,10 @@
 //! Tokens hold what they were asked to, and verify with their secret only.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use devstack::token::hs256;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -37,15 +39,61 @@ fn one_device_is_a_string_and_several_are_a_list() {
 fn the_command_prints_one() {
     let output = Command::new(env!("CARGO_BIN_EXE_devstack"))
         .args(["token", "--subject", "me", "--role", "user", "--lifetime", "1h"])
-        .env("JWT_SECRET", "shh")
+        .envs([("JWT_SECRET", "shh"), ("JWT_ISSUER", "us"), ("JWT_AUDIENCE", "api")])
         .output()
         .unwrap();
     let token = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(claims(token.trim(), "shh").unwrap()["sub"], "me");
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.set_audience(&["api"]);
+    let found = decode::<Value>(token.trim(), &DecodingKey::from_secret(b"shh"), &validation).unwrap().claims;
+    assert_eq!((&found["sub"], &found["iss"]), (&json!("me"), &json!("us")));
 }
 
 fn devstack(arguments: &[&str]) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_devstack")).args(arguments).env_remove("JWT_SECRET").output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_devstack"));
+    for name in ["JWT_SECRET", "JWT_ISSUER", "JWT_AUDIENCE"] {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().unwrap()
+}
+
+#[test]
+fn tokens_that_have_to_be_refused_and_those_for_somebody() {
+    let made = |more: &[&str]| {
+        let output = devstack(&[&["token", "--secret", "shh", "--role", "user"], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // What it says, whether or not it is good.
+    let said = |token: &str| -> Value {
+        let claims = token.split('.').nth(1).unwrap();
+        serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+    };
+    let plain = said(&made(&[]));
+    for absent in ["iss", "aud", "nbf", "device_id"] {
+        assert_eq!(plain.get(absent), None, "{absent}");
+    }
+    let named = said(&made(&["--issuer", "us", "--audience", "api"]));
+    assert_eq!((&named["iss"], &named["aud"]), (&json!("us"), &json!("api")));
+
+    let later = made(&["--not-before", "2h"]);
+    assert!(said(&later)["nbf"].as_u64().unwrap() >= now + 7200);
+    let expired = made(&["--expired"]);
+    assert!(said(&expired)["exp"].as_u64().unwrap() <= now - 3590);
+    let tampered = made(&["--tampered"]);
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.validate_nbf = true;
+    for refused in [&later, &expired, &tampered] {
+        assert!(decode::<Value>(refused, &DecodingKey::from_secret(b"shh"), &validation).is_err(), "{refused}");
+    }
+    let unsigned = String::from_utf8(devstack(&["token", "--role", "admin", "--unsigned"]).stdout).unwrap();
+    let header = BASE64_URL_SAFE_NO_PAD.decode(unsigned.split('.').next().unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&header).unwrap(), json!({"typ": "JWT", "alg": "none"}));
+    assert!(unsigned.trim().ends_with('.') && said(unsigned.trim())["roles"] == json!(["admin"]), "{unsigned}");
+    let kid = made(&["--kid", "../../etc/passwd"]);
+    assert_eq!(decode_header(&kid).unwrap().kid.as_deref(), Some("../../etc/passwd"));
+    assert!(claims(&kid, "shh").is_some());
 }
 
 #[test]

@@ -131,6 +131,8 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
         r#"consumer_lag_records{partition="0"} 0"#,
         "records_lost_total 0",
         "worker_waiting 0",
+        "assigned_partitions 6",
+        "topic_partitions 6",
     ] {
         assert!(of_worker.contains(sample), "{sample}\n{of_worker}");
     }
@@ -173,7 +175,7 @@ fn names(text: &str) -> BTreeSet<String> {
         for name in line.split(|c: char| !word(c)).filter(|name| name.contains('_') && !name.contains(':')) {
             let name = name.trim_end_matches("_bucket").trim_end_matches("_count");
             let ours = name.ends_with("_seconds") || name.ends_with("_total") || name.ends_with("_records");
-            let gauge = ["_bytes", "_waiting", "_paused", "_up", "_devices", "_pending"];
+            let gauge = ["_bytes", "_waiting", "_paused", "_up", "_devices", "_pending", "_partitions"];
             if (ours || gauge.iter().any(|end| name.ends_with(end))) && !functions.contains(&name) {
                 found.insert(name.to_owned());
             }

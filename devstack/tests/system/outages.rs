@@ -12,8 +12,8 @@ const OUTAGE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
-    // Longer than the outage: what is read before it is to be read throughout.
-    let system = System::start("postgres", &[("CACHE_TTL", "10min")]).await;
+    // Longer than the outage: what is read before it is to be read throughout, and on a busy machine too.
+    let system = System::start("postgres", &[("CACHE_TTL", "10min"), ("REDIS_TIMEOUT", "5s")]).await;
     let worker = system.worker();
     assert_eq!(system.post("cached", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     let cached = async || {
@@ -81,7 +81,7 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
     let system = System::start("kafka", &[("KAFKA_MESSAGE_TIMEOUT", "3s"), ("REQUEST_TIMEOUT", "6s")]).await;
     let worker = system.worker();
     let load = system.load(6);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    system.until("there is something", async || system.get("device-0").await.unwrap().status() == 200).await;
 
     system.stack.kafka.stop().unwrap();
     for _ in 0..3 {
@@ -94,7 +94,21 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
         assert_eq!((&problem["code"], &problem["event_id"]), (&json!("outcome_unknown"), &json!("1")));
     }
     assert_eq!(system.get("device-0").await.unwrap().status(), 200, "reads go on");
+    // Beyond the session, after which the worker has no partition any more that could tell.
+    let without = async || worker.health().await.is_some_and(|body| body["partitions"] == json!({}));
+    system.until("its partitions are lost", without).await;
+    system.until("the worker says so", async || worker.status().await == "waiting out an outage").await;
+    let outage = worker.health().await.unwrap()["outage"].clone();
+    assert!(outage.as_str().is_some_and(|why| why.starts_with("Kafka does not ")), "{outage}");
+    system.until("and Prometheus hears of it", async || worker.metrics().await.contains("\nworker_waiting 1")).await;
+    assert_eq!(worker.live().await, 200, "it lives all the same");
     system.stack.kafka.start().unwrap();
+    system.until("the worker is well again", async || worker.status().await == "ready").await;
+    let whole = async || {
+        let metrics = worker.metrics().await;
+        metrics.contains("\nassigned_partitions 6") && metrics.contains("\nworker_waiting 0")
+    };
+    system.until("and has all partitions again", whole).await;
     let accepted = async || system.post("somebody", "1", &json!({"n": 1})).await.unwrap().status() == 202;
     system.until("posts are accepted again", accepted).await;
     let mut sent = load.end().await;

@@ -55,8 +55,8 @@ fn check(document: &Value) {
     assert_eq!(document.to_string().lines().count(), 1);
 }
 
-fn document(measured: impl IntoIterator<Item = Measured>, waits_before_joining: bool) -> Value {
-    let document = emitter().document(&(0..).zip(measured).collect(), waits_before_joining, NOW);
+fn document(measured: impl IntoIterator<Item = Measured>, worker_waits: bool) -> Value {
+    let document = emitter().document(&(0..).zip(measured).collect(), worker_waits, NOW);
     check(&document);
     document
 }

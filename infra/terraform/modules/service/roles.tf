@@ -52,13 +52,20 @@ data "aws_iam_policy_document" "execution" {
     resources = ["${aws_cloudwatch_log_group.this.arn}:*"]
   }
   statement {
-    sid       = "Secrets"
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = values(var.secrets)
+    sid     = "Secrets"
+    actions = ["secretsmanager:GetSecretValue"]
+    # Without the member of a JSON secret.
+    resources = distinct([for from in values(var.secrets) : join(":", slice(split(":", from), 0, 7))])
   }
   statement {
     sid       = "Key"
     actions   = ["kms:Decrypt"]
     resources = [var.kms_key_arn]
+    # For the secrets; ECR and the log use the key with rights of their own.
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${var.region}.amazonaws.com"]
+    }
   }
 }

@@ -50,7 +50,7 @@ variable "environment" {
 }
 
 variable "secrets" {
-  description = "Settings that nobody may see, as ARNs in Secrets Manager."
+  description = "Settings that nobody may see, as ARNs in Secrets Manager, or members of JSON secrets (ARN:MEMBER::)."
   type        = map(string)
 }
 

@@ -1,0 +1,156 @@
+# What somebody has to be told, from what CloudWatch knows by itself. The rules of observe/prometheus
+# say more, where there is a Prometheus; each alarm has the name of the rule that says the same, and its
+# section in docs/operations.md.
+
+resource "aws_sns_topic" "alarms" {
+  name              = "${var.name}-alarms"
+  kms_master_key_id = aws_kms_key.main.id
+}
+
+resource "aws_sns_topic_subscription" "email" {
+  for_each  = toset(var.alarm_emails)
+  topic_arn = aws_sns_topic.alarms.arn
+  protocol  = "email"
+  endpoint  = each.key
+}
+
+# The worker's, from its embedded metrics: a document of each worker a minute, all at one beat. Whoever
+# waits out an outage lags and may have no partition, and is told of by OutageIsWaitedOut alone.
+locals {
+  worker_alarms = {
+    OutageIsWaitedOut = {
+      expression  = "waiting"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 5
+      missing     = "notBreaching"
+      description = "A worker waits out an outage."
+    }
+    ConsumerLags = {
+      expression  = "IF(waiting > 0, 0, age)"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 300
+      minutes     = 5
+      missing     = "notBreaching"
+      description = "A partition's first event has waited for over five minutes."
+    }
+    PartitionIsPaused = {
+      expression  = "paused"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 2
+      missing     = "notBreaching"
+      description = "A partition is paused for its many dead letters, until an operator resumes it."
+    }
+    # With no worker at all there is no document, which is the same and worse.
+    PartitionsHaveNoOwner = {
+      expression  = "IF(waiting > 0, ${var.topic_partitions}, assigned)"
+      comparison  = "LessThanThreshold"
+      threshold   = var.topic_partitions
+      minutes     = 5
+      missing     = "breaching"
+      description = "Nobody consumes some partitions, or all of them."
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "worker" {
+  for_each            = local.worker_alarms
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = "${each.value.description} See docs/operations.md, ${each.key}."
+  comparison_operator = each.value.comparison
+  threshold           = each.value.threshold
+  evaluation_periods  = each.value.minutes
+  treat_missing_data  = each.value.missing
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+
+  metric_query {
+    id          = "told"
+    label       = each.key
+    expression  = each.value.expression
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    # Those that the expression names: an alarm may ask for nothing that it does not use.
+    for_each = { for id, metric in {
+      waiting  = { name = "Waiting", stat = "Maximum" }
+      age      = { name = "WatermarkAge", stat = "Maximum" }
+      paused   = { name = "PausedPartitions", stat = "Sum" }
+      assigned = { name = "AssignedPartitions", stat = "Sum" }
+    } : id => metric if strcontains(each.value.expression, id) }
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = local.emf_namespace
+        metric_name = metric_query.value.name
+        stat        = metric_query.value.stat
+        period      = 60
+        dimensions  = { Service = "worker-service" }
+      }
+    }
+  }
+}
+
+# The API's, as the load balancer sees it. At 14.4 times the rate that would just use up an error budget
+# of 0.1 % in 30 days, 2 % of it are gone in an hour.
+resource "aws_cloudwatch_metric_alarm" "errors" {
+  alarm_name          = "${var.name}-ErrorBudgetBurnsFast"
+  alarm_description   = "More than 1.44 % of the requests fail. See docs/operations.md, ErrorBudgetBurnsFast."
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 1.44
+  evaluation_periods  = 2
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+
+  metric_query {
+    id          = "told"
+    label       = "Requests that fail, in per cent"
+    expression  = "100 * (FILL(ours, 0) + FILL(balancers, 0)) / requests"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = {
+      ours      = "HTTPCode_Target_5XX_Count"
+      balancers = "HTTPCode_ELB_5XX_Count"
+      requests  = "RequestCount"
+    }
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = "AWS/ApplicationELB"
+        metric_name = metric_query.value
+        stat        = "Sum"
+        period      = 300
+        dimensions  = { LoadBalancer = aws_lb.api.arn_suffix }
+      }
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "targets" {
+  for_each = {
+    # One that does not come right, or more that come and go.
+    SomeAreUnhealthy = { metric = "UnHealthyHostCount", stat = "Minimum", comparison = "GreaterThanThreshold", threshold = 0, minutes = 10, missing = "notBreaching" }
+    NobodyAnswers    = { metric = "HealthyHostCount", stat = "Maximum", comparison = "LessThanThreshold", threshold = 1, minutes = 2, missing = "breaching" }
+  }
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = "API tasks that are ready, as the load balancer finds them. See docs/operations.md, NobodyAnswers."
+  namespace           = "AWS/ApplicationELB"
+  metric_name         = each.value.metric
+  statistic           = each.value.stat
+  dimensions          = { LoadBalancer = aws_lb.api.arn_suffix, TargetGroup = aws_lb_target_group.api.arn_suffix }
+  period              = 60
+  comparison_operator = each.value.comparison
+  threshold           = each.value.threshold
+  evaluation_periods  = each.value.minutes
+  treat_missing_data  = each.value.missing
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
