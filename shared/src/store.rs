@@ -53,6 +53,9 @@ impl Store {
             ("statement_timeout", server_side.as_str()),
             ("lock_timeout", server_side.as_str()),
             ("idle_in_transaction_session_timeout", server_side.as_str()),
+            // An offset is committed on the strength of a commit here, which must outlive a crash,
+            // whatever the server, the database or the role has as its default.
+            ("synchronous_commit", "on"),
         ]);
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)

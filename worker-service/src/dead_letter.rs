@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use bytes::Bytes;
+use futures_util::future::join_all;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -18,6 +19,8 @@ use crate::trace::Burying;
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a record takes beyond its key, value and headers, generously.
 const OVERHEAD: usize = 512;
+/// A letter is not cut to less: its own headers need about as much.
+const LEAST_BYTES: usize = 2048;
 
 /// Headers as they are sent.
 type Headers = Vec<(String, Option<Vec<u8>>)>;
@@ -41,7 +44,9 @@ impl DeadLetters {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("compression.type", "lz4")
-            .set("linger.ms", "2")
+            // Each alone: a batch is taken or refused as a whole, also for its size.
+            .set("batch.num.messages", "1")
+            .set("linger.ms", "0")
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string())
             .set("message.max.bytes", MAX_DEAD_LETTER_BYTES.to_string());
@@ -49,34 +54,36 @@ impl DeadLetters {
         Ok(Self { topic: topic.to_owned(), group: group.to_owned(), config, producer })
     }
 
-    /// Sends letters; `Ok` only when all in-sync replicas have every one of them.
-    ///
-    /// # Errors
-    /// The first failure. Some of the letters may be there nevertheless, and will be repeated.
-    pub async fn send(&self, letters: &[DeadLetter]) -> Result<(), String> {
+    /// Sends letters, and gives each back with how it went: `Ok` only when all in-sync replicas have
+    /// it. A letter that was not acknowledged may be there nevertheless.
+    pub async fn send(&self, letters: Vec<DeadLetter>) -> Vec<(DeadLetter, Result<(), String>)> {
         let producer = self.producer().clone();
-        let sent = try_join_all(letters.iter().map(|letter| self.send_one(&producer, letter))).await;
-        if sent.is_err() && producer.client().fatal_error().is_some() {
+        let sent = join_all(letters.iter().map(|letter| self.send_one(&producer, letter))).await;
+        if sent.iter().any(Result::is_err) && producer.client().fatal_error().is_some() {
             self.renew();
         }
-        sent.map_err(|error| error.to_string())?;
-        for letter in letters {
+        for (letter, _) in letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok()) {
             metrics::counter!("dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
         }
-        Ok(())
+        letters.into_iter().zip(sent.into_iter().map(|sent| sent.map_err(|error| error.to_string()))).collect()
     }
 
+    /// What is too large, for the client or for the broker, whose limit nobody tells, is cut to the
+    /// half until it fits.
     async fn send_one(&self, producer: &FutureProducer, letter: &DeadLetter) -> Result<(), KafkaError> {
         let headers = letter.headers(&self.group, OffsetDateTime::now_utc());
         let value = letter.record.value();
         let burying = Burying::begin(letter, &self.topic);
-        let sent = match self.deliver(producer, letter, &headers, value.as_deref()).await {
-            Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) => {
-                let (headers, value) = cut(letter, headers, value.as_deref());
-                self.deliver(producer, letter, &headers, value).await
+        let mut sent = self.deliver(producer, letter, &headers, value.as_deref()).await;
+        let mut room = MAX_DEAD_LETTER_BYTES;
+        let size = OVERHEAD + size_of_key(letter) + size_of_headers(&headers) + value.as_ref().map_or(0, Bytes::len);
+        while is_too_large(&sent) && room > LEAST_BYTES {
+            if room < size {
+                let (headers, value) = cut(letter, headers.clone(), value.as_deref(), room);
+                sent = self.deliver(producer, letter, &headers, value).await;
             }
-            other => other,
-        };
+            room /= 2;
+        }
         burying.end(sent.as_ref().err());
         sent
     }
@@ -117,20 +124,34 @@ impl DeadLetters {
     }
 }
 
-/// Makes a letter fit that is too large for its topic: first the value is cut; headers beyond all
-/// measure are left out, but for ours. `dlq.truncated` tells the value's size before.
-fn cut<'a>(letter: &DeadLetter, mut headers: Headers, value: Option<&'a [u8]>) -> (Headers, Option<&'a [u8]>) {
-    let size = |headers: &[(String, Option<Vec<u8>>)]| {
-        headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16).sum::<usize>()
-    };
-    let room = MAX_DEAD_LETTER_BYTES.saturating_sub(OVERHEAD + letter.record.key().map_or(0, <[u8]>::len));
+fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
+    matches!(sent, Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)))
+}
+
+/// Makes a letter fit into so many bytes: first the value is cut; headers beyond all measure are left
+/// out, but for ours. `dlq.truncated` tells the value's size before.
+fn cut<'a>(
+    letter: &DeadLetter,
+    mut headers: Headers,
+    value: Option<&'a [u8]>,
+    room: usize,
+) -> (Headers, Option<&'a [u8]>) {
+    let room = room.saturating_sub(OVERHEAD + size_of_key(letter));
     let length = value.map_or(0, <[u8]>::len);
     headers.push(("dlq.truncated".to_owned(), Some(length.to_string().into_bytes())));
-    if size(&headers) > room {
+    if size_of_headers(&headers) > room {
         headers.retain(|(name, _)| name.starts_with("dlq."));
     }
-    let left = room.saturating_sub(size(&headers));
+    let left = room.saturating_sub(size_of_headers(&headers));
     (headers, value.map(|value| value.get(..left.min(length)).unwrap_or_default()))
+}
+
+fn size_of_key(letter: &DeadLetter) -> usize {
+    letter.record.key().map_or(0, <[u8]>::len)
+}
+
+fn size_of_headers(headers: &[(String, Option<Vec<u8>>)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16).sum()
 }
 
 #[cfg(test)]
@@ -148,7 +169,8 @@ mod tests {
         for (value, header, kept) in [(2 << 20, 100, true), (100, 2 << 20, false), (2 << 20, 2 << 20, false)] {
             let letter = letter(value, header);
             let whole = letter.record.value();
-            let (headers, cut) = cut(&letter, letter.headers("g", OffsetDateTime::UNIX_EPOCH), whole.as_deref());
+            let headers = letter.headers("g", OffsetDateTime::UNIX_EPOCH);
+            let (headers, cut) = cut(&letter, headers, whole.as_deref(), MAX_DEAD_LETTER_BYTES);
             let size = headers.iter().map(|(n, v)| n.len() + v.as_ref().unwrap().len()).sum::<usize>();
             assert!(size + cut.unwrap().len() < MAX_DEAD_LETTER_BYTES);
             assert!(cut.unwrap().len() >= value.min(MAX_DEAD_LETTER_BYTES - 4096));

@@ -3,6 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -53,6 +54,8 @@ pub struct Driver {
     pub consumer: Arc<BaseConsumer<Group>>,
     /// What every lane uses.
     pub tools: Arc<Tools>,
+    /// The last offset that Kafka is known to hold for the group; negative while none is.
+    pub committed: Arc<AtomicI64>,
     /// Becomes true when the lane is to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -63,7 +66,8 @@ impl Driver {
     pub async fn run(mut self) {
         let started = Instant::now();
         let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
-        let committed = self.committed().await;
+        let committed = self.ask_committed().await;
+        self.committed.store(committed.unwrap_or(-1), Ordering::Relaxed);
         self.tools.health.begun(self.partition, committed);
         let mut progress = Progress::new(committed);
         let mut pause = self.known_pause(&mut lane, started).await;
@@ -81,8 +85,8 @@ impl Driver {
                     lane.applied(batch, result, started.elapsed());
                 }
                 Next::DeadLetter(letters) => {
-                    let result = self.tools.dead_letters.send(&letters).await;
-                    for letter in letters.iter().filter(|_| result.is_ok()) {
+                    let sent = self.tools.dead_letters.send(letters).await;
+                    for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
                         let (offset, reason) = (letter.record.offset, letter.reason.as_str());
                         tracing::warn!(
                             partition = self.partition,
@@ -92,7 +96,7 @@ impl Driver {
                             "a dead letter"
                         );
                     }
-                    lane.dead_lettered(letters, result, started.elapsed());
+                    lane.dead_lettered(sent, started.elapsed());
                 }
                 Next::Pause => {
                     tracing::error!(
@@ -178,23 +182,29 @@ impl Driver {
         true
     }
 
-    /// Where the group stands, to notice a gap in front of the first record.
-    async fn committed(&self) -> Option<i64> {
-        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-        let asked = tokio::task::spawn_blocking(move || {
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&topic, partition);
-            consumer.committed_offsets(list, Duration::from_secs(5))
-        });
-        match asked.await.ok()? {
-            Ok(list) => {
-                list.elements().first().and_then(|element| element.offset().to_raw()).filter(|offset| *offset >= 0)
+    /// Where the group stands, to notice a gap in front of the first record, or a log that went back;
+    /// asked until it is told. The client has to know it too before it fetches anything.
+    async fn ask_committed(&mut self) -> Option<i64> {
+        while !*self.stop.borrow() {
+            let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+            let asked = tokio::task::spawn_blocking(move || {
+                let mut list = TopicPartitionList::new();
+                list.add_partition(&topic, partition);
+                consumer.committed_offsets(list, Duration::from_secs(5))
+            });
+            match asked.await.ok()? {
+                Ok(list) => {
+                    let offset = list.elements().first().and_then(|element| element.offset().to_raw());
+                    return offset.filter(|offset| *offset >= 0);
+                }
+                Err(error) => tracing::warn!(partition, %error, "the committed offset is not told"),
             }
-            Err(error) => {
-                tracing::warn!(partition, %error, "the committed offset is not told");
-                None
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = self.stop.changed() => {}
             }
         }
+        None
     }
 
     /// There is a gap: markers of transactions, or records that the broker no longer has.
@@ -293,16 +303,16 @@ struct Progress {
     expected: Option<i64>,
     /// The first record of a log that began anew; it waits until all before it is done.
     put_off: Option<Record>,
-    /// The next offset is lower than what was committed: the client commits such by itself never.
-    went_back: bool,
     stored: Option<i64>,
+    /// When an offset lower than the committed one was last sent.
+    lowered: Option<Instant>,
     reported: Option<Instant>,
     events: usize,
 }
 
 impl Progress {
     fn new(committed: Option<i64>) -> Self {
-        Self { expected: committed, put_off: None, went_back: false, stored: None, reported: None, events: 0 }
+        Self { expected: committed, put_off: None, stored: None, lowered: None, reported: None, events: 0 }
     }
 
     /// Notes a record's offset, unless it is an earlier one than expected: then it is noted when it
@@ -312,7 +322,6 @@ impl Progress {
             Some(expected) if offset > expected => Step::Gap(expected),
             Some(expected) if offset < expected => {
                 self.expected = None;
-                self.went_back = true;
                 Step::Back(expected)
             }
             _ => Step::Next,
@@ -336,21 +345,28 @@ impl Progress {
 
     /// Stores the watermark where it moved: the group commits what is stored.
     fn store(&mut self, driver: &Driver, lane: &Lane) {
-        let watermark = lane.watermark();
-        let Some(offset) = watermark.filter(|_| watermark != self.stored) else { return };
+        let Some(offset) = lane.watermark() else { return };
+        let moved = self.stored != Some(offset);
+        // The log went back. The client by itself never commits less than it did before: it has to be
+        // told, until Kafka has it.
+        let lower = driver.committed.load(Ordering::Relaxed) > offset
+            && self.lowered.is_none_or(|lowered| lowered.elapsed() >= LOOK);
+        if !moved && !lower {
+            return;
+        }
         let mut list = TopicPartitionList::new();
         let added = list.add_partition_offset(&driver.topic, driver.partition, Offset::Offset(offset));
-        match added.and_then(|()| driver.consumer.store_offsets(&list)) {
-            Ok(()) => {
-                self.stored = watermark;
-                if std::mem::take(&mut self.went_back)
-                    && let Err(error) = driver.consumer.commit(&list, CommitMode::Async)
-                {
-                    tracing::warn!(partition = driver.partition, offset, %error, "the lower offset is not committed");
-                }
-            }
+        if let Err(error) = added.and_then(|()| driver.consumer.store_offsets(&list)) {
             // Lost in the meantime: its new owner goes on from the last commit.
-            Err(error) => tracing::warn!(partition = driver.partition, offset, %error, "the offset is not stored"),
+            tracing::warn!(partition = driver.partition, offset, %error, "the offset is not stored");
+            return;
+        }
+        self.stored = Some(offset);
+        if lower {
+            self.lowered = Some(Instant::now());
+            if let Err(error) = driver.consumer.commit(&list, CommitMode::Async) {
+                tracing::warn!(partition = driver.partition, offset, %error, "the lower offset is not committed");
+            }
         }
     }
 }

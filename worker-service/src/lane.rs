@@ -232,20 +232,26 @@ impl Lane {
         }
     }
 
-    /// How [`Next::DeadLetter`] went.
-    pub fn dead_lettered(&mut self, letters: Vec<DeadLetter>, result: Result<(), String>, now: Duration) {
-        match result {
-            Ok(()) => {
-                self.outage.over();
-                for letter in letters {
-                    // Its size was counted as a task's where it was one; the difference is made up
-                    // in `letter`.
-                    self.finish(letter.record.offset, letter.record.size());
+    /// How [`Next::DeadLetter`] went, for each letter. Those that were not taken are sent again, alone.
+    pub fn dead_lettered(&mut self, sent: Vec<(DeadLetter, Result<(), String>)>, now: Duration) {
+        let mut refused = Vec::new();
+        let mut why = None;
+        for (letter, result) in sent {
+            match result {
+                // Its size was counted as a task's where it was one; the difference is made up in
+                // `judge`.
+                Ok(()) => self.finish(letter.record.offset, letter.record.size()),
+                Err(message) => {
+                    refused.push(letter);
+                    why.get_or_insert(message);
                 }
             }
-            Err(message) => {
-                self.ration.came_back(letters.len());
-                for letter in letters.into_iter().rev() {
+        }
+        match why {
+            None => self.outage.over(),
+            Some(message) => {
+                self.ration.came_back(refused.len());
+                for letter in refused.into_iter().rev() {
                     self.letters.push_front(letter);
                 }
                 self.outage.wait(now, format!("dead letters are not taken: {message}"));

@@ -5,6 +5,7 @@
 //! The polling thread serves the group: rebalances, which run inside `poll`, and errors.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,11 @@ pub type Queue = PartitionQueue<Group>;
 /// How long a revoked partition may take to finish what is under way. Longer than a transaction's
 /// deadline and its fence, much shorter than the group waits.
 const REVOKE: Duration = Duration::from_secs(8);
-/// How long leaving the group may take.
-const LEAVE: Duration = Duration::from_secs(12);
+/// How long its last commit may then take. Where Kafka does not answer the client would wait for a
+/// minute, and the group for us.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
+/// How long leaving the group may take, with both.
+const LEAVE: Duration = Duration::from_secs(13);
 const POLL: Duration = Duration::from_millis(100);
 
 /// The group's side of the consumer: starts and ends lanes as partitions come and go.
@@ -42,6 +46,7 @@ pub struct Group {
 
 struct LaneHandle {
     stop: watch::Sender<bool>,
+    committed: Arc<AtomicI64>,
     task: JoinHandle<()>,
 }
 
@@ -121,6 +126,11 @@ pub fn run(
         }
     }
     consumer.context().end_all();
+    if !consumer.closed() {
+        tracing::warn!("Kafka does not answer: the group waits until our session has ended");
+        // To be dropped it would wait for as long as it takes; it ends with the process.
+        std::mem::forget(consumer);
+    }
     Ok(())
 }
 
@@ -152,6 +162,7 @@ impl Group {
             let waker = Arc::clone(&wake);
             queue.set_nonempty_callback(move || waker.notify_one());
             let (stop, stopped) = watch::channel(false);
+            let committed = Arc::new(AtomicI64::new(-1));
             let driver = Driver {
                 topic,
                 partition,
@@ -159,10 +170,11 @@ impl Group {
                 wake,
                 consumer: Arc::clone(&consumer),
                 tools: Arc::clone(&self.tools),
+                committed: Arc::clone(&committed),
                 stop: stopped,
             };
             let task = self.runtime.spawn(driver.run());
-            self.lanes().insert(partition, LaneHandle { stop, task });
+            self.lanes().insert(partition, LaneHandle { stop, committed, task });
             tracing::info!(partition, "assigned");
         }
     }
@@ -184,9 +196,20 @@ impl Group {
             return;
         }
         self.finish(ending);
-        match consumer.commit_consumer_state(CommitMode::Sync) {
-            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => tracing::warn!(%error, "the last commit failed: some records will come again"),
+        self.commit_last();
+    }
+
+    /// Commits what is stored, and waits for that, within a bound that the client does not have: so it
+    /// is done by another thread, which is left alone where it takes longer.
+    fn commit_last(&self) {
+        let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
+        let committing = self.runtime.spawn_blocking(move || consumer.commit_consumer_state(CommitMode::Sync));
+        match self.runtime.block_on(async { tokio::time::timeout(LAST_COMMIT, committing).await }) {
+            Ok(Ok(Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last commit failed: some records will come again"),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(error = "no answer", "the last commit failed: some records will come again");
+            }
         }
     }
 
@@ -256,7 +279,18 @@ impl ConsumerContext for Group {
         }
     }
 
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let lanes = self.lanes();
+        for element in offsets.elements() {
+            if let (Ok(()), Some(offset), Some(lane)) =
+                (element.error(), element.offset().to_raw(), lanes.get(&element.partition()))
+                && result.is_ok()
+                && offset >= 0
+            {
+                lane.committed.store(offset, Ordering::Relaxed);
+            }
+        }
+        drop(lanes);
         match result {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
             Err(error) => {

@@ -16,9 +16,9 @@ use crate::drive::Tools;
 use crate::health::Health;
 use crate::{lag, poll, prune};
 
-/// The most that the group's end may take. With the last fences and the last traces (3 s) it makes
-/// the 25 s that are promised.
-const SHUTDOWN: Duration = Duration::from_secs(20);
+/// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
+/// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
+const SHUTDOWN: Duration = Duration::from_secs(15);
 
 /// How long fences that were kept are tried at the end: Redis may be back any moment, and they are
 /// gone with the process.

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use shared::position::Position;
-use shared::store::Class;
+use shared::store::{Class, Store};
 use shared::topic::Decoded;
 use sqlx::{PgPool, Row};
 
-use crate::kit::{Kit, at, event};
+use crate::kit::{Kit, at, event, settings};
 
 /// The whole of what should be there, told one event at a time.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -222,7 +222,10 @@ async fn what_is_past_its_retention_is_forgotten_in_pieces() {
     for batch in log.chunks(1_000) {
         kit.store.apply(&batch.iter().collect::<Vec<_>>()).await.unwrap();
     }
-    sqlx::query("UPDATE events SET accepted_at = now() WHERE event_id IN ('1', '2')").execute(&pool).await.unwrap();
+    // Whatever their producers say of when they were accepted: it is the log that they are in since today,
+    // and the one that says it is of today is in there for long.
+    sqlx::query("UPDATE events SET appended_at = now() WHERE event_id IN ('1', '2')").execute(&pool).await.unwrap();
+    sqlx::query("UPDATE events SET accepted_at = now() WHERE event_id = '3'").execute(&pool).await.unwrap();
     let month = std::time::Duration::from_secs(30 * 24 * 3600);
     let mut pieces = Vec::new();
     for _ in 0..3 {
@@ -231,5 +234,32 @@ async fn what_is_past_its_retention_is_forgotten_in_pieces() {
     assert_eq!(pieces, [5_000, 8, 0]);
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
     assert_eq!(left, 2);
+    let kept: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events WHERE event_id IN ('1', '2')").fetch_one(&pool).await.unwrap();
+    assert_eq!(kept, 2);
     assert_eq!(kit.store.resource(&"d".parse().unwrap()).await.unwrap().unwrap().version, 5_010, "the state stays");
+}
+
+#[tokio::test]
+async fn a_commit_is_on_disk_whatever_the_database_has_as_its_default() {
+    let kit = Kit::new("durable").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    sqlx::raw_sql(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$;
+         CREATE TABLE seen AS SELECT current_setting('synchronous_commit') AS setting WHERE false;
+         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN INSERT INTO seen SELECT current_setting('synchronous_commit'); RETURN NULL; END $$;
+         CREATE TRIGGER see AFTER INSERT ON events EXECUTE FUNCTION see()",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let settings = settings(&kit.scope.database_url, &kit.scope.endpoints.redis_url, &kit.scope.cache_prefix);
+    let new = Store::open(&settings.postgres, "test").unwrap();
+    new.apply(&[&event("d", "1", "{}", at(0, 1))]).await.unwrap();
+    let seen: Vec<String> = sqlx::query_scalar("SELECT setting FROM seen").fetch_all(&pool).await.unwrap();
+    assert_eq!(seen, ["on"]);
+    let others = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    let default: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&others).await.unwrap();
+    assert_eq!(default, "off", "the database is as it should be for this test");
 }

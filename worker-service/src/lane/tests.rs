@@ -11,6 +11,11 @@ use time::OffsetDateTime;
 
 use super::*;
 
+/// All letters taken, or none of them.
+fn sent(letters: Vec<DeadLetter>, result: Result<(), &str>) -> Vec<(DeadLetter, Result<(), String>)> {
+    letters.into_iter().map(|letter| (letter, result.map_err(str::to_owned))).collect()
+}
+
 fn error(class: Class) -> StoreError {
     StoreError { class, message: format!("{class:?}") }
 }
@@ -222,24 +227,36 @@ impl World {
 
     /// One step; false when there is nothing left to do.
     fn step(&mut self) -> bool {
+        self.step_while_arrive(0)
+    }
+
+    /// One step, while so many records come in.
+    fn step_while_arrive(&mut self, meanwhile: usize) -> bool {
         match self.lane.next(self.now) {
             Next::Apply(batch) => {
+                self.arrive(meanwhile);
                 let result = self.apply(&batch);
                 self.lane.applied(batch, result, self.now);
             }
             Next::DeadLetter(letters) => {
+                self.arrive(meanwhile);
                 self.count(&letters);
-                if self.luck.pop() == Some(Luck::Outage) {
-                    self.lane.dead_lettered(letters, Err("refused".into()), self.now);
-                } else {
-                    for letter in &letters {
-                        let twice = self.letters.insert(letter.record.offset, (letter.reason, letter.attempts));
-                        let once = twice.is_none() && !self.applied.contains(&letter.record.offset);
-                        assert!(once || self.crashes > 0);
-                        self.done.insert(letter.record.offset);
+                // Refused together, or every second one, or none.
+                let luck = self.luck.pop().unwrap_or(Luck::Fine);
+                let taken = |n: usize| luck == Luck::Fine || (luck == Luck::Conflict && n % 2 == 1);
+                let mut sent = Vec::new();
+                for (n, letter) in letters.into_iter().enumerate() {
+                    if !taken(n) {
+                        sent.push((letter, Err("refused".into())));
+                        continue;
                     }
-                    self.lane.dead_lettered(letters, Ok(()), self.now);
+                    let twice = self.letters.insert(letter.record.offset, (letter.reason, letter.attempts));
+                    let once = twice.is_none() && !self.applied.contains(&letter.record.offset);
+                    assert!(once || self.crashes > 0);
+                    self.done.insert(letter.record.offset);
+                    sent.push((letter, Ok(())));
                 }
+                self.lane.dead_lettered(sent, self.now);
             }
             Next::Pause => {
                 let first = self.lane.letters.front().unwrap().record.offset;
@@ -290,7 +307,7 @@ impl World {
         let mut committed = vec![None];
         for _ in 0..100_000 {
             self.arrive(chunks.next().unwrap_or(1));
-            let more = self.step();
+            let more = self.step_while_arrive(chunks.next().unwrap_or(1));
             committed.push(self.lane.watermark().or(committed.last().copied().flatten()));
             match crash {
                 Some((0, late)) => {
@@ -522,19 +539,19 @@ fn a_batch_is_bounded_in_records_and_bytes() {
 }
 
 fn letters_until_pause(lane: &mut Lane, records: impl Iterator<Item = (i64, u8)>) -> (usize, bool) {
-    let mut sent = 0;
+    let mut count = 0;
     for (offset, device) in records {
         lane.arrive(record(offset, device, b""), Err(Poison("no event".into())));
         match lane.next(Duration::ZERO) {
             Next::DeadLetter(letters) => {
-                sent += letters.len();
-                lane.dead_lettered(letters, Ok(()), Duration::ZERO);
+                count += letters.len();
+                lane.dead_lettered(sent(letters, Ok(())), Duration::ZERO);
             }
-            Next::Pause => return (sent, true),
+            Next::Pause => return (count, true),
             other => panic!("{other:?}"),
         }
     }
-    (sent, false)
+    (count, false)
 }
 
 #[test]
@@ -561,7 +578,7 @@ fn letters_that_are_refused_for_an_hour_are_no_flood() {
     let mut now = Duration::ZERO;
     while now < Duration::from_secs(3_600) {
         match lane.next(now) {
-            Next::DeadLetter(letters) => lane.dead_lettered(letters, Err("away".into()), now),
+            Next::DeadLetter(letters) => lane.dead_lettered(sent(letters, Err("away")), now),
             Next::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
@@ -569,6 +586,28 @@ fn letters_that_are_refused_for_an_hour_are_no_flood() {
     assert!(lane.outage().unwrap().starts_with("dead letters are not taken: "));
     let Next::DeadLetter(letters) = lane.next(now) else { panic!() };
     assert_eq!(letters.len(), 60);
-    lane.dead_lettered(letters, Ok(()), now);
+    lane.dead_lettered(sent(letters, Ok(())), now);
     assert_eq!((lane.watermark(), lane.outage()), (Some(60), None));
+}
+
+#[test]
+fn of_letters_only_those_refused_are_sent_again() {
+    let mut lane = Lane::new(Settings::default(), 0);
+    for offset in 0..6 {
+        lane.arrive(record(offset, 0, b""), Err(Poison("no event".into())));
+    }
+    let Next::DeadLetter(letters) = lane.next(Duration::ZERO) else { panic!() };
+    let refused = [1, 4];
+    let result = |offset| if refused.contains(&offset) { Err("too large".to_owned()) } else { Ok(()) };
+    let went: Vec<_> = letters.into_iter().map(|letter| (result(letter.record.offset), letter)).collect();
+    lane.dead_lettered(went.into_iter().map(|(result, letter)| (letter, result)).collect(), Duration::ZERO);
+    assert_eq!((lane.watermark(), lane.records), (Some(1), 2));
+    assert_eq!(lane.outage(), Some("dead letters are not taken: too large"));
+    let Next::Wait(Some(until)) = lane.next(Duration::ZERO) else { panic!() };
+    // What comes meanwhile goes behind them, and is rationed as itself.
+    lane.arrive(record(6, 0, b""), Err(Poison("no event".into())));
+    let Next::DeadLetter(letters) = lane.next(until) else { panic!() };
+    assert_eq!(letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>(), [1, 4, 6]);
+    lane.dead_lettered(sent(letters, Ok(())), until);
+    assert_eq!((lane.watermark(), lane.outage(), lane.records, lane.bytes), (Some(7), None, 0, 0));
 }

@@ -2,7 +2,7 @@
 
 use rdkafka::Message;
 
-use crate::kit::{Kit, headers};
+use crate::kit::{Kit, header, headers};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_a_dead_letter_with_everything_it_had() {
@@ -77,17 +77,48 @@ async fn every_way_of_being_no_event_is_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
+async fn what_the_input_topic_took_fits_whole() {
     let kit = Kit::new("large", 1).await;
     let worker = kit.worker();
-    // Nearly all of the input's limit; with long headers it grows past the dead-letter topic's.
-    let value = vec![b'x'; 900 * 1024];
-    let long = vec![b'h'; 60 * 1024];
-    let uncompressible: Vec<u8> = value.iter().map(|_| fastrand::u8(..)).collect();
-    kit.put(Some(b"a"), Some(&uncompressible), &[("long", Some(&long))]).await;
+    // Nearly all of the input's limit.
+    let value = incompressible(900 * 1024);
+    kit.put(Some(b"a"), Some(&value), &[("long", Some(&[b'h'; 60 * 1024]))]).await;
+    let letters = kit.dead_letters(1).await;
+    assert_eq!(letters[0].payload().unwrap(), value);
+    assert_eq!(header(&letters[0], "dlq.truncated"), None);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_too_large_for_its_topic_is_cut_and_says_so() {
+    let kit = Kit::new("cut", 1).await;
+    // Somebody else made the topic, with a limit of its own.
+    kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "50000")]).await;
+    let worker = kit.worker();
+    let value = incompressible(300_000);
+    let small = incompressible(1_000);
+    for n in 0..40 {
+        if n == 20 {
+            kit.put(Some(b"a"), Some(&value), &[("h", Some(b"1"))]).await;
+        }
+        kit.put(Some(b"a"), Some(&small), &[]).await;
+    }
     kit.event("a", "behind", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
-    let letters = kit.dead_letters(1).await;
-    assert_eq!(letters[0].payload().unwrap(), uncompressible, "what fits is not cut");
+    let letters = kit.dead_letters(41).await;
+    assert_eq!(letters.len(), 41, "the others are sent once");
+    let (cut, whole): (Vec<_>, Vec<_>) = letters.iter().partition(|letter| header(letter, "dlq.truncated").is_some());
+    assert!(whole.len() == 40 && whole.iter().all(|letter| letter.payload() == Some(&small)));
+    let payload = cut[0].payload().unwrap();
+    assert!(value.starts_with(payload) && (20_000..50_000).contains(&payload.len()), "{}", payload.len());
+    assert_eq!(header(cut[0], "dlq.truncated").as_deref(), Some("300000"));
+    assert_eq!(header(cut[0], "dlq.reason").as_deref(), Some("undecodable"));
+    assert_eq!(header(cut[0], "h").as_deref(), Some("1"));
     worker.stop().await.unwrap();
+    assert_eq!(kit.committed().await[&0], 42);
+}
+
+/// Of any length what no compression makes smaller, and is no event.
+fn incompressible(length: usize) -> Vec<u8> {
+    (0..length).map(|_| fastrand::u8(..)).collect()
 }

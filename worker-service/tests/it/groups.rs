@@ -1,8 +1,11 @@
 //! Workers come and go, and every event still has exactly one effect.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::kit::Kit;
+use devstack::{Proxy, Scope};
+use worker_service::worker::Worker;
+
+use crate::kit::{Kit, run_config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_worker_joins_and_leaves_under_load() {
@@ -32,6 +35,38 @@ async fn a_second_worker_joins_and_leaves_under_load() {
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
     third.stop().await.unwrap();
     assert_eq!(kit.committed().await.values().sum::<i64>(), 4_000);
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
+    let kit = Kit::new("hangs", 6).await;
+    let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
+    let (user, port) = server.rsplit_once(':').unwrap();
+    let proxy = Proxy::to(port.parse().unwrap()).unwrap();
+    let database_url = format!("{user}:{}/{database}", proxy.port);
+    let first = Worker::start(&run_config(&Scope { database_url, ..kit.scope.clone() })).unwrap();
+    let report = async |id: &str| {
+        let devices: Vec<_> = (0..30).map(|device| format!("d{device}")).collect();
+        futures_util::future::join_all(devices.iter().map(|device| kit.event(device, id, "{}"))).await;
+    };
+    report("1").await;
+    kit.until("SELECT count(*) FROM events", 30).await;
+    proxy.hold();
+    report("2").await;
+    let began = Instant::now();
+    let second = kit.worker();
+    wait_for_partitions(&[&first, &second]).await;
+    let took = began.elapsed();
+    println!("it took {took:?} to let go");
+    // Its bounds are 8 s for what is under way, and 3 s for the commit.
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    proxy.mend();
+    kit.until("SELECT count(*) FROM resources WHERE version = 2", 30).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, 60);
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
+    assert_eq!(kit.committed().await.values().sum::<i64>(), 60);
     assert_eq!(kit.dead_letters(0).await.len(), 0);
 }
 

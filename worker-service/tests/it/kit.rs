@@ -10,6 +10,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, Reso
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -45,9 +46,14 @@ fn keep_log() {
 impl Kit {
     /// Topics of this many partitions, and a migrated database.
     pub(crate) async fn new(name: &str, partitions: i32) -> Self {
-        keep_log();
         let owned = name.to_owned();
         let scope = tokio::task::spawn_blocking(move || Scope::new(&owned)).await.unwrap().unwrap();
+        Self::on(scope, partitions).await
+    }
+
+    /// The same on servers of a test's own.
+    pub(crate) async fn on(scope: Scope, partitions: i32) -> Self {
+        keep_log();
         let postgres = run_config(&scope).stores.postgres;
         let store = Store::open(&postgres, "test").unwrap();
         store.migrate().await.unwrap();
@@ -56,6 +62,11 @@ impl Kit {
         let kit = Self { producer, pool, store, scope };
         kit.make_topics(partitions).await;
         kit
+    }
+
+    /// The same with another Kafka, which has the topics.
+    pub(crate) fn moved_to(self, scope: Scope) -> Self {
+        Self { producer: client(&scope).set("partitioner", "murmur2_random").create().unwrap(), scope, ..self }
     }
 
     /// Makes those of the two topics that are not there.
@@ -71,9 +82,15 @@ impl Kit {
 
     /// A worker as a process of its own, which can be frozen and killed.
     pub(crate) async fn process(&self) -> Process {
+        self.process_with(&[]).await
+    }
+
+    /// The same with more settings.
+    pub(crate) async fn process_with(&self, more: &[(&str, &str)]) -> Process {
         let ops = format!("127.0.0.1:{}", devstack::port::free());
         let mut env = self.scope.env();
         env.extend([("OPS_BIND".into(), ops.clone()), ("REDIS_TIMEOUT".into(), "2s".into())]);
+        env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         // They stay, for whoever wants to know why a test failed.
         let logs = devstack::target_dir().join("worker-logs");
         let log = logs.join(format!("{}-{}.log", self.scope.group, ops.replace(':', "-")));
@@ -132,6 +149,27 @@ impl Kit {
     /// The same on this partition, as a producer does that knows of another number of them.
     pub(crate) async fn event_at(&self, partition: i32, device: &str, id: &str, payload: &str) {
         self.put_event(Some(partition), device, id, payload, &[]).await;
+    }
+
+    /// Puts many events on the topic, as fast as Kafka takes them; `of` gives each its device.
+    pub(crate) async fn flood(&self, count: usize, payload: &str, of: impl Fn(usize) -> String) {
+        for n in 0..count {
+            let (device, id) = (of(n), n.to_string());
+            let headers = OwnedHeaders::new()
+                .insert(Header { key: "ce_specversion", value: Some("1.0") })
+                .insert(Header { key: "ce_type", value: Some("io.edge.device.reported.v1") })
+                .insert(Header { key: "ce_id", value: Some(&id) })
+                .insert(Header { key: "ce_subject", value: Some(&device) })
+                .insert(Header { key: "content-type", value: Some("application/json") });
+            let mut record = FutureRecord::to(&self.scope.input_topic).headers(headers).key(&device).payload(payload);
+            while let Err((error, again)) = self.producer.send_result(record) {
+                assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                record = again;
+            }
+        }
+        let producer = self.producer.clone();
+        tokio::task::spawn_blocking(move || producer.flush(PATIENCE)).await.unwrap().unwrap();
     }
 
     pub(crate) async fn event_with(&self, device: &str, id: &str, payload: &str, more: &[(&str, &str)]) -> (i32, i64) {
@@ -425,6 +463,13 @@ impl Process {
             Ok(page)
         };
         tokio::task::spawn_blocking(read).await.unwrap().unwrap_or_default()
+    }
+
+    /// What it holds in memory, in MiB.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.service.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() / 1024
     }
 
     /// SIGTERM; gives how long it took to end, which it has to do in order.

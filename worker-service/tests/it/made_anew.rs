@@ -5,7 +5,9 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::mocking::MockCluster;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::kit::{Kit, client};
 
@@ -58,18 +60,46 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
 async fn a_committed_offset_beyond_the_end_is_no_end() {
     let kit = Kit::new("beyond", 1).await;
     report(&kit, 1..=4).await;
-    let scope = kit.scope.clone();
-    tokio::task::spawn_blocking(move || {
-        let group: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&scope.input_topic, 0, Offset::Offset(100)).unwrap();
-        group.commit(&list, CommitMode::Sync).unwrap();
-    })
-    .await
-    .unwrap();
-    assert_eq!(kit.committed().await[&0], 100);
+    commit(&kit, 100).await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 4).await;
     worker.stop().await.unwrap();
     assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(4), 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
+    let kit = Kit::new("lower", 1).await;
+    // A Kafka that refuses what it is told to refuse.
+    let mock = MockCluster::new(1).unwrap();
+    let mut scope = kit.scope.clone();
+    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
+    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
+    let kit = kit.moved_to(scope);
+    report(&kit, 1..=4).await;
+    commit(&kit, 100).await;
+    mock.request_errors(
+        RDKafkaApiKey::OffsetCommit,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 3],
+    );
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 4).await;
+    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
+    report(&kit, 5..=6).await;
+    kit.until_it("so is what follows", async || kit.committed().await.get(&0) == Some(&6)).await;
+    worker.stop().await.unwrap();
+}
+
+/// Commits this offset of the first partition for the group.
+async fn commit(kit: &Kit, offset: i64) {
+    let scope = kit.scope.clone();
+    tokio::task::spawn_blocking(move || {
+        let group: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&scope.input_topic, 0, Offset::Offset(offset)).unwrap();
+        group.commit(&list, CommitMode::Sync).unwrap();
+    })
+    .await
+    .unwrap();
+    assert_eq!(kit.committed().await[&0], offset);
 }

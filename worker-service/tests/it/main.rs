@@ -19,6 +19,7 @@ mod late_answers;
 mod letters;
 mod losses;
 mod made_anew;
+mod memory;
 mod rations;
 mod redrive;
 mod refusing;

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-use crate::kit::{Kit, PATIENCE};
+use crate::kit::{Kit, PATIENCE, header};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
@@ -54,6 +55,38 @@ async fn letters_that_are_refused_again_and_again_are_no_flood() {
     kit.event("a", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
     assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 0);
+    worker.stop().await.unwrap();
+    assert_eq!(kit.committed().await[&0], 61);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_does_not_fit_is_alone_in_being_sent_again() {
+    let kit = Kit::new("unfit", 1).await;
+    kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "20000")]).await;
+    // A key is never cut.
+    let key: Vec<u8> = (0..30_000).map(|_| fastrand::u8(..)).collect();
+    let keys: Vec<_> = (0..59).map(|n| format!("d{n}").into_bytes()).collect();
+    let (before, behind) = keys.split_at(20);
+    for key in before.iter().chain([&key]).chain(behind) {
+        kit.put(Some(key), Some(b"x"), &[]).await;
+    }
+    let worker = kit.worker();
+    let outage = async || worker.health.report().1["partitions"]["0"]["outage"].as_str().map(str::to_owned);
+    let waits = async || outage().await.is_some_and(|why| why.starts_with("dead letters are not taken: "));
+    kit.until_it("it waits", waits).await;
+    // Several tries.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(waits().await, "{:?}", outage().await);
+    assert_eq!(kit.dead_letters(59).await.len(), 59, "each of the others once");
+    kit.until_it("up to it all is committed", async || kit.committed().await.get(&0) == Some(&20)).await;
+
+    kit.set_topic(&kit.scope.dlq_topic, &[]).await;
+    let letters = kit.dead_letters(60).await;
+    assert_eq!(letters.len(), 60);
+    assert!(letters.iter().all(|letter| header(letter, "dlq.truncated").is_none()));
+    assert_eq!(letters.iter().filter(|letter| letter.key() == Some(&key)).count(), 1);
+    kit.event("a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.committed().await[&0], 61);
 }

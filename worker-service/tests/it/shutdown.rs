@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use devstack::{Scope, Stack};
+
 use crate::kit::Kit;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,4 +46,38 @@ async fn a_worker_told_to_end_commits_what_it_did_and_its_successor_repeats_noth
     assert!(metrics.contains("events_total{outcome=\"repeated\"} 0\n"), "it had nothing to repeat: {metrics}");
     successor.end().await;
     assert_eq!(kit.committed().await.values().sum::<i64>(), 4 * sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_nobody_to_answer_it_ends_in_time_all_the_same() {
+    let start = || {
+        let stack = Stack::start().unwrap();
+        let scope = Scope::on(&stack.endpoints(), "nobody").unwrap();
+        (stack, scope)
+    };
+    let (stack, scope) = tokio::task::spawn_blocking(start).await.unwrap();
+    let kit = Kit::on(scope, 2).await;
+    // A collector that takes connections, and says nothing.
+    let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", collector.local_addr().unwrap());
+    let worker = kit.process_with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await;
+    let sampled = [("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")];
+    let report = async |count: usize| {
+        for n in 0..count {
+            let (device, id) = (format!("d{}", n % 10), format!("{count}-{n}"));
+            kit.event_with(&device, &id, "{}", &sampled).await;
+        }
+    };
+    report(20).await;
+    kit.until("SELECT count(*) FROM events", 20).await;
+    // Fences have to wait, spans too, and then everything does.
+    stack.redis.freeze().unwrap();
+    report(30).await;
+    kit.until_it("some of it is done", async || kit.count("SELECT count(*) FROM events").await > 20).await;
+    stack.kafka.freeze().unwrap();
+    stack.postgres.freeze().unwrap();
+    let took = worker.end().await;
+    println!("it took {took:?} to end");
+    assert!(took < Duration::from_secs(22), "{took:?}");
+    stack.postgres.thaw().unwrap();
 }
