@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use super::Cache;
 use super::node::Failure;
 
 /// Questions under way at once: while one is answered another is on its way.
 const FLIGHTS: usize = 2;
-/// Keys in one of them, so that a great many do not hold up others.
-const KEYS: usize = 256;
+/// Keys in one of them, so that a great many, or a few with large bodies, do not hold up others.
+const KEYS: usize = 32;
 
 /// What is found under a key; none where there was no answer.
 type Found = Option<Option<Bytes>>;
@@ -33,6 +34,8 @@ impl Cache {
     /// What is there under a key, asked for together with others. A key that holds no string is told
     /// as absent, as MGET does.
     pub(super) async fn gather(&self, key: String) -> Result<Option<Bytes>, Failure> {
+        // Of this read's own, whatever the question before it is waiting for.
+        let until = Instant::now() + self.timeout;
         let (tell, found) = oneshot::channel();
         let starts = {
             let mut state = self.gathering.state();
@@ -46,7 +49,7 @@ impl Cache {
             let cache = self.clone();
             tokio::spawn(async move { cache.fly().await });
         }
-        found.await.ok().flatten().ok_or(Failure::Away)
+        timeout_at(until, found).await.ok().and_then(Result::ok).flatten().ok_or(Failure::Away)
     }
 
     /// Asks until nobody waits.
@@ -82,6 +85,7 @@ impl Flight {
     /// another.
     fn take(&mut self) -> Option<(Vec<String>, Vec<oneshot::Sender<Found>>)> {
         let mut state = self.gathering.state();
+        state.waiting.retain(|(_, waiting)| !waiting.is_closed());
         let count = state.waiting.len().min(KEYS);
         if count == 0 {
             state.flights -= 1;
