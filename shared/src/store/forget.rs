@@ -14,6 +14,8 @@
 //!
 //! A device may have millions of events. They are deleted before the lock is taken, in the same
 //! transaction; behind it only what came in meanwhile, so that ingest stands still for milliseconds.
+//! A worker that is just given one of these events again waits for that, with its lock: a deadlock,
+//! which PostgreSQL ends. After a few of them the lock is taken first, and cannot be in one.
 
 use std::collections::HashMap;
 
@@ -27,8 +29,8 @@ use crate::topic::Decoded;
 /// How a transaction begins that must not be overtaken by [`Store::forget`].
 pub(super) const BEGIN: &str = "BEGIN; LOCK TABLE forgotten_devices IN ROW SHARE MODE";
 
-/// Two transactions that waited for each other: how often the erasing one tries again.
-const TRIES: u32 = 5;
+/// Two transactions that waited for each other: how often the erasing one tries to spare the others.
+const TRIES: u32 = 3;
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +52,12 @@ impl Store {
     pub async fn forget(&self, id: &DeviceId) -> Result<Forgotten, StoreError> {
         // A connection of its own: the erasure takes as long as it takes.
         let mut connection = self.pool.acquire().await?.detach();
-        let mut outcome = forget(&mut connection, id).await;
-        for _ in 1..TRIES {
+        let mut outcome = forget(&mut connection, id, false).await;
+        for tried in 1..=TRIES {
             match &outcome {
-                Err(StoreError { class: Class::Again, .. }) => outcome = forget(&mut connection, id).await,
+                Err(StoreError { class: Class::Again, .. }) => {
+                    outcome = forget(&mut connection, id, tried == TRIES).await;
+                }
                 Ok(_) | Err(_) => break,
             }
         }
@@ -62,11 +66,15 @@ impl Store {
     }
 }
 
-async fn forget(connection: &mut PgConnection, id: &DeviceId) -> Result<Forgotten, StoreError> {
+async fn forget(connection: &mut PgConnection, id: &DeviceId, lock_first: bool) -> Result<Forgotten, StoreError> {
+    const LOCK: &str = "LOCK TABLE forgotten_devices IN EXCLUSIVE MODE";
     let mut transaction = connection.begin().await?;
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
+    if lock_first {
+        sqlx::query(LOCK).execute(&mut *transaction).await?;
+    }
     let (many, latest) = delete_events(&mut transaction, id).await?;
-    sqlx::query("LOCK TABLE forgotten_devices IN EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    sqlx::query(LOCK).execute(&mut *transaction).await?;
     let (rest, later) = delete_events(&mut transaction, id).await?;
     let resource: Option<(i64, OffsetDateTime)> =
         sqlx::query_as("DELETE FROM resources WHERE id = $1 RETURNING version, appended_at")
