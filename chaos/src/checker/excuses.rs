@@ -1,6 +1,7 @@
 //! When a read may be older than the fence: while fences are put off because Redis is away from a
 //! worker, and no longer than that.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use super::Device;
@@ -47,15 +48,10 @@ impl<'a> Excuse<'a> {
         self.gone.unwrap_or(self.sent)
     }
 
-    /// When what was fenced before is all that a read has to see; none where it does not excuse this
-    /// read. What came from PostgreSQL needs no excuse, nor does a device of which nothing was put off,
-    /// and a fence that was lost is made up for by the next one of that device.
-    pub(super) fn since(&self, history: &History, device: &Device<'_>, read: &Read) -> Option<Duration> {
-        let while_put_off = read.to >= self.from && read.from <= self.sent;
-        let lost = self.gone.is_some_and(|gone| read.from > self.sent && read.from <= gone);
-        let made_up_for = || self.is_made_up_for(history, device, read.from);
-        let excused = !read.bypass && (while_put_off || lost && !made_up_for()) && self.concerns(device);
-        excused.then_some(self.from)
+    /// For one device; none where nothing of it was put off.
+    pub(super) fn of_device(&self, history: &History, device: &Device<'_>) -> Option<OfDevice> {
+        let Self { from, sent, gone, .. } = *self;
+        self.concerns(device).then(|| OfDevice { from, sent, gone, made_up_for: self.made_up_for(history, device) })
     }
 
     /// Whether a fence of this device can have been put off: one of its events had its effect then.
@@ -65,12 +61,38 @@ impl<'a> Excuse<'a> {
         })
     }
 
-    /// Whether an event that was first sent when all was well again had its effect, which was known
-    /// at this time.
-    fn is_made_up_for(&self, history: &History, device: &Device<'_>, at: Duration) -> bool {
-        let Some(commit) = history.commits.iter().rfind(|commit| commit.at < at) else { return false };
-        let is_known = |id: &str| device.rows.iter().any(|row| row.id == id && has(commit, row));
-        device.sent.iter().filter(|event| event.first.at > self.sent).any(|event| is_known(&event.id))
+    /// When it was known that an event had its effect which was first sent when all was well again.
+    fn made_up_for(&self, history: &History, device: &Device<'_>) -> Option<Duration> {
+        let late = device.sent.iter().filter(|event| event.first.at > self.sent);
+        let late: HashSet<&str> = late.map(|event| event.id.as_str()).collect();
+        let mut first: BTreeMap<i32, i64> = BTreeMap::new();
+        for row in device.rows.iter().filter(|row| late.contains(row.id.as_str())) {
+            first.entry(row.partition).and_modify(|offset| *offset = row.offset.min(*offset)).or_insert(row.offset);
+        }
+        let is_known = |commit: &&Commit| {
+            first.iter().any(|(partition, offset)| commit.offsets.get(partition).is_some_and(|next| offset < next))
+        };
+        history.commits.iter().filter(is_known).map(|commit| commit.at).min()
+    }
+}
+
+/// What an excuse is to one device.
+pub(super) struct OfDevice {
+    from: Duration,
+    sent: Duration,
+    gone: Option<Duration>,
+    /// A fence that was lost is made up for by the next one.
+    made_up_for: Option<Duration>,
+}
+
+impl OfDevice {
+    /// When what was fenced before is all that a read has to see; none where it does not excuse this
+    /// read. What came from PostgreSQL needs no excuse.
+    pub(super) fn since(&self, read: &Read) -> Option<Duration> {
+        let while_put_off = read.to >= self.from && read.from <= self.sent;
+        let lost = self.gone.is_some_and(|gone| read.from > self.sent && read.from <= gone);
+        let made_up_for = self.made_up_for.is_some_and(|at| at < read.from);
+        (!read.bypass && (while_put_off || lost && !made_up_for)).then_some(self.from)
     }
 }
 

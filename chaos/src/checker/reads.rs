@@ -20,9 +20,10 @@ impl Found {
         for (name, reads) in by_device {
             let device = devices.get(name).unwrap_or(&unknown);
             self.states(device, name, &reads);
+            let excuses: Vec<_> = excuses.iter().filter_map(|excuse| excuse.of_device(history, device)).collect();
             let mut strict = Vec::with_capacity(reads.len());
             for read in &reads {
-                let excused = excuses.iter().filter_map(|excuse| excuse.since(history, device, read)).min();
+                let excused = excuses.iter().filter_map(|excuse| excuse.since(read)).min();
                 strict.push(excused.is_none());
                 let known = commits.partition_point(|commit| commit.at < excused.unwrap_or(read.from));
                 if let Some(commit) = known.checked_sub(1).and_then(|last| commits.get(last)) {
