@@ -157,7 +157,11 @@ const fn is_id_byte(byte: u8) -> bool {
 
 /// The start of a text from outside, short enough to be put into a message.
 fn shown(text: &str) -> String {
-    text.chars().take(64).collect()
+    let as_written = |written: &mut usize, c: char| {
+        *written += c.escape_debug().count();
+        (*written <= 64).then_some(c)
+    };
+    text.chars().scan(0, as_written).collect()
 }
 
 #[cfg(test)]

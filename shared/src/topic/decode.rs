@@ -105,9 +105,9 @@ fn structured(record: &Record) -> Result<Event, Poison> {
         payload: payload(&value, Some(envelope.data))?,
         occurred_at: envelope.time.map_or(Ok(accepted_at), |text| instant("time", &text))?,
         accepted_at,
-        request_id: envelope.requestid,
-        user_id: envelope.userid,
-        traceparent: envelope.traceparent,
+        request_id: storable("requestid", envelope.requestid)?,
+        user_id: storable("userid", envelope.userid)?,
+        traceparent: storable("traceparent", envelope.traceparent)?,
     })
 }
 
@@ -160,8 +160,18 @@ fn poison<T>(reason: &str) -> Result<T, Poison> {
 
 fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Poison> {
     let text = std::str::from_utf8(bytes).map_err(|_| Poison(format!("{name} is not UTF-8")))?;
-    // PostgreSQL's text cannot hold it, and a header could bring it.
-    if text.contains('\0') { Err(Poison(format!("{name} contains a NUL"))) } else { Ok(text) }
+    without_nul(name, text)?;
+    Ok(text)
+}
+
+fn storable(name: &str, text: Option<String>) -> Result<Option<String>, Poison> {
+    text.as_deref().map_or(Ok(()), |text| without_nul(name, text))?;
+    Ok(text)
+}
+
+/// PostgreSQL's text cannot hold it; a header could bring it, and an escape in JSON.
+fn without_nul(name: &str, text: &str) -> Result<(), Poison> {
+    if text.contains('\0') { Err(Poison(format!("{name} contains a NUL"))) } else { Ok(()) }
 }
 
 fn text<'a>(record: &'a Record, name: &str) -> Result<Option<&'a str>, Poison> {
@@ -294,6 +304,10 @@ mod tests {
         assert_eq!(decode(&record("device-2", value, &content_type)), Err(Poison("the key is not the subject".into())));
         let broken = decode(&record("device-1", br#"{"specversion":"1.0"}"#, &content_type)).unwrap_err();
         assert_eq!(broken.0, "not a CloudEvent in JSON (Data error at column 21)");
+        let whole = std::str::from_utf8(value).unwrap();
+        let nul = whole.replace(r#""other":true"#, r#""userid":"u\u0000""#);
+        let refused = decode(&record("device-1", nul.as_bytes(), &content_type)).unwrap_err();
+        assert_eq!(refused.0, "userid contains a NUL");
     }
 
     #[test]
