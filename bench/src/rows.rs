@@ -9,11 +9,15 @@ mod resources;
 mod visible;
 mod worker;
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 
 use crate::Scale;
-use crate::bed::Bed;
+use crate::bed::{Api, Bed};
+use crate::load::{Load, Outcome};
 use crate::report::Figure;
+use crate::usage::{Meter, Usage};
 
 /// A row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,6 +70,16 @@ impl Row {
             Self::Growth => resources::measure(bed, scale),
         }
     }
+}
+
+/// As fast as the API answers, with what every process used meanwhile.
+fn saturate(bed: &Bed, api: &Api, load: &Load<'_>, time: Duration) -> anyhow::Result<(Outcome, Vec<Usage>)> {
+    let mut meters = bed.meters();
+    meters.push(api.meter());
+    let outcome = load.saturate(time)?;
+    let mut usages: Vec<_> = meters.iter().map(Meter::read).collect();
+    usages.push(outcome.usage.clone());
+    Ok((outcome, usages))
 }
 
 /// Lets several things take turns, and says how it goes. The first one is what is measured, the others

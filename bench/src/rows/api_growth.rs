@@ -6,7 +6,7 @@ use crate::load::Load;
 use crate::records;
 use crate::report::Figure;
 use crate::rounds::Series;
-use crate::usage::Meter;
+use crate::rows::saturate;
 
 /// Connections, devices, bytes of payload.
 const POINTS: [(u32, usize, usize); 9] = [
@@ -37,11 +37,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             connections,
         };
         load.saturate(scale.turn() / 4)?;
-        let mut meters = bed.meters();
-        meters.push(api.meter());
-        let outcome = load.saturate(scale.turn())?;
-        let mut usages: Vec<_> = meters.iter().map(Meter::read).collect();
-        usages.push(outcome.usage);
+        let (outcome, usages) = saturate(bed, &api, &load, scale.turn())?;
         let name = format!("POST: {connections} conns, {devices} devices, {bytes} B");
         println!("  {name}: {:.0} a second, p99 {:.1} ms", outcome.rate, outcome.latency.p99);
         rows.push(Figure {

@@ -5,7 +5,7 @@ use crate::bed::{Bed, Site};
 use crate::load::{Latency, Load};
 use crate::records::{self, Bare, Ready};
 use crate::report::Figure;
-use crate::rows::take_turns;
+use crate::rows::{saturate, take_turns};
 use crate::usage::Usage;
 
 const EVENTS: usize = 1_000;
@@ -39,11 +39,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         ["api", "bare producer"],
         [
             &mut || {
-                let mut meters = bed.meters();
-                meters.push(api.meter());
-                let outcome = load.saturate(scale.turn())?;
-                let mut usages: Vec<_> = meters.iter().map(crate::usage::Meter::read).collect();
-                usages.push(outcome.usage);
+                let (outcome, usages) = saturate(bed, &api, &load, scale.turn())?;
                 last = Some((outcome.latency, usages));
                 #[expect(clippy::cast_precision_loss, reason = "a thousand")]
                 Ok(outcome.rate * EVENTS as f64)

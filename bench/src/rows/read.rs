@@ -9,7 +9,7 @@ use crate::bed::{self, Bare, Bed, Site};
 use crate::load::{Latency, Load};
 use crate::records;
 use crate::report::Figure;
-use crate::rows::take_turns;
+use crate::rows::{saturate, take_turns};
 use crate::serve::Kind;
 use crate::usage::Usage;
 
@@ -38,11 +38,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         ["api", "axum + GET", "axum"],
         [
             &mut || {
-                let mut meters = bed.meters();
-                meters.push(api.meter());
-                let outcome = load(&api.url).saturate(scale.turn())?;
-                let mut usages: Vec<_> = meters.iter().map(crate::usage::Meter::read).collect();
-                usages.push(outcome.usage);
+                let (outcome, usages) = saturate(bed, &api, &load(&api.url), scale.turn())?;
                 last = Some((outcome.latency, usages));
                 Ok(outcome.rate)
             },
