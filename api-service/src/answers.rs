@@ -5,19 +5,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::in_flight::Room;
 use crate::problem::{Code, Problem};
-use crate::request_id;
 
 /// Smaller ones do not count: as many as there may be connections are no harm.
 const SMALL: u64 = 16 * 1024;
@@ -31,55 +30,70 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// A layer for what only reads, and may as well be asked again: 503 where there is no room.
-pub async fn bounded(State(app): State<App>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+/// The answer to what only reads, and may as well be asked again: within the time that a request has, and
+/// a large one where there is room for it. A submission keeps its deadline itself, see there.
+///
+/// # Errors
+/// 503 where it takes too long, or there is no room.
+pub(crate) async fn bounded(
+    app: &App,
+    answering: impl Future<Output = Result<Response, Problem>>,
+) -> Result<Response, Problem> {
+    let Ok(response) = timeout(app.request_timeout, answering).await else {
+        return Err(Problem::of_status(StatusCode::SERVICE_UNAVAILABLE));
+    };
+    let response = response?;
     let size = response.body().size_hint().lower();
     if size <= SMALL {
-        return response;
+        return Ok(response);
     }
     let mut room = app.answers.empty();
-    if let Err(problem) = room.cover(usize::try_from(size).unwrap_or(usize::MAX)) {
-        return problem.into_response();
-    }
-    counted(response, room).await
+    room.cover(usize::try_from(size).unwrap_or(usize::MAX))?;
+    Ok(counted(response, room).await)
 }
 
 /// Where the room of a submission's body is kept until it is answered.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Option<Room>>>);
+pub(crate) struct Kept(Arc<Mutex<Option<Room>>>);
+
+impl Kept {
+    /// A place for it, with the request, which takes it along; none for what only reads.
+    pub(crate) fn with(request: &mut Request) -> Option<Self> {
+        (request.method() == Method::POST).then(|| {
+            let kept = Self::default();
+            request.extensions_mut().insert(kept.clone());
+            kept
+        })
+    }
+
+    /// Has a large answer take the room that the body had, and more where it is larger.
+    ///
+    /// # Errors
+    /// There is none, and this is to be said instead.
+    pub(crate) async fn cover(self, response: &mut Response) -> Result<(), Problem> {
+        let room = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let size = response.body().size_hint().lower();
+        let Some(mut room) = room.filter(|_| size > SMALL) else { return Ok(()) };
+        if room.cover(usize::try_from(size).unwrap_or(usize::MAX)).is_ok() {
+            *response = counted(std::mem::take(response), room).await;
+            return Ok(());
+        }
+        let (code, detail) = if response.status().is_client_error() {
+            (Code::Overloaded, "there is no room for the answer; nothing was taken")
+        } else {
+            let detail =
+                "there is no room for the answer; send the events again with the same event_ids, they count once";
+            (Code::OutcomeUnknown, detail)
+        };
+        Err(Problem::new(code, detail))
+    }
+}
 
 /// Keeps it there.
 pub(crate) fn keep(parts: &Parts, room: Room) {
     if let Some(Kept(kept)) = parts.extensions.get::<Kept>() {
         *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
-}
-
-/// A layer for submissions, outside of where problems are written down: a large answer takes the
-/// room that its body had, and more where it is larger. Where there is none, another one is sent, which
-/// the log and the metrics do not know of: `overloaded_total` counts it.
-pub async fn held(mut request: Request, next: Next) -> Response {
-    if request.method() != Method::POST {
-        return next.run(request).await;
-    }
-    let kept = Kept::default();
-    request.extensions_mut().insert(kept.clone());
-    let response = next.run(request).await;
-    let room = kept.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let size = response.body().size_hint().lower();
-    let Some(mut room) = room.filter(|_| size > SMALL) else { return response };
-    if room.cover(usize::try_from(size).unwrap_or(usize::MAX)).is_ok() {
-        return counted(response, room).await;
-    }
-    let problem = if response.status().is_client_error() {
-        Problem::new(Code::Overloaded, "there is no room for the answer; nothing was taken")
-    } else {
-        let detail = "there is no room for the answer; send the events again with the same event_ids, they count once";
-        Problem::new(Code::OutcomeUnknown, detail)
-    };
-    let id = response.headers().get(request_id::HEADER).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
-    problem.write(response, &id)
 }
 
 /// With its bytes counted for as long as anybody holds them.

@@ -9,18 +9,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use shared::cache::Cache;
 use shared::store::Store;
+use tower::layer::layer_fn;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::TimeoutLayer;
 
 use crate::auth::tokens::Tokens;
 use crate::config::{Config, DeviceBinding};
 use crate::flights::Flights;
 use crate::health::{self, Health};
 use crate::in_flight::InFlight;
+use crate::observe::Observed;
 use crate::producer::Producer;
 use crate::rate::{Rates, announce};
 use crate::server::Limits;
-use crate::{answers, batch, docs, events, history, observe, probes, resources};
+use crate::{batch, docs, events, history, probes, resources};
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -92,22 +93,19 @@ impl App {
 
     /// Every route and layer, outermost first.
     pub fn router(&self) -> Router {
-        // A submission keeps the deadline itself, see there.
-        let in_time = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, self.request_timeout);
-        let reading = (in_time, axum::middleware::from_fn_with_state(self.clone(), answers::bounded));
         let [events, batch, resource, history, live, ready, document, page, file] = ROUTES;
         let routes = Router::new()
             .route(events, post(events::submit))
             .route(batch, post(batch::submit))
-            .route(resource, get(resources::show).layer(reading.clone()))
-            .route(history, get(history::show).layer(reading))
+            .route(resource, get(resources::show))
+            .route(history, get(history::show))
             .route(live, get(health::live))
             .route(ready, get(health::ready))
             .route(document, get(docs::document))
             .route(page, get(docs::page))
             .route(file, get(docs::file));
         let routes = if self.rates.any() { routes.layer(axum::middleware::from_fn(announce)) } else { routes };
-        layered(routes.with_state(self.clone())).layer(axum::middleware::from_fn(answers::held))
+        layered(routes.with_state(self.clone()))
     }
 }
 
@@ -126,8 +124,8 @@ pub const ROUTES: [&str; 9] = [
 
 /// The layers around every route, and around what is none.
 fn layered(routes: Router) -> Router {
-    // `layer` wraps what is there: the last one is the outermost, so read upwards.
-    routes.layer(CatchPanicLayer::custom(panicked)).layer(axum::middleware::from_fn(observe::observe))
+    // Outermost first. Together: each call of `layer` costs every request some boxes.
+    routes.layer((layer_fn(Observed), CatchPanicLayer::custom(panicked)))
 }
 
 /// The log has the place, the caller gets no more than that it happened.

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use shared::event::DeviceId;
 use shared::store::{Cursor, Page};
 
+use crate::answers;
 use crate::app::App;
 use crate::auth::HistoryReader;
 use crate::problem::{About, Code, Problem};
@@ -32,9 +33,12 @@ pub async fn show(
     let id = path.ok().and_then(|Path(text)| text.parse::<DeviceId>().ok());
     let Some(id) = id else { return Err(Problem::new(Code::ResourceNotFound, "this is no resource's id")) };
     let query = Query::parse(query.as_deref().unwrap_or_default())?;
+    answers::bounded(&app, look(&app, &id, &query)).await
+}
 
+async fn look(app: &App, id: &DeviceId, query: &Query) -> Result<Response, Problem> {
     let about = About { device_id: Some(id.clone()), event_id: None };
-    let page = app.store.history(&id, query.limit, query.before.as_ref()).await.map_err(|error| {
+    let page = app.store.history(id, query.limit, query.before.as_ref()).await.map_err(|error| {
         tracing::warn!(device_id = %id, %error, "cannot read the history");
         Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
     })?;
@@ -42,7 +46,7 @@ pub async fn show(
     if page.items.is_empty() && query.before.is_none() {
         return Err(Problem::new(Code::ResourceNotFound, "there are no events of this resource").about(about));
     }
-    let mut response = answer(&id, query.limit, &page);
+    let mut response = answer(id, query.limit, &page);
     response.extensions_mut().insert(about);
     Ok(response)
 }

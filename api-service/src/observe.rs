@@ -1,60 +1,117 @@
 //! Around every request: its id, its log line, its metrics, its span, and the form of its errors.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use metrics::{Counter, Histogram};
 use shared::event::{DeviceId, EventId};
+use tower::Service;
 
+use crate::answers::Kept;
 use crate::problem::{About, Problem};
 use crate::request_id::{self, RequestId};
 use crate::trace::Answering;
 
-/// The outermost layer.
-pub async fn observe(mut request: Request, next: Next) -> Response {
-    let start = Instant::now();
-    let request_id = RequestId::of(request.headers());
-    let method = method(request.method());
-    let route = route(request.extensions().get::<MatchedPath>());
-    let (answering, passed) = Answering::begin(method, route, request.headers());
-    request.extensions_mut().insert(request_id.clone());
-    if let Some(passed) = passed {
-        request.extensions_mut().insert(passed);
+/// The outermost layer. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for
+/// each request.
+#[derive(Debug, Clone)]
+pub struct Observed<S>(pub S);
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response: IntoResponse, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.0.poll_ready(context)
     }
 
-    let mut response = next.run(request).await;
-    let problem = match response.extensions_mut().remove::<Problem>() {
-        None if response.status().is_client_error() || response.status().is_server_error() => {
-            // Health says that it is not ready in a form of its own.
-            let own = route.starts_with("/health") && response.status() == StatusCode::SERVICE_UNAVAILABLE;
-            (!own).then(|| Problem::of_status(response.status()))
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let seen = Seen::of(&mut request);
+        let answering = self.0.call(request);
+        Box::pin(async move {
+            let response = answering.await?.into_response();
+            Ok(seen.answered(response).await)
+        })
+    }
+}
+
+/// A request that is being answered.
+struct Seen {
+    start: Instant,
+    request_id: RequestId,
+    method: &'static str,
+    route: &'static str,
+    answering: Answering,
+    kept: Option<Kept>,
+}
+
+impl Seen {
+    /// Notes what will be asked for, and hands the request what is behind here to know.
+    fn of(request: &mut Request) -> Self {
+        let start = Instant::now();
+        let request_id = RequestId::of(request.headers());
+        let method = method(request.method());
+        let route = route(request.extensions().get::<MatchedPath>());
+        let (answering, passed) = Answering::begin(method, route, request.headers());
+        request.extensions_mut().insert(request_id.clone());
+        if let Some(passed) = passed {
+            request.extensions_mut().insert(passed);
         }
-        problem => problem,
-    };
-    if let Some(problem) = &problem {
-        response = problem.write(response, request_id.as_str());
+        let kept = Kept::with(request);
+        Self { start, request_id, method, route, answering, kept }
     }
-    response.headers_mut().insert(request_id::HEADER, request_id.to_header());
 
-    let about = problem.as_ref().map(|problem| &problem.about).or_else(|| response.extensions().get::<About>());
-    let line = Line {
-        request_id: request_id.as_str(),
-        method,
-        route,
-        status: response.status(),
-        code: problem.as_ref().map(|problem| problem.code.as_str()),
-        device_id: about.and_then(|about| about.device_id.as_ref()).map(DeviceId::as_str),
-        event_id: about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str),
-        trace_id: answering.trace_id(),
-        took: start.elapsed(),
-    };
-    line.count();
-    line.log();
-    let about = [("request_id", Some(line.request_id)), ("device_id", line.device_id), ("event_id", line.event_id)];
-    answering.end(line.status.as_u16(), line.code, about);
-    response
+    /// Writes a problem down, and tells of the answer.
+    async fn answered(self, mut response: Response) -> Response {
+        let Self { start, request_id, method, route, answering, kept } = self;
+        let mut problem = match response.extensions_mut().remove::<Problem>() {
+            None if response.status().is_client_error() || response.status().is_server_error() => {
+                // Health says that it is not ready in a form of its own.
+                let own = route.starts_with("/health") && response.status() == StatusCode::SERVICE_UNAVAILABLE;
+                (!own).then(|| Problem::of_status(response.status()))
+            }
+            problem => problem,
+        };
+        if let Some(problem) = &problem {
+            response = problem.write(response, request_id.as_str());
+        }
+        if let Some(kept) = kept
+            && let Err(instead) = kept.cover(&mut response).await
+        {
+            response = instead.write(response, request_id.as_str());
+            problem = Some(instead);
+        }
+        response.headers_mut().insert(request_id::HEADER, request_id.to_header());
+
+        let about = problem.as_ref().map(|problem| &problem.about).or_else(|| response.extensions().get::<About>());
+        let line = Line {
+            request_id: request_id.as_str(),
+            method,
+            route,
+            status: response.status(),
+            code: problem.as_ref().map(|problem| problem.code.as_str()),
+            device_id: about.and_then(|about| about.device_id.as_ref()).map(DeviceId::as_str),
+            event_id: about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str),
+            trace_id: answering.trace_id(),
+            took: start.elapsed(),
+        };
+        line.count();
+        line.log();
+        let about = [("request_id", Some(line.request_id)), ("device_id", line.device_id), ("event_id", line.event_id)];
+        answering.end(line.status.as_u16(), line.code, about);
+        response
+    }
 }
 
 /// What is never seen above: requests that cannot be read, which hyper answers with this status.
@@ -76,6 +133,12 @@ pub(crate) fn unread(status: StatusCode) -> (RequestId, Vec<u8>) {
     line.log();
     let body = problem.body(request_id.as_str());
     (request_id, body)
+}
+
+thread_local! {
+    /// Each looked up once by a thread: a series costs more to find than to count.
+    static COUNTERS: RefCell<HashMap<[&'static str; 3], Counter>> = RefCell::default();
+    static DURATIONS: RefCell<HashMap<&'static str, Histogram>> = RefCell::default();
 }
 
 /// What is known of a request once it is answered.
@@ -120,10 +183,19 @@ impl Line<'_> {
     }
 
     fn count(&self) {
-        metrics::counter!("http_requests_total",
-            "method" => self.method, "route" => self.route, "status" => status(self.status))
-        .increment(1);
-        metrics::histogram!("http_request_duration_seconds", "route" => self.route).record(self.took);
+        let (method, route, status) = (self.method, self.route, status(self.status));
+        COUNTERS.with_borrow_mut(|all| {
+            all.entry([method, route, status])
+                .or_insert_with(|| {
+                    metrics::counter!("http_requests_total", "method" => method, "route" => route, "status" => status)
+                })
+                .increment(1);
+        });
+        DURATIONS.with_borrow_mut(|all| {
+            all.entry(route)
+                .or_insert_with(|| metrics::histogram!("http_request_duration_seconds", "route" => route))
+                .record(self.took);
+        });
     }
 }
 

@@ -1,13 +1,18 @@
 //! `GET /resource/{id}`: Redis → (miss) lease → PostgreSQL → fill while the lease stands.
 
+use std::sync::LazyLock;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use metrics::Counter;
 use shared::cache::{self, Lease, Lookup};
 use shared::event::DeviceId;
 use shared::store::StoreError;
 
+use crate::answers;
 use crate::app::App;
 use crate::auth::Reader;
 use crate::flights::{self, Found, Landed, Settled, Ticket};
@@ -42,6 +47,21 @@ impl Source {
             Self::Bypass => ("bypass", "resource-cache; fwd=bypass"),
         }
     }
+
+    fn counter(self) -> &'static Counter {
+        // Looked up once, each in its place of `ALL`.
+        static LOOKUPS: LazyLock<[Counter; 5]> = LazyLock::new(|| {
+            Source::ALL.map(|source| metrics::counter!("cache_lookups_total", "outcome" => source.parts().0))
+        });
+        let [hit, stored, miss, joined, bypass] = &*LOOKUPS;
+        match self {
+            Self::Hit => hit,
+            Self::Stored => stored,
+            Self::Miss => miss,
+            Self::Joined => joined,
+            Self::Bypass => bypass,
+        }
+    }
 }
 
 impl From<Settled> for Source {
@@ -69,21 +89,36 @@ pub async fn show(
     let Some(id) = id else { return Err(Problem::new(Code::ResourceNotFound, "this is no resource's id")) };
     reader.allow(&id)?;
 
+    answers::bounded(&app, look(&app, &id, request.headers())).await
+}
+
+async fn look(app: &App, id: &DeviceId, headers: &HeaderMap) -> Result<Response, Problem> {
     let about = About { device_id: Some(id.clone()), event_id: None };
-    let (found, source) = find(&app, &id).await.map_err(|error| {
+    let (found, source) = find(app, id).await.map_err(|error| {
         tracing::warn!(device_id = %id, %error, "cannot read the resource");
         Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
     })?;
-    let (outcome, status) = source.parts();
-    metrics::counter!("cache_lookups_total", "outcome" => outcome).increment(1);
-    let mut response = answer(found, request.headers(), &about);
-    response.headers_mut().insert("cache-status", HeaderValue::from_static(status));
+    source.counter().increment(1);
+    let mut response = answer(found, headers, &about);
+    response.headers_mut().insert("cache-status", HeaderValue::from_static(source.parts().1));
     response.extensions_mut().insert(about);
     Ok(response)
 }
 
 async fn find(app: &App, id: &DeviceId) -> Result<(Found, Source), StoreError> {
-    let mut lookup = app.cache.get(id).await;
+    match app.cache.get(id).await {
+        Lookup::Hit(body) => Ok(hit(body)),
+        // In a box: it is large, and each hit would carry it along.
+        lookup => Box::pin(fetch(app, id, lookup)).await,
+    }
+}
+
+fn hit(body: Bytes) -> (Found, Source) {
+    (Found { version: cache::version(&body).unwrap_or(0), body }, Source::Hit)
+}
+
+/// What to do where it was not there.
+async fn fetch(app: &App, id: &DeviceId, mut lookup: Lookup) -> Result<(Found, Source), StoreError> {
     if lookup == Lookup::Miss {
         if let Some(lease) = app.cache.lease(id).await {
             let ticket = app.flights.start(app.store.clone(), app.cache.clone(), id.clone(), lease);
@@ -97,7 +132,7 @@ async fn find(app: &App, id: &DeviceId) -> Result<(Found, Source), StoreError> {
         lookup = app.cache.get(id).await;
     }
     match lookup {
-        Lookup::Hit(body) => Ok((Found { version: cache::version(&body).unwrap_or(0), body }, Source::Hit)),
+        Lookup::Hit(body) => Ok(hit(body)),
         Lookup::Leased(lease) => match app.flights.join(&lease) {
             Some(ticket) => joined(app, id, ticket).await,
             // Of another process: whoever of us is done first fills.

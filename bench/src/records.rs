@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Parser as _;
-use rdkafka::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
 use shared::event::{Event, EventType, Payload};
 use shared::position::Position;
 use shared::topic::{self, Decoded};
@@ -109,6 +109,14 @@ impl ProducerContext for Counter {
     }
 }
 
+/// The API's settings of a producer.
+pub(crate) fn settings(brokers: &str) -> anyhow::Result<ClientConfig> {
+    // What is needed to have settings at all, and plays no part.
+    let others = ["--database-url", "postgres://unused", "--redis-url", "redis://unused"];
+    let settings = ["api-service", "--kafka-brokers", brokers].into_iter().chain(others);
+    api_service::producer::settings(&api_service::config::Config::try_parse_from(settings)?)
+}
+
 /// A bare librdkafka producer, with the API's settings.
 pub(crate) struct Bare {
     producer: BaseProducer<Counter>,
@@ -117,21 +125,9 @@ pub(crate) struct Bare {
 
 impl Bare {
     pub(crate) fn new(site: &Site<'_>) -> anyhow::Result<Self> {
-        let env = site.scope.env();
-        let of = |name: &str| env.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
-        let config = api_service::config::Config::try_parse_from([
-            "api-service",
-            "--kafka-brokers",
-            of("KAFKA_BROKERS"),
-            "--kafka-input-topic",
-            of("KAFKA_INPUT_TOPIC"),
-            "--database-url",
-            of("DATABASE_URL"),
-            "--redis-url",
-            of("REDIS_URL"),
-        ])?;
-        let producer = api_service::producer::settings(&config)?.create_with_context(Counter::default())?;
-        Ok(Self { producer, topic: site.scope.input_topic.clone() })
+        let scope = &site.scope;
+        let producer = settings(&scope.endpoints.kafka_brokers)?.create_with_context(Counter::default())?;
+        Ok(Self { producer, topic: scope.input_topic.clone() })
     }
 
     fn send(&self, record: &Ready, partition: Option<i32>) -> anyhow::Result<()> {

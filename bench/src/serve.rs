@@ -1,6 +1,7 @@
 //! The ceilings that are servers: what axum does where nothing is promised.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Json;
@@ -12,10 +13,13 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use bytes::Bytes;
 use clap::ValueEnum;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use redis::aio::ConnectionManager;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
+
+use crate::records;
 
 /// Which ceiling, and where.
 #[derive(Debug, clap::Args)]
@@ -29,6 +33,12 @@ pub(crate) struct Settings {
     /// Of `redis`: what its keys start with.
     #[arg(long, default_value = "")]
     prefix: String,
+    /// Of `produce`: where Kafka is.
+    #[arg(long, default_value = "")]
+    brokers: String,
+    /// Of `produce`: where the events go.
+    #[arg(long, default_value = "")]
+    topic: String,
     /// Of `bytes`: what is answered.
     #[arg(long, default_value = "")]
     answer: String,
@@ -39,6 +49,9 @@ pub(crate) struct Settings {
 pub(crate) enum Kind {
     /// Parses the body of an event, and answers 202.
     Parse,
+    /// The same, once Kafka has acknowledged the event: what is left of `POST /events` where nobody is
+    /// asked for a token, and of the event nothing is checked or told.
+    Produce,
     /// Answers with what one GET finds in Redis.
     Redis,
     /// Answers the same bytes to everyone.
@@ -49,6 +62,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Parse => "parse",
+            Self::Produce => "produce",
             Self::Redis => "redis",
             Self::Bytes => "bytes",
         }
@@ -63,6 +77,10 @@ pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
 async fn serve(settings: &Settings) -> anyhow::Result<()> {
     let routes = match settings.kind {
         Kind::Parse => Router::new().route("/events", post(parse)),
+        Kind::Produce => {
+            let producer: FutureProducer = records::settings(&settings.brokers)?.create()?;
+            Router::new().route("/events", post(produce)).with_state((producer, settings.topic.clone()))
+        }
         Kind::Redis => {
             let url = settings.redis.as_deref().context("--redis")?;
             let connection = ConnectionManager::new(redis::Client::open(url)?).await?;
@@ -87,12 +105,25 @@ struct Event<'a> {
     payload: &'a RawValue,
 }
 
+fn event(body: &[u8]) -> Option<Event<'_>> {
+    let event: Event<'_> = serde_json::from_slice(body).ok()?;
+    (!event.device_id.is_empty() && !event.payload.get().is_empty()).then_some(event)
+}
+
+fn accepted() -> Response {
+    (StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })).into_response()
+}
+
 async fn parse(body: Bytes) -> Response {
-    match serde_json::from_slice::<Event<'_>>(&body) {
-        Ok(event) if !event.device_id.is_empty() && !event.payload.get().is_empty() => {
-            (StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })).into_response()
-        }
-        _ => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
+    event(&body).map_or_else(|| StatusCode::UNPROCESSABLE_ENTITY.into_response(), |_| accepted())
+}
+
+async fn produce(State((producer, topic)): State<(FutureProducer, String)>, body: Bytes) -> Response {
+    let Some(event) = event(&body) else { return StatusCode::UNPROCESSABLE_ENTITY.into_response() };
+    let record = FutureRecord::to(&topic).key(event.device_id).payload(event.payload.get());
+    match producer.send(record, Duration::ZERO).await {
+        Ok(_) => accepted(),
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
 

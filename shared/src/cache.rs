@@ -94,19 +94,35 @@ impl Cache {
 
     /// What is there for a resource.
     pub async fn get(&self, id: &DeviceId) -> Lookup {
-        let key = self.key(id);
         // In a cluster keys lie in different slots.
         if !self.servers.is_cluster() {
-            match self.gather(key.clone()).await {
-                Ok(Some(found)) => return self.lookup(id, found).await,
+            match self.gather(self.key(id)).await {
+                Ok(Some(found)) => {
+                    if let Some(lookup) = self.understood(found) {
+                        return lookup;
+                    }
+                }
                 // A key that holds no string looks like none.
                 Ok(None) => {}
                 Err(_) => return Lookup::Unavailable,
             }
         }
-        match self.ask(&key, redis::cmd("GET").arg(&key)).await {
+        // In a box: each hit would carry it along.
+        Box::pin(self.get_alone(id)).await
+    }
+
+    async fn get_alone(&self, id: &DeviceId) -> Lookup {
+        let key = self.key(id);
+        match self.ask::<Option<Bytes>>(&key, redis::cmd("GET").arg(&key)).await {
             Ok(None) => Lookup::Miss,
-            Ok(Some(found)) => self.lookup(id, found).await,
+            Ok(Some(found)) => match self.understood(found) {
+                Some(lookup) => lookup,
+                None => {
+                    tracing::warn!(device_id = %id, "deleted a cache entry that is neither a body nor a lease");
+                    self.delete(id).await;
+                    Lookup::Corrupt
+                }
+            },
             // The key holds something that is no string at all.
             Err(failure) if failure.is("WRONGTYPE") => {
                 self.delete(id).await;
@@ -114,15 +130,6 @@ impl Cache {
             }
             Err(_) => Lookup::Unavailable,
         }
-    }
-
-    async fn lookup(&self, id: &DeviceId, found: Bytes) -> Lookup {
-        if let Some(lookup) = self.understood(found) {
-            return lookup;
-        }
-        tracing::warn!(device_id = %id, "deleted a cache entry that is neither a body nor a lease");
-        self.delete(id).await;
-        Lookup::Corrupt
     }
 
     fn understood(&self, found: Bytes) -> Option<Lookup> {

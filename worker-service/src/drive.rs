@@ -37,6 +37,12 @@ pub struct Tools {
 const LOOK: Duration = Duration::from_secs(1);
 /// Records taken in between two looks at what is being applied.
 const FEW: usize = 32;
+/// How soon after a small batch began the next one may begin. A transaction costs about as much for one
+/// event as for twenty, so while events come in one by one they are let gather; a lone event, and a
+/// backlog, wait for nobody.
+const PACE: Duration = Duration::from_millis(10);
+/// From here on a batch is none of the small ones.
+const MANY: usize = 100;
 /// How often a busy lane writes a line into the log.
 const REPORT: Duration = Duration::from_secs(1);
 
@@ -71,10 +77,15 @@ impl Driver {
         self.tools.health.begun(self.partition, committed);
         let mut progress = Progress::new(committed);
         let mut pause = self.known_pause(&mut lane, started).await;
+        let mut paced = None;
         while !*self.stop.borrow() {
+            if let Some(since) = paced.take() {
+                self.gather_until(since + PACE).await;
+            }
             self.take_in(&mut lane, &mut progress, usize::MAX);
             match lane.next(started.elapsed()) {
                 Next::Apply(batch) => {
+                    paced = (batch.len() < MANY).then(Instant::now);
                     let result = self.apply(&batch, &mut lane, &mut progress).await;
                     match &result {
                         Ok(()) => progress.applied(self.partition, &batch),
@@ -118,6 +129,14 @@ impl Driver {
             }
             self.tools.health.lane(self.partition, &lane);
             progress.store(&self, &lane);
+        }
+    }
+
+    /// Lets records gather in the queue.
+    async fn gather_until(&mut self, until: Instant) {
+        tokio::select! {
+            () = tokio::time::sleep_until(until.into()) => {}
+            _ = self.stop.changed() => {}
         }
     }
 

@@ -1,4 +1,5 @@
-//! `POST /events` against bare axum parsing the same body, beside the same running Kafka.
+//! `POST /events` against bare axum parsing the same body, beside the same running Kafka; and against one
+//! that also has Kafka acknowledge it.
 
 use crate::Scale;
 use crate::bed::{Bare, Bed, Site};
@@ -18,6 +19,9 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "post")?;
     let api = site.api(&[])?;
     let bare = Bare::start(Kind::Parse, &[])?;
+    // What the floor leaves no room for: it says how much of the distance is Kafka's.
+    let target = [("brokers", site.scope.endpoints.kafka_brokers.as_str()), ("topic", &site.scope.input_topic)];
+    let produce = Bare::start(Kind::Produce, &target)?;
     let lines = records::lines(&bed.folder, "post", (0..DEVICES).map(|n| records::body(n, 100)))?;
     let load = |base| Load {
         base,
@@ -28,9 +32,9 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         connections: CONNECTIONS,
     };
     let mut last: Option<(Latency, Vec<Usage>)> = None;
-    let [figure, ceiling] = take_turns(
+    let [figure, ceiling, produced] = take_turns(
         scale.rounds,
-        ["api", "bare axum"],
+        ["api", "bare axum", "axum + Kafka"],
         [
             &mut || {
                 let (outcome, usages) = saturate(bed, &api, &load(&api.url), scale.turn())?;
@@ -38,6 +42,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
                 Ok(outcome.rate)
             },
             &mut || Ok(load(&bare.url).saturate(scale.turn())?.rate),
+            &mut || Ok(load(&produce.url).saturate(scale.turn())?.rate),
         ],
     )?;
     let open = load(&api.url);
@@ -55,5 +60,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         usages: usages.unwrap_or_default(),
         ..Figure::default()
     };
-    Ok(vec![row.against(vec![("bare axum parsing the same body", ceiling)], 0.60)])
+    let ceilings =
+        vec![("bare axum parsing the same body", ceiling), ("bare axum that also awaits Kafka, no more", produced)];
+    Ok(vec![row.against(ceilings, 0.60)])
 }

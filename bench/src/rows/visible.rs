@@ -23,8 +23,9 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let api = site.api(&[])?;
     let worker = site.worker()?;
     let time = 3 * scale.turn();
-    // What starts up is not what runs: the JVM compiles, pools connect.
-    load(&site, &api, scale.turn())?;
+    // What starts up is not what runs: Kafka's JVM compiles, which takes a quarter of two cores for as long
+    // as it does, and pools connect.
+    load(&site, &api, time)?;
     let mut meters = bed.meters();
     meters.extend([api.meter(), Meter::start("worker-service", worker.pid())]);
     let began = site.sql("SELECT now()")?;
