@@ -264,24 +264,23 @@ fn with_listeners(properties: &str, listeners: &[(u16, u16)]) -> String {
 }
 
 /// Whether it serves: a broker registered, and a leader for each partition there is.
-fn answers(port: u16) -> bool {
+fn answers(port: u16) -> anyhow::Result<()> {
     // Much cheaper than a client, while nothing listens.
-    if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        return false;
-    }
-    let consumer: Result<BaseConsumer, _> = ClientConfig::new()
+    drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
+    let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", format!("127.0.0.1:{port}"))
         .set("reconnect.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "50")
-        .create();
-    let Ok(consumer) = consumer else {
-        return false;
-    };
-    let Ok(metadata) = consumer.fetch_metadata(None, Duration::from_secs(2)) else {
-        return false;
-    };
-    !metadata.brokers().is_empty()
-        && metadata.topics().iter().flat_map(|topic| topic.partitions()).all(|partition| partition.leader() >= 0)
+        .create()?;
+    let metadata = consumer.fetch_metadata(None, Duration::from_secs(2))?;
+    ensure!(!metadata.brokers().is_empty(), "no broker is registered");
+    for topic in metadata.topics() {
+        let mut partitions = topic.partitions().iter();
+        if let Some(partition) = partitions.find(|partition| partition.leader() < 0) {
+            bail!("{}/{} has no leader", topic.name(), partition.id());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -63,12 +63,13 @@ impl Postgres {
                 command
             }),
             ready: Box::new(move || {
-                Command::new(&pg_isready)
+                let answer = Command::new(&pg_isready)
                     .args(["-q", "-U", "postgres", "-d", "postgres", "-h", "127.0.0.1", "-t", "1"])
                     .args(["-p", &port.to_string()])
                     .stdin(Stdio::null())
-                    .status()
-                    .is_ok_and(|status| status.success())
+                    .status()?;
+                ensure!(answer.success(), "pg_isready: {answer}");
+                Ok(())
             }),
             log,
             stop: Signal::INT,

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
 use crate::dir::StackDir;
@@ -54,7 +54,10 @@ impl Redis {
                     .args(&more);
                 command
             }),
-            ready: Box::new(move || ping(port).is_ok_and(|pong| pong)),
+            ready: Box::new(move || {
+                ensure!(ping(port)?, "it does not answer PING");
+                Ok(())
+            }),
             log: dir.join("redis.log"),
             stop: Signal::TERM,
             discard: Signal::KILL,

@@ -23,8 +23,8 @@ const STOP: Duration = Duration::from_secs(20);
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
     pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
-    /// Whether it answers now. Asked often, so it is quick to say no.
-    pub(crate) ready: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether it answers now, or why not. Asked often, so it is quick to say no.
+    pub(crate) ready: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
     pub(crate) log: PathBuf,
     /// The signal for an orderly end.
     pub(crate) stop: Signal,
@@ -70,12 +70,14 @@ impl Server {
                 bail!("{} does not start ({status}):\n{log}", recipe.name);
             }
             // Only an answer from a server that still lives is its own, not a stranger's.
-            if (recipe.ready)() && process.ended()?.is_none() {
+            let ready = (recipe.ready)();
+            if ready.is_ok() && process.ended()?.is_none() {
                 break;
             }
             if Instant::now() > deadline {
+                let why = ready.err().map_or_else(String::new, |why| format!(": {why:#}"));
                 let log = last_lines(&recipe.log, 15);
-                bail!("{} does not answer within {START:?}:\n{log}", recipe.name);
+                bail!("{} does not answer within {START:?}{why}:\n{log}", recipe.name);
             }
             sleep(2 * STEP);
         }
