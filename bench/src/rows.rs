@@ -36,7 +36,7 @@ pub(crate) enum Row {
     Backlog,
     /// The API with more connections, more devices and larger payloads.
     Api,
-    /// The worker with more resources; takes longer than ten minutes.
+    /// The worker with more resources; some minutes more.
     Growth,
 }
 
