@@ -105,3 +105,24 @@ async fn counted(response: Response, room: Room) -> Response {
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn a_read_has_the_time_of_a_request_and_no_more() {
+        let settings = ["api-service", "--kafka-brokers", "127.0.0.1:1", "--request-timeout", "50ms"];
+        let stores = ["--database-url", "postgres://127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1"];
+        let jwt = ["--jwt-secret", "a secret that is long enough for this"];
+        let config = Config::try_parse_from(settings.into_iter().chain(stores).chain(jwt)).unwrap();
+        let app = App::build(&config).unwrap();
+        let late = bounded(&app, std::future::pending()).await.unwrap_err();
+        assert_eq!(late.code, Code::TimedOut);
+        let in_time = bounded(&app, std::future::ready(Ok(StatusCode::OK.into_response()))).await.unwrap();
+        assert_eq!(in_time.status(), 200);
+    }
+}

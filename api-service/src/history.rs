@@ -2,8 +2,8 @@
 
 pub(crate) mod cursor;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use shared::event::DeviceId;
@@ -24,21 +24,20 @@ pub(crate) const MAX_LIMIT: u16 = 200;
 /// # Errors
 /// 401 and 403 before it is looked for, 400, 404 where nothing ever happened, and 503 where it
 /// cannot be found out.
-pub async fn show(
-    State(app): State<App>,
-    _: HistoryReader,
-    path: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    let id = path.ok().and_then(|Path(text)| text.parse::<DeviceId>().ok());
-    let Some(id) = id else { return Err(Problem::new(Code::ResourceNotFound, "this is no resource's id")) };
-    let query = Query::parse(query.as_deref().unwrap_or_default())?;
-    answers::bounded(&app, look(&app, &id, &query)).await
+pub async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, _) = request.into_parts();
+    answers::bounded(&app, look(&app, &mut parts)).await
 }
 
-async fn look(app: &App, id: &DeviceId, query: &Query) -> Result<Response, Problem> {
+async fn look(app: &App, parts: &mut Parts) -> Result<Response, Problem> {
+    HistoryReader::from_request_parts(parts, app).await?;
+    let path = Path::<String>::from_request_parts(parts, app).await;
+    let id = path.ok().and_then(|Path(text)| text.parse::<DeviceId>().ok());
+    let Some(id) = id else { return Err(Problem::new(Code::ResourceNotFound, "this is no resource's id")) };
+    let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+
     let about = About { device_id: Some(id.clone()), event_id: None };
-    let page = app.store.history(id, query.limit, query.before.as_ref()).await.map_err(|error| {
+    let page = app.store.history(&id, query.limit, query.before.as_ref()).await.map_err(|error| {
         tracing::warn!(device_id = %id, %error, "cannot read the history");
         Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
     })?;
@@ -46,7 +45,7 @@ async fn look(app: &App, id: &DeviceId, query: &Query) -> Result<Response, Probl
     if page.items.is_empty() && query.before.is_none() {
         return Err(Problem::new(Code::ResourceNotFound, "there are no events of this resource").about(about));
     }
-    let mut response = answer(id, query.limit, &page);
+    let mut response = answer(&id, query.limit, &page);
     response.extensions_mut().insert(about);
     Ok(response)
 }

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -78,28 +78,26 @@ impl From<Settled> for Source {
 ///
 /// # Errors
 /// 401 and 403 before it is looked for, 404, and 503 where it cannot be found out.
-pub async fn show(
-    State(app): State<App>,
-    reader: Reader,
-    path: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (mut parts, _) = request.into_parts();
+    answers::bounded(&app, look(&app, &mut parts)).await
+}
+
+async fn look(app: &App, parts: &mut Parts) -> Result<Response, Problem> {
+    let reader = Reader::from_request_parts(parts, app).await?;
     // What cannot be the name of a device names no resource.
+    let path = Path::<String>::from_request_parts(parts, app).await;
     let id = path.ok().and_then(|Path(text)| text.parse::<DeviceId>().ok());
     let Some(id) = id else { return Err(Problem::new(Code::ResourceNotFound, "this is no resource's id")) };
     reader.allow(&id)?;
 
-    answers::bounded(&app, look(&app, &id, request.headers())).await
-}
-
-async fn look(app: &App, id: &DeviceId, headers: &HeaderMap) -> Result<Response, Problem> {
     let about = About { device_id: Some(id.clone()), event_id: None };
-    let (found, source) = find(app, id).await.map_err(|error| {
+    let (found, source) = find(app, &id).await.map_err(|error| {
         tracing::warn!(device_id = %id, %error, "cannot read the resource");
         Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
     })?;
     source.counter().increment(1);
-    let mut response = answer(found, headers, &about);
+    let mut response = answer(found, &parts.headers, &about);
     response.headers_mut().insert("cache-status", HeaderValue::from_static(source.parts().1));
     response.extensions_mut().insert(about);
     Ok(response)

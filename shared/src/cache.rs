@@ -107,7 +107,7 @@ impl Cache {
                 Err(_) => return Lookup::Unavailable,
             }
         }
-        // In a box: each hit would carry it along.
+        // Nothing, or nothing of ours: asked for alone. In a box: each hit would carry it along.
         Box::pin(self.get_alone(id)).await
     }
 
