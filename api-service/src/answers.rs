@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::in_flight::Room;
@@ -30,19 +30,20 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// The answer to what only reads, and may as well be asked again: within the time that a request has, and
-/// a large one where there is room for it. A submission keeps its deadline itself, see there.
+/// Waits for a part of the answer to what only reads, and may as well be asked again, until the request's
+/// deadline. A submission keeps its deadline itself, see there.
 ///
 /// # Errors
-/// 503 where it takes too long, or there is no room.
-pub(crate) async fn bounded(
-    app: &App,
-    answering: impl Future<Output = Result<Response, Problem>>,
-) -> Result<Response, Problem> {
-    let Ok(response) = timeout(app.request_timeout, answering).await else {
-        return Err(Problem::of_status(StatusCode::SERVICE_UNAVAILABLE));
-    };
-    let response = response?;
+/// 503 where it takes too long.
+pub(crate) async fn in_time<T>(deadline: Instant, part: impl Future<Output = T>) -> Result<T, Problem> {
+    timeout_at(deadline, part).await.map_err(|_| Problem::of_status(StatusCode::SERVICE_UNAVAILABLE))
+}
+
+/// The answer itself, a large one where there is room for it.
+///
+/// # Errors
+/// 503 where there is none.
+pub(crate) async fn roomy(app: &App, response: Response) -> Result<Response, Problem> {
     let size = response.body().size_hint().lower();
     if size <= SMALL {
         return Ok(response);
@@ -110,21 +111,37 @@ async fn counted(response: Response, room: Room) -> Response {
 mod tests {
     use std::time::Duration;
 
+    use axum::http::header;
     use clap::Parser;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::json;
+    use tokio::time::timeout;
+    use tower::ServiceExt;
 
     use super::*;
     use crate::config::Config;
 
+    const SECRET: &str = "a secret that is long enough for this";
+
+    /// Nothing is there: PostgreSQL would be waited for for two seconds.
     #[tokio::test]
     async fn a_read_has_the_time_of_a_request_and_no_more() {
-        let settings = ["api-service", "--kafka-brokers", "127.0.0.1:1", "--request-timeout", "50ms"];
+        let settings = ["api-service", "--kafka-brokers", "127.0.0.1:1", "--jwt-secret", SECRET];
         let stores = ["--database-url", "postgres://127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1"];
-        let jwt = ["--jwt-secret", "a secret that is long enough for this"];
-        let config = Config::try_parse_from(settings.into_iter().chain(stores).chain(jwt)).unwrap();
-        let app = App::build(&config).unwrap();
-        let late = timeout(Duration::from_secs(30), bounded(&app, std::future::pending())).await;
-        assert_eq!(late.expect("it ends by itself").unwrap_err().code, Code::TimedOut);
-        let in_time = bounded(&app, std::future::ready(Ok(StatusCode::OK.into_response()))).await.unwrap();
-        assert_eq!(in_time.status(), 200);
+        let times = ["--request-timeout", "50ms", "--redis-timeout", "10ms"];
+        let config = Config::try_parse_from(settings.into_iter().chain(stores).chain(times)).unwrap();
+        let routes = App::build(&config).unwrap().router();
+        let claims = json!({"sub": "test", "roles": ["admin"], "exp": 4_000_000_000_u64});
+        let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+        for path in ["/resource/device", "/resource/device/events"] {
+            let bearer = format!("Bearer {token}");
+            let request = Request::get(path).header(header::AUTHORIZATION, bearer).body(Body::empty()).unwrap();
+            let answer = timeout(Duration::from_secs(30), routes.clone().oneshot(request)).await;
+            let answer = answer.expect("it ends by itself").unwrap();
+            assert_eq!(answer.status(), 503, "{path}");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], Code::TimedOut.as_str(), "{path}");
+        }
     }
 }

@@ -152,6 +152,13 @@ impl Config {
             self.producer.linger,
             self.producer.message_timeout
         );
+        // A read that Redis leaves without an answer has to have time for PostgreSQL.
+        ensure!(
+            self.redis.timeout < self.http.request_timeout,
+            "REDIS_TIMEOUT={:?} must be less than REQUEST_TIMEOUT={:?}",
+            self.redis.timeout,
+            self.http.request_timeout
+        );
         Ok(())
     }
 }
@@ -198,6 +205,7 @@ mod tests {
         assert_eq!(config(&["--request-timeout=6s"]).body_timeout(), Duration::from_secs(1));
         assert_eq!(line(&["--header-timeout=0s"]), "HEADER_TIMEOUT must be at least 1ms");
         assert_eq!(line(&["--kafka-linger=6s"]), "KAFKA_LINGER=6s must be less than KAFKA_MESSAGE_TIMEOUT=5s");
+        assert_eq!(line(&["--redis-timeout=11s"]), "REDIS_TIMEOUT=11s must be less than REQUEST_TIMEOUT=10s");
     }
 
     #[test]

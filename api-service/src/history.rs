@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use shared::event::DeviceId;
 use shared::store::{Cursor, Page};
+use tokio::time::Instant;
 
 use crate::answers;
 use crate::app::App;
@@ -25,8 +26,10 @@ pub(crate) const MAX_LIMIT: u16 = 200;
 /// 401 and 403 before it is looked for, 400, 404 where nothing ever happened, and 503 where it
 /// cannot be found out.
 pub async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let deadline = Instant::now() + app.request_timeout;
     let (mut parts, _) = request.into_parts();
-    answers::bounded(&app, look(&app, &mut parts)).await
+    let answer = answers::in_time(deadline, look(&app, &mut parts)).await??;
+    answers::roomy(&app, answer).await
 }
 
 async fn look(app: &App, parts: &mut Parts) -> Result<Response, Problem> {

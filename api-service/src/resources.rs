@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 
 use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -11,8 +10,9 @@ use metrics::Counter;
 use shared::cache::{self, Lease, Lookup};
 use shared::event::DeviceId;
 use shared::store::StoreError;
+use tokio::time::Instant;
 
-use crate::answers;
+use crate::answers::{in_time, roomy};
 use crate::app::App;
 use crate::auth::Reader;
 use crate::flights::{self, Found, Landed, Settled, Ticket};
@@ -79,36 +79,31 @@ impl From<Settled> for Source {
 /// # Errors
 /// 401 and 403 before it is looked for, 404, and 503 where it cannot be found out.
 pub async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let deadline = Instant::now() + app.request_timeout;
     let (mut parts, _) = request.into_parts();
-    answers::bounded(&app, look(&app, &mut parts)).await
-}
-
-async fn look(app: &App, parts: &mut Parts) -> Result<Response, Problem> {
-    let reader = Reader::from_request_parts(parts, app).await?;
+    // Parts of it, so that a hit sets no timer: a token that is remembered is ready at once, and Redis has
+    // a deadline of its own.
+    let reader = in_time(deadline, Reader::from_request_parts(&mut parts, &app)).await??;
     // What cannot be the name of a device names no resource.
-    let path = Path::<String>::from_request_parts(parts, app).await;
+    let path = Path::<String>::from_request_parts(&mut parts, &app).await;
     let id = path.ok().and_then(|Path(text)| text.parse::<DeviceId>().ok());
     let Some(id) = id else { return Err(Problem::new(Code::ResourceNotFound, "this is no resource's id")) };
     reader.allow(&id)?;
 
     let about = About { device_id: Some(id.clone()), event_id: None };
-    let (found, source) = find(app, &id).await.map_err(|error| {
-        tracing::warn!(device_id = %id, %error, "cannot read the resource");
-        Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
-    })?;
+    let (found, source) = match app.cache.get(&id).await {
+        Lookup::Hit(body) => hit(body),
+        // In a box: it is large, and each hit would carry it along.
+        lookup => in_time(deadline, Box::pin(fetch(&app, &id, lookup))).await?.map_err(|error| {
+            tracing::warn!(device_id = %id, %error, "cannot read the resource");
+            Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
+        })?,
+    };
     source.counter().increment(1);
     let mut response = answer(found, &parts.headers, &about);
     response.headers_mut().insert("cache-status", HeaderValue::from_static(source.parts().1));
     response.extensions_mut().insert(about);
-    Ok(response)
-}
-
-async fn find(app: &App, id: &DeviceId) -> Result<(Found, Source), StoreError> {
-    match app.cache.get(id).await {
-        Lookup::Hit(body) => Ok(hit(body)),
-        // In a box: it is large, and each hit would carry it along.
-        lookup => Box::pin(fetch(app, id, lookup)).await,
-    }
+    roomy(&app, response).await
 }
 
 fn hit(body: Bytes) -> (Found, Source) {

@@ -55,6 +55,8 @@ impl Cache {
     /// Asks until nobody waits.
     async fn fly(&self) {
         let mut flight = Flight { gathering: Arc::clone(&self.gathering), landed: false };
+        // Those that came in at the same time, and were not run yet, come along.
+        tokio::task::yield_now().await;
         while let Some((keys, waiting)) = flight.take() {
             // Of a single server: it has every key.
             let answer: Result<Vec<Option<Bytes>>, _> = self.ask("", redis::cmd("MGET").arg(keys)).await;
