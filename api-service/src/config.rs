@@ -102,7 +102,7 @@ pub struct ProducerConfig {
     #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub message_timeout: Duration,
     /// How long an event waits for others to travel with.
-    #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "2ms", value_parser = duration)]
+    #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "5ms", value_parser = duration)]
     pub linger: Duration,
     /// How many bytes may wait for Kafka; what comes on top is refused at once.
     #[arg(long = "kafka-queue-bytes", env = "KAFKA_QUEUE_BYTES", value_name = "KAFKA_QUEUE_BYTES", default_value_t = 64 * 1024 * 1024,
