@@ -123,6 +123,21 @@ impl<'a> Site<'a> {
     }
 }
 
+impl Drop for Site<'_> {
+    /// The next row is not to wait for PostgreSQL's cleaning up what this one left, nor for the disk, which
+    /// is given what Kafka wrote half a minute later.
+    fn drop(&mut self) {
+        let url = self.bed.stack.postgres.url();
+        let database = self.scope.database_url.rsplit('/').next().unwrap_or_default();
+        for statement in [&format!("DROP DATABASE \"{database}\" WITH (FORCE)"), "CHECKPOINT"] {
+            if let Err(error) = psql(&url, statement) {
+                eprintln!("bench: {statement}: {error:#}");
+            }
+        }
+        rustix::fs::sync();
+    }
+}
+
 /// A running API.
 pub(crate) struct Api {
     service: Service,

@@ -47,6 +47,24 @@ pub(crate) struct Latency {
     pub(crate) p999: f64,
 }
 
+impl Latency {
+    /// Of what was taken by each.
+    pub(crate) fn of(mut took: Vec<Duration>) -> Self {
+        took.sort_unstable();
+        let at = |part: f64| {
+            #[expect(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a rank"
+            )]
+            let rank = (part * took.len() as f64).ceil() as usize;
+            took.get(rank.saturating_sub(1)).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+        };
+        Self { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+    }
+}
+
 #[derive(Deserialize)]
 struct Told {
     requests: f64,

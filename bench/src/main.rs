@@ -1,6 +1,7 @@
 //! `make bench`: the figures of the system, each beside its ceiling.
 
 mod bed;
+mod disk;
 mod load;
 mod page;
 mod records;

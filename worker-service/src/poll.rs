@@ -77,6 +77,9 @@ pub fn run(
         .set("queued.max.messages.kbytes", "2048")
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.max.bytes", "8388608")
+        // An answer of Kafka's holds records of many partitions, and is taken apart as a whole: so that what
+        // just came does not wait long for a piece of another one's backlog.
+        .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
     let group = Group { tools, runtime, consumer: OnceLock::new(), lanes: Mutex::default() };
     let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("the Kafka settings")?);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::Scale;
 use crate::bed::{self, Bed, Site};
+use crate::disk;
 use crate::records::{self, Bare};
 use crate::report::{Bound, Figure, number};
 use crate::rounds::Series;
@@ -34,7 +35,13 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         std::thread::sleep(Duration::from_millis(100));
     }
     let began = site.sql("SELECT now()")?;
-    visible::load(&site, &api, 2 * scale.turn())?;
+    let time = 2 * scale.turn();
+    let (loaded, disk) = std::thread::scope(|threads| {
+        let disk = threads.spawn(|| disk::probe(&bed.folder, time));
+        (visible::load(&site, &api, time), disk.join())
+    });
+    loaded?;
+    let disk = disk.map_err(|_| anyhow::anyhow!("the disk's probe panicked"))??;
     let ended = site.sql("SELECT now()")?;
     let usages: Vec<_> = meters.iter().map(Meter::read).collect();
     site.until_caught_up(Duration::from_secs(600))?;
@@ -73,7 +80,10 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             unit: "ms",
             figure: Series { rounds: vec![latency.p99] },
             bound: Some(Bound::Below(50.0)),
-            latencies: vec![("accepted to committed, partitions without a backlog, 1,000/s".to_owned(), latency)],
+            latencies: vec![
+                ("accepted to committed, partitions without a backlog, 1,000/s".to_owned(), latency),
+                (disk::WHAT.to_owned(), disk),
+            ],
             usages,
             notes,
             ..Figure::default()

@@ -6,6 +6,7 @@ use anyhow::ensure;
 
 use crate::Scale;
 use crate::bed::{self, Api, Bed, Site};
+use crate::disk;
 use crate::load::{Latency, Load};
 use crate::records;
 use crate::report::{Bound, Figure};
@@ -29,12 +30,14 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let mut meters = bed.meters();
     meters.extend([api.meter(), Meter::start("worker-service", worker.pid())]);
     let began = site.sql("SELECT now()")?;
-    let (posted, probed) = std::thread::scope(|threads| {
+    let (posted, probed, disk) = std::thread::scope(|threads| {
         let probing = threads.spawn(|| bed.runtime.block_on(probe(&api.url, &bed.token, time)));
-        (load(&site, &api, time), probing.join())
+        let disk = threads.spawn(|| disk::probe(&bed.folder, time));
+        (load(&site, &api, time), probing.join(), disk.join())
     });
     let posted = posted?;
     let probed = probed.map_err(|_| anyhow::anyhow!("the probe panicked"))??;
+    let disk = disk.map_err(|_| anyhow::anyhow!("the disk's probe panicked"))??;
     let usages: Vec<_> = meters.iter().map(Meter::read).collect();
     site.until_caught_up(Duration::from_secs(30))?;
     let committed = committed(&site, &format!("accepted_at >= '{began}'"))?;
@@ -50,6 +53,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             (format!("the 202 to a GET that shows it, of {PROBES} events/s beside {RATE}/s"), probed),
             ("accepted to committed, of all events".to_owned(), committed),
             (format!("POST /events at {RATE} requests/s (open loop, corrected)"), posted),
+            (disk::WHAT.to_owned(), disk),
         ],
         usages: usages.clone(),
         ..Figure::default()
@@ -108,20 +112,9 @@ async fn probe(url: &str, token: &str, time: Duration) -> anyhow::Result<Latency
     }
     let mut took = Vec::new();
     while let Some(probe) = probes.join_next().await {
-        took.push(probe??.as_secs_f64() * 1e3);
+        took.push(probe??);
     }
-    took.sort_by(f64::total_cmp);
-    let at = |part: f64| {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a rank"
-        )]
-        let rank = (part * took.len() as f64).ceil() as usize;
-        took.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
-    };
-    Ok(Latency { p50: at(0.5), p99: at(0.99), p999: at(0.999) })
+    Ok(Latency::of(took))
 }
 
 async fn follow(client: &reqwest::Client, url: &str, token: &str, number: usize) -> anyhow::Result<Duration> {

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
@@ -61,8 +62,12 @@ async fn apply(connection: &mut PgConnection, batch: &[&Decoded]) -> Result<Appl
     outcome.repeated += twice.len();
     outcome.conflicting += twice.iter().filter(|(kept, other)| differ(kept, other)).count();
 
-    let mut new = insert_events(&mut transaction, &first).await?;
+    let mut ids: Vec<&str> = first.iter().map(|event| event.event.device_id.as_str()).collect();
+    ids.dedup();
+    let (mut new, mut states) = insert_events(&mut transaction, &first, &ids).await?;
     if let New::These(new) = &new {
+        // Some may have come by a transaction that was waited for, and what it left was not seen yet.
+        states = current(&mut transaction, &ids).await?;
         let repeated: Vec<_> = first.iter().copied().filter(|event| !new.contains(&key(event))).collect();
         outcome.repeated += repeated.len();
         outcome.conflicting += count_conflicts(&mut transaction, &repeated).await?;
@@ -76,8 +81,6 @@ async fn apply(connection: &mut PgConnection, batch: &[&Decoded]) -> Result<Appl
     let mut by_device = batch;
     by_device.sort_by(|a, b| a.event.device_id.cmp(&b.event.device_id));
     let runs: Vec<&[&Decoded]> = by_device.chunk_by(|a, b| a.event.device_id == b.event.device_id).collect();
-    let ids: Vec<&str> = runs.iter().filter_map(|run| Some(run.first()?.event.device_id.as_str())).collect();
-    let states = current(&mut transaction, &ids).await?;
 
     let mut changes = Vec::with_capacity(runs.len());
     let mut superseded = Vec::new();
@@ -158,15 +161,24 @@ impl<'a> New<'a> {
     }
 }
 
+/// Inserts events, and tells what their resources are, in one round trip: the states of before the
+/// insert, which are enough where all events are new, because a write that is not built on them is seen by
+/// its version.
+///
 /// One array a column, so that the statement's text is the same for every size of batch.
-async fn insert_events<'a>(connection: &mut PgConnection, events: &[&'a Decoded]) -> Result<New<'a>, StoreError> {
+async fn insert_events<'a>(
+    connection: &mut PgConnection,
+    events: &[&'a Decoded],
+    ids: &[&str],
+) -> Result<(New<'a>, HashMap<String, State>), StoreError> {
     macro_rules! column {
         (|$e:ident| $value:expr) => {
             events.iter().map(|$e| $value).collect::<Vec<_>>()
         };
     }
-    let inserted = sqlx::query(
-        r#"INSERT INTO events (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
+    let rows = sqlx::query(
+        r#"WITH inserted AS (
+           INSERT INTO events (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
                                topic, partition, "offset", appended_at, outcome)
            SELECT device_id, event_id, type, payload::jsonb, user_id, request_id, accepted_at, occurred_at,
                   topic, partition, "offset", appended_at, 'applied'
@@ -174,7 +186,10 @@ async fn insert_events<'a>(connection: &mut PgConnection, events: &[&'a Decoded]
                        $8::timestamptz[], $9::text[], $10::int[], $11::bigint[], $12::timestamptz[])
              AS new (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
                      topic, partition, "offset", appended_at)
-           ON CONFLICT (device_id, event_id) DO NOTHING"#,
+           ON CONFLICT (device_id, event_id) DO NOTHING RETURNING 1)
+           SELECT r.id, r.version, r.topic, r.partition, r."offset", r.appended_at, total.inserted
+           FROM (SELECT count(*) AS inserted FROM inserted) AS total
+           LEFT JOIN resources AS r ON r.id = ANY($13)"#,
     )
     .bind(column!(|e| e.event.device_id.as_str()))
     .bind(column!(|e| e.event.event_id.as_str()))
@@ -188,13 +203,15 @@ async fn insert_events<'a>(connection: &mut PgConnection, events: &[&'a Decoded]
     .bind(column!(|e| e.position.partition))
     .bind(column!(|e| e.position.offset))
     .bind(column!(|e| e.position.appended_at))
-    .execute(&mut *connection)
-    .await?
-    .rows_affected();
+    .bind(ids)
+    .fetch_all(&mut *connection)
+    .await?;
+    // One row at least, whatever there is.
+    let inserted: i64 = rows.first().map_or(Ok(0), |row| row.try_get(6))?;
     if usize::try_from(inserted).is_ok_and(|inserted| inserted == events.len()) {
-        return Ok(New::All);
+        return Ok((New::All, states(rows)?));
     }
-    inserted_now(connection, events).await.map(New::These)
+    Ok((New::These(inserted_now(connection, events).await?), HashMap::new()))
 }
 
 /// Which of these events this very transaction inserted. A row for each would be a large part of what
@@ -245,8 +262,14 @@ async fn current(connection: &mut PgConnection, ids: &[&str]) -> Result<HashMap<
             .bind(ids)
             .fetch_all(connection)
             .await?;
+    states(rows)
+}
+
+/// What is in rows of a resource's id, version and position; those without an id say nothing.
+fn states(rows: Vec<PgRow>) -> Result<HashMap<String, State>, StoreError> {
     let mut states = HashMap::with_capacity(rows.len());
     for row in rows {
+        let Some(id) = row.try_get(0)? else { continue };
         let position = Position {
             topic: row.try_get(2)?,
             partition: row.try_get(3)?,
@@ -254,7 +277,7 @@ async fn current(connection: &mut PgConnection, ids: &[&str]) -> Result<HashMap<
             appended_at: row.try_get::<OffsetDateTime, _>(5)?,
             redriven: false,
         };
-        states.insert(row.try_get(0)?, State { version: row.try_get(1)?, position });
+        states.insert(id, State { version: row.try_get(1)?, position });
     }
     Ok(states)
 }

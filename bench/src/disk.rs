@@ -1,0 +1,38 @@
+//! What the disk alone takes to hold a commit: 8 KiB, as a small transaction writes into PostgreSQL's log,
+//! and `fdatasync`. No event is visible sooner, and where this one stalls, so does every commit.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::load::Latency;
+
+/// What it is called beside the figures.
+pub(crate) const WHAT: &str = "the disk alone: 8 KiB and fdatasync, 20 times a second meanwhile";
+/// As a page of PostgreSQL's log.
+const PAGE: [u8; 8192] = [1; 8192];
+/// Pages of the file, which is written over and over: PostgreSQL uses its segments again, too.
+const PAGES: u64 = 1024;
+const EVERY: Duration = Duration::from_millis(50);
+
+/// Asks the disk below a folder twenty times a second, for so long.
+pub(crate) fn probe(folder: &Path, time: Duration) -> anyhow::Result<Latency> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(folder.join("disk.probe"))?;
+    for page in 0..PAGES {
+        file.write_all_at(&PAGE, page * PAGE.len() as u64)?;
+    }
+    file.sync_all()?;
+    let (began, mut took) = (Instant::now(), Vec::new());
+    for page in (0..PAGES).cycle() {
+        if began.elapsed() >= time {
+            break;
+        }
+        let asked = Instant::now();
+        file.write_all_at(&PAGE, page * PAGE.len() as u64)?;
+        file.sync_data()?;
+        took.push(asked.elapsed());
+        std::thread::sleep(EVERY);
+    }
+    Ok(Latency::of(took))
+}
