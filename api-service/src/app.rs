@@ -4,13 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use shared::cache::Cache;
 use shared::store::Store;
 use tower::layer::layer_fn;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::auth::tokens::Tokens;
 use crate::config::{Config, DeviceBinding};
@@ -122,15 +119,10 @@ pub const ROUTES: [&str; 9] = [
     "/docs/{file}",
 ];
 
-/// The layers around every route, and around what is none.
+/// The one layer around every route, and around what is none: each call of `layer` costs every request
+/// some boxes.
 fn layered(routes: Router) -> Router {
-    // Outermost first. Together: each call of `layer` costs every request some boxes.
-    routes.layer((layer_fn(Observed), CatchPanicLayer::custom(panicked)))
-}
-
-/// The log has the place, the caller gets no more than that it happened.
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    routes.layer(layer_fn(Observed))
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ impl Served {
 
     fn answer(&self, request: &HeaderMap) -> Response {
         let mut headers = self.headers.clone();
-        if is_fresh(request, &self.tag) {
+        if is_fresh(request, self.tag.as_bytes()) {
             headers.remove(header::CONTENT_TYPE);
             headers.remove(header::CONTENT_ENCODING);
             return (StatusCode::NOT_MODIFIED, headers).into_response();

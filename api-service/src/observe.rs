@@ -1,8 +1,10 @@
-//! Around every request: its id, its log line, its metrics, its span, and the form of its errors.
+//! Around every request: its id, its log line, its metrics, its span, and the form of its errors, a panic
+//! among them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram};
 use shared::event::{DeviceId, EventId};
 use tower::Service;
@@ -38,9 +41,13 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let seen = Seen::of(&mut request);
-        let answering = self.0.call(request);
+        let answering = AssertUnwindSafe(self.0.call(request)).catch_unwind();
         Box::pin(async move {
-            let response = answering.await?.into_response();
+            let response = match answering.await {
+                Ok(answer) => answer?.into_response(),
+                // The log has the place, the caller gets no more than that it happened.
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            };
             Ok(seen.answered(response).await)
         })
     }

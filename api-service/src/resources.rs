@@ -158,13 +158,13 @@ fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {
         return Problem::new(Code::ResourceNotFound, "there is no such resource").about(about.clone()).into_response();
     }
     let tag = tag(&found);
-    let fresh = is_fresh(headers, tag.as_deref().unwrap_or_default());
+    let fresh = is_fresh(headers, tag.as_ref().map(HeaderValue::as_bytes).unwrap_or_default());
     let mut response = if fresh { StatusCode::NOT_MODIFIED.into_response() } else { found.body.into_response() };
     let answer = response.headers_mut();
     if !fresh {
         answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    if let Some(tag) = tag.and_then(|tag| HeaderValue::try_from(tag).ok()) {
+    if let Some(tag) = tag {
         answer.insert(header::ETAG, tag);
     }
     // It may be kept by the one who asked, and must be asked for again.
@@ -175,19 +175,21 @@ fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {
 /// The entity tag of a state: its version, and `updated_at`, which every body ends with. The version
 /// alone would not do: a device that was forgotten begins anew at 1, and what was erased must not be
 /// confirmed to whoever kept it.
-fn tag(found: &Found) -> Option<String> {
+fn tag(found: &Found) -> Option<HeaderValue> {
     let body = found.body.strip_suffix(b"\"}")?;
     let updated_at = body.rsplit(|byte| *byte == b'"').next()?;
-    Some(format!("\"{}-{}\"", found.version, std::str::from_utf8(updated_at).ok()?))
+    let version = found.version.to_string();
+    let tag = [b"\"", version.as_bytes(), b"-", updated_at, b"\""].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(tag)).ok()
 }
 
 /// `If-None-Match` (RFC 9110, section 13.1.2): `*`, or a weak comparison with each entity tag listed.
-pub(crate) fn is_fresh(headers: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn is_fresh(headers: &HeaderMap, tag: &[u8]) -> bool {
     headers
         .get_all(header::IF_NONE_MATCH)
         .iter()
         .map(HeaderValue::as_bytes)
-        .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|given| given == tag.as_bytes()))
+        .any(|value| value.trim_ascii() == b"*" || entity_tags(value).any(|given| given == tag))
 }
 
 /// The entity tags of a list, each in its quotes and without `W/`, up to what is none.
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn if_none_match() {
         let fresh = |list: &'static str| {
-            is_fresh(&[(header::IF_NONE_MATCH, HeaderValue::from_static(list))].into_iter().collect(), "\"7\"")
+            is_fresh(&[(header::IF_NONE_MATCH, HeaderValue::from_static(list))].into_iter().collect(), b"\"7\"")
         };
         for list in
             ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "\"6\",W/\"7\" , \"8\"", "*", " * ", ",\"6,\",,\"7\"", "\"7\", 8"]
@@ -233,13 +235,13 @@ mod tests {
         ] {
             assert!(!fresh(list), "{list}");
         }
-        assert!(!is_fresh(&HeaderMap::new(), "\"7\""));
+        assert!(!is_fresh(&HeaderMap::new(), b"\"7\""));
         let mut both = HeaderMap::new();
         for tag in ["\"6\"", "\"7\""] {
             both.append(header::IF_NONE_MATCH, HeaderValue::from_static(tag));
         }
-        assert!(is_fresh(&both, "\"7\""));
-        assert!(!is_fresh(&both, ""));
+        assert!(is_fresh(&both, b"\"7\""));
+        assert!(!is_fresh(&both, b""));
     }
 
     #[test]

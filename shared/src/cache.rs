@@ -188,7 +188,7 @@ impl Cache {
     }
 
     fn key(&self, id: &DeviceId) -> String {
-        format!("{}{id}", self.prefix)
+        [&*self.prefix, id.as_str()].concat()
     }
 
     /// Whether Redis answers for this resource, as far as is known.
