@@ -40,7 +40,11 @@ async fn an_idle_connection_outlives_the_deadline_for_headers() {
 
 #[tokio::test]
 async fn a_body_that_trickles_in_ends_with_408() {
-    let app = TestApp::with("slow_body", &["--request-timeout=600ms", "--kafka-message-timeout=300ms"]).await;
+    let app = TestApp::with(
+        "slow_body",
+        &["--request-timeout=600ms", "--redis-timeout=100ms", "--kafka-message-timeout=300ms"],
+    )
+    .await;
     let mut raw = Raw::connect(app.address).await;
     let start = Instant::now();
     raw.write(&post(&admin(), 100)).await;

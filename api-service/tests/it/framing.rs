@@ -58,7 +58,13 @@ fn answers(text: &str) -> Vec<(u16, String)> {
 async fn the_table() {
     let app = TestApp::with(
         "framing",
-        &["--request-timeout=1s", "--kafka-message-timeout=900ms", "--header-timeout=1s", "--keep-alive-timeout=1s"],
+        &[
+            "--request-timeout=1s",
+            "--redis-timeout=100ms",
+            "--kafka-message-timeout=900ms",
+            "--header-timeout=1s",
+            "--keep-alive-timeout=1s",
+        ],
     )
     .await;
     let length = |length: &str| post(&format!("content-length: {length}"), GOOD);

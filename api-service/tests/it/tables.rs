@@ -359,7 +359,11 @@ async fn with_redis_away() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come() {
-    let app = TestApp::with("tables_slow", &["--request-timeout=600ms", "--kafka-message-timeout=300ms"]).await;
+    let app = TestApp::with(
+        "tables_slow",
+        &["--request-timeout=600ms", "--redis-timeout=100ms", "--kafka-message-timeout=300ms"],
+    )
+    .await;
     let mut raw = Raw::connect(app.address).await;
     raw.write(&post(&admin(), 100)).await;
     let answer = tokio::time::timeout(Duration::from_secs(20), raw.read_to_end()).await.unwrap();
