@@ -66,7 +66,8 @@ async fn apply(connection: &mut PgConnection, batch: &[&Decoded]) -> Result<Appl
     ids.dedup();
     let (mut new, mut states) = insert_events(&mut transaction, &first, &ids).await?;
     if let New::These(new) = &new {
-        // Some may have come by a transaction that was waited for, and what it left was not seen yet.
+        // Some may have come by a transaction that was waited for, and what it left was not seen yet: the
+        // fence would be at too low a version.
         states = current(&mut transaction, &ids).await?;
         let repeated: Vec<_> = first.iter().copied().filter(|event| !new.contains(&key(event))).collect();
         outcome.repeated += repeated.len();

@@ -10,7 +10,7 @@ use shared::store::{Class, Store};
 use shared::topic::Decoded;
 use sqlx::{PgPool, Row};
 
-use crate::kit::{Kit, at, event, settings};
+use crate::kit::{Kit, at, event, eventually, id, settings};
 
 /// The whole of what should be there, told one event at a time.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -97,6 +97,33 @@ async fn the_outcome_is_the_models_however_the_log_is_cut() {
             "case {case}, cut at {cut}: {log:#?}"
         );
     }
+}
+
+/// A worker that was frozen on its commit, and its successor with the same record: the fence has to be at
+/// the version that the first one left, because nobody else may be there to send it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_that_was_waited_for_is_told_with_the_version_it_has() {
+    let kit = Kit::new("waited").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    kit.store.apply(&[&event("d", "e1", "{}", at(0, 1))]).await.unwrap();
+    let mut first = pool.begin().await.unwrap();
+    for statement in [
+        r#"INSERT INTO events SELECT (jsonb_populate_record(events, '{"event_id": "e2", "offset": 2}')).* FROM events"#,
+        r#"UPDATE resources SET version = 2, event_id = 'e2', "offset" = 2"#,
+    ] {
+        assert_eq!(sqlx::query(statement).execute(&mut *first).await.unwrap().rows_affected(), 1);
+    }
+    let store = kit.store.clone();
+    let second = tokio::spawn(async move { store.apply(&[&event("d", "e2", "{}", at(0, 2))]).await });
+    eventually("it waits for the first", async || {
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.unwrap() == 1
+    })
+    .await;
+    first.commit().await.unwrap();
+    let applied = second.await.unwrap().unwrap();
+    assert_eq!((applied.repeated, applied.versions), (1, vec![(id("d"), 2)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
