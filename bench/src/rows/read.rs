@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 
 use crate::Scale;
 use crate::bed::{self, Bare, Bed, Site};
@@ -16,6 +16,8 @@ use crate::usage::Usage;
 const CONNECTIONS: u32 = 64;
 const DEVICES: usize = 1_000;
 const RATE: u32 = 5_000;
+/// The first fills, the second should hit.
+const PASSES: usize = 5;
 
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "read")?;
@@ -64,18 +66,27 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![row.against(ceilings, 0.80)])
 }
 
-/// Reads every device, until all are hits; gives a body.
+/// Reads every device, until all are hits; gives a body. A fill may be missed where the machine stalls
+/// for longer than Redis is given, so there are a few passes.
 async fn warm(url: &str, token: &str) -> anyhow::Result<String> {
     let client = reqwest::Client::new();
     let mut body = None;
-    for pass in 0..2 {
+    for pass in 0..PASSES {
+        let mut missed = None;
         for n in 0..DEVICES {
             let request = client.get(format!("{url}/resource/{}", records::device(n))).bearer_auth(token);
             let answer = request.send().await?.error_for_status()?;
-            let hit = answer.headers().get("cache-status").is_some_and(|status| status == "resource-cache; hit");
-            ensure!(hit || pass == 0, "a read of {n} is no hit");
+            let status = answer.headers().get("cache-status").cloned();
+            if status.as_ref().is_none_or(|status| status != "resource-cache; hit") {
+                missed = Some((n, status));
+            }
             body = Some(answer.text().await?);
         }
+        match missed {
+            None => return body.context("no devices"),
+            Some((n, status)) if pass > 0 => println!("  pass {pass}: a read of {n} was no hit, but {status:?}"),
+            Some(_) => {}
+        }
     }
-    body.context("no devices")
+    bail!("not all reads are hits after {PASSES} passes")
 }
