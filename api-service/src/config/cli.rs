@@ -17,12 +17,10 @@ pub enum Cli {
 // By hand, because a derived command with settings of its own demands them for its subcommands too.
 impl CommandFactory for Cli {
     fn command() -> Command {
-        let health = Command::new("health")
+        // After its arguments, which bring along what is said of their struct.
+        let health = HealthConfig::augment_args(Command::new("health"))
             .about("Ask the service that runs beside this command for its health; for a container's health check");
-        Config::command()
-            .subcommand(HealthConfig::augment_args(health))
-            .subcommand_negates_reqs(true)
-            .args_conflicts_with_subcommands(true)
+        Config::command().subcommand(health).subcommand_negates_reqs(true).args_conflicts_with_subcommands(true)
     }
 
     fn command_for_update() -> Command {
@@ -59,6 +57,12 @@ mod tests {
         assert_eq!(config.question, Question::Live);
         let Ok(Cli::Health(config)) = Cli::try_parse_from(["api", "health", "ready"]) else { panic!("health ready") };
         assert_eq!(config.question, Question::Ready);
+    }
+
+    #[test]
+    fn help_says_what_health_is_for() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.contains("health  Ask the service that runs beside this command"), "{help}");
     }
 
     #[test]
