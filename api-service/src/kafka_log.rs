@@ -19,11 +19,11 @@ pub(crate) struct LogContext {
 }
 
 impl LogContext {
-    fn say(&self, what: &str, message: &str) {
+    fn say(&self, what: &str, detail: &str) {
         if self.may_warn() {
-            tracing::warn!(what, message, "Kafka client");
+            tracing::warn!(what, detail, "Kafka client");
         } else {
-            tracing::debug!(what, message, "Kafka client");
+            tracing::debug!(what, detail, "Kafka client");
         }
     }
 
@@ -40,15 +40,15 @@ impl LogContext {
 impl ConsumerContext for LogContext {}
 
 impl ClientContext for LogContext {
-    fn log(&self, level: RDKafkaLogLevel, what: &str, message: &str) {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
         match level {
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => self.say(what, message),
+            | RDKafkaLogLevel::Warning => self.say(what, detail),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                tracing::debug!(what, message, "Kafka client");
+                tracing::debug!(what, detail, "Kafka client");
             }
         }
     }

@@ -1,5 +1,5 @@
 //! What was logged in a test run, all in one place, and looked through in the end: no line may hold
-//! a payload, a token or a secret.
+//! a payload, a token or a secret, nor its message twice.
 //!
 //! Every [`Service`](crate::Service) leaves its log here by itself, and so do tests that run a
 //! service in their own process. What must not be there is planted: in payloads, in the secrets of
@@ -69,6 +69,10 @@ pub fn told(line: &str) -> Option<&'static str> {
     if line.contains(PLANTED) {
         return Some("what was planted");
     }
+    // A field of that name, beside the event's own: whoever reads JSON keeps one of them.
+    if line.matches(r#""message":"#).count() > 1 {
+        return Some("two messages");
+    }
     let token =
         |start: &str| start.bytes().take_while(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b)).count() > 16;
     line.match_indices(TOKEN).any(|(at, _)| line.get(at..).is_some_and(token)).then_some("a token")
@@ -84,6 +88,8 @@ mod tests {
         for bad in [format!(r#"{{"payload":"{PLANTED}"}}"#), format!("a {}", token.unwrap_or_default())] {
             assert!(told(&bad).is_some(), "{bad}");
         }
+        assert!(told(r#"{"message":"Kafka client","message":"no broker"}"#).is_some());
+        assert_eq!(told(r#"{"message":"answered","detail":"{\"message\":1}"}"#), None);
         assert_eq!(told(r#"{"message":"answered","request_id":"eyJ"}"#), None);
     }
 }
