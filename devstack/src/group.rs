@@ -1,12 +1,16 @@
 //! How far a consumer group is.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
+
+use crate::process::STEP;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -24,12 +28,29 @@ pub fn committed(brokers: &str, topic: &str, group: &str) -> anyhow::Result<BTre
         list.add_partition(topic, partition.id());
     }
     let mut offsets = BTreeMap::new();
-    for element in consumer.committed_offsets(list, PATIENCE)?.elements() {
+    for element in asked_of_coordinator(&consumer, &list)?.elements() {
         let (_, end) = consumer.fetch_watermarks(topic, element.partition(), PATIENCE)?;
         // Nothing committed is a negative number.
         offsets.insert(element.partition(), (element.offset().to_raw().unwrap_or(0).max(0), end));
     }
     Ok(offsets)
+}
+
+/// A group's coordinator that has just come, or reads what was committed, says so, and is asked again.
+fn asked_of_coordinator(consumer: &BaseConsumer, list: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let committed = consumer.committed_offsets(list.clone(), PATIENCE);
+        let code = committed.as_ref().err().and_then(|error| error.rdkafka_error_code());
+        match code {
+            Some(
+                RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress,
+            ) if Instant::now() < deadline => sleep(2 * STEP),
+            _ => return committed,
+        }
+    }
 }
 
 /// Whether the group has committed all there is.
