@@ -18,7 +18,7 @@ use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt as
 use tokio::task::JoinHandle;
 
 use crate::engine::{self, docker, engine};
-use crate::server::{Body, STOP};
+use crate::server::{Body, START, STOP};
 
 /// What `docker-compose.yml` has, too.
 pub(crate) const POSTGRES: (&str, &str) = ("postgres", "17.11-bookworm");
@@ -107,7 +107,7 @@ impl Container {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the container and gives it back as it is; nothing where there is none.
+    /// How it is; nothing where there is none.
     fn state(&self) -> anyhow::Result<Option<ContainerState>> {
         match self.inside().made.clone() {
             Some(container) => engine::work(async move { state(&container).await.map(Some) }),
@@ -239,15 +239,13 @@ impl Drop for Container {
     }
 }
 
-fn request(
-    plan: &Plan,
-    name: &str,
-    data_of: Option<&str>,
-) -> anyhow::Result<ContainerRequest<GenericImage>> {
+/// A container of this name, with the data of another one where it follows upon that.
+fn request(plan: &Plan, name: &str, data_of: Option<&str>) -> anyhow::Result<ContainerRequest<GenericImage>> {
     let mut request = GenericImage::new(plan.image.0, plan.image.1)
         .with_container_name(name)
         .with_label("devstack", std::process::id().to_string())
         .with_shm_size(SHARED_MEMORY)
+        .with_startup_timeout(START)
         .with_cmd(&plan.command);
     for (key, value) in &plan.env {
         request = request.with_env_var(key, value);

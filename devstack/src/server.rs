@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::process::STEP;
 
 /// Long enough for a cold start beside a compiler on a small machine.
-const START: Duration = Duration::from_secs(90);
+pub(crate) const START: Duration = Duration::from_secs(180);
 /// After this a server that was asked to stop is killed.
 pub(crate) const STOP: Duration = Duration::from_secs(20);
 

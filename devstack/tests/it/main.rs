@@ -11,5 +11,6 @@ mod proxies;
 mod redis_cluster;
 mod restart;
 mod scopes;
+mod secured;
 mod servers;
 mod tokens;
