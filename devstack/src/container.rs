@@ -89,11 +89,19 @@ impl Container {
     }
 
     /// Runs a command inside, as the server's user.
+    ///
+    /// # Errors
+    /// It failed: what it said.
     pub(crate) fn run(&self, command: Vec<String>) -> anyhow::Result<()> {
         let container = self.inside().made()?;
+        let done = "devstack: done\n";
+        let shell = ["sh", "-c", "\"$@\" 2>&1 && echo devstack: done", "sh"].map(str::to_owned);
         engine::work(async move {
-            let command = ExecCommand::new(command).with_cmd_ready_condition(CmdWaitFor::exit_code(0));
-            container.exec(command).await?;
+            let command =
+                ExecCommand::new(shell.into_iter().chain(command)).with_cmd_ready_condition(CmdWaitFor::exit());
+            let said = container.exec(command).await?.stdout_to_vec().await?;
+            let said = String::from_utf8_lossy(&said);
+            ensure!(said.ends_with(done), "{}", said.trim());
             Ok(())
         })
     }

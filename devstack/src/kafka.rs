@@ -18,9 +18,9 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rustix::process::Signal;
 
-pub(crate) use self::java::obstacle;
 #[cfg(test)]
 pub(crate) use self::java::kafka_version as version;
+pub(crate) use self::java::obstacle;
 pub use self::secured::Secured;
 use crate::child::Child;
 use crate::container::{self, Container, Plan};

@@ -117,12 +117,10 @@ fn container(dir: &Path, port: u16) -> anyhow::Result<Server> {
     let mut plan = Plan::of(container::POSTGRES);
     plan.ports.push((port, 5432));
     // As a process's cluster: it asks nobody for a password, and is reached from this machine only.
-    plan.env = [
-        ("POSTGRES_HOST_AUTH_METHOD", "trust"),
-        ("POSTGRES_INITDB_ARGS", "--no-sync --encoding=UTF8 --locale=C"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    plan.env =
+        [("POSTGRES_HOST_AUTH_METHOD", "trust"), ("POSTGRES_INITDB_ARGS", "--no-sync --encoding=UTF8 --locale=C")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
     let mut settings = SETTINGS.map(str::to_owned).to_vec();
     if engine()?.on_host {
         settings.extend(["listen_addresses=127.0.0.1".to_owned(), format!("port={port}")]);

@@ -97,7 +97,9 @@ impl Secured {
 
     /// The same, as a running broker is told.
     pub(super) fn scram_passwords(&self) -> String {
-        ["SCRAM-SHA-256", "SCRAM-SHA-512"].map(|mechanism| format!("{mechanism}=[password={}]", self.password)).join(",")
+        ["SCRAM-SHA-256", "SCRAM-SHA-512"]
+            .map(|mechanism| format!("{mechanism}=[password={}]", self.password))
+            .join(",")
     }
 }
 

@@ -37,7 +37,8 @@ fn they_are_containers_of_the_official_images() {
         return eprintln!("they_are_containers_of_the_official_images runs with DEVSTACK_SERVERS=containers only");
     }
     // The parent of the command is who owns the containers.
-    let output = exec("containers", &["sh", "-c", "echo $PPID; docker ps --format '{{.Image}}' -f label=devstack=$PPID"]);
+    let output =
+        exec("containers", &["sh", "-c", "echo $PPID; docker ps --format '{{.Image}}' -f label=devstack=$PPID"]);
     assert_eq!(
         first_line(&output),
         "devstack: DEVSTACK_SERVERS=containers: Kafka, PostgreSQL and Redis are containers"
