@@ -135,13 +135,15 @@ impl Kafka {
             log: dir.join("kafka.log"),
         })?;
         if let Some(secured) = &secured {
-            // The image formats the storage by itself, and has no place for users in that.
+            // The image formats the storage by itself, and has no place for users in that. The broker takes a
+            // user once in a request.
             let at = format!("localhost:{}", place.port);
-            let users = ["--alter", "--entity-type", "users", "--entity-name", secured.username, "--add-config"];
-            let tool = ["/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", &at];
-            let mut command: Vec<String> = tool.iter().chain(&users).map(|&word| word.to_owned()).collect();
-            command.push(secured.scram_passwords());
-            container.run(command).context("cannot add Kafka's users")?;
+            for password in secured.scram_passwords() {
+                let tool = ["/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", &at, "--alter"];
+                let user = ["--entity-type", "users", "--entity-name", secured.username, "--add-config", &password];
+                let command = tool.iter().chain(&user).map(|&word| word.to_owned()).collect();
+                container.run(command).context("cannot add Kafka's users")?;
+            }
         }
         let (settings, brokers) = (Settings::Container { container, place, properties }, format!("127.0.0.1:{port}"));
         Ok(Kafka { server, mock: None, settings, classes: None, secured, brokers })

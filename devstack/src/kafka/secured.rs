@@ -95,11 +95,9 @@ impl Secured {
         ["--add-scram".to_owned(), of("SCRAM-SHA-256"), "--add-scram".to_owned(), of("SCRAM-SHA-512")]
     }
 
-    /// The same, as a running broker is told.
-    pub(super) fn scram_passwords(&self) -> String {
-        ["SCRAM-SHA-256", "SCRAM-SHA-512"]
-            .map(|mechanism| format!("{mechanism}=[password={}]", self.password))
-            .join(",")
+    /// The same, as a running broker is told: one at a time.
+    pub(super) fn scram_passwords(&self) -> [String; 2] {
+        ["SCRAM-SHA-256", "SCRAM-SHA-512"].map(|mechanism| format!("{mechanism}=[password={}]", self.password))
     }
 }
 
