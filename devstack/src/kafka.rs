@@ -137,7 +137,7 @@ impl Kafka {
         if let Some(secured) = &secured {
             // The image formats the storage by itself, and has no place for users in that. The broker takes a
             // user once in a request.
-            let at = format!("localhost:{}", place.port);
+            let at = format!("localhost:{}", place.own.unwrap_or(place.port));
             for password in secured.scram_passwords() {
                 let tool = ["/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", &at, "--alter"];
                 let user = ["--entity-type", "users", "--entity-name", secured.username, "--add-config", &password];
@@ -238,7 +238,7 @@ struct Place {
     address: &'static str,
     port: u16,
     controller: u16,
-    /// For itself, where it does not find itself at the address that it tells the others.
+    /// For itself and the tools beside it, where the address that it tells the others leads nowhere.
     own: Option<u16>,
 }
 
