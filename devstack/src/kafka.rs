@@ -1,5 +1,5 @@
-//! Apache Kafka: one node of the real one, or librdkafka's in-process broker where there is no
-//! Java.
+//! Apache Kafka: one node of the real one, as a process or a container, or librdkafka's in-process
+//! broker where neither can be had.
 
 mod java;
 mod mock;
@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Once;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -18,12 +18,24 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rustix::process::Signal;
 
+#[cfg(test)]
+pub(crate) use self::java::kafka_version as version;
+pub(crate) use self::java::obstacle;
 pub use self::secured::Secured;
-use crate::server::{Recipe, Server, last_lines};
+use crate::child::Child;
+use crate::container::{self, Container, Plan};
+use crate::engine::engine;
+use crate::server::{Body, Recipe, Server, last_lines};
+use crate::servers::are_containers;
 use crate::{Proxy, port, spawn};
 
 /// No pauses for a large heap, no compiler that works for later at the cost of now.
-const JVM: [&str; 4] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
+const HEAP: &str = "-Xmx512m";
+const JVM: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
+/// An id for the cluster: 16 bytes in base 64, any.
+const CLUSTER: &str = "ZGV2c3RhY2stY2x1c3Rlcg";
+/// The settings that are the same in every stack.
+const FIXED: &str = include_str!("../kafka/server.properties");
 
 /// Why the mock cannot be broken.
 const NO_PROCESS: &str = "Kafka is librdkafka's in-process mock: it cannot be stopped, killed or \
@@ -36,8 +48,7 @@ pub struct Kafka {
     mock: Option<mock::Mock>,
     brokers: String,
     secured: Option<Secured>,
-    /// Its settings, where it has some.
-    config: PathBuf,
+    settings: Settings,
     /// Where this one saves its classes at its end, and where the next ones look for them.
     classes: Option<(PathBuf, PathBuf)>,
 }
@@ -46,28 +57,38 @@ impl Kafka {
     /// Starts it with its files in `dir`, which is there, and with a secured listener beside the
     /// usual one where a password for it is given. The mock takes a port as it comes, and has no security.
     pub(crate) fn start_in(dir: &Path, port: u16, secured: Option<&str>) -> anyhow::Result<Kafka> {
-        if let Some(obstacle) = java::obstacle() {
-            ensure!(secured.is_none(), "a secured Kafka has to be the real one, and there is {obstacle}");
+        if let Some(why) = mocked() {
+            ensure!(secured.is_none(), "a secured Kafka has to be the real one: {why}");
             let mock = mock::Mock::start()?;
             return Ok(Kafka {
                 server: Server::without_process(NO_PROCESS),
                 brokers: mock.brokers.clone(),
                 mock: Some(mock),
                 secured: None,
-                config: PathBuf::new(),
+                settings: Settings::None,
                 classes: None,
             });
         }
+        let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
+        if are_containers()? {
+            Kafka::start_container(dir, port, secured)
+        } else {
+            Kafka::start_process(dir, port, secured)
+        }
+    }
+
+    fn start_process(dir: &Path, port: u16, secured: Option<Secured>) -> anyhow::Result<Kafka> {
         let jvm = Jvm::new(dir)?;
         let config = dir.join("kafka.properties");
-        let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
-        fs::write(&config, properties(dir, port, secured.as_ref())).context("cannot write kafka.properties")?;
+        let place = Place { address: "127.0.0.1", port, controller: port::free(), own: None };
+        let keystore = secured.as_ref().map(Secured::keystore);
+        let properties = place.properties(port, &dir.join("kafka"), secured.as_ref().zip(keystore));
+        fs::write(&config, properties).context("cannot write kafka.properties")?;
         let log = dir.join("kafka.log");
         let classes = jvm.archive_to.clone().map(|from| (from, jvm.archive.clone()));
 
         let mut format = jvm.command("kafka.tools.StorageTool", false);
-        // An id for the cluster: 16 bytes in base 64, any.
-        format.args(["format", "-t", "ZGV2c3RhY2stY2x1c3Rlcg", "-c"]);
+        format.args(["format", "-t", CLUSTER, "-c"]);
         format.arg(&config).args(secured.iter().flat_map(Secured::scram_users));
         let formatted = spawn::background(format, &log)?.wait(Duration::from_secs(60))?;
         if !formatted.is_some_and(|status| status.success()) {
@@ -77,17 +98,55 @@ impl Kafka {
         let settings = config.clone();
         let server = Server::launch(Recipe {
             name: "Kafka",
-            discard: jvm.discard_signal(),
-            command: Box::new(move || {
-                let mut command = jvm.command("kafka.Kafka", true);
-                command.arg(&settings);
-                command
+            body: Arc::new(Child {
+                discard: jvm.discard_signal(),
+                command: Box::new(move || {
+                    let mut command = jvm.command("kafka.Kafka", true);
+                    command.arg(&settings);
+                    command
+                }),
+                stop: Signal::TERM,
+                process: Mutex::default(),
             }),
             ready: Box::new(move || answers(port)),
             log,
-            stop: Signal::TERM,
         })?;
-        Ok(Kafka { server, mock: None, config, classes, secured, brokers: format!("127.0.0.1:{port}") })
+        let brokers = format!("127.0.0.1:{port}");
+        Ok(Kafka { server, mock: None, settings: Settings::File(config), classes, secured, brokers })
+    }
+
+    fn start_container(dir: &Path, port: u16, secured: Option<Secured>) -> anyhow::Result<Kafka> {
+        let place = Place::in_container(port)?;
+        let mut plan = Plan::of(container::KAFKA);
+        plan.ports.push((port, place.port));
+        let keystore = Path::new("/etc/kafka/secrets/keystore.pem");
+        if let Some(secured) = &secured {
+            plan.ports.push((secured.port, secured.port));
+            plan.files.push(("/etc/kafka/secrets/keystore.pem", fs::read(secured.keystore())?));
+        }
+        let data = Path::new("/var/lib/kafka/data");
+        let properties = place.properties(port, data, secured.as_ref().map(|secured| (secured, keystore)));
+        plan.env = environment(&properties);
+        let container = Arc::new(Container::new(plan));
+        let server = Server::launch(Recipe {
+            name: "Kafka",
+            body: Arc::clone(&container) as Arc<dyn Body>,
+            ready: Box::new(move || answers(port)),
+            log: dir.join("kafka.log"),
+        })?;
+        if let Some(secured) = &secured {
+            // The image formats the storage by itself, and has no place for users in that. The broker takes a
+            // user once in a request.
+            let at = format!("localhost:{}", place.own.unwrap_or(place.port));
+            for password in secured.scram_passwords() {
+                let tool = ["/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", &at, "--alter"];
+                let user = ["--entity-type", "users", "--entity-name", secured.username, "--add-config", &password];
+                let command = tool.iter().chain(&user).map(|&word| word.to_owned()).collect();
+                container.run(command).context("cannot add Kafka's users")?;
+            }
+        }
+        let (settings, brokers) = (Settings::Container { container, place, properties }, format!("127.0.0.1:{port}"));
+        Ok(Kafka { server, mock: None, settings, classes: None, secured, brokers })
     }
 
     /// Its address as the services take it.
@@ -116,8 +175,18 @@ impl Kafka {
             listeners.push((port, proxy.port));
             proxies.push(proxy);
         }
-        let properties = fs::read_to_string(&self.config).context("cannot read kafka.properties")?;
-        fs::write(&self.config, with_listeners(&properties, &listeners)).context("cannot write kafka.properties")?;
+        match &self.settings {
+            Settings::File(config) => {
+                let properties = fs::read_to_string(config).context("cannot read kafka.properties")?;
+                let properties = with_listeners(&properties, "127.0.0.1", &listeners);
+                fs::write(config, properties).context("cannot write kafka.properties")?;
+            }
+            Settings::Container { container, place, properties } => container.change(|plan| {
+                plan.env = environment(&with_listeners(properties, place.address, &listeners));
+                plan.ports.extend(listeners.iter().map(|(port, _)| (*port, *port)));
+            }),
+            Settings::None => {}
+        }
         self.server.restart()?;
         Ok(proxies)
     }
@@ -154,17 +223,87 @@ impl Deref for Kafka {
     }
 }
 
-/// Says, once in a process and on standard error, if Kafka will be the mock, and why.
-pub fn announce() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if let Some(obstacle) = java::obstacle() {
-            eprintln!(
-                "devstack: {obstacle}: Kafka is librdkafka's in-process mock, in memory; nothing \
-                 survives a restart"
-            );
+/// Where a broker's settings are, to be changed while it is stopped.
+#[derive(Debug)]
+enum Settings {
+    File(PathBuf),
+    Container { container: Arc<Container>, place: Place, properties: String },
+    None,
+}
+
+/// Where a broker listens.
+#[derive(Debug)]
+struct Place {
+    /// Without one, everywhere.
+    address: &'static str,
+    port: u16,
+    controller: u16,
+    /// For itself and the tools beside it, where the address that it tells the others leads nowhere.
+    own: Option<u16>,
+}
+
+impl Place {
+    /// On the host, or at the image's own port.
+    fn in_container(port: u16) -> anyhow::Result<Place> {
+        Ok(if engine()?.on_host {
+            Place { address: "127.0.0.1", port, controller: port::free(), own: None }
+        } else {
+            Place { address: "", port: 9092, controller: 29_093, own: Some(19_092) }
+        })
+    }
+
+    /// The broker's settings: the fixed ones, and this stack's own. `port` is where others find it.
+    fn properties(&self, port: u16, data: &Path, secured: Option<(&Secured, &Path)>) -> String {
+        let Place { address, port: inside, controller, own } = self;
+        let (mut listeners, mut advertised) = (String::new(), String::new());
+        let mut more = String::new();
+        if let Some((secured, keystore)) = secured {
+            listeners.push_str(&format!(",{}", secured.listener(address)));
+            advertised.push_str(&format!(",{}", secured.advertised()));
+            more.push_str(&secured.properties(keystore));
         }
-    });
+        if let Some(own) = own {
+            listeners.push_str(&format!(",OWN://{address}:{own}"));
+            advertised.push_str(&format!(",OWN://localhost:{own}"));
+            more.push_str("inter.broker.listener.name=OWN\n");
+        }
+        format!(
+            "{FIXED}\
+             listeners=PLAINTEXT://{address}:{inside},CONTROLLER://{address}:{controller}{listeners}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             log.dirs={data}\n\
+             {more}",
+            data = data.display()
+        )
+    }
+}
+
+/// What the image takes: the settings of a broker, each in a variable, and those of its Java.
+fn environment(properties: &str) -> Vec<(String, String)> {
+    let more = std::env::var("DEVSTACK_JAVA_OPTS").unwrap_or_default();
+    let java = [("CLUSTER_ID", CLUSTER.to_owned()), ("KAFKA_HEAP_OPTS", HEAP.to_owned())]
+        .into_iter()
+        .chain([("KAFKA_JVM_PERFORMANCE_OPTS", format!("{} {more}", JVM.join(" ")))])
+        .map(|(name, value)| (name.to_owned(), value));
+    let settings = properties.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+    let variable = |setting: &str| setting.to_uppercase().replace('_', "__").replace('-', "___").replace('.', "_");
+    java.chain(settings.map(|(name, value)| (format!("KAFKA_{}", variable(name)), value.to_owned()))).collect()
+}
+
+/// Whether the mock was asked for: `DEVSTACK_KAFKA=mock`.
+pub(crate) fn mock_is_wanted() -> bool {
+    std::env::var("DEVSTACK_KAFKA").is_ok_and(|kafka| kafka == "mock")
+}
+
+/// Why Kafka is the mock, where it is.
+pub(crate) fn mocked() -> Option<&'static str> {
+    match are_containers() {
+        _ if mock_is_wanted() => Some("DEVSTACK_KAFKA=mock"),
+        Ok(false) => obstacle(),
+        // Where there is no telling, there is no broker.
+        Ok(true) | Err(_) => None,
+    }
 }
 
 /// How to run a class of Kafka's.
@@ -192,7 +331,7 @@ impl Jvm {
 
     fn command(&self, class: &str, save_classes: bool) -> Command {
         let mut command = spawn::command(self.java, None);
-        command.args(JVM);
+        command.arg(HEAP).args(JVM);
         if self.archive.exists() {
             command.arg(option("-XX:SharedArchiveFile=", &self.archive));
             // One that another Java wrote is passed over without a word.
@@ -223,27 +362,8 @@ fn option(name: &str, path: &Path) -> std::ffi::OsString {
     option
 }
 
-/// The broker's settings: the fixed ones, and this stack's own.
-fn properties(dir: &Path, port: u16, secured: Option<&Secured>) -> String {
-    let fixed = include_str!("../kafka/server.properties");
-    let controller = port::free();
-    let data = dir.join("kafka");
-    let listener = secured.map(|secured| format!(",{}", secured.listener())).unwrap_or_default();
-    let advertised = secured.map(|secured| format!(",{}", secured.advertised())).unwrap_or_default();
-    let security = secured.map(Secured::properties).unwrap_or_default();
-    format!(
-        "{fixed}\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listener}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
-         controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         log.dirs={data}\n\
-         {security}",
-        data = data.display()
-    )
-}
-
 /// These settings with more listeners: where each listens, and where it says that it does.
-fn with_listeners(properties: &str, listeners: &[(u16, u16)]) -> String {
+fn with_listeners(properties: &str, address: &str, listeners: &[(u16, u16)]) -> String {
     let each = |text: &dyn Fn(usize, u16, u16) -> String| -> String {
         listeners.iter().enumerate().map(|(n, (port, advertised))| text(n, *port, *advertised)).collect()
     };
@@ -251,7 +371,7 @@ fn with_listeners(properties: &str, listeners: &[(u16, u16)]) -> String {
     for line in properties.lines() {
         text.push_str(line);
         match line.split_once('=').map(|(name, _)| name) {
-            Some("listeners") => text.push_str(&each(&|n, port, _| format!(",PROXY{n}://127.0.0.1:{port}"))),
+            Some("listeners") => text.push_str(&each(&|n, port, _| format!(",PROXY{n}://{address}:{port}"))),
             Some("advertised.listeners") => {
                 text.push_str(&each(&|n, _, advertised| format!(",PROXY{n}://127.0.0.1:{advertised}")));
             }
@@ -285,7 +405,19 @@ fn answers(port: u16) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::with_listeners;
+    use super::{environment, with_listeners};
+
+    #[test]
+    fn the_image_gives_each_setting_its_name_back() {
+        let properties = "# none\nlog.dirs=/x\nlistener.name.secured.scram-sha-256.sasl.jaas.config=a b=\"c\";\n";
+        let variables: Vec<_> = environment(properties)
+            .into_iter()
+            .filter(|(name, _)| name.contains("DIRS") || name.contains("LISTENER"))
+            .collect();
+        let jaas = "KAFKA_LISTENER_NAME_SECURED_SCRAM___SHA___256_SASL_JAAS_CONFIG";
+        let expected = [("KAFKA_LOG_DIRS", "/x"), (jaas, "a b=\"c\";")];
+        assert_eq!(variables, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
 
     #[test]
     fn a_listener_names_its_proxy() {
@@ -297,6 +429,6 @@ mod tests {
                      listeners=PLAINTEXT://127.0.0.1:1,PROXY0://127.0.0.1:2,PROXY1://127.0.0.1:4\n\
                      advertised.listeners=PLAINTEXT://127.0.0.1:1,PROXY0://127.0.0.1:3,PROXY1://127.0.0.1:5\n\
                      log.dirs=/x\n";
-        assert_eq!(with_listeners(before, &[(2, 3), (4, 5)]), after);
+        assert_eq!(with_listeners(before, "127.0.0.1", &[(2, 3), (4, 5)]), after);
     }
 }

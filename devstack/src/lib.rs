@@ -1,5 +1,6 @@
 //! Private, real servers for development and tests: Apache Kafka, PostgreSQL and Redis on free
-//! ports of 127.0.0.1, with their data under `target/devstack`, gone when their owner is gone.
+//! ports of 127.0.0.1, with their data under `target/devstack`, gone when their owner is gone. They
+//! are processes of their own binaries, or containers of their official images (see `servers`).
 //!
 //! A test asks for a [`Scope`], which is its own database, topic names, group and key prefix on
 //! the servers that all tests share ([`endpoints`]). A test that breaks servers starts its own
@@ -7,12 +8,15 @@
 //! is one of our own two binaries, run against either.
 //!
 //! Everything here is synchronous: threads and processes. No child outlives this process, not
-//! even when it is killed (see `spawn`).
+//! even when it is killed (see `spawn`), nor does a container (see `engine`).
 
 mod binaries;
+mod child;
+mod container;
 mod dir;
 mod disk;
 mod endpoints;
+mod engine;
 mod group;
 mod kafka;
 pub mod logs;
@@ -25,6 +29,7 @@ mod redis_cluster;
 pub mod replay;
 mod scope;
 mod server;
+mod servers;
 mod service;
 mod spawn;
 mod stack;
@@ -35,7 +40,7 @@ pub use dir::target as target_dir;
 pub use disk::SmallDisk;
 pub use endpoints::{Endpoints, endpoints};
 pub use group::{committed, is_caught_up};
-pub use kafka::{Kafka, Secured, announce};
+pub use kafka::{Kafka, Secured};
 pub use postgres::{Postgres, create_database, psql};
 pub use process::{Family, Process, family, tell_family};
 pub use proxy::Proxy;
@@ -43,6 +48,7 @@ pub use redis::Redis;
 pub use redis_cluster::RedisCluster;
 pub use scope::{Scope, one_node};
 pub use server::{Server, last_lines};
+pub use servers::announce;
 pub use service::{Program, Service};
 pub use spawn::foreground;
 pub use stack::{Ports, Stack};

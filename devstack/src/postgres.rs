@@ -2,18 +2,27 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
+use crate::child::Child;
+use crate::container::{self, Container, Plan};
 use crate::dir::ELSEWHERE;
 use crate::disk::SmallDisk;
+use crate::engine::engine;
 use crate::server::{Recipe, Server};
+use crate::servers::are_containers;
 use crate::spawn::{self, Account};
+
+/// Of every cluster here.
+const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "log_timezone=UTC"];
 
 /// A running PostgreSQL cluster of its own. `freeze` and `kill` mean the postmaster and all its
 /// backends.
@@ -27,63 +36,17 @@ pub struct Postgres {
 impl Postgres {
     /// Creates a cluster under `dir`, which is there, and starts it on this port.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Postgres> {
-        let bin = bin_dir()?;
-        let account = account()?;
-        let data = data_dir(dir, account)?;
-        let log = dir.join("postgres.log");
-
-        // Not synced: a cluster that is lost before its first start is made again.
-        let mut initdb = spawn::command(&bin.join("initdb"), account);
-        initdb
-            .args(["--no-sync", "--auth=trust", "--username=postgres"])
-            .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
-            .arg(&data);
-        let made = spawn::background(initdb, &log)?.wait(std::time::Duration::from_secs(60))?;
-        if !made.is_some_and(|status| status.success()) {
-            bail!("initdb failed:\n{}", crate::server::last_lines(&log, 15));
-        }
-
-        let postgres = bin.join("postgres");
-        let pg_isready = bin.join("pg_isready");
-        let server = Server::launch(Recipe {
-            name: "PostgreSQL",
-            command: Box::new(move || {
-                let mut command = spawn::command(&postgres, account);
-                command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
-                for setting in [
-                    "listen_addresses=127.0.0.1",
-                    // Its path may be longer than a socket's may be.
-                    "unix_socket_directories=",
-                    "max_connections=300",
-                    "timezone=UTC",
-                    "log_timezone=UTC",
-                ] {
-                    command.args(["-c", setting]);
-                }
-                command
-            }),
-            ready: Box::new(move || {
-                let answer = Command::new(&pg_isready)
-                    .args(["-q", "-U", "postgres", "-d", "postgres", "-h", "127.0.0.1", "-t", "1"])
-                    .args(["-p", &port.to_string()])
-                    .stdin(Stdio::null())
-                    .status()?;
-                ensure!(answer.success(), "pg_isready: {answer}");
-                Ok(())
-            }),
-            log,
-            stop: Signal::INT,
-            // At once and without a checkpoint; killed, it would leave a shared memory segment.
-            discard: Signal::QUIT,
-        })?;
+        let server = if are_containers()? { container(dir, port)? } else { process(dir, port)? };
         Ok(Postgres { server, port })
     }
 
     /// A disk that its user owns, for a tablespace that can run out of room.
     ///
     /// # Errors
-    /// None may be mounted here.
+    /// None may be mounted here; or PostgreSQL is a container, which sees no disk of the host's that comes
+    /// after it.
     pub fn small_disk(&self) -> anyhow::Result<SmallDisk> {
+        ensure!(!are_containers()?, "PostgreSQL is a container, which does not see a disk that is mounted later");
         SmallDisk::mount(account()?)
     }
 
@@ -99,6 +62,82 @@ impl Deref for Postgres {
     fn deref(&self) -> &Server {
         &self.server
     }
+}
+
+fn process(dir: &Path, port: u16) -> anyhow::Result<Server> {
+    let bin = bin_dir()?;
+    let account = account()?;
+    let data = data_dir(dir, account)?;
+    let log = dir.join("postgres.log");
+
+    // Not synced: a cluster that is lost before its first start is made again.
+    let mut initdb = spawn::command(&bin.join("initdb"), account);
+    initdb
+        .args(["--no-sync", "--auth=trust", "--username=postgres"])
+        .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
+        .arg(&data);
+    let made = spawn::background(initdb, &log)?.wait(std::time::Duration::from_secs(60))?;
+    if !made.is_some_and(|status| status.success()) {
+        bail!("initdb failed:\n{}", crate::server::last_lines(&log, 15));
+    }
+
+    let postgres = bin.join("postgres");
+    let pg_isready = bin.join("pg_isready");
+    Server::launch(Recipe {
+        name: "PostgreSQL",
+        body: Arc::new(Child {
+            command: Box::new(move || {
+                let mut command = spawn::command(&postgres, account);
+                command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
+                // Its socket's path may be longer than a socket's may be.
+                for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories="].iter().chain(&SETTINGS) {
+                    command.args(["-c", setting]);
+                }
+                command
+            }),
+            stop: Signal::INT,
+            // At once and without a checkpoint; killed, it would leave a shared memory segment.
+            discard: Signal::QUIT,
+            process: Mutex::default(),
+        }),
+        ready: Box::new(move || {
+            let answer = Command::new(&pg_isready)
+                .args(["-q", "-U", "postgres", "-d", "postgres", "-h", "127.0.0.1", "-t", "1"])
+                .args(["-p", &port.to_string()])
+                .stdin(Stdio::null())
+                .status()?;
+            ensure!(answer.success(), "pg_isready: {answer}");
+            Ok(())
+        }),
+        log,
+    })
+}
+
+fn container(dir: &Path, port: u16) -> anyhow::Result<Server> {
+    let mut plan = Plan::of(container::POSTGRES);
+    plan.ports.push((port, 5432));
+    // As a process's cluster: it asks nobody for a password, and is reached from this machine only.
+    plan.env =
+        [("POSTGRES_HOST_AUTH_METHOD", "trust"), ("POSTGRES_INITDB_ARGS", "--no-sync --encoding=UTF8 --locale=C")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+    let mut settings = SETTINGS.map(str::to_owned).to_vec();
+    if engine()?.on_host {
+        settings.extend(["listen_addresses=127.0.0.1".to_owned(), format!("port={port}")]);
+    }
+    plan.command.push("postgres".to_owned());
+    plan.command.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
+    let url = format!("postgres://postgres@127.0.0.1:{port}/postgres?connect_timeout=2");
+    Server::launch(Recipe {
+        name: "PostgreSQL",
+        body: Arc::new(Container::new(plan)),
+        ready: Box::new(move || {
+            // Much cheaper than a client, while nothing listens.
+            drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
+            psql(&url, "SELECT 1").map(drop)
+        }),
+        log: dir.join("postgres.log"),
+    })
 }
 
 /// Creates an empty database beside the one of `url`; gives its URL.
@@ -126,7 +165,7 @@ pub fn psql(url: &str, statement: &str) -> anyhow::Result<String> {
 }
 
 /// Where initdb and postgres are: `PG_BIN`, `PATH`, or the newest of the system's.
-fn bin_dir() -> anyhow::Result<PathBuf> {
+pub(crate) fn bin_dir() -> anyhow::Result<PathBuf> {
     // Some put links to a few of them into PATH; we need these three, of one version.
     let complete = |bin: &Path| ["initdb", "postgres", "pg_isready"].iter().all(|program| bin.join(program).is_file());
     if let Some(bin) = std::env::var_os("PG_BIN").map(PathBuf::from) {

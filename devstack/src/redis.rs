@@ -4,14 +4,22 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
+use crate::child::Child;
+use crate::container::{self, Container, Plan};
 use crate::dir::StackDir;
-use crate::server::{Recipe, Server};
+use crate::engine::engine;
+use crate::server::{Body, Recipe, Server};
+use crate::servers::are_containers;
 use crate::{port, spawn};
+
+/// Nothing is kept.
+const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
 /// A running `redis-server`.
 #[derive(Debug)]
@@ -40,27 +48,24 @@ impl Redis {
 
     /// The same with more arguments.
     pub(crate) fn start_with(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Redis> {
-        let program =
-            spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
-        let data = dir.to_path_buf();
+        let body = if are_containers()? { container(port, more, None)? } else { process(dir, port, more)? };
+        Redis::launch(dir, port, body)
+    }
+
+    /// Starts it as a container that shares a network, where it has this very port.
+    pub(crate) fn start_beside(dir: &Path, port: u16, more: Vec<String>, network: String) -> anyhow::Result<Redis> {
+        Redis::launch(dir, port, container(port, more, Some(network))?)
+    }
+
+    fn launch(dir: &Path, port: u16, body: Arc<dyn Body>) -> anyhow::Result<Redis> {
         let server = Server::launch(Recipe {
             name: "Redis",
-            command: Box::new(move || {
-                let mut command = spawn::command(&program, None);
-                command
-                    .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
-                    .args(["--save", "", "--appendonly", "no", "--dir"])
-                    .arg(&data)
-                    .args(&more);
-                command
-            }),
+            body,
             ready: Box::new(move || {
                 ensure!(ping(port)?, "it does not answer PING");
                 Ok(())
             }),
             log: dir.join("redis.log"),
-            stop: Signal::TERM,
-            discard: Signal::KILL,
         })?;
         Ok(Redis { server, port, _dir: None })
     }
@@ -77,6 +82,36 @@ impl Deref for Redis {
     fn deref(&self) -> &Server {
         &self.server
     }
+}
+
+fn process(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Arc<dyn Body>> {
+    let program =
+        spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
+    let data = dir.to_path_buf();
+    Ok(Arc::new(Child {
+        command: Box::new(move || {
+            let mut command = spawn::command(&program, None);
+            command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+            command.args(FORGETFUL).arg("--dir").arg(&data).args(&more);
+            command
+        }),
+        stop: Signal::TERM,
+        discard: Signal::KILL,
+        process: Mutex::default(),
+    }))
+}
+
+fn container(port: u16, more: Vec<String>, network: Option<String>) -> anyhow::Result<Arc<dyn Body>> {
+    let mut plan = Plan::of(container::REDIS);
+    plan.command = ["redis-server"].iter().chain(&FORGETFUL).map(|&word| word.to_owned()).chain(more).collect();
+    let bind = if engine()?.on_host { "127.0.0.1" } else { "0.0.0.0" };
+    if engine()?.on_host || network.is_some() {
+        plan.command.extend(["--bind", bind, "--port", &port.to_string()].map(str::to_owned));
+    } else {
+        plan.ports.push((port, 6379));
+    }
+    plan.beside = network;
+    Ok(Arc::new(Container::new(plan)))
 }
 
 fn ping(port: u16) -> std::io::Result<bool> {

@@ -1,113 +1,117 @@
-//! The handle on one server process: break it, mend it.
+//! The handle on one server: break it, mend it.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use rustix::process::Signal;
+use anyhow::{Context as _, bail, ensure};
 
-use crate::process::{Process, STEP};
-use crate::spawn;
+use crate::process::STEP;
 
 /// Long enough for a cold start beside a compiler on a small machine.
-const START: Duration = Duration::from_secs(90);
+pub(crate) const START: Duration = Duration::from_secs(180);
 /// After this a server that was asked to stop is killed.
-const STOP: Duration = Duration::from_secs(20);
+pub(crate) const STOP: Duration = Duration::from_secs(20);
 
-/// How a server is started, asked whether it answers, and stopped.
+/// How a server is run, and asked whether it answers.
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
-    pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
+    pub(crate) body: Arc<dyn Body>,
     /// Whether it answers now, or why not. Asked often, so it is quick to say no.
     pub(crate) ready: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
     pub(crate) log: PathBuf,
-    /// The signal for an orderly end.
-    pub(crate) stop: Signal,
-    /// The signal for the quickest end that leaves nothing outside its data directory.
-    pub(crate) discard: Signal,
+}
+
+/// What a server is: a [`Child`](crate::child::Child) of ours, or a
+/// [`Container`](crate::container::Container). One verb at a time comes to it.
+pub(crate) trait Body: Send + Sync {
+    /// Starts it, with the port and the data that it had; what it writes goes to `log`. Does not wait for
+    /// it to answer.
+    fn start(&self, log: &Path) -> anyhow::Result<()>;
+    /// How it ended; nothing while it is there, frozen or not.
+    fn ended(&self) -> anyhow::Result<Option<String>>;
+    /// Ends it in its orderly way, and waits; kills it where that takes longer than [`STOP`].
+    fn stop(&self) -> anyhow::Result<()>;
+    /// Kills all of it, and waits.
+    fn kill(&self) -> anyhow::Result<()>;
+    /// Stops all of it from running.
+    fn freeze(&self) -> anyhow::Result<()>;
+    /// Lets it run again.
+    fn thaw(&self) -> anyhow::Result<()>;
+    /// Ends it in the quickest way that leaves nothing behind.
+    fn discard(&self) -> anyhow::Result<()>;
+    /// The number of its first process, where this machine knows it.
+    fn pid(&self) -> Option<u32>;
 }
 
 /// One server of a stack. All of it takes `&self`, so that a test can break a server while other
 /// threads use it. After [`start`](Server::start) it has its old port and its old data.
 pub struct Server {
     how: Result<Recipe, &'static str>,
-    process: Mutex<Option<Process>>,
+    turn: Mutex<()>,
 }
 
 impl Server {
     pub(crate) fn launch(recipe: Recipe) -> anyhow::Result<Server> {
-        let server = Server { how: Ok(recipe), process: Mutex::new(None) };
+        let server = Server { how: Ok(recipe), turn: Mutex::new(()) };
         server.start()?;
         Ok(server)
     }
 
     /// A server without a process of its own: each verb fails and says why.
     pub(crate) fn without_process(why: &'static str) -> Server {
-        Server { how: Err(why), process: Mutex::new(None) }
+        Server { how: Err(why), turn: Mutex::new(()) }
     }
 
     /// Starts it, on the port and the data that it had; returns when it answers. Nothing to do
     /// for one that runs.
     pub fn start(&self) -> anyhow::Result<()> {
         let recipe = self.recipe()?;
-        let mut slot = self.lock();
-        if let Some(process) = slot.as_ref()
-            && process.ended()?.is_none()
-        {
+        let _turn = self.turn();
+        if recipe.body.ended()?.is_none() {
             return Ok(());
         }
-        let process = spawn::background((recipe.command)(), &recipe.log)
-            .with_context(|| format!("{} does not start", recipe.name))?;
-        let deadline = Instant::now() + START;
-        loop {
-            if let Some(status) = process.ended()? {
-                let log = last_lines(&recipe.log, 15);
-                bail!("{} does not start ({status}):\n{log}", recipe.name);
-            }
-            // Only an answer from a server that still lives is its own, not a stranger's.
-            let ready = (recipe.ready)();
-            if ready.is_ok() && process.ended()?.is_none() {
-                break;
-            }
-            if Instant::now() > deadline {
-                let why = ready.err().map_or_else(String::new, |why| format!(": {why:#}"));
-                let log = last_lines(&recipe.log, 15);
-                bail!("{} does not answer within {START:?}{why}:\n{log}", recipe.name);
-            }
-            sleep(2 * STEP);
+        let started = recipe
+            .body
+            .start(&recipe.log)
+            .with_context(|| format!("{} does not start", recipe.name))
+            .and_then(|()| recipe.until_ready());
+        if started.is_err() {
+            let _ = recipe.body.kill();
         }
-        *slot = Some(process);
-        Ok(())
+        started
     }
 
     /// Ends it in its orderly way, and waits; kills it where that takes too long.
     pub fn stop(&self) -> anyhow::Result<()> {
-        let signal = self.recipe()?.stop;
-        self.end(signal, STOP)
+        let recipe = self.recipe()?;
+        let _turn = self.turn();
+        recipe.body.stop()
     }
 
     /// Kills it, and waits.
     pub fn kill(&self) -> anyhow::Result<()> {
-        self.recipe()?;
-        match self.lock().take() {
-            Some(process) => process.kill_tree(),
-            None => Ok(()),
-        }
+        let recipe = self.recipe()?;
+        let _turn = self.turn();
+        recipe.body.kill()
     }
 
-    /// Stops it from running (SIGSTOP), with all its processes; its connections stay open.
+    /// Stops it from running (SIGSTOP, or a pause of its container), with all its processes; its
+    /// connections stay open.
     pub fn freeze(&self) -> anyhow::Result<()> {
-        self.running(|process| process.freeze())
+        let recipe = self.recipe()?;
+        let _turn = self.turn();
+        recipe.body.freeze().context(recipe.name)
     }
 
     /// Lets it run again after [`freeze`](Server::freeze).
     pub fn thaw(&self) -> anyhow::Result<()> {
-        self.running(|process| process.thaw())
+        let recipe = self.recipe()?;
+        let _turn = self.turn();
+        recipe.body.thaw().context(recipe.name)
     }
 
     /// [`stop`](Server::stop), then [`start`](Server::start).
@@ -118,12 +122,17 @@ impl Server {
 
     /// Whether its process is there, frozen or not. What has no process cannot lose it: true.
     pub fn is_running(&self) -> bool {
-        self.how.is_err() || self.lock().as_ref().is_some_and(|process| matches!(process.ended(), Ok(None)))
+        let Ok(recipe) = &self.how else { return true };
+        let _turn = self.turn();
+        matches!(recipe.body.ended(), Ok(None))
     }
 
-    /// The number of its process, of PostgreSQL its first one; none while it is stopped.
+    /// The number of its process, of PostgreSQL its first one; none while it is stopped, nor for a
+    /// container whose processes this machine does not see.
     pub fn pid(&self) -> Option<u32> {
-        self.lock().as_ref().map(Process::pid)
+        let recipe = self.how.as_ref().ok()?;
+        let _turn = self.turn();
+        recipe.body.pid()
     }
 
     /// The last lines that it logged.
@@ -137,28 +146,8 @@ impl Server {
     /// Ends it quickly, for its data is not needed any more.
     pub(crate) fn discard(&self) {
         if let Ok(recipe) = &self.how {
-            let _ = self.end(recipe.discard, STOP);
-        }
-    }
-
-    fn end(&self, signal: Signal, patience: Duration) -> anyhow::Result<()> {
-        let Some(process) = self.lock().take() else {
-            return Ok(());
-        };
-        // A frozen process takes no signal but these two.
-        process.thaw()?;
-        process.signal(signal)?;
-        match process.wait(patience)? {
-            Some(_) => Ok(()),
-            None => process.kill_tree(),
-        }
-    }
-
-    fn running(&self, act: impl Fn(&Process) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let recipe = self.recipe()?;
-        match self.lock().as_ref() {
-            Some(process) => act(process),
-            None => bail!("{} is not running", recipe.name),
+            let _turn = self.turn();
+            let _ = recipe.body.discard();
         }
     }
 
@@ -166,8 +155,33 @@ impl Server {
         self.how.as_ref().map_err(|why| anyhow::anyhow!(*why))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Process>> {
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recipe {
+    fn until_ready(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START;
+        loop {
+            self.still_there()?;
+            // Only an answer from a server that still lives is its own, not a stranger's.
+            let Err(why) = (self.ready)() else { return self.still_there() };
+            ensure!(
+                Instant::now() < deadline,
+                "{} does not answer within {START:?}: {why:#}:\n{}",
+                self.name,
+                last_lines(&self.log, 15)
+            );
+            sleep(2 * STEP);
+        }
+    }
+
+    fn still_there(&self) -> anyhow::Result<()> {
+        match self.body.ended()? {
+            None => Ok(()),
+            Some(how) => bail!("{} does not start ({how}):\n{}", self.name, last_lines(&self.log, 15)),
+        }
     }
 }
 

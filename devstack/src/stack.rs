@@ -26,7 +26,7 @@ impl Ports {
 }
 
 /// Servers of one's own. Dropped, it ends them and removes their data, unless `DEVSTACK_KEEP` is
-/// set: then it says where the data is.
+/// set: then it says where the data is (of containers, the logs only).
 #[derive(Debug)]
 pub struct Stack {
     /// Kafka.

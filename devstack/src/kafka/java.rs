@@ -24,11 +24,9 @@ pub(crate) fn home() -> PathBuf {
     dir::target().join("devstack").join(format!("kafka-{}", kafka_version()))
 }
 
-/// Why a real Kafka cannot be had; `None` where it can.
+/// Why a real Kafka cannot be had as a process; `None` where it can.
 pub(crate) fn obstacle() -> Option<&'static str> {
-    if std::env::var("DEVSTACK_KAFKA").is_ok_and(|kafka| kafka == "mock") {
-        Some("DEVSTACK_KAFKA=mock")
-    } else if java().is_none() {
+    if java().is_none() {
         Some("no Java found")
     } else if !home().join("libs").is_dir() && spawn::in_path("mvn").is_none() {
         Some("no Kafka and no Maven to fetch it found")

@@ -14,7 +14,7 @@ const USER: &str = "app";
 /// The secured listener of a broker, and what a client needs for it.
 #[derive(Debug, Clone)]
 pub struct Secured {
-    port: u16,
+    pub(super) port: u16,
     /// The certificate of the authority that signed the broker's.
     pub authority: PathBuf,
     /// The certificate of another authority of the same name.
@@ -60,15 +60,21 @@ impl Secured {
         .into()
     }
 
-    pub(super) fn listener(&self) -> String {
-        format!("SASL_SSL://127.0.0.1:{}", self.port)
+    /// Not by the name of its protocol: the image's script takes that for a wish for its own settings.
+    pub(super) fn listener(&self, address: &str) -> String {
+        format!("SECURED://{address}:{}", self.port)
     }
 
     pub(super) fn advertised(&self) -> String {
-        format!("SASL_SSL://{}", self.brokers())
+        format!("SECURED://{}", self.brokers())
     }
 
-    pub(super) fn properties(&self) -> String {
+    pub(super) fn keystore(&self) -> &Path {
+        &self.keystore
+    }
+
+    /// The broker finds its key and certificate at `keystore`.
+    pub(super) fn properties(&self, keystore: &Path) -> String {
         let Secured { username, password, .. } = self;
         let plain = "org.apache.kafka.common.security.plain.PlainLoginModule";
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule";
@@ -76,10 +82,10 @@ impl Secured {
             "ssl.keystore.type=PEM\n\
              ssl.keystore.location={keystore}\n\
              sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512\n\
-             listener.name.sasl_ssl.plain.sasl.jaas.config={plain} required user_{username}=\"{password}\";\n\
-             listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={scram} required;\n\
-             listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={scram} required;\n",
-            keystore = self.keystore.display(),
+             listener.name.secured.plain.sasl.jaas.config={plain} required user_{username}=\"{password}\";\n\
+             listener.name.secured.scram-sha-256.sasl.jaas.config={scram} required;\n\
+             listener.name.secured.scram-sha-512.sasl.jaas.config={scram} required;\n",
+            keystore = keystore.display(),
         )
     }
 
@@ -87,6 +93,11 @@ impl Secured {
     pub(super) fn scram_users(&self) -> [String; 4] {
         let of = |mechanism| format!("{mechanism}=[name={},password={}]", self.username, self.password);
         ["--add-scram".to_owned(), of("SCRAM-SHA-256"), "--add-scram".to_owned(), of("SCRAM-SHA-512")]
+    }
+
+    /// The same, as a running broker is told: one at a time.
+    pub(super) fn scram_passwords(&self) -> [String; 2] {
+        ["SCRAM-SHA-256", "SCRAM-SHA-512"].map(|mechanism| format!("{mechanism}=[password={}]", self.password))
     }
 }
 

@@ -58,7 +58,23 @@ pub(crate) fn exec(command: &[&str]) -> Child {
         .unwrap()
 }
 
-/// The living processes that belong to the stacks of `owner`: by command line or working folder.
+/// Whether the servers are containers here.
+pub(crate) fn in_containers() -> bool {
+    std::env::var("DEVSTACK_SERVERS").is_ok_and(|servers| servers == "containers")
+}
+
+/// Of every container of `owner`, running or not, its image.
+pub(crate) fn containers(owner: u32) -> Vec<String> {
+    let label = format!("label=devstack={owner}");
+    let mut docker = Command::new("docker");
+    let output = docker.args(["ps", "--all", "--no-trunc", "--format", "{{.Image}}", "--filter", &label]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The living processes that belong to the stacks of `owner`, by command line or working folder; and
+/// its containers.
 pub(crate) fn members(owner: u32) -> Vec<String> {
     let mark = format!("/devstack/stack-{owner}-");
     let mut found = vec![];
@@ -70,6 +86,9 @@ pub(crate) fn members(owner: u32) -> Vec<String> {
         if command.contains(&mark) || cwd.to_string_lossy().contains(&mark) {
             found.push(format!("{} {command}", entry.file_name().to_string_lossy()));
         }
+    }
+    if in_containers() {
+        found.extend(containers(owner));
     }
     found
 }
@@ -86,7 +105,7 @@ pub(crate) fn folders(owner: u32) -> usize {
 
 /// Waits for something that must come soon.
 pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(20));

@@ -10,6 +10,7 @@ fn the_mock_is_announced_in_the_first_line() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_devstack"))
         .args(["exec", "--", "sh", "-c", "echo \"$DEVSTACK\""])
         .env("DEVSTACK_KAFKA", "mock")
+        .env("DEVSTACK_SERVERS", "processes")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
