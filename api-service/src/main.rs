@@ -1,5 +1,7 @@
 //! Starts the API, and ends it in order.
 
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -9,11 +11,15 @@ use api_service::health;
 use api_service::run::run;
 use shared::probe::{self, HealthConfig};
 use shared::{lifecycle, ops, telemetry};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Fewer instructions for each of the many small things that a request and an event are made of.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Connections that may wait to be accepted, as many as Linux allows by default (`net.core.somaxconn`); tokio's own
+/// `bind` asks for 128.
+const BACKLOG: u32 = 4_096;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -55,13 +61,22 @@ fn start(config: &Config) -> anyhow::Result<App> {
     App::build(config)
 }
 
+/// Listens with room for a fleet that comes back at once: who finds none is dropped by the kernel, and tries again
+/// after a second or more.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does: connections of the process before may still be ending.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 async fn live(config: Config, app: App) -> anyhow::Result<()> {
     log_panics();
     let metrics = telemetry::start_metrics()?;
     api_service::metrics::describe();
     let internal = TcpListener::bind(config.ops.bind).await.with_context(|| format!("OPS_BIND={}", config.ops.bind))?;
-    let listener =
-        TcpListener::bind(config.http.bind).await.with_context(|| format!("API_BIND={}", config.http.bind))?;
+    let listener = listen(config.http.bind).with_context(|| format!("API_BIND={}", config.http.bind))?;
     tracing::info!(address = %listener.local_addr()?, internal = %internal.local_addr()?, "listening");
 
     let state = app.clone();

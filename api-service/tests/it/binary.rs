@@ -67,10 +67,15 @@ impl Binary {
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
+    /// Sends it a signal, as `kill` names it.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     /// Ends it as an orchestrator does, and returns its status and all it has written.
     pub(crate) fn terminate(mut self) -> (Option<i32>, Vec<String>) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("-TERM");
         let status = self.process.wait().unwrap().code();
         (status, self.seen())
     }

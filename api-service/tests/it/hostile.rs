@@ -125,6 +125,24 @@ async fn ten_thousand_idle_connections() {
     assert_eq!(attacked.binary.terminate().0, Some(0));
 }
 
+/// A fleet that comes back at once finds room to wait in, however long the service is kept from accepting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_wait_to_be_accepted() {
+    let count = 1_000;
+    raise_limit(2 * count);
+    let attacked = Attacked::start("hostile_herd", &[]).await;
+    attacked.binary.signal("-STOP");
+    let address = attacked.binary.address;
+    let herd = (0..count).map(|_| Raw::connect(address)).collect::<JoinSet<_>>();
+    // One that finds no room is dropped, and tries again and again.
+    let connected = tokio::time::timeout(Duration::from_secs(60), herd.join_all()).await;
+    attacked.binary.signal("-CONT");
+    for raw in &mut connected.expect("not all of them are let in") {
+        raw.write(LIVE).await;
+        raw.read_answer().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_and_bodies_that_never_end() {
     let count = 400;
