@@ -3,14 +3,20 @@
 .PHONY: help dev test lint telemetry contract chaos bench fuzz alerts
 
 CARGO ?= cargo
+# Always built together, so that cargo chooses the same features of their dependencies each time and compiles
+# these once.
+SERVICES = -p devstack -p api-service -p worker-service
 
 help: ## Lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
 
+# The servers are installed while the compiler runs.
 dev: ## Starts the whole stack and both services; Ctrl-C ends all of it (API_PORT moves it)
-	@devstack/install
-	@$(CARGO) build --quiet -p devstack --bin devstack
-	@exec target/debug/devstack dev
+	@tools/step "what compiling needs" devstack/install compiler
+	@devstack/install & installing=$$!; \
+	  tools/step "build" $(CARGO) build --locked --bins $(SERVICES); built=$$?; \
+	  wait $$installing && exit $$built
+	@DEVSTACK_BINARIES=$(CURDIR)/target/debug exec target/debug/devstack dev
 
 # What is built first is what the tests run, so that they need not build it again.
 test: ## Runs every test, against real servers
@@ -22,20 +28,20 @@ test: ## Runs every test, against real servers
 
 # 91,711 readings of 21 real machines, each posted twice.
 telemetry: ## Sends a file of real readings through a running `make dev`, and checks what came of it
-	@$(CARGO) build --quiet -p devstack --bin devstack
+	@$(CARGO) build --bins $(SERVICES)
 	@. target/dev/env && target/debug/devstack replay devstack/tests/data/telemetry.jsonl.gz
 
 # The tools of Python stay in target/, in the versions of requirements.txt.
 contract: ## Compares thousands of generated answers of the API with its document (CONTRACT_SECONDS, CONTRACT_SEED)
 	@devstack/install
-	@$(CARGO) build --quiet --bins -p api-service -p worker-service -p devstack
+	@$(CARGO) build --bins $(SERVICES)
 	@python3 -m venv target/contract
 	@target/contract/bin/pip install --quiet --disable-pip-version-check -r api-service/tests/contract/requirements.txt
 	@target/debug/devstack exec -- target/contract/bin/python api-service/tests/contract/run.py
 
 chaos: ## Breaks what can be broken while load runs, and checks the five promises (CHAOS_SECONDS, CHAOS_SEED)
 	@devstack/install
-	@$(CARGO) build --quiet --bins -p api-service -p worker-service -p chaos
+	@$(CARGO) build --bins $(SERVICES) -p chaos
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/chaos
 
 # devstack's Java compiles quickly and not well, because tests start it often; here it has the time to
@@ -43,7 +49,7 @@ chaos: ## Breaks what can be broken while load runs, and checks the five promise
 bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,api,growth)
 	@devstack/install
 	@bench/install
-	@$(CARGO) build --quiet --release --locked --bins -p api-service -p worker-service -p bench
+	@$(CARGO) build --release --locked --bins $(SERVICES) -p bench
 	@DEVSTACK_BINARIES=$(CURDIR)/target/release \
 	  DEVSTACK_JAVA_OPTS="$${DEVSTACK_JAVA_OPTS:--XX:TieredStopAtLevel=4 -Xmx1g}" target/release/bench
 

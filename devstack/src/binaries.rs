@@ -26,7 +26,8 @@ fn build() -> anyhow::Result<PathBuf> {
     let release = exe.strip_prefix(&target).is_ok_and(|rest| rest.iter().any(|part| part == "release"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["build", "-p", "api-service", "-p", "worker-service", "--bins"])
+        // With devstack, as the Makefile has it: cargo then chooses the same features and compiles nothing twice.
+        .args(["build", "-p", "devstack", "-p", "api-service", "-p", "worker-service", "--bins"])
         .arg("--target-dir")
         .arg(&target)
         .current_dir(dir::workspace())

@@ -125,7 +125,7 @@ impl Kafka {
         let data = Path::new("/var/lib/kafka/data");
         let properties = place.properties(port, data, secured.as_ref().map(|secured| (secured, keystore)));
         plan.env = environment(&properties);
-        let container = Arc::new(Container::new(plan));
+        let container = Arc::new(Container::new(plan)?);
         let server = Server::launch(Recipe {
             name: "Kafka",
             body: Arc::clone(&container) as Arc<dyn Body>,

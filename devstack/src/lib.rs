@@ -8,7 +8,7 @@
 //! is one of our own two binaries, run against either.
 //!
 //! Everything here is synchronous: threads and processes. No child outlives this process, not
-//! even when it is killed (see `spawn`), nor does a container (see `engine`).
+//! even when it is killed (see `spawn`), nor does a container (see `container`).
 
 mod binaries;
 mod child;
@@ -16,7 +16,6 @@ mod container;
 mod dir;
 mod disk;
 mod endpoints;
-mod engine;
 mod group;
 mod kafka;
 pub mod logs;

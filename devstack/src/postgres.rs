@@ -13,10 +13,9 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
 use crate::child::Child;
-use crate::container::{self, Container, Plan};
+use crate::container::{self, Container, Plan, engine};
 use crate::dir::ELSEWHERE;
 use crate::disk::SmallDisk;
-use crate::engine::engine;
 use crate::server::{Recipe, Server};
 use crate::servers::are_containers;
 use crate::spawn::{self, Account};
@@ -130,7 +129,7 @@ fn container(dir: &Path, port: u16) -> anyhow::Result<Server> {
     let url = format!("postgres://postgres@127.0.0.1:{port}/postgres?connect_timeout=2");
     Server::launch(Recipe {
         name: "PostgreSQL",
-        body: Arc::new(Container::new(plan)),
+        body: Arc::new(Container::new(plan)?),
         ready: Box::new(move || {
             // Much cheaper than a client, while nothing listens.
             drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);

@@ -11,9 +11,8 @@ use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
 use crate::child::Child;
-use crate::container::{self, Container, Plan};
+use crate::container::{self, Container, Plan, engine};
 use crate::dir::StackDir;
-use crate::engine::engine;
 use crate::server::{Body, Recipe, Server};
 use crate::servers::are_containers;
 use crate::{port, spawn};
@@ -111,7 +110,7 @@ fn container(port: u16, more: Vec<String>, network: Option<String>) -> anyhow::R
         plan.ports.push((port, 6379));
     }
     plan.beside = network;
-    Ok(Arc::new(Container::new(plan)))
+    Ok(Arc::new(Container::new(plan)?))
 }
 
 fn ping(port: u16) -> std::io::Result<bool> {

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::container::{self, Container, Plan};
+use crate::container::{self, Container, Plan, engine};
 use crate::dir::StackDir;
-use crate::engine::engine;
 use crate::redis::ask;
 use crate::server::Body as _;
 use crate::servers::are_containers;
@@ -121,7 +120,7 @@ fn network(dir: &Path, ports: [u16; 3]) -> anyhow::Result<Container> {
     let mut plan = Plan::of(container::REDIS);
     plan.ports = ports.map(|port| (port, port)).to_vec();
     plan.command = ["sleep", "infinity"].map(str::to_owned).to_vec();
-    let container = Container::new(plan);
+    let container = Container::new(plan)?;
     container.start(&dir.join("network.log"))?;
     Ok(container)
 }

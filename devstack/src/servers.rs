@@ -7,7 +7,7 @@ use std::sync::{Once, OnceLock};
 
 use anyhow::{Context as _, bail};
 
-use crate::engine::engine;
+use crate::container::engine;
 use crate::{kafka, postgres, spawn};
 
 /// What a server is.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{CLUSTER, HEAP, JVM, Secured};
-use crate::engine::engine;
+use crate::container::engine;
 use crate::port;
 
 /// The settings that are the same in every stack.

@@ -1,11 +1,17 @@
 //! Migrations, and the check that the schema is the one this binary needs.
 
-use sqlx::migrate::Migrator;
-use sqlx::{PgConnection, Row};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{PgConnection, Row, SqlStr};
 
 use super::{Store, StoreError, within_deadline};
 
-static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+/// Each file of `migrations/` and what it holds, oldest first. Listed by hand, because `sqlx::migrate!` compiles
+/// PostgreSQL's driver a second time, for the compiler. A test compares the list with the folder.
+const MIGRATIONS: [(&str, &str); 3] = [
+    ("0001_events_and_resources.sql", include_str!("../../../migrations/0001_events_and_resources.sql")),
+    ("0002_forgotten.sql", include_str!("../../../migrations/0002_forgotten.sql")),
+    ("0003_events_by_append.sql", include_str!("../../../migrations/0003_events_by_append.sql")),
+];
 
 impl Store {
     /// Brings the schema up to this binary's version; migrations newer than the binary are let be,
@@ -14,7 +20,7 @@ impl Store {
     /// # Errors
     /// PostgreSQL away, or a migration that fails.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        let mut migrator = sqlx::migrate!("../migrations");
+        let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
         // A migration may take longer than any request: it has no deadline but the operator's.
         let mut connection = self.pool.acquire().await?.detach();
@@ -31,7 +37,7 @@ impl Store {
     /// That it does not answer, or what is missing.
     pub async fn check(&self) -> Result<(), StoreError> {
         let found = within_deadline!(self, |connection| version(connection))?;
-        let needed = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let needed = MIGRATIONS.iter().map(|(name, _)| version_of(name)).max().unwrap_or(0);
         if found < needed {
             return Err(StoreError {
                 class: super::Class::Outage,
@@ -44,6 +50,23 @@ impl Store {
     }
 }
 
+/// As `sqlx::migrate!` reads a file's name: the version, `_`, and the description with blanks as `_`.
+fn migration((name, sql): (&'static str, &'static str)) -> Migration {
+    let description = name.trim_end_matches(".sql").split_once('_').map_or("", |(_, description)| description);
+    let without_transaction = sql.starts_with("-- no-transaction");
+    Migration::new(
+        version_of(name),
+        description.replace('_', " ").into(),
+        MigrationType::Simple,
+        SqlStr::from_static(sql),
+        without_transaction,
+    )
+}
+
+fn version_of(name: &str) -> i64 {
+    name.split_once('_').and_then(|(version, _)| version.parse().ok()).unwrap_or(0)
+}
+
 async fn version(connection: &mut PgConnection) -> Result<i64, StoreError> {
     let there =
         sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *connection).await?;
@@ -54,4 +77,25 @@ async fn version(connection: &mut PgConnection) -> Result<i64, StoreError> {
         .fetch_one(connection)
         .await?;
     Ok(row.try_get("version")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MIGRATIONS, migration};
+
+    #[test]
+    fn every_file_of_the_folder_is_listed_once_in_order() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations");
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        assert_eq!(MIGRATIONS.map(|(name, _)| name.to_owned()).to_vec(), files);
+    }
+
+    #[test]
+    fn a_migration_has_the_version_and_the_description_of_its_file() {
+        let versions: Vec<_> = MIGRATIONS.iter().copied().map(|file| migration(file).version).collect();
+        assert_eq!(versions, [1, 2, 3]);
+        assert_eq!(migration(MIGRATIONS[0]).description, "events and resources");
+    }
 }
