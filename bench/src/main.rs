@@ -3,7 +3,6 @@
 mod bed;
 mod disk;
 mod load;
-mod page;
 mod records;
 mod report;
 mod rounds;
@@ -91,6 +90,6 @@ fn main() -> anyhow::Result<ExitCode> {
         report.write(&folder)?;
     }
     println!("{}", report.table());
-    println!("in {} s; {}/report.json, {}/report.html", report.seconds, folder.display(), folder.display());
+    println!("in {} s; {}/report.json", report.seconds, folder.display());
     Ok(if report.below().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::bed::Bed;
 use crate::load::Latency;
-use crate::page;
 use crate::rounds::Series;
 use crate::usage::{self, Usage};
 
@@ -86,7 +85,6 @@ impl Report {
 
     pub(crate) fn write(&self, folder: &Path) -> anyhow::Result<()> {
         std::fs::write(folder.join("report.json"), serde_json::to_vec_pretty(self)?)?;
-        std::fs::write(folder.join("report.html"), page::of(self)?)?;
         Ok(())
     }
 
