@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use shared::cache::Cache;
+use shared::config::AccessLog;
 use shared::store::Store;
 use tower::layer::layer_fn;
 
@@ -54,6 +55,8 @@ pub struct Shared {
     pub body_timeout: Duration,
     /// What a connection may do.
     pub limits: Limits,
+    /// Which requests are logged.
+    pub access_log: AccessLog,
 }
 
 impl std::ops::Deref for App {
@@ -85,6 +88,7 @@ impl App {
             request_timeout: config.http.request_timeout,
             body_timeout: config.body_timeout(),
             limits: Limits::of(&config.http),
+            access_log: config.access_log.access_log,
         })))
     }
 
@@ -102,7 +106,7 @@ impl App {
             .route(page, get(docs::page))
             .route(file, get(docs::file));
         let routes = if self.rates.any() { routes.layer(axum::middleware::from_fn(announce)) } else { routes };
-        layered(routes.with_state(self.clone()))
+        layered(routes.with_state(self.clone()), self.access_log)
     }
 }
 
@@ -121,8 +125,8 @@ pub const ROUTES: [&str; 9] = [
 
 /// The one layer around every route, and around what is none: each call of `layer` costs every request
 /// some boxes.
-fn layered(routes: Router) -> Router {
-    routes.layer(layer_fn(Observed))
+fn layered(routes: Router, access_log: AccessLog) -> Router {
+    routes.layer(layer_fn(move |inner| Observed { inner, access_log }))
 }
 
 #[cfg(test)]
@@ -146,7 +150,7 @@ mod tests {
             }),
         );
         let request = Request::post("/events").body(Body::empty()).unwrap();
-        let response = layered(routes).oneshot(request).await.unwrap();
+        let response = layered(routes, AccessLog::ERRORS).oneshot(request).await.unwrap();
         assert_eq!(response.status(), 500);
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
         assert!(response.headers().contains_key("x-request-id"));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::{Args, Parser};
 use shared::config::{
-    KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig, duration,
+    AccessLogConfig, KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig, duration,
 };
 
 pub use self::cli::Cli;
@@ -52,6 +52,9 @@ pub struct Config {
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub log: LogConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "as above")]
+    pub access_log: AccessLogConfig,
     #[command(flatten)]
     #[expect(missing_docs, reason = "as above")]
     pub traces: TraceConfig,
@@ -189,7 +192,16 @@ mod tests {
     #[test]
     fn contradictions_are_one_clear_line() {
         let line = |more: &[&str]| config(more).check().unwrap_err().to_string();
-        assert_eq!(line(&["--jwt-secret=short"]), "JWT_SECRET must have at least 32 bytes");
+        assert_eq!(
+            line(&["--jwt-secret=short"]),
+            "JWT_SECRET must have at least 32 bytes, as HS256 asks for; for development alone a shorter one is taken \
+             with JWT_ALLOW_SHORT_SECRET=true"
+        );
+        let empty = "JWT_SECRET is empty: set it, or leave it out";
+        assert_eq!(line(&["--jwt-secret="]), empty);
+        assert_eq!(line(&["--jwt-secret=", "--jwt-allow-short-secret=true"]), empty);
+        config(&["--jwt-secret=s", "--jwt-allow-short-secret=true"]).check().unwrap();
+        config(&["--jwt-secret", &"s".repeat(32)]).check().unwrap();
         assert_eq!(
             line(&["--kafka-message-timeout=10s"]),
             "KAFKA_MESSAGE_TIMEOUT=10s must be less than REQUEST_TIMEOUT=10s"

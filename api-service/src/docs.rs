@@ -83,8 +83,7 @@ impl Served {
 
 /// `GET /openapi.json`.
 pub async fn document(headers: HeaderMap) -> Response {
-    static SERVED: LazyLock<Served> =
-        LazyLock::new(|| Served::new("application/json", openapi::document().to_string().into(), &[]));
+    static SERVED: LazyLock<Served> = LazyLock::new(|| Served::new("application/json", openapi::text().into(), &[]));
     SERVED.answer(&headers)
 }
 

@@ -57,6 +57,7 @@ fn asked(config: &HealthConfig) -> ExitCode {
 fn start(config: &Config) -> anyhow::Result<App> {
     config.check()?;
     telemetry::start_log(&config.log)?;
+    config.jwt.warn();
     telemetry::traces::start(&config.traces, "api-service")?;
     App::build(config)
 }

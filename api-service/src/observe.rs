@@ -14,6 +14,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram};
+use shared::config::AccessLog;
 use shared::event::{DeviceId, EventId};
 use tower::Service;
 
@@ -25,7 +26,12 @@ use crate::trace::Answering;
 /// The outermost layer. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for
 /// each request.
 #[derive(Debug, Clone)]
-pub struct Observed<S>(pub S);
+pub struct Observed<S> {
+    /// What answers.
+    pub inner: S,
+    /// Which requests are logged.
+    pub access_log: AccessLog,
+}
 
 impl<S> Service<Request> for Observed<S>
 where
@@ -36,12 +42,12 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(context)
+        self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let seen = Seen::of(&mut request);
-        let answering = AssertUnwindSafe(self.0.call(request)).catch_unwind();
+        let seen = Seen::of(&mut request, self.access_log);
+        let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         Box::pin(async move {
             let response = match answering.await {
                 Ok(answer) => answer?.into_response(),
@@ -61,11 +67,12 @@ struct Seen {
     route: &'static str,
     answering: Answering,
     kept: Option<Kept>,
+    access_log: AccessLog,
 }
 
 impl Seen {
     /// Notes what will be asked for, and hands the request what is behind here to know.
-    fn of(request: &mut Request) -> Self {
+    fn of(request: &mut Request, access_log: AccessLog) -> Self {
         let start = Instant::now();
         let request_id = RequestId::of(request.headers());
         let method = method(request.method());
@@ -76,12 +83,12 @@ impl Seen {
             request.extensions_mut().insert(passed);
         }
         let kept = Kept::with(request);
-        Self { start, request_id, method, route, answering, kept }
+        Self { start, request_id, method, route, answering, kept, access_log }
     }
 
     /// Writes a problem down, and tells of the answer.
     async fn answered(self, mut response: Response) -> Response {
-        let Self { start, request_id, method, route, answering, kept } = self;
+        let Self { start, request_id, method, route, answering, kept, access_log } = self;
         let mut problem = match response.extensions_mut().remove::<Problem>() {
             None if response.status().is_client_error() || response.status().is_server_error() => {
                 // Health says that it is not ready in a form of its own.
@@ -114,7 +121,7 @@ impl Seen {
             took: start.elapsed(),
         };
         line.count();
-        line.log();
+        line.log(access_log);
         let about = [("request_id", Some(line.request_id)), ("device_id", line.device_id), ("event_id", line.event_id)];
         answering.end(line.status.as_u16(), line.code, about);
         response
@@ -137,7 +144,8 @@ pub(crate) fn unread(status: StatusCode) -> (RequestId, Vec<u8>) {
         took: Duration::ZERO,
     };
     line.count();
-    line.log();
+    // Always an error, whatever is logged else.
+    line.log(AccessLog::ERRORS);
     let body = problem.body(request_id.as_str());
     (request_id, body)
 }
@@ -163,30 +171,41 @@ struct Line<'a> {
 
 macro_rules! answered {
     ($level:ident, $line:expr) => {
+        // Every text is one that cannot leave its line: ours, or an identifier. Shown as such it has no
+        // quotes in lines for people.
         tracing::$level!(
-            request_id = $line.request_id,
-            method = $line.method,
-            route = $line.route,
+            request_id = %$line.request_id,
+            method = %$line.method,
+            route = %$line.route,
             status = $line.status.as_u16(),
-            code = $line.code,
-            device_id = $line.device_id,
-            event_id = $line.event_id,
-            trace_id = $line.trace_id,
-            took_ms = u64::try_from($line.took.as_millis()).unwrap_or(u64::MAX),
+            code = $line.code.map(tracing::field::display),
+            device_id = $line.device_id.map(tracing::field::display),
+            event_id = $line.event_id.map(tracing::field::display),
+            trace_id = $line.trace_id.as_deref().map(tracing::field::display),
+            duration_ms = $line.duration_ms(),
             "answered"
         )
     };
 }
 
 impl Line<'_> {
-    fn log(&self) {
+    /// Errors always, and of all others those that `ACCESS_LOG` asks for.
+    fn log(&self, access_log: AccessLog) {
         // Probes come every few seconds, and a state that changes is logged where it is found out.
         let probe = self.route.starts_with("/health");
         match self.status.as_u16() {
-            500.. if !probe => answered!(warn, self),
+            500.. if probe => answered!(debug, self),
+            500.. => answered!(warn, self),
             400..=499 => answered!(info, self),
-            _ => answered!(debug, self),
+            _ if !access_log.takes(self.request_id) => {}
+            _ if probe => answered!(debug, self),
+            _ => answered!(info, self),
         }
+    }
+
+    /// In milliseconds, to the microsecond.
+    fn duration_ms(&self) -> f64 {
+        (self.took.as_secs_f64() * 1e6).round() / 1e3
     }
 
     fn count(&self) {

@@ -11,7 +11,34 @@ mod headers;
 mod operations;
 mod schemas;
 
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+
+/// The document as it is sent. Of the kinds of one body plain JSON comes first: pages like Swagger UI offer
+/// the first one, and the members of an object in memory are sorted by name, a CloudEvent before an event.
+pub fn text() -> String {
+    // Strings and numbers can always be written.
+    serde_json::to_string(&PlainFirst(&document())).unwrap_or_default()
+}
+
+/// Writes a value with this member of each object first.
+struct PlainFirst<'a>(&'a Value);
+
+const PLAIN: &str = "application/json";
+
+impl Serialize for PlainFirst<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(PlainFirst)),
+            Value::Object(members) => {
+                let others = members.iter().filter(|(name, _)| *name != PLAIN);
+                let all = members.get_key_value(PLAIN).into_iter().chain(others);
+                serializer.collect_map(all.map(|(name, value)| (name, PlainFirst(value))))
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
 
 /// The whole document.
 pub fn document() -> Value {
@@ -73,6 +100,23 @@ mod tests {
             }
             Value::Array(items) => items.iter().for_each(|item| codes(item, found)),
             _ => {}
+        }
+    }
+
+    #[test]
+    fn plain_json_comes_first_and_without_an_id_of_its_own() {
+        let text = text();
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document());
+        for path in ["/events", "/events/batch"] {
+            let body = &document()["paths"][path]["post"]["requestBody"]["content"];
+            assert!(body.as_object().unwrap().len() > 1, "there is a choice");
+            // As it is sent, because that order counts.
+            let sent = serde_json::to_string(&PlainFirst(body)).unwrap();
+            assert!(text.contains(&sent) && sent.starts_with(r#"{"application/json":{"#), "{sent}");
+            // The page offers the first example: to send it again is to be another event.
+            let examples = body[PLAIN]["examples"].as_object().unwrap();
+            let first = examples.values().next().unwrap()["value"].to_string();
+            assert!(first.contains("device_id") && !first.contains("event_id"), "{first}");
         }
     }
 

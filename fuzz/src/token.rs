@@ -26,6 +26,7 @@ fn world() -> &'static World {
     WORLD.get_or_init(|| {
         let verifier = Verifier::new(&JwtConfig {
             jwt_secret: None,
+            jwt_allow_short_secret: false,
             jwt_jwks_url: None,
             jwt_jwks_file: None,
             jwt_jwks_refresh: Duration::ZERO,

@@ -9,6 +9,7 @@ mod at_least;
 mod breaker;
 mod cluster;
 mod fence;
+mod fence_report;
 mod gather;
 mod node;
 mod operate;
@@ -23,6 +24,7 @@ use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 use tokio::time::Instant;
 
 pub use self::fence::Fencer;
+pub use self::fence_report::{FenceOutcome, FenceReport};
 use self::gather::Gathering;
 use self::node::Failure;
 use self::scripts::Call;

@@ -3,6 +3,7 @@
 //! `--help` of each binary is the reference. Secrets are taken as text and checked later, because
 //! clap quotes a value that it cannot parse; see [`Secret`].
 
+mod access_log;
 mod kafka;
 mod log;
 mod ops;
@@ -10,6 +11,7 @@ mod postgres;
 mod redis;
 mod traces;
 
+pub use self::access_log::{AccessLog, AccessLogConfig};
 pub use self::kafka::{KafkaConfig, TopicConfig};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::ops::OpsConfig;

@@ -1,5 +1,6 @@
 //! What PostgreSQL holds, and all the SQL there is.
 
+mod applied;
 mod apply;
 mod classify;
 mod forget;
@@ -17,7 +18,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool, Postgres};
 
-pub use apply::Applied;
+pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
 pub use forget::Forgotten;
 pub use history::{Cursor, PAGE_BYTES, Page};

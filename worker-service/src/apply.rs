@@ -1,12 +1,14 @@
-//! A batch's effect: the transaction, then the fence.
+//! A batch's effect: the transaction, then the fence, then its lines in the log.
 
 use std::time::SystemTime;
 
 use shared::cache::Fencer;
+use shared::config::AccessLog;
 use shared::event::EventType;
-use shared::store::{Store, StoreError};
+use shared::store::{Outcome, Store, StoreError};
 use time::OffsetDateTime;
 
+use crate::event_log;
 use crate::lane::Task;
 use crate::trace::Processing;
 
@@ -15,12 +17,13 @@ use crate::trace::Processing;
 pub struct Applier {
     store: Store,
     fencer: Fencer,
+    access_log: AccessLog,
 }
 
 impl Applier {
     /// On this store and this cache.
-    pub fn new(store: Store, fencer: Fencer) -> Self {
-        Self { store, fencer }
+    pub fn new(store: Store, fencer: Fencer, access_log: AccessLog) -> Self {
+        Self { store, fencer, access_log }
     }
 
     /// Applies a batch and fences what it touched, also where a redelivery changed nothing: the
@@ -48,22 +51,23 @@ impl Applier {
         };
         let committed = SystemTime::now();
         let fenced = self.fencer.fence(&applied.versions).await;
-        processing.done(batch, committed, fenced);
+        processing.done(batch, committed, fenced.is_acknowledged());
+        event_log::processed(self.access_log, batch, &applied, &fenced);
 
         #[expect(clippy::cast_precision_loss, reason = "a histogram")]
         metrics::histogram!("batch_records").record(batch.len() as f64);
         metrics::histogram!("batch_duration_seconds").record(started.elapsed());
         for (outcome, count) in [
-            ("applied", applied.applied),
-            ("superseded", applied.superseded),
-            ("repeated", applied.repeated),
-            ("conflicting", applied.conflicting),
-            ("forgotten", applied.forgotten),
+            (Outcome::Applied, applied.applied),
+            (Outcome::Superseded, applied.superseded),
+            (Outcome::Repeated, applied.repeated),
+            (Outcome::Conflicting, applied.conflicting),
+            (Outcome::Forgotten, applied.forgotten),
         ] {
-            metrics::counter!("events_total", "outcome" => outcome).increment(count as u64);
+            metrics::counter!("events_total", "outcome" => outcome.as_str()).increment(count as u64);
         }
         // What is not fenced may not be seen yet: `cache_fences_pending` tells of it.
-        if !fenced {
+        if !fenced.is_acknowledged() {
             return Ok(());
         }
         let now = OffsetDateTime::now_utc();

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use shared::config::{KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig};
+use shared::config::{
+    AccessLogConfig, KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig,
+};
 use shared::event::DeviceId;
 use shared::probe::HealthConfig;
 use shared::topic::setup::TopicShape;
@@ -141,6 +143,9 @@ pub struct RunConfig {
     /// The log.
     #[command(flatten)]
     pub log: LogConfig,
+    /// The lines of events in it.
+    #[command(flatten)]
+    pub access_log: AccessLogConfig,
     /// The internal port.
     #[command(flatten)]
     pub ops: OpsConfig,

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::apply::Applier;
 use crate::dead_letter::DeadLetters;
+use crate::event_log::{self, Failure};
 use crate::health::Health;
 use crate::lane::{Lane, Next, Settings, Task};
 use crate::poll::{Group, Queue};
@@ -43,8 +44,6 @@ const FEW: usize = 32;
 const PACE: Duration = Duration::from_millis(10);
 /// From here on a batch is none of the small ones.
 const MANY: usize = 100;
-/// How often a busy lane writes a line into the log.
-const REPORT: Duration = Duration::from_secs(1);
 
 /// One partition's driver. Dropping it drops what is under way: its results count for nothing.
 pub struct Driver {
@@ -87,25 +86,16 @@ impl Driver {
                 Next::Apply(batch) => {
                     paced = (batch.len() < MANY).then(Instant::now);
                     let result = self.apply(&batch, &mut lane, &mut progress).await;
-                    match &result {
-                        Ok(()) => progress.applied(self.partition, &batch),
-                        Err(error) => tracing::warn!(
-                            partition = self.partition, class = ?error.class, records = batch.len(), %error, "a batch failed"
-                        ),
+                    let failure = result.as_ref().err().and_then(|error| Failure::of(&batch, error));
+                    let after = lane.applied(batch, result, started.elapsed());
+                    if let (Some(failure), Some(after)) = (failure, after) {
+                        failure.log(after);
                     }
-                    lane.applied(batch, result, started.elapsed());
                 }
                 Next::DeadLetter(letters) => {
                     let sent = self.tools.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        let (offset, reason) = (letter.record.offset, letter.reason.as_str());
-                        tracing::warn!(
-                            partition = self.partition,
-                            offset,
-                            reason,
-                            error = letter.error,
-                            "a dead letter"
-                        );
+                        event_log::dead_letter(letter);
                     }
                     lane.dead_lettered(sent, started.elapsed());
                 }
@@ -325,13 +315,11 @@ struct Progress {
     stored: Option<i64>,
     /// When an offset lower than the committed one was last sent.
     lowered: Option<Instant>,
-    reported: Option<Instant>,
-    events: usize,
 }
 
 impl Progress {
     fn new(committed: Option<i64>) -> Self {
-        Self { expected: committed, put_off: None, stored: None, lowered: None, reported: None, events: 0 }
+        Self { expected: committed, put_off: None, stored: None, lowered: None }
     }
 
     /// Notes a record's offset, unless it is an earlier one than expected: then it is noted when it
@@ -344,21 +332,6 @@ impl Progress {
                 Step::Back(expected)
             }
             _ => Step::Next,
-        }
-    }
-
-    /// A line in the log, at most one in a while, so that a busy worker does not drown in its own
-    /// words and an idle one tells of each event.
-    fn applied(&mut self, partition: i32, batch: &[Task]) {
-        self.events += batch.len();
-        let Some(last) = batch.last().map(|task| &task.decoded.event) else { return };
-        if self.reported.is_none_or(|reported| reported.elapsed() >= REPORT) {
-            tracing::info!(
-                partition, events = self.events, device_id = %last.device_id, event_id = %last.event_id,
-                request_id = last.request_id, "applied"
-            );
-            self.events = 0;
-            self.reported = Some(Instant::now());
         }
     }
 

@@ -27,6 +27,7 @@ use time::OffsetDateTime;
 
 use self::backoff::OutageBackoff;
 use self::batch::Batch;
+pub use self::failing::AfterFailure;
 use self::held::Held;
 use self::ration::Ration;
 use self::watermark::Watermark;
@@ -203,8 +204,8 @@ impl Lane {
         if batch.is_empty() { Next::Wait(self.held.earliest()) } else { Next::Apply(batch) }
     }
 
-    /// How [`Next::Apply`] went.
-    pub fn applied(&mut self, batch: Vec<Task>, result: Result<(), StoreError>, now: Duration) {
+    /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
+    pub fn applied(&mut self, batch: Vec<Task>, result: Result<(), StoreError>, now: Duration) -> Option<AfterFailure> {
         let error = match result {
             Ok(()) => {
                 self.store_answered();
@@ -215,21 +216,25 @@ impl Lane {
                     self.ration.applied(&task.record);
                     self.finish(task.record.offset, task.size());
                 }
-                return;
+                return None;
             }
             Err(error) => error,
         };
-        match error.class {
+        Some(match error.class {
             Class::Again if self.conflicts < CONFLICTS => {
                 self.conflicts += 1;
                 self.work.push_front(batch);
+                AfterFailure::TriedAgain
             }
-            Class::Again | Class::Outage => self.put_off(batch, error.message, now),
+            Class::Again | Class::Outage => {
+                self.put_off(batch, error.message, now);
+                AfterFailure::Waits
+            }
             Class::Poison | Class::Failed => {
                 self.store_answered();
-                self.take_apart(batch, error, now);
+                self.take_apart(batch, error, now)
             }
-        }
+        })
     }
 
     /// How [`Next::DeadLetter`] went, for each letter. Those that were not taken are sent again, alone.

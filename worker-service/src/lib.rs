@@ -14,6 +14,7 @@ pub mod dead_letter;
 pub mod dlq;
 pub mod drive;
 pub mod emf;
+pub mod event_log;
 pub mod forget;
 pub mod health;
 pub mod lag;

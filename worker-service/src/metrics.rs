@@ -2,6 +2,7 @@
 //! at 0: one that appears with its first increment has no increase.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use shared::store::Outcome;
 use shared::topic::Reason;
 
 /// Tells the recorder of all of them.
@@ -31,8 +32,8 @@ pub fn describe() {
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
     describe_counter!("cache_fences_lost_total", "Fences that did not fit among those that wait.");
 
-    for outcome in ["applied", "superseded", "repeated", "conflicting", "forgotten"] {
-        counter!("events_total", "outcome" => outcome).increment(0);
+    for outcome in Outcome::ALL {
+        counter!("events_total", "outcome" => outcome.as_str()).increment(0);
     }
     for reason in [Reason::Undecodable, Reason::Rejected, Reason::Failed] {
         counter!("dead_letters_total", "reason" => reason.as_str()).increment(0);

@@ -47,7 +47,7 @@ impl Worker {
         let tools = Arc::new(Tools {
             group: group.clone(),
             store: store.clone(),
-            applier: Applier::new(store.clone(), fencer.clone()),
+            applier: Applier::new(store.clone(), fencer.clone(), config.access_log.access_log),
             dead_letters: DeadLetters::new(&client, &config.source.topics.dlq, group)?,
             health: health.clone(),
         });

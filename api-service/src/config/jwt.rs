@@ -15,9 +15,13 @@ const REFRESH: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::fro
 /// Who may do what. At least one source of keys must be configured.
 #[derive(Debug, Clone, Args)]
 pub struct JwtConfig {
-    /// The key of HS256 tokens: at least 32 bytes. Without it no such token is good.
+    /// The key of HS256 tokens: at least 32 bytes, unless `JWT_ALLOW_SHORT_SECRET` is set. Without it no
+    /// such token is good.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<Secret>,
+    /// Takes a `JWT_SECRET` of under 32 bytes, which can be guessed from a token: for development alone.
+    #[arg(long, env = "JWT_ALLOW_SHORT_SECRET", default_value_t = false, action = ArgAction::Set)]
+    pub jwt_allow_short_secret: bool,
     /// Where the keys of RS256, ES256 and EdDSA tokens are published (a JWKS): https, or http on
     /// this machine.
     #[arg(long, env = "JWT_JWKS_URL", hide_env_values = true)]
@@ -60,12 +64,28 @@ impl JwtConfig {
             "one of JWT_SECRET, JWT_JWKS_URL and JWT_JWKS_FILE is needed: nobody could have a token"
         );
         ensure!(!(url && file), "JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both");
-        let short = self.jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET);
-        ensure!(!short, "JWT_SECRET must have at least {MIN_SECRET} bytes");
+        let length = self.jwt_secret.as_ref().map_or(MIN_SECRET, |secret| secret.expose().len());
+        ensure!(length > 0, "JWT_SECRET is empty: set it, or leave it out");
+        ensure!(
+            length >= MIN_SECRET || self.jwt_allow_short_secret,
+            "JWT_SECRET must have at least {MIN_SECRET} bytes, as HS256 asks for; for development alone a shorter one \
+             is taken with JWT_ALLOW_SHORT_SECRET=true"
+        );
         ensure!(REFRESH.contains(&self.jwt_jwks_refresh), "JWT_JWKS_REFRESH must be from 1s to 1day");
         for (name, value) in [("JWT_ISSUER", &self.jwt_issuer), ("JWT_AUDIENCE", &self.jwt_audience)] {
             ensure!(value.as_deref() != Some(""), "{name} is empty: set it, or leave it out");
         }
         Ok(())
+    }
+
+    /// Says in the log, loudly, what must not be so where tokens protect anything; to be called at the
+    /// start.
+    pub fn warn(&self) {
+        if self.jwt_allow_short_secret {
+            tracing::warn!(
+                "JWT_ALLOW_SHORT_SECRET is set, for development alone: whoever has a token can find out a short \
+                 JWT_SECRET, and make tokens of any role with it"
+            );
+        }
     }
 }

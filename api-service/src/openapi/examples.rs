@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// Events as `POST /events` takes them.
+/// Events as `POST /events` takes them. The page at `/docs` offers the first one, by name.
 pub(super) fn events() -> Value {
     json!({
         "least": {
@@ -35,12 +35,24 @@ pub(super) fn cloud_event() -> Value {
     })
 }
 
-/// An array of events.
-pub(super) fn array() -> Value {
-    json!([
-        {"device_id": "device-123", "event_id": "reading-0003", "payload": {"temp_c": 37.3}},
-        {"device_id": "device-123", "event_id": "reading-0004", "payload": {"temp_c": 37.4}}
-    ])
+/// Arrays of events.
+pub(super) fn arrays() -> Value {
+    json!({
+        "least": {
+            "summary": "The least",
+            "value": [
+                {"device_id": "device-123", "payload": {"temp_c": 37.3}},
+                {"device_id": "device-456", "payload": {"temp_c": 21.5}}
+            ]
+        },
+        "whole": {
+            "summary": "With ids of their own: they may be sent again",
+            "value": [
+                {"device_id": "device-123", "event_id": "reading-0003", "payload": {"temp_c": 37.3}},
+                {"device_id": "device-123", "event_id": "reading-0004", "payload": {"temp_c": 37.4}}
+            ]
+        }
+    })
 }
 
 /// An event a line.

@@ -140,7 +140,7 @@ fn submit_batch() -> Value {
         "requestBody": {
             "required": true,
             "content": {
-                "application/json": {"schema": schema("Events"), "example": examples::array()},
+                "application/json": {"schema": schema("Events"), "examples": examples::arrays()},
                 "application/x-ndjson": lines.clone(),
                 "application/jsonl": lines,
                 "application/cloudevents-batch+json": {

@@ -40,13 +40,9 @@ impl Binary {
         let mut binary = Self { process: command.spawn().unwrap(), log, address: nowhere, internal: nowhere };
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let listening = binary.seen().iter().find_map(|line| {
-                let line: Value = serde_json::from_str(line).ok()?;
-                (line["message"] == "listening").then_some(line)
-            });
-            if let Some(line) = listening {
-                let address = |name: &str| line[name].as_str().unwrap().parse().unwrap();
-                (binary.address, binary.internal) = (address("address"), address("internal"));
+            let listening = binary.seen().iter().find_map(|line| listening(line));
+            if let Some(addresses) = listening {
+                (binary.address, binary.internal) = addresses;
                 return binary;
             }
             assert!(binary.process.try_wait().unwrap().is_none(), "it ended: {:?}", binary.seen());
@@ -79,6 +75,17 @@ impl Binary {
         let status = self.process.wait().unwrap().code();
         (status, self.seen())
     }
+}
+
+/// Where it listens, of the line that says so, in either format.
+fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let address = |name: &str| match serde_json::from_str::<Value>(line) {
+        Ok(line) if line["message"] == "listening" => line[name].as_str()?.parse().ok(),
+        Ok(_) => None,
+        Err(_) => line.split_once(&format!("listening {name}="))?.1.split(' ').next()?.parse().ok(),
+    };
+    let internal = || line.split_once(" internal=")?.1.split(' ').next()?.parse().ok();
+    Some((address("address")?, address("internal").or_else(internal)?))
 }
 
 impl Drop for Binary {

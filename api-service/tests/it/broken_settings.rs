@@ -25,7 +25,12 @@ fn refused(settings: &[(&str, &str)]) -> String {
 #[test]
 fn one_clear_line_names_the_setting() {
     for (settings, expected) in [
-        (&[("JWT_SECRET", "planted")][..], "JWT_SECRET must have at least 32 bytes"),
+        (&[("JWT_SECRET", "planted")][..], "a shorter one is taken with JWT_ALLOW_SHORT_SECRET=true"),
+        (&[("JWT_SECRET", "planted"), ("JWT_ALLOW_SHORT_SECRET", "false")], "JWT_SECRET must have at least 32 bytes"),
+        (&[("JWT_SECRET", ""), ("JWT_ALLOW_SHORT_SECRET", "true")], "JWT_SECRET is empty"),
+        (&[("JWT_ALLOW_SHORT_SECRET", "perhaps")], "JWT_ALLOW_SHORT_SECRET"),
+        (&[("ACCESS_LOG", "some")], "ACCESS_LOG>': it must be `all`, `errors`, or a share from 0 to 1, such as `0.01`"),
+        (&[("ACCESS_LOG", "1.5")], "ACCESS_LOG"),
         (&[("JWT_JWKS_URL", "http://planted.example/jwks")], "JWT_JWKS_URL must be https"),
         (&[("JWT_JWKS_URL", "https://u:planted@h/jwks")], "JWT_JWKS_URL must not contain a user or a password"),
         (&[("JWT_JWKS_URL", "planted")], "JWT_JWKS_URL is not a URL"),

@@ -11,7 +11,7 @@ const MARK: &str = "planted-7f3a";
 async fn lines_are_json_and_hold_no_payload_token_or_secret() {
     let scope = scope("logs").await;
     prepare(&scope).await;
-    let binary = Binary::start(&scope);
+    let binary = Binary::with(&scope, &[("RUST_LOG", "debug"), ("ACCESS_LOG", "all")]);
     let (client, url) = (reqwest::Client::new(), format!("http://{}", binary.address));
     let post = |token: &str, body: String| {
         let request = client.post(format!("{url}/events")).bearer_auth(token);
@@ -34,11 +34,12 @@ async fn lines_are_json_and_hold_no_payload_token_or_secret() {
         .filter(|line: &Value| line["message"] == "answered" && line["route"] == "/events")
         .collect();
     let of = |status: u16| answered.iter().find(|line| line["status"] == status).unwrap();
-    for (name, value) in [("request_id", "r-1"), ("event_id", "e-1"), ("device_id", "d"), ("level", "DEBUG")] {
+    for (name, value) in [("request_id", "r-1"), ("event_id", "e-1"), ("device_id", "d"), ("level", "INFO")] {
         assert_eq!(of(202)[name], value);
     }
     assert_eq!((&of(403)["code"], &of(403)["level"]), (&"device_not_allowed".into(), &"INFO".into()));
     assert_eq!(of(401)["code"], "invalid_token");
+    assert_eq!(answered.len(), 4, "one line a request: {answered:#?}");
     let all = seen.join("\n");
     for secret in [MARK, SECRET, good.rsplit('.').next().unwrap(), &scope.database_url] {
         assert!(!all.contains(secret), "{secret}");

@@ -7,6 +7,7 @@
     reason = "tests may fail loudly"
 )]
 
+mod access_log;
 mod app;
 mod bad_input;
 mod batch;
@@ -38,3 +39,4 @@ mod shutdown;
 mod submit;
 mod tables;
 mod topic;
+mod walk;

@@ -12,7 +12,7 @@ use crate::app::{TestApp, problem};
 use crate::topic::records;
 
 /// Plays the worker: applies all that is in the topic, and fences it.
-async fn work(app: &TestApp, count: usize) {
+pub(crate) async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);
     let decoded: Vec<_> = records.iter().map(|record| decode(record).unwrap()).collect();

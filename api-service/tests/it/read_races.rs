@@ -76,7 +76,7 @@ impl Race {
         let position = Position { topic: "t".into(), partition: 0, offset: n, appended_at: at, redriven: false };
         let applied = self.store.apply(&[&Decoded { event, position }]).await.unwrap();
         let fenced = Fencer::new(self.cache.clone(), self.store.clone()).fence(&applied.versions).await;
-        assert!(fenced, "acknowledged");
+        assert!(fenced.is_acknowledged());
     }
 
     fn read(&self, device: &'static str) -> JoinHandle<Response> {

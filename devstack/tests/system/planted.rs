@@ -115,6 +115,7 @@ async fn ask(system: &System) {
 async fn nothing_that_is_planted_is_ever_logged() {
     let settings = [
         ("RUST_LOG", "trace"),
+        ("ACCESS_LOG", "all"),
         ("KAFKA_MESSAGE_TIMEOUT", "2s"),
         ("REQUEST_TIMEOUT", "5s"),
         ("DATABASE_TIMEOUT", "2s"),

@@ -1,5 +1,6 @@
 //! The reader's own fence: who has seen a version sees none before it.
 
+use super::scripts::code;
 use super::{Cache, millis, scripts};
 use crate::event::DeviceId;
 
@@ -12,14 +13,13 @@ impl Cache {
     pub async fn at_least(&self, id: &DeviceId, version: i64, body: &str) -> bool {
         let mut call = scripts::fence_versions();
         call.key(self.key(id)).arg(version);
-        let older: Result<Vec<usize>, _> = self.run(&call).await;
-        match older {
+        match self.run::<String>(&call).await {
             Err(_) => false,
-            Ok(older) if older.is_empty() => true,
+            Ok(codes) if codes.as_bytes() != [code::OLDER] => true,
             Ok(_) => {
                 let mut call = scripts::fence_body();
                 call.key(self.key(id)).key(self.mark(id)).arg(version).arg(body).arg(millis(self.jittered_ttl()));
-                self.run::<i64>(&call).await.is_ok()
+                self.run::<String>(&call).await.is_ok()
             }
         }
     }

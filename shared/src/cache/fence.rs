@@ -1,13 +1,14 @@
 //! The worker's side of the cache: after a transaction nothing older may be read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
 
-use super::{Cache, Failure, scripts};
+use super::scripts::code;
+use super::{Cache, Failure, FenceOutcome, FenceReport, scripts};
 use crate::event::DeviceId;
 use crate::store::{Rendered, Store};
 
@@ -30,6 +31,8 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// A resource, and the version that nothing cached may be below.
 type Fence = (DeviceId, i64);
+/// One of many, and its place among them.
+type Placed<'a> = (usize, &'a Fence);
 
 /// Sends fences, and keeps those that could not be sent.
 #[derive(Clone)]
@@ -48,29 +51,27 @@ impl Fencer {
         Self { cache: Cache { timeout, ..cache }, store, pending: Arc::default(), turn: Arc::default() }
     }
 
-    /// Fences resources at these versions, and says whether all of it was acknowledged: then no read
-    /// that starts from now on gets less. What Redis did not acknowledge is kept, and sent again.
+    /// Fences resources at these versions, and reports what became of each one's cache entry. What Redis
+    /// did not acknowledge is kept, and sent again.
     ///
     /// A Redis that is slow is waited for, and asked again: a command that was given up may have been
     /// carried out or not, and to repeat it does no harm. Where it is known to be away nothing is
     /// tried, so that ingest does not wait for it.
-    pub async fn fence(&self, versions: &[Fence]) -> bool {
-        let mut left: Vec<&Fence> = versions.iter().collect();
-        let mut away = Vec::new();
+    pub async fn fence(&self, versions: &[Fence]) -> FenceReport {
+        let mut report = FenceReport::of(versions.len());
+        let mut left: Vec<Placed<'_>> = versions.iter().enumerate().collect();
         for _ in 0..TRIES {
-            let (well, others) = left.into_iter().partition(|(id, _)| self.cache.is_well(id));
-            left = well;
-            away.extend::<Vec<_>>(others);
+            left.retain(|(_, (id, _))| self.cache.is_well(id));
             if left.is_empty() {
                 break;
             }
-            left = self.send(left).await;
+            report.note(&self.send(&left).await);
+            left.retain(|(place, _)| !report.is_acknowledged_at(*place));
         }
-        if left.is_empty() && away.is_empty() {
-            return true;
+        if !report.is_acknowledged() {
+            self.keep(versions, &mut report);
         }
-        self.keep(away.into_iter().chain(left));
-        false
+        report
     }
 
     /// Sends what is kept, for ever.
@@ -102,17 +103,23 @@ impl Fencer {
         if kept.is_empty() {
             return;
         }
-        let left: HashSet<_> = self.send(kept.iter().collect()).await.into_iter().map(|(id, _)| id).collect();
+        let mut report = FenceReport::of(kept.len());
+        report.note(&self.send(&kept.iter().enumerate().collect::<Vec<_>>()).await);
+        let mut sent = 0;
         let mut pending = self.pending();
-        for (id, version) in kept.iter().filter(|(id, _)| !left.contains(id)) {
+        for ((id, version), outcome) in kept.iter().zip(&report.outcomes) {
+            if !outcome.is_acknowledged() {
+                continue;
+            }
+            sent += 1;
             // A greater one that was kept in the meantime is still to be sent.
             if pending.get(id) == Some(version) {
                 pending.remove(id);
             }
         }
         show(&pending);
-        if left.len() < kept.len() {
-            tracing::info!(sent = kept.len() - left.len(), left = pending.len(), "sent fences that were kept");
+        if sent > 0 {
+            tracing::info!(sent, left = pending.len(), "sent fences that were kept");
         }
     }
 
@@ -121,8 +128,8 @@ impl Fencer {
         self.pending().len()
     }
 
-    /// Gives back what was not acknowledged.
-    async fn send<'a>(&self, fences: Vec<&'a Fence>) -> Vec<&'a Fence> {
+    /// Reports what became of each, by its place, as far as it was acknowledged.
+    async fn send(&self, fences: &[Placed<'_>]) -> Vec<(usize, FenceOutcome)> {
         let (size, concurrency) =
             if self.cache.servers.is_cluster() { (1, CONCURRENCY_OF_KEYS) } else { (CHUNK, CONCURRENCY) };
         let mut chunks = Vec::with_capacity(fences.len().div_ceil(size));
@@ -132,47 +139,52 @@ impl Fencer {
         stream::iter(chunks).buffer_unordered(concurrency).concat().await
     }
 
-    async fn fence_chunk<'a>(&self, chunk: &[&'a Fence]) -> Vec<&'a Fence> {
-        match self.older(chunk).await {
-            Ok(older) if older.is_empty() => Vec::new(),
-            Ok(older) => self.replace(&older).await,
-            Err(_) => chunk.to_vec(),
-        }
-    }
-
-    /// First step: versions travel, bodies do not. Tells which resources have an older body.
-    async fn older<'a>(&self, chunk: &[&'a Fence]) -> Result<Vec<&'a Fence>, Failure> {
+    /// First step: versions travel, bodies do not.
+    async fn fence_chunk(&self, chunk: &[Placed<'_>]) -> Vec<(usize, FenceOutcome)> {
         // Before a call is made that would not be sent.
-        if !chunk.first().is_some_and(|(id, _)| self.cache.may_be_asked(id)) {
-            return Err(Failure::Away);
+        if !chunk.first().is_some_and(|(_, (id, _))| self.cache.may_be_asked(id)) {
+            return Vec::new();
         }
         let mut call = scripts::fence_versions();
-        for (id, version) in chunk {
+        for (_, (id, version)) in chunk {
             call.key(self.cache.key(id)).arg(*version);
         }
-        let older: Vec<usize> = self.cache.run(&call).await?;
-        Ok(older.into_iter().filter_map(|index| chunk.get(index.checked_sub(1)?).copied()).collect())
+        let Ok(codes) = self.cache.run::<String>(&call).await else { return Vec::new() };
+        let mut outcomes = Vec::with_capacity(chunk.len());
+        let mut older = Vec::new();
+        for (&fence, letter) in chunk.iter().zip(codes.bytes()) {
+            match FenceOutcome::from_code(letter) {
+                Some(outcome) => outcomes.push((fence.0, outcome)),
+                None if letter == code::OLDER => older.push(fence),
+                // Not what our script says: as if there were no answer.
+                None => {}
+            }
+        }
+        if !older.is_empty() {
+            outcomes.extend(self.replace(&older).await);
+        }
+        outcomes
     }
 
     /// Second step: bodies, read after the transaction and so at least as new as its versions, for
     /// the keys that hold one. Where PostgreSQL does not give them, the keys are deleted.
-    async fn replace<'a>(&self, older: &[&'a Fence]) -> Vec<&'a Fence> {
-        let ids: Vec<DeviceId> = older.iter().map(|(id, _)| id.clone()).collect();
+    async fn replace(&self, older: &[Placed<'_>]) -> Vec<(usize, FenceOutcome)> {
+        let ids: Vec<DeviceId> = older.iter().map(|(_, (id, _))| id.clone()).collect();
         let found = self.store.resources(&ids).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "no bodies for the fence: deleting instead");
             Vec::new()
         });
         let found: HashMap<&DeviceId, &Rendered> = found.iter().map(|resource| (&resource.id, resource)).collect();
         let mut replacements = Vec::with_capacity(older.len());
-        for &fence in older {
+        for &(place, fence) in older {
             let found = found.get(&fence.0).copied();
-            replacements.push(async move { (!self.replace_one(fence, found).await).then_some(fence) });
+            replacements.push(async move { self.replace_one(fence, found).await.map(|outcome| (place, outcome)) });
         }
         stream::iter(replacements).buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await
     }
 
-    /// Says whether it was acknowledged.
-    async fn replace_one(&self, (id, version): &Fence, found: Option<&Rendered>) -> bool {
+    /// None where it was not acknowledged.
+    async fn replace_one(&self, (id, version): &Fence, found: Option<&Rendered>) -> Option<FenceOutcome> {
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
         let mut call = scripts::fence_body();
         call.key(self.cache.key(id))
@@ -180,25 +192,30 @@ impl Fencer {
             .arg(version)
             .arg(body)
             .arg(super::millis(self.cache.jittered_ttl()));
-        match self.cache.run::<i64>(&call).await {
-            Ok(_) => true,
+        match self.cache.run::<String>(&call).await {
+            Ok(code) => FenceOutcome::from_code(*code.as_bytes().first()?),
             // No room for the body, or the key is on its way to another node. An absent key is
             // always safe.
-            Err(Failure::Answered(_)) => self.cache.delete(id).await,
-            Err(Failure::Away) => false,
+            Err(Failure::Answered(_)) => self.cache.delete(id).await.then_some(FenceOutcome::Deleted),
+            Err(Failure::Away) => None,
         }
     }
 
-    fn keep<'a>(&self, fences: impl IntoIterator<Item = &'a Fence>) {
+    /// Keeps what was not acknowledged.
+    fn keep(&self, versions: &[Fence], report: &mut FenceReport) {
         let mut pending = self.pending();
         let mut lost = 0_u64;
-        for (id, version) in fences {
+        for ((id, version), outcome) in versions.iter().zip(&mut report.outcomes) {
+            if outcome.is_acknowledged() {
+                continue;
+            }
             if let Some(kept) = pending.get_mut(id) {
                 *kept = (*kept).max(*version);
             } else if pending.len() < MAX_PENDING {
                 pending.insert(id.clone(), *version);
             } else {
                 lost += 1;
+                *outcome = FenceOutcome::Lost;
             }
         }
         metrics::counter!("cache_fences_lost_total").increment(lost);

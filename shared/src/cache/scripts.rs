@@ -90,26 +90,46 @@ pub(super) fn release() -> Call {
     SCRIPT.call()
 }
 
+/// What the two scripts of a fence answer for a key: a letter.
+pub(super) mod code {
+    /// No body is there, nor a lease that could fill in an older one.
+    pub(in crate::cache) const ABSENT: u8 = b'a';
+    /// A body that is new enough is there.
+    pub(in crate::cache) const CURRENT: u8 = b'c';
+    /// A body was deleted, or something that is neither a body nor a lease.
+    pub(in crate::cache) const DELETED: u8 = b'd';
+    /// A lease was deleted.
+    pub(in crate::cache) const LEASE_DELETED: u8 = b'l';
+    /// An older body is there still, and has to be replaced.
+    pub(in crate::cache) const OLDER: u8 = b'o';
+    /// An older body was replaced.
+    pub(in crate::cache) const REPLACED: u8 = b'r';
+}
+
 /// KEYS: some. ARGV: the version of each. Leaves absent keys and bodies that are new enough alone,
-/// deletes leases and whatever cannot be understood, and answers with the indices (from 1) of the
-/// keys that hold an older body.
+/// deletes leases and whatever cannot be understood, and answers with a letter for each key
+/// ([`code`]): older bodies are left to [`fence_body`].
 pub(super) fn fence_versions() -> Call {
     static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
         Lua::new(
             r#"
-            local older = {}
+            local codes = {}
             for i, key in ipairs(KEYS) do
               local head = redis.pcall('GETRANGE', key, 0, 40)
+              codes[i] = 'a'
               if head ~= '' then
                 local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
                 if not version then
                   redis.call('DEL', key)
+                  codes[i] = type(head) == 'string' and string.sub(head, 1, 6) == 'lease:' and 'l' or 'd'
                 elseif tonumber(version) < tonumber(ARGV[i]) then
-                  older[#older + 1] = i
+                  codes[i] = 'o'
+                else
+                  codes[i] = 'c'
                 end
               end
             end
-            return older"#,
+            return table.concat(codes)"#,
         )
     });
     SCRIPT.call()
@@ -118,21 +138,25 @@ pub(super) fn fence_versions() -> Call {
 /// KEYS: one, and its mark. ARGV: version, body, TTL in ms. Replaces an older body, keeping its TTL,
 /// but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
 /// Without a body to put there, deletes it; and also while the mark says that the device was
-/// forgotten, because the body may have been read before that.
+/// forgotten, because the body may have been read before that. Answers with a letter ([`code`]).
 pub(super) fn fence_body() -> Call {
     static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
         Lua::new(
             r#"
             local head = redis.pcall('GETRANGE', KEYS[1], 0, 40)
             local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
-            if not version or tonumber(version) >= tonumber(ARGV[1]) then return 0 end
-            if ARGV[2] == '' or redis.call('EXISTS', KEYS[2]) == 1 then return redis.call('DEL', KEYS[1]) end
+            if not version then return 'a' end
+            if tonumber(version) >= tonumber(ARGV[1]) then return 'c' end
+            if ARGV[2] == '' or redis.call('EXISTS', KEYS[2]) == 1 then
+              redis.call('DEL', KEYS[1])
+              return 'd'
+            end
             if tonumber(version) == 0 then
               redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
             else
               redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
             end
-            return 1"#,
+            return 'r'"#,
         )
     });
     SCRIPT.call()

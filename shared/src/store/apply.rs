@@ -10,28 +10,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
+use super::applied::{Applied, Outcome};
 use super::forget::{BEGIN, is_forgotten, tombstones};
 use super::{Store, StoreError, within_deadline};
-use crate::event::DeviceId;
 use crate::position::Position;
 use crate::topic::Decoded;
-
-/// What a batch came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Each device of the batch that has a resource, with the version it is at now.
-    pub versions: Vec<(DeviceId, i64)>,
-    /// Events that changed their resource.
-    pub applied: usize,
-    /// Events that came behind a newer state.
-    pub superseded: usize,
-    /// Events that were there already.
-    pub repeated: usize,
-    /// Those of the repeated ones whose payload differs from the first's.
-    pub conflicting: usize,
-    /// Events of devices that were forgotten since: they have no effect.
-    pub forgotten: usize,
-}
 
 impl Store {
     /// Applies a batch, in the order given; of one event twice the first counts.
@@ -44,69 +27,86 @@ impl Store {
     }
 }
 
-async fn apply(connection: &mut PgConnection, batch: &[&Decoded]) -> Result<Applied, StoreError> {
-    let given = batch.len();
+/// An event of a batch, and where it stands there.
+#[derive(Clone, Copy)]
+struct Item<'a> {
+    index: usize,
+    event: &'a Decoded,
+}
+
+async fn apply(connection: &mut PgConnection, given: &[&Decoded]) -> Result<Applied, StoreError> {
     let mut transaction = connection.begin_with(BEGIN).await.map_err(StoreError::of_begin)?;
-    let mut outcome = Applied::default();
+    let mut outcome = Applied::of(given.len());
 
     // Before the first of each event is chosen: a forgotten one must not hide that it came again.
-    let tombstones = tombstones(&mut transaction, batch).await?;
-    let batch: Vec<_> = batch.iter().copied().filter(|event| !is_forgotten(&tombstones, event)).collect();
-    outcome.forgotten = given - batch.len();
+    let tombstones = tombstones(&mut transaction, given).await?;
+    let mut batch: Vec<Item<'_>> = given.iter().enumerate().map(|(index, event)| Item { index, event }).collect();
+    batch.retain(|item| !is_forgotten(&tombstones, item.event));
+    outcome.forgotten = given.len() - batch.len();
     if batch.is_empty() {
         transaction.commit().await?;
         return Ok(outcome);
     }
 
     let (first, twice) = first_of_each(&batch);
-    outcome.repeated += twice.len();
-    outcome.conflicting += twice.iter().filter(|(kept, other)| differ(kept, other)).count();
+    let mut conflicting: HashSet<usize> =
+        twice.iter().filter(|(kept, other)| differ(kept, other.event)).map(|(_, other)| other.index).collect();
 
-    let mut ids: Vec<&str> = first.iter().map(|event| event.event.device_id.as_str()).collect();
+    let events: Vec<&Decoded> = first.iter().map(|item| item.event).collect();
+    let mut ids: Vec<&str> = events.iter().map(|event| event.event.device_id.as_str()).collect();
     ids.dedup();
-    let (mut new, mut states) = insert_events(&mut transaction, &first, &ids).await?;
+    let (mut new, mut states) = insert_events(&mut transaction, &events, &ids).await?;
     if let New::These(new) = &new {
         // Some may have come by a transaction that was waited for, and what it left was not seen yet: the
         // fence would be at too low a version.
         states = current(&mut transaction, &ids).await?;
-        let repeated: Vec<_> = first.iter().copied().filter(|event| !new.contains(&key(event))).collect();
-        outcome.repeated += repeated.len();
-        outcome.conflicting += count_conflicts(&mut transaction, &repeated).await?;
+        let repeated: Vec<_> = first.iter().copied().filter(|item| !new.contains(&key(item.event))).collect();
+        conflicting.extend(conflicts(&mut transaction, &repeated).await?);
     }
     if let (New::All, false) = (&new, twice.is_empty()) {
-        new = New::These(first.iter().map(|event| key(event)).collect());
+        new = New::These(events.iter().map(|event| key(event)).collect());
     }
 
     // By device, sorted, so that two transactions lock their rows in the same order; within a
     // device in the order of the batch.
     let mut by_device = batch;
-    by_device.sort_by(|a, b| a.event.device_id.cmp(&b.event.device_id));
-    let runs: Vec<&[&Decoded]> = by_device.chunk_by(|a, b| a.event.device_id == b.event.device_id).collect();
+    by_device.sort_by(|a, b| a.event.event.device_id.cmp(&b.event.event.device_id));
+    let runs: Vec<&[Item<'_>]> =
+        by_device.chunk_by(|a, b| a.event.event.device_id == b.event.event.device_id).collect();
 
     let mut changes = Vec::with_capacity(runs.len());
     let mut superseded = Vec::new();
     for run in runs {
-        let Some(id) = run.first().map(|event| &event.event.device_id) else { continue };
+        let Some(id) = run.first().map(|item| &item.event.event.device_id) else { continue };
         let state = states.get(id.as_str());
         let mut newest = state.map(|state| &state.position);
         let mut change = Change { expected: state.map_or(0, |state| state.version), applied: 0, last: None };
-        for event in run.iter().filter(|event| new.takes(event)) {
-            if newest.is_none_or(|newest| event.position.is_newer_than(newest)) {
+        let mut unchanging = Vec::new();
+        for &Item { index, event } in run {
+            if !new.takes(event) {
+                let is_other = conflicting.contains(&index);
+                outcome.repeated += 1;
+                outcome.conflicting += usize::from(is_other);
+                unchanging.push((index, if is_other { Outcome::Conflicting } else { Outcome::Repeated }));
+            } else if newest.is_none_or(|newest| event.position.is_newer_than(newest)) {
                 newest = Some(&event.position);
                 change.applied += 1;
                 change.last = Some(event);
+                outcome.applied += 1;
+                outcome.note(index, Outcome::Applied, Some(change.version()));
             } else {
-                superseded.push(*event);
+                outcome.superseded += 1;
+                superseded.push(event);
+                unchanging.push((index, Outcome::Superseded));
             }
         }
-        outcome.applied += usize::try_from(change.applied).unwrap_or(0);
-        let version = change.expected + change.applied;
-        if version > 0 {
-            outcome.versions.push((id.clone(), version));
+        let version = Some(change.version()).filter(|version| *version > 0);
+        for (index, what) in unchanging {
+            outcome.note(index, what, version);
         }
+        outcome.versions.extend(version.map(|version| (id.clone(), version)));
         changes.push(change);
     }
-    outcome.superseded = superseded.len();
 
     upsert(&mut transaction, &changes).await?;
     mark_superseded(&mut transaction, &superseded).await?;
@@ -119,16 +119,16 @@ fn key(event: &Decoded) -> (&str, &str) {
 }
 
 /// Of each event the first, sorted by key, and the others each beside it.
-fn first_of_each<'a>(batch: &[&'a Decoded]) -> (Vec<&'a Decoded>, Vec<(&'a Decoded, &'a Decoded)>) {
+fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<(&'a Decoded, Item<'a>)>) {
     let mut sorted = batch.to_vec();
     // Stable: of the same event the first stays the first.
-    sorted.sort_by(|a, b| key(a).cmp(&key(b)));
-    let mut first: Vec<&Decoded> = Vec::with_capacity(sorted.len());
+    sorted.sort_by(|a, b| key(a.event).cmp(&key(b.event)));
+    let mut first: Vec<Item<'_>> = Vec::with_capacity(sorted.len());
     let mut twice = Vec::new();
-    for event in sorted {
+    for item in sorted {
         match first.last() {
-            Some(&kept) if key(kept) == key(event) => twice.push((kept, event)),
-            _ => first.push(event),
+            Some(kept) if key(kept.event) == key(item.event) => twice.push((kept.event, item)),
+            _ => first.push(item),
         }
     }
     (first, twice)
@@ -237,18 +237,22 @@ async fn inserted_now<'a>(
     Ok(events.iter().map(|event| key(event)).filter(|key| found.contains(key)).collect())
 }
 
-/// How many repeats have another payload than the event that is stored.
-async fn count_conflicts(connection: &mut PgConnection, repeated: &[&Decoded]) -> Result<usize, StoreError> {
-    let count: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM unnest($1::text[], $2::text[], $3::text[]) AS again (device_id, event_id, payload)
+/// Of these repeats those that have another payload than the event that is stored, by their places in the
+/// batch.
+async fn conflicts(connection: &mut PgConnection, repeated: &[Item<'_>]) -> Result<Vec<usize>, StoreError> {
+    let found: Vec<i64> = sqlx::query_scalar(
+        "SELECT again.place
+         FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS again (device_id, event_id, payload, place)
          JOIN events USING (device_id, event_id) WHERE events.payload <> again.payload::jsonb",
     )
-    .bind(repeated.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
-    .bind(repeated.iter().map(|e| e.event.event_id.as_str()).collect::<Vec<_>>())
-    .bind(repeated.iter().map(|e| e.event.payload.as_str()).collect::<Vec<_>>())
-    .fetch_one(connection)
+    .bind(repeated.iter().map(|item| item.event.event.device_id.as_str()).collect::<Vec<_>>())
+    .bind(repeated.iter().map(|item| item.event.event.event_id.as_str()).collect::<Vec<_>>())
+    .bind(repeated.iter().map(|item| item.event.event.payload.as_str()).collect::<Vec<_>>())
+    .fetch_all(connection)
     .await?;
-    Ok(usize::try_from(count).unwrap_or(0))
+    // They are counted from 1.
+    let place = |place: i64| repeated.get(usize::try_from(place).ok()?.checked_sub(1)?).map(|item| item.index);
+    Ok(found.into_iter().filter_map(place).collect())
 }
 
 /// A resource before the batch.
@@ -293,6 +297,13 @@ struct Change<'a> {
     last: Option<&'a Decoded>,
 }
 
+impl Change<'_> {
+    /// The version that the resource has with it.
+    fn version(&self) -> i64 {
+        self.expected + self.applied
+    }
+}
+
 /// Writes the new states. The rows were read without a lock; that nobody else changed them since is
 /// seen by their versions, which only ever grow; how many are as expected is all that has to come back.
 /// Where one is not, all is done again.
@@ -331,7 +342,7 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
     .bind(column!(|_, last| last.position.partition))
     .bind(column!(|_, last| last.position.offset))
     .bind(column!(|_, last| last.position.appended_at))
-    .bind(column!(|change, _| change.expected + change.applied))
+    .bind(column!(|change, _| change.version()))
     .fetch_one(connection)
     .await?;
     if usize::try_from(as_expected).is_ok_and(|count| count == changes.len()) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::AsyncCommands;
-use shared::cache::{Cache, Fencer, Lookup, MISSING};
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING};
 
 use crate::kit::{Kit, at, event, id, settings};
 
@@ -73,21 +73,26 @@ async fn a_fence_leaves_nothing_older() {
     let row = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
     let newer = body(3);
     let cases = [
-        (None, None, "an absent key is left alone"),
-        (Some("lease:x"), None, "a lease is deleted"),
-        (Some(MISSING), Some(row.as_str()), "what was not there is there now"),
-        (Some(r#"{"version":1,"id":"a"}"#), Some(row.as_str()), "an older body is replaced"),
-        (Some(r#"{"version":2,"same":1}"#), Some(r#"{"version":2,"same":1}"#), "the same version is left alone"),
-        (Some(newer.as_str()), Some(newer.as_str()), "a newer one too"),
-        (Some("nonsense"), None, "what cannot be understood is deleted"),
+        (None, None, FenceOutcome::Absent, "an absent key is left alone"),
+        (Some("lease:x"), None, FenceOutcome::LeaseDeleted, "a lease is deleted"),
+        (Some(MISSING), Some(row.as_str()), FenceOutcome::Replaced, "what was not there is there now"),
+        (Some(r#"{"version":1,"id":"a"}"#), Some(row.as_str()), FenceOutcome::Replaced, "an older body is replaced"),
+        (
+            Some(r#"{"version":2,"same":1}"#),
+            Some(r#"{"version":2,"same":1}"#),
+            FenceOutcome::Current,
+            "the same version is left alone",
+        ),
+        (Some(newer.as_str()), Some(newer.as_str()), FenceOutcome::Current, "a newer one too"),
+        (Some("nonsense"), None, FenceOutcome::Deleted, "what cannot be understood is deleted"),
     ];
-    for (before, after, why) in cases {
+    for (before, after, outcome, why) in cases {
         let key = kit.key("a");
         match before {
             Some(value) => redis.set_ex(&key, value, 30).await.unwrap(),
             None => redis.del(&key).await.unwrap(),
         }
-        fencer.fence(&[(id("a"), 2)]).await;
+        assert_eq!(fencer.fence(&[(id("a"), 2)]).await.outcomes, [outcome], "{why}");
         let found: Option<String> = redis.get(&key).await.unwrap();
         assert_eq!(found.as_deref(), after, "{why}");
         if found.is_some() {
@@ -133,7 +138,7 @@ async fn a_slow_reader_cannot_put_in_what_it_read_before_the_fence() {
     let read = kit.store.resource(&id("a")).await.unwrap().unwrap();
     // Here the reader stops for a while.
     let applied = kit.store.apply(&[&event("a", "2", r#"{"n":2}"#, at(0, 2))]).await.unwrap();
-    fencer.fence(&applied.versions).await;
+    assert_eq!(fencer.fence(&applied.versions).await.outcomes, [FenceOutcome::LeaseDeleted]);
     assert!(!kit.cache.fill(&id("a"), &lease, Some(&read.body)).await);
     assert_eq!(kit.cache.get(&id("a")).await, Lookup::Miss);
 }
@@ -148,7 +153,11 @@ async fn many_resources_are_fenced_at_once() {
     for n in (0..1_000).step_by(2) {
         let () = redis.set(kit.key(&format!("d{n}")), r#"{"version":0}"#).await.unwrap();
     }
-    fencer.fence(&applied.versions).await;
+    let report = fencer.fence(&applied.versions).await;
+    for ((device, _), outcome) in applied.versions.iter().zip(&report.outcomes) {
+        let is_even = device.as_str()[1..].parse::<u32>().unwrap() % 2 == 0;
+        assert_eq!(*outcome, if is_even { FenceOutcome::Replaced } else { FenceOutcome::Absent }, "{device}");
+    }
     for n in 0..1_000 {
         let found: Option<String> = redis.get(kit.key(&format!("d{n}"))).await.unwrap();
         assert_eq!(found.is_some(), n % 2 == 0);
@@ -168,7 +177,8 @@ async fn a_dead_cache_costs_little_and_its_fences_are_kept() {
     // Three times the timeout of two seconds, then the breaker answers.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     let fencer = Fencer::new(cache, kit.store.clone());
-    fencer.fence(&[(id("a"), 1), (id("b"), 1)]).await;
+    let report = fencer.fence(&[(id("a"), 1), (id("b"), 1)]).await;
+    assert_eq!(report.outcomes, [FenceOutcome::Pending; 2]);
     fencer.fence(&[(id("a"), 2)]).await;
     assert_eq!(fencer.pending_len(), 2, "one a resource");
 }

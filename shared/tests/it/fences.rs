@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use devstack::Proxy;
 use redis::AsyncCommands;
-use shared::cache::{Cache, Fencer, Lookup};
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
 use sqlx::PgPool;
 
 use crate::kit::{Kit, at, event, eventually, id, settings};
@@ -63,7 +63,7 @@ async fn a_fence_that_is_lost_is_kept_and_sent_when_redis_is_back() {
     cut.proxy.cut();
     for n in 2..=4 {
         let versions = cut.write(n).await;
-        assert!(!cut.fencer.fence(&versions).await);
+        assert_eq!(cut.fencer.fence(&versions).await.outcomes, [FenceOutcome::Pending]);
     }
     assert_eq!(cut.fencer.pending_len(), 1, "the last one of each resource");
     assert_eq!(cut.read().await, 1, "what a reader gets that is not cut off");
@@ -73,7 +73,7 @@ async fn a_fence_that_is_lost_is_kept_and_sent_when_redis_is_back() {
     eventually("it is sent", async || cut.fencer.pending_len() == 0).await;
     assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(cut.body().await.into()));
     assert_eq!(cut.read().await, 4);
-    assert!(cut.fencer.fence(&cut.write(5).await).await, "and the next ones go their way");
+    assert!(cut.fencer.fence(&cut.write(5).await).await.is_acknowledged(), "and the next ones go their way");
     assert_eq!(cut.read().await, 5);
     sender.abort();
 }
@@ -84,7 +84,7 @@ async fn a_worker_that_ends_sends_what_it_kept() {
     cut.write(1).await;
     cut.fill().await;
     cut.proxy.cut();
-    assert!(!cut.fencer.fence(&cut.write(2).await).await);
+    assert!(!cut.fencer.fence(&cut.write(2).await).await.is_acknowledged());
     assert!(!cut.fencer.finish(Duration::from_millis(300)).await, "it cannot, and says so");
     cut.proxy.mend();
     // Nobody else sends.
@@ -104,8 +104,8 @@ async fn a_slow_redis_is_not_away() {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         cut.proxy.mend();
     };
-    let (acknowledged, ()) = tokio::join!(cut.fencer.fence(&versions), mending);
-    assert!(acknowledged, "it was tried again, not put off");
+    let (report, ()) = tokio::join!(cut.fencer.fence(&versions), mending);
+    assert_ne!(report.outcomes, [FenceOutcome::Pending], "it was tried again, not put off");
     assert_eq!((cut.read().await, cut.fencer.pending_len()), (2, 0));
 }
 
@@ -116,11 +116,11 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     cut.write(1).await;
     cut.fill().await;
     // Redis knows the scripts after this: what comes late is done, not refused.
-    assert!(direct.fence(&cut.write(2).await).await);
+    assert!(direct.fence(&cut.write(2).await).await.is_acknowledged());
     // Redis does it, and the answers are lost: it does not count as done, and is repeated.
     cut.proxy.hold_answers();
     let third = cut.write(3).await;
-    assert!(!cut.fencer.fence(&third).await);
+    assert!(!cut.fencer.fence(&third).await.is_acknowledged());
     cut.proxy.mend();
     // A body of version 3 that is on its way to Redis while version 4 is written and fenced: held
     // between the fence's two steps.
@@ -139,16 +139,16 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     .await;
     cut.proxy.hold();
     lock.rollback().await.unwrap();
-    assert!(!fence.await.unwrap(), "given up");
+    assert_eq!(fence.await.unwrap().outcomes, [FenceOutcome::Pending], "given up");
     let fourth = cut.write(4).await;
-    assert!(direct.fence(&fourth).await);
+    assert!(direct.fence(&fourth).await.is_acknowledged());
     let body = cut.body().await;
     assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.clone().into()));
     cut.proxy.mend();
     eventually("what was given up has been done", async || cut.cache.answering().await == (1, 1)).await;
     assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.clone().into()));
     for versions in [&third, &fourth, &third] {
-        assert!(direct.fence(versions).await);
+        assert!(direct.fence(versions).await.is_acknowledged());
     }
     assert!(cut.fencer.finish(Duration::from_secs(30)).await);
     assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.into()));
@@ -166,7 +166,7 @@ async fn a_lease_that_redis_takes_late_belongs_to_nobody() {
     assert!((0..=10_000).contains(&ttl), "it ends by itself: {ttl}");
     assert_eq!(cut.read().await, 1, "until then it is read from PostgreSQL");
     assert!(cut.fencer.finish(Duration::from_secs(1)).await);
-    eventually("Redis is there again", async || cut.fencer.fence(&[(id("a"), 1)]).await).await;
+    eventually("Redis is there again", async || cut.fencer.fence(&[(id("a"), 1)]).await.is_acknowledged()).await;
     assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Miss, "and so does the next fence end it");
 }
 
@@ -176,7 +176,7 @@ async fn a_fill_that_redis_does_late_is_judged_when_it_does() {
     let direct = Fencer::new(cut.kit.cache.clone(), cut.kit.store.clone());
     for fenced in [false, true] {
         let written = cut.write(if fenced { 2 } else { 1 }).await;
-        assert!(direct.fence(&written).await);
+        assert!(direct.fence(&written).await.is_acknowledged());
         let _: () = cut.kit.redis().await.del(cut.kit.key("a")).await.unwrap();
         let lease = cut.cache.lease(&id("a")).await.unwrap();
         let read = cut.body().await;
@@ -184,7 +184,7 @@ async fn a_fill_that_redis_does_late_is_judged_when_it_does() {
         assert!(!cut.cache.fill(&id("a"), &lease, Some(&read)).await, "given up");
         let next = if fenced { Some(cut.write(3).await) } else { None };
         if let Some(next) = &next {
-            assert!(direct.fence(next).await);
+            assert!(direct.fence(next).await.is_acknowledged());
         }
         cut.proxy.mend();
         eventually("what was given up has been done", async || cut.cache.answering().await == (1, 1)).await;
@@ -216,7 +216,7 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
     };
     full("1").await;
     let applied = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
-    assert!(fencer.fence(&applied.versions).await, "acknowledged");
+    assert_eq!(fencer.fence(&applied.versions).await.outcomes, [FenceOutcome::Deleted]);
     assert_eq!(cache.get(&a).await, Lookup::Miss);
     // A reader without a lease, or without room for its body, goes without.
     assert_eq!(cache.lease(&b).await, None);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::AsyncCommands;
-use shared::cache::{Fencer, Lookup, MISSING};
+use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
 use shared::event::DeviceId;
 use shared::store::Class;
 use shared::topic::Decoded;
@@ -128,12 +128,15 @@ async fn a_fence_that_was_on_its_way_does_not_put_the_old_body_back() {
     // What the worker reads for its fence is this row, as before the transaction.
     let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
     kit.store.apply(&events.iter().collect::<Vec<_>>()).await.unwrap();
-    for cached in [MISSING, "lease:of-a-reader", r#"{"version":1,"id":"a"}"#] {
+    let deleted = FenceOutcome::Deleted;
+    for (cached, outcome) in
+        [(MISSING, deleted), ("lease:of-a-reader", FenceOutcome::LeaseDeleted), (r#"{"version":1,"id":"a"}"#, deleted)]
+    {
         let () = redis.set_ex(kit.key("a"), r#"{"version":7,"old":true}"#, 60).await.unwrap();
         kit.cache.forget(&a).await.unwrap();
         assert_eq!(kit.cache.get(&a).await, Lookup::Miss);
         let () = redis.set_ex(kit.key("a"), cached, 60).await.unwrap();
-        fencer.fence(&[(a.clone(), 2)]).await;
+        assert_eq!(fencer.fence(&[(a.clone(), 2)]).await.outcomes, [outcome], "over {cached}");
         assert_eq!(kit.cache.get(&a).await, Lookup::Miss, "over {cached}");
     }
 }

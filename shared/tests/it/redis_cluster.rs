@@ -98,7 +98,7 @@ async fn lease_fill_and_release_work_wherever_a_key_lies() {
         assert!(kit.cache.fill(&device, &lease, None).await);
         assert_eq!(kit.cache.get(&device).await, Lookup::Hit(MISSING.into()));
         let applied = kit.store.apply(&[&event(device.as_str(), "1", "{}", at(0, 1))]).await.unwrap();
-        assert!(Fencer::new(kit.cache.clone(), kit.store.clone()).fence(&applied.versions).await);
+        assert!(Fencer::new(kit.cache.clone(), kit.store.clone()).fence(&applied.versions).await.is_acknowledged());
         let rendered = kit.store.resource(&device).await.unwrap().unwrap().body;
         assert_eq!(kit.cache.get(&device).await, Lookup::Hit(rendered.into()));
         let key = kit.key(device.as_str());
@@ -127,7 +127,7 @@ async fn many_resources_in_many_slots_are_fenced_at_once() {
         }
     }
     assert!(seen.iter().all(|count| *count > 200), "every node has some: {seen:?}");
-    assert!(fencer.fence(&applied.versions).await);
+    assert!(fencer.fence(&applied.versions).await.is_acknowledged());
     for n in 0..1_000 {
         let found = kit.cache.get(&id(&format!("d{n}"))).await;
         match (n % 4, found) {
@@ -171,7 +171,7 @@ async fn a_forgotten_devices_mark_lies_beside_its_key() {
         kit.cache.forget(&device).await.unwrap();
         assert_eq!(kit.cache.get(&device).await, Lookup::Miss);
         put(cluster, &kit, device.as_str(), MISSING).await;
-        assert!(fencer.fence(&[(device.clone(), 1)]).await);
+        assert!(fencer.fence(&[(device.clone(), 1)]).await.is_acknowledged());
         assert_eq!(kit.cache.get(&device).await, Lookup::Miss, "deleted, not replaced");
     }
 }
@@ -198,7 +198,7 @@ async fn slots_that_move_are_followed() {
         vec![ask(&cluster, from, &["CLUSTER", "MYID"]).await, ask(&cluster, to, &["CLUSTER", "MYID"]).await];
     let version = async |n: i64| {
         let applied = kit.store.apply(&[&event(device.as_str(), &n.to_string(), "{}", at(0, n))]).await.unwrap();
-        assert!(fencer.fence(&applied.versions).await, "acknowledged");
+        assert!(fencer.fence(&applied.versions).await.is_acknowledged(), "acknowledged");
         applied.versions[0].1
     };
     let fill = async || {
@@ -295,7 +295,7 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
         _ => None,
     };
     let mut n = 1;
-    assert!(fencer.fence(&write(n).await).await);
+    assert!(fencer.fence(&write(n).await).await.is_acknowledged());
     for killed in [false, true] {
         fill().await;
         if killed {
@@ -305,7 +305,7 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
         }
         n += 1;
         let written = write(n).await;
-        assert!(!fencer.fence(&written).await, "not all of it was acknowledged");
+        assert!(!fencer.fence(&written).await.is_acknowledged(), "not all of it was acknowledged");
         for (device, its) in devices.iter().zip(&its) {
             if !its {
                 assert_eq!(version(device).await, Some(n), "the others' are fenced, and hits: {device}");
@@ -313,7 +313,7 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
         }
         // Known to be away, its keys cost nothing any more, and the others' fences go their way.
         n += 1;
-        assert!(!fencer.fence(&write(n).await).await);
+        assert!(!fencer.fence(&write(n).await).await.is_acknowledged());
         for (device, its) in devices.iter().zip(&its) {
             assert_eq!(version(device).await, if *its { None } else { Some(n) }, "{device}");
         }
@@ -351,7 +351,7 @@ async fn scripts_that_a_node_forgot_are_sent_again_though_another_is_away() {
         kit.cache.release(&device, &lease).await;
         let lease = kit.cache.lease(&device).await.unwrap();
         assert!(kit.cache.fill(&device, &lease, None).await);
-        assert!(fencer.fence(&[(device.clone(), 1)]).await);
+        assert!(fencer.fence(&[(device.clone(), 1)]).await.is_acknowledged());
         assert!(matches!(kit.cache.get(&device).await, Lookup::Hit(body) if body != MISSING));
         kit.cache.forget(&device).await.unwrap();
         assert_eq!(kit.cache.get(&device).await, Lookup::Miss);

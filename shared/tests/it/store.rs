@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use shared::position::Position;
-use shared::store::{Class, Store};
+use shared::store::{Class, Outcome, Store};
 use shared::topic::Decoded;
 use sqlx::{PgPool, Row};
 
@@ -187,6 +187,39 @@ async fn a_repeat_with_another_payload_is_ignored_and_counted() {
     assert_eq!((applied.repeated, applied.conflicting), (1, 0), "written differently, and the same");
     let applied = kit.store.apply(&[&other]).await.unwrap();
     assert_eq!((applied.repeated, applied.conflicting), (1, 1));
+}
+
+#[tokio::test]
+async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
+    let kit = Kit::new("each").await;
+    let apply = async |events: &[&Decoded]| {
+        let applied = kit.store.apply(events).await.unwrap();
+        let counts = [applied.applied, applied.superseded, applied.repeated - applied.conflicting, applied.conflicting];
+        for (outcome, count) in Outcome::ALL.into_iter().zip(counts) {
+            assert_eq!(applied.events.iter().filter(|event| event.outcome == outcome).count(), count, "{outcome:?}");
+        }
+        applied.events.iter().map(|event| (event.outcome, event.version)).collect::<Vec<_>>()
+    };
+    let at_place = |device: &str, id: &str, n: i64| event(device, id, &format!(r#"{{"n":{n}}}"#), at(0, n));
+    let (b1, a1, b2) = (at_place("b", "1", 1), at_place("a", "1", 2), at_place("b", "2", 3));
+    // Another payload than the first's, and a place before the newest.
+    let (other, late) = (at_place("b", "1", 4), at_place("b", "3", 0));
+    use Outcome::{Applied, Conflicting, Forgotten, Repeated, Superseded};
+    let expected = [
+        (Applied, Some(1)),
+        (Applied, Some(1)),
+        (Applied, Some(2)),
+        (Repeated, Some(2)),
+        (Conflicting, Some(2)),
+        (Superseded, Some(2)),
+    ];
+    assert_eq!(apply(&[&b1, &a1, &b2, &b1, &other, &late]).await, expected, "in their order, not by device");
+    let b4 = at_place("b", "4", 9);
+    let expected = [(Conflicting, Some(3)), (Repeated, Some(3)), (Applied, Some(3)), (Repeated, Some(1))];
+    assert_eq!(apply(&[&other, &late, &b4, &a1]).await, expected, "beside what was stored before");
+    kit.store.forget(&id("a")).await.unwrap();
+    assert_eq!(apply(&[&a1, &b4]).await, [(Forgotten, None), (Repeated, Some(3))]);
+    assert_eq!(apply(&[&a1]).await, [(Forgotten, None)]);
 }
 
 #[tokio::test]

@@ -11,10 +11,38 @@ use super::{Lane, Task, backoff};
 /// Devices known to fail; past this many the memory starts anew.
 const MAX_SUSPECTS: usize = 10_000;
 
+/// What becomes of a batch that was not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// The same transaction is tried again at once.
+    TriedAgain,
+    /// It waits out an outage.
+    Waits,
+    /// It is tried in parts.
+    Split,
+    /// It is one event, whose device is held for so long.
+    Held(Duration),
+    /// It is one event, and a dead letter.
+    DeadLetter,
+}
+
+impl AfterFailure {
+    /// Its name in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TriedAgain => "tried_again",
+            Self::Waits => "waits",
+            Self::Split => "split",
+            Self::Held(_) => "held",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+}
+
 impl Lane {
     /// A batch failed on data: halves by device, then a lone device's events one by one, then a
     /// verdict on the one.
-    pub(super) fn take_apart(&mut self, batch: Vec<Task>, error: StoreError, now: Duration) {
+    pub(super) fn take_apart(&mut self, batch: Vec<Task>, error: StoreError, now: Duration) -> AfterFailure {
         let mut devices = Vec::new();
         let mut seen = HashSet::new();
         for task in &batch {
@@ -27,23 +55,30 @@ impl Lane {
             let (left, right) = batch.into_iter().partition(|task| left.contains(task.device()));
             self.work.push_front(right);
             self.work.push_front(left);
-        } else if batch.len() > 1 {
-            for task in batch.into_iter().rev() {
-                self.work.push_front(vec![task]);
-            }
-        } else if let Some(task) = batch.into_iter().next() {
-            self.judge(task, error, now);
+            return AfterFailure::Split;
         }
+        let is_alone = batch.len() == 1;
+        let mut tasks = batch.into_iter();
+        if let (true, Some(task)) = (is_alone, tasks.next()) {
+            return self.judge(task, error, now);
+        }
+        for task in tasks.rev() {
+            self.work.push_front(vec![task]);
+        }
+        AfterFailure::Split
     }
 
-    fn judge(&mut self, mut task: Task, error: StoreError, now: Duration) {
+    fn judge(&mut self, mut task: Task, error: StoreError, now: Duration) -> AfterFailure {
         task.attempts += 1;
         let retry = match error.class {
             Class::Failed if !self.suspects.contains(task.device()) => backoff::retry_delay(task.attempts),
             _ => None,
         };
         match retry {
-            Some(delay) => self.hold(task, now + delay),
+            Some(delay) => {
+                self.hold(task, now + delay);
+                AfterFailure::Held(delay)
+            }
             None => {
                 if self.suspects.len() >= MAX_SUSPECTS {
                     self.suspects.clear();
@@ -54,6 +89,7 @@ impl Lane {
                 self.bytes -= task.size() - task.record.size();
                 let Task { record, attempts, .. } = task;
                 self.letters.push_back(DeadLetter { record, reason, error: error.message, attempts });
+                AfterFailure::DeadLetter
             }
         }
     }

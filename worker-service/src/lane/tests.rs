@@ -236,7 +236,22 @@ impl World {
             Next::Apply(batch) => {
                 self.arrive(meanwhile);
                 let result = self.apply(&batch);
-                self.lane.applied(batch, result, self.now);
+                let (count, device) = (batch.len(), batch[0].device().clone());
+                let failed = result.as_ref().err().map(|error| error.class);
+                let after = self.lane.applied(batch, result, self.now);
+                assert!(
+                    match (failed, after) {
+                        (None, None) => true,
+                        (Some(Class::Again), Some(AfterFailure::TriedAgain)) => self.lane.outage().is_none(),
+                        (Some(Class::Again | Class::Outage), Some(AfterFailure::Waits)) => self.lane.outage().is_some(),
+                        (Some(Class::Poison | Class::Failed), Some(AfterFailure::Split)) => count > 1,
+                        (Some(Class::Failed), Some(AfterFailure::Held(_))) => count == 1 && self.lane.held.has(&device),
+                        (Some(Class::Poison | Class::Failed), Some(AfterFailure::DeadLetter)) =>
+                            count == 1 && !self.lane.letters.is_empty(),
+                        _ => false,
+                    },
+                    "{count} failed with {failed:?}, and the lane says {after:?}"
+                );
             }
             Next::DeadLetter(letters) => {
                 self.arrive(meanwhile);
@@ -426,7 +441,10 @@ fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
     while lane.watermark() != Some(1_000) {
         match lane.next(now) {
             // What takes longer than the store's deadline: again and again, for ever.
-            Next::Apply(batch) if batch.len() > 100 => lane.applied(batch, Err(error(Class::Outage)), now),
+            Next::Apply(batch) if batch.len() > 100 => {
+                let after = lane.applied(batch, Err(error(Class::Outage)), now);
+                assert_eq!(after, Some(AfterFailure::Waits));
+            }
             Next::Apply(batch) => {
                 applied.extend(batch.iter().map(|task| task.record.offset));
                 lane.applied(batch, Ok(()), now);
@@ -449,7 +467,10 @@ fn an_outage_leaves_few_small_batches_behind() {
     let mut now = Duration::ZERO;
     while now < Duration::from_secs(3_600) {
         match lane.next(now) {
-            Next::Apply(batch) => lane.applied(batch, Err(error(Class::Outage)), now),
+            Next::Apply(batch) => {
+                let after = lane.applied(batch, Err(error(Class::Outage)), now);
+                assert_eq!(after, Some(AfterFailure::Waits));
+            }
             Next::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }

@@ -9,6 +9,7 @@
 mod added_partitions;
 mod dead_letters;
 mod effects;
+mod event_log;
 mod failing;
 mod fences;
 mod forget;

@@ -25,6 +25,7 @@ impl Checker {
 pub(super) fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Checker {
     let verifier = Verifier::new(&JwtConfig {
         jwt_secret: None,
+        jwt_allow_short_secret: false,
         jwt_jwks_url: None,
         jwt_jwks_file: None,
         jwt_jwks_refresh: std::time::Duration::ZERO,

@@ -1,0 +1,133 @@
+//! What the log says of requests, by `ACCESS_LOG`: the binary's own lines.
+
+use reqwest::Client;
+use serde_json::Value;
+use shared::config::AccessLog;
+
+use crate::app::{admin, prepare, scope};
+use crate::binary::Binary;
+
+struct Caller {
+    client: Client,
+    url: String,
+    token: String,
+}
+
+impl Caller {
+    fn of(binary: &Binary) -> Self {
+        Self { client: Client::new(), url: format!("http://{}", binary.address), token: admin() }
+    }
+
+    async fn get(&self, path: &str, request_id: &str) -> u16 {
+        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        request.header("x-request-id", request_id).send().await.unwrap().status().as_u16()
+    }
+
+    async fn post(&self, event: &str, request_id: &str) -> u16 {
+        let request = self.client.post(format!("{}/events", self.url)).bearer_auth(&self.token);
+        let request = request.header("content-type", "application/json").header("x-request-id", request_id);
+        request.body(event.to_owned()).send().await.unwrap().status().as_u16()
+    }
+}
+
+/// The lines of requests, as JSON.
+fn answered(seen: &[String]) -> Vec<Value> {
+    let lines = seen.iter().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
+    lines.filter(|line| line["message"] == "answered").collect()
+}
+
+const EVENT: &str = r#"{"device_id":"d","event_id":"e-1","payload":{}}"#;
+
+#[tokio::test]
+async fn every_request_has_one_line_in_either_format() {
+    let scope = scope("access_all").await;
+    prepare(&scope).await;
+    for format in ["json", "pretty"] {
+        let binary = Binary::with(&scope, &[("ACCESS_LOG", "all"), ("LOG_FORMAT", format)]);
+        let caller = Caller::of(&binary);
+        assert_eq!(caller.post(EVENT, "r-1").await, 202);
+        assert_eq!(caller.get("/openapi.json", "r-2").await, 200);
+        assert_eq!(caller.get("/resource/d", "r-3").await, 404);
+        // A load balancer's, every few seconds.
+        assert_eq!(caller.get("/health/live", "r-4").await, 200);
+        drop(caller);
+        let (_, seen) = binary.terminate();
+        if format == "json" {
+            let answered = answered(&seen);
+            let of = |n: usize, name: &str| answered[n][name].as_str().unwrap_or_default();
+            let shown: Vec<_> = (0..answered.len())
+                .map(|n| {
+                    let line = ["level", "request_id", "method", "route", "device_id", "event_id"];
+                    (line.map(|name| of(n, name)), answered[n]["status"].as_u64().unwrap())
+                })
+                .collect();
+            let expected = [
+                (["INFO", "r-1", "POST", "/events", "d", "e-1"], 202),
+                (["INFO", "r-2", "GET", "/openapi.json", "", ""], 200),
+                (["INFO", "r-3", "GET", "/resource/{id}", "d", ""], 404),
+            ];
+            assert_eq!(shown, expected);
+            let took = |line: &Value| line["duration_ms"].as_f64().unwrap();
+            assert!(answered.iter().all(|line| (0.0..60_000.0).contains(&took(line))), "{answered:?}");
+            continue;
+        }
+        let lines: Vec<_> = seen.iter().filter(|line| line.contains(" answered ")).collect();
+        let [post, document, read] = lines[..] else { panic!("{seen:#?}") };
+        // As it stands, without quotes and colours: that is what people search for.
+        let expected =
+            "answered request_id=r-1 method=POST route=/events status=202 device_id=d event_id=e-1 duration_ms=";
+        assert!(post.contains(expected), "{post}");
+        assert!(
+            document.contains("request_id=r-2 method=GET route=/openapi.json status=200 duration_ms="),
+            "{document}"
+        );
+        assert!(read.contains("status=404 code=resource_not_found device_id=d duration_ms="), "{read}");
+    }
+}
+
+#[tokio::test]
+async fn errors_alone_are_logged_by_default() {
+    let scope = scope("access_errors").await;
+    prepare(&scope).await;
+    // Even at the most talkative level.
+    let binary = Binary::with(&scope, &[("RUST_LOG", "api_service=trace")]);
+    let caller = Caller::of(&binary);
+    assert_eq!(caller.post(EVENT, "r-1").await, 202);
+    assert_eq!(caller.get("/openapi.json", "r-2").await, 200);
+    assert_eq!(caller.get("/resource/d", "r-3").await, 404);
+    assert_eq!(caller.post("no event", "r-4").await, 400);
+    assert_eq!(caller.get("/nowhere", "r-5").await, 404);
+    drop(caller);
+    let (_, seen) = binary.terminate();
+    let ids: Vec<_> = answered(&seen).iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, ["r-3", "r-4", "r-5"]);
+}
+
+#[tokio::test]
+async fn of_a_share_the_request_id_decides_and_errors_are_all_there() {
+    let scope = scope("access_share").await;
+    prepare(&scope).await;
+    let binary = Binary::with(&scope, &[("ACCESS_LOG", "0.3")]);
+    let caller = Caller::of(&binary);
+    // As the worker decides, which gets the same ids with the records.
+    let share: AccessLog = "0.3".parse().unwrap();
+    let (mut expected, mut good) = (Vec::new(), 0);
+    for n in 0..60 {
+        let id = format!("r-{n}");
+        if n % 6 == 0 {
+            assert_eq!(caller.get("/nowhere", &id).await, 404);
+            expected.push(id);
+        } else {
+            assert_eq!(caller.post(EVENT, &id).await, 202);
+            if share.takes(&id) {
+                expected.push(id);
+                good += 1;
+            }
+        }
+    }
+    drop(caller);
+    assert!((3..40).contains(&good), "{expected:?}");
+    let (_, seen) = binary.terminate();
+    let ids: Vec<_> = answered(&seen).iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(ids, expected);
+}

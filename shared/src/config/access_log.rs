@@ -1,0 +1,133 @@
+//! Which requests and events leave a line in the log: `ACCESS_LOG`, read by both services.
+//!
+//! The API has a line for each request, the worker one for each event. Where only a share of them is
+//! logged, a hash of the request id decides, which the record carries on: so a request that the API
+//! logs is one whose events the worker logs, whatever instance has them.
+
+use std::str::FromStr;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The access log.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct AccessLogConfig {
+    /// Which requests (API) and events (worker) are logged, one line each: `all`; `errors`, those with
+    /// status 400 and up and records that were not applied; or a share from 0 to 1, such as `0.01`, of
+    /// request ids, the same ones in both services. Errors are always logged.
+    #[arg(long, env = "ACCESS_LOG", value_name = "ACCESS_LOG", default_value = "errors")]
+    pub access_log: AccessLog,
+}
+
+/// Which requests and events are logged that were no errors; errors always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessLog(Chosen);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    All,
+    None,
+    /// Those whose hash is below this.
+    Below(u64),
+}
+
+impl AccessLog {
+    /// Every one.
+    pub const ALL: Self = Self(Chosen::All);
+    /// Errors alone.
+    pub const ERRORS: Self = Self(Chosen::None);
+
+    /// Whether to log what this request id stands for, though it was no error. The answer is the same
+    /// in every process: the hash (XXH3) is specified, and has no seed.
+    pub fn takes(self, request_id: &str) -> bool {
+        match self.0 {
+            Chosen::All => true,
+            Chosen::None => false,
+            Chosen::Below(bound) => xxh3_64(request_id.as_bytes()) < bound,
+        }
+    }
+}
+
+impl FromStr for AccessLog {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => return Ok(Self::ALL),
+            "errors" => return Ok(Self::ERRORS),
+            _ => {}
+        }
+        let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+        let share = share.ok_or("it must be `all`, `errors`, or a share from 0 to 1, such as `0.01`")?;
+        if share >= 1.0 {
+            return Ok(Self::ALL);
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 or more, and less than 2^64")]
+        let bound = (share * 2_f64.powi(64)) as u64;
+        Ok(Self(Chosen::Below(bound)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        access_log: AccessLogConfig,
+    }
+
+    fn of(text: &str) -> AccessLog {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn errors_alone_unless_it_is_set() {
+        assert_eq!(Cli::parse_from(["test"]).access_log.access_log, AccessLog::ERRORS);
+        assert_eq!(Cli::parse_from(["test", "--access-log=all"]).access_log.access_log, AccessLog::ALL);
+        let help = Cli::command().render_help().to_string();
+        assert!(help.contains("[env: ACCESS_LOG=") && help.contains("[default: errors]"), "{help}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_with_what_would_be_right() {
+        for wrong in ["", "ALL", "none", "1%", "-0.1", "1.01", "NaN", "inf", "0,5", " all"] {
+            let said = Cli::try_parse_from(["test", &format!("--access-log={wrong}")]).unwrap_err().to_string();
+            let expected = "for '--access-log <ACCESS_LOG>': it must be `all`, `errors`, or a share from 0 to 1";
+            assert!(said.contains(expected), "{wrong}: {said}");
+        }
+    }
+
+    #[test]
+    fn all_none_and_the_ends_of_a_share() {
+        for (text, takes) in
+            [("all", true), ("1", true), ("1.0", true), ("errors", false), ("0", false), ("0.0", false)]
+        {
+            assert!(["", "r-1", "0191f3c4-0000-7000-8000-000000000000"].iter().all(|id| of(text).takes(id) == takes));
+        }
+    }
+
+    /// Both services, and every version of them, have to choose the same.
+    #[test]
+    fn the_choice_is_fixed() {
+        let chosen: Vec<_> = (0..100).map(|n| format!("r-{n}")).filter(|id| of("0.1").takes(id)).collect();
+        assert_eq!(chosen, ["r-8", "r-25", "r-33", "r-59", "r-65"]);
+    }
+
+    #[test]
+    fn a_share_is_that_large_and_a_larger_one_has_the_smaller_one_in_it() {
+        // Ids that differ in little, as those of one moment do.
+        let ids: Vec<_> = (0..100_000).map(|n| format!("0191f3c4-7a{n:06x}-7000-8000-00000000")).collect();
+        for (share, expected) in [("0.01", 1_000.0), ("0.1", 10_000.0), ("0.5", 50_000.0)] {
+            let count = ids.iter().filter(|id| of(share).takes(id)).count();
+            // Five standard deviations.
+            let room = 5.0 * f64::sqrt(expected);
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            let off = (count as f64 - expected).abs();
+            assert!(off < room, "{share}: {count}");
+        }
+        assert!(ids.iter().filter(|id| of("0.01").takes(id)).all(|id| of("0.1").takes(id)));
+    }
+}

@@ -1,0 +1,86 @@
+//! What a batch came to, event by event.
+
+use crate::event::DeviceId;
+
+/// What became of an event: a metric's label, and in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It changed its resource.
+    Applied,
+    /// It came behind a newer state: it has its row, and changed nothing else.
+    Superseded,
+    /// It was there already.
+    Repeated,
+    /// Its id was there already, with another payload, which is ignored.
+    Conflicting,
+    /// It is of a device that was forgotten since: it has no effect.
+    Forgotten,
+}
+
+impl Outcome {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::Applied, Self::Superseded, Self::Repeated, Self::Conflicting, Self::Forgotten];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Superseded => "superseded",
+            Self::Repeated => "repeated",
+            Self::Conflicting => "conflicting",
+            Self::Forgotten => "forgotten",
+        }
+    }
+
+    /// Whether what was reported counts: now, or, of a repeat, since the first time.
+    pub const fn counts(self) -> bool {
+        match self {
+            Self::Applied | Self::Repeated => true,
+            Self::Superseded | Self::Conflicting | Self::Forgotten => false,
+        }
+    }
+}
+
+/// An event of a batch that was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Processed {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The version that it brought its resource to; where it changed nothing, the one that the resource is
+    /// at. None where there is no resource.
+    pub version: Option<i64>,
+}
+
+/// What a batch came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Each event of the batch, in its order.
+    pub events: Vec<Processed>,
+    /// Each device of the batch that has a resource, with the version it is at now; sorted by device.
+    pub versions: Vec<(DeviceId, i64)>,
+    /// Events that changed their resource.
+    pub applied: usize,
+    /// Events that came behind a newer state.
+    pub superseded: usize,
+    /// Events that were there already.
+    pub repeated: usize,
+    /// Those of the repeated ones whose payload differs from the first's.
+    pub conflicting: usize,
+    /// Events of devices that were forgotten since: they have no effect.
+    pub forgotten: usize,
+}
+
+impl Applied {
+    /// Of a batch of so many events, of which nothing is known yet to have had an effect.
+    pub(super) fn of(events: usize) -> Self {
+        let none = Processed { outcome: Outcome::Forgotten, version: None };
+        Self { events: vec![none; events], ..Self::default() }
+    }
+
+    /// Notes what became of an event of the batch.
+    pub(super) fn note(&mut self, index: usize, outcome: Outcome, version: Option<i64>) {
+        if let Some(event) = self.events.get_mut(index) {
+            *event = Processed { outcome, version };
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What the log says of events: a line for each that was processed, as `ACCESS_LOG` has it, and in any
+//! case for each that was not applied. Identifiers, places and outcomes; never a payload.
+
+use std::fmt;
+
+use shared::cache::FenceReport;
+use shared::config::AccessLog;
+use shared::event::{DeviceId, EventId};
+use shared::store::{Applied, Class, StoreError};
+use shared::topic::{DeadLetter, Record, decode, header};
+use tracing::Level;
+
+use crate::lane::{AfterFailure, Task};
+
+/// The most characters of a text from outside in a line.
+const MAX_TEXT: usize = 128;
+
+/// A batch that was written and fenced: one line an event, with its outcome, the version that it brought its
+/// resource to, and what became of the cache entry. What is not logged costs a hash at most.
+pub fn processed(access_log: AccessLog, batch: &[Task], applied: &Applied, fenced: &FenceReport) {
+    if !tracing::enabled!(Level::INFO) {
+        return;
+    }
+    for (task, processed) in batch.iter().zip(&applied.events) {
+        let event = &task.decoded.event;
+        // Records of other producers may come without a request.
+        let request_id = event.request_id.as_deref();
+        let counts = processed.outcome.counts();
+        if counts && !access_log.takes(request_id.unwrap_or(event.event_id.as_str())) {
+            continue;
+        }
+        let place = applied.versions.binary_search_by(|(id, _)| id.cmp(&event.device_id)).ok();
+        let cache = place.and_then(|place| fenced.outcomes.get(place)).map(|outcome| outcome.as_str());
+        tracing::info!(
+            device_id = %event.device_id,
+            event_id = %event.event_id,
+            request_id = request_id.map(Text).map(tracing::field::display),
+            partition = task.record.partition,
+            offset = task.record.offset,
+            outcome = %processed.outcome.as_str(),
+            version = processed.version,
+            cache = cache.map(tracing::field::display),
+            "Processed message"
+        );
+    }
+}
+
+/// A batch that was not applied, noted before it is handed back to the lane.
+pub struct Failure {
+    error: String,
+    class: Class,
+    records: usize,
+    partition: i32,
+    offset: i64,
+    /// Whose it is, where it is one event.
+    names: Option<Names>,
+}
+
+impl Failure {
+    /// Notes it; none where there is nothing in it.
+    pub fn of(batch: &[Task], error: &StoreError) -> Option<Self> {
+        let first = batch.first()?;
+        let names = (batch.len() == 1).then(|| Names::of_task(first));
+        Some(Self {
+            error: error.message.clone(),
+            class: error.class,
+            records: batch.len(),
+            partition: first.record.partition,
+            offset: first.record.offset,
+            names,
+        })
+    }
+
+    /// Logs it, with what becomes of it. An event that is a dead letter now has its line when Kafka holds
+    /// that.
+    pub fn log(&self, after: AfterFailure) {
+        let retry_s = match after {
+            AfterFailure::DeadLetter => return,
+            AfterFailure::Held(delay) => Some(delay.as_secs()),
+            AfterFailure::TriedAgain | AfterFailure::Waits | AfterFailure::Split => None,
+        };
+        let names = self.names.as_ref();
+        tracing::warn!(
+            device_id = names.and_then(Names::device_id).map(tracing::field::display),
+            event_id = names.and_then(Names::event_id).map(tracing::field::display),
+            request_id = names.and_then(Names::request_id).map(tracing::field::display),
+            partition = self.partition,
+            offset = self.offset,
+            records = self.records,
+            class = ?self.class,
+            then = %after.as_str(),
+            retry_s,
+            error = self.error,
+            "a batch failed"
+        );
+    }
+}
+
+/// A dead letter that Kafka holds.
+pub fn dead_letter(letter: &DeadLetter) {
+    let names = Names::of_record(&letter.record);
+    tracing::warn!(
+        device_id = names.device_id().map(tracing::field::display),
+        event_id = names.event_id().map(tracing::field::display),
+        request_id = names.request_id().map(tracing::field::display),
+        partition = letter.record.partition,
+        offset = letter.record.offset,
+        reason = %letter.reason.as_str(),
+        attempts = letter.attempts,
+        error = letter.error,
+        "a dead letter"
+    );
+}
+
+/// Whose event it is and what brought it, as far as that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Names {
+    device_id: Option<DeviceId>,
+    event_id: Option<EventId>,
+    request_id: Option<String>,
+}
+
+impl Names {
+    fn of_task(task: &Task) -> Self {
+        let event = &task.decoded.event;
+        Self {
+            device_id: Some(event.device_id.clone()),
+            event_id: Some(event.event_id.clone()),
+            request_id: event.request_id.clone(),
+        }
+    }
+
+    /// Of a record that may be no event: what it holds that is an identifier. The device is the key's, as
+    /// in `dlq list`. A structured record has its names in its value, where only decoding finds them.
+    fn of_record(record: &Record) -> Self {
+        if let Ok(decoded) = decode(record) {
+            let event = decoded.event;
+            return Self {
+                device_id: Some(event.device_id),
+                event_id: Some(event.event_id),
+                request_id: event.request_id,
+            };
+        }
+        let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
+        let header = |name: &str| text(record.header(name));
+        let device = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        Self {
+            device_id: device(text(record.key())).or_else(|| device(header(header::SUBJECT))),
+            event_id: header(header::ID).and_then(|text| text.parse().ok()),
+            request_id: header(header::REQUEST_ID),
+        }
+    }
+
+    fn device_id(&self) -> Option<&DeviceId> {
+        self.device_id.as_ref()
+    }
+
+    fn event_id(&self) -> Option<&EventId> {
+        self.event_id.as_ref()
+    }
+
+    fn request_id(&self) -> Option<Text<'_>> {
+        self.request_id.as_deref().map(Text)
+    }
+}
+
+/// A text that another producer may have written: of bounded length, and nothing in it ends the line or
+/// moves a terminal's cursor.
+struct Text<'a>(&'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut characters = self.0.chars();
+        for character in characters.by_ref().take(MAX_TEXT) {
+            write!(f, "{}", character.escape_debug())?;
+        }
+        if characters.next().is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_outside_stays_on_its_line() {
+        for (text, shown) in [
+            ("0191f3c4-0000-7000-8000-000000000000", "0191f3c4-0000-7000-8000-000000000000"),
+            ("a\nb\u{1b}[2Jc", "a\\nb\\u{1b}[2Jc"),
+            ("é", "é"),
+            ("", ""),
+        ] {
+            assert_eq!(Text(text).to_string(), shown);
+        }
+        let long = "x".repeat(MAX_TEXT);
+        assert_eq!(Text(&long).to_string(), long);
+        assert_eq!(Text(&format!("{long}y")).to_string(), format!("{long}…"));
+    }
+
+    fn names(key: &str, value: &str, headers: &[(&str, &str)]) -> [Option<String>; 3] {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let Names { device_id, event_id, request_id } =
+            Names::of_record(&Record::new(Some(key.as_bytes()), Some(value.as_bytes()), &headers));
+        [device_id.map(|id| id.to_string()), event_id.map(|id| id.to_string()), request_id]
+    }
+
+    #[test]
+    fn of_a_record_that_is_no_event_its_identifiers_are_known_and_nothing_else() {
+        let some = |text: &str| Some(text.to_owned());
+        let binary = [("ce_id", "e"), ("ce_subject", "other"), ("ce_requestid", "r")];
+        assert_eq!(names("d", "no json", &binary), [some("d"), some("e"), some("r")]);
+        assert_eq!(names("no id", "no json", &binary), [some("other"), some("e"), some("r")]);
+        assert_eq!(names("no id", "{}", &[("ce_id", "{secret}")]), [None, None, None]);
+        let structured = r#"{"specversion":"1.0","type":"io.edge.device.reported.v1","id":"e","subject":"d","requestid":"r","data":{}}"#;
+        let content_type = [("content-type", "application/cloudevents+json")];
+        assert_eq!(names("d", structured, &content_type), [some("d"), some("e"), some("r")]);
+    }
+}

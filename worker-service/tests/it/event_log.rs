@@ -1,0 +1,172 @@
+//! What the log says of events, by `ACCESS_LOG`: the binary's own lines.
+
+use redis::AsyncCommands;
+use serde_json::{Value, json};
+use shared::config::AccessLog;
+
+use crate::kit::{Kit, Process};
+
+/// The lines with one of these messages so far, without what every line has.
+fn lines(worker: &Process, messages: &[&str]) -> Vec<Value> {
+    let log = worker.service.log();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut found: Vec<_> =
+        lines.filter(|line| line["message"].as_str().is_some_and(|message| messages.contains(&message))).collect();
+    for line in &mut found {
+        let line = line.as_object_mut().unwrap();
+        for usual in ["timestamp", "target"] {
+            assert!(line.remove(usual).is_some());
+        }
+    }
+    found
+}
+
+/// Waits until there are so many lines with one of these messages.
+async fn until_lines(kit: &Kit, worker: &Process, messages: &[&str], count: usize) -> Vec<Value> {
+    kit.until_it("it is in the log", async || lines(worker, messages).len() >= count).await;
+    let found = lines(worker, messages);
+    assert_eq!(found.len(), count, "{found:#?}");
+    found
+}
+
+const PROCESSED: &str = "Processed message";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_has_a_line_with_its_outcome_its_version_and_its_cache_entry() {
+    let kit = Kit::new("log_all", 1).await;
+    let worker = kit.process_with(&[("ACCESS_LOG", "all")]).await;
+    let mut redis = kit.redis().await;
+    let mut expected = Vec::new();
+    let mut expect = |device: &str, id: &str, offset: i64, outcome: &str, version: i64, cache: &str| {
+        expected.push(json!({
+            "level": "INFO", "message": PROCESSED, "device_id": device, "event_id": id, "request_id": format!("r-{id}"),
+            "partition": 0, "offset": offset, "outcome": outcome, "version": version, "cache": cache,
+        }));
+    };
+    // One after the other, so that each has a fence of its own.
+    let (older, newer) = (r#"{"version":0}"#, r#"{"version":7,"id":"a"}"#);
+    let steps = [
+        ("1", None, "applied", 1, "absent"),
+        ("2", Some(older), "applied", 2, "replaced"),
+        ("3", Some("lease:of-a-reader"), "applied", 3, "lease_deleted"),
+        ("4", Some("neither"), "applied", 4, "deleted"),
+        ("5", Some(newer), "applied", 5, "current"),
+        ("1", None, "repeated", 5, "absent"),
+    ];
+    for (n, (id, cached, outcome, version, cache)) in (0_i64..).zip(steps) {
+        match cached {
+            Some(value) => redis.set_ex(kit.key("a"), value, 600).await.unwrap(),
+            None => redis.del(kit.key("a")).await.unwrap(),
+        }
+        let request = format!("r-{id}");
+        let (_, offset) = kit.event_with("a", id, r#"{"x":"planted-7f3a"}"#, &[("ce_requestid", &request)]).await;
+        expect("a", id, offset, outcome, version, cache);
+        until_lines(&kit, &worker, &[PROCESSED], usize::try_from(n).unwrap() + 1).await;
+    }
+    // Behind a newer state, as what is redriven is; and with another payload under the same id.
+    let origin = [
+        ("ce_requestid", "r-late"),
+        ("origin.topic", kit.scope.input_topic.as_str()),
+        ("origin.partition", "0"),
+        ("origin.offset", "0"),
+        ("origin.timestamp", "1000"),
+    ];
+    let (_, offset) = kit.event_with("a", "late", "{}", &origin).await;
+    expect("a", "late", offset, "superseded", 5, "absent");
+    until_lines(&kit, &worker, &[PROCESSED], 7).await;
+    let (_, offset) = kit.event_with("a", "2", r#"{"other":true}"#, &[("ce_requestid", "r-2")]).await;
+    expect("a", "2", offset, "conflicting", 5, "absent");
+    assert_eq!(until_lines(&kit, &worker, &[PROCESSED], 8).await, expected);
+    // Many in one batch: each has its own version, and all of a device share its fence.
+    let posts: Vec<_> = (0..50).map(|n| (format!("d{}", n % 2), format!("m-{n}"))).collect();
+    futures_util::future::join_all(posts.iter().map(|(device, id)| kit.event(device, id, "{}"))).await;
+    let found = until_lines(&kit, &worker, &[PROCESSED], 58).await;
+    for device in ["d0", "d1"] {
+        let of_device = found.iter().filter(|line| line["device_id"] == device);
+        let versions: Vec<_> = of_device.map(|line| line["version"].as_i64().unwrap()).collect();
+        assert_eq!(versions, (1..=25).collect::<Vec<_>>());
+    }
+    assert!(found.iter().skip(8).all(|line| line.get("request_id").is_none()), "they have none");
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_the_line_says_that_the_fence_is_pending() {
+    let kit = Kit::new("log_pending", 1).await;
+    let nobody = format!("redis://{}", crate::kit::nobody());
+    let worker = kit.process_with(&[("ACCESS_LOG", "all"), ("REDIS_URL", &nobody)]).await;
+    kit.event("a", "1", "{}").await;
+    let found = until_lines(&kit, &worker, &[PROCESSED], 1).await;
+    assert_eq!((&found[0]["cache"], &found[0]["version"]), (&"pending".into(), &1.into()));
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
+    let kit = Kit::new("log_errors", 1).await;
+    kit.refuse("bad").await;
+    let worker = kit.process().await;
+    kit.event_with("a", "1", r#"{"n":1}"#, &[("ce_requestid", "r-1")]).await;
+    kit.event_with("bad", "2", r#"{"x":"planted-7f3a"}"#, &[("ce_requestid", "r-2")]).await;
+    let poison = [("ce_id", Some(&b"3"[..])), ("ce_requestid", Some(&b"r-3\n"[..]))];
+    let (_, offset) = kit.put(Some(b"p"), Some(b"{\"x\":\"planted-7f3a\""), &poison).await;
+    kit.event_with("a", "1", r#"{"n":2}"#, &[("ce_requestid", "r-4")]).await;
+    let found = until_lines(&kit, &worker, &["a dead letter"], 2).await;
+    let letters = [
+        json!({
+            "level": "WARN", "message": "a dead letter", "device_id": "p", "event_id": "3", "request_id": "r-3\\n",
+            "partition": 0, "offset": offset, "reason": "undecodable", "attempts": 1,
+            "error": "ce_specversion is missing",
+        }),
+        json!({
+            "level": "WARN", "message": "a dead letter", "device_id": "bad", "event_id": "2", "request_id": "r-2",
+            "partition": 0, "offset": 1, "reason": "failed", "attempts": 4, "error": "SQLSTATE P0001: refused",
+        }),
+    ];
+    assert_eq!(found, letters);
+    // It was held for 2, 4 and 8 s; that it is a dead letter then is told once, above.
+    let alone: Vec<_> = lines(&worker, &["a batch failed"]).into_iter().filter(|line| line["records"] == 1).collect();
+    let held = |retry_s: u64| {
+        json!({
+            "level": "WARN", "message": "a batch failed", "device_id": "bad", "event_id": "2", "request_id": "r-2",
+            "partition": 0, "offset": 1, "records": 1, "class": "Failed", "then": "held", "retry_s": retry_s,
+            "error": "SQLSTATE P0001: refused",
+        })
+    };
+    assert_eq!(alone, [held(2), held(4), held(8)]);
+    let processed = lines(&worker, &[PROCESSED]);
+    let [line] = &processed[..] else { panic!("{processed:#?}") };
+    let names = ["device_id", "event_id", "request_id", "outcome"].map(|name| line[name].as_str().unwrap());
+    assert_eq!(names, ["a", "1", "r-4", "conflicting"], "its payload is not what counts");
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_share_the_request_id_decides() {
+    let kit = Kit::new("log_share", 1).await;
+    let worker = kit.process_with(&[("ACCESS_LOG", "0.3")]).await;
+    let ids: Vec<_> = (0..60).map(|n| format!("r-{n}")).collect();
+    for (n, id) in ids.iter().enumerate() {
+        kit.event_with("a", &n.to_string(), "{}", &[("ce_requestid", id)]).await;
+    }
+    kit.until("SELECT count(*) FROM events", 60).await;
+    let share: AccessLog = "0.3".parse().unwrap();
+    let expected: Vec<_> = ids.iter().filter(|id| share.takes(id)).collect();
+    assert!((5..35).contains(&expected.len()), "{expected:?}");
+    let found = until_lines(&kit, &worker, &[PROCESSED], expected.len()).await;
+    let found: Vec<_> = found.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
+    assert_eq!(found, expected);
+    worker.end().await;
+}
+
+#[test]
+fn a_wrong_access_log_ends_the_start_with_one_clear_line() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
+    let enough = [("KAFKA_BROKERS", "127.0.0.1:1"), ("DATABASE_URL", "postgres://h/d"), ("REDIS_URL", "redis://h")];
+    let output = command.arg("run").env_clear().envs(enough).env("ACCESS_LOG", "some").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let expected = "error: invalid value 'some' for '--access-log <ACCESS_LOG>': it must be `all`, `errors`, or a share \
+                    from 0 to 1, such as `0.01`\n";
+    assert_eq!(said, expected);
+}
