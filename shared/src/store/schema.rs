@@ -23,7 +23,7 @@ impl Store {
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
         // A migration may take longer than any request: it has no deadline but the operator's.
-        let mut connection = self.pool.acquire().await?.detach();
+        let mut connection = self.pool.acquire().await.map_err(login_failure)?.detach();
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         sqlx::query("SET lock_timeout = 0").execute(&mut connection).await?;
         migrator.run_direct(None, &mut connection, false).await?;
@@ -47,6 +47,21 @@ impl Store {
             });
         }
         Ok(())
+    }
+}
+
+/// Why nobody could log in; with the most frequent cause on a developer's machine, where it is one of the
+/// SQLSTATEs that a data volume of an earlier version leads to.
+fn login_failure(error: sqlx::Error) -> anyhow::Error {
+    let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
+    match code.as_deref() {
+        // A wrong password or, with passwords, an unknown user; an unknown user; an unknown database.
+        Some("28P01" | "28000" | "3D000") => anyhow::Error::new(error).context(
+            "PostgreSQL refuses DATABASE_URL's user, password or database (under Docker Compose: a volume keeps \
+             those that it was created with; `docker compose down --volumes --remove-orphans` deletes it, with its \
+             data, and the next `up` creates it anew)",
+        ),
+        _ => error.into(),
     }
 }
 

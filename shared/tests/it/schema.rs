@@ -1,8 +1,9 @@
 //! Migrations: safe to repeat, and no obstacle to a rollback.
 
+use shared::store::Store;
 use sqlx::PgPool;
 
-use crate::kit::Kit;
+use crate::kit::{Kit, settings};
 
 #[tokio::test]
 async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
@@ -20,4 +21,22 @@ async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
         .unwrap();
     kit.store.migrate().await.unwrap();
     kit.store.check().await.unwrap();
+}
+
+/// Where PostgreSQL's data is of an earlier version, as in a volume of Docker Compose.
+#[tokio::test]
+async fn a_login_that_postgres_refuses_is_told_with_what_ends_the_old_data() {
+    let kit = Kit::without_schema("login").await;
+    let (server, _) = kit.scope.database_url.rsplit_once('/').unwrap();
+    let (login, address) = server.split_once('@').unwrap();
+    let scheme = login.split_once("://").unwrap().0;
+    for (url, cause) in [
+        (format!("{server}/no_such_database"), "database \"no_such_database\" does not exist"),
+        (format!("{scheme}://no_such_user:password@{address}/postgres"), "\"no_such_user\""),
+    ] {
+        let store = Store::open(&settings(&url, &kit.scope.endpoints.redis_url, "").postgres, "test").unwrap();
+        let said = format!("{:#}", store.migrate().await.unwrap_err());
+        assert!(said.contains("`docker compose down --volumes --remove-orphans`"), "{said}");
+        assert!(said.contains(cause), "{said}");
+    }
 }
