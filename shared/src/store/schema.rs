@@ -50,18 +50,21 @@ impl Store {
     }
 }
 
-/// Why nobody could log in; with the most frequent cause on a developer's machine, where it is one of the
-/// SQLSTATEs that a data volume of an earlier version leads to.
+/// A login that PostgreSQL refuses, with its most frequent cause on a developer's machine: a data volume of
+/// an earlier version.
 fn login_failure(error: sqlx::Error) -> anyhow::Error {
-    let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
-    match code.as_deref() {
-        // A wrong password or, with passwords, an unknown user; an unknown user; an unknown database.
-        Some("28P01" | "28000" | "3D000") => anyhow::Error::new(error).context(
-            "PostgreSQL refuses DATABASE_URL's user, password or database (under Docker Compose: a volume keeps \
-             those that it was created with; `docker compose down --volumes --remove-orphans` deletes it, with its \
-             data, and the next `up` creates it anew)",
+    let refusal = error.as_database_error().filter(|refusal| {
+        // A wrong password or, where passwords are asked for, an unknown user; an unknown user; an unknown database.
+        matches!(refusal.code().as_deref(), Some("28P01" | "28000" | "3D000"))
+    });
+    match refusal {
+        Some(refusal) => anyhow::anyhow!(
+            "PostgreSQL refuses the login in DATABASE_URL: {}. Under Docker Compose, a volume keeps the user, the \
+             password and the database that it was created with: `docker compose down --volumes --remove-orphans` \
+             deletes it, with its data, and the next `up` creates it anew",
+            refusal.message()
         ),
-        _ => error.into(),
+        None => error.into(),
     }
 }
 
