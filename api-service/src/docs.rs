@@ -29,7 +29,7 @@ pub(crate) struct Asset {
 }
 
 /// Swagger UI is packed by the build, and is served so to everybody: every browser unpacks it.
-pub(crate) const FILES: [Asset; 3] = [
+pub(crate) const FILES: [Asset; 4] = [
     Asset {
         name: "swagger-ui-bundle.js",
         media_type: "text/javascript",
@@ -42,6 +42,7 @@ pub(crate) const FILES: [Asset; 3] = [
         is_gzip: true,
         content: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")),
     },
+    Asset { name: "page.css", media_type: "text/css", is_gzip: false, content: include_bytes!("docs/page.css") },
     Asset { name: "start.js", media_type: "text/javascript", is_gzip: false, content: include_bytes!("docs/start.js") },
 ];
 

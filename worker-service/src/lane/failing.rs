@@ -57,15 +57,17 @@ impl Lane {
             self.work.push_front(left);
             return AfterFailure::Split;
         }
-        let is_alone = batch.len() == 1;
-        let mut tasks = batch.into_iter();
-        if let (true, Some(task)) = (is_alone, tasks.next()) {
-            return self.judge(task, error, now);
+        if batch.len() > 1 {
+            for task in batch.into_iter().rev() {
+                self.work.push_front(vec![task]);
+            }
+            return AfterFailure::Split;
         }
-        for task in tasks.rev() {
-            self.work.push_front(vec![task]);
+        match batch.into_iter().next() {
+            Some(task) => self.judge(task, error, now),
+            // Of nothing, nothing is left to try.
+            None => AfterFailure::Split,
         }
-        AfterFailure::Split
     }
 
     fn judge(&mut self, mut task: Task, error: StoreError, now: Duration) -> AfterFailure {

@@ -242,7 +242,7 @@ impl World {
                 assert!(
                     match (failed, after) {
                         (None, None) => true,
-                        (Some(Class::Again), Some(AfterFailure::TriedAgain)) => self.lane.outage().is_none(),
+                        (Some(Class::Again), Some(AfterFailure::TriedAgain)) => true,
                         (Some(Class::Again | Class::Outage), Some(AfterFailure::Waits)) => self.lane.outage().is_some(),
                         (Some(Class::Poison | Class::Failed), Some(AfterFailure::Split)) => count > 1,
                         (Some(Class::Failed), Some(AfterFailure::Held(_))) => count == 1 && self.lane.held.has(&device),
