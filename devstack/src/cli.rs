@@ -2,9 +2,12 @@
 
 pub(crate) mod dev;
 pub(crate) mod exec;
+mod ports;
 mod probe;
 pub(crate) mod replay;
+mod session;
 mod settings;
 mod signals;
+mod steps;
 mod tail;
 pub(crate) mod token;

@@ -36,6 +36,21 @@ pub fn committed(brokers: &str, topic: &str, group: &str) -> anyhow::Result<BTre
     Ok(offsets)
 }
 
+/// Waits until the group has a coordinator. The first question for one makes a new broker create its topic of
+/// offsets, so that a member that joins later need not wait for that.
+///
+/// # Errors
+/// Kafka away, or without a coordinator for too long.
+pub fn await_coordinator(brokers: &str, group: &str) -> anyhow::Result<()> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create()?;
+    // Of no topic that there is: what is asked for does not matter.
+    let mut list = TopicPartitionList::new();
+    list.add_partition("none", 0);
+    asked_of_coordinator(&consumer, &list)?;
+    Ok(())
+}
+
 /// A group's coordinator that has just come, or reads what was committed, says so, and is asked again.
 fn asked_of_coordinator(consumer: &BaseConsumer, list: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
     let deadline = Instant::now() + PATIENCE;

@@ -5,6 +5,7 @@ mod java;
 mod mock;
 mod secured;
 mod settings;
+mod storage;
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -26,7 +27,7 @@ pub use self::secured::Secured;
 use self::settings::{Place, environment, with_listeners};
 use crate::child::Child;
 use crate::container::{self, Container, Plan};
-use crate::server::{Body, Recipe, Server, last_lines};
+use crate::server::{Body, Recipe, Server};
 use crate::servers::are_containers;
 use crate::{Proxy, port, spawn};
 
@@ -80,18 +81,13 @@ impl Kafka {
         let config = dir.join("kafka.properties");
         let place = Place { address: "127.0.0.1", port, controller: port::free(), own: None };
         let keystore = secured.as_ref().map(Secured::keystore);
-        let properties = place.properties(port, &dir.join("kafka"), secured.as_ref().zip(keystore));
+        let data = dir.join("kafka");
+        let properties = place.properties(port, &data, secured.as_ref().zip(keystore));
         fs::write(&config, properties).context("cannot write kafka.properties")?;
         let log = dir.join("kafka.log");
         let classes = jvm.archive_to.clone().map(|from| (from, jvm.archive.clone()));
 
-        let mut format = jvm.command("kafka.tools.StorageTool", false);
-        format.args(["format", "-t", CLUSTER, "-c"]);
-        format.arg(&config).args(secured.iter().flat_map(Secured::scram_users));
-        let formatted = spawn::background(format, &log)?.wait(Duration::from_secs(60))?;
-        if !formatted.is_some_and(|status| status.success()) {
-            bail!("Kafka's storage cannot be formatted:\n{}", last_lines(&log, 15));
-        }
+        storage::format(&jvm, &config, &data, &log, secured.as_ref())?;
 
         let settings = config.clone();
         let server = Server::launch(Recipe {

@@ -19,11 +19,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Starts the servers and both services, says how to try them; Ctrl-C ends all of it.
-    Dev {
-        /// The port of the API, on 127.0.0.1.
-        #[arg(long, env = "API_PORT", default_value_t = 8000)]
-        api_port: u16,
-    },
+    Dev(cli::dev::Dev),
     /// Runs a command beside servers of its own, whose addresses are in its variable DEVSTACK.
     Exec {
         /// The command and its arguments.
@@ -45,18 +41,18 @@ enum Command {
     Logs,
     /// Prints a token: a good one, or one that has to be refused.
     Token(cli::token::Token),
-    /// Makes a key pair to sign tokens with, and the JWKS to check them with.
+    /// Makes a key pair to sign tokens with, and the JWKS to check them with, or adds it to one.
     Keys {
         /// What it is for.
         #[arg(long, default_value = "ES256", value_parser = cli::token::ALGORITHMS)]
         algorithm: String,
-        /// Its name.
+        /// Its name, which no other key of the JWKS has.
         #[arg(long, default_value = "dev")]
         kid: String,
-        /// Where the private key goes (PKCS #8 in PEM).
+        /// Where the private key goes (PKCS #8 in PEM); a file that is not there yet.
         #[arg(long)]
         key: PathBuf,
-        /// Where the JWKS goes.
+        /// The JWKS: made, or given one key more.
         #[arg(long)]
         jwks: PathBuf,
     },
@@ -64,7 +60,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Dev { api_port } => cli::dev::run(api_port),
+        Command::Dev(dev) => cli::dev::run(&dev),
         Command::Exec { command } => cli::exec::run(&command),
         Command::Replay { file, lines, running } => cli::replay::run(&file, lines, &running),
         Command::Logs => devstack::logs::look_through().map(|said| {

@@ -23,20 +23,13 @@ pub fn free() -> u16 {
     }
 }
 
-/// `port`, where it is free and was not handed out before, else a free one.
-pub fn prefer(port: Option<u16>) -> u16 {
-    match port {
-        Some(port) if claim(port) => port,
-        _ => free(),
-    }
-}
-
 /// Whether something listens on this port of 127.0.0.1 (or on all addresses) already.
 pub fn in_use(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err()
 }
 
-fn claim(port: u16) -> bool {
+/// Takes this very port, where nobody listens on it and it was not handed out before.
+pub fn claim(port: u16) -> bool {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let taken = taken.get_or_insert_with(HashSet::new);
     !taken.contains(&port) && !in_use(port) && taken.insert(port)
@@ -54,10 +47,12 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_use_is_not_preferred() {
+    fn a_port_is_claimed_once_and_only_while_nobody_listens() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(in_use(port));
-        assert_ne!(prefer(Some(port)), port);
+        assert!(!claim(port));
+        drop(listener);
+        assert!(claim(port) && !claim(port));
     }
 }

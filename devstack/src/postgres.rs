@@ -1,5 +1,7 @@
 //! PostgreSQL, with its durability as it is by default: what was committed survives a crash.
 
+mod cluster;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -69,16 +71,7 @@ fn process(dir: &Path, port: u16) -> anyhow::Result<Server> {
     let data = data_dir(dir, account)?;
     let log = dir.join("postgres.log");
 
-    // Not synced: a cluster that is lost before its first start is made again.
-    let mut initdb = spawn::command(&bin.join("initdb"), account);
-    initdb
-        .args(["--no-sync", "--auth=trust", "--username=postgres"])
-        .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
-        .arg(&data);
-    let made = spawn::background(initdb, &log)?.wait(std::time::Duration::from_secs(60))?;
-    if !made.is_some_and(|status| status.success()) {
-        bail!("initdb failed:\n{}", crate::server::last_lines(&log, 15));
-    }
+    cluster::make(&bin, account, &data, &log)?;
 
     let postgres = bin.join("postgres");
     let pg_isready = bin.join("pg_isready");
@@ -100,7 +93,9 @@ fn process(dir: &Path, port: u16) -> anyhow::Result<Server> {
             process: Mutex::default(),
         }),
         ready: Box::new(move || {
-            let answer = Command::new(&pg_isready)
+            // Much cheaper than a program, while nothing listens.
+            drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
+            let answer = client(&pg_isready)
                 .args(["-q", "-U", "postgres", "-d", "postgres", "-h", "127.0.0.1", "-t", "1"])
                 .args(["-p", &port.to_string()])
                 .stdin(Stdio::null())
@@ -154,13 +149,22 @@ pub fn psql(url: &str, statement: &str) -> anyhow::Result<String> {
         Some(psql) => psql,
         None => bin_dir()?.join("psql"),
     };
-    let output = Command::new(program)
+    let output = client(&program)
         .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", url, "--command", statement])
         .stdin(Stdio::null())
         .output()
         .context("cannot run psql")?;
     ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A program that speaks to a server of ours, whatever the environment says of others: that they want TLS, say.
+fn client(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// Where initdb and postgres are: `PG_BIN`, `PATH`, or the newest of the system's.

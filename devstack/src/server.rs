@@ -127,6 +127,17 @@ impl Server {
         matches!(recipe.body.ended(), Ok(None))
     }
 
+    /// How it ended, where it did so by itself.
+    pub fn casualty(&self) -> Option<Casualty> {
+        let recipe = self.how.as_ref().ok()?;
+        let _turn = self.turn();
+        let how = match recipe.body.ended() {
+            Ok(how) => how?,
+            Err(error) => format!("{error:#}"),
+        };
+        Some(Casualty { name: recipe.name, how, log: recipe.log.clone() })
+    }
+
     /// The number of its process, of PostgreSQL its first one; none while it is stopped, nor for a
     /// container whose processes this machine does not see.
     pub fn pid(&self) -> Option<u32> {
@@ -182,6 +193,24 @@ impl Recipe {
             None => Ok(()),
             Some(how) => bail!("{} does not start ({how}):\n{}", self.name, last_lines(&self.log, 15)),
         }
+    }
+}
+
+/// A server or a service that ended by itself.
+#[derive(Debug, Clone)]
+pub struct Casualty {
+    /// Which one.
+    pub name: &'static str,
+    /// Its exit status, or the signal that killed it.
+    pub how: String,
+    /// Where it logged.
+    pub log: PathBuf,
+}
+
+impl fmt::Display for Casualty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Casualty { name, how, log } = self;
+        write!(f, "{name} ended by itself ({how}); its last lines:\n{}", last_lines(log, 15))
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use rustix::process::Signal;
 
 use crate::process::Process;
+use crate::server::Casualty;
 use crate::{binaries, logs, spawn};
 
 /// Which one.
@@ -41,7 +42,21 @@ pub struct Service {
 impl Service {
     /// Starts it with our environment and `env`; what it writes is appended to `log`.
     pub fn spawn(program: Program, args: &[&str], env: &[(String, String)], log: &Path) -> anyhow::Result<Service> {
+        Service::spawn_without(&[], program, args, env, log)
+    }
+
+    /// The same, without these variables of our environment.
+    pub fn spawn_without(
+        variables: &[&str],
+        program: Program,
+        args: &[&str],
+        env: &[(String, String)],
+        log: &Path,
+    ) -> anyhow::Result<Service> {
         let mut command = spawn::command(&binaries()?.join(program.name()), None);
+        for variable in variables {
+            command.env_remove(variable);
+        }
         command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
         let process = spawn::background(command, log)?;
         logs::keep(log, program.name())?;
@@ -86,6 +101,15 @@ impl Service {
     /// Whether it has not ended yet.
     pub fn is_running(&self) -> bool {
         matches!(self.process.ended(), Ok(None))
+    }
+
+    /// How it ended, where it has.
+    pub fn casualty(&self) -> Option<Casualty> {
+        let how = match self.process.ended() {
+            Ok(status) => status?.to_string(),
+            Err(error) => format!("{error:#}"),
+        };
+        Some(Casualty { name: self.program.name(), how, log: self.log.clone() })
     }
 
     /// What it wrote so far.

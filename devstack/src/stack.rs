@@ -1,28 +1,40 @@
 //! Three servers that belong together.
 
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 
 use crate::dir::StackDir;
+use crate::server::{Casualty, Server};
 use crate::{Endpoints, Kafka, Postgres, Redis, port};
 
-/// The ports that servers should have, where these are free; without a wish, any.
-#[derive(Debug, Clone, Copy, Default)]
+/// The ports of a stack's servers.
+#[derive(Debug, Clone, Copy)]
 pub struct Ports {
-    /// Kafka's; the mock takes no wishes.
-    pub kafka: Option<u16>,
+    /// Kafka's; the mock takes one as it comes.
+    pub kafka: u16,
     /// PostgreSQL's.
-    pub postgres: Option<u16>,
+    pub postgres: u16,
     /// Redis's.
-    pub redis: Option<u16>,
+    pub redis: u16,
 }
 
 impl Ports {
-    /// Those that everyone knows: 9092, 5432 and 6379.
-    pub fn well_known() -> Ports {
-        Ports { kafka: Some(9092), postgres: Some(5432), redis: Some(6379) }
+    /// Any that are free.
+    pub fn free() -> Ports {
+        Ports { kafka: port::free(), postgres: port::free(), redis: port::free() }
     }
+}
+
+/// A server that answers by now, while others may still be on their way.
+#[derive(Debug, Clone, Copy)]
+pub enum Up<'a> {
+    /// Kafka.
+    Kafka(&'a Kafka),
+    /// PostgreSQL.
+    Postgres(&'a Postgres),
+    /// Redis.
+    Redis(&'a Redis),
 }
 
 /// Servers of one's own. Dropped, it ends them and removes their data, unless `DEVSTACK_KEEP` is
@@ -42,36 +54,54 @@ pub struct Stack {
 impl Stack {
     /// Starts all three side by side on free ports; returns when each answers.
     pub fn start() -> anyhow::Result<Stack> {
-        Stack::start_on(Ports::default())
+        Stack::start_as(Ports::free(), None, |_| Ok(()))
     }
 
     /// The same with a secured listener of Kafka's beside the usual one, and this password for it; see
     /// [`Kafka::secured`].
     pub fn start_secured(password: &str) -> anyhow::Result<Stack> {
-        Stack::start_as(Ports::default(), Some(password))
+        Stack::start_as(Ports::free(), Some(password), |_| Ok(()))
     }
 
-    /// The same as [`start`](Stack::start) on these ports, as far as they are free.
-    pub fn start_on(ports: Ports) -> anyhow::Result<Stack> {
-        Stack::start_as(ports, None)
+    /// The same as [`start`](Stack::start) on these ports, which nobody else listens on. As soon as a server
+    /// answers `then` is called with it, on a thread of its own.
+    ///
+    /// # Errors
+    /// A server that does not start or ended meanwhile, with its last lines; and those of `then`.
+    pub fn start_on(ports: Ports, then: impl Fn(Up<'_>) -> anyhow::Result<()> + Sync) -> anyhow::Result<Stack> {
+        Stack::start_as(ports, None, then)
     }
 
-    fn start_as(ports: Ports, secured: Option<&str>) -> anyhow::Result<Stack> {
+    fn start_as(
+        ports: Ports,
+        secured: Option<&str>,
+        then: impl Fn(Up<'_>) -> anyhow::Result<()> + Sync,
+    ) -> anyhow::Result<Stack> {
         crate::announce();
         let dir = StackDir::create()?;
         let path = dir.path();
         let (kafka, postgres, redis) = thread::scope(|scope| {
-            let kafka = scope.spawn(|| Kafka::start_in(path, port::prefer(ports.kafka), secured));
-            let postgres = scope.spawn(|| Postgres::start_in(path, port::prefer(ports.postgres)));
-            let redis = Redis::start_in(path, port::prefer(ports.redis));
-            (kafka.join(), postgres.join(), redis)
+            let kafka = scope.spawn(|| {
+                let kafka = Kafka::start_in(path, ports.kafka, secured)?;
+                then(Up::Kafka(&kafka)).map_err(|error| why(&kafka, error))?;
+                Ok(kafka)
+            });
+            let postgres = scope.spawn(|| {
+                let postgres = Postgres::start_in(path, ports.postgres)?;
+                then(Up::Postgres(&postgres)).map_err(|error| why(&postgres, error))?;
+                Ok(postgres)
+            });
+            let redis = Redis::start_in(path, ports.redis).and_then(|redis| {
+                then(Up::Redis(&redis)).map_err(|error| why(&redis, error))?;
+                Ok(redis)
+            });
+            (joined(kafka), joined(postgres), redis)
         });
-        Ok(Stack {
-            kafka: kafka.ok().context("starting Kafka panicked")??,
-            postgres: postgres.ok().context("starting PostgreSQL panicked")??,
-            redis: redis?,
-            dir,
-        })
+        let stack = Stack { kafka: kafka?, postgres: postgres?, redis: redis?, dir };
+        match stack.casualties().first() {
+            Some(casualty) => Err(anyhow!("{casualty}")),
+            None => Ok(stack),
+        }
     }
 
     /// Where the servers are.
@@ -84,14 +114,19 @@ impl Stack {
         }
     }
 
-    /// The servers that ended by themselves, with the last lines of their logs.
-    pub fn casualties(&self) -> Vec<(&'static str, String)> {
-        [("Kafka", &*self.kafka), ("PostgreSQL", &*self.postgres), ("Redis", &*self.redis)]
-            .into_iter()
-            .filter(|(_, server)| !server.is_running())
-            .map(|(name, server)| (name, server.log()))
-            .collect()
+    /// The servers that ended by themselves.
+    pub fn casualties(&self) -> Vec<Casualty> {
+        [&*self.kafka, &*self.postgres, &*self.redis].into_iter().filter_map(Server::casualty).collect()
     }
+}
+
+/// Why something did not work on a server: that it is no more, if so.
+fn why(server: &Server, error: anyhow::Error) -> anyhow::Error {
+    server.casualty().map_or(error, |casualty| anyhow!("{casualty}"))
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    thread.join().unwrap_or_else(|_| Err(anyhow!("starting a server panicked")))
 }
 
 impl Drop for Stack {

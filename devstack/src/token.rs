@@ -1,9 +1,9 @@
 //! Tokens as the API accepts them, and keys to sign them with.
 
-use std::fs::File;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, ensure};
@@ -16,6 +16,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
@@ -187,15 +188,78 @@ fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// Makes a key pair: the private half as PKCS #8 in PEM, readable by its owner alone, and the
-/// public half as a JWKS. Neither file may be there before.
+/// Makes a key pair: the private half as PKCS #8 in PEM, readable by its owner alone, in a file that is not
+/// there before; and the public half in a JWKS, which is made, or gets one key more.
+///
+/// # Errors
+/// Neither file is changed where one of them cannot be written, or the JWKS has a key of this name.
 pub fn generate(algorithm: &str, kid: &str, private: &Path, published: &Path) -> anyhow::Result<()> {
     let (signer, der) = Signer::generate(algorithm, Some(kid))?;
-    let write = |path: &Path, mode, bytes: &[u8]| {
-        let file = File::options().write(true).create_new(true).mode(mode).open(path);
-        file.and_then(|mut file| file.write_all(bytes)).with_context(|| format!("cannot write {}", path.display()))
+    let jwks = with_key(published, kid, &signer.public()?)?;
+    // First what can be taken back: another file beside the JWKS, which shows that it can be replaced.
+    let draft = Draft::write(published, jwks.as_bytes())?;
+    create(private, 0o600, pem(&der).as_bytes()).with_context(|| format!("cannot write {}", private.display()))?;
+    draft.publish().inspect_err(|_| {
+        let _ = fs::remove_file(private);
+    })
+}
+
+/// The text of the JWKS in this file, if there is one, with one key more.
+fn with_key(file: &Path, kid: &str, key: &Jwk) -> anyhow::Result<String> {
+    let mut whole = match fs::read_to_string(file) {
+        Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => json!({"keys": []}),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
     };
-    let jwks = jwks(&[&signer])?;
+    // As text, so that nothing is lost of keys that others put there.
+    let keys = whole.get_mut("keys").and_then(Value::as_array_mut);
+    let keys = keys.with_context(|| format!("{} is not a JWKS: it has no array `keys`", file.display()))?;
+    let is_there = keys.iter().any(|key| key.get("kid").and_then(Value::as_str) == Some(kid));
+    ensure!(!is_there, "{} has a key `{kid}`: --kid gives the new one another name", file.display());
+    keys.push(serde_json::to_value(key)?);
+    serde_json::to_string_pretty(&whole).context("cannot write the JWKS")
+}
+
+/// What is to replace a file, already written beside it.
+struct Draft {
+    file: PathBuf,
+    draft: PathBuf,
+}
+
+impl Draft {
+    fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<Draft> {
+        // Where the name is a link, what it leads to is replaced.
+        let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+        let mut name = file.file_name().with_context(|| format!("{} is not a file", file.display()))?.to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let draft = Draft { draft: file.with_file_name(name), file };
+        let mode = fs::metadata(&draft.file).map_or(0o644, |old| old.permissions().mode() & 0o777);
+        create(&draft.draft, mode, bytes).with_context(|| format!("cannot write {}", draft.file.display()))?;
+        Ok(draft)
+    }
+
+    /// In one step: whoever reads the file meets all of the old one or all of the new one.
+    fn publish(self) -> anyhow::Result<()> {
+        fs::rename(&self.draft, &self.file).with_context(|| format!("cannot write {}", self.file.display()))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // There still, where it was not published.
+        let _ = fs::remove_file(&self.draft);
+    }
+}
+
+/// A file that is not there yet, whole or not at all.
+fn create(path: &Path, mode: u32, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
+}
+
+fn pem(der: &[u8]) -> String {
     let mut pem = format!("{BEGIN}\n");
     for (place, digit) in BASE64_STANDARD.encode(der).chars().enumerate() {
         if place > 0 && place % 64 == 0 {
@@ -204,8 +268,7 @@ pub fn generate(algorithm: &str, kid: &str, private: &Path, published: &Path) ->
         pem.push(digit);
     }
     pem.push_str(&format!("\n{END}\n"));
-    write(private, 0o600, pem.as_bytes())?;
-    write(published, 0o644, jwks.as_bytes())
+    pem
 }
 
 /// A JWT signed with HS256, see [`Signer::token`].

@@ -1,107 +1,206 @@
 //! What `devstack dev` tells its services, and the human who tries them.
+//!
+//! What the environment sets counts, but for addresses: the servers and ports are our own.
 
+use std::env;
 use std::fs::{self, File};
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use devstack::{Stack, create_database, one_node, port, token};
+use devstack::token::{Claims, Signer};
+use devstack::{Postgres, psql};
 
-pub(crate) const INPUT_TOPIC: &str = "events-input";
-pub(crate) const DLQ_TOPIC: &str = "events-dlq";
+use super::ports::Taken;
+use super::steps::say;
 
-/// The settings of one run.
-pub(crate) struct Settings {
-    pub(crate) api: String,
-    pub(crate) token: String,
-    /// What both services read.
-    common: Vec<(String, String)>,
-    secret: String,
-    api_port: u16,
-    api_ops_port: u16,
-    pub(crate) worker_ops_port: u16,
-    postgres_port: u16,
-    redis_port: u16,
-}
+/// Who the services are to PostgreSQL: the owner of one database, and no superuser.
+const USER: &str = "appuser";
+const PASSWORD: &str = "apppass";
+const DATABASE: &str = "appdb";
+
+const SECRET: &str = "JWT_SECRET";
+/// What both services are told where the environment does not, and the commands in a shell too.
+const COMMON: [(&str, &str); 5] = [
+    ("KAFKA_INPUT_TOPIC", "events-input"),
+    ("KAFKA_DLQ_TOPIC", "events-dlq"),
+    ("KAFKA_GROUP", "events-processor"),
+    // There is one broker.
+    ("TOPIC_REPLICATION", "1"),
+    ("TOPIC_MIN_INSYNC_REPLICAS", "1"),
+];
+/// For people who look on: a line for every request and every event.
+const LOG: [(&str, &str); 2] = [("LOG_FORMAT", "pretty"), ("ACCESS_LOG", "all")];
+const API: [(&str, &str); 4] = [
+    // Everybody knows it, as the walk in README.md shows; and it is too short for anything but this.
+    (SECRET, "local-dev-secret"),
+    ("JWT_ALLOW_SHORT_SECRET", "true"),
+    ("JWT_DEVICE_BINDING", "claimed"),
+    // No load balancer has to notice that it ends.
+    ("DRAIN_DELAY", "0s"),
+];
+
+/// What the services are not to have from the environment: addresses, how to log in there, and what libpq's
+/// variables would add to that.
+pub(crate) const FOREIGN: [&str; 16] = [
+    "DATABASE_URL",
+    "KAFKA_BROKERS",
+    "KAFKA_SECURITY_PROTOCOL",
+    "KAFKA_SASL_MECHANISM",
+    "KAFKA_SASL_USERNAME",
+    "KAFKA_SASL_PASSWORD",
+    "KAFKA_SSL_CA_LOCATION",
+    "REDIS_URL",
+    "REDIS_CLUSTER",
+    "API_BIND",
+    "OPS_BIND",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGOPTIONS",
+];
 
 type Env = Vec<(String, String)>;
 
+/// The settings of one run.
+pub(crate) struct Settings {
+    ports: Taken,
+    addresses: Env,
+    common: Env,
+    log: Env,
+    api: Env,
+}
+
 impl Settings {
-    /// Creates the database `app`, a secret and a token signed with it.
-    pub(crate) fn new(stack: &Stack, api_port: u16) -> anyhow::Result<Settings> {
-        let endpoints = stack.endpoints();
-        let database = create_database(&endpoints.postgres_url, "app")?;
-        let secret = random_secret()?;
-        let lifetime = Duration::from_secs(12 * 3600);
-        let mut common = pairs(&[
-            ("KAFKA_BROKERS", &endpoints.kafka_brokers),
-            ("KAFKA_INPUT_TOPIC", INPUT_TOPIC),
-            ("KAFKA_DLQ_TOPIC", DLQ_TOPIC),
-            ("KAFKA_GROUP", "events-processor"),
-            ("DATABASE_URL", &database),
-            ("REDIS_URL", &endpoints.redis_url),
-        ]);
-        common.extend(one_node());
-        Ok(Settings {
-            api: format!("http://127.0.0.1:{api_port}"),
-            token: token::hs256(&secret, "dev", &["admin"], &[], lifetime)?,
-            common,
-            secret,
-            api_port,
-            api_ops_port: port::prefer(Some(9100)),
-            worker_ops_port: port::prefer(Some(9101)),
-            postgres_port: stack.postgres.port,
-            redis_port: stack.redis.port,
+    /// Those of the environment, and ours.
+    ///
+    /// # Errors
+    /// One that is not text.
+    pub(crate) fn new(kafka_brokers: &str, ports: Taken) -> anyhow::Result<Settings> {
+        Settings::of(kafka_brokers, ports, |name| {
+            env::var_os(name)
+                .map(|value| value.into_string().ok().with_context(|| format!("{name} is not text")))
+                .transpose()
         })
     }
 
+    fn of(
+        kafka_brokers: &str,
+        ports: Taken,
+        environment: impl Fn(&str) -> anyhow::Result<Option<String>>,
+    ) -> anyhow::Result<Settings> {
+        let (postgres, redis) = (ports.servers.postgres, ports.servers.redis);
+        let addresses = [
+            ("KAFKA_BROKERS", kafka_brokers.to_owned()),
+            ("DATABASE_URL", format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{postgres}/{DATABASE}")),
+            ("REDIS_URL", format!("redis://127.0.0.1:{redis}")),
+        ];
+        let or = |ours: &[(&str, &str)]| -> anyhow::Result<Env> {
+            let each = ours.iter().map(|(name, value)| {
+                Ok(((*name).to_owned(), environment(name)?.unwrap_or_else(|| (*value).to_owned())))
+            });
+            each.collect()
+        };
+        let mut api = or(&API)?;
+        // What a token of ours has to say.
+        for name in ["JWT_ISSUER", "JWT_AUDIENCE"] {
+            api.extend(environment(name)?.map(|value| (name.to_owned(), value)));
+        }
+        Ok(Settings {
+            ports,
+            addresses: addresses.map(|(name, value)| (name.to_owned(), value)).into(),
+            common: or(&COMMON)?,
+            log: or(&LOG)?,
+            api,
+        })
+    }
+
+    /// Says which variables of the environment are not used. One that is the same as ours is not worth a word.
+    pub(crate) fn tell_foreign(&self) {
+        let is_other = |name: &&&str| {
+            let ours = self.addresses.iter().find(|(known, _)| known == **name);
+            env::var_os(name).is_some_and(|value| ours.is_none_or(|(_, ours)| value != ours.as_str()))
+        };
+        let foreign: Vec<_> = FOREIGN.iter().filter(|name| !name.starts_with("PG")).filter(is_other).copied().collect();
+        if !foreign.is_empty() {
+            let names = foreign.join(", ");
+            say(&format!("not used, for the servers and their addresses are devstack's own: {names}"));
+        }
+    }
+
+    /// Creates the services' role and their database.
+    pub(crate) fn create_database(&self, postgres: &Postgres) -> anyhow::Result<()> {
+        let url = postgres.url();
+        psql(&url, &format!("CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'"))?;
+        // Not template1: somebody's connection to it would be in the way.
+        psql(&url, &format!("CREATE DATABASE {DATABASE} OWNER {USER} TEMPLATE template0"))?;
+        Ok(())
+    }
+
+    pub(crate) fn input_topic(&self) -> &str {
+        find(&self.common, "KAFKA_INPUT_TOPIC")
+    }
+
+    pub(crate) fn dlq_topic(&self) -> &str {
+        find(&self.common, "KAFKA_DLQ_TOPIC")
+    }
+
+    pub(crate) fn group(&self) -> &str {
+        find(&self.common, "KAFKA_GROUP")
+    }
+
     pub(crate) fn for_worker(&self) -> Env {
-        self.service(self.worker_ops_port, &[])
+        self.service(self.ports.worker_ops, vec![])
     }
 
     pub(crate) fn for_api(&self) -> Env {
-        let bind = format!("127.0.0.1:{}", self.api_port);
-        self.service(
-            self.api_ops_port,
-            &[
-                ("API_BIND", &bind),
-                ("JWT_SECRET", &self.secret),
-                ("JWT_DEVICE_BINDING", "claimed"),
-                // No load balancer has to notice that it ends.
-                ("DRAIN_DELAY", "0s"),
-            ],
-        )
+        let bind = ("API_BIND".to_owned(), format!("127.0.0.1:{}", self.ports.api));
+        self.service(self.ports.api_ops, [self.api.clone(), vec![bind]].concat())
     }
 
-    fn service(&self, ops_port: u16, more: &[(&str, &str)]) -> Env {
-        let ops = format!("127.0.0.1:{ops_port}");
-        let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
-        let mut env = self.common.clone();
-        env.extend(pairs(&[("OPS_BIND", &ops), ("LOG_FORMAT", "pretty"), ("RUST_LOG", &level)]));
-        env.extend(pairs(more));
+    fn service(&self, ops_port: u16, more: Env) -> Env {
+        let mut env = [self.addresses.clone(), self.common.clone(), self.log.clone(), more].concat();
+        env.push(("OPS_BIND".to_owned(), format!("127.0.0.1:{ops_port}")));
         if !std::io::stdout().is_terminal() {
-            env.extend(pairs(&[("NO_COLOR", "1")]));
+            env.push(("NO_COLOR".to_owned(), "1".to_owned()));
         }
         env
     }
 
+    /// The API's address.
+    pub(crate) fn api(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.api)
+    }
+
+    /// A token that may do everything, as the API of these settings takes it.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        let mut claims = Claims::new("dev", &["admin"], &[], Duration::from_secs(12 * 3600))?;
+        let set = |name| Some(find(&self.api, name)).filter(|value| !value.is_empty());
+        (claims.iss, claims.aud) = (set("JWT_ISSUER"), set("JWT_AUDIENCE"));
+        Signer::secret(find(&self.api, SECRET)).sign(&claims)
+    }
+
     /// Writes the file that a shell reads to have all of this at hand.
-    pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
-        let mut env = pairs(&[
-            ("API", &self.api),
-            ("TOKEN", &self.token),
-            ("JWT_SECRET", &self.secret),
+    pub(crate) fn write(&self, file: &Path, token: &str) -> anyhow::Result<()> {
+        let (postgres, redis) = (self.ports.servers.postgres.to_string(), self.ports.servers.redis.to_string());
+        let own = [
+            ("API", self.api().as_str()),
+            ("TOKEN", token),
+            (SECRET, find(&self.api, SECRET)),
             ("PGHOST", "127.0.0.1"),
-            ("PGPORT", &self.postgres_port.to_string()),
-            ("PGUSER", "postgres"),
-            ("PGDATABASE", "app"),
-            ("REDIS_PORT", &self.redis_port.to_string()),
-        ]);
-        env.extend(self.common.iter().cloned());
+            ("PGPORT", &postgres),
+            ("PGUSER", USER),
+            ("PGPASSWORD", PASSWORD),
+            ("PGDATABASE", DATABASE),
+            ("REDIS_PORT", &redis),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let env = own.iter().chain(&self.addresses).chain(&self.common);
         let text: String =
-            env.iter().map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"))).collect();
+            env.map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"))).collect();
         // Made anew, so that its rights are these whoever made the last one.
         let _ = fs::remove_file(file);
         File::options()
@@ -114,9 +213,9 @@ impl Settings {
     }
 
     /// The calls to try, ready to be pasted into any terminal.
-    pub(crate) fn calls(&self, file: &Path, binaries: &Path) -> String {
-        let Settings { api, token, .. } = self;
-        let (postgres, redis) = (self.postgres_port, self.redis_port);
+    pub(crate) fn calls(&self, token: &str, file: &Path, binaries: &Path) -> String {
+        let api = self.api();
+        let (postgres, redis) = (self.ports.servers.postgres, self.ports.servers.redis);
         format!(
             r#"token: {token}
 
@@ -128,7 +227,7 @@ sleep 1
 curl -sS {api}/resource/device-123 -H 'authorization: Bearer {token}'
 
 # look into the database, and into the cache
-psql -h 127.0.0.1 -p {postgres} -U postgres -d app -c 'SELECT * FROM resources'
+PGPASSWORD={PASSWORD} psql -h 127.0.0.1 -p {postgres} -U {USER} -d {DATABASE} -c 'SELECT * FROM resources'
 redis-cli -p {redis} GET resource:device-123
 
 # list the dead letters
@@ -143,16 +242,63 @@ redis-cli -p {redis} GET resource:device-123
     }
 }
 
-fn pairs(pairs: &[(&str, &str)]) -> Env {
-    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    pairs.iter().map(owned).collect()
+/// A setting; empty where there is none.
+fn find<'a>(env: &'a Env, name: &str) -> &'a str {
+    env.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
 }
 
-/// 256 bits from the kernel, as hex.
-fn random_secret() -> anyhow::Result<String> {
-    let mut bytes = [0_u8; 32];
-    File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .context("cannot read /dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(environment: &[(&str, &str)]) -> Settings {
+        let servers = devstack::Ports { kafka: 1, postgres: 2, redis: 3 };
+        let ports = Taken { api: 4, servers, api_ops: 5, worker_ops: 6 };
+        let value = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
+        Settings::of("127.0.0.1:1", ports, |name| Ok(value(name))).unwrap()
+    }
+
+    #[test]
+    fn the_walk_needs_no_settings() {
+        let api = settings(&[]).for_api();
+        for (name, value) in [
+            (SECRET, "local-dev-secret"),
+            ("JWT_ALLOW_SHORT_SECRET", "true"),
+            ("JWT_DEVICE_BINDING", "claimed"),
+            ("ACCESS_LOG", "all"),
+            ("API_BIND", "127.0.0.1:4"),
+            ("OPS_BIND", "127.0.0.1:5"),
+            ("DATABASE_URL", "postgres://appuser:apppass@127.0.0.1:2/appdb"),
+        ] {
+            assert_eq!(find(&api, name), value, "{name}");
+        }
+        let worker = settings(&[]).for_worker();
+        assert_eq!((find(&worker, "ACCESS_LOG"), find(&worker, "OPS_BIND")), ("all", "127.0.0.1:6"));
+        assert_eq!(find(&worker, SECRET), "", "the worker has no use for it");
+    }
+
+    #[test]
+    fn the_environment_counts_but_for_addresses() {
+        let set = [
+            (SECRET, "mine"),
+            ("JWT_DEVICE_BINDING", "required"),
+            ("JWT_ISSUER", "us"),
+            ("ACCESS_LOG", "0.5"),
+            ("LOG_FORMAT", "json"),
+            ("DRAIN_DELAY", "1s"),
+            ("KAFKA_INPUT_TOPIC", "other"),
+            ("DATABASE_URL", "postgres://elsewhere/x"),
+            ("API_BIND", "0.0.0.0:1"),
+        ];
+        let settings = settings(&set);
+        let api = settings.for_api();
+        for (name, value) in set.into_iter().take(7) {
+            assert_eq!(find(&api, name), value, "{name}");
+        }
+        assert_eq!(find(&api, "JWT_ALLOW_SHORT_SECRET"), "true", "of a secret of the user's too");
+        assert_eq!(settings.input_topic(), "other");
+        for (name, value) in set.into_iter().skip(7) {
+            assert!(FOREIGN.contains(&name) && find(&api, name) != value, "{name}");
+        }
+    }
 }

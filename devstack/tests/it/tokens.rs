@@ -118,6 +118,58 @@ fn keys_and_what_they_sign_fit_for_every_algorithm() {
 }
 
 #[test]
+fn a_second_key_is_added_to_a_jwks_and_what_cannot_be_written_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    let made = |kid: &str, key: &str, jwks: &str| {
+        let output = devstack(&["keys", "--kid", kid, "--key", &path(key), "--jwks", &path(jwks)]);
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let files = || {
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.collect::<std::collections::BTreeSet<_>>().len()
+    };
+
+    // Somebody else's key, of a kind that we do not know, with members that we do not know.
+    let theirs = json!({"keys": [{"kty": "AKP", "kid": "theirs", "x-y": 1}], "more": true});
+    std::fs::write(path("jwks"), theirs.to_string()).unwrap();
+    assert_eq!(made("one", "one.pem", "jwks"), (true, String::new()));
+    assert_eq!(made("two", "two.pem", "jwks"), (true, String::new()));
+    let published: Value = serde_json::from_slice(&std::fs::read(path("jwks")).unwrap()).unwrap();
+    let kids: Vec<_> = published["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect();
+    assert_eq!(kids, ["theirs", "one", "two"]);
+    assert_eq!((&published["keys"][0], &published["more"]), (&theirs["keys"][0], &json!(true)));
+    let published: JwkSet =
+        serde_json::from_value(json!({"keys": published["keys"].as_array().unwrap()[1..]})).unwrap();
+    for kid in ["one", "two"] {
+        let key = path(&format!("{kid}.pem"));
+        let sign = ["token", "--role", "user", "--algorithm", "ES256", "--key", &key, "--kid", kid];
+        let token = String::from_utf8(devstack(&sign).stdout).unwrap();
+        let public = DecodingKey::from_jwk(published.find(kid).unwrap()).unwrap();
+        assert!(decode::<Value>(token.trim(), &public, &Validation::new(Algorithm::ES256)).is_ok(), "{kid}");
+    }
+    assert_eq!(files(), 3);
+
+    std::fs::write(path("none"), "{}").unwrap();
+    let before = std::fs::read(path("jwks")).unwrap();
+    for (kid, key, jwks, why) in [
+        ("two", "three.pem", "jwks", "has a key `two`"),
+        ("three", "one.pem", "jwks", "one.pem"),
+        ("three", "three.pem", "none", "is not a JWKS"),
+        ("three", "three.pem", "one.pem", "is not JSON"),
+        ("three", "three.pem", "nowhere/jwks", "nowhere/jwks"),
+        ("three", "nowhere/three.pem", "jwks", "nowhere/three.pem"),
+    ] {
+        let (is_made, said) = made(kid, key, jwks);
+        assert!(!is_made && said.contains(why), "{said}");
+        assert_eq!(files(), 4, "{why}: no file more");
+    }
+    assert_eq!(std::fs::read(path("jwks")).unwrap(), before);
+    // And so the repeat of a call that failed works.
+    assert_eq!(made("three", "three.pem", "jwks"), (true, String::new()));
+}
+
+#[test]
 fn without_a_secret_or_a_key_there_is_no_token() {
     assert!(!devstack(&["token", "--role", "user"]).status.success());
     assert!(!devstack(&["token", "--algorithm", "ES256"]).status.success());

@@ -8,6 +8,7 @@
 
 mod collector;
 mod crashes;
+mod dev;
 mod freezes;
 mod kit;
 mod lag;
@@ -21,3 +22,4 @@ mod secrets;
 mod secured_kafka;
 mod telemetry;
 mod traces;
+mod walk;

@@ -1,0 +1,154 @@
+//! Where `devstack dev` listens: on the ports that everybody knows, where these are free.
+
+use std::io::ErrorKind;
+use std::net::{Ipv6Addr, TcpListener};
+
+use anyhow::ensure;
+use devstack::port;
+
+use super::steps::say;
+
+/// The ports that were asked for. One that is taken is an error; of the usual ones only the API's is, and
+/// the others give way.
+#[derive(clap::Args)]
+pub(crate) struct Wanted {
+    /// The port of the API, on 127.0.0.1.
+    #[arg(long, env = "API_PORT", default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
+    api_port: u16,
+    /// Kafka's; 9092 where it is free.
+    #[arg(long, env = "KAFKA_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    kafka_port: Option<u16>,
+    /// PostgreSQL's; 5432 where it is free.
+    #[arg(long, env = "POSTGRES_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    postgres_port: Option<u16>,
+    /// Redis's; 6379 where it is free.
+    #[arg(long, env = "REDIS_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    redis_port: Option<u16>,
+    /// The API's internal port, for metrics and health; 9100 where it is free.
+    #[arg(long, env = "API_OPS_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    api_ops_port: Option<u16>,
+    /// The worker's; 9101 where it is free.
+    #[arg(long, env = "WORKER_OPS_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    worker_ops_port: Option<u16>,
+}
+
+/// Ports that are ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) api: u16,
+    pub(crate) servers: devstack::Ports,
+    pub(crate) api_ops: u16,
+    pub(crate) worker_ops: u16,
+}
+
+impl Wanted {
+    /// Takes them all.
+    ///
+    /// # Errors
+    /// One that was asked for is taken: by which variable it is moved.
+    pub(crate) fn take(&self) -> anyhow::Result<Taken> {
+        // Those that were asked for come first: none of them is lost to one that can give way.
+        let exact = |wanted: Option<u16>, variable| wanted.map(|port| exact(port, variable)).transpose();
+        let api = exact(Some(self.api_port), "API_PORT")?.unwrap_or(self.api_port);
+        let kafka = exact(self.kafka_port, "KAFKA_PORT")?;
+        let postgres = exact(self.postgres_port, "POSTGRES_PORT")?;
+        let redis = exact(self.redis_port, "REDIS_PORT")?;
+        let api_ops = exact(self.api_ops_port, "API_OPS_PORT")?;
+        let worker_ops = exact(self.worker_ops_port, "WORKER_OPS_PORT")?;
+        Ok(Taken {
+            api,
+            servers: devstack::Ports {
+                kafka: kafka.unwrap_or_else(|| usual(9092, "Kafka", "KAFKA_PORT")),
+                postgres: postgres.unwrap_or_else(|| usual(5432, "PostgreSQL", "POSTGRES_PORT")),
+                redis: redis.unwrap_or_else(|| usual(6379, "Redis", "REDIS_PORT")),
+            },
+            api_ops: api_ops.unwrap_or_else(|| usual(9100, "the API's internal port", "API_OPS_PORT")),
+            worker_ops: worker_ops.unwrap_or_else(|| usual(9101, "the worker's internal port", "WORKER_OPS_PORT")),
+        })
+    }
+}
+
+fn exact(port: u16, variable: &str) -> anyhow::Result<u16> {
+    ensure!(claim(port), "port {port} is in use; {variable}={} make dev takes another", port.saturating_add(1));
+    Ok(port)
+}
+
+fn usual(port: u16, what: &str, variable: &str) -> u16 {
+    if claim(port) {
+        return port;
+    }
+    let other = port::free();
+    say(&format!("port {port} is in use: {what} is {other} ({variable} chooses)"));
+    other
+}
+
+/// Takes a port of 127.0.0.1 where nobody listens on it, nor on that of `::1`, where `localhost` leads first.
+fn claim(port: u16) -> bool {
+    let behind = TcpListener::bind((Ipv6Addr::LOCALHOST, port));
+    !behind.is_err_and(|error| error.kind() == ErrorKind::AddrInUse) && port::claim(port)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        wanted: Wanted,
+    }
+
+    fn take(arguments: &[&str]) -> anyhow::Result<Taken> {
+        // An explicit one for each: this test must not depend on what else runs here.
+        let ports: Vec<_> = ["kafka", "postgres", "redis", "api-ops", "worker-ops"]
+            .iter()
+            .filter(|name| !arguments.iter().any(|argument| argument.starts_with(&format!("--{name}-port"))))
+            .map(|name| format!("--{name}-port={}", spare()))
+            .collect();
+        let all = ["dev"].into_iter().chain(arguments.iter().copied()).chain(ports.iter().map(String::as_str));
+        Arguments::try_parse_from(all)?.wanted.take()
+    }
+
+    fn spare() -> u16 {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_named_with_its_variable() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        for (name, variable) in [("api", "API_PORT"), ("redis", "REDIS_PORT"), ("worker-ops", "WORKER_OPS_PORT")] {
+            let api = format!("--api-port={}", spare());
+            let mut arguments = vec![format!("--{name}-port={port}")];
+            if name != "api" {
+                arguments.push(api);
+            }
+            let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+            let error = take(&arguments).unwrap_err().to_string();
+            assert_eq!(error, format!("port {port} is in use; {variable}={} make dev takes another", port + 1));
+        }
+    }
+
+    #[test]
+    fn nobody_gets_a_port_twice() {
+        let port = spare();
+        let (api, redis) = (format!("--api-port={port}"), format!("--redis-port={port}"));
+        let error = take(&[&api, &redis]).unwrap_err().to_string();
+        assert!(error.contains("REDIS_PORT="), "{error}");
+        let other = usual(port, "it", "IT");
+        assert_ne!(other, port);
+    }
+
+    #[test]
+    fn what_listens_where_localhost_leads_first_is_in_the_way() {
+        let Ok(taken) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+            eprintln!("not tried: there is no ::1 here");
+            return;
+        };
+        assert!(!claim(taken.local_addr().unwrap().port()));
+    }
+}

@@ -1,0 +1,169 @@
+//! What `devstack dev` runs on its servers: both services, with their logs on the terminal.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use devstack::{Casualty, Program, Service, Stack};
+
+use super::settings::{FOREIGN, Settings};
+use super::steps::say;
+use super::tail::Tail;
+use super::{probe, signals};
+
+const STEP: Duration = Duration::from_millis(20);
+const SETUP: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_secs(60);
+/// What a service has to finish what it began.
+const DRAIN: Duration = Duration::from_secs(25);
+/// As `worker-service setup` would make them.
+const PARTITIONS: i32 = 6;
+
+/// Something ended by itself: nothing goes on without it.
+#[derive(Debug)]
+pub(crate) struct Ended(Casualty);
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ended by itself ({})", self.0.name, self.0.how)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// The services and their logs on the terminal. Dropped, it ends them in an orderly way.
+pub(crate) struct Session<'a> {
+    stack: &'a Stack,
+    folder: &'a Path,
+    services: Vec<Service>,
+    tails: Vec<Tail>,
+}
+
+impl<'a> Session<'a> {
+    /// One without services yet, whose logs lie in this folder.
+    pub(crate) fn new(stack: &'a Stack, folder: &'a Path) -> Self {
+        Session { stack, folder, services: vec![], tails: vec![] }
+    }
+
+    /// The topics. The mock has no call that creates any.
+    pub(crate) fn topics(&self, settings: &Settings) -> anyhow::Result<()> {
+        let kafka = &self.stack.kafka;
+        if kafka.is_real() {
+            return setup(&[], settings, self.folder, "topics.log", || self.check());
+        }
+        for topic in [settings.input_topic(), settings.dlq_topic()] {
+            kafka.mock_topic(topic, PARTITIONS)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a service.
+    pub(crate) fn start(&mut self, program: Program, args: &[&str], env: &[(String, String)]) -> anyhow::Result<()> {
+        let (name, prefix) = match program {
+            Program::Api => ("api.log", "api"),
+            Program::Worker => ("worker.log", "worker"),
+        };
+        let log = fresh(self.folder, name)?;
+        self.tails.push(Tail::follow(&log, prefix));
+        self.services.push(Service::spawn_without(&FOREIGN, program, args, env, &log)?);
+        Ok(())
+    }
+
+    /// Returns when each of these services is ready, at its port.
+    pub(crate) fn until_ready(&self, ports: &[(&str, u16)]) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY;
+        for (name, port) in ports {
+            while !probe::ready(*port) {
+                self.check()?;
+                ensure!(Instant::now() < deadline, "{name} is not ready after {READY:?}");
+                pause()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when an end is asked for, or something ended by itself.
+    pub(crate) fn watch(&self) -> anyhow::Result<()> {
+        while !signals::asked() {
+            self.check()?;
+            sleep(5 * STEP);
+        }
+        Ok(())
+    }
+
+    /// Whether all that should run does. What does not is said at once: to end the rest takes a while.
+    fn check(&self) -> anyhow::Result<()> {
+        // A service that gives up for want of a server would be the second to blame.
+        let servers = self.stack.casualties().into_iter();
+        let casualties: Vec<_> = servers.chain(self.services.iter().filter_map(Service::casualty)).collect();
+        for casualty in &casualties {
+            eprintln!("devstack: {casualty}");
+        }
+        match casualties.into_iter().next() {
+            Some(first) => Err(Ended(first).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        for service in &self.services {
+            let _ = service.terminate();
+        }
+        let deadline = Instant::now() + DRAIN;
+        for service in &self.services {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if service.wait(left).is_err() {
+                say(&format!("{} is killed", service.program().name()));
+                let _ = service.kill();
+            }
+        }
+        self.tails.clear();
+    }
+}
+
+/// The tables, by `worker-service setup`.
+pub(crate) fn tables(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
+    setup(&["--skip-topics"], settings, folder, "tables.log", || Ok(()))
+}
+
+fn setup(
+    args: &[&str],
+    settings: &Settings,
+    folder: &Path,
+    log: &str,
+    check: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let log = fresh(folder, log)?;
+    let _tail = Tail::follow(&log, "setup");
+    let args = [&["setup"], args].concat();
+    let setup = Service::spawn_without(&FOREIGN, Program::Worker, &args, &settings.for_worker(), &log)?;
+    let deadline = Instant::now() + SETUP;
+    while setup.is_running() {
+        check()?;
+        ensure!(Instant::now() < deadline, "worker-service setup does not end");
+        pause()?;
+    }
+    let status = setup.wait(Duration::ZERO)?;
+    ensure!(status.success(), "worker-service setup failed ({status})");
+    Ok(())
+}
+
+/// A moment, unless an end was asked for.
+fn pause() -> anyhow::Result<()> {
+    if signals::asked() {
+        bail!("interrupted");
+    }
+    sleep(STEP);
+    Ok(())
+}
+
+/// An empty log file.
+fn fresh(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let log = folder.join(name);
+    fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+    Ok(log)
+}

@@ -1,0 +1,18 @@
+//! What `devstack dev` says of itself.
+
+use std::time::Instant;
+
+/// One line.
+pub(crate) fn say(what: &str) {
+    println!("devstack: {what}");
+}
+
+/// Does something between a line that says so and one with its seconds.
+pub(crate) fn step<T>(title: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    say(&format!("{title} …"));
+    let from = Instant::now();
+    let result = work();
+    let failed = if result.is_ok() { "" } else { "FAILED after " };
+    say(&format!("{title}: {failed}{:.1} s", from.elapsed().as_secs_f64()));
+    result
+}

@@ -1,0 +1,84 @@
+//! A new cluster: what `initdb` makes takes a second of work and is always the same, so that it is made once
+//! for each version and user, and copied.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+
+use crate::dir;
+use crate::server::last_lines;
+use crate::spawn::{self, Account};
+
+/// A cluster's control file is always so long; one that was cut short by a crash of the machine is not.
+const CONTROL_BYTES: u64 = 8192;
+
+/// Makes a cluster in `data`, a folder that is there, empty, and `account`'s.
+pub(super) fn make(bin: &Path, account: Option<Account>, data: &Path, log: &Path) -> anyhow::Result<()> {
+    let kept = kept(bin, account);
+    if let Some(kept) = &kept
+        && is_complete(kept)
+        && copy(kept, data).is_ok()
+    {
+        return Ok(());
+    }
+    // What a copy has left.
+    for entry in fs::read_dir(data)?.flatten() {
+        let path = entry.path();
+        if path.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+    }
+    // Not synced: a cluster that is lost before its first start is made again.
+    let mut initdb = spawn::command(&bin.join("initdb"), account);
+    initdb
+        .args(["--no-sync", "--auth=trust", "--username=postgres"])
+        .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
+        .arg(data);
+    let made = spawn::background(initdb, log)?.wait(Duration::from_secs(60))?;
+    if !made.is_some_and(|status| status.success()) {
+        bail!("initdb failed:\n{}", last_lines(log, 15));
+    }
+    if let Some(kept) = kept {
+        // If it cannot be kept, the next one is made as well.
+        let _ = keep(data, &kept);
+    }
+    Ok(())
+}
+
+/// Where the clusters of this version are kept; nowhere where it does not tell its version.
+fn kept(bin: &Path, account: Option<Account>) -> Option<PathBuf> {
+    let output = Command::new(bin.join("postgres")).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let said = String::from_utf8(output.stdout).ok()?;
+    // "postgres (PostgreSQL) 17.11 (Debian 17.11-1)": all of it, for it is cheap to make one too many.
+    let plain: String =
+        said.trim().chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let user = account.map_or_else(|| rustix::process::geteuid().as_raw(), |account| account.uid);
+    (!plain.is_empty()).then(|| dir::target().join("devstack").join(format!("cluster-{user}-{plain}")))
+}
+
+fn is_complete(cluster: &Path) -> bool {
+    fs::metadata(cluster.join("global/pg_control")).is_ok_and(|control| control.len() == CONTROL_BYTES)
+}
+
+/// With owners and rights.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let mut cp = Command::new("cp");
+    cp.arg("-a").arg(from.join(".")).arg(to).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = cp.status()?;
+    ensure!(status.success() && is_complete(to), "cp: {status}");
+    Ok(())
+}
+
+/// Under its name only once it is complete. If another process was quicker, its copy is as good.
+fn keep(data: &Path, kept: &Path) -> anyhow::Result<()> {
+    let new = kept.with_extension(format!("new-{}-{:08x}", std::process::id(), fastrand::u32(..)));
+    let renamed = fs::create_dir_all(&new).map_err(Into::into).and_then(|()| {
+        copy(data, &new)?;
+        fs::rename(&new, kept).map_err(anyhow::Error::from)
+    });
+    if renamed.is_err() {
+        let _ = fs::remove_dir_all(&new);
+    }
+    renamed
+}

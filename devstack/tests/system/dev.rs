@@ -1,0 +1,280 @@
+//! `devstack dev` as it is run by people: in a network of its own, so that it has the ports that everybody
+//! knows whatever else runs here.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use devstack::port;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::kit::PATIENCE;
+
+/// Brings up the network's only device, then becomes the command.
+const LO_UP: &str = "ip link set lo up 2>/dev/null || python3 -c 'import fcntl, socket, struct; \
+     fcntl.ioctl(socket.socket(), 0x8914, struct.pack(\"16sh22x\", b\"lo\", 1))' || exit; exec \"$@\"";
+/// What a test must not have from whoever runs it.
+const PORTS: [&str; 6] = ["API_PORT", "KAFKA_PORT", "POSTGRES_PORT", "REDIS_PORT", "API_OPS_PORT", "WORKER_OPS_PORT"];
+const SETTINGS: [&str; 8] = [
+    "JWT_SECRET",
+    "JWT_ALLOW_SHORT_SECRET",
+    "JWT_DEVICE_BINDING",
+    "JWT_ISSUER",
+    "JWT_AUDIENCE",
+    "ACCESS_LOG",
+    "LOG_FORMAT",
+    "RUST_LOG",
+];
+
+/// How a command gets a network of its own here; none where that is not allowed, or where the servers are
+/// containers, which an engine runs elsewhere.
+pub(crate) fn own_network() -> Option<&'static [&'static str]> {
+    static HOW: OnceLock<Option<&'static [&'static str]>> = OnceLock::new();
+    const WAYS: [&[&str]; 2] =
+        [&["unshare", "--net"], &["unshare", "--user", "--map-current-user", "--keep-caps", "--net"]];
+    *HOW.get_or_init(|| {
+        if std::env::var("DEVSTACK_SERVERS").is_ok_and(|servers| servers == "containers") {
+            return None;
+        }
+        WAYS.into_iter().find(|way| {
+            let mut command = Command::new(way[0]);
+            command.args(&way[1..]).args(["sh", "-c", LO_UP, "sh", "true"]);
+            command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        })
+    })
+}
+
+/// A running `devstack dev`, asked to end when dropped.
+pub(crate) struct Dev {
+    child: Child,
+    said: Arc<(Mutex<Vec<String>>, Condvar)>,
+    pub(crate) folder: PathBuf,
+}
+
+impl Dev {
+    /// Starts one, with this environment.
+    pub(crate) fn start(name: &str, env: &[(&str, &str)]) -> Dev {
+        let folder = devstack::target_dir().join("system-logs").join(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        let mut words = own_network().map(|way| [way, &["sh", "-c", LO_UP, "sh"]].concat()).unwrap_or_default();
+        words.push(env!("CARGO_BIN_EXE_devstack"));
+        // It goes when this test goes, however that ends.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).args(words).arg("dev").arg("--folder").arg(&folder);
+        for variable in PORTS.iter().chain(&SETTINGS) {
+            command.env_remove(variable);
+        }
+        command.env("DEVSTACK_BINARIES", devstack::binaries().unwrap()).envs(env.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let said = Arc::new((Mutex::default(), Condvar::new()));
+        collect(child.stdout.take().unwrap(), &said);
+        collect(child.stderr.take().unwrap(), &said);
+        Dev { child, said, folder }
+    }
+
+    /// The same on ports that are free here, where it can have no network of its own.
+    pub(crate) fn start_anywhere(name: &str, env: &[(&str, &str)]) -> Dev {
+        if own_network().is_some() {
+            return Dev::start(name, env);
+        }
+        let ports = PORTS.map(|variable| (variable, port::free().to_string()));
+        let ports = ports.iter().map(|(variable, port)| (*variable, port.as_str()));
+        Dev::start(name, &ports.chain(env.iter().copied()).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A command in its network.
+    pub(crate) fn beside(&self, program: &str) -> Command {
+        let Some(way) = own_network() else { return Command::new(program) };
+        let mut command = Command::new("nsenter");
+        command.arg("--target").arg(self.pid().to_string()).arg("--net");
+        if way.contains(&"--user") {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.arg("--").arg(program);
+        command
+    }
+
+    /// All that it said so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.0.lock().unwrap().join("\n")
+    }
+
+    /// Waits for a line.
+    pub(crate) fn line(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
+        let (lines, more) = &*self.said;
+        let is_missing = |lines: &mut Vec<String>| !lines.iter().any(|line| is(line));
+        let found = {
+            let (lines, _) = more.wait_timeout_while(lines.lock().unwrap(), PATIENCE, is_missing).unwrap();
+            lines.iter().find(|line| is(line)).cloned()
+        };
+        found.unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}; it said:\n{}", self.said()))
+    }
+
+    pub(crate) fn until_ready(&self) -> String {
+        let line = self.line("it is ready", |line| line.starts_with("ready: ") || line.contains(" ended by itself ("));
+        line.strip_prefix("ready: ").unwrap_or_else(|| panic!("{}", self.said())).to_owned()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Asks it to end, as Ctrl-C does, and waits.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        signal(self.pid(), Signal::INT);
+        self.wait()
+    }
+
+    /// The process of a server or a service of this one whose command line holds these words.
+    fn process(&self, words: &str) -> Option<u32> {
+        fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()?;
+            let command = fs::read(entry.path().join("cmdline")).ok()?;
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            (parent == self.pid() && command.contains(words)).then_some(pid)
+        })
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            signal(self.pid(), Signal::TERM);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
+fn collect(output: impl Read + Send + 'static, said: &Arc<(Mutex<Vec<String>>, Condvar)>) {
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            said.0.lock().unwrap().push(line.unwrap());
+            said.1.notify_all();
+        }
+    });
+}
+
+/// Kills it, and gives what is said of that.
+fn killed(dev: &mut Dev, words: &str) -> String {
+    let pid = dev.process(words).unwrap_or_else(|| panic!("no process {words}"));
+    signal(pid, Signal::KILL);
+    let status = dev.wait();
+    assert_eq!(status.code(), Some(1), "{}", dev.said());
+    dev.said()
+}
+
+/// Which one it was is said at once, with its last lines, and once more at the end.
+#[track_caller]
+fn assert_blamed(said: &str, name: &str, last: &str) {
+    let blame = format!("devstack: {name} ended by itself (signal: 9 (SIGKILL))");
+    let at = said.find(&format!("{blame}; its last lines:\n")).unwrap_or_else(|| panic!("not blamed: {said}"));
+    let rest = &said[at..];
+    assert!(rest.contains(last), "its last lines: {rest}");
+    assert!(rest.lines().skip(1).any(|line| line == blame), "in the end: {rest}");
+}
+
+#[test]
+fn a_server_or_a_service_that_dies_is_named_with_its_last_lines() {
+    // The real Kafka once; its mock starts sooner, and has no process to kill.
+    let cases = [
+        ("Kafka", "kafka.Kafka", "Kafka Server started", ""),
+        ("PostgreSQL", "bin/postgres ", "database system is ready to accept connections", "mock"),
+        ("Redis", "redis-server ", "eady to accept connections", "mock"),
+        ("api-service", "api-service", "listening", "mock"),
+        ("worker-service", "worker-service", "the worker runs", "mock"),
+    ];
+    std::thread::scope(|scope| {
+        for (name, words, last, kafka) in cases {
+            scope.spawn(move || {
+                let mut dev = Dev::start_anywhere(&format!("dev-without-{name}"), &[("DEVSTACK_KAFKA", kafka)]);
+                dev.until_ready();
+                assert_blamed(&killed(&mut dev, words), name, last);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_that_dies_while_the_others_start_is_named_too() {
+    // The tables are made as soon as PostgreSQL answers, and take a while.
+    let mut dev = Dev::start_anywhere("dev-start", &[("DEVSTACK_KAFKA", "mock")]);
+    dev.line("PostgreSQL answers", |line| line.contains("PostgreSQL answers"));
+    let said = killed(&mut dev, "bin/postgres ");
+    assert!(said.contains("PostgreSQL ended by itself (signal: 9 (SIGKILL)); its last lines:\n"), "{said}");
+    assert!(said.contains("database system is ready to accept connections"), "{said}");
+    assert!(!said.contains("ready: "), "{said}");
+}
+
+#[test]
+fn settings_come_from_the_environment_and_addresses_do_not() {
+    let env = [
+        ("DEVSTACK_KAFKA", "mock"),
+        ("JWT_SECRET", "short and mine"),
+        ("JWT_ISSUER", "us"),
+        ("LOG_FORMAT", "json"),
+        ("RATE_LIMIT_READS_PER_SECOND", "7"),
+        ("CACHE_KEY_PREFIX", "mine:"),
+        ("DATABASE_URL", "postgres://elsewhere.invalid/x"),
+        ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
+        ("API_BIND", "0.0.0.0:1"),
+        ("PGSSLMODE", "verify-full"),
+    ];
+    let mut dev = Dev::start_anywhere("dev-settings", &env);
+    let api = dev.until_ready();
+    let said = dev.line("what is not used", |line| line.contains("not used"));
+    assert!(said.ends_with(": DATABASE_URL, KAFKA_SECURITY_PROTOCOL, API_BIND"), "{said}");
+    let token = dev.line("the token", |line| line.starts_with("token: "));
+    let token = token.trim_start_matches("token: ");
+
+    let ask = |token: &str| {
+        let mut curl = dev.beside("curl");
+        curl.args(["-sSi", &format!("{api}/resource/none"), "-H", &format!("authorization: Bearer {token}")]);
+        String::from_utf8(curl.output().unwrap().stdout).unwrap()
+    };
+    let answer = ask(token);
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("\"reads\";q="), "its own token: {answer}");
+    let known = devstack::token::hs256("local-dev-secret", "s", &["user"], &[], Duration::from_secs(60)).unwrap();
+    assert!(ask(&known).starts_with("HTTP/1.1 401 "), "the secret that everybody knows is not good here");
+    assert_eq!(redis(&dev, &["EXISTS", "mine:none"]), "1");
+    for log in ["api.log", "worker.log"] {
+        assert!(fs::read_to_string(dev.folder.join(log)).unwrap().starts_with('{'), "{log}");
+    }
+    assert!(dev.end().success());
+}
+
+/// Asks its Redis.
+fn redis(dev: &Dev, command: &[&str]) -> String {
+    let env = fs::read_to_string(dev.folder.join("env")).unwrap();
+    let port = env.lines().find_map(|line| line.strip_prefix("export REDIS_PORT=")).unwrap().trim_matches('\'');
+    let output = dev.beside("redis-cli").args(["-p", port]).args(command).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The workspace.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}

@@ -1,0 +1,144 @@
+//! The walk of README.md, pasted as it stands into a shell beside `devstack dev`.
+//!
+//! Its addresses are those of a `make dev` that has every port it wants, so it is given a network of its own
+//! wherever that is allowed: neither a `make dev` that runs here nor another test can be in its way, nor it in
+//! theirs. Where it is not allowed, the ports have to be free.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::dev::{Dev, own_network, workspace};
+
+/// Printed behind each piece that is pasted.
+const DONE: &str = "=pasted=";
+
+/// A block of README.md, by the name in its mark.
+fn block(name: &str) -> String {
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let mark = format!("<!-- walk: {name} -->");
+    let (_, rest) = readme.split_once(&mark).unwrap_or_else(|| panic!("README.md has no {mark}"));
+    let block = rest.trim_start().strip_prefix("```sh\n").unwrap_or_else(|| panic!("no block behind {mark}"));
+    block.split_once("```").unwrap().0.to_owned()
+}
+
+/// A shell that is pasted into.
+struct Shell {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Shell {
+    fn start(mut command: Command) -> Shell {
+        command.args(["--norc", "-c", "exec bash --norc 2>&1"]).current_dir(workspace());
+        for variable in ["JWT_TOKEN", "PGPASSWORD", "PGHOST", "PGPORT", "PGUSER", "PGDATABASE"] {
+            command.env_remove(variable);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Shell { child, input, output }
+    }
+
+    /// Pastes some lines; gives what they printed. The last of them has to succeed.
+    fn paste(&mut self, lines: &str) -> String {
+        writeln!(self.input, "{lines}\necho; echo {DONE} $?").unwrap();
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "the shell ended: {said}");
+            if let Some(status) = line.strip_prefix(DONE) {
+                assert_eq!(status.trim(), "0", "{lines}\n{said}");
+                return said;
+            }
+            said.push_str(&line);
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// PyJWT, as README.md says: from PyPI, outside of any network of our own; once.
+fn get_pyjwt() {
+    let python = workspace().join("target/walk/bin/python");
+    let is_there = Command::new(python).args(["-c", "import jwt"]).stderr(Stdio::null()).status();
+    if !is_there.is_ok_and(|status| status.success()) {
+        Shell::start(Command::new("bash")).paste(&block("pyjwt"));
+    }
+}
+
+/// The only JSON object of what was printed that begins so.
+fn object(said: &str, begin: &str) -> Value {
+    let at = said.find(begin).unwrap_or_else(|| panic!("no {begin} in {said}"));
+    serde_json::Deserializer::from_str(&said[at..]).into_iter::<Value>().next().unwrap().unwrap()
+}
+
+#[test]
+fn the_walk_of_the_readme_works_as_it_stands() {
+    if own_network().is_none() {
+        for port in [8000, 5432, 6379, 9092, 9100, 9101] {
+            let is_free = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+            assert!(is_free, "port {port} is taken, and this test may have no network of its own (unshare --net)");
+        }
+    }
+    get_pyjwt();
+    let mut dev = Dev::start("walk", &[]);
+    assert_eq!(dev.until_ready(), "http://127.0.0.1:8000");
+
+    let walk = block("all");
+    let mut pieces = walk.split("\n\n");
+    let mut piece = |begin: &str| {
+        let piece = pieces.next().unwrap_or_default();
+        assert!(piece.contains(begin), "{begin} comes next, not {piece}");
+        piece.to_owned()
+    };
+    let mut shell = Shell::start(dev.beside("bash"));
+    shell.paste(&piece("JWT_TOKEN="));
+
+    let accepted = object(&shell.paste(&piece("curl -X POST http://localhost:8000/events ")), "{\"request_id\"");
+    let text = |name: &str| accepted[name].as_str().unwrap_or_else(|| panic!("no {name}: {accepted}")).to_owned();
+    let (request, event) = (text("request_id"), text("event_id"));
+    assert_eq!((text("status").as_str(), accepted.as_object().unwrap().len()), ("accepted", 3), "{accepted}");
+    // Here the reader looks at the other terminal.
+    let has = |line: &str, words: &[&str]| words.iter().all(|word| line.contains(word));
+    let done = ["worker | ", "Processed message", "device-123", &event, &request, "version=1", "cache="];
+    dev.line("the worker has processed it", |line| has(line, &done));
+    dev.line("the API has answered it", |line| has(line, &["api | ", "status=202", &request]));
+
+    let read = shell.paste(&piece("curl -i http://localhost:8000/resource/device-123 "));
+    let sources: Vec<_> = read.lines().filter_map(|line| line.strip_prefix("cache-status: ")).map(str::trim).collect();
+    assert_eq!(sources, ["resource-cache; fwd=miss; stored", "resource-cache; hit"], "{read}");
+    assert_eq!(read.matches("HTTP/1.1 200 OK").count(), 2, "{read}");
+    let resource = object(&read, "{\"version\"");
+    assert_eq!((&resource["version"], &resource["id"]), (&1.into(), &"device-123".into()));
+    assert_eq!(resource["payload"], serde_json::json!({"status": "online", "temp_c": 37.2}));
+
+    let table = shell.paste(&piece("psql -h localhost -U appuser -d appdb -c \"SELECT * FROM resources;\""));
+    let row = table.lines().find(|line| line.contains("device-123")).unwrap_or_else(|| panic!("no row: {table}"));
+    assert!(has(row, &[&event, "\"status\": \"online\"", "37.2"]) && table.contains("(1 row)"), "{table}");
+    let cached = shell.paste(&piece("redis-cli -h localhost GET resource:device-123"));
+    assert_eq!(object(&cached, "{\"version\""), resource, "{cached}");
+    assert_eq!(pieces.next(), None, "the walk ends here");
+
+    // The token of somebody without Python is as good.
+    let mut shell = Shell::start(dev.beside("bash"));
+    shell.paste(&block("openssl"));
+    let read = shell.paste("curl -i http://localhost:8000/resource/device-123 -H \"Authorization: Bearer $JWT_TOKEN\"");
+    assert!(read.contains("HTTP/1.1 200 OK"), "{read}");
+
+    let role = shell.paste(
+        "PGPASSWORD=apppass psql -h localhost -U appuser -d appdb -Atc \
+         \"SELECT rolsuper, pg_get_userbyid(datdba) FROM pg_roles, pg_database \
+         WHERE rolname = current_user AND datname = current_database()\"",
+    );
+    assert!(role.contains("f|appuser"), "no superuser, and the database's owner: {role}");
+    assert!(dev.end().success());
+}
