@@ -9,16 +9,16 @@
 //! put off, more than that it was not older than what had been fenced before.
 
 mod effects;
-mod excuses;
 mod order;
 mod reads;
+mod staleness;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use self::excuses::Excuse;
+use self::staleness::StalenessAllowance;
 use crate::history::{End, History, Letter, Record, Resource, Row, Sent};
 
 /// A promise that was broken.
@@ -37,13 +37,15 @@ pub struct Broken {
 pub struct Verdict {
     /// Everything that is wrong.
     pub broken: Vec<Broken>,
+    /// Reads that had to show everything that was fenced when they began, where something was.
+    pub strict: usize,
     /// Reads of which less was asked, because fences were put off then.
     pub excused: usize,
 }
 
 /// When no read is excused any more by what has happened so far.
 pub fn excused_until(history: &History) -> Duration {
-    Excuse::all(history).iter().map(Excuse::end).max().unwrap_or_default()
+    StalenessAllowance::all(history).iter().map(StalenessAllowance::end).max().unwrap_or_default()
 }
 
 /// Decides.
@@ -58,12 +60,14 @@ pub fn check(history: &History, end: &End) -> Verdict {
     found.left(end);
     found.reads(history, &devices);
     found.cache(end);
-    Verdict { broken: found.broken, excused: found.excused }
+    let Found { broken, strict, excused } = found;
+    Verdict { broken, strict, excused }
 }
 
 #[derive(Default)]
 struct Found {
     broken: Vec<Broken>,
+    strict: usize,
     excused: usize,
 }
 

@@ -2,176 +2,211 @@
 
 mod kafka;
 mod postgres;
+mod refusal;
+mod workers;
 
 use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use devstack::{Proxy, Server, Service};
+use serde::Serialize;
 
-pub use self::postgres::{REFUSE, use_disk};
-use crate::history::{Bounds, History, Span};
-use crate::load::{DEVICES, lock};
+pub use self::kafka::POISON;
+pub use self::postgres::{REFUSE, refusals, use_disk};
+use crate::history::{Bounds, History, Span, WorkerAway};
+use crate::load::lock;
 use crate::plan::{Fault, Step};
 use crate::world::{STORE_TIMEOUT, TTL, Way, World};
 
-/// The most workers at once.
-const MAX_WORKERS: usize = 3;
 const ORDERLY_END: Duration = Duration::from_secs(30);
 /// What is expected of the cache.
-pub const BOUNDS: Bounds = Bounds { ttl: TTL, fences_sent: Duration::from_secs(3), store_timeout: STORE_TIMEOUT };
-/// The longest that devices are refused while other things go wrong.
-const REFUSED_BESIDE_OTHERS: Duration = Duration::from_secs(18);
-/// Devices refused at once.
-const REFUSED: usize = 6;
-/// The least time from the first refusal to the end of it: less than the first retry waits.
-const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+pub const BOUNDS: Bounds = Bounds {
+    ttl: TTL,
+    fill_delay: shared::cache::LEASE_TTL,
+    fences_sent: Duration::from_secs(3),
+    store_timeout: STORE_TIMEOUT,
+};
+
+/// A step of the schedule, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Happened {
+    /// What was to happen, and when.
+    #[serde(flatten)]
+    pub step: Step,
+    /// When it began: nothing else was wrong with its server any more.
+    pub began: Duration,
+    /// When it was mended.
+    pub ended: Duration,
+    /// Why it had no effect, where it had none: such a fault tries nothing.
+    pub missed: Option<String>,
+}
 
 /// Does one fault, waits for as long as it lasts, and mends it. Blocks.
 ///
 /// # Errors
 /// It could not be done, or not be mended: the run says nothing then.
-pub fn happen(step: Step, world: &World, history: &Arc<Mutex<History>>, began: Instant) -> anyhow::Result<()> {
-    let choice = step.choice;
-    let lasts = || sleep(step.lasts);
+pub fn happen(
+    step: Step,
+    world: &World,
+    history: &Arc<Mutex<History>>,
+    run_began: Instant,
+) -> anyhow::Result<Happened> {
     // Of one server only one thing goes wrong at a time; different ones may go wrong together.
     let _turn = world.turn(step.fault);
-    let note = |spans: Spans, work: &dyn Fn() -> anyhow::Result<()>| {
-        let from = began.elapsed();
-        // Noted at once, for the readers of this very moment, and with its end afterwards.
-        let index = {
-            let mut history = lock(history);
-            let spans = spans(&mut history);
-            spans.push((from, Duration::MAX / 2));
-            spans.len() - 1
-        };
-        let done = work();
-        if let Some(span) = spans(&mut lock(history)).get_mut(index) {
-            span.1 = began.elapsed();
-        }
-        done
-    };
-    let redis = |work: &dyn Fn() -> anyhow::Result<()>| note(|history| &mut history.redis_away, work);
-    let postgres = |work: &dyn Fn() -> anyhow::Result<()>| note(|history| &mut history.postgres_away, work);
-    let worker_gone = |work: &dyn Fn() -> anyhow::Result<()>| note(|history| &mut history.workers_away, work);
-    match step.fault {
-        Fault::KillWorker => {
-            if let Some(worker) = world.take_worker(choice).filter(|worker| world.still_runs(worker)) {
-                worker_gone(&|| worker.kill())?;
-            }
-            world.add_worker()
-        }
-        Fault::StopWorker => {
-            let worker = world.take_worker(choice).filter(|worker| world.still_runs(worker));
-            world.add_worker()?;
-            let Some(worker) = worker else { return Ok(()) };
-            worker_gone(&|| end(&worker))
-        }
-        Fault::FreezeWorker => {
-            let Some(worker) = world.take_worker(choice) else { return world.add_worker() };
-            worker_gone(&|| {
-                worker.freeze()?;
-                // Often longer than its session: somebody else takes over.
-                sleep(step.lasts * 3);
-                worker.thaw()
-            })?;
-            world.put_worker(worker);
-            Ok(())
-        }
-        Fault::AddWorker => match world.workers() {
-            MAX_WORKERS.. => match world.take_worker(choice).filter(|worker| world.still_runs(worker)) {
-                Some(worker) => worker_gone(&|| worker.kill()),
-                None => Ok(()),
-            },
-            _ => world.add_worker(),
-        },
-        Fault::KillApi => {
-            let mut api = world.api(choice)?;
-            if world.still_runs(&api) {
-                api.kill()?;
-            }
-            *api = world.start_api(choice)?;
-            Ok(())
-        }
-        Fault::StopApi => {
-            let mut api = world.api(choice)?;
-            if world.still_runs(&api) {
-                end(&api)?;
-            }
-            *api = world.start_api(choice)?;
-            Ok(())
-        }
-        Fault::FreezeApi => {
-            let api = world.api(choice)?;
-            api.freeze()?;
-            lasts();
-            api.thaw()
-        }
-        Fault::KillKafka => restart(&world.stack.kafka, step, Server::kill),
-        Fault::StopKafka => restart(&world.stack.kafka, step, Server::stop),
-        Fault::FreezeKafka => freeze(&world.stack.kafka, step),
-        Fault::CutKafka => cut(world, step, |way| &way.kafka),
-        Fault::SlowKafka => slow(world, step, |way| &way.kafka, Duration::from_millis(50)),
-        Fault::KillPostgres | Fault::LosePostgres => postgres(&|| restart(&world.stack.postgres, step, Server::kill)),
-        Fault::StopPostgres => postgres(&|| restart(&world.stack.postgres, step, Server::stop)),
-        Fault::FreezePostgres => postgres(&|| freeze(&world.stack.postgres, step)),
-        Fault::CutPostgres => postgres(&|| cut(world, step, |way| &way.postgres)),
-        Fault::SlowPostgres => slow(world, step, |way| &way.postgres, Duration::from_millis(50)),
-        Fault::ReadOnlyPostgres => {
-            until_done(|| postgres::read_only(world, true))?;
-            lasts();
-            until_done(|| postgres::read_only(world, false))
-        }
-        Fault::FillDisk => {
-            until_done(|| postgres::fill_disk(world, true))?;
-            lasts();
-            until_done(|| postgres::fill_disk(world, false))
-        }
-        Fault::RefuseDevices => {
-            let device = |n| format!("device-{}", (choice + n * DEVICES / REFUSED) % DEVICES);
-            let devices: Vec<_> = (0..REFUSED).map(device).collect();
-            let (some, others) = devices.split_at(REFUSED / 2);
-            lock(history).refused.extend(devices.iter().cloned());
-            // Some with whatever else goes wrong meanwhile, sometimes longer than all retries.
-            until_done(|| postgres::refuse(world, some))?;
-            sleep((step.lasts * 3).min(REFUSED_BESIDE_OTHERS));
-            until_done(|| postgres::accept(world, some))?;
-            // Others with PostgreSQL well: they are held when it takes their events again.
-            let _turn = world.turn(Fault::LosePostgres);
-            let before = postgres::refusals(world)?;
-            postgres::refuse(world, others)?;
-            let refused = until_done(|| match postgres::refusals(world)? {
-                refusals if refusals > before => Ok(()),
-                _ => anyhow::bail!("nothing was refused"),
-            });
-            // With Kafka away for long, no event comes.
-            if let Err(error) = refused {
-                println!("          {step}: {error}");
-            }
-            sleep(AFTER_REFUSAL + step.lasts);
-            postgres::accept(world, others)
-        }
-        Fault::KillRedis => redis(&|| restart(&world.stack.redis, step, Server::kill)),
-        Fault::StopRedis => redis(&|| restart(&world.stack.redis, step, Server::stop)),
-        Fault::FreezeRedis => redis(&|| freeze(&world.stack.redis, step)),
-        Fault::CutRedis if step.whom.has_workers() => redis(&|| cut(world, step, |way| &way.redis)),
-        // Only workers put fences off.
-        Fault::CutRedis => cut(world, step, |way| &way.redis),
-        // Nothing is put off because it takes longer.
-        Fault::SlowRedis => slow(world, step, |way| &way.redis, Duration::from_millis(30)),
-        Fault::Poison => kafka::poison(world, history, choice),
-        Fault::RefuseLetters => {
-            until_done(|| kafka::take_letters(world, false))?;
-            kafka::poison(world, history, choice)?;
-            lasts();
-            until_done(|| kafka::take_letters(world, true))
-        }
-        Fault::AddPartitions => until_done(|| kafka::add_partitions(world)),
-    }
+    let began = run_began.elapsed();
+    let missed = Injection { step, world, history, began: run_began }.inject()?;
+    Ok(Happened { step, began, ended: run_began.elapsed(), missed })
 }
 
-/// Which spans of a history are meant.
-type Spans = fn(&mut History) -> &mut Vec<Span>;
+/// What a fault has at hand.
+struct Injection<'a> {
+    step: Step,
+    world: &'a World,
+    history: &'a Arc<Mutex<History>>,
+    began: Instant,
+}
+
+impl Injection<'_> {
+    /// Tells why it had no effect, where it had none.
+    fn inject(&self) -> anyhow::Result<Option<String>> {
+        let Self { step, world, history, .. } = self;
+        let servers = &world.stack;
+        match step.fault {
+            Fault::KillWorker => self.kill_worker(),
+            Fault::StopWorker => self.stop_worker(),
+            Fault::FreezeWorker => self.freeze_worker(),
+            Fault::AddWorker => self.add_worker(),
+            Fault::KillApi => return self.end_api(Service::kill),
+            Fault::StopApi => return self.end_api(end),
+            Fault::FreezeApi => {
+                let api = world.api(step.choice)?;
+                api.freeze()?;
+                self.lasts();
+                api.thaw()
+            }
+            Fault::KillKafka => self.restart(&servers.kafka, Server::kill),
+            Fault::StopKafka => self.restart(&servers.kafka, Server::stop),
+            Fault::FreezeKafka => self.freeze(&servers.kafka),
+            Fault::CutKafka => self.cut(|way| &way.kafka),
+            Fault::SlowKafka => self.slow(|way| &way.kafka, Duration::from_millis(50)),
+            Fault::KillPostgres | Fault::LosePostgres => {
+                self.postgres_away(|| self.restart(&servers.postgres, Server::kill))
+            }
+            Fault::StopPostgres => self.postgres_away(|| self.restart(&servers.postgres, Server::stop)),
+            Fault::FreezePostgres => self.postgres_away(|| self.freeze(&servers.postgres)),
+            Fault::CutPostgres => self.postgres_away(|| self.cut(|way| &way.postgres)),
+            Fault::SlowPostgres => self.slow(|way| &way.postgres, Duration::from_millis(50)),
+            Fault::ReadOnlyPostgres => {
+                until_done(|| postgres::read_only(world, true))?;
+                self.lasts();
+                until_done(|| postgres::read_only(world, false))
+            }
+            Fault::FillDisk => {
+                until_done(|| postgres::fill_disk(world, true))?;
+                self.lasts();
+                until_done(|| postgres::fill_disk(world, false))
+            }
+            Fault::RefuseDevices => return self.refuse_devices(),
+            Fault::KillRedis => self.redis_away(|| self.restart(&servers.redis, Server::kill)),
+            Fault::StopRedis => self.redis_away(|| self.restart(&servers.redis, Server::stop)),
+            Fault::FreezeRedis => self.redis_away(|| self.freeze(&servers.redis)),
+            Fault::CutRedis if step.whom.has_workers() => self.redis_away(|| self.cut(|way| &way.redis)),
+            // Only workers put fences off.
+            Fault::CutRedis => self.cut(|way| &way.redis),
+            // Nothing is put off because it takes longer.
+            Fault::SlowRedis => self.slow(|way| &way.redis, Duration::from_millis(30)),
+            Fault::Poison => kafka::poison(world, history, step.choice),
+            Fault::RefuseLetters => {
+                until_done(|| kafka::take_letters(world, false))?;
+                kafka::poison(world, history, step.choice)?;
+                self.lasts();
+                until_done(|| kafka::take_letters(world, true))
+            }
+            Fault::AddPartitions => until_done(|| kafka::add_partitions(world)),
+        }?;
+        Ok(None)
+    }
+
+    fn lasts(&self) {
+        sleep(self.step.lasts);
+    }
+
+    /// An API ends and is started anew.
+    fn end_api(&self, end: fn(&Service) -> anyhow::Result<()>) -> anyhow::Result<Option<String>> {
+        let mut api = self.world.api(self.step.choice)?;
+        let runs = self.world.still_runs(&api);
+        if runs {
+            end(&api)?;
+        }
+        *api = self.world.start_api(self.step.choice)?;
+        Ok((!runs).then(|| "the API had ended by itself".to_owned()))
+    }
+
+    fn restart(&self, server: &Server, end: fn(&Server) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        end(server)?;
+        self.lasts();
+        server.start()
+    }
+
+    fn freeze(&self, server: &Server) -> anyhow::Result<()> {
+        server.freeze()?;
+        self.lasts();
+        server.thaw()
+    }
+
+    fn cut(&self, proxy: fn(&Way) -> &Proxy) -> anyhow::Result<()> {
+        self.between(proxy, Proxy::cut);
+        self.lasts();
+        self.between(proxy, Proxy::mend);
+        Ok(())
+    }
+
+    fn slow(&self, proxy: fn(&Way) -> &Proxy, delay: Duration) -> anyhow::Result<()> {
+        self.between(proxy, |proxy| proxy.slow(delay));
+        self.lasts();
+        self.between(proxy, Proxy::mend);
+        Ok(())
+    }
+
+    /// Does something between a server and those whom the fault concerns.
+    fn between(&self, proxy: fn(&Way) -> &Proxy, work: impl Fn(&Proxy)) {
+        self.world.ways_of(self.step.whom).for_each(|way| work(proxy(way)));
+    }
+
+    fn redis_away(&self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.note(|history| &mut history.redis_away, work)
+    }
+
+    fn postgres_away(&self, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.note(|history| &mut history.postgres_away, work)
+    }
+
+    fn note(
+        &self,
+        spans: fn(&mut History) -> &mut Vec<Span>,
+        work: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let from = self.began.elapsed();
+        let done = work();
+        spans(&mut lock(self.history)).push(Span { from, to: self.began.elapsed() });
+        done
+    }
+
+    /// Notes that a worker ended, or stood still, while this was done.
+    fn worker_away(
+        &self,
+        worker: &Service,
+        ended: bool,
+        work: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let from = self.began.elapsed();
+        let done = work();
+        let span = Span { from, to: self.began.elapsed() };
+        lock(self.history).workers_away.push(WorkerAway { worker: worker.pid(), ended, span });
+        done
+    }
+}
 
 /// A service's orderly end.
 fn end(service: &Service) -> anyhow::Result<()> {
@@ -179,42 +214,6 @@ fn end(service: &Service) -> anyhow::Result<()> {
     let status = service.wait(ORDERLY_END)?;
     anyhow::ensure!(status.success(), "{} did not end in order: {status}", service.program().name());
     Ok(())
-}
-
-fn cut(world: &World, step: Step, proxy: fn(&Way) -> &Proxy) -> anyhow::Result<()> {
-    for way in world.ways_of(step.whom) {
-        proxy(way).cut();
-    }
-    sleep(step.lasts);
-    mend(world, step, proxy);
-    Ok(())
-}
-
-fn slow(world: &World, step: Step, proxy: fn(&Way) -> &Proxy, delay: Duration) -> anyhow::Result<()> {
-    for way in world.ways_of(step.whom) {
-        proxy(way).slow(delay);
-    }
-    sleep(step.lasts);
-    mend(world, step, proxy);
-    Ok(())
-}
-
-fn mend(world: &World, step: Step, proxy: fn(&Way) -> &Proxy) {
-    for way in world.ways_of(step.whom) {
-        proxy(way).mend();
-    }
-}
-
-fn restart(server: &Server, step: Step, end: fn(&Server) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    end(server)?;
-    sleep(step.lasts);
-    server.start()
-}
-
-fn freeze(server: &Server, step: Step) -> anyhow::Result<()> {
-    server.freeze()?;
-    sleep(step.lasts);
-    server.thaw()
 }
 
 /// Again until it works: another fault may be in the way.

@@ -1,13 +1,16 @@
 //! What clients saw while it ran, and what the log and the stores hold at the end: all that the
-//! checker knows.
+//! checker knows. [`file`] writes it down and reads it again.
 //!
 //! Times are spans since the beginning of the run.
+
+pub mod file;
+mod micros;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The longest text that is kept as it is.
@@ -32,18 +35,19 @@ pub fn brief(mut payload: Value) -> Value {
 /// Where a copy of an event was sent. A device's posts are numbered in the order in which it sent
 /// them, each after the answer to the last or after waiting for it in vain, and an event has its
 /// place in a post: so these compare as they were sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
     /// The post.
     pub post: usize,
     /// The index in it.
     pub index: usize,
     /// When it was sent, or, of an acknowledged one, answered.
+    #[serde(with = "micros")]
     pub at: Duration,
 }
 
 /// One event that a device sent, perhaps more than once.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sent {
     /// Its `event_id`.
     pub id: String,
@@ -52,19 +56,22 @@ pub struct Sent {
     /// Its first copy.
     pub first: Place,
     /// The first copy that was answered 202; an event without one may be there or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Place>,
     /// How often it was sent.
     pub times: u32,
 }
 
 /// One read of a resource.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Read {
     /// The resource.
     pub device: String,
     /// When it was asked for.
+    #[serde(with = "micros")]
     pub from: Duration,
     /// When the answer was there.
+    #[serde(with = "micros")]
     pub to: Duration,
     /// The version; 0 for a resource that does not exist.
     pub version: i64,
@@ -74,21 +81,23 @@ pub struct Read {
     pub payload: Value,
     /// Whether the API said that Redis gave it no answer: it may have been ahead of the fence then.
     /// It came from PostgreSQL, and is never older than the fence.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bypass: bool,
 }
 
 /// How far the group had committed at a moment: everything before has had its effect, fence
 /// included.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Commit {
     /// When it was known.
+    #[serde(with = "micros")]
     pub at: Duration,
     /// By partition, the committed offset.
     pub offsets: BTreeMap<i32, i64>,
 }
 
 /// What clients saw, and what was done to the system.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
     /// By device, in the order in which they were first sent.
     pub sent: BTreeMap<String, Vec<Sent>>,
@@ -104,34 +113,69 @@ pub struct History {
     pub redis_away: Vec<Span>,
     /// When PostgreSQL was away from somebody: a fence that is put off waits for it, too.
     pub postgres_away: Vec<Span>,
-    /// When a worker ended, or stood still: what it had put off is lost, or comes late.
-    pub workers_away: Vec<Span>,
+    /// When a worker ended, or stood still: the fences that it had put off are lost, or come late.
+    pub workers_away: Vec<WorkerAway>,
     /// What the services were told of the cache.
     pub bounds: Bounds,
 }
 
 /// From when, until when.
-pub type Span = (Duration, Duration);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Span {
+    /// The beginning.
+    #[serde(with = "micros")]
+    pub from: Duration,
+    /// The end.
+    #[serde(with = "micros")]
+    pub to: Duration,
+}
+
+impl Span {
+    /// Whether the two share a moment. Those that abut do.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.from <= other.to && self.to >= other.from
+    }
+}
+
+/// A worker that was ended, or did not run for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerAway {
+    /// Its process.
+    pub worker: u32,
+    /// Whether it ended, and did not just stand still.
+    pub ended: bool,
+    /// When; of one that ended, until it was gone.
+    #[serde(flatten)]
+    pub span: Span,
+}
 
 /// How long things may take.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// How long a body stays in the cache at most.
+    #[serde(with = "micros")]
     pub ttl: Duration,
+    /// How much earlier than it was put there a body can have been read from PostgreSQL.
+    #[serde(with = "micros")]
+    pub fill_delay: Duration,
     /// Fences that were put off are sent within this after Redis is back.
+    #[serde(with = "micros")]
     pub fences_sent: Duration,
     /// And within this more, where PostgreSQL was away meanwhile.
+    #[serde(with = "micros")]
     pub store_timeout: Duration,
 }
 
 /// A record of the input topic.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Its key: the device.
     pub device: String,
     /// Its `ce_id`, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its value, where it is no event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// Its partition.
     pub partition: i32,
@@ -142,7 +186,7 @@ pub struct Record {
 }
 
 /// A row of `events`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// Its device.
     pub device: String,
@@ -163,7 +207,7 @@ pub struct Row {
 }
 
 /// A row of `resources`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
     /// Its version.
     pub version: i64,
@@ -174,13 +218,14 @@ pub struct Resource {
 }
 
 /// A dead letter.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Letter {
     /// Its key.
     pub key: String,
     /// Its value; that of an event [in brief](brief).
     pub value: String,
     /// Its `ce_id`, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its `dlq.reason`.
     pub reason: String,
@@ -199,7 +244,7 @@ pub struct Letter {
 }
 
 /// What the log, the stores and the dead-letter topic hold when all is quiet.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct End {
     /// Every record of the input topic.
     pub log: Vec<Record>,

@@ -3,7 +3,7 @@
 mod device;
 mod reader;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,25 +56,25 @@ impl Tasks {
     }
 }
 
-/// Figures of a run.
+/// What the history does not tell.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Events answered 202.
-    pub accepted: AtomicU64,
+    pub accepted: AtomicUsize,
     /// Posts of several events at once.
-    pub batches: AtomicU64,
+    pub batches: AtomicUsize,
     /// Of these, answered 207: some of their events were taken, and some were not.
-    pub partial: AtomicU64,
+    pub partial: AtomicUsize,
     /// Events sent again although they had been acknowledged.
-    pub duplicates: AtomicU64,
+    pub duplicates: AtomicUsize,
     /// Posts that were answered otherwise than 202 and 207, or not at all.
-    pub failed: AtomicU64,
+    pub failed: AtomicUsize,
     /// Reads answered.
-    pub reads: AtomicU64,
+    pub reads: AtomicUsize,
 }
 
-fn count(counter: &AtomicU64, by: usize) {
-    counter.fetch_add(by as u64, Ordering::Relaxed);
+fn count(counter: &AtomicUsize, by: usize) {
+    counter.fetch_add(by, Ordering::Relaxed);
 }
 
 /// What each task has at hand.

@@ -1,51 +1,120 @@
 //! `make chaos`: one run, a table, a verdict.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chaos::plan::Fault;
-use clap::Parser;
+use chaos::checker::{self, Broken};
+use chaos::history::file;
+use chaos::plan::{Fault, Plan};
+use chaos::run;
+use clap::{Args, Parser, Subcommand};
 
 /// Breaks what can be broken while load runs, and checks that nothing was lost, doubled or stale.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Settings {
+    #[command(flatten)]
+    run: RunSettings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct RunSettings {
     /// How long.
     #[arg(long, env = "CHAOS_SECONDS", default_value_t = 120)]
     seconds: u64,
     /// What the schedule is made from; by chance where it is not given.
     #[arg(long, env = "CHAOS_SEED")]
     seed: Option<u64>,
+    /// The schedule of `make test` instead, which has each kind of fault once.
+    #[arg(long, conflicts_with = "seconds")]
+    by_hand: bool,
     /// Of the schedule, these faults alone, to see what one of them does.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Fault>,
+    /// The folder for report, history and logs: `target/chaos` where it is not given. Runs side by side
+    /// need one each.
+    #[arg(long, env = "CHAOS_OUT")]
+    out: Option<PathBuf>,
+}
+
+impl RunSettings {
+    fn plan(&self) -> Plan {
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+        let plan = if self.by_hand {
+            Plan { seed, ..Plan::by_hand() }
+        } else {
+            Plan::drawn(seed, Duration::from_secs(self.seconds))
+        };
+        plan.only(&self.only)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prints a seed's schedule, and runs nothing.
+    Plan(RunSettings),
+    /// Judges saved histories again (`history-SEED.jsonl.gz`, beside the report of its run).
+    Check {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let settings = Settings::parse();
-    let seed = settings.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-    println!("CHAOS_SEED={seed} CHAOS_SECONDS={}", settings.seconds);
-    let folder = devstack::target_dir().join("chaos");
-    let report = chaos::run::run(seed, Duration::from_secs(settings.seconds), &settings.only, &folder).await?;
-    println!("{}", report.table());
-    let file = folder.join("report.json");
+    let Settings { run, command } = Settings::parse();
+    let holds = match command {
+        None => carry_out(run).await?,
+        Some(Command::Plan(settings)) => {
+            print!("{}", settings.plan());
+            true
+        }
+        Some(Command::Check { files }) => check(&files)?,
+    };
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn carry_out(settings: RunSettings) -> anyhow::Result<bool> {
+    let plan = settings.plan();
+    println!("CHAOS_SEED={} CHAOS_SECONDS={}", plan.seed, plan.length.as_secs());
+    let out = settings.out.unwrap_or_else(|| devstack::target_dir().join("chaos"));
+    let report = run::run(&plan, &out).await?;
+    println!("{}", report.table(&plan));
+    let file = out.join("report.json");
     report.write(&file)?;
-    println!("report: {}", file.display());
-    // The first of each kind that a device met.
-    let mut met = BTreeSet::new();
-    for broken in report.broken.iter().filter(|broken| met.insert((broken.promise, &broken.device))).take(20) {
-        println!("promise {} broken, {}: {}", broken.promise, broken.device, broken.what);
-    }
+    println!("report: {}\nhistory: {}", file.display(), run::history_file(&out, plan.seed).display());
+    tell(&report.broken);
     for line in report.ended.iter().chain(&report.panics).take(20) {
         println!("{line}");
     }
-    if report.holds() {
-        return Ok(ExitCode::SUCCESS);
+    if !report.holds() {
+        println!("logs: {}", run::logs(&out, plan.seed).display());
     }
-    println!(
-        "logs, and the histories of the devices: {}",
-        folder.join(format!("{seed}-{}", std::process::id())).display()
-    );
-    Ok(ExitCode::FAILURE)
+    Ok(report.holds())
+}
+
+fn check(files: &[PathBuf]) -> anyhow::Result<bool> {
+    let mut holds = true;
+    for path in files {
+        let (history, end) = file::load(path)?;
+        let verdict = checker::check(&history, &end);
+        let (reads, excused, broken) = (history.reads.len(), verdict.excused, verdict.broken.len());
+        println!("{}: {reads} reads, of which {excused} are excused; broken {broken} times", path.display());
+        tell(&verdict.broken);
+        holds &= verdict.broken.is_empty();
+    }
+    Ok(holds)
+}
+
+/// The first of each kind that a device met.
+fn tell(broken: &[Broken]) {
+    let mut met = BTreeSet::new();
+    for broken in broken.iter().filter(|broken| met.insert((broken.promise, &broken.device))).take(20) {
+        println!("promise {} broken, {}: {}", broken.promise, broken.device, broken.what);
+    }
 }

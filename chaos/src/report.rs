@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::checker::Broken;
-use crate::plan::{Fault, Step};
+use crate::faults::Happened;
+use crate::figures::Figures;
+use crate::least;
+use crate::plan::{Fault, Plan, Step};
 
 /// The five, in a few words each.
 const PROMISES: [&str; 5] = [
@@ -24,41 +27,20 @@ pub struct Report {
     /// What the schedule was made from.
     pub seed: u64,
     /// The length, in seconds.
-    pub seconds: u64,
+    pub seconds: f64,
     /// Whether a disk was really full, and not a trigger said so.
     pub real_disk: bool,
-    /// The faults that happened.
-    pub faults: Vec<Step>,
-    /// Events answered 202.
-    pub accepted: u64,
-    /// Posts of several events at once.
-    pub batches: u64,
-    /// Of these, answered 207.
-    pub partial_batches: u64,
-    /// Events sent again although they had been acknowledged, or twice in one post.
-    pub duplicates: u64,
-    /// Posts that were answered otherwise, or not at all.
-    pub failed_posts: u64,
-    /// Reads answered.
-    pub reads: usize,
-    /// Of these, reads that had to see all that was fenced when they began.
-    pub strict_reads: usize,
-    /// And reads that had to see only what was fenced before Redis was away from a worker.
-    pub excused_reads: usize,
-    /// Records of the input topic, duplicates and poison included.
-    pub records: usize,
-    /// Rows in `events`.
-    pub rows: usize,
-    /// Of these, rows that came behind a newer state.
-    pub superseded: usize,
-    /// Dead letters.
-    pub dead_letters: usize,
-    /// Of these, events that PostgreSQL refused for too long; the others are no events.
-    pub refused_letters: usize,
-    /// Bodies in the cache at the end, each compared with its row.
-    pub cached: usize,
-    /// Partitions assigned, over all workers.
-    pub assignments: usize,
+    /// The schedule: the same for the same seed and length.
+    pub planned: Vec<Step>,
+    /// What became of it.
+    pub happened: Vec<Happened>,
+    /// What was counted.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// What had to be counted at least.
+    pub least: Figures,
+    /// Faults and figures that fell short of that: the run says nothing then.
+    pub fell_short: Vec<String>,
     /// Services that ended by themselves, and were started again.
     pub ended: Vec<String>,
     /// Panics that the services wrote down.
@@ -68,59 +50,60 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether every promise held, and no service panicked or ended by itself.
+    /// Whether every promise held, no service panicked or ended by itself, and that says something.
     pub fn holds(&self) -> bool {
-        self.broken.is_empty() && self.ended.is_empty() && self.panics.is_empty()
+        self.broken.is_empty() && self.ended.is_empty() && self.panics.is_empty() && self.fell_short.is_empty()
     }
 
     /// The table.
-    pub fn table(&self) -> String {
-        let mut kinds: BTreeMap<Fault, (usize, Duration)> = BTreeMap::new();
-        for step in &self.faults {
-            let (times, lasted) = kinds.entry(step.fault).or_default();
-            *times += 1;
-            *lasted += step.lasts;
+    pub fn table(&self, plan: &Plan) -> String {
+        let mut text = self.faults(&least::faults(plan));
+        text.push_str(&format!("{:<26}{:>7}{:>10}\n", "count", "", "at least"));
+        for ((name, count), (_, least)) in self.figures.rows().into_iter().zip(self.least.rows()) {
+            let at_least = if least == 0 { "-".to_owned() } else { least.to_string() };
+            let short = if count < least { "  TOO FEW" } else { "" };
+            text.push_str(&format!("{name:<26}{count:>7}{at_least:>10}{short}\n"));
         }
-        let mut text = format!("\n{:<22}{:>7}{:>10}\n", "fault", "times", "seconds");
-        for (kind, (times, lasted)) in kinds {
-            // Killing and starting again takes what it takes.
-            let seconds = if kind.lasts() { format!("{:.1}", lasted.as_secs_f64()) } else { "-".to_owned() };
-            let note = if kind == Fault::FillDisk && !self.real_disk { "  (by a trigger: may not mount)" } else { "" };
-            text.push_str(&format!("{:<22}{times:>7}{seconds:>10}{note}\n", kind.name()));
-        }
-        text.push_str(&format!("{:<22}{:>7}\n\n", "all", self.faults.len()));
-        for (name, figure) in self.figures() {
-            text.push_str(&format!("{name:<22}{figure:>7}\n"));
+        for (name, lines) in [("ended by themselves", &self.ended), ("panics", &self.panics)] {
+            text.push_str(&format!("{name:<26}{:>7}\n", lines.len()));
         }
         text.push('\n');
         for (number, promise) in (1_u8..).zip(PROMISES) {
             let times = self.broken.iter().filter(|broken| broken.promise == number).count();
-            let verdict = if times == 0 { "held".to_owned() } else { format!("BROKEN, {times} times") };
+            let verdict = match times {
+                0 if self.fell_short.is_empty() => "held".to_owned(),
+                0 => "not broken, in a run that is VOID".to_owned(),
+                _ => format!("BROKEN, {times} times"),
+            };
             text.push_str(&format!("{number}. {promise:<31}{verdict}\n"));
+        }
+        if !self.fell_short.is_empty() {
+            text.push_str("\nVOID: the run tried too little for this to say anything\n");
+            for short in &self.fell_short {
+                text.push_str(&format!("  {short}\n"));
+            }
         }
         text
     }
 
-    fn figures(&self) -> [(&'static str, u64); 17] {
-        [
-            ("events accepted", self.accepted),
-            ("  duplicates sent", self.duplicates),
-            ("posts of batches", self.batches),
-            ("  answered 207", self.partial_batches),
-            ("posts that failed", self.failed_posts),
-            ("records in the log", self.records as u64),
-            ("rows", self.rows as u64),
-            ("  superseded", self.superseded as u64),
-            ("dead letters", self.dead_letters as u64),
-            ("  of refused devices", self.refused_letters as u64),
-            ("partitions assigned", self.assignments as u64),
-            ("ended by themselves", self.ended.len() as u64),
-            ("panics", self.panics.len() as u64),
-            ("reads", self.reads as u64),
-            ("  judged strictly", self.strict_reads as u64),
-            ("  excused", self.excused_reads as u64),
-            ("cached bodies at last", self.cached as u64),
-        ]
+    fn faults(&self, least: &BTreeMap<Fault, usize>) -> String {
+        let mut text = format!("\n{:<26}{:>7}{:>10}{:>10}\n", "fault", "times", "at least", "seconds");
+        for kind in Fault::all() {
+            let of_kind = self.happened.iter().filter(|happened| happened.step.fault == kind);
+            let done: Vec<_> = of_kind.filter(|happened| happened.missed.is_none()).collect();
+            let (times, least) = (done.len(), least.get(&kind).copied().unwrap_or_default());
+            if times == 0 && least == 0 {
+                continue;
+            }
+            // Killing and starting again takes what it takes.
+            let lasted: Duration = done.iter().map(|happened| happened.step.lasts).sum();
+            let seconds = if kind.lasts() { format!("{:.1}", lasted.as_secs_f64()) } else { "-".to_owned() };
+            let short = if times < least { "  TOO FEW" } else { "" };
+            let note = if kind == Fault::FillDisk && !self.real_disk { "  (by a trigger: may not mount)" } else { "" };
+            text.push_str(&format!("{:<26}{times:>7}{least:>10}{seconds:>10}{short}{note}\n", kind.name()));
+        }
+        text.push('\n');
+        text
     }
 
     /// Writes the report as JSON, in one step: nobody finds half of one.

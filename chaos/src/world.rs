@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use devstack::{Program, Proxy, Scope, Service, SmallDisk, Stack, port, psql, token};
@@ -13,6 +14,8 @@ use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
 
 const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
+/// What a worker logs of each partition that it is given.
+pub const ASSIGNED: &str = r#""message":"assigned""#;
 /// Much longer than a fence that was put off takes: one that is never sent leaves something stale
 /// behind for long enough to be seen.
 pub const TTL: Duration = Duration::from_secs(20);
@@ -100,7 +103,18 @@ impl World {
         }
         world.add_worker()?;
         world.add_worker()?;
+        world.until_assigned()?;
         Ok(world)
+    }
+
+    /// Waits until each worker has partitions: a fault that meets nobody at work tries nothing.
+    fn until_assigned(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + SETUP;
+        while !lock(&self.workers).values().all(|worker| worker.log().contains(ASSIGNED)) {
+            ensure!(Instant::now() < deadline, "the workers have no partitions after {SETUP:?}");
+            sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// What the services of a way read: the servers are behind its proxies.

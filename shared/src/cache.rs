@@ -63,8 +63,8 @@ pub struct Lease(String);
 
 const LEASE: &str = "lease:";
 const BODY: &[u8] = b"{\"version\":";
-/// Longer than any read of PostgreSQL may take.
-const LEASE_TTL: Duration = Duration::from_secs(10);
+/// How long a lease stands: longer than any read of PostgreSQL may take.
+pub const LEASE_TTL: Duration = Duration::from_secs(10);
 /// How long it is remembered that a resource does not exist.
 const MISSING_TTL: Duration = Duration::from_secs(2);
 

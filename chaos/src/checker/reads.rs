@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::excuses::Excuse;
+use super::staleness::StalenessAllowance;
 use super::{Device, Found};
 use crate::history::{Commit, End, History, Read};
 
@@ -11,7 +11,7 @@ impl Found {
     pub(super) fn reads(&mut self, history: &History, devices: &BTreeMap<&str, Device<'_>>) {
         let mut commits: Vec<_> = history.commits.iter().collect();
         commits.sort_by_key(|commit| commit.at);
-        let excuses = Excuse::all(history);
+        let allowances = StalenessAllowance::all(history);
         let mut by_device: BTreeMap<&str, Vec<&Read>> = BTreeMap::new();
         for read in &history.reads {
             by_device.entry(&read.device).or_default().push(read);
@@ -20,24 +20,26 @@ impl Found {
         for (name, reads) in by_device {
             let device = devices.get(name).unwrap_or(&unknown);
             self.states(device, name, &reads);
-            let excuses: Vec<_> = excuses.iter().filter_map(|excuse| excuse.of_device(history, device)).collect();
-            let mut strict = Vec::with_capacity(reads.len());
-            for read in &reads {
-                let excused = excuses.iter().filter_map(|excuse| excuse.since(read)).min();
-                strict.push(excused.is_none());
-                let known = commits.partition_point(|commit| commit.at < excused.unwrap_or(read.from));
-                if let Some(commit) = known.checked_sub(1).and_then(|last| commits.get(last)) {
-                    self.fenced(device, read, commit);
-                }
+            let of_device = allowances.iter().filter_map(|allowance| allowance.of_device(history, device));
+            let of_device: Vec<_> = of_device.collect();
+            let mut judged = Vec::with_capacity(reads.len());
+            for read in reads {
+                let excused = of_device.iter().filter_map(|allowed| allowed.since(read)).min();
+                let since = excused.unwrap_or(read.from);
+                judged.push((since, read));
+                let known = commits.partition_point(|commit| commit.at < since);
+                let commit = known.checked_sub(1).and_then(|last| commits.get(last));
+                let has_fence = commit.is_some_and(|commit| self.fenced(device, read, commit));
+                self.excused += usize::from(excused.is_some());
+                self.strict += usize::from(excused.is_none() && has_fence);
             }
-            self.excused += strict.iter().filter(|strict| !**strict).count();
-            self.went_back(name, &reads, &strict);
+            self.went_back(name, judged);
         }
     }
 
     /// A read that started after a commit was known sees everything before it; one that is excused, what
-    /// was committed before the excuse.
-    fn fenced(&mut self, device: &Device<'_>, read: &Read, commit: &Commit) {
+    /// was committed before the moment that it is excused since. Tells whether there was anything.
+    fn fenced(&mut self, device: &Device<'_>, read: &Read, commit: &Commit) -> bool {
         let is_fenced = |partition, offset| commit.offsets.get(&partition).is_some_and(|committed| offset < *committed);
         let fenced = device.applied().filter(|row| is_fenced(row.partition, row.offset)).count();
         let fenced = i64::try_from(fenced).unwrap_or(i64::MAX);
@@ -46,24 +48,25 @@ impl Found {
             let what = format!("a read at {from} s gave version {version}, and {fenced} was fenced at {at} s");
             self.say(5, &read.device, what);
         }
+        fenced > 0
     }
 
     /// Who has seen a version sees none before it, unless it came past the cache, which knows nothing
-    /// of it before its fence.
-    fn went_back(&mut self, name: &str, reads: &[&Read], strict: &[bool]) {
-        let mut answered: Vec<_> = reads.iter().copied().filter(|read| !read.bypass).collect();
+    /// of it before its fence. What an excused read must not go behind is what was seen before the moment
+    /// that it is excused since.
+    fn went_back(&mut self, name: &str, mut judged: Vec<(Duration, &Read)>) {
+        let mut answered: Vec<_> = judged.iter().map(|(_, read)| *read).filter(|read| !read.bypass).collect();
         answered.sort_by_key(|read| read.to);
-        let mut asked: Vec<_> = reads.iter().copied().zip(strict.iter().copied()).collect();
-        asked.sort_by_key(|(read, _)| read.from);
+        judged.sort_by_key(|(since, _)| *since);
         let mut before = answered.into_iter().peekable();
         let mut newest: Option<&Read> = None;
-        for (read, strict) in asked {
-            while let Some(earlier) = before.next_if(|earlier| earlier.to < read.from) {
+        for (since, read) in judged {
+            while let Some(earlier) = before.next_if(|earlier| earlier.to < since) {
                 if newest.is_none_or(|newest| newest.version < earlier.version) {
                     newest = Some(earlier);
                 }
             }
-            if let Some(newest) = newest.filter(|newest| strict && newest.version > read.version) {
+            if let Some(newest) = newest.filter(|newest| newest.version > read.version) {
                 let (from, to, version, seen) = (seconds(read.from), seconds(newest.to), read.version, newest.version);
                 self.say(5, name, format!("a read at {from} s gave version {version}, and {seen} was read at {to} s"));
             }

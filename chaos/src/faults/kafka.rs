@@ -14,6 +14,8 @@ use crate::history::History;
 use crate::load::{DEVICES, lock};
 use crate::world::World;
 
+/// Records that are no events, each time.
+pub const POISON: usize = 5;
 /// Partitions after some were added.
 const MORE_PARTITIONS: usize = 9;
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,7 +26,7 @@ pub(super) fn poison(world: &World, history: &Arc<Mutex<History>>, choice: usize
         .set("bootstrap.servers", &world.scope.endpoints.kafka_brokers)
         .set("enable.idempotence", "true")
         .create()?;
-    for n in 0..5 {
+    for n in 0..POISON {
         let mut history = lock(history);
         let value = format!("poison {}", history.poison.len());
         let key = format!("device-{}", (choice + n) % DEVICES);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use devstack::psql;
 
 use crate::world::World;
@@ -39,7 +39,10 @@ pub(super) fn refuse(world: &World, devices: &[String]) -> anyhow::Result<()> {
 }
 
 /// How often something was refused: a sequence counts what is rolled back, too.
-pub(super) fn refusals(world: &World) -> anyhow::Result<i64> {
+///
+/// # Errors
+/// PostgreSQL does not tell.
+pub fn refusals(world: &World) -> anyhow::Result<usize> {
     Ok(psql(&world.scope.database_url, "SELECT last_value - 1 + is_called::int FROM refusals")?.parse()?)
 }
 
@@ -49,20 +52,34 @@ pub(super) fn accept(world: &World, devices: &[String]) -> anyhow::Result<()> {
     tell(world, &format!("DELETE FROM refused WHERE device_id IN ({})", names.join(", ")))
 }
 
-/// There is no room for another row, or there is again.
+/// There is no room for another row, or there is again; an error where a write says otherwise.
 pub(super) fn fill_disk(world: &World, is_full: bool) -> anyhow::Result<()> {
-    if let Some(disk) = &world.disk {
-        return if is_full { disk.fill() } else { disk.clear() };
+    let Some(disk) = &world.disk else {
+        return tell(world, &format!("UPDATE disk SET is_full = {is_full}"));
+    };
+    if is_full {
+        disk.fill()?
+    } else {
+        disk.clear()?
     }
-    tell(world, &format!("UPDATE disk SET is_full = {is_full}"))
+    let written = tell(world, "BEGIN; CREATE TABLE room AS SELECT n FROM generate_series(1, 10000) AS n; ROLLBACK");
+    match written {
+        Ok(()) => ensure!(!is_full, "there is room on a full disk"),
+        Err(error) if is_full => ensure!(error.to_string().contains("No space left"), "{error}"),
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Every transaction that begins from now on, of sessions that are there too, may only read; or may
-/// write again.
+/// write again. An error where a session that begins now says otherwise.
 pub(super) fn read_only(world: &World, on: bool) -> anyhow::Result<()> {
     let value = if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
     tell(world, &format!("ALTER SYSTEM {value}"))?;
-    tell(world, "SELECT pg_reload_conf()")
+    tell(world, "SELECT pg_reload_conf()")?;
+    let is_on = psql(&world.scope.database_url, "SHOW default_transaction_read_only")?;
+    ensure!((is_on == "on") == on, "default_transaction_read_only is {is_on}");
+    Ok(())
 }
 
 fn tell(world: &World, statement: &str) -> anyhow::Result<()> {

@@ -1,0 +1,67 @@
+//! Promise 2: every accepted event has exactly one effect.
+
+use super::*;
+
+#[test]
+fn an_event_that_was_never_acknowledged_may_be_there() {
+    let unacknowledged = |_: &mut History, end: &mut End| {
+        let record = record("a", 4, 0);
+        end.rows.push(row(&record));
+        end.log.push(record);
+        state(end, 4, "4");
+    };
+    assert_eq!(broken(unacknowledged), NOTHING);
+}
+
+#[test]
+fn an_event_in_the_log_without_an_effect() {
+    assert!(broken(|_, end| drop(end.rows.remove(1))).contains(&2));
+    assert_eq!(broken(|_, end| drop(end.letters.remove(1))), [2], "not even a dead letter");
+    let unacknowledged = |_: &mut History, end: &mut End| end.log.push(record("a", 4, 0));
+    assert_eq!(broken(unacknowledged), [2], "nobody was told that it is there; it is there all the same");
+}
+
+#[test]
+fn a_partition_that_stands_still() {
+    assert_eq!(broken(|_, end| end.left.extend([(0, (20, 31))])), [2]);
+}
+
+#[test]
+fn a_row_twice() {
+    assert!(broken(|_, end| end.rows.push(end.rows[0].clone())).contains(&2));
+}
+
+#[test]
+fn an_event_that_nobody_sent() {
+    assert_eq!(broken(|history, _| drop(history.sent.get_mut("a").unwrap().remove(0))), [2]);
+    assert_eq!(broken(|_, end| drop(end.log.remove(3))), [1], "the refused one, which has no row");
+    let from_nowhere = |history: &mut History, end: &mut End| {
+        history.sent.get_mut("a").unwrap().remove(0);
+        end.log.remove(0);
+    };
+    assert_eq!(broken(from_nowhere), [2], "it has a row, and never was in the log");
+}
+
+#[test]
+fn a_version_that_counts_wrong() {
+    assert_eq!(broken(|_, end| end.resources.get_mut("a").unwrap().version = 4), [2]);
+    assert_eq!(broken(|_, end| drop((end.resources.remove("a"), end.cached.clear()))), [2]);
+}
+
+#[test]
+fn an_event_that_became_another() {
+    assert_eq!(broken(|_, end| end.rows[0].payload = payload(2)), [2]);
+    assert_eq!(broken(|_, end| end.letters[1].value = payload(2).to_string()), [2]);
+    assert_eq!(broken(|history, _| history.reads[1].payload = payload(1)), [2]);
+}
+
+#[test]
+fn a_version_that_never_was() {
+    let read = |history: &mut History, _: &mut End| history.reads.push(read(10, 4));
+    assert_eq!(broken(read), [2]);
+}
+
+#[test]
+fn poison_that_was_passed_over() {
+    assert_eq!(broken(|_, end| drop(end.letters.remove(0))), [2]);
+}

@@ -1,0 +1,112 @@
+//! The least that a run has to have tried for its verdict to say anything. Whoever breaks nothing finds
+//! nothing broken.
+
+use std::collections::BTreeMap;
+
+use crate::faults::{Happened, POISON};
+use crate::figures::Figures;
+use crate::plan::{Fault, OUTLASTS_RETRIES, Plan, WHOLE};
+
+/// Events that have to be accepted when all faults are over, and reads to be answered when all events are
+/// sent: a load that died before has none.
+pub const AT_LAST: usize = 20;
+
+/// What the load does in two minutes at least. A fifth or less of what it did in the leanest honest run,
+/// one of several side by side on two cores that compiled meanwhile; an idle machine does three times as
+/// much as that.
+const TWO_MINUTES: Figures = Figures {
+    accepted: 2_000,
+    accepted_at_last: AT_LAST,
+    duplicates: 100,
+    batches: 400,
+    partial_batches: 50,
+    failed_posts: 40,
+    records: 2_000,
+    rows: 2_000,
+    assignments: 6,
+    commits: 30,
+    reads: 2_500,
+    reads_at_last: AT_LAST,
+    strict_reads: 1_500,
+    cached: 8,
+    records_in_added_partitions: 0,
+    superseded: 0,
+    refusals: 0,
+    dead_letters: 0,
+    refused_letters: 0,
+    excused_reads: 0,
+};
+
+/// The least of each figure: of what the load does, in proportion to the length of the run; of what comes
+/// of faults, in proportion to those of the plan.
+pub fn figures(plan: &Plan) -> Figures {
+    let share = |of_two_minutes: usize| {
+        let (length, whole) = (plan.length.as_millis(), WHOLE.as_millis());
+        usize::try_from(of_two_minutes as u128 * length / whole).unwrap_or(usize::MAX).max(1)
+    };
+    let steps = |fault| plan.steps.iter().filter(move |step| step.fault == fault);
+    let given_up = steps(Fault::RefuseDevices).filter(|step| step.lasts >= OUTLASTS_RETRIES).count();
+    let half = |fault| steps(fault).count().div_ceil(2);
+    let poison = POISON * (half(Fault::Poison) + half(Fault::RefuseLetters));
+    Figures {
+        accepted: share(TWO_MINUTES.accepted),
+        accepted_at_last: TWO_MINUTES.accepted_at_last,
+        duplicates: share(TWO_MINUTES.duplicates),
+        batches: share(TWO_MINUTES.batches),
+        partial_batches: share(TWO_MINUTES.partial_batches),
+        failed_posts: if plan.is_part { 0 } else { share(TWO_MINUTES.failed_posts) },
+        records: share(TWO_MINUTES.records),
+        records_in_added_partitions: half(Fault::AddPartitions),
+        rows: share(TWO_MINUTES.rows),
+        refusals: half(Fault::RefuseDevices),
+        dead_letters: poison + given_up,
+        refused_letters: given_up,
+        assignments: TWO_MINUTES.assignments,
+        commits: share(TWO_MINUTES.commits),
+        reads: share(TWO_MINUTES.reads),
+        reads_at_last: TWO_MINUTES.reads_at_last,
+        strict_reads: share(TWO_MINUTES.strict_reads),
+        cached: TWO_MINUTES.cached,
+        ..Figures::default()
+    }
+}
+
+/// How often each kind of fault has to have happened: half as often as the plan says, and once in each
+/// two minutes, whatever the plan says.
+pub fn faults(plan: &Plan) -> BTreeMap<Fault, usize> {
+    let mut least = plan.times();
+    least.values_mut().for_each(|times| *times = times.div_ceil(2));
+    if !plan.is_part {
+        let whole = usize::try_from(plan.length.as_secs() / WHOLE.as_secs()).unwrap_or(usize::MAX);
+        for kind in Fault::DRAWN {
+            let times = least.entry(kind).or_default();
+            *times = whole.max(*times);
+        }
+    }
+    least.retain(|_, times| *times > 0);
+    least
+}
+
+/// What fell short; a run of which anything did is void.
+pub fn fell_short(plan: &Plan, happened: &[Happened], counted: &Figures) -> Vec<String> {
+    let faults = faults(plan).into_iter().filter_map(|(kind, least)| {
+        let (missed, done): (Vec<_>, Vec<_>) = happened
+            .iter()
+            .filter(|happened| happened.step.fault == kind)
+            .partition(|happened| happened.missed.is_some());
+        let why: Vec<_> = missed.into_iter().filter_map(|happened| happened.missed.as_deref()).collect();
+        let why = if why.is_empty() { String::new() } else { format!(" ({})", why.join(", ")) };
+        (done.len() < least).then(|| format!("{}: {} times of at least {least}{why}", kind.name(), done.len()))
+    });
+    let mut of = "";
+    let figures = counted.rows().into_iter().zip(figures(plan).rows()).filter_map(|((name, count), (_, least))| {
+        let part = name.strip_prefix("  ");
+        of = if part.is_some() { of } else { name };
+        let name = part.map_or_else(|| name.to_owned(), |part| format!("{of}, {part}"));
+        (count < least).then(|| format!("{name}: {count} of at least {least}"))
+    });
+    faults.chain(figures).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[test]
+fn the_same_seed_is_the_same_plan() {
+    for seed in [1, 7, 9001] {
+        for length in [30, 120, 300].map(Duration::from_secs) {
+            assert_eq!(Plan::drawn(seed, length), Plan::drawn(seed, length));
+            assert_ne!(Plan::drawn(seed, length).steps, Plan::drawn(seed + 1, length).steps);
+        }
+    }
+}
+
+/// A seed that somebody wrote down is worth something only as long as it stays the same schedule, with
+/// another version of the generator, too.
+#[test]
+fn a_seed_is_the_same_plan_as_it_was() {
+    let plan = Plan::drawn(9001, Duration::from_secs(120));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan/seed-9001.txt");
+    assert_eq!(plan.to_string(), std::fs::read_to_string(path).unwrap(), "of {path}");
+}
+
+#[test]
+fn a_whole_run_has_every_kind_of_fault() {
+    let length = WHOLE;
+    for seed in 0..200 {
+        let plan = Plan::drawn(seed, length);
+        let steps = &plan.steps;
+        assert!(steps.iter().all(|step| step.at + step.lasts <= length && step.at >= WARM));
+        assert!(steps.windows(2).all(|pair| pair[0].at <= pair[1].at));
+        let times = plan.times();
+        assert!(Fault::DRAWN.iter().all(|kind| times.contains_key(kind)), "seed {seed}: {times:?}");
+        let cut: Vec<_> = steps.iter().filter(|step| step.fault.has_whom()).map(|step| step.whom).collect();
+        assert!(cut.iter().any(|whom| !whom.has_workers()) || cut.len() < 10, "an API alone, some time");
+        assert_eq!(times.get(&Fault::LosePostgres), Some(&1), "once for longer than an event is tried");
+        let given_up = |step: &&Step| step.fault == Fault::RefuseDevices && step.lasts >= OUTLASTS_RETRIES;
+        assert_eq!(steps.iter().filter(given_up).count(), 1, "and once refused for as long");
+    }
+}
+
+#[test]
+fn a_longer_run_has_every_kind_more_often() {
+    for seed in 0..20 {
+        let plan = Plan::drawn(seed, 5 * WHOLE);
+        let times = plan.times();
+        assert!(Fault::DRAWN.iter().all(|kind| times.get(kind).is_some_and(|times| *times >= 5)), "{times:?}");
+    }
+}
+
+#[test]
+fn only_some_faults_are_left() {
+    let whole = Plan::drawn(7, WHOLE);
+    assert_eq!(whole.clone().only(&[]), whole);
+    let redis = whole.clone().only(&[Fault::CutRedis]);
+    assert!(redis.is_part && redis.cut_at_last && redis.steps.iter().all(|step| step.fault == Fault::CutRedis));
+    assert_eq!(redis.times().get(&Fault::CutRedis), whole.times().get(&Fault::CutRedis));
+    assert!(!whole.only(&[Fault::Poison, Fault::KillApi]).cut_at_last);
+}
+
+#[test]
+fn the_plan_by_hand_has_each_kind_once() {
+    let plan = Plan::by_hand();
+    let times = plan.times();
+    assert!(times.values().all(|times| *times == 1), "{times:?}");
+    let kinds: BTreeSet<_> = times.into_keys().collect();
+    let all: BTreeSet<_> = Fault::all().collect();
+    assert_eq!(kinds, all);
+    assert!(plan.steps.windows(2).all(|pair| pair[0].at <= pair[1].at));
+}
