@@ -18,13 +18,10 @@ dev: ## Starts the whole stack and both services; Ctrl-C ends all of it (API_POR
 	  wait $$installing && exit $$built
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug exec target/debug/devstack dev
 
-# What is built first is what the tests run, so that they need not build it again.
-test: ## Runs every test, against real servers
+test: ## Runs every test, against real servers (TESTS="-E 'package(shared)'" chooses some)
+	@tools/step "what compiling needs" devstack/install compiler
 	@devstack/install
-	$(CARGO) build --workspace --all-targets --locked
-	@rm -rf target/devstack/logs
-	DEVSTACK_BINARIES=$(CURDIR)/target/debug $(CARGO) run --quiet -p devstack --bin devstack -- exec -- $(CARGO) test --workspace --locked
-	@target/debug/devstack logs
+	@tools/step "tests" tools/test $(TESTS)
 
 # 91,711 readings of 21 real machines, each posted twice.
 telemetry: ## Sends a file of real readings through a running `make dev`, and checks what came of it

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-use crate::Stack;
+use crate::{Secured, Stack};
 
 /// The environment variable through which `devstack exec` hands its servers on.
 pub(crate) const VARIABLE: &str = "DEVSTACK";
@@ -21,6 +21,8 @@ pub struct Endpoints {
     pub redis_url: String,
     /// Whether Kafka is Apache Kafka, or librdkafka's mock.
     pub kafka_is_real: bool,
+    /// Kafka's secured listener, where it has one.
+    pub kafka_secured: Option<Secured>,
 }
 
 impl Endpoints {
@@ -53,7 +55,7 @@ fn shared() -> anyhow::Result<(Endpoints, Option<Stack>)> {
             Ok((endpoints, None))
         }
         Err(_) => {
-            let stack = Stack::start()?;
+            let stack = Stack::start_shared()?;
             Ok((stack.endpoints(), Some(stack)))
         }
     }

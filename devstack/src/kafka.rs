@@ -27,6 +27,7 @@ pub use self::secured::Secured;
 use self::settings::{Place, environment, with_listeners};
 use crate::child::Child;
 use crate::container::{self, Container, Plan};
+use crate::dir::StackDir;
 use crate::server::{Body, Recipe, Server};
 use crate::servers::are_containers;
 use crate::{Proxy, port, spawn};
@@ -50,9 +51,23 @@ pub struct Kafka {
     settings: Settings,
     /// Where this one saves its classes at its end, and where the next ones look for them.
     classes: Option<(PathBuf, PathBuf)>,
+    // Last, so that it goes last.
+    dir: Option<StackDir>,
 }
 
 impl Kafka {
+    /// Starts one of one's own, without the other servers; see [`Kafka::secured`] for the password. Dropped,
+    /// it is killed.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(secured: Option<&str>) -> anyhow::Result<Kafka> {
+        let dir = StackDir::create()?;
+        let mut kafka = Kafka::start_in(dir.path(), port::free(), secured)?;
+        kafka.dir = Some(dir);
+        Ok(kafka)
+    }
+
     /// Starts it with its files in `dir`, which is there, and with a secured listener beside the
     /// usual one where a password for it is given. The mock takes a port as it comes, and has no security.
     pub(crate) fn start_in(dir: &Path, port: u16, secured: Option<&str>) -> anyhow::Result<Kafka> {
@@ -66,6 +81,7 @@ impl Kafka {
                 secured: None,
                 settings: Settings::None,
                 classes: None,
+                dir: None,
             });
         }
         let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
@@ -106,7 +122,7 @@ impl Kafka {
             log,
         })?;
         let brokers = format!("127.0.0.1:{port}");
-        Ok(Kafka { server, mock: None, settings: Settings::File(config), classes, secured, brokers })
+        Ok(Kafka { server, mock: None, settings: Settings::File(config), classes, secured, brokers, dir: None })
     }
 
     fn start_container(dir: &Path, port: u16, secured: Option<Secured>) -> anyhow::Result<Kafka> {
@@ -134,13 +150,13 @@ impl Kafka {
             let at = format!("localhost:{}", place.own.unwrap_or(place.port));
             for password in secured.scram_passwords() {
                 let tool = ["/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", &at, "--alter"];
-                let user = ["--entity-type", "users", "--entity-name", secured.username, "--add-config", &password];
+                let user = ["--entity-type", "users", "--entity-name", &secured.username, "--add-config", &password];
                 let command = tool.iter().chain(&user).map(|&word| word.to_owned()).collect();
                 container.run(command).context("cannot add Kafka's users")?;
             }
         }
         let (settings, brokers) = (Settings::Container { container, place, properties }, format!("127.0.0.1:{port}"));
-        Ok(Kafka { server, mock: None, settings, classes: None, secured, brokers })
+        Ok(Kafka { server, mock: None, settings, classes: None, secured, brokers, dir: None })
     }
 
     /// Its address as the services take it.
@@ -197,6 +213,17 @@ impl Kafka {
         {
             let _ = fs::rename(from, to);
         }
+    }
+
+    /// Where it is the first broker that saves its classes, does so now, by a restart: those that come while it
+    /// runs start in half the time.
+    pub(crate) fn hand_classes_on(&self) -> anyhow::Result<()> {
+        if self.classes.as_ref().is_none_or(|(_, archive)| archive.exists()) {
+            return Ok(());
+        }
+        self.server.stop()?;
+        self.keep_classes();
+        self.server.start()
     }
 
     /// Creates a topic on the mock, which knows no call for that; on the real one, nothing:

@@ -3,17 +3,21 @@
 //! They are taken from below the kernel's ephemeral range: a client that keeps trying to reach a
 //! stopped server there could be given the server's own port for its end of the connection, and
 //! then speak to itself or keep the server from coming back.
+//!
+//! A port that was handed out is marked for as long as this process lives: by a socket of UDP with its
+//! number, which no server here uses. So another process is not given it while its server is still to
+//! come, or is stopped; and the mark is gone with us, however we end.
 
-use std::collections::HashSet;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 const RANGE: Range<u16> = 18_000..32_000;
 
-static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+static MARKS: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
 
-/// A port of 127.0.0.1 that nobody listens on. One process never gets the same one twice.
+/// A port of 127.0.0.1 that nobody listens on. It is not handed out again, here or in another process,
+/// while this one lives.
 pub fn free() -> u16 {
     loop {
         let port = fastrand::u16(RANGE);
@@ -30,19 +34,24 @@ pub fn in_use(port: u16) -> bool {
 
 /// Takes this very port, where nobody listens on it and it was not handed out before.
 pub fn claim(port: u16) -> bool {
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let taken = taken.get_or_insert_with(HashSet::new);
-    !taken.contains(&port) && !in_use(port) && taken.insert(port)
+    let Ok(mark) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else { return false };
+    if in_use(port) {
+        return false;
+    }
+    MARKS.lock().unwrap_or_else(PoisonError::into_inner).push(mark);
+    true
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn never_the_same_port_twice() {
-        let ports: HashSet<u16> = (0..500).map(|_| free()).collect();
-        assert_eq!(ports.len(), 500);
+        let ports: HashSet<u16> = (0..200).map(|_| free()).collect();
+        assert_eq!(ports.len(), 200);
         assert!(ports.iter().all(|port| RANGE.contains(port)));
     }
 
@@ -54,5 +63,20 @@ mod tests {
         assert!(!claim(port));
         drop(listener);
         assert!(claim(port) && !claim(port));
+    }
+
+    #[test]
+    fn what_another_process_was_given_is_not_given_again() {
+        // Marks are all that one process knows of another.
+        let (mark, port) = loop {
+            let port = fastrand::u16(RANGE);
+            if let Ok(mark) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
+                break (mark, port);
+            }
+        };
+        assert!(!claim(port));
+        drop(mark);
+        assert!(claim(port) || in_use(port), "with its process it is gone");
+        assert!(!claim(port));
     }
 }

@@ -16,8 +16,9 @@ use rustix::process::Signal;
 
 use crate::child::Child;
 use crate::container::{self, Container, Plan, engine};
-use crate::dir::ELSEWHERE;
+use crate::dir::{ELSEWHERE, StackDir};
 use crate::disk::SmallDisk;
+use crate::port;
 use crate::server::{Recipe, Server};
 use crate::servers::are_containers;
 use crate::spawn::{self, Account};
@@ -32,13 +33,26 @@ pub struct Postgres {
     server: Server,
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
+    // Last, so that it goes last.
+    dir: Option<StackDir>,
 }
 
 impl Postgres {
+    /// Starts one of one's own, without the other servers. Dropped, it ends.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start() -> anyhow::Result<Postgres> {
+        let dir = StackDir::create()?;
+        let mut postgres = Postgres::start_in(dir.path(), port::free())?;
+        postgres.dir = Some(dir);
+        Ok(postgres)
+    }
+
     /// Creates a cluster under `dir`, which is there, and starts it on this port.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Postgres> {
         let server = if are_containers()? { container(dir, port)? } else { process(dir, port)? };
-        Ok(Postgres { server, port })
+        Ok(Postgres { server, port, dir: None })
     }
 
     /// A disk that its user owns, for a tablespace that can run out of room.
@@ -62,6 +76,15 @@ impl Deref for Postgres {
 
     fn deref(&self) -> &Server {
         &self.server
+    }
+}
+
+impl Drop for Postgres {
+    /// With its process alone it would leave a segment of shared memory behind.
+    fn drop(&mut self) {
+        if self.dir.is_some() {
+            self.server.discard();
+        }
     }
 }
 
@@ -145,11 +168,7 @@ pub fn create_database(url: &str, name: &str) -> anyhow::Result<String> {
 
 /// Runs one statement; gives what it returns, a line a row.
 pub fn psql(url: &str, statement: &str) -> anyhow::Result<String> {
-    let program = match spawn::in_path("psql") {
-        Some(psql) => psql,
-        None => bin_dir()?.join("psql"),
-    };
-    let output = client(&program)
+    let output = client(&psql_program()?)
         .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", url, "--command", statement])
         .stdin(Stdio::null())
         .output()
@@ -165,6 +184,13 @@ fn client(program: &Path) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// The one beside the server, where it is. Debian's in `PATH` is a script in Perl that looks for a version first,
+/// and takes several times as long.
+fn psql_program() -> anyhow::Result<PathBuf> {
+    let beside = bin_dir().map(|bin| bin.join("psql")).ok().filter(|psql| psql.is_file());
+    beside.or_else(|| spawn::in_path("psql")).context("psql is not installed (devstack/install does that)")
 }
 
 /// Where initdb and postgres are: `PG_BIN`, `PATH`, or the newest of the system's.

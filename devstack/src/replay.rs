@@ -40,17 +40,20 @@ struct Line<'a> {
 }
 
 impl Replay {
-    /// Reads a file of JSON lines, gzipped or not; at most this many of them.
+    /// Reads a file of JSON lines, gzipped or not: those whose numbers, from 1 on, are chosen.
     ///
     /// # Errors
     /// It cannot be read, or a line is no event.
-    pub fn read(path: &Path, lines: usize) -> anyhow::Result<Self> {
+    pub fn read(path: &Path, chosen: impl Fn(usize) -> bool) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let zipped = path.extension().is_some_and(|extension| extension == "gz");
         let text: Box<dyn Read> = if zipped { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
         let mut devices: BTreeMap<String, Device> = BTreeMap::new();
-        for (number, line) in (1_usize..).zip(BufReader::new(text).lines().take(lines)) {
+        for (number, line) in (1_usize..).zip(BufReader::new(text).lines()) {
             let line = line?;
+            if !chosen(number) {
+                continue;
+            }
             let event: Line<'_> = serde_json::from_str(&line).with_context(|| format!("line {number} is no event"))?;
             let device = devices.entry(event.device_id.clone()).or_default();
             device.last = serde_json::from_str(event.payload.get())?;
@@ -75,11 +78,12 @@ impl Replay {
     /// # Errors
     /// A connection breaks.
     pub async fn post(&self, api: &str, token: &str) -> anyhow::Result<Posted> {
+        let client = reqwest::Client::new();
         let mut tasks = Vec::new();
         for device in self.0.values() {
             let (url, token, bodies) = (format!("{api}/events"), token.to_owned(), device.bodies.clone());
+            let client = client.clone();
             tasks.push(tokio::spawn(async move {
-                let client = reqwest::Client::builder().pool_max_idle_per_host(1).build()?;
                 let mut posted = Posted::default();
                 for body in bodies {
                     let request = client.post(&url).bearer_auth(&token).header("content-type", "application/json");

@@ -5,8 +5,9 @@ use std::thread::{self, ScopedJoinHandle};
 use anyhow::anyhow;
 
 use crate::dir::StackDir;
+use crate::logs::PLANTED;
 use crate::server::{Casualty, Server};
-use crate::{Endpoints, Kafka, Postgres, Redis, port};
+use crate::{Endpoints, Kafka, Postgres, Redis, kafka, port};
 
 /// The ports of a stack's servers.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +58,16 @@ impl Stack {
         Stack::start_as(Ports::free(), None, |_| Ok(()))
     }
 
-    /// The same with a secured listener of Kafka's beside the usual one, and this password for it; see
-    /// [`Kafka::secured`].
-    pub fn start_secured(password: &str) -> anyhow::Result<Stack> {
-        Stack::start_as(Ports::free(), Some(password), |_| Ok(()))
+    /// The same with all that tests share: a secured listener of Kafka's beside the usual one, where it is the
+    /// real one; see [`Kafka::secured`].
+    ///
+    /// # Errors
+    /// A server that does not start.
+    pub fn start_shared() -> anyhow::Result<Stack> {
+        let secured = kafka::mocked().is_none().then(|| format!("{PLANTED}-kafka"));
+        let stack = Stack::start_as(Ports::free(), secured.as_deref(), |_| Ok(()))?;
+        stack.kafka.hand_classes_on()?;
+        Ok(stack)
     }
 
     /// The same as [`start`](Stack::start) on these ports, which nobody else listens on. As soon as a server
@@ -111,6 +118,7 @@ impl Stack {
             postgres_url: self.postgres.url(),
             redis_url: self.redis.url(),
             kafka_is_real: self.kafka.is_real(),
+            kafka_secured: self.kafka.secured().cloned(),
         }
     }
 

@@ -11,7 +11,7 @@ use fuzz::{TARGETS, Target};
 use sqlx::{Connection, PgConnection};
 
 /// How many changed inputs each target gets.
-const CASES: usize = 20_000;
+const CASES: usize = 10_000;
 const SEED: u64 = 7;
 
 /// What these inputs are made of.

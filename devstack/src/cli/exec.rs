@@ -22,7 +22,7 @@ const OWN_WAY: Duration = Duration::from_secs(2);
 pub(crate) fn run(command: &[OsString]) -> anyhow::Result<ExitCode> {
     let (program, args) = command.split_first().context("no command")?;
     signals::listen()?;
-    let stack = Stack::start()?;
+    let stack = Stack::start_shared()?;
     if let Some(signal) = signals::first() {
         return Ok(ExitCode::from(128 + signal));
     }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::port;
 
 const USER: &str = "app";
 
 /// The secured listener of a broker, and what a client needs for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secured {
     pub(super) port: u16,
     /// The certificate of the authority that signed the broker's.
@@ -20,7 +21,7 @@ pub struct Secured {
     /// The certificate of another authority of the same name.
     pub other_authority: PathBuf,
     /// Who may log in, with `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`.
-    pub username: &'static str,
+    pub username: String,
     /// With this password.
     pub password: String,
     keystore: PathBuf,
@@ -32,8 +33,8 @@ impl Secured {
         let (authority, key) = make_authority(dir, "authority")?;
         let (other_authority, _) = make_authority(dir, "other-authority")?;
         let keystore = certificate(dir, &authority, &key)?;
-        let password = password.to_owned();
-        Ok(Secured { port: port::free(), authority, other_authority, username: USER, password, keystore })
+        let (username, password) = (USER.to_owned(), password.to_owned());
+        Ok(Secured { port: port::free(), authority, other_authority, username, password, keystore })
     }
 
     /// Its address, by the name that the certificate has.
@@ -52,7 +53,7 @@ impl Secured {
             ("KAFKA_BROKERS", self.brokers().as_str()),
             ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL"),
             ("KAFKA_SASL_MECHANISM", mechanism),
-            ("KAFKA_SASL_USERNAME", self.username),
+            ("KAFKA_SASL_USERNAME", self.username.as_str()),
             ("KAFKA_SASL_PASSWORD", self.password.as_str()),
             ("KAFKA_SSL_CA_LOCATION", &self.authority.to_string_lossy()),
         ]

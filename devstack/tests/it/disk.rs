@@ -1,20 +1,20 @@
 //! A disk that runs out of room, and has room again.
 
-use devstack::{Stack, create_database, psql};
+use devstack::{Postgres, create_database, psql};
 
 use crate::helpers::sql;
 
 #[test]
 fn a_full_disk_takes_no_row_until_it_is_cleared() {
-    let stack = Stack::start().unwrap();
-    let disk = match stack.postgres.small_disk() {
+    let postgres = Postgres::start().unwrap();
+    let disk = match postgres.small_disk() {
         Ok(disk) => disk,
         // Only an administrator may mount.
         Err(error) => return eprintln!("a_full_disk_takes_no_row_until_it_is_cleared cannot run here: {error:#}"),
     };
-    let database = create_database(&stack.postgres.url(), "small").unwrap();
-    sql(&stack.postgres.url(), &format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display()));
-    sql(&stack.postgres.url(), "ALTER DATABASE small SET TABLESPACE small");
+    let database = create_database(&postgres.url(), "small").unwrap();
+    sql(&postgres.url(), &format!("CREATE TABLESPACE small LOCATION '{}'", disk.path().display()));
+    sql(&postgres.url(), "ALTER DATABASE small SET TABLESPACE small");
     sql(&database, "CREATE TABLE t AS SELECT n, repeat('x', 500) AS text FROM generate_series(1, 1000) AS n");
     let grow = "INSERT INTO t SELECT n, repeat('y', 500) FROM generate_series(1, 1000) AS n";
 

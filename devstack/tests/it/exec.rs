@@ -1,21 +1,32 @@
 //! `devstack exec` hands its servers and the exit code on, and ends when it is asked to.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
+use std::process::Command;
 
 use devstack::Endpoints;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::helpers::{exec, folders, members};
 
+/// With the mock, which is announced: what the tests of a whole run get is what they are run with.
 #[test]
 fn the_command_gets_the_servers_and_gives_the_exit_code() {
-    let mut child = exec(&["sh", "-c", "echo \"$DEVSTACK\"; exit 7"]);
-    let mut output = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut output).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(7));
-    let endpoints: Endpoints = serde_json::from_str(&output).unwrap();
+    let mut devstack = Command::new(env!("CARGO_BIN_EXE_devstack"));
+    devstack.args(["exec", "--", "sh", "-c", "echo \"$PPID $DEVSTACK\"; exit 7"]);
+    let output = devstack.env("DEVSTACK_KAFKA", "mock").env("DEVSTACK_SERVERS", "processes").output().unwrap();
+    assert_eq!(output.status.code(), Some(7));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        errors.lines().next().unwrap(),
+        "devstack: DEVSTACK_KAFKA=mock: Kafka is librdkafka's in-process mock, in memory; nothing \
+         survives a restart"
+    );
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (owner, endpoints) = said.split_once(' ').unwrap();
+    let endpoints: Endpoints = serde_json::from_str(endpoints).unwrap();
     assert!(endpoints.redis_url.starts_with("redis://127.0.0.1:"));
-    assert_eq!(folders(child.id()), 0);
+    assert!(!endpoints.kafka_is_real && endpoints.kafka_secured.is_none());
+    assert_eq!(folders(owner.parse().unwrap()), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use devstack::{Server, Stack};
 
-use crate::helpers::{produce, sql};
+use crate::helpers::{eventually, produce, sql};
 
 /// `answer` has no end while the server is frozen, and one soon after.
 fn freezes(server: &Server, answer: impl FnOnce() + Send + 'static) {
@@ -23,9 +23,7 @@ fn freezes(server: &Server, answer: impl FnOnce() + Send + 'static) {
     waiting.join().unwrap();
 }
 
-#[test]
-fn a_frozen_server_answers_after_the_thaw() {
-    let stack = Stack::start().unwrap();
+pub(crate) fn frozen_servers_answer_after_the_thaw(stack: &Stack) {
     let at = stack.endpoints();
 
     let url = at.postgres_url.clone();
@@ -33,8 +31,9 @@ fn a_frozen_server_answers_after_the_thaw() {
 
     // One whose connection is there already: its backend is frozen, not just the postmaster.
     let url = at.postgres_url.clone();
-    let sleeper = std::thread::spawn(move || sql(&url, "SELECT pg_sleep(0.5)"));
-    std::thread::sleep(Duration::from_millis(250));
+    let sleeper = std::thread::spawn(move || sql(&url, "SELECT pg_sleep(1)"));
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    eventually("a backend is at work", || sql(&at.postgres_url, asleep) == "1");
     freezes(&stack.postgres, move || {
         sleeper.join().unwrap();
     });

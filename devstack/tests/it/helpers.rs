@@ -1,6 +1,7 @@
 //! What the tests have in common: each server's simplest use, and a look at `/proc`.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -95,12 +96,13 @@ pub(crate) fn members(owner: u32) -> Vec<String> {
 
 /// The folders of `owner`'s stacks.
 pub(crate) fn folders(owner: u32) -> usize {
+    folders_in(&devstack::target_dir().join("devstack"), owner)
+}
+
+/// The same where all stacks lie elsewhere.
+pub(crate) fn folders_in(all: &Path, owner: u32) -> usize {
     let mark = format!("stack-{owner}-");
-    fs::read_dir(devstack::target_dir().join("devstack"))
-        .unwrap()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&mark))
-        .count()
+    fs::read_dir(all).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&mark)).count()
 }
 
 /// Waits for something that must come soon.

@@ -1,8 +1,8 @@
-//! Ways into a broker, each of which can be cut by itself.
+//! Ways into a broker: one that asks for a login, and some each of which can be cut by itself.
 
 use std::time::Duration;
 
-use devstack::Stack;
+use devstack::{Kafka, Secured};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
@@ -15,16 +15,36 @@ fn told(way: &str) -> Option<String> {
     metadata.brokers().first().map(|broker| format!("{}:{}", broker.host(), broker.port()))
 }
 
+fn takes(secured: &Secured, mechanism: &str, password: &str) -> bool {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", secured.brokers()).set("security.protocol", "SASL_SSL");
+    config.set("ssl.ca.location", secured.authority.to_string_lossy());
+    config.set("sasl.mechanisms", mechanism).set("sasl.username", &secured.username).set("sasl.password", password);
+    let consumer: BaseConsumer = config.create().unwrap();
+    consumer.fetch_metadata(None, Duration::from_secs(if password == secured.password { 20 } else { 1 })).is_ok()
+}
+
 #[test]
-fn each_way_is_cut_by_itself_and_the_broker_keeps_what_it_has() {
-    let stack = Stack::start().unwrap();
-    if !stack.kafka.is_real() {
-        return eprintln!("each_way_is_cut_by_itself_and_the_broker_keeps_what_it_has cannot run: Kafka is the mock");
+fn each_way_takes_whom_it_should_and_is_cut_by_itself_and_the_broker_keeps_what_it_has() {
+    const NAME: &str = "each_way_takes_whom_it_should_and_is_cut_by_itself_and_the_broker_keeps_what_it_has";
+    let kafka = match Kafka::start(Some("of-this-test-alone")) {
+        Err(error) if error.to_string().starts_with("a secured Kafka has to be the real one") => {
+            return eprintln!("{NAME} cannot run here: {error}");
+        }
+        kafka => kafka.unwrap(),
+    };
+    let secured = kafka.secured().unwrap();
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        assert!(takes(secured, mechanism, &secured.password), "{mechanism}");
+        assert!(!takes(secured, mechanism, "another"), "{mechanism}");
     }
-    produce(stack.kafka.brokers(), "kept", "before", true);
-    let proxies = stack.kafka.proxies(2).unwrap();
+
+    // The broker is started anew for it.
+    produce(kafka.brokers(), "kept", "before", true);
+    let proxies = kafka.proxies(2).unwrap();
+    assert!(takes(secured, "SCRAM-SHA-512", &secured.password), "its users are still there");
     let ways: Vec<_> = proxies.iter().map(|proxy| format!("127.0.0.1:{}", proxy.port)).collect();
-    assert_eq!(consume(stack.kafka.brokers(), "kept"), "before");
+    assert_eq!(consume(kafka.brokers(), "kept"), "before");
     for way in &ways {
         assert_eq!(consume(way, "kept"), "before");
         eventually("nobody is sent past the way", || told(way).as_ref() == Some(way));

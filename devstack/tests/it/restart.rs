@@ -5,6 +5,7 @@ use std::time::Instant;
 use devstack::{Server, Stack};
 use redis::Commands as _;
 
+use crate::freeze::frozen_servers_answer_after_the_thaw;
 use crate::helpers::{consume, produce, sql};
 
 fn timed(what: &str, act: impl FnOnce() -> anyhow::Result<()>) {
@@ -27,8 +28,9 @@ fn stop_and_start(name: &str, server: &Server) {
     assert!(server.is_running());
 }
 
+/// All that can be done to the servers of a stack, and its end, which leaves no process behind.
 #[test]
-fn servers_come_back_with_what_they_keep() {
+fn servers_come_back_with_what_they_keep_and_leave_nothing_behind() {
     let from = Instant::now();
     let stack = Stack::start().unwrap();
     println!("stack: {:?}", from.elapsed());
@@ -61,7 +63,15 @@ fn servers_come_back_with_what_they_keep() {
     }
     assert_eq!(stack.endpoints(), at);
 
+    frozen_servers_answer_after_the_thaw(&stack);
+    stack.redis.start().unwrap();
+
+    let pids = [stack.kafka.pid(), stack.postgres.pid(), stack.redis.pid()];
+    assert!(stack.casualties().is_empty());
     let from = Instant::now();
     drop(stack);
     println!("drop: {:?}", from.elapsed());
+    for pid in pids.into_iter().flatten() {
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
 }

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use crate::kit::{System, blocking, refusals};
 
-async fn rows(system: &Arc<System>) -> usize {
-    let system = Arc::clone(system);
-    blocking(move || system.sql("SELECT count(*) FROM events").parse().unwrap()).await
-}
-
 /// Waits until the worker has written some more: a kill in the middle of the work.
-async fn some_more(system: &Arc<System>) {
-    let before = rows(system).await;
-    system.until("the worker works", async || rows(system).await > before + 50).await;
+async fn some_more(system: &System) {
+    let before = system.rows().await;
+    system.until("the worker works", async || system.rows().await > before + 50).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,21 +60,19 @@ async fn the_api_ends_in_order_and_what_it_accepted_is_there() {
     let worker = system.worker();
     let posts = (0..200).map(|n| {
         let system = Arc::clone(&system);
-        tokio::spawn(async move {
+        async move {
             let answer = system.post(&format!("d{n}"), "1", &serde_json::json!({"n": 1})).await;
             answer.is_ok_and(|response| response.status() == 202)
-        })
+        }
     });
-    let posts: Vec<_> = posts.collect();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut posts: JoinSet<bool> = posts.collect();
+    // In the middle of them.
+    let mut accepted = usize::from(posts.join_next().await.unwrap().unwrap());
     system.api.terminate().unwrap();
-    let mut accepted = 0;
-    for post in posts {
-        accepted += usize::from(post.await.unwrap());
-    }
+    accepted += posts.join_all().await.into_iter().map(usize::from).sum::<usize>();
     let ended = Arc::clone(&system);
     assert!(blocking(move || ended.api.wait(Duration::from_secs(25))).await.unwrap().success());
     // What was on its way when the connection closed may be there too, and nobody was told.
-    system.until("every accepted event is a row", async || rows(&system).await >= accepted).await;
+    system.until("every accepted event is a row", async || system.rows().await >= accepted).await;
     worker.end().await;
 }

@@ -1,17 +1,25 @@
-//! Both services on servers of a test's own, devices that send, and the count of it all.
+//! Both services on servers that all tests share, or on some of a test's own, and verbs to use them.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod load;
+mod servers;
+mod services;
+
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use devstack::logs::PLANTED;
-use devstack::{Program, Scope, Service, Stack, port, psql, token};
+use devstack::{Endpoints, Program, Scope, Service, token};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::Response;
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+use tokio::sync::Mutex;
+
+pub(crate) use self::load::{Sent, refusals};
+pub(crate) use self::servers::{Own, Servers};
+pub(crate) use self::services::{Api, Worker};
 
 /// Longer than anything here takes, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -26,7 +34,8 @@ pub(crate) struct System {
     pub(crate) token: String,
     pub(crate) http: reqwest::Client,
     pub(crate) scope: Scope,
-    pub(crate) stack: Stack,
+    pub(crate) servers: Servers,
+    session: Mutex<Option<PgConnection>>,
     logs: PathBuf,
     settings: Vec<(String, String)>,
     /// How many services beside the first API.
@@ -34,72 +43,39 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Servers of its own, topics and tables, and an API that is ready; no worker yet. The settings
-    /// are for both services.
+    /// Topics and tables of its own on the servers that all tests share, and an API that is ready; no
+    /// worker yet. The settings are for both services.
     pub(crate) async fn start(name: &str, settings: &[(&str, &str)]) -> Arc<Self> {
-        let settings = owned(settings);
-        Self::start_on(name, move || (Stack::start().unwrap(), settings)).await
+        Self::start_with(name, &[], settings).await
     }
 
-    /// The same on a stack that needs settings of its own.
-    pub(crate) async fn start_on(
-        name: &str,
-        stack: impl FnOnce() -> (Stack, Vec<(String, String)>) + Send + 'static,
-    ) -> Arc<Self> {
+    /// The same with these servers of its own, to break them.
+    pub(crate) async fn start_with(name: &str, own: &'static [Own], settings: &[(&str, &str)]) -> Arc<Self> {
+        let servers = blocking(|| Servers::start(own)).await;
+        Self::start_on(name, servers, owned(settings)).await
+    }
+
+    /// The same on these servers.
+    pub(crate) async fn start_on(name: &str, servers: Servers, settings: Vec<(String, String)>) -> Arc<Self> {
         let name = name.to_owned();
-        let start = move || {
-            let (stack, settings) = stack();
-            Self::launch(&name, stack, &settings)
-        };
-        let system = blocking(start).await;
+        let system = blocking(move || Self::launch(&name, servers, settings)).await;
         system.until("the API is ready", async || system.ready().await == 200).await;
         Arc::new(system)
     }
 
-    fn launch(name: &str, stack: Stack, settings: &[(String, String)]) -> Self {
-        let scope = Scope::on(&stack.endpoints(), name).unwrap();
+    fn launch(name: &str, servers: Servers, settings: Vec<(String, String)>) -> Self {
+        let scope = Scope::on(&servers.endpoints(), name).unwrap();
         // They stay, for whoever wants to know why a test failed.
         let logs = devstack::target_dir().join("system-logs").join(name);
         let _ = std::fs::remove_dir_all(&logs);
         std::fs::create_dir_all(&logs).unwrap();
-        let setup =
-            Service::spawn(Program::Worker, &["setup"], &env(&scope, settings), &logs.join("setup.log")).unwrap();
+        let log = logs.join("setup.log");
+        let setup = Service::spawn(Program::Worker, &["setup"], &services::env(&scope, &settings), &log).unwrap();
         assert!(setup.wait(PATIENCE).unwrap().success(), "{}", setup.log());
-        let Api { service: api, base, ops } = Api::spawn(&scope, settings, &logs.join("api.log"));
-        let settings = settings.to_vec();
+        let Api { service: api, base, ops } = Api::spawn(&scope, &settings, &logs.join("api.log"));
         let token = token::hs256(SECRET, "test", &["admin"], &[], Duration::from_secs(3600)).unwrap();
-        let http = reqwest::Client::new();
-        Self { api, base, ops, token, http, scope, stack, logs, settings, started: AtomicUsize::new(0) }
-    }
-
-    /// One more API beside the first.
-    pub(crate) fn another_api(&self) -> Api {
-        self.another_api_with(&[])
-    }
-
-    /// The same with settings of its own.
-    pub(crate) fn another_api_with(&self, more: &[(&str, &str)]) -> Api {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        Api::spawn(&self.scope, &self.with(more), &self.logs.join(format!("api-{number}.log")))
-    }
-
-    fn with(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
-        self.settings.iter().cloned().chain(owned(more)).collect()
-    }
-
-    pub(crate) fn worker(&self) -> Worker {
-        self.worker_with(&[])
-    }
-
-    /// One with settings of its own.
-    pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Worker {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let ops = format!("127.0.0.1:{}", port::free());
-        let mut env = env(&self.scope, &self.with(more));
-        env.extend(owned(&[("OPS_BIND", &ops)]));
-        let log = self.logs.join(format!("worker-{number}.log"));
-        let service = Service::spawn(Program::Worker, &["run"], &env, &log).unwrap();
-        Worker { service, ops: format!("http://{ops}") }
+        let (http, started) = (reqwest::Client::new(), AtomicUsize::new(0));
+        Self { api, base, ops, token, http, scope, servers, session: Mutex::default(), logs, settings, started }
     }
 
     pub(crate) async fn post(&self, device: &str, id: &str, payload: &Value) -> reqwest::Result<Response> {
@@ -117,179 +93,58 @@ impl System {
         asked.map_or(0, |response| response.status().as_u16())
     }
 
-    pub(crate) fn sql(&self, statement: &str) -> String {
-        psql(&self.scope.database_url, statement).unwrap()
+    /// Runs a statement; gives its first value, where it has one.
+    pub(crate) async fn sql(&self, statement: &str) -> String {
+        let mut session = self.session.lock().await;
+        let mut last = false;
+        loop {
+            let mut connection = match session.take() {
+                Some(connection) => connection,
+                None => {
+                    last = true;
+                    PgConnection::connect(&self.scope.database_url).await.unwrap()
+                }
+            };
+            match sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch_all(&mut connection).await {
+                Ok(rows) => {
+                    *session = Some(connection);
+                    return rows.first().map_or_else(String::new, |row| row.get_unchecked(0));
+                }
+                // A session from before PostgreSQL went away.
+                Err(error) if !last => drop(error),
+                Err(error) => panic!("{statement}: {error}"),
+            }
+        }
+    }
+
+    /// The number that a query gives.
+    pub(crate) async fn count(&self, query: &str) -> usize {
+        self.sql(query).await.parse().unwrap()
+    }
+
+    /// How many events have a row.
+    pub(crate) async fn rows(&self) -> usize {
+        self.count("SELECT count(*) FROM events").await
     }
 
     /// How many records the dead-letter topic has.
-    pub(crate) async fn dead_letters(self: &Arc<Self>) -> i64 {
-        let system = Arc::clone(self);
-        let ends = blocking(move || {
-            let scope = &system.scope;
-            devstack::committed(&scope.endpoints.kafka_brokers, &scope.dlq_topic, "nobody").unwrap()
-        });
+    pub(crate) async fn dead_letters(&self) -> i64 {
+        let (Endpoints { kafka_brokers, .. }, topic) = (self.scope.endpoints.clone(), self.scope.dlq_topic.clone());
+        let ends = blocking(move || devstack::committed(&kafka_brokers, &topic, "nobody").unwrap());
         ends.await.values().map(|(_, end)| end).sum()
-    }
-
-    /// Runs a command of the worker's binary to its end: its status, and what it wrote.
-    pub(crate) async fn command(&self, args: &[&str], more: &[(&str, &str)]) -> (bool, String) {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = self.logs.join(format!("command-{number}.log"));
-        let service = Service::spawn(Program::Worker, args, &env(&self.scope, &self.with(more)), &log).unwrap();
-        blocking(move || (service.wait(PATIENCE).unwrap().success(), service.log())).await
     }
 
     /// Waits until something holds.
     pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let since = Instant::now();
         while !holds().await {
-            if Instant::now() > deadline {
+            if since.elapsed() > PATIENCE {
                 panic!("not within {PATIENCE:?}: {what}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        println!("{:4.1} s until {what}", since.elapsed().as_secs_f32());
     }
-
-    /// Devices that send numbered events, one after the other, each until it is accepted.
-    pub(crate) fn load(self: &Arc<Self>, devices: usize) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let senders = (0..devices).map(|n| {
-            let (system, stop) = (Arc::clone(self), Arc::clone(&stop));
-            tokio::spawn(async move { system.send(format!("device-{n}"), &stop).await })
-        });
-        Load { senders: senders.collect(), stop }
-    }
-
-    async fn send(&self, device: String, stop: &AtomicBool) -> Sent {
-        let mut sent = Sent { device, accepted: 0, refused: BTreeMap::new() };
-        while !stop.load(Ordering::Relaxed) {
-            let (id, payload) = ((sent.accepted + 1).to_string(), json!({"n": sent.accepted + 1}));
-            match self.post(&sent.device, &id, &payload).await {
-                Ok(response) if response.status() == 202 => {
-                    sent.accepted += 1;
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                Ok(response) => {
-                    assert_eq!(response.status(), 503, "{:?}", response.text().await);
-                    assert!(response.headers().contains_key("retry-after"));
-                    let problem: Value = response.json().await.unwrap();
-                    *sent.refused.entry(problem["code"].as_str().unwrap().to_owned()).or_default() += 1;
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
-                Err(error) => panic!("the API broke off: {error}"),
-            }
-        }
-        sent
-    }
-
-    /// Waits until every accepted event has had its one effect, and checks that it had no other, and
-    /// that it can be read.
-    pub(crate) async fn settle(self: &Arc<Self>, load: &[Sent]) {
-        self.settle_rows(load).await;
-        for Sent { device, accepted, .. } in load {
-            // The fence comes behind the row, and where Redis was away, up to a second behind.
-            let read = async || {
-                let read: Value = self.get(device).await.unwrap().json().await.unwrap();
-                (&read["version"], &read["payload"]["n"]) == (&json!(accepted), &json!(accepted))
-            };
-            self.until("what is read is the row", read).await;
-        }
-    }
-
-    /// The same without the reading.
-    pub(crate) async fn settle_rows(self: &Arc<Self>, load: &[Sent]) {
-        let total: usize = load.iter().map(|sent| sent.accepted).sum();
-        assert!(total > 0, "nothing was sent");
-        let expected = total.to_string();
-        self.until("every accepted event is a row", async || self.sql("SELECT count(*) FROM events") == expected).await;
-        assert_eq!(self.sql("SELECT count(*) FROM events WHERE outcome <> 'applied'"), "0");
-        for sent in load {
-            let Sent { device, accepted, .. } = sent;
-            let row =
-                self.sql(&format!("SELECT version || ' ' || (payload->>'n') FROM resources WHERE id = '{device}'"));
-            assert_eq!(row, format!("{accepted} {accepted}"), "{device}: each event once, and the last one last");
-        }
-        assert_eq!(self.dead_letters().await, 0, "no dead letter");
-    }
-}
-
-pub(crate) struct Api {
-    pub(crate) service: Service,
-    pub(crate) base: String,
-    /// Its internal port.
-    pub(crate) ops: String,
-}
-
-impl Api {
-    fn spawn(scope: &Scope, settings: &[(String, String)], log: &Path) -> Self {
-        let bind = format!("127.0.0.1:{}", port::free());
-        let ops = format!("127.0.0.1:{}", port::free());
-        let mut all = owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]);
-        all.extend(env(scope, settings));
-        let service = Service::spawn(Program::Api, &[], &all, log).unwrap();
-        Self { service, base: format!("http://{bind}"), ops: format!("http://{ops}") }
-    }
-}
-
-pub(crate) struct Worker {
-    pub(crate) service: Service,
-    ops: String,
-}
-
-impl Worker {
-    /// What it says of its readiness.
-    pub(crate) async fn status(&self) -> String {
-        self.health().await.map_or("away".into(), |body| body["status"].as_str().unwrap().to_owned())
-    }
-
-    /// All that it says of its readiness; nothing while it does not answer.
-    pub(crate) async fn health(&self) -> Option<Value> {
-        Some(reqwest::get(format!("{}/health/ready", self.ops)).await.ok()?.json().await.unwrap())
-    }
-
-    /// The status of its liveness.
-    pub(crate) async fn live(&self) -> u16 {
-        reqwest::get(format!("{}/health/live", self.ops)).await.unwrap().status().as_u16()
-    }
-
-    /// Its metrics.
-    pub(crate) async fn metrics(&self) -> String {
-        reqwest::get(format!("{}/metrics", self.ops)).await.unwrap().text().await.unwrap()
-    }
-
-    /// SIGTERM, and an orderly end in the promised time.
-    pub(crate) async fn end(self) {
-        self.service.terminate().unwrap();
-        let status = blocking(move || (self.service.wait(Duration::from_secs(25)), self.service.log())).await;
-        assert!(status.0.unwrap().success(), "{}", status.1);
-    }
-}
-
-pub(crate) struct Load {
-    senders: Vec<JoinHandle<Sent>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Load {
-    pub(crate) async fn end(self) -> Vec<Sent> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Vec::new();
-        for sender in self.senders {
-            all.push(sender.await.unwrap());
-        }
-        all
-    }
-}
-
-pub(crate) struct Sent {
-    pub(crate) device: String,
-    pub(crate) accepted: usize,
-    /// Refusals by their code.
-    pub(crate) refused: BTreeMap<String, usize>,
-}
-
-pub(crate) fn refusals(load: &[Sent]) -> usize {
-    load.iter().flat_map(|sent| sent.refused.values()).sum()
 }
 
 /// Puts a record on a topic as anybody could.
@@ -303,11 +158,6 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// The settings of a scope, and then these, which count where they name the same.
-fn env(scope: &Scope, settings: &[(String, String)]) -> Vec<(String, String)> {
-    scope.env().into_iter().chain(settings.iter().cloned()).collect()
-}
-
-fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

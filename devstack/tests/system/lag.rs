@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kit::{System, Worker};
+use crate::kit::{Own, System, Worker};
 
 const EVENTS: u64 = 40;
 
@@ -22,7 +22,8 @@ fn sum(document: &Value, metric: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_is_told_and_that_an_outage_is_waited_out() {
-    let system = System::start("lag", &[("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")]).await;
+    let settings = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")];
+    let system = System::start_with("lag", &[Own::Postgres], &settings).await;
     let worker = system.worker();
     let told = async |what: &str, holds: &dyn Fn(&Value) -> bool| {
         system.until(what, async || last(&worker).is_some_and(|document| holds(&document))).await;
@@ -33,7 +34,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     .await;
     assert_eq!(last(&worker).unwrap()["_aws"]["CloudWatchMetrics"][0]["Namespace"], "DeviceEvents/test");
 
-    system.stack.postgres.stop().unwrap();
+    system.servers.postgres().stop().unwrap();
     for n in 0..EVENTS {
         assert_eq!(system.post(&format!("d{n}"), "1", &json!({"n": n})).await.unwrap().status(), 202);
     }
@@ -69,7 +70,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     system.until("and Prometheus", async || second.metrics().await.contains("\nworker_waiting 1")).await;
     second.service.kill().unwrap();
 
-    system.stack.postgres.start().unwrap();
+    system.servers.postgres().start().unwrap();
     told("it has caught up", &|document| sum(document, "ConsumerLag") == 0 && document["Waiting"] == 0).await;
 
     let second = system.worker();

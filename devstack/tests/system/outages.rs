@@ -1,19 +1,19 @@
 //! A server is away for a while; nothing is lost, nothing is blamed on an event.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::kit::{System, refusals};
+use crate::kit::{Own, Sent, System, refusals};
 
-/// How long PostgreSQL is away.
-const OUTAGE: Duration = Duration::from_secs(60);
+/// How long PostgreSQL is away: longer than every deadline, session and backoff of either service.
+const OUTAGE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
+async fn half_a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
     // Longer than the outage: what is read before it is to be read throughout, and on a busy machine too.
-    let system = System::start("postgres", &[("CACHE_TTL", "10min"), ("REDIS_TIMEOUT", "5s")]).await;
+    let settings = [("CACHE_TTL", "10min"), ("REDIS_TIMEOUT", "5s")];
+    let system = System::start_with("postgres", &[Own::Postgres], &settings).await;
     let worker = system.worker();
     assert_eq!(system.post("cached", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     let cached = async || {
@@ -24,7 +24,7 @@ async fn a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
     let load = system.load(6);
     tokio::time::sleep(Duration::from_secs(2)).await;
 
-    system.stack.postgres.stop().unwrap();
+    system.servers.postgres().stop().unwrap();
     let stopped = Instant::now();
     system.until("the worker says so", async || worker.status().await == "waiting out an outage").await;
     while stopped.elapsed() < OUTAGE {
@@ -39,23 +39,23 @@ async fn a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
     assert_eq!(worker.status().await, "waiting out an outage");
     assert_eq!(system.ready().await, 200, "it takes events, and serves what is cached");
 
-    system.stack.postgres.start().unwrap();
+    system.servers.postgres().start().unwrap();
     system.until("the worker is well again", async || worker.status().await == "ready").await;
     let mut sent = load.end().await;
     assert_eq!(refusals(&sent), 0, "every post was answered 202");
-    sent.push(crate::kit::Sent { device: "cached".into(), accepted: 1, refused: Default::default() });
+    sent.push(Sent { device: "cached".into(), accepted: 1, refused: Default::default() });
     system.settle(&sent).await;
     worker.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_reads_come_from_postgresql_and_ingest_does_not_notice() {
-    let system = System::start("redis", &[]).await;
+    let system = System::start_with("redis", &[Own::Redis], &[]).await;
     let worker = system.worker();
     let load = system.load(6);
     system.until("there is something", async || system.get("device-0").await.unwrap().status() == 200).await;
 
-    system.stack.redis.stop().unwrap();
+    system.servers.redis().stop().unwrap();
     let mut last = 0;
     let stopped = Instant::now();
     while stopped.elapsed() < Duration::from_secs(5) {
@@ -67,7 +67,7 @@ async fn without_redis_reads_come_from_postgresql_and_ingest_does_not_notice() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(worker.status().await, "ready");
-    system.stack.redis.start().unwrap();
+    system.servers.redis().start().unwrap();
     let hit = async || system.get("device-0").await.unwrap().headers()["cache-status"] == "resource-cache; hit";
     system.until("the cache is used again", hit).await;
     let sent = load.end().await;
@@ -78,12 +78,13 @@ async fn without_redis_reads_come_from_postgresql_and_ingest_does_not_notice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
-    let system = System::start("kafka", &[("KAFKA_MESSAGE_TIMEOUT", "3s"), ("REQUEST_TIMEOUT", "6s")]).await;
+    let settings = [("KAFKA_MESSAGE_TIMEOUT", "3s"), ("REQUEST_TIMEOUT", "6s")];
+    let system = System::start_with("kafka", &[Own::Kafka], &settings).await;
     let worker = system.worker();
     let load = system.load(6);
     system.until("there is something", async || system.get("device-0").await.unwrap().status() == 200).await;
 
-    system.stack.kafka.stop().unwrap();
+    system.servers.kafka().stop().unwrap();
     for _ in 0..3 {
         let asked = Instant::now();
         let response = system.post("nobody", "1", &json!({})).await.unwrap();
@@ -102,7 +103,7 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
     assert!(outage.as_str().is_some_and(|why| why.starts_with("Kafka does not ")), "{outage}");
     system.until("and Prometheus hears of it", async || worker.metrics().await.contains("\nworker_waiting 1")).await;
     assert_eq!(worker.live().await, 200, "it lives all the same");
-    system.stack.kafka.start().unwrap();
+    system.servers.kafka().start().unwrap();
     system.until("the worker is well again", async || worker.status().await == "ready").await;
     let whole = async || {
         let metrics = worker.metrics().await;
@@ -113,14 +114,11 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
     system.until("posts are accepted again", accepted).await;
     let mut sent = load.end().await;
     assert!(refusals(&sent) > 0, "the devices noticed");
-    sent.push(crate::kit::Sent { device: "somebody".into(), accepted: 1, refused: Default::default() });
+    sent.push(Sent { device: "somebody".into(), accepted: 1, refused: Default::default() });
     // Of the refused ones some may have been written after all: that is what `outcome_unknown` says.
-    let rows = Arc::clone(&system);
-    let nobody = crate::kit::blocking(move || {
-        rows.sql("SELECT count(*) FROM events WHERE device_id = 'nobody'").parse::<usize>().unwrap()
-    });
-    assert!(nobody.await <= 1, "one event, however often it was tried");
-    system.sql("DELETE FROM events WHERE device_id = 'nobody'");
+    let nobody = system.count("SELECT count(*) FROM events WHERE device_id = 'nobody'").await;
+    assert!(nobody <= 1, "one event, however often it was tried");
+    system.sql("DELETE FROM events WHERE device_id = 'nobody'").await;
     system.settle(&sent).await;
     worker.end().await;
 }

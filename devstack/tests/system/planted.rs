@@ -1,18 +1,19 @@
-//! Neither service ever logs a payload, a token or a secret, at whatever level, and whatever goes
-//! wrong: it is planted everywhere, and looked for in all that they write.
+//! Neither service ever shows a payload, a token or a secret, at whatever level it logs, and whatever goes
+//! wrong: it is planted everywhere, in every secret setting too, and looked for in all that they write, in
+//! health, metrics, problems and traces. (Of `Debug`, see `shared/src/config.rs`.)
 
-use std::process::Command;
 use std::time::Duration;
 
 use devstack::logs::{PLANTED, told};
-use devstack::{Program, Scope, Service, binaries, port, token};
+use devstack::token;
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-use crate::kit::{PATIENCE, System, blocking};
+use crate::collector::Collector;
+use crate::kit::{PATIENCE, Servers, System, blocking, owned};
 
 /// What must be known of a service's log before it says anything that it is clean.
 fn assert_clean(what: &str, log: &str, says: &[&str]) {
@@ -22,6 +23,12 @@ fn assert_clean(what: &str, log: &str, says: &[&str]) {
     for (number, line) in log.lines().enumerate() {
         assert_eq!(told(line), None, "{what}, line {}: {line}", number + 1);
     }
+}
+
+/// Of what has no lines: that it is there, and clean.
+fn assert_shows_nothing(what: &str, text: &str) {
+    assert!(!text.is_empty(), "{what} is empty");
+    assert_clean(what, text, &[]);
 }
 
 /// Puts a record on the input topic as anybody could.
@@ -111,30 +118,103 @@ async fn ask(system: &System) {
     }
 }
 
+/// Servers that check the passwords that are planted; PostgreSQL takes any.
+async fn servers() -> Servers {
+    let servers = blocking(|| Servers::secured(&format!("{PLANTED}-kafka"))).await;
+    let client = redis::Client::open(servers.redis().url()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    // The one that the address in a scope has.
+    let () = redis::cmd("CONFIG").arg(&["SET", "requirepass", PLANTED]).query_async(&mut redis).await.unwrap();
+    servers
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_that_is_planted_is_ever_logged() {
-    let settings = [
+async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_nothing_does() {
+    let (collector, endpoint) = Collector::start().await;
+    let servers = servers().await;
+    let mut settings = servers.kafka().secured().unwrap().env("SCRAM-SHA-512");
+    let more = [
         ("RUST_LOG", "trace"),
         ("ACCESS_LOG", "all"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint.replace("//", &format!("//u:{PLANTED}-otlp@"))),
+        ("OTEL_EXPORTER_OTLP_HEADERS", &format!("x-key={PLANTED}-header")),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
         ("KAFKA_MESSAGE_TIMEOUT", "2s"),
         ("REQUEST_TIMEOUT", "5s"),
         ("DATABASE_TIMEOUT", "2s"),
         ("JWT_DEVICE_BINDING", "claimed"),
     ];
-    let system = System::start("planted", &settings).await;
+    settings.extend(owned(&more));
+    let system = System::start_on("planted", servers, settings).await;
     // What PostgreSQL then says of a row quotes it whole, in its DETAIL; and a value in its message.
-    system.sql("ALTER TABLE resources ADD CONSTRAINT no_failing CHECK (payload->>'fail' IS NULL)");
-    system.sql(
+    system.sql("ALTER TABLE resources ADD CONSTRAINT no_failing CHECK (payload->>'fail' IS NULL)").await;
+    let cast = system.sql(
         "CREATE FUNCTION cast_it() RETURNS trigger LANGUAGE plpgsql AS \
          'BEGIN IF NEW.payload ? ''number'' THEN PERFORM (NEW.payload->>''number'')::int; END IF; RETURN NEW; END'; \
          CREATE TRIGGER cast_it BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION cast_it()",
     );
+    cast.await;
     let worker = system.worker();
     ask(&system).await;
 
     // Events that fail, and records that are none.
     system.post("failing", "f-1", &json!({"fail": true})).await.unwrap();
     system.post("numbers", "n-1", &json!({"number": PLANTED})).await.unwrap();
+    let letters = poison(&system).await + 2;
+    system.until("all of them are dead letters", async || system.dead_letters().await == letters).await;
+
+    // Commands of the operators, but for the one that shows a letter.
+    let (_, listed) = system.command(&["dlq", "list"], &[]).await;
+    assert_clean("dlq list", &listed, &["no_failing", "22P02", "f-1"]);
+    let (_, sent) = system.command(&["dlq", "redrive", "--dry-run"], &[]).await;
+    assert_clean("dlq redrive", &sent, &["f-1"]);
+
+    shown(&system, &collector).await;
+    for page in [worker.metrics().await, worker.health().await.unwrap().to_string()] {
+        assert_shows_nothing("the worker's internal port", &page);
+    }
+
+    // Each server goes away under load: what is said of it then is the richest.
+    let event = json!({"device_id": "d", "event_id": "e-3", "payload": {}});
+    let post = || system.http.post(format!("{}/events", system.base)).bearer_auth(&system.token).json(&event).send();
+    system.servers.redis().stop().unwrap();
+    assert_eq!(post().await.unwrap().status(), 202);
+    assert_eq!(system.get("d").await.unwrap().status(), 200);
+    system.servers.postgres().stop().unwrap();
+    assert_eq!(post().await.unwrap().status(), 202);
+    assert_eq!(system.get("d").await.unwrap().status(), 503);
+    system.until("the worker says so", async || worker.status().await == "waiting out an outage").await;
+    system.servers.kafka().stop().unwrap();
+    let refused = post().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert_shows_nothing("a problem", &refused.text().await.unwrap());
+    let unready = async || {
+        let asked = system.http.get(format!("{}/health/ready", system.base)).send().await.unwrap();
+        let status = asked.status();
+        assert_shows_nothing("health", &asked.text().await.unwrap());
+        status == 503
+    };
+    system.until("the API notices", unready).await;
+    assert_shows_nothing("the worker's health", &worker.health().await.unwrap().to_string());
+    let System { api, servers, .. } = std::sync::Arc::into_inner(system).unwrap();
+    let (api_log, worker_log) = blocking(move || {
+        for service in [&api, &worker.service] {
+            service.terminate().unwrap();
+            service.wait(PATIENCE).unwrap();
+        }
+        drop(servers);
+        (api.log(), worker.service.log())
+    })
+    .await;
+    let statuses =
+        [200, 202, 207, 400, 401, 403, 404, 413, 415, 422, 431, 503].map(|status| format!("\"status\":{status}"));
+    let says: Vec<&str> = statuses.iter().map(String::as_str).collect();
+    assert_clean("api-service", &api_log, &[&says[..], &["TRACE", "outcome_unknown", "store_unavailable"]].concat());
+    assert_clean("worker-service", &worker_log, &["TRACE", "no_failing", "22P02", "the key is not the subject"]);
+}
+
+/// Puts records on the topic that are no events, and gives their number.
+async fn poison(system: &System) -> i64 {
     let json = [
         ("content-type", "application/json"),
         ("ce_specversion", "1.0"),
@@ -154,107 +234,33 @@ async fn nothing_that_is_planted_is_ever_logged() {
         ("p", format!(r#"{{"x":"{PLANTED}"}}"#), &[]),
     ];
     for (key, value, headers) in &poison {
-        put(&system, key, value, headers).await;
+        put(system, key, value, headers).await;
     }
-    let letters = poison.len() as i64 + 2;
-    system.until("all of them are dead letters", async || system.dead_letters().await == letters).await;
+    i64::try_from(poison.len()).unwrap()
+}
 
-    // Commands of the operators, but for the one that shows a letter.
-    let env = system.scope.env();
-    let list = blocking(move || {
-        let run = |args: &[&str]| {
-            let mut command = Command::new(binaries().unwrap().join("worker-service"));
-            let output = command.args(args).envs(env.iter().cloned()).env("RUST_LOG", "trace").output().unwrap();
-            String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
-        };
-        run(&["dlq", "list"]) + &run(&["dlq", "redrive", "--dry-run"])
-    });
-    assert_clean("worker-service dlq", &list.await, &["no_failing", "22P02", "f-1"]);
-
-    // Each server goes away under load.
-    let good = async |status: u16| {
-        assert_eq!(system.post("d", "e-3", &json!({})).await.unwrap().status(), status);
+/// What others see of it while all of it works: an answer, health, metrics and traces.
+async fn shown(system: &System, collector: &Collector) {
+    let event = json!({"device_id": "clean", "payload": {}});
+    let post = system.http.post(format!("{}/events", system.base)).bearer_auth(&system.token).json(&event);
+    assert_eq!(post.send().await.unwrap().status(), 202);
+    let read = async || {
+        let answer = system.get("clean").await.unwrap();
+        let status = answer.status();
+        assert_shows_nothing("an answer's headers", &format!("{:?}", answer.headers()));
+        assert_shows_nothing("an answer", &answer.text().await.unwrap());
+        status == 200
     };
-    system.stack.redis.stop().unwrap();
-    good(202).await;
-    assert_eq!(system.get("d").await.unwrap().status(), 200);
-    system.stack.postgres.stop().unwrap();
-    good(202).await;
-    assert_eq!(system.get("d").await.unwrap().status(), 503);
-    system.until("the worker says so", async || worker.status().await == "waiting out an outage").await;
-    system.stack.kafka.stop().unwrap();
-    good(503).await;
-    let System { api, stack, .. } = std::sync::Arc::into_inner(system).unwrap();
-    let (api_log, worker_log) = blocking(move || {
-        for service in [&api, &worker.service] {
-            service.terminate().unwrap();
-            service.wait(PATIENCE).unwrap();
-        }
-        drop(stack);
-        (api.log(), worker.service.log())
-    })
-    .await;
-    let statuses =
-        [200, 202, 207, 400, 401, 403, 404, 413, 415, 422, 431, 503].map(|status| format!("\"status\":{status}"));
-    let says: Vec<&str> = statuses.iter().map(String::as_str).collect();
-    assert_clean("api-service", &api_log, &[&says[..], &["TRACE", "outcome_unknown", "store_unavailable"]].concat());
-    assert_clean("worker-service", &worker_log, &["TRACE", "no_failing", "22P02", "the key is not the subject"]);
-}
-
-/// A password of SASL that is really used, and refused, and the addresses of keys.
-#[test]
-fn nor_is_what_is_used_to_log_in_elsewhere() {
-    let scope = Scope::new("planted_sasl").unwrap();
-    let folder = devstack::target_dir().join("system-logs").join("planted_sasl");
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
-    // The worker begins with its schema.
-    let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &folder.join("setup")).unwrap();
-    assert!(setup.wait(PATIENCE).unwrap().success(), "{}", setup.log());
-    let jwks = format!("http://127.0.0.1:{}/jwks?key={PLANTED}", port::free());
-    for program in [Program::Api, Program::Worker] {
-        let mut env = scope.env();
-        let (bind, ops) = (format!("127.0.0.1:{}", port::free()), format!("127.0.0.1:{}", port::free()));
-        env.extend(
-            [
-                ("API_BIND", &*bind),
-                ("OPS_BIND", &ops),
-                ("RUST_LOG", "trace"),
-                ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"),
-                ("KAFKA_SASL_USERNAME", "somebody"),
-                ("KAFKA_SASL_PASSWORD", PLANTED),
-                ("JWT_JWKS_URL", &jwks),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
-        let args: &[&str] = if program == Program::Worker { &["run"] } else { &[] };
-        let service = Service::spawn(program, args, &env, &folder.join(program.name())).unwrap();
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while service.is_running() && !service.log().contains("SASL") {
-            assert!(std::time::Instant::now() < deadline, "{}", service.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        service.terminate().unwrap();
-        service.wait(PATIENCE).unwrap();
-        let says: &[&str] =
-            if program == Program::Api { &["SASL", "keys of tokens cannot be read"] } else { &["SASL"] };
-        assert_clean(program.name(), &service.log(), says);
+    system.until("it can be read", read).await;
+    for page in ["/health/ready", "/metrics"].map(|page| format!("{}{page}", system.ops)) {
+        assert_shows_nothing(&page, &system.http.get(&page).send().await.unwrap().text().await.unwrap());
     }
-}
-
-#[test]
-fn nor_does_help_show_it() {
-    let secrets = ["JWT_SECRET", "JWT_JWKS_URL", "KAFKA_SASL_PASSWORD", "DATABASE_URL", "REDIS_URL"];
-    for (program, args) in [
-        ("api-service", &["--help"][..]),
-        ("worker-service", &["--help"]),
-        ("worker-service", &["run", "--help"]),
-        ("worker-service", &["setup", "--help"]),
-        ("worker-service", &["dlq", "list", "--help"]),
-    ] {
-        let mut command = Command::new(binaries().unwrap().join(program));
-        let output = command.args(args).env_clear().envs(secrets.map(|name| (name, PLANTED))).output().unwrap();
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert_clean(program, &said, &["Usage"]);
-    }
+    let traced = async || {
+        let spans = collector.spans();
+        ["api-service", "worker-service"].iter().all(|name| spans.iter().any(|span| span.service == *name))
+    };
+    system.until("there are traces of both", traced).await;
+    let sent = collector.headers();
+    assert!(sent.iter().all(|headers| headers["x-key"] == format!("{PLANTED}-header")), "it is used");
+    assert!(!collector.holds(PLANTED), "traces");
 }

@@ -1,7 +1,5 @@
 //! Both services on a Redis cluster of three nodes, one of which goes away.
 
-use std::sync::Arc;
-
 use devstack::RedisCluster;
 use serde_json::{Value, json};
 
@@ -10,7 +8,7 @@ use crate::kit::{Sent, System, blocking};
 const HIT: &str = "resource-cache; hit";
 
 /// The version that is read, and where it came from.
-async fn read(system: &Arc<System>, device: &str) -> (Value, String) {
+async fn read(system: &System, device: &str) -> (Value, String) {
     let response = system.get(device).await.unwrap();
     let source = response.headers().get("cache-status").map_or("", |value| value.to_str().unwrap()).to_owned();
     (response.json::<Value>().await.unwrap()["version"].take(), source)

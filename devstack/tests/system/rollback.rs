@@ -24,12 +24,12 @@ async fn the_version_before_works_on_a_later_schema() {
         read["version"] == version
     };
     system.until("the event is applied", async || version(1).await).await;
-    system.sql(LATER);
+    system.sql(LATER).await;
 
     // As a deploy does it: setup, then both services.
     let (done, said) = system.command(&["setup"], &[]).await;
     assert!(done, "{said}");
-    let newest = system.sql("SELECT max(version) FROM _sqlx_migrations WHERE success");
+    let newest = system.sql("SELECT max(version) FROM _sqlx_migrations WHERE success").await;
     assert_eq!(newest, "9000", "what is newer is let be");
     worker.end().await;
     let worker = system.worker();

@@ -2,31 +2,24 @@
 
 use std::sync::Arc;
 
-use devstack::{Secured, Stack};
+use devstack::Secured;
+use devstack::logs::{PLANTED, told};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::kit::{System, blocking};
+use crate::kit::{Servers, System, blocking};
+
+/// The listener that the shared broker has beside the usual one.
+async fn secured() -> Secured {
+    blocking(|| devstack::endpoints().kafka_secured.clone().unwrap()).await
+}
 
 async fn start(name: &str) -> Arc<System> {
-    let stack = || {
-        let stack = Stack::start_secured("of-this-test-alone").unwrap();
-        let settings = stack.kafka.secured().unwrap().env("PLAIN");
-        (stack, settings)
-    };
-    System::start_on(name, stack).await
+    System::start_on(name, Servers::default(), secured().await.env("PLAIN")).await
 }
 
-fn secured(system: &System) -> &Secured {
-    system.stack.kafka.secured().unwrap()
-}
-
-async fn rows(system: &Arc<System>, expected: &str) {
-    system
-        .until("the event has its row", async || {
-            let system = Arc::clone(system);
-            blocking(move || system.sql("SELECT count(*) FROM events")).await == expected
-        })
-        .await;
+async fn rows(system: &System, expected: usize) {
+    system.until("the event has its row", async || system.rows().await == expected).await;
 }
 
 async fn kafka_is_up(system: &System, ops: &str) -> bool {
@@ -42,7 +35,7 @@ async fn both_services_work_over_it_with_every_mechanism() {
     system.until("the worker is ready", async || worker.status().await == "ready").await;
     system.until("Kafka is up", async || kafka_is_up(&system, &system.ops).await).await;
     assert_eq!(system.post("plain", "1", &json!({"n": 1})).await.unwrap().status(), 202);
-    rows(&system, "1").await;
+    rows(&system, 1).await;
     // Dead letters go the same way, and so do the commands.
     let (brokers, topic) = (&system.scope.endpoints.kafka_brokers, &system.scope.input_topic);
     crate::kit::put(brokers, topic, "no-event", "not an event").await;
@@ -51,9 +44,7 @@ async fn both_services_work_over_it_with_every_mechanism() {
     assert!(listed && said.contains("undecodable"), "{said}");
     worker.end().await;
 
-    for (number, of_api, of_worker) in
-        [("2", "SCRAM-SHA-256", "SCRAM-SHA-512"), ("3", "scram-sha-512", "scram-sha-256")]
-    {
+    for (number, of_api, of_worker) in [(2, "SCRAM-SHA-256", "SCRAM-SHA-512"), (3, "scram-sha-512", "scram-sha-256")] {
         let api = system.another_api_with(&[("KAFKA_SASL_MECHANISM", of_api)]);
         let worker = system.worker_with(&[("KAFKA_SASL_MECHANISM", of_worker)]);
         system.until("Kafka is up", async || kafka_is_up(&system, &api.ops).await).await;
@@ -65,33 +56,50 @@ async fn both_services_work_over_it_with_every_mechanism() {
     }
 }
 
+/// And neither service ever logs what it logs in with, nor the address of keys.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_password_and_a_wrong_certificate_are_refused_and_the_log_says_why() {
+async fn a_wrong_login_and_a_wrong_certificate_are_refused_and_the_log_says_why() {
     let system = start("secured-wrong").await;
-    let (other, by_address) =
-        (secured(&system).other_authority.to_string_lossy(), secured(&system).brokers_by_address());
-    let wrong: [(&[(&str, &str)], &str); 4] = [
-        (&[("KAFKA_SASL_PASSWORD", "planted-wrong")], "Invalid username or password"),
-        (&[("KAFKA_SASL_PASSWORD", "planted-wrong"), ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-256")], "invalid credentials"),
+    let secured = secured().await;
+    let (other, by_address) = (secured.other_authority.to_string_lossy(), secured.brokers_by_address());
+    let password = ("KAFKA_SASL_PASSWORD", &*format!("{PLANTED}-wrong"));
+    let wrong: [(&[(&str, &str)], &str); 5] = [
+        (&[password], "Invalid username or password"),
+        (&[password, ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-256")], "invalid credentials"),
         (&[("KAFKA_SSL_CA_LOCATION", &other)], "certificate verify failed"),
         (&[("KAFKA_BROKERS", &by_address)], "certificate verify failed"),
+        // A listener that knows of no login.
+        (&[password, ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"), ("KAFKA_BROKERS", plain(&system))], "SASL"),
     ];
-    for (settings, why) in wrong {
-        let api = system.another_api_with(settings);
-        let worker = system.worker_with(settings);
-        for (service, name) in [(&api.service, "api"), (&worker.service, "worker")] {
-            system.until(&format!("the {name} says {why:?}"), async || service.log().contains(why)).await;
-            assert!(!service.log().contains("planted-wrong"));
-        }
-        let report: Value =
-            system.http.get(format!("{}/health/ready", api.ops)).send().await.unwrap().json().await.unwrap();
-        assert_eq!(report["dependencies"]["kafka"]["status"], "down", "{settings:?}");
-        assert_ne!(worker.status().await, "ready", "{settings:?}");
-        let (done, said) = system.command(&["setup"], settings).await;
-        assert!(!done && said.contains(why), "{settings:?}: {said}");
-        assert!(!said.contains("planted-wrong"));
-    }
+    join_all(wrong.map(|(settings, why)| refused(&system, settings, why))).await;
     // The very same settings with the right values are good.
     let (done, said) = system.command(&["setup"], &[]).await;
     assert!(done, "{said}");
+}
+
+fn plain(system: &System) -> &str {
+    &system.scope.endpoints.kafka_brokers
+}
+
+/// Both services, and `setup`, with settings that Kafka refuses, at their most talkative.
+async fn refused(system: &System, settings: &[(&str, &str)], why: &str) {
+    let talkative = [settings, &[("RUST_LOG", "trace")]].concat();
+    let keys = format!("http://127.0.0.1:{}/jwks?key={PLANTED}", devstack::port::free());
+    let api = system.another_api_with(&[&talkative[..], &[("JWT_JWKS_URL", &keys)]].concat());
+    let worker = system.worker_with(&talkative);
+    for (service, says) in [(&api.service, &[why, "keys of tokens cannot be read"][..]), (&worker.service, &[why])] {
+        for says in says {
+            system.until(&format!("it says {says:?}"), async || service.log().contains(says)).await;
+        }
+    }
+    let report: Value =
+        system.http.get(format!("{}/health/ready", api.ops)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(report["dependencies"]["kafka"]["status"], "down", "{settings:?}");
+    assert_ne!(worker.status().await, "ready", "{settings:?}");
+    let (done, said) = system.command(&["setup"], &talkative).await;
+    assert!(!done && said.contains(why), "{settings:?}: {said}");
+    for log in [api.service.log(), worker.service.log(), said] {
+        assert!(log.contains("TRACE"));
+        assert_eq!(log.lines().find_map(|line| told(line).map(|what| (what, line))), None);
+    }
 }

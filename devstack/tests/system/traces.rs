@@ -70,21 +70,25 @@ async fn one_trace_goes_from_the_post_to_the_write_and_one_to_the_dead_letter() 
     assert_eq!(named(&process, "messaging.destination.name"), system.scope.input_topic);
     assert_eq!(named(&process, "messaging.kafka.offset"), named(&send, "messaging.kafka.offset"));
 
-    // What no caller traces begins a trace of its own; many events of one request are one span.
+    // What no caller traces begins a trace of its own; many events of one request are one span. They are written
+    // together where both are there before the worker is.
+    worker.end().await;
     let batch = json!([{"device_id": "b", "payload": {}}, {"device_id": "b", "payload": {}}]);
     let batch = system.http.post(format!("{}/events/batch", system.base)).bearer_auth(&system.token).json(&batch);
     assert_eq!(batch.send().await.unwrap().status(), 202);
     let answer = span(&system, &collector, "the batch", |span| span.name == "POST /events/batch").await;
     assert_eq!(answer.parent, "");
+    let worker = system.worker();
     let written = span(&system, &collector, "its write", |span| span.trace == answer.trace && span.kind == 5).await;
     assert_eq!(named(&written, "messaging.batch.message_count"), "2");
 
     // An event that fails on every try: its tries, and its dead letter.
-    system.sql(
+    let refuse = system.sql(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            IF NEW.device_id = 'refused' THEN RAISE EXCEPTION 'refused'; END IF; RETURN NEW; END $$;
          CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()",
     );
+    refuse.await;
     let dying = "11111111111111111111111111111111";
     assert_eq!(post(&system, "refused", Some(&format!("00-{dying}-{CALLER}-01")), &json!({"x": MARK})).await, 202);
     let letter = span(&system, &collector, "the dead letter", |span| {
@@ -118,7 +122,7 @@ async fn the_last_spans_are_sent_at_the_end() {
     let (system, collector) = start("traces-end", &[("OTEL_BSP_SCHEDULE_DELAY", "600000")]).await;
     let worker = system.worker();
     assert_eq!(post(&system, "d", None, &json!({})).await, 202);
-    system.until("it is written", async || system.sql("SELECT count(*) FROM events") == "1").await;
+    system.until("it is written", async || system.rows().await == 1).await;
     assert!(collector.spans().is_empty());
     worker.end().await;
     assert_eq!(collector.spans().iter().map(|span| span.kind).collect::<Vec<_>>(), [5]);

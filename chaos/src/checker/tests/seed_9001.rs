@@ -28,6 +28,9 @@ fn second(at: f64) -> Duration {
     Duration::from_secs_f64(at)
 }
 
+/// No promise.
+const NOTHING: [u8; 0] = [];
+
 #[test]
 fn redis_away_twice_without_a_pause_is_one_outage() {
     let (history, _) = seed_9001();
@@ -45,7 +48,7 @@ fn and_nothing_more_is_excused_than_that() {
         assert!(span.to > second(112.4) && span.to < second(112.5));
         span.to = second(to);
     };
-    assert_eq!(promises(verdict(|history| frozen(history, 109.5))), [], "2.9 s are too little to send them");
+    assert_eq!(promises(verdict(|history| frozen(history, 109.5))), NOTHING, "2.9 s are too little to send them");
     assert_eq!(promises(verdict(|history| frozen(history, 109.4))), [5; 24], "in 3 s they were sent");
     let once = |history: &mut History| history.redis_away.retain(|span| span.from < second(106.0));
     assert!(!promises(verdict(once)).is_empty());
@@ -55,7 +58,7 @@ fn and_nothing_more_is_excused_than_that() {
             history.reads.push(Read { from: second(from), to: second(from), ..stale });
         }
     };
-    assert_eq!(promises(verdict(later(119.3))), [], "3 s after Redis was back at 116.335 s");
+    assert_eq!(promises(verdict(later(119.3))), NOTHING, "3 s after Redis was back at 116.335 s");
     assert_eq!(promises(verdict(later(119.4))), [5, 5], "then all is sent, and others have seen more");
     let seen = |history: &mut History| {
         let newer = history.reads.iter().find(|read| read.version == 17).unwrap().clone();

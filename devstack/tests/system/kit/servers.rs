@@ -1,0 +1,70 @@
+//! The servers of a system.
+
+use std::thread;
+
+use devstack::{Endpoints, Kafka, Postgres, Redis, endpoints};
+
+/// A server that a test has to itself, because it breaks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Own {
+    Kafka,
+    Postgres,
+    Redis,
+}
+
+/// Those of a test's own. All others are those that tests share.
+#[derive(Debug, Default)]
+pub(crate) struct Servers {
+    kafka: Option<Kafka>,
+    postgres: Option<Postgres>,
+    redis: Option<Redis>,
+}
+
+impl Servers {
+    /// Starts these, side by side.
+    pub(crate) fn start(own: &[Own]) -> Self {
+        Self::start_with(own, None)
+    }
+
+    /// All of its own, Kafka with a secured listener that takes this password.
+    pub(crate) fn secured(password: &str) -> Self {
+        Self::start_with(&[Own::Kafka, Own::Postgres, Own::Redis], Some(password))
+    }
+
+    fn start_with(own: &[Own], secured: Option<&str>) -> Self {
+        thread::scope(|scope| {
+            let kafka = own.contains(&Own::Kafka).then(|| scope.spawn(|| Kafka::start(secured).unwrap()));
+            let postgres = own.contains(&Own::Postgres).then(|| scope.spawn(|| Postgres::start().unwrap()));
+            let redis = own.contains(&Own::Redis).then(|| Redis::start(&[]).unwrap());
+            let (kafka, postgres) = (kafka.map(|it| it.join().unwrap()), postgres.map(|it| it.join().unwrap()));
+            Self { kafka, postgres, redis }
+        })
+    }
+
+    pub(crate) fn endpoints(&self) -> Endpoints {
+        let mut all = endpoints().clone();
+        if let Some(kafka) = &self.kafka {
+            all.kafka_brokers = kafka.brokers().to_owned();
+            (all.kafka_is_real, all.kafka_secured) = (kafka.is_real(), kafka.secured().cloned());
+        }
+        if let Some(postgres) = &self.postgres {
+            all.postgres_url = postgres.url();
+        }
+        if let Some(redis) = &self.redis {
+            all.redis_url = redis.url();
+        }
+        all
+    }
+
+    pub(crate) fn kafka(&self) -> &Kafka {
+        self.kafka.as_ref().unwrap()
+    }
+
+    pub(crate) fn postgres(&self) -> &Postgres {
+        self.postgres.as_ref().unwrap()
+    }
+
+    pub(crate) fn redis(&self) -> &Redis {
+        self.redis.as_ref().unwrap()
+    }
+}

@@ -1,0 +1,113 @@
+//! Our own binaries.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use devstack::{Program, Scope, Service, port};
+use reqwest::Response;
+use serde_json::Value;
+
+use super::{PATIENCE, SECRET, System, blocking, owned};
+
+impl System {
+    /// One more API beside the first.
+    pub(crate) fn another_api(&self) -> Api {
+        self.another_api_with(&[])
+    }
+
+    /// The same with settings of its own.
+    pub(crate) fn another_api_with(&self, more: &[(&str, &str)]) -> Api {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        Api::spawn(&self.scope, &self.with(more), &self.logs.join(format!("api-{number}.log")))
+    }
+
+    fn with(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        self.settings.iter().cloned().chain(owned(more)).collect()
+    }
+
+    pub(crate) fn worker(&self) -> Worker {
+        self.worker_with(&[])
+    }
+
+    /// One with settings of its own.
+    pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Worker {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let ops = format!("127.0.0.1:{}", port::free());
+        let mut env = env(&self.scope, &self.with(more));
+        env.extend(owned(&[("OPS_BIND", &ops)]));
+        let log = self.logs.join(format!("worker-{number}.log"));
+        let service = Service::spawn(Program::Worker, &["run"], &env, &log).unwrap();
+        Worker { service, ops: format!("http://{ops}"), http: self.http.clone() }
+    }
+
+    /// Runs a command of the worker's binary to its end: whether it was a success, and what it wrote.
+    pub(crate) async fn command(&self, args: &[&str], more: &[(&str, &str)]) -> (bool, String) {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.logs.join(format!("command-{number}.log"));
+        let service = Service::spawn(Program::Worker, args, &env(&self.scope, &self.with(more)), &log).unwrap();
+        blocking(move || (service.wait(PATIENCE).unwrap().success(), service.log())).await
+    }
+}
+
+pub(crate) struct Api {
+    pub(crate) service: Service,
+    pub(crate) base: String,
+    /// Its internal port.
+    pub(crate) ops: String,
+}
+
+impl Api {
+    pub(super) fn spawn(scope: &Scope, settings: &[(String, String)], log: &Path) -> Self {
+        let bind = format!("127.0.0.1:{}", port::free());
+        let ops = format!("127.0.0.1:{}", port::free());
+        let mut all = owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]);
+        all.extend(env(scope, settings));
+        let service = Service::spawn(Program::Api, &[], &all, log).unwrap();
+        Self { service, base: format!("http://{bind}"), ops: format!("http://{ops}") }
+    }
+}
+
+pub(crate) struct Worker {
+    pub(crate) service: Service,
+    ops: String,
+    http: reqwest::Client,
+}
+
+impl Worker {
+    /// What it says of its readiness.
+    pub(crate) async fn status(&self) -> String {
+        self.health().await.map_or("away".into(), |body| body["status"].as_str().unwrap().to_owned())
+    }
+
+    /// All that it says of its readiness; nothing while it does not answer.
+    pub(crate) async fn health(&self) -> Option<Value> {
+        Some(self.page("/health/ready").await.ok()?.json().await.unwrap())
+    }
+
+    /// The status of its liveness.
+    pub(crate) async fn live(&self) -> u16 {
+        self.page("/health/live").await.unwrap().status().as_u16()
+    }
+
+    /// Its metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        self.page("/metrics").await.unwrap().text().await.unwrap()
+    }
+
+    async fn page(&self, path: &str) -> reqwest::Result<Response> {
+        self.http.get(format!("{}{path}", self.ops)).send().await
+    }
+
+    /// SIGTERM, and an orderly end in the promised time.
+    pub(crate) async fn end(self) {
+        self.service.terminate().unwrap();
+        let status = blocking(move || (self.service.wait(Duration::from_secs(25)), self.service.log())).await;
+        assert!(status.0.unwrap().success(), "{}", status.1);
+    }
+}
+
+/// The settings of a scope, and then these, which count where they name the same.
+pub(super) fn env(scope: &Scope, settings: &[(String, String)]) -> Vec<(String, String)> {
+    scope.env().into_iter().chain(settings.iter().cloned()).collect()
+}

@@ -1,0 +1,104 @@
+//! The operators' commands: in this process, and as the binary.
+
+use clap::Parser as _;
+use worker_service::config::{Cli, Command, DlqCommand};
+use worker_service::dlq::redrive::Summary;
+use worker_service::seek::Moved;
+
+use super::Kit;
+
+impl Kit {
+    /// Runs the binary with a command of an operator's, and this test's settings.
+    pub(crate) async fn command(&self, args: &[&str]) -> Said {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
+        command.args(args).envs(self.scope.env()).env("REDIS_TIMEOUT", "2s");
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        Said {
+            status: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            error: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// `dlq list --json`.
+    pub(crate) async fn list(&self, more: &[&str]) -> Vec<serde_json::Value> {
+        let mut args = vec!["dlq", "list", "--json"];
+        args.extend(more);
+        let Command::Dlq { command: DlqCommand::List(config) } = self.parse(&args, &["kafka", "database"]) else {
+            panic!()
+        };
+        let mut out = Vec::new();
+        worker_service::dlq::list::run(&config, &mut out).await.unwrap();
+        lines(&out)
+    }
+
+    /// `dlq show --json`.
+    pub(crate) async fn show(&self, partition: i32, offset: i64) -> anyhow::Result<serde_json::Value> {
+        let place = [partition.to_string(), offset.to_string()];
+        let args = ["dlq", "show", &place[0], &place[1], "--json"];
+        let Command::Dlq { command: DlqCommand::Show(config) } = self.parse(&args, &["kafka"]) else { panic!() };
+        let mut out = Vec::new();
+        worker_service::dlq::show::run(&config, &mut out).await?;
+        Ok(lines(&out).remove(0))
+    }
+
+    /// `dlq redrive --json`, and what it says; settings that are given here count.
+    pub(crate) async fn redrive(&self, more: &[&str]) -> anyhow::Result<(Summary, Vec<serde_json::Value>)> {
+        let mut args = vec!["dlq", "redrive", "--json"];
+        args.extend(more);
+        let Command::Dlq { command: DlqCommand::Redrive(config) } =
+            self.parse(&args, &["kafka", "database", "redis", "cache"])
+        else {
+            panic!()
+        };
+        let mut out = Vec::new();
+        let summary = worker_service::dlq::redrive::run(&config, &mut out).await?;
+        Ok((summary, lines(&out)))
+    }
+
+    /// `seek --to-time`, and what it says.
+    pub(crate) async fn seek(&self, to: time::OffsetDateTime, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
+        let to = shared::topic::rfc3339(to);
+        let mut args = vec!["seek", "--to-time", &to];
+        args.extend(more);
+        let Command::Seek(config) = self.parse(&args, &["kafka", "redis", "cache"]) else { panic!() };
+        let mut out = Vec::new();
+        let moved = worker_service::seek::run(&config, &mut out).await?;
+        Ok((moved, String::from_utf8(out)?))
+    }
+
+    /// `forget`, and what it says.
+    pub(crate) async fn forget(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
+        let mut args = vec!["forget", device];
+        args.extend(more);
+        let Command::Forget(config) = self.parse(&args, &["database", "redis", "cache"]) else { panic!() };
+        let mut out = Vec::new();
+        worker_service::forget::run(&config, &mut out).await?;
+        Ok(String::from_utf8(out)?)
+    }
+
+    fn parse(&self, args: &[&str], settings: &[&str]) -> Command {
+        let given = |flag: &str| args.iter().any(|arg| arg.starts_with(flag));
+        let mut all = vec!["worker-service".to_owned()];
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        for (name, value) in self.scope.env() {
+            let flag = format!("--{}=", name.to_ascii_lowercase().replace('_', "-"));
+            if settings.iter().any(|wanted| flag.starts_with(&format!("--{wanted}-"))) && !given(&flag) {
+                all.push(format!("{flag}{value}"));
+            }
+        }
+        Cli::try_parse_from(all).unwrap().command
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+fn lines(out: &[u8]) -> Vec<serde_json::Value> {
+    std::str::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}

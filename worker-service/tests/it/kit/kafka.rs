@@ -1,0 +1,229 @@
+//! What is put on the topics, and what is on them.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
+use rdkafka::producer::{FutureRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::{Kit, PATIENCE, client};
+
+impl Kit {
+    /// Puts a record on the input topic as it stands, as any other client could.
+    pub(crate) async fn put(
+        &self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) -> (i32, i64) {
+        self.put_on(&self.scope.input_topic, None, key, value, headers).await
+    }
+
+    async fn put_on(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) -> (i32, i64) {
+        let mut owned = OwnedHeaders::new();
+        for (key, value) in headers {
+            owned = owned.insert(Header { key, value: *value });
+        }
+        let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(owned);
+        (record.key, record.payload, record.partition) = (key, value, partition);
+        let delivered = self.producer.send(record, PATIENCE).await.unwrap();
+        (delivered.partition, delivered.offset)
+    }
+
+    /// Puts an event on the topic as the API does.
+    pub(crate) async fn event(&self, device: &str, id: &str, payload: &str) -> (i32, i64) {
+        self.event_with(device, id, payload, &[]).await
+    }
+
+    /// The same on this partition, as a producer does that knows of another number of them.
+    pub(crate) async fn event_at(&self, partition: i32, device: &str, id: &str, payload: &str) {
+        self.put_event(Some(partition), device, id, payload, &[]).await;
+    }
+
+    /// Puts many events on the topic, as fast as Kafka takes them; `of` gives each its device.
+    pub(crate) async fn flood(&self, count: usize, payload: &str, of: impl Fn(usize) -> String) {
+        for n in 0..count {
+            let (device, id) = (of(n), n.to_string());
+            let headers = OwnedHeaders::new()
+                .insert(Header { key: "ce_specversion", value: Some("1.0") })
+                .insert(Header { key: "ce_type", value: Some("io.edge.device.reported.v1") })
+                .insert(Header { key: "ce_id", value: Some(&id) })
+                .insert(Header { key: "ce_subject", value: Some(&device) })
+                .insert(Header { key: "content-type", value: Some("application/json") });
+            let mut record = FutureRecord::to(&self.scope.input_topic).headers(headers).key(&device).payload(payload);
+            while let Err((error, again)) = self.producer.send_result(record) {
+                assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                record = again;
+            }
+        }
+        let producer = self.producer.clone();
+        tokio::task::spawn_blocking(move || producer.flush(PATIENCE)).await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn event_with(&self, device: &str, id: &str, payload: &str, more: &[(&str, &str)]) -> (i32, i64) {
+        self.put_event(None, device, id, payload, more).await
+    }
+
+    async fn put_event(
+        &self,
+        partition: Option<i32>,
+        device: &str,
+        id: &str,
+        payload: &str,
+        more: &[(&str, &str)],
+    ) -> (i32, i64) {
+        let headers = [
+            ("ce_specversion", "1.0"),
+            ("ce_type", "io.edge.device.reported.v1"),
+            ("ce_id", id),
+            ("ce_subject", device),
+            ("content-type", "application/json"),
+        ];
+        let all: Vec<_> = headers.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let (key, value) = (Some(device.as_bytes()), Some(payload.as_bytes()));
+        self.put_on(&self.scope.input_topic, partition, key, value, &all).await
+    }
+
+    /// Puts a dead letter on its topic as the worker does, of an event that died at this offset of
+    /// the input topic's first partition.
+    pub(crate) async fn letter(&self, device: &str, id: &str, died_at: i64, more: &[(&str, &str)]) -> (i32, i64) {
+        let (offset, timestamp) = (died_at.to_string(), (1_000 + died_at).to_string());
+        let headers = [
+            ("ce_specversion", "1.0"),
+            ("ce_type", "io.edge.device.reported.v1"),
+            ("ce_id", id),
+            ("ce_subject", device),
+            ("content-type", "application/json"),
+            ("dlq.reason", "failed"),
+            ("dlq.error", "SQLSTATE P0001: refused"),
+            ("dlq.attempts", "4"),
+            ("dlq.topic", &self.scope.input_topic),
+            ("dlq.partition", "0"),
+            ("dlq.offset", &offset),
+            ("dlq.timestamp", &timestamp),
+        ];
+        let all: Vec<_> = headers.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let value = format!(r#"{{"secret":"{id}"}}"#);
+        self.put_on(&self.scope.dlq_topic, None, Some(device.as_bytes()), Some(value.as_bytes()), &all).await
+    }
+
+    /// Gives the input topic so many partitions, and waits until producers know.
+    pub(crate) async fn add_partitions(&self, total: usize) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.scope).create().unwrap();
+        let more = [NewPartitions::new(&self.scope.input_topic, total)];
+        admin.create_partitions(&more, &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+        // Asking lets this very producer know.
+        let known = async || {
+            let (producer, topic) = (self.producer.clone(), self.scope.input_topic.clone());
+            let ask = move || {
+                producer.client().fetch_metadata(Some(&topic), PATIENCE).unwrap().topics()[0].partitions().len()
+            };
+            tokio::task::spawn_blocking(ask).await.unwrap() == total
+        };
+        self.until_it("the partitions are there", known).await;
+    }
+
+    /// Settings of a topic; what is not named goes back to the server's defaults.
+    pub(crate) async fn set_topic(&self, topic: &str, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.scope).create().unwrap();
+        let mut change =
+            AlterConfig::new(ResourceSpecifier::Topic(topic)).set("message.timestamp.type", "LogAppendTime");
+        for (name, value) in settings {
+            change = change.set(name, value);
+        }
+        admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    }
+
+    /// Waits for this many records of the input topic, and gives all there are.
+    pub(crate) async fn records(&self, at_least: usize) -> Vec<OwnedMessage> {
+        let (brokers, topic) = (self.scope.endpoints.kafka_brokers.clone(), self.scope.input_topic.clone());
+        tokio::task::spawn_blocking(move || read_all(&brokers, &topic, at_least)).await.unwrap()
+    }
+
+    /// Waits for this many dead letters, and gives all there are.
+    pub(crate) async fn dead_letters(&self, at_least: usize) -> Vec<OwnedMessage> {
+        let (brokers, topic) = (self.scope.endpoints.kafka_brokers.clone(), self.scope.dlq_topic.clone());
+        tokio::task::spawn_blocking(move || read_all(&brokers, &topic, at_least)).await.unwrap()
+    }
+
+    /// What the group has committed, by partition.
+    pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
+        let scope = self.scope.clone();
+        let read = move || {
+            let consumer: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
+            let metadata = consumer.fetch_metadata(Some(&scope.input_topic), PATIENCE).unwrap();
+            let mut list = TopicPartitionList::new();
+            for partition in metadata.topics()[0].partitions() {
+                list.add_partition(&scope.input_topic, partition.id());
+            }
+            let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+            let offsets = committed.elements().into_iter().map(|e| (e.partition(), e.offset().to_raw().unwrap_or(-1)));
+            offsets.filter(|(_, offset)| *offset >= 0).collect()
+        };
+        tokio::task::spawn_blocking(read).await.unwrap()
+    }
+}
+
+fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "reader")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut found = Vec::new();
+    loop {
+        let ends: i64 = metadata.topics()[0]
+            .partitions()
+            .iter()
+            .map(|p| consumer.fetch_watermarks(topic, p.id(), PATIENCE).unwrap().1)
+            .sum();
+        if found.len() >= at_least && found.len() >= usize::try_from(ends).unwrap() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{} dead letters, not {at_least}", found.len());
+        while let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            found.push(message.unwrap().detach());
+        }
+    }
+}
+
+/// A message's header as text.
+pub(crate) fn header(message: &OwnedMessage, name: &str) -> Option<String> {
+    headers(message).into_iter().find(|(found, _)| found == name).map(|(_, value)| value)
+}
+
+/// A message's headers as text, and those that are none as their bytes.
+pub(crate) fn headers(message: &OwnedMessage) -> Vec<(String, String)> {
+    message
+        .headers()
+        .unwrap()
+        .iter()
+        .map(|header| {
+            let value =
+                header.value.map_or_else(|| "<null>".into(), |value| String::from_utf8_lossy(value).into_owned());
+            (header.key.to_owned(), value)
+        })
+        .collect()
+}

@@ -1,0 +1,51 @@
+//! Events that PostgreSQL refuses.
+
+use super::Kit;
+
+impl Kit {
+    /// Makes the processing of a device's events fail, as any trigger could.
+    pub(crate) async fn refuse(&self, device: &str) {
+        self.refuse_with(device, "P0001").await;
+    }
+
+    /// Makes PostgreSQL refuse a device's events with this SQLSTATE, and note the time of each try
+    /// in sequences, which no rollback takes back.
+    pub(crate) async fn refuse_with(&self, device: &str, sqlstate: &str) {
+        sqlx::raw_sql(
+            "CREATE TABLE IF NOT EXISTS refused (device_id text PRIMARY KEY, sqlstate text NOT NULL);
+             CREATE SEQUENCE IF NOT EXISTS count_of_tries;
+             DO $$ BEGIN FOR n IN 1..20 LOOP
+               EXECUTE 'CREATE SEQUENCE IF NOT EXISTS try_' || n; END LOOP; END $$;
+             CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+             DECLARE state text; try bigint; BEGIN
+               SELECT sqlstate INTO state FROM refused WHERE device_id = NEW.device_id;
+               IF NOT FOUND THEN RETURN NEW; END IF;
+               try := nextval('count_of_tries');
+               IF try <= 20 THEN
+                 PERFORM setval('try_' || try, (extract(epoch FROM clock_timestamp()) * 1000)::bigint);
+               END IF;
+               RAISE EXCEPTION 'refused' USING ERRCODE = state; END $$;
+             CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .execute(&self.pool)
+        .await
+        .unwrap();
+        let query = sqlx::query("INSERT INTO refused VALUES ($1, $2)").bind(device).bind(sqlstate);
+        query.execute(&self.pool).await.unwrap();
+    }
+
+    /// When refused events were tried, in milliseconds since the first try.
+    pub(crate) async fn tries(&self) -> Vec<i64> {
+        let all: Vec<i64> = sqlx::query_scalar(
+            "SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'try%' AND last_value IS NOT NULL ORDER BY 1",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        all.iter().map(|at| at - all[0]).collect()
+    }
+
+    pub(crate) async fn no_longer_refuse(&self, device: &str) {
+        sqlx::query("DELETE FROM refused WHERE device_id = $1").bind(device).execute(&self.pool).await.unwrap();
+    }
+}
