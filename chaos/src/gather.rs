@@ -111,7 +111,11 @@ fn log(world: &World) -> anyhow::Result<Vec<Record>> {
     })
 }
 
-fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
+/// Every dead letter so far.
+///
+/// # Errors
+/// Kafka does not answer, or one lacks what it has to say.
+pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
     read_topic(world, &world.scope.dlq_topic, |message| {
         Ok(Letter {
             key: text(message.key()),

@@ -27,7 +27,7 @@ const TWO_MINUTES: Figures = Figures {
     commits: 30,
     reads: 2_500,
     reads_at_last: AT_LAST,
-    strict_reads: 1_500,
+    strict_reads: 1_000,
     cached: 8,
     records_in_added_partitions: 0,
     superseded: 0,

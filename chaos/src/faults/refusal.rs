@@ -4,8 +4,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::{Injection, postgres, until_done};
+use crate::gather;
+use crate::history::Letter;
 use crate::load::{DEVICES, lock};
-use crate::plan::Fault;
+use crate::plan::{Fault, OUTLASTS_RETRIES};
+use crate::world::World;
 
 /// The longest that devices are refused while other things go wrong.
 const REFUSED_BESIDE_OTHERS: Duration = Duration::from_secs(18);
@@ -13,6 +16,13 @@ const REFUSED_BESIDE_OTHERS: Duration = Duration::from_secs(18);
 const REFUSED: usize = 6;
 /// The least time from the first refusal to the end of it: less than the first retry waits.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+
+/// An error where none of these devices has a dead letter yet.
+fn has_letter(world: &World, devices: &[String]) -> anyhow::Result<()> {
+    let refused = |letter: &Letter| letter.reason == "failed" && devices.contains(&letter.key);
+    anyhow::ensure!(gather::letters(world)?.iter().any(refused), "no event was refused until it was a dead letter");
+    Ok(())
+}
 
 impl Injection<'_> {
     /// Tells that nothing was refused, where nothing was.
@@ -34,9 +44,14 @@ impl Injection<'_> {
             anyhow::ensure!(postgres::refusals(world)? > before, "nothing was refused");
             Ok(())
         });
-        sleep(AFTER_REFUSAL + step.lasts);
-        postgres::accept(world, others)?;
         // With Kafka away for long, no event comes.
-        Ok(refused.err().map(|error| error.to_string()))
+        let mut missed = refused.err().map(|error| error.to_string());
+        sleep(AFTER_REFUSAL + step.lasts);
+        if missed.is_none() && step.lasts >= OUTLASTS_RETRIES {
+            // A worker that ended meanwhile left its tries to another one, which began anew.
+            missed = until_done(|| has_letter(world, others)).err().map(|error| error.to_string());
+        }
+        postgres::accept(world, others)?;
+        Ok(missed)
     }
 }
