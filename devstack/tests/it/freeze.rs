@@ -31,7 +31,7 @@ pub(crate) fn frozen_servers_answer_after_the_thaw(stack: &Stack) {
 
     // One whose connection is there already: its backend is frozen, not just the postmaster.
     let url = at.postgres_url.clone();
-    let sleeper = std::thread::spawn(move || sql(&url, "SELECT pg_sleep(1)"));
+    let sleeper = std::thread::spawn(move || sql(&url, "SELECT pg_sleep(5)"));
     let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     eventually("a backend is at work", || sql(&at.postgres_url, asleep) == "1");
     freezes(&stack.postgres, move || {
