@@ -56,7 +56,7 @@ impl TestApp {
         let running = tokio::spawn(run(app.clone(), listener, async {
             let _ = stopped.await;
         }));
-        let client = Client::builder().timeout(Duration::from_secs(20)).build().unwrap();
+        let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         Self { address, scope, config, app, client, stop: Some(stop), running }
     }
 
@@ -134,6 +134,9 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
         format!("--cache-key-prefix={}", scope.cache_prefix),
         "--redis-timeout=2s".to_owned(),
         "--drain-delay=0s".to_owned(),
+        // On a busy machine Kafka may take longer than it has by default.
+        "--request-timeout=40s".to_owned(),
+        "--kafka-message-timeout=30s".to_owned(),
         format!("--jwt-secret={SECRET}"),
     ];
     let name = |setting: &str| setting.split('=').next().unwrap().to_owned();

@@ -33,6 +33,8 @@ impl Binary {
         let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
         command.envs(scope.env()).env("JWT_SECRET", SECRET);
         command.env("DRAIN_DELAY", "0s");
+        // On a busy machine Kafka may take longer than it has by default.
+        command.env("REQUEST_TIMEOUT", "40s").env("KAFKA_MESSAGE_TIMEOUT", "30s");
         command.env("API_BIND", "127.0.0.1:0").env("OPS_BIND", "127.0.0.1:0");
         command.stdout(file.try_clone().unwrap()).stderr(file);
         command.envs(settings.iter().copied());

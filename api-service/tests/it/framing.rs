@@ -59,9 +59,9 @@ async fn the_table() {
     let app = TestApp::with(
         "framing",
         &[
-            "--request-timeout=1s",
+            "--request-timeout=4s",
             "--redis-timeout=100ms",
-            "--kafka-message-timeout=900ms",
+            "--kafka-message-timeout=3s",
             "--header-timeout=1s",
             "--keep-alive-timeout=1s",
         ],

@@ -130,7 +130,7 @@ async fn ten_thousand_idle_connections() {
 async fn a_thousand_wait_to_be_accepted() {
     let count = 1_000;
     raise_limit(2 * count);
-    let attacked = Attacked::start("hostile_herd", &[]).await;
+    let attacked = Attacked::start("hostile_herd", &[("HEADER_TIMEOUT", "120s")]).await;
     attacked.binary.signal("-STOP");
     let address = attacked.binary.address;
     let herd = (0..count).map(|_| Raw::connect(address)).collect::<JoinSet<_>>();
@@ -148,7 +148,7 @@ async fn headers_and_bodies_that_never_end() {
     let count = 400;
     raise_limit(count);
     // 5 s for a body, too.
-    let settings = [("HEADER_TIMEOUT", "5s"), ("REQUEST_TIMEOUT", "6s"), ("KAFKA_MESSAGE_TIMEOUT", "1s")];
+    let settings = [("HEADER_TIMEOUT", "5s"), ("REQUEST_TIMEOUT", "15s"), ("KAFKA_MESSAGE_TIMEOUT", "10s")];
     let attacked = Attacked::start("hostile_slow", &settings).await;
     let address = attacked.binary.address;
     let start = Instant::now();

@@ -201,7 +201,7 @@ fn assert_blamed(said: &str, name: &str, last: &str) {
 fn a_server_or_a_service_that_dies_is_named_with_its_last_lines() {
     // The real Kafka once; its mock starts sooner, and has no process to kill.
     let cases = [
-        ("Kafka", "kafka.Kafka", "Kafka Server started", ""),
+        ("Kafka", "kafka.Kafka", " INFO ", ""),
         ("PostgreSQL", "bin/postgres ", "database system is ready to accept connections", "mock"),
         ("Redis", "redis-server ", "eady to accept connections", "mock"),
         ("api-service", "api-service", "listening", "mock"),

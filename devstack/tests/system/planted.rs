@@ -139,8 +139,8 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint.replace("//", &format!("//u:{PLANTED}-otlp@"))),
         ("OTEL_EXPORTER_OTLP_HEADERS", &format!("x-key={PLANTED}-header")),
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
-        ("KAFKA_MESSAGE_TIMEOUT", "2s"),
-        ("REQUEST_TIMEOUT", "5s"),
+        ("KAFKA_MESSAGE_TIMEOUT", "5s"),
+        ("REQUEST_TIMEOUT", "10s"),
         ("DATABASE_TIMEOUT", "2s"),
         ("JWT_DEVICE_BINDING", "claimed"),
     ];

@@ -107,7 +107,9 @@ impl Worker {
     }
 }
 
-/// The settings of a scope, and then these, which count where they name the same.
+/// The settings of a scope, and then these, which count where they name the same. On a busy machine Kafka may
+/// take longer than it has by default.
 pub(super) fn env(scope: &Scope, settings: &[(String, String)]) -> Vec<(String, String)> {
-    scope.env().into_iter().chain(settings.iter().cloned()).collect()
+    let patient = owned(&[("REQUEST_TIMEOUT", "40s"), ("KAFKA_MESSAGE_TIMEOUT", "30s")]);
+    scope.env().into_iter().chain(patient).chain(settings.iter().cloned()).collect()
 }
