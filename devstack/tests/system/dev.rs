@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use devstack::port;
@@ -47,10 +48,13 @@ pub(crate) fn own_network() -> Option<&'static [&'static str]> {
     })
 }
 
+type Said = Arc<(Mutex<Vec<String>>, Condvar)>;
+
 /// A running `devstack dev`, asked to end when dropped.
 pub(crate) struct Dev {
     child: Child,
-    said: Arc<(Mutex<Vec<String>>, Condvar)>,
+    said: Said,
+    readers: Vec<JoinHandle<()>>,
     pub(crate) folder: PathBuf,
 }
 
@@ -72,9 +76,8 @@ impl Dev {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let said = Arc::new((Mutex::default(), Condvar::new()));
-        collect(child.stdout.take().unwrap(), &said);
-        collect(child.stderr.take().unwrap(), &said);
-        Dev { child, said, folder }
+        let readers = vec![collect(child.stdout.take().unwrap(), &said), collect(child.stderr.take().unwrap(), &said)];
+        Dev { child, said, readers, folder }
     }
 
     /// The same on ports that are free here, where it can have no network of its own.
@@ -124,11 +127,12 @@ impl Dev {
         line.strip_prefix("ready: ").unwrap_or_else(|| panic!("{}", self.said())).to_owned()
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and for the last of what it says.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                self.readers.drain(..).for_each(|reader| reader.join().unwrap());
                 return status;
             }
             assert!(Instant::now() < deadline, "it does not end:\n{}", self.said());
@@ -168,14 +172,14 @@ fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
 }
 
-fn collect(output: impl Read + Send + 'static, said: &Arc<(Mutex<Vec<String>>, Condvar)>) {
+fn collect(output: impl Read + Send + 'static, said: &Said) -> JoinHandle<()> {
     let said = Arc::clone(said);
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines() {
             said.0.lock().unwrap().push(line.unwrap());
             said.1.notify_all();
         }
-    });
+    })
 }
 
 /// Kills it, and gives what is said of that.
@@ -201,7 +205,7 @@ fn assert_blamed(said: &str, name: &str, last: &str) {
 fn a_server_or_a_service_that_dies_is_named_with_its_last_lines() {
     // The real Kafka once; its mock starts sooner, and has no process to kill.
     let cases = [
-        ("Kafka", "kafka.Kafka", " INFO ", ""),
+        ("Kafka", "kafka.Kafka", "The group has 1 members", ""),
         ("PostgreSQL", "bin/postgres ", "database system is ready to accept connections", "mock"),
         ("Redis", "redis-server ", "eady to accept connections", "mock"),
         ("api-service", "api-service", "listening", "mock"),
