@@ -37,13 +37,14 @@ const TWO_MINUTES: Figures = Figures {
     excused_reads: 0,
 };
 
-/// The least of each figure: of what the load does, in proportion to the length of the run; of what comes
+/// The least of each figure: of what the load does, in proportion to the length of the run and to its pace; of what comes
 /// of faults, in proportion to those of the plan.
 pub fn figures(plan: &Plan) -> Figures {
-    let share = |of_two_minutes: usize| {
-        let (length, whole) = (plan.length.as_millis(), WHOLE.as_millis());
-        usize::try_from(of_two_minutes as u128 * length / whole).unwrap_or(usize::MAX).max(1)
+    let in_time = |of_two_minutes: usize| {
+        let share = of_two_minutes as u128 * plan.length.as_millis() / WHOLE.as_millis();
+        usize::try_from(share).unwrap_or(usize::MAX).max(1)
     };
+    let share = |of_two_minutes| (in_time(of_two_minutes) / plan.pace as usize).max(1);
     let steps = |fault| plan.steps.iter().filter(move |step| step.fault == fault);
     let given_up = steps(Fault::RefuseDevices).filter(|step| step.lasts >= OUTLASTS_RETRIES).count();
     let half = |fault| steps(fault).count().div_ceil(2);
@@ -62,7 +63,7 @@ pub fn figures(plan: &Plan) -> Figures {
         dead_letters: poison + given_up,
         refused_letters: given_up,
         assignments: TWO_MINUTES.assignments,
-        commits: share(TWO_MINUTES.commits),
+        commits: in_time(TWO_MINUTES.commits),
         reads: share(TWO_MINUTES.reads),
         reads_at_last: TWO_MINUTES.reads_at_last,
         strict_reads: share(TWO_MINUTES.strict_reads),

@@ -3,6 +3,7 @@
 mod device;
 mod reader;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 use self::device::Device;
 use crate::faults;
 use crate::history::History;
+use crate::plan::Plan;
 use crate::world::World;
 
 /// Devices that send.
@@ -85,6 +87,7 @@ struct Client {
     history: Arc<Mutex<History>>,
     counts: Arc<Counts>,
     began: Instant,
+    pace: u32,
     stop: Arc<AtomicBool>,
 }
 
@@ -93,7 +96,7 @@ impl Load {
     ///
     /// # Errors
     /// No HTTP client can be made.
-    pub fn start(world: &Arc<World>, seed: u64) -> anyhow::Result<Load> {
+    pub fn start(world: &Arc<World>, plan: &Plan) -> anyhow::Result<Load> {
         let (mut sending, mut watching) = (Tasks::default(), Tasks::default());
         let sender = Client {
             http: reqwest::Client::builder().timeout(PATIENCE).build()?,
@@ -101,10 +104,11 @@ impl Load {
             history: Arc::new(Mutex::new(History { bounds: faults::BOUNDS, ..History::default() })),
             counts: Arc::default(),
             began: Instant::now(),
+            pace: plan.pace,
             stop: Arc::clone(&sending.stop),
         };
         let watcher = Client { stop: Arc::clone(&watching.stop), ..sender.clone() };
-        let random = |n: usize| fastrand::Rng::with_seed(seed.wrapping_mul(1_000).wrapping_add(n as u64));
+        let random = |n: usize| fastrand::Rng::with_seed(plan.seed.wrapping_mul(1_000).wrapping_add(n as u64));
         for n in 0..DEVICES {
             sending.spawn(sender.clone().send(Device::new(n), random(n)));
         }
@@ -144,6 +148,11 @@ impl Load {
 impl Client {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Any pause of a range of milliseconds, at the pace of the run.
+    fn pause(&self, random: &mut fastrand::Rng, millis: Range<u64>) -> Duration {
+        Duration::from_millis(random.u64(millis)) * self.pace
     }
 
     /// One of the APIs.

@@ -45,6 +45,8 @@ impl fmt::Display for Step {
 const WARM: Duration = Duration::from_secs(3);
 /// Longer than all tries of an event that fails: 2, 4 and 8 seconds, and the tries themselves.
 pub const OUTLASTS_RETRIES: Duration = Duration::from_secs(20);
+/// Long enough for events to have their effect while Redis is away.
+const CUT_AT_LAST: Duration = Duration::from_secs(2);
 /// A run of this length has room for an outage that long.
 const LONG: Duration = Duration::from_secs(60);
 /// A run of this length has every kind of fault that comes again and again.
@@ -59,8 +61,10 @@ pub struct Plan {
     pub length: Duration,
     /// In the order of their beginnings.
     pub steps: Vec<Step>,
-    /// Whether Redis is cut from the workers while the devices end.
-    pub cut_at_last: bool,
+    /// How long Redis is cut from the workers before the devices end, and as long after that.
+    pub cut_at_last: Option<Duration>,
+    /// How many times longer than usual devices and readers pause.
+    pub pace: u32,
     /// Whether kinds of faults were left out.
     pub is_part: bool,
 }
@@ -99,7 +103,7 @@ impl Plan {
             steps.push(Step::draw(Fault::AddPartitions, at, Duration::ZERO, &mut random));
         }
         steps.sort_by_key(|step| step.at);
-        Self { seed, length, steps, cut_at_last: true, is_part: false }
+        Self { seed, length, steps, cut_at_last: Some(CUT_AT_LAST), pace: 1, is_part: false }
     }
 
     /// How often each kind of fault is to happen.
@@ -115,7 +119,7 @@ impl Plan {
     pub fn only(mut self, faults: &[Fault]) -> Self {
         if !faults.is_empty() {
             self.steps.retain(|step| faults.contains(&step.fault));
-            self.cut_at_last = faults.contains(&Fault::CutRedis);
+            self.cut_at_last = self.cut_at_last.filter(|_| faults.contains(&Fault::CutRedis));
             self.is_part = true;
         }
         self

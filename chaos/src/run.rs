@@ -18,8 +18,6 @@ use crate::{checker, faults, gather, least};
 
 /// How often a line says how it goes.
 const PROGRESS: Duration = Duration::from_secs(5);
-/// How long Redis is away at last before the devices end, and how long after.
-const CUT_AT_LAST: Duration = Duration::from_secs(2);
 /// How long devices may need after the last fault until their events are accepted again.
 const RECOVERY: Duration = Duration::from_secs(30);
 /// How long readers go on when no read is excused any more.
@@ -54,14 +52,14 @@ pub async fn run(plan: &Plan, out: &Path) -> anyhow::Result<Report> {
 async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result<Report> {
     let folder = logs.to_owned();
     let world = Arc::new(tokio::task::spawn_blocking(move || World::start(&folder)).await??);
-    let mut load = Load::start(&world, plan.seed)?;
+    let mut load = Load::start(&world, plan)?;
     let happened = break_things(plan, &world, &load).await?;
 
     let counts = Arc::clone(&load.counts);
     let accepted = || counts.accepted.load(Ordering::Relaxed);
     let before = accepted();
-    if plan.cut_at_last {
-        cut_redis_at_last(&world, &mut load).await?;
+    if let Some(before) = plan.cut_at_last {
+        cut_redis_at_last(&world, &mut load, before).await?;
     } else {
         end_sending(&mut load).await?;
     }
@@ -141,14 +139,14 @@ async fn end_sending(load: &mut Load) -> anyhow::Result<()> {
 
 /// Ends the devices while Redis is away from the workers: no event comes behind theirs whose fence
 /// would make up for one that was put off and is never sent.
-async fn cut_redis_at_last(world: &World, load: &mut Load) -> anyhow::Result<()> {
+async fn cut_redis_at_last(world: &World, load: &mut Load, before: Duration) -> anyhow::Result<()> {
     let whom = Whom::Workers;
     let from = load.elapsed();
     println!("{:>6.1} s  cut-redis ({whom}), at last", from.as_secs_f64());
     world.ways_of(whom).for_each(|way| way.redis.cut());
-    tokio::time::sleep(CUT_AT_LAST).await;
+    tokio::time::sleep(before).await;
     end_sending(load).await?;
-    tokio::time::sleep(CUT_AT_LAST).await;
+    tokio::time::sleep(before).await;
     world.ways_of(whom).for_each(|way| way.redis.mend());
     lock(&load.history).redis_away.push(Span { from, to: load.elapsed() });
     Ok(())

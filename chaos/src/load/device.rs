@@ -140,8 +140,9 @@ impl Client {
                 count(&self.counts.duplicates, 1);
                 self.post(&device, posts, Form::Single, &[again], &mut random).await;
             }
-            let pause = if device.rests() && random.usize(..RESTS) == 0 { REST } else { 0..120 };
-            self.wait(Duration::from_millis(random.u64(pause))).await;
+            let rests = device.rests() && random.usize(..RESTS) == 0;
+            let pause = if rests { Duration::from_millis(random.u64(REST)) } else { self.pause(&mut random, 0..120) };
+            self.wait(pause).await;
         }
     }
 

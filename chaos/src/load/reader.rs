@@ -21,7 +21,7 @@ impl Client {
                 lock(&self.history).reads.push(read);
                 count(&self.counts.reads, 1);
             }
-            tokio::time::sleep(Duration::from_millis(random.u64(5..30))).await;
+            tokio::time::sleep(self.pause(&mut random, 5..30)).await;
         }
     }
 
