@@ -5,7 +5,9 @@
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
 # these once.
-SERVICES = -p devstack -p api-service -p worker-service
+SERVICES = -p devstack -p api-service -p worker-service $(CONTAINERS)
+# Servers as containers are a feature of devstack, compiled only where they will be used.
+CONTAINERS = $(if $(filter containers,$(shell devstack/install which)),--features devstack/containers)
 
 help: ## Lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20

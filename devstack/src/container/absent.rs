@@ -7,6 +7,9 @@ use anyhow::bail;
 use super::Plan;
 use crate::server::Body;
 
+const ABSENT: &str = "devstack was built without its feature `containers` (`make` builds it in where \
+                      DEVSTACK_SERVERS=containers)";
+
 /// There is none.
 #[derive(Debug)]
 pub(crate) enum Container {}
@@ -19,12 +22,12 @@ pub(crate) struct Engine {
 
 /// Always an error.
 pub(crate) fn engine() -> anyhow::Result<Engine> {
-    bail!("devstack was built without its feature `containers`")
+    bail!(ABSENT)
 }
 
 impl Container {
     pub(crate) fn new(_plan: Plan) -> anyhow::Result<Container> {
-        bail!("devstack was built without its feature `containers`")
+        bail!(ABSENT)
     }
 
     pub(crate) fn change(&self, _change: impl FnOnce(&mut Plan)) {
