@@ -1,0 +1,60 @@
+//! What needs no servers.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SEED_9001: &str = include_str!("../../src/checker/tests/seed-9001.jsonl");
+
+fn chaos(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
+    ["CHAOS_SEED", "CHAOS_SECONDS", "CHAOS_OUT"].map(|setting| command.env_remove(setting));
+    command.args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+fn check(path: &Path) -> Output {
+    chaos(&["check", path.to_str().unwrap()])
+}
+
+#[test]
+fn two_runs_of_a_seed_have_the_same_schedule() {
+    let [one, other] = [(); 2].map(|()| chaos(&["plan", "--seed", "9001", "--seconds", "120"]));
+    assert!(one.status.success(), "{one:?}");
+    assert_eq!(text(&one.stdout), text(&other.stdout));
+    assert_eq!(text(&one.stdout), include_str!("../../src/plan/seed-9001.txt"));
+    let shorter = chaos(&["plan", "--seed", "9001", "--seconds", "60"]);
+    assert_ne!(text(&one.stdout), text(&shorter.stdout));
+}
+
+#[test]
+fn a_saved_history_is_judged_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, broken) = (folder.path().join("whole.jsonl"), folder.path().join("broken.jsonl"));
+    std::fs::write(&whole, SEED_9001).unwrap();
+    let held = check(&whole);
+    assert!(held.status.success(), "{held:?}");
+    // As if Redis had never been away.
+    let lines: Vec<_> = SEED_9001.lines().filter(|line| !line.starts_with(r#"{"redis_away""#)).collect();
+    std::fs::write(&broken, lines.join("\n")).unwrap();
+    let found = check(&broken);
+    assert_eq!(found.status.code(), Some(1), "{found:?}");
+    assert!(text(&found.stdout).contains("promise 5 broken, device-6: a read at "), "{found:?}");
+}
+
+#[test]
+fn what_is_no_history_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = check(&folder.path().join("nowhere.jsonl"));
+    assert!(!nowhere.status.success());
+    assert!(text(&nowhere.stderr).contains("cannot open ") && text(&nowhere.stderr).contains("nowhere.jsonl"));
+    let other = folder.path().join("report.json");
+    std::fs::write(&other, "{\"format\":1}\n{\"seed\":1}\n").unwrap();
+    let refused = check(&other);
+    assert!(!refused.status.success());
+    assert!(text(&refused.stderr).contains("line 2 is no fact of a history"), "{refused:?}");
+    let missing = chaos(&["check"]);
+    assert!(!missing.status.success() && text(&missing.stderr).contains("<FILES>"), "{missing:?}");
+}

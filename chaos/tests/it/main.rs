@@ -1,0 +1,4 @@
+//! The binary from outside, and a run.
+
+mod cli;
+mod short;
