@@ -16,25 +16,36 @@ use shared::store::Store;
 use crate::history::{End, Letter, Record, Resource, Row, brief};
 use crate::world::World;
 
-/// Faults are over: all that is left to wait for are backoffs, sessions that time out, and a backlog.
+/// Faults are over: all that a partition can wait for are backoffs, and sessions that time out.
 const QUIET: Duration = Duration::from_secs(120);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until the group has committed all there is; tells what is left where it does not. Blocks.
+/// Waits until the group has committed all there is, however long that takes a busy machine; tells what
+/// is left where a partition does not move any more. Blocks.
 ///
 /// # Errors
 /// Kafka does not tell.
 pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
-    let deadline = Instant::now() + QUIET;
     let scope = &world.scope;
+    let mut told = Instant::now();
+    let mut moved: BTreeMap<i32, (i64, Instant)> = BTreeMap::new();
     loop {
-        let told = committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group);
-        let left = told.map(|told| told.into_iter().filter(|(_, (committed, end))| committed < end).collect());
-        match left {
-            Ok(left) if BTreeMap::is_empty(&left) || Instant::now() > deadline => return Ok(left),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            _ => std::thread::sleep(Duration::from_millis(300)),
+        match committed(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group) {
+            Ok(all) => {
+                told = Instant::now();
+                let left: BTreeMap<_, _> = all.into_iter().filter(|(_, (committed, end))| committed < end).collect();
+                moved.retain(|partition, (before, _)| left.get(partition).is_some_and(|(now, _)| now == before));
+                for (partition, (committed, _)) in &left {
+                    moved.entry(*partition).or_insert((*committed, told));
+                }
+                if left.is_empty() || moved.values().any(|(_, since)| since.elapsed() > QUIET) {
+                    return Ok(left);
+                }
+            }
+            Err(error) if told.elapsed() > QUIET => return Err(error),
+            Err(_) => {}
         }
+        std::thread::sleep(Duration::from_millis(300));
     }
 }
 
