@@ -35,7 +35,8 @@ pub(super) fn poison(world: &World, history: &Arc<Mutex<History>>, choice: usize
             .map_err(|(error, _)| error)?;
         history.poison.insert(value);
     }
-    producer.flush(Duration::from_secs(60)).context("poison")
+    // Kafka may be away meanwhile, by another fault, and come back slowly on a busy machine.
+    producer.flush(Duration::from_secs(240)).context("poison")
 }
 
 pub(super) fn add_partitions(world: &World) -> anyhow::Result<()> {
