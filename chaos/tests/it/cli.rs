@@ -7,7 +7,9 @@ const SEED_9001: &str = include_str!("../../src/checker/tests/seed-9001.jsonl");
 
 fn chaos(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
-    ["CHAOS_SEED", "CHAOS_SECONDS", "CHAOS_OUT"].map(|setting| command.env_remove(setting));
+    for setting in ["CHAOS_SEED", "CHAOS_SECONDS", "CHAOS_OUT"] {
+        command.env_remove(setting);
+    }
     command.args(args).output().unwrap()
 }
 
