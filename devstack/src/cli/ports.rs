@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn what_listens_where_localhost_leads_first_is_in_the_way() {
         let Ok(taken) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
-            eprintln!("not tried: there is no ::1 here");
+            eprintln!("what_listens_where_localhost_leads_first_is_in_the_way cannot run here: there is no ::1");
             return;
         };
         assert!(!claim(taken.local_addr().unwrap().port()));
