@@ -1,6 +1,7 @@
 //! Three servers that belong together.
 
 use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
@@ -8,6 +9,9 @@ use crate::dir::StackDir;
 use crate::logs::PLANTED;
 use crate::server::{Casualty, Server};
 use crate::{Endpoints, Kafka, Postgres, Redis, kafka, port};
+
+/// How soon a server that ended is seen to have ended, on a busy machine.
+const SEEN: Duration = Duration::from_secs(2);
 
 /// The ports of a stack's servers.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +134,15 @@ impl Stack {
 
 /// Why something did not work on a server: that it is no more, if so.
 fn why(server: &Server, error: anyhow::Error) -> anyhow::Error {
-    server.casualty().map_or(error, |casualty| anyhow!("{casualty}"))
+    // Its clients learn of its end a moment before it can be seen here.
+    let deadline = Instant::now() + SEEN;
+    loop {
+        match server.casualty() {
+            Some(casualty) => return anyhow!("{casualty}"),
+            None if Instant::now() >= deadline => return error,
+            None => thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
