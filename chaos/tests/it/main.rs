@@ -1,4 +1,5 @@
 //! The binary from outside, and a run.
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly, its helpers too")]
 
 mod cli;
 mod short;
