@@ -36,18 +36,21 @@ impl Injection<'_> {
         until_done(|| postgres::refuse(world, some))?;
         sleep((step.lasts * 3).min(REFUSED_BESIDE_OTHERS));
         until_done(|| postgres::accept(world, some))?;
-        // Others with PostgreSQL well: they are held when it takes their events again.
-        let _turn = world.turn(Fault::LosePostgres);
+        // Others with PostgreSQL well: they are held when it takes their events again. And with Kafka
+        // well, or no event comes. Nobody else waits for one turn while it has another.
+        let kafka = world.turn(Fault::StopKafka);
+        let _postgres = world.turn(Fault::LosePostgres);
         let before = postgres::refusals(world)?;
         postgres::refuse(world, others)?;
         let refused = until_done(|| {
             anyhow::ensure!(postgres::refusals(world)? > before, "nothing was refused");
             Ok(())
         });
-        // With Kafka away for long, no event comes.
         let mut missed = refused.err().map(|error| error.to_string());
+        let for_good = step.lasts >= OUTLASTS_RETRIES;
+        let _kafka = kafka.filter(|_| for_good);
         sleep(AFTER_REFUSAL + step.lasts);
-        if missed.is_none() && step.lasts >= OUTLASTS_RETRIES {
+        if missed.is_none() && for_good {
             // A worker that ended meanwhile left its tries to another one, which began anew.
             missed = until_done(|| has_letter(world, others)).err().map(|error| error.to_string());
         }
