@@ -218,7 +218,12 @@ fn end(service: &Service) -> anyhow::Result<()> {
 
 /// Again until it works: another fault may be in the way.
 fn until_done(work: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    within(Duration::from_secs(60), work)
+}
+
+/// Again until it works, for so long.
+fn within(patience: Duration, work: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let deadline = Instant::now() + patience;
     loop {
         match work() {
             Ok(()) => return Ok(()),

@@ -3,7 +3,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Injection, postgres, until_done};
+use anyhow::ensure;
+
+use super::{Injection, postgres, until_done, within};
 use crate::gather;
 use crate::history::Letter;
 use crate::load::{DEVICES, lock};
@@ -14,14 +16,16 @@ use crate::world::World;
 const REFUSED_BESIDE_OTHERS: Duration = Duration::from_secs(18);
 /// Devices refused at once.
 const REFUSED: usize = 6;
+/// How long it may take until an event of a refused device comes, and until it was tried as often as it is
+/// to be: workers may be ended meanwhile, and wait for each other.
+const MEETS_AN_EVENT: Duration = Duration::from_secs(180);
 /// The least time from the first refusal to the end of it: less than the first retry waits.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
-/// An error where none of these devices has a dead letter yet.
-fn has_letter(world: &World, devices: &[String]) -> anyhow::Result<()> {
-    let refused = |letter: &Letter| letter.reason == "failed" && devices.contains(&letter.key);
-    anyhow::ensure!(gather::letters(world)?.iter().any(refused), "no event was refused until it was a dead letter");
-    Ok(())
+/// How many dead letters these devices have.
+fn letters(world: &World, devices: &[String]) -> anyhow::Result<usize> {
+    let refused = |letter: &&Letter| letter.reason == "failed" && devices.contains(&letter.key);
+    Ok(gather::letters(world)?.iter().filter(refused).count())
 }
 
 impl Injection<'_> {
@@ -40,21 +44,23 @@ impl Injection<'_> {
         // well, or no event comes. Nobody else waits for one turn while it has another.
         let kafka = world.turn(Fault::StopKafka);
         let _postgres = world.turn(Fault::LosePostgres);
-        let before = postgres::refusals(world)?;
+        let for_good = step.lasts >= OUTLASTS_RETRIES;
+        let (refusals, dead) = (postgres::refusals(world)?, letters(world, others)?);
         postgres::refuse(world, others)?;
-        let refused = until_done(|| {
-            anyhow::ensure!(postgres::refusals(world)? > before, "nothing was refused");
+        let mut refused = within(MEETS_AN_EVENT, || {
+            ensure!(postgres::refusals(world)? > refusals, "nothing was refused");
             Ok(())
         });
-        let mut missed = refused.err().map(|error| error.to_string());
-        let for_good = step.lasts >= OUTLASTS_RETRIES;
         let _kafka = kafka.filter(|_| for_good);
         sleep(AFTER_REFUSAL + step.lasts);
-        if missed.is_none() && for_good {
+        if refused.is_ok() && for_good {
             // A worker that ended meanwhile left its tries to another one, which began anew.
-            missed = until_done(|| has_letter(world, others)).err().map(|error| error.to_string());
+            refused = within(MEETS_AN_EVENT, || {
+                ensure!(letters(world, others)? > dead, "nothing was refused until it was a dead letter");
+                Ok(())
+            });
         }
         postgres::accept(world, others)?;
-        Ok(missed)
+        Ok(refused.err().map(|error| error.to_string()))
     }
 }
