@@ -65,12 +65,15 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     }
     let accepted_at_last = accepted() - before;
     let reads = counts.reads.load(Ordering::Relaxed);
+    say(&load, "all events are sent");
     let quiet = Arc::clone(&world);
     let left = tokio::task::spawn_blocking(move || gather::until_quiet(&quiet)).await??;
     world.tend()?;
+    say(&load, "all of them had their effect");
     // Readers go on until nothing excuses an old answer any more, and leave a full cache behind.
     let excused_until = checker::excused_until(&lock(&load.history)).max(load.elapsed());
     tokio::time::sleep(excused_until.saturating_sub(load.elapsed()) + AFTERWARDS).await;
+    say(&load, "no read is excused any more");
     let history = load.end().await?;
     let end = gather::gather(&world, &gather::store(&world)?, left).await?;
     world.tend()?;
@@ -150,6 +153,10 @@ async fn cut_redis_at_last(world: &World, load: &mut Load, before: Duration) -> 
     world.ways_of(whom).for_each(|way| way.redis.mend());
     lock(&load.history).redis_away.push(Span { from, to: load.elapsed() });
     Ok(())
+}
+
+fn say(load: &Load, what: &str) {
+    println!("{:>6.1} s  {what}", load.elapsed().as_secs_f64());
 }
 
 fn progress(elapsed: Duration, counts: &Counts) {
