@@ -33,6 +33,7 @@ mod service;
 mod spawn;
 mod stack;
 pub mod token;
+pub mod wire;
 
 pub use binaries::binaries;
 pub use dir::target as target_dir;

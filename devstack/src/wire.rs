@@ -1,0 +1,181 @@
+//! Records as any client of Kafka's can write them: the produce request itself, byte by byte.
+//!
+//! Every client library keeps some records from being written: a name that is no text, a NUL in it, sizes. What
+//! reads a topic meets them all the same, because the broker takes them. Blocks its thread.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A record: whatever the log can hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WireRecord {
+    /// The key, or null.
+    pub key: Option<Vec<u8>>,
+    /// The value, or null.
+    pub value: Option<Vec<u8>>,
+    /// Names and values; a value may be null.
+    pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// How long the broker may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// `Produce`, in the oldest version that brokers still know; it is simple.
+const PRODUCE: (i16, i16) = (0, 3);
+
+/// Writes records as one batch, unpacked, and gives the offset of the first. `broker` is the partition's leader.
+///
+/// # Errors
+/// The broker does not answer, or refuses them: the text has its error code.
+pub fn produce(broker: &str, topic: &str, partition: i32, records: &[WireRecord]) -> io::Result<i64> {
+    send(broker, topic, partition, &batch(records, 0, |records| records))
+}
+
+/// The same, packed with gzip: a little of it may be a lot of record.
+///
+/// # Errors
+/// As with [`produce`].
+pub fn produce_packed(broker: &str, topic: &str, partition: i32, records: &[WireRecord]) -> io::Result<i64> {
+    let pack = |records: Vec<u8>| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        // Into memory: it cannot fail.
+        let _ = packed.write_all(&records);
+        packed.finish().unwrap_or_default()
+    };
+    send(broker, topic, partition, &batch(records, 1, pack))
+}
+
+fn send(broker: &str, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i64> {
+    let mut request = Vec::new();
+    request.extend(PRODUCE.0.to_be_bytes());
+    request.extend(PRODUCE.1.to_be_bytes());
+    request.extend(1_i32.to_be_bytes());
+    put_text(&mut request, Some("wire"));
+    // No transaction; all in-sync replicas; how long they may take.
+    put_text(&mut request, None);
+    request.extend((-1_i16).to_be_bytes());
+    request.extend(10_000_i32.to_be_bytes());
+    request.extend(1_i32.to_be_bytes());
+    put_text(&mut request, Some(topic));
+    request.extend(1_i32.to_be_bytes());
+    request.extend(partition.to_be_bytes());
+    request.extend(length(batch).to_be_bytes());
+    request.extend(batch);
+
+    let mut stream = TcpStream::connect(broker)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.write_all(&length(&request).to_be_bytes())?;
+    stream.write_all(&request)?;
+    let mut size = [0; 4];
+    stream.read_exact(&mut size)?;
+    let mut answer = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap_or(0)];
+    stream.read_exact(&mut answer)?;
+    // Behind the correlation, one topic's name and one partition's number: the error, and the offset.
+    let at = 4 + 4 + 2 + topic.len() + 4 + 4;
+    let told = answer.get(at..at + 10).and_then(|told| Some((told.first_chunk()?, told.last_chunk()?)));
+    let (error, offset) = told.ok_or_else(|| io::Error::other("an answer that is too short"))?;
+    match i16::from_be_bytes(*error) {
+        0 => Ok(i64::from_be_bytes(*offset)),
+        code => Err(io::Error::other(format!("the broker refuses the records with the error code {code}"))),
+    }
+}
+
+/// The headers of a record as the log has them.
+pub fn encode_headers(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_varint(&mut bytes, i64::from(length(headers)));
+    for (name, value) in headers {
+        put_bytes(&mut bytes, Some(name));
+        put_bytes(&mut bytes, value.as_deref());
+    }
+    bytes
+}
+
+/// A batch of format 2; `codec` is what `pack` packs its records with.
+fn batch(records: &[WireRecord], codec: i16, pack: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for (offset, record) in records.iter().enumerate() {
+        // No attributes, at the batch's own time.
+        let mut bytes = vec![0, 0];
+        put_varint(&mut bytes, i64::try_from(offset).unwrap_or(0));
+        put_bytes(&mut bytes, record.key.as_deref());
+        put_bytes(&mut bytes, record.value.as_deref());
+        bytes.extend(encode_headers(&record.headers));
+        put_bytes(&mut packed, Some(&bytes));
+    }
+    let packed = pack(packed);
+    // What the checksum covers: the codec, the last offset, two times, no producer, and the records.
+    let mut covered = Vec::new();
+    covered.extend(codec.to_be_bytes());
+    covered.extend((length(records) - 1).to_be_bytes());
+    covered.extend(0_i64.to_be_bytes());
+    covered.extend(0_i64.to_be_bytes());
+    covered.extend((-1_i64).to_be_bytes());
+    covered.extend((-1_i16).to_be_bytes());
+    covered.extend((-1_i32).to_be_bytes());
+    covered.extend(length(records).to_be_bytes());
+    covered.extend(packed);
+
+    let mut batch = Vec::new();
+    batch.extend(0_i64.to_be_bytes());
+    // Behind this length stand an epoch, the format and the checksum.
+    batch.extend((length(&covered) + 4 + 1 + 4).to_be_bytes());
+    batch.extend((-1_i32).to_be_bytes());
+    batch.push(2);
+    batch.extend(crc32c(&covered).to_be_bytes());
+    batch.extend(covered);
+    batch
+}
+
+fn length<T>(of: &[T]) -> i32 {
+    i32::try_from(of.len()).unwrap_or(i32::MAX)
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: Option<&str>) {
+    let length = text.map_or(-1, |text| i16::try_from(text.len()).unwrap_or(i16::MAX));
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(text.unwrap_or_default().as_bytes());
+}
+
+fn put_bytes(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
+    put_varint(bytes, part.map_or(-1, |part| i64::from(length(part))));
+    bytes.extend(part.unwrap_or_default());
+}
+
+/// A zigzag varint.
+fn put_varint(bytes: &mut Vec<u8>, number: i64) {
+    let mut left = ((number << 1) ^ (number >> 63)).cast_unsigned();
+    while left >= 0x80 {
+        bytes.push((left & 0x7f) as u8 | 0x80);
+        left >>= 7;
+    }
+    bytes.push(left as u8);
+}
+
+/// CRC-32C (Castagnoli), bit by bit: what is sent here is small.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes
+        .iter()
+        .fold(!0_u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_standards() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn numbers_are_zigzag_varints() {
+        for (number, expected) in
+            [(0, &[0][..]), (-1, &[1]), (1, &[2]), (63, &[126]), (64, &[0x80, 1]), (200, &[0x90, 3])]
+        {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, number);
+            assert_eq!(bytes, expected, "{number}");
+        }
+    }
+}
