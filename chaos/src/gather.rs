@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use devstack::{committed, psql};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::event::DeviceId;
 use shared::store::Store;
+use shared::topic::Record as KafkaRecord;
 
 use crate::history::{End, Letter, Record, Resource, Row, brief};
 use crate::world::World;
@@ -113,11 +114,11 @@ fn log(world: &World) -> anyhow::Result<Vec<Record>> {
         let id = header(message, "ce_id");
         Ok(Record {
             device: text(message.key()),
-            value: id.is_none().then(|| text(message.payload())),
+            value: id.is_none().then(|| text(message.value().as_deref())),
             id,
-            partition: message.partition(),
-            offset: message.offset(),
-            appended: message.timestamp().to_millis().context("a record without a time")?,
+            partition: message.partition,
+            offset: message.offset,
+            appended: millis(message)?,
         })
     })
 }
@@ -130,7 +131,7 @@ pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
     read_topic(world, &world.scope.dlq_topic, |message| {
         Ok(Letter {
             key: text(message.key()),
-            value: in_brief(text(message.payload())),
+            value: in_brief(text(message.value().as_deref())),
             id: header(message, "ce_id"),
             reason: header(message, "dlq.reason").unwrap_or_default(),
             error: header(message, "dlq.error").unwrap_or_default(),
@@ -138,7 +139,7 @@ pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
             partition: number(message, "dlq.partition")?,
             offset: number(message, "dlq.offset")?,
             appended: number(message, "dlq.timestamp")?,
-            died: message.timestamp().to_millis().context("a dead letter without a time")?,
+            died: millis(message)?,
         })
     })
 }
@@ -147,7 +148,7 @@ pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
 fn read_topic<T>(
     world: &World,
     topic: &str,
-    each: impl Fn(&BorrowedMessage<'_>) -> anyhow::Result<T>,
+    each: impl Fn(&KafkaRecord) -> anyhow::Result<T>,
 ) -> anyhow::Result<Vec<T>> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &world.scope.endpoints.kafka_brokers)
@@ -175,14 +176,17 @@ fn read_topic<T>(
         if left.get(&message.partition()).is_some_and(|high| message.offset() + 1 >= *high) {
             left.remove(&message.partition());
         }
-        found.push(each(&message)?);
+        found.push(each(&KafkaRecord::of(message))?);
     }
     Ok(found)
 }
 
-fn header(message: &BorrowedMessage<'_>, name: &str) -> Option<String> {
-    let found = message.headers()?.iter().find(|header| header.key == name)?;
-    Some(text(found.value))
+fn header(message: &KafkaRecord, name: &str) -> Option<String> {
+    message.header(name).map(|value| text(Some(value)))
+}
+
+fn millis(message: &KafkaRecord) -> anyhow::Result<i64> {
+    Ok(i64::try_from(message.timestamp.unix_timestamp_nanos() / 1_000_000)?)
 }
 
 /// A letter's value, which may be anything.
@@ -190,9 +194,9 @@ fn in_brief(value: String) -> String {
     serde_json::from_str(&value).map_or(value, |payload| brief(payload).to_string())
 }
 
-fn number<T: FromStr>(message: &BorrowedMessage<'_>, name: &str) -> anyhow::Result<T> {
+fn number<T: FromStr>(message: &KafkaRecord, name: &str) -> anyhow::Result<T> {
     let number = header(message, name).and_then(|text| text.parse().ok());
-    number.with_context(|| format!("a dead letter at {} without a number {name}", message.offset()))
+    number.with_context(|| format!("a dead letter at {} without a number {name}", message.offset))
 }
 
 fn text(bytes: Option<&[u8]>) -> String {

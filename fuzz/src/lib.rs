@@ -27,7 +27,7 @@ pub const TARGETS: [Target; 5] =
     [("event", event), ("cloud_event", cloud_event), ("token", token), ("topic", topic), ("content", content)];
 
 /// Splits an input into lines of `name: value`, and what stands behind the first empty line.
-fn headers_and_body(input: &[u8]) -> (Vec<(&str, &[u8])>, &[u8]) {
+fn headers_and_body(input: &[u8]) -> (Vec<(&[u8], &[u8])>, &[u8]) {
     let (mut headers, mut rest) = (Vec::new(), input);
     loop {
         let end = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
@@ -38,8 +38,6 @@ fn headers_and_body(input: &[u8]) -> (Vec<(&str, &[u8])>, &[u8]) {
         }
         let colon = line.windows(2).position(|pair| pair == b": ").unwrap_or(line.len());
         let (name, value) = line.split_at(colon);
-        if let Ok(name) = std::str::from_utf8(name) {
-            headers.push((name, value.get(2..).unwrap_or_default()));
-        }
+        headers.push((name, value.get(2..).unwrap_or_default()));
     }
 }

@@ -107,7 +107,8 @@ impl Drop for Lent {
     /// as long as the kernel does, a place in the pool gone meanwhile: that has the deadline too.
     fn drop(&mut self) {
         let return_to_pool = self.connection.return_to_pool();
-        if self.in_doubt {
+        // A panic came in the middle of whatever was said on it.
+        if self.in_doubt || std::thread::panicking() {
             // Never run, it closes the socket at once, without a farewell.
             drop(return_to_pool);
         } else {

@@ -3,13 +3,16 @@
 //! The API writes the **binary** content mode: the value is the payload, byte for byte, and the
 //! attributes are headers. **Structured** records of other producers are understood too.
 
+mod client_headers;
 mod dead_letter;
 mod decode;
+mod encoded_headers;
 mod record;
 pub mod setup;
 
-pub use dead_letter::{DeadLetter, Reason};
-pub use decode::{Decoded, Poison, decode};
+pub use client_headers::Header;
+pub use dead_letter::{DeadLetter, Reason, Refusal, as_text};
+pub use decode::{Decoded, decode};
 pub use record::Record;
 
 use time::OffsetDateTime;

@@ -8,6 +8,7 @@ use shared::config::{
 };
 use shared::event::DeviceId;
 use shared::probe::HealthConfig;
+use shared::topic::Reason;
 use shared::topic::setup::TopicShape;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -198,7 +199,7 @@ pub struct LetterFilter {
     #[arg(long)]
     pub device: Option<String>,
     /// Only with this `dlq.reason`.
-    #[arg(long, value_parser = ["undecodable", "rejected", "failed"])]
+    #[arg(long, value_parser = Reason::ALL.map(Reason::as_str))]
     pub reason: Option<String>,
     /// Only what failed at this time (RFC 3339) or later.
     #[arg(long, value_parser = instant)]

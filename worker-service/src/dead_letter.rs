@@ -3,7 +3,6 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -71,16 +70,18 @@ impl DeadLetters {
     /// What is too large, for the client or for the broker, whose limit nobody tells, is cut to the
     /// half until it fits.
     async fn send_one(&self, producer: &FutureProducer, letter: &DeadLetter) -> Result<(), KafkaError> {
-        let headers = letter.headers(&self.group, OffsetDateTime::now_utc());
-        let value = letter.record.value();
+        let mut headers = letter.headers(&self.group, OffsetDateTime::now_utc());
+        let (key, value) = (letter.record.key(), letter.record.value());
+        if letter.record.headers_are_unread() {
+            headers.push(truncated(value.as_deref()));
+        }
+        let whole = Sent { key, value: value.as_deref(), headers };
         let burying = Burying::begin(letter, &self.topic);
-        let mut sent = self.deliver(producer, letter, &headers, value.as_deref()).await;
+        let mut sent = self.deliver(producer, &whole).await;
         let mut room = MAX_DEAD_LETTER_BYTES;
-        let size = OVERHEAD + size_of_key(letter) + size_of_headers(&headers) + value.as_ref().map_or(0, Bytes::len);
         while is_too_large(&sent) && room > LEAST_BYTES {
-            if room < size {
-                let (headers, value) = cut(letter, headers.clone(), value.as_deref(), room);
-                sent = self.deliver(producer, letter, &headers, value).await;
+            if room < whole.size() {
+                sent = self.deliver(producer, &whole.cut(room)).await;
             }
             room /= 2;
         }
@@ -88,20 +89,13 @@ impl DeadLetters {
         sent
     }
 
-    async fn deliver(
-        &self,
-        producer: &FutureProducer,
-        letter: &DeadLetter,
-        headers: &[(String, Option<Vec<u8>>)],
-        value: Option<&[u8]>,
-    ) -> Result<(), KafkaError> {
-        let mut owned = OwnedHeaders::new_with_capacity(headers.len());
-        for (key, value) in headers {
+    async fn deliver(&self, producer: &FutureProducer, letter: &Sent<'_>) -> Result<(), KafkaError> {
+        let mut owned = OwnedHeaders::new_with_capacity(letter.headers.len());
+        for (key, value) in &letter.headers {
             owned = owned.insert(Header { key, value: value.as_deref() });
         }
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
-        record.key = letter.record.key();
-        record.payload = value;
+        (record.key, record.payload) = (letter.key, letter.value);
         // `send` would sleep while the queue is full; the lane waits better.
         let delivery = producer.send_result(record).map_err(|(error, _)| error)?;
         match delivery.await {
@@ -128,26 +122,50 @@ fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
     matches!(sent, Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)))
 }
 
-/// Makes a letter fit into so many bytes: first the value is cut; headers beyond all measure are left
-/// out, but for ours. `dlq.truncated` tells the value's size before.
-fn cut<'a>(
-    letter: &DeadLetter,
-    mut headers: Headers,
+/// A letter as it is sent.
+#[derive(Debug)]
+struct Sent<'a> {
+    key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
-    room: usize,
-) -> (Headers, Option<&'a [u8]>) {
-    let room = room.saturating_sub(OVERHEAD + size_of_key(letter));
-    let length = value.map_or(0, <[u8]>::len);
-    headers.push(("dlq.truncated".to_owned(), Some(length.to_string().into_bytes())));
-    if size_of_headers(&headers) > room {
-        headers.retain(|(name, _)| name.starts_with("dlq."));
-    }
-    let left = room.saturating_sub(size_of_headers(&headers));
-    (headers, value.map(|value| value.get(..left.min(length)).unwrap_or_default()))
+    headers: Headers,
 }
 
-fn size_of_key(letter: &DeadLetter) -> usize {
-    letter.record.key().map_or(0, <[u8]>::len)
+impl Sent<'_> {
+    fn size(&self) -> usize {
+        OVERHEAD + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + size_of_headers(&self.headers)
+    }
+
+    /// The same, made to fit into so many bytes: first the value is cut; headers beyond all measure are left out,
+    /// but for ours; at last the key is cut, because a record that cannot be sent at all would stop its partition.
+    /// `dlq.truncated` tells the value's size before, and `dlq.key_truncated` the key's.
+    fn cut(&self, room: usize) -> Self {
+        let room = room.saturating_sub(OVERHEAD);
+        let mut headers = self.headers.clone();
+        if !headers.iter().any(|(name, _)| name == TRUNCATED) {
+            headers.push(truncated(self.value));
+        }
+        let (mut key, mut left) = (self.key, room.saturating_sub(size_of_headers(&headers)));
+        let key_size = key.map_or(0, <[u8]>::len);
+        if key_size > left || size_of_headers(&headers) > room {
+            headers.retain(|(name, _)| name.starts_with("dlq.") && name != "dlq.headers");
+            left = room.saturating_sub(size_of_headers(&headers));
+        }
+        if key_size > left {
+            headers.push(("dlq.key_truncated".to_owned(), Some(key_size.to_string().into_bytes())));
+            left = room.saturating_sub(size_of_headers(&headers));
+            key = key.and_then(|key| key.get(..left));
+        }
+        left = left.saturating_sub(key.map_or(0, <[u8]>::len));
+        let value = self.value.map(|value| value.get(..left).unwrap_or(value));
+        Self { key, value, headers }
+    }
+}
+
+/// Says that a part of a letter was cut, and the size of its value.
+const TRUNCATED: &str = "dlq.truncated";
+
+fn truncated(value: Option<&[u8]>) -> (String, Option<Vec<u8>>) {
+    (TRUNCATED.to_owned(), Some(value.map_or(0, <[u8]>::len).to_string().into_bytes()))
 }
 
 fn size_of_headers(headers: &[(String, Option<Vec<u8>>)]) -> usize {
@@ -159,24 +177,51 @@ mod tests {
     use super::*;
     use shared::topic::{Reason, Record};
 
-    fn letter(value: usize, header: usize) -> DeadLetter {
-        let record = Record::new(Some(b"k"), Some(&vec![b'v'; value]), &[("big", Some(&vec![b'h'; header]))]);
-        DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 }
+    fn whole<'a>(key: &'a [u8], value: &'a [u8], header: usize) -> Sent<'a> {
+        let record = Record::new(Some(key), Some(value), &[("big", Some(&vec![b'h'; header]))]);
+        let letter = DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 };
+        Sent { key: Some(key), value: Some(value), headers: letter.headers("g", OffsetDateTime::UNIX_EPOCH) }
     }
 
     #[test]
     fn what_is_too_large_is_cut_to_fit() {
-        for (value, header, kept) in [(2 << 20, 100, true), (100, 2 << 20, false), (2 << 20, 2 << 20, false)] {
-            let letter = letter(value, header);
-            let whole = letter.record.value();
-            let headers = letter.headers("g", OffsetDateTime::UNIX_EPOCH);
-            let (headers, cut) = cut(&letter, headers, whole.as_deref(), MAX_DEAD_LETTER_BYTES);
-            let size = headers.iter().map(|(n, v)| n.len() + v.as_ref().unwrap().len()).sum::<usize>();
-            assert!(size + cut.unwrap().len() < MAX_DEAD_LETTER_BYTES);
-            assert!(cut.unwrap().len() >= value.min(MAX_DEAD_LETTER_BYTES - 4096));
-            assert_eq!(headers.iter().any(|(name, _)| name == "big"), kept);
-            let truncated = headers.iter().find(|(name, _)| name == "dlq.truncated").unwrap();
-            assert_eq!(truncated.1.as_deref().unwrap(), value.to_string().as_bytes());
+        let key = vec![b'k'; 3 << 20];
+        for (key_size, value, header, kept) in [
+            (1, 2 << 20, 100, true),
+            (1, 100, 2 << 20, false),
+            (1, 2 << 20, 2 << 20, false),
+            (1 << 20, 2 << 20, 2 << 20, false),
+            (3 << 20, 100, 100, false),
+            (3 << 20, 2 << 20, 2 << 20, false),
+        ] {
+            for room in [MAX_DEAD_LETTER_BYTES, 50_000, 2 * LEAST_BYTES] {
+                let whole_value = vec![b'v'; value];
+                let whole = whole(&key[..key_size], &whole_value, header);
+                let cut = whole.cut(room);
+                assert!(cut.size() <= room, "{} of {room}", cut.size());
+                let is_whole = (cut.key, cut.value) == (whole.key, whole.value);
+                assert!(is_whole || room - cut.size() < 100, "no more is cut than has to be");
+                let header = |name: &str| {
+                    let (_, value) = cut.headers.iter().find(|(found, _)| found == name)?;
+                    Some(std::str::from_utf8(value.as_deref().unwrap()).unwrap().to_owned())
+                };
+                assert_eq!(header("dlq.truncated"), Some(value.to_string()));
+                assert_eq!(header("big").is_some(), kept);
+                assert!(key.starts_with(cut.key.unwrap()) && whole_value.starts_with(cut.value.unwrap()));
+                let is_cut = cut.key.unwrap().len() < key_size;
+                assert_eq!(header("dlq.key_truncated"), is_cut.then(|| key_size.to_string()));
+                assert!(!is_cut || cut.value.unwrap().is_empty(), "the value goes first");
+            }
         }
+    }
+
+    #[test]
+    fn headers_that_are_encoded_go_before_the_key() {
+        let record = Record::from_bytes(Some(b"k"), None, &[(b"\xff", Some(&vec![b'h'; 2 << 20]))]);
+        let letter = DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 };
+        let headers = letter.headers("g", OffsetDateTime::UNIX_EPOCH);
+        let cut = Sent { key: Some(b"k"), value: None, headers }.cut(MAX_DEAD_LETTER_BYTES);
+        assert!(cut.size() < 5_000 && cut.headers.iter().all(|(name, _)| name != "dlq.headers"));
+        assert_eq!((cut.key, cut.value), (Some(&b"k"[..]), None));
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::store::{Store, StoreError};
-use shared::topic::{Record, decode};
+use shared::topic::{Decoded, Record, Refusal};
 use tokio::sync::{Notify, watch};
 
 use crate::apply::Applier;
@@ -17,7 +17,10 @@ use crate::dead_letter::DeadLetters;
 use crate::event_log::{self, Failure};
 use crate::health::Health;
 use crate::lane::{Lane, Next, Settings, Task};
+use crate::panics;
 use crate::poll::{Group, Queue};
+
+mod restart;
 
 /// What every lane uses.
 pub struct Tools {
@@ -25,6 +28,8 @@ pub struct Tools {
     pub group: String,
     /// The tables.
     pub store: Store,
+    /// Finds the event in a record.
+    pub decode: fn(&Record) -> Result<Decoded, Refusal>,
     /// Applies batches.
     pub applier: Applier,
     /// Takes dead letters.
@@ -61,20 +66,19 @@ pub struct Driver {
     pub tools: Arc<Tools>,
     /// The last offset that Kafka is known to hold for the group; negative while none is.
     pub committed: Arc<AtomicI64>,
+    /// The last offset that was stored; negative while none was.
+    pub stored: AtomicI64,
     /// Becomes true when the lane is to end.
     pub stop: watch::Receiver<bool>,
 }
 
 impl Driver {
-    /// Runs until told to stop, and ends between two effects, with the offset stored up to which
-    /// all is done.
-    pub async fn run(mut self) {
+    /// Runs a lane from where the group stands until told to stop.
+    async fn run_lane(&mut self, from: Option<i64>) {
         let started = Instant::now();
         let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
-        let committed = self.ask_committed().await;
-        self.committed.store(committed.unwrap_or(-1), Ordering::Relaxed);
-        self.tools.health.begun(self.partition, committed);
-        let mut progress = Progress::new(committed);
+        self.tools.health.begun(self.partition, from);
+        let mut progress = Progress::new(from);
         let mut pause = self.known_pause(&mut lane, started).await;
         let mut paced = None;
         while !*self.stop.borrow() {
@@ -118,7 +122,7 @@ impl Driver {
                 }
             }
             self.tools.health.lane(self.partition, &lane);
-            progress.store(&self, &lane);
+            progress.store(self, &lane);
         }
     }
 
@@ -133,12 +137,12 @@ impl Driver {
     /// Applies a batch. Meanwhile the next one gathers, a few records at a time, so that PostgreSQL's
     /// answers are not kept waiting.
     async fn apply(&self, batch: &[Task], lane: &mut Lane, progress: &mut Progress) -> Result<(), StoreError> {
-        let mut applying = pin!(self.tools.applier.apply(batch));
+        let mut applying = pin!(panics::caught_async(self.tools.applier.apply(batch)));
         let mut more = true;
         loop {
             tokio::select! {
                 biased;
-                result = &mut applying => return result,
+                result = &mut applying => return self.outcome(result),
                 () = tokio::task::yield_now(), if more => {}
                 () = self.wake.notified(), if !more && lane.has_room() => {}
             }
@@ -164,7 +168,7 @@ impl Driver {
                 }
                 None => match self.queue.poll(Duration::ZERO) {
                     None => return false,
-                    Some(Ok(message)) => Record::of(&message),
+                    Some(Ok(message)) => Record::of(message),
                     Some(Err(error)) => {
                         tracing::warn!(partition = self.partition, %error, "reading from Kafka");
                         continue;
@@ -185,7 +189,7 @@ impl Driver {
                     continue;
                 }
             }
-            let decoded = decode(&record);
+            let decoded = self.decoded(&record);
             lane.arrive(record, decoded);
         }
         true
@@ -204,7 +208,9 @@ impl Driver {
             match asked.await.ok()? {
                 Ok(list) => {
                     let offset = list.elements().first().and_then(|element| element.offset().to_raw());
-                    return offset.filter(|offset| *offset >= 0);
+                    let offset = offset.filter(|offset| *offset >= 0);
+                    self.committed.store(offset.unwrap_or(-1), Ordering::Relaxed);
+                    return offset;
                 }
                 Err(error) => tracing::warn!(partition, %error, "the committed offset is not told"),
             }
@@ -354,6 +360,7 @@ impl Progress {
             return;
         }
         self.stored = Some(offset);
+        driver.stored.store(offset, Ordering::Relaxed);
         if lower {
             self.lowered = Some(Instant::now());
             if let Err(error) = driver.consumer.commit(&list, CommitMode::Async) {

@@ -11,6 +11,7 @@ use shared::topic::{DeadLetter, Record, decode, header};
 use tracing::Level;
 
 use crate::lane::{AfterFailure, Task};
+use crate::panics;
 
 /// The most characters of a text from outside in a line.
 const MAX_TEXT: usize = 128;
@@ -133,7 +134,8 @@ impl Names {
     /// Of a record that may be no event: what it holds that is an identifier. The device is the key's, as
     /// in `dlq list`. A structured record has its names in its value, where only decoding finds them.
     fn of_record(record: &Record) -> Self {
-        if let Ok(decoded) = decode(record) {
+        // What panicked once does so again.
+        if let Ok(Ok(decoded)) = panics::caught(|| decode(record)) {
             let event = decoded.event;
             return Self {
                 device_id: Some(event.device_id),

@@ -32,6 +32,8 @@ pub struct LaneState {
     pub paused: bool,
     /// Devices that are held.
     pub held: usize,
+    /// Panics that were caught since the partition is ours.
+    pub panics: u64,
     /// Where the group stood when the lane began.
     pub begun_at: Option<i64>,
     /// The offset up to which all is done; none before anything came in.
@@ -66,6 +68,17 @@ impl Health {
     /// A lane begins where the group stood, if that is known.
     pub fn begun(&self, partition: i32, at: Option<i64>) {
         self.state().lanes.entry(partition).or_default().begun_at = at;
+    }
+
+    /// The code of a partition panicked, and that was caught.
+    pub fn panicked(&self, partition: i32) {
+        self.state().lanes.entry(partition).or_default().panics += 1;
+    }
+
+    /// A partition waits before it begins anew, and why.
+    pub fn begins_anew(&self, partition: i32, why: String) {
+        tracing::error!(partition, error = why, "the partition begins anew");
+        self.state().lanes.entry(partition).or_default().outage = Some(why);
     }
 
     /// The lanes as they are.
@@ -131,7 +144,7 @@ impl Health {
             .iter()
             .map(|(partition, lane)| {
                 let lane = json!({"watermark": lane.watermark, "held_devices": lane.held, "paused": lane.paused,
-                    "outage": lane.outage});
+                    "panics": lane.panics, "outage": lane.outage});
                 (partition.to_string(), lane)
             })
             .collect();

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use shared::event::DeviceId;
 use shared::store::{Class, StoreError};
-use shared::topic::{DeadLetter, Decoded, Poison, Reason, Record};
+use shared::topic::{DeadLetter, Decoded, Record, Refusal};
 use time::OffsetDateTime;
 
 use self::backoff::OutageBackoff;
@@ -165,7 +165,7 @@ impl Lane {
     }
 
     /// A record came in; offsets only ever grow, not always by one.
-    pub fn arrive(&mut self, record: Record, decoded: Result<Decoded, Poison>) {
+    pub fn arrive(&mut self, record: Record, decoded: Result<Decoded, Refusal>) {
         self.watermark.begin(record.offset, record.timestamp);
         self.records += 1;
         match decoded {
@@ -174,9 +174,9 @@ impl Lane {
                 self.bytes += task.size();
                 self.ready.push_back(task);
             }
-            Err(Poison(error)) => {
+            Err(Refusal { reason, error }) => {
                 self.bytes += record.size();
-                self.letters.push_back(DeadLetter { record, reason: Reason::Undecodable, error, attempts: 1 });
+                self.letters.push_back(DeadLetter { record, reason, error, attempts: 1 });
             }
         }
     }
@@ -230,7 +230,7 @@ impl Lane {
                 self.put_off(batch, error.message, now);
                 AfterFailure::Waits
             }
-            Class::Poison | Class::Failed => {
+            Class::Poison | Class::Failed | Class::Panicked => {
                 self.store_answered();
                 self.take_apart(batch, error, now)
             }

@@ -20,6 +20,7 @@ pub mod health;
 pub mod lag;
 pub mod lane;
 pub mod metrics;
+pub mod panics;
 pub mod poll;
 pub mod prune;
 pub mod seek;

@@ -13,6 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() {
+    worker_service::panics::log_panics();
     let outcome = match config::read::<Cli>().command {
         Command::Run(config) => run(&config).await,
         Command::Setup(config) => command::setup(&config).await,

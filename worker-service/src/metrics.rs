@@ -12,6 +12,7 @@ pub fn describe() {
     describe_histogram!("batch_records", "Records of a batch.");
     describe_histogram!("batch_duration_seconds", "A batch's transaction and its fence.");
     describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
+    describe_counter!("panics_total", "Panics that were caught while a partition's records were processed.");
     describe_gauge!("held_devices", "Devices that wait for a retry, by partition.");
     describe_gauge!("consumer_lag_records", "Records without their effect, by partition.");
     describe_gauge!(
@@ -35,10 +36,12 @@ pub fn describe() {
     for outcome in Outcome::ALL {
         counter!("events_total", "outcome" => outcome.as_str()).increment(0);
     }
-    for reason in [Reason::Undecodable, Reason::Rejected, Reason::Failed] {
+    for reason in Reason::ALL {
         counter!("dead_letters_total", "reason" => reason.as_str()).increment(0);
     }
-    for name in ["records_lost_total", "commits_failed_total", "events_pruned_total", "cache_fences_lost_total"] {
+    for name in
+        ["panics_total", "records_lost_total", "commits_failed_total", "events_pruned_total", "cache_fences_lost_total"]
+    {
         counter!(name).increment(0);
     }
     gauge!("cache_fences_pending").set(0.0);

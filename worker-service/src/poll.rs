@@ -174,6 +174,7 @@ impl Group {
                 consumer: Arc::clone(&consumer),
                 tools: Arc::clone(&self.tools),
                 committed: Arc::clone(&committed),
+                stored: AtomicI64::new(-1),
                 stop: stopped,
             };
             let task = self.runtime.spawn(driver.run());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::cache::{Cache, Fencer};
 use shared::kafka;
 use shared::store::Store;
+use shared::topic::{Decoded, Record, Refusal, decode};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -39,6 +40,14 @@ impl Worker {
     /// # Errors
     /// Settings that are wrong or contradict each other.
     pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
+        Self::start_decoding(config, decode)
+    }
+
+    /// The same with another way to find the event in a record.
+    ///
+    /// # Errors
+    /// As with [`Self::start`].
+    pub fn start_decoding(config: &RunConfig, decode: fn(&Record) -> Result<Decoded, Refusal>) -> anyhow::Result<Self> {
         let client = kafka::client(&config.source.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
         let fencer = Fencer::new(Cache::open(&config.stores.redis)?, store.clone());
@@ -47,6 +56,7 @@ impl Worker {
         let tools = Arc::new(Tools {
             group: group.clone(),
             store: store.clone(),
+            decode,
             applier: Applier::new(store.clone(), fencer.clone(), config.access_log.access_log),
             dead_letters: DeadLetters::new(&client, &config.source.topics.dlq, group)?,
             health: health.clone(),

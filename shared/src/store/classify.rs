@@ -13,6 +13,8 @@ pub enum Class {
     Poison,
     /// Processing failed on this data; another try may do.
     Failed,
+    /// Our own code panicked on this data: a defect; another try may do.
+    Panicked,
     /// Two transactions met; the same one again, at once.
     Again,
     /// The database is away or not well; it is not the event's fault.
@@ -36,6 +38,11 @@ impl StoreError {
     /// A transaction that did not begin: it has met no event yet, and its connection is in doubt.
     pub(super) fn of_begin(error: sqlx::Error) -> Self {
         Self { class: Class::Outage, ..error.into() }
+    }
+
+    /// The code that applied something panicked; the message says where, and no more.
+    pub fn panicked(message: String) -> Self {
+        Self { class: Class::Panicked, message }
     }
 
     pub(super) fn again(message: &str) -> Self {

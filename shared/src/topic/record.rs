@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use rdkafka::Message;
-use rdkafka::message::Headers;
+use rdkafka::message::BorrowedMessage;
 use time::OffsetDateTime;
+
+use super::client_headers::{self, Header};
 
 /// A record of a topic, in one piece of memory that its parts share.
 ///
@@ -24,50 +26,34 @@ pub struct Record {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
+    /// It has more headers than the client reads, and so none of them is here.
+    headers_unread: bool,
 }
 
 impl Record {
     /// Copies a message out of the client's memory.
-    pub fn of(message: &impl Message) -> Self {
-        let headers: Vec<_> = message
-            .headers()
-            .into_iter()
-            .flat_map(|headers| headers.iter().map(|header| (header.key, header.value)))
-            .collect();
-        Self {
-            topic: message.topic().to_owned(),
-            partition: message.partition(),
-            offset: message.offset(),
-            timestamp: from_millis(message.timestamp().to_millis().unwrap_or(0)),
-            ..Self::new(message.key(), message.payload(), &headers)
-        }
+    pub fn of(mut message: BorrowedMessage<'_>) -> Self {
+        let (topic, partition, offset) = (message.topic().to_owned(), message.partition(), message.offset());
+        let timestamp = from_millis(message.timestamp().to_millis().unwrap_or(0));
+        let size = message.key_len() + message.payload_len();
+        let read = client_headers::headers(&mut message);
+        let headers_unread = read.is_err();
+        let mut parts = Parts::of(&read.unwrap_or_default(), size);
+        let (key, value) = (parts.put(message.key()), parts.put(message.payload()));
+        Self { topic, partition, offset, timestamp, headers_unread, ..parts.end(key, value) }
     }
 
     /// A record from its parts; its place is `("", 0, 0)` at the Unix epoch, for the caller to set.
     pub fn new(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, Option<&[u8]>)]) -> Self {
-        let mut buffer = Vec::with_capacity(
-            key.map_or(0, <[u8]>::len)
-                + value.map_or(0, <[u8]>::len)
-                + headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum::<usize>(),
-        );
-        let mut put = |part: &[u8]| {
-            let start = buffer.len();
-            buffer.extend_from_slice(part);
-            start..buffer.len()
-        };
-        let key = key.map(&mut put);
-        let value = value.map(&mut put);
-        let headers = headers.iter().map(|(name, value)| (put(name.as_bytes()), value.map(&mut put))).collect();
-        Self {
-            topic: String::new(),
-            partition: 0,
-            offset: 0,
-            timestamp: OffsetDateTime::UNIX_EPOCH,
-            buffer: buffer.into(),
-            key,
-            value,
-            headers,
-        }
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_bytes(), *value)).collect();
+        Self::from_bytes(key, value, &headers)
+    }
+
+    /// The same, with names that may be any bytes.
+    pub fn from_bytes(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header<'_>]) -> Self {
+        let mut parts = Parts::of(headers, key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len));
+        let (key, value) = (parts.put(key), parts.put(value));
+        parts.end(key, value)
     }
 
     /// The key.
@@ -81,22 +67,21 @@ impl Record {
         Some(self.buffer.slice(range))
     }
 
-    /// Every header in order, names repeated as they were.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        self.headers.iter().map(|(name, value)| {
-            // It came from a `&str`.
-            let name = std::str::from_utf8(self.part(name)).unwrap_or_default();
-            (name, value.as_ref().map(|range| self.part(range)))
-        })
+    /// Every header in order, names repeated as they were. A name may be any bytes.
+    pub fn headers(&self) -> impl Iterator<Item = Header<'_>> {
+        self.headers.iter().map(|(name, value)| (self.part(name), value.as_ref().map(|range| self.part(range))))
     }
 
-    /// The last header of this name that has a value: what Kafka clients call `lastHeader`.
+    /// The last header of this name, if it has a value: what Kafka clients call `lastHeader`. A null behind a
+    /// value takes the value back.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers
-            .iter()
-            .rev()
-            .find(|(range, _)| self.part(range) == name.as_bytes())
-            .and_then(|(_, value)| value.as_ref().map(|range| self.part(range)))
+        let (_, value) = self.headers.iter().rev().find(|(range, _)| self.part(range) == name.as_bytes())?;
+        value.as_ref().map(|range| self.part(range))
+    }
+
+    /// Whether it has headers that the client did not read (over 100,000 of them), and that are not here therefore.
+    pub fn headers_are_unread(&self) -> bool {
+        self.headers_unread
     }
 
     /// What it takes in memory, in bytes, nearly.
@@ -111,6 +96,49 @@ impl Record {
 
     fn part(&self, range: &Range<usize>) -> &[u8] {
         self.buffer.get(range.clone()).unwrap_or_default()
+    }
+}
+
+/// A record that is being copied together.
+struct Parts {
+    buffer: Vec<u8>,
+    headers: Vec<(Range<usize>, Option<Range<usize>>)>,
+}
+
+impl Parts {
+    /// With the headers, and room for so many bytes more.
+    fn of(headers: &[Header<'_>], more: usize) -> Self {
+        let size: usize = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum();
+        let mut parts = Self { buffer: Vec::with_capacity(size + more), headers: Vec::with_capacity(headers.len()) };
+        for (name, value) in headers {
+            let header = (parts.append(name), parts.put(*value));
+            parts.headers.push(header);
+        }
+        parts
+    }
+
+    fn put(&mut self, part: Option<&[u8]>) -> Option<Range<usize>> {
+        part.map(|part| self.append(part))
+    }
+
+    fn append(&mut self, part: &[u8]) -> Range<usize> {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(part);
+        start..self.buffer.len()
+    }
+
+    fn end(self, key: Option<Range<usize>>, value: Option<Range<usize>>) -> Record {
+        Record {
+            topic: String::new(),
+            partition: 0,
+            offset: 0,
+            timestamp: OffsetDateTime::UNIX_EPOCH,
+            buffer: self.buffer.into(),
+            key,
+            value,
+            headers: self.headers,
+            headers_unread: false,
+        }
     }
 }
 
@@ -129,11 +157,26 @@ mod tests {
         let record = Record::new(Some(b"key"), Some(b"value"), &headers);
         assert_eq!(record.key(), Some(&b"key"[..]));
         assert_eq!(record.value().unwrap(), "value");
-        assert_eq!(record.headers().collect::<Vec<_>>(), headers);
+        let as_bytes = headers.map(|(name, value)| (name.as_bytes(), value));
+        assert_eq!(record.headers().collect::<Vec<_>>(), as_bytes);
         assert_eq!(record.header("a"), Some(&b""[..]), "the last one counts");
         assert_eq!(record.header("b"), None);
         let empty = Record::new(None, None, &[]);
         assert_eq!((empty.key(), empty.value()), (None, None));
         assert_eq!(Record::new(Some(b""), Some(b""), &[]).key(), Some(&b""[..]), "empty is not absent");
+    }
+
+    #[test]
+    fn a_null_behind_a_value_counts() {
+        let record = Record::new(None, None, &[("a", Some(b"1")), ("b", None), ("a", None), ("b", Some(b"2"))]);
+        assert_eq!((record.header("a"), record.header("b")), (None, Some(&b"2"[..])));
+    }
+
+    #[test]
+    fn a_name_may_be_any_bytes() {
+        let headers: [(&[u8], Option<&[u8]>); 3] = [(b"\xff", Some(b"1")), (b"a\0b", None), (b"", Some(b""))];
+        let record = Record::from_bytes(None, None, &headers);
+        assert_eq!(record.headers().collect::<Vec<_>>(), headers);
+        assert_eq!(record.header("a"), None, "it is not cut at the NUL");
     }
 }

@@ -10,6 +10,7 @@ mod cache;
 mod fences;
 mod forget;
 mod kit;
+mod records;
 mod redis_cluster;
 mod schema;
 mod store;

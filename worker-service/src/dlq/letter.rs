@@ -1,18 +1,21 @@
 //! What a dead letter says of itself, without its value. Pure.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::json;
-use shared::topic::{Record, decode, header, rfc3339};
+use shared::topic::{Record, as_text, decode, header, rfc3339};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::LetterFilter;
+use crate::panics;
 
 /// The header that counts how often an event was redriven.
 pub const REDRIVES: &str = "redrive.count";
-/// What our headers of a dead letter start with.
-pub const OURS: &str = "dlq.";
+/// The longest text of a letter that is kept, in bytes: what is longer is none of ours, and there may be many.
+const MAX_TEXT: usize = 1_024;
 
 /// A place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,8 @@ pub struct Letter {
     pub offset: i64,
     /// The key, where it is text.
     pub device: Option<String>,
+    /// A hash of the key, whatever it is; none where there is no key.
+    pub key_hash: Option<u64>,
     /// The event's id, where there is one.
     pub event_id: Option<String>,
     /// `dlq.reason`.
@@ -66,6 +71,8 @@ pub struct Letter {
     pub redrives: u32,
     /// Whether a part of it was cut, because it was too large.
     pub truncated: bool,
+    /// Why its record cannot be written again, if so.
+    pub unwritable: Option<&'static str>,
 }
 
 impl Letter {
@@ -73,22 +80,25 @@ impl Letter {
     pub fn of(record: &Record) -> Self {
         let died = Place::of(record, "dlq");
         let failed_at = text(record, "dlq.failed_at").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
+        let (own, unwritable) = own(record);
         // A structured record has its id in its value, where only decoding finds it.
-        let event_id = text(record, header::ID)
-            .or_else(|| decode(record).ok().map(|decoded| decoded.event.event_id.as_str().to_owned()));
+        let event_id = text(&own, header::ID)
+            .or_else(|| Some(panics::caught(|| decode(&own)).ok()?.ok()?.event.event_id.as_str().to_owned()));
         Self {
             partition: record.partition,
             offset: record.offset,
-            device: record.key().and_then(|key| String::from_utf8(key.to_vec()).ok()),
+            device: record.key().and_then(shown_text),
+            key_hash: record.key().map(hash),
             event_id,
             reason: text(record, "dlq.reason"),
             error: text(record, "dlq.error"),
             attempts: text(record, "dlq.attempts").and_then(|count| count.parse().ok()),
             failed_at: failed_at.unwrap_or(record.timestamp),
-            origin: if record.is_redriven() { Place::of(record, "origin") } else { died.clone() },
+            origin: if own.is_redriven() { Place::of(&own, "origin") } else { died.clone() },
             died,
-            redrives: redrives(record),
+            redrives: text(&own, REDRIVES).and_then(|count| count.parse().ok()).unwrap_or(0),
             truncated: record.header("dlq.truncated").is_some(),
+            unwritable,
         }
     }
 
@@ -108,7 +118,7 @@ impl Letter {
         } else if self.origin.is_none() {
             Some("it does not say where it came from")
         } else {
-            None
+            self.unwritable
         }
     }
 
@@ -172,13 +182,41 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// How often a record was redriven.
-pub(super) fn redrives(record: &Record) -> u32 {
-    text(record, REDRIVES).and_then(|count| count.parse().ok()).unwrap_or(0)
+/// The record with its own headers as they were, and why it cannot be written with them, if so.
+fn own(record: &Record) -> (Cow<'_, Record>, Option<&'static str>) {
+    if record.headers_are_unread() {
+        return (Cow::Borrowed(record), Some("it has more headers than the client reads"));
+    }
+    let Some(headers) = record.original_headers() else {
+        return (Cow::Borrowed(record), Some("its `dlq.headers` are none of ours"));
+    };
+    let unwritable = (!headers.iter().all(|(name, _)| as_text(name).is_some()))
+        .then_some("the name of one of its headers is no text, or holds a NUL: such a name cannot be written here");
+    let own = if record.header("dlq.headers").is_none() {
+        Cow::Borrowed(record)
+    } else {
+        Cow::Owned(Record::from_bytes(record.key(), record.value().as_deref(), &headers))
+    };
+    (own, unwritable)
+}
+
+/// Two devices that share one are kept in one order, which harms neither.
+pub(super) fn hash(of: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn text(record: &Record, name: &str) -> Option<String> {
-    record.header(name).and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
+    record.header(name).and_then(shown_text)
+}
+
+/// Text from outside, shortened where it is beyond all measure.
+fn shown_text(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let end = text.floor_char_boundary(MAX_TEXT);
+    let rest = if end < text.len() { "…" } else { "" };
+    Some(format!("{}{rest}", text.get(..end).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -248,6 +286,33 @@ mod tests {
         assert_eq!(Letter::of(&record(&headers)).obstacle(), Some("a part of it was cut"));
         assert_eq!(Letter::of(&record(&DIED)).obstacle(), None);
         assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
+    }
+
+    #[test]
+    fn headers_that_are_encoded_are_told_as_they_were() {
+        // A header of the name b"\xff", and the event's id.
+        let encoded = b"\x04\x02\xff\x02x\x0ace_id\x04e2";
+        let mut headers: Vec<_> = DIED.iter().skip(1).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        headers.push(("dlq.headers", Some(encoded)));
+        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers));
+        assert_eq!(letter.event_id.as_deref(), Some("e2"));
+        assert!(letter.obstacle().unwrap().starts_with("the name of one of its headers is no text"));
+        // Of the name `dlq.x`, which is text: it was only not to be taken for ours.
+        headers.pop();
+        headers.push(("dlq.headers", Some(b"\x02\x0adlq.x\x01")));
+        assert_eq!(Letter::of(&Record::new(Some(b"a"), None, &headers)).obstacle(), None);
+        headers.pop();
+        headers.push(("dlq.headers", Some(b"?")));
+        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers));
+        assert_eq!(letter.obstacle(), Some("its `dlq.headers` are none of ours"));
+    }
+
+    #[test]
+    fn of_a_text_beyond_all_measure_the_beginning_is_kept() {
+        let long = "é".repeat(1_000_000);
+        let letter = Letter::of(&Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]));
+        let short = format!("{}…", "é".repeat(512));
+        assert_eq!((letter.device.as_ref(), letter.error.as_ref()), (Some(&short), Some(&short)));
     }
 
     #[test]

@@ -8,9 +8,8 @@
 //! were added to the topic) is sent apart, each letter fetched from its place, in order of origin.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::letter::{Letter, Place};
+use super::letter::{Letter, Place, hash};
 
 /// A letter to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub(super) struct Entry {
     /// Its place in the dead-letter topic.
     pub(super) partition: i32,
     pub(super) offset: i64,
-    /// A hash of the key: two devices that share one are kept in one order, which harms neither.
+    /// A hash of the key. Of records without one each is a device of its own, known by its first place.
     pub(super) device: u64,
     /// How often its event was redriven.
     pub(super) redrives: u32,
@@ -59,9 +58,7 @@ impl Planner {
     pub(super) fn add(&mut self, letter: &Letter) {
         let Some(origin) = &letter.origin else { return };
         let origin = self.origin(origin);
-        let mut hasher = DefaultHasher::new();
-        letter.device.hash(&mut hasher);
-        let device = hasher.finish();
+        let device = letter.key_hash.unwrap_or_else(|| hash(origin));
         let (partition, offset) = (letter.partition, letter.offset);
         self.entries.push(Entry { partition, offset, device, redrives: letter.redrives, origin });
     }
@@ -176,6 +173,29 @@ mod tests {
         assert_eq!(places(&found.refused), [(0, 4)], "not sent by its first letter either");
         assert_eq!(found.repeated, 3);
         assert_eq!(plan(&letters, None, None).streamed.len(), 2, "unless forced");
+    }
+
+    #[test]
+    fn keys_that_are_no_text_are_devices_and_so_is_each_record_without_one() {
+        let letter = |key: Option<&[u8]>, offset: i64, origin: i64| {
+            let mut letter = Letter::of(&Record::new(key, None, &[]));
+            letter.offset = offset;
+            letter.origin = Some(Place { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
+            letter
+        };
+        let letters = [
+            letter(Some(b"\xff"), 0, 1),
+            letter(Some(b"\xfe"), 1, 2),
+            letter(Some(b"\xff"), 2, 3),
+            letter(None, 3, 4),
+            letter(None, 4, 5),
+            letter(None, 5, 4),
+        ];
+        let plan = plan(&letters, None, None);
+        let devices: Vec<_> = plan.streamed.iter().map(|entry| entry.device).collect();
+        assert_eq!((devices.len(), plan.repeated), (5, 1));
+        assert_eq!(devices[0], devices[2]);
+        assert_eq!(devices.iter().collect::<std::collections::HashSet<_>>().len(), 4);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Reader {
                         return Ok(true);
                     }
                     let last = message.offset() + 1 == span.to;
-                    if !visit(Record::of(&message)) {
+                    if !visit(Record::of(message)) {
                         return Ok(false);
                     }
                     if last {

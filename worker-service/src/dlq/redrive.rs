@@ -29,7 +29,8 @@ use super::send::Sender;
 use super::{letters, outcomes};
 use crate::config::DlqRedriveConfig;
 
-/// So many letters failed one after the other: Kafka is away, and the rest would only wait for it.
+/// So many letters failed one after the other, and not because of what they are: Kafka is away, and the rest
+/// would only wait for it.
 const FAILURES: usize = 3;
 
 /// What came of it.
@@ -143,7 +144,7 @@ async fn send(
                 report.sent(&record, Some(place))?;
             }
             Err(error) => {
-                in_a_row += 1;
+                in_a_row = if error.is_of_this_one() { 0 } else { in_a_row + 1 };
                 held.insert(entry.device);
                 report.failed(&entry, &error.to_string())?;
             }

@@ -2,19 +2,40 @@
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
-use shared::topic::{Record, header};
+use shared::topic::{Record, as_text, header};
 
-use super::letter::{OURS, REDRIVES};
+use super::letter::REDRIVES;
 
 /// Headers as they are sent.
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
 /// What every header of a record's first place starts with.
 const ORIGIN: &str = "origin.";
+
+/// Why a letter was not sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsent {
+    /// Kafka did not take it.
+    #[error("{0}")]
+    Kafka(#[from] KafkaError),
+    /// A name that is no text, or `dlq.headers` that are none of ours.
+    #[error("it has headers that cannot be written here")]
+    Headers,
+}
+
+impl Unsent {
+    /// Whether it is this letter that cannot be sent, whatever becomes of others.
+    pub(super) fn is_of_this_one(&self) -> bool {
+        matches!(
+            self,
+            Self::Headers | Self::Kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge))
+        )
+    }
+}
 
 /// The input topic's producer.
 pub(super) struct Sender {
@@ -38,10 +59,10 @@ impl Sender {
     }
 
     /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.
-    pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), KafkaError> {
+    pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), Unsent> {
         let count = redrives.to_string();
         let mut owned = OwnedHeaders::new();
-        for (key, value) in headers(letter, &count) {
+        for (key, value) in headers(letter, &count).ok_or(Unsent::Headers)? {
             owned = owned.insert(Header { key, value });
         }
         let value = letter.value();
@@ -51,28 +72,28 @@ impl Sender {
         let delivery = self.producer.send_result(record).map_err(|(error, _)| error)?;
         match delivery.await {
             Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
-            Ok(Err((error, _))) => Err(error),
-            Err(_) => Err(KafkaError::Canceled),
+            Ok(Err((error, _))) => Err(error.into()),
+            Err(_) => Err(KafkaError::Canceled.into()),
         }
     }
 }
 
 /// The record's own headers, its first place, and the count. Where it has a first place already, that
-/// stays, whatever it died of since: events count by it.
-fn headers<'a>(letter: &'a Record, count: &'a str) -> Headers<'a> {
-    let keeps_origin = letter.is_redriven();
-    let mut headers: Headers<'a> = letter
-        .headers()
-        .filter(|(name, _)| !name.starts_with(OURS) && *name != REDRIVES)
-        .filter(|(name, _)| keeps_origin || !name.starts_with(ORIGIN))
-        .collect();
+/// stays, whatever it died of since: events count by it. None where a header cannot be written.
+fn headers<'a>(letter: &'a Record, count: &'a str) -> Option<Headers<'a>> {
+    let own = letter.original_headers()?;
+    let own = own.into_iter().map(|(name, value)| Some((as_text(name)?, value))).collect::<Option<Headers<'a>>>()?;
+    let origin = own.iter().rev().find(|(name, _)| *name == header::ORIGIN_TOPIC);
+    let keeps_origin = origin.is_some_and(|(_, value)| value.is_some());
+    let mut headers = own;
+    headers.retain(|(name, _)| *name != REDRIVES && (keeps_origin || !name.starts_with(ORIGIN)));
     if !keeps_origin {
         let from = ["dlq.topic", "dlq.partition", "dlq.offset", "dlq.timestamp"];
         let to = [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP];
         headers.extend(to.into_iter().zip(from.map(|name| letter.header(name))));
     }
     headers.push((REDRIVES, Some(count.as_bytes())));
-    headers
+    Some(headers)
 }
 
 #[cfg(test)]
@@ -98,7 +119,7 @@ mod tests {
     #[test]
     fn the_first_place_is_set_once() {
         let letter = Record::new(None, None, &DIED);
-        let first = headers(&letter, "1");
+        let first = headers(&letter, "1").unwrap();
         let mut expected = vec![("x", Some(&b"1"[..])), ("x", None)];
         expected.extend(ORIGIN);
         expected.push(("redrive.count", Some(b"1")));
@@ -110,7 +131,23 @@ mod tests {
         let letter = Record::new(None, None, &again);
         expected.pop();
         expected.push(("redrive.count", Some(b"2")));
-        assert_eq!(headers(&letter, "2"), expected);
+        assert_eq!(headers(&letter, "2"), Some(expected));
+    }
+
+    #[test]
+    fn headers_that_are_encoded_go_back_as_they_were() {
+        let died = |encoded: &'static [u8]| {
+            let mut died = DIED.to_vec();
+            died.retain(|(name, _)| *name != "x");
+            died.push(("dlq.headers", Some(encoded)));
+            Record::new(None, None, &died)
+        };
+        let letter = died(b"\x04\x02x\x021\x0adlq.x\x01");
+        let found = headers(&letter, "1").unwrap();
+        assert_eq!(found[..2], [("x", Some(&b"1"[..])), ("dlq.x", None)]);
+        assert_eq!((&found[2..6], found.len()), (&ORIGIN[..], 7));
+        assert_eq!(headers(&died(b"\x02\x02\xff\x01"), "1"), None);
+        assert_eq!(headers(&died(b"?"), "1"), None);
     }
 
     #[test]
@@ -118,7 +155,7 @@ mod tests {
         let mut half = DIED.to_vec();
         half.push(("origin.offset", Some(b"77")));
         let letter = Record::new(None, None, &half);
-        let found = headers(&letter, "1");
+        let found = headers(&letter, "1").unwrap();
         assert_eq!(found.iter().filter(|(name, _)| *name == "origin.offset").count(), 1);
         assert_eq!(found[2..6], ORIGIN);
     }

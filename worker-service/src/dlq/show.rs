@@ -6,7 +6,7 @@ use std::io::Write;
 use anyhow::Context;
 use serde_json::{Value, json};
 use shared::kafka;
-use shared::topic::{Record, rfc3339};
+use shared::topic::{Header, Record, rfc3339};
 
 use super::read::Reader;
 use crate::config::DlqShowConfig;
@@ -31,13 +31,23 @@ pub async fn run(config: &DlqShowConfig, out: &mut impl Write) -> anyhow::Result
     Ok(())
 }
 
+/// Its record's own headers as they were, then those of the letter.
+fn headers(record: &Record) -> Vec<Header<'_>> {
+    let of_the_letter = |(name, _): &Header<'_>| name.starts_with(b"dlq.") && *name != b"dlq.headers";
+    match record.original_headers() {
+        Some(own) => own.into_iter().chain(record.headers().filter(of_the_letter)).collect(),
+        None => record.headers().collect(),
+    }
+}
+
 /// Bytes are text where they are UTF-8, else hexadecimal, under another name.
 fn as_json(record: &Record) -> Value {
-    let headers: Vec<Value> = record
-        .headers()
+    let headers: Vec<Value> = headers(record)
+        .into_iter()
         .map(|(name, value)| {
+            let (name_kind, name) = member("name", Some(name));
             let (kind, value) = member("value", value);
-            json!({"name": name, kind: value})
+            json!({name_kind: name, kind: value})
         })
         .collect();
     let value = record.value();
@@ -61,8 +71,9 @@ fn as_text(record: &Record) -> String {
     let mut text = format!("{}/{} at {}\n", record.partition, record.offset, rfc3339(record.timestamp));
     // Writing to a String cannot fail.
     let _ = writeln!(text, "key: {}", shown(record.key()));
-    for (name, value) in record.headers() {
-        let _ = writeln!(text, "{}: {}", name.escape_debug(), shown(value));
+    for (name, value) in headers(record) {
+        let name = std::str::from_utf8(name).map_or_else(|_| shown(Some(name)), |name| name.escape_debug().to_string());
+        let _ = writeln!(text, "{name}: {}", shown(value));
     }
     let value = record.value();
     let _ = writeln!(text, "\n{}", shown(value.as_deref()));
@@ -94,6 +105,17 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_that_are_encoded_are_shown_as_they_were() {
+        let encoded = b"\x04\x02\xff\x02x\x0adlq.a\x01";
+        let letter = [("dlq.headers", Some(&encoded[..])), ("dlq.reason", Some(b"undecodable"))];
+        let record = Record::new(None, None, &letter);
+        assert!(as_text(&record).contains("\n(hex) ff: x\ndlq.a: (none)\ndlq.reason: undecodable\n"));
+        assert_eq!(as_json(&record)["headers"][0], json!({"name_hex": "ff", "value": "x"}));
+        let record = Record::new(None, None, &[("dlq.headers", Some(b"?"))]);
+        assert!(as_text(&record).contains("\ndlq.headers: ?\n"));
+    }
 
     #[test]
     fn text_is_shown_as_text_and_bytes_as_bytes() {

@@ -72,10 +72,14 @@ impl Lane {
 
     fn judge(&mut self, mut task: Task, error: StoreError, now: Duration) -> AfterFailure {
         task.attempts += 1;
-        let retry = match error.class {
-            Class::Failed if !self.suspects.contains(task.device()) => backoff::retry_delay(task.attempts),
-            _ => None,
+        let (reason, is_final) = match error.class {
+            Class::Failed => (Reason::Failed, false),
+            Class::Panicked => (Reason::Panicked, false),
+            // An outage and a conflict are no verdict on the event, and do not come here.
+            Class::Poison | Class::Again | Class::Outage => (Reason::Rejected, true),
         };
+        let is_tried_again = !is_final && !self.suspects.contains(task.device());
+        let retry = if is_tried_again { backoff::retry_delay(task.attempts) } else { None };
         match retry {
             Some(delay) => {
                 self.hold(task, now + delay);
@@ -86,7 +90,6 @@ impl Lane {
                     self.suspects.clear();
                 }
                 self.suspects.insert(task.device().clone());
-                let reason = if error.class == Class::Failed { Reason::Failed } else { Reason::Rejected };
                 // It stays counted, as a letter now.
                 self.bytes -= task.size() - task.record.size();
                 let Task { record, attempts, .. } = task;

@@ -2,19 +2,23 @@
 //! draining its topic into the dead-letter topic.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 
-use shared::topic::{DeadLetter, Record};
+use shared::topic::{DeadLetter, Reason, Record};
 
 use super::Settings;
 
-/// Looks back on the last records of a partition. Redriven records do not count.
+/// Looks back on the last records of a partition. Redriven records do not count, nor do events of a type that this
+/// version does not know: a deploy brings them all back, and nothing is wrong with the others.
 #[derive(Debug)]
 pub(super) struct Ration {
     letters: usize,
     devices: usize,
     window: usize,
-    /// One entry a record: for a dead letter its key.
-    last: VecDeque<Option<Vec<u8>>>,
+    /// One entry a record: for a dead letter its key's hash. A key may have a megabyte.
+    last: VecDeque<Option<u64>>,
+    /// Keyed by chance, so that nobody can choose keys that look like one.
+    hasher: RandomState,
     /// Dead letters in `last`.
     count: usize,
     /// How many letters at the front of the queue were let through before, and came back because
@@ -32,6 +36,7 @@ impl Ration {
             devices: settings.ration_devices,
             window: settings.ration_window,
             last: VecDeque::new(),
+            hasher: RandomState::new(),
             count: 0,
             let_through: 0,
         }
@@ -55,14 +60,16 @@ impl Ration {
                 taken.push(letter);
                 continue;
             }
-            if letter.record.is_redriven() {
+            if letter.record.is_redriven() || letter.reason == Reason::UnknownType {
                 taken.push(letter);
                 continue;
             }
             // Without a key nobody knows whose it is: each counts as somebody else's.
-            let device =
-                letter.record.key().map_or_else(|| letter.record.offset.to_be_bytes().to_vec(), <[u8]>::to_vec);
-            if self.count >= self.letters && self.devices_with(&device) > self.devices {
+            let device = match letter.record.key() {
+                Some(key) => self.hasher.hash_one(key),
+                None => self.hasher.hash_one(letter.record.offset),
+            };
+            if self.count >= self.letters && self.devices_with(device) > self.devices {
                 letters.push_front(letter);
                 break;
             }
@@ -82,13 +89,13 @@ impl Ration {
         self.count = 0;
     }
 
-    fn devices_with(&self, device: &[u8]) -> usize {
-        let mut devices: HashSet<&[u8]> = self.last.iter().flatten().map(Vec::as_slice).collect();
+    fn devices_with(&self, device: u64) -> usize {
+        let mut devices: HashSet<u64> = self.last.iter().flatten().copied().collect();
         devices.insert(device);
         devices.len()
     }
 
-    fn push(&mut self, entry: Option<Vec<u8>>) {
+    fn push(&mut self, entry: Option<u64>) {
         self.count += usize::from(entry.is_some());
         self.last.push_back(entry);
         if self.last.len() > self.window && self.last.pop_front().flatten().is_some() {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use shared::event::{Event, EventType, Payload};
 use shared::position::Position;
+use shared::topic::Reason;
 use time::OffsetDateTime;
 
 use super::*;
@@ -18,6 +19,10 @@ fn sent(letters: Vec<DeadLetter>, result: Result<(), &str>) -> Vec<(DeadLetter, 
 
 fn error(class: Class) -> StoreError {
     StoreError { class, message: format!("{class:?}") }
+}
+
+fn no_event() -> Refusal {
+    Refusal { reason: Reason::Undecodable, error: "no event".into() }
 }
 
 fn record(offset: i64, device: u8, value: &[u8]) -> Record {
@@ -71,7 +76,9 @@ fn sized(offset: i64, device: u8) -> Record {
 enum Kind {
     Good,
     Undecodable,
+    UnknownType,
     Rejected,
+    Panics,
     /// Fails until that many seconds have gone by.
     FailsUntil(u64),
     FailsAlways,
@@ -149,8 +156,11 @@ impl World {
             if !self.lane.has_room() {
                 break;
             }
-            let decoded =
-                if kind == Kind::Undecodable { Err(Poison("no event".into())) } else { Ok(decoded(offset, device)) };
+            let decoded = match kind {
+                Kind::Undecodable => Err(no_event()),
+                Kind::UnknownType => Err(Refusal { reason: Reason::UnknownType, ..no_event() }),
+                _ => Ok(decoded(offset, device)),
+            };
             self.lane.arrive(sized(offset, device), decoded);
             self.arrived.insert(offset);
         }
@@ -168,6 +178,7 @@ impl World {
         match self.records[&offset].1 {
             Kind::Rejected => Some(Class::Poison),
             Kind::FailsAlways => Some(Class::Failed),
+            Kind::Panics => Some(Class::Panicked),
             Kind::FailsUntil(until) if self.now < Duration::from_secs(until) => Some(Class::Failed),
             _ => None,
         }
@@ -216,7 +227,8 @@ impl World {
 
     /// Letters go out; each counts once, however often it has to be sent.
     fn count(&mut self, letters: &[DeadLetter]) {
-        for letter in letters.iter().filter(|letter| !letter.record.is_redriven()) {
+        let counts = |letter: &&DeadLetter| !letter.record.is_redriven() && letter.reason != Reason::UnknownType;
+        for letter in letters.iter().filter(counts) {
             let device = self.records[&letter.record.offset].0;
             if self.let_through.insert(letter.record.offset) {
                 assert!(!self.is_over_the_ration(device), "{} is too much", letter.record.offset);
@@ -344,7 +356,9 @@ fn kind() -> impl Strategy<Value = Kind> {
     prop_oneof![
         8 => Just(Kind::Good),
         1 => Just(Kind::Undecodable),
+        1 => Just(Kind::UnknownType),
         1 => Just(Kind::Rejected),
+        1 => Just(Kind::Panics),
         1 => (1..20u64).prop_map(Kind::FailsUntil),
         1 => Just(Kind::FailsAlways),
     ]
@@ -374,9 +388,11 @@ proptest! {
             match (kind, letter) {
                 (Kind::Good, None) | (Kind::FailsUntil(_), None) => {}
                 (Kind::Undecodable, Some((Reason::Undecodable, 1))) => {}
+                (Kind::UnknownType, Some((Reason::UnknownType, 1))) => {}
                 (Kind::Rejected, Some((Reason::Rejected, _))) => {}
                 // One try where the device had failed before, else four.
-                (Kind::FailsAlways | Kind::FailsUntil(_), Some((Reason::Failed, attempts))) => {
+                (Kind::FailsAlways | Kind::FailsUntil(_), Some((Reason::Failed, attempts)))
+                | (Kind::Panics, Some((Reason::Panicked, attempts))) => {
                     prop_assert!((1..=4).contains(attempts));
                 }
                 other => prop_assert!(false, "{offset}: {other:?}"),
@@ -562,7 +578,7 @@ fn a_batch_is_bounded_in_records_and_bytes() {
 fn letters_until_pause(lane: &mut Lane, records: impl Iterator<Item = (i64, u8)>) -> (usize, bool) {
     let mut count = 0;
     for (offset, device) in records {
-        lane.arrive(record(offset, device, b""), Err(Poison("no event".into())));
+        lane.arrive(record(offset, device, b""), Err(no_event()));
         match lane.next(Duration::ZERO) {
             Next::DeadLetter(letters) => {
                 count += letters.len();
@@ -591,10 +607,37 @@ fn dead_letters_are_rationed() {
 }
 
 #[test]
+fn a_type_that_is_not_known_is_no_flood_and_no_mark_against_its_device() {
+    let mut lane = Lane::new(Settings::default(), 0);
+    for offset in 0..2_000 {
+        let refusal = Refusal { reason: Reason::UnknownType, error: String::new() };
+        lane.arrive(record(offset, u8::try_from(offset % 200).unwrap(), b""), Err(refusal));
+        let Next::DeadLetter(letters) = lane.next(Duration::ZERO) else { panic!("{offset}") };
+        lane.dead_lettered(sent(letters, Ok(())), Duration::ZERO);
+    }
+    // It neither takes room in the window nor makes any.
+    let others = (2_000..2_500).map(|n| (n, u8::try_from(n % 50).unwrap()));
+    assert_eq!(letters_until_pause(&mut lane, others), (100, true));
+    // An event of one of those devices that fails has all its tries.
+    let records = [(1, 0, Kind::UnknownType), (1, 0, Kind::FailsAlways)];
+    let world = World::new(small(), &records, Vec::new()).run(&[1]);
+    assert_eq!(world.letters[&102], (Reason::Failed, 4));
+}
+
+#[test]
+fn what_panics_is_found_among_others_tried_four_times_and_a_dead_letter() {
+    use Kind::{Good, Panics};
+    let records = [(1, 0, Good), (1, 1, Good), (1, 2, Panics), (1, 3, Good), (1, 2, Good), (1, 1, Good)];
+    let world = World::new(Settings::default(), &records, Vec::new()).run(&[6]);
+    assert_eq!(world.letters, BTreeMap::from([(103, (Reason::Panicked, 4))]));
+    assert_eq!((world.applied.len(), world.now), (5, Duration::from_secs(14)), "its device alone waited: 2 + 4 + 8");
+}
+
+#[test]
 fn letters_that_are_refused_for_an_hour_are_no_flood() {
     let mut lane = Lane::new(Settings::default(), 0);
     for offset in 0..60 {
-        lane.arrive(record(offset, u8::try_from(offset).unwrap(), b""), Err(Poison("no event".into())));
+        lane.arrive(record(offset, u8::try_from(offset).unwrap(), b""), Err(no_event()));
     }
     let mut now = Duration::ZERO;
     while now < Duration::from_secs(3_600) {
@@ -615,7 +658,7 @@ fn letters_that_are_refused_for_an_hour_are_no_flood() {
 fn of_letters_only_those_refused_are_sent_again() {
     let mut lane = Lane::new(Settings::default(), 0);
     for offset in 0..6 {
-        lane.arrive(record(offset, 0, b""), Err(Poison("no event".into())));
+        lane.arrive(record(offset, 0, b""), Err(no_event()));
     }
     let Next::DeadLetter(letters) = lane.next(Duration::ZERO) else { panic!() };
     let refused = [1, 4];
@@ -626,7 +669,7 @@ fn of_letters_only_those_refused_are_sent_again() {
     assert_eq!(lane.outage(), Some("dead letters are not taken: too large"));
     let Next::Wait(Some(until)) = lane.next(Duration::ZERO) else { panic!() };
     // What comes meanwhile goes behind them, and is rationed as itself.
-    lane.arrive(record(6, 0, b""), Err(Poison("no event".into())));
+    lane.arrive(record(6, 0, b""), Err(no_event()));
     let Next::DeadLetter(letters) = lane.next(until) else { panic!() };
     assert_eq!(letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>(), [1, 4, 6]);
     lane.dead_lettered(sent(letters, Ok(())), until);

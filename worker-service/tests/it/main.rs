@@ -7,6 +7,7 @@
 )]
 
 mod added_partitions;
+mod any_bytes;
 mod dead_letters;
 mod effects;
 mod event_log;
@@ -16,13 +17,16 @@ mod forget;
 mod frozen;
 mod groups;
 mod kit;
+mod large_keys;
 mod late_answers;
 mod letters;
 mod losses;
 mod made_anew;
 mod memory;
+mod panics;
 mod rations;
 mod redrive;
 mod refusing;
 mod seek;
 mod shutdown;
+mod unknown_types;

@@ -1,0 +1,90 @@
+//! A message's headers as they came: the only `unsafe` of the product.
+//!
+//! rdkafka takes every header's name for UTF-8 and panics where it is not, and it cuts a name at its first NUL.
+//! Anybody who may write to a topic can send such names, and a record must not end its reader. librdkafka itself
+//! keeps names as bytes with their length, but its interface hands out the bytes alone.
+
+#![expect(unsafe_code, reason = "librdkafka's own interface, where rdkafka's panics")]
+
+use std::ffi::{c_char, c_void};
+use std::mem::offset_of;
+use std::ptr;
+use std::slice;
+
+use rdkafka::bindings::{
+    RD_KAFKA_VERSION, rd_kafka_header_cnt, rd_kafka_header_get_all, rd_kafka_headers_t, rd_kafka_message_headers,
+    rd_kafka_resp_err_t,
+};
+use rdkafka::message::BorrowedMessage;
+
+/// A header: its name, which may be any bytes, and its value unless that is null.
+pub type Header<'m> = (&'m [u8], Option<&'m [u8]>);
+
+/// librdkafka does not read the headers of a record that has more than 100,000 of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unread;
+
+/// How librdkafka lays out a header (`rd_kafka_header_s` in its `rdkafka_header.h`): one allocation, with name and
+/// value behind these members, a NUL behind each.
+#[repr(C)]
+struct Layout {
+    serialized_size: usize,
+    value_size: usize,
+    name_size: usize,
+    value: *const c_char,
+    name: [c_char; 1],
+}
+
+/// The layout is not a part of librdkafka's interface, so it is relied on in no version but the one in which it
+/// was read. librdkafka is linked statically, from the sources that this constant comes from.
+const _: () = assert!(
+    RD_KAFKA_VERSION == 0x020c_01ff,
+    "another librdkafka: compare rd_kafka_header_s and rd_kafka_header_add with `Layout`, then change the version here"
+);
+
+/// The headers of a message, in their order. The message is borrowed mutably because librdkafka parses its headers
+/// when it is first asked, which two threads must not do at once.
+pub(super) fn headers<'m>(message: &'m mut BorrowedMessage<'_>) -> Result<Vec<Header<'m>>, Unread> {
+    let mut list = ptr::null_mut();
+    // SAFETY: the message is alive and nobody else uses it; `list` is written before the call returns
+    // "no error", and is then the message's own list, which lives and stays the same as long as the message.
+    let error = unsafe { rd_kafka_message_headers(message.ptr(), &raw mut list) };
+    match error {
+        rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {}
+        rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__NOENT => return Ok(Vec::new()),
+        _ => return Err(Unread),
+    }
+    // SAFETY: `list` is the message's list, see above.
+    let count = unsafe { rd_kafka_header_cnt(list) };
+    // SAFETY: `list` is the message's list, which lives for 'm at least, and every index is below its length.
+    (0..count).map(|index| unsafe { header(list, index) }).collect()
+}
+
+/// One header of a list.
+///
+/// # Safety
+/// `list` is a list of librdkafka's, longer than `index`, that stays as it is for `'m`.
+unsafe fn header<'m>(list: *const rd_kafka_headers_t, index: usize) -> Result<Header<'m>, Unread> {
+    let (mut name, mut value, mut value_size): (*const c_char, *const c_void, usize) = (ptr::null(), ptr::null(), 0);
+    // SAFETY: the caller vouches for the list; the three are written before the call returns "no error".
+    let error = unsafe { rd_kafka_header_get_all(list, index, &raw mut name, &raw mut value, &raw mut value_size) };
+    if error != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Err(Unread);
+    }
+    // SAFETY: `name` points to the member `name` of a header, in this very version of librdkafka (checked above
+    // at compile time), so the header begins so many bytes before it, in the same allocation, aligned as
+    // malloc does it.
+    let layout = unsafe { &*name.byte_sub(offset_of!(Layout, name)).cast::<Layout>() };
+    // What can be told otherwise has to agree.
+    if layout.value.cast::<c_void>() != value || layout.value_size != value_size {
+        return Err(Unread);
+    }
+    // SAFETY: the name's bytes were copied there with their NUL, so many; nobody writes to them for 'm.
+    let name = unsafe { slice::from_raw_parts(name.cast::<u8>(), layout.name_size) };
+    if value.is_null() {
+        return Ok((name, None));
+    }
+    // SAFETY: so were the value's.
+    let value = unsafe { slice::from_raw_parts(value.cast::<u8>(), value_size) };
+    Ok((name, Some(value)))
+}

@@ -1,0 +1,98 @@
+//! Records as any client can write them, read as they are.
+
+use std::time::{Duration, Instant};
+
+use devstack::Scope;
+use devstack::wire::{WireRecord, produce};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::topic::Record;
+
+/// Longer than anything here takes, under valgrind too.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+fn read(scope: &Scope, count: usize) -> Vec<Record> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &scope.endpoints.kafka_brokers)
+        .set("group.id", "reader")
+        .set("enable.auto.commit", "false")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(&scope.input_topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&list).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut found = Vec::new();
+    while found.len() < count {
+        assert!(Instant::now() < deadline, "{} records of {count}", found.len());
+        found.extend(consumer.poll(Duration::from_millis(100)).map(|message| Record::of(message.unwrap())));
+    }
+    found
+}
+
+fn make_topic(scope: &Scope) {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &scope.endpoints.kafka_brokers);
+    let topics = shared::config::TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
+    let shape = shared::topic::setup::TopicShape { partitions: 1, replication: 1, min_insync_replicas: 1 };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(shared::topic::setup::create(&client, &topics, &shape)).unwrap();
+}
+
+fn bytes(rng: &mut fastrand::Rng, most: usize) -> Vec<u8> {
+    let length = rng.usize(..=most);
+    // Of few kinds, so that NULs and names that are equal are there.
+    (0..length).map(|_| *rng.choice(b"\0a\xff\xc3\xa9").unwrap()).collect()
+}
+
+fn any_record(rng: &mut fastrand::Rng) -> WireRecord {
+    let mut part = |most| rng.bool().then(|| bytes(rng, most));
+    let (key, value) = (part(5), part(9));
+    let headers = (0..rng.usize(..5)).map(|_| (bytes(rng, 6), rng.bool().then(|| bytes(rng, 6)))).collect();
+    WireRecord { key, value, headers }
+}
+
+#[test]
+fn every_byte_of_a_record_comes_as_it_was_written() {
+    let scope = Scope::new("any_bytes").unwrap();
+    make_topic(&scope);
+    let mut rng = fastrand::Rng::with_seed(24);
+    let mut written: Vec<_> = (0..300).map(|_| any_record(&mut rng)).collect();
+    let long = |byte| Some(vec![byte; 200_000]);
+    written.push(WireRecord {
+        key: long(1),
+        value: None,
+        headers: vec![(vec![0xff; 200_000], long(0)), (vec![0; 300_000], None)],
+    });
+    written.push(WireRecord { headers: vec![(b"\0".to_vec(), None); 1_000], ..WireRecord::default() });
+    for batch in written.chunks(7) {
+        produce(&scope.endpoints.kafka_brokers, &scope.input_topic, 0, batch).unwrap();
+    }
+    for (expected, found) in written.iter().zip(read(&scope, written.len())) {
+        let headers = found.headers().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec)));
+        let found = WireRecord {
+            key: found.key().map(<[u8]>::to_vec),
+            value: found.value().map(|value| value.to_vec()),
+            headers: headers.collect(),
+        };
+        assert!(*expected == found, "{expected:?} came as {found:?}");
+    }
+}
+
+#[test]
+fn of_more_headers_than_the_client_reads_none_is_taken_for_all() {
+    let scope = Scope::new("many_headers").unwrap();
+    make_topic(&scope);
+    let with = |count| WireRecord {
+        value: Some(b"x".to_vec()),
+        headers: vec![(b"n".to_vec(), None); count],
+        ..WireRecord::default()
+    };
+    for count in [100_000, 100_001] {
+        produce(&scope.endpoints.kafka_brokers, &scope.input_topic, 0, &[with(count)]).unwrap();
+    }
+    let found: Vec<_> =
+        read(&scope, 2).iter().map(|record| (record.headers().count(), record.headers_are_unread())).collect();
+    assert_eq!(found, [(100_000, false), (0, true)]);
+}

@@ -1,0 +1,83 @@
+//! Panics, caught where the code runs for one partition: a defect that one record meets ends neither the process nor
+//! the other partitions.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures_util::FutureExt as _;
+
+/// A panic that was caught. Its message is not kept: it may quote what came from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Panicked {
+    /// File, line and column, where [`log_panics`] saw it.
+    place: Option<String>,
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "panicked at {place}"),
+            None => f.write_str("panicked"),
+        }
+    }
+}
+
+thread_local! {
+    /// Where this thread panicked last.
+    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Makes every panic of the process a log line like all others, without its message.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "panicked");
+        } else {
+            eprintln!("error: panicked at {}", place.as_deref().unwrap_or("an unknown place"));
+        }
+        PLACE.set(place);
+    }));
+}
+
+/// Runs code that may panic. What it changed is in doubt then.
+///
+/// # Errors
+/// It panicked.
+pub fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
+    PLACE.set(None);
+    catch_unwind(AssertUnwindSafe(code)).map_err(|_| panicked())
+}
+
+/// The same for code that waits. What it uses must not be used again, once it panicked.
+///
+/// # Errors
+/// It panicked.
+pub async fn caught_async<T>(code: impl Future<Output = T>) -> Result<T, Panicked> {
+    // It is polled, panics and is caught on one thread, whichever that is.
+    AssertUnwindSafe(code).catch_unwind().await.map_err(|_| panicked())
+}
+
+fn panicked() -> Panicked {
+    Panicked { place: PLACE.take() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_and_what_does_not_panic_comes_back() {
+        assert_eq!(caught(|| 7), Ok(7));
+        assert_eq!(caught(|| panic!("secret")).map(|()| 0).unwrap_err().to_string(), "panicked");
+        assert_eq!(caught_async(async { 7 }).await, Ok(7));
+        let late = async {
+            tokio::task::yield_now().await;
+            panic!("secret")
+        };
+        assert_eq!(caught_async(late).await.map(|()| 0).unwrap_err().to_string(), "panicked");
+        PLACE.set(Some("src/x.rs:1:2".into()));
+        assert_eq!(panicked().to_string(), "panicked at src/x.rs:1:2");
+    }
+}

@@ -1,0 +1,291 @@
+//! Records as any client can write them, put on the topics byte by byte: each is an event or a dead letter that
+//! holds what came, and what stands behind it is applied.
+
+use std::collections::BTreeMap;
+
+use devstack::wire::{WireRecord, encode_headers, produce, produce_packed};
+use rdkafka::Message;
+use rdkafka::message::{Headers, OwnedMessage};
+
+use crate::kit::{Kit, header};
+
+/// Printed by each failure, and enough to repeat it.
+const SEED: u64 = 24;
+
+/// An event as the API writes it.
+fn event(device: &str, id: &str) -> WireRecord {
+    let headers = [
+        ("ce_specversion", "1.0"),
+        ("ce_type", "io.edge.device.reported.v1"),
+        ("ce_id", id),
+        ("ce_subject", device),
+        ("content-type", "application/json"),
+    ];
+    WireRecord {
+        key: Some(device.into()),
+        value: Some(b"{}".to_vec()),
+        headers: headers.map(|(name, value)| (name.into(), Some(value.into()))).into(),
+    }
+}
+
+fn with(mut record: WireRecord, name: &[u8], value: Option<&[u8]>) -> WireRecord {
+    record.headers.push((name.to_vec(), value.map(<[u8]>::to_vec)));
+    record
+}
+
+async fn put(kit: &Kit, topic: &str, records: &[WireRecord]) -> i64 {
+    let (broker, topic, records) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned(), records.to_vec());
+    tokio::task::spawn_blocking(move || produce(&broker, &topic, 0, &records)).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_name_that_is_no_text_ends_no_worker() {
+    let kit = Kit::new("names", 1).await;
+    let worker = kit.process().await;
+    let strange = [
+        with(
+            WireRecord { key: Some(b"d".to_vec()), value: Some(b"{}".to_vec()), ..WireRecord::default() },
+            b"\xff",
+            Some(b"1"),
+        ),
+        with(event("d", "1"), b"\xff\xfe", None),
+        with(event("d", "2"), b"ce_id\0x", Some(b"3")),
+        with(event("d", "3"), b"\0", None),
+    ];
+    let first = put(&kit, &kit.scope.input_topic, &strange).await;
+    kit.event("d", "behind", "{}").await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, 1);
+    let letters = by_offset(kit.dead_letters(strange.len()).await);
+    assert_eq!(letters.len(), strange.len());
+    for (offset, record) in (first..).zip(&strange) {
+        assert_holds(&letters[&offset], record);
+    }
+    let why = |offset: i64| header(&letters[&(first + offset)], "dlq.error").unwrap();
+    assert_eq!((why(0), why(2)), ("a header's name is not UTF-8".into(), "a header's name contains a NUL".into()));
+    // The very process that met them.
+    worker.end().await;
+}
+
+/// Letters by the offset at which their record died.
+fn by_offset(letters: Vec<OwnedMessage>) -> BTreeMap<i64, OwnedMessage> {
+    letters.into_iter().map(|letter| (header(&letter, "dlq.offset").unwrap().parse().unwrap(), letter)).collect()
+}
+
+/// A letter has its record's key, value and headers, byte for byte.
+fn assert_holds(letter: &OwnedMessage, record: &WireRecord) {
+    assert_eq!((letter.key(), letter.payload()), (record.key.as_deref(), record.value.as_deref()), "seed {SEED}");
+    let all: Vec<(Vec<u8>, Option<Vec<u8>>)> =
+        letter.headers().unwrap().iter().map(|header| (header.key.into(), header.value.map(<[u8]>::to_vec))).collect();
+    let (own, ours) = all.split_at(all.len() - 9);
+    assert!(ours.iter().all(|(name, _)| name.starts_with(b"dlq.")));
+    let can_stand =
+        |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| !name.contains('\0') && !name.starts_with("dlq."));
+    if record.headers.len() <= 1_000 && record.headers.iter().all(|(name, _)| can_stand(name)) {
+        assert_eq!(own, record.headers, "seed {SEED}");
+    } else {
+        assert_eq!(own, [(b"dlq.headers".to_vec(), Some(encode_headers(&record.headers)))], "seed {SEED}");
+    }
+}
+
+fn bytes(rng: &mut fastrand::Rng) -> Vec<u8> {
+    let few = [&b""[..], b"\0", b"\xff", b"a", b"{}", b"\xc3\xa9", b"1.0", b"d1", b"dlq.topic", b"origin.topic", b"-1"];
+    match rng.u8(..8) {
+        0 => (0..rng.usize(..40)).map(|_| rng.u8(..)).collect(),
+        1 => vec![rng.u8(..); rng.usize(..3_000)],
+        _ => few[rng.usize(..few.len())].to_vec(),
+    }
+}
+
+fn maybe(rng: &mut fastrand::Rng) -> Option<Vec<u8>> {
+    (rng.u8(..4) > 0).then(|| bytes(rng))
+}
+
+/// A record of any bytes, or an event with something done to it.
+fn any_record(rng: &mut fastrand::Rng, id: usize) -> WireRecord {
+    let mut record = event(&format!("d{}", rng.u8(..4)), &format!("any-{id}"));
+    match rng.u8(..8) {
+        0 => record = WireRecord { key: maybe(rng), value: maybe(rng), headers: Vec::new() },
+        1 => record.key = maybe(rng),
+        2 => record.value = maybe(rng),
+        3 => {
+            let at = rng.usize(..record.headers.len());
+            record.headers[at].1 = maybe(rng);
+        }
+        4 => {
+            // The same once more, behind the first.
+            let (name, _) = record.headers[rng.usize(..record.headers.len())].clone();
+            record.headers.push((name, maybe(rng)));
+        }
+        5 => {
+            let at = rng.usize(..record.headers.len());
+            record.headers[at].0 = bytes(rng);
+        }
+        _ => {}
+    }
+    for _ in 0..rng.usize(..4) {
+        let at = rng.usize(..=record.headers.len());
+        let header = (bytes(rng), maybe(rng));
+        record.headers.insert(at, header);
+    }
+    if rng.u8(..40) == 0 {
+        record.headers.extend(vec![(b"n".to_vec(), None); 1_000]);
+    }
+    record
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() {
+    let kit = Kit::new("any_bytes", 1).await;
+    // All these letters are no reason to wait for an operator.
+    let resumed = async || {
+        kit.command(&["resume"]).await.status == 0
+            && kit.count("SELECT count(*) FROM events WHERE device_id = 'last'").await == 1
+    };
+    let mut rng = fastrand::Rng::with_seed(SEED);
+    let mut records = Vec::new();
+    for n in 0..600 {
+        records.push(any_record(&mut rng, n));
+        if rng.u8(..3) == 0 {
+            records.push(event(&format!("good{}", n % 3), &n.to_string()));
+        }
+    }
+    records.push(event("last", "last"));
+    let mut offset = 0;
+    let mut rest = &records[..];
+    while !rest.is_empty() {
+        let (batch, behind) = rest.split_at(rng.usize(1..20).min(rest.len()));
+        assert_eq!(put(&kit, &kit.scope.input_topic, batch).await, offset);
+        offset += i64::try_from(batch.len()).unwrap();
+        rest = behind;
+    }
+    let worker = kit.process().await;
+    kit.until_it("the last one is applied", resumed).await;
+    let good = records.iter().filter(|record| record.key.as_ref().is_some_and(|key| key.starts_with(b"good"))).count();
+    let found = kit.count("SELECT count(*) FROM events WHERE device_id LIKE 'good%'").await;
+    assert_eq!(found, i64::try_from(good).unwrap(), "every good one is applied");
+    let rows: Vec<i64> = sqlx::query_scalar(r#"SELECT "offset" FROM events WHERE topic = $1"#)
+        .bind(&kit.scope.input_topic)
+        .fetch_all(&kit.pool)
+        .await
+        .unwrap();
+    let metrics = worker.page("/metrics").await;
+    let events: f64 = metrics
+        .lines()
+        .filter(|line| line.starts_with("events_total{") && !line.contains("conflicting"))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum();
+    let letters = by_offset(kit.dead_letters(0).await);
+    for (offset, record) in (0..).zip(&records) {
+        if let Some(letter) = letters.get(&offset) {
+            assert!(!rows.contains(&offset), "{offset} is both, seed {SEED}");
+            assert_holds(letter, record);
+        }
+    }
+    let dead = letters.len();
+    println!("{} records: {events} are events, {dead} dead letters, of seed {SEED}", records.len());
+    assert_eq!(events, (records.len() - dead) as f64, "each is one or the other, seed {SEED}");
+    assert!(events > 250.0 && dead > 250, "both are tried: {events} and {dead}");
+    worker.end().await;
+    assert_eq!(kit.committed().await[&0], i64::try_from(records.len()).unwrap());
+
+    // Those who look after dead letters bear them too.
+    let listed = kit.list(&[]).await;
+    assert_eq!(listed.len(), dead);
+    for letter in listed.iter().step_by(7) {
+        kit.show(0, letter["offset"].as_i64().unwrap()).await.unwrap();
+    }
+    let (summary, lines) = kit.redrive(&["--rate=10000"]).await.unwrap();
+    assert_eq!((summary.sent + summary.refused, summary.failed), (dead, 0), "{lines:?}");
+    assert!(summary.sent > 50 && summary.refused > 50, "{summary:?}");
+    let why = |line: &serde_json::Value| line["refused"]["why"].as_str().map(str::to_owned);
+    let why: std::collections::BTreeSet<_> = lines.iter().filter_map(why).collect();
+    println!("refused: {why:?}");
+    assert!(why.iter().any(|why| why.contains("the name of one of its headers is no text")), "{why:?}");
+    let said = kit.command(&["dlq", "list"]).await;
+    assert_eq!((said.status, said.out.lines().count()), (0, dead), "one line each: {}", said.error);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_strangers_are_told_and_those_behind_them_are_sent() {
+    let kit = Kit::new("strangers", 1).await;
+    let mut rng = fastrand::Rng::with_seed(SEED);
+    let strangers: Vec<_> = (0..300)
+        .map(|n| {
+            let mut record = any_record(&mut rng, n);
+            for name in ["dlq.topic", "dlq.partition", "dlq.offset", "dlq.timestamp", "dlq.headers", "redrive.count"] {
+                if rng.bool() {
+                    record.headers.push((name.into(), maybe(&mut rng)));
+                }
+            }
+            record
+        })
+        .collect();
+    for batch in strangers.chunks(11) {
+        put(&kit, &kit.scope.dlq_topic, batch).await;
+    }
+    kit.letter("good", "1", 0, &[]).await;
+    let listed = kit.list(&[]).await;
+    assert_eq!(listed.len(), strangers.len() + 1);
+    for letter in listed.iter().step_by(5) {
+        kit.show(0, letter["offset"].as_i64().unwrap()).await.unwrap();
+    }
+    let (summary, lines) = kit.redrive(&["--device=good"]).await.unwrap();
+    assert_eq!((summary.read, summary.sent, summary.failed), (301, 1, 0), "{lines:?}");
+    let (summary, lines) = kit.redrive(&[]).await.unwrap();
+    assert_eq!((summary.read, summary.failed), (301, 0), "{lines:?}");
+    assert_eq!(summary.sent + summary.refused + summary.repeated, 301);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
+    let kit = Kit::new("sizes", 1).await;
+    let worker = kit.process().await;
+    let random = |size: usize| (0..size).map(|_| fastrand::u8(..)).collect::<Vec<_>>();
+    // Nearly all that the topic takes.
+    let whole = [
+        WireRecord { key: Some(random(1_048_000)), ..WireRecord::default() },
+        with(WireRecord::default(), &random(1_048_000), None),
+        with(WireRecord::default(), b"\xff", Some(&random(1_048_000))),
+        WireRecord { headers: vec![(vec![0xff], None); 90_000], ..WireRecord::default() },
+    ];
+    for record in &whole {
+        put(&kit, &kit.scope.input_topic, std::slice::from_ref(record)).await;
+    }
+    // A little of it is a lot of record.
+    let zeros = |size| Some(vec![0; size]);
+    let vast = [
+        WireRecord { key: Some(b"k".to_vec()), value: zeros(30 << 20), headers: Vec::new() },
+        WireRecord { key: zeros(30 << 20), value: Some(b"v".to_vec()), headers: vec![(b"h".to_vec(), zeros(3 << 20))] },
+        WireRecord { headers: vec![(vec![0; 30 << 20], None)], ..WireRecord::default() },
+        WireRecord { headers: vec![(b"n".to_vec(), None); 100_001], ..WireRecord::default() },
+    ];
+    let (broker, topic, packed) =
+        (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone(), vast.clone());
+    let pack = move || {
+        packed.iter().try_for_each(|record| produce_packed(&broker, &topic, 0, std::slice::from_ref(record)).map(drop))
+    };
+    tokio::task::spawn_blocking(pack).await.unwrap().unwrap();
+    kit.event("d", "behind", "{}").await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
+
+    let letters = by_offset(kit.dead_letters(whole.len() + vast.len()).await);
+    for (offset, record) in (0..).zip(&whole) {
+        assert_holds(&letters[&offset], record);
+    }
+    for (offset, record) in (4..).zip(&vast) {
+        let letter = &letters[&offset];
+        let size = |part: Option<&Vec<u8>>| part.map_or(0, Vec::len).to_string();
+        assert_eq!(header(letter, "dlq.truncated"), Some(size(record.value.as_ref())), "{offset}");
+        let key_is_cut = record.key.as_ref().is_some_and(|key| key.len() > 1 << 20);
+        assert_eq!(header(letter, "dlq.key_truncated"), key_is_cut.then(|| size(record.key.as_ref())));
+        assert!(record.key.as_ref().is_none_or(|key| key.starts_with(letter.key().unwrap())));
+        assert!(record.value.as_ref().is_none_or(|value| value.starts_with(letter.payload().unwrap())));
+    }
+    assert!(header(&letters[&7], "dlq.error").unwrap().contains("more headers than the client reads"));
+    println!("{} MiB resident", worker.resident());
+    worker.end().await;
+    assert_eq!(kit.committed().await[&0], 9);
+    let (summary, lines) = kit.redrive(&[]).await.unwrap();
+    assert_eq!((summary.refused, summary.sent + summary.failed), (7, 1), "{lines:?}");
+}

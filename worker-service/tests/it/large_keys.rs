@@ -1,0 +1,37 @@
+//! What poison with large keys takes in memory.
+
+use devstack::wire::{WireRecord, produce};
+
+use crate::kit::Kit;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_with_large_keys_takes_bounded_memory() {
+    let kit = Kit::new("large_keys", 1).await;
+    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone());
+    // Text, and of few devices, so that none of it waits for an operator.
+    let put = move || {
+        for n in 0..300_u32 {
+            let key = format!("{}{}", n % 20, "k".repeat(900_000));
+            let record = WireRecord { key: Some(key.into_bytes()), ..WireRecord::default() };
+            produce(&broker, &topic, 0, &[record]).unwrap();
+        }
+    };
+    tokio::task::spawn_blocking(put).await.unwrap();
+    kit.event("d", "behind", "{}").await;
+    let worker = kit.process().await;
+    let most = std::sync::atomic::AtomicUsize::new(0);
+    kit.until_it("what is behind them is applied", async || {
+        most.fetch_max(worker.resident(), std::sync::atomic::Ordering::Relaxed);
+        kit.count("SELECT count(*) FROM events").await == 1
+    })
+    .await;
+    let most = most.into_inner();
+    println!("{most} MiB resident");
+    assert!((5..128).contains(&most), "{most} MiB");
+    worker.end().await;
+
+    // Listed without their keys as a whole.
+    let listed = kit.list(&[]).await;
+    assert_eq!(listed.len(), 300);
+    assert!(listed.iter().all(|letter| letter["device"].as_str().unwrap().len() < 1_100));
+}

@@ -1,0 +1,52 @@
+//! Events of a type that this version does not know: set aside for the version that does, and nothing held against
+//! the devices that sent them.
+
+use shared::topic::{Decoded, Record, Refusal, decode};
+use worker_service::worker::Worker;
+
+use crate::kit::{Kit, header, run_config};
+
+const NEW: [(&str, &str); 1] = [("ce_type", "io.edge.device.moved.v1")];
+
+/// The next version, which knows the new type; here it does with it what it does with the others.
+fn next_version(record: &Record) -> Result<Decoded, Refusal> {
+    let headers = record.headers().map(|(name, value)| {
+        let is_new = name == b"ce_type" && value == Some(NEW[0].1.as_bytes());
+        (name, if is_new { Some(&b"io.edge.device.reported.v1"[..]) } else { value })
+    });
+    let headers: Vec<_> = headers.collect();
+    let mut known = Record::from_bytes(record.key(), record.value().as_deref(), &headers);
+    known.topic.clone_from(&record.topic);
+    (known.partition, known.offset, known.timestamp) = (record.partition, record.offset, record.timestamp);
+    decode(&known)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_a_new_type_pauses_nothing_and_comes_back_after_the_deploy() {
+    let kit = Kit::new("new_type", 1).await;
+    let worker = kit.worker();
+    let devices: Vec<_> = (0..150).map(|n| format!("d{n}")).collect();
+    futures_util::future::join_all(devices.iter().map(|device| kit.event_with(device, "new", "{}", &NEW))).await;
+    kit.event("d0", "later", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let letters = kit.dead_letters(devices.len()).await;
+    assert_eq!(letters.len(), devices.len(), "more than 100 of more than 20 devices");
+    for letter in &letters {
+        assert_eq!(header(letter, "dlq.reason").unwrap(), "unknown_type");
+        assert_eq!(header(letter, "dlq.error").unwrap(), r#"ce_type: unknown event type "io.edge.device.moved.v1""#);
+        assert_eq!(header(letter, "dlq.attempts").unwrap(), "1");
+    }
+    assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 0);
+    worker.stop().await.unwrap();
+
+    // The version that knows it.
+    let worker = Worker::start_decoding(&run_config(&kit.scope), next_version).unwrap();
+    kit.put(Some(b"poison"), Some(b"x"), &[]).await;
+    assert_eq!(kit.dead_letters(devices.len() + 1).await.len(), devices.len() + 1);
+    let (summary, lines) = kit.redrive(&["--reason=unknown_type", "--rate=10000"]).await.unwrap();
+    assert_eq!((summary.matched, summary.sent, summary.failed), (devices.len(), devices.len(), 0), "{lines:?}");
+    kit.until("SELECT count(*) FROM events WHERE event_id = 'new'", 150).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome = 'superseded'").await, 1, "behind a newer state");
+    assert_eq!(kit.version("d1").await, Some(1));
+    worker.stop().await.unwrap();
+}
