@@ -14,6 +14,7 @@ pub fn describe() {
         "kafka_produce_duration_seconds",
         "Until all in-sync replicas have acknowledged, for each event or batch."
     );
+    describe_counter!("kafka_produce_resent_total", "Events sent again by themselves, after a batch was refused.");
     describe_counter!("kafka_producer_rebuilt_total", "Producers replaced after a fatal error.");
     describe_gauge!("kafka_queue_records", "Events that wait for Kafka's acknowledgement.");
     describe_gauge!("kafka_queue_bytes", "Their bytes.");
@@ -32,9 +33,13 @@ pub fn describe() {
     for outcome in Outcome::ALL {
         counter!("kafka_produce_total", "outcome" => outcome).increment(0);
     }
-    for name in
-        ["kafka_producer_rebuilt_total", "auth_verified_total", "rate_limit_forgotten_total", "overloaded_total"]
-    {
+    for name in [
+        "kafka_produce_resent_total",
+        "kafka_producer_rebuilt_total",
+        "auth_verified_total",
+        "rate_limit_forgotten_total",
+        "overloaded_total",
+    ] {
         counter!(name).increment(0);
     }
     for policy in ["events", "reads"] {

@@ -16,8 +16,10 @@ use crate::kafka_log::LogContext;
 
 const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the topic's setting is asked for, until it is known.
+/// How soon the topic's settings are asked for again where they were not told.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// And where they were: an operator may change them.
+const ASK_ANEW: Duration = Duration::from_secs(300);
 
 /// Asks Kafka whether the input topic can be written.
 ///
@@ -66,24 +68,32 @@ pub async fn run(app: App) {
 async fn kafka(app: &App) {
     let mut state = Told::new("Kafka", |all| &mut all.kafka);
     let mut warning = None;
-    let mut ask_at = Some(Instant::now());
+    let mut ask_at = Instant::now();
+    let mut refused = false;
     loop {
         let writable = app.probe.writable().await;
-        let ask = writable.is_ok() && ask_at.is_some_and(|at| Instant::now() >= at);
+        let ask = writable.is_ok() && Instant::now() >= ask_at;
         state.tell(app, writable.map(|()| warning));
         if !ask {
             sleep(EVERY).await;
             continue;
         }
-        match setup::min_insync_replicas(&app.probe.settings, &app.probe.topic).await {
-            Ok(replicas) => {
-                ask_at = None;
-                warning = (replicas < 2).then_some("min.insync.replicas of the input topic is below 2");
+        match setup::write_limits(&app.probe.settings, &app.probe.topic).await {
+            Ok(limits) => {
+                ask_at = Instant::now() + ASK_ANEW;
+                app.producer.learn(limits.max_message_bytes);
+                warning =
+                    (limits.min_insync_replicas < 2).then_some("min.insync.replicas of the input topic is below 2");
                 state.tell(app, Ok(warning));
             }
             Err(error) => {
-                tracing::debug!(error = format!("{error:#}"), "min.insync.replicas is not known");
-                ask_at = Some(Instant::now() + ASK_AGAIN);
+                let error = format!("{error:#}");
+                if refused {
+                    tracing::debug!(error, "the input topic's settings are not known");
+                } else {
+                    tracing::warn!(error, "the input topic's settings are not known: it takes DescribeConfigs on it");
+                }
+                (refused, ask_at) = (true, Instant::now() + ASK_AGAIN);
             }
         }
     }

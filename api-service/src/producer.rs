@@ -1,30 +1,29 @@
 //! Hands events to Kafka and waits for the acknowledgement of all in-sync replicas.
+//!
+//! Two clients of librdkafka's do that. One batches. The other sends each record by itself: those that may
+//! not fit into a batch, and those of a batch that was refused; it is started when it is first needed.
 
+mod limit;
 mod reports;
+mod sender;
+mod settings;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use arc_swap::ArcSwap;
 use metrics::{Counter, Histogram};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
-use shared::event::Event;
-use shared::topic;
+use shared::event::{DeviceId, Event};
 use tokio::time::{Instant, timeout_at};
 
-use self::reports::{Batch, Report, Reports, Waiting};
+use self::limit::BatchLimit;
+use self::reports::{Batch, Report, Waiting};
+use self::sender::{Batching, Sender};
+pub use self::settings::settings;
 use crate::config::Config;
-
-type Client = ThreadedProducer<Reports>;
-
-/// How long a producer that is replaced may take to settle what it holds, beyond the message
-/// timeout, after which it holds nothing.
-const RETIREMENT: Duration = Duration::from_secs(2);
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,17 +61,36 @@ impl Outcome {
     }
 }
 
-/// The producer of the input topic. Cloning it shares the client.
+/// Which client sends an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// With others.
+    Batched,
+    /// By itself.
+    Alone,
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone, Copy)]
+enum Verdict {
+    Final(Outcome),
+    /// It was in, or behind, a batch that was refused: it has to be sent by itself.
+    SendAlone,
+}
+
+/// The producer of the input topic. Cloning it shares the clients.
 #[derive(Clone)]
 pub struct Producer(Arc<Inner>);
 
 struct Inner {
-    client: ArcSwap<Client>,
-    settings: ClientConfig,
+    batched: Arc<Sender>,
+    alone: OnceLock<Arc<Sender>>,
+    starting: Mutex<()>,
+    alone_settings: ClientConfig,
+    limit: Arc<BatchLimit>,
     topic: String,
     message_timeout: Duration,
     closed: AtomicBool,
-    rebuilding: AtomicBool,
 }
 
 impl Producer {
@@ -81,20 +99,36 @@ impl Producer {
     /// # Errors
     /// Settings that librdkafka does not take.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let settings = settings(config)?;
+        let limit = Arc::new(BatchLimit::unknown());
+        let batching = Batching::UpTo(Arc::clone(&limit), shared::kafka::client(&config.kafka)?);
+        let (topic, message_timeout) = (&config.topics.input, config.producer.message_timeout);
         Ok(Self(Arc::new(Inner {
-            client: ArcSwap::from_pointee(start(&settings)?),
-            settings,
-            topic: config.topics.input.clone(),
-            message_timeout: config.producer.message_timeout,
+            batched: Sender::start(settings(config)?, batching, topic, message_timeout)?,
+            alone: OnceLock::new(),
+            starting: Mutex::new(()),
+            alone_settings: settings::unbatched(config)?,
+            limit,
+            topic: topic.clone(),
+            message_timeout,
             closed: AtomicBool::new(false),
-            rebuilding: AtomicBool::new(false),
         })))
     }
 
     /// The topic that it writes to.
     pub fn topic(&self) -> &str {
         &self.0.topic
+    }
+
+    /// Kafka was asked for the topic's `max.message.bytes`.
+    pub(crate) fn learn(&self, max_message_bytes: usize) {
+        self.0.limit.learn(max_message_bytes);
+        self.0.batched.replace();
+    }
+
+    /// The largest batch that it makes, once Kafka has said what the topic takes.
+    pub fn batch_limit(&self) -> Option<usize> {
+        let limit = &self.0.limit;
+        limit.is_known().then(|| limit.bytes())
     }
 
     /// Sends an event, and waits for what becomes of it, until the deadline at most.
@@ -106,9 +140,8 @@ impl Producer {
         outcome
     }
 
-    /// Sends events in their order, and waits once for what becomes of all of them. Behind one that
-    /// is not taken for want of room none is taken: a device's later event must not overtake an
-    /// earlier one.
+    /// Sends events in their order, and waits for what becomes of all of them. Behind one that is not taken
+    /// for want of room none is taken: a device's later event must not overtake an earlier one.
     pub async fn send_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
         let start = Instant::now();
         let outcomes = self.settle_all(events, deadline).await;
@@ -121,116 +154,135 @@ impl Producer {
         if self.0.closed.load(Ordering::Relaxed) {
             return Outcome::Closed;
         }
-        let (waiting, report) = Waiting::alone();
-        // The client is let go before the wait, so that one that is replaced is not kept alive, nor
-        // dropped, by a request.
-        if let Err(error) = hand_over(&self.0.client.load(), &self.0.topic, event, waiting) {
-            return self.refused(&error);
+        let first = if self.0.limit.fits(event) { Way::Batched } else { Way::Alone };
+        match self.attempt(first, event, deadline).await {
+            Verdict::Final(outcome) => outcome,
+            Verdict::SendAlone => {
+                RESENT.increment(1);
+                self.attempt(Way::Alone, event, deadline).await.of_second_attempt().outcome()
+            }
         }
-        match timeout_at(deadline, report).await {
-            Ok(Ok(report)) => self.outcome(&report),
-            Ok(Err(_)) | Err(_) => Outcome::Unknown,
+    }
+
+    async fn attempt(&self, way: Way, event: &Event, deadline: Instant) -> Verdict {
+        let Some(sender) = self.sender(way) else { return Verdict::Final(Outcome::QueueFull) };
+        let (waiting, report) = Waiting::alone();
+        let handed_over = sender.hand_over(&sender.client(), event, waiting);
+        match handed_over {
+            Err(error) => refused(sender, way, &error),
+            Ok(()) => match timeout_at(deadline, report).await {
+                Ok(Ok(report)) => judged(sender, way, &report),
+                Ok(Err(_)) | Err(_) => Verdict::Final(Outcome::Unknown),
+            },
         }
     }
 
     async fn settle_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
-        let (refused, batch) = self.hand_over_all(events);
+        if self.0.closed.load(Ordering::Relaxed) {
+            return vec![Outcome::Closed; events.len()];
+        }
+        let alone = self.devices_to_send_alone(events);
+        let way = |event: &Event| if alone.contains(&event.device_id) { Way::Alone } else { Way::Batched };
+        let all: Vec<_> = events.iter().map(|event| (event, way(event))).collect();
+        let mut verdicts = self.attempt_all(&all, deadline).await;
+        let again = to_send_again(events, &verdicts);
+        if !again.is_empty() {
+            RESENT.increment(again.len() as u64);
+            let all: Vec<_> = again.iter().map(|(_, event)| (*event, Way::Alone)).collect();
+            let second = self.attempt_all(&all, deadline).await;
+            for ((place, _), verdict) in again.iter().zip(second) {
+                if let Some(first) = verdicts.get_mut(*place) {
+                    *first = verdict.of_second_attempt();
+                }
+            }
+        }
+        verdicts.into_iter().map(Verdict::outcome).collect()
+    }
+
+    /// The devices of a request whose events are not batched, all of them, so that they keep their order:
+    /// one of a device's events may not fit into a batch, or it has several and nobody knows how large a
+    /// batch may be. Of two batches on their way at once the first may be refused and the second be written.
+    fn devices_to_send_alone<'a>(&self, events: &'a [Event]) -> HashSet<&'a DeviceId> {
+        let mut alone = HashSet::new();
+        let limit = &self.0.limit;
+        if !limit.is_known() {
+            let mut seen = HashSet::with_capacity(events.len());
+            alone.extend(events.iter().map(|event| &event.device_id).filter(|device| !seen.insert(*device)));
+        }
+        alone.extend(events.iter().filter(|event| !limit.fits(event)).map(|event| &event.device_id));
+        alone
+    }
+
+    /// Hands over what can be, in order, and waits once for what becomes of all of it.
+    async fn attempt_all(&self, events: &[(&Event, Way)], deadline: Instant) -> Vec<Verdict> {
+        let (not_handed_over, batch) = self.hand_over_all(events);
         // Those without a report at the deadline have none.
         let _ = timeout_at(deadline, batch.settled()).await;
-        let reports = batch.reports();
-        let outcome = |(refused, report): (Option<Outcome>, Option<Report>)| match (refused, report) {
-            (Some(outcome), _) => outcome,
-            (None, Some(report)) => self.outcome(&report),
-            (None, None) => Outcome::Unknown,
+        let verdict = |((early, report), (_, way)): ((Option<Verdict>, Option<Report>), &(&Event, Way))| match (
+            early,
+            report,
+            self.sender(*way),
+        ) {
+            (Some(verdict), ..) => verdict,
+            (None, Some(report), Some(sender)) => judged(sender, *way, &report),
+            (None, ..) => Verdict::Final(Outcome::Unknown),
         };
-        refused.into_iter().zip(reports).map(outcome).collect()
+        not_handed_over.into_iter().zip(batch.reports()).zip(events).map(verdict).collect()
     }
 
-    /// Hands over what can be, and gives an outcome for each event that was not handed over. All go
-    /// to one client: events behind a gap in one that has failed must not reach its successor.
-    fn hand_over_all(&self, events: &[Event]) -> (Vec<Option<Outcome>>, Arc<Batch>) {
-        let client = self.0.client.load();
-        let mut stopped = self.0.closed.load(Ordering::Relaxed).then_some(Outcome::Closed);
+    /// Gives a verdict for each event that was not handed over.
+    fn hand_over_all(&self, events: &[(&Event, Way)]) -> (Vec<Option<Verdict>>, Arc<Batch>) {
+        let clients = [Way::Batched, Way::Alone].map(|way| {
+            let wanted = events.iter().any(|(_, wanted)| *wanted == way);
+            wanted.then(|| self.sender(way)).flatten().map(|sender| (sender, sender.client()))
+        });
+        let mut stopped = None;
+        let mut batched_stopped = false;
         let batch = Batch::new(events.len());
-        let mut refused = Vec::with_capacity(events.len());
-        for (index, event) in events.iter().enumerate() {
-            if stopped.is_none() {
-                let Err(error) = hand_over(&client, &self.0.topic, event, batch.waiting(index)) else {
-                    refused.push(None);
-                    continue;
-                };
-                let outcome = self.refused(&error);
-                // What is too large is no event for this topic, ever: nothing waits for it.
-                stopped = (outcome != Outcome::TooLarge).then_some(outcome);
-                refused.push(Some(outcome));
-            } else {
-                refused.push(stopped);
+        let mut early = Vec::with_capacity(events.len());
+        for (index, (event, way)) in events.iter().enumerate() {
+            let [batched, alone] = &clients;
+            let client = if *way == Way::Batched { batched } else { alone };
+            let verdict = match (stopped, client) {
+                (Some(outcome), _) => Verdict::Final(outcome),
+                (None, None) => Verdict::Final(Outcome::QueueFull),
+                (None, Some(_)) if *way == Way::Batched && batched_stopped => Verdict::SendAlone,
+                (None, Some((sender, client))) => match sender.hand_over(client, event, batch.waiting(index)) {
+                    Ok(()) => {
+                        early.push(None);
+                        continue;
+                    }
+                    Err(error) => refused(sender, *way, &error),
+                },
+            };
+            match verdict {
+                // A record that is too large never fits this topic: the events behind it are not held back.
+                Verdict::Final(Outcome::TooLarge) => {}
+                Verdict::Final(outcome) => stopped = Some(outcome),
+                Verdict::SendAlone => batched_stopped = true,
             }
+            early.push(Some(verdict));
             batch.skip();
         }
-        (refused, batch)
+        (early, batch)
     }
 
-    fn outcome(&self, report: &Report) -> Outcome {
-        match report {
-            Ok((partition, offset)) => Outcome::Accepted { partition: *partition, offset: *offset },
-            Err(error) => self.failed(error),
-        }
-    }
-
-    /// It never left our hands.
-    fn refused(&self, error: &KafkaError) -> Outcome {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => return Outcome::TooLarge,
-            Some(RDKafkaErrorCode::QueueFull) => {}
-            Some(RDKafkaErrorCode::Fatal) => self.rebuild(),
-            _ => tracing::warn!(%error, "librdkafka did not take an event"),
-        }
-        Outcome::QueueFull
-    }
-
-    /// It was handed over, and came back.
-    fn failed(&self, error: &KafkaError) -> Outcome {
-        tracing::debug!(%error, "an event was not acknowledged");
-        if self.0.client.load().client().fatal_error().is_some() {
-            self.rebuild();
-        }
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Outcome::TooLarge,
-            _ => Outcome::Unknown,
-        }
-    }
-
-    /// Replaces a client that has failed for good: an idempotent producer stops for ever at the
-    /// first gap that it cannot explain.
-    fn rebuild(&self) {
-        let inner = Arc::clone(&self.0);
-        if inner.rebuilding.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        tokio::task::spawn_blocking(move || {
-            // Of many requests that saw the same failure the first has replaced it already.
-            let fatal = inner.client.load().client().fatal_error();
-            let Some((code, reason)) = fatal else {
-                inner.rebuilding.store(false, Ordering::Release);
-                return;
-            };
-            tracing::error!(%code, reason, "the producer failed for good: starting another");
-            metrics::counter!("kafka_producer_rebuilt_total").increment(1);
-            let fresh = start(&inner.settings);
-            let retired = match fresh {
-                Ok(fresh) => Some(inner.client.swap(Arc::new(fresh))),
-                Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "cannot start another producer");
-                    None
+    fn sender(&self, way: Way) -> Option<&Arc<Sender>> {
+        let inner = &self.0;
+        match way {
+            Way::Batched => Some(&inner.batched),
+            Way::Alone => inner.alone.get().or_else(|| {
+                let _one_at_a_time = inner.starting.lock().unwrap_or_else(PoisonError::into_inner);
+                if inner.alone.get().is_none() {
+                    let settings = inner.alone_settings.clone();
+                    match Sender::start(settings, Batching::Off, &inner.topic, inner.message_timeout) {
+                        Ok(sender) => drop(inner.alone.set(sender)),
+                        Err(error) => tracing::error!(error = format!("{error:#}"), "cannot start another producer"),
+                    }
                 }
-            };
-            inner.rebuilding.store(false, Ordering::Release);
-            // Whoever waits for a delivery report of the old one gets it before it goes.
-            if let Some(retired) = retired {
-                let _ = retired.flush(inner.message_timeout + RETIREMENT);
-            }
-        });
+                inner.alone.get()
+            }),
+        }
     }
 
     /// Takes no more events.
@@ -238,18 +290,82 @@ impl Producer {
         self.0.closed.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until everything that was handed over is settled: a client that is dropped before
-    /// purges its queue.
+    /// Waits until everything that was handed over is settled.
     pub async fn flush(&self) {
-        let inner = Arc::clone(&self.0);
-        let flushed = tokio::task::spawn_blocking(move || {
-            let client = inner.client.load_full();
-            (client.flush(inner.message_timeout), client.in_flight_count())
-        });
-        match flushed.await {
-            Ok((Ok(()), _)) => {}
-            Ok((Err(error), left)) => tracing::warn!(%error, left, "events were left without an acknowledgement"),
-            Err(_) => tracing::error!("flushing the producer panicked"),
+        self.0.batched.flush().await;
+        if let Some(alone) = self.0.alone.get() {
+            alone.flush().await;
+        }
+    }
+}
+
+/// It never left our hands.
+fn refused(sender: &Arc<Sender>, way: Way, error: &KafkaError) -> Verdict {
+    match (error.rdkafka_error_code(), way) {
+        (Some(RDKafkaErrorCode::MessageSizeTooLarge), _) => return Verdict::Final(Outcome::TooLarge),
+        (Some(RDKafkaErrorCode::QueueFull), _) => {}
+        (Some(RDKafkaErrorCode::Fatal), way) => {
+            sender.replace();
+            if way == Way::Batched {
+                return Verdict::SendAlone;
+            }
+        }
+        _ => tracing::warn!(%error, "librdkafka did not take an event"),
+    }
+    Verdict::Final(Outcome::QueueFull)
+}
+
+/// It was handed over, and this came back.
+fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict {
+    let error = match report {
+        Ok((partition, offset)) => {
+            return Verdict::Final(Outcome::Accepted { partition: *partition, offset: *offset });
+        }
+        Err(error) => error,
+    };
+    tracing::debug!(%error, "an event was not acknowledged");
+    if sender.client().has_failed() {
+        sender.replace();
+    }
+    match (error.rdkafka_error_code(), way) {
+        // The verdict on a batch is told of each record in it, and the others of its client are given back.
+        (Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::PurgeQueue), Way::Batched) => {
+            Verdict::SendAlone
+        }
+        (Some(RDKafkaErrorCode::MessageSizeTooLarge), Way::Alone) => Verdict::Final(Outcome::TooLarge),
+        _ => Verdict::Final(Outcome::Unknown),
+    }
+}
+
+/// The events that have to be sent by themselves, in their order; none behind one of the same device of
+/// which nobody knows whether it was written.
+fn to_send_again<'a>(events: &'a [Event], verdicts: &[Verdict]) -> Vec<(usize, &'a Event)> {
+    let mut unknown = HashSet::new();
+    let mut again = Vec::new();
+    for (place, (event, verdict)) in events.iter().zip(verdicts).enumerate() {
+        match verdict {
+            Verdict::SendAlone if !unknown.contains(&event.device_id) => again.push((place, event)),
+            Verdict::Final(Outcome::Unknown) => drop(unknown.insert(&event.device_id)),
+            Verdict::SendAlone | Verdict::Final(_) => {}
+        }
+    }
+    again
+}
+
+impl Verdict {
+    /// What was not taken the second time may have been written the first time, and the answer was lost.
+    fn of_second_attempt(self) -> Self {
+        match self {
+            Self::Final(Outcome::QueueFull) => Self::Final(Outcome::Unknown),
+            other => other,
+        }
+    }
+
+    /// The last word, as nothing more is tried.
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Final(outcome) => outcome,
+            Self::SendAlone => Outcome::Unknown,
         }
     }
 }
@@ -257,6 +373,7 @@ impl Producer {
 /// Looked up once: a series costs more to find than to count.
 static ACCEPTED: LazyLock<Counter> =
     LazyLock::new(|| metrics::counter!("kafka_produce_total", "outcome" => "accepted"));
+static RESENT: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("kafka_produce_resent_total"));
 static DURATION: LazyLock<Histogram> = LazyLock::new(|| metrics::histogram!("kafka_produce_duration_seconds"));
 
 fn count(outcomes: &[Outcome]) {
@@ -268,55 +385,4 @@ fn count(outcomes: &[Outcome]) {
         }
     }
     ACCEPTED.increment(accepted);
-}
-
-/// Puts an event into the client's queue, which copies it. It never sleeps while the queue is full.
-fn hand_over(client: &Client, topic: &str, event: &Event, waiting: Box<Waiting>) -> Result<(), KafkaError> {
-    let mut headers = Some(OwnedHeaders::new_with_capacity(topic::MAX_HEADERS));
-    topic::each_header(event, |key, value| {
-        headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
-    });
-    let mut record = BaseRecord::with_opaque_to(topic, waiting)
-        .key(event.device_id.as_str())
-        .payload(event.payload.as_bytes().as_ref());
-    record.headers = headers;
-    client.send(record).map_err(|(error, _)| error)
-}
-
-fn start(settings: &ClientConfig) -> anyhow::Result<Client> {
-    let (reports, hand_out) = Reports::new();
-    let client = settings.create_with_context(reports).context("the Kafka settings")?;
-    // Ends with the client.
-    tokio::spawn(hand_out);
-    Ok(client)
-}
-
-/// What librdkafka is told.
-///
-/// # Errors
-/// Settings of Kafka that contradict each other.
-pub fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
-    let producer = &config.producer;
-    let mut client = shared::kafka::client(&config.kafka)?;
-    client
-        .set("client.id", "api-service")
-        // What a 202 rests on.
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        // The one that Java clients use: whoever writes a device's events, they meet in one place.
-        .set("partitioner", "murmur2_random")
-        // Partitions that were added are seen by all instances within seconds: while they disagree on
-        // the number, a device's events go to two partitions.
-        .set("topic.metadata.refresh.interval.ms", "10000")
-        .set("compression.type", "lz4")
-        // For the metrics of the queue.
-        .set("statistics.interval.ms", "5000")
-        .set("linger.ms", format!("{}", producer.linger.as_secs_f64() * 1000.0))
-        .set("message.timeout.ms", producer.message_timeout.as_millis().to_string())
-        .set("message.max.bytes", topic::setup::MAX_RECORD_BYTES.to_string())
-        // Bounded by bytes. librdkafka counts those of payloads alone, so that events of a few bytes need
-        // the bound on their number too: each costs about a kilobyte whatever it holds.
-        .set("queue.buffering.max.kbytes", (producer.queue_bytes / 1024).max(1).to_string())
-        .set("queue.buffering.max.messages", (producer.queue_bytes / 1024).clamp(1, 10_000_000).to_string());
-    Ok(client)
 }

@@ -1,6 +1,7 @@
 //! Apache Kafka: one node of the real one, as a process or a container, or librdkafka's in-process
 //! broker where neither can be had.
 
+mod cluster;
 mod java;
 mod mock;
 mod secured;
@@ -20,6 +21,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rustix::process::Signal;
 
+pub use self::cluster::KafkaCluster;
 #[cfg(test)]
 pub(crate) use self::java::kafka_version as version;
 pub(crate) use self::java::obstacle;
@@ -86,16 +88,16 @@ impl Kafka {
         }
         let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
         if are_containers()? {
-            Kafka::start_container(dir, port, secured)
+            Kafka::start_container(dir, port, Place::in_container(port)?, secured, None)
         } else {
-            Kafka::start_process(dir, port, secured)
+            let place = Place { id: 1, address: "127.0.0.1", port, controller: port::free(), own: None };
+            Kafka::start_process(dir, port, place, secured)
         }
     }
 
-    fn start_process(dir: &Path, port: u16, secured: Option<Secured>) -> anyhow::Result<Kafka> {
+    fn start_process(dir: &Path, port: u16, place: Place, secured: Option<Secured>) -> anyhow::Result<Kafka> {
         let jvm = Jvm::new(dir)?;
         let config = dir.join("kafka.properties");
-        let place = Place { address: "127.0.0.1", port, controller: port::free(), own: None };
         let keystore = secured.as_ref().map(Secured::keystore);
         let data = dir.join("kafka");
         let properties = place.properties(port, &data, secured.as_ref().zip(keystore));
@@ -125,10 +127,18 @@ impl Kafka {
         Ok(Kafka { server, mock: None, settings: Settings::File(config), classes, secured, brokers, dir: None })
     }
 
-    fn start_container(dir: &Path, port: u16, secured: Option<Secured>) -> anyhow::Result<Kafka> {
-        let place = Place::in_container(port)?;
+    fn start_container(
+        dir: &Path,
+        port: u16,
+        place: Place,
+        secured: Option<Secured>,
+        beside: Option<String>,
+    ) -> anyhow::Result<Kafka> {
         let mut plan = Plan::of(container::KAFKA);
-        plan.ports.push((port, place.port));
+        if beside.is_none() {
+            plan.ports.push((port, place.port));
+        }
+        plan.beside = beside;
         let keystore = Path::new("/etc/kafka/secrets/keystore.pem");
         if let Some(secured) = &secured {
             plan.ports.push((secured.port, secured.port));

@@ -40,7 +40,7 @@ pub use dir::target as target_dir;
 pub use disk::SmallDisk;
 pub use endpoints::{Endpoints, endpoints};
 pub use group::{await_coordinator, committed, is_caught_up};
-pub use kafka::{Kafka, Secured};
+pub use kafka::{Kafka, KafkaCluster, Secured};
 pub use postgres::{Postgres, create_database, psql};
 pub use process::{Family, Process, family, tell_family};
 pub use proxy::Proxy;

@@ -4,11 +4,11 @@
 //! often a system call, so that thread wakes one task for all of them, and that one, inside the
 //! runtime, wakes the others for next to nothing.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Message as _, Statistics};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -95,14 +95,16 @@ type Told = (oneshot::Sender<Report>, Report);
 pub(super) struct Reports {
     log: LogContext,
     tell: UnboundedSender<Told>,
+    was_refused: Arc<AtomicBool>,
 }
 
 impl Reports {
-    /// For one client, with what has to run beside it until it is gone.
-    pub(super) fn new() -> (Self, impl Future<Output = ()> + Send + 'static) {
+    /// For one client, with what has to run beside it until it is gone. It notes there that a batch was
+    /// refused as too large.
+    pub(super) fn new(was_refused: Arc<AtomicBool>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         // Bounded by the client's queue: a report for each record that is in there.
         let (tell, told) = unbounded_channel();
-        (Self { log: LogContext::default(), tell }, hand_out(told))
+        (Self { log: LogContext::default(), tell, was_refused }, hand_out(told))
     }
 }
 
@@ -136,7 +138,12 @@ impl ProducerContext for Reports {
     fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
         let report = match result {
             Ok(message) => Ok((message.partition(), message.offset())),
-            Err((error, _)) => Err(error.clone()),
+            Err((error, _)) => {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                    self.was_refused.store(true, Ordering::Release);
+                }
+                Err(error.clone())
+            }
         };
         match *waiting {
             Waiting::Alone(waiting) => {

@@ -46,9 +46,14 @@ impl TestApp {
 
     /// On a scope that is there already, so that a setting can name a part of it.
     pub(crate) async fn on(scope: Scope, settings: &[&str]) -> Self {
+        prepare(&scope).await;
+        Self::prepared(scope, settings).await
+    }
+
+    /// On a scope whose topics and tables are there already, as the test wants them.
+    pub(crate) async fn prepared(scope: Scope, settings: &[&str]) -> Self {
         keep_log();
         let config = config(&scope, settings);
-        prepare(&scope).await;
         let app = App::build(&config).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -9,9 +9,11 @@ use crate::port;
 /// The settings that are the same in every stack.
 const FIXED: &str = include_str!("../../kafka/server.properties");
 
-/// Where a broker listens.
+/// Which node of its cluster a broker is, and where it listens.
 #[derive(Debug)]
 pub(super) struct Place {
+    /// The first is the controller, too.
+    pub(super) id: usize,
     /// Without one, everywhere.
     pub(super) address: &'static str,
     pub(super) port: u16,
@@ -24,16 +26,21 @@ impl Place {
     /// On the host, or at the image's own port.
     pub(super) fn in_container(port: u16) -> anyhow::Result<Place> {
         Ok(if engine()?.on_host {
-            Place { address: "127.0.0.1", port, controller: port::free(), own: None }
+            Place { id: 1, address: "127.0.0.1", port, controller: port::free(), own: None }
         } else {
-            Place { address: "", port: 9092, controller: 29_093, own: Some(19_092) }
+            Place { id: 1, address: "", port: 9092, controller: 29_093, own: Some(19_092) }
         })
     }
 
     /// The broker's settings: the fixed ones, and this stack's own. `port` is where others find it.
     pub(super) fn properties(&self, port: u16, data: &Path, secured: Option<(&Secured, &Path)>) -> String {
-        let Place { address, port: inside, controller, own } = self;
+        let Place { id, address, port: inside, controller, own } = self;
         let (mut listeners, mut advertised) = (String::new(), String::new());
+        let mut roles = "broker";
+        if *id == 1 {
+            roles = "broker,controller";
+            listeners.push_str(&format!(",CONTROLLER://{address}:{controller}"));
+        }
         let mut more = String::new();
         if let Some((secured, keystore)) = secured {
             listeners.push_str(&format!(",{}", secured.listener(address)));
@@ -47,7 +54,9 @@ impl Place {
         }
         format!(
             "{FIXED}\
-             listeners=PLAINTEXT://{address}:{inside},CONTROLLER://{address}:{controller}{listeners}\n\
+             process.roles={roles}\n\
+             node.id={id}\n\
+             listeners=PLAINTEXT://{address}:{inside}{listeners}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}{advertised}\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              log.dirs={data}\n\

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -74,12 +74,25 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
     Ok(())
 }
 
-/// `min.insync.replicas` of a topic: with less than 2, an acknowledgement is one disk's word.
+/// The settings of a topic that a producer has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteLimits {
+    /// `min.insync.replicas`: with less than 2, an acknowledgement is one disk's word.
+    pub min_insync_replicas: i32,
+    /// `max.message.bytes`, the topic's own or the broker's: what one batch may have, compressed.
+    pub max_message_bytes: usize,
+}
+
+/// What a topic asks of those who write to it.
 ///
 /// # Errors
-/// Kafka away, or the topic.
-pub async fn min_insync_replicas(client: &ClientConfig, topic: &str) -> anyhow::Result<i32> {
-    Ok(setting(client, topic, "min.insync.replicas").await?.parse()?)
+/// Kafka away, or the topic; or no right to `DescribeConfigs` on it.
+pub async fn write_limits(client: &ClientConfig, topic: &str) -> anyhow::Result<WriteLimits> {
+    let settings = settings(client, topic).await?;
+    Ok(WriteLimits {
+        min_insync_replicas: value(&settings, "min.insync.replicas")?.parse()?,
+        max_message_bytes: value(&settings, "max.message.bytes")?.parse()?,
+    })
 }
 
 /// `retention.ms` of a topic; none where it keeps its records for ever.
@@ -87,15 +100,18 @@ pub async fn min_insync_replicas(client: &ClientConfig, topic: &str) -> anyhow::
 /// # Errors
 /// Kafka away, or the topic.
 pub async fn retention(client: &ClientConfig, topic: &str) -> anyhow::Result<Option<Duration>> {
-    let millis: i64 = setting(client, topic, "retention.ms").await?.parse()?;
+    let millis: i64 = value(&settings(client, topic).await?, "retention.ms")?.parse()?;
     Ok(u64::try_from(millis).ok().map(Duration::from_millis))
 }
 
-async fn setting(client: &ClientConfig, topic: &str, name: &str) -> anyhow::Result<String> {
+async fn settings(client: &ClientConfig, topic: &str) -> anyhow::Result<ConfigResource> {
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
     let described = admin(client)?.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
-    let resource = described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))?;
-    resource.get(name).and_then(|entry| entry.value.clone()).with_context(|| format!("{name} is not told"))
+    described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))
+}
+
+fn value<'a>(settings: &'a ConfigResource, name: &str) -> anyhow::Result<&'a str> {
+    settings.get(name).and_then(|entry| entry.value.as_deref()).with_context(|| format!("{name} is not told"))
 }
 
 fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {

@@ -8,6 +8,7 @@
 
 mod added_partitions;
 mod any_bytes;
+mod cooperative;
 mod dead_letters;
 mod effects;
 mod event_log;
@@ -15,6 +16,7 @@ mod failing;
 mod fences;
 mod forget;
 mod frozen;
+mod gaps;
 mod groups;
 mod kit;
 mod large_keys;
@@ -22,6 +24,7 @@ mod late_answers;
 mod letters;
 mod losses;
 mod made_anew;
+mod made_topics;
 mod memory;
 mod panics;
 mod rations;

@@ -1,0 +1,165 @@
+//! How large a batch of several records may be.
+//!
+//! The broker refuses a batch that is larger than the topic's `max.message.bytes`, and librdkafka reports
+//! that refusal for each record in it. So batches are kept below the limit, and a record that may not fit
+//! into one is sent by itself: what is refused then was too large alone.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use shared::event::Event;
+
+/// librdkafka's own default of `batch.size`.
+pub(super) const MAX_BATCH_BYTES: usize = 1_000_000;
+
+/// More than the names of all headers, the values of those whose length is fixed, the varints around each
+/// of them, and the header of a batch.
+const OVERHEAD: usize = 768;
+
+/// The largest batch that the topic is known, or assumed, to take.
+#[derive(Debug)]
+pub(super) struct BatchLimit {
+    /// What follows from `state`, for a reader in a hurry.
+    bytes: AtomicUsize,
+    is_known: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The topic's `max.message.bytes`, as Kafka last said.
+    asked: Option<usize>,
+    /// Set by refusals.
+    refused: usize,
+}
+
+impl BatchLimit {
+    /// Until Kafka was asked, what `worker-service setup` gives a topic is assumed.
+    pub(super) fn unknown() -> Self {
+        Self {
+            bytes: AtomicUsize::new(MAX_BATCH_BYTES),
+            is_known: AtomicBool::new(false),
+            state: Mutex::new(State { asked: None, refused: MAX_BATCH_BYTES }),
+        }
+    }
+
+    /// The largest batch of several records.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether Kafka has said so.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// Whether this event fits into a batch.
+    pub(super) fn fits(&self, event: &Event) -> bool {
+        record_bytes(event) <= self.bytes()
+    }
+
+    /// Kafka was asked for the topic's `max.message.bytes`.
+    pub(super) fn learn(&self, asked: usize) {
+        self.change(|state| {
+            if state.asked.replace(asked) != Some(asked) {
+                // What refusals taught was about another limit.
+                state.refused = MAX_BATCH_BYTES;
+            }
+        });
+    }
+
+    /// A batch of up to this many bytes was refused, although Kafka was asked: it may not be asked, or the
+    /// broker compresses in its own way, and less well.
+    pub(super) fn refused(&self, batch_bytes: usize) {
+        self.change(|state| {
+            if state.bytes() >= batch_bytes {
+                state.refused = (batch_bytes / 2).max(1);
+            }
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        self.bytes.store(state.bytes(), Ordering::Relaxed);
+        self.is_known.store(state.asked.is_some(), Ordering::Relaxed);
+    }
+}
+
+impl State {
+    fn bytes(&self) -> usize {
+        // `batch.size` may not be 0.
+        self.asked.unwrap_or(MAX_BATCH_BYTES).min(self.refused).max(1)
+    }
+}
+
+/// No fewer bytes than the event's record takes in a batch of its own, before compression.
+fn record_bytes(event: &Event) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    // The device is the key, the subject, and the end of the source, where each byte may be escaped.
+    OVERHEAD
+        + event.payload.as_bytes().len()
+        + 5 * event.device_id.as_str().len()
+        + event.event_id.as_str().len()
+        + text(&event.request_id)
+        + text(&event.user_id)
+        + text(&event.traceparent)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use shared::event::{EventType, Payload};
+    use shared::topic::each_header;
+    use time::{OffsetDateTime, UtcOffset};
+
+    use super::*;
+
+    #[test]
+    fn what_kafka_says_counts_and_refusals_below_it() {
+        let limit = BatchLimit::unknown();
+        assert_eq!((limit.bytes(), limit.is_known()), (MAX_BATCH_BYTES, false));
+        limit.refused(MAX_BATCH_BYTES);
+        // Of the same batches, before they were made smaller.
+        limit.refused(MAX_BATCH_BYTES);
+        assert_eq!((limit.bytes(), limit.is_known()), (500_000, false));
+        limit.learn(400_000);
+        assert_eq!((limit.bytes(), limit.is_known()), (400_000, true));
+        limit.refused(400_000);
+        limit.learn(400_000);
+        assert_eq!(limit.bytes(), 200_000, "asked again, Kafka said nothing new");
+        limit.learn(20_000);
+        assert_eq!(limit.bytes(), 20_000);
+        limit.learn(8 << 20);
+        assert_eq!(limit.bytes(), MAX_BATCH_BYTES, "larger ones are not better");
+        limit.learn(0);
+        limit.refused(1);
+        assert_eq!(limit.bytes(), 1);
+    }
+
+    proptest! {
+        /// As librdkafka counts them: 36 for a record, 61 for a batch, and two varints of up to 5 for each header.
+        #[test]
+        fn a_record_is_never_larger_than_it_is_taken_for(
+            device in "[A-Za-z0-9._:-]{1,128}", id in "[A-Za-z0-9._:-]{1,64}", text in "[a-z é]{0,300}",
+            caller in proptest::option::of("[ -~]{0,300}"), nanos in 0..1_000_000_000_u32, hours in -23..=23_i8,
+        ) {
+            let accepted_at = OffsetDateTime::now_utc().replace_nanosecond(nanos).unwrap();
+            let event = Event {
+                device_id: device.parse().unwrap(),
+                event_id: id.parse().unwrap(),
+                event_type: EventType::DeviceReported,
+                payload: Payload::check(Bytes::from(format!(r#"{{"x":"{text}"}}"#)), "").unwrap(),
+                occurred_at: accepted_at.to_offset(UtcOffset::from_hms(hours, 59 * hours.signum(), 0).unwrap()),
+                accepted_at,
+                request_id: caller.clone(),
+                user_id: caller.clone(),
+                traceparent: caller,
+            };
+            let mut bytes = 36 + 61 + event.device_id.as_str().len() + event.payload.as_bytes().len();
+            each_header(&event, |name, value| bytes += name.len() + value.len() + 10);
+            prop_assert!(bytes <= record_bytes(&event), "{bytes} > {}", record_bytes(&event));
+        }
+    }
+}

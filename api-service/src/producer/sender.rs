@@ -1,0 +1,226 @@
+//! A client of librdkafka's, and its successors: one that has failed for good is replaced, and one whose
+//! batches are larger than the topic takes, too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
+use shared::event::Event;
+use shared::topic::{self, setup};
+use tokio::time::{sleep, timeout};
+
+use super::limit::BatchLimit;
+use super::reports::{Reports, Waiting};
+
+/// How long a client that is replaced may take to settle what it holds, beyond the message timeout,
+/// after which it holds nothing.
+const RETIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a client that has failed is told to give back what came into its queue meanwhile.
+const PURGE_INTERVAL: Duration = Duration::from_millis(20);
+/// How long Kafka may take to say how large a batch may be.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The least time from one replacement to the next.
+const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a sender makes batches.
+pub(super) enum Batching {
+    /// Of as many records as fit, where the topic is asked with these settings what it takes.
+    UpTo(Arc<BatchLimit>, ClientConfig),
+    /// Each record goes by itself.
+    Off,
+}
+
+/// Hands events to librdkafka.
+pub(super) struct Sender {
+    client: ArcSwap<Client>,
+    settings: ClientConfig,
+    batching: Batching,
+    topic: String,
+    message_timeout: Duration,
+    is_replacing: AtomicBool,
+}
+
+/// One client. Events of one request that have to keep their order go to the same one: what stands behind
+/// a gap in one that has failed must not reach its successor.
+pub(super) struct Client {
+    producer: ThreadedProducer<Reports>,
+    batch_bytes: usize,
+    /// Whether a batch of it was refused as too large.
+    was_refused: Arc<AtomicBool>,
+}
+
+impl Sender {
+    /// A sender to this topic. It connects by itself, and again.
+    ///
+    /// # Errors
+    /// Settings that librdkafka does not take.
+    pub(super) fn start(
+        settings: ClientConfig,
+        batching: Batching,
+        topic: &str,
+        message_timeout: Duration,
+    ) -> anyhow::Result<Arc<Self>> {
+        let client = Client::start(&settings, batching.bytes())?;
+        Ok(Arc::new(Self {
+            client: ArcSwap::from_pointee(client),
+            settings,
+            batching,
+            topic: topic.to_owned(),
+            message_timeout,
+            is_replacing: AtomicBool::new(false),
+        }))
+    }
+
+    /// The client of now. A caller lets it go before it waits, so that one that is replaced is neither kept
+    /// alive nor dropped by a request.
+    pub(super) fn client(&self) -> arc_swap::Guard<Arc<Client>> {
+        self.client.load()
+    }
+
+    /// Puts an event into the client's queue, which copies it. It never sleeps while the queue is full.
+    pub(super) fn hand_over(&self, client: &Client, event: &Event, waiting: Box<Waiting>) -> Result<(), KafkaError> {
+        let mut headers = Some(OwnedHeaders::new_with_capacity(topic::MAX_HEADERS));
+        topic::each_header(event, |key, value| {
+            headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
+        });
+        let mut record = BaseRecord::with_opaque_to(&self.topic, waiting)
+            .key(event.device_id.as_str())
+            .payload(event.payload.as_bytes().as_ref());
+        record.headers = headers;
+        client.producer.send(record).map_err(|(error, _)| error)
+    }
+
+    /// Replaces the client where that is due, in the background.
+    pub(super) fn replace(self: &Arc<Self>) {
+        if !self.client().is_due(&self.batching) || self.is_replacing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let sender = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                let old = sender.client.load_full();
+                if !old.is_due(&sender.batching) {
+                    sender.is_replacing.store(false, Ordering::Release);
+                    // Whoever saw that one is due in between went away, trusting this task.
+                    if !sender.client().is_due(&sender.batching) || sender.is_replacing.swap(true, Ordering::AcqRel) {
+                        return;
+                    }
+                    continue;
+                }
+                if let Err(error) = sender.start_anew(old).await {
+                    tracing::error!(error = format!("{error:#}"), "cannot start another producer");
+                }
+                // A cause that lasts must not keep us busy with nothing else.
+                sleep(REPLACE_INTERVAL).await;
+            }
+        });
+    }
+
+    async fn start_anew(self: &Arc<Self>, old: Arc<Client>) -> anyhow::Result<()> {
+        let fatal = old.producer.client().fatal_error();
+        if let Some((code, reason)) = &fatal {
+            let (failed, message_timeout) = (Arc::clone(&old), self.message_timeout);
+            tokio::task::spawn_blocking(move || failed.give_back(message_timeout)).await?;
+            if old.was_refused.load(Ordering::Acquire) {
+                self.make_smaller(old.batch_bytes).await;
+            } else {
+                tracing::error!(%code, reason, "the producer failed for good: starting another");
+                metrics::counter!("kafka_producer_rebuilt_total").increment(1);
+            }
+        }
+        let sender = Arc::clone(self);
+        // It may read certificates.
+        let fresh = tokio::task::spawn_blocking(move || Client::start(&sender.settings, sender.batching.bytes()));
+        self.client.store(Arc::new(fresh.await??));
+        let message_timeout = self.message_timeout;
+        tokio::task::spawn_blocking(move || {
+            // Whoever waits for a delivery report of the old one gets it before it goes.
+            let _ = old.producer.flush(message_timeout + RETIRE_TIMEOUT);
+        });
+        Ok(())
+    }
+
+    /// A batch was refused. Kafka says how large one may be, or it becomes half as large.
+    async fn make_smaller(&self, batch_bytes: usize) {
+        let Batching::UpTo(limit, admin) = &self.batching else { return };
+        let asked = timeout(ASK_TIMEOUT, setup::write_limits(admin, &self.topic));
+        match asked.await.map_err(anyhow::Error::from).flatten() {
+            Ok(limits) => limit.learn(limits.max_message_bytes),
+            Err(error) => tracing::warn!(
+                error = format!("{error:#}"),
+                "Kafka does not say how large a batch may be: it needs the right to DescribeConfigs on the topic"
+            ),
+        }
+        limit.refused(batch_bytes);
+        tracing::warn!(
+            refused = batch_bytes,
+            now = limit.bytes(),
+            "a batch was larger than the topic takes: its events are sent again, and batches are smaller from now on"
+        );
+    }
+
+    /// Waits until everything that was handed over is settled: a client that is dropped before purges its
+    /// queue.
+    pub(super) async fn flush(self: &Arc<Self>) {
+        let sender = Arc::clone(self);
+        let flushed = tokio::task::spawn_blocking(move || {
+            let client = sender.client.load_full();
+            (client.producer.flush(sender.message_timeout), client.producer.in_flight_count())
+        });
+        match flushed.await {
+            Ok((Ok(()), _)) => {}
+            Ok((Err(error), left)) => tracing::warn!(%error, left, "events were left without an acknowledgement"),
+            Err(_) => tracing::error!("flushing the producer panicked"),
+        }
+    }
+}
+
+impl Client {
+    fn start(settings: &ClientConfig, batch_bytes: usize) -> anyhow::Result<Self> {
+        let was_refused = Arc::new(AtomicBool::new(false));
+        let (reports, hand_out) = Reports::new(Arc::clone(&was_refused));
+        let mut settings = settings.clone();
+        settings.set("batch.size", batch_bytes.to_string());
+        let producer = settings.create_with_context(reports).context("the Kafka settings")?;
+        // Ends with the client.
+        tokio::spawn(hand_out);
+        Ok(Self { producer, batch_bytes, was_refused })
+    }
+
+    fn is_due(&self, batching: &Batching) -> bool {
+        self.batch_bytes != batching.bytes() || self.has_failed()
+    }
+
+    /// Whether it stopped for good: at a gap in its sequence that it cannot explain, or a refused batch.
+    pub(super) fn has_failed(&self) -> bool {
+        self.producer.client().fatal_error().is_some()
+    }
+
+    /// Gives back what it holds and will never send, each record with its report, and waits for what is on
+    /// its way.
+    fn give_back(&self, message_timeout: Duration) {
+        let deadline = std::time::Instant::now() + message_timeout + RETIRE_TIMEOUT;
+        while std::time::Instant::now() < deadline {
+            // What was on its way comes back into the queue.
+            self.producer.purge(PurgeConfig::default().queue());
+            if self.producer.flush(PURGE_INTERVAL).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+impl Batching {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::UpTo(limit, _) => limit.bytes(),
+            Self::Off => 1,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A 202 rests on every in-sync replica, and on as many of them as the topic asks for.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use api_service::producer::settings;
+use devstack::{KafkaCluster, Scope};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use shared::config::TopicConfig;
+use shared::store::Store;
+use shared::topic::setup::{self, TopicShape};
+
+use crate::app::{TestApp, config, problem, scope};
+use crate::topic::records;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn body(device: &str) -> String {
+    format!(r#"{{"device_id":"{device}","payload":{{}}}}"#)
+}
+
+/// The in-sync replicas of each partition.
+async fn in_sync(scope: &Scope) -> HashMap<i32, Vec<i32>> {
+    let client = shared::kafka::client(&config(scope, &[]).kafka).unwrap();
+    let topic = scope.input_topic.clone();
+    let ask = move || {
+        let consumer: BaseConsumer = client.create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
+        metadata.topics()[0].partitions().iter().map(|found| (found.id(), found.isr().to_vec())).collect()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+async fn until_in_sync(scope: &Scope, wanted: impl Fn(&[i32]) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = in_sync(scope).await;
+        if found.values().all(|replicas| wanted(replicas)) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
+    let cluster = tokio::task::spawn_blocking(|| KafkaCluster::start().unwrap()).await.unwrap();
+    let mut scope = scope("replicas").await;
+    scope.endpoints.kafka_brokers = cluster.brokers();
+    let plain = config(&scope, &[]);
+    let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
+    // Each pair of the three brokers has one of the partitions.
+    let shape = TopicShape { partitions: 3, replication: 2, min_insync_replicas: 2 };
+    setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
+    Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();
+    let app = TestApp::prepared(scope.clone(), &["--kafka-message-timeout=3s"]).await;
+
+    until_in_sync(&scope, |replicas| replicas.len() == 2).await;
+    for n in 0..12 {
+        assert_eq!(app.submit(body(&format!("d{n}"))).await.status(), 202);
+    }
+    let mut devices: HashMap<i32, String> = HashMap::new();
+    for record in records(&app, 12).await {
+        devices.insert(record.partition, String::from_utf8(record.key().unwrap().to_vec()).unwrap());
+    }
+    assert_eq!(devices.len(), 3, "one for each partition");
+
+    tokio::task::block_in_place(|| cluster.nodes[2].kill().unwrap());
+    until_in_sync(&scope, |replicas| !replicas.contains(&3)).await;
+    // What the broker says of it, with the API's settings but for the tries.
+    let mut once = settings(&app.config).unwrap();
+    let once: FutureProducer = once.set("message.send.max.retries", "1").create().unwrap();
+    let (mut accepted, mut refused) = (0, 0);
+    for (partition, replicas) in in_sync(&scope).await {
+        let record = FutureRecord::<str, str>::to(&scope.input_topic).partition(partition).payload("{}");
+        let said = once.send(record, PATIENCE).await;
+        let answer = app.submit(body(&devices[&partition])).await;
+        if replicas.len() == 2 {
+            said.unwrap();
+            assert_eq!(answer.status(), 202);
+            accepted += 1;
+        } else {
+            let few = RDKafkaErrorCode::NotEnoughReplicas;
+            assert!(matches!(said, Err((KafkaError::MessageProduction(code), _)) if code == few), "{said:?}");
+            assert_eq!(answer.status(), 503);
+            assert_eq!(problem(answer).await["code"], "outcome_unknown");
+            refused += 1;
+        }
+    }
+    assert_eq!((accepted, refused), (1, 2));
+
+    tokio::task::block_in_place(|| cluster.nodes[2].start().unwrap());
+    until_in_sync(&scope, |replicas| replicas.len() == 2).await;
+    for device in devices.values() {
+        assert_eq!(app.submit(body(device)).await.status(), 202);
+    }
+}
