@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 use shared::event::Event;
@@ -123,11 +123,11 @@ impl Sender {
     }
 
     async fn start_anew(self: &Arc<Self>, old: Arc<Client>) -> anyhow::Result<()> {
-        let fatal = old.producer.client().fatal_error();
-        if let Some((code, reason)) = &fatal {
-            let (failed, message_timeout) = (Arc::clone(&old), self.message_timeout);
-            tokio::task::spawn_blocking(move || failed.give_back(message_timeout)).await?;
-            if old.was_refused.load(Ordering::Acquire) {
+        let message_timeout = self.message_timeout;
+        if let Some((code, reason)) = old.producer.client().fatal_error() {
+            let failed = Arc::clone(&old);
+            tokio::task::spawn_blocking(move || failed.settle(message_timeout)).await?;
+            if code == RDKafkaErrorCode::GaplessGuarantee && old.was_refused.load(Ordering::Acquire) {
                 self.make_smaller(old.batch_bytes).await;
             } else {
                 tracing::error!(%code, reason, "the producer failed for good: starting another");
@@ -138,11 +138,8 @@ impl Sender {
         // It may read certificates.
         let fresh = tokio::task::spawn_blocking(move || Client::start(&sender.settings, sender.batching.bytes()));
         self.client.store(Arc::new(fresh.await??));
-        let message_timeout = self.message_timeout;
-        tokio::task::spawn_blocking(move || {
-            // Whoever waits for a delivery report of the old one gets it before it goes.
-            let _ = old.producer.flush(message_timeout + RETIRE_TIMEOUT);
-        });
+        // Whoever waits for a delivery report of the old one gets it before it goes.
+        tokio::task::spawn_blocking(move || old.settle(message_timeout));
         Ok(())
     }
 
@@ -202,13 +199,15 @@ impl Client {
         self.producer.client().fatal_error().is_some()
     }
 
-    /// Gives back what it holds and will never send, each record with its report, and waits for what is on
-    /// its way.
-    fn give_back(&self, message_timeout: Duration) {
-        let deadline = std::time::Instant::now() + message_timeout + RETIRE_TIMEOUT;
-        while std::time::Instant::now() < deadline {
-            // What was on its way comes back into the queue.
-            self.producer.purge(PurgeConfig::default().queue());
+    /// Waits until each record has its report. What a client that has failed holds, and will never send, is
+    /// given back.
+    fn settle(&self, message_timeout: Duration) {
+        let deadline = Instant::now() + message_timeout + RETIRE_TIMEOUT;
+        while Instant::now() < deadline {
+            if self.has_failed() {
+                // Again and again: what was on its way comes back into the queue.
+                self.producer.purge(PurgeConfig::default().queue());
+            }
             if self.producer.flush(PURGE_INTERVAL).is_ok() {
                 return;
             }

@@ -99,8 +99,9 @@ async fn limited(name: &str, bytes: usize) -> Scope {
 async fn places(app: &TestApp, count: usize) -> HashMap<(String, String), (i32, i64)> {
     let mut places = HashMap::new();
     for record in records(app, count).await {
-        let device = String::from_utf8(record.key().unwrap().to_vec()).unwrap();
-        let place = places.entry((device, record.header("ce_id").unwrap().to_owned())).or_insert((i32::MAX, i64::MAX));
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let (device, id) = (text(record.key().unwrap()), text(record.header("ce_id").unwrap()));
+        let place = places.entry((device, id)).or_insert((i32::MAX, i64::MAX));
         *place = (*place).min((record.partition, record.offset));
     }
     places
