@@ -46,8 +46,11 @@ async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {
     assert_eq!(kit.version("d").await, Some(6));
     let metrics = worker.page("/metrics").await;
     assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
-    // Each gap was looked into by the time that it ends.
-    let log = worker.end_with_log().await;
+    // Each gap was looked into by the time that it has ended.
+    worker.service.terminate().unwrap();
+    let ended = tokio::task::block_in_place(|| worker.service.wait(PATIENCE));
+    let log = worker.service.log();
+    assert!(ended.unwrap().success(), "{log}");
     assert!(!log.contains("data loss"), "{log}");
     assert!(!log.contains("a gap that cannot be explained"), "{log}");
     assert_eq!(kit.committed().await[&0], 11);
