@@ -15,9 +15,10 @@ help: ## Lists these targets
 # The servers are installed while the compiler runs.
 dev: ## Starts the whole stack and both services; Ctrl-C ends all of it (API_PORT moves it)
 	@tools/step "what compiling needs" devstack/install compiler
-	@devstack/install & installing=$$!; \
+	@tools/step "servers" devstack/install & installing=$$!; \
 	  tools/step "build" $(CARGO) build --locked --bins $(SERVICES); built=$$?; \
-	  wait $$installing && exit $$built
+	  wait $$installing || { echo "make: the servers could not be installed, as told above; \`devstack/install\` tries that alone" >&2; exit 1; }; \
+	  exit $$built
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug exec target/debug/devstack dev
 
 test: ## Runs every test, against real servers (TESTS="-E 'package(shared)'" chooses some)

@@ -74,6 +74,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 async fn live(config: Config, app: App) -> anyhow::Result<()> {
     log_panics();
+    let termination = lifecycle::termination().context("cannot wait for signals")?;
     let metrics = telemetry::start_metrics()?;
     api_service::metrics::describe();
     let internal = TcpListener::bind(config.ops.bind).await.with_context(|| format!("OPS_BIND={}", config.ops.bind))?;
@@ -83,10 +84,7 @@ async fn live(config: Config, app: App) -> anyhow::Result<()> {
     let state = app.clone();
     tokio::spawn(ops::serve(internal, metrics, move || std::future::ready(health::report(&state))));
     run(app, listener, async {
-        match lifecycle::termination().await {
-            Ok(signal) => tracing::info!(signal, "told to end"),
-            Err(error) => tracing::error!(%error, "cannot wait for signals"),
-        }
+        tracing::info!(signal = termination.await, "told to end");
     })
     .await;
     telemetry::traces::stop().await;

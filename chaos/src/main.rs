@@ -29,8 +29,8 @@ struct RunSettings {
     /// What the schedule is made from; by chance where it is not given.
     #[arg(long, env = "CHAOS_SEED")]
     seed: Option<u64>,
-    /// The schedule of `make test` instead, which has each kind of fault once.
-    #[arg(long, conflicts_with = "seconds")]
+    /// The schedule of `make test` instead, which has each kind of fault once, and a length of its own.
+    #[arg(long)]
     by_hand: bool,
     /// Of the schedule, these faults alone, to see what one of them does.
     #[arg(long, value_delimiter = ',')]
@@ -42,14 +42,24 @@ struct RunSettings {
 }
 
 impl RunSettings {
-    fn plan(&self) -> Plan {
+    fn plan(&self) -> anyhow::Result<Plan> {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
         let plan = if self.by_hand {
             Plan { seed, ..Plan::by_hand() }
         } else {
             Plan::drawn(seed, Duration::from_secs(self.seconds))
         };
-        plan.only(&self.only)
+        let times = plan.times();
+        for fault in &self.only {
+            let is_at_last = *fault == Fault::CutRedis && plan.cut_at_last.is_some();
+            // A run without it would hold, and say nothing.
+            anyhow::ensure!(
+                times.contains_key(fault) || is_at_last,
+                "the schedule of seed {seed} has no {}: choose another --seed, or more --seconds",
+                fault.name()
+            );
+        }
+        Ok(plan.only(&self.only))
     }
 }
 
@@ -71,7 +81,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let holds = match command {
         None => carry_out(run).await?,
         Some(Command::Plan(settings)) => {
-            print!("{}", settings.plan());
+            print!("{}", settings.plan()?);
             true
         }
         Some(Command::Check { files }) => check(&files)?,
@@ -80,7 +90,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn carry_out(settings: RunSettings) -> anyhow::Result<bool> {
-    let plan = settings.plan();
+    let plan = settings.plan()?;
     println!("CHAOS_SEED={} CHAOS_SECONDS={}", plan.seed, plan.length.as_secs());
     let out = settings.out.unwrap_or_else(|| devstack::target_dir().join("chaos"));
     let report = run::run(&plan, &out).await?;

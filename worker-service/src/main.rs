@@ -32,6 +32,7 @@ async fn main() {
 }
 
 async fn run(config: &RunConfig) -> anyhow::Result<()> {
+    let termination = lifecycle::termination().context("cannot wait for signals")?;
     telemetry::start_log(&config.log)?;
     telemetry::traces::start(&config.traces, "worker-service")?;
     let metrics = telemetry::start_metrics()?;
@@ -44,8 +45,8 @@ async fn run(config: &RunConfig) -> anyhow::Result<()> {
     tracing::info!(ops = %bind, "the worker runs");
 
     tokio::select! {
-        signal = lifecycle::termination() => {
-            tracing::info!(signal = signal?, "finishing what is under way");
+        signal = termination => {
+            tracing::info!(signal, "finishing what is under way");
             worker.stop().await?;
             telemetry::traces::stop().await;
             tracing::info!("the worker has ended");

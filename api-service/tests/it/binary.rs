@@ -7,6 +7,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use devstack::Scope;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::app::SECRET;
@@ -65,15 +66,13 @@ impl Binary {
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
-    /// Sends it a signal, as `kill` names it.
-    pub(crate) fn signal(&self, signal: &str) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
     /// Ends it as an orchestrator does, and returns its status and all it has written.
     pub(crate) fn terminate(mut self) -> (Option<i32>, Vec<String>) {
-        self.signal("-TERM");
+        self.signal(Signal::TERM);
         let status = self.process.wait().unwrap().code();
         (status, self.seen())
     }

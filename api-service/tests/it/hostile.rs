@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::{Client, Response};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use crate::app::{admin, prepare, scope};
@@ -131,12 +131,12 @@ async fn a_thousand_wait_to_be_accepted() {
     let count = 1_000;
     raise_limit(2 * count);
     let attacked = Attacked::start("hostile_herd", &[("HEADER_TIMEOUT", "120s")]).await;
-    attacked.binary.signal("-STOP");
+    attacked.binary.signal(Signal::STOP);
     let address = attacked.binary.address;
     let herd = (0..count).map(|_| Raw::connect(address)).collect::<JoinSet<_>>();
     // One that finds no room is dropped, and tries again and again.
     let connected = tokio::time::timeout(Duration::from_secs(60), herd.join_all()).await;
-    attacked.binary.signal("-CONT");
+    attacked.binary.signal(Signal::CONT);
     for raw in &mut connected.expect("not all are let in, or net.core.somaxconn is less than 1,000") {
         raw.write(LIVE).await;
         raw.read_answer().await;

@@ -32,6 +32,17 @@ fn two_runs_of_a_seed_have_the_same_schedule() {
 }
 
 #[test]
+fn a_fault_that_the_schedule_does_not_have_is_an_error() {
+    for (seed, has) in [("1", false), ("9001", true)] {
+        let plan = chaos(&["plan", "--seed", seed, "--seconds", "120", "--only", "add-partitions"]);
+        assert_eq!(plan.status.success(), has && plan.stdout.ends_with(b"\n"), "{plan:?}");
+        assert!(has || text(&plan.stderr).contains("the schedule of seed 1 has no add-partitions"), "{plan:?}");
+    }
+    let by_hand = chaos(&["plan", "--by-hand", "--only", "add-partitions"]);
+    assert_eq!(text(&by_hand.stdout).lines().count(), 1, "{by_hand:?}");
+}
+
+#[test]
 fn a_saved_history_is_judged_again() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, broken) = (folder.path().join("whole.jsonl"), folder.path().join("broken.jsonl"));

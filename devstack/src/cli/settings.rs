@@ -22,6 +22,10 @@ const PASSWORD: &str = "apppass";
 const DATABASE: &str = "appdb";
 
 const SECRET: &str = "JWT_SECRET";
+/// What a token has to say where they are set.
+const CLAIMS: [&str; 2] = ["JWT_ISSUER", "JWT_AUDIENCE"];
+/// What the keys of the cache begin with.
+const CACHE_PREFIX: &str = "CACHE_KEY_PREFIX";
 /// What both services are told where the environment does not, and the commands in a shell too.
 const COMMON: [(&str, &str); 5] = [
     ("KAFKA_INPUT_TOPIC", "events-input"),
@@ -72,6 +76,7 @@ pub(crate) struct Settings {
     common: Env,
     log: Env,
     api: Env,
+    cache_prefix: String,
 }
 
 impl Settings {
@@ -105,8 +110,7 @@ impl Settings {
             each.collect()
         };
         let mut api = or(&API)?;
-        // What a token of ours has to say.
-        for name in ["JWT_ISSUER", "JWT_AUDIENCE"] {
+        for name in CLAIMS {
             api.extend(environment(name)?.map(|value| (name.to_owned(), value)));
         }
         Ok(Settings {
@@ -115,6 +119,7 @@ impl Settings {
             common: or(&COMMON)?,
             log: or(&LOG)?,
             api,
+            cache_prefix: environment(CACHE_PREFIX)?.unwrap_or_else(|| "resource:".to_owned()),
         })
     }
 
@@ -196,9 +201,12 @@ impl Settings {
             ("PGPASSWORD", PASSWORD),
             ("PGDATABASE", DATABASE),
             ("REDIS_PORT", &redis),
+            (CACHE_PREFIX, &self.cache_prefix),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let env = own.iter().chain(&self.addresses).chain(&self.common);
+        // For `devstack token`, whose tokens this API is to take.
+        let claims = self.api.iter().filter(|(name, _)| CLAIMS.contains(&name.as_str()));
+        let env = own.iter().chain(claims).chain(&self.addresses).chain(&self.common);
         let text: String =
             env.map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"))).collect();
         // Made anew, so that its rights are these whoever made the last one.
@@ -228,7 +236,7 @@ curl -sS {api}/resource/device-123 -H 'authorization: Bearer {token}'
 
 # look into the database, and into the cache
 PGPASSWORD={PASSWORD} psql -h 127.0.0.1 -p {postgres} -U {USER} -d {DATABASE} -c 'SELECT * FROM resources'
-redis-cli -p {redis} GET resource:device-123
+redis-cli -p {redis} GET {prefix}device-123
 
 # list the dead letters
 (. {file} && {worker} dlq list)
@@ -237,6 +245,7 @@ redis-cli -p {redis} GET resource:device-123
 . {file}
 "#,
             file = file.display(),
+            prefix = self.cache_prefix,
             worker = binaries.join("worker-service").display(),
         )
     }

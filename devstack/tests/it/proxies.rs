@@ -1,10 +1,12 @@
 //! Ways into a broker: one that asks for a login, and some each of which can be cut by itself.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use devstack::{Kafka, Secured};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext};
 
 use crate::helpers::{consume, eventually, produce};
 
@@ -15,13 +17,37 @@ fn told(way: &str) -> Option<String> {
     metadata.brokers().first().map(|broker| format!("{}:{}", broker.host(), broker.port()))
 }
 
+/// Whether the broker said that it does not take this login.
+#[derive(Default)]
+struct Refused(AtomicBool);
+
+impl ClientContext for Refused {
+    fn error(&self, error: KafkaError, _: &str) {
+        let is_refusal = error.rdkafka_error_code() == Some(RDKafkaErrorCode::Authentication);
+        self.0.fetch_or(is_refusal, Ordering::Relaxed);
+    }
+}
+
+impl ConsumerContext for Refused {}
+
+/// Whether it takes this login or refuses it; no answer is neither.
 fn takes(secured: &Secured, mechanism: &str, password: &str) -> bool {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", secured.brokers()).set("security.protocol", "SASL_SSL");
     config.set("ssl.ca.location", secured.authority.to_string_lossy());
     config.set("sasl.mechanisms", mechanism).set("sasl.username", &secured.username).set("sasl.password", password);
-    let consumer: BaseConsumer = config.create().unwrap();
-    consumer.fetch_metadata(None, Duration::from_secs(if password == secured.password { 20 } else { 1 })).is_ok()
+    let consumer: BaseConsumer<Refused> = config.create_with_context(Refused::default()).unwrap();
+    let begin = Instant::now();
+    loop {
+        if consumer.fetch_metadata(None, Duration::from_millis(500)).is_ok() {
+            return true;
+        }
+        drop(consumer.poll(Duration::ZERO));
+        if consumer.context().0.load(Ordering::Relaxed) {
+            return false;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(20), "{mechanism}: neither taken nor refused");
+    }
 }
 
 #[test]

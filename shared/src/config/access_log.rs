@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct AccessLogConfig {
     /// Which requests (API) and events (worker) are logged, one line each: `all`; `errors`, those with
-    /// status 400 and up and records that were not applied; or a share from 0 to 1, such as `0.01`, of
+    /// status 400 and up and records that were not applied (repeats aside: Kafka delivers at least once); or a share from 0 to 1, such as `0.01`, of
     /// request ids, the same ones in both services. Errors are always logged.
     #[arg(long, env = "ACCESS_LOG", value_name = "ACCESS_LOG", default_value = "errors")]
     pub access_log: AccessLog,
