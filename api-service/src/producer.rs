@@ -218,16 +218,13 @@ impl Producer {
         let (not_handed_over, batch) = self.hand_over_all(events);
         // Those without a report at the deadline have none.
         let _ = timeout_at(deadline, batch.settled()).await;
-        let verdict = |((early, report), (_, way)): ((Option<Verdict>, Option<Report>), &(&Event, Way))| match (
-            early,
-            report,
-            self.sender(*way),
-        ) {
+        let verdict = |early: Option<Verdict>, report: Option<Report>, way| match (early, report, self.sender(way)) {
             (Some(verdict), ..) => verdict,
-            (None, Some(report), Some(sender)) => judged(sender, *way, &report),
+            (None, Some(report), Some(sender)) => judged(sender, way, &report),
             (None, ..) => Verdict::Final(Outcome::Unknown),
         };
-        not_handed_over.into_iter().zip(batch.reports()).zip(events).map(verdict).collect()
+        let all = not_handed_over.into_iter().zip(batch.reports()).zip(events);
+        all.map(|((early, report), (_, way))| verdict(early, report, *way)).collect()
     }
 
     /// Gives a verdict for each event that was not handed over.

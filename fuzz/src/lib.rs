@@ -26,8 +26,11 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: [Target; 5] =
     [("event", event), ("cloud_event", cloud_event), ("token", token), ("topic", topic), ("content", content)];
 
+/// A line of `name: value`.
+type Line<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits an input into lines of `name: value`, and what stands behind the first empty line.
-fn headers_and_body(input: &[u8]) -> (Vec<(&[u8], &[u8])>, &[u8]) {
+fn headers_and_body(input: &[u8]) -> (Vec<Line<'_>>, &[u8]) {
     let (mut headers, mut rest) = (Vec::new(), input);
     loop {
         let end = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());

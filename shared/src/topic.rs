@@ -11,7 +11,7 @@ mod record;
 pub mod setup;
 
 pub use client_headers::Header;
-pub use dead_letter::{DeadLetter, Reason, Refusal, as_text};
+pub use dead_letter::{DeadLetter, LetterHeaders, Reason, Refusal, as_text};
 pub use decode::{Decoded, decode};
 pub use record::Record;
 

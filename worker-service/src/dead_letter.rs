@@ -8,8 +8,8 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use shared::topic::DeadLetter;
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
+use shared::topic::{DeadLetter, LetterHeaders};
 use time::OffsetDateTime;
 
 use crate::trace::Burying;
@@ -20,9 +20,6 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 const OVERHEAD: usize = 512;
 /// A letter is not cut to less: its own headers need about as much.
 const LEAST_BYTES: usize = 2048;
-
-/// Headers as they are sent.
-type Headers = Vec<(String, Option<Vec<u8>>)>;
 
 /// The dead-letter topic's producer.
 pub struct DeadLetters {
@@ -127,7 +124,7 @@ fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
 struct Sent<'a> {
     key: Option<&'a [u8]>,
     value: Option<&'a [u8]>,
-    headers: Headers,
+    headers: LetterHeaders,
 }
 
 impl Sent<'_> {

@@ -1,5 +1,7 @@
 //! A 202, and what is in the topic then.
 
+use std::str::from_utf8 as utf8;
+
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -33,7 +35,7 @@ async fn an_event_is_in_the_topic_as_it_was_sent() {
     assert_eq!(record.key(), Some(&b"device-123"[..]));
     assert_eq!(record.value().unwrap(), PAYLOAD);
     let mut headers: Vec<_> =
-        record.headers().map(|(name, value)| (name, std::str::from_utf8(value.unwrap()).unwrap())).collect();
+        record.headers().map(|(name, value)| (utf8(name).unwrap(), utf8(value.unwrap()).unwrap())).collect();
     headers.sort_unstable();
     let accepted = text(record, "ce_acceptedat");
     let age = OffsetDateTime::now_utc() - OffsetDateTime::parse(accepted, &Rfc3339).unwrap();

@@ -67,12 +67,15 @@ const ENCODED: &str = "dlq.headers";
 /// The most headers that stand for themselves. A record with too many of them is not read by every client.
 const MAX_HEADERS: usize = 1_000;
 
+/// Headers of a dead letter: names and values, a value that is null being none.
+pub type LetterHeaders = Vec<(String, Option<Vec<u8>>)>;
+
 impl DeadLetter {
     /// The headers to send: the record's own as they were, and the `dlq.` ones, all as text.
     ///
     /// Not every client could read every name, and some end their process over it. Where one of the record's own
     /// is not text, or is one of ours, or there are very many, all of them stand in the one header `dlq.headers`.
-    pub fn headers(&self, group: &str, failed_at: OffsetDateTime) -> Vec<(String, Option<Vec<u8>>)> {
+    pub fn headers(&self, group: &str, failed_at: OffsetDateTime) -> LetterHeaders {
         let record = &self.record;
         let mut error = self.error.clone();
         error.truncate(error.floor_char_boundary(MAX_ERROR));
@@ -93,7 +96,7 @@ impl DeadLetter {
     }
 }
 
-fn own_headers(record: &Record) -> Vec<(String, Option<Vec<u8>>)> {
+fn own_headers(record: &Record) -> LetterHeaders {
     let all: Vec<_> = record.headers().collect();
     if all.is_empty() {
         return Vec::new();
@@ -132,7 +135,7 @@ mod tests {
         DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 }
     }
 
-    fn sent(letter: &DeadLetter) -> (Vec<(String, Option<Vec<u8>>)>, Record) {
+    fn sent(letter: &DeadLetter) -> (LetterHeaders, Record) {
         let headers = letter.headers("g", OffsetDateTime::UNIX_EPOCH);
         let read: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         let record = Record::new(None, None, &read);
