@@ -73,8 +73,11 @@ pub fn run(
         .set("enable.auto.offset.store", "false")
         .set("session.timeout.ms", "10000")
         .set("topic.metadata.refresh.interval.ms", "10000")
-        // Bounds of what is fetched ahead, for each partition.
+        // Bounds of what is fetched ahead, for each partition. librdkafka counts the bytes of values alone, so that
+        // records with large keys or headers need a bound on their number: with fewer than these in the queue it
+        // fetches again, and the lane, which has two batches, does not wait for that.
         .set("queued.max.messages.kbytes", "2048")
+        .set("queued.min.messages", "8")
         .set("fetch.queue.backoff.ms", "10")
         .set("fetch.max.bytes", "8388608")
         // An answer of Kafka's holds records of many partitions, and is taken apart as a whole: so that what

@@ -1,5 +1,5 @@
 //! A broker's storage has to be formatted before its first start, which takes as long as half a start of the
-//! broker. It looks the same for every broker without users, so it is done once, and copied.
+//! broker. It looks the same for every broker of a node id without users, so it is done once, and copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,14 @@ const FILES: [&str; 2] = ["bootstrap.checkpoint", "meta.properties"];
 /// Formats the storage `data` of a broker with these settings.
 pub(super) fn format(
     jvm: &Jvm,
+    node: usize,
     config: &Path,
     data: &Path,
     log: &Path,
     secured: Option<&Secured>,
 ) -> anyhow::Result<()> {
     // Users are a part of it.
-    if secured.is_none() && copy(&kept(), data).is_ok() {
+    if secured.is_none() && copy(&kept(node), data).is_ok() {
         return Ok(());
     }
     let mut format = jvm.command("kafka.tools.StorageTool", false);
@@ -36,14 +37,14 @@ pub(super) fn format(
     }
     if secured.is_none() {
         // If it cannot be kept, the next one is formatted as well.
-        let _ = keep(data);
+        let _ = keep(node, data);
     }
     Ok(())
 }
 
 /// Where it is kept: with the jars, so that a new Kafka formats anew.
-fn kept() -> PathBuf {
-    java::home().join("formatted")
+fn kept(node: usize) -> PathBuf {
+    java::home().join(format!("formatted-{node}"))
 }
 
 fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
@@ -58,9 +59,9 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 /// Under its name only once it is complete. If another process was quicker, its copy is as good.
-fn keep(data: &Path) -> anyhow::Result<()> {
+fn keep(node: usize, data: &Path) -> anyhow::Result<()> {
     let new = java::home().join(format!("formatting-{}-{:08x}", std::process::id(), fastrand::u32(..)));
-    let kept = copy(data, &new).and_then(|()| fs::rename(&new, kept()).context("cannot keep it"));
+    let kept = copy(data, &new).and_then(|()| fs::rename(&new, kept(node)).context("cannot keep it"));
     if kept.is_err() {
         let _ = fs::remove_dir_all(&new);
     }
