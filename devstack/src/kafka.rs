@@ -105,7 +105,7 @@ impl Kafka {
         let log = dir.join("kafka.log");
         let classes = jvm.archive_to.clone().map(|from| (from, jvm.archive.clone()));
 
-        storage::format(&jvm, &config, &data, &log, secured.as_ref())?;
+        storage::format(&jvm, &config, &data, &log, place.id, secured.as_ref())?;
 
         let settings = config.clone();
         let server = Server::launch(Recipe {

@@ -1,5 +1,6 @@
 //! A broker's storage has to be formatted before its first start, which takes as long as half a start of the
-//! broker. It looks the same for every broker without users, so it is done once, and copied.
+//! broker. It looks the same for every first broker without users, so it is done once, and copied. The others of a
+//! cluster have ids of their own in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +16,18 @@ use crate::spawn;
 /// What a formatted storage consists of.
 const FILES: [&str; 2] = ["bootstrap.checkpoint", "meta.properties"];
 
-/// Formats the storage `data` of a broker with these settings.
+/// Formats the storage `data` of the broker with this id and these settings.
 pub(super) fn format(
     jvm: &Jvm,
     config: &Path,
     data: &Path,
     log: &Path,
+    id: usize,
     secured: Option<&Secured>,
 ) -> anyhow::Result<()> {
     // Users are a part of it.
-    if secured.is_none() && copy(&kept(), data).is_ok() {
+    let is_common = secured.is_none() && id == 1;
+    if is_common && copy(&kept(), data).is_ok() {
         return Ok(());
     }
     let mut format = jvm.command("kafka.tools.StorageTool", false);
@@ -34,7 +37,7 @@ pub(super) fn format(
     if !formatted.is_some_and(|status| status.success()) {
         bail!("Kafka's storage cannot be formatted:\n{}", last_lines(log, 15));
     }
-    if secured.is_none() {
+    if is_common {
         // If it cannot be kept, the next one is formatted as well.
         let _ = keep(data);
     }
