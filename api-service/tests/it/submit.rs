@@ -15,6 +15,10 @@ fn text<'a>(record: &'a shared::topic::Record, header: &str) -> &'a str {
     std::str::from_utf8(record.header(header).unwrap()).unwrap()
 }
 
+fn text_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
 #[tokio::test]
 async fn an_event_is_in_the_topic_as_it_was_sent() {
     let app = TestApp::start("submit").await;
@@ -32,8 +36,7 @@ async fn an_event_is_in_the_topic_as_it_was_sent() {
     let [record] = &records[..] else { panic!("{records:?}") };
     assert_eq!(record.key(), Some(&b"device-123"[..]));
     assert_eq!(record.value().unwrap(), PAYLOAD);
-    let mut headers: Vec<_> =
-        record.headers().map(|(name, value)| (name, std::str::from_utf8(value.unwrap()).unwrap())).collect();
+    let mut headers: Vec<_> = record.headers().map(|(name, value)| (text_of(name), text_of(value.unwrap()))).collect();
     headers.sort_unstable();
     let accepted = text(record, "ce_acceptedat");
     let age = OffsetDateTime::now_utc() - OffsetDateTime::parse(accepted, &Rfc3339).unwrap();

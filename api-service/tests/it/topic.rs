@@ -24,7 +24,7 @@ pub(crate) async fn records(app: &TestApp, count: usize) -> Vec<Record> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while found.len() < count && Instant::now() < deadline {
             if let Some(message) = consumer.poll(Duration::from_millis(100)) {
-                found.push(Record::of(&message.unwrap()));
+                found.push(Record::of(message.unwrap()));
             }
         }
         found
