@@ -21,7 +21,7 @@ pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<
     let store = Store::open(&config.stores.postgres, "worker-service forget")?;
     let cache = Cache::open(&config.stores.redis)?;
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
-    anyhow::ensure!(cache.is_there().await, "nothing was erased: Redis does not answer");
+    cache.is_there().await.context("nothing was erased: Redis does not answer")?;
     let (client, topic) = (kafka::client(&config.source.kafka)?, config.source.topics.input.clone());
     let end = tokio::task::spawn_blocking(move || end(&client, topic)).await?;
     let end = end.context("nothing was erased: Kafka does not say where the topic ends")?;

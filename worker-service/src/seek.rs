@@ -39,7 +39,7 @@ pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Ve
     let client = kafka::client(&config.source.kafka)?;
     let cache = Cache::open(&config.redis)?;
     if !config.dry_run {
-        anyhow::ensure!(cache.is_there().await, "nothing was changed: Redis does not answer");
+        cache.is_there().await.context("nothing was changed: Redis does not answer")?;
     }
     if config.to_time.is_some() {
         ensure_times(&client, &config.source.topics.input).await?;
