@@ -2,6 +2,9 @@
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use shared::config::TopicConfig;
+use worker_service::health::Health;
+use worker_service::topics::TopicWatch;
 
 use crate::kit::{Kit, client};
 
@@ -87,6 +90,29 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
     let said = kit.command(&more).await;
     assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, and at least 2 is needed"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_while_a_worker_runs_is_told_and_so_is_its_end() {
+    let kit = Kit::new("watched", 1).await;
+    let (input, health) = (&kit.scope.input_topic, Health::default());
+    let topics = TopicConfig { input: input.clone(), dlq: kit.scope.dlq_topic.clone() };
+    let month = std::time::Duration::from_secs(30 * 24 * 3600);
+    let mut watch = TopicWatch::new(client(&kit.scope), topics, month, health.clone());
+    let mut looked = async || {
+        assert!(watch.look().await, "the brokers say it");
+        let told = health.report().1["warnings"].to_string();
+        (told.contains("cleanup.policy=compact"), told.contains("EVENTS_RETENTION"), health.is_input_compacted())
+    };
+    assert_eq!(looked().await, (false, false, false));
+    kit.set_topic(input, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]).await;
+    assert_eq!(looked().await, (true, true, true));
+    kit.set_topic(input, &[("max.message.bytes", "1048576")]).await;
+    assert_eq!(looked().await, (false, false, false));
+    // It is gone: what was last told stands.
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    admin.delete_topics(&[input.as_str()], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    assert!(!watch.look().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
