@@ -1,5 +1,7 @@
 //! A 202, and what is in the topic then.
 
+use std::str::from_utf8 as utf8;
+
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -13,10 +15,6 @@ const PAYLOAD: &str = "{ \"b\":1.0,\n \"a\" : [1e2,\"\\u00e9\"] }";
 
 fn text<'a>(record: &'a shared::topic::Record, header: &str) -> &'a str {
     std::str::from_utf8(record.header(header).unwrap()).unwrap()
-}
-
-fn text_of(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
 }
 
 #[tokio::test]
@@ -36,7 +34,8 @@ async fn an_event_is_in_the_topic_as_it_was_sent() {
     let [record] = &records[..] else { panic!("{records:?}") };
     assert_eq!(record.key(), Some(&b"device-123"[..]));
     assert_eq!(record.value().unwrap(), PAYLOAD);
-    let mut headers: Vec<_> = record.headers().map(|(name, value)| (text_of(name), text_of(value.unwrap()))).collect();
+    let mut headers: Vec<_> =
+        record.headers().map(|(name, value)| (utf8(name).unwrap(), utf8(value.unwrap()).unwrap())).collect();
     headers.sort_unstable();
     let accepted = text(record, "ce_acceptedat");
     let age = OffsetDateTime::now_utc() - OffsetDateTime::parse(accepted, &Rfc3339).unwrap();
