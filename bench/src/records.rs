@@ -70,6 +70,7 @@ pub(crate) fn decoded(number: usize, devices: usize, partition: i32, tag: &str) 
         offset: i64::try_from(number)?,
         appended_at: event.accepted_at,
         redriven: false,
+        create_time: false,
     };
     Ok(Decoded { event, position })
 }

@@ -8,6 +8,7 @@
 mod at_least;
 mod breaker;
 mod cluster;
+mod diagnosis;
 mod fence;
 mod fence_report;
 mod gather;
@@ -55,6 +56,30 @@ pub enum Lookup {
     Corrupt,
     /// No answer in time.
     Unavailable,
+}
+
+/// Which nodes answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answering {
+    /// How many do.
+    pub answering: usize,
+    /// How many there are; none where a cluster is not known yet.
+    pub nodes: usize,
+    /// What the first of the others says, or what was met in asking it.
+    pub why_not: Option<String>,
+}
+
+impl Answering {
+    /// That all of them do.
+    ///
+    /// # Errors
+    /// Why one does not.
+    pub fn all(self) -> anyhow::Result<()> {
+        match self {
+            Self { answering, nodes, .. } if nodes > 0 && answering == nodes => Ok(()),
+            Self { why_not, .. } => Err(anyhow::Error::msg(why_not.unwrap_or_else(|| "no answer".to_owned()))),
+        }
+    }
 }
 
 /// The right to fill one key, as long as it stands there.
@@ -174,13 +199,14 @@ impl Cache {
         let _: Result<i64, _> = self.run(&call).await;
     }
 
-    /// How many nodes answer, of how many: of one, or of those that a cluster is known to have.
-    pub async fn answering(&self) -> (usize, usize) {
+    /// Which nodes answer: the one, or those that a cluster is known to have.
+    pub async fn answering(&self) -> Answering {
         let until = Instant::now() + self.timeout;
         let nodes = self.servers.nodes(until).await;
-        let ping = redis::cmd("PING");
-        let answers = futures_util::future::join_all(nodes.iter().map(|node| node.ask_anyway(&ping, until))).await;
-        (answers.iter().filter(|answer| answer.is_ok()).count(), nodes.len())
+        let answers = futures_util::future::join_all(nodes.iter().map(|node| node.ping(until))).await;
+        let answering = answers.iter().filter(|answer| answer.is_ok()).count();
+        let why_not = answers.into_iter().find_map(Result::err);
+        Answering { answering, nodes: nodes.len(), why_not }
     }
 
     /// Says whether Redis did it.

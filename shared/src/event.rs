@@ -16,7 +16,7 @@ use std::sync::Arc;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
-pub use payload::Payload;
+pub use payload::{MAX_BYTES as MAX_PAYLOAD_BYTES, Payload};
 
 /// One accepted event, as it travels through Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
+use rdkafka::metadata::MetadataBroker;
 use rdkafka::{ClientConfig, ClientContext};
 
 use crate::config::KafkaConfig;
@@ -46,15 +47,18 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     Ok(client)
 }
 
-/// Asks Kafka for its brokers: what an administrative client is told of a failure is that time was
+/// Asks Kafka for its brokers, and gives their ids: what an administrative client is told of a failure is that time was
 /// up, and an operator wants to know that the password is wrong.
 ///
 /// # Errors
 /// Kafka cannot be reached, and what the client met on the way.
-pub fn reach(client: &ClientConfig) -> anyhow::Result<()> {
+pub fn reach(client: &ClientConfig) -> anyhow::Result<Vec<i32>> {
     let consumer: BaseConsumer<Complaints> =
         client.create_with_context(Complaints::default()).context("the Kafka settings")?;
-    let Err(error) = consumer.fetch_metadata(None, ADMIN_TIMEOUT) else { return Ok(()) };
+    let error = match consumer.fetch_metadata(None, ADMIN_TIMEOUT) {
+        Ok(metadata) => return Ok(metadata.brokers().iter().map(MetadataBroker::id).collect()),
+        Err(error) => error,
+    };
     // Nobody else takes what the client has to say.
     while consumer.poll(Duration::ZERO).is_some() {}
     let met = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner);

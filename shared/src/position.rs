@@ -14,10 +14,12 @@ pub struct Position {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
-    /// The broker's append time (`LogAppendTime`).
+    /// The broker's append time (`LogAppendTime`), or what stands for it ([`crate::topic::Record`]).
     pub appended_at: OffsetDateTime,
     /// Whether this is where a redriven record first stood, and not where it was read now.
     pub redriven: bool,
+    /// Whether the time is its producer's word (`CreateTime`), as far as that was not ahead.
+    pub create_time: bool,
 }
 
 /// A topic that was made anew starts at offset 0 again; records of the old one were appended at
@@ -51,7 +53,7 @@ mod tests {
 
     fn at(partition: i32, offset: i64, seconds: i64) -> Position {
         let appended_at = OffsetDateTime::UNIX_EPOCH + Duration::seconds(seconds);
-        Position { topic: "t".into(), partition, offset, appended_at, redriven: false }
+        Position { topic: "t".into(), partition, offset, appended_at, redriven: false, create_time: false }
     }
 
     fn redriven(position: Position) -> Position {

@@ -20,7 +20,7 @@ use sqlx::{Connection, PgPool, Postgres};
 
 pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
-pub use forget::Forgotten;
+pub use forget::{Forgotten, TopicEnd};
 pub use history::{Cursor, PAGE_BYTES, Page};
 pub use prune::PRUNE_ROWS;
 pub use read::Rendered;

@@ -8,6 +8,7 @@ mod dead_letter;
 mod decode;
 mod encoded_headers;
 mod record;
+pub mod settings;
 pub mod setup;
 
 pub use client_headers::Header;

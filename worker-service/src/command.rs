@@ -18,7 +18,10 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     store.migrate().await?;
     tracing::info!("the schema is up to date");
     if !config.skip_topics {
-        topic::setup::create(&client, &config.topics, &config.shape).await?;
+        let made = topic::setup::make(&client, &config.topics, &config.shape).await?;
+        // Their offsets begin at 0 again.
+        store.forget_ends(&made).await?;
+        topic::setup::check(&client, &config.topics, &config.shape).await?;
     }
     store.close().await;
     Ok(())

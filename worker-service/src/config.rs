@@ -296,8 +296,12 @@ pub struct DlqRedriveConfig {
 pub struct SeekConfig {
     /// The time (RFC 3339) to go back to: not later than what PostgreSQL was restored to, rather some
     /// minutes earlier. What was applied before is recognised.
-    #[arg(long, value_parser = instant)]
-    pub to_time: OffsetDateTime,
+    #[arg(long, value_parser = instant, required_unless_present = "from_beginning", conflicts_with = "from_beginning")]
+    pub to_time: Option<OffsetDateTime>,
+    /// Go back to the first record that the topic has, whatever its time: for a topic with
+    /// `message.timestamp.type=CreateTime`, whose times are its producers' word.
+    #[arg(long)]
+    pub from_beginning: bool,
     /// Say where the group would stand, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -318,6 +322,9 @@ pub struct ForgetConfig {
     /// The device.
     #[arg(value_name = "DEVICE")]
     pub device: DeviceId,
+    /// Kafka, which says where the topic ends.
+    #[command(flatten)]
+    pub source: SourceConfig,
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,

@@ -20,6 +20,7 @@ use crate::lane::{Lane, Next, Settings, Task};
 use crate::panics;
 use crate::poll::{Group, Queue};
 
+mod compacted;
 mod restart;
 
 /// What every lane uses.
@@ -177,6 +178,7 @@ impl Driver {
             };
             match progress.step_to(record.offset) {
                 Step::Next => {}
+                Step::Gap(expected) if self.is_lost_to_compaction(expected, record.offset) => {}
                 Step::Gap(expected) => self.look_for_loss(expected),
                 Step::Back(expected) => {
                     tracing::error!(

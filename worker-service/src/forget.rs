@@ -3,8 +3,11 @@
 use std::io::Write;
 
 use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use shared::cache::Cache;
-use shared::store::Store;
+use shared::kafka::{self, ADMIN_TIMEOUT};
+use shared::store::{Store, TopicEnd};
 use shared::topic::rfc3339;
 
 use crate::config::ForgetConfig;
@@ -13,13 +16,16 @@ use crate::config::ForgetConfig;
 /// because until the transaction is over a reader could put the entry back.
 ///
 /// # Errors
-/// PostgreSQL or Redis away; the message says what is erased and what is not.
+/// PostgreSQL, Redis or Kafka away; the message says what is erased and what is not.
 pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<()> {
     let store = Store::open(&config.stores.postgres, "worker-service forget")?;
     let cache = Cache::open(&config.stores.redis)?;
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
-    anyhow::ensure!(cache.is_there().await, "nothing was erased: Redis does not answer");
-    let gone = store.forget(&config.device).await.context("nothing was erased")?;
+    cache.is_there().await.context("nothing was erased: Redis does not answer")?;
+    let (client, topic) = (kafka::client(&config.source.kafka)?, config.source.topics.input.clone());
+    let end = tokio::task::spawn_blocking(move || end(&client, topic)).await?;
+    let end = end.context("nothing was erased: Kafka does not say where the topic ends")?;
+    let gone = store.forget(&config.device, end.as_ref()).await.context("nothing was erased")?;
     let version = gone.version.map_or_else(|| "no resource".to_owned(), |version| format!("version {version}"));
     let (events, at) = (gone.events, rfc3339(gone.at));
     writeln!(out, "forgot {}: {events} events, {version}; what was accepted up to {at} has no effect", config.device)?;
@@ -29,4 +35,20 @@ pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<
     })?;
     store.close().await;
     Ok(())
+}
+
+/// Where the topic ends now; none where it is not there.
+fn end(client: &ClientConfig, topic: String) -> anyhow::Result<Option<TopicEnd>> {
+    let consumer: BaseConsumer = client.create().context("the Kafka settings")?;
+    let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+    let partitions = found.map_or(0, |found| found.partitions().len());
+    if partitions == 0 {
+        return Ok(None);
+    }
+    let mut offsets = Vec::with_capacity(partitions);
+    for partition in 0..i32::try_from(partitions)? {
+        offsets.push(consumer.fetch_watermarks(&topic, partition, ADMIN_TIMEOUT)?.1);
+    }
+    Ok(Some(TopicEnd { topic, offsets }))
 }

@@ -21,6 +21,10 @@ struct State {
     /// Why Kafka does not answer, if it does not.
     kafka: Option<String>,
     lanes: BTreeMap<i32, LaneState>,
+    /// What is wrong with the topics' settings.
+    topics: Vec<String>,
+    /// Whether the input topic drops records whose key came again.
+    compacted: bool,
 }
 
 /// What is known of a lane.
@@ -79,6 +83,21 @@ impl Health {
     pub fn begins_anew(&self, partition: i32, why: String) {
         tracing::error!(partition, error = why, "the partition begins anew");
         self.state().lanes.entry(partition).or_default().outage = Some(why);
+    }
+
+    /// What is wrong with the topics' settings; nothing waits for it.
+    pub fn topics(&self, warnings: Vec<String>) {
+        self.state().topics = warnings;
+    }
+
+    /// Whether the input topic drops records whose key came again.
+    pub fn input_is_compacted(&self, compacted: bool) {
+        self.state().compacted = compacted;
+    }
+
+    /// Whether it is known to.
+    pub fn is_input_compacted(&self) -> bool {
+        self.state().compacted
     }
 
     /// The lanes as they are.
@@ -148,7 +167,7 @@ impl Health {
                 (partition.to_string(), lane)
             })
             .collect();
-        let report = json!({"status": status, "outage": of_all, "partitions": partitions});
+        let report = json!({"status": status, "outage": of_all, "warnings": state.topics, "partitions": partitions});
         (status == "ready", report)
     }
 
@@ -164,6 +183,15 @@ mod tests {
     fn status(health: &Health) -> (bool, String) {
         let (ready, report) = health.report();
         (ready, report["status"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_topic_that_is_not_as_it_has_to_be_is_told_and_waited_for_by_nobody() {
+        let health = Health::default();
+        health.joined();
+        health.topics(vec!["t: cleanup.policy=compact".to_owned()]);
+        assert_eq!(status(&health), (true, "ready".into()));
+        assert_eq!(health.report().1["warnings"], json!(["t: cleanup.policy=compact"]));
     }
 
     #[test]

@@ -24,5 +24,6 @@ pub mod panics;
 pub mod poll;
 pub mod prune;
 pub mod seek;
+pub mod topics;
 pub mod trace;
 pub mod worker;

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use shared::store::{PRUNE_ROWS, Store};
-use shared::topic::setup;
 
 /// The wait after there was nothing more to forget.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -32,17 +30,5 @@ pub async fn run(store: Store, older_than: Duration) {
             }
             tokio::time::sleep(BREATH).await;
         }
-    }
-}
-
-/// Says so where events would be forgotten while the topic still has their records.
-pub async fn compare_with_topic(client: ClientConfig, topic: String, older_than: Duration) {
-    match setup::retention(&client, &topic).await {
-        Ok(Some(kept)) if kept < older_than => {}
-        Ok(kept) => tracing::warn!(
-            ?older_than, topic_keeps = ?kept,
-            "EVENTS_RETENTION is not longer than the topic's retention: a replay may apply an event twice"
-        ),
-        Err(error) => tracing::warn!(error = format!("{error:#}"), "the topic's retention is not told"),
     }
 }

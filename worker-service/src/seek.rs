@@ -1,4 +1,4 @@
-//! `seek --to-time`: rewinds the group, after PostgreSQL was restored to an earlier time.
+//! `seek`: rewinds the group, after PostgreSQL was restored to an earlier time.
 //!
 //! Rewinds, and never goes forward: to read records again is harmless, because events are known by
 //! their rows, and to leave some out would lose events that were accepted.
@@ -12,6 +12,8 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::cache::Cache;
 use shared::kafka::{self, ADMIN_TIMEOUT};
+use shared::topic::settings::TopicSettings;
+use time::OffsetDateTime;
 
 use crate::config::SeekConfig;
 
@@ -32,12 +34,15 @@ pub struct Moved {
 /// to reach again, and which no fence would replace.
 ///
 /// # Errors
-/// The group has members, or Kafka or Redis is away; the message says what was done.
+/// The group has members, Kafka or Redis is away, or the topic's times say nothing; the message says what was done.
 pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Vec<Moved>> {
     let client = kafka::client(&config.source.kafka)?;
     let cache = Cache::open(&config.redis)?;
     if !config.dry_run {
-        anyhow::ensure!(cache.is_there().await, "nothing was changed: Redis does not answer");
+        cache.is_there().await.context("nothing was changed: Redis does not answer")?;
+    }
+    if config.to_time.is_some() {
+        ensure_times(&client, &config.source.topics.input).await?;
     }
     let moved = tokio::task::spawn_blocking({
         let config = config.clone();
@@ -78,6 +83,21 @@ fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Move
     Ok(moved)
 }
 
+/// Where a record's time is its producer's word, one that came later may have an earlier time: to begin with the first
+/// of a time or later would leave some out.
+async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
+    let instead = "`--from-beginning` asks for no time, and goes back to the first record that there is";
+    let settings = TopicSettings::of(client, topic).await;
+    let settings =
+        settings.with_context(|| format!("nothing was changed: it is not known whose the times are. {instead}"))?;
+    anyhow::ensure!(
+        !settings.has_create_time(),
+        "nothing was changed: the topic {topic} has message.timestamp.type=CreateTime, so its records have the times of \
+         their producers' clocks, and no offset can be told for a time. {instead}"
+    );
+    Ok(())
+}
+
 /// A worker that runs would go on from where it is, and commit over what is committed here.
 fn ensure_stopped(consumer: &BaseConsumer, group: &str) -> anyhow::Result<()> {
     let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("asking for the group")?;
@@ -99,24 +119,43 @@ fn plan(consumer: &BaseConsumer, config: &SeekConfig) -> anyhow::Result<Vec<Move
         found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
     anyhow::ensure!(!partitions.is_empty(), "there is no topic {topic}");
     partitions.sort_unstable();
-    let millis = i64::try_from(config.to_time.unix_timestamp_nanos() / 1_000_000)?;
-    let (mut times, mut all) = (TopicPartitionList::new(), TopicPartitionList::new());
+    let mut all = TopicPartitionList::new();
     for partition in &partitions {
-        times.add_partition_offset(topic, *partition, Offset::Offset(millis.max(0)))?;
         all.add_partition(topic, *partition);
     }
-    let times = consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("asking for the offsets of that time")?;
+    let times = config.to_time.map(|to_time| at_time(consumer, topic, &partitions, to_time)).transpose()?;
     let committed = consumer.committed_offsets(all, ADMIN_TIMEOUT).context("asking for the group's offsets")?;
     let mut moved = Vec::with_capacity(partitions.len());
     for partition in partitions {
         let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
-        let at_time = times.find_partition(topic, partition).context("a partition without an answer")?;
-        at_time.error().with_context(|| format!("asking for the offset of partition {partition}"))?;
+        let at_time = match &times {
+            Some(times) => {
+                let found = times.find_partition(topic, partition).context("a partition without an answer")?;
+                found.error().with_context(|| format!("asking for the offset of partition {partition}"))?;
+                known(found.offset())
+            }
+            None => Some(first),
+        };
         let from = committed.find_partition(topic, partition).and_then(|found| known(found.offset()));
-        let to = target(known(at_time.offset()), from, first, end);
+        let to = target(at_time, from, first, end);
         moved.push(Moved { partition, from, to, first });
     }
     Ok(moved)
+}
+
+/// The first offset of each partition whose record has that time, or a later one.
+fn at_time(
+    consumer: &BaseConsumer,
+    topic: &str,
+    partitions: &[i32],
+    to_time: OffsetDateTime,
+) -> anyhow::Result<TopicPartitionList> {
+    let millis = i64::try_from(to_time.unix_timestamp_nanos() / 1_000_000)?;
+    let mut times = TopicPartitionList::new();
+    for partition in partitions {
+        times.add_partition_offset(topic, *partition, Offset::Offset(millis.max(0)))?;
+    }
+    consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("asking for the offsets of that time")
 }
 
 fn known(offset: Offset) -> Option<i64> {

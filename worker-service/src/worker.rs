@@ -15,6 +15,7 @@ use crate::config::RunConfig;
 use crate::dead_letter::DeadLetters;
 use crate::drive::Tools;
 use crate::health::Health;
+use crate::topics::TopicWatch;
 use crate::{lag, poll, prune};
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
@@ -24,6 +25,9 @@ const SHUTDOWN: Duration = Duration::from_secs(15);
 /// How long fences that were kept are tried at the end: Redis may be back any moment, and they are
 /// gone with the process.
 const LAST_FENCES: Duration = Duration::from_secs(2);
+
+/// How long the brokers may take at the start to tell the topics' settings.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// A running worker.
 pub struct Worker {
@@ -65,8 +69,8 @@ impl Worker {
         let fences = fencer.clone();
         runtime.spawn(async move { fences.run().await });
         runtime.spawn(prune::run(store.clone(), config.events_retention));
-        let input = config.source.topics.input.clone();
-        runtime.spawn(prune::compare_with_topic(client.clone(), input, config.events_retention));
+        let topics = config.source.topics.clone();
+        let mut watch = TopicWatch::new(client.clone(), topics, config.events_retention, health.clone());
         let (stop, stopped) = watch::channel(false);
         let (ended, end) = oneshot::channel();
         let topic = config.source.topics.input.clone();
@@ -75,6 +79,9 @@ impl Worker {
         let before = health.clone();
         std::thread::Builder::new().name("poll".into()).spawn(move || {
             wait_for_schema(&runtime, &store, &before, &stopped);
+            // Before anything is consumed: what a gap means depends on it.
+            let told = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
+            runtime.spawn(watch.run(told.unwrap_or(false)));
             let _ = ended.send(poll::run(&client, &topic, tools, runtime, &consumer, &stopped));
         })?;
         Ok(Self { health, fencer, stop, end })

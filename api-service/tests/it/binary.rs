@@ -55,7 +55,7 @@ impl Binary {
     }
 
     /// The lines that it wrote so far.
-    fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         read_to_string(&self.log).unwrap().lines().map(str::to_owned).collect()
     }
 

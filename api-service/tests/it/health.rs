@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::app::{TestApp, nowhere};
+use crate::app::{TestApp, nowhere, prepare, scope};
+use crate::binary::Binary;
 
 /// Asks until the answer is this one.
 async fn until(app: &TestApp, status: u16, expected: &Value) {
@@ -48,6 +49,32 @@ async fn degraded_while_one_of_the_two_ways_works() {
     let app = TestApp::with("health_degraded", &[&brokers, &database]).await;
     let all = json!({"kafka": {"status": "down"}, "postgres": {"status": "down"}, "redis": {"status": "up"}});
     until(&app, 200, &json!({"status": "degraded", "dependencies": all})).await;
+}
+
+#[tokio::test]
+async fn a_database_of_another_encoding_is_down_and_named() {
+    let scope = scope("health_encoding").await;
+    prepare(&scope).await;
+    let (server, name) = scope.database_url.rsplit_once('/').unwrap();
+    let other = format!("{name}_l");
+    let create = format!("CREATE DATABASE \"{other}\" TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");
+    devstack::psql(&scope.database_url, &create).unwrap();
+    let url = format!("{server}/{other}");
+    let binary = Binary::with(&scope, &[("DATABASE_URL", url.as_str())]);
+    let down = async || {
+        let page = reqwest::get(format!("http://{}/health/ready", binary.address)).await.unwrap();
+        page.json::<Value>().await.unwrap()["dependencies"]["postgres"]["status"] == "down"
+    };
+    let expected = format!("the encoding of the database {other} is LATIN1, and UTF8 is needed");
+    for _ in 0..300 {
+        if down().await && binary.seen().iter().any(|line| line.contains(&expected)) {
+            break;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(down().await);
+    let (_, seen) = binary.terminate();
+    assert!(seen.iter().any(|line| line.contains(&expected)), "{seen:#?}");
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version(
     report("old").await;
     work(&app, 1).await;
     let tag = app.get("d").await.headers()["etag"].clone();
-    app.store().forget(&id).await.unwrap();
+    app.store().forget(&id, None).await.unwrap();
     app.cache().forget(&id).await.unwrap();
     report("new").await;
     work(&app, 2).await;

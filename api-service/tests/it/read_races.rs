@@ -73,7 +73,14 @@ impl Race {
             user_id: None,
             traceparent: None,
         };
-        let position = Position { topic: "t".into(), partition: 0, offset: n, appended_at: at, redriven: false };
+        let position = Position {
+            topic: "t".into(),
+            partition: 0,
+            offset: n,
+            appended_at: at,
+            redriven: false,
+            create_time: false,
+        };
         let applied = self.store.apply(&[&Decoded { event, position }]).await.unwrap();
         let fenced = Fencer::new(self.cache.clone(), self.store.clone()).fence(&applied.versions).await;
         assert!(fenced.is_acknowledged());

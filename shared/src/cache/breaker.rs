@@ -55,6 +55,16 @@ impl Breaker {
         self.failed_at(self.now())
     }
 
+    /// There was an answer that leaves no doubt: it opens at once.
+    pub(super) fn trip(&self) {
+        self.trip_at(self.now());
+    }
+
+    fn trip_at(&self, now: u64) {
+        self.failures.store(THRESHOLD, Ordering::Relaxed);
+        self.open_until.store(now + millis(COOLDOWN), Ordering::Relaxed);
+    }
+
     fn allows_at(&self, now: u64) -> bool {
         let until = self.open_until.load(Ordering::Relaxed);
         // Whoever moves the end of the wait is the one that tries; the others keep waiting.
@@ -105,6 +115,16 @@ mod tests {
         breaker.succeeded();
         assert!(breaker.is_closed() && breaker.allows_at(1002));
         assert!(!breaker.failed_at(1003), "the count starts anew");
+    }
+
+    #[test]
+    fn tripped_it_is_open_at_once_and_closes_like_any_other() {
+        let breaker = Breaker::default();
+        breaker.trip_at(1);
+        assert!(!breaker.is_closed() && !breaker.allows_at(500));
+        assert!(breaker.allows_at(501) && !breaker.allows_at(501), "one may try");
+        breaker.succeeded();
+        assert!(breaker.is_closed() && breaker.allows_at(502));
     }
 
     #[test]

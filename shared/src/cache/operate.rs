@@ -21,10 +21,12 @@ const CONCURRENCY: usize = 32;
 const FORGOTTEN_TTL: Duration = Duration::from_secs(3600);
 
 impl Cache {
-    /// Whether Redis answers an operator, who has more patience than a reader: every node of it.
-    pub async fn is_there(&self) -> bool {
-        let (answering, all) = self.patient().answering().await;
-        all > 0 && answering == all
+    /// Asks whether Redis answers an operator, who has more patience than a reader: every node of it.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn is_there(&self) -> anyhow::Result<()> {
+        self.patient().answering().await.all()
     }
 
     /// Deletes the entry of a device that was forgotten; to be called after the transaction.

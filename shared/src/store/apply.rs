@@ -281,6 +281,7 @@ fn states(rows: Vec<PgRow>) -> Result<HashMap<String, State>, StoreError> {
             offset: row.try_get(4)?,
             appended_at: row.try_get::<OffsetDateTime, _>(5)?,
             redriven: false,
+            create_time: false,
         };
         states.insert(id, State { version: row.try_get(1)?, position });
     }

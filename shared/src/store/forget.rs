@@ -2,6 +2,8 @@
 //!
 //! A row in `forgotten_devices` is the tombstone: an event that was accepted, or appended to the
 //! log, up to `forgotten_at` has no effect any more. What comes later begins a new life at version 1.
+//! Where an event's time is its producer's word, or was once, a clock that is ahead would bring it back: so the
+//! tombstone also holds where the topic ended, and what stands before that is of the old life, whatever its time.
 //!
 //! **The race.** A worker may have a batch in hand, past the question whether its devices are
 //! forgotten, with rows that nobody else sees yet: a transaction that erased beside it would leave
@@ -22,8 +24,9 @@ use std::collections::HashMap;
 use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
-use super::{Class, Store, StoreError};
+use super::{Class, Store, StoreError, within_deadline};
 use crate::event::DeviceId;
+use crate::position::Position;
 use crate::topic::Decoded;
 
 /// How a transaction begins that must not be overtaken by [`Store::forget`].
@@ -43,20 +46,38 @@ pub struct Forgotten {
     pub at: OffsetDateTime,
 }
 
+/// Where a topic ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicEnd {
+    /// The topic.
+    pub topic: String,
+    /// The next offset of each partition, in their order.
+    pub offsets: Vec<i64>,
+}
+
+impl TopicEnd {
+    /// Whether a place is before it.
+    fn is_behind(&self, position: &Position) -> bool {
+        let offset = usize::try_from(position.partition).ok().and_then(|partition| self.offsets.get(partition));
+        self.topic == position.topic && offset.is_some_and(|end| position.offset < *end)
+    }
+}
+
 impl Store {
     /// Erases a device's rows, and sets its tombstone, in one transaction. Its cache entry has to
-    /// go after that ([`crate::cache::Cache::forget`]). To repeat it erases the new life too.
+    /// go after that ([`crate::cache::Cache::forget`]). To repeat it erases the new life too. `end` is where the
+    /// topic of its events ended just before, if there is one.
     ///
     /// # Errors
     /// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
-    pub async fn forget(&self, id: &DeviceId) -> Result<Forgotten, StoreError> {
+    pub async fn forget(&self, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Forgotten, StoreError> {
         // A connection of its own: the erasure takes as long as it takes.
         let mut connection = self.pool.acquire().await?.detach();
-        let mut outcome = forget(&mut connection, id, false).await;
+        let mut outcome = forget(&mut connection, id, end, false).await;
         for tried in 1..=TRIES {
             match &outcome {
                 Err(StoreError { class: Class::Again, .. }) => {
-                    outcome = forget(&mut connection, id, tried == TRIES).await;
+                    outcome = forget(&mut connection, id, end, tried == TRIES).await;
                 }
                 Ok(_) | Err(_) => break,
             }
@@ -64,9 +85,24 @@ impl Store {
         let _ = connection.close().await;
         outcome
     }
+
+    /// Drops what tombstones say of where these topics ended: they were made anew, and their offsets begin at 0 again.
+    ///
+    /// # Errors
+    /// PostgreSQL away, or too slow.
+    pub async fn forget_ends(&self, topics: &[String]) -> Result<(), StoreError> {
+        let query = sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)")
+            .bind(topics);
+        within_deadline!(self, |connection| async { Ok(query.execute(connection).await.map(drop)?) })
+    }
 }
 
-async fn forget(connection: &mut PgConnection, id: &DeviceId, lock_first: bool) -> Result<Forgotten, StoreError> {
+async fn forget(
+    connection: &mut PgConnection,
+    id: &DeviceId,
+    end: Option<&TopicEnd>,
+    lock_first: bool,
+) -> Result<Forgotten, StoreError> {
     const LOCK: &str = "LOCK TABLE forgotten_devices IN EXCLUSIVE MODE";
     let mut transaction = connection.begin().await?;
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
@@ -83,15 +119,19 @@ async fn forget(connection: &mut PgConnection, id: &DeviceId, lock_first: bool) 
             .await?;
     // The broker's clock may be ahead of PostgreSQL's: nothing that was here may come again.
     let at = sqlx::query_scalar(
-        "INSERT INTO forgotten_devices AS f (device_id, forgotten_at)
-         VALUES ($1, greatest(clock_timestamp(), $2, $3, $4))
-         ON CONFLICT (device_id) DO UPDATE SET forgotten_at = greatest(f.forgotten_at, excluded.forgotten_at)
+        "INSERT INTO forgotten_devices AS f (device_id, forgotten_at, topic, end_offsets)
+         VALUES ($1, greatest(clock_timestamp(), $2, $3, $4), $5, $6)
+         ON CONFLICT (device_id) DO UPDATE SET forgotten_at = greatest(f.forgotten_at, excluded.forgotten_at),
+           topic = coalesce(excluded.topic, f.topic),
+           end_offsets = CASE WHEN excluded.topic IS NULL THEN f.end_offsets ELSE excluded.end_offsets END
          RETURNING forgotten_at",
     )
     .bind(id.as_str())
     .bind(latest)
     .bind(later)
     .bind(resource.map(|(_, appended_at)| appended_at))
+    .bind(end.map(|end| end.topic.as_str()))
+    .bind(end.map(|end| end.offsets.as_slice()))
     .fetch_one(&mut *transaction)
     .await?;
     transaction.commit().await?;
@@ -109,29 +149,41 @@ async fn delete_events(
     Ok(query.bind(id.as_str()).fetch_one(connection).await?)
 }
 
-/// When these devices were forgotten, those that ever were: one look into an index, or into a table
+/// What is left of a device that was forgotten.
+pub(super) struct Tombstone {
+    at: OffsetDateTime,
+    end: Option<TopicEnd>,
+}
+
+/// The tombstones of these devices, of those that were ever forgotten: one look into an index, or into a table
 /// that is empty.
 pub(super) async fn tombstones(
     connection: &mut PgConnection,
     batch: &[&Decoded],
-) -> Result<HashMap<String, OffsetDateTime>, StoreError> {
+) -> Result<HashMap<String, Tombstone>, StoreError> {
     let mut ids: Vec<_> = batch.iter().map(|decoded| decoded.event.device_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let query = sqlx::query("SELECT device_id, forgotten_at FROM forgotten_devices WHERE device_id = ANY($1)");
+    let query = sqlx::query(
+        "SELECT device_id, forgotten_at, topic, end_offsets FROM forgotten_devices WHERE device_id = ANY($1)",
+    );
     let rows = query.bind(ids).fetch_all(connection).await?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in rows {
-        found.insert(row.try_get(0)?, row.try_get(1)?);
+        let end = Option::zip(row.try_get(2)?, row.try_get(3)?).map(|(topic, offsets)| TopicEnd { topic, offsets });
+        found.insert(row.try_get(0)?, Tombstone { at: row.try_get(1)?, end });
     }
     Ok(found)
 }
 
 /// Whether an event is of the life that was forgotten. When it was accepted and when it was appended
 /// are different clocks, and one of them is enough: a record that comes again, or is redriven, has
-/// the times of its first coming.
-pub(super) fn is_forgotten(tombstones: &HashMap<String, OffsetDateTime>, decoded: &Decoded) -> bool {
-    tombstones
-        .get(decoded.event.device_id.as_str())
-        .is_some_and(|at| decoded.event.accepted_at <= *at || decoded.position.appended_at <= *at)
+/// the times of its first coming. Where neither is the broker's, or that is not known, its place says it too.
+pub(super) fn is_forgotten(tombstones: &HashMap<String, Tombstone>, decoded: &Decoded) -> bool {
+    let Decoded { event, position } = decoded;
+    tombstones.get(event.device_id.as_str()).is_some_and(|Tombstone { at, end }| {
+        event.accepted_at <= *at
+            || position.appended_at <= *at
+            || (position.create_time || position.redriven) && end.as_ref().is_some_and(|end| end.is_behind(position))
+    })
 }

@@ -1,5 +1,7 @@
 //! Migrations, and the check that the schema is the one this binary needs.
 
+use std::time::Duration;
+
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, Row, SqlStr};
 
@@ -7,36 +9,55 @@ use super::{Store, StoreError, within_deadline};
 
 /// Each file of `migrations/` and what it holds, oldest first. Listed by hand, because `sqlx::migrate!` compiles
 /// PostgreSQL's driver a second time, for the compiler. A test compares the list with the folder.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("0001_events_and_resources.sql", include_str!("../../../migrations/0001_events_and_resources.sql")),
     ("0002_forgotten.sql", include_str!("../../../migrations/0002_forgotten.sql")),
     ("0003_events_by_append.sql", include_str!("../../../migrations/0003_events_by_append.sql")),
+    ("0004_events_by_record.sql", include_str!("../../../migrations/0004_events_by_record.sql")),
 ];
+
+/// Indexes on tables that may be large, made while they are written to: no migration, because the lock that keeps
+/// two setups apart would be waited for by the one and waited with by the other.
+const INDEXES: [(&str, &str); 1] = [(
+    "events_recorded_at",
+    "CREATE INDEX CONCURRENTLY IF NOT EXISTS events_recorded_at ON events USING brin (recorded_at)",
+)];
+/// Who makes them, of several setups.
+const INDEX_LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('setup.indexes', 0))";
+/// How long making one may take. It waits for every transaction that is older, and only makes queries quicker.
+const INDEX_TIMEOUT: &str = "SET statement_timeout = '10min'";
+/// The only encoding that holds every text that an event may have.
+const ENCODING: &str = "UTF8";
 
 impl Store {
     /// Brings the schema up to this binary's version; migrations newer than the binary are let be,
     /// so that a rollback starts. Only `worker-service setup` does this.
     ///
     /// # Errors
-    /// PostgreSQL away, or a migration that fails.
+    /// PostgreSQL away, a database of another encoding than UTF8, or a migration that fails.
     pub async fn migrate(&self) -> anyhow::Result<()> {
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
         // A migration may take longer than any request: it has no deadline but the operator's.
         let mut connection = self.pool.acquire().await.map_err(login_failure)?.detach();
+        ensure_encoding(&mut connection).await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         sqlx::query("SET lock_timeout = 0").execute(&mut connection).await?;
         migrator.run_direct(None, &mut connection, false).await?;
+        make_indexes(&mut connection).await;
         sqlx::Connection::close(connection).await?;
         Ok(())
     }
 
-    /// Whether PostgreSQL answers and has the schema that this binary needs.
+    /// Whether PostgreSQL answers, and its database has the encoding and the schema that this binary needs.
     ///
     /// # Errors
-    /// That it does not answer, or what is missing.
+    /// That it does not answer, or what is wrong or missing.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let found = within_deadline!(self, |connection| version(connection))?;
+        let found = within_deadline!(self, |connection| async {
+            ensure_encoding(connection).await?;
+            version(connection).await
+        })?;
         let needed = MIGRATIONS.iter().map(|(name, _)| version_of(name)).max().unwrap_or(0);
         if found < needed {
             return Err(StoreError {
@@ -48,6 +69,57 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Refuses a database that cannot hold every event. In one of a smaller encoding what it lacks would be dead letters;
+/// in one of `SQL_ASCII`, which knows no characters, an escape in a payload is refused with an SQLSTATE that looks like
+/// an outage.
+async fn ensure_encoding(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let (database, encoding): (String, String) =
+        sqlx::query_as("SELECT current_database()::text, current_setting('server_encoding')")
+            .fetch_one(connection)
+            .await?;
+    if encoding == ENCODING {
+        return Ok(());
+    }
+    Err(StoreError {
+        class: super::Class::Outage,
+        message: format!(
+            "the encoding of the database {database} is {encoding}, and {ENCODING} is needed: an encoding never \
+             changes, so make another database (CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0) and name \
+             it in DATABASE_URL"
+        ),
+    })
+}
+
+/// Makes the indexes that are not there. Without one all works, and pruning takes longer: so what is in the way is
+/// told, and the next setup tries again.
+async fn make_indexes(connection: &mut PgConnection) {
+    for (name, sql) in INDEXES {
+        if let Err(error) = make_index(connection, name, sql).await {
+            tracing::warn!(index = name, %error, "the index is not made; the next setup tries again");
+        }
+    }
+}
+
+async fn make_index(connection: &mut PgConnection, name: &str, sql: &'static str) -> Result<(), sqlx::Error> {
+    const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
+    // Asked for, and not waited for in the server: whoever waits there is waited for by the one that makes it.
+    while !sqlx::query_scalar::<_, bool>(INDEX_LOCK).fetch_one(&mut *connection).await? {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    sqlx::query(INDEX_TIMEOUT).execute(&mut *connection).await?;
+    match sqlx::query_scalar::<_, bool>(VALID).bind(name).fetch_optional(&mut *connection).await? {
+        Some(true) => return Ok(()),
+        // Left behind by a setup that was ended in the middle of it.
+        Some(false) => {
+            let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut *connection).await?;
+        }
+        None => {}
+    }
+    sqlx::raw_sql(sql).execute(&mut *connection).await?;
+    Ok(())
 }
 
 /// A login that PostgreSQL refuses, with its most frequent cause on a developer's machine: a data volume of
@@ -113,7 +185,7 @@ mod tests {
     #[test]
     fn a_migration_has_the_version_and_the_description_of_its_file() {
         let versions: Vec<_> = MIGRATIONS.iter().copied().map(|file| migration(file).version).collect();
-        assert_eq!(versions, [1, 2, 3]);
+        assert_eq!(versions, [1, 2, 3, 4]);
         assert_eq!(migration(MIGRATIONS[0]).description, "events and resources");
     }
 }

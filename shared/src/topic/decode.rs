@@ -158,6 +158,7 @@ fn position(record: &Record) -> Result<Position, Refusal> {
             offset: record.offset,
             appended_at: record.timestamp,
             redriven: false,
+            create_time: record.create_time,
         });
     }
     let timestamp = number(record, header::ORIGIN_TIMESTAMP)?;
@@ -167,6 +168,7 @@ fn position(record: &Record) -> Result<Position, Refusal> {
         offset: number(record, header::ORIGIN_OFFSET)?,
         appended_at: from_millis(timestamp),
         redriven: true,
+        create_time: record.create_time,
     })
 }
 

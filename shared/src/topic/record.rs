@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use rdkafka::Message;
 use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Timestamp};
 use time::OffsetDateTime;
 
 use super::client_headers::{self, Header};
@@ -20,8 +20,11 @@ pub struct Record {
     pub partition: i32,
     /// Its offset there.
     pub offset: i64,
-    /// Its timestamp: the broker's append time where the topic is set up as it should be.
+    /// When the broker appended it, by the broker's clock. Where the topic has `CreateTime`, what its producer says,
+    /// and no later than when it was first seen here: a clock that is ahead makes nothing newer than it is.
     pub timestamp: OffsetDateTime,
+    /// Whether that is its producer's word.
+    pub create_time: bool,
     buffer: Bytes,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
@@ -34,13 +37,13 @@ impl Record {
     /// Copies a message out of the client's memory.
     pub fn of(mut message: BorrowedMessage<'_>) -> Self {
         let (topic, partition, offset) = (message.topic().to_owned(), message.partition(), message.offset());
-        let timestamp = from_millis(message.timestamp().to_millis().unwrap_or(0));
+        let (timestamp, create_time) = time_of(message.timestamp(), OffsetDateTime::now_utc());
         let size = message.key_len() + message.payload_len();
         let read = client_headers::headers(&mut message);
         let headers_unread = read.is_err();
         let mut parts = Parts::of(&read.unwrap_or_default(), size);
         let (key, value) = (parts.put(message.key()), parts.put(message.payload()));
-        Self { topic, partition, offset, timestamp, headers_unread, ..parts.end(key, value) }
+        Self { topic, partition, offset, timestamp, create_time, headers_unread, ..parts.end(key, value) }
     }
 
     /// A record from its parts; its place is `("", 0, 0)` at the Unix epoch, for the caller to set.
@@ -133,12 +136,25 @@ impl Parts {
             partition: 0,
             offset: 0,
             timestamp: OffsetDateTime::UNIX_EPOCH,
+            create_time: false,
             buffer: self.buffer.into(),
             key,
             value,
             headers: self.headers,
             headers_unread: false,
         }
+    }
+}
+
+/// When a record counts as appended, and whether that is its producer's word; `now` is when it is seen.
+fn time_of(timestamp: Timestamp, now: OffsetDateTime) -> (OffsetDateTime, bool) {
+    match timestamp {
+        Timestamp::LogAppendTime(millis) => (from_millis(millis), false),
+        // Before it is a time: one beyond all years is ahead, too.
+        Timestamp::CreateTime(millis) if i128::from(millis) * 1_000_000 > now.unix_timestamp_nanos() => (now, true),
+        Timestamp::CreateTime(millis) => (from_millis(millis), true),
+        // Its producer says nothing.
+        Timestamp::NotAvailable => (now, true),
     }
 }
 
@@ -170,6 +186,23 @@ mod tests {
     fn a_null_behind_a_value_counts() {
         let record = Record::new(None, None, &[("a", Some(b"1")), ("b", None), ("a", None), ("b", Some(b"2"))]);
         assert_eq!((record.header("a"), record.header("b")), (None, Some(&b"2"[..])));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_producers_clock_that_is_ahead_makes_no_record_newer_than_it_is(
+            millis: i64, near in -10_000_i64..10_000, seen in 0_i64..4_000_000_000_000,
+        ) {
+            let now = from_millis(seen);
+            for millis in [millis, seen + near, seen] {
+                let (time, create_time) = time_of(Timestamp::CreateTime(millis), now);
+                assert!(create_time && time <= now, "{time}");
+                assert!(millis > seen || time == from_millis(millis), "what is past stays as it was told");
+                assert!(millis < seen || time == now, "{time}");
+                assert_eq!(time_of(Timestamp::LogAppendTime(millis), now), (from_millis(millis), false), "the broker's");
+            }
+            assert_eq!(time_of(Timestamp::NotAvailable, now), (now, true));
+        }
     }
 
     #[test]

@@ -1,23 +1,26 @@
 //! Makes both topics, and looks whether they are as they should be.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
+use tokio::time::{Instant, sleep};
 
+use super::settings::{
+    CLEANUP_POLICY, Fault, LOG_APPEND_TIME, MAX_MESSAGE, MIN_INSYNC, RETENTION, RETENTION_BYTES, RETENTION_MS, Role,
+    TIMESTAMP_TYPE, TopicSettings, UNCLEAN, admin, describe,
+};
+pub use super::settings::{MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES};
 use crate::config::TopicConfig;
 use crate::kafka::ADMIN_TIMEOUT;
 
-/// The largest record of the input topic, in bytes.
-pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
-/// The largest record of the dead-letter topic: room for the `dlq.` headers.
-pub const MAX_DEAD_LETTER_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
-
-/// How long the input topic keeps records: a week, in milliseconds.
-const RETENTION_MS: &str = "604800000";
+/// How long the brokers may take to know a topic that was just made.
+const APPEAR_TIMEOUT: Duration = Duration::from_secs(10);
+/// And to answer with a setting that was just changed.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How the topics are made.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,11 +36,20 @@ pub struct TopicShape {
     pub min_insync_replicas: i32,
 }
 
-/// Makes the topics that are not there yet; those that are stay as they are.
+/// Makes the topics that are not there yet, and looks at the settings of both, whoever made them.
+///
+/// # Errors
+/// Those of [`make`] and of [`check`].
+pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
+    make(client, topics, shape).await?;
+    check(client, topics, shape).await
+}
+
+/// Makes the topics that are not there yet, and gives their names.
 ///
 /// # Errors
 /// Kafka away, or unwilling.
-pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
+pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
     anyhow::ensure!(
         shape.min_insync_replicas <= shape.replication,
         "TOPIC_MIN_INSYNC_REPLICAS={} is more than TOPIC_REPLICATION={}",
@@ -45,33 +57,176 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
         shape.replication
     );
     let reachable = client.clone();
-    tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable)).await??;
-    let admin = admin(client)?;
+    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable)).await??;
+    let defaults = defaults(client, &brokers).await;
     let min_insync = shape.min_insync_replicas.to_string();
     let input_bytes = MAX_RECORD_BYTES.to_string();
     let dlq_bytes = MAX_DEAD_LETTER_BYTES.to_string();
-    let topic = |name, bytes| {
-        NewTopic::new(name, shape.partitions, TopicReplication::Fixed(shape.replication))
-            .set("min.insync.replicas", &min_insync)
-            .set("unclean.leader.election.enable", "false")
-            // Positions across partitions are compared by the broker's clock, not by the devices'.
-            .set("message.timestamp.type", "LogAppendTime")
-            .set("max.message.bytes", bytes)
+    let both = [
+        (CLEANUP_POLICY, "delete"),
+        (RETENTION_BYTES, "-1"),
+        // Positions across partitions are compared by the broker's clock, not by the devices'.
+        (TIMESTAMP_TYPE, LOG_APPEND_TIME),
+        (MIN_INSYNC, min_insync.as_str()),
+        (UNCLEAN, "false"),
+    ];
+    let topic = |name, of_its_own: [(&'static str, _); 2]| {
+        let new = NewTopic::new(name, shape.partitions, TopicReplication::Fixed(shape.replication));
+        // A cluster with a policy may refuse a setting by its name, whatever its value.
+        let differs = |(setting, value): &(&str, &str)| defaults.get(setting).is_none_or(|default| default != value);
+        both.into_iter().chain(of_its_own).filter(differs).fold(new, |new, (setting, value)| new.set(setting, value))
     };
     let new = [
-        topic(topics.input.as_str(), input_bytes.as_str()).set("retention.ms", RETENTION_MS),
+        topic(topics.input.as_str(), [(MAX_MESSAGE, input_bytes.as_str()), (RETENTION, RETENTION_MS)]),
         // A dead letter stays until somebody has looked at it.
-        topic(topics.dlq.as_str(), dlq_bytes.as_str()).set("retention.ms", "-1").set("retention.bytes", "-1"),
+        topic(topics.dlq.as_str(), [(MAX_MESSAGE, dlq_bytes.as_str()), (RETENTION, "-1")]),
     ];
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
-    for result in admin.create_topics(&new, &options).await.context("making the topics")? {
+    let mut made = Vec::new();
+    for result in admin(client)?.create_topics(&new, &options).await.context("making the topics")? {
         match result {
-            Ok(topic) => tracing::info!(topic, "made the topic"),
+            Ok(topic) => {
+                tracing::info!(topic, "made the topic");
+                made.push(topic);
+            }
             Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => tracing::info!(topic, "the topic is there"),
             Err((topic, error)) => anyhow::bail!("making the topic {topic}: {error}"),
         }
     }
+    Ok(made)
+}
+
+/// Looks at the settings of both topics. `message.timestamp.type` alone is changed where it is not as it has to be:
+/// other settings delete records when they are.
+///
+/// # Errors
+/// Kafka away, or settings that the promises do not bear, each by its name with the command that mends it.
+pub async fn check(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
+    let told = async |topic: &str| settings_of_new(client, topic).await.context("`--skip-topics` goes on without");
+    let (input, dlq) = (told(&topics.input).await?, told(&topics.dlq).await?);
+    let mut wrong = Vec::new();
+    let brokers = client.get("bootstrap.servers").unwrap_or_default();
+    let mut note = |topic: &str, fault: &Fault, why: String| {
+        wrong.push(format!("{topic}: {fault}{why}\n  {}", fault.command(brokers, topic)));
+    };
+    for (topic, role, found, other) in
+        [(&topics.input, Role::Input, &input, None), (&topics.dlq, Role::DeadLetters, &dlq, Some(&input))]
+    {
+        let faults = found.faults(role, shape.min_insync_replicas, other);
+        let clock = faults.iter().find(|fault| fault.setting == TIMESTAMP_TYPE);
+        let mended = match clock {
+            Some(fault) => match mend(client, topic, found).await {
+                Ok(()) => {
+                    let (setting, found, now) = (fault.setting, fault.found.as_str(), fault.good.as_str());
+                    tracing::warn!(topic, setting, found, now, "changed a setting of the topic");
+                    true
+                }
+                Err(error) => {
+                    note(topic, fault, format!(" (it cannot be changed here: {error:#})"));
+                    false
+                }
+            },
+            None => false,
+        };
+        let found = if mended { found.clone().with(TIMESTAMP_TYPE, LOG_APPEND_TIME) } else { found.clone() };
+        for fault in found.faults(role, shape.min_insync_replicas, other) {
+            if fault.setting != TIMESTAMP_TYPE {
+                note(topic, &fault, String::new());
+            }
+        }
+    }
+    anyhow::ensure!(
+        wrong.is_empty(),
+        "topics have settings with which events are lost. Look at each, because some delete records when they are \
+         changed, and run its command; or go on as it is with `--skip-topics`:\n{}",
+        wrong.join("\n")
+    );
     Ok(())
+}
+
+/// Has the broker's clock count from now on. Its settings are replaced as a whole, because the client has no other way:
+/// those that are the topic's own go along, as they were just told.
+async fn mend(client: &ClientConfig, topic: &str, found: &TopicSettings) -> anyhow::Result<()> {
+    let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (name, value) in found.own() {
+        change = change.set(name, value);
+    }
+    change = change.set(TIMESTAMP_TYPE, LOG_APPEND_TIME);
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let changed = admin(client)?.alter_configs(&[change], &options).await?;
+    changed.into_iter().next().context("no answer")?.map_err(|(_, code)| anyhow::anyhow!("{code}"))?;
+    Ok(())
+}
+
+/// The settings of a topic that may have been made this moment.
+async fn settings_of_new(client: &ClientConfig, topic: &str) -> anyhow::Result<TopicSettings> {
+    let until = Instant::now() + APPEAR_TIMEOUT;
+    loop {
+        match TopicSettings::of(client, topic).await {
+            Err(_) if Instant::now() < until => sleep(ASK_AGAIN).await,
+            told => return told,
+        }
+    }
+}
+
+/// What a topic gets that is made without settings: as all brokers say, or, where they do not, as Kafka's own defaults
+/// are. A topic that gets something else is found out behind its making.
+async fn defaults(client: &ClientConfig, brokers: &[i32]) -> BTreeMap<&'static str, String> {
+    let mut common: Option<BTreeMap<&'static str, String>> = None;
+    for broker in brokers {
+        let of_one = match describe(client, ResourceSpecifier::Broker(*broker)).await {
+            Ok(told) => of_broker(&told),
+            Err(error) => {
+                tracing::debug!(broker, error = format!("{error:#}"), "a broker's defaults are not told");
+                BTreeMap::new()
+            }
+        };
+        if of_one.is_empty() {
+            common = None;
+            break;
+        }
+        match &mut common {
+            Some(common) => common.retain(|name, value| of_one.get(name) == Some(value)),
+            None => common = Some(of_one),
+        }
+    }
+    common.unwrap_or_else(|| {
+        [
+            (CLEANUP_POLICY, "delete"),
+            (RETENTION, RETENTION_MS),
+            (RETENTION_BYTES, "-1"),
+            (MAX_MESSAGE, "1048588"),
+            (TIMESTAMP_TYPE, "CreateTime"),
+            (MIN_INSYNC, "1"),
+            (UNCLEAN, "false"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()))
+        .into()
+    })
+}
+
+/// A broker's settings by the names that they have of a topic.
+fn of_broker(told: &ConfigResource) -> BTreeMap<&'static str, String> {
+    let value = |name: &str| told.get(name).and_then(|entry| entry.value.clone()).filter(|value| !value.is_empty());
+    let times =
+        |name: &str, millis: i64| value(name)?.parse::<i64>().ok()?.checked_mul(millis).map(|it| it.to_string());
+    [
+        (CLEANUP_POLICY, value("log.cleanup.policy")),
+        (
+            RETENTION,
+            value("log.retention.ms")
+                .or_else(|| times("log.retention.minutes", 60_000))
+                .or_else(|| times("log.retention.hours", 3_600_000)),
+        ),
+        (RETENTION_BYTES, value("log.retention.bytes")),
+        (MAX_MESSAGE, value("message.max.bytes")),
+        (TIMESTAMP_TYPE, value("log.message.timestamp.type")),
+        (MIN_INSYNC, value(MIN_INSYNC)),
+        (UNCLEAN, value(UNCLEAN)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
 }
 
 /// The settings of a topic that a producer has to know.
@@ -88,32 +243,9 @@ pub struct WriteLimits {
 /// # Errors
 /// Kafka away, or the topic; or no right to `DescribeConfigs` on it.
 pub async fn write_limits(client: &ClientConfig, topic: &str) -> anyhow::Result<WriteLimits> {
-    let settings = settings(client, topic).await?;
+    let settings = TopicSettings::of(client, topic).await?;
     Ok(WriteLimits {
-        min_insync_replicas: value(&settings, "min.insync.replicas")?.parse()?,
-        max_message_bytes: value(&settings, "max.message.bytes")?.parse()?,
+        min_insync_replicas: settings.parsed(MIN_INSYNC)?,
+        max_message_bytes: settings.parsed(MAX_MESSAGE)?,
     })
-}
-
-/// `retention.ms` of a topic; none where it keeps its records for ever.
-///
-/// # Errors
-/// Kafka away, or the topic.
-pub async fn retention(client: &ClientConfig, topic: &str) -> anyhow::Result<Option<Duration>> {
-    let millis: i64 = value(&settings(client, topic).await?, "retention.ms")?.parse()?;
-    Ok(u64::try_from(millis).ok().map(Duration::from_millis))
-}
-
-async fn settings(client: &ClientConfig, topic: &str) -> anyhow::Result<ConfigResource> {
-    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
-    let described = admin(client)?.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
-    described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))
-}
-
-fn value<'a>(settings: &'a ConfigResource, name: &str) -> anyhow::Result<&'a str> {
-    settings.get(name).and_then(|entry| entry.value.as_deref()).with_context(|| format!("{name} is not told"))
-}
-
-fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {
-    client.create().context("the Kafka settings")
 }

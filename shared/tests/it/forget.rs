@@ -38,7 +38,7 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     let d: DeviceId = "d".parse().unwrap();
     let old: Vec<_> = (0..3).map(|n| event("d", &n.to_string(), "{}", at(0, n))).collect();
     kit.store.apply(&old.iter().collect::<Vec<_>>()).await.unwrap();
-    let gone = kit.store.forget(&d).await.unwrap();
+    let gone = kit.store.forget(&d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (3, Some(3)));
     let again = kit.store.apply(&old.iter().collect::<Vec<_>>()).await.unwrap();
     assert_eq!((again.forgotten, again.applied, again.repeated, again.versions.len()), (3, 0, 0, 0));
@@ -61,7 +61,7 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     assert_eq!(kit.store.apply(&[&half]).await.unwrap().forgotten, 1);
 
     // A broker whose clock is ahead: its records are forgotten by what they say.
-    let gone = kit.store.forget(&d).await.unwrap();
+    let gone = kit.store.forget(&d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (1, Some(1)));
     assert_eq!(gone.at.unix_timestamp(), again.position.appended_at.unix_timestamp());
     assert_eq!(kit.store.apply(&[&again]).await.unwrap().forgotten, 1);
@@ -79,7 +79,7 @@ async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
         .await
         .unwrap();
     let store = kit.store.clone();
-    let forget = tokio::spawn(async move { store.forget(&"d".parse().unwrap()).await.unwrap() });
+    let forget = tokio::spawn(async move { store.forget(&"d".parse().unwrap(), None).await.unwrap() });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!forget.is_finished(), "it waits");
     hand.commit().await.unwrap();
@@ -110,7 +110,7 @@ async fn workers_under_load_bring_nothing_back() {
     };
     let writers = [0, 1, 2].map(|partition| tokio::spawn(write(partition)));
     for device in 0..10 {
-        kit.store.forget(&format!("d{device}").parse().unwrap()).await.unwrap();
+        kit.store.forget(&format!("d{device}").parse().unwrap(), None).await.unwrap();
     }
     for writer in writers {
         writer.await.unwrap();

@@ -12,6 +12,7 @@ mod forget;
 mod kit;
 mod records;
 mod redis_cluster;
+mod redis_refuses;
 mod schema;
 mod store;
 mod together;

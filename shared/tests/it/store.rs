@@ -217,7 +217,7 @@ async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
     let b4 = at_place("b", "4", 9);
     let expected = [(Conflicting, Some(3)), (Repeated, Some(3)), (Applied, Some(3)), (Repeated, Some(1))];
     assert_eq!(apply(&[&other, &late, &b4, &a1]).await, expected, "beside what was stored before");
-    kit.store.forget(&id("a")).await.unwrap();
+    kit.store.forget(&id("a"), None).await.unwrap();
     assert_eq!(apply(&[&a1, &b4]).await, [(Forgotten, None), (Repeated, Some(3))]);
     assert_eq!(apply(&[&a1]).await, [(Forgotten, None)]);
 }
@@ -282,11 +282,20 @@ async fn what_is_past_its_retention_is_forgotten_in_pieces() {
     for batch in log.chunks(1_000) {
         kit.store.apply(&batch.iter().collect::<Vec<_>>()).await.unwrap();
     }
-    // Whatever their producers say of when they were accepted: it is the log that they are in since today,
-    // and the one that says it is of today is in there for long.
-    sqlx::query("UPDATE events SET appended_at = now() WHERE event_id IN ('1', '2')").execute(&pool).await.unwrap();
-    sqlx::query("UPDATE events SET accepted_at = now() WHERE event_id = '3'").execute(&pool).await.unwrap();
     let month = std::time::Duration::from_secs(30 * 24 * 3600);
+    assert_eq!(kit.store.prune(month).await.unwrap(), 0, "their records say 2023, and they were written just now");
+    // Half of them were written long ago, the others by a worker of before, which count by their append. Not so two:
+    // one that was written today, and one of before that was appended today.
+    sqlx::raw_sql(
+        "UPDATE events SET recorded_at = CASE WHEN event_id::int % 2 = 0 THEN appended_at END;
+         UPDATE events SET recorded_at = now() WHERE event_id = '1';
+         UPDATE events SET recorded_at = NULL, appended_at = now() WHERE event_id = '2';
+         UPDATE events SET accepted_at = now() WHERE event_id = '3';
+         UPDATE events SET appended_at = now() WHERE event_id = '4'",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
     let mut pieces = Vec::new();
     for _ in 0..3 {
         pieces.push(kit.store.prune(month).await.unwrap());

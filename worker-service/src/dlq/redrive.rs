@@ -64,7 +64,7 @@ pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Res
     let cache = Cache::open(&config.stores.redis)?;
     // What would be sent now would only wait in the input topic, or leave the cache behind.
     store.check().await.context("nothing was sent: PostgreSQL is not ready")?;
-    anyhow::ensure!(cache.is_there().await, "nothing was sent: Redis does not answer");
+    cache.is_there().await.context("nothing was sent: Redis does not answer")?;
 
     let open = || Reader::open(&client, &config.source.topics.dlq, &config.source.group.group);
     let mut report =

@@ -45,7 +45,14 @@ fn decoded(offset: i64, device: u8) -> Decoded {
             user_id: None,
             traceparent: None,
         },
-        position: Position { topic: "t".into(), partition: 0, offset, appended_at: at, redriven: false },
+        position: Position {
+            topic: "t".into(),
+            partition: 0,
+            offset,
+            appended_at: at,
+            redriven: false,
+            create_time: false,
+        },
     }
 }
 

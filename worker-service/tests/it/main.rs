@@ -8,12 +8,15 @@
 
 mod added_partitions;
 mod any_bytes;
+mod compacted;
 mod cooperative;
 mod dead_letters;
 mod effects;
+mod encoding;
 mod event_log;
 mod failing;
 mod fences;
+mod foreign_topics;
 mod forget;
 mod frozen;
 mod gaps;
@@ -31,5 +34,6 @@ mod rations;
 mod redrive;
 mod refusing;
 mod seek;
+mod setup;
 mod shutdown;
 mod unknown_types;

@@ -163,7 +163,8 @@ fn a_redriven_record_counts_by_its_first_place() {
     ]);
     let decoded = decode(&record("device-1", b"{}", &all)).unwrap();
     let appended_at = time::macros::datetime!(1970-01-01 00:00:01 UTC);
-    let expected = Position { topic: "old".into(), partition: 5, offset: 7, appended_at, redriven: true };
+    let expected =
+        Position { topic: "old".into(), partition: 5, offset: 7, appended_at, redriven: true, create_time: false };
     assert_eq!(decoded.position, expected);
     all.retain(|(name, _)| *name != header::ORIGIN_OFFSET);
     assert_eq!(decode(&record("device-1", b"{}", &all)), Err(poisoned("origin.offset is missing")));

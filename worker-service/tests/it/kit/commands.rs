@@ -61,7 +61,16 @@ impl Kit {
         let to = shared::topic::rfc3339(to);
         let mut args = vec!["seek", "--to-time", &to];
         args.extend(more);
-        let Command::Seek(config) = self.parse(&args, &["kafka", "redis", "cache"]) else { panic!() };
+        self.seek_by(&args).await
+    }
+
+    /// `seek --from-beginning`, and what it says.
+    pub(crate) async fn seek_to_beginning(&self) -> anyhow::Result<(Vec<Moved>, String)> {
+        self.seek_by(&["seek", "--from-beginning"]).await
+    }
+
+    async fn seek_by(&self, args: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
+        let Command::Seek(config) = self.parse(args, &["kafka", "redis", "cache"]) else { panic!() };
         let mut out = Vec::new();
         let moved = worker_service::seek::run(&config, &mut out).await?;
         Ok((moved, String::from_utf8(out)?))
@@ -71,7 +80,7 @@ impl Kit {
     pub(crate) async fn forget(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
         let mut args = vec!["forget", device];
         args.extend(more);
-        let Command::Forget(config) = self.parse(&args, &["database", "redis", "cache"]) else { panic!() };
+        let Command::Forget(config) = self.parse(&args, &["kafka", "database", "redis", "cache"]) else { panic!() };
         let mut out = Vec::new();
         worker_service::forget::run(&config, &mut out).await?;
         Ok(String::from_utf8(out)?)

@@ -1,0 +1,55 @@
+//! Why a Redis does not answer, in its own words.
+//!
+//! The connection comes back by itself, and whoever waits for it is told nothing but that time is up. So the server
+//! is asked once more, by a connection of its own: one that has too many clients says so before it is asked anything,
+//! and one that has to save and cannot says it to a `PING`.
+
+use std::time::Duration;
+
+use redis::{AsyncConnectionConfig, Client, ConnectionAddr, RedisResult, Value};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long each step may take.
+const STEP_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a server that speaks first has for that.
+const GREETING_TIMEOUT: Duration = Duration::from_millis(100);
+/// The longest answer that is kept, in bytes.
+const MAX_ANSWER: usize = 256;
+
+/// What is wrong; none where it answers now.
+pub(super) async fn of(client: &Client) -> Option<String> {
+    if let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() {
+        match timeout(STEP_TIMEOUT, TcpStream::connect((host.as_str(), *port))).await {
+            Ok(Ok(stream)) => {
+                if let Some(refusal) = greeting(stream).await {
+                    return Some(refusal);
+                }
+            }
+            Ok(Err(error)) => return Some(error.to_string()),
+            Err(_) => return Some("no connection in time".to_owned()),
+        }
+    }
+    match timeout(2 * STEP_TIMEOUT, ping(client)).await {
+        Ok(answer) => answer.err().map(|error| error.to_string()),
+        Err(_) => None,
+    }
+}
+
+/// What a server says unasked: why it will not serve. Asked first, its answer may be lost with the connection.
+async fn greeting(mut stream: TcpStream) -> Option<String> {
+    let mut said = [0; MAX_ANSWER];
+    let read = timeout(GREETING_TIMEOUT, stream.read(&mut said)).await.ok()?.ok()?;
+    let text = String::from_utf8_lossy(said.get(..read)?).into_owned();
+    let line = text.strip_prefix('-')?.lines().next()?;
+    Some(line.to_owned())
+}
+
+async fn ping(client: &Client) -> RedisResult<Value> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(STEP_TIMEOUT))
+        .set_response_timeout(Some(STEP_TIMEOUT));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    redis::cmd("PING").query_async(&mut connection).await
+}

@@ -1,0 +1,164 @@
+//! A Redis that is there and does not do what it is asked: too many clients, nowhere to save, idle connections
+//! closed. Nobody waits for it, and the log has its own words.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use devstack::Redis;
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
+use tracing::subscriber::DefaultGuard;
+
+use crate::kit::{Kit, at, event, eventually, id, settings};
+
+/// What is logged on this thread, which is all of a test's.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn count(&self, text: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).matches(text).count()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn start(more: &'static [&'static str]) -> Redis {
+    tokio::task::spawn_blocking(|| Redis::start(more).unwrap()).await.unwrap()
+}
+
+/// A cache there, of a reader who waits for 200 ms.
+fn cache(kit: &Kit, redis: &Redis) -> Cache {
+    let mut config = settings(&kit.scope.database_url, &redis.url(), &kit.scope.cache_prefix).redis;
+    config.timeout = Duration::from_millis(200);
+    Cache::open(&config).unwrap()
+}
+
+async fn connection(redis: &Redis) -> MultiplexedConnection {
+    redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+async fn config_set(connection: &mut MultiplexedConnection, name: &str, value: &str) {
+    let () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query_async(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_with_too_many_clients_says_so_and_costs_nobody_more_than_the_timeout() {
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("maxclients").await;
+    let redis = start(&[]).await;
+    let mut only = connection(&redis).await;
+    config_set(&mut only, "maxclients", "1").await;
+
+    let cache = cache(&kit, &redis);
+    for _ in 0..20 {
+        let asked = Instant::now();
+        assert_eq!(cache.get(&id("a")).await, Lookup::Unavailable);
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    const ANSWER: &str = "max number of clients reached";
+    eventually("the log has its answer", async || log.count(ANSWER) > 0).await;
+    assert_eq!((log.count("Redis is away"), log.count(ANSWER), log.count("no answer")), (1, 1, 0));
+    // The probe of the API, and an operator's command.
+    let why = cache.answering().await.all().unwrap_err().to_string();
+    assert!(why.contains(ANSWER), "{why}");
+    let why = cache.is_there().await.unwrap_err().to_string();
+    assert!(why.contains(ANSWER), "{why}");
+
+    config_set(&mut only, "maxclients", "100").await;
+    eventually("it is back", async || cache.get(&id("a")).await == Lookup::Miss).await;
+}
+
+#[tokio::test]
+async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("misconf").await;
+    // It is to save there, where nobody can make a file.
+    let redis = start(&["--save", "3600 1", "--dir", "/proc"]).await;
+    let cache = cache(&kit, &redis);
+    let mut direct = connection(&redis).await;
+    let first = kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let body = r#"{"version":1,"id":"a"}"#;
+    eventually("it is connected", async || cache.get(&id("a")).await == Lookup::Miss).await;
+    let () = direct.set_ex(kit.key("a"), body, 60).await.unwrap();
+    let _: redis::Value = redis::cmd("BGSAVE").query_async(&mut direct).await.unwrap();
+    let refuses = async || {
+        let mut direct = direct.clone();
+        direct.set::<_, _, ()>("x", "x").await.is_err_and(|error| error.code() == Some("MISCONF"))
+    };
+    eventually("it could not save", refuses).await;
+
+    // A reader goes on as before: hits are served, and a miss is not filled.
+    for _ in 0..20 {
+        let asked = Instant::now();
+        assert_eq!(cache.get(&id("a")).await, Lookup::Hit(body.into()));
+        assert_eq!(cache.get(&id("b")).await, Lookup::Miss);
+        assert_eq!(cache.lease(&id("b")).await, None);
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    // The worker does not wait for it, and keeps its fences.
+    let fencer = Fencer::new(cache.clone(), kit.store.clone());
+    for n in 2..=20 {
+        let versions = kit.store.apply(&[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().versions;
+        let asked = Instant::now();
+        assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Pending]);
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    assert_eq!((first.versions.len(), fencer.pending_len()), (1, 1));
+    assert_eq!((log.count("Redis refuses writes"), log.count("MISCONF")), (1, 1), "once, in its own words");
+    assert_eq!((log.count("Redis is away"), log.count("no answer")), (0, 0), "it is there");
+    let why = cache.answering().await.all().unwrap_err().to_string();
+    assert!(why.contains("MISCONF"), "{why}");
+    let why = cache.forget(&id("a")).await.unwrap_err().to_string();
+    assert!(why.contains("MISCONF") || why.contains("no answer"), "{why}");
+
+    config_set(&mut direct, "stop-writes-on-bgsave-error", "no").await;
+    let sent = fencer.finish(Duration::from_secs(30)).await;
+    assert!(sent, "what was kept is sent: {}", String::from_utf8_lossy(&log.0.lock().unwrap()));
+    let row = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
+    assert_eq!(cache.get(&id("a")).await, Lookup::Hit(row.into()));
+}
+
+#[tokio::test]
+async fn one_that_closes_idle_connections_costs_no_read() {
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("timeout").await;
+    let redis = start(&["--timeout", "1"]).await;
+    let cache = cache(&kit, &redis);
+    eventually("it is connected", async || cache.get(&id("a")).await == Lookup::Miss).await;
+    let fencer = Fencer::new(cache.clone(), kit.store.clone());
+    for n in 1..=3 {
+        // Its own connections of before are closed by then; each look is a new one.
+        let alone = async || {
+            let mut one = connection(&redis).await;
+            let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut one).await.unwrap();
+            list.lines().count() == 1
+        };
+        eventually("the idle ones are closed", alone).await;
+        if n == 2 {
+            let versions = kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap().versions;
+            assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Absent]);
+        } else {
+            assert_eq!(cache.get(&id("a")).await, Lookup::Miss, "not as if it were away");
+        }
+    }
+    assert_eq!(log.count("Redis is away"), 0);
+}

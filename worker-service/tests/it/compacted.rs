@@ -1,0 +1,81 @@
+//! Records that compaction took away are told of as what they are: data loss.
+
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::kit::{Kit, PATIENCE, client};
+
+/// The offsets that are there, and the next one.
+async fn offsets(kit: &Kit) -> (Vec<i64>, i64) {
+    let (config, topic) = (client(&kit.scope), kit.scope.input_topic.clone());
+    let read = move || {
+        let consumer: BaseConsumer =
+            config.clone().set("group.id", "offsets").set("enable.partition.eof", "true").create().unwrap();
+        let end = consumer.fetch_watermarks(&topic, 0, PATIENCE).unwrap().1;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let mut found = Vec::new();
+        loop {
+            match consumer.poll(PATIENCE).unwrap() {
+                Ok(message) => found.push(message.offset()),
+                Err(KafkaError::PartitionEOF(_)) => return (found, end),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_compaction_took_away_is_lost_and_told() {
+    let kit = Kit::new("compacted", 1).await;
+    let worker = kit.process().await;
+    kit.event("a", "0", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    worker.end().await;
+
+    let compact = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.0"),
+        ("max.compaction.lag.ms", "100"),
+        ("segment.ms", "100"),
+        ("delete.retention.ms", "100"),
+    ];
+    kit.set_topic(&kit.scope.input_topic, &compact).await;
+    // Twelve events that were accepted, of two devices; and of one that rolls the segment, which is not cleaned while it
+    // is written to.
+    for n in 1..=6 {
+        kit.event("a", &n.to_string(), "{}").await;
+        kit.event("b", &n.to_string(), "{}").await;
+    }
+    kit.until_it("they are compacted", async || {
+        kit.event("roll", "1", "{}").await;
+        offsets(&kit).await.0.iter().filter(|offset| **offset <= 12).count() == 2
+    })
+    .await;
+
+    let worker = kit.process().await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = '6'", 2).await;
+    let (left, end) = offsets(&kit).await;
+    kit.until_it("all is done", async || kit.committed().await.get(&0) == Some(&end)).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id IN ('a', 'b')").await, 3, "of thirteen");
+    let metrics = worker.page("/metrics").await;
+    let lost =
+        metrics.lines().find_map(|line| line.strip_prefix("records_lost_total ")).unwrap().parse::<i64>().unwrap();
+    // Ten of the twelve, and of those that rolled a segment. What goes meanwhile was consumed, or was not.
+    assert!(lost >= 10 && lost <= end - 1 - i64::try_from(left.len()).unwrap(), "{lost} of {end}");
+    let page = worker.page("/health/ready").await;
+    assert!(
+        page.starts_with("HTTP/1.0 200") && page.contains("cleanup.policy=compact, and delete is needed"),
+        "{page}"
+    );
+    worker.service.terminate().unwrap();
+    let ended = tokio::task::block_in_place(|| worker.service.wait(PATIENCE));
+    let log = worker.service.log();
+    assert!(ended.unwrap().success() && log.contains("data loss: the topic is compacted"), "{log}");
+    assert!(log.contains("a topic has a setting with which events may be lost"), "{log}");
+}

@@ -1,0 +1,40 @@
+//! A database that cannot hold every event is named, and nothing is applied into it.
+
+use devstack::Scope;
+
+use crate::kit::Kit;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker() {
+    let kit = Kit::new("ascii", 1).await;
+    let (server, name) = kit.scope.database_url.rsplit_once('/').unwrap();
+    let other = format!("{name}_a");
+    // With the tables, as a setup of before left it there.
+    let create = format!("CREATE DATABASE \"{other}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&kit.pool).await.unwrap();
+    let pool = sqlx::PgPool::connect(&format!("{server}/{other}")).await.unwrap();
+    sqlx::raw_sql(
+        "CREATE TABLE _sqlx_migrations (version bigint, success boolean);
+         INSERT INTO _sqlx_migrations VALUES (9999, true);
+         CREATE TABLE paused_partitions (consumer_group text, topic text, partition int, reason text);",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let scope = Scope { database_url: format!("{server}/{other}"), ..kit.scope.clone() };
+    let kit = kit.moved_to(scope);
+    let expected = format!("the encoding of the database {other} is SQL_ASCII, and UTF8 is needed");
+
+    let said = kit.command(&["setup"]).await;
+    assert!(said.status == 1 && said.error.contains(&expected), "{said:?}");
+    kit.event("a", "1", r#"{"escaped":"\u00e9"}"#).await;
+    let worker = kit.process().await;
+    kit.until_it("readiness says why", async || {
+        let page = worker.page("/health/ready").await;
+        page.starts_with("HTTP/1.0 503") && page.contains(&expected)
+    })
+    .await;
+    assert!(worker.service.log().contains(&expected));
+    assert_eq!(kit.committed().await.get(&0), None, "it did not join the group");
+    worker.end().await;
+}

@@ -1,0 +1,122 @@
+//! An input topic that `setup` did not make: its records have the times of their producers' clocks.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use shared::topic::settings::TopicSettings;
+use time::OffsetDateTime;
+
+use crate::kit::{Kit, PATIENCE, client, header};
+
+const MINUTE: i64 = 60_000;
+/// A second into it: 0 is no time for the client.
+const OF_1970: i64 = 1_000;
+
+fn now() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+/// A topic whose records have their producers' times.
+async fn kit(name: &str) -> Kit {
+    let kit = Kit::new(name, 1).await;
+    let topic = &kit.scope.input_topic;
+    let any = ("message.timestamp.after.max.ms", "9223372036854775807");
+    kit.set_topic(topic, &[("message.timestamp.type", "CreateTime"), any]).await;
+    let changed = async || TopicSettings::of(&client(&kit.scope), topic).await.unwrap().has_create_time();
+    kit.until_it("it is changed", changed).await;
+    kit
+}
+
+/// Puts an event on the topic, stamped with this time, in milliseconds since 1970.
+async fn stamped(kit: &Kit, device: &str, id: &str, payload: &str, millis: i64, more: &[(&str, &str)]) {
+    let topic = kit.scope.input_topic.clone();
+    let mut headers = OwnedHeaders::new();
+    let usual = [
+        ("ce_specversion", "1.0"),
+        ("ce_type", "io.edge.device.reported.v1"),
+        ("ce_id", id),
+        ("ce_subject", device),
+        ("content-type", "application/json"),
+    ];
+    for (key, value) in usual.iter().chain(more) {
+        headers = headers.insert(Header { key, value: Some(*value) });
+    }
+    let producer: BaseProducer = client(&kit.scope).create().unwrap();
+    tokio::task::block_in_place(|| {
+        producer
+            .send(BaseRecord::to(&topic).partition(0).key(device).payload(payload).timestamp(millis).headers(headers))
+            .unwrap();
+        producer.flush(PATIENCE).unwrap();
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_1970_keeps_its_row_and_counts_once() {
+    let kit = kit("of_1970").await;
+    let worker = kit.worker();
+    stamped(&kit, "a", "1", "{}", OF_1970, &[]).await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let month = Duration::from_secs(30 * 24 * 3600);
+    assert_eq!(kit.store.prune(month).await.unwrap(), 0, "it was written just now");
+    stamped(&kit, "a", "1", "{}", OF_1970, &[]).await;
+    stamped(&kit, "a", "2", "{}", OF_1970, &[]).await;
+    kit.until("SELECT version FROM resources", 2).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE appended_at = '1970-01-01 00:00:01Z'").await, 2);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_makes_nothing_newer_than_it_is() {
+    let kit = kit("ahead").await;
+    kit.refuse("a").await;
+    let worker = kit.worker();
+    let began = now();
+    // An event that dies, by a producer whose clock is ahead; then one that counts.
+    stamped(&kit, "a", "old", r#"{"n":1}"#, now() + 3 * MINUTE, &[]).await;
+    stamped(&kit, "b", "far", "{}", i64::MAX / 2_000_000, &[]).await;
+    let letters = kit.dead_letters(1).await;
+    let at: i64 = header(&letters[0], "dlq.timestamp").unwrap().parse().unwrap();
+    assert!((began..=now()).contains(&at), "when it was first seen: {at}");
+    kit.no_longer_refuse("a").await;
+    stamped(&kit, "a", "new", r#"{"n":2}"#, now(), &[]).await;
+    kit.until("SELECT count(*) FROM events WHERE event_id IN ('new', 'far')", 2).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE appended_at > now()").await, 0);
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE accepted_at > now()").await, 0, "it has no other time");
+
+    let (redriven, _) = kit.redrive(&[]).await.unwrap();
+    assert_eq!(redriven.sent, 1);
+    kit.until("SELECT count(*) FROM events WHERE event_id = 'old'", 1).await;
+    assert_eq!(kit.outcome("old").await.as_deref(), Some("superseded"));
+    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":2}' AND version = 1"#).await, 1);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whatever_its_time() {
+    let kit = kit("forgotten").await;
+    let ahead = shared::topic::rfc3339(OffsetDateTime::now_utc() + time::Duration::days(1));
+    let accepted = [("ce_acceptedat", ahead.as_str())];
+    let worker = kit.worker();
+    stamped(&kit, "a", "1", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    worker.stop().await.unwrap();
+    // And one that nobody has consumed yet.
+    stamped(&kit, "a", "2", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
+    kit.forget("a", &[]).await.unwrap();
+
+    let refused = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap_err().to_string();
+    assert!(refused.starts_with("nothing was changed: the topic "), "{refused}");
+    assert!(
+        refused.contains("message.timestamp.type=CreateTime") && refused.contains("`--from-beginning`"),
+        "{refused}"
+    );
+    let (moved, _) = kit.seek_to_beginning().await.unwrap();
+    assert_eq!((moved[0].from, moved[0].to), (Some(1), 0));
+    let worker = kit.worker();
+    stamped(&kit, "a", "3", r#"{"new":true}"#, now() + 1_440 * MINUTE, &accepted).await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = '3'", 1).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, 1, "the old life is over");
+    assert_eq!(kit.version("a").await, Some(1));
+    worker.stop().await.unwrap();
+}

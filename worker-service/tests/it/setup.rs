@@ -1,0 +1,132 @@
+//! Topics that were there before: what `setup` and the worker say of them, and the one thing that is changed.
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use shared::config::TopicConfig;
+use worker_service::health::Health;
+use worker_service::topics::TopicWatch;
+
+use crate::kit::{Kit, client};
+
+/// The settings that are a topic's own.
+async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    let asked = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let told = asked.unwrap().remove(0).unwrap().entries.into_iter();
+    let own = told.filter(|entry| entry.source == ConfigSource::DynamicTopic);
+    let mut own: Vec<_> = own.map(|entry| (entry.name, entry.value.unwrap())).collect();
+    own.sort();
+    own
+}
+
+fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
+    let kit = Kit::new("setup", 1).await;
+    let (input, dlq) = (&kit.scope.input_topic, &kit.scope.dlq_topic);
+    let wrong = [
+        ("cleanup.policy", "compact,delete", "delete"),
+        ("max.message.bytes", "100000", "1048576"),
+        ("retention.bytes", "1000000000", "-1"),
+        ("retention.ms", "3600000", "604800000"),
+        ("unclean.leader.election.enable", "true", "false"),
+    ];
+    let mut set: Vec<_> = wrong.iter().map(|(name, value, _)| (*name, *value)).collect();
+    // One that is nobody's business, and the clock.
+    set.extend([("segment.bytes", "10000000"), ("message.timestamp.type", "CreateTime")]);
+    kit.set_topic(input, &set).await;
+    let of_letters = [("max.message.bytes", "150000"), ("retention.ms", "604800000")];
+    kit.set_topic(dlq, &of_letters).await;
+
+    let said = kit.command(&["setup"]).await;
+    assert_eq!(said.status, 1, "{said:?}");
+    let brokers = &kit.scope.endpoints.kafka_brokers;
+    let change = |topic: &str, name: &str, good: &str| {
+        format!(
+            "\n  kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {topic} \
+             --add-config {name}={good}"
+        )
+    };
+    for (name, value, good) in wrong {
+        assert!(said.error.contains(&format!("\n{input}: {name}={value}, and ")), "{name}: {}", said.error);
+        assert!(said.error.contains(&change(input, name, good)), "{name}: {}", said.error);
+    }
+    // What the input topic takes, and room for the headers of a dead letter.
+    assert!(said.error.contains(&change(dlq, "max.message.bytes", "1114112")), "{}", said.error);
+    assert!(said.error.contains(&change(dlq, "retention.ms", "-1")), "{}", said.error);
+    assert_eq!(said.error.matches("kafka-configs.sh").count(), 7, "and no other: {}", said.error);
+    assert!(said.error.contains("`--skip-topics`"), "{}", said.error);
+    assert!(said.out.contains("changed a setting of the topic"), "{}", said.out);
+    // All else is as it was.
+    let mut expected = owned(&set);
+    expected.last_mut().unwrap().1 = "LogAppendTime".to_owned();
+    expected.sort();
+    assert_eq!(own(&kit, input).await, expected);
+
+    let said = kit.command(&["setup", "--skip-topics"]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+
+    // A worker says it, and goes on.
+    let worker = kit.process().await;
+    kit.event("a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let page = worker.page("/health/ready").await;
+    assert!(page.starts_with("HTTP/1.0 200"), "{page}");
+    for (name, value, _) in wrong {
+        assert!(page.contains(&format!("\"{input}: {name}={value}, and ")), "{name}: {page}");
+    }
+    assert!(page.contains(&format!("\"{dlq}: retention.ms=604800000, and ")), "{page}");
+    worker.end().await;
+
+    // What the commands say is enough.
+    let good: Vec<_> = wrong.iter().map(|(name, _, good)| (*name, *good)).collect();
+    kit.set_topic(input, &good).await;
+    kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
+    let said = kit.command(&["setup"]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
+    let said = kit.command(&more).await;
+    assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, and at least 2 is needed"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_while_a_worker_runs_is_told_and_so_is_its_end() {
+    let kit = Kit::new("watched", 1).await;
+    let (input, health) = (&kit.scope.input_topic, Health::default());
+    let topics = TopicConfig { input: input.clone(), dlq: kit.scope.dlq_topic.clone() };
+    let month = std::time::Duration::from_secs(30 * 24 * 3600);
+    let mut watch = TopicWatch::new(client(&kit.scope), topics, month, health.clone());
+    let mut looked = async || {
+        assert!(watch.look().await, "the brokers say it");
+        let told = health.report().1["warnings"].to_string();
+        (told.contains("cleanup.policy=compact"), told.contains("EVENTS_RETENTION"), health.is_input_compacted())
+    };
+    assert_eq!(looked().await, (false, false, false));
+    kit.set_topic(input, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]).await;
+    assert_eq!(looked().await, (true, true, true));
+    kit.set_topic(input, &[("max.message.bytes", "1048576")]).await;
+    assert_eq!(looked().await, (false, false, false));
+    // It is gone: what was last told stands.
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    admin.delete_topics(&[input.as_str()], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    assert!(!watch.look().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_setup_makes_anew_begins_a_new_log() {
+    let kit = Kit::new("anew_ends", 1).await;
+    kit.event("a", "1", "{}").await;
+    kit.forget("a", &[]).await.unwrap();
+    const NOTED: &str = "SELECT count(*) FROM forgotten_devices WHERE end_offsets = '{1}'";
+    assert_eq!(kit.count(NOTED).await, 1);
+    assert_eq!(kit.command(&["setup"]).await.status, 0);
+    assert_eq!(kit.count(NOTED).await, 1, "it is the same topic");
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    admin.delete_topics(&[&kit.scope.input_topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    // Deleting goes on after the answer.
+    kit.until_it("it is made anew", async || kit.command(&["setup"]).await.status == 0).await;
+    kit.until("SELECT count(*) FROM forgotten_devices WHERE end_offsets IS NULL AND topic IS NULL", 1).await;
+}
