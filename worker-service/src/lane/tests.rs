@@ -256,9 +256,10 @@ impl World {
                         (None, None) => true,
                         (Some(Class::Again), Some(AfterFailure::TriedAgain)) => true,
                         (Some(Class::Again | Class::Outage), Some(AfterFailure::Waits)) => self.lane.outage().is_some(),
-                        (Some(Class::Poison | Class::Failed), Some(AfterFailure::Split)) => count > 1,
-                        (Some(Class::Failed), Some(AfterFailure::Held(_))) => count == 1 && self.lane.held.has(&device),
-                        (Some(Class::Poison | Class::Failed), Some(AfterFailure::DeadLetter)) =>
+                        (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::Split)) => count > 1,
+                        (Some(Class::Failed | Class::Panicked), Some(AfterFailure::Held(_))) =>
+                            count == 1 && self.lane.held.has(&device),
+                        (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::DeadLetter)) =>
                             count == 1 && !self.lane.letters.is_empty(),
                         _ => false,
                     },
