@@ -32,4 +32,6 @@ mod redrive;
 mod refusing;
 mod seek;
 mod shutdown;
+mod standing_still;
+mod transactions;
 mod unknown_types;
