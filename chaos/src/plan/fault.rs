@@ -40,6 +40,7 @@ pub enum Fault {
     Poison,
     RefuseLetters,
     AddPartitions,
+    Transactions,
 }
 
 impl Fault {
@@ -73,6 +74,10 @@ impl Fault {
         Self::Poison,
         Self::RefuseLetters,
     ];
+
+    /// Those that came later, and come again and again too. They are drawn by themselves, so that a seed keeps what
+    /// it had before.
+    pub const DRAWN_LATER: [Self; 1] = [Self::Transactions];
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -128,7 +133,8 @@ impl Fault {
             | Self::FreezeRedis
             | Self::CutRedis
             | Self::SlowRedis
-            | Self::RefuseLetters => true,
+            | Self::RefuseLetters
+            | Self::Transactions => true,
         }
     }
 }
