@@ -2,6 +2,7 @@
 //! them, though it waits for nothing that is known. Pure.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 /// What is seen of a partition at a moment.
@@ -40,8 +41,11 @@ pub(super) struct Watchdog {
 #[derive(Debug)]
 struct Standing {
     at: Option<i64>,
-    since: Duration,
-    /// When its runner was last told to begin anew.
+    /// How long it is known to have stood there with records before it.
+    stood: Duration,
+    /// When that was seen last, unless the last look did not tell.
+    seen: Option<Duration>,
+    /// How long it had stood when its runner was last told to begin anew.
     anew: Option<Duration>,
 }
 
@@ -50,19 +54,30 @@ impl Watchdog {
         Self { after, partitions: BTreeMap::new() }
     }
 
-    /// Looks at a partition. What is not known is neither a reason nor a step.
+    /// Looks at a partition. The time in which Kafka does not tell what is before it does not count: it may be that
+    /// nothing is.
     pub(super) fn look(&mut self, now: Duration, partition: i32, seen: Seen) -> Finding {
-        let standing = self.partitions.entry(partition).or_insert(Standing { at: seen.at, since: now, anew: None });
-        if standing.at != seen.at || seen.has_reason || seen.lag == Some(0) {
-            *standing = Standing { at: seen.at, since: now, anew: None };
-        }
-        let since = now.saturating_sub(standing.since);
+        let known = seen.lag.map(|_| now);
+        let anew = Standing { at: seen.at, stood: Duration::ZERO, seen: known, anew: None };
+        let standing = match self.partitions.entry(partition) {
+            Entry::Vacant(entry) => entry.insert(anew),
+            Entry::Occupied(entry) => {
+                let standing = entry.into_mut();
+                if standing.at != seen.at || seen.has_reason || seen.lag == Some(0) {
+                    *standing = anew;
+                } else if let (Some(now), Some(before)) = (known, std::mem::replace(&mut standing.seen, known)) {
+                    standing.stood += now.saturating_sub(before);
+                }
+                standing
+            }
+        };
+        let since = standing.stood;
         if since < self.after {
             return Finding::Fine;
         }
-        let begin_anew = standing.anew.is_none_or(|anew| now.saturating_sub(anew) >= self.after);
+        let begin_anew = standing.anew.is_none_or(|anew| since.saturating_sub(anew) >= self.after);
         if begin_anew {
-            standing.anew = Some(now);
+            standing.anew = Some(since);
         }
         Finding::Stands { since, begin_anew }
     }
@@ -99,16 +114,31 @@ mod tests {
                     let Seen { at, lag, has_reason } = looks[then];
                     then == 0 || has_reason || lag == Some(0) || looks[then - 1].at != at
                 });
-                let since = (now - began.unwrap()) as u64;
+                // Of that, the time at whose beginning and end its records were known.
+                let is_known = |then: &usize| looks[*then].lag.is_some() && looks[*then - 1].lag.is_some();
+                let since = (began.unwrap() + 1..=now).filter(is_known).count() as u64;
                 let expected = if since < AFTER {
                     Finding::Fine
                 } else {
                     // Each time that as long has passed again.
-                    Finding::Stands { since: Duration::from_secs(since), begin_anew: since.is_multiple_of(AFTER) }
+                    let begin_anew = since.is_multiple_of(AFTER) && is_known(&now);
+                    Finding::Stands { since: Duration::from_secs(since), begin_anew }
                 };
                 prop_assert_eq!(found, expected, "at {}", now);
             }
         }
+    }
+
+    #[test]
+    fn the_time_without_kafka_does_not_count() {
+        let mut watchdog = Watchdog::new(Duration::from_secs(180));
+        let mut look =
+            |now, lag| watchdog.look(Duration::from_secs(now), 0, Seen { at: Some(1), lag, has_reason: false });
+        assert_eq!(look(0, Some(0)), Finding::Fine);
+        assert_eq!([10, 600].map(|now| look(now, None)), [Finding::Fine; 2]);
+        assert_eq!(look(605, Some(9)), Finding::Fine, "what has come since is on its way");
+        assert_eq!(look(784, Some(9)), Finding::Fine);
+        assert_eq!(look(785, Some(9)), Finding::Stands { since: Duration::from_secs(180), begin_anew: true });
     }
 
     #[test]
