@@ -83,7 +83,7 @@ pub fn faults(plan: &Plan) -> BTreeMap<Fault, usize> {
     least.values_mut().for_each(|times| *times = times.div_ceil(2));
     if !plan.is_part {
         let whole = usize::try_from(plan.length.as_secs() / WHOLE.as_secs()).unwrap_or(usize::MAX);
-        for kind in Fault::DRAWN.into_iter().chain(Fault::DRAWN_LATER) {
+        for kind in Fault::DRAWN {
             let times = least.entry(kind).or_default();
             *times = whole.max(*times);
         }

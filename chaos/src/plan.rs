@@ -52,9 +52,6 @@ const LONG: Duration = Duration::from_secs(60);
 /// A run of this length has every kind of fault that comes again and again.
 pub const WHOLE: Duration = Duration::from_secs(120);
 
-/// Kinds of faults that came later come at most so far apart, in milliseconds.
-const LATER_EVERY: u64 = 40_000;
-
 /// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -105,24 +102,8 @@ impl Plan {
             let at = somewhere(&mut random, Duration::ZERO);
             steps.push(Step::draw(Fault::AddPartitions, at, Duration::ZERO, &mut random));
         }
-        for (number, fault) in (1..).zip(Fault::DRAWN_LATER) {
-            steps.extend(Self::drawn_later(fault, seed.wrapping_add(number << 32), length));
-        }
         steps.sort_by_key(|step| step.at);
         Self { seed, length, steps, cut_at_last: Some(CUT_AT_LAST), pace: 1, is_part: false }
-    }
-
-    /// The steps of a kind that came later, by random numbers of its own.
-    fn drawn_later(fault: Fault, seed: u64, length: Duration) -> Vec<Step> {
-        let mut random = Rng::with_seed(seed);
-        let mut steps = Vec::new();
-        let mut at = WARM + Duration::from_millis(random.u64(..LATER_EVERY));
-        while at < length {
-            let lasts = Duration::from_millis(random.u64(300..6_000)).min(length.saturating_sub(at));
-            steps.push(Step::draw(fault, at, lasts, &mut random));
-            at += Duration::from_millis(random.u64(LATER_EVERY / 2..LATER_EVERY));
-        }
-        steps
     }
 
     /// How often each kind of fault is to happen.

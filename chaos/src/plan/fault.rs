@@ -45,7 +45,7 @@ pub enum Fault {
 
 impl Fault {
     /// Those that come again and again. The others happen once at most.
-    pub const DRAWN: [Self; 27] = [
+    pub const DRAWN: [Self; 28] = [
         Self::KillWorker,
         Self::StopWorker,
         Self::FreezeWorker,
@@ -66,6 +66,7 @@ impl Fault {
         Self::ReadOnlyPostgres,
         Self::FillDisk,
         Self::RefuseDevices,
+        Self::Transactions,
         Self::KillRedis,
         Self::StopRedis,
         Self::FreezeRedis,
@@ -74,10 +75,6 @@ impl Fault {
         Self::Poison,
         Self::RefuseLetters,
     ];
-
-    /// Those that came later, and come again and again too. They are drawn by themselves, so that a seed keeps what
-    /// it had before.
-    pub const DRAWN_LATER: [Self; 1] = [Self::Transactions];
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {

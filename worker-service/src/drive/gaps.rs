@@ -4,6 +4,7 @@
 //! are gathered, and the broker is asked at most once a second, beside the way of the records.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
@@ -87,7 +88,7 @@ impl Driver {
     }
 
     fn look_into(&self, gaps: Vec<Range<i64>>) -> JoinHandle<Vec<Range<i64>>> {
-        let (consumer, topic, partition) = (std::sync::Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
         tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             match consumer.fetch_watermarks(&topic, partition, LOOK_TIMEOUT) {

@@ -5,6 +5,8 @@
 //! aborted, and whose marker cannot be read yet because another transaction is open before it, it does not tell, nor
 //! of a gap at the end. So where a partition stays behind for longer, a reader of its own reads what is there.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -75,7 +77,7 @@ impl Driver {
     /// How far the client has handed over the partition, markers included. Nobody takes records from the queue
     /// meanwhile, so all before it came in.
     async fn position(&self) -> Option<i64> {
-        let (consumer, topic, partition) = (std::sync::Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
         let told = tokio::task::spawn_blocking(move || {
             let positions = consumer.position().ok()?;
             positions.find_partition(&topic, partition).and_then(|found| found.offset().to_raw())
@@ -102,7 +104,7 @@ impl Driver {
             Some((at, since)) if at == here => since,
             _ => beyond.stands.insert((here, Instant::now())).1,
         };
-        let end = self.signals.stable_end.load(std::sync::atomic::Ordering::Relaxed);
+        let end = self.signals.stable_end.load(Ordering::Relaxed);
         let is_behind = here.map_or(end > 0, |here| here < end);
         let is_due = since.elapsed() >= READ_AFTER && beyond.read.is_none_or(|read| read.elapsed() >= READ_INTERVAL);
         if is_behind && is_due && beyond.reading.is_none() {
