@@ -57,6 +57,7 @@ pub fn check(history: &History, end: &End) -> Verdict {
         found.order(device);
     }
     found.letters(history, end);
+    found.aborted(history, end);
     found.left(end);
     found.reads(history, &devices);
     found.cache(end);

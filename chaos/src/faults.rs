@@ -3,6 +3,7 @@
 mod kafka;
 mod postgres;
 mod refusal;
+mod transactions;
 mod workers;
 
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub use self::kafka::POISON;
 pub use self::postgres::{REFUSE, refusals, use_disk};
+pub use self::transactions::TRANSACTION;
 use crate::history::{Bounds, History, Span, WorkerAway};
 use crate::load::lock;
 use crate::plan::{Fault, Step};
@@ -124,6 +126,7 @@ impl Injection<'_> {
                 until_done(|| kafka::take_letters(world, true))
             }
             Fault::AddPartitions => until_done(|| kafka::add_partitions(world)),
+            Fault::Transactions => return self.transactions(),
         }?;
         Ok(None)
     }
@@ -222,11 +225,11 @@ fn until_done(work: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
 }
 
 /// Again until it works, for so long.
-fn within(patience: Duration, work: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn within<T>(patience: Duration, work: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let deadline = Instant::now() + patience;
     loop {
         match work() {
-            Ok(()) => return Ok(()),
+            Ok(done) => return Ok(done),
             Err(error) if Instant::now() > deadline => return Err(error),
             Err(_) => sleep(Duration::from_millis(300)),
         }

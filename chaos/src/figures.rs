@@ -1,5 +1,6 @@
 //! What a run counted: how much there was to be judged.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
@@ -40,6 +41,10 @@ pub struct Figures {
     pub dead_letters: usize,
     /// Of these, events that PostgreSQL refused for too long; the others are no events.
     pub refused_letters: usize,
+    /// Events of transactions of another producer that are in the log.
+    pub committed_events: usize,
+    /// Events of transactions that were aborted.
+    pub aborted_events: usize,
     /// Partitions assigned, over all workers.
     pub assignments: usize,
     /// How often it was seen what is committed, and so fenced.
@@ -72,6 +77,8 @@ impl Figures {
             superseded: end.rows.iter().filter(|row| !row.applied).count(),
             dead_letters: end.letters.len(),
             refused_letters: end.letters.iter().filter(|letter| letter.reason == "failed").count(),
+            committed_events: end.log.iter().filter(|record| history.is_of_transaction(record)).count(),
+            aborted_events: history.aborted.values().map(BTreeSet::len).sum(),
             commits: history.commits.len(),
             reads: history.reads.len(),
             strict_reads: verdict.strict,
@@ -82,7 +89,7 @@ impl Figures {
     }
 
     /// Each with its name.
-    pub fn rows(&self) -> [(&'static str, usize); 20] {
+    pub fn rows(&self) -> [(&'static str, usize); 22] {
         [
             ("events accepted", self.accepted),
             ("  after all faults", self.accepted_at_last),
@@ -97,6 +104,8 @@ impl Figures {
             ("refusals", self.refusals),
             ("dead letters", self.dead_letters),
             ("  of refused devices", self.refused_letters),
+            ("events in transactions", self.committed_events),
+            ("  aborted", self.aborted_events),
             ("partitions assigned", self.assignments),
             ("commits seen", self.commits),
             ("reads", self.reads),

@@ -13,6 +13,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What the names of devices begin with whose events come in transactions, beside the API.
+pub const TRANSACTIONS_DEVICE: &str = "transactions-";
+
 /// The longest text that is kept as it is.
 const BRIEF: usize = 100;
 
@@ -109,6 +112,8 @@ pub struct History {
     pub poison: BTreeSet<String>,
     /// Devices whose events PostgreSQL refused for a while: these may have dead letters, which say so.
     pub refused: BTreeSet<String>,
+    /// By device, events of transactions that were aborted: none of them ever was.
+    pub aborted: BTreeMap<String, BTreeSet<String>>,
     /// When Redis was away from a worker: fences were put off.
     pub redis_away: Vec<Span>,
     /// When PostgreSQL was away from somebody: a fence that is put off waits for it, too.
@@ -117,6 +122,13 @@ pub struct History {
     pub workers_away: Vec<WorkerAway>,
     /// What the services were told of the cache.
     pub bounds: Bounds,
+}
+
+impl History {
+    /// Whether a record is an event that another producer wrote in a transaction.
+    pub fn is_of_transaction(&self, record: &Record) -> bool {
+        record.id.is_some() && record.device.starts_with(TRANSACTIONS_DEVICE)
+    }
 }
 
 /// From when, until when.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::faults::{Happened, POISON};
+use crate::faults::{Happened, POISON, TRANSACTION};
 use crate::figures::Figures;
 use crate::plan::{Fault, OUTLASTS_RETRIES, Plan, WHOLE};
 
@@ -34,6 +34,8 @@ const TWO_MINUTES: Figures = Figures {
     refusals: 0,
     dead_letters: 0,
     refused_letters: 0,
+    committed_events: 0,
+    aborted_events: 0,
     excused_reads: 0,
 };
 
@@ -62,6 +64,8 @@ pub fn figures(plan: &Plan) -> Figures {
         refusals: half(Fault::RefuseDevices),
         dead_letters: poison + given_up,
         refused_letters: given_up,
+        committed_events: TRANSACTION * half(Fault::Transactions),
+        aborted_events: TRANSACTION * half(Fault::Transactions),
         assignments: TWO_MINUTES.assignments,
         commits: in_time(TWO_MINUTES.commits),
         reads: share(TWO_MINUTES.reads),

@@ -52,7 +52,7 @@ pub struct World {
     api_envs: Vec<Vec<(String, String)>>,
     started: Mutex<usize>,
     ended: Mutex<Vec<String>>,
-    turns: [Mutex<()>; 3],
+    turns: [Mutex<()>; 4],
     logs: PathBuf,
 }
 
@@ -231,7 +231,7 @@ impl World {
 
     /// The right to do something to the server of a fault.
     pub fn turn(&self, fault: Fault) -> Option<MutexGuard<'_, ()>> {
-        let [kafka, postgres, redis] = &self.turns;
+        let [kafka, postgres, redis, transactions] = &self.turns;
         match fault {
             Fault::KillKafka
             | Fault::StopKafka
@@ -250,6 +250,8 @@ impl World {
             Fault::KillRedis | Fault::StopRedis | Fault::FreezeRedis | Fault::CutRedis | Fault::SlowRedis => {
                 Some(lock(redis))
             }
+            // These write beside whatever goes wrong; one after the other.
+            Fault::Transactions => Some(lock(transactions)),
             Fault::KillWorker
             | Fault::StopWorker
             | Fault::FreezeWorker

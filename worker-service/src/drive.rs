@@ -3,11 +3,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::store::{Store, StoreError};
 use shared::topic::{Decoded, Record, Refusal};
 use tokio::sync::{Notify, watch};
@@ -20,11 +21,20 @@ use crate::lane::{Lane, Next, Settings, Task};
 use crate::panics;
 use crate::poll::{Group, Queue};
 
+use self::progress::{Progress, Step};
+pub use self::signals::Signals;
+
 mod compacted;
+mod gaps;
+mod position;
+mod progress;
 mod restart;
+mod signals;
 
 /// What every lane uses.
 pub struct Tools {
+    /// How to reach Kafka.
+    pub client: ClientConfig,
     /// The consumer group.
     pub group: String,
     /// The tables.
@@ -65,10 +75,8 @@ pub struct Driver {
     pub consumer: Arc<BaseConsumer<Group>>,
     /// What every lane uses.
     pub tools: Arc<Tools>,
-    /// The last offset that Kafka is known to hold for the group; negative while none is.
-    pub committed: Arc<AtomicI64>,
-    /// The last offset that was stored; negative while none was.
-    pub stored: AtomicI64,
+    /// What it shares with those who look at it from outside.
+    pub signals: Arc<Signals>,
     /// Becomes true when the lane is to end.
     pub stop: watch::Receiver<bool>,
 }
@@ -113,18 +121,22 @@ impl Driver {
                     pause = self.look_at_pause(Pause::ToWrite, &mut lane).await;
                 }
                 Next::Wait(until) => {
-                    let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
-                    tokio::select! {
-                        () = self.wake.notified(), if lane.has_room() => {}
-                        () = tokio::time::sleep(until) => {}
-                        _ = self.stop.changed() => {}
+                    if !self.move_on(&mut lane, &mut progress).await {
+                        let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
+                        tokio::select! {
+                            () = self.wake.notified(), if lane.has_room() => {}
+                            () = tokio::time::sleep(until) => {}
+                            _ = self.stop.changed() => {}
+                        }
                     }
                     pause = self.look_at_pause(pause, &mut lane).await;
                 }
             }
             self.tools.health.lane(self.partition, &lane);
             progress.store(self, &lane);
+            self.look_for_losses(&mut progress.gaps, started).await;
         }
+        self.look_for_last_losses(progress.gaps);
     }
 
     /// Lets records gather in the queue.
@@ -179,7 +191,7 @@ impl Driver {
             match progress.step_to(record.offset) {
                 Step::Next => {}
                 Step::Gap(expected) if self.is_lost_to_compaction(expected, record.offset) => {}
-                Step::Gap(expected) => self.look_for_loss(expected),
+                Step::Gap(expected) => progress.gaps.met(expected, record.offset),
                 Step::Back(expected) => {
                     tracing::error!(
                         partition = self.partition,
@@ -211,10 +223,13 @@ impl Driver {
                 Ok(list) => {
                     let offset = list.elements().first().and_then(|element| element.offset().to_raw());
                     let offset = offset.filter(|offset| *offset >= 0);
-                    self.committed.store(offset.unwrap_or(-1), Ordering::Relaxed);
+                    self.signals.committed.store(offset.unwrap_or(-1), Ordering::Relaxed);
                     return offset;
                 }
-                Err(error) => tracing::warn!(partition, %error, "the committed offset is not told"),
+                Err(error) => self
+                    .tools
+                    .health
+                    .waits_to_begin(partition, format!("Kafka does not tell the committed offset: {error}")),
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
@@ -222,28 +237,6 @@ impl Driver {
             }
         }
         None
-    }
-
-    /// There is a gap: markers of transactions, or records that the broker no longer has.
-    fn look_for_loss(&self, expected: i64) {
-        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-        tokio::task::spawn_blocking(move || {
-            match consumer.fetch_watermarks(&topic, partition, Duration::from_secs(5)) {
-                Ok((low, _)) if low > expected => {
-                    let lost = low.abs_diff(expected);
-                    metrics::counter!("records_lost_total").increment(lost);
-                    tracing::error!(
-                        partition,
-                        expected,
-                        low,
-                        lost,
-                        "data loss: the broker no longer has records that were not consumed"
-                    );
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(partition, expected, %error, "a gap that cannot be explained"),
-            }
-        });
     }
 
     /// A pause that an earlier owner of the partition wrote down still holds. Nothing is taken in
@@ -303,71 +296,4 @@ enum Pause {
     /// It does, and PostgreSQL does not know yet.
     ToWrite,
     Written,
-}
-
-/// From one record to the next.
-enum Step {
-    Next,
-    /// Something is missing: this offset was expected.
-    Gap(i64),
-    /// The log went back: this offset was expected.
-    Back(i64),
-}
-
-/// How far the partition is.
-struct Progress {
-    /// The offset expected next.
-    expected: Option<i64>,
-    /// The first record of a log that began anew; it waits until all before it is done.
-    put_off: Option<Record>,
-    stored: Option<i64>,
-    /// When an offset lower than the committed one was last sent.
-    lowered: Option<Instant>,
-}
-
-impl Progress {
-    fn new(committed: Option<i64>) -> Self {
-        Self { expected: committed, put_off: None, stored: None, lowered: None }
-    }
-
-    /// Notes a record's offset, unless it is an earlier one than expected: then it is noted when it
-    /// comes again.
-    fn step_to(&mut self, offset: i64) -> Step {
-        match self.expected.replace(offset + 1) {
-            Some(expected) if offset > expected => Step::Gap(expected),
-            Some(expected) if offset < expected => {
-                self.expected = None;
-                Step::Back(expected)
-            }
-            _ => Step::Next,
-        }
-    }
-
-    /// Stores the watermark where it moved: the group commits what is stored.
-    fn store(&mut self, driver: &Driver, lane: &Lane) {
-        let Some(offset) = lane.watermark() else { return };
-        let moved = self.stored != Some(offset);
-        // The log went back. The client by itself never commits less than it did before: it has to be
-        // told, until Kafka has it.
-        let lower = driver.committed.load(Ordering::Relaxed) > offset
-            && self.lowered.is_none_or(|lowered| lowered.elapsed() >= LOOK);
-        if !moved && !lower {
-            return;
-        }
-        let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&driver.topic, driver.partition, Offset::Offset(offset));
-        if let Err(error) = added.and_then(|()| driver.consumer.store_offsets(&list)) {
-            // Lost in the meantime: its new owner goes on from the last commit.
-            tracing::warn!(partition = driver.partition, offset, %error, "the offset is not stored");
-            return;
-        }
-        self.stored = Some(offset);
-        driver.stored.store(offset, Ordering::Relaxed);
-        if lower {
-            self.lowered = Some(Instant::now());
-            if let Err(error) = driver.consumer.commit(&list, CommitMode::Async) {
-                tracing::warn!(partition = driver.partition, offset, %error, "the lower offset is not committed");
-            }
-        }
-    }
 }

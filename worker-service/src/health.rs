@@ -2,11 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 use time::OffsetDateTime;
 
+use crate::lag::{Measured, Unstable};
 use crate::lane::Lane;
+
+/// A transaction of somebody else's that is open for longer makes the worker unready. By itself Kafka ends one after
+/// its producer's `transaction.timeout.ms`, which is a minute by default.
+const LONG_OPEN: Duration = Duration::from_secs(60);
 
 /// The worker's state, as seen from outside; cloning shares it.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +50,17 @@ pub struct LaneState {
     pub watermark: Option<i64>,
     /// The time of the first record without its effect, if one has come in.
     pub waiting_since: Option<OffsetDateTime>,
+    /// What lies behind the last stable offset, if anything.
+    pub unstable: Option<Unstable>,
+    /// For how long it has stood still for no reason, if it does.
+    pub stalled: Option<Duration>,
+}
+
+impl LaneState {
+    /// Where it stands: before the first record without its effect.
+    pub fn at(&self) -> Option<i64> {
+        self.watermark.or(self.begun_at)
+    }
 }
 
 impl Health {
@@ -71,7 +88,52 @@ impl Health {
 
     /// A lane begins where the group stood, if that is known.
     pub fn begun(&self, partition: i32, at: Option<i64>) {
-        self.state().lanes.entry(partition).or_default().begun_at = at;
+        let mut state = self.state();
+        let lane = state.lanes.entry(partition).or_default();
+        (lane.begun_at, lane.watermark) = (at, None);
+        if lane.outage.take().is_some() {
+            tracing::info!(partition, "the outage is over");
+        }
+    }
+
+    /// A lane does not begin yet, and why.
+    pub fn waits_to_begin(&self, partition: i32, why: String) {
+        tracing::warn!(partition, error = why, "the partition does not begin yet");
+        self.state().lanes.entry(partition).or_default().outage = Some(why);
+    }
+
+    /// How far the partitions are behind, as it was measured.
+    pub fn measured(&self, measured: &BTreeMap<i32, Measured>) {
+        let mut state = self.state();
+        for (&partition, found) in measured {
+            let Some(lane) = state.lanes.get_mut(&partition) else { continue };
+            let is_long = |unstable: Option<Unstable>| unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN);
+            match (lane.unstable, found.unstable) {
+                (None, Some(Unstable { records, offset, .. })) => {
+                    tracing::warn!(partition, offset, records, "records wait behind a transaction that is open");
+                }
+                (Some(_), None) => tracing::info!(partition, "no transaction is open any more"),
+                (before, Some(Unstable { records, offset, age })) if is_long(found.unstable) && !is_long(before) => {
+                    tracing::error!(
+                        partition,
+                        offset,
+                        records,
+                        ?age,
+                        "a transaction of another producer is open for long: what is behind it has no effect"
+                    );
+                }
+                _ => {}
+            }
+            match (lane.stalled, found.stalled) {
+                (None, Some(since)) => {
+                    let (offset, lag) = (lane.at(), found.lag);
+                    tracing::error!(partition, offset, lag, ?since, "the partition stands still for no reason");
+                }
+                (Some(_), None) => tracing::info!(partition, "the partition moves again"),
+                _ => {}
+            }
+            (lane.unstable, lane.stalled) = (found.unstable, found.stalled);
+        }
     }
 
     /// The code of a partition panicked, and that was caught.
@@ -147,23 +209,36 @@ impl Health {
         metrics::gauge!("held_devices", "partition" => partition.to_string()).set(0.0);
     }
 
-    /// Ready while the group is joined, Kafka answers and no partition waits out an outage.
+    /// Ready while the group is joined, Kafka answers, and no partition waits out an outage, stands still for no
+    /// reason, or waits behind a transaction that has been open for long.
     pub fn report(&self) -> shared::ops::Health {
         let state = self.state();
-        let outage = state.lanes.values().any(|lane| lane.outage.is_some());
+        let any = |is_so: fn(&LaneState) -> bool| state.lanes.values().any(is_so);
         let of_all = state.before_joining.as_ref().or(state.kafka.as_ref());
-        let status = match (state.stopping, of_all.is_some() || outage, state.joined) {
-            (true, ..) => "stopping",
-            (_, true, _) => "waiting out an outage",
-            (.., false) => "joining",
-            _ => "ready",
+        let status = if state.stopping {
+            "stopping"
+        } else if of_all.is_some() || any(|lane| lane.outage.is_some()) {
+            "waiting out an outage"
+        } else if !state.joined {
+            "joining"
+        } else if any(|lane| lane.stalled.is_some()) {
+            "a partition stands still"
+        } else if any(|lane| lane.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN)) {
+            "waiting behind an open transaction"
+        } else {
+            "ready"
         };
         let partitions: BTreeMap<_, _> = state
             .lanes
             .iter()
             .map(|(partition, lane)| {
+                // Which producer it is the client has no way to ask (Kafka's DescribeProducers).
+                let unstable = lane.unstable.map(|Unstable { records, offset, age }| {
+                    json!({"records": records, "from_offset": offset, "age_seconds": age.as_secs()})
+                });
                 let lane = json!({"watermark": lane.watermark, "held_devices": lane.held, "paused": lane.paused,
-                    "panics": lane.panics, "outage": lane.outage});
+                    "panics": lane.panics, "outage": lane.outage, "unstable": unstable,
+                    "stalled_seconds": lane.stalled.map(|since| since.as_secs())});
                 (partition.to_string(), lane)
             })
             .collect();
@@ -215,7 +290,52 @@ mod tests {
         assert_eq!((health.waits(), &health.report().1["outage"]), (true, &json!("no broker")));
         health.kafka_is_away(None);
         assert_eq!(status(&health), (true, "ready".into()));
+        health.waits_to_begin(4, "no coordinator".into());
+        assert_eq!(health.report().1["partitions"]["4"]["outage"], "no coordinator");
+        assert_eq!(status(&health), (false, "waiting out an outage".into()), "it has not begun");
+        health.begun(4, Some(7));
+        assert_eq!(status(&health), (true, "ready".into()));
         health.stopping();
         assert_eq!(status(&health), (false, "stopping".into()), "before anything ends");
+    }
+
+    #[test]
+    fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
+        let health = Health::default();
+        health.joined();
+        health.begun(0, Some(7));
+        let open = |seconds| {
+            let unstable = Unstable { records: 3, offset: 12, age: Duration::from_secs(seconds) };
+            BTreeMap::from([(0, Measured { unstable: Some(unstable), ..Measured::default() })])
+        };
+        health.measured(&open(0));
+        assert_eq!(status(&health), (true, "ready".into()));
+        let told = json!({"records": 3, "from_offset": 12, "age_seconds": 0});
+        assert_eq!(health.report().1["partitions"]["0"]["unstable"], told);
+        health.measured(&open(59));
+        assert_eq!(status(&health), (true, "ready".into()));
+        health.measured(&open(60));
+        assert_eq!(status(&health), (false, "waiting behind an open transaction".into()));
+        health.measured(&BTreeMap::from([(0, Measured::default()), (9, Measured::default())]));
+        assert_eq!(status(&health), (true, "ready".into()));
+        let report = health.report().1;
+        assert_eq!(report["partitions"].as_object().unwrap().len(), 1, "of a partition that is gone nothing is kept");
+        assert_eq!(report["partitions"]["0"]["unstable"], json!(null));
+    }
+
+    #[test]
+    fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
+        let health = Health::default();
+        health.joined();
+        health.begun(0, Some(7));
+        let stalled = Measured { stalled: Some(Duration::from_secs(200)), lag: Some(3), ..Measured::default() };
+        health.measured(&BTreeMap::from([(0, stalled)]));
+        assert_eq!(status(&health), (false, "a partition stands still".into()));
+        assert_eq!(health.report().1["partitions"]["0"]["stalled_seconds"], 200);
+        health.begins_anew(0, "it stood still".into());
+        health.begun(0, Some(7));
+        assert_eq!(status(&health), (false, "a partition stands still".into()), "until it moves");
+        health.measured(&BTreeMap::from([(0, Measured::default())]));
+        assert_eq!(status(&health), (true, "ready".into()));
     }
 }

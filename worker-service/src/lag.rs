@@ -1,5 +1,14 @@
-//! How far behind each partition is: measured every few seconds, for Prometheus, and for CloudWatch
-//! where that is asked for. Whoever asks Kafka so often is the first to learn that it is away.
+//! How far behind each partition is: measured every few seconds, for Prometheus, for health, and for CloudWatch
+//! where that is asked for. Whoever asks Kafka so often is the first to learn that it is away, and that a partition
+//! stands still.
+//!
+//! Behind is what can be read and has had no effect: records before the last stable offset. What lies behind that
+//! waits for somebody's transaction, and is told apart.
+
+mod ask;
+mod commits;
+mod unstable;
+mod watchdog;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -8,6 +17,12 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use time::OffsetDateTime;
 
+pub use self::ask::LogEnds;
+use self::ask::{Ends, Told, ask};
+use self::commits::Commits;
+use self::unstable::OpenTransactions;
+pub use self::unstable::Unstable;
+use self::watchdog::{Finding, Seen, Watchdog};
 use crate::config::EmfConfig;
 use crate::emf::{self, Emitter};
 use crate::health::{Health, LaneState};
@@ -15,16 +30,33 @@ use crate::poll::Group;
 
 /// How often it is measured.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long Kafka may take to say where a partition ends.
-const PATIENCE: Duration = Duration::from_secs(3);
-
+/// The most that counts as passed between two measurements: a machine that stood still did not see what happened.
+const LONGEST_STEP: Duration = Duration::from_secs(30);
 /// How many times in a row Kafka has to stay silent to be away: once is a broker that starts anew.
 const SILENCES: u32 = 2;
 
+/// What is measured, and for whom.
+pub struct Lag {
+    /// The consumer, once there is one; before that, there is no partition.
+    pub consumer: Arc<OnceLock<Weak<BaseConsumer<Group>>>>,
+    /// Where the logs end.
+    pub log_ends: LogEnds,
+    /// The input topic.
+    pub topic: String,
+    /// What is told of it, and what is known of the partitions.
+    pub health: Health,
+    /// Whether CloudWatch is told, and how often.
+    pub emf: EmfConfig,
+    /// How long a partition may stand still for no reason.
+    pub stall_timeout: Duration,
+    /// How often what is committed is compared with what was stored.
+    pub compare_interval: Duration,
+}
+
 /// A partition of ours, as it was measured.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
-    /// Records without their effect; none where Kafka did not say where the partition ends.
+    /// Records that can be read and are without their effect; none where Kafka did not say where the partition ends.
     pub lag: Option<u64>,
     /// How long the first of them has been in the log, in seconds; 0 where there is none.
     pub watermark_age: f64,
@@ -32,115 +64,173 @@ pub struct Measured {
     pub waits: bool,
     /// Whether it waits for an operator.
     pub paused: bool,
+    /// What waits for a transaction of somebody else's.
+    pub unstable: Option<Unstable>,
+    /// For how long it has stood still for no reason.
+    pub stalled: Option<Duration>,
 }
 
-/// Measures until the consumer is gone; before there is one, there is no partition.
-pub async fn run(consumer: Arc<OnceLock<Weak<BaseConsumer<Group>>>>, topic: String, health: Health, emf: EmfConfig) {
-    let mut emitter = Emitter::new(&emf, OffsetDateTime::now_utc());
-    let mut stuck = Stuck::default();
-    let mut gone = Vec::new();
-    let mut silences = 0;
-    let every = EVERY.min(emf.interval);
-    loop {
-        tokio::time::sleep(every).await;
-        let lanes = health.lanes();
-        let ends = match consumer.get().map(Weak::upgrade) {
-            None => BTreeMap::new(),
-            Some(None) => return,
-            Some(Some(consumer)) => {
-                let asked = ask(consumer, topic.clone(), lanes.keys().copied().collect());
-                let Told { ends, partitions, silent } = asked.await;
-                if let Some(partitions) = partitions {
-                    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-                    metrics::gauge!("topic_partitions").set(partitions as f64);
-                }
-                silences = if silent.is_some() { silences + 1 } else { 0 };
-                if silent.is_none() || silences >= SILENCES {
-                    health.kafka_is_away(silent);
-                }
-                ends
-            }
-        };
-        let now = OffsetDateTime::now_utc();
-        let measured = measure(&lanes, &ends, now, &mut stuck);
-        show(&measured, &mut gone);
-        let waits = health.waits();
-        metrics::gauge!("worker_waiting").set(flag(waits || measured.values().any(|found| found.waits)));
-        if let Some(emitter) = &mut emitter
-            && emitter.is_due(now)
-        {
-            emf::print(&emitter.document(&measured, waits, now));
+/// What one measurement knows of those before.
+struct Past {
+    /// The time that passed while this ran.
+    elapsed: Duration,
+    /// When it was measured last.
+    last: Instant,
+    stuck: Stuck,
+    open: OpenTransactions,
+    watchdog: Watchdog,
+    commits: Commits,
+    /// When the committed offsets were last asked for.
+    compared: Option<Instant>,
+    silences: u32,
+}
+
+impl Past {
+    fn new(stall_timeout: Duration) -> Self {
+        Self {
+            elapsed: Duration::ZERO,
+            last: Instant::now(),
+            stuck: Stuck::default(),
+            open: OpenTransactions::default(),
+            watchdog: Watchdog::new(stall_timeout),
+            commits: Commits::default(),
+            compared: None,
+            silences: 0,
         }
     }
 }
 
-/// What Kafka tells.
-#[derive(Default)]
-struct Told {
-    /// The first and the next offset of each partition of ours, as far as Kafka says.
-    ends: BTreeMap<i32, (i64, i64)>,
-    /// How many partitions the topic has, where Kafka says.
-    partitions: Option<usize>,
-    /// Why it does not tell all of it.
-    silent: Option<String>,
-}
-
-/// Asks Kafka, also where nothing is ours: a worker that lost its partitions has to know why.
-async fn ask(consumer: Arc<BaseConsumer<Group>>, topic: String, ours: Vec<i32>) -> Told {
-    let asked = tokio::task::spawn_blocking(move || {
-        let mut told = Told::default();
-        match consumer.fetch_metadata(Some(&topic), PATIENCE) {
-            // A topic that is not there is no outage; the polling thread says what to do.
-            Ok(metadata) => {
-                let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-                told.partitions = found.map(|topic| topic.partitions().len());
+impl Lag {
+    /// Measures until the consumer is gone.
+    pub async fn run(self) {
+        let mut emitter = Emitter::new(&self.emf, OffsetDateTime::now_utc());
+        let mut gone = Vec::new();
+        let mut past = Past::new(self.stall_timeout);
+        let every =
+            [self.emf.interval, self.stall_timeout, self.compare_interval].into_iter().fold(EVERY, Duration::min);
+        loop {
+            tokio::time::sleep(every).await;
+            let (consumer, told) = match self.consumer.get().map(Weak::upgrade) {
+                None => (None, Told::default()),
+                Some(None) => return,
+                Some(Some(consumer)) => {
+                    let told = self.ask(&consumer, &mut past).await;
+                    (Some(consumer), told)
+                }
+            };
+            let now = OffsetDateTime::now_utc();
+            let lanes = self.health.lanes();
+            let (measured, anew) = measure(&lanes, &told.ends, now, &mut past);
+            show(&measured, &mut gone);
+            self.health.measured(&measured);
+            if let Some(consumer) = consumer {
+                act(consumer.context(), &told, &anew);
             }
-            Err(error) => {
-                told.silent = Some(format!("Kafka does not answer: {error}"));
-                return told;
+            let waits = self.health.waits();
+            metrics::gauge!("worker_waiting").set(flag(waits || measured.values().any(|found| found.waits)));
+            if let Some(emitter) = &mut emitter
+                && emitter.is_due(now)
+            {
+                emf::print(&emitter.document(&measured, waits, now));
             }
         }
-        for partition in ours {
-            match consumer.fetch_watermarks(&topic, partition, PATIENCE) {
-                Ok(found) => {
-                    told.ends.insert(partition, found);
-                }
-                Err(error) => {
-                    tracing::debug!(partition, %error, "the partition's end is not told");
-                    // The others would take as long, and say the same.
-                    told.silent = Some(format!("Kafka does not say where partition {partition} ends: {error}"));
-                    break;
-                }
-            }
+    }
+
+    /// Asks Kafka, and tells where it does not answer.
+    async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> Told {
+        let ours: Vec<_> = self.health.lanes().into_keys().collect();
+        let is_due = past.compared.is_none_or(|compared| compared.elapsed() >= self.compare_interval);
+        let with_committed = is_due && !ours.is_empty();
+        let told = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
+        if let Some(partitions) = told.partitions {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("topic_partitions").set(partitions as f64);
+        }
+        past.silences = if told.silent.is_some() { past.silences + 1 } else { 0 };
+        if told.silent.is_none() || past.silences >= SILENCES {
+            self.health.kafka_is_away(told.silent.clone());
+        }
+        if let Some(held) = &told.committed {
+            past.compared = Some(Instant::now());
+            compare_commits(consumer.context(), held, &mut past.commits);
         }
         told
-    });
-    asked.await.unwrap_or_default()
+    }
 }
 
+/// Tells where the broker holds less as committed than was stored, and has it committed again.
+fn compare_commits(group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commits) {
+    let behind = commits.compare(group.stored(), held);
+    for partition in held.keys() {
+        let records = behind.get(partition).map_or(0, |behind| behind.stored - behind.committed);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("commit_behind_records", "partition" => partition.to_string()).set(records as f64);
+    }
+    for (partition, found) in behind {
+        tracing::warn!(
+            partition,
+            committed = found.committed,
+            stored = found.stored,
+            "the broker holds less as committed than was stored: it is committed again"
+        );
+        group.holds_less(partition, found.committed);
+    }
+}
+
+/// Tells the runners what was found out.
+fn act(group: &Group, told: &Told, anew: &[i32]) {
+    for (partition, ends) in &told.ends {
+        group.ends_at(*partition, ends.stable);
+    }
+    for partition in anew {
+        metrics::counter!("partition_stalls_total").increment(1);
+        group.begin_anew(*partition);
+    }
+}
+
+/// What is behind, and the partitions whose runner is to begin anew.
 fn measure(
     lanes: &BTreeMap<i32, LaneState>,
-    ends: &BTreeMap<i32, (i64, i64)>,
+    ends: &BTreeMap<i32, Ends>,
     now: OffsetDateTime,
-    stuck: &mut Stuck,
-) -> BTreeMap<i32, Measured> {
+    past: &mut Past,
+) -> (BTreeMap<i32, Measured>, Vec<i32>) {
+    let Past { stuck, open, watchdog, .. } = past;
     stuck.0.retain(|partition, _| lanes.contains_key(partition));
+    open.retain(|partition| lanes.contains_key(&partition));
+    watchdog.retain(|partition| lanes.contains_key(&partition));
+    past.elapsed += past.last.elapsed().min(LONGEST_STEP);
+    past.last = Instant::now();
+    let elapsed = past.elapsed;
+    let mut anew = Vec::new();
     let of_one = |(&partition, lane): (&i32, &LaneState)| {
-        let lag = ends.get(&partition).map(|&(first, next)| {
-            let at = lane.watermark.or(lane.begun_at).unwrap_or(first).max(first);
-            u64::try_from(next - at).unwrap_or(0)
+        let ends = ends.get(&partition).copied();
+        let lag = ends.map(|Ends { first, stable, .. }| {
+            let at = lane.at().unwrap_or(first).max(first);
+            u64::try_from(stable - at).unwrap_or(0)
         });
         let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        let unseen = stuck.since(partition, lane.watermark, lag);
+        let unseen = stuck.since(partition, lane.at(), lag);
+        let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused;
+        let stalled = match watchdog.look(elapsed, partition, Seen { at: lane.at(), lag, has_reason }) {
+            Finding::Fine => None,
+            Finding::Stands { since, begin_anew } => {
+                anew.extend(begin_anew.then_some(partition));
+                Some(since)
+            }
+        };
         let measured = Measured {
             lag,
             watermark_age: in_hand.max(unseen.as_secs_f64()),
             waits: lane.outage.is_some(),
             paused: lane.paused,
+            unstable: open.look(elapsed, partition, ends),
+            stalled,
         };
         (partition, measured)
     };
-    lanes.iter().map(of_one).collect()
+    let measured = lanes.iter().map(of_one).collect();
+    (measured, anew)
 }
 
 /// Since when a partition has records and does not get on. A record that has not come in yet has not
@@ -149,14 +239,14 @@ fn measure(
 struct Stuck(BTreeMap<i32, (Option<i64>, Instant)>);
 
 impl Stuck {
-    fn since(&mut self, partition: i32, watermark: Option<i64>, lag: Option<u64>) -> Duration {
+    fn since(&mut self, partition: i32, stands: Option<i64>, lag: Option<u64>) -> Duration {
         if lag == Some(0) {
             self.0.remove(&partition);
             return Duration::ZERO;
         }
-        let (at, since) = self.0.entry(partition).or_insert_with(|| (watermark, Instant::now()));
-        if *at != watermark {
-            (*at, *since) = (watermark, Instant::now());
+        let (at, since) = self.0.entry(partition).or_insert_with(|| (stands, Instant::now()));
+        if *at != stands {
+            (*at, *since) = (stands, Instant::now());
         }
         since.elapsed()
     }
@@ -164,7 +254,10 @@ impl Stuck {
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them.
 fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
-    let nothing = Measured { lag: Some(0), watermark_age: 0.0, waits: false, paused: false };
+    for partition in shown.iter().filter(|partition| !measured.contains_key(partition)) {
+        metrics::gauge!("commit_behind_records", "partition" => partition.to_string()).set(0.0);
+    }
+    let nothing = Measured { lag: Some(0), ..Measured::default() };
     let gone =
         shown.iter().filter(|partition| !measured.contains_key(partition)).map(|partition| (partition, &nothing));
     for (partition, found) in measured.iter().chain(gone) {
@@ -175,7 +268,12 @@ fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
         }
         metrics::gauge!("watermark_age_seconds", "partition" => partition.clone()).set(found.watermark_age);
         metrics::gauge!("partition_waiting", "partition" => partition.clone()).set(flag(found.waits));
-        metrics::gauge!("partition_paused", "partition" => partition).set(flag(found.paused));
+        metrics::gauge!("partition_paused", "partition" => partition.clone()).set(flag(found.paused));
+        let (records, age) = found.unstable.map_or((0, 0.0), |open| (open.records, open.age.as_secs_f64()));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("unstable_records", "partition" => partition.clone()).set(records as f64);
+        metrics::gauge!("unstable_age_seconds", "partition" => partition.clone()).set(age);
+        metrics::gauge!("partition_stalled", "partition" => partition).set(flag(found.stalled.is_some()));
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
     metrics::gauge!("assigned_partitions").set(measured.len() as f64);
@@ -189,6 +287,14 @@ fn flag(set: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn past() -> Past {
+        Past::new(Duration::from_secs(180))
+    }
+
+    fn ends(first: i64, stable: i64) -> Ends {
+        Ends { first, stable, log: Some(stable) }
+    }
 
     fn lane(watermark: Option<i64>, begun_at: Option<i64>) -> LaneState {
         LaneState { watermark, begun_at, ..LaneState::default() }
@@ -206,12 +312,52 @@ mod tests {
             (4, lane(Some(20), None)),
         ]);
         // Of the partitions 1 and 2 the broker has dropped the first three; of 3 it says nothing.
-        let ends = BTreeMap::from([(0, (0, 15)), (1, (3, 15)), (2, (3, 15)), (4, (0, 20))]);
-        let found = measure(&lanes, &ends, now, &mut Stuck::default());
+        let ends = BTreeMap::from([(0, ends(0, 15)), (1, ends(3, 15)), (2, ends(3, 15)), (4, ends(0, 20))]);
+        let (found, anew) = measure(&lanes, &ends, now, &mut past());
+        assert!(anew.is_empty());
         let lags: Vec<_> = found.values().map(|found| found.lag).collect();
         assert_eq!(lags, [Some(5), Some(12), Some(12), None, Some(0)]);
         assert_eq!(found[&0].watermark_age, 7.0);
         assert_eq!(found[&4].watermark_age, 0.0);
+    }
+
+    #[test]
+    fn what_lies_behind_the_last_stable_offset_is_told_apart() {
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let lanes = BTreeMap::from([(0, lane(Some(10), None)), (1, lane(Some(10), None)), (2, lane(Some(8), None))]);
+        let end = |stable, log| Ends { first: 0, stable, log };
+        let ends = BTreeMap::from([(0, end(10, Some(17))), (1, end(10, None)), (2, end(10, Some(11)))]);
+        let (found, _) = measure(&lanes, &ends, now, &mut past());
+        let told: Vec<_> = found.values().map(|found| (found.lag, found.unstable)).collect();
+        let unstable = |records| Some(Unstable { records, offset: 10, age: Duration::ZERO });
+        let without_age: Vec<_> = told
+            .into_iter()
+            .map(|(lag, found)| (lag, found.map(|found| Unstable { age: Duration::ZERO, ..found })))
+            .collect();
+        assert_eq!(without_age, [(Some(0), unstable(7)), (Some(0), None), (Some(2), unstable(1))]);
+        assert!(found.values().take(2).all(|found| found.watermark_age == 0.0), "these are not behind");
+    }
+
+    #[test]
+    fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let stands = || lane(Some(4), None);
+        let lanes = BTreeMap::from([
+            (0, stands()),
+            (1, LaneState { outage: Some("SQLSTATE 57P01".into()), ..stands() }),
+            (2, LaneState { held: 1, ..stands() }),
+            (3, LaneState { paused: true, ..stands() }),
+            (4, LaneState { watermark: Some(15), ..stands() }),
+            (5, lane(None, None)),
+        ]);
+        let ends: BTreeMap<_, _> = lanes.keys().map(|partition| (*partition, ends(0, 15))).collect();
+        let mut past = Past::new(Duration::from_secs(10));
+        assert_eq!(measure(&lanes, &ends, now, &mut past).1, [0; 0], "they stand there since just now");
+        past.last -= Duration::from_secs(11);
+        let (found, anew) = measure(&lanes, &ends, now, &mut past);
+        assert_eq!(anew, [0, 5]);
+        let stalled: Vec<_> = found.values().map(|found| found.stalled.is_some()).collect();
+        assert_eq!(stalled, [true, false, false, false, false, true]);
     }
 
     #[test]

@@ -181,6 +181,11 @@ impl Lane {
         }
     }
 
+    /// No record stands before this offset that did not come in: what is missing is none.
+    pub fn reach(&mut self, offset: i64) {
+        self.watermark.reach(offset);
+    }
+
     /// What to do now. Times are spans since any moment that the caller keeps to.
     pub fn next(&mut self, now: Duration) -> Next {
         if self.paused {

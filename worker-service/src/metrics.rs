@@ -14,7 +14,24 @@ pub fn describe() {
     describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
     describe_counter!("panics_total", "Panics that were caught while a partition's records were processed.");
     describe_gauge!("held_devices", "Devices that wait for a retry, by partition.");
-    describe_gauge!("consumer_lag_records", "Records without their effect, by partition.");
+    describe_gauge!(
+        "consumer_lag_records",
+        "Records before the last stable offset that are without their effect, by partition."
+    );
+    describe_gauge!(
+        "unstable_records",
+        "Offsets that wait for a transaction of another producer to end, by partition."
+    );
+    describe_gauge!(
+        "unstable_age_seconds",
+        "For how long the same transaction has held up the partition, as far as this worker has seen."
+    );
+    describe_gauge!("partition_stalled", "Whether a partition stands still for no reason.");
+    describe_counter!("partition_stalls_total", "How often a partition's runner was told to begin anew for that.");
+    describe_gauge!(
+        "commit_behind_records",
+        "How much less the broker holds as committed than was stored half a minute before, by partition."
+    );
     describe_gauge!(
         "watermark_age_seconds",
         "How long the first record without its effect has been in the log, by partition."
@@ -39,9 +56,14 @@ pub fn describe() {
     for reason in Reason::ALL {
         counter!("dead_letters_total", "reason" => reason.as_str()).increment(0);
     }
-    for name in
-        ["panics_total", "records_lost_total", "commits_failed_total", "events_pruned_total", "cache_fences_lost_total"]
-    {
+    for name in [
+        "panics_total",
+        "partition_stalls_total",
+        "records_lost_total",
+        "commits_failed_total",
+        "events_pruned_total",
+        "cache_fences_lost_total",
+    ] {
         counter!(name).increment(0);
     }
     gauge!("cache_fences_pending").set(0.0);

@@ -4,8 +4,8 @@
 //! room. So a partition that waits holds up no other, and nothing that was fetched is thrown away.
 //! The polling thread serves the group: rebalances, which run inside `poll`, and errors.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use crate::drive::{Driver, Tools};
+use crate::drive::{Driver, Signals, Tools};
 
 /// A partition's records.
 pub type Queue = PartitionQueue<Group>;
@@ -33,6 +33,8 @@ const REVOKE: Duration = Duration::from_secs(8);
 const LAST_COMMIT: Duration = Duration::from_secs(3);
 /// How long leaving the group may take, with both.
 const LEAVE: Duration = Duration::from_secs(13);
+/// How long a runner that is dropped may take until it is gone: as long as it does not wait for anything.
+const DROP: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 
 /// The group's side of the consumer: starts and ends lanes as partitions come and go.
@@ -42,11 +44,15 @@ pub struct Group {
     /// Set once the consumer exists; weak, because the consumer owns this.
     consumer: OnceLock<Weak<BaseConsumer<Self>>>,
     lanes: Mutex<HashMap<i32, LaneHandle>>,
+    /// A runner does not react any more, and may be doing anything: only the process's end helps.
+    hangs: AtomicBool,
 }
 
 struct LaneHandle {
     stop: watch::Sender<bool>,
-    committed: Arc<AtomicI64>,
+    signals: Arc<Signals>,
+    /// How often it had begun anew when it was last asked to.
+    asked_anew: Option<u64>,
     task: JoinHandle<()>,
 }
 
@@ -67,6 +73,9 @@ pub fn run(
         .set("group.id", &tools.group)
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("auto.offset.reset", "earliest")
+        // The client's default, said here because the lag is counted by it: what is asked for the end of a
+        // partition is its last stable offset.
+        .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
         // Only what had its effect is stored, and only what is stored is committed.
@@ -84,7 +93,8 @@ pub fn run(
         // just came does not wait long for a piece of another one's backlog.
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
-    let group = Group { tools, runtime, consumer: OnceLock::new(), lanes: Mutex::default() };
+    let group =
+        Group { tools, runtime, consumer: OnceLock::new(), lanes: Mutex::default(), hangs: AtomicBool::new(false) };
     let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("the Kafka settings")?);
     // It was empty: this is the only place that sets it.
     let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
@@ -125,6 +135,10 @@ pub fn run(
         {
             consumer.context().end_all();
             anyhow::bail!("the lane of partition {partition} broke down");
+        }
+        if leaving.is_none() && consumer.context().hangs.load(Ordering::Relaxed) {
+            consumer.context().end_all();
+            anyhow::bail!("the runner of a partition does not react any more");
         }
         if let Some((code, why)) = consumer.client().fatal_error() {
             consumer.context().end_all();
@@ -168,7 +182,7 @@ impl Group {
             let waker = Arc::clone(&wake);
             queue.set_nonempty_callback(move || waker.notify_one());
             let (stop, stopped) = watch::channel(false);
-            let committed = Arc::new(AtomicI64::new(-1));
+            let signals = Arc::new(Signals::default());
             let driver = Driver {
                 topic,
                 partition,
@@ -176,12 +190,11 @@ impl Group {
                 wake,
                 consumer: Arc::clone(&consumer),
                 tools: Arc::clone(&self.tools),
-                committed: Arc::clone(&committed),
-                stored: AtomicI64::new(-1),
+                signals: Arc::clone(&signals),
                 stop: stopped,
             };
             let task = self.runtime.spawn(driver.run());
-            self.lanes().insert(partition, LaneHandle { stop, committed, task });
+            self.lanes().insert(partition, LaneHandle { stop, signals, asked_anew: None, task });
             tracing::info!(partition, "assigned");
         }
     }
@@ -246,8 +259,46 @@ impl Group {
     /// next lane would miss, should it come back to us.
     fn drop_lane(&self, partition: i32, lane: LaneHandle) {
         lane.task.abort();
-        let _ = self.runtime.block_on(lane.task);
+        if self.runtime.block_on(async { tokio::time::timeout(DROP, lane.task).await }).is_err() {
+            tracing::error!(partition, "the runner of the partition does not end");
+            self.hangs.store(true, Ordering::Relaxed);
+        }
         self.tools.health.gone(partition);
+    }
+
+    /// By partition, what is stored for the group's next commit.
+    pub fn stored(&self) -> BTreeMap<i32, i64> {
+        let lanes = self.lanes();
+        let stored = lanes.iter().map(|(partition, lane)| (*partition, lane.signals.stored.load(Ordering::Relaxed)));
+        stored.filter(|(_, offset)| *offset >= 0).collect()
+    }
+
+    /// Up to where a partition can be read.
+    pub fn ends_at(&self, partition: i32, stable_end: i64) {
+        if let Some(lane) = self.lanes().get(&partition) {
+            lane.signals.stable_end.store(stable_end, Ordering::Relaxed);
+        }
+    }
+
+    /// What the broker holds as committed, though more was stored: its runner commits again.
+    pub fn holds_less(&self, partition: i32, committed: i64) {
+        if let Some(lane) = self.lanes().get(&partition) {
+            lane.signals.committed.store(committed, Ordering::Relaxed);
+        }
+    }
+
+    /// Has a partition's runner begin anew. Where it did not do so when it was asked before, it does not react to
+    /// anything, and the process has to start anew.
+    pub fn begin_anew(&self, partition: i32) {
+        let mut lanes = self.lanes();
+        let Some(lane) = lanes.get_mut(&partition) else { return };
+        let begun = lane.signals.begun_anew.load(Ordering::Relaxed);
+        if lane.asked_anew.replace(begun) == Some(begun) {
+            tracing::error!(partition, "the runner of the partition does not react");
+            self.hangs.store(true, Ordering::Relaxed);
+        } else {
+            lane.signals.begin_anew.notify_one();
+        }
     }
 
     fn end_all(&self) {
@@ -294,7 +345,7 @@ impl ConsumerContext for Group {
                 && result.is_ok()
                 && offset >= 0
             {
-                lane.committed.store(offset, Ordering::Relaxed);
+                lane.signals.committed.store(offset, Ordering::Relaxed);
             }
         }
         drop(lanes);

@@ -15,8 +15,9 @@ use crate::config::RunConfig;
 use crate::dead_letter::DeadLetters;
 use crate::drive::Tools;
 use crate::health::Health;
+use crate::lag::{Lag, LogEnds};
 use crate::topics::TopicWatch;
-use crate::{lag, poll, prune};
+use crate::{poll, prune};
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
 /// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
@@ -28,6 +29,31 @@ const LAST_FENCES: Duration = Duration::from_secs(2);
 
 /// How long the brokers may take at the start to tell the topics' settings.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// How long a partition may stand still for no reason. Whatever a runner waits for has a deadline of seconds, and
+/// what it waits out it tells.
+const STALL_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// See [`Parts::compare_interval`].
+const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What a worker is made of beside its settings. Tests put in their own.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Finds the event in a record.
+    pub decode: fn(&Record) -> Result<Decoded, Refusal>,
+    /// How long a partition may stand still for no reason, before its runner begins anew.
+    pub stall_timeout: Duration,
+    /// How often what the broker holds as committed is compared with what was stored. Much longer than the client
+    /// takes to commit.
+    pub compare_interval: Duration,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { decode, stall_timeout: STALL_TIMEOUT, compare_interval: COMPARE_INTERVAL }
+    }
+}
 
 /// A running worker.
 pub struct Worker {
@@ -44,23 +70,24 @@ impl Worker {
     /// # Errors
     /// Settings that are wrong or contradict each other.
     pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
-        Self::start_decoding(config, decode)
+        Self::start_with(config, Parts::default())
     }
 
-    /// The same with another way to find the event in a record.
+    /// The same with other parts.
     ///
     /// # Errors
     /// As with [`Self::start`].
-    pub fn start_decoding(config: &RunConfig, decode: fn(&Record) -> Result<Decoded, Refusal>) -> anyhow::Result<Self> {
+    pub fn start_with(config: &RunConfig, parts: Parts) -> anyhow::Result<Self> {
         let client = kafka::client(&config.source.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
         let fencer = Fencer::new(Cache::open(&config.stores.redis)?, store.clone());
         let health = Health::default();
         let group = &config.source.group.group;
         let tools = Arc::new(Tools {
+            client: client.clone(),
             group: group.clone(),
             store: store.clone(),
-            decode,
+            decode: parts.decode,
             applier: Applier::new(store.clone(), fencer.clone(), config.access_log.access_log),
             dead_letters: DeadLetters::new(&client, &config.source.topics.dlq, group)?,
             health: health.clone(),
@@ -75,7 +102,16 @@ impl Worker {
         let (ended, end) = oneshot::channel();
         let topic = config.source.topics.input.clone();
         let consumer = Arc::new(OnceLock::new());
-        runtime.spawn(lag::run(Arc::clone(&consumer), topic.clone(), health.clone(), config.emf.clone()));
+        let lag = Lag {
+            consumer: Arc::clone(&consumer),
+            log_ends: LogEnds::open(&client)?,
+            topic: topic.clone(),
+            health: health.clone(),
+            emf: config.emf.clone(),
+            stall_timeout: parts.stall_timeout,
+            compare_interval: parts.compare_interval,
+        };
+        runtime.spawn(lag.run());
         let before = health.clone();
         std::thread::Builder::new().name("poll".into()).spawn(move || {
             wait_for_schema(&runtime, &store, &before, &stopped);

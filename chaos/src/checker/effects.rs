@@ -50,6 +50,19 @@ impl Found {
         }
     }
 
+    /// What a transaction's producer took back never was.
+    pub(super) fn aborted(&mut self, history: &History, end: &End) {
+        let is_aborted = |device: &str, id: &str| history.aborted.get(device).is_some_and(|ids| ids.contains(id));
+        for row in end.rows.iter().filter(|row| is_aborted(&row.device, &row.id)) {
+            self.say(2, &row.device, format!("event {} was aborted, and had an effect", row.id));
+        }
+        for letter in &end.letters {
+            if let Some(id) = letter.id.as_deref().filter(|id| is_aborted(&letter.key, id)) {
+                self.say(2, &letter.key, format!("event {id} was aborted, and became a dead letter"));
+            }
+        }
+    }
+
     /// With every fault over, the workers come to the end of the log.
     pub(super) fn left(&mut self, end: &End) {
         for (partition, (committed, end)) in &end.left {

@@ -107,6 +107,7 @@ fn whole() -> (History, End) {
         commits: vec![commit(4.0, 21), commit(8.0, 31)],
         poison: BTreeSet::from(["garbage".into()]),
         refused: BTreeSet::from(["r".into()]),
+        aborted: BTreeMap::from([("a".into(), BTreeSet::from(["9".into()]))]),
         redis_away: vec![],
         postgres_away: vec![],
         workers_away: vec![],

@@ -2,7 +2,7 @@
 //! down to a device, and what is left is a history still.
 //!
 //! The first line is the [format](FORMAT). Each other line has one member, which says what kind of fact
-//! it is: `bounds`, `sent`, `read`, `commit`, `poison`, `refused`, `redis_away`, `postgres_away` and
+//! it is: `bounds`, `sent`, `read`, `commit`, `poison`, `refused`, `aborted`, `redis_away`, `postgres_away` and
 //! `worker_away` of a [`History`]; `record`, `row`, `resource`, `letter`, `cached` and `left` of an
 //! [`End`]. The order of lines counts among those of one kind only. Times are in microseconds since the
 //! beginning of the run; Kafka's own are in milliseconds, as Kafka has them.
@@ -36,6 +36,7 @@ enum Fact<'a> {
     Commit(Cow<'a, Commit>),
     Poison(Cow<'a, str>),
     Refused(Cow<'a, str>),
+    Aborted(Aborted<'a>),
     RedisAway(Span),
     PostgresAway(Span),
     WorkerAway(WorkerAway),
@@ -53,6 +54,13 @@ struct OfDevice<'a, T: Clone> {
     device: Cow<'a, str>,
     #[serde(flatten)]
     what: Cow<'a, T>,
+}
+
+/// An event of a transaction that was aborted.
+#[derive(Serialize, Deserialize)]
+struct Aborted<'a> {
+    device: Cow<'a, str>,
+    id: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,12 +111,16 @@ fn write(writer: &mut impl Write, history: &History, end: &End) -> anyhow::Resul
     });
     let cached = end.cached.iter();
     let left = end.left.iter();
+    let aborted = history.aborted.iter().flat_map(|(device, ids)| {
+        ids.iter().map(move |id| Fact::Aborted(Aborted { device: of_device(device), id: Cow::Borrowed(id) }))
+    });
     let facts = [Fact::Format(FORMAT), Fact::Bounds(history.bounds)]
         .into_iter()
         .chain(history.redis_away.iter().copied().map(Fact::RedisAway))
         .chain(history.postgres_away.iter().copied().map(Fact::PostgresAway))
         .chain(history.workers_away.iter().copied().map(Fact::WorkerAway))
         .chain(history.refused.iter().map(|device| Fact::Refused(Cow::Borrowed(device))))
+        .chain(aborted)
         .chain(history.poison.iter().map(|value| Fact::Poison(Cow::Borrowed(value))))
         .chain(left.map(|(partition, (committed, end))| {
             Fact::Left(Left { partition: *partition, committed: *committed, end: *end })
@@ -153,6 +165,9 @@ fn read(reader: impl BufRead) -> anyhow::Result<(History, End)> {
             Fact::Commit(commit) => history.commits.push(commit.into_owned()),
             Fact::Poison(value) => drop(history.poison.insert(value.into_owned())),
             Fact::Refused(device) => drop(history.refused.insert(device.into_owned())),
+            Fact::Aborted(Aborted { device, id }) => {
+                history.aborted.entry(device.into_owned()).or_default().insert(id.into_owned());
+            }
             Fact::RedisAway(span) => history.redis_away.push(span),
             Fact::PostgresAway(span) => history.postgres_away.push(span),
             Fact::WorkerAway(away) => history.workers_away.push(away),

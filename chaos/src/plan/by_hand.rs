@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Fault, Plan, Step, Whom};
 
 /// When each begins and how long it lasts, in milliseconds.
-const STEPS: [(u64, Fault, u64, Whom); 29] = [
+const STEPS: [(u64, Fault, u64, Whom); 30] = [
     (1_000, Fault::RefuseDevices, 300, Whom::All),
     (1_000, Fault::SlowPostgres, 500, Whom::All),
     (1_000, Fault::SlowKafka, 500, Whom::All),
@@ -35,6 +35,8 @@ const STEPS: [(u64, Fault, u64, Whom); 29] = [
     (6_000, Fault::KillApi, 0, Whom::All),
     (6_500, Fault::StopPostgres, 200, Whom::All),
     (7_000, Fault::AddPartitions, 0, Whom::All),
+    // With events of devices behind them, and partitions that are not read meanwhile.
+    (7_000, Fault::Transactions, 1_500, Whom::All),
     (7_500, Fault::StopApi, 0, Whom::All),
     (8_000, Fault::KillPostgres, 200, Whom::All),
     (8_500, Fault::AddWorker, 0, Whom::All),

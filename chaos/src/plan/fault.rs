@@ -40,11 +40,12 @@ pub enum Fault {
     Poison,
     RefuseLetters,
     AddPartitions,
+    Transactions,
 }
 
 impl Fault {
     /// Those that come again and again. The others happen once at most.
-    pub const DRAWN: [Self; 27] = [
+    pub const DRAWN: [Self; 28] = [
         Self::KillWorker,
         Self::StopWorker,
         Self::FreezeWorker,
@@ -65,6 +66,7 @@ impl Fault {
         Self::ReadOnlyPostgres,
         Self::FillDisk,
         Self::RefuseDevices,
+        Self::Transactions,
         Self::KillRedis,
         Self::StopRedis,
         Self::FreezeRedis,
@@ -128,7 +130,8 @@ impl Fault {
             | Self::FreezeRedis
             | Self::CutRedis
             | Self::SlowRedis
-            | Self::RefuseLetters => true,
+            | Self::RefuseLetters
+            | Self::Transactions => true,
         }
     }
 }

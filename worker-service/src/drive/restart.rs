@@ -1,5 +1,5 @@
-//! What becomes of a partition whose own code panicked: it begins anew, and neither the process nor another
-//! partition ends with it.
+//! What becomes of a partition whose own code panicked, or which stands still for no reason: it begins anew, and
+//! neither the process nor another partition ends with it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,24 +25,37 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 impl Driver {
     /// Runs until told to stop, and ends between two effects, with the offset stored up to which all is done.
     /// After a panic outside of decoding and applying, which are caught for themselves, it begins anew where that
-    /// offset is: what the lane held is in doubt, and nothing of it counts.
+    /// offset is: what the lane held is in doubt, and nothing of it counts. So it does where it is asked to.
     pub async fn run(mut self) {
+        let signals = Arc::clone(&self.signals);
         let mut from = self.ask_committed().await;
         let mut wait = FIRST_WAIT;
         loop {
             let began = Instant::now();
-            let Err(panicked) = panics::caught_async(self.run_lane(from)).await else { return };
-            if began.elapsed() > CALM {
-                wait = FIRST_WAIT;
+            let ended = tokio::select! {
+                ended = panics::caught_async(self.run_lane(from)) => Some(ended),
+                () = signals.begin_anew.notified() => None,
+            };
+            match ended {
+                Some(Ok(())) => return,
+                Some(Err(panicked)) => {
+                    if began.elapsed() > CALM {
+                        wait = FIRST_WAIT;
+                    }
+                    self.note(&panicked);
+                    let why = format!("{panicked}: it begins anew after {wait:?}");
+                    self.tools.health.begins_anew(self.partition, why);
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        _ = self.stop.changed() => {}
+                    }
+                    wait = (2 * wait).min(LONGEST_WAIT);
+                }
+                None => {
+                    signals.begun_anew.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(partition = self.partition, "the partition begins anew: it stood still");
+                }
             }
-            self.note(&panicked);
-            let why = format!("{panicked}: it begins anew after {wait:?}");
-            self.tools.health.begins_anew(self.partition, why);
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = self.stop.changed() => {}
-            }
-            wait = (2 * wait).min(LONGEST_WAIT);
             let Some(at) = self.go_back().await else { return };
             from = at;
         }
@@ -51,15 +64,15 @@ impl Driver {
     /// Has the client fetch anew from what is done; what it fetched before is dropped. None where it is to stop.
     async fn go_back(&mut self) -> Option<Option<i64>> {
         while !*self.stop.borrow() {
-            let stored = self.stored.load(Ordering::Relaxed);
+            let stored = self.signals.stored.load(Ordering::Relaxed);
             let from = if stored < 0 { self.ask_committed().await } else { Some(stored) };
             let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
             let to = from.map_or(Offset::Beginning, Offset::Offset);
             let seeking = move || consumer.seek(&topic, partition, to, SEEK_TIMEOUT);
             match tokio::task::spawn_blocking(seeking).await {
                 Ok(Ok(())) => return Some(from),
-                Ok(Err(error)) => tracing::warn!(partition, %error, "the partition does not begin anew yet"),
-                Err(error) => tracing::warn!(partition, %error, "the partition does not begin anew yet"),
+                Ok(Err(error)) => self.tools.health.waits_to_begin(partition, format!("going back: {error}")),
+                Err(error) => self.tools.health.waits_to_begin(partition, format!("going back: {error}")),
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}

@@ -8,7 +8,7 @@ fn emitter() -> Emitter {
 }
 
 fn partition(lag: Option<u64>, watermark_age: f64) -> Measured {
-    Measured { lag, watermark_age, waits: false, paused: false }
+    Measured { lag, watermark_age, ..Measured::default() }
 }
 
 /// The rules of the specification's JSON schema, and those that its text adds.

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 pub(super) struct Watermark {
     /// With the time of each record, to tell how long it has been waiting.
     unfinished: BTreeMap<i64, OffsetDateTime>,
-    /// Behind the last record that came in.
+    /// Behind the last record that came in, or further, where nothing stands between.
     end: Option<i64>,
 }
 
@@ -18,6 +18,11 @@ impl Watermark {
     pub(super) fn begin(&mut self, offset: i64, timestamp: OffsetDateTime) {
         self.unfinished.insert(offset, timestamp);
         self.end = self.end.max(Some(offset + 1));
+    }
+
+    /// Nothing comes in any more before this offset.
+    pub(super) fn reach(&mut self, offset: i64) {
+        self.end = self.end.max(Some(offset));
     }
 
     pub(super) fn finish(&mut self, offset: i64) {
@@ -66,6 +71,30 @@ mod tests {
             }
             prop_assert_eq!(watermark.get(), offsets.last().map(|last| last + 1));
             prop_assert_eq!(watermark.waiting_since(), None);
+        }
+
+        #[test]
+        fn it_goes_past_what_is_no_record_and_never_past_one(
+            steps in prop::collection::vec((any::<bool>(), 1..4i64), 1..40)
+        ) {
+            let mut watermark = Watermark::default();
+            let (mut at, mut first) = (0, None);
+            for (is_record, step) in steps {
+                if is_record {
+                    at += step;
+                    watermark.begin(at - 1, OffsetDateTime::UNIX_EPOCH);
+                    first.get_or_insert(at - 1);
+                } else {
+                    watermark.reach(at + step);
+                    watermark.reach(at);
+                    at += step;
+                }
+                prop_assert_eq!(watermark.get(), Some(first.unwrap_or(at)));
+            }
+            while let Some(offset) = watermark.unfinished.first_key_value().map(|(offset, _)| *offset) {
+                watermark.finish(offset);
+            }
+            prop_assert_eq!(watermark.get(), Some(at));
         }
     }
 }

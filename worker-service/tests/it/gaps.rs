@@ -1,42 +1,24 @@
 //! A gap in the offsets that is no loss: markers of transactions, and what was aborted.
 
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use std::time::{Duration, Instant};
 
-use crate::kit::{Kit, PATIENCE, client};
-
-fn put(producer: &BaseProducer, topic: &str, id: &str) {
-    let headers = OwnedHeaders::new()
-        .insert(Header { key: "ce_specversion", value: Some("1.0") })
-        .insert(Header { key: "ce_type", value: Some("io.edge.device.reported.v1") })
-        .insert(Header { key: "ce_id", value: Some(id) })
-        .insert(Header { key: "ce_subject", value: Some("d") })
-        .insert(Header { key: "content-type", value: Some("application/json") });
-    producer.send(BaseRecord::to(topic).partition(0).key("d").payload("{}").headers(headers)).unwrap();
-}
+use crate::kit::Kit;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {
     let kit = Kit::new("gaps", 1).await;
     let worker = kit.process().await;
     kit.event("d", "before", "{}").await;
-    let (config, topic) =
-        (client(&kit.scope).set("transactional.id", &kit.scope.group).clone(), &kit.scope.input_topic);
-    tokio::task::block_in_place(|| {
-        let producer: BaseProducer = config.create().unwrap();
-        producer.init_transactions(PATIENCE).unwrap();
-        for (ids, committed) in [(["1", "2"], true), (["3", "4"], false), (["5", "6"], true)] {
-            producer.begin_transaction().unwrap();
-            ids.iter().for_each(|id| put(&producer, topic, id));
-            // Aborted or not, they are in the log.
-            producer.flush(PATIENCE).unwrap();
-            if committed {
-                producer.commit_transaction(PATIENCE).unwrap();
-            } else {
-                producer.abort_transaction(PATIENCE).unwrap();
-            }
+    let producer = kit.transactional("gaps");
+    for (ids, committed) in [(["1", "2"], true), (["3", "4"], false), (["5", "6"], true)] {
+        // Aborted or not, they are in the log.
+        producer.open("d", &ids);
+        if committed {
+            producer.commit();
+        } else {
+            producer.abort();
         }
-    });
+    }
     // Behind seven records and three markers.
     let (_, offset) = kit.event("d", "behind", "{}").await;
     assert_eq!(offset, 10);
@@ -47,11 +29,37 @@ async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {
     let metrics = worker.page("/metrics").await;
     assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
     // Each gap was looked into by the time that it has ended.
-    worker.service.terminate().unwrap();
-    let ended = tokio::task::block_in_place(|| worker.service.wait(PATIENCE));
-    let log = worker.service.log();
-    assert!(ended.unwrap().success(), "{log}");
+    let log = worker.end_and_log().await;
     assert!(!log.contains("data loss"), "{log}");
-    assert!(!log.contains("a gap that cannot be explained"), "{log}");
+    assert!(!log.contains("gaps that cannot be explained yet"), "{log}");
     assert_eq!(kit.committed().await[&0], 11);
+}
+
+/// Each was a question of its own to the broker, however many there were.
+#[tokio::test(flavor = "multi_thread")]
+async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
+    const TRANSACTIONS: usize = 60;
+    let kit = Kit::new("many_gaps", 1).await;
+    let producer = kit.transactional("gaps");
+    for n in 0..TRANSACTIONS {
+        producer.open("d", &[&n.to_string()]);
+        producer.commit();
+    }
+    let began = Instant::now();
+    let worker = kit.process_with(&[("RUST_LOG", "worker_service=debug")]).await;
+    kit.event("d", "behind", "{}").await;
+    kit.until("SELECT count(*) FROM events", i64::try_from(TRANSACTIONS + 1).unwrap()).await;
+    let log = worker.end_and_log().await;
+    let took = began.elapsed();
+    let looks: Vec<serde_json::Value> = log
+        .lines()
+        .filter(|line| line.contains(r#""message":"looked into gaps""#))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let gaps: u64 = looks.iter().map(|look| look["gaps"].as_u64().unwrap()).sum();
+    assert!(!looks.is_empty() && gaps <= TRANSACTIONS as u64, "{looks:?}");
+    // One a second, and a last one on the way out.
+    let most = took.div_duration_f64(Duration::from_secs(1)) as usize + 2;
+    assert!(looks.len() <= most, "{} questions in {took:?}", looks.len());
+    assert_eq!(kit.committed().await[&0], i64::try_from(2 * TRANSACTIONS + 1).unwrap());
 }

@@ -4,6 +4,7 @@ mod commands;
 mod kafka;
 mod process;
 mod refusal;
+mod transactions;
 
 use std::time::{Duration, Instant};
 

@@ -36,4 +36,6 @@ mod refusing;
 mod seek;
 mod setup;
 mod shutdown;
+mod standing_still;
+mod transactions;
 mod unknown_types;

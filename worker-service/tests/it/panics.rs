@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use serde_json::Value;
 use shared::topic::{Decoded, Record, Refusal, decode};
-use worker_service::worker::Worker;
+use worker_service::worker::{Parts, Worker};
 
 use crate::kit::{Kit, header, run_config};
 
@@ -72,7 +72,8 @@ fn decode_or_panic(record: &Record) -> Result<Decoded, Refusal> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_whose_decoding_panics_is_a_dead_letter_at_once() {
     let kit = Kit::new("decoding", 1).await;
-    let worker = Worker::start_decoding(&run_config(&kit.scope), decode_or_panic).unwrap();
+    let worker =
+        Worker::start_with(&run_config(&kit.scope), Parts { decode: decode_or_panic, ..Parts::default() }).unwrap();
     kit.event_with("a", "1", "{}", &[("defect", "1")]).await;
     kit.event("a", "2", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;

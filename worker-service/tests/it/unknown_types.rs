@@ -2,7 +2,7 @@
 //! the devices that sent them.
 
 use shared::topic::{Decoded, Record, Refusal, decode};
-use worker_service::worker::Worker;
+use worker_service::worker::{Parts, Worker};
 
 use crate::kit::{Kit, header, run_config};
 
@@ -40,7 +40,8 @@ async fn a_flood_of_a_new_type_pauses_nothing_and_comes_back_after_the_deploy() 
     worker.stop().await.unwrap();
 
     // The version that knows it.
-    let worker = Worker::start_decoding(&run_config(&kit.scope), next_version).unwrap();
+    let worker =
+        Worker::start_with(&run_config(&kit.scope), Parts { decode: next_version, ..Parts::default() }).unwrap();
     kit.put(Some(b"poison"), Some(b"x"), &[]).await;
     assert_eq!(kit.dead_letters(devices.len() + 1).await.len(), devices.len() + 1);
     let (summary, lines) = kit.redrive(&["--reason=unknown_type", "--rate=10000"]).await.unwrap();

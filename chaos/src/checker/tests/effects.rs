@@ -65,3 +65,39 @@ fn a_version_that_never_was() {
 fn poison_that_was_passed_over() {
     assert_eq!(broken(|_, end| drop(end.letters.remove(0))), [2]);
 }
+
+#[test]
+fn an_event_of_a_transaction_that_was_aborted() {
+    let with_a_row = |_: &mut History, end: &mut End| end.rows.push(row(&record("a", 9, 0)));
+    assert!(broken(with_a_row).contains(&2));
+    let says = |found: Vec<Broken>, what: &str| found.iter().any(|broken| broken.what == what);
+    assert!(says(found(with_a_row), "event 9 was aborted, and had an effect"));
+    let with_a_letter = |_: &mut History, end: &mut End| end.letters.push(letter("a", "9", "failed", REFUSED));
+    assert!(says(found(with_a_letter), "event 9 was aborted, and became a dead letter"));
+    let in_the_log = |_: &mut History, end: &mut End| end.log.push(record("a", 9, 0));
+    assert!(says(found(in_the_log), "event 9 is in the log, and nobody sent it"));
+}
+
+#[test]
+fn an_event_of_a_transaction_that_was_committed() {
+    // Its producer was told so, as a device is with a 202.
+    let committed = |history: &mut History, end: &mut End| {
+        history.sent.insert("transactions-0".into(), vec![sent(1, 1, 0)]);
+        let record = record("transactions-0", 1, 0);
+        end.rows.push(row(&record));
+        end.resources.insert("transactions-0".into(), Resource { version: 1, event: "1".into(), body: body(1) });
+        end.log.push(record);
+    };
+    assert_eq!(broken(committed), NOTHING);
+    let without_an_effect = |history: &mut History, end: &mut End| {
+        committed(history, end);
+        end.rows.pop();
+        end.resources.remove("transactions-0");
+    };
+    assert_eq!(broken(without_an_effect), [2]);
+    let twice = |history: &mut History, end: &mut End| {
+        committed(history, end);
+        end.rows.push(end.rows.last().unwrap().clone());
+    };
+    assert!(broken(twice).contains(&2));
+}

@@ -41,6 +41,10 @@ fn full() -> (History, End) {
         ],
         poison: BTreeSet::from(["poison 0".into(), "poison 1".into()]),
         refused: BTreeSet::from(["a".into(), "b".into()]),
+        aborted: BTreeMap::from([
+            ("a/\"1\"".into(), BTreeSet::from(["1".into(), "2".into()])),
+            ("b".into(), BTreeSet::from(["1".into()])),
+        ]),
         redis_away: vec![Span { from: at(1), to: at(2) }, Span { from: at(2), to: at(3) }],
         postgres_away: vec![Span { from: at(1), to: at(2) }, Span { from: at(4), to: at(5) }],
         workers_away: vec![away(true), away(false)],

@@ -53,6 +53,18 @@ impl Kit {
         self.put_event(Some(partition), device, id, payload, &[]).await;
     }
 
+    /// The same with more headers.
+    pub(crate) async fn event_with_at(
+        &self,
+        partition: i32,
+        device: &str,
+        id: &str,
+        payload: &str,
+        more: &[(&str, &str)],
+    ) {
+        self.put_event(Some(partition), device, id, payload, more).await;
+    }
+
     /// Puts many events on the topic, as fast as Kafka takes them; `of` gives each its device.
     pub(crate) async fn flood(&self, count: usize, payload: &str, of: impl Fn(usize) -> String) {
         for n in 0..count {

@@ -50,6 +50,12 @@ impl Process {
         tokio::task::spawn_blocking(read).await.unwrap().unwrap_or_default()
     }
 
+    /// What it says of itself; null while there is nothing.
+    pub(crate) async fn health(&self) -> serde_json::Value {
+        let page = self.page("/health/ready").await;
+        page.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str(body).ok()).unwrap_or_default()
+    }
+
     /// What it holds in memory, in MiB.
     pub(crate) fn resident(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.service.pid())).unwrap();
@@ -60,10 +66,16 @@ impl Process {
     /// SIGTERM; gives how long it took to end, which it has to do in order.
     pub(crate) async fn end(self) -> Duration {
         let asked = Instant::now();
+        self.end_and_log().await;
+        asked.elapsed()
+    }
+
+    /// The same; gives what it logged.
+    pub(crate) async fn end_and_log(self) -> String {
         self.service.terminate().unwrap();
         let end = move || (self.service.wait(Duration::from_secs(25)), self.service.log());
         let (status, log) = tokio::task::spawn_blocking(end).await.unwrap();
         assert!(status.unwrap().success(), "{log}");
-        asked.elapsed()
+        log
     }
 }

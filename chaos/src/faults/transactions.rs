@@ -1,0 +1,173 @@
+//! Another producer beside the API, which writes in transactions: one is open for a while and committed, one is open
+//! for a while and aborted. What the API puts behind them waits until they have ended.
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::json;
+
+use super::{Injection, within};
+use crate::history::{Place, Sent, TRANSACTIONS_DEVICE};
+use crate::load::lock;
+
+/// Events of a transaction.
+pub const TRANSACTION: usize = 6;
+/// Devices that these are of.
+const DEVICES: usize = 3;
+/// Kafka may be away meanwhile, by another fault, and come back slowly on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// How long one try of a call may take.
+const TRY: Duration = Duration::from_secs(10);
+
+/// What became of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Committed,
+    Aborted,
+    /// It was to be committed, and nobody said whether it was.
+    Unknown,
+}
+
+/// An event of a transaction.
+struct Event {
+    device: String,
+    sent: Sent,
+}
+
+impl Injection<'_> {
+    /// Tells that nothing was committed, where nothing was.
+    pub(super) fn transactions(&self) -> anyhow::Result<Option<String>> {
+        let commits_first = self.step.choice.is_multiple_of(2);
+        let mut committed = false;
+        for commit in [commits_first, !commits_first] {
+            committed |= self.transaction(commit)? == Outcome::Committed;
+        }
+        Ok((!committed).then(|| "no transaction was committed".to_owned()))
+    }
+
+    fn transaction(&self, commit: bool) -> anyhow::Result<Outcome> {
+        let producer = self.producer()?;
+        let events = self.events();
+        let open_for = self.step.lasts / 2;
+        let outcome = match write(&producer, &self.world.scope.input_topic, &events, open_for, commit) {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                // A producer of the same name ends what this one left open.
+                drop(self.producer()?);
+                if commit { Outcome::Unknown } else { Outcome::Aborted }
+            }
+        };
+        self.note_transaction(events, outcome);
+        Ok(outcome)
+    }
+
+    /// A producer without an open transaction.
+    fn producer(&self) -> anyhow::Result<BaseProducer> {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.world.scope.endpoints.kafka_brokers)
+            .set("transactional.id", format!("{}-transactions", self.world.scope.group))
+            // Longer than Kafka is ever away.
+            .set("transaction.timeout.ms", "300000");
+        let ready = || {
+            let producer: BaseProducer = config.create()?;
+            producer.init_transactions(TRY)?;
+            Ok(producer)
+        };
+        within(PATIENCE, ready).context("a transactional producer")
+    }
+
+    /// The next events of these devices. One producer writes at a time.
+    fn events(&self) -> Vec<Event> {
+        let history = lock(self.history);
+        let at = self.began.elapsed();
+        let mut posts: BTreeMap<String, usize> = BTreeMap::new();
+        let event = |n: usize| {
+            let device = format!("{TRANSACTIONS_DEVICE}{}", n % DEVICES);
+            let post = *posts.entry(device.clone()).or_insert_with(|| {
+                let sent = history.sent.get(&device).and_then(|sent| sent.last());
+                sent.map_or(1, |last| last.first.post + 1)
+            });
+            // The device's own count would do, but for those that were aborted.
+            let id = format!("{}-{n}", at.as_micros());
+            let first = Place { post, index: n, at };
+            Event { device, sent: Sent { id, payload: json!({"n": n}), first, acknowledged: None, times: 1 } }
+        };
+        (0..TRANSACTION).map(event).collect()
+    }
+
+    fn note_transaction(&self, events: Vec<Event>, outcome: Outcome) {
+        let at = self.began.elapsed();
+        let mut history = lock(self.history);
+        for Event { device, mut sent } in events {
+            if outcome == Outcome::Aborted {
+                history.aborted.entry(device).or_default().insert(sent.id);
+                continue;
+            }
+            sent.acknowledged = (outcome == Outcome::Committed).then_some(Place { at, ..sent.first });
+            history.sent.entry(device).or_default().push(sent);
+        }
+    }
+}
+
+/// One transaction. An error says that nobody knows what became of it.
+fn write(
+    producer: &BaseProducer,
+    topic: &str,
+    events: &[Event],
+    open_for: Duration,
+    commit: bool,
+) -> KafkaResult<Outcome> {
+    producer.begin_transaction()?;
+    for Event { device, sent } in events {
+        producer.send(record(topic, device, &sent.id, &sent.payload.to_string())).map_err(|(error, _)| error)?;
+    }
+    let are_there = producer.flush(PATIENCE).is_ok();
+    sleep(open_for);
+    if commit && are_there {
+        match again(|| producer.commit_transaction(TRY)) {
+            Ok(()) => return Ok(Outcome::Committed),
+            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    again(|| producer.abort_transaction(TRY)).map(|()| Outcome::Aborted)
+}
+
+/// An event as the API puts it on the topic.
+fn record<'a>(topic: &'a str, device: &'a str, id: &'a str, payload: &'a str) -> BaseRecord<'a, str, str> {
+    let mut headers = OwnedHeaders::new();
+    for (key, value) in [
+        ("ce_specversion", "1.0"),
+        ("ce_type", "io.edge.device.reported.v1"),
+        ("ce_id", id),
+        ("ce_subject", device),
+        ("content-type", "application/json"),
+    ] {
+        headers = headers.insert(Header { key, value: Some(value) });
+    }
+    BaseRecord::to(topic).key(device).payload(payload).headers(headers)
+}
+
+/// Again while the client says that it may be.
+fn again(call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match call() {
+            Err(KafkaError::Transaction(error)) if may_be_repeated(&error) && Instant::now() < deadline => {
+                sleep(Duration::from_millis(300));
+            }
+            done => return done,
+        }
+    }
+}
+
+fn may_be_repeated(error: &RDKafkaError) -> bool {
+    error.is_retriable() && !error.txn_requires_abort()
+}

@@ -1,0 +1,107 @@
+//! How far a partition is: the offset that comes next, and what was stored for the group.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::topic::Record;
+
+use super::gaps::Gaps;
+use super::position::Beyond;
+use super::{Driver, LOOK};
+use crate::lane::Lane;
+
+/// Ten times as long as the client takes to commit what is stored by itself. What Kafka does not hold by then is
+/// committed once more: the client commits an offset once, and does not notice where it is gone from the broker.
+const COMMITTED_LATE: Duration = Duration::from_secs(10);
+
+/// From one record to the next.
+pub(super) enum Step {
+    Next,
+    /// Something is missing: this offset was expected.
+    Gap(i64),
+    /// The log went back: this offset was expected.
+    Back(i64),
+}
+
+/// How far the partition is.
+pub(super) struct Progress {
+    /// The offset expected next.
+    pub(super) expected: Option<i64>,
+    /// The first record of a log that began anew; it waits until all before it is done.
+    pub(super) put_off: Option<Record>,
+    /// Gaps in the offsets so far.
+    pub(super) gaps: Gaps,
+    /// What stands behind the last record, and is none.
+    pub(super) beyond: Beyond,
+    stored: Option<i64>,
+    /// When that, or a commit of it, was last told to the client.
+    told: Option<Instant>,
+    /// When an offset lower than the committed one was last sent.
+    lowered: Option<Instant>,
+}
+
+impl Progress {
+    pub(super) fn new(committed: Option<i64>) -> Self {
+        Self {
+            expected: committed,
+            put_off: None,
+            gaps: Gaps::default(),
+            beyond: Beyond::default(),
+            stored: None,
+            told: None,
+            lowered: None,
+        }
+    }
+
+    /// Notes a record's offset, unless it is an earlier one than expected: then it is noted when it
+    /// comes again.
+    pub(super) fn step_to(&mut self, offset: i64) -> Step {
+        match self.expected.replace(offset + 1) {
+            Some(expected) if offset > expected => Step::Gap(expected),
+            Some(expected) if offset < expected => {
+                self.expected = None;
+                Step::Back(expected)
+            }
+            _ => Step::Next,
+        }
+    }
+
+    /// No record stands before this offset that did not come: it is the one that is expected next.
+    pub(super) fn reach(&mut self, offset: i64) {
+        self.expected = self.expected.max(Some(offset));
+    }
+
+    /// Stores the watermark where it moved: the group commits what is stored.
+    pub(super) fn store(&mut self, driver: &Driver, lane: &Lane) {
+        let Some(offset) = lane.watermark() else { return };
+        let moved = self.stored != Some(offset);
+        let committed = driver.signals.committed.load(Ordering::Relaxed);
+        // The log went back. The client by itself never commits less than it did before: it has to be
+        // told, until Kafka has it.
+        let lower = committed > offset && self.lowered.is_none_or(|lowered| lowered.elapsed() >= LOOK);
+        let late = !moved && committed < offset && self.told.is_some_and(|told| told.elapsed() >= COMMITTED_LATE);
+        if !moved && !lower && !late {
+            return;
+        }
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&driver.topic, driver.partition, Offset::Offset(offset));
+        if let Err(error) = added.and_then(|()| driver.consumer.store_offsets(&list)) {
+            // Lost in the meantime: its new owner goes on from the last commit.
+            tracing::warn!(partition = driver.partition, offset, %error, "the offset is not stored");
+            return;
+        }
+        self.stored = Some(offset);
+        self.told = Some(Instant::now());
+        driver.signals.stored.store(offset, Ordering::Relaxed);
+        if lower {
+            self.lowered = Some(Instant::now());
+        }
+        if (lower || late)
+            && let Err(error) = driver.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::warn!(partition = driver.partition, offset, %error, "the offset is not committed");
+        }
+    }
+}

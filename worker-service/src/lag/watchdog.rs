@@ -1,0 +1,152 @@
+//! Finds a partition that stands still for no reason: it has records that can be read, and gets on with none of
+//! them, though it waits for nothing that is known. Pure.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+/// What is seen of a partition at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Where it stands.
+    pub(super) at: Option<i64>,
+    /// The records before its last stable offset; none where that is not known.
+    pub(super) lag: Option<u64>,
+    /// Whether it has a reason to stand still: an outage, a device that is held, an operator's pause.
+    pub(super) has_reason: bool,
+}
+
+/// What is to be said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// Nothing.
+    Fine,
+    /// It stands still, for so long.
+    Stands {
+        /// Since it stands there without a reason.
+        since: Duration,
+        /// Whether its runner is to begin anew now.
+        begin_anew: bool,
+    },
+}
+
+/// Since when each partition stands where it stands.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    /// How long a partition may stand still; also how often its runner begins anew then.
+    after: Duration,
+    partitions: BTreeMap<i32, Standing>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    at: Option<i64>,
+    /// How long it is known to have stood there with records before it.
+    stood: Duration,
+    /// When that was seen last, unless the last look did not tell.
+    seen: Option<Duration>,
+    /// How long it had stood when its runner was last told to begin anew.
+    anew: Option<Duration>,
+}
+
+impl Watchdog {
+    pub(super) fn new(after: Duration) -> Self {
+        Self { after, partitions: BTreeMap::new() }
+    }
+
+    /// Looks at a partition. The time in which Kafka does not tell what is before it does not count: it may be that
+    /// nothing is.
+    pub(super) fn look(&mut self, now: Duration, partition: i32, seen: Seen) -> Finding {
+        let known = seen.lag.map(|_| now);
+        let anew = Standing { at: seen.at, stood: Duration::ZERO, seen: known, anew: None };
+        let standing = match self.partitions.entry(partition) {
+            Entry::Vacant(entry) => entry.insert(anew),
+            Entry::Occupied(entry) => {
+                let standing = entry.into_mut();
+                if standing.at != seen.at || seen.has_reason || seen.lag == Some(0) {
+                    *standing = anew;
+                } else if let (Some(now), Some(before)) = (known, std::mem::replace(&mut standing.seen, known)) {
+                    standing.stood += now.saturating_sub(before);
+                }
+                standing
+            }
+        };
+        let since = standing.stood;
+        if since < self.after {
+            return Finding::Fine;
+        }
+        let begin_anew = standing.anew.is_none_or(|anew| since.saturating_sub(anew) >= self.after);
+        if begin_anew {
+            standing.anew = Some(since);
+        }
+        Finding::Stands { since, begin_anew }
+    }
+
+    /// Forgets all but these partitions.
+    pub(super) fn retain(&mut self, is_ours: impl Fn(i32) -> bool) {
+        self.partitions.retain(|partition, _| is_ours(*partition));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const AFTER: u64 = 4;
+
+    fn seen() -> impl Strategy<Value = Seen> {
+        let lag = prop_oneof![1 => Just(Some(0)), 8 => Just(Some(3)), 1 => Just(None)];
+        let at = prop_oneof![20 => Just(Some(5)), 1 => Just(Some(6)), 1 => Just(None)];
+        (at, lag, prop::bool::weighted(0.05)).prop_map(|(at, lag, has_reason)| Seen { at, lag, has_reason })
+    }
+
+    proptest! {
+        /// At each moment it says what the whole history says.
+        #[test]
+        fn it_is_found_where_nothing_moved_for_so_long(looks in prop::collection::vec(seen(), 1..80)) {
+            let mut watchdog = Watchdog::new(Duration::from_secs(AFTER));
+            for now in 0..looks.len() {
+                let found = watchdog.look(Duration::from_secs(now as u64), 0, looks[now]);
+                // It stands since the last moment at which it was elsewhere before, was at its end, or had a reason.
+                let began = (0..=now).rev().find(|&then| {
+                    let Seen { at, lag, has_reason } = looks[then];
+                    then == 0 || has_reason || lag == Some(0) || looks[then - 1].at != at
+                });
+                // Of that, the time at whose beginning and end its records were known.
+                let is_known = |then: &usize| looks[*then].lag.is_some() && looks[*then - 1].lag.is_some();
+                let since = (began.unwrap() + 1..=now).filter(is_known).count() as u64;
+                let expected = if since < AFTER {
+                    Finding::Fine
+                } else {
+                    // Each time that as long has passed again.
+                    let begin_anew = since.is_multiple_of(AFTER) && is_known(&now);
+                    Finding::Stands { since: Duration::from_secs(since), begin_anew }
+                };
+                prop_assert_eq!(found, expected, "at {}", now);
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_without_kafka_does_not_count() {
+        let mut watchdog = Watchdog::new(Duration::from_secs(180));
+        let mut look =
+            |now, lag| watchdog.look(Duration::from_secs(now), 0, Seen { at: Some(1), lag, has_reason: false });
+        assert_eq!(look(0, Some(0)), Finding::Fine);
+        assert_eq!([10, 600].map(|now| look(now, None)), [Finding::Fine; 2]);
+        assert_eq!(look(605, Some(9)), Finding::Fine, "what has come since is on its way");
+        assert_eq!(look(784, Some(9)), Finding::Fine);
+        assert_eq!(look(785, Some(9)), Finding::Stands { since: Duration::from_secs(180), begin_anew: true });
+    }
+
+    #[test]
+    fn a_partition_that_went_and_came_back_begins_with_a_new_time() {
+        let mut watchdog = Watchdog::new(Duration::from_secs(AFTER));
+        let seen = Seen { at: None, lag: Some(1), has_reason: false };
+        assert_eq!(watchdog.look(Duration::ZERO, 0, seen), Finding::Fine);
+        watchdog.retain(|_| false);
+        assert_eq!(watchdog.look(Duration::from_secs(AFTER), 0, seen), Finding::Fine);
+    }
+}

@@ -1,0 +1,75 @@
+//! Another producer, which writes in transactions.
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::task::block_in_place;
+
+use super::{Kit, PATIENCE, client};
+
+/// A producer with a transactional id. Its calls block, and its records are in the log when they return.
+pub(crate) struct Transactional {
+    producer: BaseProducer,
+    topic: String,
+}
+
+impl Kit {
+    /// One with an id of its own.
+    pub(crate) fn transactional(&self, name: &str) -> Transactional {
+        let id = format!("{}-{name}", self.scope.group);
+        let config = client(&self.scope).set("transactional.id", id).set("transaction.timeout.ms", "300000").clone();
+        let producer: BaseProducer = config.create().unwrap();
+        block_in_place(|| producer.init_transactions(PATIENCE)).unwrap();
+        Transactional { producer, topic: self.scope.input_topic.clone() }
+    }
+
+    /// Has the broker hold less as committed for the group. While it has members only a transaction may do that.
+    pub(crate) fn commit_by_transaction(&self, partition: i32, offset: i64) {
+        let Transactional { producer, topic } = self.transactional("offsets");
+        let group: BaseConsumer = client(&self.scope).set("group.id", &self.scope.group).create().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&topic, partition, Offset::Offset(offset)).unwrap();
+        block_in_place(|| {
+            producer.begin_transaction().unwrap();
+            producer.send_offsets_to_transaction(&offsets, &group.group_metadata().unwrap(), PATIENCE).unwrap();
+            producer.commit_transaction(PATIENCE).unwrap();
+        });
+    }
+
+    /// Where a partition's log ends, transactions that are open included.
+    pub(crate) async fn log_end(&self, partition: i32) -> i64 {
+        let scope = self.scope.clone();
+        let ask = move || {
+            let reader: BaseConsumer = client(&scope).set("isolation.level", "read_uncommitted").create().unwrap();
+            reader.fetch_watermarks(&scope.input_topic, partition, PATIENCE).unwrap().1
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+}
+
+impl Transactional {
+    /// Opens a transaction with these events of a device, on the first partition.
+    pub(crate) fn open(&self, device: &str, ids: &[&str]) {
+        self.producer.begin_transaction().unwrap();
+        for &id in ids {
+            let headers = OwnedHeaders::new()
+                .insert(Header { key: "ce_specversion", value: Some("1.0") })
+                .insert(Header { key: "ce_type", value: Some("io.edge.device.reported.v1") })
+                .insert(Header { key: "ce_id", value: Some(id) })
+                .insert(Header { key: "ce_subject", value: Some(device) })
+                .insert(Header { key: "content-type", value: Some("application/json") });
+            let record = BaseRecord::to(&self.topic).partition(0).key(device).payload("{}").headers(headers);
+            self.producer.send(record).unwrap();
+        }
+        block_in_place(|| self.producer.flush(PATIENCE)).unwrap();
+    }
+
+    pub(crate) fn commit(&self) {
+        block_in_place(|| self.producer.commit_transaction(PATIENCE)).unwrap();
+    }
+
+    pub(crate) fn abort(&self) {
+        block_in_place(|| self.producer.abort_transaction(PATIENCE)).unwrap();
+    }
+}

@@ -1,0 +1,129 @@
+//! A partition that stands still for no reason is found, told, and begins anew; and what the broker holds as
+//! committed is compared with what was stored.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use serde_json::Value;
+use shared::topic::{Decoded, Record, Refusal, decode};
+use worker_service::worker::{Parts, Worker};
+
+use crate::kit::{Kit, run_config};
+
+const STALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+fn start(kit: &Kit, parts: Parts) -> Worker {
+    Worker::start_with(&run_config(&kit.scope), Parts { stall_timeout: STALL_TIMEOUT, ..parts }).unwrap()
+}
+
+fn of_first(worker: &Worker, what: &str) -> Value {
+    worker.health.report().1["partitions"]["0"][what].clone()
+}
+
+/// Kafka says that there are records, and hands out none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
+    let metrics = shared::telemetry::start_metrics().unwrap();
+    let kit = Kit::new("stands", 1).await;
+    let mock = MockCluster::new(1).unwrap();
+    let mut scope = kit.scope.clone();
+    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
+    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
+    let kit = kit.moved_to(scope);
+    kit.event("a", "1", "{}").await;
+    let worker = start(&kit, Parts::default());
+    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.until_it("it is ready", async || worker.health.report().0).await;
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
+    mock.request_errors(RDKafkaApiKey::Fetch, &refused);
+    kit.event("a", "2", "{}").await;
+    let has = |text: &str| metrics.render().contains(text);
+    kit.until_it("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
+    assert!(!worker.health.report().0);
+    kit.until_it("it begins anew", async || has("\npartition_stalls_total 1")).await;
+    assert!(has("partition_stalled{partition=\"0\"} 1"), "{}", metrics.render());
+    kit.until_it("and again", async || has("\npartition_stalls_total 2")).await;
+    mock.clear_request_errors(RDKafkaApiKey::Fetch);
+    kit.until("SELECT count(*) FROM events", 2).await;
+    kit.until_it("it is ready again", async || worker.health.report().0).await;
+    assert!(has("partition_stalled{partition=\"0\"} 0"), "{}", metrics.render());
+    worker.stop().await.unwrap();
+    assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(2), 2));
+}
+
+/// Until these are set, decoding does not come back from a record: one for each test.
+static RELEASED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+
+/// As the worker's own, but that it does not come back.
+fn hang_or_decode(record: &Record) -> Result<Decoded, Refusal> {
+    if let Some(of) = record.header("hang") {
+        let of = usize::from(of == b"1");
+        while !RELEASED[of].load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    decode(record)
+}
+
+/// Puts such a record on the first partition.
+async fn put_hanging(kit: &Kit, device: &str, id: &str, test: &str) {
+    kit.event_with_at(0, device, id, "{}", &[("hang", test)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
+    let kit = Kit::new("comes_back", 2).await;
+    let worker = start(&kit, Parts { decode: hang_or_decode, ..Parts::default() });
+    kit.event_at(0, "a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    put_hanging(&kit, "a", "2", "0").await;
+    kit.event_at(0, "a", "3", "{}").await;
+    kit.until_it("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
+    kit.event_at(1, "b", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 2).await;
+    RELEASED[0].store(true, Ordering::SeqCst);
+    kit.until("SELECT count(*) FROM events", 4).await;
+    kit.until_it("it is ready again", async || worker.health.report().0).await;
+    worker.stop().await.unwrap();
+    assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(3), 3));
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
+}
+
+/// It holds a thread, and may do anything when it comes back: nothing but another process helps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_runner_that_does_not_react_ends_the_process() {
+    let kit = Kit::new("hangs_for_good", 1).await;
+    let mut worker = start(&kit, Parts { decode: hang_or_decode, ..Parts::default() });
+    put_hanging(&kit, "a", "1", "1").await;
+    let ended = tokio::time::timeout(crate::kit::PATIENCE, worker.ended()).await.unwrap();
+    assert_eq!(ended.unwrap_err().to_string(), "the runner of a partition does not react any more");
+    RELEASED[1].store(true, Ordering::SeqCst);
+    let successor = kit.worker();
+    kit.until("SELECT count(*) FROM events", 1).await;
+    successor.stop().await.unwrap();
+    assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(1), 1));
+}
+
+/// What the client has committed once it does not commit again by itself, wherever it went.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
+    let metrics = shared::telemetry::start_metrics().unwrap();
+    let kit = Kit::new("commits", 1).await;
+    let parts = Parts { compare_interval: Duration::from_secs(1), ..Parts::default() };
+    let worker = Worker::start_with(&run_config(&kit.scope), parts).unwrap();
+    for n in 1..=5 {
+        kit.event("a", &n.to_string(), "{}").await;
+    }
+    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
+    kit.commit_by_transaction(0, 2);
+    assert_eq!(kit.committed().await[&0], 2);
+    let is_told = || metrics.render().contains("commit_behind_records{partition=\"0\"} 3");
+    kit.until_it("it is told", async || is_told()).await;
+    kit.until_it("it is committed again", async || kit.committed().await.get(&0) == Some(&5)).await;
+    let is_over = || metrics.render().contains("commit_behind_records{partition=\"0\"} 0");
+    kit.until_it("it is over", async || is_over()).await;
+    worker.stop().await.unwrap();
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, 5);
+}

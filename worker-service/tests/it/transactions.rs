@@ -1,0 +1,117 @@
+//! Other producers write in transactions: what is behind is what can be read and had no effect, and nothing else.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use worker_service::worker::{Parts, Worker};
+
+use crate::kit::{Kit, Process, run_config};
+
+/// A gauge of the first partition.
+async fn gauge(worker: &Process, name: &str) -> Option<f64> {
+    let page = worker.page("/metrics").await;
+    let line = page.lines().find(|line| line.starts_with(&format!(r#"{name}{{partition="0"}}"#)))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// Neither markers nor what was aborted is behind, though no record comes after them.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_partition_is_not_behind_after_transactions() {
+    let kit = Kit::new("markers", 1).await;
+    let worker = kit.process().await;
+    let producer = kit.transactional("markers");
+    for n in 0..20 {
+        producer.open("d", &[&n.to_string()]);
+        if n % 2 == 0 {
+            producer.commit();
+        } else {
+            producer.abort();
+        }
+    }
+    kit.until("SELECT count(*) FROM events", 10).await;
+    let end = kit.log_end(0).await;
+    assert_eq!(end, 40);
+    kit.until_it("it is committed to its end", async || kit.committed().await.get(&0) == Some(&end)).await;
+    kit.until_it("nothing is behind", async || gauge(&worker, "consumer_lag_records").await == Some(0.0)).await;
+    assert_eq!(gauge(&worker, "watermark_age_seconds").await, Some(0.0));
+    assert_eq!(gauge(&worker, "unstable_records").await, Some(0.0));
+    let log = worker.end_and_log().await;
+    assert!(!log.contains("data loss") && !log.contains("stands still"), "{log}");
+
+    // A successor begins behind the last marker, and goes on with what comes.
+    let worker = kit.process().await;
+    kit.event("d", "behind", "{}").await;
+    kit.until("SELECT count(*) FROM events", 11).await;
+    worker.end().await;
+    assert_eq!((kit.version("d").await, kit.committed().await[&0]), (Some(11), end + 1));
+}
+
+/// Somebody's transaction holds up all that comes behind it. That is told, and is not lag.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_behind_an_open_transaction_is_told() {
+    let kit = Kit::new("unstable", 1).await;
+    let worker = kit.process().await;
+    kit.event("d", "before", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let producer = kit.transactional("unstable");
+    producer.open("d", &["1", "2"]);
+    kit.event("d", "behind", "{}").await;
+    kit.until_it("it is told", async || gauge(&worker, "unstable_records").await == Some(3.0)).await;
+    kit.until_it("for how long", async || gauge(&worker, "unstable_age_seconds").await > Some(0.0)).await;
+    assert_eq!(gauge(&worker, "consumer_lag_records").await, Some(0.0));
+    assert_eq!(gauge(&worker, "watermark_age_seconds").await, Some(0.0));
+    let report = worker.health().await;
+    let unstable = &report["partitions"]["0"]["unstable"];
+    assert_eq!((&unstable["records"], &unstable["from_offset"]), (&json!(3), &json!(1)), "{report}");
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, 1);
+    producer.commit();
+    kit.until("SELECT count(*) FROM events", 4).await;
+    kit.until_it("it is over", async || gauge(&worker, "unstable_records").await == Some(0.0)).await;
+    let log = worker.end_and_log().await;
+    assert!(log.contains(r#""message":"records wait behind a transaction that is open""#), "{log}");
+    assert_eq!((kit.version("d").await, kit.committed().await[&0]), (Some(4), 5), "behind the marker");
+}
+
+/// The watchdog is quicker here than the transaction is.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_an_open_transaction_a_partition_does_not_stand_still_for_no_reason() {
+    let kit = Kit::new("no_stall", 1).await;
+    let parts = Parts { stall_timeout: Duration::from_secs(1), ..Parts::default() };
+    let worker = Worker::start_with(&run_config(&kit.scope), parts).unwrap();
+    let producer = kit.transactional("no_stall");
+    producer.open("d", &["1"]);
+    kit.event("d", "2", "{}").await;
+    let of_first = |what: &str| worker.health.report().1["partitions"]["0"][what].clone();
+    let age = || of_first("unstable")["age_seconds"].as_u64();
+    kit.until_it("it has been open for long", async || age() >= Some(5)).await;
+    assert_eq!((of_first("stalled_seconds"), worker.health.report().0), (Value::Null, true));
+    producer.abort();
+    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.until_it("behind event and marker", async || kit.committed().await.get(&0) == Some(&3)).await;
+    worker.stop().await.unwrap();
+}
+
+/// The markers of what was aborted stand behind the beginning of a transaction that is open, where nobody reads them
+/// yet. The client says nothing of what it leaves out there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_aborted_before_an_open_transaction_is_not_behind() {
+    let kit = Kit::new("interleaved", 1).await;
+    let worker = kit.process().await;
+    kit.event("d", "before", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let (aborted, open) = (kit.transactional("aborted"), kit.transactional("open"));
+    aborted.open("d", &["1", "2"]);
+    open.open("d", &["3"]);
+    aborted.abort();
+    assert_eq!(kit.log_end(0).await, 5);
+    kit.until_it("it is committed up to the open one", async || kit.committed().await.get(&0) == Some(&3)).await;
+    let nothing = async |name| gauge(&worker, name).await == Some(0.0);
+    kit.until_it("nothing is behind", async || nothing("consumer_lag_records").await).await;
+    assert!(nothing("watermark_age_seconds").await);
+    assert_eq!(gauge(&worker, "unstable_records").await, Some(2.0));
+    open.commit();
+    kit.until("SELECT count(*) FROM events", 2).await;
+    kit.until_it("all is committed", async || kit.committed().await.get(&0) == Some(&6)).await;
+    worker.end().await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE event_id IN ('1', '2')").await, 0);
+}
