@@ -52,7 +52,7 @@ pub fn read<C: Parser>() -> C {
         if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
             error.exit();
         }
-        eprintln!("{}", one_line(&error.to_string()));
+        crate::telemetry::last_words(one_line(&error.to_string()));
         std::process::exit(2);
     })
 }

@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use time::OffsetDateTime;
 
 use crate::config::EmfConfig;
-use crate::emf::{self, Emitter};
+use crate::emf::Emitter;
 use crate::health::{Health, LaneState};
 use crate::poll::Group;
 
@@ -69,7 +69,7 @@ pub async fn run(consumer: Arc<OnceLock<Weak<BaseConsumer<Group>>>>, topic: Stri
         if let Some(emitter) = &mut emitter
             && emitter.is_due(now)
         {
-            emf::print(&emitter.document(&measured, waits, now));
+            shared::telemetry::log_metrics(&emitter.document(&measured, waits, now));
         }
     }
 }

@@ -22,4 +22,5 @@ mod secrets;
 mod secured_kafka;
 mod telemetry;
 mod traces;
+mod unread_logs;
 mod walk;
