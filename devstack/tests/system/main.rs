@@ -20,6 +20,7 @@ mod rollback;
 mod rolling;
 mod secrets;
 mod secured_kafka;
+mod settings;
 mod telemetry;
 mod traces;
 mod unread_logs;

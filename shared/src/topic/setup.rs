@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::value_parser;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::config::TopicConfig;
+use crate::config::{TopicConfig, trimmed};
 use crate::kafka::ADMIN_TIMEOUT;
 
 /// The largest record of the input topic, in bytes.
@@ -23,13 +24,13 @@ const RETENTION_MS: &str = "604800000";
 #[derive(Debug, Clone, clap::Args)]
 pub struct TopicShape {
     /// Partitions of each topic.
-    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = trimmed(value_parser!(i32).range(1..)))]
     pub partitions: i32,
     /// Replicas of each partition.
-    #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = trimmed(value_parser!(i32).range(1..)))]
     pub replication: i32,
     /// In-sync replicas that must hold a record before it counts as written.
-    #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = trimmed(value_parser!(i32).range(1..)))]
     pub min_insync_replicas: i32,
 }
 
