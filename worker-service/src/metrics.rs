@@ -14,6 +14,7 @@ pub fn describe() {
     describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
     describe_counter!("panics_total", "Panics that were caught while a partition's records were processed.");
     describe_gauge!("held_devices", "Devices that wait for a retry, by partition.");
+    describe_gauge!("held_alone_devices", "Devices that alone meet an error that is not known, by partition.");
     describe_gauge!("consumer_lag_records", "Records without their effect, by partition.");
     describe_gauge!(
         "watermark_age_seconds",

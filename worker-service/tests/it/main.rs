@@ -32,4 +32,5 @@ mod redrive;
 mod refusing;
 mod seek;
 mod shutdown;
+mod unknown_errors;
 mod unknown_types;
