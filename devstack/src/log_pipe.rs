@@ -13,6 +13,8 @@ use rustix::pipe::fcntl_setpipe_size;
 
 /// What fits into a pipe, the least there is: a few lines, and it is full.
 const ROOM: usize = 4096;
+/// A pipe with less room than this is full: it does not take a part of a line.
+const LONG_LINE: usize = 1024;
 
 /// Reads what services write, unless it is told to stop; cloning shares it.
 #[derive(Debug, Default, Clone)]
@@ -80,7 +82,7 @@ impl LogReader {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
-            if was_stopped && read == ROOM {
+            if was_stopped && read + LONG_LINE > ROOM {
                 self.0.full.fetch_add(1, Ordering::Relaxed);
             }
             if file.write_all(piece.get(..read).unwrap_or_default()).is_err() {

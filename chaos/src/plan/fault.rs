@@ -38,13 +38,15 @@ pub enum Fault {
     CutRedis,
     SlowRedis,
     Poison,
+    WireRecords,
     RefuseLetters,
+    UnreadLogs,
     AddPartitions,
 }
 
 impl Fault {
     /// Those that come again and again. The others happen once at most.
-    pub const DRAWN: [Self; 27] = [
+    pub const DRAWN: [Self; 29] = [
         Self::KillWorker,
         Self::StopWorker,
         Self::FreezeWorker,
@@ -71,7 +73,9 @@ impl Fault {
         Self::CutRedis,
         Self::SlowRedis,
         Self::Poison,
+        Self::WireRecords,
         Self::RefuseLetters,
+        Self::UnreadLogs,
     ];
 
     /// All of them.
@@ -106,6 +110,7 @@ impl Fault {
             | Self::KillApi
             | Self::StopApi
             | Self::Poison
+            | Self::WireRecords
             | Self::AddPartitions => false,
             Self::FreezeWorker
             | Self::FreezeApi
@@ -128,7 +133,8 @@ impl Fault {
             | Self::FreezeRedis
             | Self::CutRedis
             | Self::SlowRedis
-            | Self::RefuseLetters => true,
+            | Self::RefuseLetters
+            | Self::UnreadLogs => true,
         }
     }
 }
