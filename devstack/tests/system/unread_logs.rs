@@ -120,3 +120,28 @@ async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
     system.until("they have their rows too", async || system.rows().await == (BATCHES + 1) * 1_000).await;
     end(worker.service).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_kafka_client_logs_goes_the_same_way_and_so_does_a_command_s() {
+    let system = System::start("unread-kafka", &[]).await;
+    let reader = LogReader::stopped();
+    // Its client says again and again that no broker is there, and with every line of everybody's.
+    let nobody = format!("127.0.0.1:{}", devstack::port::free());
+    let settings = [("KAFKA_BROKERS", nobody.as_str()), ("RUST_LOG", "trace"), ("DRAIN_DELAY", "100ms")];
+    let (api, worker) = (system.api_read_by(&reader, &settings), system.worker_read_by(&reader, &settings));
+    let live = async || system.http.get(format!("{}/health/live", api.base)).send().await.is_ok();
+    system.until("the API lives", live).await;
+    system.until("the worker says that Kafka is away", async || worker.status().await == "waiting out an outage").await;
+    assert_eq!(worker.live().await, 200);
+    let setup = system.command_read_by(&reader, &["setup"]);
+    assert!(blocking(move || setup.wait(PATIENCE)).await.unwrap().success());
+    let logs = [api.service.log(), worker.service.log()];
+    assert!(logs.iter().all(|log| log.trim().is_empty()), "nobody reads");
+
+    reader.read(true);
+    let says = |service: &Service| service.log().contains("Connection refused");
+    system.until("they said why", async || says(&api.service) && says(&worker.service)).await;
+    reader.read(false);
+    end(api.service).await;
+    end(worker.service).await;
+}

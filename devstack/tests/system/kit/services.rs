@@ -60,6 +60,13 @@ impl System {
         Worker { service, ops: format!("http://{ops}"), http: self.http.clone() }
     }
 
+    /// Starts a command of the worker's binary, whose log this one reads, or does not.
+    pub(crate) fn command_read_by(&self, reader: &LogReader, args: &[&str]) -> Service {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.logs.join(format!("command-{number}.log"));
+        Service::spawn_read_by(reader, Program::Worker, args, &env(&self.scope, &self.settings), &log).unwrap()
+    }
+
     /// Runs a command of the worker's binary to its end: whether it was a success, and what it wrote.
     pub(crate) async fn command(&self, args: &[&str], more: &[(&str, &str)]) -> (bool, String) {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
