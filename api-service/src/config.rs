@@ -5,12 +5,14 @@ mod jwt;
 mod rates;
 
 use std::net::SocketAddr;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::ensure;
-use clap::{Args, Parser};
+use clap::{Args, Parser, value_parser};
 use shared::config::{
-    AccessLogConfig, KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig, duration,
+    AccessLogConfig, KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig,
+    duration, trimmed,
 };
 
 pub use self::cli::Cli;
@@ -64,37 +66,37 @@ pub struct Config {
 #[derive(Debug, Clone, Args)]
 pub struct HttpConfig {
     /// The address that is served.
-    #[arg(long = "api-bind", env = "API_BIND", value_name = "API_BIND", default_value = "0.0.0.0:8000")]
+    #[arg(long = "api-bind", env = "API_BIND", value_name = "API_BIND", default_value = "0.0.0.0:8000", value_parser = trimmed(SocketAddr::from_str))]
     pub bind: SocketAddr,
     /// How long one request may take, from its headers to the answer. The body has what
     /// `KAFKA_MESSAGE_TIMEOUT` leaves of it, so that a slow one does not cut Kafka's time short.
-    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = trimmed(duration))]
     pub request_timeout: Duration,
     /// How long a request's headers may take, from their first byte; the first request's from the
     /// connection's start.
-    #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = trimmed(duration))]
     pub header_timeout: Duration,
     /// How long a client may take to take its answer in.
-    #[arg(long, env = "WRITE_TIMEOUT", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "WRITE_TIMEOUT", default_value = "30s", value_parser = trimmed(duration))]
     pub write_timeout: Duration,
     /// How long a connection may be idle between requests. Longer than a load balancer in front
     /// keeps it, or it answers 502 now and then.
-    #[arg(long, env = "KEEP_ALIVE_TIMEOUT", default_value = "75s", value_parser = duration)]
+    #[arg(long, env = "KEEP_ALIVE_TIMEOUT", default_value = "75s", value_parser = trimmed(duration))]
     pub keep_alive_timeout: Duration,
     /// The most connections at once. One more takes the place of the one that has been idle for
     /// longest, and waits where none is.
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = trimmed(value_parser!(u32).range(1..)))]
     pub max_connections: u32,
     /// How many bytes of bodies may be in memory at once, and how many of large answers; who comes on
     /// top is told to come back. At least 17 MiB: room for the largest body, and for unpacking it.
-    #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = bytes_in_flight)]
+    #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = trimmed(bytes_in_flight))]
     pub max_bytes_in_flight: usize,
     /// How long traffic is still taken after the service was told to end, and says so on
     /// `/health/ready`: as long as the load balancer needs to notice.
-    #[arg(long, env = "DRAIN_DELAY", default_value = "5s", value_parser = duration)]
+    #[arg(long, env = "DRAIN_DELAY", default_value = "5s", value_parser = trimmed(duration))]
     pub drain_delay: Duration,
     /// How long requests under way may take to end after that.
-    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
+    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "15s", value_parser = trimmed(duration))]
     pub drain_timeout: Duration,
 }
 
@@ -102,14 +104,14 @@ pub struct HttpConfig {
 #[derive(Debug, Clone, Args)]
 pub struct ProducerConfig {
     /// How long Kafka may take to acknowledge an event; less than `REQUEST_TIMEOUT`.
-    #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = duration)]
+    #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = trimmed(duration))]
     pub message_timeout: Duration,
     /// How long an event waits for others to travel with.
-    #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "5ms", value_parser = duration)]
+    #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "5ms", value_parser = trimmed(duration))]
     pub linger: Duration,
     /// How many bytes may wait for Kafka; what comes on top is refused at once.
     #[arg(long = "kafka-queue-bytes", env = "KAFKA_QUEUE_BYTES", value_name = "KAFKA_QUEUE_BYTES", default_value_t = 64 * 1024 * 1024,
-          value_parser = clap::value_parser!(u64).range(1024..=1 << 40))]
+          value_parser = trimmed(value_parser!(u64).range(1024..=1 << 40)))]
     pub queue_bytes: u64,
 }
 
@@ -167,8 +169,29 @@ impl Config {
 }
 
 #[cfg(test)]
+#[path = "../../shared/tests/settings/as_given.rs"]
+mod as_given;
+
+#[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    #[test]
+    fn each_setting_means_the_same_however_it_is_given() {
+        let tried = as_given::each_means_the_same(&Cli::command(), &|_| &[], &as_given::of::<jwt::DeviceBinding>);
+        assert!(tried > 40, "{tried}");
+    }
+
+    #[test]
+    fn the_line_feed_of_a_mounted_secret_is_no_part_of_it() {
+        let mounted = config(&["--jwt-secret", &format!("{SECRET}\n")]);
+        mounted.check().unwrap();
+        assert_eq!(mounted.jwt.jwt_secret.unwrap().expose(), SECRET);
+        let short = config(&["--jwt-secret", &format!("{}\n", "s".repeat(31))]);
+        assert!(short.check().is_err(), "it makes no secret long enough");
+    }
 
     const SECRET: &str = "planted-7f3a-planted-7f3a-planted-7f3a";
 
@@ -197,16 +220,12 @@ mod tests {
             "JWT_SECRET must have at least 32 bytes, as HS256 asks for; for development alone a shorter one is taken \
              with JWT_ALLOW_SHORT_SECRET=true"
         );
-        let empty = "JWT_SECRET is empty: set it, or leave it out";
-        assert_eq!(line(&["--jwt-secret="]), empty);
-        assert_eq!(line(&["--jwt-secret=", "--jwt-allow-short-secret=true"]), empty);
         config(&["--jwt-secret=s", "--jwt-allow-short-secret=true"]).check().unwrap();
         config(&["--jwt-secret", &"s".repeat(32)]).check().unwrap();
         assert_eq!(
             line(&["--kafka-message-timeout=10s"]),
             "KAFKA_MESSAGE_TIMEOUT=10s must be less than REQUEST_TIMEOUT=10s"
         );
-        assert_eq!(line(&["--jwt-issuer="]), "JWT_ISSUER is empty: set it, or leave it out");
         assert_eq!(
             line(&["--jwt-jwks-file=f", "--jwt-jwks-url=https://h"]),
             "JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both"

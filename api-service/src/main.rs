@@ -31,17 +31,19 @@ async fn main() -> ExitCode {
     let app = match start(&config) {
         Ok(app) => app,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            telemetry::last_words(format!("error: {error:#}"));
             return ExitCode::from(2);
         }
     };
-    match live(config, app).await {
+    let code = match live(config, app).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the service ends");
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry::flush_log();
+    code
 }
 
 fn asked(config: &HealthConfig) -> ExitCode {

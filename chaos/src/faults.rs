@@ -4,6 +4,7 @@ mod kafka;
 mod postgres;
 mod refusal;
 mod transactions;
+mod wire;
 mod workers;
 
 use std::sync::{Arc, Mutex};
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub use self::kafka::POISON;
 pub use self::postgres::{REFUSE, refusals, use_disk};
 pub use self::transactions::TRANSACTION;
+pub use self::wire::{MARK, WIRE_RECORDS};
 use crate::history::{Bounds, History, Span, WorkerAway};
 use crate::load::lock;
 use crate::plan::{Fault, Step};
@@ -119,6 +121,8 @@ impl Injection<'_> {
             // Nothing is put off because it takes longer.
             Fault::SlowRedis => self.slow(|way| &way.redis, Duration::from_millis(30)),
             Fault::Poison => kafka::poison(world, history, step.choice),
+            Fault::WireRecords => wire::write(world, history, step.choice),
+            Fault::UnreadLogs => return self.unread_logs(),
             Fault::RefuseLetters => {
                 until_done(|| kafka::take_letters(world, false))?;
                 kafka::poison(world, history, step.choice)?;
@@ -133,6 +137,21 @@ impl Injection<'_> {
 
     fn lasts(&self) {
         sleep(self.step.lasts);
+    }
+
+    /// Nobody reads what the services write, also those that start meanwhile. Tells where no log was full.
+    fn unread_logs(&self) -> anyhow::Result<Option<String>> {
+        let reader = &self.world.log_reader;
+        let before = reader.full();
+        reader.read(false);
+        // Long enough for a pipe to be full.
+        sleep(self.step.lasts * 3);
+        reader.read(true);
+        let read = within(Duration::from_secs(5), || {
+            anyhow::ensure!(reader.full() > before, "nobody's log was full");
+            Ok(())
+        });
+        Ok(read.err().map(|error| error.to_string()))
     }
 
     /// An API ends and is started anew.

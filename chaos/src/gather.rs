@@ -14,6 +14,7 @@ use shared::event::DeviceId;
 use shared::store::Store;
 use shared::topic::Record as KafkaRecord;
 
+use crate::faults::MARK;
 use crate::history::{End, Letter, Record, Resource, Row, brief};
 use crate::world::World;
 
@@ -111,10 +112,10 @@ async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Re
 
 fn log(world: &World) -> anyhow::Result<Vec<Record>> {
     read_topic(world, &world.scope.input_topic, |message| {
-        let id = header(message, "ce_id");
+        let id = id(message, message.header(MARK).is_some());
         Ok(Record {
-            device: text(message.key()),
-            value: id.is_none().then(|| text(message.value().as_deref())),
+            device: short(text(message.key())),
+            value: id.is_none().then(|| short(text(message.value().as_deref()))),
             id,
             partition: message.partition,
             offset: message.offset,
@@ -129,13 +130,15 @@ fn log(world: &World) -> anyhow::Result<Vec<Record>> {
 /// Kafka does not answer, or one lacks what it has to say.
 pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
     read_topic(world, &world.scope.dlq_topic, |message| {
+        let wire = mark(message);
         Ok(Letter {
-            key: text(message.key()),
+            key: short(text(message.key())),
             value: in_brief(text(message.value().as_deref())),
-            id: header(message, "ce_id"),
+            id: id(message, wire.is_some()),
             reason: header(message, "dlq.reason").unwrap_or_default(),
             error: header(message, "dlq.error").unwrap_or_default(),
             attempts: number(message, "dlq.attempts")?,
+            wire,
             partition: number(message, "dlq.partition")?,
             offset: number(message, "dlq.offset")?,
             appended: number(message, "dlq.timestamp")?,
@@ -178,6 +181,17 @@ fn read_topic<T>(
     Ok(found)
 }
 
+/// An event's id; what came from the wire is no event, whatever its headers are.
+fn id(message: &KafkaRecord, is_from_the_wire: bool) -> Option<String> {
+    if is_from_the_wire { None } else { header(message, "ce_id") }
+}
+
+/// The mark that a record from the wire has in a header of its own.
+fn mark(letter: &KafkaRecord) -> Option<String> {
+    let own = letter.original_headers()?;
+    own.iter().find(|(name, _)| *name == MARK.as_bytes()).map(|(_, value)| text(*value))
+}
+
 fn header(message: &KafkaRecord, name: &str) -> Option<String> {
     message.header(name).map(|value| text(Some(value)))
 }
@@ -188,7 +202,16 @@ fn millis(message: &KafkaRecord) -> anyhow::Result<i64> {
 
 /// A letter's value, which may be anything.
 fn in_brief(value: String) -> String {
-    serde_json::from_str(&value).map_or(value, |payload| brief(payload).to_string())
+    match serde_json::from_str(&value) {
+        Ok(payload) => brief(payload).to_string(),
+        Err(_) => short(value),
+    }
+}
+
+/// What nobody compares is kept short: a key may have a megabyte.
+fn short(text: String) -> String {
+    const LONGEST: usize = 1_000;
+    if text.len() > LONGEST { format!("{} bytes", text.len()) } else { text }
 }
 
 fn number<T: FromStr>(message: &KafkaRecord, name: &str) -> anyhow::Result<T> {

@@ -110,6 +110,9 @@ pub struct History {
     pub commits: Vec<Commit>,
     /// Values of records that are no events, put on the topic beside the API.
     pub poison: BTreeSet<String>,
+    /// Records that no client library writes, put on the topic byte by byte, by the mark in a header of theirs, and
+    /// whether Kafka acknowledged them: those that it did are dead letters.
+    pub wire: BTreeMap<String, bool>,
     /// Devices whose events PostgreSQL refused for a while: these may have dead letters, which say so.
     pub refused: BTreeSet<String>,
     /// By device, events of transactions that were aborted: none of them ever was.
@@ -245,6 +248,9 @@ pub struct Letter {
     pub error: String,
     /// Its `dlq.attempts`.
     pub attempts: u32,
+    /// The mark of a record that no client library writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<String>,
     /// The record's partition, its `dlq.partition`.
     pub partition: i32,
     /// Where the record stands there, its `dlq.offset`.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::faults::{Happened, POISON, TRANSACTION};
+use crate::faults::{Happened, POISON, TRANSACTION, WIRE_RECORDS};
 use crate::figures::Figures;
 use crate::plan::{Fault, OUTLASTS_RETRIES, Plan, WHOLE};
 
@@ -62,7 +62,7 @@ pub fn figures(plan: &Plan) -> Figures {
         records_in_added_partitions: half(Fault::AddPartitions),
         rows: share(TWO_MINUTES.rows),
         refusals: half(Fault::RefuseDevices),
-        dead_letters: poison + given_up,
+        dead_letters: poison + WIRE_RECORDS * half(Fault::WireRecords) + given_up,
         refused_letters: given_up,
         committed_events: TRANSACTION * half(Fault::Transactions),
         aborted_events: TRANSACTION * half(Fault::Transactions),

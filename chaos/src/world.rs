@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use devstack::{Program, Proxy, Scope, Service, SmallDisk, Stack, port, psql, token};
+use devstack::{LogReader, Program, Proxy, Scope, Service, SmallDisk, Stack, port, psql, token};
 
 use crate::faults;
 use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
@@ -49,6 +49,8 @@ pub struct World {
     pub disk: Option<SmallDisk>,
     /// The servers.
     pub stack: Stack,
+    /// Reads what the services write.
+    pub log_reader: LogReader,
     api_envs: Vec<Vec<(String, String)>>,
     started: Mutex<usize>,
     ended: Mutex<Vec<String>>,
@@ -86,6 +88,7 @@ impl World {
             ways,
             disk,
             stack,
+            log_reader: LogReader::new(),
             api_envs: Vec::new(),
             started: Mutex::new(0),
             ended: Mutex::default(),
@@ -129,6 +132,8 @@ impl World {
             ("CACHE_TTL", &format!("{}s", TTL.as_secs())),
             ("OPS_BIND", &format!("127.0.0.1:{}", port::free())),
             ("DATABASE_TIMEOUT", &format!("{}s", STORE_TIMEOUT.as_secs())),
+            // Much to write, for the time in which nobody reads it.
+            ("ACCESS_LOG", "all"),
         ]));
         Ok(env)
     }
@@ -136,7 +141,8 @@ impl World {
     fn spawn(&self, program: Program, args: &[&str], env: &[(String, String)]) -> anyhow::Result<Service> {
         let mut started = lock(&self.started);
         *started += 1;
-        Service::spawn(program, args, env, &self.logs.join(format!("{:03}-{}.log", *started, program.name())))
+        let log = self.logs.join(format!("{:03}-{}.log", *started, program.name()));
+        Service::spawn_read_by(&self.log_reader, program, args, env, &log)
     }
 
     /// The ways of those whom a fault concerns.
@@ -238,6 +244,7 @@ impl World {
             | Fault::FreezeKafka
             | Fault::CutKafka
             | Fault::SlowKafka
+            | Fault::WireRecords
             | Fault::RefuseLetters => Some(lock(kafka)),
             Fault::KillPostgres
             | Fault::StopPostgres
@@ -261,6 +268,7 @@ impl World {
             | Fault::FreezeApi
             | Fault::RefuseDevices
             | Fault::Poison
+            | Fault::UnreadLogs
             | Fault::AddPartitions => None,
         }
     }

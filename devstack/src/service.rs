@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
 
+use crate::log_pipe::LogReader;
 use crate::process::Process;
 use crate::server::Casualty;
 use crate::{binaries, logs, spawn};
@@ -29,6 +30,16 @@ impl Program {
             Program::Worker => "worker-service",
         }
     }
+}
+
+/// Our environment without these variables, and with these.
+fn command(program: Program, without: &[&str], args: &[&str], env: &[(String, String)]) -> anyhow::Result<Command> {
+    let mut command = spawn::command(&binaries()?.join(program.name()), None);
+    for variable in without {
+        command.env_remove(variable);
+    }
+    command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
+    Ok(command)
 }
 
 /// A running `api-service` or `worker-service`, killed when dropped.
@@ -53,12 +64,21 @@ impl Service {
         env: &[(String, String)],
         log: &Path,
     ) -> anyhow::Result<Service> {
-        let mut command = spawn::command(&binaries()?.join(program.name()), None);
-        for variable in variables {
-            command.env_remove(variable);
-        }
-        command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
-        let process = spawn::background(command, log)?;
+        let process = spawn::background(command(program, variables, args, env)?, log)?;
+        logs::keep(log, program.name())?;
+        Ok(Service { program, process, log: log.to_path_buf() })
+    }
+
+    /// The same with a pipe between it and its log, which this one reads, or does not.
+    pub fn spawn_read_by(
+        reader: &LogReader,
+        program: Program,
+        args: &[&str],
+        env: &[(String, String)],
+        log: &Path,
+    ) -> anyhow::Result<Service> {
+        let out = reader.pipe_into(log)?;
+        let process = spawn::background_into(command(program, &[], args, env)?, out.into())?;
         logs::keep(log, program.name())?;
         Ok(Service { program, process, log: log.to_path_buf() })
     }

@@ -6,6 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -42,13 +43,18 @@ pub(crate) fn command(program: &Path, account: Option<Account>) -> Command {
 
 /// Starts a server or service: no input, all output appended to `log`, in a process group of its
 /// own, so that a Ctrl-C in the terminal reaches us alone and we end things in their order.
-pub(crate) fn background(mut command: Command, log: &Path) -> anyhow::Result<Process> {
+pub(crate) fn background(command: Command, log: &Path) -> anyhow::Result<Process> {
     let out = std::fs::File::options()
         .create(true)
         .append(true)
         .open(log)
         .with_context(|| format!("cannot write {}", log.display()))?;
-    let err = out.try_clone().context("cannot share the log file")?;
+    background_into(command, out.into())
+}
+
+/// The same with all output into this.
+pub(crate) fn background_into(mut command: Command, out: OwnedFd) -> anyhow::Result<Process> {
+    let err = out.try_clone().context("cannot share the log's descriptor")?;
     command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
     start(command)
 }

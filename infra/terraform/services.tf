@@ -38,7 +38,7 @@ module "api" {
   health_command = ["api-service", "health"]
   cpu            = 1024
   memory         = 2048
-  # DRAIN_DELAY, 15 s drain, 5 s the last flush, 1 s PostgreSQL, 3 s the last traces: 44 s, and a reserve
+  # DRAIN_DELAY, 15 s drain, 5 s the last flush, 1 s PostgreSQL, 3 s the last traces, 1 s the log: 45 s, and a reserve
   # (docs/operations.md, Shutdown).
   stop_timeout = 60
   tasks        = { min = 2, max = 10 }

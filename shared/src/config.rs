@@ -4,6 +4,7 @@
 //! clap quotes a value that it cannot parse; see [`Secret`].
 
 mod access_log;
+mod as_given;
 mod kafka;
 mod log;
 mod ops;
@@ -12,6 +13,7 @@ mod redis;
 mod traces;
 
 pub use self::access_log::{AccessLog, AccessLogConfig};
+pub use self::as_given::{foreign, foreign_secret, one_of, text, trimmed, yes_or_no};
 pub use self::kafka::{KafkaConfig, TopicConfig};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::ops::OpsConfig;
@@ -30,6 +32,11 @@ use secrecy::{ExposeSecret, SecretString};
 pub struct Secret(SecretString);
 
 impl Secret {
+    /// This one.
+    pub fn new(value: &str) -> Self {
+        Self(value.to_owned().into())
+    }
+
     /// The value, to be handed to the one who needs it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -40,7 +47,7 @@ impl FromStr for Secret {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned().into()))
+        Ok(Self::new(text))
     }
 }
 
@@ -52,7 +59,7 @@ pub fn read<C: Parser>() -> C {
         if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
             error.exit();
         }
-        eprintln!("{}", one_line(&error.to_string()));
+        crate::telemetry::last_words(one_line(&error.to_string()));
         std::process::exit(2);
     })
 }

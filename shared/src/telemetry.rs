@@ -2,10 +2,15 @@
 //!
 //! A log line is a constant message plus fields. Never a payload, a token or a secret.
 
+mod log_queue;
 pub mod traces;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Context;
 use metrics::describe_counter;
@@ -13,6 +18,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
+use self::log_queue::{Kind, LogQueue};
 use crate::config::{LogConfig, LogFormat};
 
 /// Upper bounds of the buckets of every histogram of seconds: a cached read is at the one end, an event
@@ -22,12 +28,18 @@ const SECONDS: [f64; 16] =
 /// Those of every histogram of records.
 const RECORDS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
 
+/// Where the log of this process goes, once it is started.
+static LOG: OnceLock<LogQueue> = OnceLock::new();
+
+/// How long the last lines may take at the end of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Starts the log on standard output.
 ///
 /// # Errors
 /// `RUST_LOG` cannot be understood.
 pub fn start_log(config: &LogConfig) -> anyhow::Result<()> {
-    start(config, BoxMakeWriter::new(std::io::stdout), std::io::stdout().is_terminal())
+    start_queue(config, std::io::stdout())
 }
 
 /// Starts the log on standard error: for commands whose standard output is what they were asked for.
@@ -35,14 +47,53 @@ pub fn start_log(config: &LogConfig) -> anyhow::Result<()> {
 /// # Errors
 /// `RUST_LOG` cannot be understood.
 pub fn start_log_aside(config: &LogConfig) -> anyhow::Result<()> {
-    start(config, BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal())
+    start_queue(config, std::io::stderr())
+}
+
+fn start_queue(config: &LogConfig, out: impl AsFd) -> anyhow::Result<()> {
+    let is_terminal = out.as_fd().is_terminal();
+    // The descriptor itself: the standard library's handle has a lock, which whoever else writes would wait for while
+    // a write hangs.
+    let file = File::from(out.as_fd().try_clone_to_owned().context("the log's descriptor")?);
+    let queue = LogQueue::start(file).context("the log's thread")?;
+    start(config, BoxMakeWriter::new(queue.clone()), is_terminal)?;
+    // Nobody starts it twice: `start` would have failed.
+    let _ = LOG.set(queue);
+    Ok(())
+}
+
+/// Writes metrics into the log, as a line of their own: they have room there when nothing else has.
+pub fn log_metrics(document: &impl std::fmt::Display) {
+    let line = format!("{document}\n");
+    match LOG.get() {
+        Some(queue) => queue.push(Kind::Metrics, line.as_bytes()),
+        // A test's. Where standard output is gone, there is nobody to tell.
+        None => drop(std::io::stdout().lock().write_all(line.as_bytes())),
+    }
+}
+
+/// Writes the lines that wait, for the end of the process. Takes a second at most, whoever reads them or does not.
+pub fn flush_log() {
+    if let Some(queue) = LOG.get() {
+        queue.flush(FLUSH_TIMEOUT);
+    }
+}
+
+/// The last words of a process, on standard error and behind the log. Takes a second at most, like [`flush_log`].
+pub fn last_words(line: String) {
+    log_queue::within(FLUSH_TIMEOUT, move || {
+        if let Some(queue) = LOG.get() {
+            queue.flush(FLUSH_TIMEOUT / 2);
+        }
+        eprintln!("{line}");
+    });
 }
 
 /// Starts the log in a file: for tests that look into it.
 ///
 /// # Errors
 /// `RUST_LOG` cannot be understood.
-pub fn start_log_into(config: &LogConfig, file: std::fs::File) -> anyhow::Result<()> {
+pub fn start_log_into(config: &LogConfig, file: File) -> anyhow::Result<()> {
     start(config, BoxMakeWriter::new(std::sync::Mutex::new(file)), false)
 }
 
@@ -81,6 +132,7 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()
         .context("metrics")?;
     describe_counter!("trace_exports_total", "Batches of spans sent to the collector, by outcome.");
+    log_queue::describe();
     Ok(handle)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use shared::config::{
     AccessLogConfig, KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig,
+    duration, text, trimmed,
 };
 use shared::event::DeviceId;
 use shared::probe::HealthConfig;
@@ -65,7 +66,8 @@ pub struct GroupConfig {
         long,
         value_name = "KAFKA_GROUP",
         env = "KAFKA_GROUP",
-        default_value = "events-processor"
+        default_value = "events-processor",
+        value_parser = text()
     )]
     pub group: String,
 }
@@ -75,10 +77,10 @@ pub struct GroupConfig {
 pub struct EmfConfig {
     /// Writes lag, watermark age and whether an outage is waited out as metrics of this CloudWatch
     /// namespace into the log (embedded metric format). Off where this is not set.
-    #[arg(id = "emf-namespace", long, value_name = "EMF_NAMESPACE", env = "EMF_NAMESPACE", value_parser = emf_namespace)]
+    #[arg(id = "emf-namespace", long, value_name = "EMF_NAMESPACE", env = "EMF_NAMESPACE", value_parser = trimmed(emf_namespace))]
     pub namespace: Option<String>,
     /// How often, at the beat of the clock: all workers at once.
-    #[arg(id = "emf-interval", long, value_name = "EMF_INTERVAL", env = "EMF_INTERVAL", default_value = "60s", value_parser = emf_interval)]
+    #[arg(id = "emf-interval", long, value_name = "EMF_INTERVAL", env = "EMF_INTERVAL", default_value = "60s", value_parser = trimmed(emf_interval))]
     pub interval: Duration,
 }
 
@@ -92,7 +94,7 @@ fn emf_namespace(text: &str) -> Result<String, String> {
 }
 
 fn emf_interval(text: &str) -> Result<Duration, String> {
-    let interval = shared::config::duration(text)?;
+    let interval = duration(text)?;
     let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
     if allowed.contains(&interval) { Ok(interval) } else { Err("it must be from 1s to 1h".to_owned()) }
 }
@@ -133,7 +135,7 @@ pub struct RunConfig {
     pub stores: StoresConfig,
     /// How long an event is remembered. It has to be longer than the topic keeps records: a record
     /// that is read again after its event was forgotten is a new event.
-    #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = shared::config::duration)]
+    #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = trimmed(duration))]
     pub events_retention: Duration,
     /// CloudWatch metrics.
     #[command(flatten)]
@@ -336,4 +338,27 @@ pub struct ForgetConfig {
 /// A time of RFC 3339.
 fn instant(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is not a time of RFC 3339".to_owned())
+}
+
+#[cfg(test)]
+#[path = "../../shared/tests/settings/as_given.rs"]
+mod as_given;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn each_setting_of_each_command_means_the_same_however_it_is_given() {
+        let needed = |command: &str| match command {
+            "seek" => &["--to-time=2026-01-02T03:04:05Z"][..],
+            "show" => &["0", "17"],
+            "forget" => &["device-1"],
+            _ => &[],
+        };
+        let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|_, _| None);
+        assert!(tried > 80, "{tried}");
+    }
 }

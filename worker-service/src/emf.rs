@@ -7,7 +7,6 @@
 //! worker has it.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -93,12 +92,6 @@ fn insert(document: &mut Value, name: &str, value: Value) {
 
 fn beat(now: OffsetDateTime, interval: Duration) -> i128 {
     now.unix_timestamp_nanos() / i128::try_from(interval.as_nanos()).unwrap_or(i128::MAX).max(1)
-}
-
-/// Writes a document into the log, as a line of its own.
-pub fn print(document: &Value) {
-    // Where the log is gone, there is nobody to tell.
-    let _ = writeln!(std::io::stdout().lock(), "{document}");
 }
 
 #[cfg(test)]

@@ -78,6 +78,16 @@ impl Failure {
         let retry_s = match after {
             AfterFailure::DeadLetter => return,
             AfterFailure::Held(delay) => Some(delay.as_secs()),
+            AfterFailure::HeldAlone(delay) => {
+                tracing::error!(
+                    device_id = self.names.as_ref().and_then(Names::device_id).map(tracing::field::display),
+                    partition = self.partition,
+                    offset = self.offset,
+                    error = self.error,
+                    "one device alone meets an error that is not known: it is held, and the partition goes on"
+                );
+                Some(delay.as_secs())
+            }
             AfterFailure::TriedAgain | AfterFailure::Waits | AfterFailure::Split => None,
         };
         let names = self.names.as_ref();

@@ -42,6 +42,8 @@ pub struct LaneState {
     pub paused: bool,
     /// Devices that are held.
     pub held: usize,
+    /// Those of them that alone meet an error that is not known.
+    pub held_alone: usize,
     /// Panics that were caught since the partition is ours.
     pub panics: u64,
     /// Where the group stood when the lane began.
@@ -195,11 +197,13 @@ impl Health {
         }
         entry.paused = lane.is_paused();
         entry.held = lane.held_devices();
+        entry.held_alone = lane.held_alone();
         entry.watermark = lane.watermark();
         entry.waiting_since = lane.waiting_since();
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
         {
             metrics::gauge!("held_devices", "partition" => partition.to_string()).set(entry.held as f64);
+            metrics::gauge!("held_alone_devices", "partition" => partition.to_string()).set(entry.held_alone as f64);
         }
     }
 
@@ -207,6 +211,7 @@ impl Health {
     pub fn gone(&self, partition: i32) {
         self.state().lanes.remove(&partition);
         metrics::gauge!("held_devices", "partition" => partition.to_string()).set(0.0);
+        metrics::gauge!("held_alone_devices", "partition" => partition.to_string()).set(0.0);
     }
 
     /// Ready while the group is joined, Kafka answers, and no partition waits out an outage, stands still for no
@@ -236,7 +241,8 @@ impl Health {
                 let unstable = lane.unstable.map(|Unstable { records, offset, age }| {
                     json!({"records": records, "from_offset": offset, "age_seconds": age.as_secs()})
                 });
-                let lane = json!({"watermark": lane.watermark, "held_devices": lane.held, "paused": lane.paused,
+                let lane = json!({"watermark": lane.watermark, "held_devices": lane.held,
+                    "held_alone_devices": lane.held_alone, "paused": lane.paused,
                     "panics": lane.panics, "outage": lane.outage, "unstable": unstable,
                     "stalled_seconds": lane.stalled.map(|since| since.as_secs())});
                 (partition.to_string(), lane)

@@ -24,7 +24,7 @@ use self::unstable::OpenTransactions;
 pub use self::unstable::Unstable;
 use self::watchdog::{Finding, Seen, Watchdog};
 use crate::config::EmfConfig;
-use crate::emf::{self, Emitter};
+use crate::emf::Emitter;
 use crate::health::{Health, LaneState};
 use crate::poll::Group;
 
@@ -131,7 +131,7 @@ impl Lag {
             if let Some(emitter) = &mut emitter
                 && emitter.is_due(now)
             {
-                emf::print(&emitter.document(&measured, waits, now));
+                shared::telemetry::log_metrics(&emitter.document(&measured, waits, now));
             }
         }
     }

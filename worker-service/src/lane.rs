@@ -15,6 +15,7 @@ mod held;
 mod ration;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod watermark;
 
 use std::collections::{HashSet, VecDeque};
@@ -30,6 +31,7 @@ use self::batch::Batch;
 pub use self::failing::AfterFailure;
 use self::held::Held;
 use self::ration::Ration;
+use self::unknown::{Met, UnknownErrors};
 use self::watermark::Watermark;
 
 /// The bounds of a lane.
@@ -43,6 +45,10 @@ pub struct Settings {
     pub held_records: usize,
     /// The most bytes held, before the lane takes in no more.
     pub held_bytes: usize,
+    /// The most events of one device that are held for an error that is not known.
+    pub held_alone_records: usize,
+    /// The most bytes of them.
+    pub held_alone_bytes: usize,
     /// Dead letters among the last [`Self::ration_window`] records that are still let through.
     pub ration_letters: usize,
     /// Devices that those may come from, however many letters.
@@ -58,6 +64,8 @@ impl Default for Settings {
             batch_bytes: 4 * 1024 * 1024,
             held_records: 10_000,
             held_bytes: 8 * 1024 * 1024,
+            held_alone_records: 100,
+            held_alone_bytes: 1024 * 1024,
             ration_letters: 100,
             ration_devices: 20,
             ration_window: 1_000,
@@ -77,6 +85,8 @@ pub struct Task {
     pub decoded: Decoded,
     /// How often it failed on its own.
     pub attempts: u32,
+    /// The error that is not known, and that it met on its own.
+    pub(crate) unknown: Option<Met>,
 }
 
 impl Task {
@@ -114,6 +124,7 @@ pub struct Lane {
     letters: VecDeque<DeadLetter>,
     /// Devices whose last event became a dead letter: their next ones get one try each.
     suspects: HashSet<DeviceId>,
+    unknown: UnknownErrors,
     watermark: Watermark,
     ration: Ration,
     outage: OutageBackoff,
@@ -135,6 +146,7 @@ impl Lane {
             held: Held::default(),
             letters: VecDeque::new(),
             suspects: HashSet::new(),
+            unknown: UnknownErrors::default(),
             watermark: Watermark::default(),
             outage: OutageBackoff::new(seed),
             conflicts: 0,
@@ -170,7 +182,7 @@ impl Lane {
         self.records += 1;
         match decoded {
             Ok(decoded) => {
-                let task = Task { record, decoded, attempts: 0 };
+                let task = Task { record, decoded, attempts: 0, unknown: None };
                 self.bytes += task.size();
                 self.ready.push_back(task);
             }
@@ -214,6 +226,7 @@ impl Lane {
         let error = match result {
             Ok(()) => {
                 self.store_answered();
+                self.unknown.applied(&batch);
                 for task in batch {
                     if !self.suspects.is_empty() {
                         self.suspects.remove(task.device());
@@ -235,6 +248,7 @@ impl Lane {
                 self.put_off(batch, error.message, now);
                 AfterFailure::Waits
             }
+            Class::Unknown(code) => self.meets_unknown(batch, code, error, now),
             Class::Poison | Class::Failed | Class::Panicked => {
                 self.store_answered();
                 self.take_apart(batch, error, now)
@@ -316,6 +330,11 @@ impl Lane {
     /// How many devices are held.
     pub fn held_devices(&self) -> usize {
         self.held.devices()
+    }
+
+    /// How many devices are held because they alone meet an error that is not known.
+    pub fn held_alone(&self) -> usize {
+        self.unknown.alone().filter(|device| self.held.has(device)).count()
     }
 
     /// A batch waits out an outage. From its second try on it waits in two halves: a store that

@@ -24,9 +24,10 @@ async fn main() {
         Command::Health(config) => probe::health(&config),
     };
     if let Err(error) = outcome {
-        eprintln!("error: {error:#}");
+        telemetry::last_words(format!("error: {error:#}"));
         std::process::exit(1);
     }
+    telemetry::flush_log();
     // Without waiting for threads that may hang in a server that is away.
     std::process::exit(0);
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
-use clap::{ArgAction, Args, ValueEnum};
-use shared::config::{Secret, duration};
+use clap::builder::PathBufValueParser;
+use clap::{ArgAction, Args, ValueEnum, value_parser};
+use shared::config::{Secret, duration, one_of, text, trimmed, yes_or_no};
 
 /// The shortest key that RFC 7518 allows for HS256.
 const MIN_SECRET: usize = 32;
@@ -20,30 +21,30 @@ pub struct JwtConfig {
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     pub jwt_secret: Option<Secret>,
     /// Takes a `JWT_SECRET` of under 32 bytes, which can be guessed from a token: for development alone.
-    #[arg(long, env = "JWT_ALLOW_SHORT_SECRET", default_value_t = false, action = ArgAction::Set)]
+    #[arg(long, env = "JWT_ALLOW_SHORT_SECRET", default_value_t = false, action = ArgAction::Set, value_parser = yes_or_no())]
     pub jwt_allow_short_secret: bool,
     /// Where the keys of RS256, ES256 and EdDSA tokens are published (a JWKS): https, or http on
     /// this machine.
-    #[arg(long, env = "JWT_JWKS_URL", hide_env_values = true)]
+    #[arg(long, env = "JWT_JWKS_URL", hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
     pub jwt_jwks_url: Option<Secret>,
     /// The same as a file, read again when it changes.
-    #[arg(long, env = "JWT_JWKS_FILE")]
+    #[arg(long, env = "JWT_JWKS_FILE", value_parser = trimmed(PathBufValueParser::new()))]
     pub jwt_jwks_file: Option<PathBuf>,
     /// How often `JWT_JWKS_URL` is read, from 1s to 1day. A key that is not known is looked for at
     /// once, at most every 30 s.
-    #[arg(long, env = "JWT_JWKS_REFRESH", default_value = "10min", value_parser = duration)]
+    #[arg(long, env = "JWT_JWKS_REFRESH", default_value = "10min", value_parser = trimmed(duration))]
     pub jwt_jwks_refresh: Duration,
     /// Takes an http `JWT_JWKS_URL` of another machine: only where nobody can be in between.
-    #[arg(long, env = "JWT_JWKS_ALLOW_HTTP", default_value_t = false, action = ArgAction::Set)]
+    #[arg(long, env = "JWT_JWKS_ALLOW_HTTP", default_value_t = false, action = ArgAction::Set, value_parser = yes_or_no())]
     pub jwt_jwks_allow_http: bool,
     /// The `iss` that a token must have. Not looked at where this is not set.
-    #[arg(long, env = "JWT_ISSUER")]
+    #[arg(long, env = "JWT_ISSUER", value_parser = text())]
     pub jwt_issuer: Option<String>,
     /// The `aud` that a token must have. Not looked at where this is not set.
-    #[arg(long, env = "JWT_AUDIENCE")]
+    #[arg(long, env = "JWT_AUDIENCE", value_parser = text())]
     pub jwt_audience: Option<String>,
     /// What becomes of a `device` token without a `device_id` claim.
-    #[arg(long, env = "JWT_DEVICE_BINDING", default_value = "required", value_enum)]
+    #[arg(long, env = "JWT_DEVICE_BINDING", default_value = "required", value_parser = one_of::<DeviceBinding>())]
     pub jwt_device_binding: DeviceBinding,
 }
 
@@ -65,16 +66,12 @@ impl JwtConfig {
         );
         ensure!(!(url && file), "JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both");
         let length = self.jwt_secret.as_ref().map_or(MIN_SECRET, |secret| secret.expose().len());
-        ensure!(length > 0, "JWT_SECRET is empty: set it, or leave it out");
         ensure!(
             length >= MIN_SECRET || self.jwt_allow_short_secret,
             "JWT_SECRET must have at least {MIN_SECRET} bytes, as HS256 asks for; for development alone a shorter one \
              is taken with JWT_ALLOW_SHORT_SECRET=true"
         );
         ensure!(REFRESH.contains(&self.jwt_jwks_refresh), "JWT_JWKS_REFRESH must be from 1s to 1day");
-        for (name, value) in [("JWT_ISSUER", &self.jwt_issuer), ("JWT_AUDIENCE", &self.jwt_audience)] {
-            ensure!(value.as_deref() != Some(""), "{name} is empty: set it, or leave it out");
-        }
         Ok(())
     }
 

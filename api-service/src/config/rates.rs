@@ -2,6 +2,7 @@
 
 use anyhow::ensure;
 use clap::{Args, value_parser};
+use shared::config::trimmed;
 
 const MOST: i64 = 1_000_000;
 
@@ -10,17 +11,17 @@ const MOST: i64 = 1_000_000;
 #[derive(Debug, Clone, Args)]
 pub struct RateConfig {
     /// How many events each subject may send a second to this instance, on average; 0: no limit.
-    #[arg(long, env = "RATE_LIMIT_EVENTS_PER_SECOND", default_value_t = 0, value_parser = value_parser!(u32).range(..=MOST))]
+    #[arg(long, env = "RATE_LIMIT_EVENTS_PER_SECOND", default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_events_per_second: u32,
     /// How many events at once: ten seconds' worth where this is not set.
-    #[arg(long, env = "RATE_LIMIT_BURST", value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, env = "RATE_LIMIT_BURST", value_parser = trimmed(value_parser!(u32).range(1..)))]
     pub rate_limit_burst: Option<u32>,
     /// How many resources each subject may read a second from this instance, on average; 0: no
     /// limit.
-    #[arg(long, env = "RATE_LIMIT_READS_PER_SECOND", default_value_t = 0, value_parser = value_parser!(u32).range(..=MOST))]
+    #[arg(long, env = "RATE_LIMIT_READS_PER_SECOND", default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_reads_per_second: u32,
     /// How many reads at once: ten seconds' worth where this is not set.
-    #[arg(long, env = "RATE_LIMIT_READ_BURST", value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, env = "RATE_LIMIT_READ_BURST", value_parser = trimmed(value_parser!(u32).range(1..)))]
     pub rate_limit_read_burst: Option<u32>,
 }
 

@@ -83,6 +83,15 @@ impl Found {
         for poison in history.poison.iter().filter(|poison| !values.contains(poison.as_str())) {
             self.say(2, "", format!("the record {poison:?} is no event, and no dead letter either"));
         }
+        let marks: BTreeSet<&str> = end.letters.iter().filter_map(|letter| letter.wire.as_deref()).collect();
+        let acknowledged = history.wire.iter().filter(|(_, acknowledged)| **acknowledged);
+        for (mark, _) in acknowledged.filter(|(mark, _)| !marks.contains(mark.as_str())) {
+            self.say(2, "", format!("the record from the wire {mark} is no dead letter"));
+        }
+        let is_known = |letter: &Letter| {
+            history.poison.contains(&letter.value)
+                || letter.wire.as_ref().is_some_and(|mark| history.wire.contains_key(mark))
+        };
         for letter in &end.letters {
             let id = letter.id.as_deref().unwrap_or_default();
             let sent = history.sent.get(&letter.key).and_then(|sent| sent.iter().find(|event| event.id == id));
@@ -91,7 +100,7 @@ impl Found {
             }
             if is_refusal(history, letter) {
                 self.tries(end, letter);
-            } else if !(is_poison(letter) && history.poison.contains(&letter.value)) {
+            } else if !(is_poison(letter) && is_known(letter)) {
                 let (reason, error) = (&letter.reason, &letter.error);
                 self.say(4, &letter.key, format!("event {id:?} became a dead letter ({reason}: {error})"));
             }

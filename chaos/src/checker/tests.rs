@@ -83,6 +83,7 @@ fn letter(key: &str, id: &str, reason: &str, error: &str) -> Letter {
         reason: reason.into(),
         error: error.into(),
         attempts: 4,
+        wire: None,
         partition: 1,
         offset: 10 * id.parse::<i64>().unwrap(),
         appended: 1_000,
@@ -106,6 +107,8 @@ fn whole() -> (History, End) {
         reads: vec![read(0, 0), read(5, 2), read(9, 3)],
         commits: vec![commit(4.0, 21), commit(8.0, 31)],
         poison: BTreeSet::from(["garbage".into()]),
+        // The second was not acknowledged, and may be there or not.
+        wire: BTreeMap::from([("0".into(), true), ("1".into(), false)]),
         refused: BTreeSet::from(["r".into()]),
         aborted: BTreeMap::from([("a".into(), BTreeSet::from(["9".into()]))]),
         redis_away: vec![],
@@ -126,6 +129,7 @@ fn whole() -> (History, End) {
         letters: vec![
             Letter { value: "garbage".into(), id: None, ..letter("x", "0", "undecodable", "is no JSON") },
             letter("r", "1", "failed", REFUSED),
+            Letter { wire: Some("0".into()), id: None, ..letter("y", "0", "undecodable", "has no header") },
         ],
         cached: BTreeMap::from([("a".into(), body(3))]),
         left: BTreeMap::new(),

@@ -2,8 +2,8 @@
 //! down to a device, and what is left is a history still.
 //!
 //! The first line is the [format](FORMAT). Each other line has one member, which says what kind of fact
-//! it is: `bounds`, `sent`, `read`, `commit`, `poison`, `refused`, `aborted`, `redis_away`, `postgres_away` and
-//! `worker_away` of a [`History`]; `record`, `row`, `resource`, `letter`, `cached` and `left` of an
+//! it is: `bounds`, `sent`, `read`, `commit`, `poison`, `wire`, `refused`, `aborted`, `redis_away`, `postgres_away`
+//! and `worker_away` of a [`History`]; `record`, `row`, `resource`, `letter`, `cached` and `left` of an
 //! [`End`]. The order of lines counts among those of one kind only. Times are in microseconds since the
 //! beginning of the run; Kafka's own are in milliseconds, as Kafka has them.
 
@@ -35,6 +35,7 @@ enum Fact<'a> {
     Read(Cow<'a, Read>),
     Commit(Cow<'a, Commit>),
     Poison(Cow<'a, str>),
+    Wire(Wire<'a>),
     Refused(Cow<'a, str>),
     Aborted(Aborted<'a>),
     RedisAway(Span),
@@ -67,6 +68,12 @@ struct Aborted<'a> {
 struct Cached<'a> {
     device: Cow<'a, str>,
     body: Cow<'a, str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire<'a> {
+    mark: Cow<'a, str>,
+    acknowledged: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,6 +129,11 @@ fn write(writer: &mut impl Write, history: &History, end: &End) -> anyhow::Resul
         .chain(history.refused.iter().map(|device| Fact::Refused(Cow::Borrowed(device))))
         .chain(aborted)
         .chain(history.poison.iter().map(|value| Fact::Poison(Cow::Borrowed(value))))
+        .chain(
+            history.wire.iter().map(|(mark, acknowledged)| {
+                Fact::Wire(Wire { mark: Cow::Borrowed(mark), acknowledged: *acknowledged })
+            }),
+        )
         .chain(left.map(|(partition, (committed, end))| {
             Fact::Left(Left { partition: *partition, committed: *committed, end: *end })
         }))
@@ -164,6 +176,7 @@ fn read(reader: impl BufRead) -> anyhow::Result<(History, End)> {
             Fact::Read(read) => history.reads.push(read.into_owned()),
             Fact::Commit(commit) => history.commits.push(commit.into_owned()),
             Fact::Poison(value) => drop(history.poison.insert(value.into_owned())),
+            Fact::Wire(Wire { mark, acknowledged }) => drop(history.wire.insert(mark.into_owned(), acknowledged)),
             Fact::Refused(device) => drop(history.refused.insert(device.into_owned())),
             Fact::Aborted(Aborted { device, id }) => {
                 history.aborted.entry(device.into_owned()).or_default().insert(id.into_owned());

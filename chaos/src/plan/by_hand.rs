@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Fault, Plan, Step, Whom};
 
 /// When each begins and how long it lasts, in milliseconds.
-const STEPS: [(u64, Fault, u64, Whom); 30] = [
+const STEPS: [(u64, Fault, u64, Whom); 32] = [
     (1_000, Fault::RefuseDevices, 300, Whom::All),
     (1_000, Fault::SlowPostgres, 500, Whom::All),
     (1_000, Fault::SlowKafka, 500, Whom::All),
@@ -41,6 +41,9 @@ const STEPS: [(u64, Fault, u64, Whom); 30] = [
     (8_000, Fault::KillPostgres, 200, Whom::All),
     (8_500, Fault::AddWorker, 0, Whom::All),
     (8_500, Fault::KillRedis, 300, Whom::All),
+    (9_000, Fault::WireRecords, 0, Whom::All),
+    // While PostgreSQL is lost, there is much to log.
+    (9_500, Fault::UnreadLogs, 1_500, Whom::All),
     // Longer than an event that fails is tried.
     (10_000, Fault::LosePostgres, 15_000, Whom::All),
     (12_000, Fault::StopKafka, 200, Whom::All),

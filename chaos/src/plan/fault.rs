@@ -38,14 +38,16 @@ pub enum Fault {
     CutRedis,
     SlowRedis,
     Poison,
+    WireRecords,
     RefuseLetters,
+    UnreadLogs,
     AddPartitions,
     Transactions,
 }
 
 impl Fault {
     /// Those that come again and again. The others happen once at most.
-    pub const DRAWN: [Self; 28] = [
+    pub const DRAWN: [Self; 30] = [
         Self::KillWorker,
         Self::StopWorker,
         Self::FreezeWorker,
@@ -73,7 +75,9 @@ impl Fault {
         Self::CutRedis,
         Self::SlowRedis,
         Self::Poison,
+        Self::WireRecords,
         Self::RefuseLetters,
+        Self::UnreadLogs,
     ];
 
     /// All of them.
@@ -108,6 +112,7 @@ impl Fault {
             | Self::KillApi
             | Self::StopApi
             | Self::Poison
+            | Self::WireRecords
             | Self::AddPartitions => false,
             Self::FreezeWorker
             | Self::FreezeApi
@@ -131,6 +136,7 @@ impl Fault {
             | Self::CutRedis
             | Self::SlowRedis
             | Self::RefuseLetters
+            | Self::UnreadLogs
             | Self::Transactions => true,
         }
     }

@@ -20,6 +20,8 @@ mod rollback;
 mod rolling;
 mod secrets;
 mod secured_kafka;
+mod settings;
 mod telemetry;
 mod traces;
+mod unread_logs;
 mod walk;

@@ -45,13 +45,16 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         ("JWT_JWKS_URL", format!("http://example.org/{MARK}-jwks")),
         ("JWT_JWKS_URL", format!("https://u:{MARK}@example.org/")),
         ("JWT_JWKS_URL", format!("{MARK}-jwks")),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{MARK}-otlp")),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("ftp://u:{MARK}@localhost")),
-        ("OTEL_EXPORTER_OTLP_HEADERS", format!("{MARK}-otlp")),
         ("KAFKA_SASL_MECHANISM", "GSSAPI".into()),
         ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT".into()),
         ("KAFKA_SSL_CA_LOCATION", "/nowhere".into()),
         ("REDIS_TIMEOUT", "soon".into()),
+    ];
+    // What is wrong with OpenTelemetry's is a warning, and the start goes on.
+    let warned = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{MARK}-otlp")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("ftp://u:{MARK}@localhost")),
+        ("OTEL_EXPORTER_OTLP_HEADERS", format!("{MARK}-otlp")),
     ];
     let of_worker = |name: &str| !name.starts_with("JWT_");
     let logs = devstack::target_dir().join("system-logs").join("secrets-start");
@@ -95,6 +98,12 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
     for (number, args) in commands.into_iter().enumerate() {
         ended.push((run(200 + number, Program::Worker, args, None), format!("worker-service {args:?}")));
     }
+    let warned = warned.iter().enumerate().flat_map(|(number, (name, value))| {
+        let change = || Some((*name, value.clone()));
+        [(Program::Api, &[][..]), (Program::Worker, &["run"])]
+            .map(|(program, args)| (run(400 + number, program, args, change()).0, *name))
+    });
+    let warned: Vec<_> = warned.collect();
     let both = [run(300, Program::Api, &[], None).0, run(300, Program::Worker, &["run"], None).0];
     for ((service, number), what) in ended {
         let (status, log) = blocking(move || (service.wait(PATIENCE), service.log())).await;
@@ -114,5 +123,15 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         }
         assert!(service.is_running(), "{}", service.log());
         assert_clean("a log", &service.log());
+    }
+    for (service, name) in warned {
+        let deadline = Instant::now() + PATIENCE;
+        let says = |line: &str| line.contains("a setting of OpenTelemetry's") && line.contains(name);
+        while !service.log().lines().any(says) {
+            assert!(Instant::now() < deadline, "it warns of {name}: {}", service.log());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(service.is_running(), "{}", service.log());
+        assert_clean("a warning", &service.log());
     }
 }

@@ -8,13 +8,15 @@ use std::str::FromStr;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::trimmed;
+
 /// The access log.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct AccessLogConfig {
     /// Which requests (API) and events (worker) are logged, one line each: `all`; `errors`, those with
     /// status 400 and up and records that were not applied (repeats aside: Kafka delivers at least once); or a share from 0 to 1, such as `0.01`, of
     /// request ids, the same ones in both services. Errors are always logged.
-    #[arg(long, env = "ACCESS_LOG", value_name = "ACCESS_LOG", default_value = "errors")]
+    #[arg(long, env = "ACCESS_LOG", value_name = "ACCESS_LOG", default_value = "errors", value_parser = trimmed(AccessLog::from_str))]
     pub access_log: AccessLog,
 }
 
@@ -51,10 +53,11 @@ impl FromStr for AccessLog {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "all" => return Ok(Self::ALL),
-            "errors" => return Ok(Self::ERRORS),
-            _ => {}
+        if text.eq_ignore_ascii_case("all") {
+            return Ok(Self::ALL);
+        }
+        if text.eq_ignore_ascii_case("errors") {
+            return Ok(Self::ERRORS);
         }
         let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
         let share = share.ok_or("it must be `all`, `errors`, or a share from 0 to 1, such as `0.01`")?;
@@ -93,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_told_with_what_would_be_right() {
-        for wrong in ["", "ALL", "none", "1%", "-0.1", "1.01", "NaN", "inf", "0,5", " all"] {
+        for wrong in ["none", "1%", "-0.1", "1.01", "NaN", "inf", "0,5", "a ll"] {
             let said = Cli::try_parse_from(["test", &format!("--access-log={wrong}")]).unwrap_err().to_string();
             let expected = "for '--access-log <ACCESS_LOG>': it must be `all`, `errors`, or a share from 0 to 1";
             assert!(said.contains(expected), "{wrong}: {said}");
@@ -103,7 +106,7 @@ mod tests {
     #[test]
     fn all_none_and_the_ends_of_a_share() {
         for (text, takes) in
-            [("all", true), ("1", true), ("1.0", true), ("errors", false), ("0", false), ("0.0", false)]
+            [("all", true), ("ALL", true), ("1", true), ("1.0", true), ("errors", false), ("0", false), ("0.0", false)]
         {
             assert!(["", "r-1", "0191f3c4-0000-7000-8000-000000000000"].iter().all(|id| of(text).takes(id) == takes));
         }

@@ -1,14 +1,26 @@
 //! How the log is written.
 
+use std::convert::Infallible;
+
+use super::one_of;
+
 /// The log.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogConfig {
     /// JSON lines, or lines for people.
-    #[arg(id = "log-format", long, value_name = "LOG_FORMAT", env = "LOG_FORMAT", default_value = "json", value_enum)]
+    #[arg(id = "log-format", long, value_name = "LOG_FORMAT", env = "LOG_FORMAT", default_value = "json", value_parser = one_of::<LogFormat>())]
     pub format: LogFormat,
     /// What is logged, in `tracing`'s directives: `info`, `worker_service=debug`.
-    #[arg(id = "rust-log", long, value_name = "RUST_LOG", env = "RUST_LOG", default_value = "info")]
+    #[arg(id = "rust-log", long, value_name = "RUST_LOG", env = "RUST_LOG", default_value = FILTER, value_parser = filter)]
     pub filter: String,
+}
+
+/// Without a setting, and with an empty one, as other programs take it.
+const FILTER: &str = "info";
+
+fn filter(text: &str) -> Result<String, Infallible> {
+    let text = text.trim();
+    Ok(if text.is_empty() { FILTER } else { text }.to_owned())
 }
 
 /// The form of a line.

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use super::Secret;
+use clap::value_parser;
+
+use super::{Secret, trimmed};
 
 /// The connection to PostgreSQL.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PostgresConfig {
     /// `postgres://user:password@host:port/database`, with `?sslmode=verify-full` where it crosses
     /// a network.
-    #[arg(id = "database-url", long, value_name = "DATABASE_URL", env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(id = "database-url", long, value_name = "DATABASE_URL", env = "DATABASE_URL", hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
     pub url: Secret,
     /// The most connections of this process.
     #[arg(id = "database-max-connections", long, value_name = "DATABASE_MAX_CONNECTIONS", env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10,
-          value_parser = clap::value_parser!(u32).range(1..))]
+          value_parser = trimmed(value_parser!(u32).range(1..)))]
     pub max_connections: u32,
     /// How long one transaction may take before its connection is given up.
-    #[arg(id = "database-timeout", long, value_name = "DATABASE_TIMEOUT", env = "DATABASE_TIMEOUT", default_value = "5s", value_parser = super::duration)]
+    #[arg(id = "database-timeout", long, value_name = "DATABASE_TIMEOUT", env = "DATABASE_TIMEOUT", default_value = "5s", value_parser = trimmed(super::duration))]
     pub timeout: Duration,
 }

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use super::Secret;
+use clap::value_parser;
+
+use super::{Secret, text, trimmed, yes_or_no};
 
 /// The connection to Redis.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RedisConfig {
     /// `redis://host:port`, or `rediss://` for TLS; several, separated by commas, with
     /// `REDIS_CLUSTER`.
-    #[arg(id = "redis-url", long, value_name = "REDIS_URL", env = "REDIS_URL", hide_env_values = true)]
+    #[arg(id = "redis-url", long, value_name = "REDIS_URL", env = "REDIS_URL", hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
     pub url: Secret,
     /// Whether it is a cluster.
-    #[arg(id = "redis-cluster", long, value_name = "REDIS_CLUSTER", env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set)]
+    #[arg(id = "redis-cluster", long, value_name = "REDIS_CLUSTER", env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set, value_parser = yes_or_no())]
     pub cluster: bool,
     /// How long a body stays in the cache.
-    #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = super::duration)]
+    #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = trimmed(super::duration))]
     pub ttl: Duration,
     /// What every key starts with; without braces, where it is a cluster.
     #[arg(
@@ -23,10 +25,11 @@ pub struct RedisConfig {
         long,
         value_name = "CACHE_KEY_PREFIX",
         env = "CACHE_KEY_PREFIX",
-        default_value = "resource:"
+        default_value = "resource:",
+        value_parser = text()
     )]
     pub key_prefix: String,
     /// How long one command may take before the read goes to PostgreSQL instead.
-    #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = super::duration)]
+    #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = trimmed(super::duration))]
     pub timeout: Duration,
 }

@@ -1,8 +1,11 @@
 //! Where traces go.
+//!
+//! The names and the rules are OpenTelemetry's: an empty variable is one that is not set, enumerations come in any
+//! case, and what is not understood or not supported is told in a warning and does not stop the start. So these are
+//! texts here; [`crate::telemetry::traces`] reads them.
+//! <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
-use std::time::Duration;
-
-use super::Secret;
+use super::{Secret, foreign, foreign_secret};
 
 /// Traces, by the names that OpenTelemetry gives its settings.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,7 +17,8 @@ pub struct TraceConfig {
         long,
         value_name = "OTEL_EXPORTER_OTLP_ENDPOINT",
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = foreign_secret
     )]
     pub endpoint: Option<Secret>,
     /// Headers for the collector, `name=value`, separated by commas; values are percent-encoded.
@@ -23,40 +27,38 @@ pub struct TraceConfig {
         long,
         value_name = "OTEL_EXPORTER_OTLP_HEADERS",
         env = "OTEL_EXPORTER_OTLP_HEADERS",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = foreign_secret
     )]
     pub headers: Option<Secret>,
-    /// How traces travel.
+    /// How traces travel: `http/protobuf`, and nothing else.
     #[arg(id = "otel-exporter-otlp-protocol", long, value_name = "OTEL_EXPORTER_OTLP_PROTOCOL", env = "OTEL_EXPORTER_OTLP_PROTOCOL", default_value = "http/protobuf",
-          value_parser = ["http/protobuf"])]
+          value_parser = foreign)]
     pub protocol: String,
-    /// How long the collector may take, in milliseconds.
+    /// How long the collector may take, in milliseconds, 1 to 60000.
     #[arg(id = "otel-exporter-otlp-timeout", long, value_name = "OTEL_EXPORTER_OTLP_TIMEOUT", env = "OTEL_EXPORTER_OTLP_TIMEOUT", default_value = "10000",
-          value_parser = millis)]
-    pub timeout: Duration,
-    /// Which requests are recorded. The `parentbased` ones do as the caller's `traceparent` says, and
-    /// decide where there is none.
+          value_parser = foreign)]
+    pub timeout: String,
+    /// `otlp`, or `none`, which turns traces off.
+    #[arg(id = "otel-traces-exporter", long, value_name = "OTEL_TRACES_EXPORTER", env = "OTEL_TRACES_EXPORTER", default_value = "otlp",
+          value_parser = foreign)]
+    pub exporter: String,
+    /// Which requests are recorded: `always_on`, `always_off`, `traceidratio`, or one of these with
+    /// `parentbased_` before it, which does as the caller's `traceparent` says, and decides where there
+    /// is none.
     #[arg(id = "otel-traces-sampler", long, value_name = "OTEL_TRACES_SAMPLER", env = "OTEL_TRACES_SAMPLER", default_value = "parentbased_always_on",
-          value_parser = ["always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio"])]
+          value_parser = foreign)]
     pub sampler: String,
     /// The ratio of a sampler with a ratio, 0 to 1.
     #[arg(id = "otel-traces-sampler-arg", long, value_name = "OTEL_TRACES_SAMPLER_ARG", env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1",
-          value_parser = ratio)]
-    pub ratio: f64,
+          value_parser = foreign)]
+    pub ratio: String,
     /// The name of this service in traces, instead of its own; more is said of it by
     /// `OTEL_RESOURCE_ATTRIBUTES`.
-    #[arg(id = "otel-service-name", long, value_name = "OTEL_SERVICE_NAME", env = "OTEL_SERVICE_NAME")]
+    #[arg(id = "otel-service-name", long, value_name = "OTEL_SERVICE_NAME", env = "OTEL_SERVICE_NAME", value_parser = foreign)]
     pub service_name: Option<String>,
-}
-
-fn millis(text: &str) -> Result<Duration, String> {
-    match text.parse() {
-        Ok(millis @ 1..=60_000) => Ok(Duration::from_millis(millis)),
-        _ => Err("it must be from 1 to 60000 milliseconds".to_owned()),
-    }
-}
-
-fn ratio(text: &str) -> Result<f64, String> {
-    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-    ratio.ok_or_else(|| "it must be from 0 to 1".to_owned())
+    /// `true` turns traces off.
+    #[arg(id = "otel-sdk-disabled", long, value_name = "OTEL_SDK_DISABLED", env = "OTEL_SDK_DISABLED", default_value = "false",
+          value_parser = foreign)]
+    pub disabled: String,
 }

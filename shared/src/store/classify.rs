@@ -19,6 +19,26 @@ pub enum Class {
     Again,
     /// The database is away or not well; it is not the event's fault.
     Outage,
+    /// An SQLSTATE that is not known. It counts as an outage, unless one record alone meets it.
+    Unknown(Sqlstate),
+}
+
+/// The code of an error of PostgreSQL's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sqlstate([u8; 5]);
+
+impl Sqlstate {
+    /// This one, if it is of the right length and of the characters that there are in codes.
+    pub fn new(code: &str) -> Option<Self> {
+        let bytes: [u8; 5] = code.as_bytes().try_into().ok()?;
+        bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()).then_some(Self(bytes))
+    }
+}
+
+impl fmt::Debug for Sqlstate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.escape_ascii().to_string())
+    }
 }
 
 /// An error of the store, with what it means. The text holds no payload and no secret.
@@ -76,14 +96,16 @@ fn told<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
 }
 
 /// The class of a SQLSTATE. Whatever is not known to be the data's fault is taken for an outage:
-/// waiting loses nothing.
+/// waiting loses nothing. Those of known outages (PostgreSQL's appendix A) are the server's, the session's, the
+/// schema's or the rights' own, whoever meets them.
 fn class(sqlstate: &str) -> Class {
     match sqlstate {
         "40001" | "40P01" => Class::Again,
         _ => match sqlstate.get(..2) {
             Some("21" | "22" | "44" | "54") => Class::Poison,
             Some("23" | "P0") => Class::Failed,
-            _ => Class::Outage,
+            Some("08" | "25" | "28" | "3D" | "40" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX") => Class::Outage,
+            _ => Sqlstate::new(sqlstate).map_or(Class::Outage, Class::Unknown),
         },
     }
 }
@@ -103,10 +125,14 @@ mod tests {
                 Class::Outage,
                 &[
                     "08006", "25006", "28P01", "3D000", "40003", "42P01", "53100", "53200", "53300", "55P03", "57014",
-                    "57P01", "57P03", "58030", "XX000", "F0000", "", "2", "99999",
+                    "57P01", "57P03", "58030", "XX000", "F0000", "", "2", "0a000", "0A0000",
                 ][..],
             ),
         ];
+        for code in ["0A000", "26000", "38001", "72000", "99999", "HV000", "P1000"] {
+            assert_eq!(class(code), Class::Unknown(Sqlstate::new(code).unwrap()));
+            assert_eq!(format!("{:?}", class(code)), format!("Unknown({code})"));
+        }
         for (expected, codes) in table {
             for code in codes {
                 assert_eq!(class(code), expected, "{code}");
@@ -129,6 +155,9 @@ mod tests {
         fn only_the_named_classes_can_reach_the_dead_letter_topic(code in "[0-9A-Z]{5}") {
             let data = ["21", "22", "44", "54", "23", "P0"].contains(&&code[..2]);
             prop_assert_eq!(matches!(class(&code), Class::Poison | Class::Failed), data);
+            if let Class::Unknown(unknown) = class(&code) {
+                prop_assert_eq!(Some(unknown), Sqlstate::new(&code));
+            }
         }
     }
 }

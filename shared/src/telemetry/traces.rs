@@ -5,20 +5,21 @@
 //! are dropped, and nobody waits.
 
 mod collector;
+mod settings;
 mod traceparent;
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use opentelemetry::trace::TracerProvider as _;
 pub use opentelemetry::trace::{Span, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer};
 pub use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
+use self::settings::Settings;
 pub use self::traceparent::{format, parse};
 use crate::config::TraceConfig;
 
@@ -30,60 +31,41 @@ static TRACES: OnceLock<(SdkTracerProvider, SdkTracer)> = OnceLock::new();
 /// How long the last spans may take on their way at the end.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Starts traces, where a collector is named. To be called in a tokio runtime, once.
+/// Starts traces, where a collector is named. To be called in a tokio runtime, once. What is wrong with a setting is a
+/// warning in the log, which does not repeat it.
 ///
 /// # Errors
-/// One clear line where a setting is wrong; it does not repeat the setting.
+/// They were started before, or there is no HTTP client.
 pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> {
-    let Some(endpoint) = &config.endpoint else { return Ok(()) };
-    let endpoint = endpoint.expose().trim_end_matches('/');
-    ensure!(
-        reqwest::Url::parse(endpoint).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()),
-        "OTEL_EXPORTER_OTLP_ENDPOINT is not an http or https URL"
-    );
+    let variables = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    let (settings, warnings) = settings::read(config, variables.filter_map(|(name, _)| name.into_string().ok()));
+    for warning in warnings {
+        tracing::warn!(warning, "a setting of OpenTelemetry's");
+    }
+    let Some(Settings { endpoint, headers, timeout, sampler, service_name }) = settings else { return Ok(()) };
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(collector::Client::new(config)?)
+        .with_http_client(collector::Client::new(timeout)?)
         .with_protocol(Protocol::HttpBinary)
-        .with_timeout(config.timeout)
-        .with_endpoint(format!("{endpoint}/v1/traces"))
-        .with_headers(headers(config)?)
-        .build()
-        .ok()
-        .context("OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_HEADERS is not right")?;
-    let name = config.service_name.clone().unwrap_or_else(|| service.to_owned());
+        .with_timeout(timeout)
+        .with_endpoint(endpoint)
+        .with_headers(headers)
+        .build();
+    // Its text may quote the endpoint, which may hold a secret.
+    let Ok(exporter) = exporter else {
+        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_HEADERS is not right: there are no traces");
+        return Ok(());
+    };
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_sampler(sampler(config))
-        .with_resource(Resource::builder().with_service_name(name).build())
+        .with_sampler(sampler)
+        .with_resource(
+            Resource::builder().with_service_name(service_name.unwrap_or_else(|| service.to_owned())).build(),
+        )
         .build();
     let tracer = provider.tracer(service);
     ensure!(TRACES.set((provider, tracer)).is_ok(), "traces were started before");
     Ok(())
-}
-
-/// The headers as they are given; their values are decoded later.
-fn headers(config: &TraceConfig) -> anyhow::Result<HashMap<String, String>> {
-    let Some(given) = &config.headers else { return Ok(HashMap::new()) };
-    let pairs = given.expose().split(',').map(str::trim).filter(|pair| !pair.is_empty());
-    let parsed = pairs.map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        (!name.trim().is_empty()).then(|| (name.trim().to_owned(), value.trim().to_owned()))
-    });
-    parsed.collect::<Option<_>>().context("OTEL_EXPORTER_OTLP_HEADERS is not name=value, separated by commas")
-}
-
-fn sampler(config: &TraceConfig) -> Sampler {
-    let (parent_based, root) = match config.sampler.strip_prefix("parentbased_") {
-        Some(root) => (true, root),
-        None => (false, config.sampler.as_str()),
-    };
-    let root = match root {
-        "always_off" => Sampler::AlwaysOff,
-        "traceidratio" => Sampler::TraceIdRatioBased(config.ratio),
-        _ => Sampler::AlwaysOn,
-    };
-    if parent_based { Sampler::ParentBased(Box::new(root)) } else { root }
 }
 
 /// What makes spans, where traces are on.

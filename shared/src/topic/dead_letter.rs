@@ -17,11 +17,14 @@ pub enum Reason {
     Failed,
     /// Decoding it panicked, or applying it did on every try: a defect of ours.
     Panicked,
+    /// PostgreSQL answered with an SQLSTATE that is not known, for it alone, again and again.
+    UnknownError,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Undecodable, Self::UnknownType, Self::Rejected, Self::Failed, Self::Panicked];
+    pub const ALL: [Self; 6] =
+        [Self::Undecodable, Self::UnknownType, Self::Rejected, Self::Failed, Self::Panicked, Self::UnknownError];
 
     /// As in the header.
     pub const fn as_str(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::Failed => "failed",
             Self::Panicked => "panicked",
+            Self::UnknownError => "unknown_error",
         }
     }
 }

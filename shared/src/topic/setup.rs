@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::value_parser;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
@@ -14,7 +15,7 @@ use super::settings::{
     TIMESTAMP_TYPE, TopicSettings, UNCLEAN, admin, describe,
 };
 pub use super::settings::{MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES};
-use crate::config::TopicConfig;
+use crate::config::{TopicConfig, trimmed};
 use crate::kafka::ADMIN_TIMEOUT;
 
 /// How long the brokers may take to know a topic that was just made.
@@ -26,13 +27,13 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, clap::Args)]
 pub struct TopicShape {
     /// Partitions of each topic.
-    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = trimmed(value_parser!(i32).range(1..)))]
     pub partitions: i32,
     /// Replicas of each partition.
-    #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = trimmed(value_parser!(i32).range(1..)))]
     pub replication: i32,
     /// In-sync replicas that must hold a record before it counts as written.
-    #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = trimmed(value_parser!(i32).range(1..)))]
     pub min_insync_replicas: i32,
 }
 

@@ -40,6 +40,13 @@ impl OutageBackoff {
         self.now = Some((delays, now + delay, message));
     }
 
+    /// It is an outage, and for what is done now nobody waits.
+    pub(super) fn declare(&mut self, now: Duration, message: String) {
+        if self.now.is_none() {
+            self.now = Some((self.builder.build(), now, message));
+        }
+    }
+
     pub(super) fn over(&mut self) {
         self.now = None;
     }

@@ -9,7 +9,7 @@ use shared::topic::{DeadLetter, Reason};
 use super::{Lane, Task, backoff};
 
 /// Devices known to fail; past this many the memory starts anew.
-const MAX_SUSPECTS: usize = 10_000;
+pub(super) const MAX_SUSPECTS: usize = 10_000;
 
 /// What becomes of a batch that was not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum AfterFailure {
     Split,
     /// It is one event, whose device is held for so long.
     Held(Duration),
+    /// It is one event, whose device alone meets an error that is not known, and is held for so long.
+    HeldAlone(Duration),
     /// It is one event, and a dead letter.
     DeadLetter,
 }
@@ -34,6 +36,7 @@ impl AfterFailure {
             Self::Waits => "waits",
             Self::Split => "split",
             Self::Held(_) => "held",
+            Self::HeldAlone(_) => "held_alone",
             Self::DeadLetter => "dead_letter",
         }
     }
@@ -76,7 +79,7 @@ impl Lane {
             Class::Failed => (Reason::Failed, false),
             Class::Panicked => (Reason::Panicked, false),
             // An outage and a conflict are no verdict on the event, and do not come here.
-            Class::Poison | Class::Again | Class::Outage => (Reason::Rejected, true),
+            Class::Poison | Class::Again | Class::Outage | Class::Unknown(_) => (Reason::Rejected, true),
         };
         let is_tried_again = !is_final && !self.suspects.contains(task.device());
         let retry = if is_tried_again { backoff::retry_delay(task.attempts) } else { None };
@@ -90,17 +93,21 @@ impl Lane {
                     self.suspects.clear();
                 }
                 self.suspects.insert(task.device().clone());
-                // It stays counted, as a letter now.
-                self.bytes -= task.size() - task.record.size();
-                let Task { record, attempts, .. } = task;
-                self.letters.push_back(DeadLetter { record, reason, error: error.message, attempts });
+                self.bury(task, reason, error.message);
                 AfterFailure::DeadLetter
             }
         }
     }
 
+    /// An event becomes a dead letter. It stays counted, as a letter now.
+    pub(super) fn bury(&mut self, task: Task, reason: Reason, error: String) {
+        self.bytes -= task.size() - task.record.size();
+        let Task { record, attempts, .. } = task;
+        self.letters.push_back(DeadLetter { record, reason, error, attempts });
+    }
+
     /// Holds a device from this event on; what is begun of it is held with it, in order.
-    fn hold(&mut self, task: Task, due: Duration) {
+    pub(super) fn hold(&mut self, task: Task, due: Duration) {
         let device = task.device().clone();
         let mut tasks = VecDeque::from([task]);
         for unit in &mut self.work {

@@ -9,7 +9,8 @@ use shared::topic::{DeadLetter, Reason, Record};
 use super::Settings;
 
 /// Looks back on the last records of a partition. Redriven records do not count, nor do events of a type that this
-/// version does not know: a deploy brings them all back, and nothing is wrong with the others.
+/// version does not know: a deploy brings them all back, and nothing is wrong with the others. Nor do those that met an
+/// unknown error alone: each of them was held for a while, loudly.
 #[derive(Debug)]
 pub(super) struct Ration {
     letters: usize,
@@ -60,7 +61,7 @@ impl Ration {
                 taken.push(letter);
                 continue;
             }
-            if letter.record.is_redriven() || letter.reason == Reason::UnknownType {
+            if letter.record.is_redriven() || matches!(letter.reason, Reason::UnknownType | Reason::UnknownError) {
                 taken.push(letter);
                 continue;
             }

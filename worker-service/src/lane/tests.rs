@@ -12,6 +12,8 @@ use time::OffsetDateTime;
 
 use super::*;
 
+mod unknown;
+
 /// All letters taken, or none of them.
 fn sent(letters: Vec<DeadLetter>, result: Result<(), &str>) -> Vec<(DeadLetter, Result<(), String>)> {
     letters.into_iter().map(|letter| (letter, result.map_err(str::to_owned))).collect()
@@ -62,6 +64,8 @@ fn small() -> Settings {
         batch_bytes: 3_000,
         held_records: 6,
         held_bytes: 5_000,
+        held_alone_records: 3,
+        held_alone_bytes: usize::MAX,
         ration_letters: 3,
         ration_devices: 1,
         ration_window: 8,
@@ -89,6 +93,9 @@ enum Kind {
     /// Fails until that many seconds have gone by.
     FailsUntil(u64),
     FailsAlways,
+    /// Meets an error that is not known, until that many seconds have gone by.
+    UnknownUntil(u64),
+    Unknown,
 }
 
 /// What happens to one transaction.
@@ -111,6 +118,15 @@ struct World {
     applied: BTreeSet<i64>,
     letters: BTreeMap<i64, (Reason, u32)>,
     luck: Vec<Luck>,
+    /// Until when every transaction meets an error that is not known.
+    unknown_until: Duration,
+    /// Transactions so far, and the last one that was applied.
+    tries: usize,
+    last_applied: usize,
+    /// By device, the transaction and the time in which an event of it first met such an error on its own, since one of
+    /// its events was applied; and by offset.
+    met: BTreeMap<u8, usize>,
+    met_at: BTreeMap<i64, Duration>,
     /// For the ration: what came to an end since the last pause, for a letter its device; and the
     /// letters that were let through.
     ends: Vec<Option<u8>>,
@@ -139,6 +155,11 @@ impl World {
             applied: BTreeSet::new(),
             letters: BTreeMap::new(),
             luck,
+            unknown_until: Duration::ZERO,
+            tries: 0,
+            last_applied: 0,
+            met: BTreeMap::new(),
+            met_at: BTreeMap::new(),
             ends: Vec::new(),
             let_through: BTreeSet::new(),
             crashes: 0,
@@ -187,6 +208,8 @@ impl World {
             Kind::FailsAlways => Some(Class::Failed),
             Kind::Panics => Some(Class::Panicked),
             Kind::FailsUntil(until) if self.now < Duration::from_secs(until) => Some(Class::Failed),
+            Kind::Unknown => Some(unknown::class()),
+            Kind::UnknownUntil(until) if self.now < Duration::from_secs(until) => Some(unknown::class()),
             _ => None,
         }
     }
@@ -214,9 +237,18 @@ impl World {
             Luck::Outage => return Err(error(Class::Outage)),
             Luck::Conflict => return Err(error(Class::Again)),
         }
-        match batch.iter().find_map(|task| self.fails(task.record.offset)) {
-            Some(class) => Err(error(class)),
+        self.tries += 1;
+        let everybody = (self.now < self.unknown_until).then(unknown::class);
+        match everybody.or_else(|| batch.iter().find_map(|task| self.fails(task.record.offset))) {
+            Some(class) => {
+                self.note_unknown(batch, class);
+                Err(error(class))
+            }
             None => {
+                self.last_applied = self.tries;
+                for offset in &before {
+                    self.met.remove(&self.records[offset].0);
+                }
                 self.ends.extend(batch.iter().filter(|task| !task.record.is_redriven()).map(|_| None));
                 self.done.extend(&before);
                 self.applied.extend(before);
@@ -234,7 +266,9 @@ impl World {
 
     /// Letters go out; each counts once, however often it has to be sent.
     fn count(&mut self, letters: &[DeadLetter]) {
-        let counts = |letter: &&DeadLetter| !letter.record.is_redriven() && letter.reason != Reason::UnknownType;
+        let counts = |letter: &&DeadLetter| {
+            !letter.record.is_redriven() && !matches!(letter.reason, Reason::UnknownType | Reason::UnknownError)
+        };
         for letter in letters.iter().filter(counts) {
             let device = self.records[&letter.record.offset].0;
             if self.let_through.insert(letter.record.offset) {
@@ -262,7 +296,13 @@ impl World {
                     match (failed, after) {
                         (None, None) => true,
                         (Some(Class::Again), Some(AfterFailure::TriedAgain)) => true,
-                        (Some(Class::Again | Class::Outage), Some(AfterFailure::Waits)) => self.lane.outage().is_some(),
+                        (Some(Class::Again | Class::Outage | Class::Unknown(_)), Some(AfterFailure::Waits)) =>
+                            self.lane.outage().is_some(),
+                        (Some(Class::Unknown(_)), Some(AfterFailure::Split)) => count > 1,
+                        (Some(Class::Unknown(_)), Some(AfterFailure::Held(_) | AfterFailure::HeldAlone(_))) =>
+                            count == 1 && self.lane.held.has(&device),
+                        (Some(Class::Unknown(_)), Some(AfterFailure::DeadLetter)) =>
+                            count == 1 && !self.lane.letters.is_empty(),
                         (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::Split)) => count > 1,
                         (Some(Class::Failed | Class::Panicked), Some(AfterFailure::Held(_))) =>
                             count == 1 && self.lane.held.has(&device),
@@ -274,6 +314,7 @@ impl World {
                 );
             }
             Next::DeadLetter(letters) => {
+                self.check_unknown(&letters);
                 self.arrive(meanwhile);
                 self.count(&letters);
                 // Refused together, or every second one, or none.
@@ -308,6 +349,7 @@ impl World {
                     Some(until) => {
                         assert!(until > self.now);
                         self.now = until;
+                        self.others_report();
                     }
                     None => return false,
                 }

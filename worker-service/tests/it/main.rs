@@ -38,4 +38,5 @@ mod setup;
 mod shutdown;
 mod standing_still;
 mod transactions;
+mod unknown_errors;
 mod unknown_types;

@@ -101,3 +101,14 @@ fn an_event_of_a_transaction_that_was_committed() {
     };
     assert!(broken(twice).contains(&2));
 }
+
+#[test]
+fn a_record_from_the_wire_that_was_passed_over_or_that_nobody_wrote() {
+    assert_eq!(broken(|_, end| drop(end.letters.remove(2))), [2]);
+    let of =
+        |mark: &str| Letter { wire: Some(mark.into()), id: None, ..letter("y", "1", "undecodable", "has no header") };
+    assert_eq!(broken(|_, end| end.letters.push(of("1"))), NOTHING, "its acknowledgement was lost");
+    assert_eq!(broken(|_, end| end.letters.push(of("2"))), [4]);
+    let panicked = |_: &mut History, end: &mut End| end.letters[2].reason = "panicked".into();
+    assert_eq!(broken(panicked), [4]);
+}

@@ -40,6 +40,7 @@ fn full() -> (History, End) {
             Commit { at: at(2), offsets: BTreeMap::from([(0, 1), (11, 12)]) },
         ],
         poison: BTreeSet::from(["poison 0".into(), "poison 1".into()]),
+        wire: BTreeMap::from([("0".into(), true), ("1".into(), false)]),
         refused: BTreeSet::from(["a".into(), "b".into()]),
         aborted: BTreeMap::from([
             ("a/\"1\"".into(), BTreeSet::from(["1".into(), "2".into()])),
@@ -75,6 +76,7 @@ fn full() -> (History, End) {
         reason: "undecodable".into(),
         error: "is no JSON".into(),
         attempts: 1,
+        wire: id.is_none().then(|| "0".into()),
         partition: 1,
         offset: 2,
         appended: 3,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use devstack::{Program, Scope, Service, port};
+use devstack::{LogReader, Program, Scope, Service, port};
 use reqwest::Response;
 use serde_json::Value;
 
@@ -22,6 +22,13 @@ impl System {
         Api::spawn(&self.scope, &self.with(more), &self.logs.join(format!("api-{number}.log")))
     }
 
+    /// One whose log this one reads, or does not.
+    pub(crate) fn api_read_by(&self, reader: &LogReader, more: &[(&str, &str)]) -> Api {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.logs.join(format!("api-{number}.log"));
+        Api::start(&self.scope, &self.with(more), |env| Service::spawn_read_by(reader, Program::Api, &[], env, &log))
+    }
+
     fn with(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         self.settings.iter().cloned().chain(owned(more)).collect()
     }
@@ -32,13 +39,32 @@ impl System {
 
     /// One with settings of its own.
     pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Worker {
+        self.start_worker(more, |env, log| Service::spawn(Program::Worker, &["run"], env, log))
+    }
+
+    /// One whose log this one reads, or does not.
+    pub(crate) fn worker_read_by(&self, reader: &LogReader, more: &[(&str, &str)]) -> Worker {
+        self.start_worker(more, |env, log| Service::spawn_read_by(reader, Program::Worker, &["run"], env, log))
+    }
+
+    fn start_worker(
+        &self,
+        more: &[(&str, &str)],
+        spawn: impl Fn(&[(String, String)], &Path) -> anyhow::Result<Service>,
+    ) -> Worker {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let ops = format!("127.0.0.1:{}", port::free());
         let mut env = env(&self.scope, &self.with(more));
         env.extend(owned(&[("OPS_BIND", &ops)]));
-        let log = self.logs.join(format!("worker-{number}.log"));
-        let service = Service::spawn(Program::Worker, &["run"], &env, &log).unwrap();
+        let service = spawn(&env, &self.logs.join(format!("worker-{number}.log"))).unwrap();
         Worker { service, ops: format!("http://{ops}"), http: self.http.clone() }
+    }
+
+    /// Starts a command of the worker's binary, whose log this one reads, or does not.
+    pub(crate) fn command_read_by(&self, reader: &LogReader, args: &[&str]) -> Service {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.logs.join(format!("command-{number}.log"));
+        Service::spawn_read_by(reader, Program::Worker, args, &env(&self.scope, &self.settings), &log).unwrap()
     }
 
     /// Runs a command of the worker's binary to its end: whether it was a success, and what it wrote.
@@ -59,11 +85,19 @@ pub(crate) struct Api {
 
 impl Api {
     pub(super) fn spawn(scope: &Scope, settings: &[(String, String)], log: &Path) -> Self {
+        Self::start(scope, settings, |env| Service::spawn(Program::Api, &[], env, log))
+    }
+
+    fn start(
+        scope: &Scope,
+        settings: &[(String, String)],
+        spawn: impl Fn(&[(String, String)]) -> anyhow::Result<Service>,
+    ) -> Self {
         let bind = format!("127.0.0.1:{}", port::free());
         let ops = format!("127.0.0.1:{}", port::free());
         let mut all = owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]);
         all.extend(env(scope, settings));
-        let service = Service::spawn(Program::Api, &[], &all, log).unwrap();
+        let service = spawn(&all).unwrap();
         Self { service, base: format!("http://{bind}"), ops: format!("http://{ops}") }
     }
 }

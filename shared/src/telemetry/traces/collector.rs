@@ -1,14 +1,13 @@
 //! The way to the collector of traces.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
-
-use crate::config::TraceConfig;
 
 /// Sends on our runtime what the SDK's thread hands it.
 #[derive(Debug)]
@@ -20,8 +19,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(config: &TraceConfig) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(config.timeout).redirect(reqwest::redirect::Policy::none());
+    pub(super) fn new(timeout: Duration) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
         let http = http.build().context("no HTTP client for traces")?;
         Ok(Self { http, runtime: Handle::current(), away: AtomicBool::new(false) })
     }

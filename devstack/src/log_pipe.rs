@@ -1,0 +1,127 @@
+//! Services' output on its way into files, through pipes that are not always read: what a log driver does that is
+//! stuck.
+
+use std::fs::File;
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _, pipe};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::Context as _;
+use rustix::pipe::fcntl_setpipe_size;
+
+/// What fits into a pipe, the least there is: a few lines, and it is full.
+const ROOM: usize = 4096;
+/// A pipe with less room than this is full: it does not take a part of a line.
+const LONG_LINE: usize = 1024;
+
+/// Reads what services write, unless it is told to stop; cloning shares it.
+#[derive(Debug, Default, Clone)]
+pub struct LogReader(Arc<Reading>);
+
+#[derive(Debug, Default)]
+struct Reading {
+    is_stopped: Mutex<bool>,
+    told: Condvar,
+    full: AtomicUsize,
+}
+
+impl LogReader {
+    /// One that reads.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One that does not read until it is told to: a service that starts then finds its pipe full.
+    pub fn stopped() -> Self {
+        let reader = Self::default();
+        reader.read(false);
+        reader
+    }
+
+    /// Goes on reading, or stops.
+    pub fn read(&self, on: bool) {
+        *self.is_stopped() = !on;
+        self.0.told.notify_all();
+    }
+
+    /// How many pipes were full so far when the reading went on.
+    pub fn full(&self) -> usize {
+        self.0.full.load(Ordering::Relaxed)
+    }
+
+    /// A pipe into this file: the end to write to.
+    pub(crate) fn pipe_into(&self, log: &Path) -> anyhow::Result<PipeWriter> {
+        let file = File::options().create(true).append(true).open(log);
+        let file = file.with_context(|| format!("cannot write {}", log.display()))?;
+        let (reader, mut writer) = pipe().context("no pipe")?;
+        fcntl_setpipe_size(&writer, ROOM).context("a pipe of another size")?;
+        if *self.is_stopped() {
+            // So much there is room for: it waits for nobody.
+            writer.write_all(&[b'\n'; ROOM])?;
+        }
+        let of_thread = self.clone();
+        thread::spawn(move || of_thread.copy(reader, file));
+        Ok(writer)
+    }
+
+    /// Until the last writer is gone.
+    fn copy(&self, mut reader: PipeReader, mut file: File) {
+        let mut piece = [0; ROOM];
+        loop {
+            let mut stopped = self.is_stopped();
+            let was_stopped = *stopped;
+            while *stopped {
+                stopped = self.0.told.wait(stopped).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(stopped);
+            let read = match reader.read(&mut piece) {
+                Ok(0) => return,
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return,
+            };
+            if was_stopped && read + LONG_LINE > ROOM {
+                self.0.full.fetch_add(1, Ordering::Relaxed);
+            }
+            if file.write_all(piece.get(..read).unwrap_or_default()).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn is_stopped(&self) -> MutexGuard<'_, bool> {
+        self.0.is_stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn whoever_writes_waits_until_somebody_reads() -> anyhow::Result<()> {
+        let log = std::env::temp_dir().join(format!("log-pipe-{}.log", std::process::id()));
+        let reader = LogReader::stopped();
+        let mut writer = reader.pipe_into(&log)?;
+        let writing = thread::spawn(move || writer.write_all(b"said\n"));
+        let until = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < until {
+            assert!(!writing.is_finished(), "there is room");
+            thread::sleep(Duration::from_millis(10));
+        }
+        reader.read(true);
+        let written = writing.join().map_err(|_| anyhow::anyhow!("it panicked"))?;
+        written?;
+        let until = Instant::now() + Duration::from_secs(30);
+        while !std::fs::read_to_string(&log)?.ends_with("\nsaid\n") {
+            anyhow::ensure!(Instant::now() < until, "it is not in the file");
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(reader.full(), 1);
+        Ok(std::fs::remove_file(&log)?)
+    }
+}

@@ -1,0 +1,53 @@
+//! Settings as environments hold them: each with blanks and a line feed around it, and those of OpenTelemetry's that
+//! are empty, in capitals, or not supported.
+
+use serde_json::json;
+
+use crate::kit::{SECRET, System};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
+    let system = System::start("settings", &[]).await;
+    let around = |(name, value): (String, String)| (name, format!(" {value} \n"));
+    let mut padded: Vec<_> = system.scope.env().into_iter().map(around).collect();
+    let more = [
+        // As a secret that is mounted as a file has it.
+        ("JWT_SECRET", format!("{SECRET}\n")),
+        ("LOG_FORMAT", "JSON\n".to_owned()),
+        ("REDIS_CLUSTER", " False\n".to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", String::new()),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".to_owned()),
+    ];
+    padded.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    let settings: Vec<_> = padded.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let (api, worker) = (system.another_api_with(&settings), system.worker_with(&settings));
+    let ready = async || system.http.get(format!("{}/health/ready", api.base)).send().await.is_ok();
+    system.until("it answers", ready).await;
+    let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token);
+    let posted = post.json(&json!({"device_id": "d", "event_id": "1", "payload": {}})).send().await.unwrap();
+    assert_eq!(posted.status(), 202, "{:?}", posted.text().await);
+    system.until("it has its row", async || system.rows().await == 1).await;
+    let log = api.service.log();
+    assert!(log.contains("not supported, and not read: OTEL_EXPORTER_OTLP_COMPRESSION"), "{log}");
+    worker.end().await;
+
+    // With a collector, what is not supported is warned of, and spans go there all the same.
+    let (collector, endpoint) = crate::collector::Collector::start().await;
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{endpoint}\n")),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
+        ("OTEL_TRACES_SAMPLER", "Always_On".to_owned()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let api = system.another_api_with(&settings);
+    let ready = async || system.http.get(format!("{}/health/ready", api.base)).send().await.is_ok();
+    system.until("it answers", ready).await;
+    let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token);
+    let posted = post.json(&json!({"device_id": "d", "event_id": "2", "payload": {}})).send().await.unwrap();
+    assert_eq!(posted.status(), 202);
+    let traced = async || collector.spans().iter().any(|span| span.name == "POST /events");
+    system.until("its requests are traced", traced).await;
+    assert!(api.service.log().contains("OTEL_EXPORTER_OTLP_PROTOCOL is not http/protobuf"));
+}

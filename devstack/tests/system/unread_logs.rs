@@ -1,0 +1,147 @@
+//! Nobody reads the log of a service: standard output is a full pipe from its first line on. All goes on; lines are
+//! dropped and counted; errors and metrics have room kept for them; and the end comes in its time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use devstack::logs::PLANTED;
+use devstack::{LogReader, Service};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::kit::{PATIENCE, System, blocking};
+
+/// The value of a counter on a page of metrics.
+fn counter(page: &str, name: &str) -> u64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().unwrap())
+}
+
+const DROPPED: &str = r#"log_lines_dropped_total{kind="ordinary"}"#;
+
+/// Told to end while its log is full.
+async fn end(service: Service) {
+    service.terminate().unwrap();
+    let status = blocking(move || service.wait(Duration::from_secs(25)));
+    assert!(status.await.unwrap().success());
+}
+
+/// Waits until the service's thread has told what became of its lines.
+async fn told(system: &System, service: &Service) {
+    let says = |line: &str| line.contains("log lines were dropped") && line.contains("ERROR");
+    system.until("it says how many lines were dropped", async || service.log().lines().any(says)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_whose_log_nobody_reads_answers_and_ends() {
+    let system = System::start("unread-api", &[]).await;
+    let settings = [("ACCESS_LOG", "all"), ("DRAIN_DELAY", "100ms"), ("DRAIN_TIMEOUT", "5s")];
+    let reader = LogReader::stopped();
+    let api = system.api_read_by(&reader, &settings);
+    let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+    let get = async |url: String| http.get(url).send().await;
+    let ready = async || get(format!("{}/health/ready", api.base)).await.is_ok_and(|answer| answer.status() == 200);
+    system.until("it is ready", ready).await;
+    let metrics = async || get(format!("{}/metrics", api.ops)).await.unwrap().text().await.unwrap();
+
+    // Each request is a line, and soon there is no room for it.
+    let enough = Arc::new(AtomicBool::new(false));
+    let callers = (0..16).map(|_| {
+        let (http, url, enough) = (http.clone(), format!("{}/resource/nobody", api.base), Arc::clone(&enough));
+        tokio::spawn(async move {
+            while !enough.load(Ordering::Relaxed) {
+                let answer = http.get(&url).header("x-request-id", "x".repeat(128)).send().await.unwrap();
+                assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+            }
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    let dropped = async || counter(&metrics().await, DROPPED) > 0;
+    system.until("lines are dropped, and counted", dropped).await;
+    enough.store(true, Ordering::Relaxed);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert_eq!(counter(&metrics().await, r#"log_lines_dropped_total{kind="error"}"#), 0);
+    let event = json!({"device_id": "d", "event_id": "1", "payload": {"planted": PLANTED}});
+    let post = http.post(format!("{}/events", api.base)).bearer_auth(&system.token).json(&event);
+    assert_eq!(post.send().await.unwrap().status(), 202);
+    assert_eq!(get(format!("{}/health/live", api.base)).await.unwrap().status(), 200);
+
+    reader.read(true);
+    told(&system, &api.service).await;
+    assert!(api.service.log().contains(r#""message":"listening""#), "the first lines are there");
+    // Once more, and so it is told to end.
+    reader.read(false);
+    for _ in 0..1_000 {
+        assert_eq!(get(format!("{}/resource/nobody", api.base)).await.unwrap().status(), 401);
+    }
+    end(api.service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
+    const BATCHES: usize = 20;
+
+    let system = System::start("unread-worker", &[]).await;
+    let settings = [("ACCESS_LOG", "all"), ("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")];
+    let reader = LogReader::stopped();
+    let worker = system.worker_read_by(&reader, &settings);
+    let post = async |batch: usize| {
+        let event = |n| json!({"device_id": format!("device-{batch}-{n}"), "payload": {"planted": PLANTED}});
+        let events: Vec<_> = (0..1_000).map(event).collect();
+        let post = system.http.post(format!("{}/events/batch", system.base)).bearer_auth(&system.token).json(&events);
+        assert_eq!(post.send().await.unwrap().status(), 202);
+    };
+    for batch in 0..BATCHES {
+        post(batch).await;
+    }
+    system.until("every event has its row", async || system.rows().await == BATCHES * 1_000).await;
+    let page = worker.metrics().await;
+    assert!(counter(&page, DROPPED) > 0, "lines are dropped, and counted");
+    assert_eq!(counter(&page, r#"log_lines_dropped_total{kind="metrics"}"#), 0);
+    assert_eq!((worker.status().await.as_str(), worker.live().await), ("ready", 200));
+
+    // What is measured from now on is still told, though there is no room for another line.
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let passed = Instant::now();
+    system.until("some more documents are due", async || passed.elapsed() > Duration::from_secs(3)).await;
+    reader.read(true);
+    told(&system, &worker.service).await;
+    let log = worker.service.log();
+    let documents = log.lines().filter(|line| line.starts_with('{') && line.contains(r#""_aws""#));
+    let times = documents.map(|line| serde_json::from_str::<Value>(line).unwrap()["_aws"]["Timestamp"].as_u64());
+    let later = times.flatten().filter(|time| u128::from(*time) > since).count();
+    assert!(later > 0, "metrics have their room");
+
+    reader.read(false);
+    post(BATCHES).await;
+    system.until("they have their rows too", async || system.rows().await == (BATCHES + 1) * 1_000).await;
+    end(worker.service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_kafka_client_logs_goes_the_same_way_and_so_does_a_command_s() {
+    let system = System::start("unread-kafka", &[]).await;
+    let reader = LogReader::stopped();
+    // Its client says again and again that no broker is there, and with every line of everybody's.
+    let nobody = format!("127.0.0.1:{}", devstack::port::free());
+    let settings = [("KAFKA_BROKERS", nobody.as_str()), ("RUST_LOG", "trace"), ("DRAIN_DELAY", "100ms")];
+    let (api, worker) = (system.api_read_by(&reader, &settings), system.worker_read_by(&reader, &settings));
+    let live = async || system.http.get(format!("{}/health/live", api.base)).send().await.is_ok();
+    system.until("the API lives", live).await;
+    system.until("the worker says that Kafka is away", async || worker.status().await == "waiting out an outage").await;
+    assert_eq!(worker.live().await, 200);
+    let setup = system.command_read_by(&reader, &["setup"]);
+    assert!(blocking(move || setup.wait(PATIENCE)).await.unwrap().success());
+    let logs = [api.service.log(), worker.service.log()];
+    assert!(logs.iter().all(|log| log.trim().is_empty()), "nobody reads");
+
+    reader.read(true);
+    let says = |service: &Service| service.log().contains("Connection refused");
+    system.until("they said why", async || says(&api.service) && says(&worker.service)).await;
+    reader.read(false);
+    end(api.service).await;
+    end(worker.service).await;
+}

@@ -1,0 +1,105 @@
+//! Values as environments hold them: a mounted file ends with a line feed, a template leaves blanks, or nothing at all,
+//! and enumerations come in capitals.
+//!
+//! Every setting that has a variable is parsed by one of these; a test of each service goes through clap's list of
+//! them.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+
+use clap::builder::{
+    BoolishValueParser, EnumValueParser, PossibleValue, StringValueParser, TypedValueParser, ValueParserFactory,
+};
+use clap::error::ErrorKind;
+use clap::{Arg, Command, Error, ValueEnum};
+
+use super::Secret;
+
+/// A parser of what is left when blanks and line feeds around a value are cut off, in any case where its values are
+/// enumerated. An empty one is refused by the name of its variable.
+#[derive(Debug, Clone)]
+pub struct Trimmed<P>(P);
+
+/// The same parser, for a value without what is around it.
+pub const fn trimmed<P: TypedValueParser>(parser: P) -> Trimmed<P> {
+    Trimmed(parser)
+}
+
+/// Any text that is not empty.
+pub fn text() -> Trimmed<StringValueParser> {
+    Trimmed(StringValueParser::new())
+}
+
+/// `true` and `false`, `yes` and `no`, `on` and `off`, `1` and `0`.
+pub fn yes_or_no() -> Trimmed<BoolishValueParser> {
+    Trimmed(BoolishValueParser::new())
+}
+
+/// One of an enumeration.
+pub fn one_of<E: ValueEnum + Clone + Send + Sync + 'static>() -> Trimmed<EnumValueParser<E>> {
+    Trimmed(EnumValueParser::new())
+}
+
+/// A setting of OpenTelemetry's, or of another convention for which an empty variable is one that is not set: it is
+/// given on as it is, without what is around it.
+///
+/// # Errors
+/// Never.
+pub fn foreign(text: &str) -> Result<String, Infallible> {
+    Ok(text.trim().to_owned())
+}
+
+/// The same, never to be shown.
+///
+/// # Errors
+/// Never.
+pub fn foreign_secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text.trim()))
+}
+
+impl<P: TypedValueParser> TypedValueParser for Trimmed<P> {
+    type Value = P::Value;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<P::Value, Error> {
+        // What is no text is told by the parser, as of its own.
+        let trimmed = value.to_str().map_or(value, |text| OsStr::new(text.trim()));
+        if trimmed.is_empty() {
+            return Err(empty(command, arg));
+        }
+        let in_any_case = arg.map(|arg| arg.clone().ignore_case(true));
+        self.0.parse_ref(command, in_any_case.as_ref(), trimmed)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        self.0.possible_values()
+    }
+}
+
+fn empty(command: &Command, arg: Option<&Arg>) -> Error {
+    let variable = arg.and_then(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
+    let name = variable.or_else(|| arg.map(|arg| arg.get_id().to_string())).unwrap_or_default();
+    let message = format!("{name} is empty: set it, or leave it out\n");
+    Error::raw(ErrorKind::InvalidValue, message).with_cmd(command)
+}
+
+/// Takes a secret as it is, without the line feed that a file has at its end; blanks may be a part of it.
+#[derive(Debug, Clone)]
+pub struct SecretParser;
+
+impl ValueParserFactory for Secret {
+    type Parser = SecretParser;
+
+    fn value_parser() -> SecretParser {
+        SecretParser
+    }
+}
+
+impl TypedValueParser for SecretParser {
+    type Value = Secret;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Secret, Error> {
+        let text = StringValueParser::new().parse_ref(command, arg, value)?;
+        let text = text.trim_end_matches(['\n', '\r']);
+        if text.is_empty() { Err(empty(command, arg)) } else { Ok(Secret::new(text)) }
+    }
+}

@@ -1,0 +1,190 @@
+//! Each setting of a binary as environments hold it: with blanks and line feeds around it, empty, and in other case.
+//! Generated from clap's own list, so that no setting is forgotten. A module of both services' tests.
+
+use std::ffi::OsString;
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches, Command};
+use shared::config::{AccessLog, LogFormat, Secret};
+
+/// Blanks are a part of these, and only the line feed at the end of a file is not.
+const EXACT: [&str; 2] = ["JWT_SECRET", "KAFKA_SASL_PASSWORD"];
+
+/// A value that each setting takes.
+fn good(variable: &str) -> &'static str {
+    match variable {
+        "API_BIND" | "OPS_BIND" => "127.0.0.1:8001",
+        "KAFKA_BROKERS" => "b:9092",
+        "KAFKA_SECURITY_PROTOCOL" => "SASL_SSL",
+        "KAFKA_SASL_MECHANISM" => "SCRAM-SHA-256",
+        "KAFKA_SASL_USERNAME"
+        | "KAFKA_GROUP"
+        | "KAFKA_INPUT_TOPIC"
+        | "KAFKA_DLQ_TOPIC"
+        | "CACHE_KEY_PREFIX"
+        | "JWT_ISSUER"
+        | "JWT_AUDIENCE"
+        | "OTEL_SERVICE_NAME"
+        | "EMF_NAMESPACE" => "a-name",
+        "KAFKA_SASL_PASSWORD" | "JWT_SECRET" => "a secret with blanks in it, long enough",
+        "KAFKA_SSL_CA_LOCATION" | "JWT_JWKS_FILE" => "/etc/a file",
+        "DATABASE_URL" => "postgres://u:p@h/d",
+        "REDIS_URL" => "redis://h",
+        "JWT_JWKS_URL" => "https://h/jwks",
+        "REDIS_CLUSTER" | "JWT_ALLOW_SHORT_SECRET" | "JWT_JWKS_ALLOW_HTTP" => "true",
+        "JWT_DEVICE_BINDING" => "claimed",
+        "LOG_FORMAT" => "pretty",
+        "RUST_LOG" => "warn,worker_service=debug",
+        "ACCESS_LOG" => "0.5",
+        "MAX_BYTES_IN_FLIGHT" => "20000000",
+        "KAFKA_QUEUE_BYTES" => "2048",
+        "MAX_CONNECTIONS"
+        | "DATABASE_MAX_CONNECTIONS"
+        | "TOPIC_PARTITIONS"
+        | "TOPIC_REPLICATION"
+        | "TOPIC_MIN_INSYNC_REPLICAS"
+        | "RATE_LIMIT_EVENTS_PER_SECOND"
+        | "RATE_LIMIT_BURST"
+        | "RATE_LIMIT_READS_PER_SECOND"
+        | "RATE_LIMIT_READ_BURST" => "7",
+        "REQUEST_TIMEOUT"
+        | "HEADER_TIMEOUT"
+        | "WRITE_TIMEOUT"
+        | "KEEP_ALIVE_TIMEOUT"
+        | "DRAIN_DELAY"
+        | "DRAIN_TIMEOUT"
+        | "KAFKA_MESSAGE_TIMEOUT"
+        | "KAFKA_LINGER"
+        | "DATABASE_TIMEOUT"
+        | "REDIS_TIMEOUT"
+        | "CACHE_TTL"
+        | "JWT_JWKS_REFRESH"
+        | "EMF_INTERVAL"
+        | "EVENTS_RETENTION" => "1m 3s",
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS" => "a=b",
+        "OTEL_EXPORTER_OTLP_PROTOCOL" => "http/protobuf",
+        "OTEL_EXPORTER_OTLP_TIMEOUT" => "250",
+        "OTEL_TRACES_EXPORTER" => "none",
+        "OTEL_TRACES_SAMPLER" => "traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG" => "0.5",
+        "OTEL_SDK_DISABLED" => "true",
+        new => panic!("a new setting, {new}: which value does it take, and what does README.md (Settings) say of it?"),
+    }
+}
+
+/// Tries each setting of each command of a binary. `needed` are the arguments without a variable that a command does
+/// not go without, by the command's name; `others` shows values of the binary's own types.
+pub(crate) fn each_means_the_same(
+    binary: &Command,
+    needed: &dyn Fn(&str) -> &'static [&'static str],
+    others: &dyn Fn(&ArgMatches, &str) -> Option<String>,
+) -> usize {
+    let mut tried = 0;
+    let mut commands = vec![(vec![binary.get_name().to_owned()], binary.clone())];
+    while let Some((path, command)) = commands.pop() {
+        for below in command.get_subcommands() {
+            let mut path = path.clone();
+            path.push(below.get_name().to_owned());
+            commands.push((path, below.clone()));
+        }
+        let (of_path, all) = (path.clone(), command.clone());
+        let leaf = Leaf { binary, path: of_path, needed: needed(command.get_name()), command: all, others };
+        for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
+            leaf.try_each_form(arg);
+            tried += 1;
+        }
+    }
+    tried
+}
+
+struct Leaf<'a> {
+    binary: &'a Command,
+    path: Vec<String>,
+    needed: &'static [&'static str],
+    command: Command,
+    others: &'a dyn Fn(&ArgMatches, &str) -> Option<String>,
+}
+
+fn variable(arg: &Arg) -> &str {
+    arg.get_env().and_then(|name| name.to_str()).unwrap()
+}
+
+impl Leaf<'_> {
+    /// What a value comes to, or what is said of it.
+    fn parse(&self, arg: &Arg, value: &str) -> Result<String, String> {
+        let mut line: Vec<OsString> = self.path.iter().map(OsString::from).collect();
+        let required = |other: &&Arg| other.get_env().is_some() && other.is_required_set();
+        for other in self.command.get_arguments().filter(required).filter(|other| other.get_id() != arg.get_id()) {
+            line.push(format!("--{}={}", other.get_long().unwrap(), good(variable(other))).into());
+        }
+        line.push(format!("--{}={value}", arg.get_long().unwrap()).into());
+        line.extend(self.needed.iter().map(OsString::from));
+        let matches = self.binary.clone().try_get_matches_from(line).map_err(|error| error.to_string())?;
+        let mut matches = &matches;
+        while let Some((_, below)) = matches.subcommand() {
+            matches = below;
+        }
+        let id = arg.get_id().as_str();
+        let secret = matches.try_get_one::<Secret>(id).ok().flatten().map(|secret| secret.expose().to_owned());
+        let shown = secret
+            .or_else(|| matches.try_get_one::<String>(id).ok().flatten().cloned())
+            .or_else(|| of::<bool>(matches, id))
+            .or_else(|| of::<u32>(matches, id))
+            .or_else(|| of::<i32>(matches, id))
+            .or_else(|| of::<u64>(matches, id))
+            .or_else(|| of::<usize>(matches, id))
+            .or_else(|| of::<Duration>(matches, id))
+            .or_else(|| of::<SocketAddr>(matches, id))
+            .or_else(|| of::<PathBuf>(matches, id))
+            .or_else(|| of::<LogFormat>(matches, id))
+            .or_else(|| of::<AccessLog>(matches, id))
+            .or_else(|| (self.others)(matches, id));
+        Ok(shown.unwrap_or_else(|| panic!("{id} has a type that this test does not know")))
+    }
+
+    fn try_each_form(&self, arg: &Arg) {
+        let name = variable(arg);
+        let value = good(name);
+        let plain = self.parse(arg, value).unwrap();
+        for end in ["\n", "\r\n", "\n\n"] {
+            assert_eq!(self.parse(arg, &format!("{value}{end}")).unwrap(), plain, "{name} with a line feed behind it");
+        }
+        let is_exact = EXACT.contains(&name);
+        for (before, behind) in [(" ", ""), ("", " "), ("\t", " \n"), ("\n", "")] {
+            let around = format!("{before}{value}{behind}");
+            let expected = if is_exact { around.trim_end_matches('\n') } else { &plain };
+            assert_eq!(self.parse(arg, &around).unwrap(), expected, "{name} as {around:?}");
+        }
+        let is_foreign = name.starts_with("OTEL_") || name == "RUST_LOG";
+        for empty in ["", "\n", " ", " \t\r\n"] {
+            let parsed = self.parse(arg, empty);
+            if is_exact && empty.starts_with(' ') {
+                assert!(parsed.is_ok(), "{name}: blanks count");
+            } else if is_foreign {
+                let unset = if name == "RUST_LOG" { "info" } else { "" };
+                assert_eq!(parsed.unwrap(), unset, "{name}");
+            } else {
+                let said = parsed.unwrap_err();
+                assert!(said.contains(&format!("{name} is empty: set it, or leave it out")), "{name}: {said}");
+            }
+        }
+        for possible in arg.get_possible_values().iter().filter(|value| !value.is_hide_set()) {
+            let possible = possible.get_name();
+            let expected = self.parse(arg, possible).unwrap();
+            for other in [possible.to_lowercase(), possible.to_uppercase(), format!(" {}\n", possible.to_uppercase())] {
+                let parsed = self.parse(arg, &other).unwrap();
+                // Where it stays a text, whoever reads it takes any case.
+                assert!(parsed.eq_ignore_ascii_case(&expected), "{name} as {other:?}: {parsed}");
+            }
+        }
+    }
+}
+
+/// A value of this type as text, where the argument has one.
+pub(crate) fn of<T: Debug + Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Option<String> {
+    matches.try_get_one::<T>(id).ok().flatten().map(|value| format!("{value:?}"))
+}

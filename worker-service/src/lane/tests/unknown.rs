@@ -1,0 +1,201 @@
+//! Errors that are not known: of one record alone, and of all.
+
+use shared::store::Sqlstate;
+
+use super::*;
+use crate::lane::unknown::{HELD_ALONE, MAX_SET_ASIDE};
+
+pub(super) fn class() -> Class {
+    Class::Unknown(Sqlstate::new("0A000").unwrap())
+}
+
+/// Much may be held, so that others come in all the while.
+fn roomy() -> Settings {
+    Settings { held_records: 10_000, held_bytes: usize::MAX / 2, ..small() }
+}
+
+impl World {
+    /// While an event meets such an error, another device goes on reporting.
+    pub(super) fn others_report(&mut self) {
+        let is_unknown = |kind: &Kind| matches!(kind, Kind::Unknown | Kind::UnknownUntil(_));
+        let waits = |(offset, (_, kind)): (&i64, &(u8, Kind))| is_unknown(kind) && !self.done.contains(offset);
+        if self.lane.has_room() && self.records.iter().any(waits) {
+            let last = self.records.last_key_value().map_or(0, |(offset, _)| *offset);
+            self.records.insert(last + 1, (9, Kind::Good));
+        }
+    }
+
+    pub(super) fn note_unknown(&mut self, batch: &[Task], class: Class) {
+        if let (Class::Unknown(_), [task]) = (class, batch) {
+            let device = self.records[&task.record.offset].0;
+            self.met.entry(device).or_insert(self.tries);
+            self.met_at.entry(task.record.offset).or_insert(self.now);
+        }
+    }
+
+    /// Others were applied behind the first time; and it was tried for long, or much waits behind it.
+    pub(super) fn check_unknown(&self, letters: &[DeadLetter]) {
+        for letter in letters.iter().filter(|letter| letter.reason == Reason::UnknownError) {
+            let offset = letter.record.offset;
+            let (device, kind) = self.records[&offset];
+            assert!(matches!(kind, Kind::Unknown | Kind::UnknownUntil(_)), "{offset} is {kind:?}");
+            assert!(self.last_applied > self.met[&device], "{offset}: nobody else was applied");
+            let is_late = self.now - self.met_at[&offset] >= HELD_ALONE;
+            let of_device = |at: &&i64| self.records[at].0 == device && **at >= offset;
+            let waiting = self.arrived.iter().filter(of_device).filter(|at| !self.done.contains(at)).count();
+            assert!(is_late || waiting >= self.settings.held_alone_records, "{offset}: {waiting} wait");
+        }
+    }
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        10 => Just(Kind::Good),
+        1 => Just(Kind::Undecodable),
+        1 => Just(Kind::Rejected),
+        1 => (1..20u64).prop_map(Kind::FailsUntil),
+        2 => Just(Kind::Unknown),
+        1 => (1..400u64).prop_map(Kind::UnknownUntil),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn one_record_s_own_error_is_found_and_nothing_else_is(
+        records in history(kind()),
+        chunks in prop::collection::vec(0..7usize, 0..20),
+        luck in prop::collection::vec(luck(), 0..30),
+    ) {
+        let world = World::new(roomy(), &records, luck).run(&chunks);
+        for (&offset, &(_, kind)) in &world.records {
+            let letter = world.letters.get(&offset);
+            prop_assert!(world.applied.contains(&offset) != letter.is_some());
+            match (kind, letter) {
+                (Kind::Unknown, Some((Reason::UnknownError, attempts))) => prop_assert!(*attempts >= 1),
+                (Kind::UnknownUntil(_), None | Some((Reason::UnknownError, _))) => {}
+                (Kind::Unknown | Kind::UnknownUntil(_), _) => prop_assert!(false, "{offset}: {kind:?} {letter:?}"),
+                (_, letter) => prop_assert!(letter.is_none_or(|(reason, _)| *reason != Reason::UnknownError)),
+            }
+        }
+        prop_assert!(world.lane.is_empty() && world.lane.held_alone() == 0);
+    }
+
+    #[test]
+    fn a_lane_lost_meanwhile_loses_nothing(
+        records in history(kind()), crashes in prop::collection::vec((0..25usize, 0..4usize), 1..4)
+    ) {
+        let world = World::new(roomy(), &records, Vec::new()).run_with_crashes(&[], &crashes);
+        for (&offset, &(_, kind)) in &world.records {
+            prop_assert!(world.has_effect(offset), "{} is lost", offset);
+            prop_assert!(kind != Kind::Good || !world.letters.contains_key(&offset));
+        }
+    }
+
+    #[test]
+    fn an_outage_with_an_error_that_is_not_known_is_no_dead_letter(
+        records in history(Just(Kind::Good)), lasts in 0..3_600u64, chunks in prop::collection::vec(0..7usize, 0..20)
+    ) {
+        let mut world = World::new(small(), &records, Vec::new());
+        world.unknown_until = Duration::from_secs(lasts);
+        let world = world.run(&chunks);
+        prop_assert_eq!((world.letters.len(), world.applied.len()), (0, world.records.len()));
+    }
+}
+
+#[test]
+fn its_device_is_held_alone_and_after_five_minutes_it_is_a_dead_letter() {
+    use Kind::{Good, Unknown};
+    let records = [(1, 0, Good), (1, 1, Unknown), (1, 2, Good), (1, 1, Good), (1, 0, Good), (1, 3, Good)];
+    let mut world = World::new(roomy(), &records, Vec::new());
+    while ![101, 103, 105, 106].iter().all(|offset| world.applied.contains(offset)) {
+        world.arrive(6);
+        assert!(world.step());
+        assert!(world.now < Duration::from_secs(10), "the others do not wait for it");
+    }
+    let world = world.run(&[3]);
+    assert!((300..320).contains(&world.now.as_secs()), "{:?}", world.now);
+    let (reason, attempts) = world.letters[&102];
+    assert!(reason == Reason::UnknownError && attempts > 20, "{attempts}");
+    assert_eq!(world.letters.len(), 1);
+    assert!(world.applied.contains(&104), "the next one of its device, behind it");
+}
+
+#[test]
+fn while_it_is_held_alone_the_lane_says_so_and_is_in_no_outage() {
+    let records = [(1, 1, Kind::Unknown), (1, 0, Kind::Good)];
+    let mut world = World::new(roomy(), &records, Vec::new());
+    world.arrive(2);
+    while world.lane.held_alone() == 0 {
+        assert!(world.step() && world.now < Duration::from_secs(30));
+        world.arrive(1);
+    }
+    assert_eq!((world.lane.outage(), world.lane.held_devices()), (None, 1));
+}
+
+#[test]
+fn when_much_waits_behind_it_it_does_not_wait_so_long() {
+    let behind = (0..3).map(|_| (1, 1, Kind::Good));
+    let records: Vec<_> = std::iter::once((1, 1, Kind::Unknown)).chain(behind).chain([(1, 0, Kind::Good)]).collect();
+    let world = World::new(roomy(), &records, Vec::new()).run(&[9]);
+    assert_eq!(world.letters[&101].0, Reason::UnknownError);
+    assert!(world.now < Duration::from_secs(30), "{:?}", world.now);
+}
+
+#[test]
+fn a_flood_of_them_from_one_device_gets_one_try_each_while_much_waits() {
+    let events = |n| if n % 10 == 0 { (1, 0, Kind::Good) } else { (1, 1, Kind::Unknown) };
+    let records: Vec<_> = (0..200).map(events).collect();
+    let mut world = World::new(roomy(), &records, Vec::new());
+    while world.letters.len() < 178 {
+        world.arrive(10);
+        assert!(world.step() && world.now < HELD_ALONE, "{:?}", world.now);
+    }
+    // Those that are left are few, and have their time.
+    assert!(world.run(&[3]).now > HELD_ALONE);
+}
+
+#[test]
+fn in_an_outage_of_all_a_few_devices_are_set_aside_and_the_partition_waits() {
+    let records: Vec<_> = (0..40).map(|n| (1, n % 20, Kind::Good)).collect();
+    let mut world = World::new(roomy(), &records, Vec::new());
+    world.unknown_until = Duration::from_secs(3_600);
+    world.arrive(40);
+    // A dead letter of somebody's that is taken meanwhile says nothing of the store.
+    world.records.insert(150, (3, Kind::Undecodable));
+    let mut most = 0;
+    while world.now < Duration::from_secs(3_600) {
+        world.step();
+        world.arrive(40);
+        most = world.lane.held_devices().max(most);
+        let waits = world.lane.outage().is_some();
+        assert!(waits || world.now < Duration::from_secs(30), "it says so all the while");
+    }
+    assert_eq!(most, MAX_SET_ASIDE);
+    let world = world.run(&[40]);
+    assert_eq!((world.applied.len(), world.letters.len()), (40, 1));
+}
+
+#[test]
+fn several_devices_may_meet_it_at_once() {
+    let bad = (0..5).map(|device| (1, device, Kind::Unknown));
+    let records: Vec<_> = bad.chain((0..5).map(|device| (1, device, Kind::Good))).collect();
+    let world = World::new(roomy(), &records, Vec::new()).run(&[10]);
+    assert_eq!((world.letters.len(), world.letters.values().all(|letter| letter.0 == Reason::UnknownError)), (5, true));
+}
+
+#[test]
+fn with_no_room_for_others_time_alone_decides() {
+    let bad: Vec<_> = (0..3).map(|device| (1, device, Kind::Unknown)).collect();
+    let mut world = World::new(Settings { held_bytes: usize::MAX / 2, ..small() }, &bad, Vec::new());
+    while world.lane.held_alone() < 3 {
+        world.arrive(1);
+        assert!(world.step() && world.now < Duration::from_secs(60), "others are applied");
+    }
+    // Another event of each, and all that may be held is full.
+    world.records.extend((0..3).map(|device| (10_000 + i64::from(device), (device, Kind::Good))));
+    let world = world.run(&[]);
+    assert_eq!(world.letters.len(), 3);
+    assert!(world.now > HELD_ALONE);
+}
