@@ -54,15 +54,17 @@ impl Kit {
 }
 
 pub(crate) fn settings(database_url: &str, redis_url: &str, prefix: &str) -> Settings {
-    Settings::parse_from([
+    let mut settings = Settings::parse_from([
         "test",
         &format!("--database-url={database_url}"),
         &format!("--redis-url={redis_url}"),
         // Several addresses are those of a cluster.
         &format!("--redis-cluster={}", redis_url.contains(',')),
-        &format!("--cache-key-prefix={prefix}"),
         "--redis-timeout=2s",
-    ])
+    ]);
+    // An empty one too, which no setting can be.
+    prefix.clone_into(&mut settings.redis.key_prefix);
+    settings
 }
 
 pub(crate) fn id(text: &str) -> DeviceId {
