@@ -21,7 +21,8 @@ async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {
     }
     // Behind seven records and three markers.
     let (_, offset) = kit.event("d", "behind", "{}").await;
-    assert_eq!(offset, 10);
+    // Kafka writes a marker after it has answered that the transaction is committed.
+    assert!((9..=10).contains(&offset), "{offset}");
     kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 6, "all but the aborted");
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE event_id IN ('3', '4')").await, 0);
@@ -32,7 +33,8 @@ async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {
     let log = worker.end_and_log().await;
     assert!(!log.contains("data loss"), "{log}");
     assert!(!log.contains("gaps that cannot be explained yet"), "{log}");
-    assert_eq!(kit.committed().await[&0], 11);
+    let committed = kit.committed().await[&0];
+    assert!((offset + 1..=11).contains(&committed), "{committed}");
 }
 
 /// Each was a question of its own to the broker, however many there were.
