@@ -66,15 +66,20 @@ impl TopicWatch {
 
     async fn warnings(&self) -> anyhow::Result<Vec<String>> {
         let input = TopicSettings::of(&self.client, &self.topics.input).await?;
-        let dlq = TopicSettings::of(&self.client, &self.topics.dlq).await?;
+        // Also where the other topic cannot be asked for.
         self.health.input_is_compacted(input.is_compacted());
+        let dlq = TopicSettings::of(&self.client, &self.topics.dlq).await;
         let of = |topic: &str, role, settings: &TopicSettings, other| {
             let faults = settings.faults(role, MIN_INSYNC, other);
             faults.into_iter().map(|fault| format!("{topic}: {fault}")).collect::<Vec<_>>()
         };
         let mut warnings = of(&self.topics.input, Role::Input, &input, None);
         warnings.extend(kept_too_long(&self.topics.input, &input, self.events_retention));
-        warnings.extend(of(&self.topics.dlq, Role::DeadLetters, &dlq, Some(&input)));
+        match dlq {
+            Ok(dlq) => warnings.extend(of(&self.topics.dlq, Role::DeadLetters, &dlq, Some(&input))),
+            Err(error) if warnings.is_empty() => return Err(error),
+            Err(error) => warnings.push(format!("{}: its settings are not known: {error:#}", self.topics.dlq)),
+        }
         Ok(warnings)
     }
 }

@@ -166,7 +166,9 @@ fn position(record: &Record) -> Result<Position, Refusal> {
         topic: required(record, header::ORIGIN_TOPIC)?.to_owned(),
         partition: number(record, header::ORIGIN_PARTITION)?,
         offset: number(record, header::ORIGIN_OFFSET)?,
-        appended_at: from_millis(timestamp),
+        // Not later than the record that says so: anybody may write this header, and letters of earlier versions have
+        // the time of a producer's clock.
+        appended_at: from_millis(timestamp).min(record.timestamp),
         redriven: true,
         create_time: record.create_time,
     })

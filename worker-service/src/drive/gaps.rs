@@ -52,6 +52,10 @@ impl Gaps {
     /// The broker did not answer: these are looked into again.
     fn put_back(&mut self, mut gaps: Vec<Range<i64>>) {
         gaps.append(&mut self.met);
+        if let Some(end) = gaps.last().map(|last| last.end).filter(|_| gaps.len() > MOST_GAPS) {
+            gaps.truncate(MOST_GAPS);
+            gaps.iter_mut().last().into_iter().for_each(|last| last.end = end);
+        }
         self.met = gaps;
     }
 }
@@ -149,6 +153,11 @@ mod tests {
         for n in 0..2 * i64::try_from(MOST_GAPS).unwrap() {
             gaps.met(2 * n, 2 * n + 1);
         }
+        assert_eq!(gaps.met.len(), MOST_GAPS);
+        // And while the broker does not answer.
+        let due = gaps.take_due(Duration::ZERO).unwrap();
+        gaps.met(4 * i64::try_from(MOST_GAPS).unwrap() - 2, 4 * i64::try_from(MOST_GAPS).unwrap() - 1);
+        gaps.put_back(due);
         assert_eq!(gaps.met.len(), MOST_GAPS);
         assert_eq!(gaps.met.last().unwrap().end, 4 * i64::try_from(MOST_GAPS).unwrap() - 1, "and none is forgotten");
     }

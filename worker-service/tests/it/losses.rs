@@ -36,4 +36,15 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     worker.stop().await.unwrap();
+
+    // The same with nothing behind them, in a partition that stays quiet.
+    kit.event("a", "9", "{}").await;
+    kit.event("a", "10", "{}").await;
+    let mut all = TopicPartitionList::new();
+    all.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(10)).unwrap();
+    admin.delete_records(&all, &AdminOptions::new()).await.unwrap();
+    let worker = kit.worker();
+    kit.until_it("they are counted", async || metrics.render().contains("records_lost_total 6")).await;
+    kit.until_it("it is behind no more", async || kit.committed().await.get(&0) == Some(&10)).await;
+    worker.stop().await.unwrap();
 }

@@ -166,6 +166,10 @@ fn a_redriven_record_counts_by_its_first_place() {
     let expected =
         Position { topic: "old".into(), partition: 5, offset: 7, appended_at, redriven: true, create_time: false };
     assert_eq!(decoded.position, expected);
+    all.retain(|(name, _)| *name != header::ORIGIN_TIMESTAMP);
+    all.push((header::ORIGIN_TIMESTAMP, "253402300799000".to_owned()));
+    let ahead = decode(&record("device-1", b"{}", &all)).unwrap().position.appended_at;
+    assert_eq!(ahead, record("device-1", b"{}", &all).timestamp, "a time that was still to come");
     all.retain(|(name, _)| *name != header::ORIGIN_OFFSET);
     assert_eq!(decode(&record("device-1", b"{}", &all)), Err(poisoned("origin.offset is missing")));
 }
