@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -13,6 +13,9 @@ use crate::poll::Group;
 
 /// How long Kafka may take for each question.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Where this has gone by, nothing more is asked after a question without an answer: a partition without a leader
+/// does not hide the others, and a Kafka that is away does not take a wait for each.
+const PATIENCE: Duration = Duration::from_secs(7);
 /// The most events of a client that are dropped at once.
 const MOST_EVENTS: usize = 1_000;
 
@@ -77,6 +80,7 @@ pub(super) async fn ask(
                 return told;
             }
         }
+        let begin = Instant::now();
         for &partition in &ours {
             // First where the log ends: what is appended meanwhile must not seem to be unstable.
             let log = log_ends.fetch_watermarks(&topic, partition, TIMEOUT);
@@ -87,9 +91,10 @@ pub(super) async fn ask(
                 }
                 Err(error) => {
                     tracing::debug!(partition, %error, "the partition's end is not told");
-                    // The others would take as long, and say the same.
                     told.silent = Some(format!("Kafka does not say where partition {partition} ends: {error}"));
-                    return told;
+                    if begin.elapsed() >= PATIENCE {
+                        return told;
+                    }
                 }
             }
         }
