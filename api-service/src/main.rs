@@ -1,6 +1,6 @@
 //! Starts the API, and ends it in order.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -21,8 +21,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// `bind` asks for 128.
 const BACKLOG: u32 = 4_096;
 
+fn main() -> ExitCode {
+    // Before the runtime, which may panic too: at a variable of its own, or for want of threads.
+    log_panics();
+    serve()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn serve() -> ExitCode {
     let config = match shared::config::read() {
         Cli::Serve(config) => *config,
         Cli::Health(config) => return asked(&config),
@@ -75,7 +81,6 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 async fn live(config: Config, app: App) -> anyhow::Result<()> {
-    log_panics();
     let termination = lifecycle::termination().context("cannot wait for signals")?;
     let metrics = telemetry::start_metrics()?;
     api_service::metrics::describe();
@@ -94,11 +99,17 @@ async fn live(config: Config, app: App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A panic is a log line like all others; its message stays out, it may quote what came from
-/// outside.
+/// A panic is a log line like all others, or one on standard error until there is a log; its message stays out, it
+/// may quote what came from outside.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "panicked");
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "panicked");
+        } else {
+            let place = place.as_deref().unwrap_or("an unknown place");
+            // Where standard error is gone, too, there is nobody to tell.
+            let _ = writeln!(io::stderr(), "error: panicked at {place}");
+        }
     }));
 }

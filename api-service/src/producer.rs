@@ -7,6 +7,8 @@ mod limit;
 mod reports;
 mod sender;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::limit::BatchLimit;
 use self::reports::{Batch, Report, Waiting};
-use self::sender::{Batching, Sender};
+use self::sender::{Batching, Client, Sender};
 pub use self::settings::settings;
 use crate::config::Config;
 
@@ -77,6 +79,9 @@ enum Verdict {
     /// It was in, or behind, a batch that was refused: it has to be sent by itself.
     SendAlone,
 }
+
+/// A verdict for each event that was not handed over, and the reports of the others.
+type HandedOver = (Vec<Option<Verdict>>, Arc<Batch>);
 
 /// The producer of the input topic. Cloning it shares the clients.
 #[derive(Clone)]
@@ -181,15 +186,22 @@ impl Producer {
         if self.0.closed.load(Ordering::Relaxed) {
             return vec![Outcome::Closed; events.len()];
         }
-        let alone = self.devices_to_send_alone(events);
-        let way = |event: &Event| if alone.contains(&event.device_id) { Way::Alone } else { Way::Batched };
-        let all: Vec<_> = events.iter().map(|event| (event, way(event))).collect();
-        let mut verdicts = self.attempt_all(&all, deadline).await;
+        let (all, handed_over) = {
+            // What is decided about this client is done with it, whatever replaces it meanwhile.
+            let client = self.0.batched.client();
+            let alone = self.devices_to_send_alone(&client, events);
+            let way = |event: &Event| if alone.contains(&event.device_id) { Way::Alone } else { Way::Batched };
+            let all: Vec<_> = events.iter().map(|event| (event, way(event))).collect();
+            let handed_over = self.hand_over_all(&client, &all);
+            (all, handed_over)
+        };
+        let mut verdicts = self.judge_all(handed_over, &all, deadline).await;
         let again = to_send_again(events, &verdicts);
         if !again.is_empty() {
             RESENT.increment(again.len() as u64);
             let all: Vec<_> = again.iter().map(|(_, event)| (*event, Way::Alone)).collect();
-            let second = self.attempt_all(&all, deadline).await;
+            let handed_over = self.hand_over_all(&self.0.batched.client(), &all);
+            let second = self.judge_all(handed_over, &all, deadline).await;
             for ((place, _), verdict) in again.iter().zip(second) {
                 if let Some(first) = verdicts.get_mut(*place) {
                     *first = verdict.of_second_attempt();
@@ -200,12 +212,13 @@ impl Producer {
     }
 
     /// The devices of a request whose events are not batched, all of them, so that they keep their order:
-    /// one of a device's events may not fit into a batch, or it has several and nobody knows how large a
-    /// batch may be. Of two batches on their way at once the first may be refused and the second be written.
-    fn devices_to_send_alone<'a>(&self, events: &'a [Event]) -> HashSet<&'a DeviceId> {
+    /// one of a device's events may not fit into a batch, or it has several and this client's batches may be
+    /// larger than the topic takes. Of two on their way at once the first may be refused and the second be
+    /// written.
+    fn devices_to_send_alone<'a>(&self, client: &Client, events: &'a [Event]) -> HashSet<&'a DeviceId> {
         let mut alone = HashSet::new();
         let limit = &self.0.limit;
-        if !limit.is_known() {
+        if !client.keeps_to(limit) {
             let mut seen = HashSet::with_capacity(events.len());
             alone.extend(events.iter().map(|event| &event.device_id).filter(|device| !seen.insert(*device)));
         }
@@ -213,9 +226,9 @@ impl Producer {
         alone
     }
 
-    /// Hands over what can be, in order, and waits once for what becomes of all of it.
-    async fn attempt_all(&self, events: &[(&Event, Way)], deadline: Instant) -> Vec<Verdict> {
-        let (not_handed_over, batch) = self.hand_over_all(events);
+    /// Waits once for what becomes of all that was handed over.
+    async fn judge_all(&self, handed_over: HandedOver, events: &[(&Event, Way)], deadline: Instant) -> Vec<Verdict> {
+        let (not_handed_over, batch) = handed_over;
         // Those without a report at the deadline have none.
         let _ = timeout_at(deadline, batch.settled()).await;
         let verdict = |early: Option<Verdict>, report: Option<Report>, way| match (early, report, self.sender(way)) {
@@ -227,19 +240,19 @@ impl Producer {
         all.map(|((early, report), (_, way))| verdict(early, report, *way)).collect()
     }
 
-    /// Gives a verdict for each event that was not handed over.
-    fn hand_over_all(&self, events: &[(&Event, Way)]) -> (Vec<Option<Verdict>>, Arc<Batch>) {
-        let clients = [Way::Batched, Way::Alone].map(|way| {
-            let wanted = events.iter().any(|(_, wanted)| *wanted == way);
-            wanted.then(|| self.sender(way)).flatten().map(|sender| (sender, sender.client()))
-        });
+    /// Hands over what can be, in order: what is batched, to this client.
+    fn hand_over_all(&self, batched: &Client, events: &[(&Event, Way)]) -> HandedOver {
+        let wants_alone = events.iter().any(|(_, way)| *way == Way::Alone);
+        let alone = wants_alone.then(|| self.sender(Way::Alone)).flatten().map(|sender| (sender, sender.client()));
         let mut stopped = None;
         let mut batched_stopped = false;
         let batch = Batch::new(events.len());
         let mut early = Vec::with_capacity(events.len());
         for (index, (event, way)) in events.iter().enumerate() {
-            let [batched, alone] = &clients;
-            let client = if *way == Way::Batched { batched } else { alone };
+            let client: Option<(_, &Client)> = match way {
+                Way::Batched => Some((&self.0.batched, batched)),
+                Way::Alone => alone.as_ref().map(|(sender, client)| (*sender, &***client)),
+            };
             let verdict = match (stopped, client) {
                 (Some(outcome), _) => Verdict::Final(outcome),
                 (None, None) => Verdict::Final(Outcome::QueueFull),

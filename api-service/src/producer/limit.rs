@@ -48,9 +48,9 @@ impl BatchLimit {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether Kafka has said so.
+    /// Whether Kafka has said so: what [`Self::bytes`] gives from then on.
     pub(super) fn is_known(&self) -> bool {
-        self.is_known.load(Ordering::Relaxed)
+        self.is_known.load(Ordering::Acquire)
     }
 
     /// Whether this event fits into a batch.
@@ -82,7 +82,7 @@ impl BatchLimit {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut state);
         self.bytes.store(state.bytes(), Ordering::Relaxed);
-        self.is_known.store(state.asked.is_some(), Ordering::Relaxed);
+        self.is_known.store(state.asked.is_some(), Ordering::Release);
     }
 }
 

@@ -66,6 +66,14 @@ impl Binary {
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
+    /// How many of its threads have this name.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        // One that ends meanwhile has no name any more.
+        let names = tasks.filter_map(|task| read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|found| found.trim_end() == name).count()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }

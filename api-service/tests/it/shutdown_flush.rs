@@ -4,12 +4,25 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::mocking::MockCluster;
+use rustix::process::Signal;
+use tokio::net::TcpStream;
 
 use crate::app::{PARTITIONS, admin, prepare, scope};
 use crate::binary::Binary;
 use crate::http::{Raw, post};
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
+
+/// How many records a topic holds.
+async fn written(brokers: String, topic: String) -> i64 {
+    let counted = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        let end = |partition| consumer.fetch_watermarks(&topic, partition, Duration::from_secs(30)).unwrap().1;
+        (0..PARTITIONS).map(end).sum()
+    });
+    counted.await.unwrap()
+}
 
 #[tokio::test]
 async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
@@ -33,12 +46,42 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
     assert_eq!(status, Some(0), "{log:?}");
     assert!(start.elapsed() < Duration::from_secs(45), "it waited for others all the same");
 
-    let written = tokio::task::spawn_blocking(move || {
-        let brokers = &scope.endpoints.kafka_brokers;
-        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-        let end =
-            |partition| consumer.fetch_watermarks(&scope.input_topic, partition, Duration::from_secs(30)).unwrap().1;
-        (0..PARTITIONS).map(end).sum::<i64>()
-    });
-    assert_eq!(written.await.unwrap(), 1, "{log:?}");
+    assert_eq!(written(scope.endpoints.kafka_brokers.clone(), scope.input_topic.clone()).await, 1, "{log:?}");
+}
+
+/// Of the client that sends each event by itself, whose queue is another one.
+#[tokio::test]
+async fn events_that_go_alone_are_in_the_topic_after_the_end_too() {
+    let scope = scope("flush_alone").await;
+    prepare(&scope).await;
+    // librdkafka's own broker never says what the topic takes: several events of one device go alone. It is away
+    // until the service has nothing left to do but wait for it.
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(&scope.input_topic, PARTITIONS, 1).unwrap();
+    cluster.broker_down(1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let settings = [("KAFKA_BROKERS", &*brokers), ("KAFKA_MESSAGE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "70s")];
+    let binary = Binary::with(&scope, &settings);
+    let clients = binary.threads("rdk:main");
+    assert!(clients > 0, "librdkafka names its threads in another way");
+
+    let request = reqwest::Client::new().post(format!("http://{}/events/batch", binary.address)).bearer_auth(admin());
+    let request = request.header("content-type", "application/json").body(format!("[{BODY},{BODY}]"));
+    let request = tokio::spawn(request.send());
+    let start = Instant::now();
+    // That client is started for these events, and gets them at once.
+    while binary.threads("rdk:main") == clients {
+        assert!(start.elapsed() < Duration::from_secs(30), "no client was started for them: {:?}", binary.seen());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    request.abort();
+    binary.signal(Signal::TERM);
+    while TcpStream::connect(binary.address).await.is_ok() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it goes on: {:?}", binary.seen());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cluster.broker_up(1).unwrap();
+    let (status, log) = tokio::task::spawn_blocking(|| binary.terminate()).await.unwrap();
+    assert_eq!(status, Some(0), "{log:?}");
+    assert_eq!(written(brokers, scope.input_topic.clone()).await, 2, "{log:?}");
 }

@@ -1,0 +1,51 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Parser as _;
+use shared::event::{EventType, Payload};
+use time::OffsetDateTime;
+
+use super::*;
+
+fn event(device: &str) -> Event {
+    let now = OffsetDateTime::now_utc();
+    Event {
+        device_id: device.parse().unwrap(),
+        event_id: "e".parse().unwrap(),
+        event_type: EventType::DeviceReported,
+        payload: Payload::check(Bytes::from_static(b"{}"), "").unwrap(),
+        occurred_at: now,
+        accepted_at: now,
+        request_id: None,
+        user_id: None,
+        traceparent: None,
+    }
+}
+
+/// On one thread, so that the task that replaces the client runs where the test waits, and nowhere else.
+#[tokio::test]
+async fn a_devices_events_are_not_batched_by_a_client_that_does_not_keep_to_the_limit_yet() {
+    let args = ["api", "--kafka-brokers=b:1", "--database-url=postgres://h/d", "--redis-url=redis://h"];
+    let producer = Producer::new(&Config::try_parse_from(args).unwrap()).unwrap();
+    let events = ["several", "one", "several"].map(event);
+    let alone = || {
+        let devices = producer.devices_to_send_alone(&producer.0.batched.client(), &events);
+        devices.into_iter().map(|device| device.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(alone(), ["several"], "the limit is unknown");
+
+    producer.learn(20_000);
+    assert_eq!(producer.batch_limit(), Some(20_000));
+    assert_eq!(alone(), ["several"], "the client of before makes batches of up to a megabyte");
+
+    let replaced = async {
+        while !producer.0.batched.client().keeps_to(&producer.0.limit) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), replaced).await.expect("the client is not replaced");
+    assert!(alone().is_empty(), "{:?}", alone());
+
+    producer.learn(1_000_000);
+    assert!(alone().is_empty(), "its batches are smaller than they could be: {:?}", alone());
+}
