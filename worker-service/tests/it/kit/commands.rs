@@ -10,9 +10,23 @@ use super::Kit;
 impl Kit {
     /// Runs the binary with a command of an operator's, and this test's settings.
     pub(crate) async fn command(&self, args: &[&str]) -> Said {
+        self.command_into(args, std::process::Stdio::piped()).await
+    }
+
+    /// The same where nobody reads its standard output.
+    pub(crate) async fn unheard(&self, args: &[&str]) -> Said {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        self.command_into(args, writer.into()).await
+    }
+
+    /// Runs the binary with a command and this for its standard output.
+    pub(crate) async fn command_into(&self, args: &[&str], out: std::process::Stdio) -> Said {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
         command.args(args).envs(self.scope.env()).env("REDIS_TIMEOUT", "2s");
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        command.stdout(out).stderr(std::process::Stdio::piped());
+        let run = move || command.spawn().unwrap().wait_with_output().unwrap();
+        let output = tokio::task::spawn_blocking(run).await.unwrap();
         Said {
             status: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
