@@ -40,8 +40,11 @@ pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<
     Ok(())
 }
 
-/// Where the topic ends now; none where it is not there.
+/// Where the topic ends now, behind what waits for transactions that are open; none where it is not there.
 fn end(client: &ClientConfig, topic: String) -> anyhow::Result<Option<TopicEnd>> {
+    let mut client = client.clone();
+    // Else it would be told where what can be read ends. What stands behind that was in the log before, too.
+    client.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer = client.create().context("the Kafka settings")?;
     let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
