@@ -40,7 +40,13 @@ impl Reader {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
+            // The worker's own bounds of what is fetched ahead: of values alone the bytes are counted, so that letters
+            // with large keys or headers need a bound on their number too.
             .set("queued.max.messages.kbytes", "2048")
+            .set("queued.min.messages", "8")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.max.bytes", "8388608")
+            .set("max.partition.fetch.bytes", "262144")
             .set("fetch.wait.max.ms", "100");
         Ok(Self { consumer: config.create().context("the Kafka settings")?, topic: topic.to_owned() })
     }
