@@ -1,6 +1,9 @@
 //! The commands beside `run`: the small ones, and how the others are started. What these say is
 //! their standard output; their log goes to standard error.
 
+use std::io::{self, Write};
+
+use anyhow::Context;
 use shared::store::Store;
 use shared::{kafka, telemetry, topic};
 
@@ -35,14 +38,34 @@ pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let store = Store::open(&config.postgres, "worker-service resume")?;
     let resumed = store.resume(&config.group.group, config.partition).await?;
-    for (topic, partition) in &resumed {
-        println!("resumed {topic} [{partition}]");
-    }
-    if resumed.is_empty() {
-        println!("no partition of the group {} was paused", config.group.group);
-    }
     store.close().await;
-    Ok(())
+    let mut said: String =
+        resumed.iter().map(|(topic, partition)| format!("resumed {topic} [{partition}]\n")).collect();
+    if resumed.is_empty() {
+        said = format!("no partition of the group {} was paused\n", config.group.group);
+    }
+    let out = &mut Told(io::stdout());
+    out.write_all(said.as_bytes()).and_then(|()| out.flush()).context("they are resumed, but that could not be told")
+}
+
+/// The output of a command that does more than to tell: a reader that is gone does not end it, and is no failure of
+/// what it did.
+struct Told<W>(W);
+
+impl<W: Write> Write for Told<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
 }
 
 /// Looks at dead letters, or sends them back.
@@ -50,7 +73,7 @@ pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
 /// # Errors
 /// Those of the command, and letters that should have been sent and were not.
 pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
-    let out = &mut std::io::stdout();
+    let out = &mut io::stdout();
     match command {
         DlqCommand::List(config) => {
             telemetry::start_log_aside(&config.log)?;
@@ -62,7 +85,7 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
         }
         DlqCommand::Redrive(config) => {
             telemetry::start_log_aside(&config.log)?;
-            let failed = dlq::redrive::run(config, out).await?.failed;
+            let failed = dlq::redrive::run(config, &mut Told(out)).await?.failed;
             anyhow::ensure!(failed == 0, "{failed} letters were not sent; run the same command again");
             Ok(())
         }
@@ -75,7 +98,7 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
 /// Those of [`crate::seek::run`].
 pub async fn seek(config: &SeekConfig) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
-    crate::seek::run(config, &mut std::io::stdout()).await.map(drop)
+    crate::seek::run(config, &mut Told(io::stdout())).await.map(drop)
 }
 
 /// Erases a device.
@@ -84,5 +107,5 @@ pub async fn seek(config: &SeekConfig) -> anyhow::Result<()> {
 /// Those of [`crate::forget::run`].
 pub async fn forget(config: &ForgetConfig) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
-    crate::forget::run(config, &mut std::io::stdout()).await
+    crate::forget::run(config, &mut Told(io::stdout())).await
 }

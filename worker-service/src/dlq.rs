@@ -20,23 +20,33 @@ use tokio::sync::mpsc;
 
 use crate::config::LetterFilter;
 use letter::Letter;
-use read::Reader;
+use read::{Only, Reader, Span};
 
 /// Letters whose rows are asked for at once.
 const CHUNK: usize = 500;
 
 /// Reads letters on a thread of its own: those that the filter lets through come out in chunks,
-/// without their values, so that a topic of any size takes little memory.
+/// without their values, so that a topic of any size takes little memory. What cannot be read yet is told in the log.
 fn letters(
     reader: Reader,
-    only: Option<(i32, Option<i64>)>,
+    only: Only,
     filter: LetterFilter,
 ) -> (mpsc::Receiver<Vec<Letter>>, tokio::task::JoinHandle<anyhow::Result<u64>>) {
     let (chunks, receiver) = mpsc::channel(2);
     let task = tokio::task::spawn_blocking(move || {
         let mut seen = 0;
         let mut chunk = Vec::new();
-        for span in reader.spans(only)? {
+        let (spans, unstable) = reader.spans_and_unstable(only)?;
+        for Span { partition, from, to } in unstable {
+            let (from_offset, offsets) = (from, to - from);
+            tracing::warn!(
+                partition,
+                from_offset,
+                offsets,
+                "letters wait behind a transaction that is open, and cannot be read yet"
+            );
+        }
+        for span in spans {
             let on = reader.read(span, |record| {
                 seen += 1;
                 let letter = Letter::of(&record);

@@ -16,7 +16,7 @@ use crate::config::ForgetConfig;
 /// because until the transaction is over a reader could put the entry back.
 ///
 /// # Errors
-/// PostgreSQL, Redis or Kafka away; the message says what is erased and what is not.
+/// PostgreSQL, Redis or Kafka away, or the output refused; the message says what is erased and what is not.
 pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<()> {
     let store = Store::open(&config.stores.postgres, "worker-service forget")?;
     let cache = Cache::open(&config.stores.redis)?;
@@ -26,19 +26,25 @@ pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<
     let end = tokio::task::spawn_blocking(move || end(&client, topic)).await?;
     let end = end.context("nothing was erased: Kafka does not say where the topic ends")?;
     let gone = store.forget(&config.device, end.as_ref()).await.context("nothing was erased")?;
-    let version = gone.version.map_or_else(|| "no resource".to_owned(), |version| format!("version {version}"));
-    let (events, at) = (gone.events, rfc3339(gone.at));
-    writeln!(out, "forgot {}: {events} events, {version}; what was accepted up to {at} has no effect", config.device)?;
-    out.flush()?;
-    cache.forget(&config.device).await.with_context(|| {
+    // Nothing is told before all is done: whether somebody reads it changes nothing of that.
+    let uncached = cache.forget(&config.device).await.with_context(|| {
         format!("the rows are erased, but Redis keeps its entry until its TTL of {:?} ends", config.stores.redis.ttl)
-    })?;
+    });
+    let version = gone.version.map_or_else(|| "no resource".to_owned(), |version| format!("version {version}"));
+    let (device, events, at) = (&config.device, gone.events, rfc3339(gone.at));
+    let told = writeln!(out, "forgot {device}: {events} events, {version}; what was accepted up to {at} has no effect")
+        .and_then(|()| out.flush());
+    uncached?;
+    told.context("the device is forgotten, but that could not be told")?;
     store.close().await;
     Ok(())
 }
 
-/// Where the topic ends now; none where it is not there.
+/// Where the topic ends now, behind what waits for transactions that are open; none where it is not there.
 fn end(client: &ClientConfig, topic: String) -> anyhow::Result<Option<TopicEnd>> {
+    let mut client = client.clone();
+    // Else it would be told where what can be read ends. What stands behind that was in the log before, too.
+    client.set("isolation.level", "read_uncommitted");
     let consumer: BaseConsumer = client.create().context("the Kafka settings")?;
     let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());

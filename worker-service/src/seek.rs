@@ -3,7 +3,7 @@
 //! Rewinds, and never goes forward: to read records again is harmless, because events are known by
 //! their rows, and to leave some out would lose events that were accepted.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -49,20 +49,29 @@ pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Ve
         move || rewind(&client, &config)
     });
     let moved = moved.await??;
-    for Moved { partition, from, to, first } in &moved {
+    // Nothing is told before all is done: whether somebody reads it changes nothing of that.
+    let cleared = if config.dry_run { Ok(None) } else { cache.clear().await.map(Some) };
+    let told = tell(out, &config.source.topics.input, &moved, cleared.as_ref().ok().copied());
+    let cleared = cleared.context("the group is rewound, but the cache is not cleared: run the same command again")?;
+    let done = if cleared.is_some() { "the group is rewound" } else { "nothing was changed" };
+    told.with_context(|| format!("{done}, but that could not be told"))?;
+    Ok(moved)
+}
+
+/// What was moved, and how many cache entries were deleted: of a dry run there is no number, and of a cache that
+/// could not be cleared nothing is said here.
+fn tell(out: &mut impl Write, topic: &str, moved: &[Moved], cleared: Option<Option<u64>>) -> io::Result<()> {
+    for Moved { partition, from, to, first } in moved {
         let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
         let gone = if to == first && *first > 0 { " (what was before is gone from the topic)" } else { "" };
-        writeln!(out, "{} [{partition}] {from} -> {to}{gone}", config.source.topics.input)?;
+        writeln!(out, "{topic} [{partition}] {from} -> {to}{gone}")?;
     }
-    if config.dry_run {
-        writeln!(out, "a dry run: nothing was changed")?;
-    } else {
-        let again = "the group is rewound, but the cache is not cleared: run the same command again";
-        let deleted = cache.clear().await.context(again)?;
-        writeln!(out, "{deleted} cache entries deleted")?;
+    match cleared {
+        Some(Some(deleted)) => writeln!(out, "{deleted} cache entries deleted")?,
+        Some(None) => writeln!(out, "a dry run: nothing was changed")?,
+        None => {}
     }
-    out.flush()?;
-    Ok(moved)
+    out.flush()
 }
 
 fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {

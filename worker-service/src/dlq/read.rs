@@ -23,8 +23,12 @@ pub(super) struct Span {
     pub(super) to: i64,
 }
 
+/// One partition alone, or one offset of it.
+pub(super) type Only = Option<(i32, Option<i64>)>;
+
 /// A reader of one topic that belongs to no group and commits nothing.
 pub(super) struct Reader {
+    client: ClientConfig,
     consumer: BaseConsumer,
     topic: String,
 }
@@ -40,14 +44,44 @@ impl Reader {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true")
+            // The client's default, said here because the ends are asked by it: they are the last stable offsets.
+            .set("isolation.level", "read_committed")
+            // The worker's own bounds of what is fetched ahead: of values alone the bytes are counted, so that letters
+            // with large keys or headers need a bound on their number too.
             .set("queued.max.messages.kbytes", "2048")
+            .set("queued.min.messages", "8")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.max.bytes", "8388608")
+            .set("max.partition.fetch.bytes", "262144")
             .set("fetch.wait.max.ms", "100");
-        Ok(Self { consumer: config.create().context("the Kafka settings")?, topic: topic.to_owned() })
+        let consumer = config.create().context("the Kafka settings")?;
+        Ok(Self { client: client.clone(), consumer, topic: topic.to_owned() })
     }
 
-    /// What the topic holds now: all of it, one partition, or one offset of it.
-    pub(super) fn spans(&self, only: Option<(i32, Option<i64>)>) -> anyhow::Result<Vec<Span>> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+    /// What can be read of the topic now: all of it, one partition, or one offset of it.
+    pub(super) fn spans(&self, only: Only) -> anyhow::Result<Vec<Span>> {
+        self.bounds(&self.consumer, only)
+    }
+
+    /// The same, and with it what cannot be read yet, because it stands behind the beginning of a transaction that is
+    /// open.
+    pub(super) fn spans_and_unstable(&self, only: Only) -> anyhow::Result<(Vec<Span>, Vec<Span>)> {
+        let mut config = self.client.clone();
+        let whole = config.set("isolation.level", "read_uncommitted").create().context("the Kafka settings")?;
+        // The log's end first: what comes in between is not taken for unstable.
+        let whole = self.bounds(&whole, only)?;
+        let spans = self.spans(only)?;
+        let unstable = spans.iter().filter_map(|span| {
+            let to = whole.iter().find(|whole| whole.partition == span.partition)?.to;
+            let from = span.to.max(span.from);
+            (from < to).then_some(Span { partition: span.partition, from, to })
+        });
+        let unstable = unstable.collect();
+        Ok((spans, unstable))
+    }
+
+    fn bounds(&self, consumer: &BaseConsumer, only: Only) -> anyhow::Result<Vec<Span>> {
+        let metadata = consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("asking Kafka")?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let mut partitions: Vec<_> =
             topic.into_iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
@@ -59,8 +93,7 @@ impl Reader {
         }
         let mut spans = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let (low, high) = self
-                .consumer
+            let (low, high) = consumer
                 .fetch_watermarks(&self.topic, partition, ADMIN_TIMEOUT)
                 .with_context(|| format!("asking Kafka for partition {partition}"))?;
             let (from, to) = match only {

@@ -14,14 +14,24 @@ use crate::config::DlqShowConfig;
 /// Shows the letter.
 ///
 /// # Errors
-/// It is not there, Kafka is away, or the output is closed.
+/// It is not there, or cannot be read yet, Kafka is away, or the output is closed.
 pub async fn run(config: &DlqShowConfig, out: &mut impl Write) -> anyhow::Result<()> {
     let client = kafka::client(&config.source.kafka)?;
     let reader = Reader::open(&client, &config.source.topics.dlq, &config.source.group.group)?;
     let (partition, offset) = (config.partition, config.offset);
-    let found = tokio::task::spawn_blocking(move || reader.one(partition, offset)).await??;
-    let record =
-        found.with_context(|| format!("{} [{partition}] has nothing at {offset}", config.source.topics.dlq))?;
+    let find = move || -> anyhow::Result<_> {
+        let found = reader.one(partition, offset)?;
+        let only = Some((partition, Some(offset)));
+        let waits = found.is_none() && !reader.spans_and_unstable(only)?.1.is_empty();
+        Ok((found, waits))
+    };
+    let (found, waits) = tokio::task::spawn_blocking(find).await??;
+    let topic = &config.source.topics.dlq;
+    anyhow::ensure!(
+        !waits,
+        "what {topic} [{partition}] has at {offset} waits behind a transaction that is open, and cannot be read yet"
+    );
+    let record = found.with_context(|| format!("{topic} [{partition}] has nothing at {offset}"))?;
     if config.json {
         writeln!(out, "{}", as_json(&record))?;
     } else {

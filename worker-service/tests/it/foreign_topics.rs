@@ -120,3 +120,22 @@ async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whate
     assert_eq!(kit.version("a").await, Some(1));
     worker.stop().await.unwrap();
 }
+
+/// What stands behind another producer's transaction cannot be read before that ends, but it is in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_behind_an_open_transaction_when_its_device_was_forgotten_has_no_effect() {
+    let kit = kit("forgotten_unstable").await;
+    let ahead = shared::topic::rfc3339(OffsetDateTime::now_utc() + time::Duration::days(1));
+    let accepted = [("ce_acceptedat", ahead.as_str())];
+    let producer = kit.transactional("open");
+    producer.open("b", &["1"]);
+    stamped(&kit, "a", "1", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
+    kit.forget("a", &[]).await.unwrap();
+    producer.commit();
+    let worker = kit.worker();
+    stamped(&kit, "a", "2", r#"{"new":true}"#, now() + 1_440 * MINUTE, &accepted).await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = '2'", 1).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'a'").await, 1, "the old life is over");
+    assert_eq!((kit.version("a").await, kit.version("b").await), (Some(1), Some(1)));
+    worker.stop().await.unwrap();
+}

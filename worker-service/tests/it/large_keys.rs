@@ -34,4 +34,15 @@ async fn poison_with_large_keys_takes_bounded_memory() {
     let listed = kit.list(&[]).await;
     assert_eq!(listed.len(), 300);
     assert!(listed.iter().all(|letter| letter["device"].as_str().unwrap().len() < 1_100));
+
+    // Neither what is listed nor what waits to be sent is fetched ahead of that without bound.
+    let (said, most) = kit.measured(&["dlq", "list"]).await;
+    println!("{most} MiB to list them");
+    assert_eq!((said.status, said.out.lines().count()), (0, 300), "{}", said.error);
+    assert!((5..160).contains(&most), "{most} MiB");
+    let (said, most) = kit.measured(&["dlq", "redrive", "--limit=100", "--rate=50"]).await;
+    println!("{most} MiB to send some");
+    assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.out.contains("300 letters read, 300 matched: sent 100, "), "{}", said.out);
+    assert!((5..160).contains(&most), "{most} MiB");
 }

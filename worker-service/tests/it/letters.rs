@@ -55,3 +55,35 @@ async fn a_letter_is_shown_whole() {
     assert!(kit.show(0, 2).await.unwrap_err().to_string().contains("nothing at 2"));
     assert!(kit.show(9, 0).await.unwrap_err().to_string().contains("no partition 9"));
 }
+
+/// Somebody's transaction on the dead-letter topic holds up the letters behind it. That is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_behind_an_open_transaction_are_told_of() {
+    let kit = Kit::new("unstable_letters", 1).await;
+    kit.letter("a", "1", 0, &[]).await;
+    let producer = kit.transactional_on(&kit.scope.dlq_topic, "letters");
+    producer.open("b", &["1", "2"]);
+    kit.letter("a", "2", 1, &[]).await;
+    let unread = "letters wait behind a transaction that is open, and cannot be read yet";
+    let told = |error: &str| {
+        let line = error.lines().find(|line| line.contains(unread))?;
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        Some((line["partition"].as_i64()?, line["from_offset"].as_i64()?, line["offsets"].as_i64()?))
+    };
+    for command in [&["dlq", "list"][..], &["dlq", "redrive", "--dry-run"]] {
+        let said = kit.command(command).await;
+        assert_eq!((said.status, told(&said.error)), (0, Some((0, 1, 3))), "{said:?}");
+        assert_eq!(said.out.lines().filter(|line| line.contains("device=a")).count(), 1, "{said:?}");
+    }
+    let said = kit.command(&["dlq", "redrive", "--partition=0", "--offset=3"]).await;
+    assert_eq!((said.status, told(&said.error)), (0, Some((0, 3, 1))), "{said:?}");
+    let said = kit.command(&["dlq", "show", "0", "3"]).await;
+    assert!(said.error.contains("at 3 waits behind a transaction that is open, and cannot be read yet"), "{said:?}");
+    let said = kit.command(&["dlq", "show", "0", "9"]).await;
+    assert!(said.error.contains("has nothing at 9"), "{said:?}");
+
+    producer.commit();
+    let said = kit.command(&["dlq", "list"]).await;
+    assert_eq!((said.status, told(&said.error), said.out.lines().count()), (0, None, 4), "{said:?}");
+    assert_eq!(kit.command(&["dlq", "show", "0", "3"]).await.status, 0);
+}

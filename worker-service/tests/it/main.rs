@@ -38,5 +38,6 @@ mod setup;
 mod shutdown;
 mod standing_still;
 mod transactions;
+mod unheard;
 mod unknown_errors;
 mod unknown_types;

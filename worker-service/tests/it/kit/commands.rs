@@ -1,5 +1,7 @@
 //! The operators' commands: in this process, and as the binary.
 
+use std::process::Stdio;
+
 use clap::Parser as _;
 use worker_service::config::{Cli, Command, DlqCommand};
 use worker_service::dlq::redrive::Summary;
@@ -10,14 +12,48 @@ use super::Kit;
 impl Kit {
     /// Runs the binary with a command of an operator's, and this test's settings.
     pub(crate) async fn command(&self, args: &[&str]) -> Said {
+        self.command_into(args, Stdio::piped()).await
+    }
+
+    /// The same where nobody reads its standard output.
+    pub(crate) async fn unheard(&self, args: &[&str]) -> Said {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        self.command_into(args, writer.into()).await
+    }
+
+    /// The same; gives with it what the command held in memory at most, in MiB.
+    pub(crate) async fn measured(&self, args: &[&str]) -> (Said, usize) {
+        let mut command = self.binary(args);
+        let run = move || {
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let status = format!("/proc/{}/status", child.id());
+            let ending = std::thread::spawn(move || child.wait_with_output().unwrap());
+            let mut most = 0;
+            while !ending.is_finished() {
+                // Without this line it has ended.
+                let peak = std::fs::read_to_string(&status).unwrap_or_default();
+                let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next());
+                most = peak.map_or(most, |peak| peak.parse::<usize>().unwrap() / 1024);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            (Said::of(ending.join().unwrap()), most)
+        };
+        tokio::task::spawn_blocking(run).await.unwrap()
+    }
+
+    /// Runs the binary with a command and this for its standard output.
+    pub(crate) async fn command_into(&self, args: &[&str], out: Stdio) -> Said {
+        let mut command = self.binary(args);
+        command.stdout(out).stderr(Stdio::piped());
+        let run = move || command.spawn().unwrap().wait_with_output().unwrap();
+        Said::of(tokio::task::spawn_blocking(run).await.unwrap())
+    }
+
+    fn binary(&self, args: &[&str]) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
         command.args(args).envs(self.scope.env()).env("REDIS_TIMEOUT", "2s");
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        Said {
-            status: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            error: String::from_utf8(output.stderr).unwrap(),
-        }
+        command
     }
 
     /// `dlq list --json`.
@@ -106,6 +142,16 @@ pub(crate) struct Said {
     pub(crate) status: i32,
     pub(crate) out: String,
     pub(crate) error: String,
+}
+
+impl Said {
+    fn of(output: std::process::Output) -> Self {
+        Self {
+            status: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            error: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
 }
 
 fn lines(out: &[u8]) -> Vec<serde_json::Value> {

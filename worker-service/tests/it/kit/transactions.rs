@@ -15,13 +15,18 @@ pub(crate) struct Transactional {
 }
 
 impl Kit {
-    /// One with an id of its own.
+    /// One with an id of its own, for the input topic.
     pub(crate) fn transactional(&self, name: &str) -> Transactional {
+        self.transactional_on(&self.scope.input_topic, name)
+    }
+
+    /// The same for another topic.
+    pub(crate) fn transactional_on(&self, topic: &str, name: &str) -> Transactional {
         let id = format!("{}-{name}", self.scope.group);
         let config = client(&self.scope).set("transactional.id", id).set("transaction.timeout.ms", "300000").clone();
         let producer: BaseProducer = config.create().unwrap();
         block_in_place(|| producer.init_transactions(PATIENCE)).unwrap();
-        Transactional { producer, topic: self.scope.input_topic.clone() }
+        Transactional { producer, topic: topic.to_owned() }
     }
 
     /// Has the broker hold less as committed for the group. While it has members only a transaction may do that.
