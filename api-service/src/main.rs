@@ -33,15 +33,17 @@ async fn serve() -> ExitCode {
         Cli::Serve(config) => *config,
         Cli::Health(config) => return asked(&config),
     };
-    // Whatever is wrong with the settings ends the start here, before any port is bound.
-    let app = match start(&config) {
-        Ok(app) => app,
+    // Whatever is wrong with the settings ends the start here, before any port is bound. Who is told to end meanwhile
+    // ends in order behind it.
+    let started = lifecycle::termination().context("cannot wait for signals");
+    let (termination, app) = match started.and_then(|termination| Ok((termination, start(&config)?))) {
+        Ok(started) => started,
         Err(error) => {
             telemetry::last_words(format!("error: {error:#}"));
             return ExitCode::from(2);
         }
     };
-    let code = match live(config, app).await {
+    let code = match live(config, app, termination).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the service ends");
@@ -80,8 +82,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn live(config: Config, app: App) -> anyhow::Result<()> {
-    let termination = lifecycle::termination().context("cannot wait for signals")?;
+async fn live(config: Config, app: App, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
     api_service::metrics::describe();
     let internal = TcpListener::bind(config.ops.bind).await.with_context(|| format!("OPS_BIND={}", config.ops.bind))?;

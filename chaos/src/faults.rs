@@ -230,12 +230,27 @@ impl Injection<'_> {
     }
 }
 
-/// A service's orderly end.
+/// A service's orderly end, as soon as it hears the signal: what has just begun to run has nothing to end yet.
 fn end(service: &Service) -> anyhow::Result<()> {
+    within(ORDERLY_END, || {
+        anyhow::ensure!(hears_sigterm(service)?, "{} does not wait for SIGTERM", service.program().name());
+        Ok(())
+    })?;
     service.terminate()?;
     let status = service.wait(ORDERLY_END)?;
     anyhow::ensure!(status.success(), "{} did not end in order: {status}", service.program().name());
     Ok(())
+}
+
+/// Whether it has a handler for SIGTERM (`SigCgt` of `proc(5)`, the lowest bit being signal 1), or has ended.
+fn hears_sigterm(service: &Service) -> anyhow::Result<bool> {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", service.pid())) else { return Ok(true) };
+    if status.contains("State:\tZ") {
+        return Ok(true);
+    }
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap_or_default().trim(), 16)?;
+    Ok(caught >> 14 & 1 == 1)
 }
 
 /// Again until it works: another fault may be in the way.
