@@ -1,6 +1,6 @@
 //! Starts the API, and ends it in order.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ const BACKLOG: u32 = 4_096;
 
 fn main() -> ExitCode {
     // Before the runtime, which may panic too: at a variable of its own, or for want of threads.
-    log_panics();
+    telemetry::log_panics();
     serve()
 }
 
@@ -98,19 +98,4 @@ async fn live(config: Config, app: App, termination: impl Future<Output = &'stat
     telemetry::traces::stop().await;
     tracing::info!("ended");
     Ok(())
-}
-
-/// A panic is a log line like all others, or one on standard error until there is a log; its message stays out, it
-/// may quote what came from outside.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        if tracing::dispatcher::has_been_set() {
-            tracing::error!(place, "panicked");
-        } else {
-            let place = place.as_deref().unwrap_or("an unknown place");
-            // Where standard error is gone, too, there is nobody to tell.
-            let _ = writeln!(io::stderr(), "error: panicked at {place}");
-        }
-    }));
 }

@@ -89,6 +89,21 @@ pub fn last_words(line: String) {
     });
 }
 
+/// Makes every panic of the process a log line like all others, or a line on standard error until there is a log. Its
+/// message stays out: it may quote what came from outside.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        if tracing::dispatcher::has_been_set() {
+            tracing::error!(place, "panicked");
+        } else {
+            let place = place.as_deref().unwrap_or("an unknown place");
+            // Where standard error is gone, too, there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "error: panicked at {place}");
+        }
+    }));
+}
+
 /// Starts the log in a file: for tests that look into it.
 ///
 /// # Errors

@@ -11,9 +11,14 @@ use worker_service::worker::Worker;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() {
+fn main() {
+    // Before the runtime, which may panic too.
     worker_service::panics::log_panics();
+    work();
+}
+
+#[tokio::main]
+async fn work() {
     let outcome = match config::read::<Cli>().command {
         Command::Run(config) => run(&config).await,
         Command::Setup(config) => command::setup(&config).await,

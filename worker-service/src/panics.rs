@@ -28,16 +28,13 @@ thread_local! {
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Makes every panic of the process a log line like all others, without its message.
+/// Logs every panic of the process, and remembers its place for whoever catches it.
 pub fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        if tracing::dispatcher::has_been_set() {
-            tracing::error!(place, "panicked");
-        } else {
-            eprintln!("error: panicked at {}", place.as_deref().unwrap_or("an unknown place"));
-        }
-        PLACE.set(place);
+    shared::telemetry::log_panics();
+    let log = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        log(panic);
+        PLACE.set(panic.location().map(ToString::to_string));
     }));
 }
 
