@@ -358,7 +358,9 @@ mod tests {
             "forget" => &["device-1"],
             _ => &[],
         };
-        let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|_, _| None);
+        let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|matches, id| {
+            as_given::of::<shared::topic::setup::TopicCompression>(matches, id)
+        });
         assert!(tried > 80, "{tried}");
     }
 }

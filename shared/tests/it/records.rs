@@ -35,7 +35,12 @@ fn make_topic(scope: &Scope) {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &scope.endpoints.kafka_brokers);
     let topics = shared::config::TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
-    let shape = shared::topic::setup::TopicShape { partitions: 1, replication: 1, min_insync_replicas: 1 };
+    let shape = shared::topic::setup::TopicShape {
+        partitions: 1,
+        replication: 1,
+        min_insync_replicas: 1,
+        compression: Default::default(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(shared::topic::setup::create(&client, &topics, &shape)).unwrap();
 }
