@@ -42,3 +42,4 @@ mod transactions;
 mod unheard;
 mod unknown_errors;
 mod unknown_types;
+mod unreadable;
