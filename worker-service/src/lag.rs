@@ -292,6 +292,7 @@ fn flag(set: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Unreadable;
 
     fn past() -> Past {
         Past::new(Duration::from_secs(180))
@@ -354,6 +355,7 @@ mod tests {
             (3, LaneState { paused: true, ..stands() }),
             (4, LaneState { watermark: Some(15), ..stands() }),
             (5, lane(None, None)),
+            (6, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
         ]);
         let ends: BTreeMap<_, _> = lanes.keys().map(|partition| (*partition, ends(0, 15))).collect();
         let mut past = Past::new(Duration::from_secs(10));
@@ -362,7 +364,9 @@ mod tests {
         let (found, anew) = measure(&lanes, &ends, now, &mut past);
         assert_eq!(anew, [0, 5]);
         let stalled: Vec<_> = found.values().map(|found| found.stalled.is_some()).collect();
-        assert_eq!(stalled, [true, false, false, false, false, true]);
+        assert_eq!(stalled, [true, false, false, false, false, true, false]);
+        let unreadable: Vec<_> = found.values().map(|found| found.unreadable).collect();
+        assert_eq!(unreadable, [false, false, false, false, false, false, true]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    pub(super) fn new(offset: Option<i64>, error: String, now: Instant) -> Self {
+    pub(crate) fn new(offset: Option<i64>, error: String, now: Instant) -> Self {
         Self { offset, error, since: now, seen: now, told: now }
     }
 
