@@ -62,14 +62,20 @@ fn start_queue(config: &LogConfig, out: impl AsFd) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes metrics into the log, as a line of their own: they have room there when nothing else has.
-pub fn log_metrics(document: &impl std::fmt::Display) {
+/// Writes metrics into the log, as a line of their own: they have room there when nothing else has. Says whether there
+/// was any.
+pub fn log_metrics(document: &impl std::fmt::Display) -> bool {
     let line = format!("{document}\n");
     match LOG.get() {
         Some(queue) => queue.push(Kind::Metrics, line.as_bytes()),
         // A test's. Where standard output is gone, there is nobody to tell.
-        None => drop(std::io::stdout().lock().write_all(line.as_bytes())),
+        None => std::io::stdout().lock().write_all(line.as_bytes()).is_ok(),
     }
+}
+
+/// How many lines of this process's log were dropped so far.
+pub fn log_lines_dropped() -> u64 {
+    LOG.get().map_or(0, LogQueue::lost)
 }
 
 /// Writes the lines that wait, for the end of the process. Takes a second at most, whoever reads them or does not.

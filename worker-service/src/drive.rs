@@ -110,6 +110,7 @@ impl Driver {
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
                         event_log::dead_letter(letter);
                     }
+                        self.tools.health.dead_letter(letter.reason);
                     lane.dead_lettered(sent, started.elapsed());
                 }
                 Next::Pause => {

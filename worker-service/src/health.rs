@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
+use shared::topic::Reason;
 use time::OffsetDateTime;
 
+use crate::emf::Totals;
 use crate::lag::{Measured, Unstable};
 use crate::lane::Lane;
 
@@ -31,6 +33,8 @@ struct State {
     topics: Vec<String>,
     /// Whether the input topic drops records whose key came again.
     compacted: bool,
+    /// What happened so far.
+    totals: Totals,
 }
 
 /// What is known of a lane.
@@ -50,7 +54,7 @@ pub struct LaneState {
     pub begun_at: Option<i64>,
     /// The offset up to which all is done; none before anything came in.
     pub watermark: Option<i64>,
-    /// The time of the first record without its effect, if one has come in.
+    /// The time of the first record without its effect, if one has come in, and its time is the broker's.
     pub waiting_since: Option<OffsetDateTime>,
     /// What lies behind the last stable offset, if anything.
     pub unstable: Option<Unstable>,
@@ -162,6 +166,24 @@ impl Health {
     /// Whether it is known to.
     pub fn is_input_compacted(&self) -> bool {
         self.state().compacted
+    }
+
+    /// Records are lost, or may be.
+    pub fn records_lost(&self, records: u64) {
+        metrics::counter!("records_lost_total").increment(records);
+        self.state().totals.records_lost += records;
+    }
+
+    /// Kafka has a dead letter.
+    pub fn dead_letter(&self, reason: Reason) {
+        if reason == Reason::UnknownError {
+            self.state().totals.unknown_errors += 1;
+        }
+    }
+
+    /// What happened so far.
+    pub fn totals(&self) -> Totals {
+        Totals { log_lines_dropped: shared::telemetry::log_lines_dropped(), ..self.state().totals }
     }
 
     /// The lanes as they are.

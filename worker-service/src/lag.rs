@@ -71,6 +71,8 @@ pub struct Measured {
 }
 
 /// What one measurement knows of those before.
+    /// Devices that are held because they alone meet an error that is not known.
+    pub held_alone: usize,
 struct Past {
     /// The time that passed while this ran.
     elapsed: Duration,
@@ -131,7 +133,10 @@ impl Lag {
             if let Some(emitter) = &mut emitter
                 && emitter.is_due(now)
             {
-                shared::telemetry::log_metrics(&emitter.document(&measured, waits, now));
+                let totals = self.health.totals();
+                if shared::telemetry::log_metrics(&emitter.document(&measured, waits, totals, now)) {
+                    emitter.told(totals);
+                }
             }
         }
     }
@@ -228,6 +233,7 @@ fn measure(
             stalled,
         };
         (partition, measured)
+            held_alone: lane.held_alone,
     };
     let measured = lanes.iter().map(of_one).collect();
     (measured, anew)
