@@ -45,7 +45,10 @@ pub fn describe() {
     );
     describe_gauge!("assigned_partitions", "Partitions of the input topic that this worker has.");
     describe_gauge!("topic_partitions", "Partitions that the input topic has.");
-    describe_counter!("records_lost_total", "Records that were gone before they were consumed.");
+    describe_counter!(
+        "records_lost_total",
+        "Records that were gone before they were consumed, and those of which that cannot be told any more."
+    );
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
     describe_counter!("events_pruned_total", "Events forgotten after EVENTS_RETENTION.");
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
