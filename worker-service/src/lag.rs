@@ -7,6 +7,7 @@
 
 mod ask;
 mod commits;
+mod known;
 mod unstable;
 mod watchdog;
 
@@ -20,6 +21,7 @@ use time::OffsetDateTime;
 pub use self::ask::LogEnds;
 use self::ask::{Ends, Told, ask};
 use self::commits::Commits;
+use self::known::Known;
 use self::unstable::OpenTransactions;
 pub use self::unstable::Unstable;
 use self::watchdog::{Finding, Seen, Watchdog};
@@ -58,7 +60,8 @@ pub struct Lag {
 pub struct Measured {
     /// Records that can be read and are without their effect; none where Kafka did not say where the partition ends.
     pub lag: Option<u64>,
-    /// How long the first of them has been in the log, in seconds; 0 where there is none.
+    /// How long the first of them has been in the log, in seconds; 0 where there is none. By the broker's clock where that
+    /// was told, and at least for as long as this worker has known it to be there.
     pub watermark_age: f64,
     /// Whether it waits out an outage.
     pub waits: bool,
@@ -68,17 +71,17 @@ pub struct Measured {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason.
     pub stalled: Option<Duration>,
+    /// Devices that are held because they alone meet an error that is not known.
+    pub held_alone: usize,
 }
 
 /// What one measurement knows of those before.
-    /// Devices that are held because they alone meet an error that is not known.
-    pub held_alone: usize,
 struct Past {
     /// The time that passed while this ran.
     elapsed: Duration,
     /// When it was measured last.
     last: Instant,
-    stuck: Stuck,
+    known: Known,
     open: OpenTransactions,
     watchdog: Watchdog,
     commits: Commits,
@@ -92,7 +95,7 @@ impl Past {
         Self {
             elapsed: Duration::ZERO,
             last: Instant::now(),
-            stuck: Stuck::default(),
+            known: Known::default(),
             open: OpenTransactions::default(),
             watchdog: Watchdog::new(stall_timeout),
             commits: Commits::default(),
@@ -200,22 +203,21 @@ fn measure(
     now: OffsetDateTime,
     past: &mut Past,
 ) -> (BTreeMap<i32, Measured>, Vec<i32>) {
-    let Past { stuck, open, watchdog, .. } = past;
-    stuck.0.retain(|partition, _| lanes.contains_key(partition));
+    let Past { known, open, watchdog, .. } = past;
+    known.retain(|partition| lanes.contains_key(&partition));
     open.retain(|partition| lanes.contains_key(&partition));
     watchdog.retain(|partition| lanes.contains_key(&partition));
     past.elapsed += past.last.elapsed().min(LONGEST_STEP);
-    past.last = Instant::now();
+    let seen = Instant::now();
+    past.last = seen;
     let elapsed = past.elapsed;
     let mut anew = Vec::new();
     let of_one = |(&partition, lane): (&i32, &LaneState)| {
         let ends = ends.get(&partition).copied();
-        let lag = ends.map(|Ends { first, stable, .. }| {
-            let at = lane.at().unwrap_or(first).max(first);
-            u64::try_from(stable - at).unwrap_or(0)
-        });
+        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
+        let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
         let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        let unseen = stuck.since(partition, lane.at(), lag);
+        let known = known.waiting(seen, partition, at.or(lane.at()), ends.map(|ends| ends.stable));
         let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused;
         let stalled = match watchdog.look(elapsed, partition, Seen { at: lane.at(), lag, has_reason }) {
             Finding::Fine => None,
@@ -226,36 +228,17 @@ fn measure(
         };
         let measured = Measured {
             lag,
-            watermark_age: in_hand.max(unseen.as_secs_f64()),
+            watermark_age: in_hand.max(known.as_secs_f64()),
             waits: lane.outage.is_some(),
             paused: lane.paused,
             unstable: open.look(elapsed, partition, ends),
             stalled,
+            held_alone: lane.held_alone,
         };
         (partition, measured)
-            held_alone: lane.held_alone,
     };
     let measured = lanes.iter().map(of_one).collect();
     (measured, anew)
-}
-
-/// Since when a partition has records and does not get on. A record that has not come in yet has not
-/// told its time: this stands in for it.
-#[derive(Debug, Default)]
-struct Stuck(BTreeMap<i32, (Option<i64>, Instant)>);
-
-impl Stuck {
-    fn since(&mut self, partition: i32, stands: Option<i64>, lag: Option<u64>) -> Duration {
-        if lag == Some(0) {
-            self.0.remove(&partition);
-            return Duration::ZERO;
-        }
-        let (at, since) = self.0.entry(partition).or_insert_with(|| (stands, Instant::now()));
-        if *at != stands {
-            (*at, *since) = (stands, Instant::now());
-        }
-        since.elapsed()
-    }
 }
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them.
@@ -368,11 +351,14 @@ mod tests {
 
     #[test]
     fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
-        let mut stuck = Stuck::default();
-        assert!(stuck.since(0, None, Some(5)) < Duration::from_secs(1));
-        stuck.0.get_mut(&0).unwrap().1 -= Duration::from_secs(60);
-        assert!(stuck.since(0, None, Some(6)) >= Duration::from_secs(60));
-        assert!(stuck.since(0, Some(1), Some(6)) < Duration::from_secs(1), "it got on");
-        assert_eq!(stuck.since(0, Some(1), Some(0)), Duration::ZERO);
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let mut past = past();
+        let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        past.known.waiting(minute, 0, None, Some(15));
+        let mut age =
+            |lane| measure(&BTreeMap::from([(0, lane)]), &BTreeMap::new(), now, &mut past).0[&0].watermark_age;
+        assert!((60.0..70.0).contains(&age(lane(None, Some(2)))), "whoever has told its time");
+        assert!((60.0..70.0).contains(&age(lane(Some(14), Some(2)))), "it is behind all the same");
+        assert_eq!(age(lane(Some(15), Some(2))), 0.0);
     }
 }

@@ -35,7 +35,8 @@ pub fn describe() {
     describe_gauge!("held_alone_devices", "Devices that alone meet an error that is not known, by partition.");
     describe_gauge!(
         "watermark_age_seconds",
-        "How long the first record without its effect has been in the log, by partition."
+        "How long the first record without its effect has been in the log, by partition; where its time is its producer's \
+         word, for how long this worker has known it to be there."
     );
     describe_gauge!("partition_waiting", "Whether a partition waits out an outage.");
     describe_gauge!("partition_paused", "Whether a partition waits for an operator.");

@@ -59,6 +59,11 @@ impl Record {
         parts.end(key, value)
     }
 
+    /// When the broker appended it; none where its time is its producer's word.
+    pub fn appended_at(&self) -> Option<OffsetDateTime> {
+        (!self.create_time).then_some(self.timestamp)
+    }
+
     /// The key.
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_ref().map(|range| self.part(range))
