@@ -136,7 +136,7 @@ impl Driver {
             }
             self.tools.health.lane(self.partition, &lane);
             progress.store(self, &lane);
-            self.look_for_losses(progress.gaps, started).await;
+            self.look_for_losses(progress.gaps).await;
         }
     }
 

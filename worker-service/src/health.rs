@@ -54,6 +54,8 @@ pub struct LaneState {
     pub begun_at: Option<i64>,
     /// The offset up to which all is done; none before anything came in.
     pub watermark: Option<i64>,
+    /// Whether records have come in that are without their effect.
+    pub in_hand: bool,
     /// The time of the first record without its effect, if one has come in, and its time is the broker's.
     pub waiting_since: Option<OffsetDateTime>,
     /// What lies behind the last stable offset, if anything.
@@ -221,6 +223,7 @@ impl Health {
         entry.held = lane.held_devices();
         entry.held_alone = lane.held_alone();
         entry.watermark = lane.watermark();
+        entry.in_hand = !lane.is_empty();
         entry.waiting_since = lane.waiting_since();
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
         {

@@ -217,7 +217,9 @@ fn measure(
         let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
         let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
         let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        let known = known.waiting(seen, partition, at.or(lane.at()), ends.map(|ends| ends.stable));
+        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
+        let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
+        let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
         let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused;
         let stalled = match watchdog.look(elapsed, partition, Seen { at: lane.at(), lag, has_reason }) {
             Finding::Fine => None,
@@ -360,5 +362,18 @@ mod tests {
         assert!((60.0..70.0).contains(&age(lane(None, Some(2)))), "whoever has told its time");
         assert!((60.0..70.0).contains(&age(lane(Some(14), Some(2)))), "it is behind all the same");
         assert_eq!(age(lane(Some(15), Some(2))), 0.0);
+    }
+
+    #[test]
+    fn what_came_in_ages_also_where_the_log_has_dropped_it() {
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let in_hand = LaneState { in_hand: true, ..lane(Some(14), Some(2)) };
+        for (lane, is_old) in [(in_hand, true), (lane(Some(14), Some(2)), false)] {
+            let mut past = past();
+            past.known.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
+            let lanes = BTreeMap::from([(0, lane)]);
+            let found = measure(&lanes, &BTreeMap::from([(0, ends(15, 15))]), now, &mut past).0[&0].clone();
+            assert_eq!((found.lag, found.watermark_age >= 60.0), (Some(0), is_old));
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use rdkafka::consumer::Consumer as _;
 use tokio::task::JoinHandle;
 
@@ -36,7 +37,8 @@ struct Unexplained {
 pub(super) struct Gaps {
     partition: i32,
     met: Unexplained,
-    /// When the broker was last asked, from any moment on.
+    began: Instant,
+    /// When the broker was last asked, since then.
     asked: Option<Duration>,
     looking: Option<Look>,
 }
@@ -51,7 +53,7 @@ struct Look {
 
 impl Gaps {
     pub(super) fn new(partition: i32) -> Self {
-        Self { partition, met: Unexplained::default(), asked: None, looking: None }
+        Self { partition, met: Unexplained::default(), began: Instant::now(), asked: None, looking: None }
     }
 
     /// The next record is behind the offset that was expected.
@@ -82,19 +84,32 @@ impl Gaps {
     /// The same for all that is left, and waits for the answers, within a bound.
     async fn look_last(&mut self, within: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<bool>) {
         let deadline = tokio::time::Instant::now() + within;
-        if let Some(look) = self.looking.take() {
-            self.finish(look, deadline).await;
-        }
+        self.finish(deadline).await;
         if !self.met.gaps.is_empty() {
             let into = Arc::new(std::mem::take(&mut self.met));
-            self.finish(Look { task: ask(Arc::clone(&into)), into }, deadline).await;
+            self.looking = Some(Look { task: ask(Arc::clone(&into)), into });
+            self.finish(deadline).await;
         }
     }
 
-    async fn finish(&mut self, look: Look, deadline: tokio::time::Instant) {
-        let answered = tokio::time::timeout_at(deadline, look.task).await;
-        if !matches!(answered, Ok(Ok(true))) {
-            self.put_back(&look.into);
+    /// Waits for the look that is under way.
+    async fn finish(&mut self, deadline: tokio::time::Instant) {
+        if let Some(look) = &mut self.looking {
+            let answered = tokio::time::timeout_at(deadline, &mut look.task).await;
+            let into = Arc::clone(&look.into);
+            self.looking = None;
+            if !matches!(answered, Ok(Ok(true))) {
+                self.put_back(&into);
+            }
+        }
+    }
+
+    /// Of the look that is under way nobody waits for the answer.
+    fn give_up(&mut self) {
+        if let Some(Look { into, task }) = self.looking.take()
+            && !matches!(task.now_or_never(), Some(Ok(true)))
+        {
+            self.put_back(&into);
         }
     }
 
@@ -123,6 +138,7 @@ impl Gaps {
 
 impl Drop for Gaps {
     fn drop(&mut self) {
+        self.give_up();
         if let (Some(first), Some(last)) = (self.met.gaps.first(), self.met.gaps.last()) {
             tracing::error!(
                 partition = self.partition,
@@ -185,8 +201,8 @@ impl Loss {
 
 impl Driver {
     /// Has the broker asked for what is due, where it is not being asked.
-    pub(super) async fn look_for_losses(&self, gaps: &mut Gaps, started: Instant) {
-        gaps.look(started.elapsed(), |due| self.look_into(due, LOOK_TIMEOUT)).await;
+    pub(super) async fn look_for_losses(&self, gaps: &mut Gaps) {
+        gaps.look(gaps.began.elapsed(), |due| self.look_into(due, LOOK_TIMEOUT)).await;
     }
 
     /// The partition ends: what nobody has looked into is looked into, and that is waited for. What cannot be
@@ -313,9 +329,14 @@ mod tests {
         gaps.met(3, 4);
         gaps.look(millis(0), &ask).await;
         gaps.met(10, 15);
+        // Nor is anything forgotten where the runner is dropped meanwhile.
+        assert!(gaps.look_last(Duration::from_secs(60), &ask).now_or_never().is_none());
         gaps.look_last(millis(20), &ask).await;
         assert!(told.lock().unwrap().is_empty());
         assert_eq!(gaps.met.gaps, [3..4, 10..15], "these are told as what nobody has looked into");
+        assert!(gaps.look_last(Duration::from_secs(60), &ask).now_or_never().is_none());
+        gaps.give_up();
+        assert_eq!(gaps.met.gaps, [3..4, 10..15]);
     }
 
     #[test]
