@@ -35,7 +35,14 @@ pub(super) struct Node {
     /// Open while it serves reads and refuses writes.
     writes: Arc<Breaker>,
     /// When it was last told that it refuses writes, and in which words it does.
-    told: Arc<Mutex<Option<(Instant, Arc<str>)>>>,
+    told: Arc<Mutex<Option<Refusal>>>,
+}
+
+/// What a server said that refuses writes.
+struct Refusal {
+    /// When the log was told.
+    told: Instant,
+    words: Arc<str>,
 }
 
 /// Why there is no answer to use.
@@ -156,7 +163,7 @@ impl Node {
     ) -> Result<Value, Failure> {
         let writes = !reads(command);
         if writes && !self.writes.allows() {
-            let why = self.told().as_ref().map(|(_, why)| Arc::clone(why));
+            let why = self.told().as_ref().map(|refusal| Arc::clone(&refusal.words));
             return Err(why.map_or(Failure::Away, Failure::Refuses));
         }
         if !self.breaker.allows() {
@@ -201,7 +208,7 @@ impl Node {
         self.writes.trip();
         let mut told = self.told();
         let at = match &*told {
-            Some((at, _)) if at.elapsed() < TELL_AGAIN => *at,
+            Some(refusal) if refusal.told.elapsed() < TELL_AGAIN => refusal.told,
             _ => {
                 tracing::warn!(
                     node = &*self.name,
@@ -211,10 +218,10 @@ impl Node {
                 Instant::now()
             }
         };
-        *told = Some((at, error.to_string().into()));
+        *told = Some(Refusal { told: at, words: error.to_string().into() });
     }
 
-    fn told(&self) -> MutexGuard<'_, Option<(Instant, Arc<str>)>> {
+    fn told(&self) -> MutexGuard<'_, Option<Refusal>> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -342,13 +342,14 @@ mod tests {
     #[test]
     fn where_the_log_begins_behind_a_gap_that_was_looked_into_late_a_loss_is_told_as_possible() {
         let met = |gaps: &[Range<i64>], late| Unexplained { gaps: gaps.to_vec(), late };
+        let one = || met(std::slice::from_ref(&(10..20)), 1);
         let certain = |from, lost| Loss { certain: Some((from, lost)), possible: None };
-        assert_eq!(lost(&met(&[10..20], 1), 20), certain(10, 10));
-        assert_eq!(lost(&met(&[10..20], 1), 12), certain(10, 2));
-        assert_eq!(lost(&met(&[10..20], 1), 10), Loss::default(), "it was a marker, or was aborted");
+        assert_eq!(lost(&one(), 20), certain(10, 10));
+        assert_eq!(lost(&one(), 12), certain(10, 2));
+        assert_eq!(lost(&one(), 10), Loss::default(), "it was a marker, or was aborted");
         // The broker did not answer while its log went on to lose its beginning.
         let possible = |from, at_most| Loss { certain: None, possible: Some((from, at_most)) };
-        assert_eq!(lost(&met(&[10..20], 1), 21), possible(10, 10));
+        assert_eq!(lost(&one(), 21), possible(10, 10));
         assert_eq!(lost(&met(&[10..20, 25..26, 40..50], 2), 30), possible(10, 11));
         let both = Loss { certain: Some((40, 5)), possible: Some((10, 10)) };
         assert_eq!(lost(&met(&[10..20, 25..26, 40..50], 1), 45), both, "the second was met just now");
