@@ -23,11 +23,12 @@ use crate::panics;
 use crate::poll::{Group, Queue};
 use crate::unreadable::is_unreadable;
 
+pub use self::explain::GapReader;
 use self::gaps::Gaps;
 use self::progress::{Progress, Step};
 pub use self::signals::Signals;
 
-mod compacted;
+mod explain;
 mod gaps;
 mod position;
 mod progress;
@@ -49,6 +50,8 @@ pub struct Tools {
     pub applier: Applier,
     /// Takes dead letters.
     pub dead_letters: DeadLetters,
+    /// Reads what stands in gaps.
+    pub gap_reader: GapReader,
     /// What is told outside.
     pub health: Health,
 }
@@ -197,7 +200,6 @@ impl Driver {
             }
             match progress.step_to(record.offset) {
                 Step::Next => {}
-                Step::Gap(expected) if self.is_lost_to_compaction(expected, record.offset) => {}
                 Step::Gap(expected) => progress.gaps.met(expected, record.offset),
                 Step::Back(expected) => {
                     tracing::error!(
