@@ -11,7 +11,9 @@ use tokio::time::{Instant, sleep};
 use super::{APPEAR_TIMEOUT, ASK_AGAIN, TopicCompression, TopicShape};
 use crate::config::TopicConfig;
 use crate::kafka::ADMIN_TIMEOUT;
-use crate::topic::settings::{COMPRESSION, Fault, LOG_APPEND_TIME, Role, TIMESTAMP_TYPE, TopicSettings, admin};
+use crate::topic::settings::{
+    CLEANUP_POLICY, COMPRESSION, Fault, LOG_APPEND_TIME, Role, TIMESTAMP_TYPE, TopicSettings, admin,
+};
 
 /// A topic that is there.
 struct Found<'a> {
@@ -107,6 +109,10 @@ fn wrong(found: &[Found<'_>], shape: &TopicShape, brokers: &str) -> Vec<String> 
                 // Whatever it is: so it was chosen.
                 _ if fault.setting == COMPRESSION && shape.compression == TopicCompression::Producer => continue,
                 _ if fault.setting == COMPRESSION => " (TOPIC_COMPRESSION=producer leaves it as it is)".to_owned(),
+                _ if fault.setting == CLEANUP_POLICY => {
+                    " (let the workers read to the end first: what is older than the retention goes with the change)"
+                        .to_owned()
+                }
                 Err(error) if fault.setting == TIMESTAMP_TYPE => format!(" (it cannot be changed here: {error:#})"),
                 _ => String::new(),
             };
