@@ -67,11 +67,12 @@ impl Emitter {
     /// The document of these partitions.
     ///
     /// - `ConsumerLag`: records without their effect, for each partition that is being worked off. One
-    ///   that waits for an operator is left out: more workers do not help it.
-    /// - `WatermarkAge`: how long the first of these has been in the log.
+    ///   that waits for an operator is left out, and so is one that cannot be read: more workers do not help it.
+    /// - `WatermarkAge`: how long the first of these has been in the log, or of those that cannot be read: nothing else
+    ///   here tells of them.
     /// - `Waiting`: 1 while an outage is waited out, PostgreSQL's or Kafka's. Whoever scales by the
     ///   lag must not while this is not 0: it grows, and more workers do not help.
-    /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`: how many.
+    /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
     /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
     ///   one has been open that was opened first.
     /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices and dead letters of an error that is not known.
@@ -84,7 +85,7 @@ impl Emitter {
         now: OffsetDateTime,
     ) -> Value {
         let worked_off = || measured.values().filter(|found| !found.paused);
-        let mut lag: Vec<_> = worked_off().filter_map(|found| found.lag).collect();
+        let mut lag: Vec<_> = worked_off().filter(|found| !found.unreadable).filter_map(|found| found.lag).collect();
         lag.sort_unstable_by(|a, b| b.cmp(a));
         lag.truncate(MAX_VALUES);
         let mut age: Vec<_> = worked_off().map(|found| found.watermark_age).collect();
@@ -95,6 +96,7 @@ impl Emitter {
         let paused = measured.values().filter(|found| found.paused).count();
 
         let stalled = measured.values().filter(|found| found.stalled.is_some()).count();
+        let unreadable = measured.values().filter(|found| found.unreadable).count();
         let unstable = || measured.values().filter_map(|found| found.unstable);
         let unstable_age = unstable().map(|open| open.age).max().unwrap_or_default();
         let alone: usize = measured.values().map(|found| found.held_alone).sum();
@@ -105,6 +107,7 @@ impl Emitter {
             ("PausedPartitions", "Count", json!(paused)),
             ("AssignedPartitions", "Count", json!(measured.len())),
             ("StalledPartitions", "Count", json!(stalled)),
+            ("UnreadablePartitions", "Count", json!(unreadable)),
             ("UnstableRecords", "Count", json!(unstable().map(|open| open.records).sum::<u64>())),
             ("UnstableAge", "Seconds", json!(unstable_age.as_secs_f64())),
             ("HeldAloneDevices", "Count", json!(alone)),

@@ -73,6 +73,8 @@ pub struct Measured {
     pub stalled: Option<Duration>,
     /// Devices that are held because they alone meet an error that is not known.
     pub held_alone: usize,
+    /// Whether it stands before what cannot be read.
+    pub unreadable: bool,
 }
 
 /// What one measurement knows of those before.
@@ -220,7 +222,8 @@ fn measure(
         // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
         let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
         let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
-        let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused;
+        let unreadable = lane.unreadable.is_some();
+        let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused || unreadable;
         let stalled = match watchdog.look(elapsed, partition, Seen { at: lane.at(), lag, has_reason }) {
             Finding::Fine => None,
             Finding::Stands { since, begin_anew } => {
@@ -236,6 +239,7 @@ fn measure(
             unstable: open.look(elapsed, partition, ends),
             stalled,
             held_alone: lane.held_alone,
+            unreadable,
         };
         (partition, measured)
     };
@@ -264,6 +268,7 @@ fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("unstable_records", "partition" => partition.clone()).set(records as f64);
         metrics::gauge!("unstable_age_seconds", "partition" => partition.clone()).set(age);
+        metrics::gauge!("partition_unreadable", "partition" => partition.clone()).set(flag(found.unreadable));
         metrics::gauge!("partition_stalled", "partition" => partition).set(flag(found.stalled.is_some()));
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
@@ -278,6 +283,7 @@ fn flag(set: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Unreadable;
 
     fn past() -> Past {
         Past::new(Duration::from_secs(180))
@@ -340,6 +346,7 @@ mod tests {
             (3, LaneState { paused: true, ..stands() }),
             (4, LaneState { watermark: Some(15), ..stands() }),
             (5, lane(None, None)),
+            (6, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
         ]);
         let ends: BTreeMap<_, _> = lanes.keys().map(|partition| (*partition, ends(0, 15))).collect();
         let mut past = Past::new(Duration::from_secs(10));
@@ -348,7 +355,9 @@ mod tests {
         let (found, anew) = measure(&lanes, &ends, now, &mut past);
         assert_eq!(anew, [0, 5]);
         let stalled: Vec<_> = found.values().map(|found| found.stalled.is_some()).collect();
-        assert_eq!(stalled, [true, false, false, false, false, true]);
+        assert_eq!(stalled, [true, false, false, false, false, true, false]);
+        let unreadable: Vec<_> = found.values().map(|found| found.unreadable).collect();
+        assert_eq!(unreadable, [false, false, false, false, false, false, true]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) struct Progress<'g> {
     pub(super) put_off: Option<Record>,
     /// Gaps in the offsets that nobody has looked into yet. They outlive a runner that begins anew.
     pub(super) gaps: &'g mut Gaps,
+    /// When the client last said that what comes next cannot be read.
+    pub(super) unreadable: Option<Instant>,
     /// What stands behind the last record, and is none.
     pub(super) beyond: Beyond,
     stored: Option<i64>,
@@ -48,6 +50,7 @@ impl<'g> Progress<'g> {
             expected: committed,
             put_off: None,
             gaps,
+            unreadable: None,
             beyond: Beyond::default(),
             stored: None,
             told: None,

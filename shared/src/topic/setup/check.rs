@@ -8,10 +8,10 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use tokio::time::{Instant, sleep};
 
-use super::{APPEAR_TIMEOUT, ASK_AGAIN, TopicShape};
+use super::{APPEAR_TIMEOUT, ASK_AGAIN, TopicCompression, TopicShape};
 use crate::config::TopicConfig;
 use crate::kafka::ADMIN_TIMEOUT;
-use crate::topic::settings::{Fault, LOG_APPEND_TIME, Role, TIMESTAMP_TYPE, TopicSettings, admin};
+use crate::topic::settings::{COMPRESSION, Fault, LOG_APPEND_TIME, Role, TIMESTAMP_TYPE, TopicSettings, admin};
 
 /// A topic that is there.
 struct Found<'a> {
@@ -105,7 +105,9 @@ fn wrong(found: &[Found<'_>], shape: &TopicShape, brokers: &str) -> Vec<String> 
         for fault in settings.faults(*role, shape.min_insync_replicas, other) {
             let why = match &can_mend {
                 Err(error) if fault.setting == TIMESTAMP_TYPE => format!(" (it cannot be changed here: {error:#})"),
-                _ => String::new(),
+                _ if fault.setting != COMPRESSION => String::new(),
+                _ if shape.compression == TopicCompression::Producer => continue,
+                _ => " (TOPIC_COMPRESSION=producer leaves it as it is)".to_owned(),
             };
             wrong.push(told(topic, &fault, &why, brokers));
         }
@@ -153,7 +155,12 @@ mod tests {
 
     use super::*;
 
-    const SHAPE: TopicShape = TopicShape { partitions: 1, replication: 1, min_insync_replicas: 1 };
+    const SHAPE: TopicShape = TopicShape {
+        partitions: 1,
+        replication: 1,
+        min_insync_replicas: 1,
+        compression: TopicCompression::Uncompressed,
+    };
 
     fn entry(name: &str, value: Option<&str>, source: ConfigSource) -> ConfigEntry {
         let (name, value) = (name.to_owned(), value.map(str::to_owned));
