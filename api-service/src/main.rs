@@ -22,12 +22,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BACKLOG: u32 = 4_096;
 
 fn main() -> ExitCode {
-    // Before the runtime, which may panic too: at a variable of its own, or for want of threads.
+    // Before the runtime, which may panic too, for want of threads.
     telemetry::log_panics();
-    serve()
+    match lifecycle::runtime() {
+        Ok(runtime) => runtime.block_on(serve()),
+        Err(error) => {
+            telemetry::last_words(format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
 }
 
-#[tokio::main]
 async fn serve() -> ExitCode {
     let config = match shared::config::read() {
         Cli::Serve(config) => *config,

@@ -23,6 +23,7 @@ use crate::panics;
 use crate::poll::{Group, Queue};
 use crate::unreadable::is_unreadable;
 
+use self::gaps::Gaps;
 use self::progress::{Progress, Step};
 pub use self::signals::Signals;
 
@@ -86,11 +87,11 @@ pub struct Driver {
 
 impl Driver {
     /// Runs a lane from where the group stands until told to stop.
-    async fn run_lane(&mut self, from: Option<i64>) {
+    async fn run_lane(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
         self.tools.health.begun(self.partition, from);
-        let mut progress = Progress::new(from);
+        let mut progress = Progress::new(from, gaps);
         let mut pause = self.known_pause(&mut lane, started).await;
         let mut paced = None;
         while !*self.stop.borrow() {
@@ -112,6 +113,7 @@ impl Driver {
                     let sent = self.tools.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
                         event_log::dead_letter(letter);
+                        self.tools.health.dead_letter(letter.reason);
                     }
                     lane.dead_lettered(sent, started.elapsed());
                 }
@@ -137,9 +139,8 @@ impl Driver {
             }
             self.tools.health.lane(self.partition, &lane);
             progress.store(self, &lane);
-            self.look_for_losses(&mut progress.gaps, started).await;
+            self.look_for_losses(progress.gaps).await;
         }
-        self.look_for_last_losses(progress.gaps);
     }
 
     /// Lets records gather in the queue.
@@ -152,7 +153,7 @@ impl Driver {
 
     /// Applies a batch. Meanwhile the next one gathers, a few records at a time, so that PostgreSQL's
     /// answers are not kept waiting.
-    async fn apply(&self, batch: &[Task], lane: &mut Lane, progress: &mut Progress) -> Result<(), StoreError> {
+    async fn apply(&self, batch: &[Task], lane: &mut Lane, progress: &mut Progress<'_>) -> Result<(), StoreError> {
         let mut applying = pin!(panics::caught_async(self.tools.applier.apply(batch)));
         let mut more = true;
         loop {
@@ -168,7 +169,7 @@ impl Driver {
 
     /// Takes in what is there, as far as there is room, and so many at most; says whether more of it
     /// could be taken in.
-    fn take_in(&self, lane: &mut Lane, progress: &mut Progress, most: usize) -> bool {
+    fn take_in(&self, lane: &mut Lane, progress: &mut Progress<'_>, most: usize) -> bool {
         for _ in 0..most {
             if !lane.has_room() {
                 return false;
@@ -217,7 +218,7 @@ impl Driver {
 
     /// The client did not read something. Where it never will, health says so, and the place: nothing else does, since
     /// nothing is behind it for the client.
-    fn note_unread(&self, progress: &mut Progress, error: &KafkaError) {
+    fn note_unread(&self, progress: &mut Progress<'_>, error: &KafkaError) {
         if is_unreadable(error) {
             progress.unreadable = Some(Instant::now());
             self.tools.health.cannot_read(self.partition, progress.expected, error.to_string());

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use shared::topic::Reason;
 use time::OffsetDateTime;
 
 pub use self::unreadable::Unreadable;
+use crate::emf::Totals;
 use crate::lag::{Measured, Unstable};
 use crate::lane::Lane;
 
@@ -34,6 +36,8 @@ struct State {
     topics: Vec<String>,
     /// Whether the input topic drops records whose key came again.
     compacted: bool,
+    /// What happened so far.
+    totals: Totals,
 }
 
 /// What is known of a lane.
@@ -53,7 +57,9 @@ pub struct LaneState {
     pub begun_at: Option<i64>,
     /// The offset up to which all is done; none before anything came in.
     pub watermark: Option<i64>,
-    /// The time of the first record without its effect, if one has come in.
+    /// Whether records have come in that are without their effect.
+    pub in_hand: bool,
+    /// The time of the first record without its effect, if one has come in, and its time is the broker's.
     pub waiting_since: Option<OffsetDateTime>,
     /// What lies behind the last stable offset, if anything.
     pub unstable: Option<Unstable>,
@@ -170,6 +176,24 @@ impl Health {
         self.state().compacted
     }
 
+    /// Records are lost, or may be.
+    pub fn records_lost(&self, records: u64) {
+        metrics::counter!("records_lost_total").increment(records);
+        self.state().totals.records_lost += records;
+    }
+
+    /// Kafka has a dead letter.
+    pub fn dead_letter(&self, reason: Reason) {
+        if reason == Reason::UnknownError {
+            self.state().totals.unknown_errors += 1;
+        }
+    }
+
+    /// What happened so far.
+    pub fn totals(&self) -> Totals {
+        Totals { log_lines_dropped: shared::telemetry::log_lines_dropped(), ..self.state().totals }
+    }
+
     /// The lanes as they are.
     pub fn lanes(&self) -> BTreeMap<i32, LaneState> {
         self.state().lanes.clone()
@@ -205,6 +229,7 @@ impl Health {
         entry.held = lane.held_devices();
         entry.held_alone = lane.held_alone();
         entry.watermark = lane.watermark();
+        entry.in_hand = !lane.is_empty();
         entry.waiting_since = lane.waiting_since();
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
         {

@@ -7,6 +7,7 @@
 
 mod ask;
 mod commits;
+mod known;
 mod unstable;
 mod watchdog;
 
@@ -20,6 +21,7 @@ use time::OffsetDateTime;
 pub use self::ask::LogEnds;
 use self::ask::{Ends, Told, ask};
 use self::commits::Commits;
+use self::known::Known;
 use self::unstable::OpenTransactions;
 pub use self::unstable::Unstable;
 use self::watchdog::{Finding, Seen, Watchdog};
@@ -58,7 +60,8 @@ pub struct Lag {
 pub struct Measured {
     /// Records that can be read and are without their effect; none where Kafka did not say where the partition ends.
     pub lag: Option<u64>,
-    /// How long the first of them has been in the log, in seconds; 0 where there is none.
+    /// How long the first of them has been in the log, in seconds; 0 where there is none. By the broker's clock where that
+    /// was told, and at least for as long as this worker has known it to be there.
     pub watermark_age: f64,
     /// Whether it waits out an outage.
     pub waits: bool,
@@ -68,6 +71,8 @@ pub struct Measured {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason.
     pub stalled: Option<Duration>,
+    /// Devices that are held because they alone meet an error that is not known.
+    pub held_alone: usize,
     /// Whether it stands before what cannot be read.
     pub unreadable: bool,
 }
@@ -78,7 +83,7 @@ struct Past {
     elapsed: Duration,
     /// When it was measured last.
     last: Instant,
-    stuck: Stuck,
+    known: Known,
     open: OpenTransactions,
     watchdog: Watchdog,
     commits: Commits,
@@ -92,7 +97,7 @@ impl Past {
         Self {
             elapsed: Duration::ZERO,
             last: Instant::now(),
-            stuck: Stuck::default(),
+            known: Known::default(),
             open: OpenTransactions::default(),
             watchdog: Watchdog::new(stall_timeout),
             commits: Commits::default(),
@@ -133,7 +138,10 @@ impl Lag {
             if let Some(emitter) = &mut emitter
                 && emitter.is_due(now)
             {
-                shared::telemetry::log_metrics(&emitter.document(&measured, waits, now));
+                let totals = self.health.totals();
+                if shared::telemetry::log_metrics(&emitter.document(&measured, waits, totals, now)) {
+                    emitter.told(totals);
+                }
             }
         }
     }
@@ -197,22 +205,23 @@ fn measure(
     now: OffsetDateTime,
     past: &mut Past,
 ) -> (BTreeMap<i32, Measured>, Vec<i32>) {
-    let Past { stuck, open, watchdog, .. } = past;
-    stuck.0.retain(|partition, _| lanes.contains_key(partition));
+    let Past { known, open, watchdog, .. } = past;
+    known.retain(|partition| lanes.contains_key(&partition));
     open.retain(|partition| lanes.contains_key(&partition));
     watchdog.retain(|partition| lanes.contains_key(&partition));
     past.elapsed += past.last.elapsed().min(LONGEST_STEP);
-    past.last = Instant::now();
+    let seen = Instant::now();
+    past.last = seen;
     let elapsed = past.elapsed;
     let mut anew = Vec::new();
     let of_one = |(&partition, lane): (&i32, &LaneState)| {
         let ends = ends.get(&partition).copied();
-        let lag = ends.map(|Ends { first, stable, .. }| {
-            let at = lane.at().unwrap_or(first).max(first);
-            u64::try_from(stable - at).unwrap_or(0)
-        });
+        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
+        let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
         let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        let unseen = stuck.since(partition, lane.at(), lag);
+        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
+        let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
+        let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
         let unreadable = lane.unreadable.is_some();
         let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused || unreadable;
         let stalled = match watchdog.look(elapsed, partition, Seen { at: lane.at(), lag, has_reason }) {
@@ -224,36 +233,18 @@ fn measure(
         };
         let measured = Measured {
             lag,
-            watermark_age: in_hand.max(unseen.as_secs_f64()),
+            watermark_age: in_hand.max(known.as_secs_f64()),
             waits: lane.outage.is_some(),
             paused: lane.paused,
             unstable: open.look(elapsed, partition, ends),
             stalled,
+            held_alone: lane.held_alone,
             unreadable,
         };
         (partition, measured)
     };
     let measured = lanes.iter().map(of_one).collect();
     (measured, anew)
-}
-
-/// Since when a partition has records and does not get on. A record that has not come in yet has not
-/// told its time: this stands in for it.
-#[derive(Debug, Default)]
-struct Stuck(BTreeMap<i32, (Option<i64>, Instant)>);
-
-impl Stuck {
-    fn since(&mut self, partition: i32, stands: Option<i64>, lag: Option<u64>) -> Duration {
-        if lag == Some(0) {
-            self.0.remove(&partition);
-            return Duration::ZERO;
-        }
-        let (at, since) = self.0.entry(partition).or_insert_with(|| (stands, Instant::now()));
-        if *at != stands {
-            (*at, *since) = (stands, Instant::now());
-        }
-        since.elapsed()
-    }
 }
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them.
@@ -371,11 +362,27 @@ mod tests {
 
     #[test]
     fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
-        let mut stuck = Stuck::default();
-        assert!(stuck.since(0, None, Some(5)) < Duration::from_secs(1));
-        stuck.0.get_mut(&0).unwrap().1 -= Duration::from_secs(60);
-        assert!(stuck.since(0, None, Some(6)) >= Duration::from_secs(60));
-        assert!(stuck.since(0, Some(1), Some(6)) < Duration::from_secs(1), "it got on");
-        assert_eq!(stuck.since(0, Some(1), Some(0)), Duration::ZERO);
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let mut past = past();
+        let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        past.known.waiting(minute, 0, None, Some(15));
+        let mut age =
+            |lane| measure(&BTreeMap::from([(0, lane)]), &BTreeMap::new(), now, &mut past).0[&0].watermark_age;
+        assert!((60.0..70.0).contains(&age(lane(None, Some(2)))), "whoever has told its time");
+        assert!((60.0..70.0).contains(&age(lane(Some(14), Some(2)))), "it is behind all the same");
+        assert_eq!(age(lane(Some(15), Some(2))), 0.0);
+    }
+
+    #[test]
+    fn what_came_in_ages_also_where_the_log_has_dropped_it() {
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let in_hand = LaneState { in_hand: true, ..lane(Some(14), Some(2)) };
+        for (lane, is_old) in [(in_hand, true), (lane(Some(14), Some(2)), false)] {
+            let mut past = past();
+            past.known.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
+            let lanes = BTreeMap::from([(0, lane)]);
+            let found = measure(&lanes, &BTreeMap::from([(0, ends(15, 15))]), now, &mut past).0[&0].clone();
+            assert_eq!((found.lag, found.watermark_age >= 60.0), (Some(0), is_old));
+        }
     }
 }

@@ -178,7 +178,7 @@ impl Lane {
 
     /// A record came in; offsets only ever grow, not always by one.
     pub fn arrive(&mut self, record: Record, decoded: Result<Decoded, Refusal>) {
-        self.watermark.begin(record.offset, record.timestamp);
+        self.watermark.begin(record.offset, record.appended_at());
         self.records += 1;
         match decoded {
             Ok(decoded) => {
@@ -317,7 +317,7 @@ impl Lane {
         self.watermark.get()
     }
 
-    /// The time of the first record without its effect, if one has come in.
+    /// The time of the first record without its effect, if one has come in, and its time is the broker's.
     pub fn waiting_since(&self) -> Option<OffsetDateTime> {
         self.watermark.waiting_since()
     }

@@ -197,7 +197,7 @@ impl Fencer {
             // No room for the body, or the key is on its way to another node. An absent key is
             // always safe.
             Err(Failure::Answered(_)) => self.cache.delete(id).await.then_some(FenceOutcome::Deleted),
-            Err(Failure::Away) => None,
+            Err(Failure::Away | Failure::Refuses(_)) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! One Redis server: a connection that comes back by itself, and a breaker.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -34,8 +34,15 @@ pub(super) struct Node {
     breaker: Arc<Breaker>,
     /// Open while it serves reads and refuses writes.
     writes: Arc<Breaker>,
-    /// When it was last told that it refuses writes.
-    told: Arc<Mutex<Option<Instant>>>,
+    /// When it was last told that it refuses writes, and in which words it does.
+    told: Arc<Mutex<Option<Refusal>>>,
+}
+
+/// What a server said that refuses writes.
+struct Refusal {
+    /// When the log was told.
+    told: Instant,
+    words: Arc<str>,
 }
 
 /// Why there is no answer to use.
@@ -45,6 +52,8 @@ pub(super) enum Failure {
     Answered(RedisError),
     /// It did not answer in time, cannot serve, or is known to be away.
     Away,
+    /// It is known to refuse writes, and was not asked. These were its words.
+    Refuses(Arc<str>),
 }
 
 impl Failure {
@@ -59,6 +68,7 @@ impl From<Failure> for anyhow::Error {
         match failure {
             Failure::Answered(error) => error.into(),
             Failure::Away => anyhow::anyhow!("no answer from Redis"),
+            Failure::Refuses(why) => anyhow::anyhow!("Redis refuses writes: {why}"),
         }
     }
 }
@@ -152,7 +162,11 @@ impl Node {
         question: impl Future<Output = RedisResult<Value>>,
     ) -> Result<Value, Failure> {
         let writes = !reads(command);
-        if writes && !self.writes.allows() || !self.breaker.allows() {
+        if writes && !self.writes.allows() {
+            let why = self.told().as_ref().map(|refusal| Arc::clone(&refusal.words));
+            return Err(why.map_or(Failure::Away, Failure::Refuses));
+        }
+        if !self.breaker.allows() {
             return Err(Failure::Away);
         }
         match tokio::time::timeout_at(until, question).await {
@@ -192,11 +206,23 @@ impl Node {
     fn refuses_writes(&self, error: &RedisError) {
         // At once: a script that found nothing to write is no sign that it takes writes again.
         self.writes.trip();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.is_none_or(|at| at.elapsed() >= TELL_AGAIN) {
-            *told = Some(Instant::now());
-            tracing::warn!(node = &*self.name, %error, "Redis refuses writes: nothing new is cached, and fences wait");
-        }
+        let mut told = self.told();
+        let at = match &*told {
+            Some(refusal) if refusal.told.elapsed() < TELL_AGAIN => refusal.told,
+            _ => {
+                tracing::warn!(
+                    node = &*self.name,
+                    %error,
+                    "Redis refuses writes: nothing new is cached, and fences wait"
+                );
+                Instant::now()
+            }
+        };
+        *told = Some(Refusal { told: at, words: error.to_string().into() });
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Refusal>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn away(&self, error: Option<RedisError>) {

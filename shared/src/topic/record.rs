@@ -29,7 +29,7 @@ pub struct Record {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
-    /// It has more headers than the client reads, and so none of them is here.
+    /// It has headers that the client did not read, and so none of them is here.
     headers_unread: bool,
 }
 
@@ -59,6 +59,11 @@ impl Record {
         parts.end(key, value)
     }
 
+    /// When the broker appended it; none where its time is its producer's word.
+    pub fn appended_at(&self) -> Option<OffsetDateTime> {
+        (!self.create_time).then_some(self.timestamp)
+    }
+
     /// The key.
     pub fn key(&self) -> Option<&[u8]> {
         self.key.as_ref().map(|range| self.part(range))
@@ -82,7 +87,8 @@ impl Record {
         value.as_ref().map(|range| self.part(range))
     }
 
-    /// Whether it has headers that the client did not read (over 100,000 of them), and that are not here therefore.
+    /// Whether it has headers that the client did not read (over 100,000 of them, or some that it cannot parse), and
+    /// that are not here therefore.
     pub fn headers_are_unread(&self) -> bool {
         self.headers_unread
     }
@@ -202,6 +208,16 @@ mod tests {
                 assert_eq!(time_of(Timestamp::LogAppendTime(millis), now), (from_millis(millis), false), "the broker's");
             }
             assert_eq!(time_of(Timestamp::NotAvailable, now), (now, true));
+        }
+    }
+
+    /// The client does not say why it did not read them.
+    #[test]
+    fn of_headers_that_were_not_read_it_is_not_said_that_they_are_too_many() {
+        let record = Record { headers_unread: true, ..Record::new(None, None, &[]) };
+        let error = crate::topic::decode(&record).unwrap_err().error;
+        for part in ["could not be read", "more than 100,000", "or they are not encoded", "not in the letter"] {
+            assert!(error.contains(part), "{error}");
         }
     }
 

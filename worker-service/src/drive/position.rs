@@ -51,7 +51,7 @@ struct Reading {
 
 impl Driver {
     /// Moves a partition without anything to do past what is no record; says whether it did. At most once a second.
-    pub(super) async fn move_on(&self, lane: &mut Lane, progress: &mut Progress) -> bool {
+    pub(super) async fn move_on(&self, lane: &mut Lane, progress: &mut Progress<'_>) -> bool {
         let beyond = &mut progress.beyond;
         if !lane.is_empty()
             || lane.is_paused()

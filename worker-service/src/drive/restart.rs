@@ -10,6 +10,7 @@ use rdkafka::topic_partition_list::Offset;
 use shared::store::StoreError;
 use shared::topic::{Decoded, Reason, Record, Refusal};
 
+use super::gaps::Gaps;
 use super::{Driver, LOOK};
 use crate::panics::{self, Panicked};
 
@@ -27,13 +28,19 @@ impl Driver {
     /// After a panic outside of decoding and applying, which are caught for themselves, it begins anew where that
     /// offset is: what the lane held is in doubt, and nothing of it counts. So it does where it is asked to.
     pub async fn run(mut self) {
+        let mut gaps = Gaps::new(self.partition);
+        self.run_lanes(&mut gaps).await;
+        self.look_for_last_losses(&mut gaps).await;
+    }
+
+    async fn run_lanes(&mut self, gaps: &mut Gaps) {
         let signals = Arc::clone(&self.signals);
         let mut from = self.ask_committed().await;
         let mut wait = FIRST_WAIT;
         loop {
             let began = Instant::now();
             let ended = tokio::select! {
-                ended = panics::caught_async(self.run_lane(from)) => Some(ended),
+                ended = panics::caught_async(self.run_lane(from, gaps)) => Some(ended),
                 () = signals.begin_anew.notified() => None,
             };
             match ended {
