@@ -42,7 +42,7 @@ pub struct LaneState {
     pub paused: bool,
     /// Devices that are held.
     pub held: usize,
-    /// Those of them that alone meet an error that is not known.
+    /// Those of them that alone meet what would be an outage.
     pub held_alone: usize,
     /// Panics that were caught since the partition is ours.
     pub panics: u64,

@@ -17,7 +17,7 @@ pub enum Reason {
     Failed,
     /// Decoding it panicked, or applying it did on every try: a defect of ours.
     Panicked,
-    /// PostgreSQL answered with an SQLSTATE that is not known, for it alone, again and again.
+    /// It alone met what would be an outage of PostgreSQL's, again and again.
     UnknownError,
 }
 
