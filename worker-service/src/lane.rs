@@ -94,6 +94,8 @@ pub struct Lane {
     /// Records and bytes in `ready`, `work`, `letters` and under way.
     records: usize,
     bytes: usize,
+    /// Records that have had their effect.
+    finished: u64,
 }
 
 impl Lane {
@@ -114,6 +116,7 @@ impl Lane {
             paused: false,
             records: 0,
             bytes: 0,
+            finished: 0,
         }
     }
 
@@ -291,6 +294,26 @@ impl Lane {
         self.watermark.waiting_since()
     }
 
+    /// The offset up to which the partition came in; none before anything did.
+    pub fn read_to(&self) -> Option<i64> {
+        self.watermark.end()
+    }
+
+    /// How many records have had their effect.
+    pub fn finished(&self) -> u64 {
+        self.finished
+    }
+
+    /// Whether there is nothing to do but what waits with held devices.
+    pub fn is_idle(&self) -> bool {
+        self.records == 0
+    }
+
+    /// When the first of the held devices is tried again.
+    pub fn held_until(&self) -> Option<Duration> {
+        self.held.earliest()
+    }
+
     /// Why the lane waits out an outage, if it does.
     pub fn outage(&self) -> Option<&str> {
         self.outage.message()
@@ -312,16 +335,19 @@ impl Lane {
         self.outage.wait(now, message);
     }
 
-    /// A batch waits out an outage that it met. From its second try on it waits in two halves: a store
+    /// A batch waits out an outage that it met. From its second try on it is tried in two halves: a store
     /// that answers, and is too slow for so much at once, or fails on one of its records, is not asked for
-    /// the same again for ever. Only what comes next is halved, so that after the longest outage there are
-    /// a few small batches.
-    fn put_off_in_halves(&mut self, mut batch: Vec<Task>, message: String, now: Duration) {
-        if self.outage.message().is_some() {
-            let rest = batch.split_off(batch.len() / 2);
-            self.work.push_front(rest);
+    /// the same again for ever. Nobody waits for that, down to a single event. Only what comes next is
+    /// halved, so that after the longest outage there are a few small batches.
+    fn put_off_in_halves(&mut self, mut batch: Vec<Task>, message: String, now: Duration) -> AfterFailure {
+        if self.outage.message().is_none() {
+            self.put_off(batch, message, now);
+            return AfterFailure::Waits;
         }
-        self.put_off(batch, message, now);
+        let rest = batch.split_off(batch.len() / 2);
+        self.work.push_front(rest);
+        self.work.push_front(batch);
+        AfterFailure::Split
     }
 
     /// The next batch of `ready`; events of held devices go to where their device waits.
@@ -366,6 +392,7 @@ impl Lane {
     /// A record has had its effect.
     fn finish(&mut self, offset: i64, size: usize) {
         self.watermark.finish(offset);
+        self.finished += 1;
         self.forget(size);
     }
 

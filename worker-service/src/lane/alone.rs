@@ -222,8 +222,7 @@ impl Lane {
                 batch.into_iter().partition(|task| self.suspects_of_outage.is_alone(task.device()));
             if alone.is_empty() {
                 self.suspects_of_outage.others_failed();
-                self.put_off_in_halves(others, error.message, now);
-                return AfterFailure::Waits;
+                return self.put_off_in_halves(others, error.message, now);
             }
             if others.is_empty() {
                 return self.take_apart(alone, error, now);
@@ -241,8 +240,7 @@ impl Lane {
     fn judge_outage(&mut self, mut task: Task, message: String, now: Duration) -> AfterFailure {
         let device = task.device().clone();
         let (share_is_full, all_is_full) = self.is_full_with(&task);
-        let Failure { suspect, others_were_applied } =
-            self.suspects_of_outage.failed(&device, task.record.offset, now);
+        let Failure { suspect, others_were_applied } = self.suspects_of_outage.failed(&device, task.record.offset, now);
         if is_proven(&suspect, others_were_applied, share_is_full, all_is_full, now) {
             task.attempts = suspect.tries;
             self.suspects_of_outage.has_letter(&device);

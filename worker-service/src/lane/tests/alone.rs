@@ -42,7 +42,9 @@ impl World {
             assert!(is_late || is_full, "{offset}: {waiting} wait");
             // Those behind another letter of the device have one try each, while much waits.
             let is_first = !self.letters.iter().any(|(at, letter)| {
-                letter.0 == Reason::UnknownError && self.records[at].0 == device && self.met_at[at].1 >= self.met[&device]
+                letter.0 == Reason::UnknownError
+                    && self.records[at].0 == device
+                    && self.met_at[at].1 >= self.met[&device]
             });
             let (since, needed) = if is_first || !is_full { (transactions, 20) } else { (self.met[&device], 1) };
             assert!(self.transactions - since >= needed, "{offset}: others were not applied so often");

@@ -31,8 +31,9 @@ fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
         match lane.next(now) {
             // What takes longer than the store's deadline: again and again, for ever.
             Next::Apply(batch) if batch.len() > 100 => {
+                now += Duration::from_secs(5);
                 let after = lane.applied(batch, Err(error(Class::OutageMet)), now);
-                assert_eq!(after, Some(AfterFailure::Waits));
+                assert!(matches!(after, Some(AfterFailure::Waits | AfterFailure::Split)));
             }
             Next::Apply(batch) => {
                 applied.extend(batch.iter().map(|task| task.record.offset));
@@ -41,7 +42,7 @@ fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
             Next::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
-        assert!(now < Duration::from_secs(300), "it does not get through");
+        assert!(now < Duration::from_secs(150), "it does not get through");
     }
     assert!(applied.is_sorted() && applied.len() == 1_000);
     assert_eq!(lane.outage(), None);
@@ -66,7 +67,7 @@ fn leaves_behind(class: Class, at_most: usize) {
         match lane.next(now) {
             Next::Apply(batch) => {
                 let after = lane.applied(batch, Err(error(class)), now);
-                assert!(matches!(after, Some(AfterFailure::Waits | AfterFailure::Held(_))));
+                assert!(matches!(after, Some(AfterFailure::Waits | AfterFailure::Split | AfterFailure::Held(_))));
             }
             Next::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
