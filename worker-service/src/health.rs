@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use time::OffsetDateTime;
@@ -33,6 +33,15 @@ struct State {
     compacted: bool,
 }
 
+/// A panic that a partition's own code meets again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PanicsAgain {
+    /// What is told of it.
+    pub why: String,
+    /// The first record without its effect: where that moves on, it is over.
+    pub at: Option<i64>,
+}
+
 /// What is known of a lane.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneState {
@@ -44,8 +53,18 @@ pub struct LaneState {
     pub held: usize,
     /// Those of them that alone meet what would be an outage.
     pub held_alone: usize,
+    /// Where there is nothing to do but to wait for a held device: until when, at the longest.
+    pub held_until: Option<Instant>,
+    /// Whether so much is held that nothing more comes in.
+    pub held_is_full: bool,
+    /// The offset up to which the partition came in; none before anything did.
+    pub read_to: Option<i64>,
+    /// How many records have had their effect since the lane began.
+    pub finished: u64,
     /// Panics that were caught since the partition is ours.
     pub panics: u64,
+    /// The panic that its own code meets again and again, if it does.
+    pub panics_again: Option<PanicsAgain>,
     /// Where the group stood when the lane began.
     pub begun_at: Option<i64>,
     /// The offset up to which all is done; none before anything came in.
@@ -92,7 +111,7 @@ impl Health {
     pub fn begun(&self, partition: i32, at: Option<i64>) {
         let mut state = self.state();
         let lane = state.lanes.entry(partition).or_default();
-        (lane.begun_at, lane.watermark) = (at, None);
+        (lane.begun_at, lane.watermark, lane.held_until) = (at, None, None);
         if lane.outage.take().is_some() {
             tracing::info!(partition, "the outage is over");
         }
@@ -143,10 +162,21 @@ impl Health {
         self.state().lanes.entry(partition).or_default().panics += 1;
     }
 
-    /// A partition waits before it begins anew, and why.
-    pub fn begins_anew(&self, partition: i32, why: String) {
-        tracing::error!(partition, error = why, "the partition begins anew");
-        self.state().lanes.entry(partition).or_default().outage = Some(why);
+    /// A partition waits before it begins anew, and why; and where that comes again and again, the offset that it does
+    /// not get past.
+    pub fn begins_anew(&self, partition: i32, why: String, again: Option<Option<i64>>) {
+        {
+            let mut state = self.state();
+            let lane = state.lanes.entry(partition).or_default();
+            lane.panics_again = again.map(|at| PanicsAgain { why: why.clone(), at });
+            lane.outage = Some(why.clone());
+        }
+        match again {
+            None => tracing::error!(partition, error = why, "the partition begins anew"),
+            Some(offset) => {
+                tracing::error!(partition, offset, error = why, "the code of the partition panics again and again");
+            }
+        }
     }
 
     /// What is wrong with the topics' settings; nothing waits for it.
@@ -181,8 +211,8 @@ impl Health {
         self.state().stopping = true;
     }
 
-    /// How a lane is.
-    pub fn lane(&self, partition: i32, lane: &Lane) {
+    /// How a lane is, whose times count from this moment on.
+    pub fn lane(&self, partition: i32, lane: &Lane, started: Instant) {
         let mut state = self.state();
         let entry = state.lanes.entry(partition).or_default();
         if entry.outage.as_deref() != lane.outage() {
@@ -195,9 +225,17 @@ impl Health {
             }
             entry.outage = lane.outage().map(str::to_owned);
         }
+        if entry.panics_again.as_ref().is_some_and(|again| lane.watermark() > again.at) {
+            entry.panics_again = None;
+            tracing::info!(partition, "the code of the partition panics no more");
+        }
         entry.paused = lane.is_paused();
         entry.held = lane.held_devices();
         entry.held_alone = lane.held_alone();
+        entry.held_until = lane.held_until().filter(|_| lane.is_idle()).map(|due| started + due);
+        entry.held_is_full = lane.is_idle() && !lane.has_room();
+        entry.read_to = lane.read_to();
+        entry.finished = lane.finished();
         entry.watermark = lane.watermark();
         entry.waiting_since = lane.waiting_since();
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
@@ -222,6 +260,8 @@ impl Health {
         let of_all = state.before_joining.as_ref().or(state.kafka.as_ref());
         let status = if state.stopping {
             "stopping"
+        } else if any(|lane| lane.panics_again.is_some()) {
+            "the code of a partition panics again and again"
         } else if of_all.is_some() || any(|lane| lane.outage.is_some()) {
             "waiting out an outage"
         } else if !state.joined {
@@ -241,9 +281,10 @@ impl Health {
                 let unstable = lane.unstable.map(|Unstable { records, offset, age }| {
                     json!({"records": records, "from_offset": offset, "age_seconds": age.as_secs()})
                 });
+                let again = lane.panics_again.as_ref().map(|again| &again.why);
                 let lane = json!({"watermark": lane.watermark, "held_devices": lane.held,
                     "held_alone_devices": lane.held_alone, "paused": lane.paused,
-                    "panics": lane.panics, "outage": lane.outage, "unstable": unstable,
+                    "panics": lane.panics, "panics_again": again, "outage": lane.outage, "unstable": unstable,
                     "stalled_seconds": lane.stalled.map(|since| since.as_secs())});
                 (partition.to_string(), lane)
             })
@@ -330,6 +371,28 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_passed() {
+        let health = Health::default();
+        health.joined();
+        health.begun(0, Some(7));
+        health.begins_anew(0, "panicked at a.rs:1:2".into(), None);
+        assert_eq!(status(&health), (false, "waiting out an outage".into()));
+        health.begins_anew(0, "panicked at a.rs:1:2".into(), Some(Some(7)));
+        let again = (false, "the code of a partition panics again and again".into());
+        assert_eq!(status(&health), again);
+        health.begun(0, Some(7));
+        assert_eq!(status(&health), again, "while it tries once more, too");
+        assert_eq!(health.report().1["partitions"]["0"]["panics_again"], "panicked at a.rs:1:2");
+        let mut lane = Lane::new(crate::lane::Settings::default(), 0);
+        lane.reach(7);
+        health.lane(0, &lane, Instant::now());
+        assert_eq!(status(&health), again);
+        lane.reach(8);
+        health.lane(0, &lane, Instant::now());
+        assert_eq!(status(&health), (true, "ready".into()));
+    }
+
+    #[test]
     fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
         let health = Health::default();
         health.joined();
@@ -338,7 +401,7 @@ mod tests {
         health.measured(&BTreeMap::from([(0, stalled)]));
         assert_eq!(status(&health), (false, "a partition stands still".into()));
         assert_eq!(health.report().1["partitions"]["0"]["stalled_seconds"], 200);
-        health.begins_anew(0, "it stood still".into());
+        health.begins_anew(0, "it stood still".into(), None);
         health.begun(0, Some(7));
         assert_eq!(status(&health), (false, "a partition stands still".into()), "until it moves");
         health.measured(&BTreeMap::from([(0, Measured::default())]));
