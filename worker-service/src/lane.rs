@@ -15,6 +15,7 @@ mod failing;
 mod held;
 mod ration;
 mod settings;
+mod task;
 #[cfg(test)]
 mod tests;
 mod watermark;
@@ -34,31 +35,11 @@ pub use self::failing::AfterFailure;
 use self::held::Held;
 use self::ration::Ration;
 pub use self::settings::Settings;
+pub use self::task::Task;
 use self::watermark::Watermark;
 
 /// Transactions that met another one are tried again this often at once.
 const CONFLICTS: u32 = 3;
-
-/// An event on its way.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// The record, kept for a dead letter.
-    pub record: Record,
-    /// The event in it.
-    pub decoded: Decoded,
-    /// How often it failed on its own.
-    pub attempts: u32,
-}
-
-impl Task {
-    fn device(&self) -> &DeviceId {
-        &self.decoded.event.device_id
-    }
-
-    fn size(&self) -> usize {
-        self.record.size() + size_of::<Self>()
-    }
-}
 
 /// What to do next.
 #[derive(Debug)]

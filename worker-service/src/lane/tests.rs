@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use shared::topic::Reason;
 
+use self::records::*;
 use self::world::*;
 use super::*;
 
@@ -13,6 +14,7 @@ mod alone;
 mod flapping;
 mod letters;
 mod outages;
+mod records;
 mod world;
 
 proptest! {
