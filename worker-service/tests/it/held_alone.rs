@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devstack::{Endpoints, Postgres, Scope, endpoints};
 use serde_json::Value;
 
 use crate::kit::{Kit, header};
@@ -50,15 +51,18 @@ async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
     };
     kit.until("SELECT count(*) FROM events WHERE device_id LIKE 'good-%'", sent * i64::from(partitions)).await;
     assert_eq!((&ready["status"], kit.dead_letters(0).await.len()), (&"ready".into(), 0));
-    let log = worker.service.log();
-    let told: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     for (refusal, error) in REFUSALS {
-        let is_it = |line: &&Value| {
-            line["message"] == "one device alone meets what would be an outage: it is held, and the partition goes on"
-                && line["device_id"] == format!("bad-{refusal}")
+        let is_told = || {
+            let log = worker.service.log();
+            let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.any(|line| {
+                line["message"]
+                    == "one device alone meets what would be an outage: it is held, and the partition goes on"
+                    && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
+                    && line["error"] == error
+            })
         };
-        let line = told.iter().find(is_it).unwrap_or_else(|| panic!("{refusal}: {log}"));
-        assert_eq!((&line["level"], &line["error"]), (&"ERROR".into(), &error.into()));
+        kit.until_it(refusal, async || is_told()).await;
     }
 
     // What is held goes on by itself when it is mended.
@@ -125,4 +129,37 @@ async fn an_outage_that_everybody_meets_is_one() {
     }
     kit.until("SELECT count(*) FROM events", 9).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
+}
+
+/// Each time that ends all the server's sessions, and nobody is served until it has recovered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_over_which_the_backend_crashes_is_held_alone() {
+    let start = || {
+        let postgres = Postgres::start().unwrap();
+        let endpoints = Endpoints { postgres_url: postgres.url(), ..endpoints().clone() };
+        (postgres, Scope::on(&endpoints, "crashes").unwrap())
+    };
+    let (_postgres, scope) = tokio::task::spawn_blocking(start).await.unwrap();
+    let kit = Kit::on(scope, 2).await;
+    kit.refuse_with("bad", "crash").await;
+    let worker = kit.process().await;
+    kit.event_at(0, "bad", "0", "{}").await;
+    let mut sent = 0;
+    while worker.health().await["partitions"]["0"]["held_alone_devices"] != 1 {
+        for partition in [0, 1] {
+            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
+        }
+        sent += 1;
+        assert!(sent < 300, "{}", worker.service.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let committed = async |partition, offset| kit.committed().await.get(&partition) == Some(&offset);
+    kit.until_it("the other partition goes on", async || committed(1, sent).await).await;
+    // A crash ends the test's own sessions, too.
+    let mended = async || sqlx::raw_sql("DELETE FROM refused").execute(&kit.pool).await.is_ok();
+    kit.until_it("it is mended", mended).await;
+    kit.until_it("it is applied", async || committed(0, sent + 1).await).await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+    let all = async || sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&kit.pool).await.ok();
+    kit.until_it("each has its effect", async || all().await == Some(2 * sent + 1)).await;
 }

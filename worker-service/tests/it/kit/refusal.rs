@@ -9,7 +9,8 @@ impl Kit {
     }
 
     /// Makes PostgreSQL refuse a device's events with this SQLSTATE, and note the time of each try
-    /// in sequences, which no rollback takes back. `sleep` instead of a code takes too long, and `end` ends the session.
+    /// in sequences, which no rollback takes back. `sleep` instead of a code takes too long, `end` ends
+    /// the session, and `crash` crashes its backend.
     pub(crate) async fn refuse_with(&self, device: &str, sqlstate: &str) {
         sqlx::raw_sql(
             "CREATE TABLE IF NOT EXISTS refused (device_id text PRIMARY KEY, sqlstate text NOT NULL);
@@ -25,6 +26,10 @@ impl Kit {
                  PERFORM setval('try_' || try, (extract(epoch FROM clock_timestamp()) * 1000)::bigint);
                END IF;
                IF state = 'sleep' THEN PERFORM pg_sleep(600); END IF;
+               IF state = 'crash' THEN
+                 EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'kill -SEGV ' || pg_backend_pid());
+                 PERFORM pg_sleep(600);
+               END IF;
                IF state = 'end' THEN
                  PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(600);
                END IF;
