@@ -75,13 +75,13 @@ locals {
       missing     = "notBreaching"
       description = "A partition stands before records that cannot be read, until an operator has it go past them."
     }
-    UnknownErrors = {
+    HeldAlone = {
       expression  = "alone + letters"
       comparison  = "GreaterThanThreshold"
       threshold   = 0
       minutes     = 1
       missing     = "notBreaching"
-      description = "Events of single devices meet an error of PostgreSQL's that is not known."
+      description = "Events of single devices alone meet what would be an outage of PostgreSQL's."
     }
     RecordsLost = {
       expression  = "lost"

@@ -34,7 +34,7 @@ pub struct Emitter {
 pub struct Totals {
     /// Records that are lost, or may be.
     pub records_lost: u64,
-    /// Dead letters for an error that is not known.
+    /// Dead letters of events that alone met what would be an outage.
     pub unknown_errors: u64,
     /// Lines of the log for which there was no room.
     pub log_lines_dropped: u64,
@@ -75,7 +75,7 @@ impl Emitter {
     /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
     /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
     ///   one has been open that was opened first.
-    /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices and dead letters of an error that is not known.
+    /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices that alone meet what would be an outage, and their dead letters.
     /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
     pub fn document(
         &self,

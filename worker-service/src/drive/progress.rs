@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::topic::Record;
 
+use super::caught::Taken;
 use super::gaps::Gaps;
 use super::position::Beyond;
 use super::{Driver, LOOK};
@@ -30,7 +30,7 @@ pub(super) struct Progress<'g> {
     /// The offset expected next.
     pub(super) expected: Option<i64>,
     /// The first record of a log that began anew; it waits until all before it is done.
-    pub(super) put_off: Option<Record>,
+    pub(super) put_off: Option<Taken>,
     /// Gaps in the offsets that nobody has looked into yet. They outlive a runner that begins anew.
     pub(super) gaps: &'g mut Gaps,
     /// When the client last said that what comes next cannot be read.
