@@ -67,13 +67,21 @@ locals {
       missing     = "notBreaching"
       description = "A partition has records and gets on with none of them, for no reason that is known."
     }
-    UnknownErrors = {
+    PartitionCannotBeRead = {
+      expression  = "unreadable"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 2
+      missing     = "notBreaching"
+      description = "A partition stands before records that cannot be read, until an operator has it go past them."
+    }
+    HeldAlone = {
       expression  = "alone + letters"
       comparison  = "GreaterThanThreshold"
       threshold   = 0
       minutes     = 1
       missing     = "notBreaching"
-      description = "Events of single devices meet an error of PostgreSQL's that is not known."
+      description = "Events of single devices alone meet what would be an outage of PostgreSQL's."
     }
     RecordsLost = {
       expression  = "lost"
@@ -115,16 +123,17 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
   dynamic "metric_query" {
     # Those that the expression names: an alarm may ask for nothing that it does not use.
     for_each = { for id, metric in {
-      waiting  = { name = "Waiting", stat = "Maximum" }
-      age      = { name = "WatermarkAge", stat = "Maximum" }
-      paused   = { name = "PausedPartitions", stat = "Sum" }
-      assigned = { name = "AssignedPartitions", stat = "Sum" }
-      unstable = { name = "UnstableAge", stat = "Maximum" }
-      stalled  = { name = "StalledPartitions", stat = "Sum" }
-      alone    = { name = "HeldAloneDevices", stat = "Sum" }
-      letters  = { name = "UnknownErrorLetters", stat = "Sum" }
-      lost     = { name = "RecordsLost", stat = "Sum" }
-      dropped  = { name = "LogLinesDropped", stat = "Sum" }
+      waiting    = { name = "Waiting", stat = "Maximum" }
+      age        = { name = "WatermarkAge", stat = "Maximum" }
+      paused     = { name = "PausedPartitions", stat = "Sum" }
+      assigned   = { name = "AssignedPartitions", stat = "Sum" }
+      unstable   = { name = "UnstableAge", stat = "Maximum" }
+      stalled    = { name = "StalledPartitions", stat = "Sum" }
+      unreadable = { name = "UnreadablePartitions", stat = "Sum" }
+      alone      = { name = "HeldAloneDevices", stat = "Sum" }
+      letters    = { name = "UnknownErrorLetters", stat = "Sum" }
+      lost       = { name = "RecordsLost", stat = "Sum" }
+      dropped    = { name = "LogLinesDropped", stat = "Sum" }
     } : id => metric if strcontains(each.value.expression, id) }
 
     content {

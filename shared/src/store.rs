@@ -19,7 +19,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool, Postgres};
 
 pub use applied::{Applied, Outcome, Processed};
-pub use classify::{Class, Sqlstate, StoreError};
+pub use classify::{Class, StoreError};
 pub use forget::{Forgotten, TopicEnd};
 pub use history::{Cursor, PAGE_BYTES, Page};
 pub use prune::PRUNE_ROWS;
@@ -78,7 +78,8 @@ impl Store {
     }
 
     async fn acquire(&self) -> Result<Lent, StoreError> {
-        Ok(Lent { connection: self.pool.acquire().await?, in_doubt: false, timeout: self.timeout })
+        let connection = self.pool.acquire().await.map_err(StoreError::before_begin)?;
+        Ok(Lent { connection, in_doubt: false, timeout: self.timeout })
     }
 
     /// Runs work on a connection within the deadline. Where it was missed, or the connection is in
@@ -90,7 +91,7 @@ impl Store {
         outcome: Result<Result<T, StoreError>, tokio::time::error::Elapsed>,
     ) -> Result<T, StoreError> {
         let result = outcome.unwrap_or_else(|_| Err(StoreError::deadline(self.timeout)));
-        lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage | Class::Unknown(_), .. }));
+        lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage | Class::OutageMet, .. }));
         result
     }
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use shared::config::AccessLog;
 use shared::store::{Store, StoreError};
 use shared::topic::{Decoded, Record, Refusal};
 use tokio::sync::{Notify, watch};
@@ -19,7 +21,6 @@ use crate::dead_letter::DeadLetters;
 use crate::event_log::{self, Failure};
 use crate::health::Health;
 use crate::lane::{Lane, Next, Settings, Task};
-use crate::panics;
 use crate::poll::{Group, Queue};
 use crate::unreadable::is_unreadable;
 
@@ -28,6 +29,7 @@ use self::gaps::Gaps;
 use self::progress::{Progress, Step};
 pub use self::signals::Signals;
 
+mod caught;
 mod explain;
 mod gaps;
 mod position;
@@ -44,10 +46,14 @@ pub struct Tools {
     pub group: String,
     /// The tables.
     pub store: Store,
+    /// Reads a record.
+    pub read: fn(&mut BorrowedMessage<'_>) -> Record,
     /// Finds the event in a record.
     pub decode: fn(&Record) -> Result<Decoded, Refusal>,
     /// Applies batches.
     pub applier: Applier,
+    /// Which events have a line in the log.
+    pub access_log: AccessLog,
     /// Takes dead letters.
     pub dead_letters: DeadLetters,
     /// Reads what stands in gaps.
@@ -106,16 +112,16 @@ impl Driver {
                 Next::Apply(batch) => {
                     paced = (batch.len() < MANY).then(Instant::now);
                     let result = self.apply(&batch, &mut lane, &mut progress).await;
-                    let failure = result.as_ref().err().and_then(|error| Failure::of(&batch, error));
+                    let failure = result.as_ref().err().and_then(|error| self.aside(|| Failure::of(&batch, error))?);
                     let after = lane.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
-                        failure.log(after);
+                        self.aside(|| failure.log(after));
                     }
                 }
                 Next::DeadLetter(letters) => {
                     let sent = self.tools.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        event_log::dead_letter(letter);
+                        self.aside(|| event_log::dead_letter(letter));
                         self.tools.health.dead_letter(letter.reason);
                     }
                     lane.dead_lettered(sent, started.elapsed());
@@ -140,7 +146,7 @@ impl Driver {
                     pause = self.look_at_pause(pause, &mut lane).await;
                 }
             }
-            self.tools.health.lane(self.partition, &lane);
+            self.tools.health.lane(self.partition, &lane, started);
             progress.store(self, &lane);
             self.look_for_losses(progress.gaps).await;
         }
@@ -157,12 +163,12 @@ impl Driver {
     /// Applies a batch. Meanwhile the next one gathers, a few records at a time, so that PostgreSQL's
     /// answers are not kept waiting.
     async fn apply(&self, batch: &[Task], lane: &mut Lane, progress: &mut Progress<'_>) -> Result<(), StoreError> {
-        let mut applying = pin!(panics::caught_async(self.tools.applier.apply(batch)));
+        let mut applying = pin!(self.apply_whole(batch));
         let mut more = true;
         loop {
             tokio::select! {
                 biased;
-                result = &mut applying => return self.outcome(result),
+                result = &mut applying => return result,
                 () = tokio::task::yield_now(), if more => {}
                 () = self.wake.notified(), if !more && lane.has_room() => {}
             }
@@ -177,18 +183,18 @@ impl Driver {
             if !lane.has_room() {
                 return false;
             }
-            let record = match progress.put_off.take() {
-                Some(record) if lane.is_empty() => {
+            let taken = match progress.put_off.take() {
+                Some(taken) if lane.is_empty() => {
                     lane.begin_anew();
-                    record
+                    taken
                 }
-                Some(record) => {
-                    progress.put_off = Some(record);
+                Some(taken) => {
+                    progress.put_off = Some(taken);
                     return false;
                 }
                 None => match self.queue.poll(Duration::ZERO) {
                     None => return false,
-                    Some(Ok(message)) => Record::of(message),
+                    Some(Ok(message)) => self.read(message),
                     Some(Err(error)) => {
                         self.note_unread(progress, &error);
                         continue;
@@ -198,21 +204,22 @@ impl Driver {
             if progress.unreadable.take().is_some() {
                 self.tools.health.can_read(self.partition);
             }
-            match progress.step_to(record.offset) {
+            let offset = taken.record.offset;
+            match progress.step_to(offset) {
                 Step::Next => {}
-                Step::Gap(expected) => progress.gaps.met(expected, record.offset),
+                Step::Gap(expected) => progress.gaps.met(expected, offset),
                 Step::Back(expected) => {
                     tracing::error!(
                         partition = self.partition,
                         expected,
-                        offset = record.offset,
+                        offset,
                         "the log goes on at an earlier offset: the topic was made anew, or has lost its end"
                     );
-                    progress.put_off = Some(record);
+                    progress.put_off = Some(taken);
                     continue;
                 }
             }
-            let decoded = self.decoded(&record);
+            let (record, decoded) = self.decoded(taken);
             lane.arrive(record, decoded);
         }
         true
@@ -276,7 +283,7 @@ impl Driver {
                 }
                 Err(error) => {
                     let until = lane.store_failed(error, started.elapsed());
-                    self.tools.health.lane(self.partition, lane);
+                    self.tools.health.lane(self.partition, lane, started);
                     tokio::select! {
                         () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
                         _ = self.stop.changed() => {}

@@ -34,7 +34,7 @@ pub struct Emitter {
 pub struct Totals {
     /// Records that are lost, or may be.
     pub records_lost: u64,
-    /// Dead letters for an error that is not known.
+    /// Dead letters of events that alone met what would be an outage.
     pub unknown_errors: u64,
     /// Lines of the log for which there was no room.
     pub log_lines_dropped: u64,
@@ -72,10 +72,10 @@ impl Emitter {
     ///   here tells of them.
     /// - `Waiting`: 1 while an outage is waited out, PostgreSQL's or Kafka's. Whoever scales by the
     ///   lag must not while this is not 0: it grows, and more workers do not help.
-    /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`: how many.
+    /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
     /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
     ///   one has been open that was opened first.
-    /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices and dead letters of an error that is not known.
+    /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices that alone meet what would be an outage, and their dead letters.
     /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
     pub fn document(
         &self,
@@ -96,6 +96,7 @@ impl Emitter {
         let paused = measured.values().filter(|found| found.paused).count();
 
         let stalled = measured.values().filter(|found| found.stalled.is_some()).count();
+        let unreadable = measured.values().filter(|found| found.unreadable).count();
         let unstable = || measured.values().filter_map(|found| found.unstable);
         let unstable_age = unstable().map(|open| open.age).max().unwrap_or_default();
         let alone: usize = measured.values().map(|found| found.held_alone).sum();
@@ -106,6 +107,7 @@ impl Emitter {
             ("PausedPartitions", "Count", json!(paused)),
             ("AssignedPartitions", "Count", json!(measured.len())),
             ("StalledPartitions", "Count", json!(stalled)),
+            ("UnreadablePartitions", "Count", json!(unreadable)),
             ("UnstableRecords", "Count", json!(unstable().map(|open| open.records).sum::<u64>())),
             ("UnstableAge", "Seconds", json!(unstable_age.as_secs_f64())),
             ("HeldAloneDevices", "Count", json!(alone)),

@@ -34,6 +34,8 @@ use crate::poll::Group;
 const EVERY: Duration = Duration::from_secs(5);
 /// The most that counts as passed between two measurements: a machine that stood still did not see what happened.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
+/// How much later than it is due a held device may be tried: a transaction is under way.
+const HELD_LATE: Duration = Duration::from_secs(10);
 /// How many times in a row Kafka has to stay silent to be away: once is a broker that starts anew.
 const SILENCES: u32 = 2;
 
@@ -71,10 +73,10 @@ pub struct Measured {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason.
     pub stalled: Option<Duration>,
+    /// Devices that are held because they alone meet what would be an outage.
+    pub held_alone: usize,
     /// Whether it stands before what cannot be read.
     pub unreadable: bool,
-    /// Devices that are held because they alone meet an error that is not known.
-    pub held_alone: usize,
 }
 
 /// What one measurement knows of those before.
@@ -219,12 +221,18 @@ fn measure(
         let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
         let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
         let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        let unreadable = lane.unreadable.is_some();
         // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
         let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
         let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
-        let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused || unreadable;
-        let stalled = match watchdog.look(elapsed, partition, Seen { at: lane.at(), lag, has_reason }) {
+        let unreadable = lane.unreadable.is_some();
+        let seen = Seen {
+            at: lane.at(),
+            read_to: lane.read_to,
+            finished: lane.finished,
+            lag,
+            has_reason: has_reason(lane, ends, Instant::now()),
+        };
+        let stalled = match watchdog.look(elapsed, partition, seen) {
             Finding::Fine => None,
             Finding::Stands { since, begin_anew } => {
                 anew.extend(begin_anew.then_some(partition));
@@ -238,13 +246,21 @@ fn measure(
             paused: lane.paused,
             unstable: open.look(elapsed, partition, ends),
             stalled,
-            unreadable,
             held_alone: lane.held_alone,
+            unreadable,
         };
         (partition, measured)
     };
     let measured = lanes.iter().map(of_one).collect();
     (measured, anew)
+}
+
+/// Whether a partition is known to wait for something. A held device is that only until it is to be tried again, and
+/// where it is all that is left to do: where there are more records, and room for them, they have to come in.
+fn has_reason(lane: &LaneState, ends: Option<Ends>, now: Instant) -> bool {
+    let is_read = ends.is_none_or(|ends| lane.read_to.is_some_and(|read_to| ends.stable <= read_to));
+    let waits_for_held = lane.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || lane.held_is_full);
+    lane.outage.is_some() || lane.paused || lane.unreadable.is_some() || lane.panics_again.is_some() || waits_for_held
 }
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them.
@@ -339,25 +355,33 @@ mod tests {
     fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
         let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
         let stands = || lane(Some(4), None);
+        let soon = Some(Instant::now() + Duration::from_secs(8));
+        let late = soon.and_then(|soon| soon.checked_sub(Duration::from_secs(60)));
         let lanes = BTreeMap::from([
             (0, stands()),
             (1, LaneState { outage: Some("SQLSTATE 57P01".into()), ..stands() }),
-            (2, LaneState { held: 1, ..stands() }),
+            (2, LaneState { held: 1, held_until: soon, read_to: Some(15), ..stands() }),
             (3, LaneState { paused: true, ..stands() }),
             (4, LaneState { watermark: Some(15), ..stands() }),
             (5, lane(None, None)),
-            (6, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
+            // Beside a held device: more comes in, or not though there is room, or there is none, or it is late.
+            (6, LaneState { held: 1, held_until: soon, read_to: Some(9), ..stands() }),
+            (7, LaneState { held: 1, held_until: soon, read_to: Some(9), held_is_full: true, ..stands() }),
+            (8, LaneState { held: 1, held_until: late, read_to: Some(15), ..stands() }),
+            (9, LaneState { held: 1, read_to: Some(15), ..stands() }),
+            (10, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
         ]);
         let ends: BTreeMap<_, _> = lanes.keys().map(|partition| (*partition, ends(0, 15))).collect();
         let mut past = Past::new(Duration::from_secs(10));
         assert_eq!(measure(&lanes, &ends, now, &mut past).1, [0; 0], "they stand there since just now");
         past.last -= Duration::from_secs(11);
         let (found, anew) = measure(&lanes, &ends, now, &mut past);
-        assert_eq!(anew, [0, 5]);
+        assert_eq!(anew, [0, 5, 6, 8, 9]);
         let stalled: Vec<_> = found.values().map(|found| found.stalled.is_some()).collect();
-        assert_eq!(stalled, [true, false, false, false, false, true, false]);
-        let unreadable: Vec<_> = found.values().map(|found| found.unreadable).collect();
-        assert_eq!(unreadable, [false, false, false, false, false, false, true]);
+        assert_eq!(stalled, [true, false, false, false, false, true, true, false, true, true, false]);
+        let unreadable: Vec<_> =
+            found.iter().filter(|(_, found)| found.unreadable).map(|(partition, _)| *partition).collect();
+        assert_eq!(unreadable, [10]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn describe() {
         "commit_behind_records",
         "How much less the broker holds as committed than was stored half a minute before, by partition."
     );
-    describe_gauge!("held_alone_devices", "Devices that alone meet an error that is not known, by partition.");
+    describe_gauge!("held_alone_devices", "Devices that alone meet what would be an outage, by partition.");
     describe_gauge!(
         "watermark_age_seconds",
         "How long the first record without its effect has been in the log, by partition; where its time is its producer's \

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::topic::Record;
 
+use super::caught::Taken;
 use super::gaps::Gaps;
 use super::position::Beyond;
 use super::{Driver, LOOK};
@@ -30,11 +30,11 @@ pub(super) struct Progress<'g> {
     /// The offset expected next.
     pub(super) expected: Option<i64>,
     /// The first record of a log that began anew; it waits until all before it is done.
-    pub(super) put_off: Option<Record>,
-    /// When the client last said that what comes next cannot be read.
-    pub(super) unreadable: Option<Instant>,
+    pub(super) put_off: Option<Taken>,
     /// Gaps in the offsets that nobody has looked into yet. They outlive a runner that begins anew.
     pub(super) gaps: &'g mut Gaps,
+    /// When the client last said that what comes next cannot be read.
+    pub(super) unreadable: Option<Instant>,
     /// What stands behind the last record, and is none.
     pub(super) beyond: Beyond,
     stored: Option<i64>,
@@ -49,8 +49,8 @@ impl<'g> Progress<'g> {
         Self {
             expected: committed,
             put_off: None,
-            unreadable: None,
             gaps,
+            unreadable: None,
             beyond: Beyond::default(),
             stored: None,
             told: None,

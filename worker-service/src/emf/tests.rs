@@ -69,6 +69,7 @@ fn a_value_for_each_partition_that_is_worked_off() {
     let document = document([partition(Some(3), 0.5), partition(Some(0), 0.0), paused, unreadable], false);
     assert_eq!(document["ConsumerLag"], json!([3, 0]));
     assert_eq!(document["WatermarkAge"], json!([60.0, 0.5, 0.0]));
+    assert_eq!(document["UnreadablePartitions"], 1);
     assert_eq!((&document["Waiting"], &document["PausedPartitions"]), (&json!(0), &json!(1)));
     assert_eq!((&document["AssignedPartitions"], &document["Service"]), (&json!(4), &json!("worker-service")));
     assert_eq!(document["_aws"]["Timestamp"], 1_767_323_045_678_u64);

@@ -29,6 +29,11 @@ impl Watermark {
         self.unfinished.remove(&offset);
     }
 
+    /// Where it was told to go on: nothing comes in any more before this.
+    pub(super) fn end(&self) -> Option<i64> {
+        self.end
+    }
+
     /// Whether nothing is unfinished.
     pub(super) fn is_whole(&self) -> bool {
         self.unfinished.is_empty()

@@ -4,12 +4,11 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::kit::{Kit, client};
+use crate::kit::{Kit, client, metrics};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
-    // The only test that looks at metrics, which are the process's.
-    let metrics = shared::telemetry::start_metrics().unwrap();
+    let metrics = metrics();
     let kit = Kit::new("losses", 1).await;
     let worker = kit.worker();
     for n in 1..=3 {

@@ -106,15 +106,14 @@ fn wrong(found: &[Found<'_>], shape: &TopicShape, brokers: &str) -> Vec<String> 
         };
         for fault in settings.faults(*role, shape.min_insync_replicas, other) {
             let why = match &can_mend {
-                // Whatever it is: so it was chosen.
-                _ if fault.setting == COMPRESSION && shape.compression == TopicCompression::Producer => continue,
-                _ if fault.setting == COMPRESSION => " (TOPIC_COMPRESSION=producer leaves it as it is)".to_owned(),
                 _ if fault.setting == CLEANUP_POLICY => {
                     " (let the workers read to the end first: what is older than the retention goes with the change)"
                         .to_owned()
                 }
                 Err(error) if fault.setting == TIMESTAMP_TYPE => format!(" (it cannot be changed here: {error:#})"),
-                _ => String::new(),
+                _ if fault.setting != COMPRESSION => String::new(),
+                _ if shape.compression == TopicCompression::Producer => continue,
+                _ => " (TOPIC_COMPRESSION=producer leaves it as it is)".to_owned(),
             };
             wrong.push(told(topic, &fault, &why, brokers));
         }
@@ -190,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_setting_whose_value_is_not_told_is_not_lost_with_the_clock() {
-        let known = || entry("segment.bytes", Some(""), ConfigSource::DynamicTopic);
+        let known = || entry("follower.replication.throttled.replicas", Some(""), ConfigSource::DynamicTopic);
         assert!(of_clock(vec![known()]).is_empty(), "it is mended");
         let of_brokers = entry("secret.default", None, ConfigSource::DynamicDefaultBroker);
         assert!(of_clock(vec![of_brokers]).is_empty(), "it is none of the topic's own");
