@@ -223,8 +223,7 @@ impl TopicSettings {
                 found: found.to_string(),
                 needed: format!("at least {holders}"),
                 good: replicas.reassignment(holders).unwrap_or_default(),
-                harm: "an acknowledgement is too few disks' word (before min.insync.replicas: with fewer than that \
-                       nothing is taken)",
+                harm: "an acknowledgement is too few disks' word, whatever min.insync.replicas is",
             });
         }
         faults.least(

@@ -376,15 +376,16 @@ mod tests {
         let mut gaps = Gaps::new(0);
         gaps.met(3, 4);
         gaps.met(10, 15);
-        gaps.look(millis(0), |_| tokio::spawn(async { Some(vec![10..15]) })).await;
+        gaps.met(20, 21);
+        gaps.look(millis(0), |_| tokio::spawn(async { Some(vec![10..15, 20..21]) })).await;
         gaps.finish(tokio::time::Instant::now() + Duration::from_secs(60)).await;
-        assert_eq!(gaps.met, Unexplained { gaps: vec![10..15], late: 1 });
+        assert_eq!(gaps.met, Unexplained { gaps: vec![10..15, 20..21], late: 2 });
     }
 
     #[test]
     fn what_the_log_still_has_is_read() {
         assert_eq!(readable(&[3..4, 10..15, 20..21], 12, 21), (vec![12..15, 20..21], vec![]));
-        assert_eq!(readable(&[3..4, 10..15, 20..21], 0, 20), (vec![3..4, 10..15], vec![20..21]));
+        assert_eq!(readable(&[3..4, 10..15, 20..21, 30..31], 0, 20), (vec![3..4, 10..15], vec![20..21, 30..31]));
         assert_eq!(readable(&[3..4, 10..15], 15, 15), (vec![], vec![]));
     }
 

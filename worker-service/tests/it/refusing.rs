@@ -7,9 +7,7 @@ use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-use shared::topic::settings::TopicSettings;
-
-use crate::kit::{Kit, PATIENCE, client, header};
+use crate::kit::{Kit, PATIENCE, header};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
@@ -34,39 +32,6 @@ async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
     kit.until("SELECT count(*) FROM events", 2).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.committed().await[&0], 3);
-}
-
-/// `NOT_ENOUGH_REPLICAS`, which a broker says only to who asks for all of them.
-#[tokio::test(flavor = "multi_thread")]
-async fn neither_a_letter_nor_its_redrive_is_taken_by_too_few_replicas() {
-    let kit = Kit::new("few_replicas", 1).await;
-    let (input, dlq) = (&kit.scope.input_topic, &kit.scope.dlq_topic);
-    let insync = async |topic: &str, replicas: &str| {
-        kit.set_topic(topic, &[("min.insync.replicas", replicas)]).await;
-        let told = async || TopicSettings::of(&client(&kit.scope), topic).await.unwrap();
-        kit.until_it("it is set", async || told().await.get("min.insync.replicas") == Some(replicas)).await;
-    };
-    insync(dlq, "2").await;
-    let worker = kit.worker();
-    kit.put(Some(b"a"), Some(b"no event"), &[]).await;
-    let outage = async || {
-        let lane = &worker.health.report().1["partitions"]["0"]["outage"];
-        lane.as_str().is_some_and(|why| why.starts_with("dead letters are not taken: "))
-    };
-    kit.until_it("it waits", outage).await;
-    assert_eq!(kit.committed().await.get(&0), None);
-    insync(dlq, "1").await;
-    assert_eq!(kit.dead_letters(1).await.len(), 1);
-    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
-    worker.stop().await.unwrap();
-
-    insync(input, "2").await;
-    let (summary, lines) = kit.redrive(&[]).await.unwrap();
-    assert_eq!((summary.sent, summary.failed), (0, 1), "{lines:?}");
-    assert_eq!(kit.log_end(0).await, 1);
-    insync(input, "1").await;
-    let (summary, lines) = kit.redrive(&[]).await.unwrap();
-    assert_eq!((summary.sent, summary.failed), (1, 0), "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
