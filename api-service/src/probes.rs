@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use shared::topic::setup;
+use shared::topic::setup::{self, WriteLimits};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
@@ -82,8 +82,7 @@ async fn kafka(app: &App) {
             Ok(limits) => {
                 ask_at = Instant::now() + ASK_ANEW;
                 app.producer.learn(limits.max_message_bytes);
-                warning =
-                    (limits.min_insync_replicas < 2).then_some("min.insync.replicas of the input topic is below 2");
+                warning = warning_of(&limits);
                 state.tell(app, Ok(warning));
             }
             Err(error) => {
@@ -96,6 +95,17 @@ async fn kafka(app: &App) {
                 (refused, ask_at) = (true, Instant::now() + ASK_AGAIN);
             }
         }
+    }
+}
+
+/// Where an acknowledgement is one disk's word.
+fn warning_of(limits: &WriteLimits) -> Option<&'static str> {
+    if limits.min_insync_replicas < 2 {
+        Some("min.insync.replicas of the input topic is below 2")
+    } else if limits.replicas.is_some_and(|replicas| replicas < 2) {
+        Some("a partition of the input topic has fewer than 2 replicas")
+    } else {
+        None
     }
 }
 

@@ -9,6 +9,7 @@ mod dead_letter;
 mod decode;
 mod encoded_headers;
 mod record;
+mod replicas;
 pub mod settings;
 pub mod setup;
 

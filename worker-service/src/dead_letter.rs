@@ -36,17 +36,7 @@ impl DeadLetters {
     /// # Errors
     /// The settings are wrong.
     pub fn new(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
-        let mut config = client.clone();
-        config
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("compression.type", "lz4")
-            // Each alone: a batch is taken or refused as a whole, also for its size.
-            .set("batch.num.messages", "1")
-            .set("linger.ms", "0")
-            .set("partitioner", "murmur2_random")
-            .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string())
-            .set("message.max.bytes", MAX_DEAD_LETTER_BYTES.to_string());
+        let config = settings(client);
         let producer = Mutex::new(config.create()?);
         Ok(Self { topic: topic.to_owned(), group: group.to_owned(), config, producer })
     }
@@ -135,6 +125,22 @@ impl DeadLetters {
     }
 }
 
+/// The producer's settings.
+fn settings(client: &ClientConfig) -> ClientConfig {
+    let mut config = client.clone();
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("compression.type", "lz4")
+        // Each alone: a batch is taken or refused as a whole, also for its size.
+        .set("batch.num.messages", "1")
+        .set("linger.ms", "0")
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string())
+        .set("message.max.bytes", MAX_DEAD_LETTER_BYTES.to_string());
+    config
+}
+
 /// A letter, or, where that panics, what needs less code: without its record's headers.
 fn whole_or_bare<'a>(
     letter: &DeadLetter,
@@ -215,6 +221,12 @@ mod tests {
         let record = Record::new(Some(key), Some(value), &[("big", Some(&vec![b'h'; header]))]);
         let letter = DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 };
         Sent { key: Some(key), value: Some(value), headers: letter.headers("g", OffsetDateTime::UNIX_EPOCH) }
+    }
+
+    #[test]
+    fn every_replica_has_a_letter_before_its_offset_moves() {
+        let config = settings(&ClientConfig::new());
+        assert_eq!((config.get("acks"), config.get("enable.idempotence")), (Some("all"), Some("true")));
     }
 
     #[test]

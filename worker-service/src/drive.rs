@@ -24,12 +24,13 @@ use crate::lane::{Lane, Next, Settings, Task};
 use crate::poll::{Group, Queue};
 use crate::unreadable::is_unreadable;
 
+pub use self::explain::GapReader;
 use self::gaps::Gaps;
 use self::progress::{Progress, Step};
 pub use self::signals::Signals;
 
 mod caught;
-mod compacted;
+mod explain;
 mod gaps;
 mod position;
 mod progress;
@@ -55,6 +56,8 @@ pub struct Tools {
     pub access_log: AccessLog,
     /// Takes dead letters.
     pub dead_letters: DeadLetters,
+    /// Reads what stands in gaps.
+    pub gap_reader: GapReader,
     /// What is told outside.
     pub health: Health,
 }
@@ -204,7 +207,6 @@ impl Driver {
             let offset = taken.record.offset;
             match progress.step_to(offset) {
                 Step::Next => {}
-                Step::Gap(expected) if self.is_lost_to_compaction(expected, offset) => {}
                 Step::Gap(expected) => progress.gaps.met(expected, offset),
                 Step::Back(expected) => {
                     tracing::error!(

@@ -37,8 +37,6 @@ struct State {
     lanes: BTreeMap<i32, LaneState>,
     /// What is wrong with the topics' settings.
     topics: Vec<String>,
-    /// Whether the input topic drops records whose key came again.
-    compacted: bool,
     /// What happened so far.
     totals: Totals,
 }
@@ -197,16 +195,6 @@ impl Health {
     /// What is wrong with the topics' settings; nothing waits for it.
     pub fn topics(&self, warnings: Vec<String>) {
         self.state().topics = warnings;
-    }
-
-    /// Whether the input topic drops records whose key came again.
-    pub fn input_is_compacted(&self, compacted: bool) {
-        self.state().compacted = compacted;
-    }
-
-    /// Whether it is known to.
-    pub fn is_input_compacted(&self) -> bool {
-        self.state().compacted
     }
 
     /// Records are lost, or may be.

@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 use crate::config::SeekConfig;
 
 mod past;
+mod times;
 
 pub use self::past::Skipped;
 
@@ -90,6 +91,9 @@ fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Move
     let consumer: BaseConsumer = settings.create().context("the Kafka settings")?;
     ensure_stopped(&consumer, group)?;
     let moved = plan(&consumer, config)?;
+    if config.to_time.is_some() {
+        times::ensure_of_broker(client, &config.source, &moved)?;
+    }
     if !config.dry_run {
         let mut list = TopicPartitionList::new();
         for Moved { partition, to, .. } in &moved {

@@ -9,9 +9,7 @@ use shared::topic::settings::{Role, TopicSettings};
 
 use crate::health::Health;
 
-/// How often it looks.
-const EVERY: Duration = Duration::from_secs(300);
-/// And where the brokers did not say.
+/// How soon it looks again where the brokers did not say.
 const AGAIN: Duration = Duration::from_secs(30);
 /// What `min.insync.replicas` has to be, so that an acknowledgement is more than one disk's word.
 const MIN_INSYNC: i32 = 2;
@@ -33,9 +31,9 @@ impl TopicWatch {
     }
 
     /// Looks again and again, for ever; `told` is whether the brokers answered the first time.
-    pub async fn run(mut self, mut told: bool) {
+    pub async fn run(mut self, mut told: bool, every: Duration) {
         loop {
-            tokio::time::sleep(if told { EVERY } else { AGAIN }).await;
+            tokio::time::sleep(if told { every } else { AGAIN.min(every) }).await;
             told = self.look().await;
         }
     }
@@ -66,8 +64,6 @@ impl TopicWatch {
 
     async fn warnings(&self) -> anyhow::Result<Vec<String>> {
         let input = TopicSettings::of(&self.client, &self.topics.input).await?;
-        // Also where the other topic cannot be asked for.
-        self.health.input_is_compacted(input.is_compacted());
         let dlq = TopicSettings::of(&self.client, &self.topics.dlq).await;
         let of = |topic: &str, role, settings: &TopicSettings, other| {
             let faults = settings.faults(role, MIN_INSYNC, other);

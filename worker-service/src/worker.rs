@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::apply::Applier;
 use crate::config::RunConfig;
 use crate::dead_letter::DeadLetters;
-use crate::drive::Tools;
+use crate::drive::{GapReader, Tools};
 use crate::health::Health;
 use crate::lag::{Lag, LogEnds};
 use crate::topics::TopicWatch;
@@ -38,6 +38,9 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(180);
 /// See [`Parts::compare_interval`].
 const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// See [`Parts::topics_interval`].
+const TOPICS_INTERVAL: Duration = Duration::from_secs(300);
+
 /// What a worker is made of beside its settings. Tests put in their own.
 #[derive(Debug, Clone)]
 pub struct Parts {
@@ -50,11 +53,19 @@ pub struct Parts {
     /// How often what the broker holds as committed is compared with what was stored. Much longer than the client
     /// takes to commit.
     pub compare_interval: Duration,
+    /// How often it looks whether the topics' settings are as they have to be.
+    pub topics_interval: Duration,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { read: Record::read, decode, stall_timeout: STALL_TIMEOUT, compare_interval: COMPARE_INTERVAL }
+        Self {
+            read: Record::read,
+            decode,
+            stall_timeout: STALL_TIMEOUT,
+            compare_interval: COMPARE_INTERVAL,
+            topics_interval: TOPICS_INTERVAL,
+        }
     }
 }
 
@@ -95,6 +106,7 @@ impl Worker {
             applier: Applier::new(store.clone(), fencer.clone()),
             access_log: config.access_log.access_log,
             dead_letters: DeadLetters::new(&client, &config.source.topics.dlq, group)?,
+            gap_reader: GapReader::new(&client, group),
             health: health.clone(),
         });
         let runtime = Handle::current();
@@ -121,9 +133,8 @@ impl Worker {
         let before = health.clone();
         std::thread::Builder::new().name("poll".into()).spawn(move || {
             wait_for_schema(&runtime, &store, &before, &stopped);
-            // Before anything is consumed: what a gap means depends on it.
             let told = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
-            runtime.spawn(watch.run(told.unwrap_or(false)));
+            runtime.spawn(watch.run(told.unwrap_or(false), parts.topics_interval));
             let _ = ended.send(poll::run(&client, &topic, tools, runtime, &consumer, &stopped));
         })?;
         Ok(Self { health, fencer, stop, end })

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use serde_json::{Value, json};
+use shared::topic::setup;
 use tokio::time::sleep;
 
-use crate::app::{TestApp, nowhere, prepare, scope};
+use crate::app::{TestApp, config, nowhere, prepare, scope};
 use crate::binary::Binary;
 
 /// Asks until the answer is this one.
@@ -39,6 +42,24 @@ async fn ready_with_all_and_a_warning_of_one_replica() {
     is_live(&app).await;
     let up = json!({"status": "up"});
     let all = json!({"kafka": kafka(), "postgres": up, "redis": up});
+    until(&app, 200, &json!({"status": "ready", "dependencies": all})).await;
+}
+
+/// `setup` says to set it so, and one disk is one disk.
+#[tokio::test]
+async fn a_warning_of_one_replica_whatever_min_insync_replicas_is() {
+    let scope = scope("health_replicas").await;
+    prepare(&scope).await;
+    let client = shared::kafka::client(&config(&scope, &[]).kafka).unwrap();
+    let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+    let two = AlterConfig::new(ResourceSpecifier::Topic(&scope.input_topic)).set("min.insync.replicas", "2");
+    admin.alter_configs(&[two], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    while setup::write_limits(&client, &scope.input_topic).await.unwrap().min_insync_replicas != 2 {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let app = TestApp::prepared(scope, &[]).await;
+    let (kafka, up) = ("a partition of the input topic has fewer than 2 replicas", json!({"status": "up"}));
+    let all = json!({"kafka": {"status": "up", "warning": kafka}, "postgres": up, "redis": up});
     until(&app, 200, &json!({"status": "ready", "dependencies": all})).await;
 }
 

@@ -9,6 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ConfigSource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 
+use super::replicas::{self, REPLICAS, Replicas};
 use crate::kafka::ADMIN_TIMEOUT;
 
 /// The largest record of the input topic, in bytes.
@@ -60,6 +61,8 @@ pub struct TopicSettings {
     own: Vec<String>,
     /// And of those that are or may be, and whose value is not told.
     untold: Vec<String>,
+    /// Who has its partitions; none where that is not told.
+    replicas: Option<Replicas>,
 }
 
 /// A setting that a topic should not have.
@@ -86,6 +89,9 @@ impl fmt::Display for Fault {
 impl Fault {
     /// The command that mends it.
     pub fn command(&self, brokers: &str, topic: &str) -> String {
+        if self.setting == REPLICAS {
+            return replicas::command(&self.good, brokers);
+        }
         format!(
             "kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {topic} \
              --add-config {}={}",
@@ -100,11 +106,12 @@ impl TopicSettings {
     /// # Errors
     /// Kafka away, or the topic; or no right to `DescribeConfigs` on it.
     pub async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
-        let settings = Self::from(describe(client, ResourceSpecifier::Topic(topic)).await?);
+        let mut settings = Self::from(describe(client, ResourceSpecifier::Topic(topic)).await?);
         anyhow::ensure!(
             !settings.all.is_empty(),
             "the settings of the topic {topic} are not told: it is not there, or that takes DescribeConfigs on it"
         );
+        settings.replicas = Some(Replicas::of(client, topic).await?);
         Ok(settings)
     }
 
@@ -140,14 +147,14 @@ impl TopicSettings {
         self
     }
 
+    /// How many replicas the partition has that has the fewest; none where that is not told.
+    pub fn replicas(&self) -> Option<usize> {
+        self.replicas.as_ref().and_then(Replicas::fewest)
+    }
+
     /// How long the topic keeps records; none where it keeps them for ever, or that is not told.
     pub fn retention(&self) -> Option<Duration> {
         self.number(RETENTION).and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis)
-    }
-
-    /// Whether it drops records whose key came again: a record that is missing may be lost then.
-    pub fn is_compacted(&self) -> bool {
-        self.get(CLEANUP_POLICY).is_some_and(|policy| policy.split(',').any(|part| part.trim() == "compact"))
     }
 
     /// Whether a record's time is its producer's word.
@@ -206,6 +213,19 @@ impl TopicSettings {
             }
         }
         let (least, needed) = (i64::from(min_insync), format!("at least {min_insync}"));
+        // As many as have to hold a record, by what is needed and by what the topic says itself.
+        let holders = usize::try_from(least.max(self.number(MIN_INSYNC).unwrap_or(1))).unwrap_or(1);
+        if let Some(replicas) = &self.replicas
+            && let Some(found) = replicas.fewest().filter(|found| *found < holders)
+        {
+            faults.found.push(Fault {
+                setting: REPLICAS,
+                found: found.to_string(),
+                needed: format!("at least {holders}"),
+                good: replicas.reassignment(holders).unwrap_or_default(),
+                harm: "an acknowledgement is too few disks' word, whatever min.insync.replicas is",
+            });
+        }
         faults.least(
             MIN_INSYNC,
             (least, &needed),

@@ -205,6 +205,8 @@ fn of_broker(told: &ConfigResource) -> BTreeMap<&'static str, String> {
 pub struct WriteLimits {
     /// `min.insync.replicas`: with less than 2, an acknowledgement is one disk's word.
     pub min_insync_replicas: i32,
+    /// How many replicas the partition has that has the fewest; none where that is not told.
+    pub replicas: Option<usize>,
     /// `max.message.bytes`, the topic's own or the broker's: what one batch may have as it lies in the log, which is
     /// after the broker unpacked it where the topic's `compression.type` is `uncompressed`.
     pub max_message_bytes: usize,
@@ -218,6 +220,7 @@ pub async fn write_limits(client: &ClientConfig, topic: &str) -> anyhow::Result<
     let settings = TopicSettings::of(client, topic).await?;
     Ok(WriteLimits {
         min_insync_replicas: settings.parsed(MIN_INSYNC)?,
+        replicas: settings.replicas(),
         max_message_bytes: settings.parsed(MAX_MESSAGE)?,
     })
 }

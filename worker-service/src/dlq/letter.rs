@@ -14,6 +14,8 @@ use crate::panics;
 
 /// The header that counts how often an event was redriven.
 pub const REDRIVES: &str = "redrive.count";
+/// The most that is taken for a count of ours: nobody redrives an event so often, and a stranger may write anything.
+pub(super) const MOST_REDRIVES: u32 = 1_000;
 /// The longest text of a letter that is kept, in bytes: what is longer is none of ours, and there may be many.
 const MAX_TEXT: usize = 1_024;
 
@@ -31,7 +33,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn of(record: &Record, prefix: &str) -> Option<Self> {
+    pub(super) fn of(record: &Record, prefix: &str) -> Option<Self> {
         let text = |name: &str| text(record, &format!("{prefix}.{name}"));
         Some(Self {
             topic: text("topic")?,
@@ -96,7 +98,7 @@ impl Letter {
             failed_at: failed_at.unwrap_or(record.timestamp),
             origin: if own.is_redriven() { Place::of(&own, "origin") } else { died.clone() },
             died,
-            redrives: text(&own, REDRIVES).and_then(|count| count.parse().ok()).unwrap_or(0),
+            redrives: redrives(&own).unwrap_or(0),
             truncated: record.header("dlq.truncated").is_some(),
             unwritable,
         }
@@ -200,6 +202,14 @@ fn own(record: &Record) -> (Cow<'_, Record>, Option<&'static str>) {
     (own, unwritable)
 }
 
+/// How often a record was redriven, if that is what its header says. Redriving writes the first place with the count;
+/// a count without one is a stranger's header, and so is what is no such number as we write.
+pub(super) fn redrives(own: &Record) -> Option<u32> {
+    let said = text(own, REDRIVES)?;
+    let count = said.parse().ok().filter(|count| (1..=MOST_REDRIVES).contains(count) && count.to_string() == said)?;
+    own.is_redriven().then(|| Place::of(own, "origin"))?.map(|_| count)
+}
+
 /// Two devices that share one are kept in one order, which harms neither.
 pub(super) fn hash(of: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -274,6 +284,24 @@ mod tests {
         };
         assert_eq!((letter.origin, letter.died), (place("old", 3, 9, 500), place("in", 1, 5, 1000)));
         assert_eq!(letter.redrives, 2);
+    }
+
+    #[test]
+    fn a_strangers_count_does_not_count() {
+        let count = |place: bool, said: &str| {
+            let mut headers = DIED.to_vec();
+            if place {
+                let origin = ["origin.topic", "origin.partition", "origin.offset", "origin.timestamp"];
+                headers.extend(origin.into_iter().zip(["old", "3", "9", "500"]));
+            }
+            headers.push((REDRIVES, said));
+            Letter::of(&record(&headers)).redrives
+        };
+        assert_eq!([count(true, "1"), count(true, "1000")], [1, 1_000]);
+        for said in ["", "x", "-1", "+1", "01", " 1", "1001", "4294967295", "4294967296", "99999999999999999999"] {
+            assert_eq!(count(true, said), 0, "{said}");
+        }
+        assert_eq!(count(false, "3"), 0, "it was never redriven");
     }
 
     #[test]

@@ -8,13 +8,14 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use shared::topic::{Record, as_text, header};
 
-use super::letter::REDRIVES;
+use super::letter::{MOST_REDRIVES, REDRIVES, redrives};
 
 /// Headers as they are sent.
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
-/// What every header of a record's first place starts with.
-const ORIGIN: &str = "origin.";
+/// The headers that tell a record's first place.
+const ORIGIN: [&str; 4] =
+    [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP];
 
 /// Why a letter was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -45,22 +46,13 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
-        let mut config = client.clone();
-        config
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("compression.type", "lz4")
-            // Each record is awaited before the next: waiting for company would only cost time.
-            .set("linger.ms", "0")
-            .set("partitioner", "murmur2_random")
-            .set("message.timeout.ms", "10000")
-            .set("message.max.bytes", MAX_DEAD_LETTER_BYTES.to_string());
+        let config = settings(client);
         Ok(Self { topic: topic.to_owned(), producer: config.create().context("the Kafka settings")? })
     }
 
     /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.
     pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), Unsent> {
-        let count = redrives.to_string();
+        let count = redrives.min(MOST_REDRIVES).to_string();
         let mut owned = OwnedHeaders::new();
         for (key, value) in headers(letter, &count).ok_or(Unsent::Headers)? {
             owned = owned.insert(Header { key, value });
@@ -85,19 +77,44 @@ impl Sender {
     }
 }
 
+/// The producer's settings.
+fn settings(client: &ClientConfig) -> ClientConfig {
+    let mut config = client.clone();
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("compression.type", "lz4")
+        // Each record is awaited before the next: waiting for company would only cost time.
+        .set("linger.ms", "0")
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", "10000")
+        .set("message.max.bytes", MAX_DEAD_LETTER_BYTES.to_string());
+    config
+}
+
 /// The record's own headers, its first place, and the count. Where it has a first place already, that
-/// stays, whatever it died of since: events count by it. None where a header cannot be written.
+/// stays, whatever it died of since: events count by it. What only looks like one of these is the record's own, and
+/// stays, too; the last of a name counts. None where a header cannot be written.
 fn headers<'a>(letter: &'a Record, count: &'a str) -> Option<Headers<'a>> {
     let own = letter.original_headers()?;
     let own = own.into_iter().map(|(name, value)| Some((as_text(name)?, value))).collect::<Option<Headers<'a>>>()?;
     let origin = own.iter().rev().find(|(name, _)| *name == header::ORIGIN_TOPIC);
     let keeps_origin = origin.is_some_and(|(_, value)| value.is_some());
     let mut headers = own;
-    headers.retain(|(name, _)| *name != REDRIVES && (keeps_origin || !name.starts_with(ORIGIN)));
+    if !keeps_origin {
+        headers.retain(|(name, _)| !ORIGIN.contains(name));
+    }
+    // The count of before is the last of its name. One that is none of ours is the record's own.
+    let is_ours = {
+        let all: Vec<_> = headers.iter().map(|(name, value)| (name.as_bytes(), *value)).collect();
+        redrives(&Record::from_bytes(None, None, &all)).is_some()
+    };
+    if is_ours && let Some(last) = headers.iter().rposition(|(name, _)| *name == REDRIVES) {
+        headers.remove(last);
+    }
     if !keeps_origin {
         let from = ["dlq.topic", "dlq.partition", "dlq.offset", "dlq.timestamp"];
-        let to = [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP];
-        headers.extend(to.into_iter().zip(from.map(|name| letter.header(name))));
+        headers.extend(ORIGIN.into_iter().zip(from.map(|name| letter.header(name))));
     }
     headers.push((REDRIVES, Some(count.as_bytes())));
     Some(headers)
@@ -116,7 +133,7 @@ mod tests {
         ("dlq.timestamp", Some(b"1000")),
         ("x", None),
     ];
-    const ORIGIN: [(&str, Option<&[u8]>); 4] = [
+    const FIRST: [(&str, Option<&[u8]>); 4] = [
         ("origin.topic", Some(b"in")),
         ("origin.partition", Some(b"1")),
         ("origin.offset", Some(b"5")),
@@ -128,7 +145,7 @@ mod tests {
         let letter = Record::new(None, None, &DIED);
         let first = headers(&letter, "1").unwrap();
         let mut expected = vec![("x", Some(&b"1"[..])), ("x", None)];
-        expected.extend(ORIGIN);
+        expected.extend(FIRST);
         expected.push(("redrive.count", Some(b"1")));
         assert_eq!(first, expected);
 
@@ -152,7 +169,7 @@ mod tests {
         let letter = died(b"\x04\x02x\x021\x0adlq.x\x01");
         let found = headers(&letter, "1").unwrap();
         assert_eq!(found[..2], [("x", Some(&b"1"[..])), ("dlq.x", None)]);
-        assert_eq!((&found[2..6], found.len()), (&ORIGIN[..], 7));
+        assert_eq!((&found[2..6], found.len()), (&FIRST[..], 7));
         assert_eq!(headers(&died(b"\x02\x02\xff\x01"), "1"), None);
         assert_eq!(headers(&died(b"?"), "1"), None);
     }
@@ -164,6 +181,40 @@ mod tests {
         let letter = Record::new(None, None, &half);
         let found = headers(&letter, "1").unwrap();
         assert_eq!(found.iter().filter(|(name, _)| *name == "origin.offset").count(), 1);
-        assert_eq!(found[2..6], ORIGIN);
+        assert_eq!(found[2..6], FIRST);
+    }
+
+    /// They only look like ours.
+    #[test]
+    fn a_strangers_headers_stay_as_they_came() {
+        let strange: [(&str, Option<&[u8]>); 4] = [
+            ("origin.country", Some(b"de")),
+            ("redrive.count", Some(b"many")),
+            ("redrive.count", Some(b"7")),
+            ("redrive.counts", Some(b"7")),
+        ];
+        let with_strange = |more: &[(&'static str, Option<&'static [u8]>)]| {
+            let all: Vec<_> = strange.iter().chain(more).chain(&DIED).copied().collect();
+            Record::new(None, None, &all)
+        };
+        let letter = with_strange(&[]);
+        let found = headers(&letter, "1").unwrap();
+        let mut expected = strange.to_vec();
+        expected.extend([("x", Some(&b"1"[..])), ("x", None)]);
+        expected.extend(FIRST);
+        expected.push(("redrive.count", Some(b"1")));
+        assert_eq!(found, expected);
+        // It dies again: only the count of ours is replaced.
+        let again: Vec<_> = found.iter().chain(&DIED[1..6]).copied().collect();
+        let letter = Record::new(None, None, &again);
+        assert_eq!(redrives(&letter), Some(1));
+        expected.last_mut().unwrap().1 = Some(b"2");
+        assert_eq!(headers(&letter, "2"), Some(expected));
+    }
+
+    #[test]
+    fn every_replica_has_what_was_redriven_once() {
+        let config = settings(&ClientConfig::new());
+        assert_eq!((config.get("acks"), config.get("enable.idempotence")), (Some("all"), Some("true")));
     }
 }

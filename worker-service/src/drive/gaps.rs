@@ -1,7 +1,7 @@
 //! Gaps in the offsets: markers of transactions, what was aborted or compacted away, or records that are lost.
 //!
-//! Only the broker can tell which, and a topic that is written by transactions has a gap for each of them. So they
-//! are gathered, and the broker is asked at most once a second, beside the way of the records.
+//! Only the log can tell which, and a topic that is written by transactions has a gap for each of them. So they
+//! are gathered, and looked into at most once a second, beside the way of the records.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use rdkafka::consumer::Consumer as _;
 use tokio::task::JoinHandle;
 
 use super::Driver;
+use super::explain::Found;
 use crate::health::Health;
 
 /// How often the broker is asked at most.
@@ -43,12 +44,15 @@ pub(super) struct Gaps {
     looking: Option<Look>,
 }
 
+/// What is left of the gaps that were looked into; none where there was no answer.
+type Answer = Option<Vec<Range<i64>>>;
+
 /// A look that is under way.
 #[derive(Debug)]
 struct Look {
     into: Arc<Unexplained>,
-    /// Says whether the broker answered.
-    task: JoinHandle<bool>,
+    /// Gives what is left, for which there was no time; none where there was no answer.
+    task: JoinHandle<Answer>,
 }
 
 impl Gaps {
@@ -67,11 +71,10 @@ impl Gaps {
     }
 
     /// Has the broker asked for what is due, where it is not being asked.
-    async fn look(&mut self, now: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<bool>) {
-        if let Some(Look { into, task }) = self.looking.take_if(|look| look.task.is_finished())
-            && !task.await.unwrap_or(false)
-        {
-            self.put_back(&into);
+    async fn look(&mut self, now: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<Answer>) {
+        if let Some(Look { into, task }) = self.looking.take_if(|look| look.task.is_finished()) {
+            let left = task.await.ok().flatten();
+            self.put_back(left.as_deref().unwrap_or(&into.gaps));
         }
         if self.looking.is_none()
             && let Some(due) = self.take_due(now)
@@ -82,7 +85,7 @@ impl Gaps {
     }
 
     /// The same for all that is left, and waits for the answers, within a bound.
-    async fn look_last(&mut self, within: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<bool>) {
+    async fn look_last(&mut self, within: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<Answer>) {
         let deadline = tokio::time::Instant::now() + within;
         self.finish(deadline).await;
         if !self.met.gaps.is_empty() {
@@ -98,18 +101,16 @@ impl Gaps {
             let answered = tokio::time::timeout_at(deadline, &mut look.task).await;
             let into = Arc::clone(&look.into);
             self.looking = None;
-            if !matches!(answered, Ok(Ok(true))) {
-                self.put_back(&into);
-            }
+            let left = answered.ok().and_then(Result::ok).flatten();
+            self.put_back(left.as_deref().unwrap_or(&into.gaps));
         }
     }
 
     /// Of the look that is under way nobody waits for the answer.
     fn give_up(&mut self) {
-        if let Some(Look { into, task }) = self.looking.take()
-            && !matches!(task.now_or_never(), Some(Ok(true)))
-        {
-            self.put_back(&into);
+        if let Some(Look { into, task }) = self.looking.take() {
+            let left = task.now_or_never().and_then(Result::ok).flatten();
+            self.put_back(left.as_deref().unwrap_or(&into.gaps));
         }
     }
 
@@ -123,9 +124,9 @@ impl Gaps {
         Some(std::mem::take(&mut self.met))
     }
 
-    /// The broker did not answer: these are looked into again.
-    fn put_back(&mut self, looked: &Unexplained) {
-        let mut gaps = looked.gaps.clone();
+    /// There was no answer of these, or no time for them: they are looked into again.
+    fn put_back(&mut self, left: &[Range<i64>]) {
+        let mut gaps = left.to_vec();
         let late = gaps.len();
         gaps.append(&mut self.met.gaps);
         if let Some(end) = gaps.last().map(|last| last.end).filter(|_| gaps.len() > MOST_GAPS) {
@@ -158,6 +159,13 @@ struct Loss {
     certain: Option<(i64, u64)>,
     /// The same of records that may be lost, at most.
     possible: Option<(i64, u64)>,
+}
+
+/// What of the gaps the log still has, where it begins at `low`; and those that it does not have yet, or any more,
+/// where it ends at `end`: a leader that is new, or a topic that was made anew.
+fn readable(gaps: &[Range<i64>], low: i64, end: i64) -> (Vec<Range<i64>>, Vec<Range<i64>>) {
+    let there = gaps.iter().filter(|gap| low < gap.end).map(|gap| gap.start.max(low)..gap.end);
+    there.partition(|gap| gap.end <= end)
 }
 
 /// What was lost in these gaps, where the partition now begins at `low`. Whoever asks for a record that is gone is
@@ -199,6 +207,20 @@ impl Loss {
     }
 }
 
+/// Offsets of a log that hold neither a record nor a transaction's marker.
+fn tell_missing(health: &Health, partition: i32, missing: &[Range<i64>]) {
+    let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return };
+    let lost = missing.iter().map(|range| range.end.abs_diff(range.start)).sum::<u64>();
+    health.records_lost(lost);
+    tracing::error!(
+        partition,
+        expected = first.start,
+        to = last.end,
+        lost,
+        "data loss: records are missing within the log: the topic is compacted, or was"
+    );
+}
+
 impl Driver {
     /// Has the broker asked for what is due, where it is not being asked.
     pub(super) async fn look_for_losses(&self, gaps: &mut Gaps) {
@@ -211,22 +233,32 @@ impl Driver {
         gaps.look_last(LAST_LOOK, |due| self.look_into(due, LAST_LOOK)).await;
     }
 
-    fn look_into(&self, due: Arc<Unexplained>, timeout: Duration) -> JoinHandle<bool> {
+    fn look_into(&self, due: Arc<Unexplained>, timeout: Duration) -> JoinHandle<Answer> {
         let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-        let health = self.tools.health.clone();
+        let tools = Arc::clone(&self.tools);
         tokio::task::spawn_blocking(move || {
-            let began = Instant::now();
+            let (began, health) = (Instant::now(), &tools.health);
             let (gaps, late) = (due.gaps.len(), due.late);
-            match consumer.fetch_watermarks(&topic, partition, timeout) {
-                Ok((low, _)) => {
-                    tracing::debug!(partition, gaps, late, low, took = ?began.elapsed(), "looked into gaps");
-                    lost(&due, low).tell(&health, partition, low);
-                    true
+            let look = || {
+                let (low, end) = consumer.fetch_watermarks(&topic, partition, timeout)?;
+                let (there, beyond) = readable(&due.gaps, low, end);
+                let mut found = tools.gap_reader.read(&topic, partition, &there, timeout)?;
+                found.left.extend(beyond);
+                anyhow::Ok((low, found))
+            };
+            match look() {
+                Ok((low, Found { missing, left })) => {
+                    let left_over = left.len();
+                    tracing::debug!(partition, gaps, late, low, left_over, took = ?began.elapsed(), "looked into gaps");
+                    lost(&due, low).tell(health, partition, low);
+                    tell_missing(health, partition, &missing);
+                    Some(left)
                 }
                 Err(error) => {
                     let expected = due.gaps.first().map(|gap| gap.start);
-                    tracing::warn!(partition, expected, gaps, %error, "gaps that cannot be explained yet");
-                    false
+                    let error = format!("{error:#}");
+                    tracing::warn!(partition, expected, gaps, error, "gaps that cannot be explained yet");
+                    None
                 }
             }
         })
@@ -258,7 +290,7 @@ mod tests {
         }
         let sizes: Vec<_> = looks.iter().map(|look| look.gaps.len()).collect();
         assert_eq!(sizes, [1, 1_000, 1_000], "and each gap is looked into once");
-        gaps.put_back(&looks.pop().unwrap());
+        gaps.put_back(&looks.pop().unwrap().gaps);
         let Unexplained { gaps: again, late } = gaps.take_due(millis(3_000)).unwrap();
         assert_eq!((again.len(), again.first().cloned()), (1_499, Some(3_003..3_004)), "in their order");
         assert_eq!(late, 1_000);
@@ -274,7 +306,7 @@ mod tests {
         // And while the broker does not answer.
         let due = gaps.take_due(Duration::ZERO).unwrap();
         gaps.met(4 * i64::try_from(MOST_GAPS).unwrap() - 2, 4 * i64::try_from(MOST_GAPS).unwrap() - 1);
-        gaps.put_back(&due);
+        gaps.put_back(&due.gaps);
         assert_eq!(gaps.met.gaps.len(), MOST_GAPS);
         assert_eq!(
             gaps.met.gaps.last().unwrap().end,
@@ -288,13 +320,13 @@ mod tests {
         lets: &'t watch::Receiver<bool>,
         low: i64,
         told: &'t Arc<Mutex<Vec<Loss>>>,
-    ) -> impl Fn(Arc<Unexplained>) -> JoinHandle<bool> + 't {
+    ) -> impl Fn(Arc<Unexplained>) -> JoinHandle<Answer> + 't {
         move |due| {
             let (mut lets, told) = (lets.clone(), Arc::clone(told));
             tokio::spawn(async move {
                 lets.wait_for(|lets| *lets).await.unwrap();
                 told.lock().unwrap().push(lost(&due, low));
-                true
+                Some(Vec::new())
             })
         }
     }
@@ -337,6 +369,24 @@ mod tests {
         assert!(gaps.look_last(Duration::from_secs(60), &ask).now_or_never().is_none());
         gaps.give_up();
         assert_eq!(gaps.met.gaps, [3..4, 10..15]);
+    }
+
+    #[tokio::test]
+    async fn what_there_was_no_time_for_is_looked_into_again_and_nothing_else() {
+        let mut gaps = Gaps::new(0);
+        gaps.met(3, 4);
+        gaps.met(10, 15);
+        gaps.met(20, 21);
+        gaps.look(millis(0), |_| tokio::spawn(async { Some(vec![10..15, 20..21]) })).await;
+        gaps.finish(tokio::time::Instant::now() + Duration::from_secs(60)).await;
+        assert_eq!(gaps.met, Unexplained { gaps: vec![10..15, 20..21], late: 2 });
+    }
+
+    #[test]
+    fn what_the_log_still_has_is_read() {
+        assert_eq!(readable(&[3..4, 10..15, 20..21], 12, 21), (vec![12..15, 20..21], vec![]));
+        assert_eq!(readable(&[3..4, 10..15, 20..21, 30..31], 0, 20), (vec![3..4, 10..15], vec![20..21, 30..31]));
+        assert_eq!(readable(&[3..4, 10..15], 15, 15), (vec![], vec![]));
     }
 
     #[test]

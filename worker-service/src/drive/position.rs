@@ -73,9 +73,7 @@ impl Driver {
             tracing::debug!(partition = self.partition, from = here, to, "moved past offsets without a record");
             // Nothing tells by itself whether markers stood there or records that are gone: the same is asked as
             // where a record comes behind a gap.
-            if let Some(here) = here
-                && !self.is_lost_to_compaction(here, to)
-            {
+            if let Some(here) = here {
                 progress.gaps.met(here, to);
             }
             lane.reach(to);

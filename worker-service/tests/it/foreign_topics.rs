@@ -141,6 +141,46 @@ async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whate
     worker.stop().await.unwrap();
 }
 
+/// The setting is mended, and the records are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mended_stand_before_it() {
+    let kit = kit("mended").await;
+    let worker = kit.worker();
+    // They came now, and say that they came two hours ago.
+    for id in ["1", "2", "3"] {
+        stamped(&kit, "a", id, "{}", now() - 120 * MINUTE, &[]).await;
+    }
+    kit.until("SELECT count(*) FROM events", 3).await;
+    let said = kit.command(&["setup"]).await;
+    assert!(said.status == 0 && said.out.contains("changed a setting of the topic"), "{said:?}");
+    worker.stop().await.unwrap();
+    let before = kit.committed().await;
+    let an_hour_ago = OffsetDateTime::now_utc() - time::Duration::hours(1);
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = kit.seek(an_hour_ago, more).await.unwrap_err().to_string();
+        assert!(refused.starts_with("nothing was changed: "), "{refused}");
+        assert!(refused.contains("the last one at 2") && refused.contains("`--from-beginning`"), "{refused}");
+    }
+    assert_eq!(kit.committed().await, before);
+    // To before all of them nothing is left out.
+    let (moved, _) = kit.seek(OffsetDateTime::now_utc() - time::Duration::hours(3), &[]).await.unwrap();
+    assert_eq!(moved[0].to, 0);
+
+    // Behind a record that the broker stamped, a time means something again; a marker may stand between.
+    let append_time =
+        async || !TopicSettings::of(&client(&kit.scope), &kit.scope.input_topic).await.unwrap().has_create_time();
+    kit.until_it("it is changed", append_time).await;
+    let producer = kit.transactional("mended");
+    producer.open("a", &["4"]);
+    producer.commit();
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 4).await;
+    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
+    worker.stop().await.unwrap();
+    let (moved, _) = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap();
+    assert_eq!((moved[0].from, moved[0].to), (Some(5), 5));
+}
+
 /// What stands behind another producer's transaction cannot be read before that ends, but it is in the log.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waited_behind_an_open_transaction_when_its_device_was_forgotten_has_no_effect() {

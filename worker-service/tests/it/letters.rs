@@ -16,7 +16,15 @@ async fn letters_are_listed_with_all_that_is_known_of_them_but_their_payload() {
     let at = |text: &'static str| [("dlq.failed_at", text)];
     kit.letter("a", "e-0", 0, &at("2026-01-01T00:00:00Z")).await;
     kit.letter("a", "e-1", 1, &at("2026-01-02T00:00:00Z")).await;
-    kit.letter("b", "e-1", 2, &[("dlq.failed_at", "2026-01-03T00:00:00Z"), ("redrive.count", "2")]).await;
+    let redriven = [
+        ("dlq.failed_at", "2026-01-03T00:00:00Z"),
+        ("origin.topic", "in"),
+        ("origin.partition", "0"),
+        ("origin.offset", "2"),
+        ("origin.timestamp", "2"),
+        ("redrive.count", "2"),
+    ];
+    kit.letter("b", "e-1", 2, &redriven).await;
     kit.letter("b", "e-2", 3, &[("dlq.failed_at", "2026-01-04T00:00:00Z"), ("dlq.reason", "rejected")]).await;
 
     let all = kit.list(&[]).await;

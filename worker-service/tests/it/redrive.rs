@@ -95,7 +95,14 @@ async fn filters_choose_and_what_cannot_be_sent_is_refused() {
     kit.letter("a", "2", 2, &[("dlq.truncated", "3000000")]).await;
     kit.letter("b", "1", 3, &[("dlq.reason", "rejected")]).await;
     kit.letter("b", "2", 4, &[("dlq.offset", "nowhere")]).await;
-    kit.letter("c", "1", 5, &[("redrive.count", "3")]).await;
+    let redriven = [
+        ("origin.topic", "in"),
+        ("origin.partition", "0"),
+        ("origin.offset", "5"),
+        ("origin.timestamp", "5"),
+        ("redrive.count", "3"),
+    ];
+    kit.letter("c", "1", 5, &redriven).await;
 
     let sent = async |more: &[&str]| {
         let mut args = vec!["--dry-run"];

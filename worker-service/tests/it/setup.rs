@@ -8,8 +8,9 @@ use shared::config::TopicConfig;
 use shared::topic::settings::TopicSettings;
 use worker_service::health::Health;
 use worker_service::topics::TopicWatch;
+use worker_service::worker::{Parts, Worker};
 
-use crate::kit::{Kit, client};
+use crate::kit::{Kit, client, run_config};
 
 /// The settings that are a topic's own.
 async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
@@ -109,6 +110,25 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
     let said = kit.command(&more).await;
     assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, and at least 2 is needed"), "{said:?}");
+    // Setting that alone leaves it on one disk.
+    let (mut with_two, two) = (good, ("min.insync.replicas", "2"));
+    with_two.push(two);
+    kit.set_topic(input, &with_two).await;
+    kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1"), two]).await;
+    let is_set = async || TopicSettings::of(&client(&kit.scope), dlq).await.unwrap().get(two.0) == Some(two.1);
+    kit.until_it("it is set", is_set).await;
+    for more in [&["setup"][..], &more] {
+        let said = kit.command(more).await;
+        for topic in [input, dlq] {
+            let expected = format!("\n{topic}: replicas=1, and at least 2 is needed: ");
+            assert!(said.status == 1 && said.error.contains(&expected), "{said:?}");
+        }
+        assert!(said.error.contains("too few brokers") && !said.error.contains("kafka-configs.sh"), "{said:?}");
+    }
+    let worker = kit.process().await;
+    let page = async || worker.page("/health/ready").await;
+    kit.until_it("it is told", async || page().await.contains("replicas=1, and at least 2 is needed")).await;
+    worker.end().await;
 }
 
 /// What is wrong with the one topic keeps it from changing the other, from making one that is not there, and from
@@ -182,17 +202,34 @@ async fn what_is_changed_while_a_worker_runs_is_told_and_so_is_its_end() {
     let mut looked = async || {
         assert!(watch.look().await, "the brokers say it");
         let told = health.report().1["warnings"].to_string();
-        (told.contains("cleanup.policy=compact"), told.contains("EVENTS_RETENTION"), health.is_input_compacted())
+        (told.contains("cleanup.policy=compact"), told.contains("EVENTS_RETENTION"))
     };
-    assert_eq!(looked().await, (false, false, false));
+    assert_eq!(looked().await, (false, false));
     kit.set_topic(input, &[("cleanup.policy", "compact"), ("retention.ms", "-1")]).await;
-    assert_eq!(looked().await, (true, true, true));
+    assert_eq!(looked().await, (true, true));
     kit.set_topic(input, &[("max.message.bytes", "1048576")]).await;
-    assert_eq!(looked().await, (false, false, false));
+    assert_eq!(looked().await, (false, false));
     // It is gone: what was last told stands.
     let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
     admin.delete_topics(&[input.as_str()], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
     assert!(!watch.look().await);
+}
+
+/// By itself, and not only when it starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_looks_at_the_topics_again_and_again() {
+    let kit = Kit::new("looks_again", 1).await;
+    let parts = Parts { topics_interval: std::time::Duration::from_millis(100), ..Parts::default() };
+    let worker = Worker::start_with(&run_config(&kit.scope), parts).unwrap();
+    kit.event("a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let is_told = || worker.health.report().1["warnings"].to_string().contains("cleanup.policy=compact");
+    assert!(!is_told());
+    kit.set_topic(&kit.scope.input_topic, &[("cleanup.policy", "compact")]).await;
+    kit.until_it("it is told", async || is_told()).await;
+    kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "1048576")]).await;
+    kit.until_it("it is told no more", async || !is_told()).await;
+    worker.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

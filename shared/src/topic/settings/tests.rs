@@ -32,6 +32,28 @@ fn what_setup_makes_is_good() {
 }
 
 #[test]
+fn the_replicas_are_counted_whatever_the_settings_say() {
+    let on = |brokers: &[i32], partitions: &[&[i32]], min_insync| TopicSettings {
+        replicas: Some(Replicas::new("t", brokers, partitions)),
+        ..settings(&GOOD).with(MIN_INSYNC, min_insync)
+    };
+    let found = |settings: &TopicSettings, needed| named(&settings.faults(Role::Input, needed, None));
+    // As `setup` itself says to set it, with one disk.
+    let one = on(&[1, 2, 3], &[&[1, 2], &[2]], "2");
+    assert_eq!(found(&one, 2), [REPLICAS]);
+    let fault = &one.faults(Role::DeadLetters, 2, None).into_iter().find(|fault| fault.setting == REPLICAS).unwrap();
+    assert!(fault.to_string().starts_with("replicas=1, and at least 2 is needed: "), "{fault}");
+    let command = fault.command("b:1", "t");
+    assert!(command.contains(r#"{"partition":1,"replicas":[2,3,1],"topic":"t"}"#), "{command}");
+    assert!(command.contains("kafka-reassign-partitions.sh --bootstrap-server b:1 "), "{command}");
+    // Whatever is needed, the topic itself has to have as many as it asks for.
+    assert_eq!(found(&one, 1), [REPLICAS]);
+    assert_eq!(found(&on(&[1], &[&[1]], "1"), 2), [REPLICAS, MIN_INSYNC]);
+    assert_eq!(found(&on(&[1], &[&[1]], "1"), 1), [""; 0], "a set-up for development");
+    assert_eq!(found(&on(&[1, 2], &[&[1, 2]], "2"), 2), [""; 0]);
+}
+
+#[test]
 fn each_setting_is_named_with_what_it_has_to_be() {
     let input = [
         (CLEANUP_POLICY, "compact", "delete"),

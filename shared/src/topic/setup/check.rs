@@ -11,7 +11,9 @@ use tokio::time::{Instant, sleep};
 use super::{APPEAR_TIMEOUT, ASK_AGAIN, TopicCompression, TopicShape};
 use crate::config::TopicConfig;
 use crate::kafka::ADMIN_TIMEOUT;
-use crate::topic::settings::{COMPRESSION, Fault, LOG_APPEND_TIME, Role, TIMESTAMP_TYPE, TopicSettings, admin};
+use crate::topic::settings::{
+    CLEANUP_POLICY, COMPRESSION, Fault, LOG_APPEND_TIME, Role, TIMESTAMP_TYPE, TopicSettings, admin,
+};
 
 /// A topic that is there.
 struct Found<'a> {
@@ -104,6 +106,10 @@ fn wrong(found: &[Found<'_>], shape: &TopicShape, brokers: &str) -> Vec<String> 
         };
         for fault in settings.faults(*role, shape.min_insync_replicas, other) {
             let why = match &can_mend {
+                _ if fault.setting == CLEANUP_POLICY => {
+                    " (let the workers read to the end first: what is older than the retention goes with the change)"
+                        .to_owned()
+                }
                 Err(error) if fault.setting == TIMESTAMP_TYPE => format!(" (it cannot be changed here: {error:#})"),
                 _ if fault.setting != COMPRESSION => String::new(),
                 _ if shape.compression == TopicCompression::Producer => continue,
