@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -20,6 +20,9 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.brokers)
+        // `worker-service setup` makes topics, and nobody else: a producer's question would make one that is missing
+        // or misspelt, with a broker's own settings.
+        .set("allow.auto.create.topics", "false")
         .set("security.protocol", &protocol)
         // A broker that is back is found within a second, not within ten.
         .set("reconnect.backoff.ms", "50")
@@ -49,6 +52,16 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
         anyhow::bail!("KAFKA_SSL_CA_LOCATION needs KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL: {protocol} has no TLS");
     }
     Ok(client)
+}
+
+/// Whether a batch is larger than the topic's `max.message.bytes`, or than its `segment.bytes`.
+pub const fn is_too_large(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)
+}
+
+/// Whether the topic is not there, as librdkafka or the broker says it.
+pub const fn is_without_topic(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
 }
 
 /// Asks Kafka for its brokers, and gives their ids: what an administrative client is told of a failure is that time was
@@ -157,6 +170,11 @@ mod tests {
                 assert!(said.contains(&name), "{said}");
             }
         }
+    }
+
+    #[test]
+    fn no_client_makes_a_topic() {
+        assert_eq!(with(&[]).unwrap().get("allow.auto.create.topics"), Some("false"));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use shared::kafka;
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use shared::topic::{Record, as_text, header};
 
@@ -30,10 +31,11 @@ pub(super) enum Unsent {
 impl Unsent {
     /// Whether it is this letter that cannot be sent, whatever becomes of others.
     pub(super) fn is_of_this_one(&self) -> bool {
-        matches!(
-            self,
-            Self::Headers | Self::Kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge))
-        )
+        match self {
+            Self::Headers => true,
+            Self::Kafka(KafkaError::MessageProduction(code)) => kafka::is_too_large(*code),
+            Self::Kafka(_) => false,
+        }
     }
 }
 
