@@ -100,6 +100,7 @@ pub(crate) fn settled(outcome: Outcome, device_id: &DeviceId) -> Result<(), (Cod
             return Ok(());
         }
         Outcome::QueueFull => (Code::QueueFull, "the event was not taken; try again later"),
+        Outcome::NoTopic => (Code::TopicMissing, "Kafka has no topic for events; try again later"),
         Outcome::Closed => (Code::ShuttingDown, "the event was not taken; try again"),
         Outcome::TooLarge => (Code::BodyTooLarge, "the event is too large for its topic"),
         Outcome::Unknown => (

@@ -21,10 +21,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// And where they were: an operator may change them.
 const ASK_ANEW: Duration = Duration::from_secs(300);
 
-/// Asks Kafka whether the input topic can be written.
-///
-/// It is a consumer that never consumes: a producer's question makes a topic that is missing,
-/// where the broker allows that, and with the wrong settings.
+/// Asks Kafka whether the input topic can be written. It is a consumer that never consumes.
 pub struct KafkaProbe {
     client: Arc<BaseConsumer<LogContext>>,
     settings: ClientConfig,
@@ -38,7 +35,7 @@ impl KafkaProbe {
     /// Settings that librdkafka does not take.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let mut settings = shared::kafka::client(&config.kafka)?;
-        settings.set("client.id", "api-service-probe").set("allow.auto.create.topics", "false");
+        settings.set("client.id", "api-service-probe");
         // What it meets is told by the probe's outcome, once.
         settings.set("log_level", "0");
         let client = settings.create_with_context(LogContext::default()).context("the Kafka settings")?;

@@ -53,6 +53,7 @@ codes! {
     RateLimited: TOO_MANY_REQUESTS, "rate_limited", "Too much for now";
     Internal: INTERNAL_SERVER_ERROR, "internal", "Something went wrong here";
     QueueFull: SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written";
+    TopicMissing: SERVICE_UNAVAILABLE, "topic_missing", "The topic of events is not there";
     ShuttingDown: SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end";
     Overloaded: SERVICE_UNAVAILABLE, "overloaded", "Too much is under way here";
     OutcomeUnknown: SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written";

@@ -4,27 +4,31 @@
 //! not fit into a batch, and those of a batch that was refused; it is started when it is first needed.
 
 mod limit;
+mod plan;
 mod reports;
 mod sender;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::collections::HashSet;
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use shared::event::{DeviceId, Event};
+use shared::event::Event;
 use tokio::time::{Instant, timeout_at};
 
 use self::limit::BatchLimit;
+use self::plan::{Batches, Step, plan};
 use self::reports::{Batch, Report, Waiting};
 use self::sender::{Batching, Client, Sender};
 pub use self::settings::settings;
+use self::verdict::{Verdict, judged, refused, to_send_again};
 use crate::config::Config;
 
 /// What became of an event.
@@ -37,8 +41,11 @@ pub enum Outcome {
         /// At this offset.
         offset: i64,
     },
-    /// It was not taken: too much waits already, or the producer has just failed.
+    /// It was not taken: too much waits already, or the producer has just failed, or it is not known what became of
+    /// an earlier event of its device.
     QueueFull,
+    /// It was not taken: Kafka has no such topic.
+    NoTopic,
     /// It was not taken: the service ends.
     Closed,
     /// It was not taken, and never will be.
@@ -49,13 +56,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every one, as in the metrics.
-    pub(crate) const ALL: [&str; 5] = ["accepted", "queue_full", "closed", "too_large", "unknown"];
+    pub(crate) const ALL: [&str; 6] = ["accepted", "queue_full", "no_topic", "closed", "too_large", "unknown"];
 
     /// As in the metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
             Self::QueueFull => "queue_full",
+            Self::NoTopic => "no_topic",
             Self::Closed => "closed",
             Self::TooLarge => "too_large",
             Self::Unknown => "unknown",
@@ -70,14 +78,6 @@ enum Way {
     Batched,
     /// By itself.
     Alone,
-}
-
-/// What became of one attempt.
-#[derive(Debug, Clone, Copy)]
-enum Verdict {
-    Final(Outcome),
-    /// It was in, or behind, a batch that was refused: it has to be sent by itself.
-    SendAlone,
 }
 
 /// A verdict for each event that was not handed over, and the reports of the others.
@@ -146,7 +146,8 @@ impl Producer {
     }
 
     /// Sends events in their order, and waits for what becomes of all of them. Behind one that is not taken
-    /// for want of room none is taken: a device's later event must not overtake an earlier one.
+    /// for want of room none is taken, nor of its device behind one of which nobody knows whether it was written:
+    /// a device's later event must not overtake an earlier one.
     pub async fn send_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
         let start = Instant::now();
         let outcomes = self.settle_all(events, deadline).await;
@@ -186,16 +187,59 @@ impl Producer {
         if self.0.closed.load(Ordering::Relaxed) {
             return vec![Outcome::Closed; events.len()];
         }
-        let (all, handed_over) = {
-            // What is decided about this client is done with it, whatever replaces it meanwhile.
-            let client = self.0.batched.client();
-            let alone = self.devices_to_send_alone(&client, events);
-            let way = |event: &Event| if alone.contains(&event.device_id) { Way::Alone } else { Way::Batched };
-            let all: Vec<_> = events.iter().map(|event| (event, way(event))).collect();
-            let handed_over = self.hand_over_all(&client, &all);
-            (all, handed_over)
-        };
-        let mut verdicts = self.judge_all(handed_over, &all, deadline).await;
+        let mut outcomes = vec![Outcome::QueueFull; events.len()];
+        let mut held_back = HashSet::new();
+        let (mut planned_for, mut steps) = (Weak::new(), Vec::new());
+        let (mut stage, mut last) = (0, 0);
+        while stage <= last {
+            let (places, all, handed_over) = {
+                // What was decided about a client is done with it, whatever replaces it meanwhile.
+                let client = self.0.batched.client();
+                if stage == 0 {
+                    steps = self.plan(&client, events);
+                    planned_for = Arc::downgrade(&client);
+                    last = steps.iter().map(|step| step.stage).max().unwrap_or(0);
+                } else if Instant::now() >= deadline {
+                    break;
+                }
+                let is_same = stage == 0 || ptr::eq(planned_for.as_ptr(), Arc::as_ptr(&client)) && !client.has_failed();
+                let mut places = Vec::with_capacity(events.len());
+                let mut all = Vec::with_capacity(events.len());
+                for (place, (event, step)) in events.iter().zip(&steps).enumerate() {
+                    if step.stage == stage && !held_back.contains(&event.device_id) {
+                        places.push(place);
+                        all.push((event, if is_same { step.way } else { Way::Alone }));
+                    }
+                }
+                let handed_over = self.hand_over_all(&client, &all);
+                (places, all, handed_over)
+            };
+            let settled = self.settle_stage(&all, handed_over, deadline).await;
+            let mut stopped = None;
+            for ((place, (event, _)), outcome) in places.iter().zip(&all).zip(settled) {
+                match outcome {
+                    Outcome::Accepted { .. } | Outcome::TooLarge => {}
+                    Outcome::Unknown => drop(held_back.insert(&event.device_id)),
+                    Outcome::QueueFull | Outcome::NoTopic | Outcome::Closed => stopped = Some(outcome),
+                }
+                if let Some(of_event) = outcomes.get_mut(*place) {
+                    *of_event = outcome;
+                }
+            }
+            if let Some(outcome) = stopped {
+                for (of_event, _) in outcomes.iter_mut().zip(&steps).filter(|(_, step)| step.stage > stage) {
+                    *of_event = outcome;
+                }
+                break;
+            }
+            stage += 1;
+        }
+        outcomes
+    }
+
+    /// What became of events that were handed over; what came back is sent by itself.
+    async fn settle_stage(&self, events: &[(&Event, Way)], handed_over: HandedOver, deadline: Instant) -> Vec<Outcome> {
+        let mut verdicts = self.judge_all(handed_over, events, deadline).await;
         let again = to_send_again(events, &verdicts);
         if !again.is_empty() {
             RESENT.increment(again.len() as u64);
@@ -211,19 +255,15 @@ impl Producer {
         verdicts.into_iter().map(Verdict::outcome).collect()
     }
 
-    /// The devices of a request whose events are not batched, all of them, so that they keep their order:
-    /// one of a device's events may not fit into a batch, or it has several and this client's batches may be
-    /// larger than the topic takes. Of two on their way at once the first may be refused and the second be
-    /// written.
-    fn devices_to_send_alone<'a>(&self, client: &Client, events: &'a [Event]) -> HashSet<&'a DeviceId> {
-        let mut alone = HashSet::new();
+    /// How the events of a request go by this client and beside it.
+    fn plan(&self, client: &Client, events: &[Event]) -> Vec<Step> {
         let limit = &self.0.limit;
-        if !client.keeps_to(limit) {
-            let mut seen = HashSet::with_capacity(events.len());
-            alone.extend(events.iter().map(|event| &event.device_id).filter(|device| !seen.insert(*device)));
-        }
-        alone.extend(events.iter().filter(|event| !limit.fits(event)).map(|event| &event.device_id));
-        alone
+        let batches = match (client.keeps_to(limit), limit.is_known()) {
+            (true, true) => Batches::Fit,
+            (true, false) => Batches::MayFit,
+            (false, _) => Batches::TooLarge,
+        };
+        plan(events, |event| limit.fits(event), batches)
     }
 
     /// Waits once for what becomes of all that was handed over.
@@ -305,77 +345,6 @@ impl Producer {
         self.0.batched.flush().await;
         if let Some(alone) = self.0.alone.get() {
             alone.flush().await;
-        }
-    }
-}
-
-/// It never left our hands.
-fn refused(sender: &Arc<Sender>, way: Way, error: &KafkaError) -> Verdict {
-    match (error.rdkafka_error_code(), way) {
-        (Some(RDKafkaErrorCode::MessageSizeTooLarge), _) => return Verdict::Final(Outcome::TooLarge),
-        (Some(RDKafkaErrorCode::QueueFull), _) => {}
-        (Some(RDKafkaErrorCode::Fatal), way) => {
-            sender.replace();
-            if way == Way::Batched {
-                return Verdict::SendAlone;
-            }
-        }
-        _ => tracing::warn!(%error, "librdkafka did not take an event"),
-    }
-    Verdict::Final(Outcome::QueueFull)
-}
-
-/// It was handed over, and this came back.
-fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict {
-    let error = match report {
-        Ok((partition, offset)) => {
-            return Verdict::Final(Outcome::Accepted { partition: *partition, offset: *offset });
-        }
-        Err(error) => error,
-    };
-    tracing::debug!(%error, "an event was not acknowledged");
-    if sender.client().has_failed() {
-        sender.replace();
-    }
-    match (error.rdkafka_error_code(), way) {
-        // The verdict on a batch is told of each record in it, and the others of its client are given back.
-        (Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::PurgeQueue), Way::Batched) => {
-            Verdict::SendAlone
-        }
-        (Some(RDKafkaErrorCode::MessageSizeTooLarge), Way::Alone) => Verdict::Final(Outcome::TooLarge),
-        _ => Verdict::Final(Outcome::Unknown),
-    }
-}
-
-/// The events that have to be sent by themselves, in their order; none behind one of the same device of
-/// which nobody knows whether it was written.
-fn to_send_again<'a>(events: &'a [Event], verdicts: &[Verdict]) -> Vec<(usize, &'a Event)> {
-    let mut unknown = HashSet::new();
-    let mut again = Vec::new();
-    for (place, (event, verdict)) in events.iter().zip(verdicts).enumerate() {
-        match verdict {
-            Verdict::SendAlone if !unknown.contains(&event.device_id) => again.push((place, event)),
-            Verdict::Final(Outcome::Unknown) => drop(unknown.insert(&event.device_id)),
-            Verdict::SendAlone | Verdict::Final(_) => {}
-        }
-    }
-    again
-}
-
-impl Verdict {
-    /// What was not taken the second time may have been written the first time, and the answer was lost.
-    fn of_second_attempt(self) -> Self {
-        match self {
-            Self::Final(Outcome::QueueFull) => Self::Final(Outcome::Unknown),
-            other => other,
-        }
-    }
-
-    /// The last word, as nothing more is tried.
-    fn outcome(self) -> Outcome {
-        match self {
-            Self::Final(outcome) => outcome,
-            Self::SendAlone => Outcome::Unknown,
         }
     }
 }

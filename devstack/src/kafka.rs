@@ -26,7 +26,7 @@ pub use self::cluster::KafkaCluster;
 pub(crate) use self::java::kafka_version as version;
 pub(crate) use self::java::obstacle;
 pub use self::secured::Secured;
-use self::settings::{Place, environment, with_listeners};
+use self::settings::{Place, changed, environment, with_listeners};
 use crate::child::Child;
 use crate::container::{self, Container, Plan};
 use crate::dir::StackDir;
@@ -209,6 +209,25 @@ impl Kafka {
         }
         self.server.restart()?;
         Ok(proxies)
+    }
+
+    /// Gives the broker these settings, over those that it has, and starts it anew.
+    ///
+    /// # Errors
+    /// The mock has none; and the real one may not come back.
+    pub fn set(&self, changes: &[(&str, &str)]) -> anyhow::Result<()> {
+        ensure!(self.is_real(), NO_PROCESS);
+        match &self.settings {
+            Settings::File(config) => {
+                let properties = fs::read_to_string(config).context("cannot read kafka.properties")?;
+                fs::write(config, changed(&properties, changes)).context("cannot write kafka.properties")?;
+            }
+            Settings::Container { container, properties, .. } => {
+                container.change(|plan| plan.env = environment(&changed(properties, changes)));
+            }
+            Settings::None => {}
+        }
+        self.server.restart()
     }
 
     /// Whether this is Apache Kafka, and not the mock.

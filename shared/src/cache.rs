@@ -109,7 +109,6 @@ impl Cache {
     /// # Errors
     /// `REDIS_URL` is not one (the message does not repeat it), or another setting is wrong.
     pub fn open(config: &RedisConfig) -> anyhow::Result<Self> {
-        anyhow::ensure!(!config.ttl.is_zero(), "CACHE_TTL must be more than 0");
         Ok(Self {
             servers: Servers::open(config)?,
             gathering: Arc::default(),

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod as_given;
+mod bounds;
 mod kafka;
 mod log;
 mod ops;
@@ -14,6 +15,7 @@ mod traces;
 
 pub use self::access_log::{AccessLog, AccessLogConfig};
 pub use self::as_given::{foreign, foreign_secret, one_of, text, trimmed, yes_or_no};
+pub use self::bounds::{CONNECTION_TIMEOUTS, DATABASE_CONNECTIONS, duration_in};
 pub use self::kafka::{KafkaConfig, TopicConfig};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::ops::OpsConfig;
@@ -22,7 +24,6 @@ pub use self::redis::RedisConfig;
 pub use self::traces::TraceConfig;
 
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
@@ -74,14 +75,6 @@ fn one_line(message: &str) -> String {
         .collect();
     let said = said.join(" ");
     said.split(" For more information").next().unwrap_or_default().to_owned()
-}
-
-/// A span of time as people write it: `250ms`, `60s`, `30days`.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rdkafka::bindings::RD_KAFKA_VERSION;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::{ClientConfig, ClientContext};
 
@@ -23,6 +23,9 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.brokers)
+        // `worker-service setup` makes topics, and nobody else: a producer's question would make one that is missing
+        // or misspelt, with a broker's own settings.
+        .set("allow.auto.create.topics", "false")
         .set("security.protocol", &protocol)
         // A broker that is back is found within a second, not within ten.
         .set("reconnect.backoff.ms", "50")
@@ -34,11 +37,13 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
             anyhow::bail!("KAFKA_SECURITY_PROTOCOL={protocol} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD");
         };
         client
-            .set("sasl.mechanisms", config.sasl_mechanism.to_ascii_uppercase())
+            .set("sasl.mechanisms", config.sasl_mechanism.as_deref().unwrap_or("PLAIN").to_ascii_uppercase())
             .set("sasl.username", username)
             .set("sasl.password", password.expose());
     } else if config.sasl_username.is_some() || config.sasl_password.is_some() {
         anyhow::bail!("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD need KAFKA_SECURITY_PROTOCOL=SASL_SSL");
+    } else if config.sasl_mechanism.is_some() {
+        anyhow::bail!("KAFKA_SASL_MECHANISM needs KAFKA_SECURITY_PROTOCOL=SASL_SSL: without it nobody logs in");
     }
     if protocol.ends_with("SSL") {
         // Both are the defaults; said here so that nobody has to look them up.
@@ -46,6 +51,8 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
         if let Some(location) = &config.ssl_ca_location {
             client.set("ssl.ca.location", location);
         }
+    } else if config.ssl_ca_location.is_some() {
+        anyhow::bail!("KAFKA_SSL_CA_LOCATION needs KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL: {protocol} has no TLS");
     }
     Ok(client)
 }
@@ -59,6 +66,16 @@ fn is_ours((linked, name): (i32, String)) -> anyhow::Result<()> {
         "librdkafka {name} is linked, and this was compiled with {major}.{minor}.{revision}"
     );
     Ok(())
+}
+
+/// Whether a batch is larger than the topic's `max.message.bytes`, or than its `segment.bytes`.
+pub const fn is_too_large(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)
+}
+
+/// Whether the topic is not there, as librdkafka or the broker says it.
+pub const fn is_without_topic(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
 }
 
 /// What Kafka says that it has.
@@ -159,6 +176,39 @@ mod tests {
             "KAFKA_SECURITY_PROTOCOL=SASL_SSL needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
         );
         assert!(line(&["--kafka-sasl-username=u"]).contains("need KAFKA_SECURITY_PROTOCOL=SASL_SSL"));
+    }
+
+    #[test]
+    fn what_the_protocol_leaves_unused_is_refused_by_name() {
+        let login = ["--kafka-sasl-username=u", "--kafka-sasl-password=p", "--kafka-sasl-mechanism=PLAIN"];
+        for (protocol, has_login, has_tls) in [
+            ("PLAINTEXT", false, false),
+            ("SSL", false, true),
+            ("SASL_PLAINTEXT", true, false),
+            ("SASL_SSL", true, true),
+        ] {
+            let protocol = format!("--kafka-security-protocol={protocol}");
+            let needed = if has_login { &login[..2] } else { &[] };
+            let of = |more: &[&str]| with(&[&[protocol.as_str()], needed, more].concat());
+            of(&[]).unwrap();
+            let told = of(&["--kafka-ssl-ca-location=/ca"]);
+            assert_eq!(told.is_ok(), has_tls, "{protocol}");
+            assert!(told.is_ok() || told.unwrap_err().to_string().contains("KAFKA_SSL_CA_LOCATION"));
+            if has_login {
+                of(&login[2..]).unwrap();
+                continue;
+            }
+            for one in login {
+                let name = one.split('=').next().unwrap().trim_start_matches("--").to_uppercase().replace('-', "_");
+                let said = of(&[one]).unwrap_err().to_string();
+                assert!(said.contains(&name), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_client_makes_a_topic() {
+        assert_eq!(with(&[]).unwrap().get("allow.auto.create.topics"), Some("false"));
     }
 
     #[test]

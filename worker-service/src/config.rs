@@ -1,11 +1,12 @@
 //! The worker's settings and commands; `--help` is their reference.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use shared::config::{
     AccessLogConfig, KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig,
-    duration, text, trimmed,
+    duration_in, trimmed,
 };
 use shared::event::DeviceId;
 use shared::probe::HealthConfig;
@@ -13,6 +14,13 @@ use shared::topic::Reason;
 use shared::topic::setup::TopicShape;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+const EMF_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(24 * 3_600)..=Duration::from_secs(100 * YEAR);
+/// As people write it: 365.25 days.
+const YEAR: u64 = 31_557_600;
+/// Kafka takes any name; one of several lines in its tools and in our log is a mistake.
+const LONGEST_GROUP: usize = 249;
 
 /// Consumes events from Kafka into PostgreSQL.
 #[derive(Debug, Parser)]
@@ -58,6 +66,11 @@ pub enum DlqCommand {
     Redrive(DlqRedriveConfig),
 }
 
+fn group_name(text: &str) -> Result<String, String> {
+    let is_good = text.len() <= LONGEST_GROUP && !text.chars().any(char::is_control);
+    if is_good { Ok(text.to_owned()) } else { Err("it must be 1 to 249 bytes, and no control characters".to_owned()) }
+}
+
 /// The consumer group.
 #[derive(Debug, Clone, clap::Args)]
 pub struct GroupConfig {
@@ -68,7 +81,7 @@ pub struct GroupConfig {
         value_name = "KAFKA_GROUP",
         env = "KAFKA_GROUP",
         default_value = "events-processor",
-        value_parser = text()
+        value_parser = trimmed(group_name)
     )]
     pub group: String,
 }
@@ -81,7 +94,7 @@ pub struct EmfConfig {
     #[arg(id = "emf-namespace", long, value_name = "EMF_NAMESPACE", env = "EMF_NAMESPACE", value_parser = trimmed(emf_namespace))]
     pub namespace: Option<String>,
     /// How often, at the beat of the clock: all workers at once.
-    #[arg(id = "emf-interval", long, value_name = "EMF_INTERVAL", env = "EMF_INTERVAL", default_value = "60s", value_parser = trimmed(emf_interval))]
+    #[arg(id = "emf-interval", long, value_name = "EMF_INTERVAL", env = "EMF_INTERVAL", default_value = "60s", value_parser = duration_in(EMF_INTERVALS))]
     pub interval: Duration,
 }
 
@@ -92,12 +105,6 @@ fn emf_namespace(text: &str) -> Result<String, String> {
         return Err("it must be 1 to 255 of A-Z a-z 0-9 . - _ / # :".to_owned());
     }
     if text.starts_with("AWS/") { Err("AWS/ is Amazon's own".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-fn emf_interval(text: &str) -> Result<Duration, String> {
-    let interval = duration(text)?;
-    let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
-    if allowed.contains(&interval) { Ok(interval) } else { Err("it must be from 1s to 1h".to_owned()) }
 }
 
 /// The log of events, and who reads it.
@@ -135,8 +142,9 @@ pub struct RunConfig {
     #[command(flatten)]
     pub stores: StoresConfig,
     /// How long an event is remembered. It has to be longer than the topic keeps records: a record
-    /// that is read again after its event was forgotten is a new event.
-    #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = trimmed(duration))]
+    /// that is read again after its event was forgotten is a new event. From 1day, the least that a topic is taken
+    /// with, to 100years.
+    #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub events_retention: Duration,
     /// CloudWatch metrics.
     #[command(flatten)]
@@ -362,6 +370,63 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    /// Those that have both.
+    const WITH_TOPICS: [&[&str]; 8] = [
+        &["run"],
+        &["setup"],
+        &["dlq", "list"],
+        &["dlq", "show", "0", "17"],
+        &["dlq", "redrive"],
+        &["seek", "--to-time=2026-01-02T03:04:05Z"],
+        &["seek", "--partition=0", "--past-unreadable"],
+        &["forget", "device-1"],
+    ];
+
+    /// What the command line with these arguments comes to.
+    fn parsed(command: &[&str], more: &[&str]) -> Result<Cli, String> {
+        let of = |name: &str| command.first().is_some_and(|command| *command == name);
+        let mut args = vec!["worker-service"];
+        args.extend(command);
+        if !of("resume") {
+            args.push("--kafka-brokers=b:1");
+        }
+        if !of("seek") && !command.contains(&"show") {
+            args.push("--database-url=postgres://h/d");
+        }
+        if ["run", "seek", "forget"].into_iter().any(of) || command.contains(&"redrive") {
+            args.push("--redis-url=redis://h");
+        }
+        Cli::try_parse_from(args.iter().chain(more)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn no_command_takes_one_topic_for_both() {
+        for command in WITH_TOPICS {
+            parsed(command, &[]).unwrap();
+            let said = parsed(command, &["--kafka-dlq-topic=events-input"]).unwrap_err();
+            assert!(said.contains("KAFKA_INPUT_TOPIC and KAFKA_DLQ_TOPIC are the same topic"), "{command:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_remembered_for_a_day_at_least() {
+        for (retention, good) in [("0s", false), ("23h", false), ("1day", true), ("100years", true)] {
+            let taken = parsed(&["run"], &[&format!("--events-retention={retention}")]);
+            assert_eq!(taken.is_ok(), good, "{retention}");
+            assert!(good || taken.unwrap_err().contains("EVENTS_RETENTION>': it must be from 1day to 100years"));
+        }
+    }
+
+    #[test]
+    fn a_group_has_a_name_of_one_line() {
+        for (group, good) in [("a group, of/ours:1", true), (&"g".repeat(249), true), (&"g".repeat(250), false)] {
+            for command in [&["run"][..], &["resume"]] {
+                assert_eq!(parsed(command, &[&format!("--kafka-group={group}")]).is_ok(), good, "{group}");
+            }
+        }
+        assert!(parsed(&["run"], &["--kafka-group=a\nb"]).unwrap_err().contains("KAFKA_GROUP"));
+    }
 
     #[test]
     fn each_setting_of_each_command_means_the_same_however_it_is_given() {

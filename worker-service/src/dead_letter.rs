@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use shared::kafka;
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use shared::topic::{DeadLetter, LetterHeaders};
 use time::OffsetDateTime;
@@ -159,7 +160,7 @@ fn tell<T>(letter: &DeadLetter, result: Result<T, Panicked>) -> Option<T> {
 }
 
 fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
-    matches!(sent, Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)))
+    matches!(sent, Err(KafkaError::MessageProduction(code)) if kafka::is_too_large(*code))
 }
 
 /// A letter as it is sent.

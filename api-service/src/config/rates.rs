@@ -5,6 +5,7 @@ use clap::{Args, value_parser};
 use shared::config::trimmed;
 
 const MOST: i64 = 1_000_000;
+const MOST_AT_ONCE: i64 = 10 * MOST;
 
 /// How much each subject (a token's `sub`) may ask of this instance. Instances do not know of each
 /// other: with n of them behind a load balancer it is up to n times as much.
@@ -14,14 +15,14 @@ pub struct RateConfig {
     #[arg(long, env = "RATE_LIMIT_EVENTS_PER_SECOND", default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_events_per_second: u32,
     /// How many events at once: ten seconds' worth where this is not set.
-    #[arg(long, env = "RATE_LIMIT_BURST", value_parser = trimmed(value_parser!(u32).range(1..)))]
+    #[arg(long, env = "RATE_LIMIT_BURST", value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
     pub rate_limit_burst: Option<u32>,
     /// How many resources each subject may read a second from this instance, on average; 0: no
     /// limit.
     #[arg(long, env = "RATE_LIMIT_READS_PER_SECOND", default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_reads_per_second: u32,
     /// How many reads at once: ten seconds' worth where this is not set.
-    #[arg(long, env = "RATE_LIMIT_READ_BURST", value_parser = trimmed(value_parser!(u32).range(1..)))]
+    #[arg(long, env = "RATE_LIMIT_READ_BURST", value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
     pub rate_limit_read_burst: Option<u32>,
 }
 

@@ -15,7 +15,7 @@ use crate::{batch, docs, events};
 const TOKEN: [Code; 5] =
     [Code::InvalidToken, Code::Forbidden, Code::RateLimited, Code::Internal, Code::KeysUnavailable];
 /// What every submission may be refused with.
-const SUBMISSION: [Code; 12] = [
+const SUBMISSION: [Code; 13] = [
     Code::BadRequest,
     Code::NotJson,
     Code::DeviceNotAllowed,
@@ -25,6 +25,7 @@ const SUBMISSION: [Code; 12] = [
     Code::UnsupportedEncoding,
     Code::InvalidEvent,
     Code::QueueFull,
+    Code::TopicMissing,
     Code::ShuttingDown,
     Code::Overloaded,
     Code::OutcomeUnknown,

@@ -12,6 +12,11 @@ use shared::event::Event;
 /// librdkafka's own default of `batch.size`.
 pub(super) const MAX_BATCH_BYTES: usize = 1_000_000;
 
+/// What a topic is assumed to take until Kafka has said what it does: as much as the largest payload, so that a topic
+/// that refuses it refuses good events, too. Much less would be too little for a request of 8 MiB where Kafka is far
+/// away: an idempotent client of librdkafka's has one batch of five or more records on its way to a partition.
+pub(super) const ASSUMED_BATCH_BYTES: usize = 256 * 1024;
+
 /// More than the names of all headers, the values of those whose length is fixed, the varints around each
 /// of them, and the header of a batch.
 const OVERHEAD: usize = 768;
@@ -34,10 +39,10 @@ struct State {
 }
 
 impl BatchLimit {
-    /// Until Kafka was asked, what `worker-service setup` gives a topic is assumed.
+    /// Until Kafka has said what the topic takes, batches are small.
     pub(super) fn unknown() -> Self {
         Self {
-            bytes: AtomicUsize::new(MAX_BATCH_BYTES),
+            bytes: AtomicUsize::new(ASSUMED_BATCH_BYTES),
             is_known: AtomicBool::new(false),
             state: Mutex::new(State { asked: None, refused: MAX_BATCH_BYTES }),
         }
@@ -89,7 +94,7 @@ impl BatchLimit {
 impl State {
     fn bytes(&self) -> usize {
         // `batch.size` may not be 0.
-        self.asked.unwrap_or(MAX_BATCH_BYTES).min(self.refused).max(1)
+        self.asked.unwrap_or(ASSUMED_BATCH_BYTES).min(MAX_BATCH_BYTES).min(self.refused).max(1)
     }
 }
 
@@ -119,11 +124,11 @@ mod tests {
     #[test]
     fn what_kafka_says_counts_and_refusals_below_it() {
         let limit = BatchLimit::unknown();
-        assert_eq!((limit.bytes(), limit.is_known()), (MAX_BATCH_BYTES, false));
-        limit.refused(MAX_BATCH_BYTES);
+        assert_eq!((limit.bytes(), limit.is_known()), (ASSUMED_BATCH_BYTES, false));
+        limit.refused(ASSUMED_BATCH_BYTES);
         // Of the same batches, before they were made smaller.
-        limit.refused(MAX_BATCH_BYTES);
-        assert_eq!((limit.bytes(), limit.is_known()), (500_000, false));
+        limit.refused(ASSUMED_BATCH_BYTES);
+        assert_eq!((limit.bytes(), limit.is_known()), (ASSUMED_BATCH_BYTES / 2, false));
         limit.learn(400_000);
         assert_eq!((limit.bytes(), limit.is_known()), (400_000, true));
         limit.refused(400_000);

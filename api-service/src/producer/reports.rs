@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Message as _, Statistics};
+use shared::kafka::is_too_large;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 
@@ -139,7 +140,7 @@ impl ProducerContext for Reports {
         let report = match result {
             Ok(message) => Ok((message.partition(), message.offset())),
             Err((error, _)) => {
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                if error.rdkafka_error_code().is_some_and(is_too_large) {
                     self.was_refused.store(true, Ordering::Release);
                 }
                 Err(error.clone())

@@ -194,10 +194,10 @@ impl Client {
         self.batch_bytes != batching.bytes() || self.has_failed()
     }
 
-    /// Whether its batches are known to be no larger than the topic takes. One that was started before that
-    /// was known is replaced only a moment after.
+    /// Whether its batches are no larger than the topic is known, or assumed, to take. One that was started before
+    /// that was known is replaced only a moment after.
     pub(super) fn keeps_to(&self, limit: &BatchLimit) -> bool {
-        limit.is_known() && self.batch_bytes <= limit.bytes()
+        self.batch_bytes <= limit.bytes()
     }
 
     /// Whether it stopped for good: at a gap in its sequence that it cannot explain, or a refused batch.

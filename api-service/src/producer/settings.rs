@@ -1,5 +1,7 @@
 //! What librdkafka is told.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use shared::topic::setup::MAX_RECORD_BYTES;
 
@@ -41,6 +43,8 @@ fn common(config: &Config) -> anyhow::Result<ClientConfig> {
         // Partitions that were added are seen by all instances within seconds: while they disagree on
         // the number, a device's events go to two partitions.
         .set("topic.metadata.refresh.interval.ms", "10000")
+        // A topic that is not there is told as that, before its events have waited for their time.
+        .set("topic.metadata.propagation.max.ms", propagation(config).as_millis().to_string())
         .set("compression.type", "lz4")
         .set("message.timeout.ms", producer.message_timeout.as_millis().to_string())
         .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
@@ -49,6 +53,11 @@ fn common(config: &Config) -> anyhow::Result<ClientConfig> {
         .set("queue.buffering.max.kbytes", (producer.queue_bytes / 1024).max(1).to_string())
         .set("queue.buffering.max.messages", (producer.queue_bytes / 1024).clamp(1, 10_000_000).to_string());
     Ok(client)
+}
+
+/// How long a topic that was just made may be unknown to a broker. It counts from a client's start.
+fn propagation(config: &Config) -> Duration {
+    (config.producer.message_timeout / 2).min(Duration::from_secs(2))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::*;
 
-fn event(device: &str) -> Event {
+pub(super) fn event(device: &str) -> Event {
     let now = OffsetDateTime::now_utc();
     Event {
         device_id: device.parse().unwrap(),
@@ -29,14 +29,15 @@ async fn a_devices_events_are_not_batched_by_a_client_that_does_not_keep_to_the_
     let producer = Producer::new(&Config::try_parse_from(args).unwrap()).unwrap();
     let events = ["several", "one", "several"].map(event);
     let alone = || {
-        let devices = producer.devices_to_send_alone(&producer.0.batched.client(), &events);
-        devices.into_iter().map(|device| device.as_str().to_owned()).collect::<Vec<_>>()
+        let steps = producer.plan(&producer.0.batched.client(), &events);
+        let alone = events.iter().zip(steps).filter(|(_, step)| step.way == Way::Alone);
+        alone.map(|(event, _)| event.device_id.as_str().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(alone(), ["several"], "the limit is unknown");
+    assert_eq!(alone(), ["several"; 2], "the limit is unknown, and they are few");
 
     producer.learn(20_000);
     assert_eq!(producer.batch_limit(), Some(20_000));
-    assert_eq!(alone(), ["several"], "the client of before makes batches of up to a megabyte");
+    assert_eq!(alone(), ["several"; 2], "the client of before makes larger batches");
 
     let replaced = async {
         while !producer.0.batched.client().keeps_to(&producer.0.limit) {

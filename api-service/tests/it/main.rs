@@ -29,6 +29,7 @@ mod issuer;
 mod kafka_away;
 mod limits;
 mod logs;
+mod missing_topic;
 mod producer_reborn;
 mod published_keys;
 mod read;

@@ -1,6 +1,6 @@
 //! What is too large is too large alone: a good event is accepted, whatever it travels with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use api_service::producer::{Outcome, Producer};
@@ -11,12 +11,13 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use reqwest::Response;
 use serde_json::{Value, json};
 use shared::event::{Event, EventType, Payload};
 use shared::topic::setup;
 use time::OffsetDateTime;
 
-use crate::app::{TestApp, admin, config, prepare, problem, scope};
+use crate::app::{PARTITIONS, TestApp, admin, config, prepare, problem, scope};
 use crate::batch::batch;
 use crate::topic::records;
 
@@ -54,6 +55,13 @@ impl Sent {
         format!(r#"{{"device_id":"{}","event_id":"{}","payload":{}}}"#, self.device, self.id, self.payload)
     }
 
+    fn cloud_event(&self) -> String {
+        format!(
+            r#"{{"specversion":"1.0","type":"io.edge.device.reported.v1","source":"/s","id":"{}","subject":"{}","data":{}}}"#,
+            self.id, self.device, self.payload
+        )
+    }
+
     fn event(&self) -> Event {
         let now = OffsetDateTime::now_utc();
         Event {
@@ -72,6 +80,44 @@ impl Sent {
 
 fn array(events: &[Sent]) -> String {
     format!("[{}]", events.iter().map(Sent::json).collect::<Vec<_>>().join(","))
+}
+
+/// The ways in which one event is posted.
+const SINGLES: [&str; 3] = ["application/json", "application/cloudevents+json", "binary"];
+/// And those of a batch.
+const BATCHES: [&str; 4] =
+    ["application/json", "application/x-ndjson", "application/jsonl", "application/cloudevents-batch+json"];
+
+async fn post_single(app: &TestApp, event: &Sent, format: &str) -> Response {
+    let request = app.request("POST", "/events").bearer_auth(admin());
+    let request = match format {
+        "application/json" => request.header("content-type", format).body(event.json()),
+        "application/cloudevents+json" => request.header("content-type", format).body(event.cloud_event()),
+        "binary" => {
+            let attributes = [
+                ("ce-specversion", "1.0"),
+                ("ce-type", "io.edge.device.reported.v1"),
+                ("ce-source", "/s"),
+                ("ce-id", &event.id),
+                ("ce-subject", &event.device),
+            ];
+            let request = request.header("content-type", "application/json").body(event.payload.clone());
+            attributes.into_iter().fold(request, |request, (name, value)| request.header(name, value))
+        }
+        other => panic!("{other}"),
+    };
+    request.send().await.unwrap()
+}
+
+async fn post_batch(app: &TestApp, events: &[Sent], format: &str) -> Response {
+    let each = |event: fn(&Sent) -> String| events.iter().map(event).collect::<Vec<_>>();
+    let body = match format {
+        "application/json" => array(events),
+        "application/x-ndjson" | "application/jsonl" => each(Sent::json).join("\n"),
+        "application/cloudevents-batch+json" => format!("[{}]", each(Sent::cloud_event).join(",")),
+        other => panic!("{other}"),
+    };
+    batch(app, &admin(), format, body).send().await.unwrap()
 }
 
 /// Gives the input topic this limit, and waits until the broker has it.
@@ -138,7 +184,8 @@ async fn generated_for(limit: usize, compression: &str) {
     let app = TestApp::prepared(scope, &PATIENT).await;
     let largest = (limit - AROUND).min(MAX_PAYLOAD);
     let mut requests: Vec<Vec<Sent>> = Vec::new();
-    for n in 0..60 {
+    let mut formats = Vec::new();
+    for n in 0..90 {
         // As many as fit into 3 MiB, so that the machine is not too busy to answer.
         let events = if n % 3 == 0 { 1 } else { random.usize(2..=60) };
         // Most are small, some as large as can be, and some near what fits into a batch just so.
@@ -160,18 +207,26 @@ async fn generated_for(limit: usize, compression: &str) {
             let compressible = random.u8(0..4) == 0;
             request.push(Sent::new(&mut random, device, format!("{n}-{m}"), bytes, compressible));
         }
+        let format = match &request[..] {
+            [_] => SINGLES[random.usize(0..SINGLES.len())],
+            _ => BATCHES[random.usize(0..BATCHES.len())],
+        };
+        formats.push(format);
         requests.push(request);
     }
-    for some in requests.chunks(12) {
-        let answers = join_all(some.iter().map(async |request| match &request[..] {
-            [only] => app.submit(only.json()).await,
-            many => batch(&app, &admin(), "application/json", array(many)).send().await.unwrap(),
+    let all: Vec<_> = requests.iter().zip(&formats).collect();
+    for some in all.chunks(12) {
+        let answers = join_all(some.iter().map(async |(request, format)| match &request[..] {
+            [only] => post_single(&app, only, format).await,
+            many => post_batch(&app, many, format).await,
         }));
-        for answer in answers.await {
+        for (answer, (_, format)) in answers.await.into_iter().zip(some) {
             let status = answer.status();
-            assert_eq!(status, 202, "{}", answer.text().await.unwrap());
+            assert_eq!(status, 202, "{format}: {}", answer.text().await.unwrap());
         }
     }
+    let used = formats.iter().collect::<HashSet<_>>();
+    assert!(SINGLES.iter().chain(&BATCHES).all(|format| used.contains(format)), "{used:?}");
     let places = places(&app, requests.iter().map(Vec::len).sum()).await;
     for request in &requests {
         in_order(&places, request);
@@ -236,7 +291,7 @@ async fn what_is_too_large_alone_is_refused_alone() {
 /// The producer by itself, which nobody has told what the topic takes.
 #[tokio::test]
 async fn a_limit_that_is_not_known_is_found_out_by_a_refusal() {
-    let scope = limited("unknown_limit", 100_000).await;
+    let scope = limited("unknown_limit", 50_000).await;
     let producer = Producer::new(&config(&scope, &PATIENT)).unwrap();
     let mut random = fastrand::Rng::new();
     let mut requests = Vec::new();
@@ -285,18 +340,85 @@ async fn the_order_is_kept_while_the_limit_is_made_smaller() {
 
 #[tokio::test]
 async fn where_kafka_does_not_say_its_limit_a_refused_batch_is_sent_in_parts() {
-    // librdkafka's own broker has no settings to be asked for, and can be told to refuse.
+    // librdkafka's own broker has no settings to be asked for, and can be told to refuse: as a broker does whose topic
+    // has a smaller `max.message.bytes`, and as one of before Kafka 4 does whose `segment.bytes` is smaller.
+    for (name, refusal) in [
+        ("never_told", RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE),
+        ("never_told_segment", RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE),
+    ] {
+        let cluster = MockCluster::new(1).unwrap();
+        let brokers = format!("--kafka-brokers={}", cluster.bootstrap_servers());
+        let app = TestApp::with(name, &[&brokers]).await;
+        cluster.create_topic(&app.scope.input_topic, 3, 1).unwrap();
+        let mut random = fastrand::Rng::new();
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 1]);
+        for round in 0..4 {
+            let request: Vec<_> =
+                (0..20).map(|n| Sent::new(&mut random, format!("{n}"), format!("{round}"), 10, false)).collect();
+            let answer = batch(&app, &admin(), "application/json", array(&request)).send().await.unwrap();
+            let status = answer.status();
+            assert_eq!(status, 202, "{name}, round {round}: {}", answer.text().await.unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_no_segment_holds_is_too_large() {
     let cluster = MockCluster::new(1).unwrap();
     let brokers = format!("--kafka-brokers={}", cluster.bootstrap_servers());
-    let app = TestApp::with("never_told", &[&brokers]).await;
+    let app = TestApp::with("no_segment", &[&brokers]).await;
     cluster.create_topic(&app.scope.input_topic, 3, 1).unwrap();
-    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-    let mut random = fastrand::Rng::new();
-    cluster.request_errors(RDKafkaApiKey::Produce, &[refusal; 1]);
-    for round in 0..4 {
-        let request: Vec<_> =
-            (0..20).map(|n| Sent::new(&mut random, format!("{n}"), format!("{round}"), 10, false)).collect();
-        let answer = batch(&app, &admin(), "application/json", array(&request)).send().await.unwrap();
-        assert_eq!(answer.status(), 202);
+    // In the batch, and alone.
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE; 2]);
+    let sent = Sent::new(&mut fastrand::Rng::new(), "d".into(), "1".into(), 10, false);
+    let refused = app.submit(sent.json()).await;
+    assert_eq!(refused.status(), 413);
+    assert_eq!(problem(refused).await["code"], "body_too_large");
+    assert_eq!(app.submit(sent.json()).await.status(), 202);
+}
+
+/// With the timeouts that it has by default.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_kafka_is_far_away_and_does_not_say_its_limit_good_events_are_accepted_in_time() {
+    let cluster = MockCluster::new(1).unwrap();
+    let mut scope = scope("far_away").await;
+    prepare(&scope).await;
+    scope.endpoints.kafka_brokers = cluster.bootstrap_servers();
+    cluster.create_topic(&scope.input_topic, PARTITIONS, 1).unwrap();
+    let app = TestApp::prepared(scope, &["--kafka-message-timeout=5s", "--request-timeout=10s"]).await;
+    cluster.broker_round_trip_time(1, Duration::from_millis(50)).unwrap();
+    let random = std::cell::RefCell::new(fastrand::Rng::new());
+    let request = |name: &str, count, device: fn(usize) -> usize, bytes: fn(usize) -> usize| {
+        let sent = |n| {
+            let device = format!("{name}-{}", device(n));
+            Sent::new(&mut random.borrow_mut(), device, format!("{name}-{n}"), bytes(n), false)
+        };
+        (0..count).map(sent).collect::<Vec<_>>()
+    };
+    let requests = [
+        ("one device", request("one", 1000, |_| 0, |_| 200)),
+        ("two hundred devices", request("many", 1000, |n| n % 200, |_| 200)),
+        (
+            "one that is larger than a batch",
+            request("large", 1000, |_| 0, |n| if n == 500 { MAX_PAYLOAD } else { 200 }),
+        ),
+        (
+            "every second is larger than a batch",
+            request("mixed", 20, |_| 0, |n| if n % 2 == 0 { MAX_PAYLOAD } else { 200 }),
+        ),
+        ("as many bytes as a request may have", request("full", 1000, |_| 0, |_| 8_000)),
+    ];
+    for (what, request) in &requests {
+        let start = Instant::now();
+        let answer = batch(&app, &admin(), "application/json", array(request)).send().await.unwrap();
+        let status = answer.status();
+        assert_eq!(status, 202, "{what}: {:.300}", answer.text().await.unwrap());
+        println!("{what}: {:?}", start.elapsed());
+        assert_eq!(app.app.producer.batch_limit(), None, "it is still not told");
+        // Of more, that broker keeps the newest alone.
+        if what.starts_with("every second") {
+            let places = places(&app, 3020).await;
+            requests.iter().take(4).for_each(|(_, request)| in_order(&places, request));
+        }
     }
 }

@@ -99,9 +99,22 @@ pub(super) fn with_listeners(properties: &str, address: &str, listeners: &[(u16,
     text
 }
 
+/// These settings with others in place of some.
+pub(super) fn changed(properties: &str, changes: &[(&str, &str)]) -> String {
+    let is_kept =
+        |line: &&str| !line.split_once('=').is_some_and(|(name, _)| changes.iter().any(|(new, _)| *new == name));
+    let kept = properties.lines().filter(is_kept).map(|line| format!("{line}\n"));
+    kept.chain(changes.iter().map(|(name, value)| format!("{name}={value}\n"))).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{environment, with_listeners};
+    use super::{changed, environment, with_listeners};
+
+    #[test]
+    fn a_setting_is_changed_once() {
+        assert_eq!(changed("# a=0\na=1\nab=2\n", &[("a", "3"), ("c", "4")]), "# a=0\nab=2\na=3\nc=4\n");
+    }
 
     #[test]
     fn the_image_gives_each_setting_its_name_back() {

@@ -1,6 +1,8 @@
 //! Where Kafka is, and who we are there.
 
 use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::{Secret, text, trimmed};
 
@@ -14,10 +16,10 @@ pub struct KafkaConfig {
     #[arg(id = "kafka-security-protocol", long, value_name = "KAFKA_SECURITY_PROTOCOL", env = "KAFKA_SECURITY_PROTOCOL", default_value = "PLAINTEXT",
           value_parser = trimmed(PossibleValuesParser::new(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])))]
     pub security_protocol: String,
-    /// How to log in, where the protocol is one with SASL.
-    #[arg(id = "kafka-sasl-mechanism", long, value_name = "KAFKA_SASL_MECHANISM", env = "KAFKA_SASL_MECHANISM", default_value = "PLAIN",
+    /// How to log in, where the protocol is one with SASL; `PLAIN` where this is not set.
+    #[arg(id = "kafka-sasl-mechanism", long, value_name = "KAFKA_SASL_MECHANISM", env = "KAFKA_SASL_MECHANISM",
           value_parser = trimmed(PossibleValuesParser::new(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])))]
-    pub sasl_mechanism: String,
+    pub sasl_mechanism: Option<String>,
     /// The SASL user; for Confluent Cloud, the API key.
     #[arg(id = "kafka-sasl-username", long, value_name = "KAFKA_SASL_USERNAME", env = "KAFKA_SASL_USERNAME", value_parser = text())]
     pub sasl_username: Option<String>,
@@ -35,9 +37,19 @@ pub struct KafkaConfig {
     pub ssl_ca_location: Option<String>,
 }
 
-/// The names of the topics.
-#[derive(Debug, Clone, clap::Args)]
+/// The names of the topics: two of them.
+#[derive(Debug, Clone)]
 pub struct TopicConfig {
+    /// The topic of accepted events.
+    pub input: String,
+    /// The topic of dead letters.
+    pub dlq: String,
+}
+
+/// As they are given.
+#[derive(Debug, clap::Args)]
+#[group(id = "TopicConfig")]
+struct TopicNames {
     /// The topic of accepted events.
     #[arg(
         id = "kafka-input-topic",
@@ -45,17 +57,101 @@ pub struct TopicConfig {
         value_name = "KAFKA_INPUT_TOPIC",
         env = "KAFKA_INPUT_TOPIC",
         default_value = "events-input",
-        value_parser = text()
+        value_parser = trimmed(topic_name)
     )]
-    pub input: String,
-    /// The topic of dead letters.
+    input: String,
+    /// The topic of dead letters, another one.
     #[arg(
         id = "kafka-dlq-topic",
         long,
         value_name = "KAFKA_DLQ_TOPIC",
         env = "KAFKA_DLQ_TOPIC",
         default_value = "events-dlq",
-        value_parser = text()
+        value_parser = trimmed(topic_name)
     )]
-    pub dlq: String,
+    dlq: String,
+}
+
+/// Kafka's own rule. A name that begins with `^` would be a pattern to librdkafka.
+fn topic_name(text: &str) -> Result<String, String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if !(1..=249).contains(&text.len()) || !text.chars().all(known) || text == "." || text == ".." {
+        return Err("it must be the name of a topic: 1 to 249 of A-Z a-z 0-9 . _ -, and neither . nor ..".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+impl Args for TopicConfig {
+    fn augment_args(command: Command) -> Command {
+        TopicNames::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        TopicNames::augment_args_for_update(command)
+    }
+}
+
+// By hand, so that no command and no service goes without the check.
+impl FromArgMatches for TopicConfig {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let TopicNames { input, dlq } = TopicNames::from_arg_matches(matches)?;
+        if input == dlq {
+            // A dead letter would be read as an event, and become another one.
+            let message = format!("KAFKA_INPUT_TOPIC and KAFKA_DLQ_TOPIC are the same topic, {input}: set two\n");
+            return Err(Error::raw(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(Self { input, dlq })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Topics {
+        #[command(flatten)]
+        topics: TopicConfig,
+    }
+
+    fn topics(input: &str, dlq: &str) -> Result<TopicConfig, String> {
+        let args = ["test".to_owned(), format!("--kafka-input-topic={input}"), format!("--kafka-dlq-topic={dlq}")];
+        Topics::try_parse_from(args).map(|all| all.topics).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_topic_has_a_name_that_kafka_takes() {
+        let longest = "n".repeat(249);
+        for good in ["a", "A-Z_a.z-09", "...", "__x", &longest] {
+            assert_eq!(topics(good, "letters").unwrap().input, good);
+            assert_eq!(topics("events", good).unwrap().dlq, good);
+        }
+        let too_long = "n".repeat(250);
+        for bad in ["^events-.*", ".", "..", "a b", "a/b", "a:b", "é", "a,b", "a\u{0}", &too_long] {
+            for (said, setting) in
+                [(topics(bad, "letters"), "KAFKA_INPUT_TOPIC"), (topics("events", bad), "KAFKA_DLQ_TOPIC")]
+            {
+                let said = said.unwrap_err();
+                assert!(said.contains(setting) && said.contains("it must be the name of a topic"), "{bad}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn events_and_dead_letters_have_topics_of_their_own() {
+        for same in ["a", "events-input", "events-dlq"] {
+            let said = topics(same, same).unwrap_err();
+            assert!(said.contains("KAFKA_INPUT_TOPIC and KAFKA_DLQ_TOPIC are the same topic"), "{said}");
+        }
+        let said = Topics::try_parse_from(["test", "--kafka-input-topic=events-dlq"]).unwrap_err().to_string();
+        assert!(said.contains("are the same topic, events-dlq"), "the other is a default: {said}");
+        assert_eq!(Topics::try_parse_from(["test"]).unwrap().topics.input, "events-input");
+    }
 }

@@ -1,10 +1,14 @@
 //! Where PostgreSQL is.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::value_parser;
 
-use super::{Secret, trimmed};
+use super::{DATABASE_CONNECTIONS, Secret, duration_in, trimmed};
+
+/// With less no connection to another machine is made in time; the session has it in milliseconds of 32 bits.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
 
 /// The connection to PostgreSQL.
 #[derive(Debug, Clone, clap::Args)]
@@ -13,11 +17,11 @@ pub struct PostgresConfig {
     /// a network.
     #[arg(id = "database-url", long, value_name = "DATABASE_URL", env = "DATABASE_URL", hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
     pub url: Secret,
-    /// The most connections of this process.
+    /// The most connections of this process, 1 to 1000.
     #[arg(id = "database-max-connections", long, value_name = "DATABASE_MAX_CONNECTIONS", env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10,
-          value_parser = trimmed(value_parser!(u32).range(1..)))]
+          value_parser = trimmed(value_parser!(u32).range(DATABASE_CONNECTIONS)))]
     pub max_connections: u32,
-    /// How long one transaction may take before its connection is given up.
-    #[arg(id = "database-timeout", long, value_name = "DATABASE_TIMEOUT", env = "DATABASE_TIMEOUT", default_value = "5s", value_parser = trimmed(super::duration))]
+    /// How long one transaction may take before its connection is given up, from 100ms to 1h.
+    #[arg(id = "database-timeout", long, value_name = "DATABASE_TIMEOUT", env = "DATABASE_TIMEOUT", default_value = "5s", value_parser = duration_in(TIMEOUTS))]
     pub timeout: Duration,
 }

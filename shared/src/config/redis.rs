@@ -1,10 +1,15 @@
 //! Where Redis is, and how long it keeps what it is given.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::value_parser;
 
-use super::{Secret, text, trimmed, yes_or_no};
+use super::{Secret, duration_in, text, trimmed, yes_or_no};
+
+const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3_600);
+/// Less is not enough for a command on a busy machine: the cache would never be used, nor fenced.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3_600);
 
 /// The connection to Redis.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,8 +21,8 @@ pub struct RedisConfig {
     /// Whether it is a cluster.
     #[arg(id = "redis-cluster", long, value_name = "REDIS_CLUSTER", env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set, value_parser = yes_or_no())]
     pub cluster: bool,
-    /// How long a body stays in the cache.
-    #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = trimmed(super::duration))]
+    /// How long a body stays in the cache, from 1s to 30days.
+    #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = duration_in(TTLS))]
     pub ttl: Duration,
     /// What every key starts with; without braces, where it is a cluster.
     #[arg(
@@ -29,7 +34,7 @@ pub struct RedisConfig {
         value_parser = text()
     )]
     pub key_prefix: String,
-    /// How long one command may take before the read goes to PostgreSQL instead.
-    #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = trimmed(super::duration))]
+    /// How long one command may take before the read goes to PostgreSQL instead, from 10ms to 1h.
+    #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = duration_in(TIMEOUTS))]
     pub timeout: Duration,
 }

@@ -25,17 +25,21 @@ const APPEAR_TIMEOUT: Duration = Duration::from_secs(10);
 /// And to answer with a setting that was just changed.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
+/// As many as Kafka makes in one request.
+const MOST_PARTITIONS: i64 = 10_000;
+const MOST_REPLICAS: i64 = 100;
+
 /// How the topics are made.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TopicShape {
-    /// Partitions of each topic.
-    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = trimmed(value_parser!(i32).range(1..)))]
+    /// Partitions of each topic, 1 to 10000.
+    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = trimmed(value_parser!(i32).range(1..=MOST_PARTITIONS)))]
     pub partitions: i32,
-    /// Replicas of each partition.
-    #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = trimmed(value_parser!(i32).range(1..)))]
+    /// Replicas of each partition, 1 to 100.
+    #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = trimmed(value_parser!(i32).range(1..=MOST_REPLICAS)))]
     pub replication: i32,
     /// In-sync replicas that must hold a record before it counts as written.
-    #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = trimmed(value_parser!(i32).range(1..)))]
+    #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = trimmed(value_parser!(i32).range(1..=MOST_REPLICAS)))]
     pub min_insync_replicas: i32,
     /// Whether the brokers unpack what producers compressed. A worker's memory is bounded only where they do.
     #[arg(id = "topic-compression", long, value_name = "TOPIC_COMPRESSION", env = "TOPIC_COMPRESSION", default_value = "uncompressed", value_parser = one_of::<TopicCompression>())]

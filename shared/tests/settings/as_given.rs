@@ -1,4 +1,5 @@
-//! Each setting of a binary as environments hold it: with blanks and line feeds around it, empty, and in other case.
+//! Each setting of a binary as environments hold it: with blanks and line feeds around it, empty, and in other case;
+//! and each number and each time outside its bounds.
 //! Generated from clap's own list, so that no setting is forgotten. A module of both services' tests.
 
 use std::ffi::OsString;
@@ -12,6 +13,13 @@ use shared::config::{AccessLog, LogFormat, Secret};
 
 /// Blanks are a part of these, and only the line feed at the end of a file is not.
 const EXACT: [&str; 2] = ["JWT_SECRET", "KAFKA_SASL_PASSWORD"];
+
+/// Nothing is a good value of these.
+const NOTHING_IS_GOOD: [&str; 5] =
+    ["DRAIN_DELAY", "DRAIN_TIMEOUT", "KAFKA_LINGER", "RATE_LIMIT_EVENTS_PER_SECOND", "RATE_LIMIT_READS_PER_SECOND"];
+
+/// These are bytes, of which four billion are not too many.
+const BYTES: [&str; 2] = ["MAX_BYTES_IN_FLIGHT", "KAFKA_QUEUE_BYTES"];
 
 /// A value that each setting takes.
 fn good(variable: &str) -> &'static str {
@@ -63,8 +71,8 @@ fn good(variable: &str) -> &'static str {
         | "REDIS_TIMEOUT"
         | "CACHE_TTL"
         | "JWT_JWKS_REFRESH"
-        | "EMF_INTERVAL"
-        | "EVENTS_RETENTION" => "1m 3s",
+        | "EMF_INTERVAL" => "1m 3s",
+        "EVENTS_RETENTION" => "40days 3s",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
         "OTEL_EXPORTER_OTLP_HEADERS" => "a=b",
         "OTEL_EXPORTER_OTLP_PROTOCOL" => "http/protobuf",
@@ -96,6 +104,7 @@ pub(crate) fn each_means_the_same(
         let leaf = Leaf { binary, path: of_path, needed: needed(command.get_name()), command: all, others };
         for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
             leaf.try_each_form(arg);
+            leaf.try_bounds(arg);
             tried += 1;
         }
     }
@@ -181,6 +190,32 @@ impl Leaf<'_> {
                 // Where it stays a text, whoever reads it takes any case.
                 assert!(parsed.eq_ignore_ascii_case(&expected), "{name} as {other:?}: {parsed}");
             }
+        }
+    }
+}
+
+impl Leaf<'_> {
+    /// What no server, no machine and no person could mean is refused by the setting's name.
+    fn try_bounds(&self, arg: &Arg) {
+        let name = variable(arg);
+        let is_number = good(name).parse::<u64>().is_ok();
+        let is_time = good(name).starts_with(|c: char| c.is_ascii_digit()) && good(name).ends_with('s');
+        if name.starts_with("OTEL_") || !(is_number || is_time) {
+            return;
+        }
+        let mut beyond = match is_number {
+            true => vec!["-1", "18446744073709551615", "18446744073709551616"],
+            false => vec!["-1s", "1000000years", "584542046090years"],
+        };
+        if is_number && !BYTES.contains(&name) {
+            beyond.extend(["2147483647", "4294967295"]);
+        }
+        if !NOTHING_IS_GOOD.contains(&name) {
+            beyond.push(if is_number { "0" } else { "0s" });
+        }
+        for value in beyond {
+            let said = self.parse(arg, value).err().unwrap_or_else(|| panic!("{name}={value} is taken"));
+            assert!(said.contains(name), "{name}={value}: {said}");
         }
     }
 }

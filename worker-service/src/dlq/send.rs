@@ -2,9 +2,10 @@
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use shared::kafka;
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use shared::topic::{Record, as_text, header};
 
@@ -71,7 +72,7 @@ impl Sender {
 
     fn unsent(&self, error: KafkaError) -> Unsent {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Unsent::TooLarge(self.topic.clone()),
+            Some(code) if kafka::is_too_large(code) => Unsent::TooLarge(self.topic.clone()),
             _ => error.into(),
         }
     }

@@ -30,6 +30,7 @@ mod losses;
 mod made_anew;
 mod made_topics;
 mod memory;
+mod missing_topic;
 mod packed;
 mod panics;
 mod rations;

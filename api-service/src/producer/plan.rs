@@ -1,0 +1,159 @@
+//! By which client each event of a request goes, and which of them wait for others.
+//!
+//! A device's events keep their order. Those of one client do; of two clients, the second waits for what became of
+//! the first's. And while it is not known what the topic takes, a client's first batch on a partition may be refused,
+//! and a smaller one behind it be written, for a broker that has not seen the producer there takes any number in its
+//! sequence. So a device's first event goes ahead of its others then; they are batched behind its acknowledgement.
+//!
+//! To wait costs a round trip, and so does sending one by one, for each [`IN_FLIGHT`] of them. What costs less is
+//! done.
+
+use std::collections::HashMap;
+
+use shared::event::{DeviceId, Event};
+
+use super::Way;
+
+/// Requests that are on their way to a broker at once: the most that an idempotent producer has.
+const IN_FLIGHT: usize = 5;
+
+/// How an event is sent: when those of the stages before have been settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    pub(super) stage: usize,
+    pub(super) way: Way,
+}
+
+/// What is known of a client's batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Batches {
+    /// The topic takes them.
+    Fit,
+    /// The topic is assumed to.
+    MayFit,
+    /// They may be larger than it takes.
+    TooLarge,
+}
+
+/// A step for each event, in their order.
+pub(super) fn plan(events: &[Event], fits: impl Fn(&Event) -> bool, batches: Batches) -> Vec<Step> {
+    let way = |fits| if fits { Way::Batched } else { Way::Alone };
+    let mut steps: Vec<_> = events.iter().map(|event| Step { stage: 0, way: way(fits(event)) }).collect();
+    if batches == Batches::Fit && steps.iter().all(|step| step.way == Way::Batched) {
+        return steps;
+    }
+    let mut devices: HashMap<&DeviceId, Vec<usize>> = HashMap::with_capacity(events.len());
+    for (place, event) in events.iter().enumerate() {
+        devices.entry(&event.device_id).or_default().push(place);
+    }
+    // With the stages that each takes.
+    let mut staged: Vec<_> = devices
+        .into_values()
+        .map(|places| (put_into_stages(&mut steps, &places, batches == Batches::MayFit), places))
+        .filter(|(stages, places)| *stages > 1 || batches == Batches::TooLarge && places.len() > 1)
+        .collect();
+    staged.sort_unstable_by_key(|(stages, _)| *stages);
+    let staged_devices = if batches == Batches::TooLarge { 0 } else { cheapest(&staged) };
+    for place in staged.iter().skip(staged_devices).flat_map(|(_, places)| places) {
+        if let Some(step) = steps.get_mut(*place) {
+            *step = Step { stage: 0, way: Way::Alone };
+        }
+    }
+    steps
+}
+
+/// Puts a device's events into stages, and gives their number.
+fn put_into_stages(steps: &mut [Step], places: &[usize], the_first_goes_ahead: bool) -> usize {
+    let mut stage = 0;
+    let mut before = None;
+    let mut goes_ahead = the_first_goes_ahead && places.len() > 1;
+    for place in places {
+        let Some(step) = steps.get_mut(*place) else { continue };
+        if before.is_some_and(|way| way != step.way) {
+            stage += 1;
+        }
+        (step.stage, before) = (stage, Some(step.way));
+        if step.way == Way::Batched && goes_ahead {
+            goes_ahead = false;
+            stage += 1;
+            before = None;
+        }
+    }
+    places.last().and_then(|last| steps.get(*last)).map_or(0, |last| last.stage + 1)
+}
+
+/// How many devices, of those that take the fewest stages, are best sent in stages, and the others' events one by one.
+fn cheapest(devices: &[(usize, Vec<usize>)]) -> usize {
+    let mut alone: usize = devices.iter().map(|(_, places)| places.len()).sum();
+    let mut best = (alone.div_ceil(IN_FLIGHT), 0);
+    for (index, (stages, places)) in devices.iter().enumerate() {
+        alone -= places.len();
+        best = best.min((stages + alone.div_ceil(IN_FLIGHT), index + 1));
+    }
+    best.1
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::event;
+    use super::*;
+
+    /// Events of these devices, of which those in capitals do not fit into a batch.
+    fn planned(devices: &str, batches: Batches) -> Vec<Step> {
+        let events: Vec<_> = devices.chars().map(|name| event(&name.to_string().to_lowercase())).collect();
+        let fit: Vec<_> = devices.chars().map(|name| name.is_lowercase()).collect();
+        let asked = std::cell::Cell::new(0);
+        let fits = |_: &Event| fit[asked.replace(asked.get() + 1)];
+        plan(&events, fits, batches)
+    }
+
+    fn shown(devices: &str, batches: Batches) -> String {
+        let shown = |step: &Step| format!("{}{}", step.stage, if step.way == Way::Alone { "!" } else { "" });
+        planned(devices, batches).iter().map(shown).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_fits_goes_together_and_what_costs_less_is_done() {
+        for (devices, batches, expected) in [
+            ("aaaaaaab", Batches::Fit, "0 0 0 0 0 0 0 0"),
+            ("aAb", Batches::Fit, "0! 0! 0"),
+            ("aaaaaaaaaaA", Batches::Fit, "0 0 0 0 0 0 0 0 0 0 1!"),
+            ("aabC", Batches::TooLarge, "0! 0! 0 0!"),
+            ("aabc", Batches::MayFit, "0! 0! 0 0"),
+            ("aaaaaaaaaaab", Batches::MayFit, "0 1 1 1 1 1 1 1 1 1 1 0"),
+            ("aaaaaAaaaaaaaaaaaaaaaa", Batches::MayFit, "0 1 1 1 1 2! 3 3 3 3 3 3 3 3 3 3 3 3 3 3 3 3"),
+        ] {
+            assert_eq!(shown(devices, batches), expected, "{devices}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_devices_events_keep_their_order(devices in "[a-eA-E]{1,60}", batches in 0..3_usize) {
+            let batches = [Batches::Fit, Batches::MayFit, Batches::TooLarge][batches];
+            let steps = planned(&devices, batches);
+            let mut trips = 0;
+            for device in 'a'..='e' {
+                let of = devices.chars().zip(&steps).filter(|(name, _)| name.eq_ignore_ascii_case(&device));
+                let of: Vec<_> = of.collect();
+                for (index, (name, step)) in of.iter().enumerate() {
+                    prop_assert!(name.is_lowercase() || step.way == Way::Alone, "it does not fit: {devices} {steps:?}");
+                    let (before, behind) = (&of[..index], of.get(index + 1));
+                    let is_first = before.iter().all(|(_, before)| before.way == Way::Alone);
+                    if let Some((_, next)) = behind {
+                        let one_way = step.way == next.way;
+                        let may_overtake = !one_way || step.way == Way::Batched && is_first && batches == Batches::MayFit;
+                        let waits = step.stage < next.stage;
+                        prop_assert!(waits || (!may_overtake && step.stage == next.stage), "{devices} {steps:?}");
+                    }
+                    let batched_of_many = step.way == Way::Batched && of.len() > 1;
+                    prop_assert!(!(batched_of_many && batches == Batches::TooLarge), "{devices} {steps:?}");
+                    trips = trips.max(step.stage + 1);
+                }
+            }
+            prop_assert!(trips <= devices.len().div_ceil(IN_FLIGHT).max(1), "{devices} {steps:?}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A topic that is not there is not made, whatever the broker allows, and no event is accepted for it.
+
+use std::time::{Duration, Instant};
+
+use devstack::{Kafka, Scope};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use serde_json::Value;
+
+use crate::app::{TestApp, admin, prepare, problem, scope};
+use crate::batch::batch;
+
+const BODY: &str = r#"{"device_id":"d","event_id":"1","payload":{}}"#;
+
+/// A Kafka that makes a topic when somebody asks for it.
+fn making_topics() -> Kafka {
+    let kafka = Kafka::start(None).unwrap();
+    kafka.set(&[("auto.create.topics.enable", "true")]).unwrap();
+    kafka
+}
+
+async fn is_there(scope: &Scope) -> bool {
+    let (brokers, topic) = (scope.endpoints.kafka_brokers.clone(), scope.input_topic.clone());
+    let ask = move || {
+        let consumer: BaseConsumer = rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+        let all = consumer.fetch_metadata(None, Duration::from_secs(20)).unwrap();
+        all.topics().iter().any(|found| found.name() == topic)
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+/// With the timeouts that it has by default.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_there_is_not_made_and_takes_no_event() {
+    let kafka = tokio::task::spawn_blocking(making_topics).await.unwrap();
+    let mut scope = scope("no_topic").await;
+    // The tables; the topics are elsewhere.
+    prepare(&scope).await;
+    scope.endpoints.kafka_brokers = kafka.brokers().to_owned();
+    let app = TestApp::prepared(scope.clone(), &["--kafka-message-timeout=5s", "--request-timeout=10s"]).await;
+    let several = format!("[{BODY},{},{BODY}]", BODY.replace("\"d\"", "\"e\""));
+    for _ in 0..2 {
+        let start = Instant::now();
+        let single = app.submit(BODY).await;
+        assert_eq!(single.status(), 503);
+        let single = problem(single).await;
+        assert_eq!((&single["code"], &single["event_id"]), (&"topic_missing".into(), &"1".into()));
+        let many = batch(&app, &admin(), "application/json", several.clone()).send().await.unwrap();
+        assert_eq!(many.status(), 503);
+        assert!(many.headers().contains_key("retry-after"));
+        let many = problem(many).await;
+        assert_eq!(many["code"], "topic_missing", "{many}");
+        let items = many["items"].as_array().unwrap();
+        assert!(items.len() == 3 && items.iter().all(|item| item["code"] == "topic_missing"), "{many}");
+        assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    }
+    let ready: Value = app.request("GET", "/health/ready").send().await.unwrap().json().await.unwrap();
+    assert!(ready.to_string().contains("down"), "{ready}");
+    assert!(!is_there(&scope).await, "somebody made it");
+
+    prepare(&scope).await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while app.submit(BODY).await.status() != 202 {
+        assert!(Instant::now() < deadline, "it is not found when it is there");
+    }
+}

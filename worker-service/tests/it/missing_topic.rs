@@ -1,0 +1,56 @@
+//! A dead-letter topic that is not there is not made, whatever the broker allows: letters wait for it.
+
+use std::time::Duration;
+
+use devstack::Kafka;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use crate::kit::{Kit, PATIENCE, client};
+
+/// A Kafka that makes a topic when somebody asks for it.
+fn making_topics() -> Kafka {
+    let kafka = Kafka::start(None).unwrap();
+    kafka.set(&[("auto.create.topics.enable", "true")]).unwrap();
+    kafka
+}
+
+async fn is_there(kit: &Kit, topic: &str) -> bool {
+    let (client, topic) = (client(&kit.scope), topic.to_owned());
+    let ask = move || {
+        let consumer: BaseConsumer = client.create().unwrap();
+        consumer.fetch_metadata(None, PATIENCE).unwrap().topics().iter().any(|found| found.name() == topic)
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_wait_for_a_topic_that_is_not_there() {
+    let kafka = tokio::task::spawn_blocking(making_topics).await.unwrap();
+    let scope = tokio::task::spawn_blocking(|| devstack::Scope::new("no_dlq").unwrap()).await.unwrap();
+    let mut scope = scope;
+    scope.endpoints.kafka_brokers = kafka.brokers().to_owned();
+    let kit = Kit::on(scope, 1).await;
+    let dlq = kit.scope.dlq_topic.clone();
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    admin.delete_topics(&[&dlq], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    kit.until_it("it is gone", async || !is_there(&kit, &dlq).await).await;
+
+    let worker = kit.worker();
+    kit.event("before", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.event("poison", "2", "no json").await;
+    // It says that it waits, once a letter was not taken.
+    let waits = async || worker.health.report().1["partitions"]["0"]["outage"].is_string();
+    kit.until_it("the partition waits", waits).await;
+    assert!(!is_there(&kit, &dlq).await, "somebody made it");
+    assert_eq!(kit.committed().await.get(&0).copied().unwrap_or(0).max(1), 1, "the letter is nowhere yet");
+
+    kit.make_topics(1).await;
+    let letters = tokio::time::timeout(Duration::from_secs(90), kit.dead_letters(1)).await.unwrap();
+    assert_eq!(letters.len(), 1);
+    kit.event("behind", "3", "{}").await;
+    kit.until("SELECT count(*) FROM events", 2).await;
+    worker.stop().await.unwrap();
+}
