@@ -13,6 +13,8 @@ mod kit;
 mod records;
 mod redis_cluster;
 mod redis_refuses;
+mod redis_roles;
+mod redis_users;
 mod schema;
 mod store;
 mod together;
