@@ -55,6 +55,11 @@ impl StoreError {
         Self { class: Class::Outage, message: format!("no answer from PostgreSQL within {after:?}") }
     }
 
+    /// What was asked for was given up.
+    pub fn unanswered() -> Self {
+        Self { class: Class::Outage, message: "the query was given up".to_owned() }
+    }
+
     /// A transaction that did not begin: it has met no event yet, and its connection is in doubt.
     pub(super) fn of_begin(error: sqlx::Error) -> Self {
         Self { class: Class::Outage, ..error.into() }
