@@ -18,31 +18,63 @@ pub struct WireRecord {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
+/// How the records of a batch are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As they are.
+    None,
+    /// With gzip.
+    Gzip,
+    /// With gzip, in several members, which is one stream all the same.
+    GzipMembers,
+    /// With Zstandard; its frame says how much it unpacks to.
+    Zstd,
+}
+
 /// How long the broker may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// `Produce`, in the oldest version that brokers still know; it is simple.
-const PRODUCE: (i16, i16) = (0, 3);
+/// `Produce`, in the oldest version that may bring Zstandard; it is simple.
+const PRODUCE: (i16, i16) = (0, 7);
 
 /// Writes records as one batch, unpacked, and gives the offset of the first. `broker` is the partition's leader.
 ///
 /// # Errors
 /// The broker does not answer, or refuses them: the text has its error code.
 pub fn produce(broker: &str, topic: &str, partition: i32, records: &[WireRecord]) -> io::Result<i64> {
-    send(broker, topic, partition, &batch(records, 0, |records| records))
+    produce_as(broker, topic, partition, records, Packing::None, 0)
 }
 
-/// The same, packed with gzip: a little of it may be a lot of record.
+/// The same, packed: a little of it may be a lot of record. The records have this time, in milliseconds since 1970.
 ///
 /// # Errors
 /// As with [`produce`].
-pub fn produce_packed(broker: &str, topic: &str, partition: i32, records: &[WireRecord]) -> io::Result<i64> {
-    let pack = |records: Vec<u8>| {
+pub fn produce_as(
+    broker: &str,
+    topic: &str,
+    partition: i32,
+    records: &[WireRecord],
+    packing: Packing,
+    millis: i64,
+) -> io::Result<i64> {
+    send(broker, topic, partition, &batch(records, packing, millis)?)
+}
+
+/// Packs, and gives Kafka's number of the codec with it.
+fn pack(records: Vec<u8>, packing: Packing) -> io::Result<(i16, Vec<u8>)> {
+    let member = |of: &[u8]| -> io::Result<Vec<u8>> {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        // Into memory: it cannot fail.
-        let _ = packed.write_all(&records);
-        packed.finish().unwrap_or_default()
+        packed.write_all(of)?;
+        packed.finish()
     };
-    send(broker, topic, partition, &batch(records, 1, pack))
+    Ok(match packing {
+        Packing::None => (0, records),
+        Packing::Gzip => (1, member(&records)?),
+        Packing::GzipMembers => {
+            let (first, second) = records.split_at(records.len() / 2);
+            (1, [member(first)?, member(second)?].concat())
+        }
+        Packing::Zstd => (4, zstd::bulk::compress(&records, 0)?),
+    })
 }
 
 fn send(broker: &str, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i64> {
@@ -91,9 +123,9 @@ pub fn encode_headers(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<u8> {
     bytes
 }
 
-/// A batch of format 2; `codec` is what `pack` packs its records with.
-fn batch(records: &[WireRecord], codec: i16, pack: impl Fn(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
-    let mut packed = Vec::new();
+/// A batch of format 2.
+fn batch(records: &[WireRecord], packing: Packing, millis: i64) -> io::Result<Vec<u8>> {
+    let mut whole = Vec::new();
     for (offset, record) in records.iter().enumerate() {
         // No attributes, at the batch's own time.
         let mut bytes = vec![0, 0];
@@ -101,15 +133,15 @@ fn batch(records: &[WireRecord], codec: i16, pack: impl Fn(Vec<u8>) -> Vec<u8>) 
         put_bytes(&mut bytes, record.key.as_deref());
         put_bytes(&mut bytes, record.value.as_deref());
         bytes.extend(encode_headers(&record.headers));
-        put_bytes(&mut packed, Some(&bytes));
+        put_bytes(&mut whole, Some(&bytes));
     }
-    let packed = pack(packed);
+    let (codec, packed) = pack(whole, packing)?;
     // What the checksum covers: the codec, the last offset, two times, no producer, and the records.
     let mut covered = Vec::new();
     covered.extend(codec.to_be_bytes());
     covered.extend((length(records) - 1).to_be_bytes());
-    covered.extend(0_i64.to_be_bytes());
-    covered.extend(0_i64.to_be_bytes());
+    covered.extend(millis.to_be_bytes());
+    covered.extend(millis.to_be_bytes());
     covered.extend((-1_i64).to_be_bytes());
     covered.extend((-1_i16).to_be_bytes());
     covered.extend((-1_i32).to_be_bytes());
@@ -124,7 +156,7 @@ fn batch(records: &[WireRecord], codec: i16, pack: impl Fn(Vec<u8>) -> Vec<u8>) 
     batch.push(2);
     batch.extend(crc32c(&covered).to_be_bytes());
     batch.extend(covered);
-    batch
+    Ok(batch)
 }
 
 fn length<T>(of: &[T]) -> i32 {

@@ -3,6 +3,7 @@
 //! The API writes the **binary** content mode: the value is the payload, byte for byte, and the
 //! attributes are headers. **Structured** records of other producers are understood too.
 
+mod client_errors;
 mod client_headers;
 mod dead_letter;
 mod decode;
@@ -11,6 +12,7 @@ mod record;
 pub mod settings;
 pub mod setup;
 
+pub use client_errors::{Fetched, next_fetched};
 pub use client_headers::Header;
 pub use dead_letter::{DeadLetter, LetterHeaders, Reason, Refusal, as_text};
 pub use decode::{Decoded, decode};

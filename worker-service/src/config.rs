@@ -38,7 +38,8 @@ pub enum Command {
         #[command(subcommand)]
         command: DlqCommand,
     },
-    /// Rewind the group, after PostgreSQL was restored to an earlier time; all workers must be stopped.
+    /// Rewind the group, after PostgreSQL was restored to an earlier time, or have one partition go past records that
+    /// cannot be read; all workers must be stopped.
     Seek(SeekConfig),
     /// Erase a device: its events, its resource, its cache entry, and what its records would do.
     Forget(ForgetConfig),
@@ -295,15 +296,27 @@ pub struct DlqRedriveConfig {
 
 /// Settings of `seek`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["to_time", "from_beginning", "past_unreadable", "to_offset"]))]
 pub struct SeekConfig {
     /// The time (RFC 3339) to go back to: not later than what PostgreSQL was restored to, rather some
     /// minutes earlier. What was applied before is recognised.
-    #[arg(long, value_parser = instant, required_unless_present = "from_beginning", conflicts_with = "from_beginning")]
+    #[arg(long, value_parser = instant)]
     pub to_time: Option<OffsetDateTime>,
     /// Go back to the first record that the topic has, whatever its time: for a topic with
     /// `message.timestamp.type=CreateTime`, whose times are its producers' word.
     #[arg(long)]
     pub from_beginning: bool,
+    /// Go past what the partition stands before and the client cannot read, to the first offset that can be read. What
+    /// is skipped counts as lost.
+    #[arg(long, requires = "partition")]
+    pub past_unreadable: bool,
+    /// Go on at this offset of the partition, where nothing before it can be read. For what the client neither reads
+    /// nor refuses.
+    #[arg(long, requires = "partition", value_parser = clap::value_parser!(i64).range(0..))]
+    pub to_offset: Option<i64>,
+    /// The partition that is to go past what cannot be read.
+    #[arg(long, conflicts_with_all = ["to_time", "from_beginning"])]
+    pub partition: Option<i32>,
     /// Say where the group would stand, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -358,7 +371,9 @@ mod tests {
             "forget" => &["device-1"],
             _ => &[],
         };
-        let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|_, _| None);
+        let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|matches, id| {
+            as_given::of::<shared::topic::setup::TopicCompression>(matches, id)
+        });
         assert!(tried > 80, "{tried}");
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::store::{Store, StoreError};
 use shared::topic::{Decoded, Record, Refusal};
@@ -20,6 +21,7 @@ use crate::health::Health;
 use crate::lane::{Lane, Next, Settings, Task};
 use crate::panics;
 use crate::poll::{Group, Queue};
+use crate::unreadable::is_unreadable;
 
 use self::progress::{Progress, Step};
 pub use self::signals::Signals;
@@ -30,6 +32,7 @@ mod position;
 mod progress;
 mod restart;
 mod signals;
+mod skipped;
 
 /// What every lane uses.
 pub struct Tools {
@@ -183,11 +186,14 @@ impl Driver {
                     None => return false,
                     Some(Ok(message)) => Record::of(message),
                     Some(Err(error)) => {
-                        tracing::warn!(partition = self.partition, %error, "reading from Kafka");
+                        self.note_unread(progress, &error);
                         continue;
                     }
                 },
             };
+            if progress.unreadable.take().is_some() {
+                self.tools.health.can_read(self.partition);
+            }
             match progress.step_to(record.offset) {
                 Step::Next => {}
                 Step::Gap(expected) if self.is_lost_to_compaction(expected, record.offset) => {}
@@ -209,6 +215,17 @@ impl Driver {
         true
     }
 
+    /// The client did not read something. Where it never will, health says so, and the place: nothing else does, since
+    /// nothing is behind it for the client.
+    fn note_unread(&self, progress: &mut Progress, error: &KafkaError) {
+        if is_unreadable(error) {
+            progress.unreadable = Some(Instant::now());
+            self.tools.health.cannot_read(self.partition, progress.expected, error.to_string());
+        } else {
+            tracing::warn!(partition = self.partition, %error, "reading from Kafka");
+        }
+    }
+
     /// Where the group stands, to notice a gap in front of the first record, or a log that went back;
     /// asked until it is told. The client has to know it too before it fetches anything.
     async fn ask_committed(&mut self) -> Option<i64> {
@@ -223,6 +240,7 @@ impl Driver {
                 Ok(list) => {
                     let offset = list.elements().first().and_then(|element| element.offset().to_raw());
                     let offset = offset.filter(|offset| *offset >= 0);
+                    self.note_skipped(&list);
                     self.signals.committed.store(offset.unwrap_or(-1), Ordering::Relaxed);
                     return offset;
                 }

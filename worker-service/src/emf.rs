@@ -44,14 +44,15 @@ impl Emitter {
     /// The document of these partitions.
     ///
     /// - `ConsumerLag`: records without their effect, for each partition that is being worked off. One
-    ///   that waits for an operator is left out: more workers do not help it.
-    /// - `WatermarkAge`: how long the first of these has been in the log.
+    ///   that waits for an operator is left out, and so is one that cannot be read: more workers do not help it.
+    /// - `WatermarkAge`: how long the first of these has been in the log, or of those that cannot be read: nothing else
+    ///   here tells of them.
     /// - `Waiting`: 1 while an outage is waited out, PostgreSQL's or Kafka's. Whoever scales by the
     ///   lag must not while this is not 0: it grows, and more workers do not help.
     /// - `PausedPartitions`, `AssignedPartitions`: how many.
     pub fn document(&self, measured: &BTreeMap<i32, Measured>, worker_waits: bool, now: OffsetDateTime) -> Value {
         let worked_off = || measured.values().filter(|found| !found.paused);
-        let mut lag: Vec<_> = worked_off().filter_map(|found| found.lag).collect();
+        let mut lag: Vec<_> = worked_off().filter(|found| !found.unreadable).filter_map(|found| found.lag).collect();
         lag.sort_unstable_by(|a, b| b.cmp(a));
         lag.truncate(MAX_VALUES);
         let mut age: Vec<_> = worked_off().map(|found| found.watermark_age).collect();

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use time::OffsetDateTime;
 
+pub use self::unreadable::Unreadable;
 use crate::lag::{Measured, Unstable};
 use crate::lane::Lane;
+
+mod unreadable;
 
 /// A transaction of somebody else's that is open for longer makes the worker unready. By itself Kafka ends one after
 /// its producer's `transaction.timeout.ms`, which is a minute by default.
@@ -56,6 +59,8 @@ pub struct LaneState {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason, if it does.
     pub stalled: Option<Duration>,
+    /// What it stands before, where that cannot be read.
+    pub unreadable: Option<Unreadable>,
 }
 
 impl LaneState {
@@ -135,6 +140,7 @@ impl Health {
                 _ => {}
             }
             (lane.unstable, lane.stalled) = (found.unstable, found.stalled);
+            lane.unreadable.take_if(|unreadable| unreadable.is_over(Instant::now()));
         }
     }
 
@@ -214,8 +220,8 @@ impl Health {
         metrics::gauge!("held_alone_devices", "partition" => partition.to_string()).set(0.0);
     }
 
-    /// Ready while the group is joined, Kafka answers, and no partition waits out an outage, stands still for no
-    /// reason, or waits behind a transaction that has been open for long.
+    /// Ready while the group is joined, Kafka answers, and no partition waits out an outage, stands before what cannot
+    /// be read or still for no reason, or waits behind a transaction that has been open for long.
     pub fn report(&self) -> shared::ops::Health {
         let state = self.state();
         let any = |is_so: fn(&LaneState) -> bool| state.lanes.values().any(is_so);
@@ -226,6 +232,8 @@ impl Health {
             "waiting out an outage"
         } else if !state.joined {
             "joining"
+        } else if any(|lane| lane.unreadable.is_some()) {
+            "a partition cannot be read"
         } else if any(|lane| lane.stalled.is_some()) {
             "a partition stands still"
         } else if any(|lane| lane.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN)) {
@@ -241,9 +249,12 @@ impl Health {
                 let unstable = lane.unstable.map(|Unstable { records, offset, age }| {
                     json!({"records": records, "from_offset": offset, "age_seconds": age.as_secs()})
                 });
+                let unreadable = lane.unreadable.as_ref().map(|Unreadable { offset, error, since, .. }| {
+                    json!({"offset": offset, "error": error, "seconds": since.elapsed().as_secs()})
+                });
                 let lane = json!({"watermark": lane.watermark, "held_devices": lane.held,
                     "held_alone_devices": lane.held_alone, "paused": lane.paused,
-                    "panics": lane.panics, "outage": lane.outage, "unstable": unstable,
+                    "panics": lane.panics, "outage": lane.outage, "unstable": unstable, "unreadable": unreadable,
                     "stalled_seconds": lane.stalled.map(|since| since.as_secs())});
                 (partition.to_string(), lane)
             })

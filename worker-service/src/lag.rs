@@ -68,6 +68,8 @@ pub struct Measured {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason.
     pub stalled: Option<Duration>,
+    /// Whether it stands before what cannot be read.
+    pub unreadable: bool,
 }
 
 /// What one measurement knows of those before.
@@ -211,7 +213,8 @@ fn measure(
         });
         let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
         let unseen = stuck.since(partition, lane.at(), lag);
-        let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused;
+        let unreadable = lane.unreadable.is_some();
+        let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused || unreadable;
         let stalled = match watchdog.look(elapsed, partition, Seen { at: lane.at(), lag, has_reason }) {
             Finding::Fine => None,
             Finding::Stands { since, begin_anew } => {
@@ -226,6 +229,7 @@ fn measure(
             paused: lane.paused,
             unstable: open.look(elapsed, partition, ends),
             stalled,
+            unreadable,
         };
         (partition, measured)
     };
@@ -273,6 +277,7 @@ fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("unstable_records", "partition" => partition.clone()).set(records as f64);
         metrics::gauge!("unstable_age_seconds", "partition" => partition.clone()).set(age);
+        metrics::gauge!("partition_unreadable", "partition" => partition.clone()).set(flag(found.unreadable));
         metrics::gauge!("partition_stalled", "partition" => partition).set(flag(found.stalled.is_some()));
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
@@ -287,6 +292,7 @@ fn flag(set: bool) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::Unreadable;
 
     fn past() -> Past {
         Past::new(Duration::from_secs(180))
@@ -349,6 +355,7 @@ mod tests {
             (3, LaneState { paused: true, ..stands() }),
             (4, LaneState { watermark: Some(15), ..stands() }),
             (5, lane(None, None)),
+            (6, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
         ]);
         let ends: BTreeMap<_, _> = lanes.keys().map(|partition| (*partition, ends(0, 15))).collect();
         let mut past = Past::new(Duration::from_secs(10));
@@ -357,7 +364,9 @@ mod tests {
         let (found, anew) = measure(&lanes, &ends, now, &mut past);
         assert_eq!(anew, [0, 5]);
         let stalled: Vec<_> = found.values().map(|found| found.stalled.is_some()).collect();
-        assert_eq!(stalled, [true, false, false, false, false, true]);
+        assert_eq!(stalled, [true, false, false, false, false, true, false]);
+        let unreadable: Vec<_> = found.values().map(|found| found.unreadable).collect();
+        assert_eq!(unreadable, [false, false, false, false, false, false, true]);
     }
 
     #[test]

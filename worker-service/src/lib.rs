@@ -26,4 +26,5 @@ pub mod prune;
 pub mod seek;
 pub mod topics;
 pub mod trace;
+pub mod unreadable;
 pub mod worker;

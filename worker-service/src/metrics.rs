@@ -26,6 +26,7 @@ pub fn describe() {
         "unstable_age_seconds",
         "For how long the same transaction has held up the partition, as far as this worker has seen."
     );
+    describe_gauge!("partition_unreadable", "Whether a partition stands before records that cannot be read.");
     describe_gauge!("partition_stalled", "Whether a partition stands still for no reason.");
     describe_counter!("partition_stalls_total", "How often a partition's runner was told to begin anew for that.");
     describe_gauge!(

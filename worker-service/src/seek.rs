@@ -1,7 +1,8 @@
 //! `seek`: rewinds the group, after PostgreSQL was restored to an earlier time.
 //!
 //! Rewinds, and never goes forward: to read records again is harmless, because events are known by
-//! their rows, and to leave some out would lose events that were accepted.
+//! their rows, and to leave some out would lose events that were accepted. Forward goes [`past`] alone, where
+//! records cannot be read.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -16,6 +17,10 @@ use shared::topic::settings::TopicSettings;
 use time::OffsetDateTime;
 
 use crate::config::SeekConfig;
+
+mod past;
+
+pub use self::past::Skipped;
 
 /// Where a partition of the group stood, and where it stands now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,10 @@ pub struct Moved {
 /// # Errors
 /// The group has members, Kafka or Redis is away, or the topic's times say nothing; the message says what was done.
 pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Vec<Moved>> {
+    if let Some(partition) = config.partition {
+        past::run(config, partition, out).await?;
+        return Ok(Vec::new());
+    }
     let client = kafka::client(&config.source.kafka)?;
     let cache = Cache::open(&config.redis)?;
     if !config.dry_run {

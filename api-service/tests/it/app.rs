@@ -122,7 +122,12 @@ pub(crate) async fn prepare(scope: &Scope) {
     let plain = config(scope, &[]);
     if scope.endpoints.kafka_is_real {
         let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
-        let shape = TopicShape { partitions: PARTITIONS, replication: 1, min_insync_replicas: 1 };
+        let shape = TopicShape {
+            partitions: PARTITIONS,
+            replication: 1,
+            min_insync_replicas: 1,
+            compression: Default::default(),
+        };
         setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
     }
     Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();

@@ -76,11 +76,17 @@ fn array(events: &[Sent]) -> String {
 
 /// Gives the input topic this limit, and waits until the broker has it.
 async fn limit(scope: &Scope, bytes: usize) {
+    limit_of(scope, bytes, "uncompressed").await;
+}
+
+/// The same where a batch counts as the broker keeps it.
+async fn limit_of(scope: &Scope, bytes: usize, compression: &str) {
     let client = shared::kafka::client(&config(scope, &[]).kafka).unwrap();
     let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
     let change = AlterConfig::new(ResourceSpecifier::Topic(&scope.input_topic));
     let bytes_as_text = bytes.to_string();
     let change = change.set("message.timestamp.type", "LogAppendTime").set("max.message.bytes", &bytes_as_text);
+    let change = change.set("compression.type", compression);
     admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     while setup::write_limits(&client, &scope.input_topic).await.unwrap().max_message_bytes != bytes {
@@ -120,10 +126,16 @@ fn in_order(places: &HashMap<(String, String), (i32, i64)>, request: &[Sent]) {
 
 /// Requests of every size up to the limit, many at once, and what must hold of each.
 async fn generated(limit: usize) {
+    generated_for(limit, "uncompressed").await;
+}
+
+async fn generated_for(limit: usize, compression: &str) {
     let seed = std::env::var("RECORD_SIZES_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("RECORD_SIZES_SEED={seed}, a limit of {limit}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let app = TestApp::prepared(limited(&format!("sizes_{limit}"), limit).await, &PATIENT).await;
+    let scope = limited(&format!("sizes_{limit}_{compression}"), limit + 1).await;
+    limit_of(&scope, limit, compression).await;
+    let app = TestApp::prepared(scope, &PATIENT).await;
     let largest = (limit - AROUND).min(MAX_PAYLOAD);
     let mut requests: Vec<Vec<Sent>> = Vec::new();
     for n in 0..60 {
@@ -182,6 +194,11 @@ async fn good_events_are_accepted_by_a_topic_of_400_kb() {
 }
 
 #[tokio::test]
+async fn good_events_are_accepted_by_a_topic_that_keeps_what_producers_compressed() {
+    generated_for(100_000, "producer").await;
+}
+
+#[tokio::test]
 async fn good_events_are_accepted_by_a_topic_of_1_mb() {
     generated(1_000_000).await;
 }
@@ -208,8 +225,11 @@ async fn what_is_too_large_alone_is_refused_alone() {
     assert_eq!(places.len(), good.len());
     in_order(&places, &good);
 
-    // lz4 makes it fit, so the topic takes it.
+    // lz4 makes it fit for a topic that keeps what producers compressed, and for no other.
     let compressible = Sent::new(&mut fastrand::Rng::new(), "d".into(), "6".into(), 100_000, true);
+    assert_eq!(app.submit(compressible.json()).await.status(), 413);
+    // The limit is another one, so that it is known when the change is there.
+    limit_of(&app.scope, 20_001, "producer").await;
     assert_eq!(app.submit(compressible.json()).await.status(), 202);
 }
 

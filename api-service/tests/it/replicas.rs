@@ -53,7 +53,7 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
     let plain = config(&scope, &[]);
     let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
     // Each pair of the three brokers has one of the partitions.
-    let shape = TopicShape { partitions: 3, replication: 2, min_insync_replicas: 2 };
+    let shape = TopicShape { partitions: 3, replication: 2, min_insync_replicas: 2, compression: Default::default() };
     setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
     Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();
     let app = TestApp::prepared(scope.clone(), &["--kafka-message-timeout=3s"]).await;

@@ -59,6 +59,7 @@ pub(super) fn take_letters(world: &World, take: bool) -> anyhow::Result<()> {
     let config = AlterConfig::new(ResourceSpecifier::Topic(&world.scope.dlq_topic))
         .set("max.message.bytes", &bytes)
         .set("message.timestamp.type", "LogAppendTime")
+        .set("compression.type", "uncompressed")
         .set("retention.ms", "-1")
         .set("retention.bytes", "-1");
     let runtime = tokio::runtime::Handle::current();

@@ -1,4 +1,4 @@
-//! A message's headers as they came: the only `unsafe` of the product.
+//! A message's headers as they came. With `client_errors.rs` this is the only `unsafe` of the product.
 //!
 //! rdkafka takes every header's name for UTF-8 and panics where it is not, and it cuts a name at its first NUL.
 //! Anybody who may write to a topic can send such names, and a record must not end its reader. librdkafka itself

@@ -35,8 +35,11 @@ pub(super) const RETENTION: &str = "retention.ms";
 pub(super) const RETENTION_BYTES: &str = "retention.bytes";
 pub(super) const MAX_MESSAGE: &str = "max.message.bytes";
 pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+pub(super) const COMPRESSION: &str = "compression.type";
 pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
 pub(super) const UNCLEAN: &str = "unclean.leader.election.enable";
+/// The broker unpacks what producers compressed, and then looks at its size.
+pub(super) const UNCOMPRESSED: &str = "uncompressed";
 /// The broker's clock says when a record was appended.
 pub(super) const LOG_APPEND_TIME: &str = "LogAppendTime";
 
@@ -152,6 +155,11 @@ impl TopicSettings {
     pub fn faults(&self, role: Role, min_insync: i32, input: Option<&Self>) -> Vec<Fault> {
         let mut faults = Faults { settings: self, found: Vec::new() };
         faults.text(CLEANUP_POLICY, "delete", "compaction deletes what a device sent before it sent again");
+        faults.text(
+            COMPRESSION,
+            UNCOMPRESSED,
+            "a compressed batch may unpack to more than its reader has memory for, or to more than it reads at all",
+        );
         match role {
             Role::Input => {
                 faults.least(

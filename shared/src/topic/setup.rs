@@ -11,11 +11,11 @@ use rdkafka::error::RDKafkaErrorCode;
 use tokio::time::{Instant, sleep};
 
 use super::settings::{
-    CLEANUP_POLICY, Fault, LOG_APPEND_TIME, MAX_MESSAGE, MIN_INSYNC, RETENTION, RETENTION_BYTES, RETENTION_MS, Role,
-    TIMESTAMP_TYPE, TopicSettings, UNCLEAN, admin, describe,
+    CLEANUP_POLICY, COMPRESSION, Fault, LOG_APPEND_TIME, MAX_MESSAGE, MIN_INSYNC, RETENTION, RETENTION_BYTES,
+    RETENTION_MS, Role, TIMESTAMP_TYPE, TopicSettings, UNCLEAN, UNCOMPRESSED, admin, describe,
 };
 pub use super::settings::{MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES};
-use crate::config::{TopicConfig, trimmed};
+use crate::config::{TopicConfig, one_of, trimmed};
 use crate::kafka::ADMIN_TIMEOUT;
 
 /// How long the brokers may take to know a topic that was just made.
@@ -35,6 +35,29 @@ pub struct TopicShape {
     /// In-sync replicas that must hold a record before it counts as written.
     #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = trimmed(value_parser!(i32).range(1..)))]
     pub min_insync_replicas: i32,
+    /// Whether the brokers unpack what producers compressed. A worker's memory is bounded only where they do.
+    #[arg(id = "topic-compression", long, value_name = "TOPIC_COMPRESSION", env = "TOPIC_COMPRESSION", default_value = "uncompressed", value_parser = one_of::<TopicCompression>())]
+    pub compression: TopicCompression,
+}
+
+/// The `compression.type` of a topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TopicCompression {
+    /// Records lie in the log as they are, so that the topic's limit of a batch is one of what a reader unpacks.
+    #[default]
+    Uncompressed,
+    /// As producers compressed them; of a topic that is there, whatever it has. For clusters that let nobody choose.
+    Producer,
+}
+
+impl TopicCompression {
+    /// As Kafka calls it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uncompressed => UNCOMPRESSED,
+            Self::Producer => "producer",
+        }
+    }
 }
 
 /// Makes the topics that are not there yet, and looks at the settings of both, whoever made them.
@@ -66,6 +89,7 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
     let both = [
         (CLEANUP_POLICY, "delete"),
         (RETENTION_BYTES, "-1"),
+        (COMPRESSION, shape.compression.as_str()),
         // Positions across partitions are compared by the broker's clock, not by the devices'.
         (TIMESTAMP_TYPE, LOG_APPEND_TIME),
         (MIN_INSYNC, min_insync.as_str()),
@@ -91,6 +115,14 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
                 made.push(topic);
             }
             Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => tracing::info!(topic, "the topic is there"),
+            Err((topic, error @ (RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig)))
+                if shape.compression == TopicCompression::Uncompressed =>
+            {
+                anyhow::bail!(
+                    "making the topic {topic}: {error}. A cluster that lets nobody choose compression.type takes \
+                     TOPIC_COMPRESSION=producer, with which a worker's memory is not bounded"
+                )
+            }
             Err((topic, error)) => anyhow::bail!("making the topic {topic}: {error}"),
         }
     }
@@ -131,7 +163,10 @@ pub async fn check(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSha
         };
         let found = if mended { found.clone().with(TIMESTAMP_TYPE, LOG_APPEND_TIME) } else { found.clone() };
         for fault in found.faults(role, shape.min_insync_replicas, other) {
-            if fault.setting != TIMESTAMP_TYPE {
+            let is_chosen = fault.setting == COMPRESSION && shape.compression == TopicCompression::Producer;
+            if fault.setting == COMPRESSION && !is_chosen {
+                note(topic, &fault, " (TOPIC_COMPRESSION=producer leaves it as it is)".to_owned());
+            } else if fault.setting != TIMESTAMP_TYPE && !is_chosen {
                 note(topic, &fault, String::new());
             }
         }
@@ -198,6 +233,7 @@ async fn defaults(client: &ClientConfig, brokers: &[i32]) -> BTreeMap<&'static s
             (RETENTION_BYTES, "-1"),
             (MAX_MESSAGE, "1048588"),
             (TIMESTAMP_TYPE, "CreateTime"),
+            (COMPRESSION, "producer"),
             (MIN_INSYNC, "1"),
             (UNCLEAN, "false"),
         ]
@@ -222,6 +258,7 @@ fn of_broker(told: &ConfigResource) -> BTreeMap<&'static str, String> {
         (RETENTION_BYTES, value("log.retention.bytes")),
         (MAX_MESSAGE, value("message.max.bytes")),
         (TIMESTAMP_TYPE, value("log.message.timestamp.type")),
+        (COMPRESSION, value(COMPRESSION)),
         (MIN_INSYNC, value(MIN_INSYNC)),
         (UNCLEAN, value(UNCLEAN)),
     ]
@@ -235,7 +272,8 @@ fn of_broker(told: &ConfigResource) -> BTreeMap<&'static str, String> {
 pub struct WriteLimits {
     /// `min.insync.replicas`: with less than 2, an acknowledgement is one disk's word.
     pub min_insync_replicas: i32,
-    /// `max.message.bytes`, the topic's own or the broker's: what one batch may have, compressed.
+    /// `max.message.bytes`, the topic's own or the broker's: what one batch may have as it lies in the log, which is
+    /// after the broker unpacked it where the topic's `compression.type` is `uncompressed`.
     pub max_message_bytes: usize,
 }
 

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use devstack::Scope;
-use devstack::wire::{WireRecord, produce};
+use devstack::wire::{Packing, WireRecord, produce, produce_as};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::topic::Record;
+use shared::topic::setup::{TopicCompression, TopicShape};
+use shared::topic::{Fetched, Record, next_fetched};
 
 /// Longer than anything here takes, under valgrind too.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -31,11 +33,11 @@ fn read(scope: &Scope, count: usize) -> Vec<Record> {
     found
 }
 
-fn make_topic(scope: &Scope) {
+fn make_topic(scope: &Scope, compression: TopicCompression) {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &scope.endpoints.kafka_brokers);
     let topics = shared::config::TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
-    let shape = shared::topic::setup::TopicShape { partitions: 1, replication: 1, min_insync_replicas: 1 };
+    let shape = TopicShape { partitions: 1, replication: 1, min_insync_replicas: 1, compression };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(shared::topic::setup::create(&client, &topics, &shape)).unwrap();
 }
@@ -56,7 +58,7 @@ fn any_record(rng: &mut fastrand::Rng) -> WireRecord {
 #[test]
 fn every_byte_of_a_record_comes_as_it_was_written() {
     let scope = Scope::new("any_bytes").unwrap();
-    make_topic(&scope);
+    make_topic(&scope, TopicCompression::Uncompressed);
     let mut rng = fastrand::Rng::with_seed(24);
     let mut written: Vec<_> = (0..300).map(|_| any_record(&mut rng)).collect();
     let long = |byte| Some(vec![byte; 200_000]);
@@ -83,7 +85,7 @@ fn every_byte_of_a_record_comes_as_it_was_written() {
 #[test]
 fn of_more_headers_than_the_client_reads_none_is_taken_for_all() {
     let scope = Scope::new("many_headers").unwrap();
-    make_topic(&scope);
+    make_topic(&scope, TopicCompression::Uncompressed);
     let with = |count| WireRecord {
         value: Some(b"x".to_vec()),
         headers: vec![(b"n".to_vec(), None); count],
@@ -95,4 +97,49 @@ fn of_more_headers_than_the_client_reads_none_is_taken_for_all() {
     let found: Vec<_> =
         read(&scope, 2).iter().map(|record| (record.headers().count(), record.headers_are_unread())).collect();
     assert_eq!(found, [(100_000, false), (0, true)]);
+}
+
+/// Of a batch that the client does not unpack, whatever offset in it is asked for.
+#[test]
+fn an_error_says_where_its_batch_begins() {
+    let scope = Scope::new("placed_errors").unwrap();
+    make_topic(&scope, TopicCompression::Producer);
+    let (broker, topic) = (&scope.endpoints.kafka_brokers, &scope.input_topic);
+    let record = |bytes| WireRecord { value: Some(vec![0; bytes]), ..WireRecord::default() };
+    produce(broker, topic, 0, &[record(1)]).unwrap();
+    produce_as(broker, topic, 0, &vec![record(200_000); 3], Packing::Zstd, 0).unwrap();
+    produce(broker, topic, 0, &[record(1)]).unwrap();
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", broker)
+        .set("group.id", "reader")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("message.max.bytes", "100000")
+        .set("fetch.max.bytes", "100000")
+        .set("receive.message.max.bytes", "200000")
+        .create()
+        .unwrap();
+    let found = |offset, count: usize| {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+        consumer.assign(&list).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let mut found = Vec::new();
+        while found.len() < count {
+            assert!(Instant::now() < deadline, "{found:?}");
+            found.extend(next_fetched(&consumer, Duration::from_millis(100)));
+        }
+        found
+    };
+    let is_refused = |fetched: &Fetched| {
+        let Fetched::Failed { offset: 1, code: RDKafkaErrorCode::BadCompression, text } = fetched else { return false };
+        text.starts_with("Decompression (codec 0x4) of message at 1 of ")
+    };
+    let first = found(0, 2);
+    assert!(first[0] == Fetched::Record(0) && is_refused(&first[1]), "{first:?}");
+    for offset in 1..4 {
+        let again = found(offset, 1);
+        assert!(is_refused(&again[0]), "{offset}: {again:?}");
+    }
+    assert_eq!(found(4, 2), [Fetched::Record(4), Fetched::End]);
 }

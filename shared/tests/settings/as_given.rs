@@ -36,6 +36,7 @@ fn good(variable: &str) -> &'static str {
         "JWT_JWKS_URL" => "https://h/jwks",
         "REDIS_CLUSTER" | "JWT_ALLOW_SHORT_SECRET" | "JWT_JWKS_ALLOW_HTTP" => "true",
         "JWT_DEVICE_BINDING" => "claimed",
+        "TOPIC_COMPRESSION" => "producer",
         "LOG_FORMAT" => "pretty",
         "RUST_LOG" => "warn,worker_service=debug",
         "ACCESS_LOG" => "0.5",

@@ -1,5 +1,6 @@
 //! Reads the dead-letter topic, or a piece of it. Blocks its thread.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,6 +11,8 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::ADMIN_TIMEOUT;
 use shared::topic::Record;
+
+use crate::unreadable::{self, Unreadable, is_unreadable};
 
 /// Without a record for so long, Kafka is taken to be away.
 const STALL: Duration = Duration::from_secs(30);
@@ -26,11 +29,23 @@ pub(super) struct Span {
 /// One partition alone, or one offset of it.
 pub(super) type Only = Option<(i32, Option<i64>)>;
 
+/// How far a piece was read.
+enum Read {
+    All,
+    /// Nobody wants more.
+    Enough,
+    /// What is at this offset, or behind it, cannot be read.
+    UpTo(i64, KafkaError),
+}
+
 /// A reader of one topic that belongs to no group and commits nothing.
 pub(super) struct Reader {
     client: ClientConfig,
     consumer: BaseConsumer,
     topic: String,
+    group: String,
+    /// By partition, what could not be read.
+    unreadable: RefCell<Vec<(i32, Unreadable)>>,
 }
 
 impl Reader {
@@ -55,7 +70,8 @@ impl Reader {
             .set("max.partition.fetch.bytes", "262144")
             .set("fetch.wait.max.ms", "100");
         let consumer = config.create().context("the Kafka settings")?;
-        Ok(Self { client: client.clone(), consumer, topic: topic.to_owned() })
+        let (client, topic, group) = (client.clone(), topic.to_owned(), group.to_owned());
+        Ok(Self { client, consumer, topic, group, unreadable: RefCell::default() })
     }
 
     /// What can be read of the topic now: all of it, one partition, or one offset of it.
@@ -105,14 +121,64 @@ impl Reader {
         Ok(spans)
     }
 
-    /// Hands over what is there, in order, until `visit` has enough; says whether it wanted more.
+    /// Hands over what is there, in order, until `visit` has enough; says whether it wanted more. What cannot be read
+    /// is told in the log, and the rest is handed over all the same.
     pub(super) fn read(&self, span: Span, mut visit: impl FnMut(Record) -> bool) -> anyhow::Result<bool> {
-        if span.from >= span.to {
-            return Ok(true);
+        let (mut from, mut refused) = (span.from, None);
+        while from < span.to {
+            match self.read_from(Span { from, ..span }, &mut visit)? {
+                Read::All => return Ok(true),
+                Read::Enough => return Ok(false),
+                Read::UpTo(at, error) => {
+                    // One look finds it readable, and the next does not.
+                    anyhow::ensure!(
+                        refused != Some(at),
+                        "reading {} [{}] at {at}: {error}",
+                        self.topic,
+                        span.partition
+                    );
+                    refused = Some(at);
+                    from = self.note_unreadable(Span { from: at, ..span })?;
+                }
+            }
         }
+        Ok(true)
+    }
+
+    /// Tells what cannot be read from the beginning of a piece on, and where it can be read again.
+    fn note_unreadable(&self, span: Span) -> anyhow::Result<i64> {
+        let Span { partition, from, to } = span;
+        let found = unreadable::from(&self.client, &self.group, &self.topic, partition, from, to)?;
+        for unreadable in &found {
+            let Unreadable { from, to, error } = unreadable;
+            let topic = self.topic.as_str();
+            tracing::error!(
+                topic,
+                partition,
+                from_offset = from,
+                offsets = to - from,
+                error,
+                "records cannot be read, and are left out"
+            );
+        }
+        // Where it can be read after all it is read again.
+        let next = found.last().map_or(from, |last| last.to);
+        self.unreadable.borrow_mut().extend(found.into_iter().map(|found| (partition, found)));
+        Ok(next)
+    }
+
+    /// Why this offset could not be read, if that was met.
+    pub(super) fn why_unreadable(&self, partition: i32, offset: i64) -> Option<String> {
+        let all = self.unreadable.borrow();
+        let found = all.iter().find(|(of, found)| *of == partition && (found.from..found.to).contains(&offset));
+        found.map(|(_, found)| found.error.clone())
+    }
+
+    fn read_from(&self, span: Span, visit: &mut impl FnMut(Record) -> bool) -> anyhow::Result<Read> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, span.partition, Offset::Offset(span.from))?;
         self.consumer.assign(&list)?;
+        let mut next = span.from;
         let mut since = Instant::now();
         let mut trouble = None;
         loop {
@@ -122,20 +188,21 @@ impl Reader {
                         continue;
                     }
                     if message.offset() >= span.to {
-                        return Ok(true);
+                        return Ok(Read::All);
                     }
-                    let last = message.offset() + 1 == span.to;
+                    next = message.offset() + 1;
                     if !visit(Record::of(message)) {
-                        return Ok(false);
+                        return Ok(Read::Enough);
                     }
-                    if last {
-                        return Ok(true);
+                    if next == span.to {
+                        return Ok(Read::All);
                     }
                     since = Instant::now();
                 }
                 // The end may be a gap: what was there last is gone.
-                Some(Err(KafkaError::PartitionEOF(partition))) if partition == span.partition => return Ok(true),
+                Some(Err(KafkaError::PartitionEOF(partition))) if partition == span.partition => return Ok(Read::All),
                 Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) if is_unreadable(&error) => return Ok(Read::UpTo(next, error)),
                 Some(Err(error)) => trouble = Some(error),
                 None => {}
             }

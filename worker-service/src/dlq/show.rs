@@ -21,16 +21,20 @@ pub async fn run(config: &DlqShowConfig, out: &mut impl Write) -> anyhow::Result
     let (partition, offset) = (config.partition, config.offset);
     let find = move || -> anyhow::Result<_> {
         let found = reader.one(partition, offset)?;
+        let unreadable = reader.why_unreadable(partition, offset);
         let only = Some((partition, Some(offset)));
         let waits = found.is_none() && !reader.spans_and_unstable(only)?.1.is_empty();
-        Ok((found, waits))
+        Ok((found, waits, unreadable))
     };
-    let (found, waits) = tokio::task::spawn_blocking(find).await??;
+    let (found, waits, unreadable) = tokio::task::spawn_blocking(find).await??;
     let topic = &config.source.topics.dlq;
     anyhow::ensure!(
         !waits,
         "what {topic} [{partition}] has at {offset} waits behind a transaction that is open, and cannot be read yet"
     );
+    if let Some(error) = unreadable {
+        anyhow::bail!("what {topic} [{partition}] has at {offset} cannot be read: {error}");
+    }
     let record = found.with_context(|| format!("{topic} [{partition}] has nothing at {offset}"))?;
     if config.json {
         writeln!(out, "{}", as_json(&record))?;

@@ -56,6 +56,8 @@ impl Driver {
         if !lane.is_empty()
             || lane.is_paused()
             || progress.put_off.is_some()
+            // Another reader would not read it either, and unpack it once more.
+            || progress.unreadable.is_some_and(|said| said.elapsed() < READ_INTERVAL)
             || beyond.looked.is_some_and(|looked| looked.elapsed() < LOOK)
         {
             return false;

@@ -33,6 +33,8 @@ pub(super) struct Progress {
     pub(super) put_off: Option<Record>,
     /// Gaps in the offsets so far.
     pub(super) gaps: Gaps,
+    /// When the client last said that what comes next cannot be read.
+    pub(super) unreadable: Option<Instant>,
     /// What stands behind the last record, and is none.
     pub(super) beyond: Beyond,
     stored: Option<i64>,
@@ -48,6 +50,7 @@ impl Progress {
             expected: committed,
             put_off: None,
             gaps: Gaps::default(),
+            unreadable: None,
             beyond: Beyond::default(),
             stored: None,
             told: None,

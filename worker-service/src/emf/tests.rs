@@ -64,11 +64,12 @@ fn document(measured: impl IntoIterator<Item = Measured>, worker_waits: bool) ->
 #[test]
 fn a_value_for_each_partition_that_is_worked_off() {
     let paused = Measured { paused: true, ..partition(Some(9_000), 70.0) };
-    let document = document([partition(Some(3), 0.5), partition(Some(0), 0.0), paused], false);
+    let unreadable = Measured { unreadable: true, ..partition(Some(8_000), 60.0) };
+    let document = document([partition(Some(3), 0.5), partition(Some(0), 0.0), paused, unreadable], false);
     assert_eq!(document["ConsumerLag"], json!([3, 0]));
-    assert_eq!(document["WatermarkAge"], json!([0.5, 0.0]));
+    assert_eq!(document["WatermarkAge"], json!([60.0, 0.5, 0.0]));
     assert_eq!((&document["Waiting"], &document["PausedPartitions"]), (&json!(0), &json!(1)));
-    assert_eq!((&document["AssignedPartitions"], &document["Service"]), (&json!(3), &json!("worker-service")));
+    assert_eq!((&document["AssignedPartitions"], &document["Service"]), (&json!(4), &json!("worker-service")));
     assert_eq!(document["_aws"]["Timestamp"], 1_767_323_045_678_u64);
     assert_eq!(document["_aws"]["CloudWatchMetrics"][0]["Namespace"], "DeviceEvents");
 }

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use shared::topic::settings::TopicSettings;
 use time::OffsetDateTime;
 
-use crate::kit::{Kit, PATIENCE, client, header};
+use crate::kit::{Kit, PATIENCE, client, event_headers, header, owned_headers};
 
 const MINUTE: i64 = 60_000;
 /// A second into it: 0 is no time for the client.
@@ -31,17 +30,8 @@ async fn kit(name: &str) -> Kit {
 /// Puts an event on the topic, stamped with this time, in milliseconds since 1970.
 async fn stamped(kit: &Kit, device: &str, id: &str, payload: &str, millis: i64, more: &[(&str, &str)]) {
     let topic = kit.scope.input_topic.clone();
-    let mut headers = OwnedHeaders::new();
-    let usual = [
-        ("ce_specversion", "1.0"),
-        ("ce_type", "io.edge.device.reported.v1"),
-        ("ce_id", id),
-        ("ce_subject", device),
-        ("content-type", "application/json"),
-    ];
-    for (key, value) in usual.iter().chain(more) {
-        headers = headers.insert(Header { key, value: Some(*value) });
-    }
+    let headers: Vec<_> = event_headers(device, id).iter().chain(more).copied().collect();
+    let headers = owned_headers(&headers);
     let producer: BaseProducer = client(&kit.scope).create().unwrap();
     tokio::task::block_in_place(|| {
         producer

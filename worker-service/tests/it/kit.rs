@@ -20,7 +20,7 @@ use sqlx::PgPool;
 use worker_service::config::{Cli, Command, RunConfig};
 use worker_service::worker::Worker;
 
-pub(crate) use self::kafka::{header, headers};
+pub(crate) use self::kafka::{event_headers, header, headers, owned_headers};
 pub(crate) use self::process::Process;
 
 pub(crate) struct Kit {
@@ -71,7 +71,7 @@ impl Kit {
     /// Makes those of the two topics that are not there.
     pub(crate) async fn make_topics(&self, partitions: i32) {
         let topics = TopicConfig { input: self.scope.input_topic.clone(), dlq: self.scope.dlq_topic.clone() };
-        let shape = TopicShape { partitions, replication: 1, min_insync_replicas: 1 };
+        let shape = TopicShape { partitions, replication: 1, min_insync_replicas: 1, compression: Default::default() };
         create(&client(&self.scope), &topics, &shape).await.unwrap();
     }
 

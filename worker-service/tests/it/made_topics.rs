@@ -10,11 +10,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use crate::kit::{PATIENCE, client};
 
 /// What the promises rest on.
-const BOTH: [(&str, &str); 4] = [
+const BOTH: [(&str, &str); 5] = [
     ("cleanup.policy", "delete"),
     ("min.insync.replicas", "2"),
     ("unclean.leader.election.enable", "false"),
     ("message.timestamp.type", "LogAppendTime"),
+    ("compression.type", "uncompressed"),
 ];
 /// A week; a record of 1 MiB.
 const INPUT: [(&str, &str); 3] =

@@ -29,6 +29,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     let (input, dlq) = (&kit.scope.input_topic, &kit.scope.dlq_topic);
     let wrong = [
         ("cleanup.policy", "compact,delete", "delete"),
+        ("compression.type", "producer", "uncompressed"),
         ("max.message.bytes", "100000", "1048576"),
         ("retention.bytes", "1000000000", "-1"),
         ("retention.ms", "3600000", "604800000"),
@@ -57,7 +58,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     // What the input topic takes, and room for the headers of a dead letter.
     assert!(said.error.contains(&change(dlq, "max.message.bytes", "1114112")), "{}", said.error);
     assert!(said.error.contains(&change(dlq, "retention.ms", "-1")), "{}", said.error);
-    assert_eq!(said.error.matches("kafka-configs.sh").count(), 7, "and no other: {}", said.error);
+    assert_eq!(said.error.matches("kafka-configs.sh").count(), 8, "and no other: {}", said.error);
     assert!(said.error.contains("`--skip-topics`"), "{}", said.error);
     assert!(said.out.contains("changed a setting of the topic"), "{}", said.out);
     // All else is as it was.
@@ -87,6 +88,13 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
     let said = kit.command(&["setup"]).await;
     assert_eq!(said.status, 0, "{said:?}");
+    // Who chose so is left alone, and a worker says it all the same.
+    kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1"), ("compression.type", "lz4")]).await;
+    let said = kit.command(&["setup"]).await;
+    assert!(said.status == 1 && said.error.contains("TOPIC_COMPRESSION=producer leaves it as it is"), "{said:?}");
+    let said = kit.command(&["setup", "--topic-compression=producer"]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
     let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
     let said = kit.command(&more).await;
     assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, and at least 2 is needed"), "{said:?}");

@@ -6,12 +6,13 @@ fn settings(all: &[(&str, &str)]) -> TopicSettings {
     TopicSettings { all, own: Vec::new() }
 }
 
-const GOOD: [(&str, &str); 7] = [
+const GOOD: [(&str, &str); 8] = [
     (CLEANUP_POLICY, "delete"),
     (RETENTION, RETENTION_MS),
     (RETENTION_BYTES, "-1"),
     (MAX_MESSAGE, "1048576"),
     (TIMESTAMP_TYPE, LOG_APPEND_TIME),
+    (COMPRESSION, UNCOMPRESSED),
     (MIN_INSYNC, "2"),
     (UNCLEAN, "false"),
 ];
@@ -40,6 +41,8 @@ fn each_setting_is_named_with_what_it_has_to_be() {
         (RETENTION_BYTES, "1073741824", "-1"),
         (MAX_MESSAGE, "294911", "1048576"),
         (TIMESTAMP_TYPE, "CreateTime", LOG_APPEND_TIME),
+        (COMPRESSION, "producer", UNCOMPRESSED),
+        (COMPRESSION, "lz4", UNCOMPRESSED),
         (MIN_INSYNC, "1", "2"),
         (UNCLEAN, "true", "false"),
     ];
@@ -58,6 +61,7 @@ fn each_setting_is_named_with_what_it_has_to_be() {
         (RETENTION, RETENTION_MS, "-1"),
         (RETENTION_BYTES, "1", "-1"),
         (MAX_MESSAGE, "1114111", "1114112"),
+        (COMPRESSION, "zstd", UNCOMPRESSED),
         (MIN_INSYNC, "1", "2"),
         (UNCLEAN, "true", "false"),
     ];
@@ -90,7 +94,7 @@ proptest! {
     fn with_what_the_faults_call_good_there_is_none_left(
         policy in "delete|compact|compact,delete", retention in -1..1_000_000_000_i64, bytes in -1..5_000_000_i64,
         largest in 0..5_000_000_i64, create_time: bool, replicas in 1..4_i32, needed in 1..4_i32, unclean: bool,
-        difference in 0..10_000_000_i64, is_input: bool, of_input in 0..5_000_000_i64,
+        compression in "uncompressed|producer|gzip", difference in 0..10_000_000_i64, is_input: bool, of_input in 0..5_000_000_i64,
     ) {
         let kind = if create_time { "CreateTime" } else { LOG_APPEND_TIME };
         let mut found = settings(&[(CLEANUP_POLICY, &policy), (TIMESTAMP_TYPE, kind)])
@@ -99,6 +103,7 @@ proptest! {
             .with(MAX_MESSAGE, &largest.to_string())
             .with(MIN_INSYNC, &replicas.to_string())
             .with(UNCLEAN, &unclean.to_string())
+            .with(COMPRESSION, &compression)
             .with(DIFFERENCES[0], &difference.to_string());
         let input = settings(&GOOD).with(MAX_MESSAGE, &of_input.to_string());
         let (role, input) = if is_input { (Role::Input, None) } else { (Role::DeadLetters, Some(&input)) };

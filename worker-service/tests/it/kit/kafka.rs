@@ -11,8 +11,26 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::topic::settings::TopicSettings;
 
 use super::{Kit, PATIENCE, client};
+
+/// The headers of an event, as far as the worker wants them.
+pub(crate) fn event_headers<'a>(device: &'a str, id: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("ce_specversion", "1.0"),
+        ("ce_type", "io.edge.device.reported.v1"),
+        ("ce_id", id),
+        ("ce_subject", device),
+        ("content-type", "application/json"),
+    ]
+}
+
+/// The same as a client of Kafka's takes them.
+pub(crate) fn owned_headers(headers: &[(&str, &str)]) -> OwnedHeaders {
+    let add = |all: OwnedHeaders, (key, value): &(&str, &str)| all.insert(Header { key, value: Some(*value) });
+    headers.iter().fold(OwnedHeaders::new(), add)
+}
 
 impl Kit {
     /// Puts a record on the input topic as it stands, as any other client could.
@@ -69,12 +87,7 @@ impl Kit {
     pub(crate) async fn flood(&self, count: usize, payload: &str, of: impl Fn(usize) -> String) {
         for n in 0..count {
             let (device, id) = (of(n), n.to_string());
-            let headers = OwnedHeaders::new()
-                .insert(Header { key: "ce_specversion", value: Some("1.0") })
-                .insert(Header { key: "ce_type", value: Some("io.edge.device.reported.v1") })
-                .insert(Header { key: "ce_id", value: Some(&id) })
-                .insert(Header { key: "ce_subject", value: Some(&device) })
-                .insert(Header { key: "content-type", value: Some("application/json") });
+            let headers = owned_headers(&event_headers(&device, &id));
             let mut record = FutureRecord::to(&self.scope.input_topic).headers(headers).key(&device).payload(payload);
             while let Err((error, again)) = self.producer.send_result(record) {
                 assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
@@ -98,13 +111,7 @@ impl Kit {
         payload: &str,
         more: &[(&str, &str)],
     ) -> (i32, i64) {
-        let headers = [
-            ("ce_specversion", "1.0"),
-            ("ce_type", "io.edge.device.reported.v1"),
-            ("ce_id", id),
-            ("ce_subject", device),
-            ("content-type", "application/json"),
-        ];
+        let headers = event_headers(device, id);
         let all: Vec<_> = headers.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let (key, value) = (Some(device.as_bytes()), Some(payload.as_bytes()));
         self.put_on(&self.scope.input_topic, partition, key, value, &all).await
@@ -114,12 +121,8 @@ impl Kit {
     /// the input topic's first partition.
     pub(crate) async fn letter(&self, device: &str, id: &str, died_at: i64, more: &[(&str, &str)]) -> (i32, i64) {
         let (offset, timestamp) = (died_at.to_string(), (1_000 + died_at).to_string());
-        let headers = [
-            ("ce_specversion", "1.0"),
-            ("ce_type", "io.edge.device.reported.v1"),
-            ("ce_id", id),
-            ("ce_subject", device),
-            ("content-type", "application/json"),
+        let of_event = event_headers(device, id);
+        let of_letter = [
             ("dlq.reason", "failed"),
             ("dlq.error", "SQLSTATE P0001: refused"),
             ("dlq.attempts", "4"),
@@ -128,7 +131,8 @@ impl Kit {
             ("dlq.offset", &offset),
             ("dlq.timestamp", &timestamp),
         ];
-        let all: Vec<_> = headers.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let headers = of_event.iter().chain(&of_letter).chain(more);
+        let all: Vec<_> = headers.map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let value = format!(r#"{{"secret":"{id}"}}"#);
         self.put_on(&self.scope.dlq_topic, None, Some(device.as_bytes()), Some(value.as_bytes()), &all).await
     }
@@ -149,15 +153,28 @@ impl Kit {
         self.until_it("the partitions are there", known).await;
     }
 
-    /// Settings of a topic; what is not named goes back to the server's defaults.
+    /// Settings of a topic; what is not named goes back to the server's defaults, but for the two that setup gives to
+    /// every topic.
     pub(crate) async fn set_topic(&self, topic: &str, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = client(&self.scope).create().unwrap();
-        let mut change =
-            AlterConfig::new(ResourceSpecifier::Topic(topic)).set("message.timestamp.type", "LogAppendTime");
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic))
+            .set("message.timestamp.type", "LogAppendTime")
+            .set("compression.type", "uncompressed");
         for (name, value) in settings {
             change = change.set(name, value);
         }
         admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    }
+
+    /// Has a topic keep batches as their producers compressed them, as topics do that setup did not make.
+    pub(crate) async fn keep_compression(&self, topic: &str) {
+        let largest = if topic == self.scope.dlq_topic { "1114112" } else { "1048576" };
+        self.set_topic(topic, &[("compression.type", "producer"), ("max.message.bytes", largest)]).await;
+        let changed = async || {
+            let settings = TopicSettings::of(&client(&self.scope), topic).await.unwrap();
+            settings.get("compression.type") == Some("producer")
+        };
+        self.until_it("it is changed", changed).await;
     }
 
     /// Waits for this many records of the input topic, and gives all there are.

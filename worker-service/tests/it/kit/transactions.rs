@@ -1,11 +1,11 @@
 //! Another producer, which writes in transactions.
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::task::block_in_place;
 
+use super::kafka::{event_headers, owned_headers};
 use super::{Kit, PATIENCE, client};
 
 /// A producer with a transactional id. Its calls block, and its records are in the log when they return.
@@ -58,12 +58,7 @@ impl Transactional {
     pub(crate) fn open(&self, device: &str, ids: &[&str]) {
         self.producer.begin_transaction().unwrap();
         for &id in ids {
-            let headers = OwnedHeaders::new()
-                .insert(Header { key: "ce_specversion", value: Some("1.0") })
-                .insert(Header { key: "ce_type", value: Some("io.edge.device.reported.v1") })
-                .insert(Header { key: "ce_id", value: Some(id) })
-                .insert(Header { key: "ce_subject", value: Some(device) })
-                .insert(Header { key: "content-type", value: Some("application/json") });
+            let headers = owned_headers(&event_headers(device, id));
             let record = BaseRecord::to(&self.topic).partition(0).key(device).payload("{}").headers(headers);
             self.producer.send(record).unwrap();
         }

@@ -1,0 +1,153 @@
+//! Batches that producers compressed: the broker unpacks them, and bounds what they unpack to, so that the worker's
+//! memory is bounded too.
+
+use std::time::Duration;
+
+use devstack::wire::{Packing, WireRecord, produce_as};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use shared::topic::settings::TopicSettings;
+
+use crate::any_bytes::event;
+use crate::kit::{Kit, PATIENCE, client, event_headers, owned_headers};
+
+/// Puts records on a partition of the input topic as one batch.
+async fn put_as(kit: &Kit, records: &[WireRecord], packing: Packing, millis: i64) -> std::io::Result<i64> {
+    let (broker, topic, records) =
+        (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone(), records.to_vec());
+    tokio::task::spawn_blocking(move || produce_as(&broker, &topic, 0, &records, packing, millis)).await.unwrap()
+}
+
+/// An event with so many bytes of payload, of which a compressor leaves next to nothing.
+fn large(device: &str, id: &str, bytes: usize) -> WireRecord {
+    WireRecord { value: Some(payload(bytes).into_bytes()), ..event(device, id) }
+}
+
+fn payload(bytes: usize) -> String {
+    format!(r#"{{"x":"{}"}}"#, "x".repeat(bytes))
+}
+
+/// Of members of gzip librdkafka reads the first, and says nothing of the others: these are read because the broker
+/// unpacks them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_any_producer_compressed_is_applied() {
+    let kit = Kit::new("packed", 1).await;
+    let mut sent = 0;
+    for codec in ["none", "lz4", "zstd", "snappy", "gzip"] {
+        let producer: BaseProducer =
+            client(&kit.scope).set("compression.type", codec).set("linger.ms", "200").create().unwrap();
+        let topic = kit.scope.input_topic.clone();
+        tokio::task::block_in_place(|| {
+            for n in 0..20 {
+                let (id, payload) = (format!("{codec}-{n}"), payload(3_000));
+                let headers = owned_headers(&event_headers("d", &id));
+                producer.send(BaseRecord::to(&topic).key("d").payload(&payload).headers(headers)).unwrap();
+            }
+            producer.flush(PATIENCE).unwrap();
+        });
+        sent += 20;
+    }
+    for packing in [Packing::None, Packing::Gzip, Packing::GzipMembers, Packing::Zstd] {
+        let records: Vec<_> = (0..20).map(|n| large("w", &format!("{packing:?}-{n}"), 3_000)).collect();
+        put_as(&kit, &records, packing, 0).await.unwrap();
+        sent += 20;
+    }
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", sent).await;
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_unpacks_to_more_than_the_topic_takes_is_refused() {
+    let kit = Kit::new("bombs", 1).await;
+    for packing in [Packing::Gzip, Packing::GzipMembers, Packing::Zstd] {
+        // One record, and many that fit by themselves.
+        for records in [vec![large("a", "1", 4 << 20)], vec![large("a", "1", 100_000); 11]] {
+            let refused = put_as(&kit, &records, packing, 0).await.unwrap_err().to_string();
+            // MESSAGE_TOO_LARGE
+            assert!(refused.ends_with("error code 10"), "{packing:?}: {refused}");
+        }
+        put_as(&kit, &vec![large("a", "1", 100_000); 10], packing, 0).await.unwrap();
+    }
+}
+
+/// As the API's own producer makes them: of a megabyte of such events lz4 leaves four kilobytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_compressible_events_takes_bounded_memory() {
+    const EVENTS: i64 = 2_400;
+    let kit = Kit::new("compressible", 6).await;
+    let producer: BaseProducer = client(&kit.scope)
+        .set("compression.type", "lz4")
+        .set("linger.ms", "50")
+        .set("batch.size", "1000000")
+        .create()
+        .unwrap();
+    let (topic, payload) = (kit.scope.input_topic.clone(), payload(100_000));
+    tokio::task::block_in_place(|| {
+        for n in 0..EVENTS {
+            let (device, id) = (format!("d{}", n % 60), n.to_string());
+            let headers = owned_headers(&event_headers(&device, &id));
+            let partition = i32::try_from(n % 6).unwrap();
+            let record = BaseRecord::to(&topic).partition(partition).key(&device).payload(&payload).headers(headers);
+            let mut next = Some(record);
+            while let Some(record) = next.take() {
+                if let Err((error, again)) = producer.send(record) {
+                    assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
+                    producer.poll(Duration::from_millis(10));
+                    next = Some(again);
+                }
+            }
+        }
+        producer.flush(PATIENCE).unwrap();
+    });
+    let worker = kit.process().await;
+    kit.until("SELECT count(*) FROM events", EVENTS).await;
+    let peak = worker.peak();
+    println!("{peak} MiB at most");
+    assert!((5..MOST_MEMORY).contains(&peak), "{peak} MiB");
+    worker.end().await;
+}
+
+/// What a worker of six partitions takes at most, in MiB (docs/operations.md, Memory).
+const MOST_MEMORY: usize = 256;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobody() {
+    let kinds = [("LogAppendTime", "uncompressed"), ("CreateTime", "uncompressed"), ("CreateTime", "producer")];
+    for (kind, compression) in kinds {
+        let kit = Kit::new("odd_times", 1).await;
+        let topic = &kit.scope.input_topic;
+        let any = i64::MAX.to_string();
+        let differences = ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms"];
+        let [before, after] = differences.map(|name| (name, any.as_str()));
+        kit.set_topic(topic, &[("message.timestamp.type", kind), ("compression.type", compression), before, after])
+            .await;
+        let changed = async || {
+            let settings = TopicSettings::of(&client(&kit.scope), topic).await.unwrap();
+            let found = ["message.timestamp.type", "compression.type"].map(|name| settings.get(name));
+            found == [Some(kind), Some(compression)]
+        };
+        kit.until_it("it is changed", changed).await;
+        let mut taken = 0;
+        for millis in [i64::MIN, i64::MIN + 1, -62_135_596_800_001, -1_000, -2, -1, 0, 1, 253_402_300_800_000, i64::MAX]
+        {
+            for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
+                let id = format!("{millis}-{packing:?}");
+                match put_as(&kit, &[event(&id, &id)], packing, millis).await {
+                    Ok(_) => taken += 1,
+                    Err(error) => println!("{kind}, {compression}, {id}: {error}"),
+                }
+            }
+        }
+        put_as(&kit, &[event("behind", "behind")], Packing::None, 0).await.unwrap();
+        let worker = kit.process().await;
+        kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
+        let letters = i64::try_from(kit.dead_letters(0).await.len()).unwrap();
+        let events = kit.count("SELECT count(*) FROM events").await - 1;
+        println!("{kind}, {compression}: of {taken} that the broker took {events} are events, {letters} dead letters");
+        assert_eq!(events + letters, taken);
+        assert!(taken >= 10, "most are taken: {taken}");
+        worker.end().await;
+        assert_eq!(kit.committed().await[&0], taken + 1);
+    }
+}

@@ -1,0 +1,160 @@
+//! Batches that librdkafka cannot read, on topics that `setup` did not make: the partition says where it stands, and a
+//! command gets it past.
+
+use devstack::wire::{Packing, WireRecord, produce_as};
+
+use crate::any_bytes::event;
+use crate::kit::Kit;
+
+/// Eight records that unpack to more than librdkafka reads (`receive.message.max.bytes`); the offset of the first.
+async fn put_bomb(kit: &Kit, topic: &str) -> i64 {
+    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
+    let put = move || {
+        let record = WireRecord { value: Some(vec![0; 13 << 20]), ..event("bomb", "bomb") };
+        produce_as(&broker, &topic, 0, &vec![record; 8], Packing::Zstd, 0)
+    };
+    tokio::task::spawn_blocking(put).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothing_else_is() {
+    let kit = Kit::new("unreadable", 2).await;
+    kit.keep_compression(&kit.scope.input_topic).await;
+    kit.event_at(0, "a", "1", "{}").await;
+    assert_eq!(put_bomb(&kit, &kit.scope.input_topic).await, 1);
+    kit.event_at(0, "a", "2", "{}").await;
+    assert_eq!(put_bomb(&kit, &kit.scope.input_topic).await, 10);
+    assert_eq!(put_bomb(&kit, &kit.scope.input_topic).await, 18);
+    kit.event_at(0, "a", "3", "{}").await;
+    kit.event_at(1, "b", "1", "{}").await;
+
+    let worker = kit.process().await;
+    let unreadable = async || worker.health().await["partitions"]["0"]["unreadable"].clone();
+    kit.until_it("it is named", async || !unreadable().await.is_null()).await;
+    let told = unreadable().await;
+    assert_eq!(told["offset"], 1);
+    assert!(told["error"].as_str().unwrap().contains("BadCompression"), "{told}");
+    let page = worker.page("/health/ready").await;
+    assert!(page.starts_with("HTTP/1.0 503") && page.contains("a partition cannot be read"), "{page}");
+    kit.until_it("a metric says it", async || {
+        worker.page("/metrics").await.contains("partition_unreadable{partition=\"0\"} 1")
+    })
+    .await;
+    // What is before it, and the other partition's.
+    kit.until("SELECT count(*) FROM events", 2).await;
+    let past = ["seek", "--partition=0", "--past-unreadable"];
+    let said = kit.command(&past).await;
+    assert!(said.status == 1 && said.error.contains("nothing was changed: the group "), "{said:?}");
+    let log = worker.end_and_log().await;
+    let told: Vec<_> = log.lines().filter(|line| line.contains("a batch of records cannot be read")).collect();
+    assert_eq!(told.len(), 1, "not for each time that it is fetched: {told:?}");
+    assert!(told[0].contains(r#""level":"ERROR""#) && told[0].contains(r#""offset":1"#), "{}", told[0]);
+    assert!(!log.contains("reading from Kafka"), "{log}");
+
+    let before = kit.committed().await;
+    let said = kit.command(&["seek", "--partition=0", "--past-unreadable", "--dry-run"]).await;
+    assert!(said.status == 0 && said.out.ends_with("a dry run: nothing was changed\n"), "{said:?}");
+    assert_eq!(kit.committed().await, before);
+    let said = kit.command(&past).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    let topic = &kit.scope.input_topic;
+    assert!(said.out.starts_with(&format!("{topic} [0] 1 -> 9\n8 offsets from 1 to 8 cannot be read: ")), "{said:?}");
+    assert!(said.out.ends_with("8 offsets count as lost\nthe group is moved\n"), "{said:?}");
+    assert_eq!((kit.committed().await[&0], kit.committed().await.get(&1)), (9, before.get(&1)));
+    let said = kit.command(&past).await;
+    assert!(said.status == 1 && said.error.contains("can be read where it stands, at 9"), "{said:?}");
+
+    // It stands before the next two, which are one behind the other.
+    let worker = kit.process().await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = '2'", 1).await;
+    let lost = async || worker.page("/metrics").await.contains("\nrecords_lost_total 8\n");
+    kit.until_it("what was skipped counts as lost", lost).await;
+    let unreadable = async || worker.health().await["partitions"]["0"]["unreadable"]["offset"].clone();
+    kit.until_it("and the next is named", async || unreadable().await == 10).await;
+    let log = worker.end_and_log().await;
+    assert!(log.contains("data loss: an operator had the group go past records that cannot be read"), "{log}");
+    let said = kit.command(&["seek", "--partition=0", "--to-offset=27"]).await;
+    assert!(said.status == 1 && said.error.contains("the partition can be read at 26, before 27"), "{said:?}");
+    // In two steps, of which no worker sees the first.
+    let said = kit.command(&["seek", "--partition=0", "--to-offset=14"]).await;
+    assert!(said.status == 0 && said.out.ends_with("4 offsets count as lost\nthe group is moved\n"), "{said:?}");
+    let said = kit.command(&past).await;
+    assert!(said.status == 0 && said.out.starts_with(&format!("{topic} [0] 14 -> 26\n4 offsets from 14 ")), "{said:?}");
+    assert!(said.out.contains("\n8 offsets from 18 to 25 cannot be read: "), "{said:?}");
+    assert!(said.out.ends_with("16 offsets count as lost\nthe group is moved\n"), "{said:?}");
+
+    let worker = kit.process().await;
+    kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 4).await;
+    let lost = async || worker.page("/metrics").await.contains("\nrecords_lost_total 16\n");
+    kit.until_it("these, too", lost).await;
+    kit.until_it("it is ready", async || worker.page("/health/ready").await.starts_with("HTTP/1.0 200")).await;
+    worker.end().await;
+    // They are told once.
+    let worker = kit.process().await;
+    kit.event_at(0, "a", "4", "{}").await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = '4'", 1).await;
+    assert!(worker.page("/metrics").await.contains("\nrecords_lost_total 0\n"));
+    worker.end().await;
+}
+
+/// Of members of gzip librdkafka reads the first. Where that ends within a record it reads no further, and does not say
+/// so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_client_says_nothing_of_is_gone_past_to_an_offset() {
+    let kit = Kit::new("silent", 1).await;
+    kit.keep_compression(&kit.scope.input_topic).await;
+    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone());
+    let put = move || produce_as(&broker, &topic, 0, &vec![event("a", "1"); 3], Packing::GzipMembers, 0);
+    tokio::task::spawn_blocking(put).await.unwrap().unwrap();
+    kit.event("a", "2", "{}").await;
+    let worker = kit.worker();
+    kit.until_it("the first is applied", async || kit.committed().await.get(&0) == Some(&1)).await;
+    worker.stop().await.unwrap();
+    let said = kit.command(&["seek", "--partition=0", "--past-unreadable"]).await;
+    assert!(said.status == 1 && said.error.contains("`--to-offset` goes on behind it"), "{said:?}");
+    let said = kit.command(&["seek", "--partition=0", "--to-offset=5"]).await;
+    assert!(said.status == 1 && said.error.contains("stands at 1 and ends at 4; 5 is not between them"), "{said:?}");
+    let said = kit.command(&["seek", "--partition=0", "--to-offset=3"]).await;
+    assert!(said.status == 0 && said.out.ends_with("2 offsets count as lost\nthe group is moved\n"), "{said:?}");
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 2).await;
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_around_what_cannot_be_read_are_listed_and_sent() {
+    let kit = Kit::new("unreadable_letters", 2).await;
+    let dlq = &kit.scope.dlq_topic;
+    kit.keep_compression(dlq).await;
+    let mut letters = 0;
+    let mut put = async |n: i64| {
+        // Until there are some on both partitions.
+        let mut there = [false; 2];
+        while there != [true; 2] {
+            let device = format!("{n}-{letters}");
+            let (partition, _) = kit.letter(&device, "1", 100 + letters, &[]).await;
+            there[usize::try_from(partition).unwrap()] = true;
+            letters += 1;
+        }
+        letters
+    };
+    put(0).await;
+    let first = put_bomb(&kit, dlq).await;
+    let letters = usize::try_from(put(1).await).unwrap();
+
+    let said = kit.command(&["dlq", "list"]).await;
+    assert_eq!((said.status, said.out.lines().count()), (0, letters), "{said:?}");
+    let told: Vec<_> = said.error.lines().filter(|line| line.contains("records cannot be read")).collect();
+    assert_eq!(told.len(), 1, "{said:?}");
+    for part in [r#""partition":0"#, r#""offsets":8"#, &format!(r#""from_offset":{first}"#), "Decompression"] {
+        assert!(told[0].contains(part), "{part}: {}", told[0]);
+    }
+    let refused = kit.show(0, first + 3).await.unwrap_err().to_string();
+    assert!(
+        refused.starts_with(&format!("what {dlq} [0] has at {} cannot be read: Decompression", first + 3)),
+        "{refused}"
+    );
+    assert!(kit.show(0, first + 8).await.is_ok());
+    let (summary, lines) = kit.redrive(&[]).await.unwrap();
+    assert_eq!((summary.sent, summary.refused, summary.failed), (letters, 0, 0), "{lines:?}");
+}
