@@ -187,6 +187,8 @@ impl Fencer {
 
     /// None where it was not acknowledged.
     async fn replace_one(&self, (id, version): &Fence, found: Option<&Rendered>) -> Option<FenceOutcome> {
+        // An older one is none: it was read from a server that lags behind, or the device began anew meanwhile.
+        let found = found.filter(|found| found.version >= *version);
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
         let mut call = scripts::fence_body();
         call.key(self.cache.key(id))

@@ -35,7 +35,7 @@ struct Item<'a> {
 }
 
 async fn apply(connection: &mut PgConnection, given: &[&Decoded]) -> Result<Applied, StoreError> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(StoreError::of_begin)?;
+    let mut transaction = connection.begin_with(BEGIN).await.map_err(StoreError::before_begin)?;
     let mut outcome = Applied::of(given.len());
 
     // Before the first of each event is chosen: a forgotten one must not hide that it came again.

@@ -61,7 +61,7 @@ impl StoreError {
     }
 
     /// A transaction that did not begin: it has met no event yet, and its connection is in doubt.
-    pub(super) fn of_begin(error: sqlx::Error) -> Self {
+    pub(super) fn before_begin(error: sqlx::Error) -> Self {
         Self { class: Class::Outage, ..error.into() }
     }
 

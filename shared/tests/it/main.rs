@@ -16,5 +16,6 @@ mod redis_refuses;
 mod redis_roles;
 mod redis_users;
 mod schema;
+mod standby;
 mod store;
 mod together;
