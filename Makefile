@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract chaos bench fuzz alerts
+.PHONY: help dev test lint telemetry contract chaos bench fuzz memcheck alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
@@ -61,6 +61,11 @@ fuzz: ## Runs every fuzz target for FUZZ_SECONDS (60), from its corpus
 	  $(CARGO) +nightly fuzz run --fuzz-dir fuzz/libfuzzer --sanitizer none $$target \
 	    target/fuzz/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+memcheck: ## Runs the only unsafe code under valgrind, on records of any bytes
+	@devstack/install
+	@$(CARGO) build --bins $(SERVICES)
+	@tools/memcheck
 
 alerts: ## Tests the alert rules (needs promtool, Debian's package prometheus)
 	promtool check rules observe/prometheus/rules.yml

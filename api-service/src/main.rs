@@ -22,12 +22,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const BACKLOG: u32 = 4_096;
 
 fn main() -> ExitCode {
-    // Before the runtime, which may panic too: at a variable of its own, or for want of threads.
+    // Before the runtime, which may panic too, for want of threads.
     telemetry::log_panics();
-    serve()
+    match lifecycle::runtime() {
+        Ok(runtime) => runtime.block_on(serve()),
+        Err(error) => {
+            telemetry::last_words(format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
 }
 
-#[tokio::main]
 async fn serve() -> ExitCode {
     let config = match shared::config::read() {
         Cli::Serve(config) => *config,
@@ -92,7 +97,9 @@ async fn live(config: Config, app: App, termination: impl Future<Output = &'stat
     let state = app.clone();
     tokio::spawn(ops::serve(internal, metrics, move || std::future::ready(health::report(&state))));
     run(app, listener, async {
-        tracing::info!(signal = termination.await, "told to end");
+        // Not within the line: where it is not logged, its values are not asked for.
+        let signal = termination.await;
+        tracing::info!(signal, "told to end");
     })
     .await;
     telemetry::traces::stop().await;

@@ -123,12 +123,15 @@ impl Injection<'_> {
             Fault::Poison => kafka::poison(world, history, step.choice),
             Fault::WireRecords => wire::write(world, history, step.choice),
             Fault::UnreadLogs => return self.unread_logs(),
-            Fault::RefuseLetters => {
-                until_done(|| kafka::take_letters(world, false))?;
-                kafka::poison(world, history, step.choice)?;
-                self.lasts();
-                until_done(|| kafka::take_letters(world, true))
-            }
+            Fault::RefuseLetters => self.note(
+                |history| &mut history.letters_refused,
+                || {
+                    until_done(|| kafka::take_letters(world, false))?;
+                    kafka::poison(world, history, step.choice)?;
+                    self.lasts();
+                    until_done(|| kafka::take_letters(world, true))
+                },
+            ),
             Fault::AddPartitions => until_done(|| kafka::add_partitions(world)),
             Fault::Transactions => return self.transactions(),
         }?;

@@ -12,10 +12,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::event::DeviceId;
 use shared::store::Store;
-use shared::topic::Record as KafkaRecord;
+use shared::topic::{Header, Record as KafkaRecord};
 
 use crate::faults::MARK;
-use crate::history::{End, Letter, Record, Resource, Row, brief};
+use crate::history::{End, Letter, Record, Resource, Row, brief, fingerprint};
 use crate::world::World;
 
 /// Faults are over: all that a partition can wait for are backoffs, and sessions that time out.
@@ -130,7 +130,9 @@ fn log(world: &World) -> anyhow::Result<Vec<Record>> {
 /// Kafka does not answer, or one lacks what it has to say.
 pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
     read_topic(world, &world.scope.dlq_topic, |message| {
-        let wire = mark(message);
+        let own = message.original_headers();
+        let wire = own.as_deref().and_then(mark);
+        let print = || fingerprint(message.key(), message.value().as_deref(), own.as_deref().unwrap_or_default());
         Ok(Letter {
             key: short(text(message.key())),
             value: in_brief(text(message.value().as_deref())),
@@ -138,7 +140,10 @@ pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
             reason: header(message, "dlq.reason").unwrap_or_default(),
             error: header(message, "dlq.error").unwrap_or_default(),
             attempts: number(message, "dlq.attempts")?,
+            print: wire.is_some().then(print),
             wire,
+            // A record's own of that name stands in `dlq.headers`.
+            cut: message.header("dlq.truncated").is_some(),
             partition: number(message, "dlq.partition")?,
             offset: number(message, "dlq.offset")?,
             appended: number(message, "dlq.timestamp")?,
@@ -187,8 +192,7 @@ fn id(message: &KafkaRecord, is_from_the_wire: bool) -> Option<String> {
 }
 
 /// The mark that a record from the wire has in a header of its own.
-fn mark(letter: &KafkaRecord) -> Option<String> {
-    let own = letter.original_headers()?;
+fn mark(own: &[Header<'_>]) -> Option<String> {
     own.iter().find(|(name, _)| *name == MARK.as_bytes()).map(|(_, value)| text(*value))
 }
 

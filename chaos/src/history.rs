@@ -4,6 +4,7 @@
 //! Times are spans since the beginning of the run.
 
 pub mod file;
+mod fingerprint;
 mod micros;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::fingerprint::fingerprint;
 
 /// What the names of devices begin with whose events come in transactions, beside the API.
 pub const TRANSACTIONS_DEVICE: &str = "transactions-";
@@ -110,9 +113,10 @@ pub struct History {
     pub commits: Vec<Commit>,
     /// Values of records that are no events, put on the topic beside the API.
     pub poison: BTreeSet<String>,
-    /// Records that no client library writes, put on the topic byte by byte, by the mark in a header of theirs, and
-    /// whether Kafka acknowledged them: those that it did are dead letters.
-    pub wire: BTreeMap<String, bool>,
+    /// Records that no client library writes, put on the topic byte by byte, by the mark in a header of theirs.
+    pub wire: BTreeMap<String, Written>,
+    /// When the dead-letter topic took no letter, because of its size: a large one may have been cut.
+    pub letters_refused: Vec<Span>,
     /// Devices whose events PostgreSQL refused for a while: these may have dead letters, which say so.
     pub refused: BTreeSet<String>,
     /// By device, events of transactions that were aborted: none of them ever was.
@@ -132,6 +136,15 @@ impl History {
     pub fn is_of_transaction(&self, record: &Record) -> bool {
         record.id.is_some() && record.device.starts_with(TRANSACTIONS_DEVICE)
     }
+}
+
+/// A record that no client library writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Whether Kafka acknowledged it: it is a dead letter then.
+    pub acknowledged: bool,
+    /// The [fingerprint] of its key, value and headers.
+    pub print: String,
 }
 
 /// From when, until when.
@@ -251,6 +264,12 @@ pub struct Letter {
     /// The mark of a record that no client library writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
+    /// The [fingerprint] of that record's key, value and own headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<String>,
+    /// Whether it was cut, because it was too large.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// The record's partition, its `dlq.partition`.
     pub partition: i32,
     /// Where the record stands there, its `dlq.offset`.

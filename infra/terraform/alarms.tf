@@ -51,6 +51,54 @@ locals {
       missing     = "breaching"
       description = "Nobody consumes some partitions, or all of them."
     }
+    TransactionIsOpen = {
+      expression  = "unstable"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 120
+      minutes     = 1
+      missing     = "notBreaching"
+      description = "A producer's open transaction has held up a partition for over two minutes."
+    }
+    PartitionStandsStill = {
+      expression  = "stalled"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 2
+      missing     = "notBreaching"
+      description = "A partition has records and gets on with none of them, for no reason that is known."
+    }
+    PartitionCannotBeRead = {
+      expression  = "unreadable"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 2
+      missing     = "notBreaching"
+      description = "A partition stands before records that cannot be read, until an operator has it go past them."
+    }
+    HeldAlone = {
+      expression  = "alone + letters"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 1
+      missing     = "notBreaching"
+      description = "Events of single devices alone meet what would be an outage of PostgreSQL's."
+    }
+    RecordsLost = {
+      expression  = "lost"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 1
+      missing     = "notBreaching"
+      description = "Records were gone from Kafka before they were consumed."
+    }
+    LogLinesDropped = {
+      expression  = "dropped"
+      comparison  = "GreaterThanThreshold"
+      threshold   = 0
+      minutes     = 1
+      missing     = "notBreaching"
+      description = "A worker dropped lines of its log: nobody reads it in time."
+    }
   }
 }
 
@@ -75,10 +123,17 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
   dynamic "metric_query" {
     # Those that the expression names: an alarm may ask for nothing that it does not use.
     for_each = { for id, metric in {
-      waiting  = { name = "Waiting", stat = "Maximum" }
-      age      = { name = "WatermarkAge", stat = "Maximum" }
-      paused   = { name = "PausedPartitions", stat = "Sum" }
-      assigned = { name = "AssignedPartitions", stat = "Sum" }
+      waiting    = { name = "Waiting", stat = "Maximum" }
+      age        = { name = "WatermarkAge", stat = "Maximum" }
+      paused     = { name = "PausedPartitions", stat = "Sum" }
+      assigned   = { name = "AssignedPartitions", stat = "Sum" }
+      unstable   = { name = "UnstableAge", stat = "Maximum" }
+      stalled    = { name = "StalledPartitions", stat = "Sum" }
+      unreadable = { name = "UnreadablePartitions", stat = "Sum" }
+      alone      = { name = "HeldAloneDevices", stat = "Sum" }
+      letters    = { name = "UnknownErrorLetters", stat = "Sum" }
+      lost       = { name = "RecordsLost", stat = "Sum" }
+      dropped    = { name = "LogLinesDropped", stat = "Sum" }
     } : id => metric if strcontains(each.value.expression, id) }
 
     content {
@@ -93,6 +148,35 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
       }
     }
   }
+}
+
+# The API has no embedded metrics: its log says it when somebody reads again.
+resource "aws_cloudwatch_log_metric_filter" "api_log_lines_dropped" {
+  name           = "${var.name}-api-log-lines-dropped"
+  log_group_name = module.api.log_group_name
+  pattern        = "{ $.message = \"log lines were dropped: nobody read the log in time\" }"
+
+  metric_transformation {
+    namespace = local.emf_namespace
+    name      = "ApiLogLinesDropped"
+    value     = "$.dropped"
+    unit      = "Count"
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "api_log" {
+  alarm_name          = "${var.name}-ApiLogLinesDropped"
+  alarm_description   = "An API dropped lines of its log: nobody reads it in time. See docs/operations.md, LogLinesDropped."
+  namespace           = local.emf_namespace
+  metric_name         = aws_cloudwatch_log_metric_filter.api_log_lines_dropped.metric_transformation[0].name
+  statistic           = "Sum"
+  period              = 60
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 0
+  evaluation_periods  = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
 # The API's, as the load balancer sees it. At 14.4 times the rate that would just use up an error budget

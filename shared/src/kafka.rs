@@ -1,9 +1,11 @@
 //! What every Kafka client of ours has in common: where the brokers are, and how to log in.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rdkafka::bindings::RD_KAFKA_VERSION;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::metadata::MetadataBroker;
@@ -16,6 +18,7 @@ use crate::config::KafkaConfig;
 /// # Errors
 /// One clear line where the settings contradict each other.
 pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
+    is_ours(rdkafka::util::get_rdkafka_version())?;
     let protocol = config.security_protocol.to_ascii_uppercase();
     let mut client = ClientConfig::new();
     client
@@ -47,16 +50,40 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     Ok(client)
 }
 
-/// Asks Kafka for its brokers, and gives their ids: what an administrative client is told of a failure is that time was
-/// up, and an operator wants to know that the password is wrong.
+/// Whether the librdkafka that is linked is the one that this was compiled with: how it lays out a header is not a part
+/// of its interface.
+fn is_ours((linked, name): (i32, String)) -> anyhow::Result<()> {
+    let [major, minor, revision, _] = RD_KAFKA_VERSION.to_be_bytes();
+    anyhow::ensure!(
+        linked == RD_KAFKA_VERSION,
+        "librdkafka {name} is linked, and this was compiled with {major}.{minor}.{revision}"
+    );
+    Ok(())
+}
+
+/// What Kafka says that it has.
+#[derive(Debug)]
+pub struct Reached {
+    /// The brokers' ids.
+    pub brokers: Vec<i32>,
+    /// The topics' names, as far as this user may know of them.
+    pub topics: BTreeSet<String>,
+}
+
+/// Asks Kafka for its brokers and topics: what an administrative client is told of a failure is that time was up, and an
+/// operator wants to know that the password is wrong.
 ///
 /// # Errors
 /// Kafka cannot be reached, and what the client met on the way.
-pub fn reach(client: &ClientConfig) -> anyhow::Result<Vec<i32>> {
+pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     let consumer: BaseConsumer<Complaints> =
         client.create_with_context(Complaints::default()).context("the Kafka settings")?;
     let error = match consumer.fetch_metadata(None, ADMIN_TIMEOUT) {
-        Ok(metadata) => return Ok(metadata.brokers().iter().map(MetadataBroker::id).collect()),
+        Ok(metadata) => {
+            let brokers = metadata.brokers().iter().map(MetadataBroker::id).collect();
+            let topics = metadata.topics().iter().map(|topic| topic.name().to_owned()).collect();
+            return Ok(Reached { brokers, topics });
+        }
         Err(error) => error,
     };
     // Nobody else takes what the client has to say.
@@ -115,6 +142,13 @@ mod tests {
         for word in ["insecure", "skip", "no-verify", "verification"] {
             assert!(!settings.contains(word), "there is no setting that turns it off: {word}");
         }
+    }
+
+    #[test]
+    fn another_librdkafka_is_refused_by_name() {
+        is_ours(rdkafka::util::get_rdkafka_version()).unwrap();
+        let error = is_ours((0x020d_00ff, "2.13.0".to_owned())).unwrap_err().to_string();
+        assert_eq!(error, "librdkafka 2.13.0 is linked, and this was compiled with 2.12.1");
     }
 
     #[test]

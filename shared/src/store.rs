@@ -20,7 +20,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool, Postgres};
 
 pub use applied::{Applied, Outcome, Processed};
-pub use classify::{Class, Sqlstate, StoreError};
+pub use classify::{Class, StoreError};
 pub use forget::{Forgotten, TopicEnd};
 pub use history::{Cursor, PAGE_BYTES, Page};
 pub use prune::PRUNE_ROWS;
@@ -97,7 +97,7 @@ impl Store {
         outcome: Result<Result<T, StoreError>, tokio::time::error::Elapsed>,
     ) -> Result<T, StoreError> {
         let result = outcome.unwrap_or_else(|_| Err(StoreError::deadline(self.timeout)));
-        lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage | Class::Unknown(_), .. }));
+        lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage | Class::OutageMet, .. }));
         result
     }
 }

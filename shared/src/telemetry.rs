@@ -62,14 +62,20 @@ fn start_queue(config: &LogConfig, out: impl AsFd) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes metrics into the log, as a line of their own: they have room there when nothing else has.
-pub fn log_metrics(document: &impl std::fmt::Display) {
+/// Writes metrics into the log, as a line of their own: they have room there when nothing else has. Says whether there
+/// was any.
+pub fn log_metrics(document: &impl std::fmt::Display) -> bool {
     let line = format!("{document}\n");
     match LOG.get() {
         Some(queue) => queue.push(Kind::Metrics, line.as_bytes()),
         // A test's. Where standard output is gone, there is nobody to tell.
-        None => drop(std::io::stdout().lock().write_all(line.as_bytes())),
+        None => std::io::stdout().lock().write_all(line.as_bytes()).is_ok(),
     }
+}
+
+/// How many lines of this process's log were dropped so far.
+pub fn log_lines_dropped() -> u64 {
+    LOG.get().map_or(0, LogQueue::lost)
 }
 
 /// Writes the lines that wait, for the end of the process. Takes a second at most, whoever reads them or does not.
@@ -157,6 +163,28 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In a process of its own: the hook is the whole process's.
+    #[test]
+    fn a_panic_before_there_is_a_log_is_one_line_without_its_message() {
+        const CHILD: &str = "PANICS_BEFORE_THERE_IS_A_LOG";
+        if std::env::var_os(CHILD).is_some() {
+            log_panics();
+            panic!("planted");
+        }
+        let name = "telemetry::tests::a_panic_before_there_is_a_log_is_one_line_without_its_message";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let ours: Vec<_> = said.lines().filter(|line| line.starts_with("error: panicked at ")).collect();
+        assert!(ours.len() == 1 && ours[0].contains("telemetry.rs:") && !output.status.success(), "{said}");
+        assert!(!said.contains("planted"), "{said}");
+    }
+
+    #[test]
+    fn the_last_flush_takes_a_second_at_most() {
+        assert!(FLUSH_TIMEOUT <= Duration::from_secs(1));
+    }
 
     #[test]
     fn colours_are_for_terminals_unless_somebody_says_otherwise() {

@@ -1,37 +1,33 @@
-//! A batch's effect: the transaction, then the fence, then its lines in the log.
+//! A batch's effect: the transaction, then the fence, then what is measured of it. Each is a step of its own: what goes
+//! wrong behind the transaction is no verdict on its events.
 
-use std::time::SystemTime;
+use std::time::Instant;
 
-use shared::cache::Fencer;
-use shared::config::AccessLog;
+use shared::cache::{FenceReport, Fencer};
 use shared::event::EventType;
-use shared::store::{Outcome, Store, StoreError};
+use shared::store::{Applied, Outcome, Store, StoreError};
 use time::OffsetDateTime;
 
-use crate::event_log;
 use crate::lane::Task;
-use crate::trace::Processing;
 
 /// Applies batches.
 #[derive(Clone)]
 pub struct Applier {
     store: Store,
     fencer: Fencer,
-    access_log: AccessLog,
 }
 
 impl Applier {
     /// On this store and this cache.
-    pub fn new(store: Store, fencer: Fencer, access_log: AccessLog) -> Self {
-        Self { store, fencer, access_log }
+    pub fn new(store: Store, fencer: Fencer) -> Self {
+        Self { store, fencer }
     }
 
-    /// Applies a batch and fences what it touched, also where a redelivery changed nothing: the
-    /// worker may have died between the one and the other.
+    /// Writes a batch.
     ///
     /// # Errors
     /// [`StoreError`] with its class; nothing has changed then.
-    pub async fn apply(&self, batch: &[Task]) -> Result<(), StoreError> {
+    pub async fn write(&self, batch: &[Task]) -> Result<Applied, StoreError> {
         for task in batch {
             // What to do is chosen by the event's type: a new one will not compile until it is
             // decided here.
@@ -39,42 +35,38 @@ impl Applier {
                 EventType::DeviceReported => {}
             }
         }
-        let started = std::time::Instant::now();
-        let processing = Processing::begin(batch);
         let events: Vec<_> = batch.iter().map(|task| &task.decoded).collect();
-        let applied = match self.store.apply(&events).await {
-            Ok(applied) => applied,
-            Err(error) => {
-                processing.failed(batch, &error);
-                return Err(error);
-            }
-        };
-        let committed = SystemTime::now();
-        let fenced = self.fencer.fence(&applied.versions).await;
-        processing.done(batch, committed, fenced.is_acknowledged());
-        event_log::processed(self.access_log, batch, &applied, &fenced);
+        self.store.apply(&events).await
+    }
 
-        #[expect(clippy::cast_precision_loss, reason = "a histogram")]
-        metrics::histogram!("batch_records").record(batch.len() as f64);
-        metrics::histogram!("batch_duration_seconds").record(started.elapsed());
-        for (outcome, count) in [
-            (Outcome::Applied, applied.applied),
-            (Outcome::Superseded, applied.superseded),
-            (Outcome::Repeated, applied.repeated),
-            (Outcome::Conflicting, applied.conflicting),
-            (Outcome::Forgotten, applied.forgotten),
-        ] {
-            metrics::counter!("events_total", "outcome" => outcome.as_str()).increment(count as u64);
-        }
-        // What is not fenced may not be seen yet: `cache_fences_pending` tells of it.
-        if !fenced.is_acknowledged() {
-            return Ok(());
-        }
-        let now = OffsetDateTime::now_utc();
-        let visible = metrics::histogram!("accepted_to_visible_seconds");
-        for event in events {
-            visible.record((now - event.event.accepted_at).as_seconds_f64().max(0.0));
-        }
-        Ok(())
+    /// Fences what was touched, also where a redelivery changed nothing: the worker may have died between the one and
+    /// the other.
+    pub async fn fence(&self, applied: &Applied) -> FenceReport {
+        self.fencer.fence(&applied.versions).await
+    }
+}
+
+/// Measures a batch that was written, and fenced or not.
+pub fn measure(batch: &[Task], started: Instant, applied: &Applied, is_fenced: bool) {
+    #[expect(clippy::cast_precision_loss, reason = "a histogram")]
+    metrics::histogram!("batch_records").record(batch.len() as f64);
+    metrics::histogram!("batch_duration_seconds").record(started.elapsed());
+    for (outcome, count) in [
+        (Outcome::Applied, applied.applied),
+        (Outcome::Superseded, applied.superseded),
+        (Outcome::Repeated, applied.repeated),
+        (Outcome::Conflicting, applied.conflicting),
+        (Outcome::Forgotten, applied.forgotten),
+    ] {
+        metrics::counter!("events_total", "outcome" => outcome.as_str()).increment(count as u64);
+    }
+    // What is not fenced may not be seen yet: `cache_fences_pending` tells of it.
+    if !is_fenced {
+        return;
+    }
+    let now = OffsetDateTime::now_utc();
+    let visible = metrics::histogram!("accepted_to_visible_seconds");
+    for task in batch {
+        visible.record((now - task.decoded.event.accepted_at).as_seconds_f64().max(0.0));
     }
 }

@@ -10,13 +10,16 @@ use shared::{kafka, telemetry, topic};
 use crate::config::{DlqCommand, ForgetConfig, ResumeConfig, SeekConfig, SetupConfig};
 use crate::dlq;
 
-/// Migrates, and makes the topics.
+/// Migrates, and makes the topics. Where a topic that is there has settings that are wrong, nothing is done.
 ///
 /// # Errors
-/// PostgreSQL or Kafka away, or unwilling.
+/// PostgreSQL or Kafka away, or unwilling; or such settings.
 pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let client = kafka::client(&config.kafka)?;
+    if !config.skip_topics {
+        topic::setup::check_present(&client, &config.topics, &config.shape).await?;
+    }
     let store = Store::open(&config.postgres, "worker-service setup")?;
     store.migrate().await?;
     tracing::info!("the schema is up to date");

@@ -12,6 +12,7 @@ use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use shared::topic::{DeadLetter, LetterHeaders};
 use time::OffsetDateTime;
 
+use crate::panics::{self, Panicked};
 use crate::trace::Burying;
 
 /// How long one letter may take; the lane then waits and sends it again.
@@ -54,26 +55,45 @@ impl DeadLetters {
     /// it. A letter that was not acknowledged may be there nevertheless.
     pub async fn send(&self, letters: Vec<DeadLetter>) -> Vec<(DeadLetter, Result<(), String>)> {
         let producer = self.producer().clone();
-        let sent = join_all(letters.iter().map(|letter| self.send_one(&producer, letter))).await;
+        // Each is caught by itself: one that cannot be sent for a defect of ours keeps no other one back.
+        let one = async |letter: &DeadLetter| match panics::caught_async(self.send_one(&producer, letter)).await {
+            Ok(sent) => sent,
+            Err(panicked) => {
+                panicked.tell(letter.record.partition);
+                Err(panicked.to_string())
+            }
+        };
+        let sent = join_all(letters.iter().map(one)).await;
         if sent.iter().any(Result::is_err) && producer.client().fatal_error().is_some() {
             self.renew();
         }
         for (letter, _) in letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok()) {
-            metrics::counter!("dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
+            let count = || metrics::counter!("dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
+            tell(letter, panics::caught(count));
         }
-        letters.into_iter().zip(sent.into_iter().map(|sent| sent.map_err(|error| error.to_string()))).collect()
+        letters.into_iter().zip(sent).collect()
     }
 
     /// What is too large, for the client or for the broker, whose limit nobody tells, is cut to the
     /// half until it fits.
-    async fn send_one(&self, producer: &FutureProducer, letter: &DeadLetter) -> Result<(), KafkaError> {
-        let mut headers = letter.headers(&self.group, OffsetDateTime::now_utc());
-        let (key, value) = (letter.record.key(), letter.record.value());
-        if letter.record.headers_are_unread() {
+    async fn send_one(&self, producer: &FutureProducer, letter: &DeadLetter) -> Result<(), String> {
+        let value = letter.record.value();
+        let (key, failed_at) = (letter.record.key(), OffsetDateTime::now_utc());
+        let with = |headers: LetterHeaders| Sent { key, value: value.as_deref(), headers };
+        let whole = || {
+            let mut headers = letter.headers(&self.group, failed_at);
+            if letter.record.headers_are_unread() {
+                headers.push(truncated(value.as_deref()));
+            }
+            with(headers)
+        };
+        let bare = || {
+            let mut headers = letter.our_headers(&self.group, failed_at);
             headers.push(truncated(value.as_deref()));
-        }
-        let whole = Sent { key, value: value.as_deref(), headers };
-        let burying = Burying::begin(letter, &self.topic);
+            with(headers)
+        };
+        let whole = whole_or_bare(letter, whole, bare).map_err(|panicked| panicked.to_string())?;
+        let span = tell(letter, panics::caught(|| Burying::begin(letter, &self.topic)));
         let mut sent = self.deliver(producer, &whole).await;
         let mut room = MAX_DEAD_LETTER_BYTES;
         while is_too_large(&sent) && room > LEAST_BYTES {
@@ -82,8 +102,8 @@ impl DeadLetters {
             }
             room /= 2;
         }
-        burying.end(sent.as_ref().err());
-        sent
+        tell(letter, panics::caught(|| span.map(|span| span.end(sent.as_ref().err()))));
+        sent.map_err(|error| error.to_string())
     }
 
     async fn deliver(&self, producer: &FutureProducer, letter: &Sent<'_>) -> Result<(), KafkaError> {
@@ -113,6 +133,23 @@ impl DeadLetters {
     fn producer(&self) -> std::sync::MutexGuard<'_, FutureProducer> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A letter, or, where that panics, what needs less code: without its record's headers.
+fn whole_or_bare<'a>(
+    letter: &DeadLetter,
+    whole: impl FnOnce() -> Sent<'a>,
+    bare: impl FnOnce() -> Sent<'a>,
+) -> Result<Sent<'a>, Panicked> {
+    panics::caught(whole).or_else(|panicked| {
+        panicked.tell(letter.record.partition);
+        panics::caught(bare)
+    })
+}
+
+/// What decides about nothing: where it panicked, that is told.
+fn tell<T>(letter: &DeadLetter, result: Result<T, Panicked>) -> Option<T> {
+    result.map_err(|panicked| panicked.tell(letter.record.partition)).ok()
 }
 
 fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
@@ -210,6 +247,20 @@ mod tests {
                 assert!(!is_cut || cut.value.unwrap().is_empty(), "the value goes first");
             }
         }
+    }
+
+    #[test]
+    fn a_letter_that_panics_is_sent_without_its_records_headers() {
+        let record = Record::new(Some(b"k"), Some(b"v"), &[("h", None)]);
+        let letter = DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 };
+        let sent = |headers| Sent { key: Some(b"k"), value: Some(b"v"), headers };
+        let bare = || sent(letter.our_headers("g", OffsetDateTime::UNIX_EPOCH));
+        let found = whole_or_bare(&letter, || panic!("a defect"), bare).unwrap();
+        let names: Vec<_> = found.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.contains(&"dlq.offset") && names.iter().all(|name| name.starts_with("dlq.")), "{names:?}");
+        assert!(whole_or_bare(&letter, || panic!("a defect"), || panic!("a defect")).is_err());
+        let whole = || sent(letter.headers("g", OffsetDateTime::UNIX_EPOCH));
+        assert_eq!(whole_or_bare(&letter, whole, bare).unwrap().headers.len(), 1 + names.len());
     }
 
     #[test]

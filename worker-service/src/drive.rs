@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use shared::config::AccessLog;
 use shared::store::{Store, StoreError};
 use shared::topic::{Decoded, Record, Refusal};
 use tokio::sync::{Notify, watch};
@@ -19,13 +21,14 @@ use crate::dead_letter::DeadLetters;
 use crate::event_log::{self, Failure};
 use crate::health::Health;
 use crate::lane::{Lane, Next, Settings, Task};
-use crate::panics;
 use crate::poll::{Group, Queue};
 use crate::unreadable::is_unreadable;
 
+use self::gaps::Gaps;
 use self::progress::{Progress, Step};
 pub use self::signals::Signals;
 
+mod caught;
 mod compacted;
 mod gaps;
 mod position;
@@ -42,10 +45,14 @@ pub struct Tools {
     pub group: String,
     /// The tables.
     pub store: Store,
+    /// Reads a record.
+    pub read: fn(&mut BorrowedMessage<'_>) -> Record,
     /// Finds the event in a record.
     pub decode: fn(&Record) -> Result<Decoded, Refusal>,
     /// Applies batches.
     pub applier: Applier,
+    /// Which events have a line in the log.
+    pub access_log: AccessLog,
     /// Takes dead letters.
     pub dead_letters: DeadLetters,
     /// What is told outside.
@@ -86,11 +93,11 @@ pub struct Driver {
 
 impl Driver {
     /// Runs a lane from where the group stands until told to stop.
-    async fn run_lane(&mut self, from: Option<i64>) {
+    async fn run_lane(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
         self.tools.health.begun(self.partition, from);
-        let mut progress = Progress::new(from);
+        let mut progress = Progress::new(from, gaps);
         let mut pause = self.known_pause(&mut lane, started).await;
         let mut paced = None;
         while !*self.stop.borrow() {
@@ -102,16 +109,17 @@ impl Driver {
                 Next::Apply(batch) => {
                     paced = (batch.len() < MANY).then(Instant::now);
                     let result = self.apply(&batch, &mut lane, &mut progress).await;
-                    let failure = result.as_ref().err().and_then(|error| Failure::of(&batch, error));
+                    let failure = result.as_ref().err().and_then(|error| self.aside(|| Failure::of(&batch, error))?);
                     let after = lane.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
-                        failure.log(after);
+                        self.aside(|| failure.log(after));
                     }
                 }
                 Next::DeadLetter(letters) => {
                     let sent = self.tools.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        event_log::dead_letter(letter);
+                        self.aside(|| event_log::dead_letter(letter));
+                        self.tools.health.dead_letter(letter.reason);
                     }
                     lane.dead_lettered(sent, started.elapsed());
                 }
@@ -135,11 +143,10 @@ impl Driver {
                     pause = self.look_at_pause(pause, &mut lane).await;
                 }
             }
-            self.tools.health.lane(self.partition, &lane);
+            self.tools.health.lane(self.partition, &lane, started);
             progress.store(self, &lane);
-            self.look_for_losses(&mut progress.gaps, started).await;
+            self.look_for_losses(progress.gaps).await;
         }
-        self.look_for_last_losses(progress.gaps);
     }
 
     /// Lets records gather in the queue.
@@ -152,13 +159,13 @@ impl Driver {
 
     /// Applies a batch. Meanwhile the next one gathers, a few records at a time, so that PostgreSQL's
     /// answers are not kept waiting.
-    async fn apply(&self, batch: &[Task], lane: &mut Lane, progress: &mut Progress) -> Result<(), StoreError> {
-        let mut applying = pin!(panics::caught_async(self.tools.applier.apply(batch)));
+    async fn apply(&self, batch: &[Task], lane: &mut Lane, progress: &mut Progress<'_>) -> Result<(), StoreError> {
+        let mut applying = pin!(self.apply_whole(batch));
         let mut more = true;
         loop {
             tokio::select! {
                 biased;
-                result = &mut applying => return self.outcome(result),
+                result = &mut applying => return result,
                 () = tokio::task::yield_now(), if more => {}
                 () = self.wake.notified(), if !more && lane.has_room() => {}
             }
@@ -168,23 +175,23 @@ impl Driver {
 
     /// Takes in what is there, as far as there is room, and so many at most; says whether more of it
     /// could be taken in.
-    fn take_in(&self, lane: &mut Lane, progress: &mut Progress, most: usize) -> bool {
+    fn take_in(&self, lane: &mut Lane, progress: &mut Progress<'_>, most: usize) -> bool {
         for _ in 0..most {
             if !lane.has_room() {
                 return false;
             }
-            let record = match progress.put_off.take() {
-                Some(record) if lane.is_empty() => {
+            let taken = match progress.put_off.take() {
+                Some(taken) if lane.is_empty() => {
                     lane.begin_anew();
-                    record
+                    taken
                 }
-                Some(record) => {
-                    progress.put_off = Some(record);
+                Some(taken) => {
+                    progress.put_off = Some(taken);
                     return false;
                 }
                 None => match self.queue.poll(Duration::ZERO) {
                     None => return false,
-                    Some(Ok(message)) => Record::of(message),
+                    Some(Ok(message)) => self.read(message),
                     Some(Err(error)) => {
                         self.note_unread(progress, &error);
                         continue;
@@ -194,22 +201,23 @@ impl Driver {
             if progress.unreadable.take().is_some() {
                 self.tools.health.can_read(self.partition);
             }
-            match progress.step_to(record.offset) {
+            let offset = taken.record.offset;
+            match progress.step_to(offset) {
                 Step::Next => {}
-                Step::Gap(expected) if self.is_lost_to_compaction(expected, record.offset) => {}
-                Step::Gap(expected) => progress.gaps.met(expected, record.offset),
+                Step::Gap(expected) if self.is_lost_to_compaction(expected, offset) => {}
+                Step::Gap(expected) => progress.gaps.met(expected, offset),
                 Step::Back(expected) => {
                     tracing::error!(
                         partition = self.partition,
                         expected,
-                        offset = record.offset,
+                        offset,
                         "the log goes on at an earlier offset: the topic was made anew, or has lost its end"
                     );
-                    progress.put_off = Some(record);
+                    progress.put_off = Some(taken);
                     continue;
                 }
             }
-            let decoded = self.decoded(&record);
+            let (record, decoded) = self.decoded(taken);
             lane.arrive(record, decoded);
         }
         true
@@ -217,7 +225,7 @@ impl Driver {
 
     /// The client did not read something. Where it never will, health says so, and the place: nothing else does, since
     /// nothing is behind it for the client.
-    fn note_unread(&self, progress: &mut Progress, error: &KafkaError) {
+    fn note_unread(&self, progress: &mut Progress<'_>, error: &KafkaError) {
         if is_unreadable(error) {
             progress.unreadable = Some(Instant::now());
             self.tools.health.cannot_read(self.partition, progress.expected, error.to_string());
@@ -273,7 +281,7 @@ impl Driver {
                 }
                 Err(error) => {
                     let until = lane.store_failed(error, started.elapsed());
-                    self.tools.health.lane(self.partition, lane);
+                    self.tools.health.lane(self.partition, lane, started);
                     tokio::select! {
                         () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
                         _ = self.stop.changed() => {}

@@ -25,6 +25,29 @@ pub struct Emitter {
     interval: Duration,
     /// The number of the last interval that has its document.
     last: i128,
+    /// What the documents so far have told.
+    told: Totals,
+}
+
+/// What happened so far in this process. A document has what is new.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records that are lost, or may be.
+    pub records_lost: u64,
+    /// Dead letters of events that alone met what would be an outage.
+    pub unknown_errors: u64,
+    /// Lines of the log for which there was no room.
+    pub log_lines_dropped: u64,
+}
+
+impl Totals {
+    fn since(self, before: Self) -> Self {
+        Self {
+            records_lost: self.records_lost.saturating_sub(before.records_lost),
+            unknown_errors: self.unknown_errors.saturating_sub(before.unknown_errors),
+            log_lines_dropped: self.log_lines_dropped.saturating_sub(before.log_lines_dropped),
+        }
+    }
 }
 
 impl Emitter {
@@ -32,7 +55,7 @@ impl Emitter {
     pub fn new(config: &EmfConfig, now: OffsetDateTime) -> Option<Self> {
         let namespace = config.namespace.clone()?;
         let interval = config.interval;
-        Some(Self { namespace, interval, last: beat(now, interval) })
+        Some(Self { namespace, interval, last: beat(now, interval), told: Totals::default() })
     }
 
     /// Whether this interval has no document yet; asked once for each document.
@@ -49,8 +72,18 @@ impl Emitter {
     ///   here tells of them.
     /// - `Waiting`: 1 while an outage is waited out, PostgreSQL's or Kafka's. Whoever scales by the
     ///   lag must not while this is not 0: it grows, and more workers do not help.
-    /// - `PausedPartitions`, `AssignedPartitions`: how many.
-    pub fn document(&self, measured: &BTreeMap<i32, Measured>, worker_waits: bool, now: OffsetDateTime) -> Value {
+    /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
+    /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
+    ///   one has been open that was opened first.
+    /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices that alone meet what would be an outage, and their dead letters.
+    /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
+    pub fn document(
+        &self,
+        measured: &BTreeMap<i32, Measured>,
+        worker_waits: bool,
+        totals: Totals,
+        now: OffsetDateTime,
+    ) -> Value {
         let worked_off = || measured.values().filter(|found| !found.paused);
         let mut lag: Vec<_> = worked_off().filter(|found| !found.unreadable).filter_map(|found| found.lag).collect();
         lag.sort_unstable_by(|a, b| b.cmp(a));
@@ -62,26 +95,47 @@ impl Emitter {
         let waits = worker_waits || unknown || measured.values().any(|found| found.waits);
         let paused = measured.values().filter(|found| found.paused).count();
 
-        let mut metrics = vec![
-            json!({"Name": "Waiting", "Unit": "None"}),
-            json!({"Name": "PausedPartitions", "Unit": "Count"}),
-            json!({"Name": "AssignedPartitions", "Unit": "Count"}),
+        let stalled = measured.values().filter(|found| found.stalled.is_some()).count();
+        let unreadable = measured.values().filter(|found| found.unreadable).count();
+        let unstable = || measured.values().filter_map(|found| found.unstable);
+        let unstable_age = unstable().map(|open| open.age).max().unwrap_or_default();
+        let alone: usize = measured.values().map(|found| found.held_alone).sum();
+        let new = totals.since(self.told);
+
+        let all = [
+            ("Waiting", "None", json!(u8::from(waits))),
+            ("PausedPartitions", "Count", json!(paused)),
+            ("AssignedPartitions", "Count", json!(measured.len())),
+            ("StalledPartitions", "Count", json!(stalled)),
+            ("UnreadablePartitions", "Count", json!(unreadable)),
+            ("UnstableRecords", "Count", json!(unstable().map(|open| open.records).sum::<u64>())),
+            ("UnstableAge", "Seconds", json!(unstable_age.as_secs_f64())),
+            ("HeldAloneDevices", "Count", json!(alone)),
+            ("UnknownErrorLetters", "Count", json!(new.unknown_errors)),
+            ("RecordsLost", "Count", json!(new.records_lost)),
+            ("LogLinesDropped", "Count", json!(new.log_lines_dropped)),
+            ("ConsumerLag", "Count", json!(lag)),
+            ("WatermarkAge", "Seconds", json!(age)),
         ];
-        let mut document = json!({
-            "Service": "worker-service",
-            "Waiting": u8::from(waits), "PausedPartitions": paused, "AssignedPartitions": measured.len(),
-        });
+        let mut metrics = Vec::new();
+        let mut document = json!({"Service": "worker-service"});
         // A metric without a value is none, and one that is named must be there.
-        for (name, unit, values) in [("ConsumerLag", "Count", json!(lag)), ("WatermarkAge", "Seconds", json!(age))] {
-            if values.as_array().is_some_and(|values| !values.is_empty()) {
+        for (name, unit, value) in all {
+            if value.as_array().is_none_or(|values| !values.is_empty()) {
                 metrics.push(json!({"Name": name, "Unit": unit}));
-                insert(&mut document, name, values);
+                insert(&mut document, name, value);
             }
         }
         let directive = json!({"Namespace": self.namespace, "Dimensions": [["Service"]], "Metrics": metrics});
         let timestamp = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
         insert(&mut document, "_aws", json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
         document
+    }
+
+    /// A document with these was written: the next one has what is new since. One for which the log had no room has
+    /// told nobody.
+    pub fn told(&mut self, totals: Totals) {
+        self.told = totals;
     }
 }
 

@@ -84,7 +84,7 @@ impl Failure {
                     partition = self.partition,
                     offset = self.offset,
                     error = self.error,
-                    "one device alone meets an error that is not known: it is held, and the partition goes on"
+                    "one device alone meets what would be an outage: it is held, and the partition goes on"
                 );
                 Some(delay.as_secs())
             }

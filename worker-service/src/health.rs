@@ -1,13 +1,18 @@
 //! What the worker says of itself.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use shared::topic::Reason;
 use time::OffsetDateTime;
 
 pub use self::unreadable::Unreadable;
+use crate::emf::Totals;
 use crate::lag::{Measured, Unstable};
 use crate::lane::Lane;
 
@@ -34,6 +39,17 @@ struct State {
     topics: Vec<String>,
     /// Whether the input topic drops records whose key came again.
     compacted: bool,
+    /// What happened so far.
+    totals: Totals,
+}
+
+/// A panic that a partition's own code meets again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PanicsAgain {
+    /// What is told of it.
+    pub why: String,
+    /// The first record without its effect: where that moves on, it is over.
+    pub at: Option<i64>,
 }
 
 /// What is known of a lane.
@@ -45,15 +61,27 @@ pub struct LaneState {
     pub paused: bool,
     /// Devices that are held.
     pub held: usize,
-    /// Those of them that alone meet an error that is not known.
+    /// Those of them that alone meet what would be an outage.
     pub held_alone: usize,
+    /// Where there is nothing to do but to wait for a held device: until when, at the longest.
+    pub held_until: Option<Instant>,
+    /// Whether so much is held that nothing more comes in.
+    pub held_is_full: bool,
+    /// The offset up to which the partition came in; none before anything did.
+    pub read_to: Option<i64>,
+    /// How many records have had their effect since the lane began.
+    pub finished: u64,
     /// Panics that were caught since the partition is ours.
     pub panics: u64,
+    /// The panic that its own code meets again and again, if it does.
+    pub panics_again: Option<PanicsAgain>,
     /// Where the group stood when the lane began.
     pub begun_at: Option<i64>,
     /// The offset up to which all is done; none before anything came in.
     pub watermark: Option<i64>,
-    /// The time of the first record without its effect, if one has come in.
+    /// Whether records have come in that are without their effect.
+    pub in_hand: bool,
+    /// The time of the first record without its effect, if one has come in, and its time is the broker's.
     pub waiting_since: Option<OffsetDateTime>,
     /// What lies behind the last stable offset, if anything.
     pub unstable: Option<Unstable>,
@@ -97,7 +125,7 @@ impl Health {
     pub fn begun(&self, partition: i32, at: Option<i64>) {
         let mut state = self.state();
         let lane = state.lanes.entry(partition).or_default();
-        (lane.begun_at, lane.watermark) = (at, None);
+        (lane.begun_at, lane.watermark, lane.held_until) = (at, None, None);
         if lane.outage.take().is_some() {
             tracing::info!(partition, "the outage is over");
         }
@@ -149,10 +177,21 @@ impl Health {
         self.state().lanes.entry(partition).or_default().panics += 1;
     }
 
-    /// A partition waits before it begins anew, and why.
-    pub fn begins_anew(&self, partition: i32, why: String) {
-        tracing::error!(partition, error = why, "the partition begins anew");
-        self.state().lanes.entry(partition).or_default().outage = Some(why);
+    /// A partition waits before it begins anew, and why; and where that comes again and again, the offset that it does
+    /// not get past.
+    pub fn begins_anew(&self, partition: i32, why: String, again: Option<Option<i64>>) {
+        {
+            let mut state = self.state();
+            let lane = state.lanes.entry(partition).or_default();
+            lane.panics_again = again.map(|at| PanicsAgain { why: why.clone(), at });
+            lane.outage = Some(why.clone());
+        }
+        match again {
+            None => tracing::error!(partition, error = why, "the partition begins anew"),
+            Some(offset) => {
+                tracing::error!(partition, offset, error = why, "the code of the partition panics again and again");
+            }
+        }
     }
 
     /// What is wrong with the topics' settings; nothing waits for it.
@@ -168,6 +207,24 @@ impl Health {
     /// Whether it is known to.
     pub fn is_input_compacted(&self) -> bool {
         self.state().compacted
+    }
+
+    /// Records are lost, or may be.
+    pub fn records_lost(&self, records: u64) {
+        metrics::counter!("records_lost_total").increment(records);
+        self.state().totals.records_lost += records;
+    }
+
+    /// Kafka has a dead letter.
+    pub fn dead_letter(&self, reason: Reason) {
+        if reason == Reason::UnknownError {
+            self.state().totals.unknown_errors += 1;
+        }
+    }
+
+    /// What happened so far.
+    pub fn totals(&self) -> Totals {
+        Totals { log_lines_dropped: shared::telemetry::log_lines_dropped(), ..self.state().totals }
     }
 
     /// The lanes as they are.
@@ -187,8 +244,8 @@ impl Health {
         self.state().stopping = true;
     }
 
-    /// How a lane is.
-    pub fn lane(&self, partition: i32, lane: &Lane) {
+    /// How a lane is, whose times count from this moment on.
+    pub fn lane(&self, partition: i32, lane: &Lane, started: Instant) {
         let mut state = self.state();
         let entry = state.lanes.entry(partition).or_default();
         if entry.outage.as_deref() != lane.outage() {
@@ -201,10 +258,19 @@ impl Health {
             }
             entry.outage = lane.outage().map(str::to_owned);
         }
+        if entry.panics_again.as_ref().is_some_and(|again| lane.watermark() > again.at) {
+            entry.panics_again = None;
+            tracing::info!(partition, "the code of the partition panics no more");
+        }
         entry.paused = lane.is_paused();
         entry.held = lane.held_devices();
         entry.held_alone = lane.held_alone();
+        entry.held_until = lane.held_until().filter(|_| lane.is_idle()).map(|due| started + due);
+        entry.held_is_full = lane.is_idle() && !lane.has_room();
+        entry.read_to = lane.read_to();
+        entry.finished = lane.finished();
         entry.watermark = lane.watermark();
+        entry.in_hand = !lane.is_empty();
         entry.waiting_since = lane.waiting_since();
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
         {
@@ -228,6 +294,8 @@ impl Health {
         let of_all = state.before_joining.as_ref().or(state.kafka.as_ref());
         let status = if state.stopping {
             "stopping"
+        } else if any(|lane| lane.panics_again.is_some()) {
+            "the code of a partition panics again and again"
         } else if of_all.is_some() || any(|lane| lane.outage.is_some()) {
             "waiting out an outage"
         } else if !state.joined {
@@ -249,12 +317,13 @@ impl Health {
                 let unstable = lane.unstable.map(|Unstable { records, offset, age }| {
                     json!({"records": records, "from_offset": offset, "age_seconds": age.as_secs()})
                 });
+                let again = lane.panics_again.as_ref().map(|again| &again.why);
                 let unreadable = lane.unreadable.as_ref().map(|Unreadable { offset, error, since, .. }| {
                     json!({"offset": offset, "error": error, "seconds": since.elapsed().as_secs()})
                 });
                 let lane = json!({"watermark": lane.watermark, "held_devices": lane.held,
                     "held_alone_devices": lane.held_alone, "paused": lane.paused,
-                    "panics": lane.panics, "outage": lane.outage, "unstable": unstable, "unreadable": unreadable,
+                    "panics": lane.panics, "panics_again": again, "outage": lane.outage, "unstable": unstable, "unreadable": unreadable,
                     "stalled_seconds": lane.stalled.map(|since| since.as_secs())});
                 (partition.to_string(), lane)
             })
@@ -265,94 +334,5 @@ impl Health {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn status(health: &Health) -> (bool, String) {
-        let (ready, report) = health.report();
-        (ready, report["status"].as_str().unwrap().to_owned())
-    }
-
-    #[test]
-    fn a_topic_that_is_not_as_it_has_to_be_is_told_and_waited_for_by_nobody() {
-        let health = Health::default();
-        health.joined();
-        health.topics(vec!["t: cleanup.policy=compact".to_owned()]);
-        assert_eq!(status(&health), (true, "ready".into()));
-        assert_eq!(health.report().1["warnings"], json!(["t: cleanup.policy=compact"]));
-    }
-
-    #[test]
-    fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
-        let health = Health::default();
-        assert_eq!(status(&health), (false, "joining".into()));
-        health.waits_before_joining(Some("waiting for PostgreSQL: no answer".into()));
-        assert_eq!(status(&health), (false, "waiting out an outage".into()));
-        assert_eq!(health.report().1["outage"], "waiting for PostgreSQL: no answer");
-        health.waits_before_joining(None);
-        health.joined();
-        assert_eq!(status(&health), (true, "ready".into()));
-        health.state().lanes.entry(3).or_default().outage = Some("SQLSTATE 57P01".into());
-        assert_eq!(status(&health), (false, "waiting out an outage".into()));
-        assert_eq!(health.report().1["partitions"]["3"]["outage"], "SQLSTATE 57P01");
-        health.gone(3);
-        assert_eq!(status(&health), (true, "ready".into()), "whose partition it is now says it");
-        assert!(!health.waits());
-        health.kafka_is_away(Some("no broker".into()));
-        assert_eq!(status(&health), (false, "waiting out an outage".into()), "with or without a partition");
-        assert_eq!((health.waits(), &health.report().1["outage"]), (true, &json!("no broker")));
-        health.kafka_is_away(None);
-        assert_eq!(status(&health), (true, "ready".into()));
-        health.waits_to_begin(4, "no coordinator".into());
-        assert_eq!(health.report().1["partitions"]["4"]["outage"], "no coordinator");
-        assert_eq!(status(&health), (false, "waiting out an outage".into()), "it has not begun");
-        health.begun(4, Some(7));
-        assert_eq!(status(&health), (true, "ready".into()));
-        health.stopping();
-        assert_eq!(status(&health), (false, "stopping".into()), "before anything ends");
-    }
-
-    #[test]
-    fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
-        let health = Health::default();
-        health.joined();
-        health.begun(0, Some(7));
-        let open = |seconds| {
-            let unstable = Unstable { records: 3, offset: 12, age: Duration::from_secs(seconds) };
-            BTreeMap::from([(0, Measured { unstable: Some(unstable), ..Measured::default() })])
-        };
-        health.measured(&open(0));
-        assert_eq!(status(&health), (true, "ready".into()));
-        let told = json!({"records": 3, "from_offset": 12, "age_seconds": 0});
-        assert_eq!(health.report().1["partitions"]["0"]["unstable"], told);
-        health.measured(&open(59));
-        assert_eq!(status(&health), (true, "ready".into()));
-        health.measured(&open(60));
-        assert_eq!(status(&health), (false, "waiting behind an open transaction".into()));
-        health.measured(&BTreeMap::from([(0, Measured::default()), (9, Measured::default())]));
-        assert_eq!(status(&health), (true, "ready".into()));
-        let report = health.report().1;
-        assert_eq!(report["partitions"].as_object().unwrap().len(), 1, "of a partition that is gone nothing is kept");
-        assert_eq!(report["partitions"]["0"]["unstable"], json!(null));
-    }
-
-    #[test]
-    fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
-        let health = Health::default();
-        health.joined();
-        health.begun(0, Some(7));
-        let stalled = Measured { stalled: Some(Duration::from_secs(200)), lag: Some(3), ..Measured::default() };
-        health.measured(&BTreeMap::from([(0, stalled)]));
-        assert_eq!(status(&health), (false, "a partition stands still".into()));
-        assert_eq!(health.report().1["partitions"]["0"]["stalled_seconds"], 200);
-        health.begins_anew(0, "it stood still".into());
-        health.begun(0, Some(7));
-        assert_eq!(status(&health), (false, "a partition stands still".into()), "until it moves");
-        health.measured(&BTreeMap::from([(0, Measured::default())]));
-        assert_eq!(status(&health), (true, "ready".into()));
     }
 }

@@ -7,6 +7,7 @@
 
 mod ask;
 mod commits;
+mod known;
 mod unstable;
 mod watchdog;
 
@@ -20,6 +21,7 @@ use time::OffsetDateTime;
 pub use self::ask::LogEnds;
 use self::ask::{Ends, Told, ask};
 use self::commits::Commits;
+use self::known::Known;
 use self::unstable::OpenTransactions;
 pub use self::unstable::Unstable;
 use self::watchdog::{Finding, Seen, Watchdog};
@@ -32,6 +34,8 @@ use crate::poll::Group;
 const EVERY: Duration = Duration::from_secs(5);
 /// The most that counts as passed between two measurements: a machine that stood still did not see what happened.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
+/// How much later than it is due a held device may be tried: a transaction is under way.
+const HELD_LATE: Duration = Duration::from_secs(10);
 /// How many times in a row Kafka has to stay silent to be away: once is a broker that starts anew.
 const SILENCES: u32 = 2;
 
@@ -58,7 +62,8 @@ pub struct Lag {
 pub struct Measured {
     /// Records that can be read and are without their effect; none where Kafka did not say where the partition ends.
     pub lag: Option<u64>,
-    /// How long the first of them has been in the log, in seconds; 0 where there is none.
+    /// How long the first of them has been in the log, in seconds; 0 where there is none. By the broker's clock where that
+    /// was told, and at least for as long as this worker has known it to be there.
     pub watermark_age: f64,
     /// Whether it waits out an outage.
     pub waits: bool,
@@ -68,6 +73,8 @@ pub struct Measured {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason.
     pub stalled: Option<Duration>,
+    /// Devices that are held because they alone meet what would be an outage.
+    pub held_alone: usize,
     /// Whether it stands before what cannot be read.
     pub unreadable: bool,
 }
@@ -78,7 +85,7 @@ struct Past {
     elapsed: Duration,
     /// When it was measured last.
     last: Instant,
-    stuck: Stuck,
+    known: Known,
     open: OpenTransactions,
     watchdog: Watchdog,
     commits: Commits,
@@ -92,7 +99,7 @@ impl Past {
         Self {
             elapsed: Duration::ZERO,
             last: Instant::now(),
-            stuck: Stuck::default(),
+            known: Known::default(),
             open: OpenTransactions::default(),
             watchdog: Watchdog::new(stall_timeout),
             commits: Commits::default(),
@@ -133,7 +140,10 @@ impl Lag {
             if let Some(emitter) = &mut emitter
                 && emitter.is_due(now)
             {
-                shared::telemetry::log_metrics(&emitter.document(&measured, waits, now));
+                let totals = self.health.totals();
+                if shared::telemetry::log_metrics(&emitter.document(&measured, waits, totals, now)) {
+                    emitter.told(totals);
+                }
             }
         }
     }
@@ -197,25 +207,32 @@ fn measure(
     now: OffsetDateTime,
     past: &mut Past,
 ) -> (BTreeMap<i32, Measured>, Vec<i32>) {
-    let Past { stuck, open, watchdog, .. } = past;
-    stuck.0.retain(|partition, _| lanes.contains_key(partition));
+    let Past { known, open, watchdog, .. } = past;
+    known.retain(|partition| lanes.contains_key(&partition));
     open.retain(|partition| lanes.contains_key(&partition));
     watchdog.retain(|partition| lanes.contains_key(&partition));
     past.elapsed += past.last.elapsed().min(LONGEST_STEP);
-    past.last = Instant::now();
+    let seen = Instant::now();
+    past.last = seen;
     let elapsed = past.elapsed;
     let mut anew = Vec::new();
     let of_one = |(&partition, lane): (&i32, &LaneState)| {
         let ends = ends.get(&partition).copied();
-        let lag = ends.map(|Ends { first, stable, .. }| {
-            let at = lane.at().unwrap_or(first).max(first);
-            u64::try_from(stable - at).unwrap_or(0)
-        });
+        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
+        let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
         let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        let unseen = stuck.since(partition, lane.at(), lag);
+        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
+        let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
+        let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
         let unreadable = lane.unreadable.is_some();
-        let has_reason = lane.outage.is_some() || lane.held > 0 || lane.paused || unreadable;
-        let stalled = match watchdog.look(elapsed, partition, Seen { at: lane.at(), lag, has_reason }) {
+        let seen = Seen {
+            at: lane.at(),
+            read_to: lane.read_to,
+            finished: lane.finished,
+            lag,
+            has_reason: has_reason(lane, ends, Instant::now()),
+        };
+        let stalled = match watchdog.look(elapsed, partition, seen) {
             Finding::Fine => None,
             Finding::Stands { since, begin_anew } => {
                 anew.extend(begin_anew.then_some(partition));
@@ -224,11 +241,12 @@ fn measure(
         };
         let measured = Measured {
             lag,
-            watermark_age: in_hand.max(unseen.as_secs_f64()),
+            watermark_age: in_hand.max(known.as_secs_f64()),
             waits: lane.outage.is_some(),
             paused: lane.paused,
             unstable: open.look(elapsed, partition, ends),
             stalled,
+            held_alone: lane.held_alone,
             unreadable,
         };
         (partition, measured)
@@ -237,23 +255,12 @@ fn measure(
     (measured, anew)
 }
 
-/// Since when a partition has records and does not get on. A record that has not come in yet has not
-/// told its time: this stands in for it.
-#[derive(Debug, Default)]
-struct Stuck(BTreeMap<i32, (Option<i64>, Instant)>);
-
-impl Stuck {
-    fn since(&mut self, partition: i32, stands: Option<i64>, lag: Option<u64>) -> Duration {
-        if lag == Some(0) {
-            self.0.remove(&partition);
-            return Duration::ZERO;
-        }
-        let (at, since) = self.0.entry(partition).or_insert_with(|| (stands, Instant::now()));
-        if *at != stands {
-            (*at, *since) = (stands, Instant::now());
-        }
-        since.elapsed()
-    }
+/// Whether a partition is known to wait for something. A held device is that only until it is to be tried again, and
+/// where it is all that is left to do: where there are more records, and room for them, they have to come in.
+fn has_reason(lane: &LaneState, ends: Option<Ends>, now: Instant) -> bool {
+    let is_read = ends.is_none_or(|ends| lane.read_to.is_some_and(|read_to| ends.stable <= read_to));
+    let waits_for_held = lane.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || lane.held_is_full);
+    lane.outage.is_some() || lane.paused || lane.unreadable.is_some() || lane.panics_again.is_some() || waits_for_held
 }
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them.
@@ -348,34 +355,58 @@ mod tests {
     fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
         let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
         let stands = || lane(Some(4), None);
+        let soon = Some(Instant::now() + Duration::from_secs(8));
+        let late = soon.and_then(|soon| soon.checked_sub(Duration::from_secs(60)));
         let lanes = BTreeMap::from([
             (0, stands()),
             (1, LaneState { outage: Some("SQLSTATE 57P01".into()), ..stands() }),
-            (2, LaneState { held: 1, ..stands() }),
+            (2, LaneState { held: 1, held_until: soon, read_to: Some(15), ..stands() }),
             (3, LaneState { paused: true, ..stands() }),
             (4, LaneState { watermark: Some(15), ..stands() }),
             (5, lane(None, None)),
-            (6, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
+            // Beside a held device: more comes in, or not though there is room, or there is none, or it is late.
+            (6, LaneState { held: 1, held_until: soon, read_to: Some(9), ..stands() }),
+            (7, LaneState { held: 1, held_until: soon, read_to: Some(9), held_is_full: true, ..stands() }),
+            (8, LaneState { held: 1, held_until: late, read_to: Some(15), ..stands() }),
+            (9, LaneState { held: 1, read_to: Some(15), ..stands() }),
+            (10, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
         ]);
         let ends: BTreeMap<_, _> = lanes.keys().map(|partition| (*partition, ends(0, 15))).collect();
         let mut past = Past::new(Duration::from_secs(10));
         assert_eq!(measure(&lanes, &ends, now, &mut past).1, [0; 0], "they stand there since just now");
         past.last -= Duration::from_secs(11);
         let (found, anew) = measure(&lanes, &ends, now, &mut past);
-        assert_eq!(anew, [0, 5]);
+        assert_eq!(anew, [0, 5, 6, 8, 9]);
         let stalled: Vec<_> = found.values().map(|found| found.stalled.is_some()).collect();
-        assert_eq!(stalled, [true, false, false, false, false, true, false]);
-        let unreadable: Vec<_> = found.values().map(|found| found.unreadable).collect();
-        assert_eq!(unreadable, [false, false, false, false, false, false, true]);
+        assert_eq!(stalled, [true, false, false, false, false, true, true, false, true, true, false]);
+        let unreadable: Vec<_> =
+            found.iter().filter(|(_, found)| found.unreadable).map(|(partition, _)| *partition).collect();
+        assert_eq!(unreadable, [10]);
     }
 
     #[test]
     fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
-        let mut stuck = Stuck::default();
-        assert!(stuck.since(0, None, Some(5)) < Duration::from_secs(1));
-        stuck.0.get_mut(&0).unwrap().1 -= Duration::from_secs(60);
-        assert!(stuck.since(0, None, Some(6)) >= Duration::from_secs(60));
-        assert!(stuck.since(0, Some(1), Some(6)) < Duration::from_secs(1), "it got on");
-        assert_eq!(stuck.since(0, Some(1), Some(0)), Duration::ZERO);
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let mut past = past();
+        let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        past.known.waiting(minute, 0, None, Some(15));
+        let mut age =
+            |lane| measure(&BTreeMap::from([(0, lane)]), &BTreeMap::new(), now, &mut past).0[&0].watermark_age;
+        assert!((60.0..70.0).contains(&age(lane(None, Some(2)))), "whoever has told its time");
+        assert!((60.0..70.0).contains(&age(lane(Some(14), Some(2)))), "it is behind all the same");
+        assert_eq!(age(lane(Some(15), Some(2))), 0.0);
+    }
+
+    #[test]
+    fn what_came_in_ages_also_where_the_log_has_dropped_it() {
+        let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+        let in_hand = LaneState { in_hand: true, ..lane(Some(14), Some(2)) };
+        for (lane, is_old) in [(in_hand, true), (lane(Some(14), Some(2)), false)] {
+            let mut past = past();
+            past.known.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
+            let lanes = BTreeMap::from([(0, lane)]);
+            let found = measure(&lanes, &BTreeMap::from([(0, ends(15, 15))]), now, &mut past).0[&0].clone();
+            assert_eq!((found.lag, found.watermark_age >= 60.0), (Some(0), is_old));
+        }
     }
 }

@@ -8,14 +8,16 @@
 //! earlier one of it is applied or a dead letter; an outage becomes a dead letter; the watermark
 //! passes a record that has had no effect yet.
 
+mod alone;
 mod backoff;
 mod batch;
 mod failing;
 mod held;
 mod ration;
+mod settings;
+mod task;
 #[cfg(test)]
 mod tests;
-mod unknown;
 mod watermark;
 
 use std::collections::{HashSet, VecDeque};
@@ -26,78 +28,18 @@ use shared::store::{Class, StoreError};
 use shared::topic::{DeadLetter, Decoded, Record, Refusal};
 use time::OffsetDateTime;
 
+use self::alone::Suspects;
 use self::backoff::OutageBackoff;
 use self::batch::Batch;
 pub use self::failing::AfterFailure;
 use self::held::Held;
 use self::ration::Ration;
-use self::unknown::{Met, UnknownErrors};
+pub use self::settings::Settings;
+pub use self::task::Task;
 use self::watermark::Watermark;
-
-/// The bounds of a lane.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The most records of a batch.
-    pub batch_records: usize,
-    /// The most bytes of a batch, unless a single record has more.
-    pub batch_bytes: usize,
-    /// The most events held, before the lane takes in no more.
-    pub held_records: usize,
-    /// The most bytes held, before the lane takes in no more.
-    pub held_bytes: usize,
-    /// The most events of one device that are held for an error that is not known.
-    pub held_alone_records: usize,
-    /// The most bytes of them.
-    pub held_alone_bytes: usize,
-    /// Dead letters among the last [`Self::ration_window`] records that are still let through.
-    pub ration_letters: usize,
-    /// Devices that those may come from, however many letters.
-    pub ration_devices: usize,
-    /// What the ration looks back on, in records.
-    pub ration_window: usize,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            batch_records: 1_000,
-            batch_bytes: 4 * 1024 * 1024,
-            held_records: 10_000,
-            held_bytes: 8 * 1024 * 1024,
-            held_alone_records: 100,
-            held_alone_bytes: 1024 * 1024,
-            ration_letters: 100,
-            ration_devices: 20,
-            ration_window: 1_000,
-        }
-    }
-}
 
 /// Transactions that met another one are tried again this often at once.
 const CONFLICTS: u32 = 3;
-
-/// An event on its way.
-#[derive(Debug, Clone)]
-pub struct Task {
-    /// The record, kept for a dead letter.
-    pub record: Record,
-    /// The event in it.
-    pub decoded: Decoded,
-    /// How often it failed on its own.
-    pub attempts: u32,
-    /// The error that is not known, and that it met on its own.
-    pub(crate) unknown: Option<Met>,
-}
-
-impl Task {
-    fn device(&self) -> &DeviceId {
-        &self.decoded.event.device_id
-    }
-
-    fn size(&self) -> usize {
-        self.record.size() + size_of::<Self>()
-    }
-}
 
 /// What to do next.
 #[derive(Debug)]
@@ -124,7 +66,7 @@ pub struct Lane {
     letters: VecDeque<DeadLetter>,
     /// Devices whose last event became a dead letter: their next ones get one try each.
     suspects: HashSet<DeviceId>,
-    unknown: UnknownErrors,
+    suspects_of_outage: Suspects,
     watermark: Watermark,
     ration: Ration,
     outage: OutageBackoff,
@@ -133,6 +75,8 @@ pub struct Lane {
     /// Records and bytes in `ready`, `work`, `letters` and under way.
     records: usize,
     bytes: usize,
+    /// Records that have had their effect.
+    finished: u64,
 }
 
 impl Lane {
@@ -146,23 +90,32 @@ impl Lane {
             held: Held::default(),
             letters: VecDeque::new(),
             suspects: HashSet::new(),
-            unknown: UnknownErrors::default(),
+            suspects_of_outage: Suspects::new(seed),
             watermark: Watermark::default(),
             outage: OutageBackoff::new(seed),
             conflicts: 0,
             paused: false,
             records: 0,
             bytes: 0,
+            finished: 0,
         }
     }
 
     /// Whether to take in more records: one batch may be under way while the next one gathers.
     pub fn has_room(&self) -> bool {
-        !self.paused
-            && self.records < 2 * self.settings.batch_records
-            && self.bytes < 2 * self.settings.batch_bytes
-            && self.held.records() < self.settings.held_records
-            && self.held.bytes() < self.settings.held_bytes
+        let Settings { batch_records, batch_bytes, held_records, held_bytes, .. } = self.settings;
+        let holds = |records, bytes| self.held.records() >= records || self.held.bytes() >= bytes;
+        if self.paused || holds(held_records, held_bytes) {
+            return false;
+        }
+        // Much is held, perhaps because a device alone fails, perhaps in an outage. Only others can tell: so the room
+        // that is left is for them, one by one, since most of what comes in may be that device's.
+        if holds(held_records / 2, held_bytes / 2)
+            && let Some(wants_others) = self.suspects_of_outage.uncertain(&self.held)
+        {
+            return wants_others && self.records == 0;
+        }
+        self.records < 2 * batch_records && self.bytes < 2 * batch_bytes
     }
 
     /// Whether everything that came in has had its effect.
@@ -178,11 +131,11 @@ impl Lane {
 
     /// A record came in; offsets only ever grow, not always by one.
     pub fn arrive(&mut self, record: Record, decoded: Result<Decoded, Refusal>) {
-        self.watermark.begin(record.offset, record.timestamp);
+        self.watermark.begin(record.offset, record.appended_at());
         self.records += 1;
         match decoded {
             Ok(decoded) => {
-                let task = Task { record, decoded, attempts: 0, unknown: None };
+                let task = Task { record, decoded, attempts: 0 };
                 self.bytes += task.size();
                 self.ready.push_back(task);
             }
@@ -226,7 +179,7 @@ impl Lane {
         let error = match result {
             Ok(()) => {
                 self.store_answered();
-                self.unknown.applied(&batch);
+                self.suspects_of_outage.applied(&batch);
                 for task in batch {
                     if !self.suspects.is_empty() {
                         self.suspects.remove(task.device());
@@ -244,11 +197,11 @@ impl Lane {
                 self.work.push_front(batch);
                 AfterFailure::TriedAgain
             }
-            Class::Again | Class::Outage => {
+            Class::Again | Class::OutageMet => self.meets_outage(batch, error, now),
+            Class::Outage => {
                 self.put_off(batch, error.message, now);
                 AfterFailure::Waits
             }
-            Class::Unknown(code) => self.meets_unknown(batch, code, error, now),
             Class::Poison | Class::Failed | Class::Panicked => {
                 self.store_answered();
                 self.take_apart(batch, error, now)
@@ -317,9 +270,29 @@ impl Lane {
         self.watermark.get()
     }
 
-    /// The time of the first record without its effect, if one has come in.
+    /// The time of the first record without its effect, if one has come in, and its time is the broker's.
     pub fn waiting_since(&self) -> Option<OffsetDateTime> {
         self.watermark.waiting_since()
+    }
+
+    /// The offset up to which the partition came in; none before anything did.
+    pub fn read_to(&self) -> Option<i64> {
+        self.watermark.end()
+    }
+
+    /// How many records have had their effect.
+    pub fn finished(&self) -> u64 {
+        self.finished
+    }
+
+    /// Whether there is nothing to do but what waits with held devices.
+    pub fn is_idle(&self) -> bool {
+        self.records == 0
+    }
+
+    /// When the first of the held devices is tried again.
+    pub fn held_until(&self) -> Option<Duration> {
+        self.held.earliest()
     }
 
     /// Why the lane waits out an outage, if it does.
@@ -332,21 +305,30 @@ impl Lane {
         self.held.devices()
     }
 
-    /// How many devices are held because they alone meet an error that is not known.
+    /// How many devices are held because they alone meet what would be an outage.
     pub fn held_alone(&self) -> usize {
-        self.unknown.alone().filter(|device| self.held.has(device)).count()
+        self.suspects_of_outage.alone().filter(|device| self.held.has(device)).count()
     }
 
-    /// A batch waits out an outage. From its second try on it waits in two halves: a store that
-    /// answers, and is too slow for so much at once, is not asked for the same again for ever. Only
-    /// what comes next is halved, so that after the longest outage there are a few small batches.
-    fn put_off(&mut self, mut batch: Vec<Task>, message: String, now: Duration) {
-        if self.outage.message().is_some() && batch.len() > 1 {
-            let rest = batch.split_off(batch.len() / 2);
-            self.work.push_front(rest);
-        }
+    /// A batch waits out an outage.
+    fn put_off(&mut self, batch: Vec<Task>, message: String, now: Duration) {
         self.work.push_front(batch);
         self.outage.wait(now, message);
+    }
+
+    /// A batch waits out an outage that it met. From its second try on it is tried in two halves: a store
+    /// that answers, and is too slow for so much at once, or fails on one of its records, is not asked for
+    /// the same again for ever. Nobody waits for that, down to a single event. Only what comes next is
+    /// halved, so that after the longest outage there are a few small batches.
+    fn put_off_in_halves(&mut self, mut batch: Vec<Task>, message: String, now: Duration) -> AfterFailure {
+        if self.outage.message().is_none() {
+            self.put_off(batch, message, now);
+            return AfterFailure::Waits;
+        }
+        let rest = batch.split_off(batch.len() / 2);
+        self.work.push_front(rest);
+        self.work.push_front(batch);
+        AfterFailure::Split
     }
 
     /// The next batch of `ready`; events of held devices go to where their device waits.
@@ -391,6 +373,7 @@ impl Lane {
     /// A record has had its effect.
     fn finish(&mut self, offset: i64, size: usize) {
         self.watermark.finish(offset);
+        self.finished += 1;
         self.forget(size);
     }
 

@@ -14,10 +14,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() {
     // Before the runtime, which may panic too.
     worker_service::panics::log_panics();
-    work();
+    match lifecycle::runtime() {
+        Ok(runtime) => runtime.block_on(work()),
+        Err(error) => {
+            telemetry::last_words(format!("error: {error:#}"));
+            std::process::exit(2);
+        }
+    }
 }
 
-#[tokio::main]
 async fn work() {
     let outcome = match config::read::<Cli>().command {
         Command::Run(config) => run(&config).await,

@@ -33,10 +33,11 @@ pub fn describe() {
         "commit_behind_records",
         "How much less the broker holds as committed than was stored half a minute before, by partition."
     );
-    describe_gauge!("held_alone_devices", "Devices that alone meet an error that is not known, by partition.");
+    describe_gauge!("held_alone_devices", "Devices that alone meet what would be an outage, by partition.");
     describe_gauge!(
         "watermark_age_seconds",
-        "How long the first record without its effect has been in the log, by partition."
+        "How long the first record without its effect has been in the log, by partition; where its time is its producer's \
+         word, for how long this worker has known it to be there."
     );
     describe_gauge!("partition_waiting", "Whether a partition waits out an outage.");
     describe_gauge!("partition_paused", "Whether a partition waits for an operator.");
@@ -46,7 +47,10 @@ pub fn describe() {
     );
     describe_gauge!("assigned_partitions", "Partitions of the input topic that this worker has.");
     describe_gauge!("topic_partitions", "Partitions that the input topic has.");
-    describe_counter!("records_lost_total", "Records that were gone before they were consumed.");
+    describe_counter!(
+        "records_lost_total",
+        "Records that were gone before they were consumed, and those of which that cannot be told any more."
+    );
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
     describe_counter!("events_pruned_total", "Events forgotten after EVENTS_RETENTION.");
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
@@ -22,6 +23,17 @@ impl fmt::Display for Panicked {
         }
     }
 }
+
+impl Panicked {
+    /// Counts it, and logs it. Either may be what panicked.
+    pub fn tell(&self, partition: i32) {
+        let _ = caught(|| metrics::counter!("panics_total").increment(1));
+        let _ = caught(|| tracing::error!(partition, error = %self, "a panic was caught"));
+    }
+}
+
+/// How long a task that panicked waits until it begins anew.
+const PAUSE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// Where this thread panicked last.
@@ -56,6 +68,15 @@ pub async fn caught_async<T>(code: impl Future<Output = T>) -> Result<T, Panicke
     AssertUnwindSafe(code).catch_unwind().await.map_err(|_| panicked())
 }
 
+/// Runs a task of the process that ends only with it. Where it panics, it begins anew.
+pub async fn keep_running<F: Future<Output = ()>>(task: &'static str, run: impl Fn() -> F) {
+    while let Err(panicked) = caught_async(run()).await {
+        let _ = caught(|| metrics::counter!("panics_total").increment(1));
+        let _ = caught(|| tracing::error!(task, error = %panicked, "a panic was caught"));
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 fn panicked() -> Panicked {
     Panicked { place: PLACE.take() }
 }
@@ -74,6 +95,13 @@ mod tests {
             panic!("secret")
         };
         assert_eq!(caught_async(late).await.map(|()| 0).unwrap_err().to_string(), "panicked");
+        let runs = Cell::new(0);
+        let run = async || {
+            runs.set(runs.get() + 1);
+            assert!(runs.get() > 1, "a defect");
+        };
+        keep_running("test", run).await;
+        assert_eq!(runs.get(), 2, "it began anew");
         PLACE.set(Some("src/x.rs:1:2".into()));
         assert_eq!(panicked().to_string(), "panicked at src/x.rs:1:2");
     }

@@ -52,7 +52,7 @@ impl Processing {
     /// An event on its own could not be written. What fails together is tried apart first, and what an
     /// outage is to blame for is tried until it is over: neither has a span.
     pub fn failed(self, batch: &[Task], error: &StoreError) {
-        if batch.len() > 1 || matches!(error.class, Class::Outage | Class::Unknown(_) | Class::Again) {
+        if batch.len() > 1 || matches!(error.class, Class::Outage | Class::OutageMet | Class::Again) {
             return;
         }
         for parent in &self.parents {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rdkafka::message::BorrowedMessage;
 use shared::cache::{Cache, Fencer};
 use shared::kafka;
 use shared::store::Store;
@@ -17,7 +18,7 @@ use crate::drive::Tools;
 use crate::health::Health;
 use crate::lag::{Lag, LogEnds};
 use crate::topics::TopicWatch;
-use crate::{poll, prune};
+use crate::{panics, poll, prune};
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
 /// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
@@ -40,6 +41,8 @@ const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
 /// What a worker is made of beside its settings. Tests put in their own.
 #[derive(Debug, Clone)]
 pub struct Parts {
+    /// Reads a record.
+    pub read: fn(&mut BorrowedMessage<'_>) -> Record,
     /// Finds the event in a record.
     pub decode: fn(&Record) -> Result<Decoded, Refusal>,
     /// How long a partition may stand still for no reason, before its runner begins anew.
@@ -51,7 +54,7 @@ pub struct Parts {
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { decode, stall_timeout: STALL_TIMEOUT, compare_interval: COMPARE_INTERVAL }
+        Self { read: Record::read, decode, stall_timeout: STALL_TIMEOUT, compare_interval: COMPARE_INTERVAL }
     }
 }
 
@@ -87,15 +90,18 @@ impl Worker {
             client: client.clone(),
             group: group.clone(),
             store: store.clone(),
+            read: parts.read,
             decode: parts.decode,
-            applier: Applier::new(store.clone(), fencer.clone(), config.access_log.access_log),
+            applier: Applier::new(store.clone(), fencer.clone()),
+            access_log: config.access_log.access_log,
             dead_letters: DeadLetters::new(&client, &config.source.topics.dlq, group)?,
             health: health.clone(),
         });
         let runtime = Handle::current();
         let fences = fencer.clone();
-        runtime.spawn(async move { fences.run().await });
-        runtime.spawn(prune::run(store.clone(), config.events_retention));
+        runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
+        let (tables, retention) = (store.clone(), config.events_retention);
+        runtime.spawn(async move { panics::keep_running("prune", || prune::run(tables.clone(), retention)).await });
         let topics = config.source.topics.clone();
         let mut watch = TopicWatch::new(client.clone(), topics, config.events_retention, health.clone());
         let (stop, stopped) = watch::channel(false);

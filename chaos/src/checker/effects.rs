@@ -84,7 +84,7 @@ impl Found {
             self.say(2, "", format!("the record {poison:?} is no event, and no dead letter either"));
         }
         let marks: BTreeSet<&str> = end.letters.iter().filter_map(|letter| letter.wire.as_deref()).collect();
-        let acknowledged = history.wire.iter().filter(|(_, acknowledged)| **acknowledged);
+        let acknowledged = history.wire.iter().filter(|(_, written)| written.acknowledged);
         for (mark, _) in acknowledged.filter(|(mark, _)| !marks.contains(mark.as_str())) {
             self.say(2, "", format!("the record from the wire {mark} is no dead letter"));
         }
@@ -93,6 +93,7 @@ impl Found {
                 || letter.wire.as_ref().is_some_and(|mark| history.wire.contains_key(mark))
         };
         for letter in &end.letters {
+            self.bytes(history, letter);
             let id = letter.id.as_deref().unwrap_or_default();
             let sent = history.sent.get(&letter.key).and_then(|sent| sent.iter().find(|event| event.id == id));
             if sent.is_some_and(|event| serde_json::from_str(&letter.value).ok().as_ref() != Some(&event.payload)) {
@@ -104,6 +105,22 @@ impl Found {
                 let (reason, error) = (&letter.reason, &letter.error);
                 self.say(4, &letter.key, format!("event {id:?} became a dead letter ({reason}: {error})"));
             }
+        }
+    }
+
+    /// A letter holds its record, byte for byte, unless it was cut because it was too large.
+    fn bytes(&mut self, history: &History, letter: &Letter) {
+        let Some((mark, written)) = letter.wire.as_ref().and_then(|mark| history.wire.get_key_value(mark)) else {
+            return;
+        };
+        let may_be_cut = letter.cut && !history.letters_refused.is_empty();
+        if letter.print.as_ref() != Some(&written.print) && !may_be_cut {
+            let (print, found) = (&written.print, letter.print.as_deref().unwrap_or("nothing"));
+            self.say(
+                2,
+                "",
+                format!("the record from the wire {mark} was ({print}), and its dead letter holds ({found})"),
+            );
         }
     }
 

@@ -10,7 +10,7 @@ mod seed_9001;
 use std::time::Duration;
 
 use super::*;
-use crate::history::{Bounds, Commit, Place, Read, Span, WorkerAway};
+use crate::history::{Bounds, Commit, Place, Read, Span, WorkerAway, Written};
 
 fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -84,11 +84,23 @@ fn letter(key: &str, id: &str, reason: &str, error: &str) -> Letter {
         error: error.into(),
         attempts: 4,
         wire: None,
+        print: None,
+        cut: false,
         partition: 1,
         offset: 10 * id.parse::<i64>().unwrap(),
         appended: 1_000,
         died: 15_000,
     }
+}
+
+fn written(print: &str, acknowledged: bool) -> Written {
+    Written { acknowledged, print: print.into() }
+}
+
+/// The letter of a record from the wire, which holds what was written.
+fn of_wire(mark: &str) -> Letter {
+    let letter = letter("y", "0", "undecodable", "has no header");
+    Letter { wire: Some(mark.into()), print: Some(mark.into()), id: None, ..letter }
 }
 
 const REFUSED: &str = "SQLSTATE P0001: refused";
@@ -108,7 +120,8 @@ fn whole() -> (History, End) {
         commits: vec![commit(4.0, 21), commit(8.0, 31)],
         poison: BTreeSet::from(["garbage".into()]),
         // The second was not acknowledged, and may be there or not.
-        wire: BTreeMap::from([("0".into(), true), ("1".into(), false)]),
+        wire: BTreeMap::from([("0".into(), written("0", true)), ("1".into(), written("1", false))]),
+        letters_refused: vec![],
         refused: BTreeSet::from(["r".into()]),
         aborted: BTreeMap::from([("a".into(), BTreeSet::from(["9".into()]))]),
         redis_away: vec![],
@@ -129,7 +142,7 @@ fn whole() -> (History, End) {
         letters: vec![
             Letter { value: "garbage".into(), id: None, ..letter("x", "0", "undecodable", "is no JSON") },
             letter("r", "1", "failed", REFUSED),
-            Letter { wire: Some("0".into()), id: None, ..letter("y", "0", "undecodable", "has no header") },
+            of_wire("0"),
         ],
         cached: BTreeMap::from([("a".into(), body(3))]),
         left: BTreeMap::new(),

@@ -1,16 +1,23 @@
-//! Records that no client library writes, and that the broker takes: the produce request itself, byte by byte.
+//! Records that no client library writes, and that the broker takes: the produce request itself, byte by byte. Some are
+//! always the same, some are drawn.
 
 use std::sync::{Arc, Mutex};
 
 use devstack::wire::{WireRecord, produce};
+use fastrand::Rng;
+use shared::topic::{Reason, Record, decode};
 
 use super::until_done;
-use crate::history::History;
+use crate::history::{History, Written, fingerprint};
 use crate::load::{DEVICES, lock};
 use crate::world::World;
 
+/// Those that are always the same.
+const KNOWN: usize = 9;
+/// Those that are drawn.
+const DRAWN: usize = 6;
 /// Records, each time.
-pub const WIRE_RECORDS: usize = 9;
+pub const WIRE_RECORDS: usize = KNOWN + DRAWN;
 /// The name of the header by which each is known.
 pub const MARK: &str = "chaos-mark";
 /// Partitions that there are from the beginning.
@@ -18,31 +25,48 @@ const PARTITIONS: usize = 6;
 /// Much, and less than a record may have.
 const HUGE: usize = 900_000;
 
-/// Writes one of each kind among the events of one partition. None is an event.
+/// Writes one of each kind, and some that are drawn, among the events of one partition. None is an event.
 pub(super) fn write(world: &World, history: &Arc<Mutex<History>>, choice: usize) -> anyhow::Result<()> {
     let partition = i32::try_from(choice % PARTITIONS)?;
     let device = format!("device-{}", choice % DEVICES);
     until_done(|| {
         // Those of a try that failed may be there nevertheless: each try has marks of its own.
         let mut marks = Vec::new();
-        let mut records = records(device.as_bytes());
+        let mut records = records(device.as_bytes(), choice);
         for record in &mut records {
             let mut history = lock(history);
             let mark = history.wire.len().to_string();
             record.headers.push((MARK.into(), Some(mark.clone().into_bytes())));
-            history.wire.insert(mark.clone(), false);
+            history.wire.insert(mark.clone(), Written { acknowledged: false, print: print(record) });
             marks.push(mark);
         }
         // Each alone: together they are larger than a request may be.
         for (record, mark) in records.into_iter().zip(marks) {
             produce(&world.scope.endpoints.kafka_brokers, &world.scope.input_topic, partition, &[record])?;
-            lock(history).wire.insert(mark, true);
+            if let Some(written) = lock(history).wire.get_mut(&mark) {
+                written.acknowledged = true;
+            }
         }
         Ok(())
     })
 }
 
-fn records(device: &[u8]) -> [WireRecord; WIRE_RECORDS] {
+fn headers(record: &WireRecord) -> Vec<(&[u8], Option<&[u8]>)> {
+    record.headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect()
+}
+
+fn print(record: &WireRecord) -> String {
+    fingerprint(record.key.as_deref(), record.value.as_deref(), &headers(record))
+}
+
+/// All that are written at once: the choice is drawn from the run's seed, and so are they.
+fn records(device: &[u8], choice: usize) -> Vec<WireRecord> {
+    let mut rng = Rng::with_seed(choice as u64);
+    let drawn = std::iter::repeat_with(|| draw(&mut rng, device)).filter(is_no_event).take(DRAWN);
+    known(device).into_iter().chain(drawn).collect()
+}
+
+fn known(device: &[u8]) -> [WireRecord; KNOWN] {
     let with = |key: Option<&[u8]>, value: Option<&[u8]>| WireRecord {
         key: key.map(<[u8]>::to_vec),
         value: value.map(<[u8]>::to_vec),
@@ -69,19 +93,110 @@ fn records(device: &[u8]) -> [WireRecord; WIRE_RECORDS] {
     ]
 }
 
+/// Names and values that mean something to somebody, and are looked for.
+const WORDS: [&[u8]; 20] = [
+    b"ce_specversion",
+    b"ce_type",
+    b"ce_id",
+    b"ce_subject",
+    b"ce_acceptedat",
+    b"content-type",
+    b"traceparent",
+    b"dlq.reason",
+    b"dlq.headers",
+    b"dlq.truncated",
+    b"origin.topic",
+    b"origin.offset",
+    b"redrive.count",
+    b"1.0",
+    b"-1",
+    b"{}",
+    b"application/json",
+    b"application/cloudevents+json",
+    b"a\0b",
+    b"\xc3\xa9",
+];
+
+/// Any bytes, or a word.
+fn bytes(rng: &mut Rng) -> Vec<u8> {
+    match rng.u8(..8) {
+        0 => Vec::new(),
+        1 => vec![rng.u8(..); rng.usize(..20_000)],
+        2..4 => (0..rng.usize(..40)).map(|_| rng.u8(..)).collect(),
+        _ => rng.choice(WORDS).unwrap_or_default().to_vec(),
+    }
+}
+
+fn maybe(rng: &mut Rng) -> Option<Vec<u8>> {
+    (rng.u8(..5) > 0).then(|| bytes(rng))
+}
+
+/// A record with any key, value and headers; a name may come again.
+fn draw(rng: &mut Rng, device: &[u8]) -> WireRecord {
+    let key = if rng.bool() { Some(device.to_vec()) } else { maybe(rng) };
+    let mut record = WireRecord { key, value: maybe(rng), headers: Vec::new() };
+    let count = if rng.u8(..8) == 0 { rng.usize(900..2_000) } else { rng.usize(..8) };
+    for _ in 0..count {
+        let before = if rng.u8(..4) == 0 { rng.choice(&record.headers).map(|(name, _)| name.clone()) } else { None };
+        let name = before
+            .unwrap_or_else(|| if count > 8 { rng.choice(WORDS).unwrap_or_default().to_vec() } else { bytes(rng) });
+        let value = if count > 8 { rng.bool().then(Vec::new) } else { maybe(rng) };
+        record.headers.push((name, value));
+    }
+    record
+}
+
+/// All of it could be an event, in the end.
+fn is_no_event(record: &WireRecord) -> bool {
+    let read = Record::from_bytes(record.key.as_deref(), record.value.as_deref(), &headers(record));
+    decode(&read).is_err_and(|refusal| refusal.reason == Reason::Undecodable)
+}
+
 #[cfg(test)]
 mod tests {
-    use shared::topic::{Record, Refusal, decode};
-
     use super::*;
 
     #[test]
     fn none_of_them_is_an_event() {
-        for record in records(b"device-1") {
-            let headers: Vec<_> = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect();
-            let read = Record::from_bytes(record.key.as_deref(), record.value.as_deref(), &headers);
-            let Err(Refusal { reason, .. }) = decode(&read) else { panic!("{:?}", record.headers) };
-            assert_eq!(reason.as_str(), "undecodable", "{:?}", record.headers.first());
+        for choice in 0..300 {
+            let records = records(b"device-1", choice);
+            assert_eq!(records.len(), WIRE_RECORDS);
+            for record in records {
+                assert!(is_no_event(&record), "choice {choice}: {:?}", record.headers.first());
+                let size: usize =
+                    record.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
+                let size = size + record.key.map_or(0, |key| key.len()) + record.value.map_or(0, |value| value.len());
+                assert!(size < 1_000_000, "the broker takes it: {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_is_of_every_kind_and_repeats_itself() {
+        let drawn: Vec<_> = (0..300).flat_map(|choice| records(b"d", choice).split_off(KNOWN)).collect();
+        assert!(drawn == (0..300).flat_map(|choice| records(b"d", choice).split_off(KNOWN)).collect::<Vec<_>>());
+        let names = || drawn.iter().flat_map(|record| record.headers.iter().map(|(name, _)| name));
+        let repeats = |record: &WireRecord| {
+            let mut names: Vec<_> = record.headers.iter().map(|(name, _)| name).collect();
+            names.sort_unstable();
+            names.windows(2).any(|two| two[0] == two[1])
+        };
+        for (kind, is_there) in [
+            ("a null key", drawn.iter().any(|record| record.key.is_none())),
+            ("a null value", drawn.iter().any(|record| record.value.is_none())),
+            ("a null header", drawn.iter().any(|record| record.headers.iter().any(|(_, value)| value.is_none()))),
+            ("an empty name", names().any(Vec::is_empty)),
+            ("a name that is no text", names().any(|name| std::str::from_utf8(name).is_err())),
+            ("a name with a NUL", names().any(|name| name.contains(&0))),
+            ("a name of ours", names().any(|name| name.starts_with(b"dlq."))),
+            ("a name twice", drawn.iter().any(repeats)),
+            ("more than a thousand headers", drawn.iter().any(|record| record.headers.len() > 1_000)),
+            (
+                "a long value",
+                drawn.iter().any(|record| record.value.as_ref().is_some_and(|value| value.len() > 10_000)),
+            ),
+        ] {
+            assert!(is_there, "{kind}");
         }
     }
 }

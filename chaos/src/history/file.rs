@@ -2,8 +2,8 @@
 //! down to a device, and what is left is a history still.
 //!
 //! The first line is the [format](FORMAT). Each other line has one member, which says what kind of fact
-//! it is: `bounds`, `sent`, `read`, `commit`, `poison`, `wire`, `refused`, `aborted`, `redis_away`, `postgres_away`
-//! and `worker_away` of a [`History`]; `record`, `row`, `resource`, `letter`, `cached` and `left` of an
+//! it is: `bounds`, `sent`, `read`, `commit`, `poison`, `wire`, `refused`, `aborted`, `redis_away`, `postgres_away`,
+//! `letters_refused` and `worker_away` of a [`History`]; `record`, `row`, `resource`, `letter`, `cached` and `left` of an
 //! [`End`]. The order of lines counts among those of one kind only. Times are in microseconds since the
 //! beginning of the run; Kafka's own are in milliseconds, as Kafka has them.
 
@@ -18,7 +18,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
-use super::{Bounds, Commit, End, History, Letter, Read, Record, Resource, Row, Sent, Span, WorkerAway};
+use super::{Bounds, Commit, End, History, Letter, Read, Record, Resource, Row, Sent, Span, WorkerAway, Written};
 
 /// What the first line says. A reader refuses every other number.
 pub const FORMAT: u32 = 1;
@@ -40,6 +40,7 @@ enum Fact<'a> {
     Aborted(Aborted<'a>),
     RedisAway(Span),
     PostgresAway(Span),
+    LettersRefused(Span),
     WorkerAway(WorkerAway),
     Record(Cow<'a, Record>),
     Row(Cow<'a, Row>),
@@ -73,7 +74,8 @@ struct Cached<'a> {
 #[derive(Serialize, Deserialize)]
 struct Wire<'a> {
     mark: Cow<'a, str>,
-    acknowledged: bool,
+    #[serde(flatten)]
+    written: Cow<'a, Written>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,14 +127,16 @@ fn write(writer: &mut impl Write, history: &History, end: &End) -> anyhow::Resul
         .into_iter()
         .chain(history.redis_away.iter().copied().map(Fact::RedisAway))
         .chain(history.postgres_away.iter().copied().map(Fact::PostgresAway))
+        .chain(history.letters_refused.iter().copied().map(Fact::LettersRefused))
         .chain(history.workers_away.iter().copied().map(Fact::WorkerAway))
         .chain(history.refused.iter().map(|device| Fact::Refused(Cow::Borrowed(device))))
         .chain(aborted)
         .chain(history.poison.iter().map(|value| Fact::Poison(Cow::Borrowed(value))))
         .chain(
-            history.wire.iter().map(|(mark, acknowledged)| {
-                Fact::Wire(Wire { mark: Cow::Borrowed(mark), acknowledged: *acknowledged })
-            }),
+            history
+                .wire
+                .iter()
+                .map(|(mark, written)| Fact::Wire(Wire { mark: Cow::Borrowed(mark), written: Cow::Borrowed(written) })),
         )
         .chain(left.map(|(partition, (committed, end))| {
             Fact::Left(Left { partition: *partition, committed: *committed, end: *end })
@@ -176,13 +180,14 @@ fn read(reader: impl BufRead) -> anyhow::Result<(History, End)> {
             Fact::Read(read) => history.reads.push(read.into_owned()),
             Fact::Commit(commit) => history.commits.push(commit.into_owned()),
             Fact::Poison(value) => drop(history.poison.insert(value.into_owned())),
-            Fact::Wire(Wire { mark, acknowledged }) => drop(history.wire.insert(mark.into_owned(), acknowledged)),
+            Fact::Wire(Wire { mark, written }) => drop(history.wire.insert(mark.into_owned(), written.into_owned())),
             Fact::Refused(device) => drop(history.refused.insert(device.into_owned())),
             Fact::Aborted(Aborted { device, id }) => {
                 history.aborted.entry(device.into_owned()).or_default().insert(id.into_owned());
             }
             Fact::RedisAway(span) => history.redis_away.push(span),
             Fact::PostgresAway(span) => history.postgres_away.push(span),
+            Fact::LettersRefused(span) => history.letters_refused.push(span),
             Fact::WorkerAway(away) => history.workers_away.push(away),
             Fact::Record(record) => end.log.push(record.into_owned()),
             Fact::Row(row) => end.rows.push(row.into_owned()),

@@ -38,6 +38,36 @@ fn documented(service: &str) -> BTreeMap<String, Family> {
     all
 }
 
+/// By metric, the words that its row explains it by.
+fn explained() -> BTreeMap<String, BTreeSet<String>> {
+    let section = DOCS.split("\n## Metrics\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut all = BTreeMap::new();
+    for row in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<_> = row.split('|').collect();
+        let quoted = |cells: &[&str]| -> Vec<String> {
+            cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+        };
+        let words: BTreeSet<_> = quoted(&cells[5..]).into_iter().collect();
+        all.extend(quoted(&cells[1..2]).into_iter().map(|name| (name, words.clone())));
+    }
+    all
+}
+
+/// The values of the labels that say which kind a sample is of, by metric.
+fn kinds(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, labels)) = line.split_once('{') else { continue };
+        let labels = labels.split_once('}').unwrap().0;
+        for (label, value) in labels.split(',').filter_map(|pair| pair.split_once('=')) {
+            if ["outcome", "reason", "kind"].contains(&label) {
+                all.entry(name.to_owned()).or_default().insert(value.trim_matches('"').to_owned());
+            }
+        }
+    }
+    all
+}
+
 /// What a service says, having checked the form of it.
 fn scraped(text: &str) -> BTreeMap<String, Family> {
     let mut all: BTreeMap<String, Family> = BTreeMap::new();
@@ -111,6 +141,22 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
     assert_eq!(scraped(&worker.metrics().await), documented("worker"));
 
     let (of_api, of_worker) = (of_api().await, worker.metrics().await);
+    let explained = explained();
+    let (api_kinds, worker_kinds) = (kinds(&of_api), kinds(&of_worker));
+    for (name, values) in api_kinds.iter().chain(&worker_kinds) {
+        let unexplained: Vec<_> = values.difference(&explained[name]).collect();
+        assert!(unexplained.is_empty(), "{name}: the documentation does not say what {unexplained:?} is");
+    }
+    // Whose increase alerts look at: each is there from the start.
+    for (kinds, name) in [
+        (&api_kinds, "kafka_produce_total"),
+        (&api_kinds, "log_lines_dropped_total"),
+        (&worker_kinds, "log_lines_dropped_total"),
+        (&worker_kinds, "dead_letters_total"),
+        (&worker_kinds, "events_total"),
+    ] {
+        assert_eq!(kinds[name], explained[name], "{name}");
+    }
     for sample in [
         r#"http_requests_total{method="POST",route="/events",status="202"} 1"#,
         r#"http_requests_total{method="GET",route="none",status="404"} 1"#,

@@ -1,5 +1,7 @@
 //! Settings as environments hold them: each with blanks and a line feed around it, and those of OpenTelemetry's that
-//! are empty, in capitals, or not supported.
+//! are empty, in capitals, or not supported; and a log that is turned down.
+
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -50,4 +52,31 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     let traced = async || collector.spans().iter().any(|span| span.name == "POST /events");
     system.until("its requests are traced", traced).await;
     assert!(api.service.log().contains("OTEL_EXPORTER_OTLP_PROTOCOL is not http/protobuf"));
+}
+
+/// What is not logged is done all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn both_services_run_until_they_are_told_to_end_whatever_is_logged() {
+    let system = System::start("quiet", &[]).await;
+    let mut events = 0;
+    for filter in ["off", "error", "warn", "info,api_service=warn,worker_service=warn"] {
+        let settings = [("RUST_LOG", filter), ("DRAIN_DELAY", "0s")];
+        let (api, worker) = (system.another_api_with(&settings), system.worker_with(&settings));
+        let live = async || system.http.get(format!("{}/health/live", api.base)).send().await.is_ok();
+        system.until("it answers", live).await;
+        system.until("the worker is ready", async || worker.status().await == "ready").await;
+        events += 1;
+        let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token);
+        let posted = post.json(&json!({"device_id": "d", "event_id": events.to_string(), "payload": {}})).send().await;
+        assert_eq!(posted.unwrap().status(), 202, "{filter}");
+        system.until("it has its row", async || system.rows().await == events).await;
+        // Without a drain an end would have come by now.
+        let ended = tokio::task::block_in_place(|| api.service.wait(Duration::from_secs(1)));
+        assert!(ended.is_err(), "{filter}: the API has ended by itself");
+        assert!(worker.service.is_running(), "{filter}: the worker has");
+        api.service.terminate().unwrap();
+        let end = tokio::task::block_in_place(|| api.service.wait(Duration::from_secs(25)));
+        assert!(end.unwrap().success(), "{filter}");
+        worker.end().await;
+    }
 }

@@ -10,7 +10,7 @@ use devstack::{LogReader, Service};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::kit::{PATIENCE, System, blocking};
+use crate::kit::{Own, PATIENCE, System, blocking};
 
 /// The value of a counter on a page of metrics.
 fn counter(page: &str, name: &str) -> u64 {
@@ -20,11 +20,22 @@ fn counter(page: &str, name: &str) -> u64 {
 
 const DROPPED: &str = r#"log_lines_dropped_total{kind="ordinary"}"#;
 
+/// How long an idle service may take to end: a second for the log, and a busy machine. Much less than the 25 seconds
+/// that it would be given.
+const END: Duration = Duration::from_secs(10);
+
 /// Told to end while its log is full.
 async fn end(service: Service) {
     service.terminate().unwrap();
-    let status = blocking(move || service.wait(Duration::from_secs(25)));
+    let status = blocking(move || service.wait(END));
     assert!(status.await.unwrap().success());
+}
+
+/// The lines of a service's log that are errors and say this.
+fn errors(service: &Service, message: &str) -> Vec<Value> {
+    let log = service.log();
+    let lines = log.lines().filter(|line| line.starts_with('{') && line.contains(message));
+    lines.filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line["level"] == "ERROR").collect()
 }
 
 /// Waits until the service's thread has told what became of its lines.
@@ -35,7 +46,7 @@ async fn told(system: &System, service: &Service) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_api_whose_log_nobody_reads_answers_and_ends() {
-    let system = System::start("unread-api", &[]).await;
+    let system = System::start_with("unread-api", &[Own::Redis], &[]).await;
     let settings = [("ACCESS_LOG", "all"), ("DRAIN_DELAY", "100ms"), ("DRAIN_TIMEOUT", "5s")];
     let reader = LogReader::stopped();
     let api = system.api_read_by(&reader, &settings);
@@ -63,6 +74,13 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     for caller in callers {
         caller.await.unwrap();
     }
+    // There is no room for ordinary lines, and something goes wrong.
+    system.servers.redis().stop().unwrap();
+    let down = r#"dependency_up{dependency="Redis"}"#;
+    system.until("Redis is down", async || metrics().await.contains(&format!("{down} 0"))).await;
+    system.servers.redis().start().unwrap();
+    system.until("it is up again", async || metrics().await.contains(&format!("{down} 1"))).await;
+    assert!(errors(&api.service, "down").is_empty(), "nobody reads");
     assert_eq!(counter(&metrics().await, r#"log_lines_dropped_total{kind="error"}"#), 0);
     let event = json!({"device_id": "d", "event_id": "1", "payload": {"planted": PLANTED}});
     let post = http.post(format!("{}/events", api.base)).bearer_auth(&system.token).json(&event);
@@ -72,6 +90,8 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     reader.read(true);
     told(&system, &api.service).await;
     assert!(api.service.log().contains(r#""message":"listening""#), "the first lines are there");
+    let told = errors(&api.service, "down");
+    assert!(told.iter().any(|line| line["dependency"] == "Redis"), "errors have their room: {told:?}");
     // Once more, and so it is told to end.
     reader.read(false);
     for _ in 0..1_000 {
@@ -104,11 +124,21 @@ async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
     assert_eq!(counter(&worker.metrics().await, r#"log_lines_dropped_total{kind="metrics"}"#), 0);
     assert_eq!((worker.status().await.as_str(), worker.live().await), ("ready", 200));
 
+    // Something goes wrong meanwhile.
+    const OUTAGE: &str = "an outage: the partition waits";
+    system.sql("ALTER TABLE events RENAME TO events_elsewhere").await;
+    assert_eq!(system.post("late", "1", &json!({})).await.unwrap().status(), 202);
+    system.until("it waits out an outage", async || worker.status().await == "waiting out an outage").await;
+    system.sql("ALTER TABLE events_elsewhere RENAME TO events").await;
+    system.until("the outage is over", async || system.rows().await == BATCHES * 1_000 + 1).await;
+    assert!(errors(&worker.service, OUTAGE).is_empty(), "nobody reads");
+
     // What is measured meanwhile is told, though there is no room for another line. Only the clock says when one is due.
     let passed = Instant::now();
     system.until("some more documents are due", async || passed.elapsed() > Duration::from_secs(5)).await;
     reader.read(true);
     told(&system, &worker.service).await;
+    assert!(!errors(&worker.service, OUTAGE).is_empty(), "errors have their room");
     let log = worker.service.log();
     let documents = log.lines().filter(|line| line.starts_with('{') && line.contains(r#""_aws""#));
     let times = documents.map(|line| serde_json::from_str::<Value>(line).unwrap()["_aws"]["Timestamp"].as_u64());
@@ -117,7 +147,7 @@ async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
 
     reader.read(false);
     post(BATCHES).await;
-    system.until("they have their rows too", async || system.rows().await == (BATCHES + 1) * 1_000).await;
+    system.until("they have their rows too", async || system.rows().await == (BATCHES + 1) * 1_000 + 1).await;
     end(worker.service).await;
 }
 

@@ -80,10 +80,10 @@ impl Cluster {
             let answer = if ahead { node.ask_ahead(command, until).await } else { node.ask(command, until).await };
             let error = match answer {
                 Err(Failure::Answered(error)) => error,
-                Err(Failure::Away) => {
+                Err(failure) => {
                     // Another may have taken its slots.
                     self.refresh_soon();
-                    return Err(Failure::Away);
+                    return Err(failure);
                 }
                 Ok(answer) => return Ok(answer),
             };

@@ -58,7 +58,7 @@ impl Fencer {
     /// carried out or not, and to repeat it does no harm. Where it is known to be away nothing is
     /// tried, so that ingest does not wait for it.
     pub async fn fence(&self, versions: &[Fence]) -> FenceReport {
-        let mut report = FenceReport::of(versions.len());
+        let mut report = FenceReport::pending(versions.len());
         let mut left: Vec<Placed<'_>> = versions.iter().enumerate().collect();
         for _ in 0..TRIES {
             left.retain(|(_, (id, _))| self.cache.is_well(id));
@@ -103,7 +103,7 @@ impl Fencer {
         if kept.is_empty() {
             return;
         }
-        let mut report = FenceReport::of(kept.len());
+        let mut report = FenceReport::pending(kept.len());
         report.note(&self.send(&kept.iter().enumerate().collect::<Vec<_>>()).await);
         let mut sent = 0;
         let mut pending = self.pending();
@@ -202,7 +202,7 @@ impl Fencer {
             // No room for the body, or the key is on its way to another node. An absent key is
             // always safe.
             Err(Failure::Answered(_)) => self.cache.delete(id).await.then_some(FenceOutcome::Deleted),
-            Err(Failure::Away) => None,
+            Err(Failure::Away | Failure::Refuses(_)) => None,
         }
     }
 

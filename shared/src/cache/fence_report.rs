@@ -64,7 +64,7 @@ pub struct FenceReport {
 
 impl FenceReport {
     /// Of so many fences, of which none is acknowledged yet.
-    pub(super) fn of(fences: usize) -> Self {
+    pub fn pending(fences: usize) -> Self {
         Self { outcomes: vec![FenceOutcome::Pending; fences] }
     }
 

@@ -42,7 +42,7 @@ struct Refusals {
     /// Since when writes are, without one that was taken.
     since: Option<Instant>,
     /// The last time, and its words.
-    last: Option<(Instant, String)>,
+    last: Option<(Instant, Arc<str>)>,
     /// When it was last told.
     told: Option<Instant>,
 }
@@ -54,6 +54,8 @@ pub(super) enum Failure {
     Answered(RedisError),
     /// It did not answer in time, cannot serve, or is known to be away.
     Away,
+    /// It is known to refuse writes, and was not asked. These were its words.
+    Refuses(Arc<str>),
 }
 
 impl Failure {
@@ -68,6 +70,7 @@ impl From<Failure> for anyhow::Error {
         match failure {
             Failure::Answered(error) => error.into(),
             Failure::Away => anyhow::anyhow!("no answer from Redis"),
+            Failure::Refuses(why) => anyhow::anyhow!("Redis refuses writes: {why}"),
         }
     }
 }
@@ -168,12 +171,12 @@ impl Node {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
                     Err(Failure::Answered(error)) => return Err(error.to_string()),
-                    Err(Failure::Away) => return Err("no answer in time".to_owned()),
+                    Err(_) => return Err("no answer in time".to_owned()),
                 }
             }
         }
         match &self.refusals().last {
-            Some((at, why)) if at.elapsed() < REMEMBERED => Err(why.clone()),
+            Some((at, why)) if at.elapsed() < REMEMBERED => Err(why.to_string()),
             _ => Ok(()),
         }
     }
@@ -194,7 +197,11 @@ impl Node {
         question: impl Future<Output = RedisResult<Value>>,
     ) -> Result<Value, Failure> {
         let writes = !reads(command);
-        if writes && !self.writes.allows() || !self.breaker.allows() {
+        if writes && !self.writes.allows() {
+            let why = self.refusals().last.as_ref().map(|(_, why)| Arc::clone(why));
+            return Err(why.map_or(Failure::Away, Failure::Refuses));
+        }
+        if !self.breaker.allows() {
             return Err(Failure::Away);
         }
         match tokio::time::timeout_at(until, question).await {
@@ -264,7 +271,7 @@ impl Node {
     fn refused(&self, error: &RedisError) {
         verdict::count(error);
         let mut refusals = self.refusals();
-        refusals.last = Some((Instant::now(), error.to_string()));
+        refusals.last = Some((Instant::now(), error.to_string().into()));
         if verdict(error) == Verdict::Replica || refusals.told.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
             return;
         }

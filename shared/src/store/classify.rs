@@ -17,28 +17,11 @@ pub enum Class {
     Panicked,
     /// Two transactions met; the same one again, at once.
     Again,
-    /// The database is away or not well; it is not the event's fault.
+    /// The database is away. No transaction has begun, so it is no event's fault.
     Outage,
-    /// An SQLSTATE that is not known. It counts as an outage, unless one record alone meets it.
-    Unknown(Sqlstate),
-}
-
-/// The code of an error of PostgreSQL's.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sqlstate([u8; 5]);
-
-impl Sqlstate {
-    /// This one, if it is of the right length and of the characters that there are in codes.
-    pub fn new(code: &str) -> Option<Self> {
-        let bytes: [u8; 5] = code.as_bytes().try_into().ok()?;
-        bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()).then_some(Self(bytes))
-    }
-}
-
-impl fmt::Debug for Sqlstate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.escape_ascii().to_string())
-    }
+    /// An outage, as far as one transaction can tell: PostgreSQL's answer to it, a deadline, or the end of its
+    /// connection. Where one record alone meets it, it is the record's own.
+    OutageMet,
 }
 
 /// An error of the store, with what it means. The text holds no payload and no secret.
@@ -52,7 +35,7 @@ pub struct StoreError {
 
 impl StoreError {
     pub(super) fn deadline(after: Duration) -> Self {
-        Self { class: Class::Outage, message: format!("no answer from PostgreSQL within {after:?}") }
+        Self { class: Class::OutageMet, message: format!("no answer from PostgreSQL within {after:?}") }
     }
 
     /// What was asked for was given up.
@@ -60,7 +43,7 @@ impl StoreError {
         Self { class: Class::Outage, message: "the query was given up".to_owned() }
     }
 
-    /// A transaction that did not begin: it has met no event yet, and its connection is in doubt.
+    /// There is no connection, or no transaction began on it: it has met no event yet.
     pub(super) fn before_begin(error: sqlx::Error) -> Self {
         Self { class: Class::Outage, ..error.into() }
     }
@@ -89,8 +72,12 @@ impl From<sqlx::Error> for StoreError {
             let code = error.code().unwrap_or_default();
             return Self { class: class(&code), message: format!("SQLSTATE {code}: {}", told(&code, error.message())) };
         }
-        // Connection, pool, protocol and our own mistakes: none of them is an event's fault.
-        Self { class: Class::Outage, message: error.to_string() }
+        // Connection, protocol and our own mistakes: none of them is an event's fault, as far as one try can tell.
+        let class = match &error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Class::Outage,
+            _ => Class::OutageMet,
+        };
+        Self { class, message: error.to_string() }
     }
 }
 
@@ -100,17 +87,16 @@ fn told<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
     if sqlstate.starts_with("22") { untold(message) } else { message.into() }
 }
 
-/// The class of a SQLSTATE. Whatever is not known to be the data's fault is taken for an outage:
-/// waiting loses nothing. Those of known outages (PostgreSQL's appendix A) are the server's, the session's, the
-/// schema's or the rights' own, whoever meets them.
+/// The class of a SQLSTATE. Whatever is not known to be the data's fault is taken for an outage: waiting loses
+/// nothing. Codes of outages (PostgreSQL's appendix A) are the server's, the session's, the schema's or the rights'
+/// own, as a rule; but a trigger, a policy or a defect may answer so for one record alone.
 fn class(sqlstate: &str) -> Class {
     match sqlstate {
         "40001" | "40P01" => Class::Again,
         _ => match sqlstate.get(..2) {
             Some("21" | "22" | "44" | "54") => Class::Poison,
             Some("23" | "P0") => Class::Failed,
-            Some("08" | "25" | "28" | "3D" | "40" | "42" | "53" | "55" | "57" | "58" | "F0" | "XX") => Class::Outage,
-            _ => Sqlstate::new(sqlstate).map_or(Class::Outage, Class::Unknown),
+            _ => Class::OutageMet,
         },
     }
 }
@@ -127,22 +113,29 @@ mod tests {
             (Class::Failed, &["23502", "23503", "23505", "23514", "P0000", "P0001"][..]),
             (Class::Again, &["40001", "40P01"][..]),
             (
-                Class::Outage,
+                Class::OutageMet,
                 &[
-                    "08006", "25006", "28P01", "3D000", "40003", "42P01", "53100", "53200", "53300", "55P03", "57014",
-                    "57P01", "57P03", "58030", "XX000", "F0000", "", "2", "0a000", "0A0000",
+                    "08006", "25006", "28P01", "3D000", "40003", "42501", "42P01", "53100", "53200", "53300", "53400",
+                    "55P03", "57014", "57P01", "57P02", "57P03", "58030", "XX000", "F0000", "0A000", "26000", "38001",
+                    "72000", "99999", "HV000", "P1000", "", "2", "0a000", "0A0000",
                 ][..],
             ),
         ];
-        for code in ["0A000", "26000", "38001", "72000", "99999", "HV000", "P1000"] {
-            assert_eq!(class(code), Class::Unknown(Sqlstate::new(code).unwrap()));
-            assert_eq!(format!("{:?}", class(code)), format!("Unknown({code})"));
-        }
         for (expected, codes) in table {
             for code in codes {
                 assert_eq!(class(code), expected, "{code}");
             }
         }
+    }
+
+    #[test]
+    fn what_no_transaction_met_is_told_apart() {
+        let lost = || sqlx::Error::Io(std::io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(StoreError::from(lost()).class, Class::OutageMet);
+        assert_eq!(StoreError::before_begin(lost()).class, Class::Outage);
+        assert_eq!(StoreError::from(sqlx::Error::PoolTimedOut).class, Class::Outage);
+        assert_eq!(StoreError::from(sqlx::Error::Decode("a row".into())).class, Class::OutageMet);
+        assert_eq!(StoreError::deadline(Duration::from_secs(5)).class, Class::OutageMet);
     }
 
     #[test]
@@ -157,12 +150,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_the_named_classes_can_reach_the_dead_letter_topic(code in "[0-9A-Z]{5}") {
+        fn only_the_named_classes_are_the_data_s_fault(code in "[0-9A-Z]{5}") {
             let data = ["21", "22", "44", "54", "23", "P0"].contains(&&code[..2]);
             prop_assert_eq!(matches!(class(&code), Class::Poison | Class::Failed), data);
-            if let Class::Unknown(unknown) = class(&code) {
-                prop_assert_eq!(Some(unknown), Sqlstate::new(&code));
-            }
         }
     }
 }

@@ -8,6 +8,7 @@
 //! some of them.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -51,6 +52,10 @@ impl Kind {
 
 /// The counter of the lines that were dropped.
 const DROPPED: &str = "log_lines_dropped_total";
+/// Of lines that could not be written.
+const UNWRITABLE: &str = "unwritable";
+/// What is said when somebody reads again; an alarm looks for it.
+const SAID: &str = "log lines were dropped: nobody read the log in time";
 /// Written at once, so that room is made in steps where the reader is slow.
 const PIECE: usize = 64 * 1024;
 /// What a buffer keeps of its memory when it is empty.
@@ -61,8 +66,8 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// Says of the counter what it counts, and begins it with 0: alerts look at its increase.
 pub(super) fn describe() {
     metrics::describe_counter!(DROPPED, "Log lines that were dropped, because nobody read the log in time, by kind.");
-    for kind in Kind::ALL {
-        counter!(DROPPED, "kind" => kind.as_str()).increment(0);
+    for kind in Kind::ALL.map(Kind::as_str).into_iter().chain([UNWRITABLE]) {
+        counter!(DROPPED, "kind" => kind).increment(0);
     }
 }
 
@@ -77,6 +82,8 @@ struct Shared {
     filled: Condvar,
     /// Everything is written.
     emptied: Condvar,
+    /// Lines that were dropped so far, for whatever reason.
+    lost: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +102,11 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn lose(&self, lines: u64, kind: &'static str) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+        counter!(DROPPED, "kind" => kind).increment(lines);
+    }
 }
 
 impl LogQueue {
@@ -106,19 +118,25 @@ impl LogQueue {
         Ok(Self(shared))
     }
 
-    /// Takes a whole line in, or drops it; never waits for who reads the log.
-    pub(super) fn push(&self, kind: Kind, line: &[u8]) {
+    /// Takes a whole line in, or drops it, and says whether it did; never waits for who reads the log.
+    pub(super) fn push(&self, kind: Kind, line: &[u8]) -> bool {
         let mut state = self.0.state();
         if state.waiting.len() + state.in_hand + line.len() > kind.limit() {
             state.dropped += 1;
             drop(state);
-            counter!(DROPPED, "kind" => kind.as_str()).increment(1);
-            return;
+            self.0.lose(1, kind.as_str());
+            return false;
         }
         state.waiting.extend_from_slice(line);
         if std::mem::take(&mut state.is_idle) {
             self.0.filled.notify_one();
         }
+        true
+    }
+
+    /// How many lines were dropped so far, for want of room or because they could not be written.
+    pub(super) fn lost(&self) -> u64 {
+        self.0.lost.load(Ordering::Relaxed)
     }
 
     /// Waits until everything is written, and so long at most; says whether it is.
@@ -149,7 +167,7 @@ fn write_all(shared: &Shared, mut out: impl Write) {
         // Only now somebody reads again.
         let dropped = std::mem::take(&mut shared.state().dropped);
         if dropped > 0 {
-            tracing::error!(dropped, "log lines were dropped: nobody read the log in time");
+            tracing::error!(dropped, "{SAID}");
         }
     }
 }
@@ -167,7 +185,7 @@ fn write_pieces(shared: &Shared, out: &mut impl Write, mut left: &[u8]) {
             // Nobody reads it any more, or its disk is full: nobody is there to tell.
             Ok(_) | Err(_) => {
                 let lines = left.iter().filter(|byte| **byte == b'\n').count();
-                counter!(DROPPED, "kind" => "unwritable").increment(lines as u64);
+                shared.lose(lines as u64, UNWRITABLE);
                 shared.state().in_hand = 0;
                 return;
             }

@@ -20,9 +20,14 @@ use rdkafka::message::BorrowedMessage;
 /// A header: its name, which may be any bytes, and its value unless that is null.
 pub type Header<'m> = (&'m [u8], Option<&'m [u8]>);
 
-/// librdkafka does not read the headers of a record that has more than 100,000 of them.
+/// librdkafka does not read the headers of a record that has more than 100,000 of them, nor those that it cannot parse.
+/// It does not say which of the two it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unread;
+
+/// The same in words.
+pub(super) const UNREAD: &str = "its headers could not be read: there are more than 100,000 of them, or they are not \
+                                 encoded as Kafka's log has them";
 
 /// How librdkafka lays out a header (`rd_kafka_header_s` in its `rdkafka_header.h`): one allocation, with name and
 /// value behind these members, a NUL behind each.
@@ -36,7 +41,8 @@ struct Layout {
 }
 
 /// The layout is not a part of librdkafka's interface, so it is relied on in no version but the one in which it
-/// was read. librdkafka is linked statically, from the sources that this constant comes from.
+/// was read. librdkafka is linked statically, from the sources that this constant comes from; that it is, every client
+/// that is made looks once more ([`crate::kafka::client`]).
 const _: () = assert!(
     RD_KAFKA_VERSION == 0x020c_01ff,
     "another librdkafka: compare rd_kafka_header_s and rd_kafka_header_add with `Layout`, then change the version here"

@@ -17,7 +17,7 @@ pub enum Reason {
     Failed,
     /// Decoding it panicked, or applying it did on every try: a defect of ours.
     Panicked,
-    /// PostgreSQL answered with an SQLSTATE that is not known, for it alone, again and again.
+    /// It alone met what would be an outage of PostgreSQL's, again and again.
     UnknownError,
 }
 
@@ -80,10 +80,16 @@ impl DeadLetter {
     /// Not every client could read every name, and some end their process over it. Where one of the record's own
     /// is not text, or is one of ours, or there are very many, all of them stand in the one header `dlq.headers`.
     pub fn headers(&self, group: &str, failed_at: OffsetDateTime) -> LetterHeaders {
+        let mut headers = own_headers(&self.record);
+        headers.extend(self.our_headers(group, failed_at));
+        headers
+    }
+
+    /// The `dlq.` ones alone.
+    pub fn our_headers(&self, group: &str, failed_at: OffsetDateTime) -> LetterHeaders {
         let record = &self.record;
         let mut error = self.error.clone();
         error.truncate(error.floor_char_boundary(MAX_ERROR));
-        let mut headers = own_headers(record);
         let ours = [
             ("dlq.reason", self.reason.as_str().to_owned()),
             ("dlq.error", error),
@@ -95,8 +101,7 @@ impl DeadLetter {
             ("dlq.failed_at", rfc3339(failed_at)),
             ("dlq.group", group.to_owned()),
         ];
-        headers.extend(ours.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))));
-        headers
+        ours.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))).into()
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
+use super::client_headers::UNREAD;
 use super::record::from_millis;
 use super::{Reason, Record, Refusal, header};
 use crate::event::{Event, EventType, Payload};
@@ -29,7 +30,7 @@ pub struct Decoded {
 /// It is no event, or one of a type that this version does not know; with the first reason found.
 pub fn decode(record: &Record) -> Result<Decoded, Refusal> {
     if record.headers_are_unread() {
-        return poison("it has more headers than the client reads (100,000): they are not in the letter");
+        return poison(format!("{UNREAD}; they are not in the letter"));
     }
     for (name, _) in record.headers() {
         utf8("a header's name", name)?;
@@ -178,7 +179,7 @@ fn poisoned(error: impl Into<String>) -> Refusal {
     Refusal { reason: Reason::Undecodable, error: error.into() }
 }
 
-fn poison<T>(reason: &str) -> Result<T, Refusal> {
+fn poison<T>(reason: impl Into<String>) -> Result<T, Refusal> {
     Err(poisoned(reason))
 }
 

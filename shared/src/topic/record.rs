@@ -29,21 +29,36 @@ pub struct Record {
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Vec<(Range<usize>, Option<Range<usize>>)>,
-    /// It has more headers than the client reads, and so none of them is here.
+    /// It has headers that the client did not read, or reading them failed, and so none of them is here.
     headers_unread: bool,
 }
 
 impl Record {
     /// Copies a message out of the client's memory.
     pub fn of(mut message: BorrowedMessage<'_>) -> Self {
+        Self::read(&mut message)
+    }
+
+    /// The same, of a message that is kept.
+    pub fn read(message: &mut BorrowedMessage<'_>) -> Self {
+        let size = message.key_len() + message.payload_len();
+        let read = client_headers::headers(message);
+        let headers_unread = read.is_err();
+        let parts = Parts::of(&read.unwrap_or_default(), size);
+        Self { headers_unread, ..Self::with(parts, message) }
+    }
+
+    /// The same without its headers: where reading them failed.
+    pub fn without_headers(message: &BorrowedMessage<'_>) -> Self {
+        let parts = Parts::of(&[], message.key_len() + message.payload_len());
+        Self { headers_unread: true, ..Self::with(parts, message) }
+    }
+
+    fn with(mut parts: Parts, message: &BorrowedMessage<'_>) -> Self {
         let (topic, partition, offset) = (message.topic().to_owned(), message.partition(), message.offset());
         let (timestamp, create_time) = time_of(message.timestamp(), OffsetDateTime::now_utc());
-        let size = message.key_len() + message.payload_len();
-        let read = client_headers::headers(&mut message);
-        let headers_unread = read.is_err();
-        let mut parts = Parts::of(&read.unwrap_or_default(), size);
         let (key, value) = (parts.put(message.key()), parts.put(message.payload()));
-        Self { topic, partition, offset, timestamp, create_time, headers_unread, ..parts.end(key, value) }
+        Self { topic, partition, offset, timestamp, create_time, ..parts.end(key, value) }
     }
 
     /// A record from its parts; its place is `("", 0, 0)` at the Unix epoch, for the caller to set.
@@ -57,6 +72,11 @@ impl Record {
         let mut parts = Parts::of(headers, key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len));
         let (key, value) = (parts.put(key), parts.put(value));
         parts.end(key, value)
+    }
+
+    /// When the broker appended it; none where its time is its producer's word.
+    pub fn appended_at(&self) -> Option<OffsetDateTime> {
+        (!self.create_time).then_some(self.timestamp)
     }
 
     /// The key.
@@ -82,7 +102,8 @@ impl Record {
         value.as_ref().map(|range| self.part(range))
     }
 
-    /// Whether it has headers that the client did not read (over 100,000 of them), and that are not here therefore.
+    /// Whether it has headers that were not read (over 100,000 of them, or some that the client cannot parse; or reading
+    /// them failed), and that are not here therefore.
     pub fn headers_are_unread(&self) -> bool {
         self.headers_unread
     }
@@ -202,6 +223,16 @@ mod tests {
                 assert_eq!(time_of(Timestamp::LogAppendTime(millis), now), (from_millis(millis), false), "the broker's");
             }
             assert_eq!(time_of(Timestamp::NotAvailable, now), (now, true));
+        }
+    }
+
+    /// The client does not say why it did not read them.
+    #[test]
+    fn of_headers_that_were_not_read_it_is_not_said_that_they_are_too_many() {
+        let record = Record { headers_unread: true, ..Record::new(None, None, &[]) };
+        let error = crate::topic::decode(&record).unwrap_err().error;
+        for part in ["could not be read", "more than 100,000", "or they are not encoded", "not in the letter"] {
+            assert!(error.contains(part), "{error}");
         }
     }
 

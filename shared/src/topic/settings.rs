@@ -58,6 +58,8 @@ pub struct TopicSettings {
     all: BTreeMap<String, String>,
     /// The names of those that are the topic's own.
     own: Vec<String>,
+    /// And of those that are or may be, and whose value is not told.
+    untold: Vec<String>,
 }
 
 /// A setting that a topic should not have.
@@ -123,6 +125,12 @@ impl TopicSettings {
     /// Those that are the topic's own, and no default.
     pub(super) fn own(&self) -> impl Iterator<Item = (&str, &str)> {
         self.own.iter().filter_map(|name| Some((name.as_str(), self.get(name)?)))
+    }
+
+    /// Those that are or may be the topic's own, and that the brokers do not tell in full: a secret, or one of which
+    /// they do not say whose it is.
+    pub(super) fn untold(&self) -> &[String] {
+        &self.untold
     }
 
     /// The same with another value.
@@ -240,8 +248,14 @@ impl From<ConfigResource> for TopicSettings {
     fn from(told: ConfigResource) -> Self {
         let mut settings = Self::default();
         for entry in told.entries {
+            let is_own = entry.source == ConfigSource::DynamicTopic;
+            // A broker that does not say whose it is.
+            let may_be = entry.source == ConfigSource::Unknown && !entry.is_default;
+            if may_be || is_own && entry.value.is_none() {
+                settings.untold.push(entry.name.clone());
+            }
             let Some(value) = entry.value else { continue };
-            if entry.source == ConfigSource::DynamicTopic {
+            if is_own {
                 settings.own.push(entry.name.clone());
             }
             settings.all.insert(entry.name, value);

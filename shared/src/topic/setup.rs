@@ -1,18 +1,20 @@
 //! Makes both topics, and looks whether they are as they should be.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::value_parser;
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminOptions, AlterConfig, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
-use tokio::time::{Instant, sleep};
 
+pub use self::check::{check, check_present};
 use super::settings::{
-    CLEANUP_POLICY, COMPRESSION, Fault, LOG_APPEND_TIME, MAX_MESSAGE, MIN_INSYNC, RETENTION, RETENTION_BYTES,
-    RETENTION_MS, Role, TIMESTAMP_TYPE, TopicSettings, UNCLEAN, UNCOMPRESSED, admin, describe,
+    CLEANUP_POLICY, COMPRESSION, LOG_APPEND_TIME, MAX_MESSAGE, MIN_INSYNC, RETENTION, RETENTION_BYTES, RETENTION_MS,
+    TIMESTAMP_TYPE, TopicSettings, UNCLEAN, UNCOMPRESSED, admin, describe,
 };
 pub use super::settings::{MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES};
 use crate::config::{TopicConfig, one_of, trimmed};
@@ -60,6 +62,18 @@ impl TopicCompression {
     }
 }
 
+impl TopicShape {
+    fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.min_insync_replicas <= self.replication,
+            "TOPIC_MIN_INSYNC_REPLICAS={} is more than TOPIC_REPLICATION={}",
+            self.min_insync_replicas,
+            self.replication
+        );
+        Ok(())
+    }
+}
+
 /// Makes the topics that are not there yet, and looks at the settings of both, whoever made them.
 ///
 /// # Errors
@@ -74,14 +88,9 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
 /// # Errors
 /// Kafka away, or unwilling.
 pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
-    anyhow::ensure!(
-        shape.min_insync_replicas <= shape.replication,
-        "TOPIC_MIN_INSYNC_REPLICAS={} is more than TOPIC_REPLICATION={}",
-        shape.min_insync_replicas,
-        shape.replication
-    );
+    shape.check()?;
     let reachable = client.clone();
-    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable)).await??;
+    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable)).await??.brokers;
     let defaults = defaults(client, &brokers).await;
     let min_insync = shape.min_insync_replicas.to_string();
     let input_bytes = MAX_RECORD_BYTES.to_string();
@@ -127,82 +136,6 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
         }
     }
     Ok(made)
-}
-
-/// Looks at the settings of both topics. `message.timestamp.type` alone is changed where it is not as it has to be:
-/// other settings delete records when they are.
-///
-/// # Errors
-/// Kafka away, or settings that the promises do not bear, each by its name with the command that mends it.
-pub async fn check(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
-    let told = async |topic: &str| settings_of_new(client, topic).await.context("`--skip-topics` goes on without");
-    let (input, dlq) = (told(&topics.input).await?, told(&topics.dlq).await?);
-    let mut wrong = Vec::new();
-    let brokers = client.get("bootstrap.servers").unwrap_or_default();
-    let mut note = |topic: &str, fault: &Fault, why: String| {
-        wrong.push(format!("{topic}: {fault}{why}\n  {}", fault.command(brokers, topic)));
-    };
-    for (topic, role, found, other) in
-        [(&topics.input, Role::Input, &input, None), (&topics.dlq, Role::DeadLetters, &dlq, Some(&input))]
-    {
-        let faults = found.faults(role, shape.min_insync_replicas, other);
-        let clock = faults.iter().find(|fault| fault.setting == TIMESTAMP_TYPE);
-        let mended = match clock {
-            Some(fault) => match mend(client, topic, found).await {
-                Ok(()) => {
-                    let (setting, found, now) = (fault.setting, fault.found.as_str(), fault.good.as_str());
-                    tracing::warn!(topic, setting, found, now, "changed a setting of the topic");
-                    true
-                }
-                Err(error) => {
-                    note(topic, fault, format!(" (it cannot be changed here: {error:#})"));
-                    false
-                }
-            },
-            None => false,
-        };
-        let found = if mended { found.clone().with(TIMESTAMP_TYPE, LOG_APPEND_TIME) } else { found.clone() };
-        for fault in found.faults(role, shape.min_insync_replicas, other) {
-            let is_chosen = fault.setting == COMPRESSION && shape.compression == TopicCompression::Producer;
-            if fault.setting == COMPRESSION && !is_chosen {
-                note(topic, &fault, " (TOPIC_COMPRESSION=producer leaves it as it is)".to_owned());
-            } else if fault.setting != TIMESTAMP_TYPE && !is_chosen {
-                note(topic, &fault, String::new());
-            }
-        }
-    }
-    anyhow::ensure!(
-        wrong.is_empty(),
-        "topics have settings with which events are lost. Look at each, because some delete records when they are \
-         changed, and run its command; or go on as it is with `--skip-topics`:\n{}",
-        wrong.join("\n")
-    );
-    Ok(())
-}
-
-/// Has the broker's clock count from now on. Its settings are replaced as a whole, because the client has no other way:
-/// those that are the topic's own go along, as they were just told.
-async fn mend(client: &ClientConfig, topic: &str, found: &TopicSettings) -> anyhow::Result<()> {
-    let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic));
-    for (name, value) in found.own() {
-        change = change.set(name, value);
-    }
-    change = change.set(TIMESTAMP_TYPE, LOG_APPEND_TIME);
-    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
-    let changed = admin(client)?.alter_configs(&[change], &options).await?;
-    changed.into_iter().next().context("no answer")?.map_err(|(_, code)| anyhow::anyhow!("{code}"))?;
-    Ok(())
-}
-
-/// The settings of a topic that may have been made this moment.
-async fn settings_of_new(client: &ClientConfig, topic: &str) -> anyhow::Result<TopicSettings> {
-    let until = Instant::now() + APPEAR_TIMEOUT;
-    loop {
-        match TopicSettings::of(client, topic).await {
-            Err(_) if Instant::now() < until => sleep(ASK_AGAIN).await,
-            told => return told,
-        }
-    }
 }
 
 /// What a topic gets that is made without settings: as all brokers say, or, where they do not, as Kafka's own defaults

@@ -258,9 +258,14 @@ async fn what_the_database_refuses_is_classified() {
     batch.event.user_id = Some("a\0b".into());
     assert_eq!(kit.store.apply(&[&batch]).await.unwrap_err().class, Class::Poison);
     batch.event.user_id = None;
-    for (raise, class) in
-        [("23514", Class::Failed), ("P0001", Class::Failed), ("40001", Class::Again), ("53100", Class::Outage)]
-    {
+    for (raise, class) in [
+        ("23514", Class::Failed),
+        ("P0001", Class::Failed),
+        ("40001", Class::Again),
+        ("53100", Class::OutageMet),
+        ("57014", Class::OutageMet),
+        ("57P01", Class::OutageMet),
+    ] {
         sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
             "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{raise}'; END $$;

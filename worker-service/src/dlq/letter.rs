@@ -185,7 +185,7 @@ impl fmt::Display for Shown<'_> {
 /// The record with its own headers as they were, and why it cannot be written with them, if so.
 fn own(record: &Record) -> (Cow<'_, Record>, Option<&'static str>) {
     if record.headers_are_unread() {
-        return (Cow::Borrowed(record), Some("it has more headers than the client reads"));
+        return (Cow::Borrowed(record), Some("its headers could not be read"));
     }
     let Some(headers) = record.original_headers() else {
         return (Cow::Borrowed(record), Some("its `dlq.headers` are none of ours"));

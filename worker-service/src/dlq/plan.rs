@@ -24,19 +24,26 @@ pub(super) struct Entry {
     origin: Origin,
 }
 
-/// Where an event first stood, its topic by its number; compares topic, partition, offset, time.
+/// Where an event first stood, its topic by a hash: there may be as many names as there are letters, and any text. Two
+/// that share one are taken for one topic. Compares topic, partition, offset, time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Origin {
-    topic: u32,
+    topic: u64,
     partition: i32,
     offset: i64,
     timestamp: i64,
 }
 
+impl From<&Place> for Origin {
+    fn from(place: &Place) -> Self {
+        let Place { topic, partition, offset, timestamp } = place;
+        Self { topic: hash(topic), partition: *partition, offset: *offset, timestamp: *timestamp }
+    }
+}
+
 /// Gathers letters.
 #[derive(Debug, Default)]
 pub(super) struct Planner {
-    topics: Vec<String>,
     entries: Vec<Entry>,
 }
 
@@ -57,24 +64,10 @@ impl Planner {
     /// Takes in a letter; one that does not say where it came from cannot be planned.
     pub(super) fn add(&mut self, letter: &Letter) {
         let Some(origin) = &letter.origin else { return };
-        let origin = self.origin(origin);
+        let origin = Origin::from(origin);
         let device = letter.key_hash.unwrap_or_else(|| hash(origin));
         let (partition, offset) = (letter.partition, letter.offset);
         self.entries.push(Entry { partition, offset, device, redrives: letter.redrives, origin });
-    }
-
-    fn origin(&mut self, place: &Place) -> Origin {
-        let known = self.topics.iter().position(|topic| *topic == place.topic);
-        let topic = known.unwrap_or_else(|| {
-            self.topics.push(place.topic.clone());
-            self.topics.len() - 1
-        });
-        Origin {
-            topic: u32::try_from(topic).unwrap_or(u32::MAX),
-            partition: place.partition,
-            offset: place.offset,
-            timestamp: place.timestamp,
-        }
     }
 
     /// The plan: of each event one letter, and no more than `limit` in all.
@@ -111,7 +104,7 @@ impl Planner {
 /// By device, and for a device by origin: within a partition its offsets are the order of the log; a
 /// device that changed its partition did so once, and its partitions follow in order of time.
 fn sort_by_origin(entries: &mut [Entry]) {
-    let mut began: HashMap<(u64, u32, i32), i64> = HashMap::new();
+    let mut began: HashMap<(u64, u64, i32), i64> = HashMap::new();
     for entry in entries.iter() {
         let first = began.entry((entry.device, entry.origin.topic, entry.origin.partition)).or_insert(i64::MAX);
         *first = (*first).min(entry.origin.timestamp);
@@ -196,6 +189,24 @@ mod tests {
         assert_eq!((devices.len(), plan.repeated), (5, 1));
         assert_eq!(devices[0], devices[2]);
         assert_eq!(devices.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+    }
+
+    /// A letter says by itself which topic it came from: each may name another one.
+    #[test]
+    fn what_is_kept_of_a_letter_is_bounded_whatever_topic_it_names() {
+        assert_eq!(size_of::<Planner>(), size_of::<Vec<Entry>>(), "nothing is kept beside the entries");
+        assert!(size_of::<Entry>() <= 64, "{}", size_of::<Entry>());
+        let in_topic = |topic: String, offset| {
+            let mut letter = letter("a", 0, offset, 7, 0);
+            letter.origin = Some(Place { topic, partition: 0, offset: 7, timestamp: 7 });
+            letter
+        };
+        // Searched one by one, these would take minutes.
+        let letters: Vec<_> = (0..50_000).map(|n| in_topic(format!("{n}{}", "t".repeat(50)), n)).collect();
+        let found = plan(&letters, None, None);
+        assert_eq!((found.streamed.len() + found.picked.len(), found.repeated), (50_000, 0), "each is another event");
+        let same: Vec<_> = (0..3).map(|n| in_topic("t".to_owned(), n)).collect();
+        assert_eq!(plan(&same, None, None).repeated, 2);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub struct Summary {
     pub applied: usize,
     /// Left out, because a later letter of the same event is there.
     pub repeated: usize,
-    /// Not sent: redriven too often, cut, or no letter of ours.
+    /// Not sent: redriven too often, cut, no letter of ours, or too large for the topic.
     pub refused: usize,
     /// Acknowledged by Kafka; of a dry run, what would have been sent.
     pub sent: usize,
@@ -143,8 +143,13 @@ async fn send(
                 in_a_row = 0;
                 report.sent(&record, Some(place))?;
             }
+            // It is not waited for: the next ones of its device go on without it.
+            Err(error) if error.is_of_this_one() => {
+                in_a_row = 0;
+                report.refused(entry.partition, entry.offset, &error.to_string())?;
+            }
             Err(error) => {
-                in_a_row = if error.is_of_this_one() { 0 } else { in_a_row + 1 };
+                in_a_row += 1;
                 held.insert(entry.device);
                 report.failed(&entry, &error.to_string())?;
             }

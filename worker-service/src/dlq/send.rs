@@ -25,15 +25,15 @@ pub(super) enum Unsent {
     /// A name that is no text, or `dlq.headers` that are none of ours.
     #[error("it has headers that cannot be written here")]
     Headers,
+    /// It went alone, so that it is too large itself. What was dead has a few headers more than it had.
+    #[error("it is too large for the topic {0}: that takes a larger max.message.bytes")]
+    TooLarge(String),
 }
 
 impl Unsent {
-    /// Whether it is this letter that cannot be sent, whatever becomes of others.
+    /// Whether this letter can never be sent as the topic is, whatever becomes of others.
     pub(super) fn is_of_this_one(&self) -> bool {
-        matches!(
-            self,
-            Self::Headers | Self::Kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge))
-        )
+        matches!(self, Self::Headers | Self::TooLarge(_))
     }
 }
 
@@ -69,11 +69,18 @@ impl Sender {
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
         record.key = letter.key();
         record.payload = value.as_deref();
-        let delivery = self.producer.send_result(record).map_err(|(error, _)| error)?;
+        let delivery = self.producer.send_result(record).map_err(|(error, _)| self.unsent(error))?;
         match delivery.await {
             Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
-            Ok(Err((error, _))) => Err(error.into()),
+            Ok(Err((error, _))) => Err(self.unsent(error)),
             Err(_) => Err(KafkaError::Canceled.into()),
+        }
+    }
+
+    fn unsent(&self, error: KafkaError) -> Unsent {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Unsent::TooLarge(self.topic.clone()),
+            _ => error.into(),
         }
     }
 }

@@ -18,7 +18,7 @@ impl Driver {
             return false;
         }
         let (partition, lost) = (self.partition, offset.abs_diff(expected));
-        metrics::counter!("records_lost_total").increment(lost);
+        self.tools.health.records_lost(lost);
         let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|at| at.elapsed() >= TELL_AGAIN) {
             *told = Some(Instant::now());

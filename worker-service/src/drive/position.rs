@@ -50,10 +50,11 @@ struct Reading {
 }
 
 impl Driver {
-    /// Moves a partition without anything to do past what is no record; says whether it did. At most once a second.
-    pub(super) async fn move_on(&self, lane: &mut Lane, progress: &mut Progress) -> bool {
+    /// Moves a partition without anything to do, but for what is held, past what is no record; says whether it did. At
+    /// most once a second.
+    pub(super) async fn move_on(&self, lane: &mut Lane, progress: &mut Progress<'_>) -> bool {
         let beyond = &mut progress.beyond;
-        if !lane.is_empty()
+        if !lane.is_idle()
             || lane.is_paused()
             || progress.put_off.is_some()
             // Another reader would not read it either, and unpack it once more.
@@ -63,7 +64,7 @@ impl Driver {
             return false;
         }
         beyond.looked = Some(Instant::now());
-        let here = lane.watermark().or(progress.expected);
+        let here = lane.read_to().or(progress.expected);
         let to = self.position().await.max(self.read_on(here, beyond).await);
         if to <= here {
             return false;

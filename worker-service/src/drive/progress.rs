@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::topic::Record;
 
+use super::caught::Taken;
 use super::gaps::Gaps;
 use super::position::Beyond;
 use super::{Driver, LOOK};
@@ -26,13 +26,13 @@ pub(super) enum Step {
 }
 
 /// How far the partition is.
-pub(super) struct Progress {
+pub(super) struct Progress<'g> {
     /// The offset expected next.
     pub(super) expected: Option<i64>,
     /// The first record of a log that began anew; it waits until all before it is done.
-    pub(super) put_off: Option<Record>,
-    /// Gaps in the offsets so far.
-    pub(super) gaps: Gaps,
+    pub(super) put_off: Option<Taken>,
+    /// Gaps in the offsets that nobody has looked into yet. They outlive a runner that begins anew.
+    pub(super) gaps: &'g mut Gaps,
     /// When the client last said that what comes next cannot be read.
     pub(super) unreadable: Option<Instant>,
     /// What stands behind the last record, and is none.
@@ -44,12 +44,12 @@ pub(super) struct Progress {
     lowered: Option<Instant>,
 }
 
-impl Progress {
-    pub(super) fn new(committed: Option<i64>) -> Self {
+impl<'g> Progress<'g> {
+    pub(super) fn new(committed: Option<i64>, gaps: &'g mut Gaps) -> Self {
         Self {
             expected: committed,
             put_off: None,
-            gaps: Gaps::default(),
+            gaps,
             unreadable: None,
             beyond: Beyond::default(),
             stored: None,

@@ -1,5 +1,6 @@
 //! What becomes of a partition whose own code panicked, or which stands still for no reason: it begins anew, and
-//! neither the process nor another partition ends with it.
+//! neither the process nor another partition ends with it. Where it panics at the same place again and again, that is
+//! told by name, and it begins anew less and less often.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::Offset;
-use shared::store::StoreError;
-use shared::topic::{Decoded, Reason, Record, Refusal};
 
+use super::gaps::Gaps;
 use super::{Driver, LOOK};
-use crate::panics::{self, Panicked};
+use crate::panics;
 
 /// The first wait before a partition begins anew; each one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -19,6 +19,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A partition that ran for so long begins with the first wait again.
 const CALM: Duration = Duration::from_secs(600);
+/// From so many panics at the same place on it is one that comes again and again.
+const AGAIN: u32 = 3;
 /// How long librdkafka may take to go back.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -27,29 +29,33 @@ impl Driver {
     /// After a panic outside of decoding and applying, which are caught for themselves, it begins anew where that
     /// offset is: what the lane held is in doubt, and nothing of it counts. So it does where it is asked to.
     pub async fn run(mut self) {
+        let mut gaps = Gaps::new(self.partition);
+        self.run_lanes(&mut gaps).await;
+        self.look_for_last_losses(&mut gaps).await;
+    }
+
+    async fn run_lanes(&mut self, gaps: &mut Gaps) {
         let signals = Arc::clone(&self.signals);
         let mut from = self.ask_committed().await;
-        let mut wait = FIRST_WAIT;
+        let mut panics = Panics::default();
         loop {
             let began = Instant::now();
             let ended = tokio::select! {
-                ended = panics::caught_async(self.run_lane(from)) => Some(ended),
+                ended = panics::caught_async(self.run_lane(from, gaps)) => Some(ended),
                 () = signals.begin_anew.notified() => None,
             };
             match ended {
                 Some(Ok(())) => return,
                 Some(Err(panicked)) => {
-                    if began.elapsed() > CALM {
-                        wait = FIRST_WAIT;
-                    }
                     self.note(&panicked);
-                    let why = format!("{panicked}: it begins anew after {wait:?}");
-                    self.tools.health.begins_anew(self.partition, why);
+                    let stored = signals.stored.load(Ordering::Relaxed);
+                    let at = if stored < 0 { from } else { Some(stored) };
+                    let wait = panics.note(panicked.to_string(), at, began.elapsed());
+                    self.aside(|| self.tools.health.begins_anew(self.partition, panics.tell(wait), panics.again()));
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         _ = self.stop.changed() => {}
                     }
-                    wait = (2 * wait).min(LONGEST_WAIT);
                 }
                 None => {
                     signals.begun_anew.fetch_add(1, Ordering::Relaxed);
@@ -81,26 +87,63 @@ impl Driver {
         }
         None
     }
+}
 
-    /// The event in a record. Where decoding panics, it is as if it were no event.
-    pub(super) fn decoded(&self, record: &Record) -> Result<Decoded, Refusal> {
-        panics::caught(|| (self.tools.decode)(record)).unwrap_or_else(|panicked| {
-            self.note(&panicked);
-            Err(Refusal { reason: Reason::Panicked, error: panicked.to_string() })
-        })
+/// The panics of a runner, one after the other.
+#[derive(Debug, Default)]
+struct Panics {
+    what: String,
+    /// The offset of the first record without its effect.
+    at: Option<i64>,
+    /// How often it was the same, there.
+    times: u32,
+    wait: Duration,
+}
+
+impl Panics {
+    /// Notes one, of a runner that ran for so long; says how long to wait.
+    fn note(&mut self, what: String, at: Option<i64>, ran: Duration) -> Duration {
+        let is_same = self.what == what && self.at == at;
+        self.times = if is_same { self.times + 1 } else { 1 };
+        (self.what, self.at) = (what, at);
+        self.wait = if ran > CALM { FIRST_WAIT } else { (2 * self.wait).clamp(FIRST_WAIT, LONGEST_WAIT) };
+        self.wait
     }
 
-    /// How applying went, where it may have panicked.
-    pub(super) fn outcome(&self, applied: Result<Result<(), StoreError>, Panicked>) -> Result<(), StoreError> {
-        applied.unwrap_or_else(|panicked| {
-            self.note(&panicked);
-            Err(StoreError::panicked(panicked.to_string()))
-        })
+    fn tell(&self, wait: Duration) -> String {
+        let at = self.at.map_or_else(|| "the beginning".to_owned(), |at| format!("offset {at}"));
+        let times = if self.times > 1 { format!(", {} times now", self.times) } else { String::new() };
+        format!("{} while {at} was the first to be done{times}: it begins anew after {wait:?}", self.what)
     }
 
-    fn note(&self, panicked: &Panicked) {
-        metrics::counter!("panics_total").increment(1);
-        self.tools.health.panicked(self.partition);
-        tracing::error!(partition = self.partition, error = %panicked, "a panic was caught");
+    /// Whether it comes again and again, and the offset behind which it is over.
+    fn again(&self) -> Option<Option<i64>> {
+        (self.times >= AGAIN).then_some(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_at_the_same_place_is_told_as_one_that_comes_again_and_again() {
+        let mut panics = Panics::default();
+        let mut note = |what: &str, at, ran| {
+            let wait = panics.note(what.to_owned(), at, Duration::from_secs(ran));
+            (wait.as_secs(), panics.again(), panics.tell(wait))
+        };
+        let (wait, again, told) = note("panicked at a.rs:1:2", Some(7), 5);
+        assert_eq!((wait, again), (1, None));
+        assert_eq!(told, "panicked at a.rs:1:2 while offset 7 was the first to be done: it begins anew after 1s");
+        assert_eq!(note("panicked at a.rs:1:2", Some(7), 5).0, 2);
+        let (wait, again, told) = note("panicked at a.rs:1:2", Some(7), 5);
+        assert_eq!((wait, again), (4, Some(Some(7))));
+        assert!(told.contains(" offset 7 ") && told.contains(", 3 times now: "), "{told}");
+        // Elsewhere, or another one: it is no longer the same, and what it waits is not less for that.
+        assert_eq!((note("panicked at a.rs:1:2", Some(8), 5).0, note("panicked", Some(8), 5).1), (8, None));
+        let waits: Vec<_> = (0..4).map(|_| note("panicked", None, 5).0).collect();
+        assert_eq!(waits, [32, 60, 60, 60]);
+        assert_eq!(note("panicked", None, 601).0, 1, "it was calm for long");
     }
 }

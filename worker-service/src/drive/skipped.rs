@@ -15,7 +15,7 @@ impl Driver {
             return;
         };
         let (partition, lost) = (self.partition, to.abs_diff(from));
-        metrics::counter!("records_lost_total").increment(lost);
+        self.tools.health.records_lost(lost);
         tracing::error!(
             partition,
             expected = from,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::lag::Unstable;
 
 const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05.678 UTC);
 
@@ -56,7 +57,7 @@ fn check(document: &Value) {
 }
 
 fn document(measured: impl IntoIterator<Item = Measured>, worker_waits: bool) -> Value {
-    let document = emitter().document(&(0..).zip(measured).collect(), worker_waits, NOW);
+    let document = emitter().document(&(0..).zip(measured).collect(), worker_waits, Totals::default(), NOW);
     check(&document);
     document
 }
@@ -68,6 +69,7 @@ fn a_value_for_each_partition_that_is_worked_off() {
     let document = document([partition(Some(3), 0.5), partition(Some(0), 0.0), paused, unreadable], false);
     assert_eq!(document["ConsumerLag"], json!([3, 0]));
     assert_eq!(document["WatermarkAge"], json!([60.0, 0.5, 0.0]));
+    assert_eq!(document["UnreadablePartitions"], 1);
     assert_eq!((&document["Waiting"], &document["PausedPartitions"]), (&json!(0), &json!(1)));
     assert_eq!((&document["AssignedPartitions"], &document["Service"]), (&json!(4), &json!("worker-service")));
     assert_eq!(document["_aws"]["Timestamp"], 1_767_323_045_678_u64);
@@ -91,6 +93,95 @@ fn more_partitions_than_a_metric_has_room_for_stay_within_the_rules() {
     let told = many["ConsumerLag"].as_array().unwrap();
     assert_eq!((told.len(), &told[0], &told[99]), (MAX_VALUES, &json!(149), &json!(50)), "the largest");
     assert_eq!(many["AssignedPartitions"], 150);
+}
+
+#[test]
+fn what_stands_still_and_what_waits_for_a_transaction_is_told() {
+    let open = |records, seconds| {
+        let unstable = Unstable { records, offset: 7, age: Duration::from_secs(seconds) };
+        Measured { unstable: Some(unstable), ..partition(Some(0), 0.0) }
+    };
+    let stalled = Measured { stalled: Some(Duration::from_secs(200)), ..partition(Some(3), 200.0) };
+    let alone = |devices| Measured { held_alone: devices, ..partition(Some(1), 1.0) };
+    let told = document([open(3, 61), open(4, 9), stalled, alone(2), alone(1)], false);
+    for (name, value) in [
+        ("UnstableRecords", json!(7)),
+        ("UnstableAge", json!(61.0)),
+        ("StalledPartitions", json!(1)),
+        ("HeldAloneDevices", json!(3)),
+        ("UnknownErrorLetters", json!(0)),
+    ] {
+        assert_eq!(told[name], value, "{name}");
+    }
+    let told = document([partition(Some(0), 0.0)], false);
+    for name in ["UnstableRecords", "StalledPartitions", "HeldAloneDevices", "RecordsLost", "LogLinesDropped"] {
+        assert_eq!(told[name], 0, "{name}: an alarm has to see that it is over");
+    }
+    assert_eq!(told["UnstableAge"], 0.0);
+}
+
+#[test]
+fn what_happened_is_told_once_and_again_where_nobody_was_told() {
+    let mut emitter = emitter();
+    let totals =
+        |records_lost, unknown_errors, log_lines_dropped| Totals { records_lost, unknown_errors, log_lines_dropped };
+    let told = |emitter: &Emitter, totals| {
+        let document = emitter.document(&BTreeMap::new(), false, totals, NOW);
+        check(&document);
+        ["RecordsLost", "UnknownErrorLetters", "LogLinesDropped"].map(|name| document[name].as_u64().unwrap())
+    };
+    assert_eq!(told(&emitter, totals(4, 1, 30)), [4, 1, 30]);
+    // There was no room for it.
+    assert_eq!(told(&emitter, totals(5, 1, 40)), [5, 1, 40]);
+    emitter.told(totals(5, 1, 40));
+    assert_eq!(told(&emitter, totals(5, 1, 40)), [0, 0, 0]);
+    assert_eq!(told(&emitter, totals(6, 3, 40)), [1, 2, 0]);
+}
+
+/// The names of the metrics and their units, as a document has them.
+fn names() -> BTreeMap<String, String> {
+    let full = document([partition(Some(1), 1.0)], false);
+    let metrics = full["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
+    let text = |metric: &Value, member: &str| metric[member].as_str().unwrap().to_owned();
+    metrics.iter().map(|metric| (text(metric, "Name"), text(metric, "Unit"))).collect()
+}
+
+#[test]
+fn the_documentation_lists_every_metric_with_its_unit() {
+    const DOCS: &str = include_str!("../../../docs/operations.md");
+    let section = DOCS.split("\n## Lag for scaling\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: BTreeMap<_, _> = rows
+        .map(|row| {
+            let (name, rest) = row.split_once("` | ").unwrap();
+            (name.to_owned(), rest.split(' ').next().unwrap().to_owned())
+        })
+        .collect();
+    assert_eq!(listed, names());
+}
+
+#[test]
+fn every_alarm_asks_for_a_metric_that_there_is_and_has_its_section() {
+    const ALARMS: &str = include_str!("../../../infra/terraform/alarms.tf");
+    const DOCS: &str = include_str!("../../../docs/operations.md");
+    let worker = ALARMS.split("resource \"aws_cloudwatch_metric_alarm\" \"worker\"").nth(1).unwrap();
+    let worker = worker.split("\nresource ").next().unwrap();
+    let asked: Vec<_> = worker.lines().filter_map(|line| line.split_once("{ name = \"")?.1.split('"').next()).collect();
+    assert!(asked.len() >= 10, "{asked:?}");
+    let known = names();
+    for name in &asked {
+        assert!(known.contains_key(*name), "{name} is asked for, and is no metric");
+    }
+    let local = ALARMS.split("worker_alarms = {").nth(1).unwrap().split("\nresource ").next().unwrap();
+    let alarms: Vec<_> = local.lines().filter_map(|line| line.strip_prefix("    ")?.strip_suffix(" = {")).collect();
+    assert!(alarms.len() >= 9, "{alarms:?}");
+    for alarm in &alarms {
+        assert!(DOCS.contains(&format!("\n### {alarm}\n")), "docs/operations.md has no section {alarm}");
+    }
+    let rules = include_str!("../../../observe/prometheus/rules.yml");
+    for alarm in &alarms {
+        assert!(rules.contains(&format!("- alert: {alarm}\n")), "{alarm} is no rule's name");
+    }
 }
 
 #[test]

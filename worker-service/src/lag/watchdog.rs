@@ -10,9 +10,13 @@ use std::time::Duration;
 pub(super) struct Seen {
     /// Where it stands.
     pub(super) at: Option<i64>,
+    /// Up to where it came in. A device that is held keeps it where it stands, while the others go on.
+    pub(super) read_to: Option<i64>,
+    /// How many records have had their effect, since its runner began.
+    pub(super) finished: u64,
     /// The records before its last stable offset; none where that is not known.
     pub(super) lag: Option<u64>,
-    /// Whether it has a reason to stand still: an outage, a device that is held, an operator's pause.
+    /// Whether it has a reason to stand still: an outage, a device that is held and all there is, an operator's pause.
     pub(super) has_reason: bool,
 }
 
@@ -41,6 +45,9 @@ pub(super) struct Watchdog {
 #[derive(Debug)]
 struct Standing {
     at: Option<i64>,
+    /// The furthest there: what a runner that began anew reads once more is nothing new.
+    read_to: Option<i64>,
+    finished: u64,
     /// How long it is known to have stood there with records before it.
     stood: Duration,
     /// When that was seen last, unless the last look did not tell.
@@ -58,13 +65,17 @@ impl Watchdog {
     /// nothing is.
     pub(super) fn look(&mut self, now: Duration, partition: i32, seen: Seen) -> Finding {
         let known = seen.lag.map(|_| now);
-        let anew = Standing { at: seen.at, stood: Duration::ZERO, seen: known, anew: None };
+        let Seen { at, read_to, finished, .. } = seen;
+        let anew = Standing { at, read_to, finished, stood: Duration::ZERO, seen: known, anew: None };
         let standing = match self.partitions.entry(partition) {
             Entry::Vacant(entry) => entry.insert(anew),
             Entry::Occupied(entry) => {
                 let standing = entry.into_mut();
-                if standing.at != seen.at || seen.has_reason || seen.lag == Some(0) {
-                    *standing = anew;
+                let moved = standing.at != at || read_to > standing.read_to || finished > standing.finished;
+                let furthest = if standing.at == at { standing.read_to.max(read_to) } else { read_to };
+                (standing.read_to, standing.finished) = (furthest, finished);
+                if moved || seen.has_reason || seen.lag == Some(0) {
+                    *standing = Standing { read_to: furthest, ..anew };
                 } else if let (Some(now), Some(before)) = (known, std::mem::replace(&mut standing.seen, known)) {
                     standing.stood += now.saturating_sub(before);
                 }
@@ -95,11 +106,15 @@ mod tests {
     use super::*;
 
     const AFTER: u64 = 4;
+    const SEEN: Seen = Seen { at: None, read_to: None, finished: 0, lag: None, has_reason: false };
 
     fn seen() -> impl Strategy<Value = Seen> {
         let lag = prop_oneof![1 => Just(Some(0)), 8 => Just(Some(3)), 1 => Just(None)];
         let at = prop_oneof![20 => Just(Some(5)), 1 => Just(Some(6)), 1 => Just(None)];
-        (at, lag, prop::bool::weighted(0.05)).prop_map(|(at, lag, has_reason)| Seen { at, lag, has_reason })
+        let read_to = prop_oneof![30 => Just(Some(7)), 1 => Just(Some(8)), 1 => Just(None)];
+        let finished = prop_oneof![30 => Just(2), 1 => Just(3), 1 => Just(0)];
+        (at, read_to, finished, lag, prop::bool::weighted(0.05))
+            .prop_map(|(at, read_to, finished, lag, has_reason)| Seen { at, read_to, finished, lag, has_reason })
     }
 
     proptest! {
@@ -111,8 +126,11 @@ mod tests {
                 let found = watchdog.look(Duration::from_secs(now as u64), 0, looks[now]);
                 // It stands since the last moment at which it was elsewhere before, was at its end, or had a reason.
                 let began = (0..=now).rev().find(|&then| {
-                    let Seen { at, lag, has_reason } = looks[then];
-                    then == 0 || has_reason || lag == Some(0) || looks[then - 1].at != at
+                    let Seen { at, read_to, finished, lag, has_reason } = looks[then];
+                    let here = looks[..then].iter().rev().take_while(|before| before.at == at);
+                    let furthest = here.map(|before| before.read_to).max();
+                    let is_start = then == 0 || has_reason || lag == Some(0) || looks[then - 1].at != at;
+                    is_start || furthest < Some(read_to) || looks[then - 1].finished < finished
                 });
                 // Of that, the time at whose beginning and end its records were known.
                 let is_known = |then: &usize| looks[*then].lag.is_some() && looks[*then - 1].lag.is_some();
@@ -132,8 +150,7 @@ mod tests {
     #[test]
     fn the_time_without_kafka_does_not_count() {
         let mut watchdog = Watchdog::new(Duration::from_secs(180));
-        let mut look =
-            |now, lag| watchdog.look(Duration::from_secs(now), 0, Seen { at: Some(1), lag, has_reason: false });
+        let mut look = |now, lag| watchdog.look(Duration::from_secs(now), 0, Seen { at: Some(1), lag, ..SEEN });
         assert_eq!(look(0, Some(0)), Finding::Fine);
         assert_eq!([10, 600].map(|now| look(now, None)), [Finding::Fine; 2]);
         assert_eq!(look(605, Some(9)), Finding::Fine, "what has come since is on its way");
@@ -144,7 +161,7 @@ mod tests {
     #[test]
     fn a_partition_that_went_and_came_back_begins_with_a_new_time() {
         let mut watchdog = Watchdog::new(Duration::from_secs(AFTER));
-        let seen = Seen { at: None, lag: Some(1), has_reason: false };
+        let seen = Seen { at: None, lag: Some(1), ..SEEN };
         assert_eq!(watchdog.look(Duration::ZERO, 0, seen), Finding::Fine);
         watchdog.retain(|_| false);
         assert_eq!(watchdog.look(Duration::from_secs(AFTER), 0, seen), Finding::Fine);

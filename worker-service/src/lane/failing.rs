@@ -22,7 +22,7 @@ pub enum AfterFailure {
     Split,
     /// It is one event, whose device is held for so long.
     Held(Duration),
-    /// It is one event, whose device alone meets an error that is not known, and is held for so long.
+    /// It is one event, whose device alone meets what would be an outage, and is held for so long.
     HeldAlone(Duration),
     /// It is one event, and a dead letter.
     DeadLetter,
@@ -79,7 +79,7 @@ impl Lane {
             Class::Failed => (Reason::Failed, false),
             Class::Panicked => (Reason::Panicked, false),
             // An outage and a conflict are no verdict on the event, and do not come here.
-            Class::Poison | Class::Again | Class::Outage | Class::Unknown(_) => (Reason::Rejected, true),
+            Class::Poison | Class::Again | Class::Outage | Class::OutageMet => (Reason::Rejected, true),
         };
         let is_tried_again = !is_final && !self.suspects.contains(task.device());
         let retry = if is_tried_again { backoff::retry_delay(task.attempts) } else { None };

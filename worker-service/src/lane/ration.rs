@@ -10,7 +10,7 @@ use super::Settings;
 
 /// Looks back on the last records of a partition. Redriven records do not count, nor do events of a type that this
 /// version does not know: a deploy brings them all back, and nothing is wrong with the others. Nor do those that met an
-/// unknown error alone: each of them was held for a while, loudly.
+/// outage alone: each of them was held for a while, loudly.
 #[derive(Debug)]
 pub(super) struct Ration {
     letters: usize,

@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 /// of the partition has gone.
 #[derive(Debug, Default)]
 pub(super) struct Watermark {
-    /// With the time of each record, to tell how long it has been waiting.
-    unfinished: BTreeMap<i64, OffsetDateTime>,
+    /// With the time of each record, where that is the broker's, to tell how long it has been waiting.
+    unfinished: BTreeMap<i64, Option<OffsetDateTime>>,
     /// Behind the last record that came in, or further, where nothing stands between.
     end: Option<i64>,
 }
 
 impl Watermark {
-    pub(super) fn begin(&mut self, offset: i64, timestamp: OffsetDateTime) {
+    pub(super) fn begin(&mut self, offset: i64, timestamp: Option<OffsetDateTime>) {
         self.unfinished.insert(offset, timestamp);
         self.end = self.end.max(Some(offset + 1));
     }
@@ -29,6 +29,11 @@ impl Watermark {
         self.unfinished.remove(&offset);
     }
 
+    /// Where it was told to go on: nothing comes in any more before this.
+    pub(super) fn end(&self) -> Option<i64> {
+        self.end
+    }
+
     /// Whether nothing is unfinished.
     pub(super) fn is_whole(&self) -> bool {
         self.unfinished.is_empty()
@@ -38,9 +43,9 @@ impl Watermark {
         self.unfinished.first_key_value().map(|(offset, _)| *offset).or(self.end)
     }
 
-    /// The time of the record that the watermark stands before.
+    /// The time of the record that the watermark stands before, where that is the broker's.
     pub(super) fn waiting_since(&self) -> Option<OffsetDateTime> {
-        self.unfinished.first_key_value().map(|(_, timestamp)| *timestamp)
+        self.unfinished.first_key_value().and_then(|(_, timestamp)| *timestamp)
     }
 }
 
@@ -58,14 +63,17 @@ mod tests {
             let mut watermark = Watermark::default();
             prop_assert_eq!(watermark.get(), None);
             for &offset in &offsets {
-                watermark.begin(offset, OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(offset));
+                // Every third one's time is its producer's word.
+                let time = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(offset);
+                watermark.begin(offset, (offset % 3 > 0).then_some(time));
             }
             let mut left = offsets.clone();
             let mut random = fastrand::Rng::with_seed(order);
             while !left.is_empty() {
                 let first = left.iter().min().copied();
                 prop_assert_eq!(watermark.get(), first);
-                prop_assert_eq!(watermark.waiting_since().map(OffsetDateTime::unix_timestamp), first);
+                let time = first.filter(|first| first % 3 > 0);
+                prop_assert_eq!(watermark.waiting_since().map(OffsetDateTime::unix_timestamp), time);
                 let offset = left.swap_remove(random.usize(..left.len()));
                 watermark.finish(offset);
             }
@@ -82,7 +90,7 @@ mod tests {
             for (is_record, step) in steps {
                 if is_record {
                     at += step;
-                    watermark.begin(at - 1, OffsetDateTime::UNIX_EPOCH);
+                    watermark.begin(at - 1, None);
                     first.get_or_insert(at - 1);
                 } else {
                     watermark.reach(at + step);

@@ -34,7 +34,8 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
         page.starts_with("HTTP/1.0 503") && page.contains(&expected)
     })
     .await;
-    assert!(worker.service.log().contains(&expected));
+    // Lines are written by another thread.
+    kit.until_it("the log, too", async || worker.service.log().contains(&expected)).await;
     assert_eq!(kit.committed().await.get(&0), None, "it did not join the group");
     worker.end().await;
 }

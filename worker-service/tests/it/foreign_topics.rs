@@ -82,6 +82,36 @@ async fn a_clock_that_is_ahead_makes_nothing_newer_than_it_is() {
     worker.stop().await.unwrap();
 }
 
+/// While PostgreSQL keeps it waiting: a stamp says nothing of how long that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
+    for (name, stamp) in [("age_1970", OF_1970), ("age_ahead", now() + 525_600 * MINUTE)] {
+        let kit = kit(name).await;
+        let worker = kit.process().await;
+        stamped(&kit, "a", "1", "{}", stamp, &[]).await;
+        kit.until("SELECT count(*) FROM events", 1).await;
+        let began = std::time::Instant::now();
+        let mut lock = kit.pool.begin().await.unwrap();
+        sqlx::query("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+        stamped(&kit, "a", "2", "{}", stamp, &[]).await;
+        let age = async || {
+            let metrics = worker.page("/metrics").await;
+            let told = metrics.lines().find_map(|line| line.strip_prefix("watermark_age_seconds{partition=\"0\"} "));
+            told.map_or(0.0, |told| told.parse::<f64>().unwrap())
+        };
+        let mut told = 0.0;
+        while told <= 0.0 {
+            assert!(began.elapsed() < PATIENCE, "{name}: {}", worker.page("/metrics").await);
+            told = age().await;
+        }
+        assert!(told <= began.elapsed().as_secs_f64(), "{name}: {told}");
+        lock.rollback().await.unwrap();
+        kit.until("SELECT count(*) FROM events", 2).await;
+        kit.until_it("it is behind no more", async || age().await == 0.0).await;
+        worker.end().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whatever_its_time() {
     let kit = kit("forgotten").await;

@@ -2,6 +2,7 @@
 
 mod commands;
 mod kafka;
+mod metrics;
 mod process;
 mod refusal;
 mod transactions;
@@ -21,6 +22,7 @@ use worker_service::config::{Cli, Command, RunConfig};
 use worker_service::worker::Worker;
 
 pub(crate) use self::kafka::{event_headers, header, headers, owned_headers};
+pub(crate) use self::metrics::{metrics, panic_over, panics_left};
 pub(crate) use self::process::Process;
 
 pub(crate) struct Kit {

@@ -1,16 +1,14 @@
 //! Records that the broker no longer has are told of as what they are: data loss.
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::kit::Kit;
+use crate::kit::{Kit, client, metrics};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
-    // The only test that looks at metrics, which are the process's.
-    let metrics = shared::telemetry::start_metrics().unwrap();
+    let metrics = metrics();
     let kit = Kit::new("losses", 1).await;
     let worker = kit.worker();
     for n in 1..=3 {
@@ -22,8 +20,7 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     for n in 4..=8 {
         kit.event("a", &n.to_string(), "{}").await;
     }
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &kit.scope.endpoints.kafka_brokers).create().unwrap();
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
     let mut before = TopicPartitionList::new();
     before.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(7)).unwrap();
     admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
@@ -47,4 +44,35 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     kit.until_it("they are counted", async || metrics.render().contains("records_lost_total 6")).await;
     kit.until_it("it is behind no more", async || kit.committed().await.get(&0) == Some(&10)).await;
     worker.stop().await.unwrap();
+}
+
+/// The gap is met while a batch is applied, and the process is told to end before that is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_that_is_met_just_before_the_end_is_told_before_the_end() {
+    let kit = Kit::new("last_loss", 1).await;
+    let worker = kit.process().await;
+    kit.event("a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    worker.end().await;
+    assert_eq!(kit.committed().await[&0], 1);
+    for n in 2..=5 {
+        kit.event("a", &n.to_string(), "{}").await;
+    }
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(4)).unwrap();
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+
+    let mut lock = kit.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let worker = kit.process().await;
+    const WAITING: &str = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                           WHERE d.datname = current_database() AND NOT granted";
+    kit.until(WAITING, 1).await;
+    let ending = tokio::spawn(worker.end_and_log());
+    lock.rollback().await.unwrap();
+    let log = ending.await.unwrap();
+    let told = log.lines().find(|line| line.contains("data loss: ")).unwrap_or_else(|| panic!("{log}"));
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    assert_eq!((&told["expected"], &told["low"], &told["lost"]), (&1.into(), &4.into(), &3.into()), "{told}");
 }

@@ -1,13 +1,12 @@
 //! A defect that one record meets ends neither the process nor the other partitions.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use rdkafka::Message as _;
+use rdkafka::message::BorrowedMessage;
 use serde_json::Value;
 use shared::topic::{Decoded, Record, Refusal, decode};
 use worker_service::worker::{Parts, Worker};
 
-use crate::kit::{Kit, header, run_config};
+use crate::kit::{Kit, header, panic_over, panics_left, run_config};
 
 async fn ready(kit: &Kit, worker: &crate::kit::Process) -> Value {
     let found = async || {
@@ -85,36 +84,70 @@ async fn a_record_whose_decoding_panics_is_a_dead_letter_at_once() {
     assert_eq!(kit.committed().await[&0], 2);
 }
 
-/// A recorder of metrics that panics so many times over the gauge of a partition that no other test has.
-struct Trap;
-
-const PARTITION: i32 = 11;
-static PANICS_LEFT: AtomicUsize = AtomicUsize::new(0);
-
-impl Recorder for Trap {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::noop()
-    }
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        let is_it = key.labels().any(|label| label.key() == "partition" && label.value() == PARTITION.to_string());
-        let take = |left: usize| left.checked_sub(1);
-        if key.name() == "held_devices" && is_it {
-            let before = PANICS_LEFT.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take);
-            assert!(before.is_err(), "a defect");
-        }
-        Gauge::noop()
-    }
-    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::noop()
-    }
+/// As the worker's own, with a defect behind the reading of headers.
+fn read_or_panic(message: &mut BorrowedMessage<'_>) -> Record {
+    let record = Record::read(message);
+    assert!(record.header("defect").is_none(), "a defect");
+    record
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_whose_reading_panics_is_a_dead_letter_without_its_headers() {
+    let kit = Kit::new("reading", 1).await;
+    let worker =
+        Worker::start_with(&run_config(&kit.scope), Parts { read: read_or_panic, ..Parts::default() }).unwrap();
+    kit.event("a", "1", "{}").await;
+    kit.event_with("a", "2", r#"{"n":2}"#, &[("defect", "1")]).await;
+    kit.event("a", "3", "{}").await;
+    kit.until("SELECT count(*) FROM events", 2).await;
+    let letters = kit.dead_letters(1).await;
+    let of = |name: &str| header(&letters[0], name);
+    assert_eq!((of("dlq.reason").as_deref(), of("dlq.offset").as_deref()), (Some("panicked"), Some("1")));
+    assert_eq!((of("dlq.truncated").as_deref(), of("ce_id")), (Some("7"), None));
+    assert_eq!((letters[0].key(), letters[0].payload()), (Some(&b"a"[..]), Some(&br#"{"n":2}"#[..])));
+    assert_eq!(worker.health.report().1["partitions"]["0"]["panics"], 1);
+    worker.stop().await.unwrap();
+    assert_eq!(kit.committed().await[&0], 3);
+}
+
+/// What comes behind the commit is no verdict on the event.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_written_is_applied_whatever_panics_behind_that() {
+    panic_over("events_total", ("outcome", "applied"), 100);
+    let kit = Kit::new("behind_the_commit", 1).await;
+    let worker = kit.worker();
+    for n in 0..3 {
+        kit.event("a", &n.to_string(), "{}").await;
+        kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&(n + 1))).await;
+    }
+    panic_over("events_total", ("outcome", "applied"), 0);
+    let of = |name: &str| worker.health.report().1["partitions"]["0"][name].clone();
+    assert_eq!((kit.version("a").await, of("held_devices")), (Some(3), 0.into()));
+    assert!(of("panics").as_u64().unwrap() >= 3, "it did happen");
+    worker.stop().await.unwrap();
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+}
+
+/// Nor is it for a dead letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_sent_is_sent_once_whatever_panics_behind_that() {
+    panic_over("dead_letters_total", ("reason", "undecodable"), 100);
+    let kit = Kit::new("behind_the_letter", 1).await;
+    let worker = kit.worker();
+    kit.put(Some(b"a"), Some(b"no event"), &[]).await;
+    kit.event("a", "1", "{}").await;
+    kit.until_it("both are done", async || kit.committed().await.get(&0) == Some(&2)).await;
+    assert!(panics_left("dead_letters_total") < 100, "it did happen");
+    panic_over("dead_letters_total", ("reason", "undecodable"), 0);
+    worker.stop().await.unwrap();
+    assert_eq!((kit.dead_letters(1).await.len(), kit.version("a").await), (1, Some(1)));
+}
+
+/// A partition that no other test has.
+const PARTITION: i32 = 11;
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
-    metrics::set_global_recorder(Trap).unwrap();
     let kit = Kit::new("begins_anew", PARTITION + 1).await;
     let worker = kit.worker();
     for partition in [0, PARTITION] {
@@ -123,7 +156,8 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
         }
     }
     kit.until("SELECT count(*) FROM events", 10).await;
-    PANICS_LEFT.store(2, Ordering::SeqCst);
+    kit.until_it("it is committed", async || kit.committed().await.get(&PARTITION) == Some(&5)).await;
+    panic_over("held_devices", ("partition", &PARTITION.to_string()), 3);
     for n in 5..20 {
         kit.event_at(PARTITION, &format!("d{PARTITION}"), &n.to_string(), "{}").await;
     }
@@ -137,10 +171,26 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
         kit.event_at(0, "d0", &n.to_string(), "{}").await;
     }
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd0'", 20).await;
+    // At the third time it is told by name.
+    kit.until_it("it says that it panics again and again", async || of("panics_again").is_string()).await;
+    let (ready, report) = worker.health.report();
+    assert_eq!((ready, &report["status"]), (false, &"the code of a partition panics again and again".into()));
+    let why = of("panics_again");
+    assert!(why.as_str().is_some_and(|why| why.contains(" offset 5 ") && why.contains(", 3 times now")), "{why}");
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd11'", 20).await;
-    assert_eq!((kit.version("d11").await, PANICS_LEFT.load(Ordering::SeqCst)), (Some(20), 0));
+    assert_eq!((kit.version("d11").await, panics_left("held_devices")), (Some(20), 0));
     kit.until_it("it is ready again", async || worker.health.report().0).await;
-    assert_eq!(of("panics"), 2);
+    assert_eq!((of("panics"), of("panics_again")), (3.into(), Value::Null));
     worker.stop().await.unwrap();
     assert_eq!((kit.committed().await[&PARTITION], kit.dead_letters(0).await.len()), (20, 0));
+}
+
+/// A variable of tokio's own, at which tokio panics.
+#[test]
+fn a_number_of_threads_that_is_none_is_refused_by_name() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
+    let output = command.arg("setup").env_clear().env("TOKIO_WORKER_THREADS", "planted").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said, "error: TOKIO_WORKER_THREADS must be a number from 1 to 1024, or not set\n");
 }

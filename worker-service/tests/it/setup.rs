@@ -1,8 +1,11 @@
 //! Topics that were there before: what `setup` and the worker say of them, and the one thing that is changed.
 
-use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use shared::config::TopicConfig;
+use shared::topic::settings::TopicSettings;
 use worker_service::health::Health;
 use worker_service::topics::TopicWatch;
 
@@ -60,10 +63,9 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     assert!(said.error.contains(&change(dlq, "retention.ms", "-1")), "{}", said.error);
     assert_eq!(said.error.matches("kafka-configs.sh").count(), 8, "and no other: {}", said.error);
     assert!(said.error.contains("`--skip-topics`"), "{}", said.error);
-    assert!(said.out.contains("changed a setting of the topic"), "{}", said.out);
-    // All else is as it was.
+    // All is as it was, the clock too.
+    assert!(!said.out.contains("changed a setting of the topic"), "{}", said.out);
     let mut expected = owned(&set);
-    expected.last_mut().unwrap().1 = "LogAppendTime".to_owned();
     expected.sort();
     assert_eq!(own(&kit, input).await, expected);
 
@@ -83,11 +85,20 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     worker.end().await;
 
     // What the commands say is enough.
-    let good: Vec<_> = wrong.iter().map(|(name, _, good)| (*name, *good)).collect();
+    let mut good: Vec<_> = wrong.iter().map(|(name, _, good)| (*name, *good)).collect();
+    // Several of its own that are nobody's business, one of them empty.
+    good.extend([("segment.bytes", "10000000"), ("leader.replication.throttled.replicas", "0:1,1:1")]);
+    good.extend([("follower.replication.throttled.replicas", ""), ("file.delete.delay.ms", "60001")]);
+    good.push(("message.timestamp.type", "CreateTime"));
     kit.set_topic(input, &good).await;
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
     let said = kit.command(&["setup"]).await;
     assert_eq!(said.status, 0, "{said:?}");
+    assert!(said.out.contains("changed a setting of the topic"), "{}", said.out);
+    good.last_mut().unwrap().1 = "LogAppendTime";
+    let mut expected = owned(&good);
+    expected.sort();
+    assert_eq!(own(&kit, input).await, expected, "all else is as it was");
     // Who chose so is left alone, and a worker says it all the same.
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1"), ("compression.type", "lz4")]).await;
     let said = kit.command(&["setup"]).await;
@@ -98,6 +109,67 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
     let said = kit.command(&more).await;
     assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, and at least 2 is needed"), "{said:?}");
+}
+
+/// What is wrong with the one topic keeps it from changing the other, from making one that is not there, and from
+/// migrating.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setup_that_fails_has_changed_nothing() {
+    let scope = tokio::task::block_in_place(|| devstack::Scope::new("setup_fails").unwrap());
+    let admin: AdminClient<DefaultClientContext> = client(&scope).create().unwrap();
+    let (input, dlq) = (scope.input_topic.as_str(), scope.dlq_topic.as_str());
+    let make = async |topic: &str, settings: &[(&str, &str)]| {
+        let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("compression.type", "uncompressed");
+        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+        admin.create_topics([&new], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    };
+    let told = async |topic: &str| {
+        let told = TopicSettings::of(&client(&scope), topic).await.ok()?;
+        Some(["message.timestamp.type", "cleanup.policy"].map(|name| told.get(name).unwrap().to_owned()))
+    };
+    let setup = async || {
+        let mut setup = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
+        setup.arg("setup").envs(scope.env());
+        let output = tokio::task::block_in_place(|| setup.output().unwrap());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let pool = sqlx::PgPool::connect(&scope.database_url).await.unwrap();
+    let tables = async || {
+        const TABLES: &str = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
+        sqlx::query_scalar::<_, i64>(TABLES).fetch_one(&pool).await.unwrap()
+    };
+    let appears = async |topic: &str| {
+        while told(topic).await.is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+
+    make(dlq, &[("cleanup.policy", "compact"), ("retention.ms", "-1"), ("max.message.bytes", "1114112")]).await;
+    appears(dlq).await;
+    let (status, error) = setup().await;
+    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, and ")), "{error}");
+    assert_eq!((told(input).await, tables().await), (None, 0), "nothing is made");
+
+    make(input, &[("message.timestamp.type", "CreateTime")]).await;
+    appears(input).await;
+    let (status, error) = setup().await;
+    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, and ")), "{error}");
+    assert!(!error.contains(input), "it would be mended: {error}");
+    assert_eq!(told(input).await.unwrap()[0], "CreateTime", "and is not yet");
+    assert_eq!(tables().await, 0);
+
+    let change = AlterConfig::new(ResourceSpecifier::Topic(dlq)).set("retention.ms", "-1");
+    let change = change.set("max.message.bytes", "1114112").set("compression.type", "uncompressed");
+    admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    while told(dlq).await.unwrap()[1] != "delete" {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let (status, error) = setup().await;
+    assert_eq!(status, Some(0), "{error}");
+    while told(input).await.unwrap()[0] != "LogAppendTime" {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(tables().await > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use shared::topic::{Decoded, Record, Refusal, decode};
 use worker_service::worker::{Parts, Worker};
 
-use crate::kit::{Kit, run_config};
+use crate::kit::{Kit, metrics, run_config};
 
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -25,7 +25,7 @@ fn of_first(worker: &Worker, what: &str) -> Value {
 /// Kafka says that there are records, and hands out none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
-    let metrics = shared::telemetry::start_metrics().unwrap();
+    let metrics = metrics();
     let kit = Kit::new("stands", 1).await;
     let mock = MockCluster::new(1).unwrap();
     let mut scope = kit.scope.clone();
@@ -51,6 +51,51 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
     assert!(has("partition_stalled{partition=\"0\"} 0"), "{}", metrics.render());
     worker.stop().await.unwrap();
     assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(2), 2));
+}
+
+/// A device that is held is no reason for all the others to stand still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
+    let metrics = metrics();
+    let kit = Kit::new("stands-beside", 1).await;
+    let mock = MockCluster::new(1).unwrap();
+    let mut scope = kit.scope.clone();
+    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
+    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
+    let kit = kit.moved_to(scope);
+    kit.refuse_with("bad", "42501").await;
+    let worker = start(&kit, Parts::default());
+    kit.event("bad", "1", "{}").await;
+    let mut sent = 0;
+    while of_first(&worker, "held_alone_devices") != 1 || kit.tries().await.len() < 6 {
+        sent += 1;
+        assert!(sent < 500, "{:?}", worker.health.report());
+        kit.event("good", &sent.to_string(), "{}").await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    kit.until("SELECT count(*) FROM events", sent).await;
+    // It was held for several times as long as a partition may stand still.
+    let tries = kit.tries().await;
+    assert!(tries.last().unwrap() - tries[2] > 2 * 2_000, "{tries:?}");
+    let has_stalled = || {
+        let page = metrics.render();
+        let line = page.lines().find(|line| line.starts_with("partition_stalls_total")).map(str::to_owned);
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    let before = has_stalled();
+    assert!(worker.health.report().0 && of_first(&worker, "stalled_seconds").is_null());
+
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
+    mock.request_errors(RDKafkaApiKey::Fetch, &refused);
+    kit.event("good", "last", "{}").await;
+    kit.until_it("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
+    kit.until_it("it begins anew", async || has_stalled() > before).await;
+    mock.clear_request_errors(RDKafkaApiKey::Fetch);
+    kit.no_longer_refuse("bad").await;
+    kit.until("SELECT count(*) FROM events", sent + 2).await;
+    kit.until_it("it is ready again", async || worker.health.report().0).await;
+    worker.stop().await.unwrap();
+    assert_eq!(kit.committed().await[&0], sent + 2);
 }
 
 /// Until these are set, decoding does not come back from a record: one for each test.
@@ -109,7 +154,7 @@ async fn a_runner_that_does_not_react_ends_the_process() {
 /// What the client has committed once it does not commit again by itself, wherever it went.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
-    let metrics = shared::telemetry::start_metrics().unwrap();
+    let metrics = metrics();
     let kit = Kit::new("commits", 1).await;
     let parts = Parts { compare_interval: Duration::from_secs(1), ..Parts::default() };
     let worker = Worker::start_with(&run_config(&kit.scope), parts).unwrap();

@@ -105,10 +105,25 @@ fn an_event_of_a_transaction_that_was_committed() {
 #[test]
 fn a_record_from_the_wire_that_was_passed_over_or_that_nobody_wrote() {
     assert_eq!(broken(|_, end| drop(end.letters.remove(2))), [2]);
-    let of =
-        |mark: &str| Letter { wire: Some(mark.into()), id: None, ..letter("y", "1", "undecodable", "has no header") };
-    assert_eq!(broken(|_, end| end.letters.push(of("1"))), NOTHING, "its acknowledgement was lost");
-    assert_eq!(broken(|_, end| end.letters.push(of("2"))), [4]);
+    assert_eq!(broken(|_, end| end.letters.push(of_wire("1"))), NOTHING, "its acknowledgement was lost");
+    assert_eq!(broken(|_, end| end.letters.push(of_wire("2"))), [4]);
     let panicked = |_: &mut History, end: &mut End| end.letters[2].reason = "panicked".into();
     assert_eq!(broken(panicked), [4]);
+}
+
+#[test]
+fn a_dead_letter_that_does_not_hold_its_record() {
+    let other = |_: &mut History, end: &mut End| end.letters[2].print = Some("key 1, value null".into());
+    assert_eq!(broken(other), [2]);
+    assert_eq!(broken(|_, end| end.letters[2].print = None), [2]);
+    let cut = |history: &mut History, end: &mut End| {
+        other(history, end);
+        end.letters[2].cut = true;
+    };
+    assert_eq!(broken(cut), [2], "there was room for it");
+    let refused = |history: &mut History, end: &mut End| {
+        cut(history, end);
+        history.letters_refused.push(Span { from: at(1), to: at(2) });
+    };
+    assert_eq!(broken(refused), NOTHING);
 }

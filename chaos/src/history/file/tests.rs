@@ -28,6 +28,7 @@ fn full() -> (History, End) {
         payload: json!({"text": "line\nbreak"}),
         bypass,
     };
+    let written = |acknowledged| Written { acknowledged, print: "key 1".into() };
     let away = |ended| WorkerAway { worker: 7, ended, span: Span { from: at(1), to: at(9) } };
     let history = History {
         sent: BTreeMap::from([
@@ -40,7 +41,8 @@ fn full() -> (History, End) {
             Commit { at: at(2), offsets: BTreeMap::from([(0, 1), (11, 12)]) },
         ],
         poison: BTreeSet::from(["poison 0".into(), "poison 1".into()]),
-        wire: BTreeMap::from([("0".into(), true), ("1".into(), false)]),
+        wire: BTreeMap::from([("0".into(), written(true)), ("1".into(), written(false))]),
+        letters_refused: vec![Span { from: at(1), to: at(2) }],
         refused: BTreeSet::from(["a".into(), "b".into()]),
         aborted: BTreeMap::from([
             ("a/\"1\"".into(), BTreeSet::from(["1".into(), "2".into()])),
@@ -77,6 +79,8 @@ fn full() -> (History, End) {
         error: "is no JSON".into(),
         attempts: 1,
         wire: id.is_none().then(|| "0".into()),
+        print: id.is_none().then(|| "key 1".into()),
+        cut: id.is_none(),
         partition: 1,
         offset: 2,
         appended: 3,

@@ -36,3 +36,8 @@ output "scaling" {
     scalable_dimension = aws_appautoscaling_target.this.scalable_dimension
   }
 }
+
+output "log_group_name" {
+  description = "Where the service's log goes."
+  value       = aws_cloudwatch_log_group.this.name
+}

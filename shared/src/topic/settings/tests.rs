@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 fn settings(all: &[(&str, &str)]) -> TopicSettings {
     let all = all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    TopicSettings { all, own: Vec::new() }
+    TopicSettings { all, ..TopicSettings::default() }
 }
 
 const GOOD: [(&str, &str); 8] = [

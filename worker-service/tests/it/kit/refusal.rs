@@ -9,7 +9,8 @@ impl Kit {
     }
 
     /// Makes PostgreSQL refuse a device's events with this SQLSTATE, and note the time of each try
-    /// in sequences, which no rollback takes back.
+    /// in sequences, which no rollback takes back. `sleep` instead of a code takes too long, `end` ends
+    /// the session, and `crash` crashes its backend.
     pub(crate) async fn refuse_with(&self, device: &str, sqlstate: &str) {
         sqlx::raw_sql(
             "CREATE TABLE IF NOT EXISTS refused (device_id text PRIMARY KEY, sqlstate text NOT NULL);
@@ -23,6 +24,14 @@ impl Kit {
                try := nextval('count_of_tries');
                IF try <= 20 THEN
                  PERFORM setval('try_' || try, (extract(epoch FROM clock_timestamp()) * 1000)::bigint);
+               END IF;
+               IF state = 'sleep' THEN PERFORM pg_sleep(600); END IF;
+               IF state = 'crash' THEN
+                 EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'kill -SEGV ' || pg_backend_pid());
+                 PERFORM pg_sleep(600);
+               END IF;
+               IF state = 'end' THEN
+                 PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(600);
                END IF;
                RAISE EXCEPTION 'refused' USING ERRCODE = state; END $$;
              CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()",

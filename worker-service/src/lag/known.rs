@@ -1,0 +1,129 @@
+//! Since when records are known to wait: from where the partition's end was seen, and when. Pure.
+//!
+//! A record that has not come in yet has not told its time, and where the topic has `CreateTime` what it tells is its
+//! producer's word, of 1970 or of next year. That it is there is known from when the end was seen behind it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// The most moments that are kept of a partition. Beyond that those go that follow another one closely, as seen from
+/// now: an age is told as less than it is by a fiftieth of the oldest one at most.
+const MOST_MOMENTS: usize = 512;
+
+/// For each partition the ends that were seen, and when each was seen first; ends and moments grow.
+#[derive(Debug, Default)]
+pub(super) struct Known(BTreeMap<i32, VecDeque<(i64, Instant)>>);
+
+impl Known {
+    /// For how long it has been known that the partition has a record at this offset, or behind it; no time where it is
+    /// not known to have one. `end` is where it ends now, where that is told, and the offset is unknown where nobody
+    /// has told that yet.
+    pub(super) fn waiting(&mut self, now: Instant, partition: i32, at: Option<i64>, end: Option<i64>) -> Duration {
+        let seen = self.0.entry(partition).or_default();
+        if let Some(end) = end {
+            // The topic was made anew, or has lost its end.
+            if seen.back().is_some_and(|(before, _)| *before > end) {
+                seen.clear();
+            }
+            if seen.back().is_none_or(|(before, _)| *before < end) {
+                seen.push_back((end, now));
+            }
+            if seen.len() > MOST_MOMENTS {
+                thin_out(seen, now);
+            }
+        }
+        while seen.front().is_some_and(|(end, _)| at.is_some_and(|at| *end <= at)) {
+            seen.pop_front();
+        }
+        seen.front().map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since))
+    }
+
+    /// Forgets all but these partitions.
+    pub(super) fn retain(&mut self, is_ours: impl Fn(i32) -> bool) {
+        self.0.retain(|partition, _| is_ours(*partition));
+    }
+}
+
+/// Keeps half as many at most, as far apart from each other, and the last.
+fn thin_out(seen: &mut VecDeque<(i64, Instant)>, now: Instant) {
+    let age = seen.front().map_or(Duration::ZERO, |(_, first)| now.saturating_duration_since(*first));
+    let apart = age / (MOST_MOMENTS / 2) as u32;
+    let last = seen.pop_back();
+    let mut kept = None;
+    seen.retain(|(_, since)| {
+        let keep = kept.is_none_or(|kept| since.saturating_duration_since(kept) > apart);
+        if keep {
+            kept = Some(*since);
+        }
+        keep
+    });
+    seen.extend(last);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn seconds(count: usize) -> Duration {
+        Duration::from_secs(count as u64)
+    }
+
+    proptest! {
+        /// At each moment it says what the whole history says.
+        #[test]
+        fn a_record_waits_since_the_end_was_first_seen_behind_it(
+            looks in prop::collection::vec((0..4i64, 0..4i64, prop::bool::weighted(0.9)), 1..100)
+        ) {
+            let (mut known, begin) = (Known::default(), Instant::now());
+            let (mut end, mut at, mut ends) = (0, 0, Vec::new());
+            for (now, (appended, done, is_told)) in looks.into_iter().enumerate() {
+                end += appended;
+                at = (at + done).min(end);
+                ends.push(is_told.then_some(end));
+                let found = known.waiting(begin + seconds(now), 7, Some(at), is_told.then_some(end));
+                let first = ends.iter().position(|told| told.is_some_and(|end| end > at));
+                prop_assert_eq!(found, first.map_or(Duration::ZERO, |first| seconds(now - first)));
+            }
+        }
+    }
+
+    #[test]
+    fn who_gets_on_and_never_catches_up_is_as_late_as_what_comes_next() {
+        let (mut known, begin) = (Known::default(), Instant::now());
+        // A hundred come in each second, and fifty are done.
+        let late = |now: usize| known.waiting(begin + seconds(now), 0, Some(50 * now as i64), Some(100 * now as i64));
+        let ages: Vec<_> = (1..=600).map(late).collect();
+        assert_eq!((ages[99], ages[599]), (seconds(100 - 51), seconds(600 - 301)));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_first_is_not_forgotten() {
+        let (mut known, begin) = (Known::default(), Instant::now());
+        for now in 0..100_000_usize {
+            let found = known.waiting(begin + seconds(now), 0, Some(0), Some(1 + now as i64));
+            assert_eq!(found, seconds(now));
+            assert!(known.0[&0].len() <= MOST_MOMENTS);
+        }
+        // Of each other one it is known nearly.
+        for at in (1..98_000_usize).step_by(777) {
+            let found = known.waiting(begin + seconds(100_000), 0, Some(at as i64), None);
+            let (least, most) = (seconds(100_000 - at - 2_000), seconds(100_000 - at));
+            assert!((least..=most).contains(&found), "at {at}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_and_a_partition_that_went_begin_with_a_new_time() {
+        let (mut known, begin) = (Known::default(), Instant::now());
+        let mut look = |now, at, end| known.waiting(begin + seconds(now), 0, at, end);
+        assert_eq!(look(0, Some(3), Some(9)), Duration::ZERO);
+        assert_eq!(look(5, Some(3), None), seconds(5), "it is known to be there, whoever is silent");
+        assert_eq!(look(6, None, None), seconds(6), "wherever it stands");
+        assert_eq!(look(7, Some(0), Some(2)), Duration::ZERO);
+        assert_eq!(look(9, Some(0), Some(2)), seconds(2));
+        known.retain(|_| false);
+        assert_eq!(known.waiting(begin + seconds(20), 0, Some(0), Some(2)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,90 @@
+//! Outages of all: nothing is lost, and little is left behind.
+
+use super::*;
+
+#[test]
+fn an_hour_without_the_store_leaves_no_dead_letter() {
+    // One of them failed, and was held, just before.
+    let records = [(1, 2, Kind::FailsUntil(1)), (1, 0, Kind::Good), (1, 1, Kind::Good), (1, 2, Kind::Good)];
+    let mut world = World::new(small(), &records, Vec::new());
+    world.arrive(1);
+    assert!(world.step() && world.lane.held_devices() == 1);
+    world.arrive(3);
+    while world.now < Duration::from_secs(3600) {
+        world.luck = vec![Luck::Outage];
+        world.step();
+        assert!(world.lane.outage().is_some());
+    }
+    world.luck.clear();
+    let world = world.run(&[]);
+    assert_eq!((world.applied.len(), world.letters.len()), (4, 0));
+}
+
+#[test]
+fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
+    let mut lane = Lane::new(Settings::default(), 0);
+    for offset in 0..1_000 {
+        lane.arrive(record(offset, u8::try_from(offset % 50).unwrap(), b"{}"), Ok(decoded(offset, 0)));
+    }
+    let (mut now, mut applied) = (Duration::ZERO, Vec::new());
+    while lane.watermark() != Some(1_000) {
+        match lane.next(now) {
+            // What takes longer than the store's deadline: again and again, for ever.
+            Next::Apply(batch) if batch.len() > 100 => {
+                now += Duration::from_secs(5);
+                let after = lane.applied(batch, Err(error(Class::OutageMet)), now);
+                assert!(matches!(after, Some(AfterFailure::Waits | AfterFailure::Split)));
+            }
+            Next::Apply(batch) => {
+                applied.extend(batch.iter().map(|task| task.record.offset));
+                lane.applied(batch, Ok(()), now);
+            }
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("{other:?}"),
+        }
+        assert!(now < Duration::from_secs(150), "it does not get through");
+    }
+    assert!(applied.is_sorted() && applied.len() == 1_000);
+    assert_eq!(lane.outage(), None);
+}
+
+#[test]
+fn an_outage_leaves_few_small_batches_behind() {
+    // Where the store is away nothing is taken apart; where it fails, what is tried then, and for a few devices.
+    for (class, at_most) in [(Class::Outage, 1), (Class::OutageMet, 60)] {
+        leaves_behind(class, at_most);
+    }
+}
+
+fn leaves_behind(class: Class, at_most: usize) {
+    let mut lane = Lane::new(Settings::default(), 0);
+    for offset in 0..1_000 {
+        let device = u8::try_from(offset % 50).unwrap();
+        lane.arrive(record(offset, device, b"{}"), Ok(decoded(offset, device)));
+    }
+    let mut now = Duration::ZERO;
+    while now < Duration::from_secs(3_600) {
+        match lane.next(now) {
+            Next::Apply(batch) => {
+                let after = lane.applied(batch, Err(error(class)), now);
+                assert!(matches!(after, Some(AfterFailure::Waits | AfterFailure::Split | AfterFailure::Held(_))));
+            }
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(lane.work.len() <= at_most, "{}", lane.work.len());
+    let batches = lane.work.len() + lane.held_devices();
+    let mut tried = 0;
+    while lane.watermark() != Some(1_000) {
+        match lane.next(now) {
+            Next::Apply(batch) => {
+                tried += 1;
+                assert_eq!(lane.applied(batch, Ok(()), now), None);
+            }
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(tried <= 2 * batches + 1, "{tried}");
+}

@@ -1,0 +1,76 @@
+//! Records and letters for the tests.
+
+use bytes::Bytes;
+use shared::event::{Event, EventType, Payload};
+use shared::position::Position;
+use time::OffsetDateTime;
+
+use super::*;
+
+/// All letters taken, or none of them.
+pub(super) fn sent(letters: Vec<DeadLetter>, result: Result<(), &str>) -> Vec<(DeadLetter, Result<(), String>)> {
+    letters.into_iter().map(|letter| (letter, result.map_err(str::to_owned))).collect()
+}
+
+pub(super) fn error(class: Class) -> StoreError {
+    StoreError { class, message: format!("{class:?}") }
+}
+
+pub(super) fn no_event() -> Refusal {
+    Refusal { reason: Reason::Undecodable, error: "no event".into() }
+}
+
+pub(super) fn record(offset: i64, device: u8, value: &[u8]) -> Record {
+    let mut record = Record::new(Some(format!("d{device}").as_bytes()), Some(value), &[]);
+    record.offset = offset;
+    record
+}
+
+pub(super) fn decoded(offset: i64, device: u8) -> Decoded {
+    let at = OffsetDateTime::UNIX_EPOCH;
+    Decoded {
+        event: Event {
+            device_id: format!("d{device}").parse().unwrap(),
+            event_id: format!("e{offset}").parse().unwrap(),
+            event_type: EventType::DeviceReported,
+            payload: Payload::check(Bytes::from_static(b"{}"), "").unwrap(),
+            occurred_at: at,
+            accepted_at: at,
+            request_id: None,
+            user_id: None,
+            traceparent: None,
+        },
+        position: Position {
+            topic: "t".into(),
+            partition: 0,
+            offset,
+            appended_at: at,
+            redriven: false,
+            create_time: false,
+        },
+    }
+}
+
+pub(super) fn small() -> Settings {
+    Settings {
+        batch_records: 4,
+        batch_bytes: 3_000,
+        held_records: 6,
+        held_bytes: 5_000,
+        held_alone_records: 3,
+        held_alone_bytes: usize::MAX,
+        ration_letters: 3,
+        ration_devices: 1,
+        ration_window: 8,
+    }
+}
+
+/// Records of all sizes up to a batch's, and some that were redriven.
+pub(super) fn sized(offset: i64, device: u8) -> Record {
+    let value = vec![b' '; usize::try_from(offset * 677 % 2_000).unwrap()];
+    let redriven = [("origin.topic", Some(&b"t"[..]))];
+    let headers = if offset % 7 == 3 { &redriven[..] } else { &[] };
+    let mut record = Record::new(Some(format!("d{device}").as_bytes()), Some(&value), headers);
+    record.offset = offset;
+    record
+}

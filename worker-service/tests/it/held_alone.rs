@@ -1,0 +1,165 @@
+//! What would be an outage is none where one device alone meets it.
+
+use std::time::Duration;
+
+use devstack::{Endpoints, Postgres, Scope, endpoints};
+use serde_json::Value;
+
+use crate::kit::{Kit, header};
+
+/// More than may wait behind an event of a device that is held alone.
+const EVENTS: usize = 120;
+
+/// Whatever the code: each on a partition of its own.
+const REFUSALS: [(&str, &str); 8] = [
+    ("0A000", "SQLSTATE 0A000: refused"),
+    ("40001", "SQLSTATE 40001: refused"),
+    ("42501", "SQLSTATE 42501: refused"),
+    ("53400", "SQLSTATE 53400: refused"),
+    ("58030", "SQLSTATE 58030: refused"),
+    ("XX000", "SQLSTATE XX000: refused"),
+    ("sleep", "SQLSTATE 57014: canceling statement due to statement timeout"),
+    ("end", "SQLSTATE 57P01: terminating connection due to administrator command"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
+    let partitions = i32::try_from(REFUSALS.len()).unwrap();
+    let kit = Kit::new("held-alone", partitions).await;
+    for (refusal, _) in REFUSALS {
+        kit.refuse_with(&format!("bad-{refusal}"), refusal).await;
+    }
+    let worker = kit.process().await;
+    for (partition, (refusal, _)) in (0..).zip(REFUSALS) {
+        for n in 0..2 {
+            kit.event_at(partition, &format!("bad-{refusal}"), &n.to_string(), "{}").await;
+        }
+    }
+    let mut sent = 0;
+    let ready = loop {
+        for partition in 0..partitions {
+            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
+        }
+        sent += 1;
+        assert!(sent < 300, "{}", worker.service.log());
+        let report = worker.health().await;
+        let held = |partition: i32| report["partitions"][partition.to_string()]["held_alone_devices"] == 1;
+        if (0..partitions).all(held) {
+            break report;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    kit.until("SELECT count(*) FROM events WHERE device_id LIKE 'good-%'", sent * i64::from(partitions)).await;
+    assert_eq!((&ready["status"], kit.dead_letters(0).await.len()), (&"ready".into(), 0));
+    for (refusal, error) in REFUSALS {
+        let is_told = || {
+            let log = worker.service.log();
+            let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.any(|line| {
+                line["message"]
+                    == "one device alone meets what would be an outage: it is held, and the partition goes on"
+                    && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
+                    && line["error"] == error
+            })
+        };
+        kit.until_it(refusal, async || is_told()).await;
+    }
+
+    // What is held goes on by itself when it is mended.
+    for (refusal, _) in REFUSALS {
+        kit.no_longer_refuse(&format!("bad-{refusal}")).await;
+    }
+    kit.until("SELECT count(*) FROM events WHERE device_id LIKE 'bad-%'", 2 * i64::from(partitions)).await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_letters() {
+    let kit = Kit::new("alone-letters", 1).await;
+    kit.refuse_with("bad", "42501").await;
+    let worker = kit.process().await;
+    for n in 0..EVENTS {
+        kit.event("bad", &n.to_string(), "{}").await;
+    }
+    let others = async {
+        for n in 0.. {
+            kit.event("good", &n.to_string(), "{}").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let letters = tokio::select! {
+        () = others => Vec::new(),
+        letters = kit.dead_letters(EVENTS - 99) => letters,
+    };
+    assert_eq!(letters.len(), EVENTS - 99);
+    let of = |name: &str| header(&letters[0], name).unwrap();
+    assert_eq!((of("ce_id"), of("dlq.reason")), ("0".into(), "unknown_error".into()));
+    assert_eq!(of("dlq.error"), "SQLSTATE 42501: refused");
+    assert!(of("dlq.attempts").parse::<u32>().unwrap() > 10);
+    let page = worker.page("/metrics").await;
+    assert!(page.contains("held_alone_devices{partition=\"0\"} 1\n"), "{page}");
+
+    // It is mended: what waits goes on by itself, and the others are sent back.
+    kit.no_longer_refuse("bad").await;
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 99).await;
+    assert_eq!(kit.list(&["--reason=unknown_error"]).await.len(), EVENTS - 99);
+    kit.redrive(&["--reason=unknown_error"]).await.unwrap();
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 120).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_everybody_meets_is_one() {
+    let kit = Kit::new("outage-of-all", 1).await;
+    let devices = ["a", "b", "c"];
+    for device in devices {
+        kit.refuse_with(device, "42501").await;
+    }
+    let worker = kit.process().await;
+    for n in 0..3 {
+        for device in devices {
+            kit.event(device, &n.to_string(), "{}").await;
+        }
+    }
+    let waits = async || worker.page("/health/ready").await.contains("waiting out an outage");
+    kit.until_it("it waits", waits).await;
+    kit.until_it("each was tried several times", async || kit.tries().await.len() >= 12).await;
+    assert!(waits().await);
+    for device in devices {
+        kit.no_longer_refuse(device).await;
+    }
+    kit.until("SELECT count(*) FROM events", 9).await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+}
+
+/// Each time that ends all the server's sessions, and nobody is served until it has recovered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_over_which_the_backend_crashes_is_held_alone() {
+    let start = || {
+        let postgres = Postgres::start().unwrap();
+        let endpoints = Endpoints { postgres_url: postgres.url(), ..endpoints().clone() };
+        (postgres, Scope::on(&endpoints, "crashes").unwrap())
+    };
+    let (_postgres, scope) = tokio::task::spawn_blocking(start).await.unwrap();
+    let kit = Kit::on(scope, 2).await;
+    kit.refuse_with("bad", "crash").await;
+    let worker = kit.process().await;
+    kit.event_at(0, "bad", "0", "{}").await;
+    let mut sent = 0;
+    while worker.health().await["partitions"]["0"]["held_alone_devices"] != 1 {
+        for partition in [0, 1] {
+            kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
+        }
+        sent += 1;
+        assert!(sent < 300, "{}", worker.service.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let committed = async |partition, offset| kit.committed().await.get(&partition) == Some(&offset);
+    kit.until_it("the other partition goes on", async || committed(1, sent).await).await;
+    // A crash ends the test's own sessions, too.
+    let mended = async || sqlx::raw_sql("DELETE FROM refused").execute(&kit.pool).await.is_ok();
+    kit.until_it("it is mended", mended).await;
+    kit.until_it("it is applied", async || committed(0, sent + 1).await).await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+    let all = async || sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&kit.pool).await.ok();
+    kit.until_it("each has its effect", async || all().await == Some(2 * sent + 1)).await;
+}

@@ -1,0 +1,78 @@
+//! The metrics of this process, which is one for all the tests where `cargo test` runs them, and defects in them.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// The metrics so far, and from now on.
+pub(crate) fn metrics() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(WithDefects(recorder)).unwrap();
+        handle
+    })
+}
+
+/// A metric over which the code that counts it panics, so many times.
+struct Defect {
+    metric: &'static str,
+    label: (&'static str, String),
+    left: usize,
+}
+
+static DEFECTS: Mutex<Vec<Defect>> = Mutex::new(Vec::new());
+
+/// Has the code panic that counts this metric with this label.
+pub(crate) fn panic_over(metric: &'static str, label: (&'static str, &str), times: usize) {
+    metrics();
+    let mut defects = DEFECTS.lock().unwrap_or_else(PoisonError::into_inner);
+    defects.retain(|defect| defect.metric != metric);
+    defects.push(Defect { metric, label: (label.0, label.1.to_owned()), left: times });
+}
+
+/// How often it will still panic.
+pub(crate) fn panics_left(metric: &str) -> usize {
+    let defects = DEFECTS.lock().unwrap_or_else(PoisonError::into_inner);
+    defects.iter().find(|defect| defect.metric == metric).map_or(0, |defect| defect.left)
+}
+
+struct WithDefects(PrometheusRecorder);
+
+impl WithDefects {
+    fn meet(&self, key: &Key) -> &PrometheusRecorder {
+        let mut defects = DEFECTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |defect: &&mut Defect| {
+            let (name, value) = &defect.label;
+            let has_label = key.labels().any(|label| label.key() == *name && label.value() == value);
+            defect.left > 0 && key.name() == defect.metric && has_label
+        };
+        let met = defects.iter_mut().find(is_it).map(|defect| defect.left -= 1);
+        drop(defects);
+        assert!(met.is_none(), "a defect");
+        &self.0
+    }
+}
+
+impl Recorder for WithDefects {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.0.describe_counter(key, unit, description);
+    }
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.0.describe_gauge(key, unit, description);
+    }
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.0.describe_histogram(key, unit, description);
+    }
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        self.meet(key).register_counter(key, metadata)
+    }
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.meet(key).register_gauge(key, metadata)
+    }
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        self.meet(key).register_histogram(key, metadata)
+    }
+}
