@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_setting_whose_value_is_not_told_is_not_lost_with_the_clock() {
-        let known = || entry("compression.type", Some(""), ConfigSource::DynamicTopic);
+        let known = || entry("follower.replication.throttled.replicas", Some(""), ConfigSource::DynamicTopic);
         assert!(of_clock(vec![known()]).is_empty(), "it is mended");
         let of_brokers = entry("secret.default", None, ConfigSource::DynamicDefaultBroker);
         assert!(of_clock(vec![of_brokers]).is_empty(), "it is none of the topic's own");
