@@ -64,7 +64,8 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
 async fn why_there_is_no_connection_is_told_with_the_server() {
     let open = |url: &str| {
         let mut config = settings(url, "redis://127.0.0.1:1", "p:").postgres;
-        config.timeout = Duration::from_secs(1);
+        // A connection is waited for half as long as a statement may take.
+        config.timeout = Duration::from_secs(5);
         config.max_connections = 1;
         Store::open(&config, "test").unwrap()
     };
@@ -91,9 +92,8 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     store.migrate().await.unwrap();
     let lock = sqlx::PgPool::connect(&postgres.url()).await.unwrap();
     let lock = lock.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let (first, second) = (store.clone(), store.clone());
     let (a, b) = (id("a"), id("b"));
-    let (first, second) = tokio::join!(first.resource(&a), second.resource(&b));
+    let (first, second) = tokio::join!(store.resource(&a), store.resource(&b));
     let told = [first.unwrap_err().message, second.unwrap_err().message];
     assert!(told.iter().any(|told| told.contains("DATABASE_MAX_CONNECTIONS are in use")), "{told:?}");
     lock.rollback().await.unwrap();
