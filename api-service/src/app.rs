@@ -11,6 +11,7 @@ use shared::store::Store;
 use tower::layer::layer_fn;
 
 use crate::auth::tokens::Tokens;
+use crate::collapse::Collapse;
 use crate::config::{Config, DeviceBinding};
 use crate::flights::Flights;
 use crate::health::{self, Health};
@@ -43,8 +44,10 @@ pub struct Shared {
     pub cache: Cache,
     /// To PostgreSQL.
     pub store: Store,
-    /// Reads of PostgreSQL under way.
+    /// Reads of PostgreSQL under a lease.
     pub flights: Flights,
+    /// Those without one.
+    pub collapse: Collapse,
     /// What is known of the dependencies.
     pub health: Health,
     /// To find that out for Kafka.
@@ -83,6 +86,7 @@ impl App {
             cache: Cache::open(&config.redis)?,
             store: Store::open(&config.postgres, "api-service")?,
             flights: Flights::default(),
+            collapse: Collapse::default(),
             health: Health::default(),
             probe: probes::KafkaProbe::new(config)?,
             request_timeout: config.http.request_timeout,

@@ -10,6 +10,7 @@ pub mod app;
 pub mod auth;
 pub mod batch;
 pub mod body;
+pub mod collapse;
 pub mod config;
 pub mod docs;
 pub mod encoding;

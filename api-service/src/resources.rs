@@ -132,7 +132,7 @@ async fn fetch(app: &App, id: &DeviceId, mut lookup: Lookup) -> Result<(Found, S
             None => direct(app, id, Some(&lease)).await,
         },
         Lookup::Miss | Lookup::Corrupt => direct(app, id, None).await,
-        Lookup::Unavailable => Ok((flights::read(&app.store, id).await?, Source::Bypass)),
+        Lookup::Unavailable => Ok((read(app, id).await?, Source::Bypass)),
     }
 }
 
@@ -148,9 +148,19 @@ async fn joined(app: &App, id: &DeviceId, ticket: Ticket) -> Result<(Found, Sour
 }
 
 async fn direct(app: &App, id: &DeviceId, lease: Option<&Lease>) -> Result<(Found, Source), StoreError> {
-    let found = flights::read(&app.store, id).await?;
+    let found = read(app, id).await?;
     let settled = flights::settle(&app.cache, id, lease, &found).await;
     Ok((found, settled.into()))
+}
+
+/// Reads a resource from PostgreSQL now, with whoever asks for it at the same time.
+async fn read(app: &App, id: &DeviceId) -> Result<Found, StoreError> {
+    let store = app.store.clone();
+    let query = move |id: DeviceId| {
+        let store = store.clone();
+        async move { flights::read(&store, &id).await }
+    };
+    app.collapse.read(id, query).await
 }
 
 fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {

@@ -1,6 +1,7 @@
 //! PostgreSQL, with its durability as it is by default: what was committed survives a crash.
 
 mod cluster;
+mod standby;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -93,9 +94,12 @@ fn process(dir: &Path, port: u16) -> anyhow::Result<Server> {
     let account = account()?;
     let data = data_dir(dir, account)?;
     let log = dir.join("postgres.log");
-
     cluster::make(&bin, account, &data, &log)?;
+    run(&bin, account, data, log, port)
+}
 
+/// Runs the cluster in `data`.
+fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: u16) -> anyhow::Result<Server> {
     let postgres = bin.join("postgres");
     let pg_isready = bin.join("pg_isready");
     Server::launch(Recipe {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    server: SocketAddr,
+    server: AtomicU16,
     cut: AtomicBool,
     hold_questions: AtomicBool,
     hold_answers: AtomicBool,
@@ -39,7 +39,7 @@ impl Proxy {
         let port = port::free();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
         let shared = Arc::new(Shared {
-            server: SocketAddr::from((Ipv4Addr::LOCALHOST, server)),
+            server: AtomicU16::new(server),
             cut: AtomicBool::new(false),
             hold_questions: AtomicBool::new(false),
             hold_answers: AtomicBool::new(false),
@@ -67,6 +67,12 @@ impl Proxy {
         for connection in self.shared.connections().drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Leads new connections to this port of 127.0.0.1, as a name does that another server took over; those that are
+    /// there stay where they are.
+    pub fn lead_to(&self, server: u16) {
+        self.shared.server.store(server, Ordering::SeqCst);
     }
 
     /// Delays every piece that passes by this much.
@@ -104,7 +110,10 @@ impl Shared {
         if self.cut.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let server = TcpStream::connect_timeout(&self.server, CONNECT)?;
+        let server = TcpStream::connect_timeout(
+            &SocketAddr::from((Ipv4Addr::LOCALHOST, self.server.load(Ordering::SeqCst))),
+            CONNECT,
+        )?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         {

@@ -8,6 +8,7 @@
 mod at_least;
 mod breaker;
 mod cluster;
+mod connection;
 mod diagnosis;
 mod fence;
 mod fence_report;
@@ -16,6 +17,7 @@ mod node;
 mod operate;
 mod scripts;
 mod servers;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +111,7 @@ impl Cache {
     /// # Errors
     /// `REDIS_URL` is not one (the message does not repeat it), or another setting is wrong.
     pub fn open(config: &RedisConfig) -> anyhow::Result<Self> {
+        verdict::describe();
         Ok(Self {
             servers: Servers::open(config)?,
             gathering: Arc::default(),

@@ -3,6 +3,7 @@
 mod applied;
 mod apply;
 mod classify;
+mod connect;
 mod forget;
 mod history;
 mod outcomes;
@@ -25,6 +26,7 @@ pub use history::{Cursor, PAGE_BYTES, Page};
 pub use prune::PRUNE_ROWS;
 pub use read::Rendered;
 
+use self::connect::{Diagnosis, takes_writes};
 use crate::config::PostgresConfig;
 
 /// The tables, through a pool of connections.
@@ -32,6 +34,7 @@ use crate::config::PostgresConfig;
 pub struct Store {
     pool: PgPool,
     timeout: Duration,
+    diagnosis: Diagnosis,
 }
 
 /// How long to wait for a connection: with the server down, a reader wants to know soon.
@@ -62,13 +65,14 @@ impl Store {
             .max_connections(config.max_connections)
             .acquire_timeout(timeout.min(PATIENCE))
             .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(takes_writes(connection)))
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     if meta.idle_for > TRUSTED_IDLE { connection.ping().await.map(|()| true) } else { Ok(true) }
                 })
             })
-            .connect_lazy_with(options);
-        Ok(Self { pool, timeout })
+            .connect_lazy_with(options.clone());
+        Ok(Self { pool, timeout, diagnosis: Diagnosis::new(options) })
     }
 
     /// Waits until every connection is closed.
@@ -78,8 +82,10 @@ impl Store {
     }
 
     async fn acquire(&self) -> Result<Lent, StoreError> {
-        let connection = self.pool.acquire().await.map_err(StoreError::before_begin)?;
-        Ok(Lent { connection, in_doubt: false, timeout: self.timeout })
+        match self.pool.acquire().await {
+            Ok(connection) => Ok(Lent { connection, in_doubt: false, timeout: self.timeout }),
+            Err(error) => Err(self.diagnosis.explain(error).await),
+        }
     }
 
     /// Runs work on a connection within the deadline. Where it was missed, or the connection is in

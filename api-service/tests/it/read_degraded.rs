@@ -1,9 +1,13 @@
-//! Reads with PostgreSQL away.
+//! Reads with PostgreSQL away, or Redis.
 
+use std::time::{Duration, Instant};
+
+use devstack::Redis;
 use shared::event::DeviceId;
+use sqlx::PgPool;
 
 use crate::app::{TestApp, nowhere, problem};
-use crate::read::tagged;
+use crate::read::{report, source, tagged, work};
 
 #[tokio::test]
 async fn without_postgresql_hits_are_served_and_misses_are_not() {
@@ -27,4 +31,35 @@ async fn without_postgresql_hits_are_served_and_misses_are_not() {
 
     let accepted = app.submit(r#"{"device_id":"d","payload":{}}"#).await;
     assert_eq!(accepted.status(), 202, "events do not need PostgreSQL");
+}
+
+/// Many who poll one device while Redis is of no use are one query at a time, and leave the pool, of four connections,
+/// to others.
+#[tokio::test]
+async fn many_reads_of_one_resource_are_one_query_at_a_time_whatever_redis_does() {
+    let full = tokio::task::spawn_blocking(|| Redis::start(&["--maxmemory", "1"]).unwrap()).await.unwrap();
+    let away = nowhere("--redis-url=redis://127.0.0.1:PORT");
+    for (name, redis) in [("redis_away", away), ("redis_full", format!("--redis-url={}", full.url()))] {
+        let app = TestApp::with(name, &[&redis, "--redis-timeout=100ms"]).await;
+        report(&app, "d", "{}").await;
+        work(&app, 1).await;
+        let pool = PgPool::connect(&app.scope.database_url).await.unwrap();
+        let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let reads = futures_util::future::join_all((0..200).map(|_| app.get("d")));
+        let watch = async {
+            // Longer than anybody waits for a connection; all of it may pass without a look that shows more.
+            let (mut most, until) = (0, Instant::now() + Duration::from_millis(2_500));
+            while Instant::now() < until {
+                let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
+                most = most.max(sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap());
+            }
+            lock.rollback().await.unwrap();
+            most
+        };
+        let (answers, most) = tokio::join!(reads, watch);
+        assert_eq!(most, 1, "{name}: queries at a time");
+        for answer in answers {
+            assert_eq!((answer.status().as_u16(), tagged(&answer)), (200, 1), "{name}: {}", source(&answer));
+        }
+    }
 }

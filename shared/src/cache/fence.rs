@@ -142,13 +142,15 @@ impl Fencer {
     /// First step: versions travel, bodies do not.
     async fn fence_chunk(&self, chunk: &[Placed<'_>]) -> Vec<(usize, FenceOutcome)> {
         // Before a call is made that would not be sent.
-        if !chunk.first().is_some_and(|(_, (id, _))| self.cache.may_be_asked(id)) {
+        let Some((_, (first, _))) = chunk.first() else { return Vec::new() };
+        if !self.cache.may_be_asked(first) {
             return Vec::new();
         }
         let mut call = scripts::fence_versions();
         for (_, (id, version)) in chunk {
             call.key(self.cache.key(id)).arg(*version);
         }
+        call.keys(self.cache.absent(first));
         let Ok(codes) = self.cache.run::<String>(&call).await else { return Vec::new() };
         let mut outcomes = Vec::with_capacity(chunk.len());
         let mut older = Vec::new();
@@ -185,10 +187,13 @@ impl Fencer {
 
     /// None where it was not acknowledged.
     async fn replace_one(&self, (id, version): &Fence, found: Option<&Rendered>) -> Option<FenceOutcome> {
+        // An older one is none: it was read from a server that lags behind, or the device began anew meanwhile.
+        let found = found.filter(|found| found.version >= *version);
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
         let mut call = scripts::fence_body();
         call.key(self.cache.key(id))
             .key(self.cache.mark(id))
+            .keys(self.cache.absent(id))
             .arg(version)
             .arg(body)
             .arg(super::millis(self.cache.jittered_ttl()));

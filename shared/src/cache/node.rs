@@ -1,48 +1,50 @@
-//! One Redis server: a connection that comes back by itself, and a breaker.
+//! One Redis server: what it can do now, as its answers tell, and a breaker.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::io::tcp::TcpSettings;
-use redis::{Arg, Client, Cmd, ConnectionInfo, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Arg, Cmd, ConnectionInfo, RedisError, RedisResult, Value};
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
-use super::diagnosis;
+use super::connection::Connection;
+use super::verdict::{self, Verdict, verdict};
+use super::{diagnosis, scripts};
 
-/// The wait between two tries to connect.
-const RECONNECT: Duration = Duration::from_millis(50);
-const RECONNECT_MAX: Duration = Duration::from_millis(500);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longer than anybody waits: deadlines are set for each command, by its user.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// After what was sent went unacknowledged for so long, the connection is given up: a host that is
-/// gone without a word would hold it for a quarter of an hour.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
-/// How often the log says that a server refuses writes: where some of them need none, it seems to get better again
-/// and again.
+/// How often the log says that a server refuses something: where only some commands are refused, it seems to get better
+/// again and again.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// For how long after the last time readiness says that a server refuses something.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// A server that was found to be a replica is left at most so often.
+const LEAVE_REPLICA: Duration = Duration::from_millis(400);
+/// After writes were refused for so long, another connection may lead to a server that takes them.
+const REFUSED_FOR_LONG: Duration = Duration::from_secs(5);
 
 /// A server; cloning it shares the connection.
 #[derive(Clone)]
 pub(super) struct Node {
     /// `host:port`.
     name: Arc<str>,
-    client: Arc<Client>,
-    manager: ConnectionManager,
+    connection: Arc<Connection>,
     breaker: Arc<Breaker>,
     /// Open while it serves reads and refuses writes.
     writes: Arc<Breaker>,
-    /// When it was last told that it refuses writes, and in which words it does.
-    told: Arc<Mutex<Option<Refusal>>>,
+    refusals: Arc<Mutex<Refusals>>,
+    /// What a command that goes along with each read deletes: a key that is never there. None in a cluster, whose
+    /// nodes send away who asks a replica.
+    absent_key: Option<Arc<str>>,
 }
 
-/// What a server said that refuses writes.
-struct Refusal {
-    /// When the log was told.
-    told: Instant,
-    words: Arc<str>,
+/// What a server refused.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// Since when writes are, without one that was taken.
+    since: Option<Instant>,
+    /// The last time, and its words.
+    last: Option<(Instant, Arc<str>)>,
+    /// When it was last told.
+    told: Option<Instant>,
 }
 
 /// Why there is no answer to use.
@@ -74,23 +76,30 @@ impl From<Failure> for anyhow::Error {
 }
 
 impl Node {
-    /// A server that is connected to at once, in the background, and again by itself: so many times
-    /// in a row, and from the start with the next question after that.
-    pub(super) fn open(info: ConnectionInfo, tries: usize) -> RedisResult<Self> {
+    /// A node of a cluster: it is connected to at once, in the background, and so many times in a row.
+    pub(super) fn of_cluster(info: ConnectionInfo, tries: usize) -> RedisResult<Self> {
+        Self::open(info, tries, None)
+    }
+
+    /// The only server, which is connected to again for ever. The key is one that is never there.
+    ///
+    /// A replica answers reads too, and lags behind. So a command goes along with each read that changes nothing, and
+    /// that a replica refuses as it does every one that writes.
+    pub(super) fn alone(info: ConnectionInfo, absent_key: &str) -> RedisResult<Self> {
+        Self::open(info, usize::MAX, Some(absent_key.into()))
+    }
+
+    fn open(info: ConnectionInfo, tries: usize, absent_key: Option<Arc<str>>) -> RedisResult<Self> {
         let name = info.addr().to_string().into();
-        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED));
-        let settings = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_number_of_retries(tries)
-            .set_min_delay(RECONNECT)
-            .set_max_delay(RECONNECT_MAX);
-        let client = Arc::new(Client::open(info)?);
-        let manager = ConnectionManager::new_lazy_with_config((*client).clone(), settings)?;
-        // The first connection is made by whoever asks; a reader would not have the time.
-        let mut first = manager.clone();
-        tokio::spawn(async move { first.send_packed_command(&redis::cmd("PING")).await });
-        Ok(Self { name, client, manager, breaker: Arc::default(), writes: Arc::default(), told: Arc::default() })
+        let connection = Arc::new(Connection::open(info, tries)?);
+        Ok(Self {
+            name,
+            connection,
+            breaker: Arc::default(),
+            writes: Arc::default(),
+            refusals: Arc::default(),
+            absent_key,
+        })
     }
 
     /// `host:port`.
@@ -115,40 +124,66 @@ impl Node {
 
     /// One question, within the deadline, and not at all while the server is known to be away.
     pub(super) async fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
-        self.judged(command, until, self.query(command)).await
+        match &self.absent_key {
+            Some(absent_key) if reads(command) => self.judged(command, until, self.read(absent_key, command)).await,
+            _ => self.judged(command, until, self.connection.query(command)).await,
+        }
     }
 
-    /// Asks, and once more where there was no connection: the server closes one that was idle for longer than its
-    /// `timeout`, and only whoever uses it finds out. To do the same twice does no harm.
-    async fn query(&self, command: &Cmd) -> RedisResult<Value> {
-        let mut manager = self.manager.clone();
-        match command.query_async(&mut manager).await {
-            Err(error) if error.is_connection_dropped() => command.query_async(&mut manager).await,
-            answer => answer,
+    /// Reads, and is refused by a replica.
+    async fn read(&self, absent_key: &str, command: &Cmd) -> RedisResult<Value> {
+        let mut both = redis::Pipeline::with_capacity(2);
+        both.cmd("DEL").arg(absent_key).add_command(command.clone());
+        let mut answers = self.connection.query_all(&both, 2).await?.into_iter();
+        if let Some(Value::ServerError(error)) = answers.next() {
+            let error = RedisError::from(error);
+            // One that cannot save refuses it too, and what it holds is as good as ever.
+            if verdict(&error) != Verdict::Writes {
+                return Err(error);
+            }
         }
+        answers.next().unwrap_or(Value::Nil).extract_error()
     }
 
     /// The same for a key that is on its way to this server, as an `ASK` redirection wants it.
     pub(super) async fn ask_ahead(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
         let mut both = redis::pipe();
-        both.cmd("ASKING").ignore().add_command(command.clone());
-        let mut manager = self.manager.clone();
-        let answer = async { both.query_async(&mut manager).await.map(|(answer,): (Value,)| answer) };
+        both.cmd("ASKING").add_command(command.clone());
+        let answer = async {
+            let answers = self.connection.query_all(&both, 2).await?;
+            answers.into_iter().nth(1).unwrap_or(Value::Nil).extract_error()
+        };
         self.judged(command, until, answer).await
     }
 
-    /// Whether it answers, and if it does not, why.
+    /// Whether it answers and does what is asked of it, and if not, why.
     pub(super) async fn ping(&self, until: Instant) -> Result<(), String> {
         match self.ask_anyway(&redis::cmd("PING"), until).await {
-            Ok(_) => Ok(()),
-            Err(Failure::Answered(error)) if !error.is_io_error() => Err(error.to_string()),
-            Err(_) => Err(diagnosis::of(&self.client).await.unwrap_or_else(|| "no answer in time".to_owned())),
+            Ok(_) => {}
+            Err(Failure::Answered(error)) if !error.is_io_error() => return Err(error.to_string()),
+            Err(_) => {
+                let why = diagnosis::of(self.connection.client()).await;
+                return Err(why.unwrap_or_else(|| "no answer in time".to_owned()));
+            }
+        }
+        if let Some(absent_key) = &self.absent_key {
+            for command in [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role(absent_key).in_full()] {
+                match self.ask_anyway(&command, until).await {
+                    Ok(_) => {}
+                    Err(Failure::Answered(error)) => return Err(error.to_string()),
+                    Err(_) => return Err("no answer in time".to_owned()),
+                }
+            }
+        }
+        match &self.refusals().last {
+            Some((at, why)) if at.elapsed() < REMEMBERED => Err(why.to_string()),
+            _ => Ok(()),
         }
     }
 
     /// One question, whatever is known of the server; its outcome says nothing about others.
     pub(super) async fn ask_anyway(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
-        match tokio::time::timeout_at(until, self.query(command)).await {
+        match tokio::time::timeout_at(until, self.connection.query(command)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(Failure::Answered(error)),
             Err(_) => Err(Failure::Away),
@@ -163,7 +198,7 @@ impl Node {
     ) -> Result<Value, Failure> {
         let writes = !reads(command);
         if writes && !self.writes.allows() {
-            let why = self.told().as_ref().map(|refusal| Arc::clone(&refusal.words));
+            let why = self.refusals().last.as_ref().map(|(_, why)| Arc::clone(why));
             return Err(why.map_or(Failure::Away, Failure::Refuses));
         }
         if !self.breaker.allows() {
@@ -174,20 +209,7 @@ impl Node {
                 self.answered(writes);
                 Ok(answer)
             }
-            // Also of a script that it does not know: in full it is the same question, and must not find it closed.
-            Ok(Err(error)) if is_well(&error) => {
-                self.answered(writes);
-                Err(Failure::Answered(error))
-            }
-            Ok(Err(error)) if error.code() == Some("MISCONF") => {
-                self.breaker.succeeded();
-                self.refuses_writes(&error);
-                Err(Failure::Answered(error))
-            }
-            Ok(Err(error)) => {
-                self.away(Some(error));
-                Err(Failure::Away)
-            }
+            Ok(Err(error)) => Err(self.met(error, writes)),
             Err(_) => {
                 self.away(None);
                 Err(Failure::Away)
@@ -195,46 +217,87 @@ impl Node {
         }
     }
 
+    /// What an error says about the server.
+    fn met(&self, error: RedisError, writes: bool) -> Failure {
+        match verdict(&error) {
+            // Also of a script that it does not know: in full it is the same question, and must not find it closed.
+            Verdict::Well => self.answered(writes),
+            // Others it does all the same.
+            Verdict::Command => {
+                self.answered(writes);
+                self.refused(&error);
+            }
+            Verdict::Writes if writes => {
+                self.breaker.succeeded();
+                // At once: a script that found nothing to write is no sign that it takes writes again.
+                self.writes.trip();
+                self.refused(&error);
+                let since = *self.refusals().since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= REFUSED_FOR_LONG {
+                    self.connection.renew(REFUSED_FOR_LONG);
+                }
+            }
+            Verdict::Replica => {
+                self.refused(&error);
+                let was_closed = self.breaker.is_closed();
+                self.breaker.trip();
+                self.connection.renew(LEAVE_REPLICA);
+                if was_closed {
+                    tracing::warn!(
+                        node = &*self.name,
+                        %error,
+                        "Redis is a replica now: connecting anew, reads come from PostgreSQL, and fences wait"
+                    );
+                }
+                return Failure::Away;
+            }
+            Verdict::Writes | Verdict::Away => {
+                self.away(Some(error));
+                return Failure::Away;
+            }
+        }
+        Failure::Answered(error)
+    }
+
     fn answered(&self, writes: bool) {
         self.breaker.succeeded();
-        if writes {
+        if writes && !self.writes.is_closed() {
             self.writes.succeeded();
+            self.refusals().since = None;
         }
     }
 
-    /// It cannot save, or so it says: what it holds it still serves.
-    fn refuses_writes(&self, error: &RedisError) {
-        // At once: a script that found nothing to write is no sign that it takes writes again.
-        self.writes.trip();
-        let mut told = self.told();
-        let at = match &*told {
-            Some(refusal) if refusal.told.elapsed() < TELL_AGAIN => refusal.told,
-            _ => {
-                tracing::warn!(
-                    node = &*self.name,
-                    %error,
-                    "Redis refuses writes: nothing new is cached, and fences wait"
-                );
-                Instant::now()
-            }
-        };
-        *told = Some(Refusal { told: at, words: error.to_string().into() });
+    /// It does not do what it was asked, and says so.
+    fn refused(&self, error: &RedisError) {
+        verdict::count(error);
+        let mut refusals = self.refusals();
+        refusals.last = Some((Instant::now(), error.to_string().into()));
+        if verdict(error) == Verdict::Replica || refusals.told.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
+            return;
+        }
+        refusals.told = Some(Instant::now());
+        tracing::warn!(
+            node = &*self.name,
+            %error,
+            "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read"
+        );
     }
 
-    fn told(&self) -> MutexGuard<'_, Option<Refusal>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        // It is whole whenever the lock is free, whatever the holder's fate.
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn away(&self, error: Option<RedisError>) {
         if !self.breaker.failed() {
             return;
         }
-        let (client, name) = (Arc::clone(&self.client), Arc::clone(&self.name));
+        let (connection, name) = (Arc::clone(&self.connection), Arc::clone(&self.name));
         // What a server says to a new connection nobody is told of who waits for that connection.
         tokio::spawn(async move {
             let said = match &error {
                 Some(error) if !error.is_io_error() => None,
-                _ => diagnosis::of(&client).await,
+                _ => diagnosis::of(connection.client()).await,
             };
             let met = || error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
             let error = said.unwrap_or_else(met);
@@ -246,16 +309,4 @@ impl Node {
 /// Whether a command changes nothing.
 fn reads(command: &Cmd) -> bool {
     matches!(command.args_iter().next(), Some(Arg::Simple(b"GET" | b"MGET")))
-}
-
-/// Whether an error is an answer about this one command, from a server that is well.
-fn is_well(error: &RedisError) -> bool {
-    match error.kind() {
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::NoScript | ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain
-        ),
-        // A key that is no string; no room left.
-        _ => matches!(error.code(), Some("WRONGTYPE" | "OOM")),
-    }
 }

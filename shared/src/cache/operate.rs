@@ -104,6 +104,12 @@ impl Cache {
     pub(super) fn mark(&self, id: &DeviceId) -> String {
         format!("{{{}}}forgotten", self.key(id))
     }
+
+    /// A key that is never there, by which a replica is told. None in a cluster, whose nodes send away who asks a
+    /// replica, and whose slots cannot be moved beside a command with an absent key.
+    pub(super) fn absent(&self, id: &DeviceId) -> Option<String> {
+        (!self.servers.is_cluster()).then(|| format!("{{{}}}absent", self.key(id)))
+    }
 }
 
 fn scan(cursor: u64, pattern: &str) -> Cmd {

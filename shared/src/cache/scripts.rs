@@ -34,6 +34,11 @@ impl Call {
         self
     }
 
+    pub(super) fn keys(&mut self, keys: impl IntoIterator<Item = String>) -> &mut Self {
+        self.keys.extend(keys);
+        self
+    }
+
     pub(super) fn arg(&mut self, arg: impl ToRedisArgs) -> &mut Self {
         arg.write_redis_args(&mut self.args);
         self
@@ -63,6 +68,15 @@ impl Call {
         }
         command
     }
+}
+
+/// KEYS: one that is never there. Changes nothing, and a server refuses it that takes no writes, or no scripts from this
+/// user.
+pub(super) fn role(absent_key: &str) -> Call {
+    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new("return redis.call('DEL', KEYS[1])"));
+    let mut call = SCRIPT.call();
+    call.key(absent_key.to_owned());
+    call
 }
 
 /// KEYS: one. ARGV: lease, body, TTL in ms. Fills while the lease stands.
@@ -106,15 +120,18 @@ pub(super) mod code {
     pub(in crate::cache) const REPLACED: u8 = b'r';
 }
 
-/// KEYS: some. ARGV: the version of each. Leaves absent keys and bodies that are new enough alone,
+/// KEYS: some, and perhaps one that is never there. ARGV: the version of each of the others. Leaves absent keys and bodies that are new enough alone,
 /// deletes leases and whatever cannot be understood, and answers with a letter for each key
-/// ([`code`]): older bodies are left to [`fence_body`].
+/// ([`code`]): older bodies are left to [`fence_body`]. A replica, which has nothing to write either where a key is
+/// absent, refuses to delete the one that is never there.
 pub(super) fn fence_versions() -> Call {
     static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
         Lua::new(
             r#"
+            if #KEYS > #ARGV then redis.call('DEL', KEYS[#KEYS]) end
             local codes = {}
-            for i, key in ipairs(KEYS) do
+            for i = 1, #ARGV do
+              local key = KEYS[i]
               local head = redis.pcall('GETRANGE', key, 0, 40)
               codes[i] = 'a'
               if head ~= '' then
@@ -135,7 +152,7 @@ pub(super) fn fence_versions() -> Call {
     SCRIPT.call()
 }
 
-/// KEYS: one, and its mark. ARGV: version, body, TTL in ms. Replaces an older body, keeping its TTL,
+/// KEYS: one, its mark, and perhaps one that is never there. ARGV: version, body, TTL in ms. Replaces an older body, keeping its TTL,
 /// but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
 /// Without a body to put there, deletes it; and also while the mark says that the device was
 /// forgotten, because the body may have been read before that. Answers with a letter ([`code`]).
@@ -145,8 +162,10 @@ pub(super) fn fence_body() -> Call {
             r#"
             local head = redis.pcall('GETRANGE', KEYS[1], 0, 40)
             local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
-            if not version then return 'a' end
-            if tonumber(version) >= tonumber(ARGV[1]) then return 'c' end
+            if not version or tonumber(version) >= tonumber(ARGV[1]) then
+              if KEYS[3] then redis.call('DEL', KEYS[3]) end
+              return version and 'c' or 'a'
+            end
             if ARGV[2] == '' or redis.call('EXISTS', KEYS[2]) == 1 then
               redis.call('DEL', KEYS[1])
               return 'd'

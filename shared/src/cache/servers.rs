@@ -23,8 +23,9 @@ impl Servers {
         let wrong = "REDIS_URL is not a Redis URL";
         let info = |url: &str| -> anyhow::Result<ConnectionInfo> { url.into_connection_info().ok().context(wrong) };
         if !config.cluster {
-            // Tries to connect never end: there is only this one.
-            return Ok(Self::One(Node::open(info(config.url.expose())?, usize::MAX).ok().context(wrong)?));
+            // No identifier of a device holds a brace.
+            let absent_key = format!("{}{{absent}}", config.key_prefix);
+            return Ok(Self::One(Node::alone(info(config.url.expose())?, &absent_key).ok().context(wrong)?));
         }
         // A brace would decide the slot, and a key and the mark beside it would lie apart.
         ensure!(!config.key_prefix.contains(['{', '}']), "CACHE_KEY_PREFIX must not hold a brace in a cluster");

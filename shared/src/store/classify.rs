@@ -38,6 +38,11 @@ impl StoreError {
         Self { class: Class::OutageMet, message: format!("no answer from PostgreSQL within {after:?}") }
     }
 
+    /// What was asked for was given up.
+    pub fn unanswered() -> Self {
+        Self { class: Class::Outage, message: "the query was given up".to_owned() }
+    }
+
     /// There is no connection, or no transaction began on it: it has met no event yet.
     pub(super) fn before_begin(error: sqlx::Error) -> Self {
         Self { class: Class::Outage, ..error.into() }

@@ -15,17 +15,17 @@ use crate::kit::{Kit, at, event, eventually, id, settings};
 
 /// What is logged on this thread, which is all of a test's.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn start() -> (Self, DefaultGuard) {
+    pub(crate) fn start() -> (Self, DefaultGuard) {
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    fn count(&self, text: &str) -> usize {
+    pub(crate) fn count(&self, text: &str) -> usize {
         String::from_utf8_lossy(&self.0.lock().unwrap()).matches(text).count()
     }
 }
@@ -41,7 +41,7 @@ impl Write for Log {
     }
 }
 
-async fn start(more: &'static [&'static str]) -> Redis {
+pub(crate) async fn start(more: &'static [&'static str]) -> Redis {
     tokio::task::spawn_blocking(|| Redis::start(more).unwrap()).await.unwrap()
 }
 
@@ -52,11 +52,11 @@ fn cache(kit: &Kit, redis: &Redis) -> Cache {
     Cache::open(&config).unwrap()
 }
 
-async fn connection(redis: &Redis) -> MultiplexedConnection {
+pub(crate) async fn connection(redis: &Redis) -> MultiplexedConnection {
     redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
 }
 
-async fn config_set(connection: &mut MultiplexedConnection, name: &str, value: &str) {
+pub(crate) async fn config_set(connection: &mut MultiplexedConnection, name: &str, value: &str) {
     let () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query_async(connection).await.unwrap();
 }
 
@@ -123,7 +123,7 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     }
     assert_eq!((first.versions.len(), fencer.pending_len()), (1, 1));
-    assert_eq!((log.count("Redis refuses writes"), log.count("MISCONF")), (1, 1), "once, in its own words");
+    assert_eq!((log.count("Redis refuses commands"), log.count("MISCONF")), (1, 1), "once, in its own words");
     assert_eq!((log.count("Redis is away"), log.count("no answer")), (0, 0), "it is there");
     let why = cache.answering().await.all().unwrap_err().to_string();
     assert!(why.contains("MISCONF"), "{why}");

@@ -1,0 +1,194 @@
+//! Reads of one resource that come at the same time ask PostgreSQL once.
+//!
+//! Without a lease nobody knows what a query under way has missed. So a reader never joins one that began before it
+//! came: while one runs, those who come wait for the next, and share it. There is one query a resource at a time,
+//! whoever asks and whatever Redis does, so that many who poll one device leave connections for others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shared::event::DeviceId;
+use shared::store::StoreError;
+use tokio::sync::watch;
+
+use crate::flights::Found;
+
+type Answer = Result<Found, StoreError>;
+/// Closed without a word where the query crashed.
+type Ticket = watch::Receiver<Option<Answer>>;
+
+/// The queries that run, by resource, each with the next one where somebody waits for it.
+#[derive(Clone, Default)]
+pub struct Collapse(Arc<Mutex<HashMap<DeviceId, Option<Next>>>>);
+
+/// A query that is still to begin.
+struct Next {
+    tell: watch::Sender<Option<Answer>>,
+    ticket: Ticket,
+}
+
+impl Next {
+    fn new() -> Self {
+        let (tell, ticket) = watch::channel(None);
+        Self { tell, ticket }
+    }
+}
+
+impl Collapse {
+    /// What a query finds that begins no earlier than this call. The query goes on whatever becomes of the reader.
+    ///
+    /// # Errors
+    /// The query's; its crash counts as an outage.
+    pub async fn read<Q>(&self, id: &DeviceId, query: impl Fn(DeviceId) -> Q + Send + 'static) -> Answer
+    where
+        Q: Future<Output = Answer> + Send + 'static,
+    {
+        let mut ticket = {
+            let mut running = self.running();
+            match running.get_mut(id) {
+                Some(next) => next.get_or_insert_with(Next::new).ticket.clone(),
+                None => {
+                    let Next { tell, ticket } = Next::new();
+                    running.insert(id.clone(), None);
+                    // Made here, so that the resource is free again even where the task never runs.
+                    let running = Running { collapse: self.clone(), id: id.clone(), ended: false };
+                    tokio::spawn(running.run(tell, query));
+                    ticket
+                }
+            }
+        };
+        match ticket.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(answer)) => answer.clone(),
+            Ok(None) | Err(_) => Err(StoreError::unanswered()),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<DeviceId, Option<Next>>> {
+        // The map is whole whenever the lock is free, whatever the holder's fate.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One resource's queries, one after the other.
+struct Running {
+    collapse: Collapse,
+    id: DeviceId,
+    ended: bool,
+}
+
+impl Running {
+    async fn run<Q>(mut self, mut tell: watch::Sender<Option<Answer>>, query: impl Fn(DeviceId) -> Q)
+    where
+        Q: Future<Output = Answer>,
+    {
+        loop {
+            tell.send_replace(Some(query(self.id.clone()).await));
+            match self.next() {
+                Some(next) => tell = next.tell,
+                None => return,
+            }
+        }
+    }
+
+    /// The next one; without any the resource is taken off, under one lock: who comes after that starts anew.
+    fn next(&mut self) -> Option<Next> {
+        let mut running = self.collapse.running();
+        let next = running.get_mut(&self.id).and_then(Option::take);
+        if next.is_none() {
+            running.remove(&self.id);
+            self.ended = true;
+        }
+        next
+    }
+}
+
+impl Drop for Running {
+    /// Where a query crashed, who waits for the next one is told so, and the next reader starts anew.
+    fn drop(&mut self) {
+        if !self.ended {
+            self.collapse.running().remove(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+    use bytes::Bytes;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// A database whose version only grows, and which counts its queries.
+    #[derive(Default)]
+    struct Database {
+        version: AtomicI64,
+        queries: AtomicUsize,
+        running: AtomicUsize,
+    }
+
+    async fn query(database: Arc<Database>) -> Answer {
+        assert_eq!(database.running.fetch_add(1, Ordering::SeqCst), 0, "one at a time");
+        database.queries.fetch_add(1, Ordering::SeqCst);
+        // What it finds is what was there when it began.
+        let version = database.version.load(Ordering::SeqCst);
+        for _ in 0..fastrand::usize(..5) {
+            yield_now().await;
+        }
+        database.running.fetch_sub(1, Ordering::SeqCst);
+        Ok(Found { version, body: Bytes::new() })
+    }
+
+    #[tokio::test]
+    async fn nobody_gets_what_was_read_before_he_came_and_many_share_one_query() {
+        let (collapse, database) = (Collapse::default(), Arc::new(Database::default()));
+        let id: DeviceId = "d".parse().unwrap();
+        let mut readers = Vec::new();
+        for _ in 0..1_000 {
+            let (collapse, database, id) = (collapse.clone(), Arc::clone(&database), id.clone());
+            readers.push(tokio::spawn(async move {
+                for _ in 0..fastrand::usize(..20) {
+                    yield_now().await;
+                }
+                let known = database.version.fetch_add(1, Ordering::SeqCst) + 1;
+                let ask = Arc::clone(&database);
+                let found = collapse.read(&id, move |_| query(Arc::clone(&ask))).await.unwrap();
+                assert!(found.version >= known, "{} and knows of {known}", found.version);
+            }));
+        }
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        let queries = database.queries.load(Ordering::SeqCst);
+        assert!(queries < 100, "{queries} queries for 1,000 readers");
+        assert!(collapse.running().is_empty(), "nothing is left of them");
+    }
+
+    #[tokio::test]
+    async fn a_query_that_crashes_is_an_error_for_those_who_wait_and_for_nobody_else() {
+        let collapse = Collapse::default();
+        let id: DeviceId = "d".parse().unwrap();
+        let crash = |_| async {
+            yield_now().await;
+            panic!("a defect")
+        };
+        let (first, second) = tokio::join!(collapse.read(&id, crash), collapse.read(&id, crash));
+        assert!(first.is_err() && second.is_err());
+        let found = Found { version: 7, body: Bytes::new() };
+        let well = found.clone();
+        assert_eq!(collapse.read(&id, move |_| std::future::ready(Ok(well.clone()))).await.unwrap(), found);
+    }
+
+    #[tokio::test]
+    async fn resources_do_not_wait_for_each_other() {
+        let collapse = Collapse::default();
+        let (slow, quick): (DeviceId, DeviceId) = ("slow".parse().unwrap(), "quick".parse().unwrap());
+        let stuck = collapse.clone();
+        let never = tokio::spawn(async move { stuck.read(&slow, |_| std::future::pending()).await });
+        yield_now().await;
+        let found = collapse.read(&quick, |_| std::future::ready(Ok(Found { version: 1, body: Bytes::new() }))).await;
+        assert_eq!(found.unwrap().version, 1);
+        never.abort();
+    }
+}

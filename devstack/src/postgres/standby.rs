@@ -1,0 +1,51 @@
+//! A second server that follows the first one, and may take over.
+
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+
+use super::{Postgres, account, bin_dir, data_dir, psql, run};
+use crate::dir::StackDir;
+use crate::server::last_lines;
+use crate::servers::are_containers;
+use crate::{port, spawn};
+
+impl Postgres {
+    /// Starts a hot standby: it streams from this server, and applies what it got so much later. It takes no writes,
+    /// and what it reads is old by that. Dropped, it ends.
+    ///
+    /// # Errors
+    /// It does not start; or PostgreSQL is a container.
+    pub fn standby(&self, delay: Duration) -> anyhow::Result<Postgres> {
+        ensure!(!are_containers()?, "PostgreSQL is a container, and a standby of it is not made here");
+        let (bin, account, dir) = (bin_dir()?, account()?, StackDir::create()?);
+        let (data, log) = (data_dir(dir.path(), account)?, dir.path().join("postgres.log"));
+        let mut basebackup = spawn::command(&bin.join("pg_basebackup"), account);
+        basebackup
+            .args(["--host=127.0.0.1", "--username=postgres", "--write-recovery-conf", "--no-sync"])
+            .args(["--checkpoint=fast", "--wal-method=stream", "--port", &self.port.to_string(), "--pgdata"])
+            .arg(&data);
+        let made = spawn::background(basebackup, &log)?.wait(Duration::from_secs(60))?;
+        if !made.is_some_and(|status| status.success()) {
+            bail!("pg_basebackup failed:\n{}", last_lines(&log, 15));
+        }
+        let port = port::free();
+        let server = run(&bin, account, data, log, port)?;
+        let standby = Postgres { server, port, dir: Some(dir) };
+        let millis = delay.as_millis();
+        psql(&standby.url(), &format!("ALTER SYSTEM SET recovery_min_apply_delay = '{millis}ms'"))
+            .and_then(|_| psql(&standby.url(), "SELECT pg_reload_conf()"))?;
+        Ok(standby)
+    }
+
+    /// Lets a standby take over: it applies what it has, and takes writes. The server that it followed is not told.
+    ///
+    /// # Errors
+    /// It is no standby, or is not done within a minute.
+    pub fn promote(&self) -> anyhow::Result<()> {
+        // What is delayed is not waited for, but applied.
+        let promoted = psql(&self.url(), "SELECT pg_promote(true, 60)")?;
+        ensure!(promoted == "t", "it does not take over");
+        Ok(())
+    }
+}

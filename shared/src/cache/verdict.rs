@@ -1,0 +1,107 @@
+//! What an error of Redis says about the server that it came from: decided here, once.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+/// How Redis 7 says that the user of a script may not give one of its commands.
+const NOT_BY_SCRIPT: &str = "user executing the script can't run this command";
+
+/// What a server can be used for, by an error of its.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// For everything: the error is about this one command.
+    Well,
+    /// For other commands: it has no room for this one, or the user may not give it.
+    Command,
+    /// For reads: it cannot save, or has too few replicas.
+    Writes,
+    /// For nothing: it is a replica, which lags behind another server.
+    Replica,
+    /// For nothing.
+    Away,
+}
+
+/// The verdict on the server that answered so. Whatever is not known counts as away: PostgreSQL has the truth.
+pub(super) fn verdict(error: &RedisError) -> Verdict {
+    match error.kind() {
+        ErrorKind::Server(
+            ServerErrorKind::NoScript | ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain,
+        ) => Verdict::Well,
+        _ => match error.code() {
+            // A key that is no string.
+            Some("WRONGTYPE") => Verdict::Well,
+            Some("OOM" | "NOPERM") => Verdict::Command,
+            // What a script may not call it says without a code of its own.
+            Some("ERR") if error.detail().is_some_and(|text| text.contains(NOT_BY_SCRIPT)) => Verdict::Command,
+            Some("MISCONF" | "NOREPLICAS") => Verdict::Writes,
+            Some("READONLY") => Verdict::Replica,
+            _ => Verdict::Away,
+        },
+    }
+}
+
+const REFUSALS: &str = "redis_refusals_total";
+/// The codes that it is labelled with, beside `other`.
+const KNOWN: [&str; 5] = ["MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY"];
+
+/// Says what the metric of refusals is, and that there were none yet.
+pub(super) fn describe() {
+    metrics::describe_counter!(REFUSALS, "Commands that Redis refused, by the code of its error.");
+    for code in KNOWN {
+        metrics::counter!(REFUSALS, "code" => code).increment(0);
+    }
+}
+
+/// Counts an error by which a server refused a command.
+pub(super) fn count(error: &RedisError) {
+    metrics::counter!(REFUSALS, "code" => label(error)).increment(1);
+}
+
+/// An error's code, as a metric's label: a few, whatever a server answers.
+fn label(error: &RedisError) -> &'static str {
+    if error.code() == Some("ERR") && verdict(error) == Verdict::Command {
+        return "NOPERM";
+    }
+    KNOWN.into_iter().find(|known| error.code() == Some(known)).unwrap_or("other")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error as the client makes it of a server's line.
+    fn error(line: &str) -> RedisError {
+        match redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap() {
+            redis::Value::ServerError(error) => error.into(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_table() {
+        for (line, expected) in [
+            ("NOSCRIPT No matching script.", Verdict::Well),
+            ("MOVED 3999 127.0.0.1:6381", Verdict::Well),
+            ("ASK 3999 127.0.0.1:6381", Verdict::Well),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", Verdict::Well),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", Verdict::Well),
+            ("OOM command not allowed when used memory > 'maxmemory'.", Verdict::Command),
+            ("MISCONF Redis is configured to save RDB snapshots", Verdict::Writes),
+            ("NOREPLICAS Not enough good replicas to write.", Verdict::Writes),
+            ("NOPERM User x has no permissions to run the 'evalsha' command", Verdict::Command),
+            ("ERR The user executing the script can't run this command or subcommand script: 1", Verdict::Command),
+            ("ERR unknown command 'EVALSHA'", Verdict::Away),
+            ("READONLY You can't write against a read only replica.", Verdict::Replica),
+            ("LOADING Redis is loading the dataset in memory", Verdict::Away),
+            ("MASTERDOWN Link with MASTER is down", Verdict::Away),
+            ("CLUSTERDOWN The cluster is down", Verdict::Away),
+            ("NOAUTH Authentication required.", Verdict::Away),
+            ("WRONGPASS invalid username-password pair", Verdict::Away),
+            ("ERR max number of clients reached", Verdict::Away),
+            ("BUSY Redis is busy running a script.", Verdict::Away),
+        ] {
+            assert_eq!(verdict(&error(line)), expected, "{line}");
+        }
+        assert_eq!(label(&error("NOPERM x")), "NOPERM");
+        assert_eq!(label(&error("ANYTHING x")), "other");
+    }
+}

@@ -1,0 +1,72 @@
+//! Connections: where they have to lead, and why there is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::classify::StoreError;
+
+/// How long each step of a look may take.
+const STEP_TIMEOUT: Duration = Duration::from_millis(500);
+/// For how long its outcome is believed.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// Refuses a connection that leads to a server which takes no writes. After a failover a name may lead to a standby
+/// for a while; what it has lags behind, and must be neither shown nor cached.
+pub(super) async fn takes_writes(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let asked = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
+    let question = sqlx::query_scalar::<_, bool>(asked).persistent(false).fetch_one(connection);
+    match timeout(STEP_TIMEOUT, question).await {
+        Ok(Ok(false)) => Ok(()),
+        Ok(Ok(true)) => Err(sqlx::Error::Configuration("it takes no writes: a standby, or read-only".into())),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
+}
+
+/// Finds out why the pool has no connection: it says nothing but that time is up, whatever the server said.
+#[derive(Debug, Clone)]
+pub(super) struct Diagnosis {
+    options: Arc<PgConnectOptions>,
+    last: Arc<Mutex<Option<(Instant, String)>>>,
+}
+
+impl Diagnosis {
+    pub(super) fn new(options: PgConnectOptions) -> Self {
+        Self { options: Arc::new(options), last: Arc::default() }
+    }
+
+    /// The error of a pool that gave no connection, with the server and what is wrong.
+    pub(super) async fn explain(&self, error: sqlx::Error) -> StoreError {
+        let error = match error {
+            sqlx::Error::PoolTimedOut => StoreError { message: self.why().await, ..StoreError::before_begin(error) },
+            error => StoreError::before_begin(error),
+        };
+        let (host, port) = (self.options.get_host(), self.options.get_port());
+        StoreError { message: format!("no connection to PostgreSQL at {host}:{port}: {}", error.message), ..error }
+    }
+
+    /// One look at a time, for all who ask meanwhile.
+    async fn why(&self) -> String {
+        let mut last = self.last.lock().await;
+        if let Some((at, why)) = &*last
+            && at.elapsed() < BELIEVED
+        {
+            return why.clone();
+        }
+        let why = match timeout(STEP_TIMEOUT, PgConnection::connect_with(&self.options)).await {
+            Ok(Ok(mut connection)) => match takes_writes(&mut connection).await {
+                Ok(()) => "it answers, but all of DATABASE_MAX_CONNECTIONS are in use".to_owned(),
+                Err(error) => StoreError::from(error).message,
+            },
+            Ok(Err(error)) => StoreError::from(error).message,
+            Err(_) => "no answer in time".to_owned(),
+        };
+        *last = Some((Instant::now(), why.clone()));
+        why
+    }
+}

@@ -1,0 +1,135 @@
+//! The server that Redis' name leads to changes: what was the primary is a replica now, and lags behind.
+
+use std::time::Duration;
+
+use devstack::{Proxy, Redis};
+use redis::AsyncCommands;
+use redis::aio::MultiplexedConnection;
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
+
+use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::redis_refuses::{Log, config_set, connection, start};
+
+/// Two servers, and a name that leads to one of them.
+struct Pair {
+    kit: Kit,
+    log: Log,
+    /// The primary at first.
+    first: Redis,
+    second: Redis,
+    name: Proxy,
+    _guard: tracing::subscriber::DefaultGuard,
+}
+
+impl Pair {
+    async fn new(test: &str) -> Self {
+        let (log, guard) = Log::start();
+        let kit = Kit::new(test).await;
+        let (first, second) = (start(&[]).await, start(&[]).await);
+        let name = Proxy::to(first.port).unwrap();
+        Self { kit, log, first, second, name, _guard: guard }
+    }
+
+    /// A cache of a service of its own.
+    async fn cache(&self) -> Cache {
+        let url = format!("redis://127.0.0.1:{}", self.name.port);
+        let mut config = settings(&self.kit.scope.database_url, &url, &self.kit.scope.cache_prefix).redis;
+        config.timeout = Duration::from_millis(500);
+        let cache = Cache::open(&config).unwrap();
+        eventually("it is connected", async || cache.get(&id("none")).await == Lookup::Miss).await;
+        cache
+    }
+
+    /// Writes the device's next event, and puts its body into both servers.
+    async fn write(&self, device: &str, n: i64) -> Vec<(shared::event::DeviceId, i64)> {
+        self.kit.store.apply(&[&event(device, &n.to_string(), "{}", at(0, n))]).await.unwrap().versions
+    }
+
+    async fn body(&self, device: &str) -> String {
+        self.kit.store.resource(&id(device)).await.unwrap().unwrap().body
+    }
+
+    async fn put_into_both(&self, device: &str, body: &str) {
+        for server in [&self.first, &self.second] {
+            let () = connection(server).await.set_ex(self.kit.key(device), body, 60).await.unwrap();
+        }
+    }
+
+    /// The second one takes over. The first one is a replica that never hears of anything new; its connections stay.
+    async fn swap(&self) {
+        self.name.lead_to(self.second.port);
+        replica_of(&mut connection(&self.first).await, "127.0.0.1", "1").await;
+    }
+}
+
+async fn replica_of(connection: &mut MultiplexedConnection, host: &str, port: &str) {
+    let () = redis::cmd("REPLICAOF").arg(host).arg(port).query_async(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_primary_that_becomes_a_replica_is_left_and_answers_no_read() {
+    let pair = Pair::new("role_swap").await;
+    let (api, worker) = (pair.cache().await, pair.cache().await);
+    let fencer = Fencer::new(worker, pair.kit.store.clone());
+    pair.write("a", 1).await;
+    let old = pair.body("a").await;
+    pair.put_into_both("a", &old).await;
+    assert_eq!(api.get(&id("a")).await, Lookup::Hit(old.into()));
+    let first_of_b = pair.write("b", 2).await;
+    assert_eq!(fencer.fence(&first_of_b).await.outcomes, [FenceOutcome::Absent]);
+    // The new primary has what the old one never had: nothing is known to be absent there.
+    let body_of_b = pair.body("b").await;
+    let () = connection(&pair.second).await.set_ex(pair.kit.key("b"), body_of_b, 60).await.unwrap();
+
+    pair.swap().await;
+    // Nobody wrote since, and the reader finds out all the same. What a replica says counts for nothing.
+    assert_eq!(api.get(&id("a")).await, Lookup::Unavailable);
+    let second = pair.write("a", 3).await;
+    let second_of_b = pair.write("b", 4).await;
+    assert_eq!(fencer.fence(&second_of_b).await.outcomes, [FenceOutcome::Pending], "absent on a replica says nothing");
+    assert_eq!(fencer.fence(&second).await.outcomes, [FenceOutcome::Pending]);
+    assert!(fencer.finish(Duration::from_secs(30)).await, "it gets to the new primary");
+
+    for device in ["a", "b"] {
+        let new = Lookup::Hit(pair.body(device).await.into());
+        let never_older = async || {
+            let found = api.get(&id(device)).await;
+            assert!(found == new || found == Lookup::Unavailable, "{device}: {found:?}");
+            found == new
+        };
+        eventually("the reader gets there too", never_older).await;
+    }
+    eventually("all is well", async || api.answering().await.all().is_ok()).await;
+    assert_eq!(pair.log.count("Redis is a replica now"), 2, "one line a service");
+}
+
+#[tokio::test]
+async fn a_replica_that_the_name_leads_to_for_a_while_is_told_and_left() {
+    let pair = Pair::new("role_found").await;
+    replica_of(&mut connection(&pair.first).await, "127.0.0.1", "1").await;
+    let url = format!("redis://127.0.0.1:{}", pair.name.port);
+    let config = settings(&pair.kit.scope.database_url, &url, &pair.kit.scope.cache_prefix).redis;
+    // A service that starts meanwhile: it is connected, and knows that to whom.
+    let cache = Cache::open(&config).unwrap();
+    for _ in 0..5 {
+        assert_eq!(cache.get(&id("a")).await, Lookup::Unavailable);
+        let why = cache.answering().await.all().unwrap_err().to_string();
+        assert!(why.contains("read only replica"), "{why}");
+    }
+    pair.name.lead_to(pair.second.port);
+    eventually("it gets to the primary", async || cache.get(&id("a")).await == Lookup::Miss).await;
+    assert_eq!(pair.log.count("Redis is a replica now"), 1);
+}
+
+#[tokio::test]
+async fn where_writes_are_refused_for_long_another_connection_may_take_them() {
+    let pair = Pair::new("role_refused").await;
+    let cache = pair.cache().await;
+    config_set(&mut connection(&pair.first).await, "min-replicas-to-write", "1").await;
+    pair.name.lead_to(pair.second.port);
+    assert_eq!(cache.lease(&id("a")).await, None);
+    let why = cache.answering().await.all().unwrap_err().to_string();
+    assert!(why.contains("NOREPLICAS"), "{why}");
+    eventually("it is connected anew", async || cache.lease(&id("a")).await.is_some()).await;
+    assert_eq!(pair.log.count("NOREPLICAS"), 1);
+}

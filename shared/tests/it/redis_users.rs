@@ -1,0 +1,113 @@
+//! A Redis that does not let its user do something, or has no room: what is missing is told, and the TTL bounds what is
+//! read.
+
+use std::time::{Duration, Instant};
+
+use devstack::Redis;
+use redis::AsyncCommands;
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
+
+use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::redis_refuses::{Log, config_set, connection, start};
+
+/// A cache of a user with these rights.
+async fn cache_as(kit: &Kit, redis: &Redis, rights: &[&str]) -> Cache {
+    let mut direct = connection(redis).await;
+    let mut setuser = redis::cmd("ACL");
+    setuser.arg("SETUSER").arg("u").arg("reset").arg("on").arg(">p").arg("~*").arg(rights);
+    let () = setuser.query_async(&mut direct).await.unwrap();
+    let url = format!("redis://u:p@127.0.0.1:{}", redis.port);
+    Cache::open(&settings(&kit.scope.database_url, &url, &kit.scope.cache_prefix).redis).unwrap()
+}
+
+#[tokio::test]
+async fn what_a_user_may_not_do_is_told_and_what_is_read_is_no_older_than_the_ttl() {
+    for (name, rights, said, logged) in [
+        ("scripts", &["+@all", "-@scripting"][..], "'eval'", "'evalsha'"),
+        ("writes", &["+get", "+mget", "+del", "+ping"][..], "'eval'", "'evalsha'"),
+        ("set", &["+@all", "-set"][..], "'set'", "user executing the script"),
+    ] {
+        let (log, _guard) = Log::start();
+        let kit = Kit::new(&format!("users_{name}")).await;
+        let redis = start(&[]).await;
+        let cache = cache_as(&kit, &redis, rights).await;
+        let fencer = Fencer::new(cache.clone(), kit.store.clone());
+        kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+        let old = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
+        let ttl = Duration::from_secs(3);
+        let put = Instant::now();
+        let millis = u64::try_from(ttl.as_millis()).unwrap();
+        let () = connection(&redis).await.pset_ex(kit.key("a"), &old, millis).await.unwrap();
+        eventually("it is connected", async || cache.get(&id("a")).await != Lookup::Unavailable).await;
+
+        let versions = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap().versions;
+        let outcome = fencer.fence(&versions).await.outcomes;
+        if name == "set" {
+            // What it may not replace it deletes.
+            assert_eq!(outcome, [FenceOutcome::Deleted]);
+            assert_eq!(cache.get(&id("a")).await, Lookup::Miss);
+            assert_eq!(cache.lease(&id("a")).await, None);
+        } else {
+            assert_eq!(outcome, [FenceOutcome::Pending]);
+            // The old one of two is read, and no hit makes it live longer.
+            eventually("it ends", async || match cache.get(&id("a")).await {
+                Lookup::Miss => true,
+                found => {
+                    assert_eq!(found, Lookup::Hit(old.clone().into()));
+                    false
+                }
+            })
+            .await;
+            assert!(put.elapsed() >= ttl, "it was there until its TTL ended");
+        }
+        let why = cache.answering().await.all().unwrap_err().to_string();
+        assert!(why.contains(said), "{name}: {why}");
+        assert!(log.count("Redis refuses commands") == 1 && log.count(logged) == 1, "{name}: once, in its own words");
+        assert_eq!(log.count("Redis is away"), 0, "{name}: it is there");
+
+        // The user gets what is missing.
+        let mut direct = connection(&redis).await;
+        let () = redis::cmd("ACL").arg("SETUSER").arg("u").arg("+@all").query_async(&mut direct).await.unwrap();
+        assert!(fencer.finish(Duration::from_secs(30)).await, "{name}");
+        eventually("a miss is filled", async || cache.lease(&id("b")).await.is_some()).await;
+        eventually("nothing is missing", async || cache.answering().await.all().is_ok()).await;
+    }
+}
+
+#[tokio::test]
+async fn of_a_user_who_may_not_delete_nothing_is_read() {
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("users_del").await;
+    let redis = start(&[]).await;
+    // Whether this is a replica cannot be known so.
+    let cache = cache_as(&kit, &redis, &["+@all", "-del"]).await;
+    for _ in 0..5 {
+        assert_eq!(cache.get(&id("a")).await, Lookup::Unavailable);
+    }
+    eventually("the log says why", async || log.count("'del'") > 0).await;
+    let why = cache.answering().await.all().unwrap_err().to_string();
+    assert!(why.contains("'del'"), "{why}");
+}
+
+#[tokio::test]
+async fn a_redis_without_room_says_so_and_leaves_nothing_stale() {
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("users_oom").await;
+    let redis = start(&[]).await;
+    let cache = cache_as(&kit, &redis, &["+@all"]).await;
+    let fencer = Fencer::new(cache.clone(), kit.store.clone());
+    kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let old = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
+    let mut direct = connection(&redis).await;
+    let () = direct.set_ex(kit.key("a"), &old, 60).await.unwrap();
+    eventually("it is connected", async || cache.get(&id("a")).await == Lookup::Hit(old.clone().into())).await;
+    config_set(&mut direct, "maxmemory", "1").await;
+
+    assert_eq!(cache.lease(&id("b")).await, None, "nothing new is cached");
+    let versions = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap().versions;
+    assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Deleted]);
+    assert_eq!(cache.get(&id("a")).await, Lookup::Miss);
+    assert_eq!((log.count("Redis refuses commands"), log.count("OOM")), (1, 1), "once, in its own words");
+    let why = cache.answering().await.all().unwrap_err().to_string();
+    assert!(why.contains("OOM"), "{why}");
+}
