@@ -1,0 +1,162 @@
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+use tokio::sync::watch;
+
+use super::*;
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[test]
+fn however_many_gaps_there_are_the_broker_is_asked_once_a_second() {
+    let mut gaps = Gaps::new(0);
+    assert_eq!(gaps.take_due(millis(0)), None, "nothing is missing");
+    let mut looks = Vec::new();
+    for n in 0..2_500 {
+        let (now, at) = (u64::try_from(n).unwrap(), 3 * n);
+        gaps.met(at, at + 1);
+        looks.extend(gaps.take_due(millis(now)));
+    }
+    let sizes: Vec<_> = looks.iter().map(|look| look.gaps.len()).collect();
+    assert_eq!(sizes, [1, 1_000, 1_000], "and each gap is looked into once");
+    gaps.put_back(&looks.pop().unwrap().gaps);
+    let Unexplained { gaps: again, late } = gaps.take_due(millis(3_000)).unwrap();
+    assert_eq!((again.len(), again.first().cloned()), (1_499, Some(3_003..3_004)), "in their order");
+    assert_eq!(late, 1_000);
+}
+
+#[test]
+fn gaps_are_bounded() {
+    let mut gaps = Gaps::new(0);
+    for n in 0..2 * i64::try_from(MOST_GAPS).unwrap() {
+        gaps.met(2 * n, 2 * n + 1);
+    }
+    assert_eq!(gaps.met.gaps.len(), MOST_GAPS);
+    // And while the broker does not answer.
+    let due = gaps.take_due(Duration::ZERO).unwrap();
+    gaps.met(4 * i64::try_from(MOST_GAPS).unwrap() - 2, 4 * i64::try_from(MOST_GAPS).unwrap() - 1);
+    gaps.put_back(&due.gaps);
+    assert_eq!(gaps.met.gaps.len(), MOST_GAPS);
+    assert_eq!(gaps.met.gaps.last().unwrap().end, 4 * i64::try_from(MOST_GAPS).unwrap() - 1, "and none is forgotten");
+}
+
+/// A broker that answers once it is let, and then says where the log begins.
+fn broker<'t>(
+    lets: &'t watch::Receiver<bool>,
+    low: i64,
+    told: &'t Arc<Mutex<Vec<Loss>>>,
+) -> impl Fn(Arc<Unexplained>) -> JoinHandle<Answer> + 't {
+    move |due| {
+        let (mut lets, told) = (lets.clone(), Arc::clone(told));
+        tokio::spawn(async move {
+            lets.wait_for(|lets| *lets).await.unwrap();
+            told.lock().unwrap().push(lost(&due, low));
+            Some(Vec::new())
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_was_met_just_before_the_end_is_told_before_the_end() {
+    let (told, (lets, answers)) = (Arc::default(), watch::channel(false));
+    let ask = broker(&answers, 14, &told);
+    let mut gaps = Gaps::new(0);
+    // A look is under way, and it is too early for the next one.
+    gaps.met(3, 4);
+    gaps.look(millis(0), &ask).await;
+    gaps.met(10, 15);
+    gaps.look(millis(1), &ask).await;
+    assert!(told.lock().unwrap().is_empty());
+    let answering = async {
+        tokio::task::yield_now().await;
+        lets.send_replace(true);
+    };
+    tokio::join!(gaps.look_last(Duration::from_secs(60), &ask), answering);
+    let told = std::mem::take(&mut *told.lock().unwrap());
+    let passed = Loss { certain: None, possible: Some((3, 1)) };
+    assert_eq!(told, [passed, Loss { certain: Some((10, 4)), possible: None }]);
+    assert_eq!(gaps.met, Unexplained::default(), "and nothing is left");
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_a_broker_that_does_not_answer() {
+    let (told, (_lets, answers)) = (Arc::default(), watch::channel(false));
+    let ask = broker(&answers, 0, &told);
+    let mut gaps = Gaps::new(0);
+    gaps.met(3, 4);
+    gaps.look(millis(0), &ask).await;
+    gaps.met(10, 15);
+    // Nor is anything forgotten where the runner is dropped meanwhile.
+    assert!(gaps.look_last(Duration::from_secs(60), &ask).now_or_never().is_none());
+    gaps.look_last(millis(20), &ask).await;
+    assert!(told.lock().unwrap().is_empty());
+    assert_eq!(gaps.met.gaps, [3..4, 10..15], "these are told as what nobody has looked into");
+    assert!(gaps.look_last(Duration::from_secs(60), &ask).now_or_never().is_none());
+    gaps.give_up();
+    assert_eq!(gaps.met.gaps, [3..4, 10..15]);
+}
+
+#[tokio::test]
+async fn what_there_was_no_time_for_is_looked_into_again_and_nothing_else() {
+    let mut gaps = Gaps::new(0);
+    gaps.met(3, 4);
+    gaps.met(10, 15);
+    gaps.met(20, 21);
+    gaps.look(millis(0), |_| tokio::spawn(async { Some(vec![10..15, 20..21]) })).await;
+    gaps.finish(tokio::time::Instant::now() + Duration::from_secs(60)).await;
+    assert_eq!(gaps.met, Unexplained { gaps: vec![10..15, 20..21], late: 2 });
+}
+
+#[test]
+fn what_the_log_still_has_is_read() {
+    assert_eq!(readable(&[3..4, 10..15, 20..21], 12, 21), (vec![12..15, 20..21], vec![]));
+    assert_eq!(readable(&[3..4, 10..15, 20..21, 30..31], 0, 20), (vec![3..4, 10..15], vec![20..21, 30..31]));
+    assert_eq!(readable(&[3..4, 10..15], 15, 15), (vec![], vec![]));
+}
+
+#[test]
+fn where_the_log_begins_behind_a_gap_that_was_looked_into_late_a_loss_is_told_as_possible() {
+    let met = |gaps: &[Range<i64>], late| Unexplained { gaps: gaps.to_vec(), late };
+    let one = || met(std::slice::from_ref(&(10..20)), 1);
+    let certain = |from, lost| Loss { certain: Some((from, lost)), possible: None };
+    assert_eq!(lost(&one(), 20), certain(10, 10));
+    assert_eq!(lost(&one(), 12), certain(10, 2));
+    assert_eq!(lost(&one(), 10), Loss::default(), "it was a marker, or was aborted");
+    // The broker did not answer while its log went on to lose its beginning.
+    let possible = |from, at_most| Loss { certain: None, possible: Some((from, at_most)) };
+    assert_eq!(lost(&one(), 21), possible(10, 10));
+    assert_eq!(lost(&met(&[10..20, 25..26, 40..50], 2), 30), possible(10, 11));
+    let both = Loss { certain: Some((40, 5)), possible: Some((10, 10)) };
+    assert_eq!(lost(&met(&[10..20, 25..26, 40..50], 1), 45), both, "the second was met just now");
+}
+
+proptest! {
+    /// A log with gaps of markers, of which the broker then drops its beginning, beyond what was consumed.
+    #[test]
+    fn what_is_lost_is_what_was_dropped_unread(
+        read in prop::collection::vec((1..4i64, 1..4i64), 0..20), dropped in 0..50i64, aborted in 0..5i64
+    ) {
+        // Records, then markers, again and again: no loss.
+        let (mut at, mut gaps) = (0, Vec::new());
+        for (records, markers) in read {
+            let expected = at + records;
+            at = expected + markers;
+            gaps.push(expected..at);
+        }
+        let markers_alone = gaps.clone();
+        // The next record is one behind where the log now begins, because what is there first was aborted.
+        let low = at + 1 + dropped;
+        gaps.push(at + 1..low + aborted);
+        let certain = (dropped > 0).then_some((at + 1, dropped.unsigned_abs()));
+        let gaps = Unexplained { gaps, late: 0 };
+        if dropped > 0 {
+            prop_assert_eq!(lost(&gaps, low), Loss { certain, possible: None });
+        }
+        let markers_alone = Unexplained { gaps: markers_alone, late: 0 };
+        for low in [0, 1] {
+            prop_assert_eq!(lost(&markers_alone, low), Loss::default(), "the log begins where it began");
+        }
+    }
+}
