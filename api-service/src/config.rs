@@ -230,7 +230,7 @@ mod tests {
         config(&["--request-timeout=6s"]).check().unwrap();
         assert_eq!(config(&["--request-timeout=6s"]).body_timeout(), Duration::from_secs(1));
         assert_eq!(line(&["--kafka-linger=6s"]), "KAFKA_LINGER=6s must be less than KAFKA_MESSAGE_TIMEOUT=5s");
-        assert_eq!(line(&["--redis-timeout=11s"]), "REDIS_TIMEOUT=11s must be less than REQUEST_TIMEOUT=10s");
+        assert_eq!(line(&["--redis-timeout=10s"]), "REDIS_TIMEOUT=10s must be less than REQUEST_TIMEOUT=10s");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::producer::Outcome;
 
 /// Tells the recorder of all of them.
 pub fn describe() {
+    shared::cache::describe();
     describe_counter!("http_requests_total", "Requests answered, by method, route and status.");
     describe_histogram!("http_request_duration_seconds", "From a request's headers to its answer, by route.");
     describe_counter!("kafka_produce_total", "Events handed to Kafka, by what became of them.");

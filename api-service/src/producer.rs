@@ -258,10 +258,12 @@ impl Producer {
     /// How the events of a request go by this client and beside it.
     fn plan(&self, client: &Client, events: &[Event]) -> Vec<Step> {
         let limit = &self.0.limit;
-        let batches = match (client.keeps_to(limit), limit.is_known()) {
+        // Asked first: it may become known, and smaller, in between.
+        let is_known = limit.is_known();
+        let batches = match (is_known, client.keeps_to(limit)) {
             (true, true) => Batches::Fit,
-            (true, false) => Batches::MayFit,
-            (false, _) => Batches::TooLarge,
+            (false, true) => Batches::MayFit,
+            (_, false) => Batches::TooLarge,
         };
         plan(events, |event| limit.fits(event), batches)
     }

@@ -14,13 +14,14 @@ use crate::process::STEP;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// By partition: what the group has committed, and where the log ends.
+/// By partition: what the group has committed, and where the log ends, behind transactions that are open too.
 ///
 /// # Errors
 /// Kafka away, or no such topic.
 pub fn committed(brokers: &str, topic: &str, group: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let mut config = ClientConfig::new();
-    let consumer: BaseConsumer = config.set("bootstrap.servers", brokers).set("group.id", group).create()?;
+    config.set("bootstrap.servers", brokers).set("group.id", group).set("isolation.level", "read_uncommitted");
+    let consumer: BaseConsumer = config.create()?;
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
     let partitions = metadata.topics().first().context("no such topic")?.partitions();
     let mut list = TopicPartitionList::new();

@@ -32,6 +32,7 @@ use self::gather::Gathering;
 use self::node::Failure;
 use self::scripts::Call;
 use self::servers::Servers;
+pub use self::verdict::describe;
 use crate::config::RedisConfig;
 use crate::event::DeviceId;
 
@@ -111,7 +112,6 @@ impl Cache {
     /// # Errors
     /// `REDIS_URL` is not one (the message does not repeat it), or another setting is wrong.
     pub fn open(config: &RedisConfig) -> anyhow::Result<Self> {
-        verdict::describe();
         Ok(Self {
             servers: Servers::open(config)?,
             gathering: Arc::default(),

@@ -26,7 +26,7 @@ pub use history::{Cursor, PAGE_BYTES, Page};
 pub use prune::PRUNE_ROWS;
 pub use read::Rendered;
 
-use self::connect::{Diagnosis, takes_writes};
+use self::connect::{Diagnosis, leads_to_primary};
 use crate::config::PostgresConfig;
 
 /// The tables, through a pool of connections.
@@ -65,7 +65,7 @@ impl Store {
             .max_connections(config.max_connections)
             .acquire_timeout(timeout.min(PATIENCE))
             .test_before_acquire(false)
-            .after_connect(|connection, _| Box::pin(takes_writes(connection)))
+            .after_connect(|connection, _| Box::pin(leads_to_primary(connection)))
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     if meta.idle_for > TRUSTED_IDLE { connection.ping().await.map(|()| true) } else { Ok(true) }

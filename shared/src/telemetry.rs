@@ -123,7 +123,7 @@ fn start(config: &LogConfig, writer: BoxMakeWriter, is_terminal: bool) -> anyhow
     // rdkafka closes a consumer once more when it is dropped, and calls it an error that it is closed
     // already. What matters of that module reaches us through its context.
     let filter = filter.add_directive("rdkafka::consumer::base_consumer=off".parse()?);
-    // So does a pool of PostgreSQL's that a connection leads to a server which takes no writes, many times a second.
+    // So does a pool of PostgreSQL's that a connection leads to a standby, many times a second.
     // Whoever waits for a connection is told why there is none.
     let filter = filter.add_directive("sqlx_core::pool::inner=off".parse()?);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);

@@ -414,7 +414,7 @@ mod tests {
         for (retention, good) in [("0s", false), ("59s", false), ("1min", true), ("100years", true)] {
             let taken = parsed(&["run"], &[&format!("--events-retention={retention}")]);
             assert_eq!(taken.is_ok(), good, "{retention}");
-            assert!(good || taken.unwrap_err().contains("EVENTS_RETENTION>': it must be from 1min to 100years"));
+            assert!(good || taken.unwrap_err().contains("EVENTS_RETENTION>': it must be from 1m to 100years"));
         }
     }
 

@@ -44,7 +44,7 @@ fn one_clear_line_names_the_setting() {
         (&[("DATABASE_URL", "planted")], "DATABASE_URL is not a PostgreSQL URL"),
         (&[("REDIS_URL", "planted")], "REDIS_URL is not a Redis URL"),
         (&[("CACHE_TTL", "0s")], "CACHE_TTL>': it must be from 1s to 30days"),
-        (&[("DATABASE_TIMEOUT", "1000000years")], "DATABASE_TIMEOUT>': it must be from 100ms to 1h"),
+        (&[("DATABASE_TIMEOUT", "1000000years")], "DATABASE_TIMEOUT>': it must be from 100ms to 1m"),
         (&[("KAFKA_MESSAGE_TIMEOUT", "30days")], "KAFKA_MESSAGE_TIMEOUT>': it must be from 1ms to 1h"),
         (&[("DATABASE_MAX_CONNECTIONS", "4294967295")], "DATABASE_MAX_CONNECTIONS"),
         (&[("KAFKA_INPUT_TOPIC", "^events-.*")], "KAFKA_INPUT_TOPIC>': it must be the name of a topic"),

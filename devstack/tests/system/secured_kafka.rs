@@ -63,22 +63,20 @@ async fn a_wrong_login_and_a_wrong_certificate_are_refused_and_the_log_says_why(
     let secured = secured().await;
     let (other, by_address) = (secured.other_authority.to_string_lossy(), secured.brokers_by_address());
     let password = ("KAFKA_SASL_PASSWORD", &*format!("{PLANTED}-wrong"));
-    let wrong: [(&[(&str, &str)], &str); 5] = [
+    let wrong: [(&[(&str, &str)], &str); 4] = [
         (&[password], "Invalid username or password"),
         (&[password, ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-256")], "invalid credentials"),
         (&[("KAFKA_SSL_CA_LOCATION", &other)], "certificate verify failed"),
         (&[("KAFKA_BROKERS", &by_address)], "certificate verify failed"),
-        // A listener that knows of no login.
-        (&[password, ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"), ("KAFKA_BROKERS", plain(&system))], "SASL"),
     ];
     join_all(wrong.map(|(settings, why)| refused(&system, settings, why))).await;
+    // A listener that knows of no login.
+    let plain = System::start("secured-none", &[]).await;
+    let login = [("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"), ("KAFKA_SASL_MECHANISM", "PLAIN"), password];
+    refused(&plain, &[&login[..], &[("KAFKA_SASL_USERNAME", "nobody")]].concat(), "SASL").await;
     // The very same settings with the right values are good.
     let (done, said) = system.command(&["setup"], &[]).await;
     assert!(done, "{said}");
-}
-
-fn plain(system: &System) -> &str {
-    &system.scope.endpoints.kafka_brokers
 }
 
 /// Both services, and `setup`, with settings that Kafka refuses, at their most talkative.

@@ -12,13 +12,13 @@ impl Cache {
     /// Says whether Redis did so.
     pub async fn at_least(&self, id: &DeviceId, version: i64, body: &str) -> bool {
         let mut call = scripts::fence_versions();
-        call.key(self.key(id)).keys(self.absent(id)).arg(version);
+        call.key(self.key(id)).keys(self.absent()).arg(version);
         match self.run::<String>(&call).await {
             Err(_) => false,
             Ok(codes) if codes.as_bytes() != [code::OLDER] => true,
             Ok(_) => {
                 let mut call = scripts::fence_body();
-                call.key(self.key(id)).key(self.mark(id)).keys(self.absent(id));
+                call.key(self.key(id)).key(self.mark(id)).keys(self.absent());
                 call.arg(version).arg(body).arg(millis(self.jittered_ttl()));
                 self.run::<String>(&call).await.is_ok()
             }

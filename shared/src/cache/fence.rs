@@ -150,7 +150,7 @@ impl Fencer {
         for (_, (id, version)) in chunk {
             call.key(self.cache.key(id)).arg(*version);
         }
-        call.keys(self.cache.absent(first));
+        call.keys(self.cache.absent());
         let Ok(codes) = self.cache.run::<String>(&call).await else { return Vec::new() };
         let mut outcomes = Vec::with_capacity(chunk.len());
         let mut older = Vec::new();
@@ -193,7 +193,7 @@ impl Fencer {
         let mut call = scripts::fence_body();
         call.key(self.cache.key(id))
             .key(self.cache.mark(id))
-            .keys(self.cache.absent(id))
+            .keys(self.cache.absent())
             .arg(version)
             .arg(body)
             .arg(super::millis(self.cache.jittered_ttl()));

@@ -7,6 +7,7 @@ use redis::Cmd;
 use tokio::time::Instant;
 
 use super::node::Node;
+use super::servers::absent_key;
 use super::{Cache, millis, scripts, understood};
 use crate::event::DeviceId;
 
@@ -107,8 +108,8 @@ impl Cache {
 
     /// A key that is never there, by which a replica is told. None in a cluster, whose nodes send away who asks a
     /// replica, and whose slots cannot be moved beside a command with an absent key.
-    pub(super) fn absent(&self, id: &DeviceId) -> Option<String> {
-        (!self.servers.is_cluster()).then(|| format!("{{{}}}absent", self.key(id)))
+    pub(super) fn absent(&self) -> Option<String> {
+        (!self.servers.is_cluster()).then(|| absent_key(&self.prefix))
     }
 }
 

@@ -17,14 +17,19 @@ pub(super) enum Servers {
     Cluster(Arc<Cluster>),
 }
 
+/// A key that is never there: no identifier of a device holds a brace. It begins with the prefix, and whoever may use
+/// that may use it.
+pub(super) fn absent_key(prefix: &str) -> String {
+    format!("{prefix}{{absent}}")
+}
+
 impl Servers {
     pub(super) fn open(config: &RedisConfig) -> anyhow::Result<Self> {
         // The error of the URL's parser could quote a password.
         let wrong = "REDIS_URL is not a Redis URL";
         let info = |url: &str| -> anyhow::Result<ConnectionInfo> { url.into_connection_info().ok().context(wrong) };
         if !config.cluster {
-            // No identifier of a device holds a brace.
-            let absent_key = format!("{}{{absent}}", config.key_prefix);
+            let absent_key = absent_key(&config.key_prefix);
             return Ok(Self::One(Node::alone(info(config.url.expose())?, &absent_key).ok().context(wrong)?));
         }
         // A brace would decide the slot, and a key and the mark beside it would lie apart.

@@ -44,7 +44,7 @@ const REFUSALS: &str = "redis_refusals_total";
 const KNOWN: [&str; 5] = ["MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY"];
 
 /// Says what the metric of refusals is, and that there were none yet.
-pub(super) fn describe() {
+pub fn describe() {
     metrics::describe_counter!(REFUSALS, "Commands that Redis refused, by the code of its error.");
     for code in KNOWN {
         metrics::counter!(REFUSALS, "code" => code).increment(0);

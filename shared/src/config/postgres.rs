@@ -8,7 +8,8 @@ use clap::value_parser;
 use super::{DATABASE_CONNECTIONS, Secret, duration_in, trimmed};
 
 /// With less no connection to another machine is made in time; the session has it in milliseconds of 32 bits.
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3_600);
+/// The most is well below what the worker's watchdog takes for standing still.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
 /// The connection to PostgreSQL.
 #[derive(Debug, Clone, clap::Args)]

@@ -9,7 +9,8 @@ use super::{Secret, duration_in, text, trimmed, yes_or_no};
 
 const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3_600);
 /// Less is not enough for a command on a busy machine: the cache would never be used, nor fenced.
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3_600);
+/// The worker waits for a fence as long, too, and ingest with it.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 
 /// The connection to Redis.
 #[derive(Debug, Clone, clap::Args)]

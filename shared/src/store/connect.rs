@@ -15,14 +15,14 @@ const STEP_TIMEOUT: Duration = Duration::from_millis(500);
 /// For how long its outcome is believed.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// Refuses a connection that leads to a server which takes no writes. After a failover a name may lead to a standby
-/// for a while; what it has lags behind, and must be neither shown nor cached.
-pub(super) async fn takes_writes(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let asked = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean";
-    let question = sqlx::query_scalar::<_, bool>(asked).persistent(false).fetch_one(connection);
+/// Refuses a connection that leads to a standby. After a failover a name may do that for a while; what a standby has
+/// lags behind, and must be neither shown nor cached. A primary that is set to read-only is up to date: who writes is
+/// told so by it.
+pub(super) async fn leads_to_primary(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let question = sqlx::query_scalar::<_, bool>("SELECT pg_is_in_recovery()").persistent(false).fetch_one(connection);
     match timeout(STEP_TIMEOUT, question).await {
         Ok(Ok(false)) => Ok(()),
-        Ok(Ok(true)) => Err(sqlx::Error::Configuration("it takes no writes: a standby, or read-only".into())),
+        Ok(Ok(true)) => Err(sqlx::Error::Configuration("it takes no writes: it is a standby".into())),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(sqlx::Error::PoolTimedOut),
     }
@@ -59,7 +59,7 @@ impl Diagnosis {
             return why.clone();
         }
         let why = match timeout(STEP_TIMEOUT, PgConnection::connect_with(&self.options)).await {
-            Ok(Ok(mut connection)) => match takes_writes(&mut connection).await {
+            Ok(Ok(mut connection)) => match leads_to_primary(&mut connection).await {
                 Ok(()) => "it answers, but all of DATABASE_MAX_CONNECTIONS are in use".to_owned(),
                 Err(error) => StoreError::from(error).message,
             },

@@ -111,3 +111,25 @@ async fn a_redis_without_room_says_so_and_leaves_nothing_stale() {
     let why = cache.answering().await.all().unwrap_err().to_string();
     assert!(why.contains("OOM"), "{why}");
 }
+
+#[tokio::test]
+async fn a_user_of_the_prefix_alone_fences_and_where_it_may_not_replace_it_deletes() {
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("users_prefix").await;
+    let redis = start(&[]).await;
+    let pattern = format!("~{}*", kit.scope.cache_prefix);
+    let cache = cache_as(&kit, &redis, &["resetkeys", &pattern, "+@all"]).await;
+    let fencer = Fencer::new(cache.clone(), kit.store.clone());
+    eventually("it is connected", async || cache.get(&id("a")).await == Lookup::Miss).await;
+    let first = kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap().versions;
+    assert_eq!(fencer.fence(&first).await.outcomes, [FenceOutcome::Absent]);
+    let old = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
+    let lease = cache.lease(&id("a")).await.unwrap();
+    assert!(cache.fill(&id("a"), &lease, Some(&old)).await);
+    eventually("all is well", async || cache.answering().await.all().is_ok()).await;
+    let second = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap().versions;
+    // The mark of a device that was forgotten lies beside the prefix.
+    assert_eq!(fencer.fence(&second).await.outcomes, [FenceOutcome::Deleted]);
+    assert_eq!(cache.get(&id("a")).await, Lookup::Miss);
+    assert_eq!(log.count("Redis is away"), 0);
+}

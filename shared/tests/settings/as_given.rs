@@ -67,11 +67,10 @@ fn good(variable: &str) -> &'static str {
         | "DRAIN_TIMEOUT"
         | "KAFKA_MESSAGE_TIMEOUT"
         | "KAFKA_LINGER"
-        | "DATABASE_TIMEOUT"
-        | "REDIS_TIMEOUT"
         | "CACHE_TTL"
         | "JWT_JWKS_REFRESH"
         | "EMF_INTERVAL" => "1m 3s",
+        "DATABASE_TIMEOUT" | "REDIS_TIMEOUT" => "3s 500ms",
         "EVENTS_RETENTION" => "40days 3s",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
         "OTEL_EXPORTER_OTLP_HEADERS" => "a=b",
