@@ -14,6 +14,8 @@ pub struct Signals {
     pub stored: AtomicI64,
     /// Up to where the partition can be read, as it was measured last: its last stable offset.
     pub stable_end: AtomicI64,
+    /// Up to where it was told that an operator had the group go past records.
+    pub skipped_to: AtomicI64,
     /// Asks the runner to drop what it does and to begin anew from what is stored.
     pub begin_anew: Notify,
     /// How often it did so.
@@ -26,6 +28,7 @@ impl Default for Signals {
             committed: AtomicI64::new(-1),
             stored: AtomicI64::new(-1),
             stable_end: AtomicI64::new(-1),
+            skipped_to: AtomicI64::new(-1),
             begin_anew: Notify::new(),
             begun_anew: AtomicU64::new(0),
         }

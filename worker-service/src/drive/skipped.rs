@@ -1,6 +1,8 @@
 //! Records that an operator had the group go past, because they cannot be read (`worker-service seek
 //! --past-unreadable`). They are lost, and told as such by the worker, whose metric counts all losses.
 
+use std::sync::atomic::Ordering;
+
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 
@@ -15,14 +17,17 @@ impl Driver {
             return;
         };
         let (partition, lost) = (self.partition, to.abs_diff(from));
-        self.tools.health.records_lost(lost);
-        tracing::error!(
-            partition,
-            expected = from,
-            offset = to,
-            lost,
-            "data loss: an operator had the group go past records that cannot be read"
-        );
+        // A runner that begins anew before the note is gone finds it again.
+        if self.signals.skipped_to.swap(to, Ordering::Relaxed) < to {
+            self.tools.health.records_lost(lost);
+            tracing::error!(
+                partition,
+                expected = from,
+                offset = to,
+                lost,
+                "data loss: an operator had the group go past records that cannot be read"
+            );
+        }
         let mut list = TopicPartitionList::new();
         let added = list.add_partition_offset(&self.topic, partition, element.offset());
         // Until this is there, the next to begin tells it again.
