@@ -18,6 +18,7 @@ mod settings;
 mod task;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod watermark;
 
 use std::collections::{HashSet, VecDeque};
@@ -36,6 +37,7 @@ use self::held::Held;
 use self::ration::Ration;
 pub use self::settings::Settings;
 pub use self::task::Task;
+use self::turns::Turns;
 use self::watermark::Watermark;
 
 /// Transactions that met another one are tried again this often at once.
@@ -67,6 +69,7 @@ pub struct Lane {
     /// Devices whose last event became a dead letter: their next ones get one try each.
     suspects: HashSet<DeviceId>,
     suspects_of_outage: Suspects,
+    turns: Turns,
     watermark: Watermark,
     ration: Ration,
     outage: OutageBackoff,
@@ -91,6 +94,7 @@ impl Lane {
             letters: VecDeque::new(),
             suspects: HashSet::new(),
             suspects_of_outage: Suspects::new(seed),
+            turns: Turns::default(),
             watermark: Watermark::default(),
             outage: OutageBackoff::new(seed),
             conflicts: 0,
@@ -167,11 +171,9 @@ impl Lane {
             }
             return Next::DeadLetter(letters);
         }
-        while let Some(tasks) = self.held.take_due(now) {
-            self.begin_again(tasks);
-        }
-        let batch = self.work.pop_front().unwrap_or_else(|| self.gather());
-        if batch.is_empty() { Next::Wait(self.held.earliest()) } else { Next::Apply(batch) }
+        let batch = self.choose(now);
+        self.turns.begin(now);
+        if batch.is_empty() { Next::Wait(self.due()) } else { Next::Apply(batch) }
     }
 
     /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
@@ -179,6 +181,7 @@ impl Lane {
         let error = match result {
             Ok(()) => {
                 self.store_answered();
+                self.turns.others_had_theirs();
                 self.suspects_of_outage.applied(&batch);
                 for task in batch {
                     if !self.suspects.is_empty() {
@@ -292,7 +295,7 @@ impl Lane {
 
     /// When the first of the held devices is tried again.
     pub fn held_until(&self) -> Option<Duration> {
-        self.held.earliest()
+        self.due()
     }
 
     /// Why the lane waits out an outage, if it does.
@@ -312,19 +315,21 @@ impl Lane {
 
     /// A batch waits out an outage.
     fn put_off(&mut self, batch: Vec<Task>, message: String, now: Duration) {
+        self.turns.others_had_theirs();
         self.work.push_front(batch);
         self.outage.wait(now, message);
     }
 
-    /// A batch waits out an outage that it met. From its second try on it is tried in two halves: a store
-    /// that answers, and is too slow for so much at once, or fails on one of its records, is not asked for
+    /// A batch waits out an outage that it met. From the second try of its records on it is tried in two halves:
+    /// a store that answers, and is too slow for so much at once, or fails on one of its records, is not asked for
     /// the same again for ever. Nobody waits for that, down to a single event. Only what comes next is
     /// halved, so that after the longest outage there are a few small batches.
     fn put_off_in_halves(&mut self, mut batch: Vec<Task>, message: String, now: Duration) -> AfterFailure {
-        if self.outage.message().is_none() {
+        if self.outage.message().is_none() && !self.turns.is_again() {
             self.put_off(batch, message, now);
             return AfterFailure::Waits;
         }
+        self.outage.declare(now, message);
         let rest = batch.split_off(batch.len() / 2);
         self.work.push_front(rest);
         self.work.push_front(batch);

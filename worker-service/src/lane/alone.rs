@@ -35,6 +35,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest. A try may take as long as the store's deadline, and the partition waits for it; or it may crash the
 /// server.
 const LONGEST_WAIT: Duration = Duration::from_secs(32);
+/// A device is held for so many times what its last try took, at least.
+const TIMES_ITS_COST: u32 = 4;
 /// The wait of the next event of a device with dead letters, where only others have to be applied in between.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
@@ -153,8 +155,17 @@ impl Suspects {
         self.devices.get(device).is_some_and(|suspect| suspect.is_alone)
     }
 
+    /// Whether a device that is held is so because its event met an outage on its own.
+    pub(super) fn is_aside(&self, device: &DeviceId) -> bool {
+        self.devices.get(device).is_some_and(Suspect::is_aside)
+    }
+
+    pub(super) fn set_aside_is_full(&self) -> bool {
+        self.set_aside.len() >= MAX_SET_ASIDE
+    }
+
     fn may_set_aside(&self, device: &DeviceId) -> bool {
-        self.set_aside.len() < MAX_SET_ASIDE || self.set_aside.contains(device)
+        !self.set_aside_is_full() || self.set_aside.contains(device)
     }
 
     /// An event met an outage on its own.
@@ -192,8 +203,8 @@ impl Suspects {
         Failure { suspect, others_were_applied }
     }
 
-    /// Its device is held; says for how long.
-    fn held(&mut self, device: &DeviceId, share_is_full: bool) -> Duration {
+    /// Its device is held; says for how long, after a try that took so long.
+    fn held(&mut self, device: &DeviceId, share_is_full: bool, cost: Duration) -> Duration {
         let Some(suspect) = self.devices.get_mut(device) else { return FIRST_WAIT };
         suspect.holds += 1;
         let wait = if share_is_full && suspect.has_letters && suspect.holds == 1 {
@@ -203,6 +214,11 @@ impl Suspects {
         } else {
             FIRST_WAIT.saturating_mul(2_u32.saturating_pow(suspect.holds - 1)).min(LONGEST_WAIT)
         };
+        let wait = wait.max(cost.saturating_mul(TIMES_ITS_COST));
+        self.vary(wait)
+    }
+
+    fn vary(&mut self, wait: Duration) -> Duration {
         wait.mul_f64(1.0 + self.random.f64() / 2.0)
     }
 
@@ -222,8 +238,14 @@ impl Lane {
                 batch.into_iter().partition(|task| self.suspects_of_outage.is_alone(task.device()));
             if alone.is_empty() {
                 self.suspects_of_outage.others_failed();
+                if self.suspects_of_outage.set_aside_is_full() {
+                    self.put_off_behind(others, error.message, now);
+                    return AfterFailure::Waits;
+                }
                 return self.put_off_in_halves(others, error.message, now);
             }
+            let cost = self.turns.cost(now);
+            self.turns.failed(now, cost, self.suspects_of_outage.vary(cost));
             if others.is_empty() {
                 return self.take_apart(alone, error, now);
             }
@@ -239,8 +261,12 @@ impl Lane {
 
     fn judge_outage(&mut self, mut task: Task, message: String, now: Duration) -> AfterFailure {
         let device = task.device().clone();
+        let cost = self.turns.cost(now);
         let (share_is_full, all_is_full) = self.is_full_with(&task);
         let Failure { suspect, others_were_applied } = self.suspects_of_outage.failed(&device, task.record.offset, now);
+        if suspect.is_aside() {
+            self.turns.failed(now, cost, self.suspects_of_outage.vary(cost));
+        }
         if is_proven(&suspect, others_were_applied, share_is_full, all_is_full, now) {
             task.attempts = suspect.tries;
             self.suspects_of_outage.has_letter(&device);
@@ -248,10 +274,14 @@ impl Lane {
             return AfterFailure::DeadLetter;
         }
         if !suspect.is_alone && (suspect.tries < TRIES || !self.suspects_of_outage.may_set_aside(&device)) {
-            self.put_off(vec![task], message, now);
+            if self.suspects_of_outage.may_set_aside(&device) {
+                self.put_off(vec![task], message, now);
+            } else {
+                self.put_off_behind(vec![task], message, now);
+            }
             return AfterFailure::Waits;
         }
-        let delay = self.suspects_of_outage.held(&device, share_is_full && suspect.is_alone);
+        let delay = self.suspects_of_outage.held(&device, share_is_full && suspect.is_alone, cost);
         self.hold(task, now + delay);
         if suspect.is_alone {
             return AfterFailure::HeldAlone(delay);

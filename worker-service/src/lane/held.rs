@@ -40,17 +40,19 @@ impl Held {
         }
     }
 
-    /// The events of a device whose time has come.
-    pub(super) fn take_due(&mut self, now: Duration) -> Option<VecDeque<Task>> {
-        let device = self.devices.iter().find(|(_, waiting)| waiting.due <= now).map(|(device, _)| device.clone())?;
+    /// The events of such a device whose time has come, the first one.
+    pub(super) fn take_due(&mut self, now: Duration, is_such: impl Fn(&DeviceId) -> bool) -> Option<VecDeque<Task>> {
+        let due = self.devices.iter().filter(|(device, waiting)| waiting.due <= now && is_such(device));
+        let device = due.min_by_key(|(_, waiting)| waiting.due).map(|(device, _)| device.clone())?;
         let waiting = self.devices.remove(&device)?;
         self.records -= waiting.tasks.len();
         self.bytes -= waiting.tasks.iter().map(Task::size).sum::<usize>();
         Some(waiting.tasks)
     }
 
-    pub(super) fn earliest(&self) -> Option<Duration> {
-        self.devices.values().map(|waiting| waiting.due).min()
+    /// When the time of the first such device comes.
+    pub(super) fn earliest(&self, is_such: impl Fn(&DeviceId) -> bool) -> Option<Duration> {
+        self.devices.iter().filter(|(device, _)| is_such(device)).map(|(_, waiting)| waiting.due).min()
     }
 
     pub(super) fn devices(&self) -> usize {

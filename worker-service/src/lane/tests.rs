@@ -15,6 +15,7 @@ mod flapping;
 mod letters;
 mod outages;
 mod records;
+mod slow;
 mod world;
 
 proptest! {

@@ -1,5 +1,7 @@
 //! Records and letters for the tests.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use shared::event::{Event, EventType, Payload};
 use shared::position::Position;
@@ -20,13 +22,13 @@ pub(super) fn no_event() -> Refusal {
     Refusal { reason: Reason::Undecodable, error: "no event".into() }
 }
 
-pub(super) fn record(offset: i64, device: u8, value: &[u8]) -> Record {
+pub(super) fn record(offset: i64, device: impl Display, value: &[u8]) -> Record {
     let mut record = Record::new(Some(format!("d{device}").as_bytes()), Some(value), &[]);
     record.offset = offset;
     record
 }
 
-pub(super) fn decoded(offset: i64, device: u8) -> Decoded {
+pub(super) fn decoded(offset: i64, device: impl Display) -> Decoded {
     let at = OffsetDateTime::UNIX_EPOCH;
     Decoded {
         event: Event {

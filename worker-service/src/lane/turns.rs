@@ -1,0 +1,106 @@
+//! Whose turn it is: a device that met an outage alone is tried again behind the others, and no oftener than they can
+//! bear.
+//!
+//! A try of such a device may take as long as the store's deadline, and the partition waits for it. A few of them could
+//! fill all the time there is, and even stand before what is being tried apart, for ever. So they have turns: one at a
+//! time, when nothing that was begun is left to do, when others were applied since the last one, and when as much time
+//! has gone by as that one took. With however many of them the others have half of the time at least.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use super::{Lane, Task};
+
+/// When the next device that was set aside, or is held alone, may be tried.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// When the batch that is under way was handed out.
+    begun: Duration,
+    /// Its records were tried before.
+    again: bool,
+    /// Not before.
+    from: Duration,
+    /// It is others' turn, if there is something of theirs to do.
+    of_others: bool,
+}
+
+impl Turns {
+    /// A batch is handed out.
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.begun = now;
+    }
+
+    /// How long the batch took that failed just now.
+    pub(super) fn cost(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.begun)
+    }
+
+    /// Whether the records of the batch that is under way were tried before, in it or with others.
+    pub(super) fn is_again(&self) -> bool {
+        self.again
+    }
+
+    /// Others had their turn.
+    pub(super) fn others_had_theirs(&mut self) {
+        self.of_others = false;
+    }
+
+    /// A try failed that took so long, in which nobody else had a turn; the others have so much more time before the
+    /// next one.
+    pub(super) fn failed(&mut self, now: Duration, cost: Duration, theirs: Duration) {
+        self.from = now.max(self.from + cost) + theirs;
+    }
+}
+
+impl Lane {
+    /// What is to be tried next; nothing where all that is left is held.
+    pub(super) fn choose(&mut self, now: Duration) -> Vec<Task> {
+        while let Some(tasks) = self.held.take_due(now, |device| !self.suspects_of_outage.is_aside(device)) {
+            self.begin_again(tasks);
+        }
+        // Where no more devices may be set aside, what was begun may fail for ever; and one of those that were may be
+        // well again.
+        let may_be = now >= self.turns.from && (self.work.is_empty() || self.suspects_of_outage.set_aside_is_full());
+        if may_be && !self.turns.of_others && self.begin_one_set_aside(now) {
+            self.turns.of_others = true;
+        }
+        self.turns.again = !self.work.is_empty();
+        let batch = self.work.pop_front().unwrap_or_else(|| self.gather());
+        // There was nothing of others'.
+        if batch.is_empty() && may_be && self.begin_one_set_aside(now) {
+            return self.work.pop_front().unwrap_or_default();
+        }
+        batch
+    }
+
+    /// When there is something to do again, if nothing comes in.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let is_aside = |device: &_| self.suspects_of_outage.is_aside(device);
+        let aside = self.held.earliest(is_aside).map(|due| due.max(self.turns.from));
+        self.held.earliest(|device| !is_aside(device)).into_iter().chain(aside).min()
+    }
+
+    /// A batch waits out an outage behind all that was begun, with whatever of its devices comes later: where no more
+    /// may be set aside, one of the others may be well. Nothing is halved there, so that an outage leaves few small
+    /// batches behind.
+    pub(super) fn put_off_behind(&mut self, batch: Vec<Task>, message: String, now: Duration) {
+        let devices: HashSet<_> = batch.iter().map(|task| task.device().clone()).collect();
+        let mut behind = VecDeque::from([batch]);
+        for unit in &mut self.work {
+            let (same, other) = std::mem::take(unit).into_iter().partition(|task| devices.contains(task.device()));
+            *unit = other;
+            behind.push_back(same);
+        }
+        self.work.append(&mut behind);
+        self.work.retain(|unit| !unit.is_empty());
+        self.turns.others_had_theirs();
+        self.outage.wait(now, message);
+    }
+
+    fn begin_one_set_aside(&mut self, now: Duration) -> bool {
+        let tasks: Option<VecDeque<_>> = self.held.take_due(now, |device| self.suspects_of_outage.is_aside(device));
+        let is_one = tasks.is_some();
+        tasks.into_iter().for_each(|tasks| self.begin_again(tasks));
+        is_one
+    }
+}
