@@ -1,9 +1,12 @@
 //! A gap in the offsets that is no loss: markers of transactions, and what was aborted.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rdkafka::Message as _;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use worker_service::drive::GapReader;
 
@@ -74,23 +77,46 @@ async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
 /// Looks that ran out of time began anew, and never came to an end; then what was consumed counted as lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss() {
-    const TRANSACTIONS: i64 = 1_500;
+    /// One producer has to wait for each marker before it begins the next.
+    const PRODUCERS: i64 = 16;
+    const TRANSACTIONS: i64 = PRODUCERS * 90;
     /// A record and a marker each.
     const END: i64 = 2 * TRANSACTIONS;
     let kit = Kit::new("slow_gaps", 1).await;
-    let producer = kit.transactional("gaps");
-    for n in 0..TRANSACTIONS {
-        producer.open("d", &[&n.to_string()]);
-        producer.commit();
+    let writing: Vec<_> = (0..PRODUCERS)
+        .map(|n| {
+            let producer = kit.transactional(&format!("gaps-{n}"));
+            tokio::task::spawn_blocking(move || {
+                for transaction in 0..TRANSACTIONS / PRODUCERS {
+                    producer.open("d", &[&format!("{n}-{transaction}")]);
+                    producer.commit();
+                }
+                producer
+            })
+        })
+        .collect();
+    let mut producers = Vec::new();
+    for producer in writing {
+        producers.push(producer.await.unwrap());
     }
+    kit.until_it("the markers are written", async || kit.log_end(0).await == END).await;
     kit.event("d", "behind", "{}").await;
-    assert_eq!(kit.log_end(0).await, END + 1);
 
     // By a reader that has very little time for each look.
     let (config, topic) = (client(&kit.scope), kit.scope.input_topic.clone());
     let read = move || {
+        let consumer: BaseConsumer = config.clone().set("group.id", "nobody").create().unwrap();
+        let mut beginning = TopicPartitionList::new();
+        beginning.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&beginning).unwrap();
+        let (mut records, deadline) = (BTreeSet::new(), Instant::now() + PATIENCE);
+        while !records.contains(&END) {
+            assert!(Instant::now() < deadline, "{} records", records.len());
+            records.extend(consumer.poll(Duration::from_millis(100)).map(|record| record.unwrap().offset()));
+        }
         let reader = GapReader::new(&config, "nobody");
-        let gaps: Vec<_> = (0..TRANSACTIONS).map(|n| 2 * n + 1..2 * n + 2).collect();
+        let gaps: Vec<_> = (0..END).filter(|at| !records.contains(at)).map(|at| at..at + 1).collect();
+        assert_eq!(gaps.len(), TRANSACTIONS as usize);
         let (mut left, mut looks) = (gaps, 0);
         let deadline = Instant::now() + PATIENCE;
         while !left.is_empty() {
@@ -122,8 +148,8 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
     let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
     admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
     let looked = left_over().len();
-    producer.open("d", &["more"]);
-    producer.commit();
+    producers[0].open("d", &["more"]);
+    producers[0].commit();
     kit.event("d", "last", "{}").await;
     kit.until_it("it is looked into", async || left_over().len() > looked && left_over().last() == Some(&0)).await;
     let metrics = worker.page("/metrics").await;
