@@ -34,11 +34,11 @@ pub struct GapReader {
 
 /// What was found in gaps.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
+pub struct Found {
     /// Offsets that hold nothing, in order.
-    pub(super) missing: Vec<Range<i64>>,
-    /// Gaps for which there was no time.
-    pub(super) left: Vec<Range<i64>>,
+    pub missing: Vec<Range<i64>>,
+    /// What of the gaps there was no time for.
+    pub left: Vec<Range<i64>>,
 }
 
 impl GapReader {
@@ -60,17 +60,12 @@ impl GapReader {
         Self { client, consumer: Mutex::new(None) }
     }
 
-    /// Reads gaps, which are in order, for so long at most, from when nobody else does. Blocks its thread.
+    /// Reads gaps, for so long at most, from when nobody else does. What is read by then does not have to be read
+    /// again. Blocks its thread.
     ///
     /// # Errors
-    /// Kafka away, or something in a gap cannot be read.
-    pub(super) fn read(
-        &self,
-        topic: &str,
-        partition: i32,
-        gaps: &[Range<i64>],
-        timeout: Duration,
-    ) -> anyhow::Result<Found> {
+    /// Kafka away, or what stands first in the gaps cannot be read.
+    pub fn read(&self, topic: &str, partition: i32, gaps: &[Range<i64>], timeout: Duration) -> anyhow::Result<Found> {
         if gaps.is_empty() {
             return Ok(Found::default());
         }
@@ -79,28 +74,27 @@ impl GapReader {
             Some(consumer) => consumer,
             None => self.client.create().context("the Kafka settings")?,
         };
-        let mut found = Found::default();
         let deadline = Instant::now() + timeout;
         let reading = Reading { consumer: &consumer, topic, partition, deadline };
-        let mut close = close(gaps).into_iter();
-        for gap in close.by_ref() {
-            match reading.missing(gap.clone())? {
-                Some(missing) => found.missing.extend(missing),
-                None => {
-                    found.left.push(gap);
-                    break;
-                }
+        let gaps = in_order(gaps.to_vec());
+        let (found, trouble) = explain(&gaps, |range| reading.walk(range));
+        match trouble {
+            None => {
+                consumer.unassign()?;
+                *kept = Some(consumer);
+            }
+            // One that failed is made anew.
+            Some(error) if found.left == gaps => return Err(error),
+            Some(error) => {
+                let (at, error) = (found.left.first().map(|gap| gap.start), format!("{error:#}"));
+                tracing::warn!(partition, at, error, "a gap that cannot be read yet");
             }
         }
-        found.left.extend(close);
-        consumer.unassign()?;
-        // One that failed is made anew.
-        *kept = Some(consumer);
         Ok(found)
     }
 }
 
-/// The gaps with those that are close to each other in one.
+/// The gaps, which are in order, with those that are close to each other in one: that is how they are read.
 fn close(gaps: &[Range<i64>]) -> Vec<Range<i64>> {
     let mut close: Vec<Range<i64>> = Vec::new();
     for gap in gaps {
@@ -112,6 +106,112 @@ fn close(gaps: &[Range<i64>]) -> Vec<Range<i64>> {
     close
 }
 
+/// What gaps hold, which are in order, by walks that end where time is up; and what went wrong. What stands between
+/// gaps is read with them, and is neither missing nor left: it was consumed, whatever became of it since.
+fn explain(
+    gaps: &[Range<i64>],
+    mut walk: impl FnMut(Range<i64>) -> anyhow::Result<Walk>,
+) -> (Found, Option<anyhow::Error>) {
+    let (mut explained, mut trouble) = (Explained { reached: i64::MIN, missing: Vec::new() }, None);
+    for range in close(gaps) {
+        match explained.look(range, LOOKS, &mut walk) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                trouble = Some(error);
+                break;
+            }
+        }
+    }
+    (Found { missing: common(&explained.missing, gaps), left: behind(gaps, explained.reached) }, trouble)
+}
+
+/// How far ranges are explained, and what is missing before that.
+struct Explained {
+    reached: i64,
+    missing: Vec<Range<i64>>,
+}
+
+impl Explained {
+    /// Explains a range, where a hole is one that so many looks in a row find. False where time was up.
+    fn look(
+        &mut self,
+        range: Range<i64>,
+        looks: usize,
+        walk: &mut impl FnMut(Range<i64>) -> anyhow::Result<Walk>,
+    ) -> anyhow::Result<bool> {
+        let mut at = range.start;
+        while at < range.end {
+            let walked = walk(at..range.end)?;
+            at = walked.at;
+            match walked.missing.first().cloned() {
+                Some(hole) => {
+                    self.reached = hole.start;
+                    if looks > 1 {
+                        if !self.look(hole, looks - 1, walk)? {
+                            return Ok(false);
+                        }
+                    } else {
+                        self.missing.push(hole);
+                    }
+                    self.reached = at;
+                }
+                None => {
+                    self.reached = at;
+                    if at < range.end {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Ranges in order, those that overlap in one.
+pub(super) fn in_order(mut ranges: Vec<Range<i64>>) -> Vec<Range<i64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let overlap = next.start < last.end;
+        if overlap {
+            last.end = last.end.max(next.end);
+        }
+        overlap
+    });
+    ranges
+}
+
+/// What of ranges is at an offset or behind it.
+pub(super) fn behind(ranges: &[Range<i64>], offset: i64) -> Vec<Range<i64>> {
+    ranges.iter().filter(|range| offset < range.end).map(|range| range.start.max(offset)..range.end).collect()
+}
+
+/// What is in ranges and in others, which are all in order.
+fn common(ranges: &[Range<i64>], others: &[Range<i64>]) -> Vec<Range<i64>> {
+    let mut common = Vec::new();
+    for range in ranges {
+        let first = others.partition_point(|other| other.end <= range.start);
+        let met = others.iter().skip(first).take_while(|other| other.start < range.end);
+        common.extend(met.map(|other| range.start.max(other.start)..range.end.min(other.end)));
+    }
+    common
+}
+
+/// What is in ranges and not in others, which are all in order.
+pub(super) fn without(ranges: &[Range<i64>], others: &[Range<i64>]) -> Vec<Range<i64>> {
+    let mut rest = Vec::new();
+    for range in ranges {
+        let mut at = range.start;
+        for shared in common(std::slice::from_ref(range), others) {
+            rest.push(at..shared.start);
+            at = shared.end;
+        }
+        rest.push(at..range.end);
+    }
+    rest.retain(|range| !range.is_empty());
+    rest
+}
+
 struct Reading<'a> {
     consumer: &'a BaseConsumer,
     topic: &'a str,
@@ -120,31 +220,17 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// What holds nothing, by the agreement of several looks; none where time was up.
-    fn missing(&self, gap: Range<i64>) -> anyhow::Result<Option<Vec<Range<i64>>>> {
-        let mut missing = vec![gap];
-        for _ in 0..LOOKS {
-            let mut still = Vec::new();
-            for range in missing {
-                match self.walk(range)? {
-                    Some(found) => still.extend(found),
-                    None => return Ok(None),
-                }
-            }
-            missing = still;
-        }
-        Ok(Some(missing))
-    }
-
-    /// What seems to hold nothing; none where time was up.
-    fn walk(&self, range: Range<i64>) -> anyhow::Result<Option<Vec<Range<i64>>>> {
+    /// Reads on until there is a hole, or the end, or time is up.
+    fn walk(&self, range: Range<i64>) -> anyhow::Result<Walk> {
+        let (mut walk, mut trouble) = (Walk::new(range.clone()), None);
         if !self.go_to(range.start)? {
-            return Ok(None);
+            return Ok(walk);
         }
-        let (mut walk, mut trouble) = (Walk::new(range), None);
-        while !walk.is_done() {
+        while !walk.is_done() && walk.missing.is_empty() {
             if Instant::now() >= self.deadline {
-                return trouble.map_or(Ok(None), |why| Err(anyhow::anyhow!("reading a gap: {why}")));
+                // What was read before the trouble counts; the next look begins with the trouble.
+                let stuck = trouble.filter(|_| walk.at == range.start);
+                return stuck.map_or(Ok(walk), |why| Err(anyhow::anyhow!("reading a gap: {why}")));
             }
             match next_fetched(self.consumer, Duration::ZERO) {
                 Some(Fetched::Record(offset)) => walk.record(offset),
@@ -161,7 +247,7 @@ impl Reading<'_> {
                 }
             }
         }
-        Ok(Some(walk.missing))
+        Ok(walk)
     }
 
     /// Goes to an offset; false where time was up.
@@ -222,47 +308,11 @@ impl Walk {
             if self.at < until {
                 self.missing.push(self.at..until);
             }
-            self.at = offset + 1;
+            // What stands behind the end was not read.
+            self.at = (offset + 1).min(self.end);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn gaps_that_are_close_are_read_in_one_go() {
-        assert_eq!(close(&[0..1, 3..4, 20..22, 30..31]), [0..4, 20..31]);
-        assert_eq!(close(&[]), []);
-    }
-
-    proptest! {
-        /// A log of records, markers and nothing.
-        #[test]
-        fn what_holds_nothing_is_missing_and_nothing_else(
-            log in prop::collection::vec(0..3u8, 1..60), before in 0..5i64, behind in 1..5i64
-        ) {
-            let end = before + i64::try_from(log.len()).unwrap();
-            let mut walk = Walk::new(before..end);
-            for (offset, what) in (before..).zip(&log) {
-                match what {
-                    0 => {}
-                    1 => {
-                        walk.record(offset);
-                        // It is looked at in between, too.
-                        walk.position(offset + 1);
-                    }
-                    _ => walk.position(offset + 1),
-                }
-            }
-            walk.record(end + behind - 1);
-            prop_assert!(walk.is_done());
-            let missing: Vec<_> = walk.missing.into_iter().flatten().collect();
-            let expected: Vec<_> = (before..).zip(&log).filter(|(_, what)| **what == 0).map(|(at, _)| at).collect();
-            prop_assert_eq!(missing, expected);
-        }
-    }
-}
+mod tests;

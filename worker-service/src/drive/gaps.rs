@@ -12,25 +12,48 @@ use rdkafka::consumer::Consumer as _;
 use tokio::task::JoinHandle;
 
 use super::Driver;
-use super::explain::Found;
+use super::explain::{Found, behind, in_order, without};
 use crate::health::Health;
 
 /// How often the broker is asked at most.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long it may take to answer.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long gaps of one partition may be read at a time: all share a reader.
+const READ_TIME: Duration = Duration::from_secs(2);
 /// How long the last look may take, with the one that is under way: a partition that is revoked has eight seconds,
 /// of which a transaction takes five.
 const LAST_LOOK: Duration = Duration::from_secs(2);
-/// The most gaps that are kept apart; later ones widen the last of them.
-const MOST_GAPS: usize = 10_000;
+/// The most gaps that are kept of each kind; where there are more, nobody looks into the first of them.
+const MOST_GAPS: usize = 100_000;
 
-/// Gaps that are not explained.
+/// Gaps that are not explained, and no offset that held a record that was consumed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Unexplained {
-    gaps: Vec<Range<i64>>,
-    /// How many of the first were asked about already, without an answer.
-    late: usize,
+    /// Those that were met since the broker was last asked, as they came.
+    fresh: Vec<Range<i64>>,
+    /// Those that it was asked about without an answer, and those that its log did not have yet.
+    late: Vec<Range<i64>>,
+    /// Those that its log still had when it answered, and that there was no time to read.
+    seen: Vec<Range<i64>>,
+}
+
+impl Unexplained {
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.late.is_empty() && self.seen.is_empty()
+    }
+
+    fn all(&self) -> Vec<Range<i64>> {
+        in_order([&*self.fresh, &*self.late, &*self.seen].concat())
+    }
+
+    /// The same in order, each offset once: of one that was met again, or that was made anew, the newest counts.
+    fn sorted(self) -> Self {
+        let fresh = in_order(self.fresh);
+        let late = without(&in_order(self.late), &fresh);
+        let seen = without(&without(&in_order(self.seen), &fresh), &late);
+        Self { fresh, late, seen }
+    }
 }
 
 /// The gaps of a partition that nobody has looked into yet. Those that are left at its end are told.
@@ -45,13 +68,21 @@ pub(super) struct Gaps {
 }
 
 /// What is left of the gaps that were looked into; none where there was no answer.
-type Answer = Option<Vec<Range<i64>>>;
+type Answer = Option<Left>;
+
+/// What is left of gaps after the broker has answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Left {
+    /// What its log had, and there was no time for.
+    seen: Vec<Range<i64>>,
+    /// What its log does not have yet.
+    beyond: Vec<Range<i64>>,
+}
 
 /// A look that is under way.
 #[derive(Debug)]
 struct Look {
     into: Arc<Unexplained>,
-    /// Gives what is left, for which there was no time; none where there was no answer.
     task: JoinHandle<Answer>,
 }
 
@@ -62,19 +93,33 @@ impl Gaps {
 
     /// The next record is behind the offset that was expected.
     pub(super) fn met(&mut self, expected: i64, offset: i64) {
-        let gaps = &mut self.met.gaps;
-        let is_full = gaps.len() >= MOST_GAPS;
-        match gaps.last_mut() {
-            Some(last) if is_full => last.end = offset,
-            _ => gaps.push(expected..offset),
+        if self.met.fresh.len() >= MOST_GAPS {
+            self.bound();
+        }
+        self.met.fresh.push(expected..offset);
+    }
+
+    /// Lets go of the first gaps where there are too many.
+    fn bound(&mut self) {
+        for gaps in [&mut self.met.fresh, &mut self.met.late, &mut self.met.seen] {
+            if gaps.len() < MOST_GAPS {
+                continue;
+            }
+            *gaps = in_order(std::mem::take(gaps));
+            // Some at a time, so that this is seldom.
+            let gone: Vec<_> = gaps.drain(..gaps.len().saturating_sub(MOST_GAPS - MOST_GAPS / 10)).collect();
+            if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
+                let (partition, from, to, gaps) = (self.partition, first.start, last.end, gone.len());
+                tracing::warn!(partition, from, to, gaps, "there are too many gaps: nobody will look into these");
+            }
         }
     }
 
     /// Has the broker asked for what is due, where it is not being asked.
     async fn look(&mut self, now: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<Answer>) {
         if let Some(Look { into, task }) = self.looking.take_if(|look| look.task.is_finished()) {
-            let left = task.await.ok().flatten();
-            self.put_back(left.as_deref().unwrap_or(&into.gaps));
+            let answer = task.await.ok().flatten();
+            self.put_back(&into, answer);
         }
         if self.looking.is_none()
             && let Some(due) = self.take_due(now)
@@ -88,8 +133,8 @@ impl Gaps {
     async fn look_last(&mut self, within: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<Answer>) {
         let deadline = tokio::time::Instant::now() + within;
         self.finish(deadline).await;
-        if !self.met.gaps.is_empty() {
-            let into = Arc::new(std::mem::take(&mut self.met));
+        if !self.met.is_empty() {
+            let into = Arc::new(std::mem::take(&mut self.met).sorted());
             self.looking = Some(Look { task: ask(Arc::clone(&into)), into });
             self.finish(deadline).await;
         }
@@ -101,52 +146,67 @@ impl Gaps {
             let answered = tokio::time::timeout_at(deadline, &mut look.task).await;
             let into = Arc::clone(&look.into);
             self.looking = None;
-            let left = answered.ok().and_then(Result::ok).flatten();
-            self.put_back(left.as_deref().unwrap_or(&into.gaps));
+            self.put_back(&into, answered.ok().and_then(Result::ok).flatten());
         }
     }
 
     /// Of the look that is under way nobody waits for the answer.
     fn give_up(&mut self) {
         if let Some(Look { into, task }) = self.looking.take() {
-            let left = task.now_or_never().and_then(Result::ok).flatten();
-            self.put_back(left.as_deref().unwrap_or(&into.gaps));
+            self.put_back(&into, task.now_or_never().and_then(Result::ok).flatten());
         }
     }
 
     /// What is to be looked into now, if anything.
     fn take_due(&mut self, now: Duration) -> Option<Unexplained> {
         let is_early = self.asked.is_some_and(|asked| now.saturating_sub(asked) < LOOK_INTERVAL);
-        if self.met.gaps.is_empty() || is_early {
+        if self.met.is_empty() || is_early {
             return None;
         }
         self.asked = Some(now);
-        Some(std::mem::take(&mut self.met))
+        Some(std::mem::take(&mut self.met).sorted())
     }
 
-    /// There was no answer of these, or no time for them: they are looked into again.
-    fn put_back(&mut self, left: &[Range<i64>]) {
-        let mut gaps = left.to_vec();
-        let late = gaps.len();
-        gaps.append(&mut self.met.gaps);
-        if let Some(end) = gaps.last().map(|last| last.end).filter(|_| gaps.len() > MOST_GAPS) {
-            gaps.truncate(MOST_GAPS);
-            gaps.iter_mut().last().into_iter().for_each(|last| last.end = end);
+    /// What a look left is looked into again: all of it where there was no answer.
+    fn put_back(&mut self, into: &Unexplained, answer: Answer) {
+        match answer {
+            Some(Left { seen, beyond }) => {
+                self.met.seen.extend(seen);
+                self.met.late.extend(beyond);
+            }
+            None => {
+                self.met.late.extend(in_order([&*into.fresh, &*into.late].concat()));
+                self.met.seen.extend_from_slice(&into.seen);
+            }
         }
-        self.met = Unexplained { gaps, late };
+        self.bound();
     }
 }
 
 impl Drop for Gaps {
     fn drop(&mut self) {
         self.give_up();
-        if let (Some(first), Some(last)) = (self.met.gaps.first(), self.met.gaps.last()) {
+        let Unexplained { fresh, late, seen } = std::mem::take(&mut self.met).sorted();
+        let partition = self.partition;
+        let unasked = in_order([fresh, late].concat());
+        if let (Some(first), Some(last)) = (unasked.first(), unasked.last()) {
+            let (from, to, gaps) = (first.start, last.end, unasked.len());
             tracing::error!(
-                partition = self.partition,
-                from = first.start,
-                to = last.end,
-                gaps = self.met.gaps.len(),
+                partition,
+                from,
+                to,
+                gaps,
                 "records may be lost: these gaps were not looked into before the partition ended here"
+            );
+        }
+        if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
+            let (from, to, gaps) = (first.start, last.end, seen.len());
+            tracing::warn!(
+                partition,
+                from,
+                to,
+                gaps,
+                "there was no time to read these gaps before the partition ended here: the log still had them"
             );
         }
     }
@@ -164,22 +224,26 @@ struct Loss {
 /// What of the gaps the log still has, where it begins at `low`; and those that it does not have yet, or any more,
 /// where it ends at `end`: a leader that is new, or a topic that was made anew.
 fn readable(gaps: &[Range<i64>], low: i64, end: i64) -> (Vec<Range<i64>>, Vec<Range<i64>>) {
-    let there = gaps.iter().filter(|gap| low < gap.end).map(|gap| gap.start.max(low)..gap.end);
-    there.partition(|gap| gap.end <= end)
+    behind(gaps, low).into_iter().partition(|gap| gap.end <= end)
 }
 
-/// What was lost in these gaps, where the partition now begins at `low`. Whoever asks for a record that is gone is
-/// sent to the first that is there, so the loss lies in the gap that `low` is in. Gaps before that were there when
-/// they were read past, unless the broker was asked too late: where the partition begins behind a gap by now, nobody
-/// can tell any more what it was.
-fn lost(Unexplained { gaps, late }: &Unexplained, low: i64) -> Loss {
-    let size = |gap: &Range<i64>| gap.end.abs_diff(gap.start);
-    let gap = gaps.iter().find(|gap| gap.start < low && low <= gap.end);
+/// What was lost in these gaps, which are in order, where the partition now begins at `low`. Whoever asks for a record
+/// that is gone is sent to the first that is there, so the loss lies in the gap that `low` is in. Gaps before that were
+/// there when they were read past. That holds for gaps that were met just now: where the partition begins in one by
+/// now that is older, or behind it, nobody can tell any more what it was.
+fn lost(Unexplained { fresh, late, seen }: &Unexplained, low: i64) -> Loss {
+    let gap = fresh.iter().find(|gap| gap.start < low && low <= gap.end);
     let certain = gap.map(|gap| (gap.start, low.abs_diff(gap.start)));
-    let asked_late = if certain.is_some() { *late } else { gaps.len() };
-    let passed = || gaps.iter().take(asked_late).filter(|gap| gap.end < low);
-    let possible = passed().next().map(|first| (first.start, passed().map(size).sum()));
+    let doubtful = if certain.is_some() { &[][..] } else { fresh };
+    let passed = [doubtful, late, seen].concat().into_iter().filter(|gap| gap.start < low);
+    let passed = in_order(passed.map(|gap| gap.start..gap.end.min(low)).collect());
+    let possible = passed.first().map(|first| (first.start, offsets(&passed)));
     Loss { certain, possible }
+}
+
+/// How many offsets these are.
+fn offsets(ranges: &[Range<i64>]) -> u64 {
+    ranges.iter().map(|range| range.end.abs_diff(range.start)).sum()
 }
 
 impl Loss {
@@ -210,7 +274,7 @@ impl Loss {
 /// Offsets of a log that hold neither a record nor a transaction's marker.
 fn tell_missing(health: &Health, partition: i32, missing: &[Range<i64>]) {
     let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return };
-    let lost = missing.iter().map(|range| range.end.abs_diff(range.start)).sum::<u64>();
+    let lost = offsets(missing);
     health.records_lost(lost);
     tracing::error!(
         partition,
@@ -237,30 +301,35 @@ impl Driver {
         let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
         let tools = Arc::clone(&self.tools);
         tokio::task::spawn_blocking(move || {
-            let (began, health) = (Instant::now(), &tools.health);
-            let (gaps, late) = (due.gaps.len(), due.late);
-            let look = || {
-                let (low, end) = consumer.fetch_watermarks(&topic, partition, timeout)?;
-                let (there, beyond) = readable(&due.gaps, low, end);
-                let mut found = tools.gap_reader.read(&topic, partition, &there, timeout)?;
-                found.left.extend(beyond);
-                anyhow::Ok((low, found))
+            let (began, health, all) = (Instant::now(), &tools.health, due.all());
+            let (gaps, again) = (all.len(), due.late.len() + due.seen.len());
+            let cannot = |error: String| {
+                let expected = all.first().map(|gap| gap.start);
+                tracing::warn!(partition, expected, gaps, error, "gaps that cannot be explained yet");
             };
-            match look() {
-                Ok((low, Found { missing, left })) => {
-                    let left_over = left.len();
-                    tracing::debug!(partition, gaps, late, low, left_over, took = ?began.elapsed(), "looked into gaps");
-                    lost(&due, low).tell(health, partition, low);
+            let (low, end) = match consumer.fetch_watermarks(&topic, partition, timeout) {
+                Ok(watermarks) => watermarks,
+                Err(error) => {
+                    cannot(error.to_string());
+                    return None;
+                }
+            };
+            // Also where nothing can be read: what is asked about once more begins at `low`.
+            lost(&due, low).tell(health, partition, low);
+            let (there, beyond) = readable(&all, low, end);
+            let seen = match tools.gap_reader.read(&topic, partition, &there, READ_TIME) {
+                Ok(Found { missing, left }) => {
                     tell_missing(health, partition, &missing);
-                    Some(left)
+                    left
                 }
                 Err(error) => {
-                    let expected = due.gaps.first().map(|gap| gap.start);
-                    let error = format!("{error:#}");
-                    tracing::warn!(partition, expected, gaps, error, "gaps that cannot be explained yet");
-                    None
+                    cannot(format!("{error:#}"));
+                    there
                 }
-            }
+            };
+            let left_over = seen.len() + beyond.len();
+            tracing::debug!(partition, gaps, again, low, left_over, took = ?began.elapsed(), "looked into gaps");
+            Some(Left { seen, beyond })
         })
     }
 }

@@ -1,8 +1,16 @@
 //! A gap in the offsets that is no loss: markers of transactions, and what was aborted.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::kit::Kit;
+use rdkafka::Message as _;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use worker_service::drive::GapReader;
+
+use crate::kit::{Kit, PATIENCE, client};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {
@@ -64,4 +72,90 @@ async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
     let most = took.div_duration_f64(Duration::from_secs(1)) as usize + 2;
     assert!(looks.len() <= most, "{} questions in {took:?}", looks.len());
     assert_eq!(kit.committed().await[&0], i64::try_from(2 * TRANSACTIONS + 1).unwrap());
+}
+
+/// Looks that ran out of time began anew, and never came to an end; then what was consumed counted as lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss() {
+    /// One producer has to wait for each marker before it begins the next.
+    const PRODUCERS: i64 = 16;
+    const TRANSACTIONS: i64 = PRODUCERS * 90;
+    /// A record and a marker each.
+    const END: i64 = 2 * TRANSACTIONS;
+    let kit = Kit::new("slow_gaps", 1).await;
+    let writing: Vec<_> = (0..PRODUCERS)
+        .map(|n| {
+            let producer = kit.transactional(&format!("gaps-{n}"));
+            tokio::task::spawn_blocking(move || {
+                for transaction in 0..TRANSACTIONS / PRODUCERS {
+                    producer.open("d", &[&format!("{n}-{transaction}")]);
+                    producer.commit();
+                }
+                producer
+            })
+        })
+        .collect();
+    let mut producers = Vec::new();
+    for producer in writing {
+        producers.push(producer.await.unwrap());
+    }
+    kit.until_it("the markers are written", async || kit.log_end(0).await == END).await;
+    kit.event("d", "behind", "{}").await;
+
+    // By a reader that has very little time for each look.
+    let (config, topic) = (client(&kit.scope), kit.scope.input_topic.clone());
+    let read = move || {
+        let consumer: BaseConsumer = config.clone().set("group.id", "nobody").create().unwrap();
+        let mut beginning = TopicPartitionList::new();
+        beginning.add_partition_offset(&topic, 0, Offset::Beginning).unwrap();
+        consumer.assign(&beginning).unwrap();
+        let (mut records, deadline) = (BTreeSet::new(), Instant::now() + PATIENCE);
+        while !records.contains(&END) {
+            assert!(Instant::now() < deadline, "{} records", records.len());
+            records.extend(consumer.poll(Duration::from_millis(100)).map(|record| record.unwrap().offset()));
+        }
+        let reader = GapReader::new(&config, "nobody");
+        let gaps: Vec<_> = (0..END).filter(|at| !records.contains(at)).map(|at| at..at + 1).collect();
+        assert_eq!(gaps.len(), TRANSACTIONS as usize);
+        let (mut left, mut looks) = (gaps, 0);
+        let deadline = Instant::now() + PATIENCE;
+        while !left.is_empty() {
+            assert!(Instant::now() < deadline, "{looks} looks, {} left", left.len());
+            let found = reader.read(&topic, 0, &left, Duration::from_millis(200)).unwrap();
+            assert_eq!(found.missing, []);
+            let read = left.len() - found.left.len();
+            assert_eq!(found.left, left[read..], "gaps alone are given back");
+            (left, looks) = (found.left, looks + 1);
+        }
+        looks
+    };
+    let looks = tokio::task::spawn_blocking(read).await.unwrap();
+    assert!(looks > 3, "{looks} looks");
+
+    let worker = kit.process_with(&[("RUST_LOG", "worker_service=debug")]).await;
+    kit.until("SELECT count(*) FROM events", TRANSACTIONS + 1).await;
+    let left_over = || -> Vec<u64> {
+        let log = worker.service.log();
+        let looks = log.lines().filter(|line| line.contains(r#""message":"looked into gaps""#));
+        let look = |line| serde_json::from_str::<serde_json::Value>(line).ok()?["left_over"].as_u64();
+        looks.filter_map(look).collect()
+    };
+    kit.until_it("all was applied", async || kit.committed().await.get(&0) == Some(&(END + 1))).await;
+    kit.until_it("nothing is left", async || left_over().last() == Some(&0)).await;
+    // The log begins within what was read, and there is one more gap to look into.
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(TRANSACTIONS)).unwrap();
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+    let looked = left_over().len();
+    producers[0].open("d", &["more"]);
+    producers[0].commit();
+    kit.event("d", "last", "{}").await;
+    kit.until_it("it is looked into", async || left_over().len() > looked && left_over().last() == Some(&0)).await;
+    let metrics = worker.page("/metrics").await;
+    assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
+    let log = worker.end_and_log().await;
+    for told in ["data loss", "records may be lost", "there was no time to read"] {
+        assert!(!log.contains(told), "{told}: {log}");
+    }
 }

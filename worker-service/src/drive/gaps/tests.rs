@@ -9,6 +9,11 @@ const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// A gap alone.
+fn alone(gap: Range<i64>) -> Vec<Range<i64>> {
+    std::iter::once(gap).collect()
+}
+
 #[test]
 fn however_many_gaps_there_are_the_broker_is_asked_once_a_second() {
     let mut gaps = Gaps::new(0);
@@ -19,27 +24,55 @@ fn however_many_gaps_there_are_the_broker_is_asked_once_a_second() {
         gaps.met(at, at + 1);
         looks.extend(gaps.take_due(millis(now)));
     }
-    let sizes: Vec<_> = looks.iter().map(|look| look.gaps.len()).collect();
+    let sizes: Vec<_> = looks.iter().map(|look| look.fresh.len()).collect();
     assert_eq!(sizes, [1, 1_000, 1_000], "and each gap is looked into once");
-    gaps.put_back(&looks.pop().unwrap().gaps);
-    let Unexplained { gaps: again, late } = gaps.take_due(millis(3_000)).unwrap();
-    assert_eq!((again.len(), again.first().cloned()), (1_499, Some(3_003..3_004)), "in their order");
-    assert_eq!(late, 1_000);
+    gaps.put_back(&looks.pop().unwrap(), None);
+    let Unexplained { fresh, late, seen } = gaps.take_due(millis(3_000)).unwrap();
+    assert_eq!((late.len(), late.first().cloned()), (1_000, Some(3_003..3_004)), "in their order");
+    assert_eq!((fresh.len(), seen.len()), (499, 0));
 }
 
 #[test]
 fn gaps_are_bounded() {
     let mut gaps = Gaps::new(0);
-    for n in 0..2 * i64::try_from(MOST_GAPS).unwrap() {
+    let most = i64::try_from(MOST_GAPS).unwrap();
+    for n in 0..2 * most {
         gaps.met(2 * n, 2 * n + 1);
     }
-    assert_eq!(gaps.met.gaps.len(), MOST_GAPS);
+    let is_bounded = |gaps: &[Range<i64>], last: i64| {
+        assert!((MOST_GAPS / 2..=MOST_GAPS).contains(&gaps.len()), "{}", gaps.len());
+        assert_eq!(gaps.last(), Some(&(last..last + 1)), "the newest are kept");
+        assert!(gaps.iter().all(|gap| gap.end == gap.start + 1), "and none holds what was a record");
+    };
+    is_bounded(&gaps.met.fresh, 4 * most - 2);
     // And while the broker does not answer.
-    let due = gaps.take_due(Duration::ZERO).unwrap();
-    gaps.met(4 * i64::try_from(MOST_GAPS).unwrap() - 2, 4 * i64::try_from(MOST_GAPS).unwrap() - 1);
-    gaps.put_back(&due.gaps);
-    assert_eq!(gaps.met.gaps.len(), MOST_GAPS);
-    assert_eq!(gaps.met.gaps.last().unwrap().end, 4 * i64::try_from(MOST_GAPS).unwrap() - 1, "and none is forgotten");
+    for n in 2 * most..3 * most {
+        let due = gaps.take_due(Duration::from_secs(u64::try_from(n).unwrap())).unwrap();
+        gaps.met(2 * n, 2 * n + 1);
+        gaps.put_back(&due, None);
+        if n > 2 * most + 10 {
+            break;
+        }
+    }
+    is_bounded(&gaps.met.late, 4 * most + 20);
+}
+
+/// A topic that was made anew, or a runner that reads again.
+#[test]
+fn gaps_that_come_in_no_order_are_looked_into_in_order_and_once() {
+    let mut gaps = Gaps::new(0);
+    gaps.met(100, 105);
+    gaps.met(3, 4);
+    gaps.met(102, 107);
+    let due = gaps.take_due(millis(0)).unwrap();
+    assert_eq!(due, Unexplained { fresh: vec![3..4, 100..107], ..Default::default() });
+    gaps.met(101, 102);
+    gaps.met(5, 6);
+    gaps.put_back(&due, Some(Left { seen: alone(103..107), beyond: alone(100..104) }));
+    let due = gaps.take_due(millis(1_000)).unwrap();
+    assert_eq!(due.all().into_iter().flatten().collect::<Vec<_>>(), [5, 100, 101, 102, 103, 104, 105, 106]);
+    let expected = Unexplained { fresh: vec![5..6, 101..102], late: vec![100..101, 102..104], seen: alone(104..107) };
+    assert_eq!(due, expected);
 }
 
 /// A broker that answers once it is let, and then says where the log begins.
@@ -53,7 +86,7 @@ fn broker<'t>(
         tokio::spawn(async move {
             lets.wait_for(|lets| *lets).await.unwrap();
             told.lock().unwrap().push(lost(&due, low));
-            Some(Vec::new())
+            Some(Left::default())
         })
     }
 }
@@ -92,10 +125,10 @@ async fn the_end_does_not_wait_for_a_broker_that_does_not_answer() {
     assert!(gaps.look_last(Duration::from_secs(60), &ask).now_or_never().is_none());
     gaps.look_last(millis(20), &ask).await;
     assert!(told.lock().unwrap().is_empty());
-    assert_eq!(gaps.met.gaps, [3..4, 10..15], "these are told as what nobody has looked into");
+    assert_eq!(gaps.met.all(), [3..4, 10..15], "these are told as what nobody has looked into");
     assert!(gaps.look_last(Duration::from_secs(60), &ask).now_or_never().is_none());
     gaps.give_up();
-    assert_eq!(gaps.met.gaps, [3..4, 10..15]);
+    assert_eq!(gaps.met.all(), [3..4, 10..15]);
 }
 
 #[tokio::test]
@@ -104,9 +137,11 @@ async fn what_there_was_no_time_for_is_looked_into_again_and_nothing_else() {
     gaps.met(3, 4);
     gaps.met(10, 15);
     gaps.met(20, 21);
-    gaps.look(millis(0), |_| tokio::spawn(async { Some(vec![10..15, 20..21]) })).await;
+    let left = || Left { seen: alone(12..15), beyond: alone(20..21) };
+    gaps.look(millis(0), |_| tokio::spawn(async move { Some(left()) })).await;
     gaps.finish(tokio::time::Instant::now() + Duration::from_secs(60)).await;
-    assert_eq!(gaps.met, Unexplained { gaps: vec![10..15, 20..21], late: 2 });
+    let Left { seen, beyond } = left();
+    assert_eq!(gaps.met, Unexplained { fresh: vec![], late: beyond, seen });
 }
 
 #[test]
@@ -118,8 +153,9 @@ fn what_the_log_still_has_is_read() {
 
 #[test]
 fn where_the_log_begins_behind_a_gap_that_was_looked_into_late_a_loss_is_told_as_possible() {
-    let met = |gaps: &[Range<i64>], late| Unexplained { gaps: gaps.to_vec(), late };
-    let one = || met(std::slice::from_ref(&(10..20)), 1);
+    let fresh = |gaps: &[Range<i64>]| Unexplained { fresh: gaps.to_vec(), ..Default::default() };
+    let late = |gaps: &[Range<i64>]| Unexplained { late: gaps.to_vec(), ..Default::default() };
+    let one = || fresh(&alone(10..20));
     let certain = |from, lost| Loss { certain: Some((from, lost)), possible: None };
     assert_eq!(lost(&one(), 20), certain(10, 10));
     assert_eq!(lost(&one(), 12), certain(10, 2));
@@ -127,9 +163,11 @@ fn where_the_log_begins_behind_a_gap_that_was_looked_into_late_a_loss_is_told_as
     // The broker did not answer while its log went on to lose its beginning.
     let possible = |from, at_most| Loss { certain: None, possible: Some((from, at_most)) };
     assert_eq!(lost(&one(), 21), possible(10, 10));
-    assert_eq!(lost(&met(&[10..20, 25..26, 40..50], 2), 30), possible(10, 11));
+    assert_eq!(lost(&late(&[10..20, 25..26, 40..50]), 30), possible(10, 11));
+    assert_eq!(lost(&late(&[10..20, 25..26, 40..50]), 45), possible(10, 16), "in one that is not new");
     let both = Loss { certain: Some((40, 5)), possible: Some((10, 10)) };
-    assert_eq!(lost(&met(&[10..20, 25..26, 40..50], 1), 45), both, "the second was met just now");
+    let met = Unexplained { fresh: vec![25..26, 40..50], ..late(&[10..20, 60..61]) };
+    assert_eq!(lost(&met, 45), both, "the second was met just now");
 }
 
 proptest! {
@@ -150,13 +188,29 @@ proptest! {
         let low = at + 1 + dropped;
         gaps.push(at + 1..low + aborted);
         let certain = (dropped > 0).then_some((at + 1, dropped.unsigned_abs()));
-        let gaps = Unexplained { gaps, late: 0 };
+        let fresh = |gaps| Unexplained { fresh: gaps, ..Default::default() };
         if dropped > 0 {
-            prop_assert_eq!(lost(&gaps, low), Loss { certain, possible: None });
+            prop_assert_eq!(lost(&fresh(gaps), low), Loss { certain, possible: None });
         }
-        let markers_alone = Unexplained { gaps: markers_alone, late: 0 };
         for low in [0, 1] {
-            prop_assert_eq!(lost(&markers_alone, low), Loss::default(), "the log begins where it began");
+            prop_assert_eq!(lost(&fresh(markers_alone.clone()), low), Loss::default(), "it begins where it began");
         }
+    }
+
+    /// A log of records and gaps, of which there was time to read some, and of which the broker then drops the
+    /// beginning.
+    #[test]
+    fn what_was_consumed_is_never_told_as_lost(
+        gaps in prop::collection::vec((1..5i64, 1..4i64, 0..2usize), 0..30), low in 0..200i64
+    ) {
+        let (mut at, mut met) = (0, Unexplained::default());
+        for (records, size, kind) in gaps {
+            let gap = at + records..at + records + size;
+            at = gap.end;
+            [&mut met.late, &mut met.seen][kind].push(gap);
+        }
+        let before = met.all().into_iter().flatten().filter(|offset| *offset < low).collect::<Vec<_>>();
+        let expected = before.first().map(|first| (*first, u64::try_from(before.len()).unwrap()));
+        prop_assert_eq!(lost(&met.sorted(), low), Loss { certain: None, possible: expected });
     }
 }
