@@ -103,7 +103,7 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     let mut env = fenced.scope.env();
     // Nothing is put off before it is killed.
     env.extend(
-        [("REDIS_TIMEOUT", "20s"), ("OPS_BIND", "127.0.0.1:0")].map(|(name, value)| (name.into(), value.into())),
+        [("REDIS_TIMEOUT", "10s"), ("OPS_BIND", "127.0.0.1:0")].map(|(name, value)| (name.into(), value.into())),
     );
     let log = devstack::target_dir().join(format!("fences-{}.log", std::process::id()));
     let service = {

@@ -71,7 +71,9 @@ async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
     // One a second, and a last one on the way out.
     let most = took.div_duration_f64(Duration::from_secs(1)) as usize + 2;
     assert!(looks.len() <= most, "{} questions in {took:?}", looks.len());
-    assert_eq!(kit.committed().await[&0], i64::try_from(2 * TRANSACTIONS + 1).unwrap());
+    // Kafka writes the last marker after it has answered that the transaction is committed: perhaps behind the event.
+    let (committed, end) = (kit.committed().await[&0], i64::try_from(2 * TRANSACTIONS + 1).unwrap());
+    assert!((end - 1..=end).contains(&committed), "{committed}");
 }
 
 /// Looks that ran out of time began anew, and never came to an end; then what was consumed counted as lost.
