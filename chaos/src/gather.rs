@@ -112,11 +112,13 @@ async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Re
 
 fn log(world: &World) -> anyhow::Result<Vec<Record>> {
     read_topic(world, &world.scope.input_topic, |message| {
-        let id = id(message, message.header(MARK).is_some());
+        let wire = message.header(MARK).map(|mark| text(Some(mark)));
+        let id = id(message, wire.is_some());
         Ok(Record {
             device: short(text(message.key())),
             value: id.is_none().then(|| short(text(message.value().as_deref()))),
             id,
+            wire,
             partition: message.partition,
             offset: message.offset,
             appended: millis(message)?,

@@ -205,6 +205,9 @@ pub struct Record {
     /// Its value, where it is no event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
+    /// The mark of one that no client library writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<String>,
     /// Its partition.
     pub partition: i32,
     /// Its offset.

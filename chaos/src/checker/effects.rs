@@ -83,17 +83,23 @@ impl Found {
         for poison in history.poison.iter().filter(|poison| !values.contains(poison.as_str())) {
             self.say(2, "", format!("the record {poison:?} is no event, and no dead letter either"));
         }
-        let marks: BTreeSet<&str> = end.letters.iter().filter_map(|letter| letter.wire.as_deref()).collect();
+        let marked = end.log.iter().filter_map(|it| Some(((it.partition, it.offset), it.wire.as_deref()?)));
+        let marked: BTreeMap<(i32, i64), &str> = marked.collect();
+        // One that was cut may have lost its record's headers, and the mark with them: the record still has it.
+        let mark = |letter: &Letter| -> Option<String> {
+            let of_record = || marked.get(&(letter.partition, letter.offset)).map(|&mark| mark.to_owned());
+            letter.wire.clone().or_else(|| if letter.cut { of_record() } else { None })
+        };
+        let marks: BTreeSet<String> = end.letters.iter().filter_map(mark).collect();
         let acknowledged = history.wire.iter().filter(|(_, written)| written.acknowledged);
-        for (mark, _) in acknowledged.filter(|(mark, _)| !marks.contains(mark.as_str())) {
+        for (mark, _) in acknowledged.filter(|(mark, _)| !marks.contains(*mark)) {
             self.say(2, "", format!("the record from the wire {mark} is no dead letter"));
         }
         let is_known = |letter: &Letter| {
-            history.poison.contains(&letter.value)
-                || letter.wire.as_ref().is_some_and(|mark| history.wire.contains_key(mark))
+            history.poison.contains(&letter.value) || mark(letter).is_some_and(|mark| history.wire.contains_key(&mark))
         };
         for letter in &end.letters {
-            self.bytes(history, letter);
+            self.bytes(history, letter, mark(letter).as_deref());
             let id = letter.id.as_deref().unwrap_or_default();
             let sent = history.sent.get(&letter.key).and_then(|sent| sent.iter().find(|event| event.id == id));
             if sent.is_some_and(|event| serde_json::from_str(&letter.value).ok().as_ref() != Some(&event.payload)) {
@@ -109,8 +115,8 @@ impl Found {
     }
 
     /// A letter holds its record, byte for byte, unless it was cut because it was too large.
-    fn bytes(&mut self, history: &History, letter: &Letter) {
-        let Some((mark, written)) = letter.wire.as_ref().and_then(|mark| history.wire.get_key_value(mark)) else {
+    fn bytes(&mut self, history: &History, letter: &Letter, mark: Option<&str>) {
+        let Some((mark, written)) = mark.and_then(|mark| history.wire.get_key_value(mark)) else {
             return;
         };
         let may_be_cut = letter.cut && !history.letters_refused.is_empty();

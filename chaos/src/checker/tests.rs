@@ -51,6 +51,7 @@ fn record(device: &str, id: i64, partition: i32) -> Record {
         device: device.into(),
         id: Some(id.to_string()),
         value: None,
+        wire: None,
         partition,
         offset: 10 * id,
         appended: 1_000 * id,

@@ -112,6 +112,28 @@ fn a_record_from_the_wire_that_was_passed_over_or_that_nobody_wrote() {
 }
 
 #[test]
+fn a_letter_from_the_wire_that_lost_its_mark_with_its_headers_is_known_by_its_record() {
+    let lost = |history: &mut History, end: &mut End| {
+        history.letters_refused.push(Span { from: at(1), to: at(2) });
+        let at = (end.letters[2].partition, end.letters[2].offset);
+        let of_wire = Record { id: None, wire: Some("0".into()), ..record("y", 0, 1) };
+        end.log.push(Record { partition: at.0, offset: at.1, ..of_wire });
+        end.letters[2] = Letter { wire: None, print: None, cut: true, ..end.letters[2].clone() };
+    };
+    assert_eq!(found(lost), []);
+    let room = |history: &mut History, end: &mut End| {
+        lost(history, end);
+        history.letters_refused.clear();
+    };
+    assert_eq!(broken(room), [2], "there was room for it");
+    let whole = |history: &mut History, end: &mut End| {
+        lost(history, end);
+        end.letters[2].cut = false;
+    };
+    assert_eq!(broken(whole), [2, 4], "it lost its mark and was not cut");
+}
+
+#[test]
 fn a_dead_letter_that_does_not_hold_its_record() {
     let other = |_: &mut History, end: &mut End| end.letters[2].print = Some("key 1, value null".into());
     assert_eq!(broken(other), [2]);

@@ -57,6 +57,7 @@ fn full() -> (History, End) {
         device: "a".into(),
         id: id.map(str::to_owned),
         value: id.is_none().then(|| "poison 0".into()),
+        wire: id.is_none().then(|| "0".into()),
         partition: 1,
         offset: 2,
         appended: 3,
