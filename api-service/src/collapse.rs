@@ -1,8 +1,9 @@
 //! Reads of one resource that come at the same time ask PostgreSQL once.
 //!
-//! Without a lease nobody knows what a query under way has missed. So a reader never joins one that began before it
-//! came: while one runs, those who come wait for the next, and share it. There is one query a resource at a time,
-//! whoever asks and whatever Redis does, so that many who poll one device leave connections for others.
+//! A query that is under way may have missed a write that a new reader knows of. So a reader never joins a query that
+//! began before the reader came: while one runs, the readers that come wait for the next one, and share it. Each
+//! resource has one query at a time, whatever Redis does, so that many who poll one device leave connections for
+//! others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ type Answer = Result<Found, StoreError>;
 /// Closed without a word where the query crashed.
 type Ticket = watch::Receiver<Option<Answer>>;
 
-/// The queries that run, by resource, each with the next one where somebody waits for it.
+/// The queries that run, by resource; each with the query behind it, if a reader waits for that.
 #[derive(Clone, Default)]
 pub struct Collapse(Arc<Mutex<HashMap<DeviceId, Option<Next>>>>);
 
@@ -90,7 +91,8 @@ impl Running {
         }
     }
 
-    /// The next one; without any the resource is taken off, under one lock: who comes after that starts anew.
+    /// The next query. Where nobody waits for one, the resource is removed under the same lock, so that a reader that
+    /// comes later starts a query itself.
     fn next(&mut self) -> Option<Next> {
         let mut running = self.collapse.running();
         let next = running.get_mut(&self.id).and_then(Option::take);
@@ -103,7 +105,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// Where a query crashed, who waits for the next one is told so, and the next reader starts anew.
+    /// A query panicked: the readers that wait for the next one get an error, and a later reader starts a query itself.
     fn drop(&mut self) {
         if !self.ended {
             self.collapse.running().remove(&self.id);

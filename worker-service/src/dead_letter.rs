@@ -37,7 +37,7 @@ impl DeadLetters {
     /// # Errors
     /// The settings are wrong.
     pub fn new(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
-        let config = settings(client);
+        let config = producer_settings(client);
         let producer = Mutex::new(config.create()?);
         Ok(Self { topic: topic.to_owned(), group: group.to_owned(), config, producer })
     }
@@ -126,8 +126,8 @@ impl DeadLetters {
     }
 }
 
-/// The producer's settings.
-fn settings(client: &ClientConfig) -> ClientConfig {
+/// The settings of the producer of dead letters, and of what is redriven.
+pub(crate) fn producer_settings(client: &ClientConfig) -> ClientConfig {
     let mut config = client.clone();
     config
         .set("acks", "all")
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn every_replica_has_a_letter_before_its_offset_moves() {
-        let config = settings(&ClientConfig::new());
+        let config = producer_settings(&ClientConfig::new());
         assert_eq!((config.get("acks"), config.get("enable.idempotence")), (Some("all"), Some("true")));
     }
 

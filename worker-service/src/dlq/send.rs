@@ -6,10 +6,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::kafka;
-use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use shared::topic::{Record, as_text, header};
 
 use super::letter::{MOST_REDRIVES, REDRIVES, redrives};
+use crate::dead_letter::producer_settings;
 
 /// Headers as they are sent.
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
@@ -78,18 +78,11 @@ impl Sender {
     }
 }
 
-/// The producer's settings.
+/// The producer's settings: those of the one of dead letters, whose records these are.
 fn settings(client: &ClientConfig) -> ClientConfig {
-    let mut config = client.clone();
-    config
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("compression.type", "lz4")
-        // Each record is awaited before the next: waiting for company would only cost time.
-        .set("linger.ms", "0")
-        .set("partitioner", "murmur2_random")
-        .set("message.timeout.ms", "10000")
-        .set("message.max.bytes", MAX_DEAD_LETTER_BYTES.to_string());
+    let mut config = producer_settings(client);
+    // An operator waits for each.
+    config.set("message.timeout.ms", "10000");
     config
 }
 

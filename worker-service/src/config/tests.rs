@@ -1,0 +1,74 @@
+use clap::CommandFactory as _;
+
+use super::*;
+
+/// Those that have both.
+const WITH_TOPICS: [&[&str]; 8] = [
+    &["run"],
+    &["setup"],
+    &["dlq", "list"],
+    &["dlq", "show", "0", "17"],
+    &["dlq", "redrive"],
+    &["seek", "--to-time=2026-01-02T03:04:05Z"],
+    &["seek", "--partition=0", "--past-unreadable"],
+    &["forget", "device-1"],
+];
+
+/// What the command line with these arguments comes to.
+fn parsed(command: &[&str], more: &[&str]) -> Result<Cli, String> {
+    let of = |name: &str| command.first().is_some_and(|command| *command == name);
+    let mut args = vec!["worker-service"];
+    args.extend(command);
+    if !of("resume") {
+        args.push("--kafka-brokers=b:1");
+    }
+    if !of("seek") && !command.contains(&"show") {
+        args.push("--database-url=postgres://h/d");
+    }
+    if ["run", "seek", "forget"].into_iter().any(of) || command.contains(&"redrive") {
+        args.push("--redis-url=redis://h");
+    }
+    Cli::try_parse_from(args.iter().chain(more)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn no_command_takes_one_topic_for_both() {
+    for command in WITH_TOPICS {
+        parsed(command, &[]).unwrap();
+        let said = parsed(command, &["--kafka-dlq-topic=events-input"]).unwrap_err();
+        assert!(said.contains("KAFKA_INPUT_TOPIC and KAFKA_DLQ_TOPIC are the same topic"), "{command:?}: {said}");
+    }
+}
+
+#[test]
+fn an_event_is_remembered_for_a_minute_at_least() {
+    for (retention, good) in [("0s", false), ("59s", false), ("1min", true), ("100years", true)] {
+        let taken = parsed(&["run"], &[&format!("--events-retention={retention}")]);
+        assert_eq!(taken.is_ok(), good, "{retention}");
+        assert!(good || taken.unwrap_err().contains("EVENTS_RETENTION>': it must be from 1m to 100years"));
+    }
+}
+
+#[test]
+fn a_group_has_a_name_of_one_line() {
+    for (group, good) in [("a group, of/ours:1", true), (&"g".repeat(249), true), (&"g".repeat(250), false)] {
+        for command in [&["run"][..], &["resume"]] {
+            assert_eq!(parsed(command, &[&format!("--kafka-group={group}")]).is_ok(), good, "{group}");
+        }
+    }
+    assert!(parsed(&["run"], &["--kafka-group=a\nb"]).unwrap_err().contains("KAFKA_GROUP"));
+}
+
+#[test]
+fn each_setting_of_each_command_means_the_same_however_it_is_given() {
+    let needed = |command: &str| match command {
+        "seek" => &["--to-time=2026-01-02T03:04:05Z"][..],
+        "show" => &["0", "17"],
+        "forget" => &["device-1"],
+        _ => &[],
+    };
+    let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|matches, id| {
+        as_given::of::<shared::topic::setup::TopicCompression>(matches, id)
+    });
+    assert!(tried > 80, "{tried}");
+}
