@@ -28,6 +28,7 @@ pub fn describe() {
     describe_counter!("auth_rejected_total", "Tokens refused, by reason.");
     describe_counter!("auth_verified_total", "Tokens whose signature was checked.");
     describe_gauge!("jwks_last_success_timestamp_seconds", "When the published keys were last read.");
+    describe_gauge!("jwks_keys", "Published keys that tokens are checked with; 0: none was read yet.");
     describe_counter!("jwks_refreshes_total", "Reads of the published keys, by outcome.");
     describe_counter!("rate_limited_total", "Requests answered 429, by policy.");
     describe_counter!("rate_limit_forgotten_total", "Subjects whose account was forgotten for want of room.");
