@@ -12,6 +12,7 @@ mod forget;
 mod kit;
 mod records;
 mod redis_cluster;
+mod redis_cluster_changes;
 mod redis_refuses;
 mod redis_roles;
 mod redis_users;
