@@ -16,6 +16,8 @@ use crate::kafka_log::LogContext;
 
 const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Longer than the store takes to say by itself which server does not answer, and why.
+const STORE_PATIENCE: Duration = Duration::from_secs(6);
 /// How soon the topic's settings are asked for again where they were not told.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// And where they were: an operator may change them.
@@ -109,7 +111,7 @@ fn warning_of(limits: &WriteLimits) -> Option<&'static str> {
 async fn postgres(app: &App) {
     let mut state = Told::new("PostgreSQL", |all| &mut all.postgres);
     loop {
-        let found = match timeout(PATIENCE, app.store.check()).await {
+        let found = match timeout(STORE_PATIENCE, app.store.check()).await {
             Ok(found) => found.map_err(anyhow::Error::from),
             Err(_) => Err(anyhow::anyhow!("no answer in time")),
         };
