@@ -6,7 +6,7 @@ mod batch;
 mod post;
 mod read;
 mod resources;
-mod visible;
+pub(crate) mod visible;
 mod worker;
 
 use std::time::Duration;

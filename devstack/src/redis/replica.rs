@@ -23,7 +23,9 @@ impl Redis {
             server.tell("CONFIG SET repl-diskless-sync-delay 0")?;
         }
         self.tell(&format!("REPLICAOF 127.0.0.1 {}", primary.port))?;
-        self.until_it_says("master_link_status:up")
+        self.until_it_says("master_link_status:up\r\n")?;
+        // It knows a moment later that all of it has arrived.
+        primary.until_it_says(&format!("port={},state=online", self.port))
     }
 
     /// Hands the role of the primary to a server that [follows](Redis::follow) this one, as `FAILOVER` does it: no write
@@ -33,8 +35,8 @@ impl Redis {
     /// It does not follow.
     pub fn hand_over(&self, replica: &Redis) -> anyhow::Result<()> {
         self.tell(&format!("FAILOVER TO 127.0.0.1 {}", replica.port))?;
-        replica.until_it_says("role:master")?;
-        self.until_it_says("master_link_status:up")
+        replica.until_it_says("role:master\r\n")?;
+        self.until_it_says("master_link_status:up\r\n")
     }
 
     fn tell(&self, command: &str) -> anyhow::Result<()> {
@@ -43,14 +45,20 @@ impl Redis {
         Ok(())
     }
 
-    fn until_it_says(&self, line: &str) -> anyhow::Result<()> {
+    fn until_it_says(&self, words: &str) -> anyhow::Result<()> {
         let deadline = Instant::now() + ROLE_TIMEOUT;
         loop {
             let said = ask(self.port, "INFO replication").unwrap_or_default();
-            if said.lines().any(|said| said.trim() == line) {
+            if said.contains(words) {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "Redis on port {} does not say {line}: {}", self.port, said.trim());
+            ensure!(
+                Instant::now() < deadline,
+                "Redis on port {} does not say {}: {}",
+                self.port,
+                words.trim(),
+                said.trim()
+            );
             sleep(Duration::from_millis(20));
         }
     }
