@@ -11,14 +11,15 @@ const LAG: Duration = Duration::from_secs(3600);
 const COPY_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Injection<'_> {
-    /// The primary of Redis becomes a replica of its own replica. Its name leads to it for a while, and connections stay
-    /// where they are for good.
+    /// The primary of Redis becomes a replica, and hears of nothing that its successor gets. Its name leads to it for a
+    /// while, and connections stay where they are for good.
     pub(super) fn swap_redis(&self) -> anyhow::Result<()> {
         let world = self.world;
         let (primary, replica) = world.redis();
         replica.follow(primary)?;
         self.redis_away(|| {
             primary.hand_over(replica)?;
+            primary.lose_primary()?;
             self.lasts();
             world.ways_of(Whom::All).for_each(|way| way.redis.lead_to(replica.port));
             world.primaries.swap_redis();

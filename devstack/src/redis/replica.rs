@@ -39,6 +39,15 @@ impl Redis {
         self.until_it_says("master_link_status:up\r\n")
     }
 
+    /// Cuts a replica off from its primary: it stays one, serves what it has, and hears of nothing new.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn lose_primary(&self) -> anyhow::Result<()> {
+        // Nothing listens there.
+        self.tell("REPLICAOF 127.0.0.1 1")
+    }
+
     fn tell(&self, command: &str) -> anyhow::Result<()> {
         let answer = ask(self.port, command)?;
         ensure!(answer.starts_with("+OK"), "{command}: {}", answer.trim());
