@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::app::App;
 
 /// What is known of one dependency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dependency {
     /// Whether it works.
     #[serde(rename = "status", serialize_with = "up_or_down")]
@@ -25,10 +25,13 @@ pub struct Dependency {
     /// What an operator should look at, though it works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<&'static str>,
+    /// Why it does not work: the last error. Told on the internal port alone, for it names servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What is known of all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dependencies {
     /// Where events go.
     pub kafka: Dependency,
@@ -66,14 +69,27 @@ impl Health {
     }
 }
 
-/// Whether traffic may come here, and why.
+/// Whether traffic may come here, and why: with what is wrong, for the internal port.
 pub fn report(app: &App) -> (bool, serde_json::Value) {
-    let found = *app.health.locked();
+    let found = app.health.locked().clone();
+    told(app, &found)
+}
+
+/// The same for everybody: an error names servers, and is left out.
+fn public_report(app: &App) -> (bool, serde_json::Value) {
+    let mut found = app.health.locked().clone();
+    for dependency in [&mut found.kafka, &mut found.postgres, &mut found.redis] {
+        dependency.error = None;
+    }
+    told(app, &found)
+}
+
+fn told(app: &App, found: &Dependencies) -> (bool, serde_json::Value) {
     let status = status(found, app.health.ending.load(Ordering::Relaxed));
     (status != "unready", json!({"status": status, "dependencies": found}))
 }
 
-fn status(found: Dependencies, ending: bool) -> &'static str {
+fn status(found: &Dependencies, ending: bool) -> &'static str {
     let Dependencies { kafka, postgres, redis } = found;
     match (kafka.up, postgres.up, redis.up) {
         _ if ending => "unready",
@@ -91,7 +107,7 @@ pub async fn live() -> Response {
 
 /// `GET /health/ready`.
 pub async fn ready(State(app): State<App>) -> Response {
-    let (ready, body) = report(&app);
+    let (ready, body) = public_report(&app);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
@@ -103,14 +119,14 @@ mod tests {
     #[test]
     fn ready_while_one_of_the_two_ways_works() {
         let found = |kafka, postgres, redis| {
-            let dependency = |up| Dependency { up, warning: None };
+            let dependency = |up| Dependency { up, ..Dependency::default() };
             Dependencies { kafka: dependency(kafka), postgres: dependency(postgres), redis: dependency(redis) }
         };
-        assert_eq!(status(found(true, true, true), false), "ready");
-        assert_eq!(status(found(false, true, true), false), "degraded", "reads work");
-        assert_eq!(status(found(false, false, true), false), "degraded", "hits work");
-        assert_eq!(status(found(true, false, false), false), "degraded", "writes work");
-        assert_eq!(status(found(false, false, false), false), "unready");
-        assert_eq!(status(found(true, true, true), true), "unready", "about to end");
+        assert_eq!(status(&found(true, true, true), false), "ready");
+        assert_eq!(status(&found(false, true, true), false), "degraded", "reads work");
+        assert_eq!(status(&found(false, false, true), false), "degraded", "hits work");
+        assert_eq!(status(&found(true, false, false), false), "degraded", "writes work");
+        assert_eq!(status(&found(false, false, false), false), "unready");
+        assert_eq!(status(&found(true, true, true), true), "unready", "about to end");
     }
 }
