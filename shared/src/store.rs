@@ -82,6 +82,11 @@ impl Store {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.pool.close()).await;
     }
 
+    /// Where PostgreSQL is, for whoever waits for its answer: `host:port`, or its socket.
+    pub fn server(&self) -> String {
+        self.diagnosis.server()
+    }
+
     async fn acquire(&self) -> Result<Lent, StoreError> {
         match self.pool.acquire().await {
             Ok(connection) => Ok(Lent { connection, in_doubt: false, timeout: self.timeout }),
@@ -99,7 +104,10 @@ impl Store {
     ) -> Result<T, StoreError> {
         let result = outcome.unwrap_or_else(|_| Err(StoreError::deadline(self.timeout)));
         lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage | Class::OutageMet, .. }));
-        result
+        if !lent.in_doubt {
+            return result;
+        }
+        result.map_err(|error| StoreError { message: format!("PostgreSQL at {}: {error}", self.server()), ..error })
     }
 }
 

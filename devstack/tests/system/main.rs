@@ -15,6 +15,7 @@ mod lag;
 mod metrics;
 mod outages;
 mod planted;
+mod postgres_away;
 mod redis_cluster;
 mod rollback;
 mod rolling;

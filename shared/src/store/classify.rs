@@ -35,7 +35,7 @@ pub struct StoreError {
 
 impl StoreError {
     pub(super) fn deadline(after: Duration) -> Self {
-        Self { class: Class::OutageMet, message: format!("no answer from PostgreSQL within {after:?}") }
+        Self { class: Class::OutageMet, message: format!("no answer within {after:?}") }
     }
 
     /// What was asked for was given up.

@@ -1,4 +1,7 @@
 //! Connections: where they have to lead, and why there is none.
+//!
+//! A pool whose server is away says only that it waited in vain. So the server is tried once more, by a connection of its
+//! own, and its answer is what log and readiness show.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,14 +43,21 @@ impl Diagnosis {
         Self { options: Arc::new(options), last: Arc::default() }
     }
 
+    /// The server: `host:port`, or its socket.
+    pub(super) fn server(&self) -> String {
+        match self.options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
+        }
+    }
+
     /// The error of a pool that gave no connection, with the server and what is wrong.
     pub(super) async fn explain(&self, error: sqlx::Error) -> StoreError {
         let error = match error {
             sqlx::Error::PoolTimedOut => StoreError { message: self.why().await, ..StoreError::before_begin(error) },
             error => StoreError::before_begin(error),
         };
-        let (host, port) = (self.options.get_host(), self.options.get_port());
-        StoreError { message: format!("no connection to PostgreSQL at {host}:{port}: {}", error.message), ..error }
+        StoreError { message: format!("no connection to PostgreSQL at {}: {}", self.server(), error.message), ..error }
     }
 
     /// One look at a time, for all who ask meanwhile.

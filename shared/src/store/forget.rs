@@ -72,7 +72,10 @@ impl Store {
     /// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
     pub async fn forget(&self, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Forgotten, StoreError> {
         // A connection of its own: the erasure takes as long as it takes.
-        let mut connection = self.pool.acquire().await.map_err(StoreError::before_begin)?.detach();
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection.detach(),
+            Err(error) => return Err(self.diagnosis.explain(error).await),
+        };
         let mut outcome = forget(&mut connection, id, end, false).await;
         for tried in 1..=TRIES {
             match &outcome {

@@ -43,7 +43,13 @@ impl Store {
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
         // A migration may take longer than any request: it has no deadline but the operator's.
-        let mut connection = self.pool.acquire().await.map_err(login_failure)?.detach();
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection.detach(),
+            Err(error) => match refused_login(&error) {
+                Some(refusal) => return Err(refusal),
+                None => return Err(self.diagnosis.explain(error).await.into()),
+            },
+        };
         ensure_encoding(&mut connection).await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         run(&migrator, &mut connection).await?;
@@ -130,20 +136,17 @@ fn is_lock_timeout(error: &MigrateError) -> bool {
 
 /// A login that PostgreSQL refuses, with its most frequent cause on a developer's machine: a data volume of
 /// an earlier version.
-fn login_failure(error: sqlx::Error) -> anyhow::Error {
+fn refused_login(error: &sqlx::Error) -> Option<anyhow::Error> {
     let refusal = error.as_database_error().filter(|refusal| {
         // A wrong password or, where passwords are asked for, an unknown user; an unknown user; an unknown database.
         matches!(refusal.code().as_deref(), Some("28P01" | "28000" | "3D000"))
-    });
-    match refusal {
-        Some(refusal) => anyhow::anyhow!(
-            "PostgreSQL refuses the login in DATABASE_URL: {}. Under Docker Compose, a volume keeps the user, the \
-             password and the database that it was created with: `docker compose down --volumes --remove-orphans` \
-             deletes it, with its data, and the next `up` creates it anew",
-            refusal.message()
-        ),
-        None => error.into(),
-    }
+    })?;
+    Some(anyhow::anyhow!(
+        "PostgreSQL refuses the login in DATABASE_URL: {}. Under Docker Compose, a volume keeps the user, the \
+         password and the database that it was created with: `docker compose down --volumes --remove-orphans` \
+         deletes it, with its data, and the next `up` creates it anew",
+        refusal.message()
+    ))
 }
 
 /// As `sqlx::migrate!` reads a file's name: the version, `_`, and the description with blanks as `_`.
