@@ -3,6 +3,7 @@
 mod api_growth;
 mod backlog;
 mod batch;
+mod pooler;
 mod post;
 mod read;
 mod resources;
@@ -38,6 +39,8 @@ pub(crate) enum Row {
     Api,
     /// The worker with more resources; some minutes more.
     Growth,
+    /// The worker behind a pooler of transactions (PgBouncer), against the worker without one.
+    Pooler,
 }
 
 impl Row {
@@ -55,6 +58,7 @@ impl Row {
             Self::Backlog => "the same on partitions without a backlog, while another one drains",
             Self::Api => "POST /events with other connections, devices and payloads",
             Self::Growth => "the worker with more resources",
+            Self::Pooler => "the worker behind PgBouncer, against the worker without it",
         }
     }
 
@@ -68,6 +72,7 @@ impl Row {
             Self::Backlog => backlog::measure(bed, scale),
             Self::Api => api_growth::measure(bed, scale),
             Self::Growth => resources::measure(bed, scale),
+            Self::Pooler => pooler::measure(bed, scale),
         }
     }
 }

@@ -29,6 +29,6 @@ impl Store {
              )) AND pg_try_advisory_xact_lock(hashtextextended('events.prune', 0))",
         );
         let query = query.bind(older_than.as_secs_f64()).bind(PRUNE_ROWS);
-        within_deadline!(self, |connection| async { Ok(query.execute(connection).await?.rows_affected()) })
+        within_deadline!(self, |session| async { Ok(query.execute(session).await?.rows_affected()) })
     }
 }

@@ -10,6 +10,7 @@ mod cache;
 mod fences;
 mod forget;
 mod kit;
+mod pooler;
 mod records;
 mod redis_cluster;
 mod redis_refuses;
