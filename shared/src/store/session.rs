@@ -75,6 +75,11 @@ impl<'a> Session<'a> {
         Self { connection, open, named: !begin.is_pooled() }
     }
 
+    /// One past any pooler, without a transaction.
+    pub(super) fn direct(connection: &'a mut PgConnection, open: &'a mut bool) -> Self {
+        Self { connection, open, named: true }
+    }
+
     /// Begins work, with a transaction where there has to be one.
     pub(super) async fn begin(&mut self, begin: &Begin, first: Option<&str>) -> Result<(), StoreError> {
         let Some(message) = begin.message(first) else { return Ok(()) };
