@@ -12,6 +12,7 @@ mod fences;
 mod forget;
 mod kit;
 mod migrations;
+mod pooler;
 mod records;
 mod redis_cluster;
 mod redis_refuses;
