@@ -1,4 +1,4 @@
-//! `POST /events/batch`: token → role → body → each event validated → Kafka, in order → one wait →
+//! `POST /events/batch`: token → role → body → rate → each event validated → Kafka, in order → one wait →
 //! an outcome for each.
 
 mod answer;
@@ -30,14 +30,16 @@ pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
 /// # Errors
 /// The answer of a batch that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
-    let intake = Intake::read(&app, request, MAX_BODY, BatchFormat::of).await?;
+    let intake = Intake::read(&app, request, MAX_BODY, 0, BatchFormat::of).await?;
     accept(&app, &intake).await.map_err(IntoResponse::into_response)
 }
 
 async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Problem> {
     let Intake { parts, writer, format, bytes, deadline, .. } = intake;
-    let items = Items::of(format, bytes)?;
-    writer.charge(u32::try_from(items.len()).unwrap_or(u32::MAX))?;
+    let items = Items::of(format, bytes);
+    // What is no batch costs one, as what is no event does.
+    writer.charge(items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX)))?;
+    let items = items?;
 
     let request_id = events::request_id(parts);
     let publishing = Publishing::begin(parts, app.producer.topic());

@@ -34,7 +34,7 @@ struct Accepted<'a> {
 /// # Errors
 /// The answer of an event that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
-    let intake = Intake::read(&app, request, MAX_BODY, Format::of).await?;
+    let intake = Intake::read(&app, request, MAX_BODY, 1, Format::of).await?;
     accept(&app, &intake).await.map_err(IntoResponse::into_response)
 }
 

@@ -1,5 +1,7 @@
 //! Redis, without persistence: what it held is gone after a restart.
 
+mod replica;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Deref;

@@ -4,11 +4,12 @@ mod applied;
 mod apply;
 mod classify;
 mod connect;
+mod expire;
 mod forget;
 mod history;
+mod indexes;
 mod outcomes;
 mod pause;
-mod prune;
 mod read;
 mod schema;
 
@@ -21,9 +22,9 @@ use sqlx::{Connection, PgPool, Postgres};
 
 pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
+pub use expire::{Age, Expired, ExpiryPosition};
 pub use forget::{Forgotten, TopicEnd};
 pub use history::{Cursor, PAGE_BYTES, Page};
-pub use prune::PRUNE_ROWS;
 pub use read::Rendered;
 
 use self::connect::{Diagnosis, leads_to_primary};

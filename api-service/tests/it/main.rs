@@ -20,6 +20,7 @@ mod deadlines;
 mod docs;
 mod encodings;
 mod framing;
+mod half_close;
 mod health;
 mod history;
 mod hostile;

@@ -121,12 +121,13 @@ pub(crate) fn apply(site: &Site<'_>, store: &Store, events: usize, devices: usiz
 }
 
 /// Events a second between the first commit and the last, as PostgreSQL noted them.
-fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<f64> {
+pub(crate) fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<f64> {
     let found = site.numbers(&format!(
         // The first commit by a subquery of its own, which is asked once: joined to, a planner without
         // statistics may ask it anew for each row.
         "WITH committed AS MATERIALIZED (
-           SELECT pg_xact_commit_timestamp(xmin) AS at FROM events WHERE request_id = '{tag}')
+           SELECT pg_xact_commit_timestamp(xmin) AS at FROM events
+           WHERE request_id = '{tag}' AND recorded_at > now() - interval '1 hour')
          SELECT count(*), count(*) FILTER (WHERE at > (SELECT min(at) FROM committed)),
                 extract(epoch FROM max(at) - min(at)) FROM committed"
     ))?;

@@ -7,9 +7,11 @@
 )]
 
 mod cache;
+mod expire;
 mod fences;
 mod forget;
 mod kit;
+mod migrations;
 mod records;
 mod redis_cluster;
 mod redis_refuses;
