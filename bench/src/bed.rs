@@ -97,7 +97,12 @@ impl<'a> Site<'a> {
 
     /// Starts a worker.
     pub(crate) fn worker(&self) -> anyhow::Result<Service> {
-        self.spawn(Program::Worker, &["run"], &[])
+        self.worker_with(&[])
+    }
+
+    /// Starts a worker, with further settings.
+    pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> anyhow::Result<Service> {
+        self.spawn(Program::Worker, &["run"], more)
     }
 
     /// Waits until the workers have committed all there is.

@@ -3,10 +3,12 @@
 mod api_growth;
 mod backlog;
 mod batch;
+mod expire;
+mod pooler;
 mod post;
 mod read;
 mod resources;
-mod visible;
+pub(crate) mod visible;
 mod worker;
 
 use std::time::Duration;
@@ -38,6 +40,10 @@ pub(crate) enum Row {
     Api,
     /// The worker with more resources; some minutes more.
     Growth,
+    /// Expiry beside an ingest; some minutes more.
+    Expire,
+    /// The worker behind a pooler of transactions (PgBouncer), against the worker without one.
+    Pooler,
 }
 
 impl Row {
@@ -55,6 +61,8 @@ impl Row {
             Self::Backlog => "the same on partitions without a backlog, while another one drains",
             Self::Api => "POST /events with other connections, devices and payloads",
             Self::Growth => "the worker with more resources",
+            Self::Expire => "expiry beside an ingest, in a large table",
+            Self::Pooler => "the worker behind PgBouncer, against the worker without it",
         }
     }
 
@@ -68,6 +76,8 @@ impl Row {
             Self::Backlog => backlog::measure(bed, scale),
             Self::Api => api_growth::measure(bed, scale),
             Self::Growth => resources::measure(bed, scale),
+            Self::Expire => expire::measure(bed, scale),
+            Self::Pooler => pooler::measure(bed, scale),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::drive::{GapReader, Tools};
 use crate::health::Health;
 use crate::lag::{Lag, LogEnds};
 use crate::topics::TopicWatch;
-use crate::{panics, poll, prune};
+use crate::{expire, panics, poll};
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
 /// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
@@ -113,7 +113,7 @@ impl Worker {
         let fences = fencer.clone();
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
         let (tables, retention) = (store.clone(), config.events_retention);
-        runtime.spawn(async move { panics::keep_running("prune", || prune::run(tables.clone(), retention)).await });
+        runtime.spawn(async move { panics::keep_running("expire", || expire::run(tables.clone(), retention)).await });
         let topics = config.source.topics.clone();
         let mut watch = TopicWatch::new(client.clone(), topics, config.events_retention, health.clone());
         let (stop, stopped) = watch::channel(false);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use devstack::Service;
-use shared::config::PostgresConfig;
+use shared::config::{Pooler, PostgresConfig};
 use shared::store::Store;
 use shared::topic::Decoded;
 
@@ -61,7 +61,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
 /// The worker's pool, on the row's database.
 pub(crate) fn store(site: &Site<'_>) -> anyhow::Result<Store> {
     let url = site.scope.database_url.parse()?;
-    let config = PostgresConfig { url, max_connections: 10, timeout: Duration::from_secs(5) };
+    let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
     let _runtime = site.bed.runtime.enter();
     Store::open(&config, "bench")
 }
@@ -80,9 +80,19 @@ pub(crate) fn drain(
 
 /// Lets a worker drain what is in the topic, and gives its rate over the events of that tag.
 pub(crate) fn drain_filled(site: &Site<'_>, events: usize, tag: &str) -> anyhow::Result<(f64, Vec<Usage>)> {
+    drain_filled_with(site, &[], events, tag)
+}
+
+/// The same for a worker with these settings.
+pub(crate) fn drain_filled_with(
+    site: &Site<'_>,
+    settings: &[(&str, &str)],
+    events: usize,
+    tag: &str,
+) -> anyhow::Result<(f64, Vec<Usage>)> {
     site.sql("CHECKPOINT")?;
     let mut meters = site.bed.meters();
-    let worker: Service = site.worker()?;
+    let worker: Service = site.worker_with(settings)?;
     meters.push(Meter::start("worker-service", worker.pid()));
     site.until_caught_up(PATIENCE)?;
     let usages = meters.iter().map(Meter::read).collect();
@@ -121,12 +131,13 @@ pub(crate) fn apply(site: &Site<'_>, store: &Store, events: usize, devices: usiz
 }
 
 /// Events a second between the first commit and the last, as PostgreSQL noted them.
-fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<f64> {
+pub(crate) fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<f64> {
     let found = site.numbers(&format!(
         // The first commit by a subquery of its own, which is asked once: joined to, a planner without
         // statistics may ask it anew for each row.
         "WITH committed AS MATERIALIZED (
-           SELECT pg_xact_commit_timestamp(xmin) AS at FROM events WHERE request_id = '{tag}')
+           SELECT pg_xact_commit_timestamp(xmin) AS at FROM events
+           WHERE request_id = '{tag}' AND recorded_at > now() - interval '1 hour')
          SELECT count(*), count(*) FILTER (WHERE at > (SELECT min(at) FROM committed)),
                 extract(epoch FROM max(at) - min(at)) FROM committed"
     ))?;

@@ -33,9 +33,17 @@ pub struct StoreError {
     pub message: String,
 }
 
+/// What the text of a server's answer begins with.
+const ANSWER: &str = "SQLSTATE ";
+
 impl StoreError {
+    /// Whether a server answered so. Else there was no answer, and it has to be said of which server.
+    pub(super) fn is_answer(&self) -> bool {
+        self.message.starts_with(ANSWER)
+    }
+
     pub(super) fn deadline(after: Duration) -> Self {
-        Self { class: Class::OutageMet, message: format!("no answer from PostgreSQL within {after:?}") }
+        Self { class: Class::OutageMet, message: format!("no answer within {after:?}") }
     }
 
     /// What was asked for was given up.
@@ -70,7 +78,8 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(error) = &error {
             let code = error.code().unwrap_or_default();
-            return Self { class: class(&code), message: format!("SQLSTATE {code}: {}", told(&code, error.message())) };
+            let message = format!("{ANSWER}{code}: {}", told(&code, error.message()));
+            return Self { class: class(&code), message };
         }
         // Connection, protocol and our own mistakes: none of them is an event's fault, as far as one try can tell.
         let class = match &error {

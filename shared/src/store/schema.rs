@@ -2,30 +2,35 @@
 
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use anyhow::{Context as _, ensure};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, Row, SqlStr};
 
-use super::{Store, StoreError, within_deadline};
+use super::session::Session;
+use super::{Store, StoreError, indexes, within_deadline};
 
 /// Each file of `migrations/` and what it holds, oldest first. Listed by hand, because `sqlx::migrate!` compiles
 /// PostgreSQL's driver a second time, for the compiler. A test compares the list with the folder.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("0001_events_and_resources.sql", include_str!("../../../migrations/0001_events_and_resources.sql")),
     ("0002_forgotten.sql", include_str!("../../../migrations/0002_forgotten.sql")),
     ("0003_events_by_append.sql", include_str!("../../../migrations/0003_events_by_append.sql")),
     ("0004_events_by_record.sql", include_str!("../../../migrations/0004_events_by_record.sql")),
+    ("0005_events_autovacuum.sql", include_str!("../../../migrations/0005_events_autovacuum.sql")),
 ];
 
-/// Indexes on tables that may be large, made while they are written to: no migration, because the lock that keeps
-/// two setups apart would be waited for by the one and waited with by the other.
-const INDEXES: [(&str, &str); 1] = [(
-    "events_recorded_at",
-    "CREATE INDEX CONCURRENTLY IF NOT EXISTS events_recorded_at ON events USING brin (recorded_at)",
-)];
-/// Who makes them, of several setups.
-const INDEX_LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('setup.indexes', 0))";
-/// How long making one may take. It waits for every transaction that is older, and only makes queries quicker.
-const INDEX_TIMEOUT: &str = "SET statement_timeout = '10min'";
+/// Migrations that only make an index, and keep writers out for as long as that takes. The index is not needed any more,
+/// so where there may be rows already they are noted as run and not run. Their files stay as they are: their checksums
+/// are in every database.
+const RETIRED: [i64; 1] = [3];
+/// How long a migration waits for a lock. Writers that come meanwhile wait behind it, and have only to be patient for
+/// so long.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
+/// How long it then lets them go on, before it tries again.
+const LOCK_PAUSE: Duration = Duration::from_secs(3);
+/// How often. Whatever holds a table for longer than that is to be found and ended by somebody.
+const LOCK_TRIES: u32 = 150;
+
 /// The only encoding that holds every text that an event may have.
 const ENCODING: &str = "UTF8";
 
@@ -36,15 +41,25 @@ impl Store {
     /// # Errors
     /// PostgreSQL away, a database of another encoding than UTF8, or a migration that fails.
     pub async fn migrate(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.begin.is_pooled(),
+            "migrations need sessions of PostgreSQL's own, which DATABASE_POOLER=transaction has none of: give `setup` a \
+             DATABASE_URL that leads to PostgreSQL itself, and leave DATABASE_POOLER out"
+        );
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
         // A migration may take longer than any request: it has no deadline but the operator's.
-        let mut connection = self.pool.acquire().await.map_err(login_failure)?.detach();
-        ensure_encoding(&mut connection).await?;
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection.detach(),
+            Err(error) => match refused_login(&error) {
+                Some(refusal) => return Err(refusal),
+                None => return Err(self.diagnosis.explain(error).await.into()),
+            },
+        };
+        ensure_encoding(&mut Session::direct(&mut connection, &mut false)).await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
-        sqlx::query("SET lock_timeout = 0").execute(&mut connection).await?;
-        migrator.run_direct(None, &mut connection, false).await?;
-        make_indexes(&mut connection).await;
+        run(&migrator, &mut connection).await?;
+        indexes::renew(&mut connection).await;
         sqlx::Connection::close(connection).await?;
         Ok(())
     }
@@ -54,9 +69,9 @@ impl Store {
     /// # Errors
     /// That it does not answer, or what is wrong or missing.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let found = within_deadline!(self, |connection| async {
-            ensure_encoding(connection).await?;
-            version(connection).await
+        let found = within_deadline!(self, |session| async {
+            ensure_encoding(session).await?;
+            version(session).await
         })?;
         let needed = MIGRATIONS.iter().map(|(name, _)| version_of(name)).max().unwrap_or(0);
         if found < needed {
@@ -74,10 +89,10 @@ impl Store {
 /// Refuses a database that cannot hold every event. In one of a smaller encoding what it lacks would be dead letters;
 /// in one of `SQL_ASCII`, which knows no characters, an escape in a payload is refused with an SQLSTATE that looks like
 /// an outage.
-async fn ensure_encoding(connection: &mut PgConnection) -> Result<(), StoreError> {
+async fn ensure_encoding(session: &mut Session<'_>) -> Result<(), StoreError> {
     let (database, encoding): (String, String) =
         sqlx::query_as("SELECT current_database()::text, current_setting('server_encoding')")
-            .fetch_one(connection)
+            .fetch_one(session)
             .await?;
     if encoding == ENCODING {
         return Ok(());
@@ -92,52 +107,54 @@ async fn ensure_encoding(connection: &mut PgConnection) -> Result<(), StoreError
     })
 }
 
-/// Makes the indexes that are not there. Without one all works, and pruning takes longer: so what is in the way is
-/// told, and the next setup tries again.
-async fn make_indexes(connection: &mut PgConnection) {
-    for (name, sql) in INDEXES {
-        if let Err(error) = make_index(connection, name, sql).await {
-            tracing::warn!(index = name, %error, "the index is not made; the next setup tries again");
+/// Runs the migrations. A lock that is not to be had soon is let go and asked for again, so that nobody stands behind a
+/// migration that itself stands behind somebody's long transaction.
+async fn run(migrator: &Migrator, connection: &mut PgConnection) -> anyhow::Result<()> {
+    sqlx::query(LOCK_TIMEOUT).execute(&mut *connection).await?;
+    for attempt in 1.. {
+        match retire_and_run(migrator, connection).await {
+            Err(error) if is_lock_timeout(&error) && attempt < LOCK_TRIES => {
+                tracing::warn!(attempt, "a migration waits for a lock that somebody's transaction holds");
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            outcome => return outcome.context("cannot migrate"),
         }
     }
+    Ok(())
 }
 
-async fn make_index(connection: &mut PgConnection, name: &str, sql: &'static str) -> Result<(), sqlx::Error> {
-    const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";
-    // Asked for, and not waited for in the server: whoever waits there is waited for by the one that makes it.
-    while !sqlx::query_scalar::<_, bool>(INDEX_LOCK).fetch_one(&mut *connection).await? {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    sqlx::query(INDEX_TIMEOUT).execute(&mut *connection).await?;
-    match sqlx::query_scalar::<_, bool>(VALID).bind(name).fetch_optional(&mut *connection).await? {
-        Some(true) => return Ok(()),
-        // Left behind by a setup that was ended in the middle of it.
-        Some(false) => {
-            let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {name}");
-            sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(&mut *connection).await?;
+async fn retire_and_run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), MigrateError> {
+    let found = version(&mut Session::direct(connection, &mut false))
+        .await
+        .map_err(|error| MigrateError::Source(error.into()))?;
+    for retired in RETIRED {
+        // On a database that is made anew the table is empty, and has no writers.
+        if found == retired - 1 {
+            migrator.run_direct(Some(retired), connection, true).await?;
         }
-        None => {}
     }
-    sqlx::raw_sql(sql).execute(&mut *connection).await?;
-    Ok(())
+    migrator.run_direct(None, connection, false).await
+}
+
+/// Whether a lock was not to be had in time, the one that keeps two setups apart included.
+fn is_lock_timeout(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) = error else { return false };
+    cause.as_database_error().and_then(|refusal| refusal.code()).as_deref() == Some("55P03")
 }
 
 /// A login that PostgreSQL refuses, with its most frequent cause on a developer's machine: a data volume of
 /// an earlier version.
-fn login_failure(error: sqlx::Error) -> anyhow::Error {
+fn refused_login(error: &sqlx::Error) -> Option<anyhow::Error> {
     let refusal = error.as_database_error().filter(|refusal| {
         // A wrong password or, where passwords are asked for, an unknown user; an unknown user; an unknown database.
         matches!(refusal.code().as_deref(), Some("28P01" | "28000" | "3D000"))
-    });
-    match refusal {
-        Some(refusal) => anyhow::anyhow!(
-            "PostgreSQL refuses the login in DATABASE_URL: {}. Under Docker Compose, a volume keeps the user, the \
-             password and the database that it was created with: `docker compose down --volumes --remove-orphans` \
-             deletes it, with its data, and the next `up` creates it anew",
-            refusal.message()
-        ),
-        None => error.into(),
-    }
+    })?;
+    Some(anyhow::anyhow!(
+        "PostgreSQL refuses the login in DATABASE_URL: {}. Under Docker Compose, a volume keeps the user, the \
+         password and the database that it was created with: `docker compose down --volumes --remove-orphans` \
+         deletes it, with its data, and the next `up` creates it anew",
+        refusal.message()
+    ))
 }
 
 /// As `sqlx::migrate!` reads a file's name: the version, `_`, and the description with blanks as `_`.
@@ -157,14 +174,14 @@ fn version_of(name: &str) -> i64 {
     name.split_once('_').and_then(|(version, _)| version.parse().ok()).unwrap_or(0)
 }
 
-async fn version(connection: &mut PgConnection) -> Result<i64, StoreError> {
+async fn version(session: &mut Session<'_>) -> Result<i64, StoreError> {
     let there =
-        sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *connection).await?;
+        sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *session).await?;
     if !there.try_get::<bool, _>("there")? {
         return Ok(0);
     }
     let row = sqlx::query("SELECT coalesce(max(version), 0) AS version FROM _sqlx_migrations WHERE success")
-        .fetch_one(connection)
+        .fetch_one(session)
         .await?;
     Ok(row.try_get("version")?)
 }

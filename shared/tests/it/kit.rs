@@ -43,6 +43,12 @@ impl Kit {
         Self { scope, store, cache }
     }
 
+    /// The store anew, after it was closed.
+    pub(crate) fn reopened(&self) -> Store {
+        let settings = settings(&self.scope.database_url, &self.scope.endpoints.redis_url, &self.scope.cache_prefix);
+        Store::open(&settings.postgres, "test").unwrap()
+    }
+
     pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.scope.endpoints.redis_url.as_str()).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()

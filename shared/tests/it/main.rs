@@ -7,9 +7,12 @@
 )]
 
 mod cache;
+mod expire;
 mod fences;
 mod forget;
 mod kit;
+mod migrations;
+mod pooler;
 mod records;
 mod redis_cluster;
 mod redis_cluster_changes;

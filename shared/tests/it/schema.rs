@@ -9,7 +9,7 @@ use crate::kit::{Kit, settings};
 async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
     let kit = Kit::without_schema("schema").await;
     let missing = kit.store.check().await.unwrap_err();
-    assert_eq!(missing.message, "the schema is at version 0, and 4 is needed: run `worker-service setup`");
+    assert_eq!(missing.message, "the schema is at version 0, and 5 is needed: run `worker-service setup`");
     kit.store.migrate().await.unwrap();
     kit.store.check().await.unwrap();
     kit.store.migrate().await.unwrap();
@@ -57,11 +57,11 @@ async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_
             .await
             .unwrap();
     assert_eq!(recorded, [("after".to_owned(), Some(true)), ("before".to_owned(), None)]);
-    const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('events_recorded_at')";
+    const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('events_written')";
     assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&pool).await.unwrap(), Some(true));
 
     // What a setup leaves behind that ended in the middle of it.
-    sqlx::query("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('events_recorded_at')")
+    sqlx::query("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('events_written')")
         .execute(&pool)
         .await
         .unwrap();
@@ -86,7 +86,7 @@ async fn only_a_database_of_unicode_is_taken() {
             // Whatever tables there are.
             store.check().await.unwrap_err().to_string(),
         ];
-        assert!(said.iter().all(|said| said.starts_with(&expected)), "{said:?}");
+        assert!(said.iter().all(|said| said.contains(&expected)), "{said:?}");
         let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
             .fetch_one(&PgPool::connect(&url).await.unwrap())
             .await

@@ -280,41 +280,6 @@ async fn what_the_database_refuses_is_classified() {
 }
 
 #[tokio::test]
-async fn what_is_past_its_retention_is_forgotten_in_pieces() {
-    let kit = Kit::new("prune").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    let log: Vec<_> = (0..5_010).map(|n| event("d", &n.to_string(), "{}", at(0, n))).collect();
-    for batch in log.chunks(1_000) {
-        kit.store.apply(&batch.iter().collect::<Vec<_>>()).await.unwrap();
-    }
-    let month = std::time::Duration::from_secs(30 * 24 * 3600);
-    assert_eq!(kit.store.prune(month).await.unwrap(), 0, "their records say 2023, and they were written just now");
-    // Half of them were written long ago, the others by a worker of before, which count by their append. Not so two:
-    // one that was written today, and one of before that was appended today.
-    sqlx::raw_sql(
-        "UPDATE events SET recorded_at = CASE WHEN event_id::int % 2 = 0 THEN appended_at END;
-         UPDATE events SET recorded_at = now() WHERE event_id = '1';
-         UPDATE events SET recorded_at = NULL, appended_at = now() WHERE event_id = '2';
-         UPDATE events SET accepted_at = now() WHERE event_id = '3';
-         UPDATE events SET appended_at = now() WHERE event_id = '4'",
-    )
-    .execute(&pool)
-    .await
-    .unwrap();
-    let mut pieces = Vec::new();
-    for _ in 0..3 {
-        pieces.push(kit.store.prune(month).await.unwrap());
-    }
-    assert_eq!(pieces, [5_000, 8, 0]);
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
-    assert_eq!(left, 2);
-    let kept: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM events WHERE event_id IN ('1', '2')").fetch_one(&pool).await.unwrap();
-    assert_eq!(kept, 2);
-    assert_eq!(kit.store.resource(&"d".parse().unwrap()).await.unwrap().unwrap().version, 5_010, "the state stays");
-}
-
-#[tokio::test]
 async fn a_commit_is_on_disk_whatever_the_database_has_as_its_default() {
     let kit = Kit::new("durable").await;
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();

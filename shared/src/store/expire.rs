@@ -1,0 +1,172 @@
+//! Deletes events after their retention, a piece at a time, the oldest first.
+
+use std::time::Duration;
+
+use super::session::Session;
+use super::{Class, Store, StoreError, in_transaction};
+
+/// Which rows, and by which of their times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// By when PostgreSQL wrote the row. When an event was accepted or appended is somebody else's word, and a row
+    /// that goes too early lets its record count again.
+    Written,
+    /// Rows of before migration 0004, which have no time of writing, by their append.
+    Appended,
+}
+
+/// Where the expiry goes on. What is older is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiryPosition(String);
+
+/// What became of a piece.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expired {
+    /// Another worker is at it.
+    Elsewhere,
+    /// This many rows were deleted.
+    Rows {
+        /// None where nothing is old enough.
+        rows: u64,
+        /// Where the next piece begins.
+        position: Option<ExpiryPosition>,
+        /// Whether more are old enough already.
+        more: bool,
+    },
+}
+
+/// The statements for one age: its index, the rows' condition, and their time.
+struct Statements {
+    index: &'static str,
+    /// The first and the last time of the next rows, and how many they are: one range of the index, and of the table
+    /// only what vacuum has not yet marked as visible to all.
+    next: &'static str,
+    /// Deletes what lies between two times, read once, in the order of the index.
+    between: &'static str,
+    /// The same with the last time itself: of the last piece.
+    through: &'static str,
+    /// Some of the rows with one and the same time: more were written in one transaction than fit a piece.
+    at: &'static str,
+}
+
+macro_rules! statements {
+    ($index:literal, $time:literal, $rows:literal) => {
+        Statements {
+            index: $index,
+            next: concat!(
+                "SELECT min(at)::text, max(at)::text, count(*) FROM (SELECT ",
+                $time,
+                " AS at FROM events WHERE ",
+                $rows,
+                " AND ",
+                $time,
+                " >= coalesce($2::text, '-infinity')::timestamptz AND ",
+                $time,
+                " < now() - make_interval(secs => $1) ORDER BY ",
+                $time,
+                " LIMIT $3) AS next"
+            ),
+            between: concat!(
+                "DELETE FROM events WHERE ",
+                $rows,
+                " AND ",
+                $time,
+                " >= $1::text::timestamptz AND ",
+                $time,
+                " < $2::text::timestamptz"
+            ),
+            through: concat!(
+                "DELETE FROM events WHERE ",
+                $rows,
+                " AND ",
+                $time,
+                " >= $1::text::timestamptz AND ",
+                $time,
+                " <= $2::text::timestamptz"
+            ),
+            at: concat!(
+                "DELETE FROM events WHERE ctid = ANY (ARRAY (SELECT ctid FROM events WHERE ",
+                $rows,
+                " AND ",
+                $time,
+                " = $1::text::timestamptz LIMIT $2))"
+            ),
+        }
+    };
+}
+
+const WRITTEN: Statements = statements!("events_written", "recorded_at", "recorded_at IS NOT NULL");
+const APPENDED: Statements = statements!("events_appended", "appended_at", "recorded_at IS NULL");
+
+/// How to plan: the planner's statistics of a table that is written and expired all day are behind, and a plan that
+/// sorts reads all that is old enough for each piece. Times go to and fro as text, because PostgreSQL's may be infinite.
+const PLANNING: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
+    SET LOCAL datestyle = 'ISO'";
+/// Whose turn it is, and whether the index is there. The lock ends with the transaction.
+const TURN: &str = "
+SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
+       EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
+
+impl Store {
+    /// Deletes about `piece` rows that are older than this, the oldest first, from a position on. Of several workers one
+    /// at a time does it.
+    ///
+    /// The log keeps a record as long as its append is not longer ago, which comes before. (One that is redriven after
+    /// that is recognised by its position.)
+    ///
+    /// # Errors
+    /// PostgreSQL away, or too slow; or the index is missing.
+    pub async fn expire(
+        &self,
+        age: Age,
+        older_than: Duration,
+        from: Option<&ExpiryPosition>,
+        piece: u32,
+    ) -> Result<Expired, StoreError> {
+        in_transaction!(self, PLANNING, |session| expire(session, age, older_than, from, piece))
+    }
+}
+
+async fn expire(
+    session: &mut Session<'_>,
+    age: Age,
+    older_than: Duration,
+    from: Option<&ExpiryPosition>,
+    piece: u32,
+) -> Result<Expired, StoreError> {
+    let statements = match age {
+        Age::Written => WRITTEN,
+        Age::Appended => APPENDED,
+    };
+    let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(statements.index).fetch_one(&mut *session).await?;
+    if !mine {
+        return Ok(Expired::Elsewhere);
+    }
+    if !has_index {
+        return Err(StoreError {
+            class: Class::Outage,
+            message: format!("the index {} is missing: run `worker-service setup`", statements.index),
+        });
+    }
+    // Planned anew each time, for these very bounds: a plan for any bounds does not know how few rows lie between.
+    let next = sqlx::query_as(statements.next).persistent(false);
+    let (first, last, found): (Option<String>, Option<String>, i64) = next
+        .bind(older_than.as_secs_f64())
+        .bind(from.map(|position| position.0.as_str()))
+        .bind(i64::from(piece))
+        .fetch_one(&mut *session)
+        .await?;
+    let (Some(first), Some(last)) = (first, last) else {
+        return Ok(Expired::Rows { rows: 0, position: from.cloned(), more: false });
+    };
+    let more = found >= i64::from(piece);
+    let delete = if !more {
+        sqlx::query(statements.through).bind(&first).bind(&last)
+    } else if first == last {
+        sqlx::query(statements.at).bind(&first).bind(i64::from(piece))
+    } else {
+        sqlx::query(statements.between).bind(&first).bind(&last)
+    };
+    let rows = delete.persistent(false).execute(&mut *session).await?.rows_affected();
+    Ok(Expired::Rows { rows, position: Some(ExpiryPosition(last)), more })
+}

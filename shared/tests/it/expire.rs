@@ -1,0 +1,146 @@
+//! The expiry: which rows go, and what it reads to find them.
+
+use std::time::Duration;
+
+use shared::store::{Age, Expired, ExpiryPosition};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::kit::{Kit, at, event};
+
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Deletes all that is old enough, in pieces, and tells how many each had.
+async fn expire(kit: &Kit, age: Age, piece: u32) -> Vec<u64> {
+    let (mut pieces, mut position) = (Vec::new(), None);
+    loop {
+        let expired = kit.store.expire(age, MONTH, position.as_ref(), piece).await.unwrap();
+        let Expired::Rows { rows, position: next, more } = expired else { panic!("{expired:?}") };
+        pieces.push(rows);
+        position = next;
+        if !more {
+            return pieces;
+        }
+    }
+}
+
+async fn count(pool: &PgPool, condition: &'static str) -> i64 {
+    let sql = format!("SELECT count(*) FROM events WHERE {condition}");
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(pool).await.unwrap()
+}
+
+/// Rows as a worker wrote them: `first` to `last`, with a time for each.
+async fn fill(pool: &PgPool, first: u32, last: u32, recorded_at: &str) {
+    let sql = format!(
+        r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition, "offset",
+                               appended_at, outcome, recorded_at)
+           SELECT 'd', n::text, 't', jsonb_build_object('text', repeat('x', 900)), now(), now(), 't', 0, n, now(),
+                  'applied', {recorded_at}
+           FROM generate_series({first}, {last}) AS n"#
+    );
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
+    let kit = Kit::new("expire").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    let log: Vec<_> = (0..5_010).map(|n| event("d", &n.to_string(), "{}", at(0, n))).collect();
+    for batch in log.chunks(1_000) {
+        kit.store.apply(&batch.iter().collect::<Vec<_>>()).await.unwrap();
+    }
+    assert_eq!(expire(&kit, Age::Written, 1_000).await, [0], "their records say 2023, and they were written just now");
+    // Half of them were written long ago, the others by a worker of before, which count by their append. Not so two:
+    // one that was written today, and one of before that was appended today.
+    sqlx::raw_sql(
+        "UPDATE events SET recorded_at = CASE WHEN event_id::int % 2 = 0 THEN appended_at END;
+         UPDATE events SET recorded_at = now() WHERE event_id = '1';
+         UPDATE events SET recorded_at = NULL, appended_at = now() WHERE event_id = '2';
+         UPDATE events SET accepted_at = now() WHERE event_id = '3';
+         UPDATE events SET appended_at = now() WHERE event_id = '4'",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    // The last row of a piece stays for the next one, for others may have the same time.
+    assert_eq!(expire(&kit, Age::Written, 1_000).await, [999, 999, 506]);
+    assert_eq!(count(&pool, "recorded_at IS NULL").await, 2_505, "those of before are none of these");
+    assert_eq!(expire(&kit, Age::Appended, 2_000).await, [1_999, 505]);
+    assert_eq!((count(&pool, "true").await, count(&pool, "event_id IN ('1', '2')").await), (2, 2));
+    assert_eq!(kit.store.resource(&"d".parse().unwrap()).await.unwrap().unwrap().version, 5_010, "the state stays");
+}
+
+/// A batch's rows have one time, and a restored table may have it in millions of rows; and a time may be infinite.
+#[tokio::test]
+async fn rows_of_one_time_go_too_however_many_they_are() {
+    let kit = Kit::new("expire_ties").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    fill(&pool, 1, 1, "now() - interval '60 days'").await;
+    fill(&pool, 2, 250, "now() - interval '50 days'").await;
+    fill(&pool, 251, 270, "'-infinity'").await;
+    fill(&pool, 271, 280, "now() - interval '29 days'").await;
+    fill(&pool, 281, 290, "'infinity'").await;
+    let pieces = expire(&kit, Age::Written, 100).await;
+    assert_eq!(pieces, [21, 100, 100, 49]);
+    assert_eq!(count(&pool, "event_id::int > 270").await, 20);
+    assert_eq!(count(&pool, "true").await, 20);
+}
+
+/// Five thousand pages were emptied, and are still to be vacuumed. A piece reads its own rows: not those pages, and not
+/// the index's part of them.
+#[tokio::test]
+async fn a_piece_reads_nothing_of_what_is_gone() {
+    const EMPTIED: u32 = 40_000;
+    let kit = Kit::new("expire_reads").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    sqlx::raw_sql("ALTER TABLE events SET (autovacuum_enabled = off)").execute(&pool).await.unwrap();
+    fill(&pool, 1, EMPTIED, "now() - interval '90 days' + n * interval '1 s'").await;
+    fill(&pool, EMPTIED + 1, EMPTIED + 1_000, "now() - interval '60 days' + n * interval '1 s'").await;
+    let mut position: Option<ExpiryPosition> = None;
+    let mut rows = 0;
+    while rows < u64::from(EMPTIED) {
+        let expired = kit.store.expire(Age::Written, MONTH, position.as_ref(), 5_001).await.unwrap();
+        let Expired::Rows { rows: piece, position: next, .. } = expired else { panic!("{expired:?}") };
+        rows += piece;
+        position = next;
+    }
+    assert_eq!(rows, u64::from(EMPTIED));
+    let blocks = async || {
+        // Backends that are connected report what they read when they like; those that leave, then.
+        let idle =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test'";
+        crate::kit::eventually("the others left", async || {
+            sqlx::query_scalar::<_, i64>(idle).fetch_one(&pool).await.unwrap() == 0
+        })
+        .await;
+        let read = "SELECT (heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint
+                    FROM pg_statio_user_tables WHERE relname = 'events'";
+        sqlx::query_scalar::<_, i64>(read).fetch_one(&pool).await.unwrap()
+    };
+    kit.store.close().await;
+    let before = blocks().await;
+    let kit = Kit { store: kit.reopened(), ..kit };
+    let expired = kit.store.expire(Age::Written, MONTH, position.as_ref(), 101).await.unwrap();
+    assert!(matches!(expired, Expired::Rows { rows: 100, more: true, .. }), "{expired:?}");
+    kit.store.close().await;
+    let read = blocks().await - before;
+    assert!(read < 1_000, "one piece of a hundred rows read {read} blocks");
+}
+
+#[tokio::test]
+async fn of_several_workers_one_deletes_and_without_its_index_none() {
+    let kit = Kit::new("expire_turns").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    fill(&pool, 1, 10, "now() - interval '60 days'").await;
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('events.prune', 0))")
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    assert_eq!(kit.store.expire(Age::Written, MONTH, None, 100).await.unwrap(), Expired::Elsewhere);
+    other.rollback().await.unwrap();
+    assert_eq!(expire(&kit, Age::Written, 100).await, [10]);
+
+    sqlx::raw_sql("DROP INDEX events_written").execute(&pool).await.unwrap();
+    let error = kit.store.expire(Age::Written, MONTH, None, 100).await.unwrap_err();
+    assert_eq!(error.message, "the index events_written is missing: run `worker-service setup`");
+}

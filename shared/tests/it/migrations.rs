@@ -1,0 +1,99 @@
+//! Migrations of a database that is written to: nobody waits for long.
+
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::time::timeout;
+
+use crate::kit::{Kit, eventually};
+
+const ROW: &str = r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition,
+    "offset", appended_at, outcome) SELECT 'd', $1, 't', '{}', now(), now(), 't', 0, 0, now(), 'applied'"#;
+
+/// A database as an earlier version left it, after so many migrations.
+async fn as_of(kit: &Kit, pool: &PgPool, migrations: &[&str]) {
+    // As sqlx leaves them: the checksums are asked for of a database that was migrated by it.
+    kit.store.migrate().await.unwrap();
+    sqlx::raw_sql("DROP TABLE events, resources, paused_partitions, forgotten_devices").execute(pool).await.unwrap();
+    for name in migrations {
+        let sql = std::fs::read_to_string(format!("{}/../migrations/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+    }
+    let newer = "DELETE FROM _sqlx_migrations WHERE version > $1";
+    sqlx::query(newer).bind(i64::try_from(migrations.len()).unwrap()).execute(pool).await.unwrap();
+}
+
+async fn indexes(pool: &PgPool) -> Vec<String> {
+    let sql = "SELECT relname::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+               WHERE indrelid = 'events'::regclass AND indisvalid ORDER BY 1";
+    sqlx::query_scalar(sql).fetch_all(pool).await.unwrap()
+}
+
+/// Each of the migrations wants a lock that writers keep from it, and each index waits for their transactions.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_lock_timeout() {
+    let kit = Kit::without_schema("migrate_locked").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    as_of(&kit, &pool, &["0001_events_and_resources", "0002_forgotten"]).await;
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query(ROW).bind("held").execute(&mut *holder).await.unwrap();
+
+    let store = kit.store.clone();
+    let setup = tokio::spawn(async move { store.migrate().await });
+    let is_waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'events'::regclass";
+    let mut slowest = Duration::ZERO;
+    let mut waits = 0;
+    let mut number = 0;
+    // It came, was turned away, and came again.
+    while waits < 3 {
+        waits += sqlx::query_scalar::<_, i64>(is_waiting).fetch_one(&pool).await.unwrap().min(1);
+        let from = Instant::now();
+        number += 1;
+        let written = sqlx::query(ROW).bind(number.to_string()).execute(&pool);
+        timeout(Duration::from_secs(30), written).await.expect("a writer waits for setup").unwrap();
+        slowest = slowest.max(from.elapsed());
+        assert!(!setup.is_finished(), "it cannot have its lock yet");
+    }
+    // The timeout, and what a busy machine adds.
+    assert!(slowest < Duration::from_secs(3), "a writer waited for {slowest:?}");
+    holder.commit().await.unwrap();
+    timeout(Duration::from_secs(60), setup).await.expect("it can have it now").unwrap().unwrap();
+    kit.store.check().await.unwrap();
+    let now = ["events_appended", "events_history", "events_pkey", "events_written"];
+    assert_eq!(indexes(&pool).await, now, "0003 was not run, and what it made in other databases is gone");
+    let applied: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY 1").fetch_all(&pool).await.unwrap();
+    assert_eq!(applied, [1, 2, 3, 4, 5]);
+    // A second time there is nothing to do, and so for a setup that is a version behind: the checksums are the files'.
+    kit.store.migrate().await.unwrap();
+}
+
+/// An index is made while a transaction of before goes on and others write: it waits for the one and is waited for by
+/// nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_index_is_made_writers_do_not_wait() {
+    let kit = Kit::new("migrate_index").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    sqlx::raw_sql("DROP INDEX events_written; CREATE INDEX events_recorded_at ON events USING brin (recorded_at)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let mut holder = pool.begin().await.unwrap();
+    sqlx::query(ROW).bind("held").execute(&mut *holder).await.unwrap();
+    let store = kit.store.clone();
+    let setup = tokio::spawn(async move { store.migrate().await });
+    let is_waiting = "SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'";
+    eventually("the index waits for the transaction", async || {
+        sqlx::query_scalar::<_, i64>(is_waiting).fetch_one(&pool).await.unwrap() > 0
+    })
+    .await;
+    for number in 0..100 {
+        let written = sqlx::query(ROW).bind(number.to_string()).execute(&pool);
+        timeout(Duration::from_secs(5), written).await.expect("a writer waits for setup").unwrap();
+    }
+    assert!(!setup.is_finished());
+    assert!(indexes(&pool).await.contains(&"events_recorded_at".to_owned()), "dropped only when the others are there");
+    holder.commit().await.unwrap();
+    timeout(Duration::from_secs(60), setup).await.expect("it can go on now").unwrap().unwrap();
+    assert_eq!(indexes(&pool).await, ["events_appended", "events_history", "events_pkey", "events_written"]);
+}
