@@ -1,8 +1,8 @@
 //! Which requests and events leave a line in the log: `ACCESS_LOG`, read by both services.
 //!
-//! The API has a line for each request and for each event of a batch, the worker one for each event. Where only a share of them is
-//! logged, a hash of the request id decides, which the record carries on: so a request that the API
-//! logs is one whose events the worker logs, whatever instance has them.
+//! The API has a line for each request and for each event of a batch, the worker one for each event. Where only a share of
+//! them is logged, a hash of the request id decides, which the record carries on: so a request that the API logs is one
+//! whose events the worker logs, whatever instance has them.
 
 use std::str::FromStr;
 
