@@ -91,8 +91,7 @@ impl Health {
 
 /// Whether traffic may come here, and why: with what is wrong, for the internal port.
 pub fn report(app: &App) -> (bool, serde_json::Value) {
-    let found = app.health.locked().clone();
-    told(app, found)
+    told(app, app.health.locked().clone())
 }
 
 /// The same for everybody: an error names servers, and is left out.
@@ -106,8 +105,7 @@ fn public_report(app: &App) -> (bool, serde_json::Value) {
 
 fn told(app: &App, found: Dependencies) -> (bool, serde_json::Value) {
     let source = &app.tokens.source;
-    let jwks = source.freshness().map(PublishedKeys::from);
-    let found = Dependencies { jwks, ..found };
+    let found = Dependencies { jwks: source.freshness().map(PublishedKeys::from), ..found };
     let status = status(&found, source.keys().any(), app.health.ending.load(Ordering::Relaxed));
     (status != "unready", json!({"status": status, "dependencies": found}))
 }

@@ -15,6 +15,7 @@ mod fence_report;
 mod gather;
 mod node;
 mod operate;
+mod pending;
 mod scripts;
 mod servers;
 mod verdict;
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 use tokio::time::Instant;
 
-pub use self::fence::Fencer;
+pub use self::fence::{Accepted, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
 use self::gather::Gathering;
 use self::node::{Failure, Node};

@@ -172,6 +172,7 @@ impl Group {
             let earlier = self.lanes().remove(&partition);
             if let Some(earlier) = earlier {
                 self.drop_lane(partition, earlier);
+                self.tools.health.gone(partition);
             }
             // Before it is assigned, and so before anything is fetched.
             let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
@@ -211,6 +212,7 @@ impl Group {
             // Somebody else owns them already: results that come late are dropped.
             for (partition, lane) in ending {
                 self.drop_lane(partition, lane);
+                self.tools.health.lost_to_group(partition);
                 tracing::warn!(partition, "lost");
             }
             return;
@@ -247,7 +249,6 @@ impl Group {
                 Err(_) => {
                     self.drop_lane(partition, lane);
                     tracing::warn!(partition, "what was under way is dropped, and will come again");
-                    continue;
                 }
             }
             self.tools.health.gone(partition);
@@ -263,7 +264,6 @@ impl Group {
             tracing::error!(partition, "the runner of the partition does not end");
             self.hangs.store(true, Ordering::Relaxed);
         }
-        self.tools.health.gone(partition);
     }
 
     /// By partition, what is stored for the group's next commit.
@@ -332,7 +332,9 @@ impl ConsumerContext for Group {
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if !matches!(rebalance, Rebalance::Error(_)) {
+        // What is told after a revocation is only that it is over; every rebalance ends with what is ours from now on,
+        // which may be nothing.
+        if matches!(rebalance, Rebalance::Assign(_)) {
             self.tools.health.joined();
         }
     }

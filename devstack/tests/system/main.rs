@@ -6,6 +6,8 @@
     reason = "a test may fail loudly, its helpers too"
 )]
 
+mod access_logs;
+mod api_faults;
 mod collector;
 mod crashes;
 mod dev;

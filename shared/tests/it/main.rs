@@ -15,6 +15,7 @@ mod migrations;
 mod pooler;
 mod records;
 mod redis_cluster;
+mod redis_cluster_changes;
 mod redis_refuses;
 mod redis_roles;
 mod redis_users;
