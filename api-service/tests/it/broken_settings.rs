@@ -48,6 +48,11 @@ fn one_clear_line_names_the_setting() {
         (&[("REDIS_URL", "rediss://:planted@h/#insecure")], "REDIS_URL must not end with #insecure"),
         (&[("PGSSLROOTCERT", "/ca")], "sslrootcert=/ca: No such file"),
         (&[("DATABASE_URL", "postgres://h/d?sslmode=verify-full&sslrootcert=/ca")], "sslrootcert=/ca: No such file"),
+        (&[("DATABASE_POOLER", "session")], "DATABASE_POOLER"),
+        (
+            &[("DATABASE_POOLER", "transaction"), ("PGOPTIONS", "-c a=b")],
+            "DATABASE_POOLER=transaction cannot have options, in DATABASE_URL or PGOPTIONS",
+        ),
         (&[("CACHE_TTL", "0s")], "CACHE_TTL>': it must be from 1s to 30days"),
         (&[("DATABASE_TIMEOUT", "1000000years")], "DATABASE_TIMEOUT>': it must be from 100ms to 1m"),
         (&[("KAFKA_MESSAGE_TIMEOUT", "30days")], "KAFKA_MESSAGE_TIMEOUT>': it must be from 1ms to 1h"),
