@@ -46,7 +46,7 @@ chaos: ## Breaks what can be broken while load runs, and checks the five promise
 
 # devstack's Java compiles quickly and not well, because tests start it often; here it has the time to
 # compile well, which is what a broker does that runs for longer than a test.
-bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,api,growth,expire)
+bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,api,growth,expire,pooler)
 	@devstack/install
 	@bench/install
 	@$(CARGO) build --release --locked --bins $(SERVICES) -p bench

@@ -139,7 +139,7 @@ fn allow(caller: &Caller, unbound: &[&str], device: &DeviceId) -> Result<(), Pro
     match &caller.devices {
         Some(devices) if bound && !devices.iter().any(|named| named == device.as_str()) => {
             let about = About { device_id: Some(device.clone()), event_id: None };
-            Err(Problem::new(Code::DeviceNotAllowed, "the token does not name this device").about(about))
+            Err(Problem::new(Code::DeviceNotAllowed, "the token does not name this device").logged_about(about))
         }
         _ => Ok(()),
     }

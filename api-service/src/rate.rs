@@ -17,10 +17,11 @@ use governor::{Quota, RateLimiter};
 
 pub use self::account::{Account, Kind, Rates, announce};
 
-/// The most subjects that a limiter knows, some 16 MiB with names of usual length.
-const MOST: usize = 131_072;
-/// How many charges there are between two looks for subjects whose bucket is full again.
-const SWEEP_EVERY: u32 = 1_024;
+/// The most subjects that a limiter knows behind a look for those whose bucket is full again. With those that come
+/// before the next look there are 125,000, some 16 MiB with names of usual length.
+const MOST: usize = 100_000;
+/// How many charges there are at least between two looks; a quarter of the subjects' number, where that is more.
+const LOOK_EVERY: u32 = 1_024;
 
 type Buckets<C> = RateLimiter<Box<str>, HashMapStateStore<Box<str>>, C, StateInformationMiddleware>;
 
@@ -56,7 +57,8 @@ pub struct Limiter<C: Clock = DefaultClock> {
     cost: Duration,
     clock: C,
     buckets: ArcSwap<Buckets<C>>,
-    charges: AtomicU32,
+    /// How many charges there are before the next look.
+    until_look: AtomicU32,
 }
 
 impl Limiter {
@@ -72,7 +74,7 @@ impl<C: Clock + Clone> Limiter<C> {
         let quota = Quota::per_second(NonZeroU32::new(per_second)?).allow_burst(burst);
         let cost = quota.replenish_interval();
         let buckets = ArcSwap::from_pointee(buckets(quota, clock.clone()));
-        Some(Self { policy, burst, cost, clock, buckets, charges: AtomicU32::new(0) })
+        Some(Self { policy, burst, cost, clock, buckets, until_look: AtomicU32::new(LOOK_EVERY) })
     }
 
     /// Takes `count` from a subject's bucket.
@@ -104,12 +106,14 @@ impl<C: Clock + Clone> Limiter<C> {
 
     /// Forgets, every now and then, subjects whose bucket is full again.
     fn make_room(&self) {
-        if !self.charges.fetch_add(1, Ordering::Relaxed).wrapping_add(1).is_multiple_of(SWEEP_EVERY) {
+        // Those that come while one looks count far below 0.
+        if self.until_look.fetch_sub(1, Ordering::Relaxed) != 1 {
             return;
         }
         let known = self.buckets.load();
         known.retain_recent();
         let count = known.len();
+        self.until_look.store(u32::try_from(count / 4).unwrap_or(u32::MAX).max(LOOK_EVERY), Ordering::Relaxed);
         if count > MOST {
             // So many at once are no ordinary subjects: all begin anew, rather than grow.
             metrics::counter!("rate_limit_forgotten_total").increment(count as u64);

@@ -304,11 +304,13 @@ impl Health {
         let state = self.state();
         let any = |is_so: fn(&LaneState) -> bool| state.lanes.values().any(is_so);
         let of_all = state.before_joining.as_ref().or(state.kafka.as_ref());
+        // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
+        let outage = of_all.or_else(|| state.lanes.values().find_map(|lane| lane.outage.as_ref()));
         let status = if state.stopping {
             "stopping"
         } else if any(|lane| lane.panics_again.is_some()) {
             "the code of a partition panics again and again"
-        } else if of_all.is_some() || any(|lane| lane.outage.is_some()) {
+        } else if outage.is_some() {
             "waiting out an outage"
         } else if !state.joined {
             "joining"
@@ -340,7 +342,7 @@ impl Health {
                 (partition.to_string(), lane)
             })
             .collect();
-        let report = json!({"status": status, "outage": of_all, "warnings": state.topics, "partitions": partitions});
+        let report = json!({"status": status, "outage": outage, "warnings": state.topics, "partitions": partitions});
         (status == "ready", report)
     }
 

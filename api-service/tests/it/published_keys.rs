@@ -214,9 +214,8 @@ async fn without_any_key_it_is_not_ready_and_says_so() {
     prepare(&scope).await;
     let url = issuer.url();
     let url = url.strip_prefix("--jwt-jwks-url=").unwrap();
-    // No secret: an empty one is none.
-    let settings = [("JWT_SECRET", ""), ("JWT_JWKS_URL", url), ("JWT_JWKS_REFRESH", "1s")];
-    let binary = Binary::with(&scope, &[&settings[..], &[("JWT_JWKS_ALLOW_HTTP", "true")]].concat());
+    let settings = [("JWT_JWKS_ALLOW_HTTP", "true"), ("JWT_JWKS_URL", url), ("JWT_JWKS_REFRESH", "1s")];
+    let binary = Binary::with_and_without(&scope, &settings, &["JWT_SECRET"]);
     let refused = async || {
         let request = reqwest::Client::new().get(format!("http://{}/resource/none", binary.address));
         request.bearer_auth(token(&signer)).send().await.unwrap().status().as_u16()

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection};
-
-use super::{Class, Store, StoreError, within_deadline};
+use super::session::Session;
+use super::{Class, Store, StoreError, in_transaction};
 
 /// Which rows, and by which of their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,14 +98,14 @@ macro_rules! statements {
 const WRITTEN: Statements = statements!("events_written", "recorded_at", "recorded_at IS NOT NULL");
 const APPENDED: Statements = statements!("events_appended", "appended_at", "recorded_at IS NULL");
 
-/// Whose turn it is, whether the index is there, and how to plan: the planner's statistics of a table that is written
-/// and expired all day are behind, and a plan that sorts reads all that is old enough for each piece. The lock ends with
-/// the transaction. Times go to and fro as text, because PostgreSQL's may be infinite.
-const BEGIN: &str = "
+/// How to plan: the planner's statistics of a table that is written and expired all day are behind, and a plan that
+/// sorts reads all that is old enough for each piece. Times go to and fro as text, because PostgreSQL's may be infinite.
+const PLANNING: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
+    SET LOCAL datestyle = 'ISO'";
+/// Whose turn it is, and whether the index is there. The lock ends with the transaction.
+const TURN: &str = "
 SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
-       EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid),
-       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-       set_config('enable_sort', 'off', true), set_config('datestyle', 'ISO', true)";
+       EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
 
 impl Store {
     /// Deletes about `piece` rows that are older than this, the oldest first, from a position on. Of several workers one
@@ -124,12 +123,12 @@ impl Store {
         from: Option<&ExpiryPosition>,
         piece: u32,
     ) -> Result<Expired, StoreError> {
-        within_deadline!(self, |connection| expire(connection, age, older_than, from, piece))
+        in_transaction!(self, PLANNING, |session| expire(session, age, older_than, from, piece))
     }
 }
 
 async fn expire(
-    connection: &mut PgConnection,
+    session: &mut Session<'_>,
     age: Age,
     older_than: Duration,
     from: Option<&ExpiryPosition>,
@@ -139,15 +138,11 @@ async fn expire(
         Age::Written => WRITTEN,
         Age::Appended => APPENDED,
     };
-    let mut transaction = connection.begin().await?;
-    let (mine, has_index): (bool, bool) =
-        sqlx::query_as(BEGIN).bind(statements.index).fetch_one(&mut *transaction).await?;
+    let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(statements.index).fetch_one(&mut *session).await?;
     if !mine {
-        transaction.rollback().await?;
         return Ok(Expired::Elsewhere);
     }
     if !has_index {
-        transaction.rollback().await?;
         return Err(StoreError {
             class: Class::Outage,
             message: format!("the index {} is missing: run `worker-service setup`", statements.index),
@@ -159,10 +154,9 @@ async fn expire(
         .bind(older_than.as_secs_f64())
         .bind(from.map(|position| position.0.as_str()))
         .bind(i64::from(piece))
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut *session)
         .await?;
     let (Some(first), Some(last)) = (first, last) else {
-        transaction.rollback().await?;
         return Ok(Expired::Rows { rows: 0, position: from.cloned(), more: false });
     };
     let more = found >= i64::from(piece);
@@ -173,7 +167,6 @@ async fn expire(
     } else {
         sqlx::query(statements.between).bind(&first).bind(&last)
     };
-    let rows = delete.persistent(false).execute(&mut *transaction).await?.rows_affected();
-    transaction.commit().await?;
+    let rows = delete.persistent(false).execute(&mut *session).await?.rows_affected();
     Ok(Expired::Rows { rows, position: Some(ExpiryPosition(last)), more })
 }

@@ -1,8 +1,9 @@
 //! Reads what happened to a device, newest first, a page at a time.
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 use time::OffsetDateTime;
 
+use super::session::Session;
 use super::{Store, StoreError, within_deadline};
 use crate::event::DeviceId;
 
@@ -53,12 +54,12 @@ impl Store {
     /// # Errors
     /// PostgreSQL away, or too slow.
     pub async fn history(&self, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, StoreError> {
-        within_deadline!(self, |connection| page(connection, id, limit, before))
+        within_deadline!(self, |session| page(session, id, limit, before))
     }
 }
 
 async fn page(
-    connection: &mut PgConnection,
+    session: &mut Session<'_>,
     id: &DeviceId,
     limit: u16,
     before: Option<&Cursor>,
@@ -70,7 +71,7 @@ async fn page(
         // One more than asked for tells whether there is another page.
         .bind(i64::from(limit) + 1)
         .bind(PAGE_BYTES)
-        .fetch_all(connection)
+        .fetch_all(session)
         .await?;
     let more = match rows.first() {
         Some(row) => row.try_get::<i64, _>("found")? > i64::try_from(rows.len().min(limit.into())).unwrap_or(i64::MAX),
