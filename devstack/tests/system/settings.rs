@@ -54,9 +54,8 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token);
     let posted = post.json(&json!({"device_id": "d", "event_id": "2", "payload": {}})).send().await.unwrap();
     assert_eq!(posted.status(), 202);
-    let traced = async || {
-        collector.spans().iter().any(|span| span.name == "POST /events" && span.service == "of the test")
-    };
+    let traced =
+        async || collector.spans().iter().any(|span| span.name == "POST /events" && span.service == "of the test");
     system.until("its requests are traced", traced).await;
     let log = api.service.log();
     for warning in [
