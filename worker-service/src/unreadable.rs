@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::{LogContext, PlainConsumer};
 use shared::topic::{Fetched, next_fetched};
 
 use self::malformed::{At, Prober};
@@ -134,7 +135,7 @@ enum There {
 }
 
 struct Reader<'a> {
-    consumer: BaseConsumer,
+    consumer: PlainConsumer,
     prober: Prober<'a>,
     topic: &'a str,
     partition: i32,
@@ -164,7 +165,7 @@ impl<'a> Reader<'a> {
     fn open(client: &ClientConfig, group: &str, topic: &'a str, partition: i32) -> anyhow::Result<Self> {
         let mut config = settings(client, group);
         config.set("max.partition.fetch.bytes", "65536");
-        let consumer = config.create().context("the Kafka settings")?;
+        let consumer = config.create_with_context(LogContext).context("the Kafka settings")?;
         let prober = Prober::open(settings(client, group), topic, partition)?;
         Ok(Self { consumer, prober, topic, partition })
     }

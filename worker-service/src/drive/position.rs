@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::{LogContext, PlainConsumer};
 use tokio::task::JoinHandle;
 
 use super::progress::Progress;
@@ -178,7 +179,7 @@ fn look_behind(
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", "1024")
         .set("fetch.wait.max.ms", "100");
-    let consumer: BaseConsumer = settings.create().context("the Kafka settings")?;
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, from.map_or(Offset::Beginning, Offset::Offset))?;
     consumer.assign(&list)?;

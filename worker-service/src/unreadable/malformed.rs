@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
 use serde::Deserialize;
+use shared::kafka;
 
 use super::{PROBE_TIMEOUT, is_unreadable};
 
@@ -95,8 +97,12 @@ impl ClientContext for Counts {
         }
     }
 
+    fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
+        kafka::log(level, what, detail);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka");
+        kafka::log_error(&error, reason);
     }
 }
 
