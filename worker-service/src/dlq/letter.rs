@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::json;
-use shared::topic::{Record, as_text, decode, header, rfc3339};
+use shared::topic::{Reason, Record, as_text, decode, header, rfc3339};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -119,7 +119,9 @@ impl Letter {
 
     /// Why it can never be sent back, if so.
     pub fn obstacle(&self) -> Option<&'static str> {
-        if self.truncated {
+        if self.reason.as_deref() == Some(Reason::Unreadable.as_str()) {
+            Some("its record could not be read, and is only where it died, while that topic keeps it")
+        } else if self.truncated {
             Some("a part of it was cut")
         } else if self.origin.is_none() {
             Some("it does not say where it came from")
@@ -317,6 +319,10 @@ mod tests {
         headers.push(("dlq.truncated", "2000000"));
         assert_eq!(Letter::of(&record(&headers)).obstacle(), Some("a part of it was cut"));
         assert_eq!(Letter::of(&record(&DIED)).obstacle(), None);
+        let mut headers = DIED.to_vec();
+        headers.retain(|(name, _)| *name != "dlq.reason");
+        headers.push(("dlq.reason", "unreadable"));
+        assert!(Letter::of(&record(&headers)).obstacle().unwrap().starts_with("its record could not be read"));
         assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
     }
 

@@ -30,6 +30,7 @@ mod letters;
 mod losses;
 mod made_anew;
 mod made_topics;
+mod malformed;
 mod memory;
 mod missing_topic;
 mod origins;
