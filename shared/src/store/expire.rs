@@ -16,10 +16,6 @@ pub enum Age {
     Appended,
 }
 
-/// Where the expiry goes on. What is older is gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpiryPosition(String);
-
 /// What became of a piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expired {
@@ -29,8 +25,6 @@ pub enum Expired {
     Rows {
         /// None where nothing is old enough.
         rows: u64,
-        /// Where the next piece begins.
-        position: Option<ExpiryPosition>,
         /// Whether more are old enough already.
         more: bool,
     },
@@ -38,6 +32,8 @@ pub enum Expired {
 
 /// The statements for one age: its index, the rows' condition, and their time.
 struct Statements {
+    /// The name of its row in `event_expiry`.
+    age: &'static str,
     index: &'static str,
     /// The first and the last time of the next rows, and how many they are: one range of the index, and of the table
     /// only what vacuum has not yet marked as visible to all.
@@ -51,8 +47,9 @@ struct Statements {
 }
 
 macro_rules! statements {
-    ($index:literal, $time:literal, $rows:literal) => {
+    ($age:literal, $index:literal, $time:literal, $rows:literal) => {
         Statements {
+            age: $age,
             index: $index,
             next: concat!(
                 "SELECT min(at)::text, max(at)::text, count(*) FROM (SELECT ",
@@ -61,7 +58,7 @@ macro_rules! statements {
                 $rows,
                 " AND ",
                 $time,
-                " >= coalesce($2::text, '-infinity')::timestamptz AND ",
+                " >= $2::text::timestamptz AND ",
                 $time,
                 " < now() - make_interval(secs => $1) ORDER BY ",
                 $time,
@@ -96,8 +93,13 @@ macro_rules! statements {
     };
 }
 
-const WRITTEN: Statements = statements!("events_written", "recorded_at", "recorded_at IS NOT NULL");
-const APPENDED: Statements = statements!("events_appended", "appended_at", "recorded_at IS NULL");
+const WRITTEN: Statements = statements!("written", "events_written", "recorded_at", "recorded_at IS NOT NULL");
+const APPENDED: Statements = statements!("appended", "events_appended", "appended_at", "recorded_at IS NULL");
+
+/// A row behind the position can only come from a server whose clock was set back, or from another database. Noted
+/// before it is tried: if all that is gone cannot be looked through in time, that is not tried again and again.
+const REWIND: &str = "
+UPDATE event_expiry SET rewound_at = now() WHERE age = $1 AND rewound_at < now() - interval '1 hour' RETURNING true";
 
 /// Whose turn it is, whether the index is there, and how to plan: the planner's statistics of a table that is written
 /// and expired all day are behind, and a plan that sorts reads all that is old enough for each piece. The lock ends with
@@ -108,23 +110,20 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
        set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
        set_config('enable_sort', 'off', true), set_config('datestyle', 'ISO', true)";
 
+const POSITION: &str = "SELECT position::text FROM event_expiry WHERE age = $1";
+const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz WHERE age = $1";
+
 impl Store {
-    /// Deletes about `piece` rows that are older than this, the oldest first, from a position on. Of several workers one
-    /// at a time does it.
+    /// Deletes about `piece` rows that are older than this, the oldest first, behind those that are gone already. Of
+    /// several workers one at a time does it.
     ///
     /// The log keeps a record as long as its append is not longer ago, which comes before. (One that is redriven after
     /// that is recognised by its position.)
     ///
     /// # Errors
     /// PostgreSQL away, or too slow; or the index is missing.
-    pub async fn expire(
-        &self,
-        age: Age,
-        older_than: Duration,
-        from: Option<&ExpiryPosition>,
-        piece: u32,
-    ) -> Result<Expired, StoreError> {
-        within_deadline!(self, |connection| expire(connection, age, older_than, from, piece))
+    pub async fn expire(&self, age: Age, older_than: Duration, piece: u32) -> Result<Expired, StoreError> {
+        within_deadline!(self, |connection| expire(connection, age, older_than, piece))
     }
 }
 
@@ -132,13 +131,14 @@ async fn expire(
     connection: &mut PgConnection,
     age: Age,
     older_than: Duration,
-    from: Option<&ExpiryPosition>,
     piece: u32,
 ) -> Result<Expired, StoreError> {
     let statements = match age {
         Age::Written => WRITTEN,
         Age::Appended => APPENDED,
     };
+    let rewinds: Option<bool> =
+        sqlx::query_scalar(REWIND).bind(statements.age).fetch_optional(&mut *connection).await?;
     let mut transaction = connection.begin().await?;
     let (mine, has_index): (bool, bool) =
         sqlx::query_as(BEGIN).bind(statements.index).fetch_one(&mut *transaction).await?;
@@ -153,17 +153,16 @@ async fn expire(
             message: format!("the index {} is missing: run `worker-service setup`", statements.index),
         });
     }
+    let position: Option<String> =
+        sqlx::query_scalar(POSITION).bind(statements.age).fetch_optional(&mut *transaction).await?;
+    let from = position.filter(|_| rewinds.is_none()).unwrap_or_else(|| "-infinity".to_owned());
     // Planned anew each time, for these very bounds: a plan for any bounds does not know how few rows lie between.
     let next = sqlx::query_as(statements.next).persistent(false);
-    let (first, last, found): (Option<String>, Option<String>, i64) = next
-        .bind(older_than.as_secs_f64())
-        .bind(from.map(|position| position.0.as_str()))
-        .bind(i64::from(piece))
-        .fetch_one(&mut *transaction)
-        .await?;
+    let (first, last, found): (Option<String>, Option<String>, i64) =
+        next.bind(older_than.as_secs_f64()).bind(from).bind(i64::from(piece)).fetch_one(&mut *transaction).await?;
     let (Some(first), Some(last)) = (first, last) else {
         transaction.rollback().await?;
-        return Ok(Expired::Rows { rows: 0, position: from.cloned(), more: false });
+        return Ok(Expired::Rows { rows: 0, more: false });
     };
     let more = found >= i64::from(piece);
     let delete = if !more {
@@ -174,6 +173,7 @@ async fn expire(
         sqlx::query(statements.between).bind(&first).bind(&last)
     };
     let rows = delete.persistent(false).execute(&mut *transaction).await?.rows_affected();
+    sqlx::query(ADVANCE).bind(statements.age).bind(&last).execute(&mut *transaction).await?;
     transaction.commit().await?;
-    Ok(Expired::Rows { rows, position: Some(ExpiryPosition(last)), more })
+    Ok(Expired::Rows { rows, more })
 }
