@@ -291,7 +291,11 @@ pub(super) async fn describe(client: &ClientConfig, what: ResourceSpecifier<'_>)
     described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))
 }
 
-pub(super) fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+/// A client that changes and asks what belongs to the cluster.
+///
+/// # Errors
+/// The settings are wrong.
+pub fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {
     client.create().context("the Kafka settings")
 }
 

@@ -33,6 +33,7 @@ mod memory;
 mod missing_topic;
 mod packed;
 mod panics;
+mod purge;
 mod rations;
 mod redrive;
 mod refusing;
