@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract chaos bench fuzz memcheck alerts
+.PHONY: help dev test lint telemetry contract chaos bench soak fuzz memcheck alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
@@ -46,12 +46,19 @@ chaos: ## Breaks what can be broken while load runs, and checks the five promise
 
 # devstack's Java compiles quickly and not well, because tests start it often; here it has the time to
 # compile well, which is what a broker does that runs for longer than a test.
-bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,api,growth,expire)
+bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,visible,backlog,api,growth,expire,pooler)
 	@devstack/install
 	@bench/install
 	@$(CARGO) build --release --locked --bins $(SERVICES) -p bench
 	@DEVSTACK_BINARIES=$(CURDIR)/target/release \
 	  DEVSTACK_JAVA_OPTS="$${DEVSTACK_JAVA_OPTS:--XX:TieredStopAtLevel=4 -Xmx1g}" target/release/bench
+
+soak: ## Runs for an hour at 1,000 events/s with short retention, and tells what grows (SOAK_SECONDS)
+	@devstack/install
+	@bench/install
+	@$(CARGO) build --release --locked --bins $(SERVICES) -p bench
+	@DEVSTACK_BINARIES=$(CURDIR)/target/release \
+	  DEVSTACK_JAVA_OPTS="$${DEVSTACK_JAVA_OPTS:--XX:TieredStopAtLevel=4 -Xmx1g}" target/release/bench soak
 
 # Needs a nightly toolchain and `cargo install cargo-fuzz`; what it finds lies in fuzz/libfuzzer/artifacts.
 FUZZ_SECONDS ?= 60

@@ -138,10 +138,25 @@ mod tests {
     use axum::body::Body;
     use axum::extract::Request;
     use axum::http::header;
+    use futures_util::FutureExt as _;
     use http_body_util::BodyExt;
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use tower::ServiceExt;
 
     use super::*;
+
+    #[test]
+    fn a_request_that_is_dropped_in_its_handler_is_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let routes = Router::new().route("/events", post(std::future::pending::<()>));
+            let request = Request::post("/events").body(Body::empty()).unwrap();
+            assert!(layered(routes, AccessLog::ERRORS).oneshot(request).now_or_never().is_none());
+        });
+        let counted = recorder.handle().render();
+        let expected = r#"http_requests_total{method="POST",route="/events",status="499"} 1"#;
+        assert!(counted.contains(expected), "{counted}");
+    }
 
     #[tokio::test]
     async fn a_panic_is_a_problem_without_its_message() {

@@ -50,10 +50,10 @@ impl Writer {
         &self.0.subject
     }
 
-    /// Takes so many in all from what this subject may send; one was taken when it was let in.
+    /// Takes so many from what this subject may send.
     ///
     /// # Errors
-    /// 429.
+    /// 429; 413 where it may never send so many at once.
     pub fn charge(&self, events: u32) -> Result<(), Problem> {
         self.1.charge(self.subject(), events)
     }
@@ -82,9 +82,7 @@ impl FromRequestParts<App> for Writer {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = admit(&parts.headers, app, &[role::ADMIN]).await?;
-        let writer = Self(caller, app.rates.account(Kind::Events, parts));
-        writer.charge(1)?;
-        Ok(writer)
+        Ok(Self(caller, app.rates.account(Kind::Events, parts)))
     }
 }
 
@@ -141,7 +139,7 @@ fn allow(caller: &Caller, unbound: &[&str], device: &DeviceId) -> Result<(), Pro
     match &caller.devices {
         Some(devices) if bound && !devices.iter().any(|named| named == device.as_str()) => {
             let about = About { device_id: Some(device.clone()), event_id: None };
-            Err(Problem::new(Code::DeviceNotAllowed, "the token does not name this device").about(about))
+            Err(Problem::new(Code::DeviceNotAllowed, "the token does not name this device").logged_about(about))
         }
         _ => Ok(()),
     }

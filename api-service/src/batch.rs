@@ -1,14 +1,15 @@
-//! `POST /events/batch`: token → role → body → each event validated → Kafka, in order → one wait →
+//! `POST /events/batch`: token → role → body → rate → each event validated → Kafka, in order → one wait →
 //! an outcome for each.
 
 mod answer;
+mod log;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use shared::event::Event;
 use shared::event::batch::{self, BatchError};
 use shared::event::body::{self as event_body, BodyError, Fault, Submission};
-use shared::event::{Event, EventId};
 use time::{Duration, OffsetDateTime};
 
 use self::answer::{Batch, Refusal};
@@ -17,7 +18,8 @@ use crate::auth::Writer;
 use crate::events;
 use crate::format::BatchFormat;
 use crate::intake::Intake;
-use crate::problem::{Code, Problem};
+use crate::named;
+use crate::problem::{About, Code, Problem};
 use crate::trace::Publishing;
 
 /// The most events in a batch.
@@ -30,14 +32,16 @@ pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
 /// # Errors
 /// The answer of a batch that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
-    let intake = Intake::read(&app, request, MAX_BODY, BatchFormat::of).await?;
+    let intake = Intake::read(&app, request, MAX_BODY, 0, BatchFormat::of).await?;
     accept(&app, &intake).await.map_err(IntoResponse::into_response)
 }
 
 async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Problem> {
     let Intake { parts, writer, format, bytes, deadline, .. } = intake;
-    let items = Items::of(format, bytes)?;
-    writer.charge(u32::try_from(items.len()).unwrap_or(u32::MAX))?;
+    let items = Items::of(format, bytes);
+    // What is no batch costs one, as what is no event does.
+    writer.charge(items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX)))?;
+    let items = items?;
 
     let request_id = events::request_id(parts);
     let publishing = Publishing::begin(parts, app.producer.topic());
@@ -47,13 +51,13 @@ async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Pro
     for place in 0..items.len() {
         // 8 MiB take a while to parse, and others want this thread too.
         tokio::task::coop::consume_budget().await;
-        match check(items.parse(place), writer) {
+        match check(items.parse(place), writer, || named::in_json(items.text(place))) {
             Ok(submission) => {
                 let event = events::event(submission, accepted_at, request_id, writer, publishing.header());
                 // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
                 // the order of the batch.
                 accepted_at += Duration::MICROSECOND;
-                batch.wait_for(event.event_id.clone());
+                batch.wait_for(event.device_id.clone(), event.event_id.clone());
                 valid.push(event);
             }
             Err(refusal) => batch.refuse(refusal),
@@ -63,6 +67,7 @@ async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Pro
     publishing.end(&outcomes);
     let outcomes = valid.iter().zip(outcomes).map(|(event, outcome)| events::settled(outcome, &event.device_id));
     batch.settle(outcomes);
+    log::items(request_id, app.access_log, batch.items()).await;
     batch.answer(request_id)
 }
 
@@ -93,6 +98,14 @@ impl<'a> Items<'a> {
         }
     }
 
+    /// One item as it stands in the body.
+    fn text(&self, place: usize) -> &[u8] {
+        match self {
+            Self::Array(items, ..) => items.get(place).map_or(&[], |item| item.get().as_bytes()),
+            Self::Lines(lines) => lines.get(place).map_or(&[], |line| &line.text),
+        }
+    }
+
     fn parse(&self, place: usize) -> Result<Submission, BodyError> {
         let parsed = match self {
             Self::Array(items, parse, bytes) => items.get(place).map(|item| parse(bytes, item)),
@@ -120,13 +133,18 @@ fn no_batch(error: BatchError) -> Problem {
 }
 
 /// Refuses an item for what it is, or for whose it is.
-fn check(parsed: Result<Submission, BodyError>, writer: &Writer) -> Result<Submission, Refusal> {
-    let submission = parsed.map_err(Refusal::invalid)?;
+fn check(
+    parsed: Result<Submission, BodyError>,
+    writer: &Writer,
+    named: impl FnOnce() -> About,
+) -> Result<Submission, Refusal> {
+    let submission = parsed.map_err(|error| Refusal::invalid(error, named()))?;
     match writer.allow(&submission.device_id) {
         Ok(()) => Ok(submission),
         Err(problem) => {
-            let event_id: Option<EventId> = submission.event_id;
-            Err(Refusal { code: problem.code, event_id, errors: Vec::new() })
+            let Submission { device_id, event_id, .. } = submission;
+            let about = About { device_id: Some(device_id), event_id: event_id.clone() };
+            Err(Refusal { code: problem.code, event_id, about, errors: Vec::new() })
         }
     }
 }

@@ -34,14 +34,19 @@ struct Accepted<'a> {
 /// # Errors
 /// The answer of an event that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
-    let intake = Intake::read(&app, request, MAX_BODY, Format::of).await?;
+    let intake = Intake::read(&app, request, MAX_BODY, 1, Format::of).await?;
     accept(&app, &intake).await.map_err(IntoResponse::into_response)
 }
 
 async fn accept(app: &App, intake: &Intake<Format>) -> Result<Response, Problem> {
     let Intake { parts, writer, format, bytes, deadline, .. } = intake;
-    let submission = format.parse(&parts.headers, bytes).map_err(not_an_event)?;
-    writer.allow(&submission.device_id)?;
+    let submission = format
+        .parse(&parts.headers, bytes)
+        .map_err(|error| not_an_event(error).logged_about(format.named(&parts.headers, bytes)))?;
+    writer.allow(&submission.device_id).map_err(|problem| {
+        let (device_id, event_id) = (Some(submission.device_id.clone()), submission.event_id.clone());
+        problem.logged_about(About { device_id, event_id })
+    })?;
 
     let request_id = request_id(parts);
     let publishing = Publishing::begin(parts, app.producer.topic());

@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 use shared::event::body::{BodyError, Submission};
 use shared::event::{body, cloud_event};
 
-use crate::problem::{Code, Problem};
+use crate::named;
+use crate::problem::{About, Code, Problem};
 
 /// What tells a CloudEvent in binary mode from an event of our own.
 const CE_SPECVERSION: &str = "ce-specversion";
@@ -49,6 +50,16 @@ impl Format {
                     .filter_map(|(name, value)| Some((name.as_str().strip_prefix(CE_PREFIX)?, value.as_bytes())));
                 cloud_event::binary(attributes, bytes)
             }
+        }
+    }
+}
+
+impl Format {
+    /// The ids that a refused body in this format names, as far as they can be read.
+    pub(crate) fn named(self, headers: &HeaderMap, bytes: &Bytes) -> About {
+        match self {
+            Self::Plain | Self::Structured => named::in_json(bytes),
+            Self::Binary => named::in_headers(headers),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Whether the process lives, and whether traffic may come here.
 //!
 //! Live is never a matter of Kafka, PostgreSQL or Redis. Ready is: while events can be taken or
-//! resources be read. The states come from [`probes`](crate::probes), never from a probe for each
+//! resources be read, and tokens be checked. The states come from [`probes`](crate::probes), never from a probe for each
 //! request.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +15,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
+use crate::auth::jwks::Freshness;
 
 /// What is known of one dependency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dependency {
     /// Whether it works.
     #[serde(rename = "status", serialize_with = "up_or_down")]
@@ -25,10 +26,29 @@ pub struct Dependency {
     /// What an operator should look at, though it works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warning: Option<&'static str>,
+    /// Why it does not work: the last error. Told on the internal port alone, for it names servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What is known of the published keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PublishedKeys {
+    /// Whether they could be read, the last time.
+    #[serde(rename = "status", serialize_with = "up_or_down")]
+    pub up: bool,
+    /// How long ago they were last read; null: never since the start.
+    pub age_seconds: Option<u64>,
+}
+
+impl From<Freshness> for PublishedKeys {
+    fn from(Freshness { up, age }: Freshness) -> Self {
+        Self { up, age_seconds: age.map(|age| age.as_secs()) }
+    }
 }
 
 /// What is known of all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dependencies {
     /// Where events go.
     pub kafka: Dependency,
@@ -36,6 +56,9 @@ pub struct Dependencies {
     pub postgres: Dependency,
     /// Where they are read from.
     pub redis: Dependency,
+    /// What tokens are checked with, where keys are published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<PublishedKeys>,
 }
 
 /// The last known state of everything.
@@ -66,20 +89,35 @@ impl Health {
     }
 }
 
-/// Whether traffic may come here, and why.
+/// Whether traffic may come here, and why: with what is wrong, for the internal port.
 pub fn report(app: &App) -> (bool, serde_json::Value) {
-    let found = *app.health.locked();
-    let status = status(found, app.health.ending.load(Ordering::Relaxed));
+    told(app, app.health.locked().clone())
+}
+
+/// The same for everybody: an error names servers, and is left out.
+fn public_report(app: &App) -> (bool, serde_json::Value) {
+    let mut found = app.health.locked().clone();
+    for dependency in [&mut found.kafka, &mut found.postgres, &mut found.redis] {
+        dependency.error = None;
+    }
+    told(app, found)
+}
+
+fn told(app: &App, found: Dependencies) -> (bool, serde_json::Value) {
+    let source = &app.tokens.source;
+    let found = Dependencies { jwks: source.freshness().map(PublishedKeys::from), ..found };
+    let status = status(&found, source.keys().any(), app.health.ending.load(Ordering::Relaxed));
     (status != "unready", json!({"status": status, "dependencies": found}))
 }
 
-fn status(found: Dependencies, ending: bool) -> &'static str {
-    let Dependencies { kafka, postgres, redis } = found;
-    match (kafka.up, postgres.up, redis.up) {
-        _ if ending => "unready",
-        (true, true, true) => "ready",
-        (false, false, false) => "unready",
-        // At least one of the two ways works.
+fn status(found: &Dependencies, any_key: bool, ending: bool) -> &'static str {
+    let Dependencies { kafka, postgres, redis, jwks } = found;
+    match (kafka.up, postgres.up, redis.up, jwks.is_none_or(|keys| keys.up)) {
+        // Without a key every token is answered 503.
+        _ if ending || !any_key => "unready",
+        (true, true, true, true) => "ready",
+        (false, false, false, _) => "unready",
+        // At least one of the two ways works, for the tokens whose keys are known.
         _ => "degraded",
     }
 }
@@ -91,7 +129,7 @@ pub async fn live() -> Response {
 
 /// `GET /health/ready`.
 pub async fn ready(State(app): State<App>) -> Response {
-    let (ready, body) = report(&app);
+    let (ready, body) = public_report(&app);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
@@ -103,14 +141,19 @@ mod tests {
     #[test]
     fn ready_while_one_of_the_two_ways_works() {
         let found = |kafka, postgres, redis| {
-            let dependency = |up| Dependency { up, warning: None };
-            Dependencies { kafka: dependency(kafka), postgres: dependency(postgres), redis: dependency(redis) }
+            let dependency = |up| Dependency { up, ..Dependency::default() };
+            let (kafka, postgres, redis) = (dependency(kafka), dependency(postgres), dependency(redis));
+            Dependencies { kafka, postgres, redis, jwks: None }
         };
-        assert_eq!(status(found(true, true, true), false), "ready");
-        assert_eq!(status(found(false, true, true), false), "degraded", "reads work");
-        assert_eq!(status(found(false, false, true), false), "degraded", "hits work");
-        assert_eq!(status(found(true, false, false), false), "degraded", "writes work");
-        assert_eq!(status(found(false, false, false), false), "unready");
-        assert_eq!(status(found(true, true, true), true), "unready", "about to end");
+        assert_eq!(status(&found(true, true, true), true, false), "ready");
+        assert_eq!(status(&found(false, true, true), true, false), "degraded", "reads work");
+        assert_eq!(status(&found(false, false, true), true, false), "degraded", "hits work");
+        assert_eq!(status(&found(true, false, false), true, false), "degraded", "writes work");
+        assert_eq!(status(&found(false, false, false), true, false), "unready");
+        assert_eq!(status(&found(true, true, true), true, true), "unready", "about to end");
+        let with = |up| Dependencies { jwks: Some(PublishedKeys { up, age_seconds: None }), ..found(true, true, true) };
+        assert_eq!(status(&with(true), true, false), "ready");
+        assert_eq!(status(&with(false), true, false), "degraded", "the last keys, or the secret, count");
+        assert_eq!(status(&with(false), false, false), "unready", "no token can be checked");
     }
 }

@@ -1,4 +1,5 @@
-//! What both kinds of submissions begin with: token → role → rate → format → room → body.
+//! What both kinds of submissions begin with: token → role → rate → format → room → body. What a batch costs is in its
+//! body: its rate comes after that, see [`batch`](crate::batch).
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
@@ -27,7 +28,7 @@ pub(crate) struct Intake<F> {
 }
 
 impl<F> Intake<F> {
-    /// Reads a request with a body of up to `limit` bytes, sent and unpacked.
+    /// Reads a request with a body of up to `limit` bytes, sent and unpacked; `events` are charged before that.
     ///
     /// # Errors
     /// The answer of who is refused, once what is left of the body is out of the way.
@@ -35,12 +36,13 @@ impl<F> Intake<F> {
         app: &App,
         request: Request,
         limit: usize,
+        events: u32,
         format: fn(&HeaderMap) -> Result<F, Problem>,
     ) -> Result<Self, Response> {
         let start = Instant::now();
         let deadline = start + app.request_timeout;
         let (mut parts, mut body) = request.into_parts();
-        match admit(app, &mut parts, &mut body, limit, start + app.body_timeout, format).await {
+        match admit(app, &mut parts, &mut body, limit, events, start + app.body_timeout, format).await {
             Ok((writer, format, room, bytes)) => {
                 answers::keep(&parts, room);
                 Ok(Self { parts, writer, format, bytes, deadline })
@@ -55,10 +57,12 @@ async fn admit<F>(
     parts: &mut Parts,
     body: &mut Body,
     limit: usize,
+    events: u32,
     deadline: Instant,
     format: fn(&HeaderMap) -> Result<F, Problem>,
 ) -> Result<(Writer, F, Room, Bytes), Problem> {
     let writer = Writer::from_request_parts(parts, app).await?;
+    writer.charge(events)?;
     let format = format(&parts.headers)?;
     let mut room = app.in_flight.room(&parts.headers, limit)?.of(writer.subject());
     let bytes = encoding::read(&parts.headers, body, limit, deadline, &mut room).await?;

@@ -23,6 +23,7 @@ pub mod in_flight;
 mod intake;
 mod kafka_log;
 pub mod metrics;
+mod named;
 pub mod observe;
 pub mod openapi;
 pub mod probes;

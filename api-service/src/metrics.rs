@@ -8,7 +8,10 @@ use crate::producer::Outcome;
 /// Tells the recorder of all of them.
 pub fn describe() {
     shared::cache::describe();
-    describe_counter!("http_requests_total", "Requests answered, by method, route and status.");
+    describe_counter!(
+        "http_requests_total",
+        "Requests, by method, route and status; 499 is one that was not answered."
+    );
     describe_histogram!("http_request_duration_seconds", "From a request's headers to its answer, by route.");
     describe_counter!("kafka_produce_total", "Events handed to Kafka, by what became of them.");
     describe_histogram!(
@@ -25,11 +28,15 @@ pub fn describe() {
     describe_counter!("auth_rejected_total", "Tokens refused, by reason.");
     describe_counter!("auth_verified_total", "Tokens whose signature was checked.");
     describe_gauge!("jwks_last_success_timestamp_seconds", "When the published keys were last read.");
+    describe_gauge!("jwks_keys", "Published keys that tokens are checked with; 0: none was read yet.");
     describe_counter!("jwks_refreshes_total", "Reads of the published keys, by outcome.");
     describe_counter!("rate_limited_total", "Requests answered 429, by policy.");
     describe_counter!("rate_limit_forgotten_total", "Subjects whose account was forgotten for want of room.");
     describe_counter!("overloaded_total", "Requests refused because there was no room for their body or answer.");
-    describe_counter!("http_connections_closed_total", "Connections that were closed on their clients, by reason.");
+    describe_counter!(
+        "http_connections_closed_total",
+        "Connections that ended before their clients were done, by reason."
+    );
 
     for outcome in Outcome::ALL {
         counter!("kafka_produce_total", "outcome" => outcome).increment(0);
@@ -46,7 +53,7 @@ pub fn describe() {
     for policy in ["events", "reads"] {
         counter!("rate_limited_total", "policy" => policy).increment(0);
     }
-    for reason in ["answer_not_taken", "headers_late", "room"] {
+    for reason in ["answer_not_taken", "client_gone", "headers_late", "room"] {
         counter!("http_connections_closed_total", "reason" => reason).increment(0);
     }
 }

@@ -59,16 +59,21 @@ where
     }
 }
 
-/// A request that is being answered.
+/// A request that is being answered. One that is dropped before it is answered is logged and counted too.
 struct Seen {
     start: Instant,
     request_id: RequestId,
     method: &'static str,
     route: &'static str,
-    answering: Answering,
+    /// None once it is answered.
+    answering: Option<Answering>,
     kept: Option<Kept>,
     access_log: AccessLog,
 }
+
+/// The status, in log and metrics alone, of a request whose connection ended before there was an answer: nginx made
+/// it the usual one.
+const NOT_ANSWERED: u16 = 499;
 
 impl Seen {
     /// Notes what will be asked for, and hands the request what is behind here to know.
@@ -83,48 +88,63 @@ impl Seen {
             request.extensions_mut().insert(passed);
         }
         let kept = Kept::with(request);
-        Self { start, request_id, method, route, answering, kept, access_log }
+        Self { start, request_id, method, route, answering: Some(answering), kept, access_log }
     }
 
     /// Writes a problem down, and tells of the answer.
-    async fn answered(self, mut response: Response) -> Response {
-        let Self { start, request_id, method, route, answering, kept, access_log } = self;
+    async fn answered(mut self, mut response: Response) -> Response {
         let mut problem = match response.extensions_mut().remove::<Problem>() {
             None if response.status().is_client_error() || response.status().is_server_error() => {
                 // Health says that it is not ready in a form of its own.
-                let own = route.starts_with("/health") && response.status() == StatusCode::SERVICE_UNAVAILABLE;
+                let own = self.route.starts_with("/health") && response.status() == StatusCode::SERVICE_UNAVAILABLE;
                 (!own).then(|| Problem::of_status(response.status()))
             }
             problem => problem,
         };
         if let Some(problem) = &problem {
-            response = problem.write(response, request_id.as_str());
+            response = problem.write(response, self.request_id.as_str());
         }
-        if let Some(kept) = kept
+        if let Some(kept) = self.kept.take()
             && let Err(instead) = kept.cover(&mut response).await
         {
-            response = instead.write(response, request_id.as_str());
+            response = instead.write(response, self.request_id.as_str());
             problem = Some(instead);
         }
-        response.headers_mut().insert(request_id::HEADER, request_id.to_header());
+        response.headers_mut().insert(request_id::HEADER, self.request_id.to_header());
 
+        let answering = self.answering.take();
         let about = problem.as_ref().map(|problem| &problem.about).or_else(|| response.extensions().get::<About>());
         let line = Line {
-            request_id: request_id.as_str(),
-            method,
-            route,
-            status: response.status(),
+            request_id: self.request_id.as_str(),
+            method: self.method,
+            route: self.route,
+            status: response.status().as_u16(),
             code: problem.as_ref().map(|problem| problem.code.as_str()),
             device_id: about.and_then(|about| about.device_id.as_ref()).map(DeviceId::as_str),
             event_id: about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str),
-            trace_id: answering.trace_id(),
-            took: start.elapsed(),
+            trace_id: answering.as_ref().and_then(Answering::trace_id),
+            took: self.start.elapsed(),
         };
-        line.count();
-        line.log(access_log);
-        let about = [("request_id", Some(line.request_id)), ("device_id", line.device_id), ("event_id", line.event_id)];
-        answering.end(line.status.as_u16(), line.code, about);
+        line.tell(self.access_log, answering);
         response
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        let Some(answering) = self.answering.take() else { return };
+        let line = Line {
+            request_id: self.request_id.as_str(),
+            method: self.method,
+            route: self.route,
+            status: NOT_ANSWERED,
+            code: Some("not_answered"),
+            device_id: None,
+            event_id: None,
+            trace_id: answering.trace_id(),
+            took: self.start.elapsed(),
+        };
+        line.tell(self.access_log, Some(answering));
     }
 }
 
@@ -136,16 +156,15 @@ pub(crate) fn unread(status: StatusCode) -> (RequestId, Vec<u8>) {
         request_id: request_id.as_str(),
         method: "none",
         route: "none",
-        status,
+        status: status.as_u16(),
         code: Some(problem.code.as_str()),
         device_id: None,
         event_id: None,
         trace_id: None,
         took: Duration::ZERO,
     };
-    line.count();
     // Always an error, whatever is logged else.
-    line.log(AccessLog::ERRORS);
+    line.tell(AccessLog::ERRORS, None);
     let body = problem.body(request_id.as_str());
     (request_id, body)
 }
@@ -156,12 +175,12 @@ thread_local! {
     static DURATIONS: RefCell<HashMap<&'static str, Histogram>> = RefCell::default();
 }
 
-/// What is known of a request once it is answered.
+/// What is known of a request at its end.
 struct Line<'a> {
     request_id: &'a str,
     method: &'static str,
     route: &'static str,
-    status: StatusCode,
+    status: u16,
     code: Option<&'static str>,
     device_id: Option<&'a str>,
     event_id: Option<&'a str>,
@@ -169,37 +188,49 @@ struct Line<'a> {
     took: Duration,
 }
 
-macro_rules! answered {
-    ($level:ident, $line:expr) => {
+macro_rules! ended {
+    ($level:ident, $line:expr, $message:literal) => {
         // Every text is one that cannot leave its line: ours, or an identifier. Shown as such it has no
         // quotes in lines for people.
         tracing::$level!(
             request_id = %$line.request_id,
             method = %$line.method,
             route = %$line.route,
-            status = $line.status.as_u16(),
+            status = $line.status,
             code = $line.code.map(tracing::field::display),
             device_id = $line.device_id.map(tracing::field::display),
             event_id = $line.event_id.map(tracing::field::display),
             trace_id = $line.trace_id.as_deref().map(tracing::field::display),
             duration_ms = $line.duration_ms(),
-            "answered"
+            $message
         )
     };
 }
 
 impl Line<'_> {
+    /// Counts and logs it, and ends its span.
+    fn tell(&self, access_log: AccessLog, answering: Option<Answering>) {
+        self.count();
+        self.log(access_log);
+        if let Some(answering) = answering {
+            let about =
+                [("request_id", Some(self.request_id)), ("device_id", self.device_id), ("event_id", self.event_id)];
+            answering.end(self.status, self.code, about);
+        }
+    }
+
     /// Errors always, and of all others those that `ACCESS_LOG` asks for.
     fn log(&self, access_log: AccessLog) {
         // Probes come every few seconds, and a state that changes is logged where it is found out.
         let probe = self.route.starts_with("/health");
-        match self.status.as_u16() {
-            500.. if probe => answered!(debug, self),
-            500.. => answered!(warn, self),
-            400..=499 => answered!(info, self),
+        match self.status {
+            NOT_ANSWERED => ended!(info, self, "not answered"),
+            500.. if probe => ended!(debug, self, "answered"),
+            500.. => ended!(warn, self, "answered"),
+            400..500 => ended!(info, self, "answered"),
             _ if !access_log.takes(self.request_id) => {}
-            _ if probe => answered!(debug, self),
-            _ => answered!(info, self),
+            _ if probe => ended!(debug, self, "answered"),
+            _ => ended!(info, self, "answered"),
         }
     }
 
@@ -244,16 +275,16 @@ fn route(matched: Option<&MatchedPath>) -> &'static str {
     crate::app::ROUTES.into_iter().find(|route| *route == matched.as_str()).unwrap_or("other")
 }
 
-fn status(status: StatusCode) -> &'static str {
+fn status(status: u16) -> &'static str {
     macro_rules! known {
         ($($code:literal)*) => {
-            match status.as_u16() {
+            match status {
                 $($code => stringify!($code),)*
                 _ => "other",
             }
         };
     }
-    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 431 500 503)
+    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 431 499 500 503)
 }
 
 #[cfg(test)]
@@ -262,8 +293,8 @@ mod tests {
 
     #[test]
     fn labels_are_bounded() {
-        assert_eq!(status(StatusCode::ACCEPTED), "202");
-        assert_eq!(status(StatusCode::IM_A_TEAPOT), "other");
+        assert_eq!(status(202), "202");
+        assert_eq!(status(418), "other");
         assert_eq!(method(&Method::from_bytes(b"BREW").unwrap()), "other");
         assert_eq!(route(None), "none");
     }

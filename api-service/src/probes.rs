@@ -16,6 +16,10 @@ use crate::kafka_log::LogContext;
 
 const EVERY: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Longer than the store waits for a connection, and then looks why there is none: its words are what is told.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A dependency that stays down is told again where the reason is another one, at most so often.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// How soon the topic's settings are asked for again where they were not told.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// And where they were: an operator may change them.
@@ -38,7 +42,7 @@ impl KafkaProbe {
         settings.set("client.id", "api-service-probe");
         // What it meets is told by the probe's outcome, once.
         settings.set("log_level", "0");
-        let client = settings.create_with_context(LogContext::default()).context("the Kafka settings")?;
+        let client = settings.create_with_context(LogContext).context("the Kafka settings")?;
         Ok(Self { client: Arc::new(client), settings, topic: config.topics.input.clone() })
     }
 
@@ -109,9 +113,9 @@ fn warning_of(limits: &WriteLimits) -> Option<&'static str> {
 async fn postgres(app: &App) {
     let mut state = Told::new("PostgreSQL", |all| &mut all.postgres);
     loop {
-        let found = match timeout(PATIENCE, app.store.check()).await {
+        let found = match timeout(STORE_TIMEOUT, app.store.check()).await {
             Ok(found) => found.map_err(anyhow::Error::from),
-            Err(_) => Err(anyhow::anyhow!("no answer in time")),
+            Err(_) => Err(anyhow::anyhow!("PostgreSQL at {}: no answer within {STORE_TIMEOUT:?}", app.store.server())),
         };
         state.tell(app, found.map(|()| None));
         sleep(EVERY).await;
@@ -135,7 +139,7 @@ async fn redis(app: &App) {
 struct Told {
     name: &'static str,
     place: fn(&mut Dependencies) -> &mut Dependency,
-    before: Option<Dependency>,
+    before: Option<(Dependency, Instant)>,
 }
 
 impl Told {
@@ -145,16 +149,41 @@ impl Told {
 
     /// Notes what was found out, and logs it where it is new.
     fn tell(&mut self, app: &App, found: anyhow::Result<Option<&'static str>>) {
-        let now = Dependency { up: found.is_ok(), warning: found.as_ref().ok().copied().flatten() };
-        app.health.note(|all| *(self.place)(all) = now);
+        let now = match &found {
+            Ok(warning) => Dependency { up: true, warning: *warning, error: None },
+            Err(error) => Dependency { up: false, warning: None, error: Some(format!("{error:#}")) },
+        };
+        app.health.note(|all| *(self.place)(all) = now.clone());
         metrics::gauge!("dependency_up", "dependency" => self.name).set(if now.up { 1.0 } else { 0.0 });
-        if self.before.replace(now) == Some(now) {
+        if self.before.as_ref().is_some_and(|(before, at)| is_told(before, &now, at.elapsed())) {
             return;
         }
-        match found {
-            Ok(None) => tracing::info!(dependency = self.name, "up"),
-            Ok(Some(warning)) => tracing::warn!(dependency = self.name, warning, "up"),
-            Err(error) => tracing::error!(dependency = self.name, error = format!("{error:#}"), "down"),
+        match (&now.error, now.warning) {
+            (None, None) => tracing::info!(dependency = self.name, "up"),
+            (None, Some(warning)) => tracing::warn!(dependency = self.name, warning, "up"),
+            (Some(error), _) => tracing::error!(dependency = self.name, error, "down"),
         }
+        self.before = Some((now, Instant::now()));
+    }
+}
+
+/// Whether the log says it already: what was told last, so long ago.
+fn is_told(before: &Dependency, now: &Dependency, ago: Duration) -> bool {
+    (before.up, before.warning) == (now.up, now.warning) && (before.error == now.error || ago < TELL_AGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_at_once_and_another_reason_now_and_then() {
+        let up = Dependency { up: true, ..Dependency::default() };
+        let down = |error: &str| Dependency { error: Some(error.to_owned()), ..Dependency::default() };
+        let (soon, late) = (Duration::from_secs(2), TELL_AGAIN);
+        assert!(is_told(&up, &up, late) && !is_told(&up, &down("a"), soon) && !is_told(&down("a"), &up, soon));
+        assert!(!is_told(&up, &Dependency { warning: Some("w"), ..up.clone() }, soon));
+        assert!(is_told(&down("a"), &down("a"), late), "nothing is new");
+        assert!(is_told(&down("a"), &down("b"), soon) && !is_told(&down("a"), &down("b"), late));
     }
 }

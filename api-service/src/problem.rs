@@ -120,8 +120,10 @@ pub struct Problem {
     pub code: Code,
     detail: Cow<'static, str>,
     errors: Vec<Fault>,
-    /// What it is about; the event is told to the caller too.
+    /// What it is about.
     pub about: About,
+    /// Whether the caller is told the event too, to send it again.
+    event_is_told: bool,
     retry_after: Option<u32>,
     /// What became of each event of a batch, as JSON.
     items: Option<Box<RawValue>>,
@@ -149,7 +151,8 @@ impl Problem {
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         // Whatever is answered with 503 may be tried again.
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
-        Self { code, detail: detail.into(), errors: Vec::new(), about: About::default(), retry_after, items: None }
+        let (detail, about) = (detail.into(), About::default());
+        Self { code, detail, errors: Vec::new(), about, event_is_told: false, retry_after, items: None }
     }
 
     /// What stands for an answer of the framework.
@@ -170,9 +173,15 @@ impl Problem {
         Self { items, ..self }
     }
 
-    /// With what it is about.
+    /// With what it is about; the event is told to the caller too.
     #[must_use]
     pub fn about(self, about: About) -> Self {
+        Self { about, event_is_told: true, ..self }
+    }
+
+    /// With what it is about, as far as that could be read, for the log alone.
+    #[must_use]
+    pub fn logged_about(self, about: About) -> Self {
         Self { about, ..self }
     }
 
@@ -192,7 +201,7 @@ impl Problem {
             detail: &self.detail,
             code,
             request_id,
-            event_id: self.about.event_id.as_ref().map(EventId::as_str),
+            event_id: self.about.event_id.as_ref().filter(|_| self.event_is_told).map(EventId::as_str),
             errors: &self.errors,
             items: self.items.as_deref(),
         };

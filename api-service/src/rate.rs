@@ -1,22 +1,29 @@
-//! How much a subject may ask of this instance: a token bucket for each (GCRA), kept as the one
-//! time at which it will be full again. Pure: no clock of its own.
+//! How much a subject may ask of this instance: a token bucket for each (GCRA, by `governor`).
 //!
 //! Each instance counts for itself: behind a load balancer with n of them a subject may have up to
 //! n times as much.
 
 mod account;
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
 
 pub use self::account::{Account, Kind, Rates, announce};
 
-const SHARDS: usize = 16;
-/// The most subjects that a shard knows: 131,072 in all, some 16 MiB with names of usual length.
-const MOST: usize = 8192;
-/// How many there are at least when the idle ones are looked for.
-const SWEEP: usize = 256;
+/// The most subjects that a limiter knows behind a look for those whose bucket is full again. With those that come
+/// before the next look there are 125,000, some 16 MiB with names of usual length.
+const MOST: usize = 100_000;
+/// How many charges there are at least between two looks; a quarter of the subjects' number, where that is more.
+const LOOK_EVERY: u32 = 1_024;
+
+type Buckets<C> = RateLimiter<Box<str>, HashMapStateStore<Box<str>>, C, StateInformationMiddleware>;
 
 /// How a subject stands after a request: the fields of `RateLimit` and `RateLimit-Policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,122 +35,101 @@ pub struct Standing {
     /// How many seconds an empty one takes to be full.
     pub window: u64,
     /// How much is left.
-    pub remaining: u64,
-    /// In how many seconds it is full.
+    pub remaining: u32,
+    /// In how many seconds it is full, at most.
     pub reset: u64,
-    /// Of a refused request: in how many seconds it would be taken.
-    pub retry_after: Option<u64>,
 }
 
-/// The one that a request took when it was let in: when the bucket was to be full again, right
-/// behind it.
+/// Why a request is refused. It has cost nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken(Duration);
-
-#[derive(Default)]
-struct Shard {
-    /// When each subject's bucket is full again. Who is not here has a full one.
-    full_at: HashMap<Box<str>, Duration>,
-    sweep_at: usize,
+pub enum Refused {
+    /// There is not enough in the bucket: in how many seconds there is, unless others take it.
+    Until(u64, Standing),
+    /// It is more than a full bucket has.
+    Never(Standing),
 }
 
 /// A bucket for each subject.
-pub struct Limiter {
+pub struct Limiter<C: Clock = DefaultClock> {
     policy: &'static str,
-    quota: u32,
-    /// What one costs, in time.
+    burst: NonZeroU32,
+    /// How long one takes to come back.
     cost: Duration,
-    shards: [Mutex<Shard>; SHARDS],
-    hasher: std::hash::RandomState,
+    clock: C,
+    buckets: ArcSwap<Buckets<C>>,
+    /// How many charges there are before the next look.
+    until_look: AtomicU32,
 }
 
 impl Limiter {
     /// So many a second, and so many at once. None for 0 a second: no limit.
     pub fn new(policy: &'static str, per_second: u32, burst: u32) -> Option<Self> {
-        let cost = Duration::from_secs(1).checked_div(per_second)?;
-        let (shards, hasher) = (Default::default(), std::hash::RandomState::new());
-        Some(Self { policy, quota: burst.max(1), cost, shards, hasher })
+        Self::with_clock(policy, per_second, burst, DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> Limiter<C> {
+    fn with_clock(policy: &'static str, per_second: u32, burst: u32, clock: C) -> Option<Self> {
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(NonZeroU32::new(per_second)?).allow_burst(burst);
+        let cost = quota.replenish_interval();
+        let buckets = ArcSwap::from_pointee(buckets(quota, clock.clone()));
+        Some(Self { policy, burst, cost, clock, buckets, until_look: AtomicU32::new(LOOK_EVERY) })
     }
 
-    /// Takes `count` from a subject's bucket at a time since some beginning; of a request that was
-    /// let in by one, with that one. What is more than a bucket ever holds is let through by a full
-    /// one, and paid off afterwards.
+    /// Takes `count` from a subject's bucket.
     ///
     /// # Errors
-    /// There is not enough in it. Nothing is taken, and the one is given back.
-    pub fn charge(
-        &self,
-        subject: &str,
-        one: Option<Taken>,
-        count: u32,
-        now: Duration,
-    ) -> Result<(Taken, Standing), Standing> {
-        use std::hash::BuildHasher as _;
-        let hash = usize::try_from(self.hasher.hash_one(subject) % SHARDS as u64).unwrap_or(0);
-        let Some(shard) = self.shards.get(hash) else { return Ok((Taken(now), self.standing(now, now))) };
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-
-        let found = shard.full_at.get(subject).copied().unwrap_or_default();
-        // Where nobody came between, it is as if the one had never been taken. Else what of it has
-        // come back since is not known: it stays taken, and only the others are missing.
-        let undone = one.is_some_and(|Taken(full_at)| full_at == found);
-        let before = found.saturating_sub(if undone { self.cost } else { Duration::ZERO }).max(now);
-        let had = u32::from(one.is_some() && !undone);
-        let over = |count: u32| {
-            let missing = before.saturating_sub(now) + self.cost.saturating_mul(count);
-            missing.saturating_sub(self.cost.saturating_mul(self.quota))
-        };
-        let needed = count.min(self.quota);
-        if !over(needed.saturating_sub(had)).is_zero() {
-            shard.set(subject, before, now);
-            return Err(Standing { retry_after: Some(ceil(over(needed))), ..self.standing(before, now) });
-        }
-        let after = before.saturating_add(self.cost.saturating_mul(count.saturating_sub(had)));
-        shard.set(subject, after, now);
-        Ok((Taken(after), self.standing(after, now)))
-    }
-
-    fn standing(&self, full_at: Duration, now: Duration) -> Standing {
-        let whole = self.cost.saturating_mul(self.quota);
-        let missing = full_at.saturating_sub(now);
-        let left = whole.saturating_sub(missing).as_nanos() / self.cost.as_nanos().max(1);
-        Standing {
-            policy: self.policy,
-            quota: self.quota,
-            window: ceil(whole).max(1),
-            remaining: u64::try_from(left).unwrap_or(u64::MAX),
-            reset: ceil(missing),
-            retry_after: None,
-        }
-    }
-}
-
-impl Shard {
-    fn set(&mut self, subject: &str, when: Duration, now: Duration) {
-        if let Some(full_at) = self.full_at.get_mut(subject) {
-            *full_at = when;
-        } else {
-            self.make_room(now);
-            self.full_at.insert(subject.into(), when);
+    /// There is not enough in it. Nothing is taken.
+    pub fn charge(&self, subject: &str, count: NonZeroU32) -> Result<Standing, Refused> {
+        self.make_room();
+        let buckets = self.buckets.load();
+        match buckets.check_key_n(&Box::from(subject), count) {
+            Ok(Ok(after)) => Ok(self.standing(after.remaining_burst_capacity())),
+            Ok(Err(until)) => {
+                let wait = until.wait_time_from(self.clock.now());
+                let missing = wait.as_nanos().div_ceil(self.cost.as_nanos().max(1));
+                let remaining = count.get().saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
+                Err(Refused::Until(seconds(wait).max(1), self.standing(remaining)))
+            }
+            // Nothing is known of the bucket then; what the policy is, is what matters.
+            Err(_) => Err(Refused::Never(self.standing(self.burst.get()))),
         }
     }
 
-    /// Forgets who has a full bucket again, whenever their number has doubled.
-    fn make_room(&mut self, now: Duration) {
-        if self.full_at.len() < self.sweep_at.clamp(SWEEP, MOST) {
+    fn standing(&self, remaining: u32) -> Standing {
+        let quota = self.burst.get();
+        let window = seconds(self.cost.saturating_mul(quota)).max(1);
+        let reset = seconds(self.cost.saturating_mul(quota.saturating_sub(remaining)));
+        Standing { policy: self.policy, quota, window, remaining, reset }
+    }
+
+    /// Forgets, every now and then, subjects whose bucket is full again.
+    fn make_room(&self) {
+        // Those that come while one looks count far below 0.
+        if self.until_look.fetch_sub(1, Ordering::Relaxed) != 1 {
             return;
         }
-        self.full_at.retain(|_, full_at| *full_at > now);
-        if self.full_at.len() >= MOST {
+        let known = self.buckets.load();
+        known.retain_recent();
+        let count = known.len();
+        self.until_look.store(u32::try_from(count / 4).unwrap_or(u32::MAX).max(LOOK_EVERY), Ordering::Relaxed);
+        if count > MOST {
             // So many at once are no ordinary subjects: all begin anew, rather than grow.
-            metrics::counter!("rate_limit_forgotten_total").increment(self.full_at.len() as u64);
-            self.full_at.clear();
+            metrics::counter!("rate_limit_forgotten_total").increment(count as u64);
+            let quota = Quota::with_period(self.cost).map(|quota| quota.allow_burst(self.burst));
+            if let Some(quota) = quota {
+                self.buckets.store(buckets(quota, self.clock.clone()).into());
+            }
         }
-        self.sweep_at = self.full_at.len() * 2;
     }
 }
 
-fn ceil(time: Duration) -> u64 {
+fn buckets<C: Clock>(quota: Quota, clock: C) -> Buckets<C> {
+    RateLimiter::hashmap_with_clock(quota, clock).with_middleware()
+}
+
+fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 

@@ -19,10 +19,12 @@ pub async fn run(app: App, listener: TcpListener, shutdown: impl Future<Output =
         // Before the listener closes: who asks must not be sent here any more.
         app.health.end();
     };
-    server::serve(listener, app.router(), app.limits, ending).await;
+    let connections = server::serve(listener, app.router(), app.limits, ending).await;
     // Only now does nobody wait for an acknowledgement, so nothing is in the queue for long.
     app.producer.close();
     app.producer.flush().await;
+    // A request that waited for an acknowledgement until now is answered before its connection ends.
+    connections.close().await;
     probes.abort();
     keys.abort();
     app.store.close().await;

@@ -24,6 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
 
@@ -73,8 +74,14 @@ impl Limits {
 /// Serves until `shutdown` comes, and a while longer: whoever sends traffic has to notice first. In
 /// this while each connection is closed with its next answer, so that its client takes another,
 /// elsewhere. Then accepts nothing more, closes idle connections, and waits for the others to be
-/// answered, within the limit.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: impl Future<Output = ()>) {
+/// answered, within the limit. Gives those that are still open then.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Connections {
+    let connections = Connections(watch::Sender::new(()));
     let crowd = Crowd::new(descriptors::enough_for(limits.connections));
     let graceful = GracefulShutdown::new();
     let leaving = Arc::new(AtomicBool::new(false));
@@ -91,12 +98,25 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             },
             () = &mut shutdown => break,
         };
-        spawn(stream, place, router.clone(), limits, &graceful, &leaving);
+        spawn(stream, place, router.clone(), limits, &graceful, &leaving, connections.0.subscribe());
     }
     drop(listener);
     tracing::info!(connections = graceful.count(), "draining");
     if timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections were still open at the end of DRAIN_TIMEOUT");
+    }
+    connections
+}
+
+/// The connections that are open, each of which holds a receiver.
+#[derive(Debug)]
+pub struct Connections(watch::Sender<()>);
+
+impl Connections {
+    /// Ends each, whatever it is doing, and waits until what is dropped with it has been logged and counted.
+    pub async fn close(self) {
+        self.0.send_replace(());
+        self.0.closed().await;
     }
 }
 
@@ -128,6 +148,7 @@ fn spawn(
     limits: Limits,
     graceful: &GracefulShutdown,
     leaving: &Arc<AtomicBool>,
+    mut end: watch::Receiver<()>,
 ) {
     let leaving = Arc::clone(leaving);
     let seat = Arc::clone(&place.seat);
@@ -150,6 +171,9 @@ fn spawn(
         .header_read_timeout(limits.keep_alive_timeout.max(limits.header_timeout))
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_READ)
+        // A client that sends nothing more may wait for its answer all the same. So the end of what it sends does not
+        // drop a handler; nor does the end of the client, which a write of the answer notices.
+        .half_close(true)
         .serve_connection(TokioIo::new(io), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
@@ -166,7 +190,8 @@ fn spawn(
                 () = place.seat.asked_to_leave() => if place.seat.idle_since().is_some() {
                     metrics::counter!("http_connections_closed_total", "reason" => "room").increment(1);
                     break;
-                }
+                },
+                _ = end.changed() => break,
             }
         }
     });

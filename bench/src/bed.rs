@@ -100,7 +100,7 @@ impl<'a> Site<'a> {
         self.worker_with(&[])
     }
 
-    /// The same, with further settings.
+    /// Starts a worker, with further settings.
     pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> anyhow::Result<Service> {
         self.spawn(Program::Worker, &["run"], more)
     }

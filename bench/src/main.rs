@@ -8,8 +8,10 @@ mod report;
 mod rounds;
 mod rows;
 mod serve;
+mod soak;
 mod usage;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -68,20 +70,37 @@ impl Scale {
 enum Command {
     /// Serves one of the ceilings, until it is killed.
     Serve(serve::Settings),
+    /// Runs for long at 1,000 events a second with short retention, and tells what grows.
+    Soak(soak::Settings),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let settings = Settings::parse();
-    if let Some(Command::Serve(serve)) = settings.command {
-        serve::run(&serve)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let rows = if settings.row.is_empty() { Row::IN_TEN_MINUTES.to_vec() } else { settings.row };
     let folder = devstack::target_dir().join("bench");
-    std::fs::create_dir_all(&folder)?;
-    let began = Instant::now();
+    match settings.command {
+        Some(Command::Serve(serve)) => {
+            serve::run(&serve)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Soak(soak)) => Ok(exit(soak::run(&start(&folder)?, &soak, &folder)?)),
+        None => measure(settings, &folder),
+    }
+}
+
+fn start(folder: &Path) -> anyhow::Result<Bed> {
+    std::fs::create_dir_all(folder)?;
     println!("starting Kafka, PostgreSQL and Redis");
-    let bed = Bed::start(&folder)?;
+    Bed::start(folder)
+}
+
+fn exit(holds: bool) -> ExitCode {
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn measure(settings: Settings, folder: &Path) -> anyhow::Result<ExitCode> {
+    let rows = if settings.row.is_empty() { Row::IN_TEN_MINUTES.to_vec() } else { settings.row };
+    let began = Instant::now();
+    let bed = start(folder)?;
     let mut report = Report::new(&bed)?;
     for row in rows {
         let from = Instant::now();
@@ -90,9 +109,9 @@ fn main() -> anyhow::Result<ExitCode> {
         println!("  took {:.0} s", from.elapsed().as_secs_f64());
         // What was measured is kept, whatever becomes of the next row.
         report.seconds = began.elapsed().as_secs();
-        report.write(&folder)?;
+        report.write(folder)?;
     }
     println!("{}", report.table());
     println!("in {} s; {}/report.json", report.seconds, folder.display());
-    Ok(if report.below().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit(report.below().is_empty()))
 }

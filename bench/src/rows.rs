@@ -4,10 +4,11 @@ mod api_growth;
 mod backlog;
 mod batch;
 mod expire;
+mod pooler;
 mod post;
 mod read;
 mod resources;
-mod visible;
+pub(crate) mod visible;
 mod worker;
 
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub(crate) enum Row {
     Growth,
     /// Expiry beside an ingest; some minutes more.
     Expire,
+    /// The worker behind a pooler of transactions (PgBouncer), against the worker without one.
+    Pooler,
 }
 
 impl Row {
@@ -59,6 +62,7 @@ impl Row {
             Self::Api => "POST /events with other connections, devices and payloads",
             Self::Growth => "the worker with more resources",
             Self::Expire => "expiry beside an ingest, in a large table",
+            Self::Pooler => "the worker behind PgBouncer, against the worker without it",
         }
     }
 
@@ -73,6 +77,7 @@ impl Row {
             Self::Api => api_growth::measure(bed, scale),
             Self::Growth => resources::measure(bed, scale),
             Self::Expire => expire::measure(bed, scale),
+            Self::Pooler => pooler::measure(bed, scale),
         }
     }
 }

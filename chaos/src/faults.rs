@@ -1,5 +1,6 @@
 //! What each fault does, and how it is mended.
 
+mod failover;
 mod kafka;
 mod postgres;
 mod refusal;
@@ -75,7 +76,7 @@ impl Injection<'_> {
     /// Tells why it had no effect, where it had none.
     fn inject(&self) -> anyhow::Result<Option<String>> {
         let Self { step, world, history, .. } = self;
-        let servers = &world.stack;
+        let kafka = &world.stack.kafka;
         match step.fault {
             Fault::KillWorker => self.kill_worker(),
             Fault::StopWorker => self.stop_worker(),
@@ -89,18 +90,19 @@ impl Injection<'_> {
                 self.lasts();
                 api.thaw()
             }
-            Fault::KillKafka => self.restart(&servers.kafka, Server::kill),
-            Fault::StopKafka => self.restart(&servers.kafka, Server::stop),
-            Fault::FreezeKafka => self.freeze(&servers.kafka),
+            Fault::KillKafka => self.restart(kafka, Server::kill),
+            Fault::StopKafka => self.restart(kafka, Server::stop),
+            Fault::FreezeKafka => self.freeze(kafka),
             Fault::CutKafka => self.cut(|way| &way.kafka),
             Fault::SlowKafka => self.slow(|way| &way.kafka, Duration::from_millis(50)),
             Fault::KillPostgres | Fault::LosePostgres => {
-                self.postgres_away(|| self.restart(&servers.postgres, Server::kill))
+                self.postgres_away(|| self.restart(world.postgres(), Server::kill))
             }
-            Fault::StopPostgres => self.postgres_away(|| self.restart(&servers.postgres, Server::stop)),
-            Fault::FreezePostgres => self.postgres_away(|| self.freeze(&servers.postgres)),
+            Fault::StopPostgres => self.postgres_away(|| self.restart(world.postgres(), Server::stop)),
+            Fault::FreezePostgres => self.postgres_away(|| self.freeze(world.postgres())),
             Fault::CutPostgres => self.postgres_away(|| self.cut(|way| &way.postgres)),
             Fault::SlowPostgres => self.slow(|way| &way.postgres, Duration::from_millis(50)),
+            Fault::FailOverPostgres => self.fail_over_postgres(),
             Fault::ReadOnlyPostgres => {
                 until_done(|| postgres::read_only(world, true))?;
                 self.lasts();
@@ -112,14 +114,15 @@ impl Injection<'_> {
                 until_done(|| postgres::fill_disk(world, false))
             }
             Fault::RefuseDevices => return self.refuse_devices(),
-            Fault::KillRedis => self.redis_away(|| self.restart(&servers.redis, Server::kill)),
-            Fault::StopRedis => self.redis_away(|| self.restart(&servers.redis, Server::stop)),
-            Fault::FreezeRedis => self.redis_away(|| self.freeze(&servers.redis)),
+            Fault::KillRedis => self.redis_away(|| self.restart(world.redis().0, Server::kill)),
+            Fault::StopRedis => self.redis_away(|| self.restart(world.redis().0, Server::stop)),
+            Fault::FreezeRedis => self.redis_away(|| self.freeze(world.redis().0)),
             Fault::CutRedis if step.whom.has_workers() => self.redis_away(|| self.cut(|way| &way.redis)),
             // Only workers put fences off.
             Fault::CutRedis => self.cut(|way| &way.redis),
             // Nothing is put off because it takes longer.
             Fault::SlowRedis => self.slow(|way| &way.redis, Duration::from_millis(30)),
+            Fault::SwapRedis => self.swap_redis(),
             Fault::Poison => kafka::poison(world, history, step.choice),
             Fault::WireRecords => wire::write(world, history, step.choice),
             Fault::UnreadLogs => return self.unread_logs(),

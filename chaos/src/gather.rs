@@ -98,7 +98,7 @@ async fn resources(world: &World, store: &Store) -> anyhow::Result<BTreeMap<Stri
 }
 
 async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Result<BTreeMap<String, String>> {
-    let client = redis::Client::open(world.stack.redis.url())?;
+    let client = redis::Client::open(world.redis().0.url())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut cached = BTreeMap::new();
     for id in ids {

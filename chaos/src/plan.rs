@@ -45,6 +45,8 @@ impl fmt::Display for Step {
 const WARM: Duration = Duration::from_secs(3);
 /// Longer than all tries of an event that fails: 2, 4 and 8 seconds, and the tries themselves.
 pub const OUTLASTS_RETRIES: Duration = Duration::from_secs(20);
+/// How long the name of PostgreSQL leads to the standby that is to take over.
+const FAILS_OVER: Duration = Duration::from_secs(3);
 /// Long enough for events to have their effect while Redis is away.
 const CUT_AT_LAST: Duration = Duration::from_secs(2);
 /// A run of this length has room for an outage that long.
@@ -93,6 +95,8 @@ impl Plan {
         if length >= LONG {
             let at = somewhere(&mut random, OUTLASTS_RETRIES);
             steps.push(Step::draw(Fault::LosePostgres, at, OUTLASTS_RETRIES, &mut random));
+            let at = somewhere(&mut random, FAILS_OVER);
+            steps.push(Step::draw(Fault::FailOverPostgres, at, FAILS_OVER, &mut random));
             // Half of it is for devices that are refused beside other faults: those alone come to an end.
             let at = somewhere(&mut random, OUTLASTS_RETRIES * 2);
             steps.push(Step::draw(Fault::RefuseDevices, at, OUTLASTS_RETRIES, &mut random));

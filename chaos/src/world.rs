@@ -1,5 +1,7 @@
 //! The system that is to be broken: servers, proxies in front of them, two APIs and some workers.
 
+mod primaries;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,8 +9,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use devstack::{LogReader, Program, Proxy, Scope, Service, SmallDisk, Stack, port, psql, token};
+use devstack::{LogReader, Postgres, Program, Proxy, Redis, Scope, Service, SmallDisk, Stack, port, psql, token};
 
+use self::primaries::Primaries;
 use crate::faults;
 use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
 
@@ -47,7 +50,9 @@ pub struct World {
     pub ways: Vec<Way>,
     /// What PostgreSQL's tables lie on, where a disk that can be filled may be mounted.
     pub disk: Option<SmallDisk>,
-    /// The servers.
+    /// Who is the primary where servers take over from each other.
+    pub primaries: Primaries,
+    /// The servers, all of them at first.
     pub stack: Stack,
     /// Reads what the services write.
     pub log_reader: LogReader,
@@ -70,11 +75,14 @@ impl World {
         for kafka in stack.kafka.proxies(APIS + WORKERS_WAYS)? {
             ways.push(Way { kafka, postgres: Proxy::to(stack.postgres.port)?, redis: Proxy::to(stack.redis.port)? });
         }
-        let scope = Scope::on(&stack.endpoints(), "chaos")?;
+        let primaries = Primaries::start(&stack)?;
+        let mut scope = Scope::on(&stack.endpoints(), "chaos")?;
         let disk = stack.postgres.small_disk().inspect_err(|error| println!("no small disk: {error:#}")).ok();
         if let Some(disk) = &disk {
             faults::use_disk(&stack.postgres.url(), &scope.database_url, disk.path())?;
         }
+        let database = scope.database_url.rsplit_once('/').map_or("", |(_, name)| name);
+        scope.database_url = format!("postgres://postgres@127.0.0.1:{}/{database}", primaries.database_port());
         let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log"))?;
         ensure!(setup.wait(SETUP)?.success(), "setup failed: {}", setup.log());
         psql(&scope.database_url, faults::REFUSE)?;
@@ -87,6 +95,7 @@ impl World {
             scope,
             ways,
             disk,
+            primaries,
             stack,
             log_reader: LogReader::new(),
             api_envs: Vec::new(),
@@ -108,6 +117,16 @@ impl World {
         world.add_worker()?;
         world.until_assigned()?;
         Ok(world)
+    }
+
+    /// The primary of Redis, and the server that may take over.
+    pub fn redis(&self) -> (&Redis, &Redis) {
+        self.primaries.redis(&self.stack)
+    }
+
+    /// The primary of PostgreSQL.
+    pub fn postgres(&self) -> &Postgres {
+        self.primaries.postgres(&self.stack)
     }
 
     /// Waits until each worker has partitions: a fault that meets nobody at work tries nothing.
@@ -253,10 +272,14 @@ impl World {
             | Fault::SlowPostgres
             | Fault::ReadOnlyPostgres
             | Fault::FillDisk
-            | Fault::LosePostgres => Some(lock(postgres)),
-            Fault::KillRedis | Fault::StopRedis | Fault::FreezeRedis | Fault::CutRedis | Fault::SlowRedis => {
-                Some(lock(redis))
-            }
+            | Fault::LosePostgres
+            | Fault::FailOverPostgres => Some(lock(postgres)),
+            Fault::KillRedis
+            | Fault::StopRedis
+            | Fault::FreezeRedis
+            | Fault::CutRedis
+            | Fault::SlowRedis
+            | Fault::SwapRedis => Some(lock(redis)),
             // These write beside whatever goes wrong; one after the other.
             Fault::Transactions => Some(lock(transactions)),
             Fault::KillWorker

@@ -23,6 +23,7 @@ use crate::port;
 use crate::server::{Recipe, Server};
 use crate::servers::are_containers;
 use crate::spawn::{self, Account};
+use crate::tls::{Certificates, Files};
 
 /// Of every cluster here.
 const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "log_timezone=UTC"];
@@ -50,9 +51,20 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// The same with TLS, under the name `localhost`; without it, it answers too.
+    ///
+    /// # Errors
+    /// It does not start; or PostgreSQL is a container.
+    pub fn start_with_tls(certificates: &Certificates) -> anyhow::Result<Postgres> {
+        ensure!(!are_containers()?, "PostgreSQL is a container, which gets no certificate here");
+        let (dir, port) = (StackDir::create()?, port::free());
+        let server = process(dir.path(), port, Some(&certificates.files))?;
+        Ok(Postgres { server, port, dir: Some(dir) })
+    }
+
     /// Creates a cluster under `dir`, which is there, and starts it on this port.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Postgres> {
-        let server = if are_containers()? { container(dir, port)? } else { process(dir, port)? };
+        let server = if are_containers()? { container(dir, port)? } else { process(dir, port, None)? };
         Ok(Postgres { server, port, dir: None })
     }
 
@@ -89,13 +101,30 @@ impl Drop for Postgres {
     }
 }
 
-fn process(dir: &Path, port: u16) -> anyhow::Result<Server> {
+fn process(dir: &Path, port: u16, tls: Option<&Files>) -> anyhow::Result<Server> {
     let bin = bin_dir()?;
     let account = account()?;
     let data = data_dir(dir, account)?;
     let log = dir.join("postgres.log");
     cluster::make(&bin, account, &data, &log)?;
+    if let Some(files) = tls {
+        offer_tls(&data, account, files)?;
+    }
     run(&bin, account, data, log, port)
+}
+
+/// Has a cluster offer TLS. Its key has to be its own user's.
+fn offer_tls(data: &Path, account: Option<Account>, files: &Files) -> anyhow::Result<()> {
+    for (from, name) in [(&files.certificate, "server.crt"), (&files.key, "server.key")] {
+        let to = data.join(name);
+        fs::copy(from, &to).with_context(|| format!("cannot write {}", to.display()))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o600))?;
+        if let Some(Account { uid, gid }) = account {
+            chown(&to, Some(uid), Some(gid))?;
+        }
+    }
+    let settings = data.join("postgresql.auto.conf");
+    fs::write(&settings, "ssl = on\n").with_context(|| format!("cannot write {}", settings.display()))
 }
 
 /// Runs the cluster in `data`.
@@ -224,7 +253,7 @@ pub(crate) fn bin_dir() -> anyhow::Result<PathBuf> {
 }
 
 /// PostgreSQL refuses to run as root: its own user then, or nobody.
-fn account() -> anyhow::Result<Option<Account>> {
+pub(crate) fn account() -> anyhow::Result<Option<Account>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
@@ -243,7 +272,7 @@ fn account() -> anyhow::Result<Option<Account>> {
 /// A folder that `account` owns and can reach. Where the repository lies under a folder closed to
 /// it, such as /root, the data goes to the system's folder for temporary files: less than giving
 /// a server that trusts every local caller the right to read all files.
-fn data_dir(dir: &Path, account: Option<Account>) -> anyhow::Result<PathBuf> {
+pub(crate) fn data_dir(dir: &Path, account: Option<Account>) -> anyhow::Result<PathBuf> {
     let here = dir.join("postgres");
     own(&here, account)?;
     if account.is_none() || reaches(&here, account) {

@@ -1,5 +1,7 @@
 //! Redis, without persistence: what it held is gone after a restart.
 
+mod replica;
+
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
@@ -15,6 +17,7 @@ use crate::container::{self, Container, Plan, engine};
 use crate::dir::StackDir;
 use crate::server::{Body, Recipe, Server};
 use crate::servers::are_containers;
+use crate::tls::{Certificates, Files};
 use crate::{port, spawn};
 
 /// Nothing is kept.
@@ -26,6 +29,8 @@ pub struct Redis {
     server: Server,
     /// Where it listens, on 127.0.0.1.
     pub port: u16,
+    /// Where it does so with TLS, if it does.
+    pub tls_port: Option<u16>,
     // Last, so that it goes last.
     _dir: Option<StackDir>,
 }
@@ -38,6 +43,22 @@ impl Redis {
         let more = more.iter().map(|&arg| arg.to_owned()).collect();
         let redis = Redis::start_with(dir.path(), port::free(), more)?;
         Ok(Redis { _dir: Some(dir), ..redis })
+    }
+
+    /// The same with TLS on a port beside its own, under the name `localhost`.
+    ///
+    /// # Errors
+    /// It does not start; or Redis is a container.
+    pub fn start_with_tls(certificates: &Certificates, more: &[&str]) -> anyhow::Result<Redis> {
+        ensure!(!are_containers()?, "Redis is a container, which gets no certificate here");
+        let port = port::free();
+        let Files { authority, certificate, key, .. } = &certificates.files;
+        let files = [authority, certificate, key].map(|file| file.to_string_lossy().into_owned());
+        let [authority, certificate, key] = files.each_ref().map(String::as_str);
+        let port_text = port.to_string();
+        let tls = ["--tls-port", &port_text, "--tls-auth-clients", "no", "--tls-ca-cert-file", authority];
+        let all = [&tls[..], &["--tls-cert-file", certificate, "--tls-key-file", key], more].concat();
+        Ok(Redis { tls_port: Some(port), ..Redis::start(&all)? })
     }
 
     /// Starts it on this port, with its files in `dir`, which is there.
@@ -66,7 +87,7 @@ impl Redis {
             }),
             log: dir.join("redis.log"),
         })?;
-        Ok(Redis { server, port, _dir: None })
+        Ok(Redis { server, port, tls_port: None, _dir: None })
     }
 
     /// Its address as the services take it.

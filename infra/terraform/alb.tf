@@ -1,7 +1,6 @@
 # HTTPS from the world, HTTP to the API's tasks.
 
 resource "aws_lb" "api" {
-  # checkov:skip=CKV_AWS_91:the API logs every request, with its id; a second log would cost more than it tells
   # checkov:skip=CKV2_AWS_28:devices come with a token, and rate and size of what they send are limited by the API; a firewall that reads bodies would double each event's latency
   name                       = var.name
   load_balancer_type         = "application"
@@ -12,6 +11,14 @@ resource "aws_lb" "api" {
   enable_deletion_protection = true
   # Less than the API's KEEP_ALIVE_TIMEOUT, 75 s: who closes first must be the load balancer.
   idle_timeout = 60
+
+  access_logs {
+    bucket  = aws_s3_bucket.access_log.id
+    enabled = true
+  }
+
+  # It writes a first object to see whether it may.
+  depends_on = [aws_s3_bucket_policy.access_log]
 }
 
 resource "aws_lb_listener" "https" {

@@ -20,6 +20,11 @@ output "alarms" {
   value       = aws_sns_topic.alarms.arn
 }
 
+output "access_log" {
+  description = "The bucket with the load balancer's access log."
+  value       = aws_s3_bucket.access_log.id
+}
+
 output "load_balancer" {
   description = "What the name of the certificate has to point to."
   value       = aws_lb.api.dns_name

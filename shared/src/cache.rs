@@ -15,6 +15,7 @@ mod fence_report;
 mod gather;
 mod node;
 mod operate;
+mod pending;
 mod scripts;
 mod servers;
 mod verdict;
@@ -26,10 +27,10 @@ use bytes::Bytes;
 use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 use tokio::time::Instant;
 
-pub use self::fence::Fencer;
+pub use self::fence::{Accepted, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
 use self::gather::Gathering;
-use self::node::Failure;
+use self::node::{Failure, Node};
 use self::scripts::Call;
 use self::servers::Servers;
 pub use self::verdict::describe;
@@ -205,7 +206,11 @@ impl Cache {
     pub async fn answering(&self) -> Answering {
         let until = Instant::now() + self.timeout;
         let nodes = self.servers.nodes(until).await;
-        let answers = futures_util::future::join_all(nodes.iter().map(|node| node.ping(until))).await;
+        let ask = async |node: &Node| match node.ping(until).await {
+            Ok(()) => Ok(()),
+            Err(why) => Err(format!("Redis at {}: {why}", node.name())),
+        };
+        let answers = futures_util::future::join_all(nodes.iter().map(ask)).await;
         let answering = answers.iter().filter(|answer| answer.is_ok()).count();
         let why_not = answers.into_iter().find_map(Result::err);
         Answering { answering, nodes: nodes.len(), why_not }

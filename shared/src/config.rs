@@ -5,6 +5,7 @@
 
 mod access_log;
 mod as_given;
+mod authorities;
 mod bounds;
 mod kafka;
 mod log;
@@ -15,11 +16,12 @@ mod traces;
 
 pub use self::access_log::{AccessLog, AccessLogConfig};
 pub use self::as_given::{foreign, foreign_secret, one_of, text, trimmed, yes_or_no};
+pub use self::authorities::authorities;
 pub use self::bounds::{CONNECTION_TIMEOUTS, DATABASE_CONNECTIONS, duration_in};
 pub use self::kafka::{KafkaConfig, TopicConfig};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::ops::OpsConfig;
-pub use self::postgres::PostgresConfig;
+pub use self::postgres::{Pooler, PostgresConfig};
 pub use self::redis::RedisConfig;
 pub use self::traces::TraceConfig;
 

@@ -6,12 +6,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::bindings::RD_KAFKA_VERSION;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::{ClientConfig, ClientContext};
 
+pub use self::log::{LogContext, log, log_error};
 use crate::config::KafkaConfig;
+
+mod log;
+
+/// A consumer without a group of its own to look after, or with nothing to do in one.
+pub type PlainConsumer = BaseConsumer<LogContext>;
 
 /// A client's configuration, to be completed by its owner.
 ///
@@ -116,6 +123,10 @@ pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
 struct Complaints(Mutex<Vec<String>>);
 
 impl ClientContext for Complaints {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
+        log(level, what, detail);
+    }
+
     fn error(&self, _: KafkaError, reason: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reason.to_owned());
     }

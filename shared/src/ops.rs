@@ -57,7 +57,8 @@ where
             }
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+        let connection =
+            http1::Builder::new().keep_alive(false).half_close(true).serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
             // Who breaks off, or is late, is no concern of ours.
             let _ = timeout(WHOLE, connection).await;

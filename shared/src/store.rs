@@ -12,13 +12,14 @@ mod outcomes;
 mod pause;
 mod read;
 mod schema;
+mod session;
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool, Postgres};
+use sqlx::{ConnectOptions, Connection, PgPool, Postgres};
 
 pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
@@ -28,7 +29,8 @@ pub use history::{Cursor, PAGE_BYTES, Page};
 pub use read::Rendered;
 
 use self::connect::{Diagnosis, leads_to_primary};
-use crate::config::PostgresConfig;
+use self::session::{Begin, Session};
+use crate::config::{Pooler, PostgresConfig, authorities};
 
 /// The tables, through a pool of connections.
 #[derive(Debug, Clone)]
@@ -36,6 +38,7 @@ pub struct Store {
     pool: PgPool,
     timeout: Duration,
     diagnosis: Diagnosis,
+    begin: Begin,
 }
 
 /// How long to wait for a connection: with the server down, a reader wants to know soon.
@@ -52,16 +55,21 @@ impl Store {
         let timeout = config.timeout;
         let options: PgConnectOptions =
             config.url.expose().parse().ok().context("DATABASE_URL is not a PostgreSQL URL")?;
+        check_tls(config, &options)?;
         // The server gives up first, so that a frozen client never holds what its successor needs.
         let server_side = format!("{}ms", timeout.as_millis().saturating_sub(timeout.as_millis() / 5).max(1));
-        let options = options.application_name(application).options([
-            ("statement_timeout", server_side.as_str()),
-            ("lock_timeout", server_side.as_str()),
-            ("idle_in_transaction_session_timeout", server_side.as_str()),
-            // An offset is committed on the strength of a commit here, which must outlive a crash,
-            // whatever the server, the database or the role has as its default.
-            ("synchronous_commit", "on"),
-        ]);
+        let options = options.application_name(application);
+        let options = match config.pooler {
+            Pooler::None => options.options(session::limits(&server_side)),
+            // A pooler refuses what it cannot set anew for each transaction.
+            Pooler::Transaction => {
+                ensure!(
+                    options.get_options().is_none(),
+                    "DATABASE_POOLER=transaction cannot have options, in DATABASE_URL or PGOPTIONS: a pooler refuses them"
+                );
+                options.extra_float_digits(None).statement_cache_capacity(0)
+            }
+        };
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(timeout.min(PATIENCE))
@@ -73,7 +81,9 @@ impl Store {
                 })
             })
             .connect_lazy_with(options.clone());
-        Ok(Self { pool, timeout, diagnosis: Diagnosis::new(options) })
+        let diagnosis = Diagnosis::new(options);
+        let begin = Begin::new(config.pooler, &server_side, diagnosis.server());
+        Ok(Self { pool, timeout, diagnosis, begin })
     }
 
     /// Waits until every connection is closed.
@@ -82,9 +92,14 @@ impl Store {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.pool.close()).await;
     }
 
+    /// Where PostgreSQL is, for whoever waits for its answer: `host:port`, or its socket.
+    pub fn server(&self) -> String {
+        self.diagnosis.server()
+    }
+
     async fn acquire(&self) -> Result<Lent, StoreError> {
         match self.pool.acquire().await {
-            Ok(connection) => Ok(Lent { connection, in_doubt: false, timeout: self.timeout }),
+            Ok(connection) => Ok(Lent { connection, in_doubt: false, open: false, timeout: self.timeout }),
             Err(error) => Err(self.diagnosis.explain(error).await),
         }
     }
@@ -99,15 +114,40 @@ impl Store {
     ) -> Result<T, StoreError> {
         let result = outcome.unwrap_or_else(|_| Err(StoreError::deadline(self.timeout)));
         lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage | Class::OutageMet, .. }));
-        result
+        match result {
+            Err(error) if error.class == Class::OutageMet => Err(error.of_server(&self.begin.server)),
+            result => result,
+        }
     }
+}
+
+/// Refuses a setting of TLS that would be found out by the first connection, or by nobody.
+fn check_tls(config: &PostgresConfig, options: &PgConnectOptions) -> anyhow::Result<()> {
+    let url = options.to_url_lossy();
+    let Some((_, trusted)) = url.query_pairs().find(|(name, _)| name == "sslrootcert") else { return Ok(()) };
+    authorities("sslrootcert", trusted.strip_prefix("file: ").unwrap_or(&trusted))?;
+    // libpq would verify then; here only the two do.
+    let verifies = url.query_pairs().any(|(name, mode)| name == "sslmode" && mode.starts_with("verify-"));
+    ensure!(
+        verifies || !config.url.expose().contains("sslrootcert="),
+        "DATABASE_URL has sslrootcert, and no sslmode that verifies anything: add sslmode=verify-full"
+    );
+    Ok(())
 }
 
 /// A connection of the pool, lent for one piece of work.
 struct Lent {
     connection: PoolConnection<Postgres>,
     in_doubt: bool,
+    /// Whether a transaction is open on it.
+    open: bool,
     timeout: Duration,
+}
+
+impl Lent {
+    fn session(&mut self, begin: &Begin) -> Session<'_> {
+        Session::new(&mut self.connection, &mut self.open, begin)
+    }
 }
 
 impl Drop for Lent {
@@ -115,8 +155,8 @@ impl Drop for Lent {
     /// as long as the kernel does, a place in the pool gone meanwhile: that has the deadline too.
     fn drop(&mut self) {
         let return_to_pool = self.connection.return_to_pool();
-        // A panic came in the middle of whatever was said on it.
-        if self.in_doubt || std::thread::panicking() {
+        // A panic came in the middle of whatever was said on it, and so did who did not wait for a transaction's end.
+        if self.in_doubt || self.open || std::thread::panicking() {
             // Never run, it closes the socket at once, without a farewell.
             drop(return_to_pool);
         } else {
@@ -125,15 +165,37 @@ impl Drop for Lent {
     }
 }
 
-/// Runs an expression that uses a connection, within the store's deadline.
+/// Runs an expression that uses a session, within the store's deadline: one statement, or several that need not be one
+/// transaction.
 macro_rules! within_deadline {
-    ($store:expr, |$connection:ident| $work:expr) => {{
+    ($store:expr, |$session:ident| $work:expr) => {
+        $crate::store::run!($store, None, |$session| $work)
+    };
+}
+use within_deadline;
+
+/// The same as one transaction, which begins with a statement.
+macro_rules! in_transaction {
+    ($store:expr, $first:expr, |$session:ident| $work:expr) => {
+        $crate::store::run!($store, Some($first), |$session| $work)
+    };
+}
+use in_transaction;
+
+macro_rules! run {
+    ($store:expr, $first:expr, |$session:ident| $work:expr) => {{
         let mut lent = $store.acquire().await?;
-        let outcome = {
-            let $connection: &mut sqlx::PgConnection = &mut lent.connection;
-            tokio::time::timeout($store.timeout, $work).await
-        };
+        let outcome = tokio::time::timeout($store.timeout, async {
+            let mut session = lent.session(&$store.begin);
+            session.begin(&$store.begin, $first).await?;
+            let outcome = {
+                let $session = &mut session;
+                $work.await
+            };
+            session.end(outcome).await
+        })
+        .await;
         $store.settle(lent, outcome)
     }};
 }
-use within_deadline;
+use run;

@@ -3,10 +3,9 @@
 
 use std::time::Instant;
 
-use shared::cache::{FenceReport, Fencer};
+use shared::cache::{Accepted, FenceReport, Fencer};
 use shared::event::EventType;
 use shared::store::{Applied, Outcome, Store, StoreError};
-use time::OffsetDateTime;
 
 use crate::lane::Task;
 
@@ -41,13 +40,15 @@ impl Applier {
 
     /// Fences what was touched, also where a redelivery changed nothing: the worker may have died between the one and
     /// the other.
-    pub async fn fence(&self, applied: &Applied) -> FenceReport {
-        self.fencer.fence(&applied.versions).await
+    pub async fn fence(&self, batch: &[Task], applied: &Applied) -> FenceReport {
+        let events = batch.iter().map(|task| &task.decoded.event);
+        let events: Vec<Accepted<'_>> = events.map(|event| (&event.device_id, event.accepted_at)).collect();
+        self.fencer.fence_events(&applied.versions, &events).await
     }
 }
 
-/// Measures a batch that was written, and fenced or not.
-pub fn measure(batch: &[Task], started: Instant, applied: &Applied, is_fenced: bool) {
+/// Measures a batch that was written, and fenced or not. When its events became visible the fencer counts.
+pub fn measure(batch: &[Task], started: Instant, applied: &Applied) {
     #[expect(clippy::cast_precision_loss, reason = "a histogram")]
     metrics::histogram!("batch_records").record(batch.len() as f64);
     metrics::histogram!("batch_duration_seconds").record(started.elapsed());
@@ -59,14 +60,5 @@ pub fn measure(batch: &[Task], started: Instant, applied: &Applied, is_fenced: b
         (Outcome::Forgotten, applied.forgotten),
     ] {
         metrics::counter!("events_total", "outcome" => outcome.as_str()).increment(count as u64);
-    }
-    // What is not fenced may not be seen yet: `cache_fences_pending` tells of it.
-    if !is_fenced {
-        return;
-    }
-    let now = OffsetDateTime::now_utc();
-    let visible = metrics::histogram!("accepted_to_visible_seconds");
-    for task in batch {
-        visible.record((now - task.decoded.event.accepted_at).as_seconds_f64().max(0.0));
     }
 }

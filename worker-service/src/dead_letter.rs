@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use shared::kafka;
+use shared::kafka::{self, LogContext};
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use shared::topic::{DeadLetter, LetterHeaders};
 use time::OffsetDateTime;
@@ -28,7 +28,7 @@ pub struct DeadLetters {
     topic: String,
     group: String,
     config: ClientConfig,
-    producer: Mutex<FutureProducer>,
+    producer: Mutex<FutureProducer<LogContext>>,
 }
 
 impl DeadLetters {
@@ -38,7 +38,7 @@ impl DeadLetters {
     /// The settings are wrong.
     pub fn new(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
         let config = producer_settings(client);
-        let producer = Mutex::new(config.create()?);
+        let producer = Mutex::new(config.create_with_context(LogContext)?);
         Ok(Self { topic: topic.to_owned(), group: group.to_owned(), config, producer })
     }
 
@@ -67,7 +67,7 @@ impl DeadLetters {
 
     /// What is too large, for the client or for the broker, whose limit nobody tells, is cut to the
     /// half until it fits.
-    async fn send_one(&self, producer: &FutureProducer, letter: &DeadLetter) -> Result<(), String> {
+    async fn send_one(&self, producer: &FutureProducer<LogContext>, letter: &DeadLetter) -> Result<(), String> {
         let value = letter.record.value();
         let (key, failed_at) = (letter.record.key(), OffsetDateTime::now_utc());
         let with = |headers: LetterHeaders| Sent { key, value: value.as_deref(), headers };
@@ -97,7 +97,7 @@ impl DeadLetters {
         sent.map_err(|error| error.to_string())
     }
 
-    async fn deliver(&self, producer: &FutureProducer, letter: &Sent<'_>) -> Result<(), KafkaError> {
+    async fn deliver(&self, producer: &FutureProducer<LogContext>, letter: &Sent<'_>) -> Result<(), KafkaError> {
         let mut owned = OwnedHeaders::new_with_capacity(letter.headers.len());
         for (key, value) in &letter.headers {
             owned = owned.insert(Header { key, value: value.as_deref() });
@@ -115,13 +115,13 @@ impl DeadLetters {
 
     /// A fatal error ends an idempotent producer for good: a new one takes its place.
     fn renew(&self) {
-        match self.config.create() {
+        match self.config.create_with_context(LogContext) {
             Ok(producer) => *self.producer() = producer,
             Err(error) => tracing::error!(%error, "the dead-letter producer cannot be made anew"),
         }
     }
 
-    fn producer(&self) -> std::sync::MutexGuard<'_, FutureProducer> {
+    fn producer(&self) -> std::sync::MutexGuard<'_, FutureProducer<LogContext>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -112,7 +112,10 @@ impl Driver {
                 Next::Apply(batch) => {
                     paced = (batch.len() < MANY).then(Instant::now);
                     let result = self.apply(&batch, &mut lane, &mut progress).await;
-                    let failure = result.as_ref().err().and_then(|error| self.aside(|| Failure::of(&batch, error))?);
+                    let failure = result
+                        .as_ref()
+                        .err()
+                        .and_then(|error| self.aside(|| Failure::of(&batch, error, self.tools.access_log))?);
                     let after = lane.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
                         self.aside(|| failure.log(after));

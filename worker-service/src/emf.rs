@@ -68,6 +68,7 @@ impl Emitter {
     ///
     /// - `ConsumerLag`: records without their effect, for each partition that is being worked off. One
     ///   that waits for an operator is left out, and so is one that cannot be read: more workers do not help it.
+    ///   Where Kafka does not answer it is what was last known, so that a sum over all is never too small for that.
     /// - `WatermarkAge`: how long the first of these has been in the log, or of those that cannot be read: nothing else
     ///   here tells of them.
     /// - `Waiting`: 1 while an outage is waited out, PostgreSQL's or Kafka's. Whoever scales by the
@@ -91,7 +92,7 @@ impl Emitter {
         let mut age: Vec<_> = worked_off().map(|found| found.watermark_age).collect();
         age.sort_unstable_by(|a, b| b.total_cmp(a));
         age.truncate(MAX_VALUES);
-        let unknown = measured.values().any(|found| found.lag.is_none());
+        let unknown = measured.values().any(|found| found.is_unknown);
         let waits = worker_waits || unknown || measured.values().any(|found| found.waits);
         let paused = measured.values().filter(|found| found.paused).count();
 
@@ -105,7 +106,7 @@ impl Emitter {
         let all = [
             ("Waiting", "None", json!(u8::from(waits))),
             ("PausedPartitions", "Count", json!(paused)),
-            ("AssignedPartitions", "Count", json!(measured.len())),
+            ("AssignedPartitions", "Count", json!(measured.values().filter(|found| !found.is_lost).count())),
             ("StalledPartitions", "Count", json!(stalled)),
             ("UnreadablePartitions", "Count", json!(unreadable)),
             ("UnstableRecords", "Count", json!(unstable().map(|open| open.records).sum::<u64>())),

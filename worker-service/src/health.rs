@@ -35,6 +35,8 @@ struct State {
     /// Why Kafka does not answer, if it does not.
     kafka: Option<String>,
     lanes: BTreeMap<i32, LaneState>,
+    /// Partitions that the group took from this worker without its knowing, as they were; until it is in the group again.
+    lost: BTreeMap<i32, LaneState>,
     /// What is wrong with the topics' settings.
     topics: Vec<String>,
     /// What happened so far.
@@ -97,9 +99,11 @@ impl LaneState {
 }
 
 impl Health {
-    /// The group has told which partitions are ours, if any.
+    /// The group has told which partitions are ours, if any. Those that were lost have their owners again.
     pub fn joined(&self) {
-        self.state().joined = true;
+        let mut state = self.state();
+        state.joined = true;
+        state.lost.clear();
     }
 
     /// The group is not joined yet, because something else has to be there first; `None` when it is.
@@ -220,11 +224,16 @@ impl Health {
         self.state().lanes.clone()
     }
 
-    /// Whether something is waited for that is no lane's own affair: Kafka, or what has to be there
-    /// before the group is joined.
+    /// The partitions that were lost as they were, while the worker is not in the group again.
+    pub fn lost(&self) -> BTreeMap<i32, LaneState> {
+        self.state().lost.clone()
+    }
+
+    /// Whether something is waited for that is no lane's own affair: Kafka, what has to be there before the group is
+    /// joined, or to be in the group again.
     pub fn waits(&self) -> bool {
         let state = self.state();
-        state.before_joining.is_some() || state.kafka.is_some()
+        state.before_joining.is_some() || state.kafka.is_some() || !state.lost.is_empty()
     }
 
     /// The worker is about to end.
@@ -267,9 +276,24 @@ impl Health {
         }
     }
 
+    /// The group took a partition from this worker, whose session ended: nobody may have it yet, and the worker has to
+    /// join anew.
+    pub fn lost_to_group(&self, partition: i32) {
+        let mut state = self.state();
+        state.joined = false;
+        if let Some(lane) = state.lanes.get(&partition).cloned() {
+            state.lost.insert(partition, lane);
+        }
+        drop(state);
+        self.gone(partition);
+    }
+
     /// A partition is no longer ours.
     pub fn gone(&self, partition: i32) {
-        self.state().lanes.remove(&partition);
+        let mut state = self.state();
+        state.lanes.remove(&partition);
+        show_assigned(&state.lanes);
+        drop(state);
         metrics::gauge!("held_devices", "partition" => partition.to_string()).set(0.0);
         metrics::gauge!("held_alone_devices", "partition" => partition.to_string()).set(0.0);
     }
@@ -280,11 +304,13 @@ impl Health {
         let state = self.state();
         let any = |is_so: fn(&LaneState) -> bool| state.lanes.values().any(is_so);
         let of_all = state.before_joining.as_ref().or(state.kafka.as_ref());
+        // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
+        let outage = of_all.or_else(|| state.lanes.values().find_map(|lane| lane.outage.as_ref()));
         let status = if state.stopping {
             "stopping"
         } else if any(|lane| lane.panics_again.is_some()) {
             "the code of a partition panics again and again"
-        } else if of_all.is_some() || any(|lane| lane.outage.is_some()) {
+        } else if outage.is_some() {
             "waiting out an outage"
         } else if !state.joined {
             "joining"
@@ -316,11 +342,17 @@ impl Health {
                 (partition.to_string(), lane)
             })
             .collect();
-        let report = json!({"status": status, "outage": of_all, "warnings": state.topics, "partitions": partitions});
+        let report = json!({"status": status, "outage": outage, "warnings": state.topics, "partitions": partitions});
         (status == "ready", report)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// At once: whoever measures how far behind the partitions are may be waiting for Kafka.
+#[expect(clippy::cast_precision_loss, reason = "a gauge")]
+fn show_assigned(lanes: &BTreeMap<i32, LaneState>) {
+    metrics::gauge!("assigned_partitions").set(lanes.len() as f64);
 }

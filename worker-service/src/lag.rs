@@ -60,10 +60,17 @@ pub struct Lag {
 /// A partition of ours, as it was measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
-    /// Records that can be read and are without their effect; none where Kafka did not say where the partition ends.
+    /// Records that can be read and are without their effect, as far as is known: as many as there were when Kafka last
+    /// said where the partition ends; none before it did.
     pub lag: Option<u64>,
+    /// Whether Kafka did not say now where it ends.
+    pub is_unknown: bool,
+    /// Whether the group took it from this worker without having been told by it: until the worker is in the group
+    /// again, nobody else may tell of it.
+    pub is_lost: bool,
     /// How long the first of them has been in the log, in seconds; 0 where there is none. By the broker's clock where that
-    /// was told, and at least for as long as this worker has known it to be there.
+    /// was told, and at least for as long as this worker has known it to be there. Where Kafka does not say where the
+    /// partition ends, there may be one since it last did.
     pub watermark_age: f64,
     /// Whether it waits out an outage.
     pub waits: bool,
@@ -79,13 +86,20 @@ pub struct Measured {
     pub unreadable: bool,
 }
 
+/// A partition when Kafka last said where it ends.
+struct LastKnown {
+    lag: u64,
+    at: Instant,
+}
+
 /// What one measurement knows of those before.
 struct Past {
     /// The time that passed while this ran.
     elapsed: Duration,
     /// When it was measured last.
-    last: Instant,
+    measured: Instant,
     known: Known,
+    last: BTreeMap<i32, LastKnown>,
     open: OpenTransactions,
     watchdog: Watchdog,
     commits: Commits,
@@ -98,8 +112,9 @@ impl Past {
     fn new(stall_timeout: Duration) -> Self {
         Self {
             elapsed: Duration::ZERO,
-            last: Instant::now(),
+            measured: Instant::now(),
             known: Known::default(),
+            last: BTreeMap::new(),
             open: OpenTransactions::default(),
             watchdog: Watchdog::new(stall_timeout),
             commits: Commits::default(),
@@ -128,8 +143,7 @@ impl Lag {
                 }
             };
             let now = OffsetDateTime::now_utc();
-            let lanes = self.health.lanes();
-            let (measured, anew) = measure(&lanes, &told.ends, now, &mut past);
+            let (measured, anew) = measure(&self.health.lanes(), &self.health.lost(), &told.ends, now, &mut past);
             show(&measured, &mut gone);
             self.health.measured(&measured);
             if let Some(consumer) = consumer {
@@ -200,30 +214,45 @@ fn act(group: &Group, told: &Told, anew: &[i32]) {
     }
 }
 
-/// What is behind, and the partitions whose runner is to begin anew.
+/// What is behind, and the partitions whose runner is to begin anew. Of those that are lost it is what was known of
+/// them, and older by now.
 fn measure(
     lanes: &BTreeMap<i32, LaneState>,
+    lost: &BTreeMap<i32, LaneState>,
     ends: &BTreeMap<i32, Ends>,
     now: OffsetDateTime,
     past: &mut Past,
 ) -> (BTreeMap<i32, Measured>, Vec<i32>) {
-    let Past { known, open, watchdog, .. } = past;
-    known.retain(|partition| lanes.contains_key(&partition));
+    let Past { known, last, open, watchdog, .. } = past;
+    let is_told = |partition: &i32| lanes.contains_key(partition) || lost.contains_key(partition);
+    known.retain(|partition| is_told(&partition));
+    last.retain(|partition, _| is_told(partition));
     open.retain(|partition| lanes.contains_key(&partition));
     watchdog.retain(|partition| lanes.contains_key(&partition));
-    past.elapsed += past.last.elapsed().min(LONGEST_STEP);
+    past.elapsed += past.measured.elapsed().min(LONGEST_STEP);
     let seen = Instant::now();
-    past.last = seen;
+    past.measured = seen;
     let elapsed = past.elapsed;
+    let mut age_of = |partition, lane: &LaneState, ends: Option<Ends>, lag: Option<u64>| {
+        let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
+        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
+        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
+        let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
+        let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
+        let untold = last.get(&partition).map_or(Duration::ZERO, |last| seen.saturating_duration_since(last.at));
+        let last = match lag {
+            Some(lag) => Some(last.entry(partition).insert_entry(LastKnown { lag, at: seen }).get().lag),
+            None => last.get(&partition).map(|last| last.lag),
+        };
+        let untold = if lag.is_none() { untold } else { Duration::ZERO };
+        (last, in_hand.max(known.max(untold).as_secs_f64()))
+    };
     let mut anew = Vec::new();
     let of_one = |(&partition, lane): (&i32, &LaneState)| {
         let ends = ends.get(&partition).copied();
         let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
         let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
-        let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
-        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
-        let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
-        let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
+        let (last, watermark_age) = age_of(partition, lane, ends, lag);
         let unreadable = lane.unreadable.is_some();
         let seen = Seen {
             at: lane.at(),
@@ -240,8 +269,10 @@ fn measure(
             }
         };
         let measured = Measured {
-            lag,
-            watermark_age: in_hand.max(known.as_secs_f64()),
+            lag: last,
+            is_unknown: lag.is_none(),
+            is_lost: false,
+            watermark_age,
             waits: lane.outage.is_some(),
             paused: lane.paused,
             unstable: open.look(elapsed, partition, ends),
@@ -251,7 +282,13 @@ fn measure(
         };
         (partition, measured)
     };
-    let measured = lanes.iter().map(of_one).collect();
+    let mut measured: BTreeMap<_, _> = lanes.iter().map(of_one).collect();
+    for (&partition, lane) in lost.iter().filter(|(partition, _)| !lanes.contains_key(partition)) {
+        let (lag, watermark_age) = age_of(partition, lane, None, None);
+        let found =
+            Measured { lag, watermark_age, is_unknown: true, is_lost: true, waits: true, ..Measured::default() };
+        measured.insert(partition, found);
+    }
     (measured, anew)
 }
 
@@ -263,7 +300,8 @@ fn has_reason(lane: &LaneState, ends: Option<Ends>, now: Instant) -> bool {
     lane.outage.is_some() || lane.paused || lane.unreadable.is_some() || lane.panics_again.is_some() || waits_for_held
 }
 
-/// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them.
+/// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them. Those of one that
+/// is lost stay until that is so.
 fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
     for partition in shown.iter().filter(|partition| !measured.contains_key(partition)) {
         metrics::gauge!("commit_behind_records", "partition" => partition.to_string()).set(0.0);
@@ -288,7 +326,7 @@ fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
         metrics::gauge!("partition_stalled", "partition" => partition).set(flag(found.stalled.is_some()));
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-    metrics::gauge!("assigned_partitions").set(measured.len() as f64);
+    metrics::gauge!("assigned_partitions").set(measured.values().filter(|found| !found.is_lost).count() as f64);
     *shown = measured.keys().copied().collect();
 }
 

@@ -21,10 +21,9 @@ mod tests;
 mod turns;
 mod watermark;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use shared::event::DeviceId;
 use shared::store::{Class, StoreError};
 use shared::topic::{DeadLetter, Decoded, Record, Refusal};
 use time::OffsetDateTime;
@@ -33,6 +32,7 @@ use self::alone::Suspects;
 use self::backoff::OutageBackoff;
 use self::batch::Batch;
 pub use self::failing::AfterFailure;
+use self::failing::Failing;
 use self::held::Held;
 use self::ration::Ration;
 pub use self::settings::Settings;
@@ -66,8 +66,7 @@ pub struct Lane {
     work: VecDeque<Vec<Task>>,
     held: Held,
     letters: VecDeque<DeadLetter>,
-    /// Devices whose last event became a dead letter: their next ones get one try each.
-    suspects: HashSet<DeviceId>,
+    failing: Failing,
     suspects_of_outage: Suspects,
     turns: Turns,
     watermark: Watermark,
@@ -92,7 +91,7 @@ impl Lane {
             work: VecDeque::new(),
             held: Held::default(),
             letters: VecDeque::new(),
-            suspects: HashSet::new(),
+            failing: Failing::default(),
             suspects_of_outage: Suspects::new(seed),
             turns: Turns::default(),
             watermark: Watermark::default(),
@@ -183,10 +182,8 @@ impl Lane {
                 self.store_answered();
                 self.turns.others_had_theirs();
                 self.suspects_of_outage.applied(&batch);
+                self.failing.applied(&batch);
                 for task in batch {
-                    if !self.suspects.is_empty() {
-                        self.suspects.remove(task.device());
-                    }
                     self.ration.applied(&task.record);
                     self.finish(task.record.offset, task.size());
                 }

@@ -8,7 +8,10 @@ use shared::topic::Reason;
 /// Tells the recorder of all of them.
 pub fn describe() {
     shared::cache::describe();
-    describe_histogram!("accepted_to_visible_seconds", "From the API's acceptance of an event to its fence.");
+    describe_histogram!(
+        "accepted_to_visible_seconds",
+        "From the API's acceptance of an event until no read gets less: its fence, or the end of what may be stale."
+    );
     describe_counter!("events_total", "Events that had their effect, by outcome.");
     describe_histogram!("batch_records", "Records of a batch.");
     describe_histogram!("batch_duration_seconds", "A batch's transaction and its fence.");

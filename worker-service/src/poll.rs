@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{ClientConfig, Message};
+use shared::kafka;
+use shared::lifecycle::no_result;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -172,6 +175,7 @@ impl Group {
             let earlier = self.lanes().remove(&partition);
             if let Some(earlier) = earlier {
                 self.drop_lane(partition, earlier);
+                self.tools.health.gone(partition);
             }
             // Before it is assigned, and so before anything is fetched.
             let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
@@ -211,6 +215,7 @@ impl Group {
             // Somebody else owns them already: results that come late are dropped.
             for (partition, lane) in ending {
                 self.drop_lane(partition, lane);
+                self.tools.health.lost_to_group(partition);
                 tracing::warn!(partition, "lost");
             }
             return;
@@ -243,11 +248,10 @@ impl Group {
             let ended = self.runtime.block_on(async { tokio::time::timeout(left, &mut lane.task).await });
             match ended {
                 Ok(Ok(())) => tracing::info!(partition, "revoked"),
-                Ok(Err(error)) => tracing::error!(partition, %error, "a lane broke down"),
+                Ok(Err(error)) => tracing::error!(partition, error = %no_result(error), "a lane broke down"),
                 Err(_) => {
                     self.drop_lane(partition, lane);
                     tracing::warn!(partition, "what was under way is dropped, and will come again");
-                    continue;
                 }
             }
             self.tools.health.gone(partition);
@@ -263,7 +267,6 @@ impl Group {
             tracing::error!(partition, "the runner of the partition does not end");
             self.hangs.store(true, Ordering::Relaxed);
         }
-        self.tools.health.gone(partition);
     }
 
     /// By partition, what is stored for the group's next commit.
@@ -311,14 +314,18 @@ impl Group {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 tracing::error!("the topic does not exist: run `worker-service setup`");
             }
-            _ => tracing::warn!(%error, "Kafka"),
+            _ => kafka::log_error(error, "polling"),
         }
     }
 }
 
 impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
+        kafka::log(level, what, detail);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka");
+        kafka::log_error(&error, reason);
     }
 }
 
@@ -332,7 +339,9 @@ impl ConsumerContext for Group {
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if !matches!(rebalance, Rebalance::Error(_)) {
+        // What is told after a revocation is only that it is over; every rebalance ends with what is ours from now on,
+        // which may be nothing.
+        if matches!(rebalance, Rebalance::Assign(_)) {
             self.tools.health.joined();
         }
     }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::{LogContext, PlainConsumer};
 use shared::topic::{Fetched, next_fetched};
 
 /// How long the broker may take to hand out what is at an offset.
@@ -104,7 +105,7 @@ enum There {
 }
 
 struct Reader<'a> {
-    consumer: BaseConsumer,
+    consumer: PlainConsumer,
     topic: &'a str,
     partition: i32,
 }
@@ -125,7 +126,7 @@ impl<'a> Reader<'a> {
             .set("fetch.wait.max.ms", "100")
             // Each look at such a batch is an error.
             .set("fetch.error.backoff.ms", "10");
-        let consumer = config.create().context("the Kafka settings")?;
+        let consumer = config.create_with_context(LogContext).context("the Kafka settings")?;
         Ok(Self { consumer, topic, partition })
     }
 

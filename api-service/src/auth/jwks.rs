@@ -40,6 +40,17 @@ struct Progress {
     ended: u64,
     /// How it ended last.
     good: bool,
+    /// When it last ended well.
+    read_at: Option<Instant>,
+}
+
+/// What readiness says of the published keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// Whether they could be read, the last time.
+    pub up: bool,
+    /// How long ago they were last read; None: never since the start.
+    pub age: Option<Duration>,
 }
 
 /// The keys, and where they come from.
@@ -73,11 +84,14 @@ impl Source {
             }
         };
         let secret = config.jwt_secret.as_ref().map(shared::config::Secret::expose);
+        // A file was just read.
+        let good = matches!(published, Published::Known(_));
+        let progress = Progress { ended: 0, good, read_at: good.then(Instant::now) };
         Ok(Self {
             keys: ArcSwap::from_pointee(Keys::new(secret, published)),
             origin,
             refresh: config.jwt_jwks_refresh,
-            progress: watch::Sender::default(),
+            progress: watch::Sender::new(progress),
             unknown: Mutex::default(),
             wanted: Notify::new(),
         })
@@ -88,6 +102,13 @@ impl Source {
         self.keys.load_full()
     }
 
+    /// How the published keys stand; None where no JWKS is configured.
+    pub fn freshness(&self) -> Option<Freshness> {
+        let Progress { good, read_at, .. } = *self.progress.borrow();
+        let age = read_at.map(|at| at.elapsed());
+        (!matches!(self.origin, Origin::Nowhere)).then_some(Freshness { up: good, age })
+    }
+
     /// A token needs a key that is not known: looks again, where that is due, and waits for it, or
     /// for what is under way. A key that is not known after that is not published.
     ///
@@ -95,7 +116,7 @@ impl Source {
     /// It may be, and the token may be good: in how many seconds more is known.
     pub async fn look_again(&self, kid: Option<&str>) -> Result<(), u32> {
         let mut progress = self.progress.subscribe();
-        let Progress { ended, good } = *progress.borrow_and_update();
+        let Progress { ended, good, .. } = *progress.borrow_and_update();
         let now = Instant::now();
         let under_way = {
             let mut unknown = self.unknown();
@@ -122,6 +143,9 @@ impl Source {
 
     /// Reads the keys again and again, for ever.
     pub async fn run(&self) {
+        if !matches!(self.origin, Origin::Nowhere) {
+            self.count_keys();
+        }
         match &self.origin {
             Origin::Nowhere => {}
             Origin::Remote(remote) => self.follow_remote(remote).await,
@@ -208,13 +232,20 @@ impl Source {
                     let withdrawn: Vec<_> = before.names().filter(|kid| !keys.names().any(|now| now == *kid)).collect();
                     withdrawn.into_iter().for_each(|kid| self.unknown().withdrawn(kid));
                     self.keys.store(Arc::new(keys));
+                    self.count_keys();
                 } else if news {
                     tracing::info!(keys = count, "the keys of tokens are up to date");
                 }
             }
             Err(error) if news => {
                 let error = format!("{error:#}");
-                tracing::error!(error, "the keys of tokens cannot be read: the last ones count");
+                match self.freshness().and_then(|known| known.age) {
+                    Some(age) => {
+                        let age_seconds = age.as_secs();
+                        tracing::error!(error, age_seconds, "the keys of tokens cannot be read: the last ones count");
+                    }
+                    None => tracing::error!(error, "the keys of tokens cannot be read, and none was read before"),
+                }
             }
             Err(_) => {}
         }
@@ -227,7 +258,15 @@ impl Source {
 
     fn ended(&self, good: bool) {
         self.unknown().end(good, self.keys().names());
-        self.progress.send_modify(|progress| *progress = Progress { ended: progress.ended + 1, good });
+        let now = good.then(Instant::now);
+        self.progress.send_modify(|progress| {
+            *progress = Progress { ended: progress.ended + 1, good, read_at: now.or(progress.read_at) };
+        });
+    }
+
+    fn count_keys(&self) {
+        let count = u32::try_from(self.keys().published()).unwrap_or(u32::MAX);
+        metrics::gauge!("jwks_keys").set(f64::from(count));
     }
 }
 

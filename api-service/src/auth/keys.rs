@@ -72,6 +72,16 @@ impl Keys {
         })
     }
 
+    /// How many published keys there are; none of those that were not read yet.
+    pub fn published(&self) -> usize {
+        self.names().count()
+    }
+
+    /// Whether there is any key at all: without one no token can be checked.
+    pub fn any(&self) -> bool {
+        self.secret.is_some() || self.published() > 0
+    }
+
     /// The `kid` of each published key.
     pub(super) fn names(&self) -> impl Iterator<Item = Option<&str>> {
         let keys = match &self.published {

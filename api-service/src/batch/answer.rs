@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use shared::event::EventId;
 use shared::event::body::{BodyError, Fault};
+use shared::event::{DeviceId, EventId};
 
-use crate::problem::{Code, Problem};
+use crate::problem::{About, Code, Problem};
 
 /// The most faults that one answer tells, and the most bytes of their pointers and words: the answer
 /// must not be larger than the question. The rest is counted.
@@ -22,30 +22,38 @@ const MAX_FAULT_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: Code,
+    /// For the caller.
     pub(super) event_id: Option<EventId>,
+    /// For the log.
+    pub(super) about: About,
     pub(super) errors: Vec<Fault>,
 }
 
 impl Refusal {
-    pub(super) fn invalid(error: BodyError) -> Self {
+    /// An item that names these ids, as far as they could be read.
+    pub(super) fn invalid(error: BodyError, about: About) -> Self {
         match error {
             BodyError::NotJson(why) => Self {
                 code: Code::NotJson,
                 event_id: None,
+                about,
                 errors: vec![Fault { pointer: String::new(), detail: format!("is not JSON: {why}") }],
             },
-            BodyError::NotAnEvent(errors) => Self { code: Code::InvalidEvent, event_id: None, errors },
+            BodyError::NotAnEvent(errors) => Self { code: Code::InvalidEvent, event_id: None, about, errors },
         }
     }
 }
 
 /// What is known of one item: without a code it is accepted.
 #[derive(Debug, Serialize)]
-struct Item {
-    index: usize,
-    status: u16,
+pub(super) struct Item {
+    pub(super) index: usize,
+    pub(super) status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<Code>,
+    pub(super) code: Option<Code>,
+    /// For the log.
+    #[serde(skip)]
+    pub(super) about: About,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "text")]
     event_id: Option<EventId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -80,9 +88,10 @@ struct Told<'a> {
 
 impl Batch {
     /// The next item is to go to Kafka.
-    pub(super) fn wait_for(&mut self, event_id: EventId) {
+    pub(super) fn wait_for(&mut self, device_id: DeviceId, event_id: EventId) {
         self.waiting.push(self.items.len());
-        self.push(None, Some(event_id), Vec::new(), 0);
+        let about = About { device_id: Some(device_id), event_id: Some(event_id.clone()) };
+        self.push(None, Some(event_id), about, Vec::new(), 0);
     }
 
     /// The next item is refused.
@@ -99,12 +108,17 @@ impl Batch {
             (self.faults, self.fault_bytes) = (self.faults + 1, bytes);
             told.push(Fault { pointer: format!("/{index}{pointer}"), detail });
         }
-        self.push(Some(refusal.code), refusal.event_id, told, more);
+        self.push(Some(refusal.code), refusal.event_id, refusal.about, told, more);
     }
 
-    fn push(&mut self, code: Option<Code>, event_id: Option<EventId>, errors: Vec<Fault>, more: usize) {
+    fn push(&mut self, code: Option<Code>, event_id: Option<EventId>, about: About, errors: Vec<Fault>, more: usize) {
         let (index, status) = (self.items.len(), status(code).as_u16());
-        self.items.push(Item { index, status, code, event_id, errors, more });
+        self.items.push(Item { index, status, code, about, event_id, errors, more });
+    }
+
+    /// All items, in order.
+    pub(super) fn items(&self) -> &[Item] {
+        &self.items
     }
 
     /// What became of the items that went to Kafka, in order.

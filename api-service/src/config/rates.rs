@@ -14,7 +14,7 @@ pub struct RateConfig {
     /// How many events each subject may send a second to this instance, on average; 0: no limit.
     #[arg(long, env = "RATE_LIMIT_EVENTS_PER_SECOND", default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_events_per_second: u32,
-    /// How many events at once: ten seconds' worth where this is not set.
+    /// How many events at once, and so in a batch: ten seconds' worth where this is not set.
     #[arg(long, env = "RATE_LIMIT_BURST", value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
     pub rate_limit_burst: Option<u32>,
     /// How many resources each subject may read a second from this instance, on average; 0: no

@@ -211,11 +211,20 @@ fn answered() -> Value {
         "Ready": object(&["status", "dependencies"], json!({
             "status": {
                 "enum": ["ready", "degraded", "unready"],
-                "description": "`degraded`: events can be taken, or resources be read, and not both."
+                "description": "`degraded`: not all of it works. Events can be taken, or resources be read, and not both; or the keys of tokens cannot be read anew."
             },
             "dependencies": object(&["kafka", "postgres", "redis"], json!({
-                "kafka": schema("Dependency"), "postgres": schema("Dependency"), "redis": schema("Dependency")
+                "kafka": schema("Dependency"), "postgres": schema("Dependency"), "redis": schema("Dependency"),
+                "jwks": schema("PublishedKeys")
             }))
+        })),
+        "PublishedKeys": object(&["status", "age_seconds"], json!({
+            "status": {"enum": ["up", "down"]},
+            "age_seconds": {
+                "type": ["integer", "null"],
+                "minimum": 0,
+                "description": "How long ago the published keys of tokens were last read; null: never since the start."
+            }
         })),
         "Dependency": object(&["status"], json!({
             "status": {"enum": ["up", "down"]},

@@ -1,7 +1,7 @@
 //! The buckets behind a request, and what its answer says of them.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -9,14 +9,13 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::{Limiter, Standing, Taken};
+use super::{Limiter, Refused, Standing};
 use crate::config::RateConfig;
 use crate::problem::{Code, Problem};
 
 /// The limits of this instance.
 #[derive(Clone)]
 pub struct Rates {
-    begin: Instant,
     events: Option<Arc<Limiter>>,
     reads: Option<Arc<Limiter>>,
 }
@@ -39,7 +38,6 @@ impl Rates {
             Limiter::new(policy, per_second, burst).map(Arc::new)
         };
         Self {
-            begin: Instant::now(),
             events: limiter("events", config.rate_limit_events_per_second, config.rate_limit_burst),
             reads: limiter("reads", config.rate_limit_reads_per_second, config.rate_limit_read_burst),
         }
@@ -56,7 +54,7 @@ impl Rates {
             Kind::Events => self.events.clone(),
             Kind::Reads => self.reads.clone(),
         };
-        Account { begin: self.begin, limiter, slot: parts.extensions.get::<Slot>().cloned(), taken: Mutex::default() }
+        Account { limiter, slot: parts.extensions.get::<Slot>().cloned() }
     }
 }
 
@@ -66,11 +64,8 @@ struct Slot(Arc<Mutex<Option<Standing>>>);
 
 /// What one request draws on.
 pub struct Account {
-    begin: Instant,
     limiter: Option<Arc<Limiter>>,
     slot: Option<Slot>,
-    /// The one that it was let in by.
-    taken: Mutex<Option<Taken>>,
 }
 
 impl std::fmt::Debug for Account {
@@ -83,26 +78,34 @@ impl Account {
     /// One without a limit.
     #[cfg(test)]
     pub(crate) fn unlimited() -> Self {
-        Self { begin: Instant::now(), limiter: None, slot: None, taken: Mutex::default() }
+        Self { limiter: None, slot: None }
     }
 
-    /// Takes `count` from the subject's bucket, with the one that was taken before.
+    /// Takes `count` from the subject's bucket.
     ///
     /// # Errors
-    /// 429; nothing is taken.
+    /// 429; 413 where it is more than a full bucket has. Nothing is taken.
     pub fn charge(&self, subject: &str, count: u32) -> Result<(), Problem> {
-        let Some(limiter) = &self.limiter else { return Ok(()) };
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let charged = limiter.charge(subject, *taken, count, self.begin.elapsed());
-        *taken = charged.ok().map(|(taken, _)| taken);
-        let (Ok((_, standing)) | Err(standing)) = charged;
+        let (Some(limiter), Some(count)) = (&self.limiter, NonZeroU32::new(count)) else { return Ok(()) };
+        let charged = limiter.charge(subject, count);
+        let (Ok(standing) | Err(Refused::Until(_, standing) | Refused::Never(standing))) = charged;
         if let Some(Slot(slot)) = &self.slot {
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
         }
-        let Some(seconds) = standing.retry_after else { return Ok(()) };
-        metrics::counter!("rate_limited_total", "policy" => standing.policy).increment(1);
-        let problem = Problem::new(Code::RateLimited, "this subject has sent more than its rate allows");
-        Err(problem.retry_after(u32::try_from(seconds).unwrap_or(u32::MAX)))
+        let Standing { policy, quota, remaining, .. } = standing;
+        match charged {
+            Ok(_) => Ok(()),
+            Err(Refused::Until(seconds, _)) => {
+                metrics::counter!("rate_limited_total", "policy" => policy).increment(1);
+                let detail =
+                    format!("this subject asks for {count} {policy} at once, and {remaining} of {quota} are left");
+                Err(Problem::new(Code::RateLimited, detail).retry_after(u32::try_from(seconds).unwrap_or(u32::MAX)))
+            }
+            Err(Refused::Never(_)) => {
+                let detail = format!("a subject may send up to {quota} {policy} at once, and these are {count}");
+                Err(Problem::new(Code::TooManyEvents, detail))
+            }
+        }
     }
 }
 

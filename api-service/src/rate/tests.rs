@@ -1,67 +1,78 @@
-//! The bucket, without sleeping.
+//! The bucket, by a clock that is moved by hand.
 
+use governor::clock::FakeRelativeClock;
 use proptest::prelude::*;
 
 use super::*;
 
-const START: Duration = Duration::from_secs(1000);
-
-fn at(milliseconds: u64) -> Duration {
-    START + Duration::from_millis(milliseconds)
+fn limiter(per_second: u32, burst: u32) -> (Limiter<FakeRelativeClock>, FakeRelativeClock) {
+    let clock = FakeRelativeClock::default();
+    (Limiter::with_clock("events", per_second, burst, clock.clone()).unwrap(), clock)
 }
 
-/// A request that takes all it needs at once.
-fn charge(limiter: &Limiter, subject: &str, count: u32, now: Duration) -> Result<Standing, Standing> {
-    limiter.charge(subject, None, count, now).map(|(_, standing)| standing)
+fn charge<C: Clock + Clone>(limiter: &Limiter<C>, subject: &str, count: u32) -> Result<Standing, Refused> {
+    limiter.charge(subject, NonZeroU32::new(count).unwrap())
+}
+
+fn wait<C: Clock + Clone>(limiter: &Limiter<C>, count: u32) -> (u64, Standing) {
+    match charge(limiter, "a", count) {
+        Err(Refused::Until(seconds, standing)) => (seconds, standing),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn pass(clock: &FakeRelativeClock, milliseconds: u64) {
+    clock.advance(Duration::from_millis(milliseconds));
 }
 
 #[test]
 fn a_burst_then_the_rate() {
-    let limiter = Limiter::new("events", 10, 3).unwrap();
-    let charge = |now| charge(&limiter, "a", 1, at(now)).map(|standing| standing.remaining);
-    assert_eq!([charge(0).unwrap(), charge(0).unwrap(), charge(0).unwrap()], [2, 1, 0]);
-    let refused = charge_err(&limiter, "a", 1, at(0));
-    assert_eq!((refused.remaining, refused.retry_after, refused.reset), (0, Some(1), 1));
-    assert!(charge(99).is_err());
-    assert_eq!(charge(100).unwrap(), 0, "one more after a tenth of a second");
-    assert!(charge(150).is_err(), "and what was refused has cost nothing:");
-    assert_eq!(charge(200).unwrap(), 0);
-    assert_eq!(charge(500).unwrap(), 2, "full again, and no fuller");
-}
-
-fn charge_err(limiter: &Limiter, subject: &str, count: u32, now: Duration) -> Standing {
-    charge(limiter, subject, count, now).unwrap_err()
+    let (limiter, clock) = limiter(10, 3);
+    let one = || charge(&limiter, "a", 1).map(|standing| standing.remaining);
+    assert_eq!([one(), one(), one()], [Ok(2), Ok(1), Ok(0)]);
+    let (seconds, refused) = wait(&limiter, 1);
+    assert_eq!((seconds, refused.remaining, refused.reset), (1, 0, 1));
+    pass(&clock, 99);
+    assert!(one().is_err());
+    pass(&clock, 1);
+    assert_eq!(one(), Ok(0), "one more after a tenth of a second");
+    pass(&clock, 50);
+    assert!(one().is_err(), "and what was refused has cost nothing:");
+    pass(&clock, 50);
+    assert_eq!(one(), Ok(0));
+    pass(&clock, 300);
+    assert_eq!(one(), Ok(2), "full again, and no fuller");
 }
 
 #[test]
 fn each_has_a_bucket_of_its_own() {
-    let limiter = Limiter::new("events", 1, 1).unwrap();
-    charge(&limiter, "a", 1, START).unwrap();
-    charge(&limiter, "b", 1, START).unwrap();
-    assert!(charge(&limiter, "a", 1, START).is_err());
+    let (limiter, _) = limiter(1, 1);
+    charge(&limiter, "a", 1).unwrap();
+    charge(&limiter, "b", 1).unwrap();
+    charge(&limiter, "a", 1).unwrap_err();
 }
 
 #[test]
 fn what_the_headers_say() {
-    let limiter = Limiter::new("events", 100, 250).unwrap();
-    let standing = charge(&limiter, "a", 50, START).unwrap();
-    assert_eq!(
-        standing,
-        Standing { policy: "events", quota: 250, window: 3, remaining: 200, reset: 1, retry_after: None }
-    );
-    let refused = charge_err(&limiter, "a", 250, START);
-    assert_eq!((refused.remaining, refused.retry_after), (200, Some(1)));
+    let (limiter, _) = limiter(100, 250);
+    let standing = Standing { policy: "events", quota: 250, window: 3, remaining: 200, reset: 1 };
+    assert_eq!(charge(&limiter, "a", 50), Ok(standing));
+    assert_eq!(wait(&limiter, 250), (1, standing));
+    assert_eq!(charge(&limiter, "a", 251), Err(Refused::Never(Standing { remaining: 250, reset: 0, ..standing })));
 }
 
+/// The one that was seen: 30 at once where there is nothing, at 5 a second.
 #[test]
-fn more_than_a_bucket_holds_needs_a_full_one_and_is_paid_off() {
-    let limiter = Limiter::new("events", 10, 10).unwrap();
-    assert_eq!(charge(&limiter, "a", 100, START).unwrap().remaining, 0);
-    assert_eq!(charge_err(&limiter, "a", 1, START).retry_after, Some(10), "90 too many, and room for one");
-    assert!(charge(&limiter, "a", 1, at(9000)).is_err());
-    charge(&limiter, "a", 1, at(9200)).unwrap();
-    charge(&limiter, "b", 1, START).unwrap();
-    assert!(charge(&limiter, "b", 100, START).is_err(), "not a full one");
+fn the_wait_is_that_for_what_was_asked() {
+    let (limiter, clock) = limiter(5, 50);
+    charge(&limiter, "a", 50).unwrap();
+    let (seconds, refused) = wait(&limiter, 30);
+    assert_eq!((seconds, refused.remaining), (6, 0));
+    pass(&clock, 5_999);
+    let (seconds, refused) = wait(&limiter, 30);
+    assert_eq!((seconds, refused.remaining), (1, 29));
+    pass(&clock, 1);
+    charge(&limiter, "a", 30).unwrap();
 }
 
 #[test]
@@ -71,128 +82,95 @@ fn no_rate_is_no_limit() {
 
 #[test]
 fn idle_subjects_are_forgotten_and_their_number_is_bounded() {
-    let known =
-        |limiter: &Limiter| limiter.shards.iter().map(|shard| shard.lock().unwrap().full_at.len()).sum::<usize>();
-    let limiter = Limiter::new("events", 1000, 1).unwrap();
-    for number in 0..100_000 {
+    let known = |limiter: &Limiter<FakeRelativeClock>| limiter.buckets.load().len();
+    let between = LOOK_EVERY as usize;
+    let (brief, clock) = limiter(1_000, 1);
+    for number in 0..20_000 {
         // Each is idle again after a millisecond.
-        charge(&limiter, &number.to_string(), 1, at(number)).unwrap();
+        charge(&brief, &number.to_string(), 1).unwrap();
+        pass(&clock, 1);
     }
-    assert!(known(&limiter) <= SHARDS * SWEEP, "{}", known(&limiter));
+    assert!(known(&brief) <= between + 1, "{}", known(&brief));
 
-    let limiter = Limiter::new("events", 1, 1).unwrap();
-    for number in 0..300_000 {
-        charge(&limiter, &number.to_string(), 1, START).unwrap();
+    let (slow, _) = limiter(1, 1);
+    let mut most = 0;
+    for number in 0..160_000 {
+        charge(&slow, &number.to_string(), 1).unwrap();
+        most = most.max(known(&slow));
     }
-    assert!(known(&limiter) <= SHARDS * MOST, "{}", known(&limiter));
+    assert!((MOST..=MOST + MOST / 4).contains(&most), "{most}");
+    assert!(known(&slow) < MOST, "they began anew");
 }
 
 #[test]
 fn extremes() {
-    let limiter = Limiter::new("events", u32::MAX, u32::MAX).map(|limiter| charge(&limiter, "a", u32::MAX, START));
-    assert!(limiter.is_none_or(|charged| charged.is_ok()));
-    let limiter = Limiter::new("events", 1, u32::MAX).unwrap();
-    charge(&limiter, "a", u32::MAX, START).unwrap();
-    assert!(charge(&limiter, "a", u32::MAX, START).is_err());
-    assert!(charge(&limiter, "a", 0, START).is_ok(), "nothing costs nothing");
+    for (per_second, burst) in [(1, 10_000_000), (1_000_000, 10_000_000), (1_000_000, 1)] {
+        let (limiter, clock) = limiter(per_second, burst);
+        charge(&limiter, "a", burst).unwrap();
+        let (seconds, _) = wait(&limiter, burst);
+        pass(&clock, seconds * 1000);
+        charge(&limiter, "a", burst).unwrap();
+        charge(&limiter, "a", u32::MAX).unwrap_err();
+    }
 }
 
-/// A bucket with a decimal point: what is in it, and when that was.
+/// A bucket with a decimal point: what is in it, in thousandths of an event, and when that was.
 struct Bucket {
-    rate: u32,
-    burst: u32,
+    rate: u64,
+    burst: u64,
     level: u64,
     at: u64,
 }
 
 impl Bucket {
-    /// In thousandths of an event: a millisecond brings `rate` of them.
+    /// A millisecond brings `rate` thousandths.
     fn level(&self, now: u64) -> u64 {
-        (self.level + (now - self.at) * u64::from(self.rate)).min(u64::from(self.burst) * 1000)
+        (self.level + (now - self.at) * self.rate).min(self.burst * 1000)
     }
 
-    fn take(&mut self, count: u32, now: u64) -> bool {
+    fn take(&mut self, count: u64, now: u64) -> bool {
         let level = self.level(now);
-        let good = level >= u64::from(count.min(self.burst)) * 1000;
-        // A debt is kept as time: the bucket stays empty for so much longer.
+        let good = level >= count * 1000;
         if good {
-            let cost = u64::from(count) * 1000;
-            (self.level, self.at) =
-                (level.saturating_sub(cost), now + cost.saturating_sub(level) / u64::from(self.rate));
+            (self.level, self.at) = (level - count * 1000, now);
         }
         good
     }
 }
 
 proptest! {
-    /// One of a batch when it is let in, the rest when its body is there: as if it had all been
-    /// taken then, and after a refusal it is as if it had never been.
+    /// Who waits as long as it is told succeeds the first time, and is not told to wait a second longer than needed.
     #[test]
-    fn a_batch_is_one_charge(
+    fn a_client_that_obeys_once_succeeds(
         (rate, burst) in (prop::sample::select(&[1, 2, 5, 10, 100, 1000][..]), 1..200_u32),
-        requests in prop::collection::vec((0..5000_u64, 0..3000_u64, 1..300_u32), 1..40),
+        requests in prop::collection::vec((0..5000_u64, 1..300_u32), 1..60),
     ) {
-        let limiter = Limiter::new("events", rate, burst).unwrap();
-        let (mut bucket, mut now) = (Bucket { rate, burst, level: u64::from(burst) * 1000, at: 0 }, 0);
-        for (pause, body, count) in requests {
+        let (limiter, clock) = limiter(rate, burst);
+        let mut bucket = Bucket { rate: rate.into(), burst: burst.into(), level: u64::from(burst) * 1000, at: 0 };
+        let mut now = 0;
+        for (pause, count) in requests {
             now += pause;
-            let Ok((taken, _)) = limiter.charge("a", None, 1, at(now)) else {
-                prop_assert!(now < bucket.at || bucket.level(now) < 1000);
-                continue;
-            };
-            now += body;
-            let charged = limiter.charge("a", Some(taken), count, at(now));
-            let good = now >= bucket.at && bucket.take(count, now);
-            prop_assert_eq!(charged.is_ok(), good, "{} at {} ms", count, now);
-            if let Err(refused) = charged {
-                // Who waits as long as that, with a body as slow as this, is let in.
-                now += refused.retry_after.unwrap() * 1000;
-                let (taken, _) = limiter.charge("a", None, 1, at(now)).unwrap();
-                now += body;
-                limiter.charge("a", Some(taken), count, at(now)).unwrap();
-                prop_assert!(bucket.take(count, now));
-            }
-        }
-    }
-
-    /// However requests of one subject overlap, it never gets more than its bucket and its rate.
-    #[test]
-    fn who_overlaps_gets_no_more(
-        (rate, burst) in (prop::sample::select(&[1, 5, 100][..]), 1..20_u32),
-        requests in prop::collection::vec((0..500_u64, 1..30_u32, any::<bool>()), 1..60),
-    ) {
-        let limiter = Limiter::new("events", rate, burst).unwrap();
-        let (mut now, mut open, mut given) = (0, Vec::new(), Vec::new());
-        for (pause, count, first) in requests {
-            now += pause;
-            if first {
-                if let Ok((taken, _)) = limiter.charge("a", None, 1, at(now)) {
-                    open.push((taken, given.len()));
-                    given.push((now, 1));
+            pass(&clock, pause);
+            match charge(&limiter, "a", count) {
+                Ok(standing) => {
+                    prop_assert!(bucket.take(count.into(), now), "{} at {} ms", count, now);
+                    prop_assert_eq!(u64::from(standing.remaining), bucket.level(now) / 1000);
+                    let full = (u64::from(burst) * 1000 - bucket.level(now)).div_ceil(u64::from(rate));
+                    prop_assert!((full.div_ceil(1000)..=full.div_ceil(1000) + 1).contains(&standing.reset));
                 }
-            } else if !open.is_empty() {
-                let (taken, place) = open.remove(0);
-                match limiter.charge("a", Some(taken), count.min(burst), at(now)) {
-                    Ok(_) => given.push((now, u64::from(count.min(burst)) - 1)),
-                    Err(_) => given[place].1 = 0,
+                Err(Refused::Never(_)) => prop_assert!(count > burst),
+                Err(Refused::Until(seconds, standing)) => {
+                    prop_assert!(count <= burst);
+                    prop_assert_eq!(u64::from(standing.remaining), bucket.level(now) / 1000);
+                    prop_assert!(bucket.level(now) < u64::from(count) * 1000);
+                    let sooner = now + (seconds - 1) * 1000;
+                    prop_assert!(bucket.level(sooner) < u64::from(count) * 1000, "{} s is too long", seconds);
+                    now += seconds * 1000;
+                    pass(&clock, seconds * 1000);
+                    prop_assert!(charge(&limiter, "a", count).is_ok(), "{} after {} s", count, seconds);
+                    prop_assert!(bucket.take(count.into(), now));
                 }
             }
         }
-        for (nth, (from, _)) in given.iter().enumerate() {
-            let mut sum = 0;
-            for (to, count) in &given[nth..] {
-                sum += count;
-                let most = u64::from(burst) * 1000 + (to - from) * u64::from(rate);
-                prop_assert!(sum * 1000 <= most, "{} from {} to {} ms: {:?}", sum, from, to, given);
-            }
-        }
     }
-}
-
-#[test]
-fn a_batch_beyond_the_burst_finds_the_bucket_full_that_it_was_let_in_by() {
-    let limiter = Limiter::new("events", 10, 10).unwrap();
-    let (taken, _) = limiter.charge("a", None, 1, START).unwrap();
-    let (_, standing) = limiter.charge("a", Some(taken), 100, at(1)).unwrap();
-    assert_eq!((standing.remaining, standing.reset), (0, 10));
 }

@@ -67,8 +67,13 @@ impl Watched {
 
     /// What came of a write, unless the client has been taking in nothing for too long.
     fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            return written;
+        if let Poll::Ready(written) = written {
+            if let Err(error) = &written
+                && matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+            {
+                metrics::counter!("http_connections_closed_total", "reason" => "client_gone").increment(1);
+            }
+            return Poll::Ready(written);
         }
         self.answer.set(self.write_timeout);
         ready!(self.answer.poll_passed(cx));

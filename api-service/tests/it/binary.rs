@@ -29,6 +29,11 @@ impl Binary {
 
     /// With these settings.
     pub(crate) fn with(scope: &Scope, settings: &[(&str, &str)]) -> Self {
+        Self::with_and_without(scope, settings, &[])
+    }
+
+    /// With these settings, and without those of the usual ones.
+    pub(crate) fn with_and_without(scope: &Scope, settings: &[(&str, &str)], without: &[&str]) -> Self {
         let log = devstack::logs::file("api-service").unwrap();
         let file = File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_api-service"));
@@ -39,6 +44,9 @@ impl Binary {
         command.env("API_BIND", "127.0.0.1:0").env("OPS_BIND", "127.0.0.1:0");
         command.stdout(file.try_clone().unwrap()).stderr(file);
         command.envs(settings.iter().copied());
+        for name in without {
+            command.env_remove(name);
+        }
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut binary = Self { process: command.spawn().unwrap(), log, address: nowhere, internal: nowhere };
         let deadline = Instant::now() + Duration::from_secs(30);

@@ -43,6 +43,11 @@ fn one_clear_line_names_the_setting() {
         (&[("REQUEST_TIMEOUT", "soon")], "REQUEST_TIMEOUT"),
         (&[("DATABASE_URL", "planted")], "DATABASE_URL is not a PostgreSQL URL"),
         (&[("REDIS_URL", "planted")], "REDIS_URL is not a Redis URL"),
+        (&[("REDIS_TLS_CA", "/ca")], "REDIS_TLS_CA=/ca: No such file"),
+        (&[("REDIS_TLS_CA", "/dev/null")], "REDIS_TLS_CA=/dev/null: there is no certificate in it"),
+        (&[("REDIS_URL", "rediss://:planted@h/#insecure")], "REDIS_URL must not end with #insecure"),
+        (&[("PGSSLROOTCERT", "/ca")], "sslrootcert=/ca: No such file"),
+        (&[("DATABASE_URL", "postgres://h/d?sslmode=verify-full&sslrootcert=/ca")], "sslrootcert=/ca: No such file"),
         (&[("CACHE_TTL", "0s")], "CACHE_TTL>': it must be from 1s to 30days"),
         (&[("DATABASE_TIMEOUT", "1000000years")], "DATABASE_TIMEOUT>': it must be from 100ms to 1m"),
         (&[("KAFKA_MESSAGE_TIMEOUT", "30days")], "KAFKA_MESSAGE_TIMEOUT>': it must be from 1ms to 1h"),
@@ -59,6 +64,21 @@ fn one_clear_line_names_the_setting() {
         let said = refused(settings);
         assert!(said.starts_with("error: ") && said.contains(expected), "{said}");
     }
+}
+
+#[test]
+fn authorities_are_refused_where_they_would_verify_nothing() {
+    let file = std::env::temp_dir().join(format!("authorities-{}-api.pem", std::process::id()));
+    std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n").unwrap();
+    let file = file.to_string_lossy();
+    for mode in ["", "sslmode=require&", "sslmode=prefer&"] {
+        let url = format!("postgres://u:planted@h/d?{mode}sslrootcert={file}");
+        let said = refused(&[("DATABASE_URL", &url)]);
+        assert!(said.contains("no sslmode that verifies anything: add sslmode=verify-full"), "{said}");
+    }
+    let said = refused(&[("REDIS_TLS_CA", &file)]);
+    assert!(said.contains("REDIS_TLS_CA needs a REDIS_URL that begins with rediss://"), "{said}");
+    std::fs::remove_file(&*file).unwrap();
 }
 
 /// A variable of tokio's own, at which tokio panics.

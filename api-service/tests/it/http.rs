@@ -29,6 +29,16 @@ impl Raw {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// Sends nothing more, and says so (FIN).
+    pub(crate) async fn half_close(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+
+    /// Ends it with a reset (RST).
+    pub(crate) fn reset(self) {
+        self.0.set_zero_linger().unwrap();
+    }
+
     /// Writes as far as the server lets it; says whether it took all of it.
     pub(crate) async fn write_as_far_as_it_goes(&mut self, bytes: &[u8]) -> bool {
         timeout(PATIENCE, self.0.write_all(bytes)).await.expect("it is not closed").is_ok()
@@ -48,6 +58,18 @@ impl Raw {
         let mut all = Vec::new();
         timeout(PATIENCE, self.0.read_to_end(&mut all)).await.expect("it is not closed").unwrap();
         String::from_utf8(all).unwrap()
+    }
+
+    /// What comes until there is this in it.
+    pub(crate) async fn read_until(&mut self, text: &str) -> String {
+        let mut all = String::new();
+        while !all.contains(text) {
+            let mut part = [0; 4096];
+            let read = timeout(PATIENCE, self.0.read(&mut part)).await.expect("no answer").unwrap();
+            assert!(read > 0, "closed before {text}: {all}");
+            all.push_str(std::str::from_utf8(&part[..read]).unwrap());
+        }
+        all
     }
 
     /// One answer with a body of a known length.

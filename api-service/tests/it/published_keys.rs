@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use devstack::token::{Signer, jwks};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::app::{TestApp, admin, prepare, problem, scope};
 use crate::binary::Binary;
+use crate::contract::conforms;
 use crate::issuer::Issuer;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -182,6 +183,72 @@ async fn the_last_good_keys_count_while_the_issuer_is_down_or_talks_nonsense() {
     issuer.up().await;
     until(&app, &token(&new), 404).await;
     assert_eq!(get(&app, &token(&known)).await, 401);
+}
+
+/// The answer of `/health/ready`, once it is this status.
+async fn readiness(binary: &Binary, status: &str) -> (u16, Value) {
+    let start = Instant::now();
+    loop {
+        let response = reqwest::get(format!("http://{}/health/ready", binary.address)).await.unwrap();
+        let (code, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.unwrap();
+        conforms("/health/ready", code, &headers, &body);
+        let report: Value = serde_json::from_slice(&body).unwrap();
+        if report["status"] == status {
+            return (code, report["dependencies"]["jwks"].clone());
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "{report}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn metrics(binary: &Binary) -> String {
+    reqwest::get(format!("http://{}/metrics", binary.internal)).await.unwrap().text().await.unwrap()
+}
+
+#[tokio::test]
+async fn without_any_key_it_is_not_ready_and_says_so() {
+    let signer = signer("EdDSA", "k");
+    let mut issuer = Issuer::down_at_first();
+    let scope = scope("keys_none").await;
+    prepare(&scope).await;
+    let url = issuer.url();
+    let url = url.strip_prefix("--jwt-jwks-url=").unwrap();
+    let settings = [("JWT_JWKS_ALLOW_HTTP", "true"), ("JWT_JWKS_URL", url), ("JWT_JWKS_REFRESH", "1s")];
+    let binary = Binary::with_and_without(&scope, &settings, &["JWT_SECRET"]);
+    let refused = async || {
+        let request = reqwest::Client::new().get(format!("http://{}/resource/none", binary.address));
+        request.bearer_auth(token(&signer)).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(refused().await, 503);
+    let nothing = json!({"status": "down", "age_seconds": null});
+    assert_eq!(readiness(&binary, "unready").await, (503, nothing));
+    assert!(metrics(&binary).await.contains("\njwks_keys 0\n"));
+    let says = |text: &str| binary.seen().iter().filter(|line| line.contains(text)).count();
+    // The log is written by a thread of its own.
+    while says("the keys of tokens cannot be read, and none was read before") == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+
+    issuer.publish(&[&signer]);
+    issuer.up().await;
+    let (status, jwks) = readiness(&binary, "ready").await;
+    assert_eq!((status, &jwks["status"]), (200, &"up".into()));
+    assert!(jwks["age_seconds"].as_u64().unwrap() < 30, "{jwks}");
+    assert_eq!(refused().await, 404);
+    assert!(metrics(&binary).await.contains("\njwks_keys 1\n"));
+
+    issuer.down();
+    let (status, jwks) = readiness(&binary, "degraded").await;
+    assert_eq!((status, &jwks["status"]), (200, &"down".into()));
+    let start = Instant::now();
+    while readiness(&binary, "degraded").await.1["age_seconds"].as_u64().unwrap() < 3 {
+        assert!(start.elapsed() < Duration::from_secs(30), "the age stands still");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(refused().await, 404, "the last ones count");
+    assert_eq!(says("the keys of tokens cannot be read: the last ones count"), 1);
+    assert_eq!(says("none was read before"), 1, "not again");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use devstack::Service;
-use shared::config::PostgresConfig;
+use shared::config::{Pooler, PostgresConfig};
 use shared::store::Store;
 use shared::topic::Decoded;
 
@@ -61,7 +61,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
 /// The worker's pool, on the row's database.
 pub(crate) fn store(site: &Site<'_>) -> anyhow::Result<Store> {
     let url = site.scope.database_url.parse()?;
-    let config = PostgresConfig { url, max_connections: 10, timeout: Duration::from_secs(5) };
+    let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
     let _runtime = site.bed.runtime.enter();
     Store::open(&config, "bench")
 }
@@ -80,9 +80,19 @@ pub(crate) fn drain(
 
 /// Lets a worker drain what is in the topic, and gives its rate over the events of that tag.
 pub(crate) fn drain_filled(site: &Site<'_>, events: usize, tag: &str) -> anyhow::Result<(f64, Vec<Usage>)> {
+    drain_filled_with(site, &[], events, tag)
+}
+
+/// The same for a worker with these settings.
+pub(crate) fn drain_filled_with(
+    site: &Site<'_>,
+    settings: &[(&str, &str)],
+    events: usize,
+    tag: &str,
+) -> anyhow::Result<(f64, Vec<Usage>)> {
     site.sql("CHECKPOINT")?;
     let mut meters = site.bed.meters();
-    let worker: Service = site.worker()?;
+    let worker: Service = site.worker_with(settings)?;
     meters.push(Meter::start("worker-service", worker.pid()));
     site.until_caught_up(PATIENCE)?;
     let usages = meters.iter().map(Meter::read).collect();

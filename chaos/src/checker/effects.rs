@@ -12,6 +12,10 @@ use crate::history::{End, History, Letter};
 const TRIES: u32 = 4;
 /// The waits between these tries: 2, 4 and 8 seconds, in milliseconds.
 const WAITS: i64 = 14_000;
+/// With so many events of a device waiting, each has one try; and likewise when it has failed for so long, in
+/// milliseconds.
+const WAITING: usize = 100;
+const FAILING: i64 = 120_000;
 
 impl Found {
     pub(super) fn effects(&mut self, device: &Device<'_>) {
@@ -130,19 +134,24 @@ impl Found {
         }
     }
 
-    /// An event that failed was tried as often as it is to be, and for as long; once only behind
-    /// another dead letter of its device.
+    /// An event that failed was tried as often as it is to be, and for as long; less only where much waited behind it,
+    /// where its device had failed for long, or behind another one of the device that was.
     fn tries(&mut self, end: &End, letter: &Letter) {
         let Letter { key, partition, offset, attempts, .. } = letter;
         let waited = letter.died - letter.appended;
         let before = end.log.iter().filter(|record| record.device == *key && record.id.is_some());
         let before = before.filter(|record| record.partition == *partition && record.offset < *offset);
         let before = before.map(|record| record.offset).max();
-        let mut failed = end.letters.iter().filter(|other| other.reason == "failed");
-        let behind_a_letter = failed.any(|other| other.partition == *partition && Some(other.offset) == before);
+        let mut failed = end.letters.iter().filter(|other| other.reason == "failed" && other.key == *key);
+        let behind_such_a_letter = failed
+            .clone()
+            .any(|other| other.partition == *partition && Some(other.offset) == before && other.attempts < TRIES);
+        let failed_for_long = failed.any(|other| letter.died - other.appended >= FAILING);
+        let behind = end.log.iter().filter(|record| record.device == *key && record.partition == *partition);
+        let waiting = behind.filter(|record| record.offset >= *offset && record.appended <= letter.died).count();
         let enough = match *attempts {
             TRIES => waited >= WAITS,
-            1 => behind_a_letter,
+            1..TRIES => behind_such_a_letter || failed_for_long || waiting >= WAITING,
             _ => false,
         };
         if !enough {

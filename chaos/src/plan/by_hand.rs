@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Fault, Plan, Step, Whom};
 
 /// When each begins and how long it lasts, in milliseconds.
-const STEPS: [(u64, Fault, u64, Whom); 32] = [
+const STEPS: [(u64, Fault, u64, Whom); 34] = [
     (1_000, Fault::RefuseDevices, 300, Whom::All),
     (1_000, Fault::SlowPostgres, 500, Whom::All),
     (1_000, Fault::SlowKafka, 500, Whom::All),
@@ -42,10 +42,13 @@ const STEPS: [(u64, Fault, u64, Whom); 32] = [
     (8_500, Fault::AddWorker, 0, Whom::All),
     (8_500, Fault::KillRedis, 300, Whom::All),
     (9_000, Fault::WireRecords, 0, Whom::All),
+    // The others write meanwhile, and it does not hear of that until it takes over.
+    (9_200, Fault::FailOverPostgres, 700, Whom::One(0)),
     // While PostgreSQL is lost, there is much to log.
     (9_500, Fault::UnreadLogs, 1_500, Whom::All),
     // Longer than an event that fails is tried.
     (10_000, Fault::LosePostgres, 15_000, Whom::All),
+    (11_000, Fault::SwapRedis, 800, Whom::All),
     (12_000, Fault::StopKafka, 200, Whom::All),
     (14_000, Fault::SlowRedis, 1_000, Whom::All),
     (18_000, Fault::KillKafka, 200, Whom::All),

@@ -31,12 +31,14 @@ pub enum Fault {
     ReadOnlyPostgres,
     FillDisk,
     LosePostgres,
+    FailOverPostgres,
     RefuseDevices,
     KillRedis,
     StopRedis,
     FreezeRedis,
     CutRedis,
     SlowRedis,
+    SwapRedis,
     Poison,
     WireRecords,
     RefuseLetters,
@@ -47,7 +49,7 @@ pub enum Fault {
 
 impl Fault {
     /// Those that come again and again. The others happen once at most.
-    pub const DRAWN: [Self; 30] = [
+    pub const DRAWN: [Self; 31] = [
         Self::KillWorker,
         Self::StopWorker,
         Self::FreezeWorker,
@@ -74,6 +76,7 @@ impl Fault {
         Self::FreezeRedis,
         Self::CutRedis,
         Self::SlowRedis,
+        Self::SwapRedis,
         Self::Poison,
         Self::WireRecords,
         Self::RefuseLetters,
@@ -98,6 +101,7 @@ impl Fault {
                 | Self::SlowKafka
                 | Self::CutPostgres
                 | Self::SlowPostgres
+                | Self::FailOverPostgres
                 | Self::CutRedis
                 | Self::SlowRedis
         )
@@ -129,12 +133,14 @@ impl Fault {
             | Self::ReadOnlyPostgres
             | Self::FillDisk
             | Self::LosePostgres
+            | Self::FailOverPostgres
             | Self::RefuseDevices
             | Self::KillRedis
             | Self::StopRedis
             | Self::FreezeRedis
             | Self::CutRedis
             | Self::SlowRedis
+            | Self::SwapRedis
             | Self::RefuseLetters
             | Self::UnreadLogs
             | Self::Transactions => true,

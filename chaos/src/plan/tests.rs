@@ -34,6 +34,7 @@ fn a_whole_run_has_every_kind_of_fault() {
         let cut: Vec<_> = steps.iter().filter(|step| step.fault.has_whom()).map(|step| step.whom).collect();
         assert!(cut.iter().any(|whom| !whom.has_workers()) || cut.len() < 10, "an API alone, some time");
         assert_eq!(times.get(&Fault::LosePostgres), Some(&1), "once for longer than an event is tried");
+        assert_eq!(times.get(&Fault::FailOverPostgres), Some(&1), "and once failed over");
         let given_up = |step: &&Step| step.fault == Fault::RefuseDevices && step.lasts >= OUTLASTS_RETRIES;
         assert_eq!(steps.iter().filter(given_up).count(), 1, "and once refused for as long");
     }

@@ -48,8 +48,9 @@ const API: [(&str, &str); 4] = [
 
 /// What the services are not to have from the environment: addresses, how to log in there, and what libpq's
 /// variables would add to that.
-pub(crate) const FOREIGN: [&str; 16] = [
+pub(crate) const FOREIGN: [&str; 18] = [
     "DATABASE_URL",
+    "DATABASE_POOLER",
     "KAFKA_BROKERS",
     "KAFKA_SECURITY_PROTOCOL",
     "KAFKA_SASL_MECHANISM",
@@ -58,6 +59,7 @@ pub(crate) const FOREIGN: [&str; 16] = [
     "KAFKA_SSL_CA_LOCATION",
     "REDIS_URL",
     "REDIS_CLUSTER",
+    "REDIS_TLS_CA",
     "API_BIND",
     "OPS_BIND",
     "PGSSLMODE",

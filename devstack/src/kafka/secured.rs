@@ -1,14 +1,12 @@
 //! A second way into the broker, as Confluent Cloud has it: TLS with a certificate for a host name,
 //! and a login with PLAIN or SCRAM.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::port;
+use crate::tls::Files;
 
 const USER: &str = "app";
 
@@ -30,9 +28,9 @@ pub struct Secured {
 impl Secured {
     /// Makes certificates in `dir`.
     pub(crate) fn prepare(dir: &Path, password: &str) -> anyhow::Result<Secured> {
-        let (authority, key) = make_authority(dir, "authority")?;
-        let (other_authority, _) = make_authority(dir, "other-authority")?;
-        let keystore = certificate(dir, &authority, &key)?;
+        let (files, keystore) = (Files::make(dir)?, dir.join("keystore.pem"));
+        files.write_keystore(&keystore)?;
+        let Files { authority, other_authority, .. } = files;
         let (username, password) = (USER.to_owned(), password.to_owned());
         Ok(Secured { port: port::free(), authority, other_authority, username, password, keystore })
     }
@@ -100,40 +98,4 @@ impl Secured {
     pub(super) fn scram_passwords(&self) -> [String; 2] {
         ["SCRAM-SHA-256", "SCRAM-SHA-512"].map(|mechanism| format!("{mechanism}=[password={}]", self.password))
     }
-}
-
-/// A certificate authority of its own: its certificate, and its key.
-fn make_authority(dir: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
-    let (certificate, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
-    let mut command = new_key(&key);
-    command.args(["-x509", "-days", "2", "-subj", "/CN=devstack"]);
-    command.args(["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]);
-    openssl(command.arg("-out").arg(&certificate))?;
-    Ok((certificate, key))
-}
-
-/// The broker's key and its certificate for `localhost`, in one file.
-fn certificate(dir: &Path, authority: &Path, authority_key: &Path) -> anyhow::Result<PathBuf> {
-    let (key, certificate, keystore) = (dir.join("broker.key"), dir.join("broker.pem"), dir.join("keystore.pem"));
-    let mut command = new_key(&key);
-    command.args(["-x509", "-days", "2", "-subj", "/CN=broker", "-addext", "subjectAltName=DNS:localhost"]);
-    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    command.arg("-CA").arg(authority).arg("-CAkey").arg(authority_key);
-    openssl(command.arg("-out").arg(&certificate))?;
-    let both = [fs::read_to_string(&key)?, fs::read_to_string(&certificate)?].concat();
-    fs::write(&keystore, both).with_context(|| format!("cannot write {}", keystore.display()))?;
-    Ok(keystore)
-}
-
-/// `openssl req` with a new key, not encrypted.
-fn new_key(key: &Path) -> Command {
-    let mut command = Command::new("openssl");
-    command.args(["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout"]).arg(key);
-    command
-}
-
-fn openssl(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.stdin(Stdio::null()).output().context("cannot run openssl")?;
-    ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }

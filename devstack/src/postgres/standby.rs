@@ -25,6 +25,13 @@ impl Postgres {
             .args(["--host=127.0.0.1", "--username=postgres", "--write-recovery-conf", "--no-sync"])
             .args(["--checkpoint=fast", "--wal-method=stream", "--port", &self.port.to_string(), "--pgdata"])
             .arg(&data);
+        // What the primary has in a folder elsewhere lies in one of the standby's own: they share this machine.
+        let elsewhere =
+            "SELECT oid, pg_tablespace_location(oid) FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''";
+        for (oid, folder) in psql(&self.url(), elsewhere)?.lines().filter_map(|line| line.split_once('|')) {
+            let own = data.join(format!("tablespace-{oid}"));
+            basebackup.arg(format!("--tablespace-mapping={folder}={}", own.display()));
+        }
         let made = spawn::background(basebackup, &log)?.wait(Duration::from_secs(60))?;
         if !made.is_some_and(|status| status.success()) {
             bail!("pg_basebackup failed:\n{}", last_lines(&log, 15));

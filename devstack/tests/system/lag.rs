@@ -1,5 +1,7 @@
 //! How far the workers are behind, as CloudWatch and Prometheus hear of it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::kit::{Own, System, Worker};
@@ -81,5 +83,78 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
         })
         .await;
     second.end().await;
+    worker.end().await;
+}
+
+/// A gauge's values, by partition; or its only one, under nothing.
+fn gauge(page: &str, name: &str) -> BTreeMap<String, f64> {
+    let samples = page.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+    let samples = samples.filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'));
+    samples.map(|(labels, value)| (labels.to_owned(), value.parse().unwrap())).collect()
+}
+
+/// What the worker cannot know any more is not 0: neither before nor after the group takes its partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
+    let settings = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")];
+    let system = System::start_with("lag-kafka", &[Own::Kafka], &settings).await;
+    let worker = system.worker();
+    let told = async |what: &str, holds: &dyn Fn(&Value) -> bool| {
+        system.until(what, async || last(&worker).is_some_and(|document| holds(&document))).await;
+    };
+    told("all partitions are there", &|document| sum(document, "AssignedPartitions") == 6).await;
+    system.sql("ALTER TABLE events RENAME TO events_elsewhere").await;
+    for n in 0..EVENTS {
+        assert_eq!(system.post(&format!("d{n}"), "1", &json!({"n": n})).await.unwrap().status(), 202);
+    }
+    told("they wait", &|document| sum(document, "ConsumerLag") == EVENTS).await;
+    let lag = async || gauge(&worker.metrics().await, "consumer_lag_records").values().sum::<f64>();
+    system.until("Prometheus hears of it", async || lag().await == EVENTS as f64).await;
+
+    system.servers.kafka().freeze().unwrap();
+    system
+        .until("the group takes the partitions", async || {
+            let page = worker.metrics().await;
+            assert_eq!(gauge(&page, "consumer_lag_records").values().sum::<f64>(), EVENTS as f64);
+            worker.health().await.unwrap()["partitions"] == json!({})
+        })
+        .await;
+    assert_eq!(gauge(&worker.metrics().await, "assigned_partitions")[""], 0.0, "at once");
+    let log = worker.service.log();
+    assert_eq!(log.lines().filter(|line| line.contains(r#""message":"lost""#)).count(), 6, "{log}");
+    assert!(log.contains("Consumer group session timed out"), "{log}");
+    // All of them: there may be more by now.
+    system
+        .until("they are older and older", async || {
+            let page = worker.metrics().await;
+            let (lag, age) = (gauge(&page, "consumer_lag_records"), gauge(&page, "watermark_age_seconds"));
+            assert_eq!((lag.len(), lag.values().sum::<f64>()), (6, EVENTS as f64));
+            assert_eq!(gauge(&page, "assigned_partitions")[""], 0.0);
+            age.len() == 6 && age.values().all(|age| *age > 20.0) && gauge(&page, "worker_waiting")[""] == 1.0
+        })
+        .await;
+    let health = worker.health().await.unwrap();
+    assert_eq!((&health["status"], &health["partitions"]), (&json!("waiting out an outage"), &json!({})));
+    assert!(health["outage"].as_str().unwrap().starts_with("Kafka does not answer"), "{health}");
+    assert!(worker.service.log().contains("Kafka does not answer"));
+    told("CloudWatch hears the same", &|document| {
+        let ages = document["WatermarkAge"].as_array().map_or(0, Vec::len);
+        let of = |name| sum(document, name);
+        (of("ConsumerLag"), of("Waiting"), of("AssignedPartitions"), ages) == (EVENTS, 1, 0, 6)
+    })
+    .await;
+
+    system.servers.kafka().thaw().unwrap();
+    system.sql("ALTER TABLE events_elsewhere RENAME TO events").await;
+    told("it has caught up", &|document| {
+        let of = |name| sum(document, name);
+        (of("ConsumerLag"), of("Waiting"), of("AssignedPartitions")) == (0, 0, 6)
+    })
+    .await;
+    let age =
+        async || gauge(&worker.metrics().await, "watermark_age_seconds").values().fold(0.0, |a: f64, b| a.max(*b));
+    system.until("nothing is old", async || age().await < 5.0).await;
+    assert_eq!(worker.status().await, "ready");
+    assert!(worker.service.log().contains("Kafka answers again"));
     worker.end().await;
 }

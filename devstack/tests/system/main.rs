@@ -6,6 +6,8 @@
     reason = "a test may fail loudly, its helpers too"
 )]
 
+mod access_logs;
+mod api_faults;
 mod collector;
 mod crashes;
 mod dev;
@@ -15,6 +17,8 @@ mod lag;
 mod metrics;
 mod outages;
 mod planted;
+mod pooler;
+mod postgres_away;
 mod redis_cluster;
 mod rollback;
 mod rolling;
@@ -22,6 +26,7 @@ mod secrets;
 mod secured_kafka;
 mod settings;
 mod telemetry;
+mod tls;
 mod traces;
 mod unread_logs;
 mod walk;

@@ -1,20 +1,24 @@
 //! The worker's side of the cache: after a transaction nothing older may be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use time::OffsetDateTime;
 
+use super::pending::{Bounds, Pending};
 use super::scripts::code;
-use super::{Cache, Failure, FenceOutcome, FenceReport, scripts};
+use super::{Cache, Failure, FenceOutcome, FenceReport, LEASE_TTL, scripts};
 use crate::event::DeviceId;
 use crate::store::{Rendered, Store};
 
 /// Fences that could not be sent are kept for this many resources; past it, the TTL bounds how
 /// long a stale body lives.
 const MAX_PENDING: usize = 100_000;
+/// Events that wait for them to be counted as visible; past it, they count at once, as late as the TTL may make it.
+const MAX_PENDING_EVENTS: usize = 200_000;
 /// Keys in one script on a single node.
 const CHUNK: usize = 200;
 /// Commands under way at once: to a single node, each for a chunk, and to a cluster, each for a key.
@@ -31,6 +35,8 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// A resource, and the version that nothing cached may be below.
 type Fence = (DeviceId, i64);
+/// An event's resource, and when the event was accepted.
+pub type Accepted<'a> = (&'a DeviceId, OffsetDateTime);
 /// One of many, and its place among them.
 type Placed<'a> = (usize, &'a Fence);
 
@@ -39,7 +45,8 @@ type Placed<'a> = (usize, &'a Fence);
 pub struct Fencer {
     cache: Cache,
     store: Store,
-    pending: Arc<Mutex<HashMap<DeviceId, i64>>>,
+    pending: Arc<Mutex<Pending>>,
+    since: Instant,
     /// Whose turn it is to send what is kept.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -48,7 +55,16 @@ impl Fencer {
     /// A fencer; [`Self::run`] has to run beside it.
     pub fn new(cache: Cache, store: Store) -> Self {
         let timeout = cache.timeout.max(TIMEOUT);
-        Self { cache: Cache { timeout, ..cache }, store, pending: Arc::default(), turn: Arc::default() }
+        // A lease of before the fence may still be filled.
+        let stale = LEASE_TTL + cache.ttl;
+        let pending = Pending::new(Bounds { fences: MAX_PENDING, events: MAX_PENDING_EVENTS, stale });
+        Self {
+            cache: Cache { timeout, ..cache },
+            store,
+            pending: Arc::new(Mutex::new(pending)),
+            since: Instant::now(),
+            turn: Arc::default(),
+        }
     }
 
     /// Fences resources at these versions, and reports what became of each one's cache entry. What Redis
@@ -58,6 +74,12 @@ impl Fencer {
     /// carried out or not, and to repeat it does no harm. Where it is known to be away nothing is
     /// tried, so that ingest does not wait for it.
     pub async fn fence(&self, versions: &[Fence]) -> FenceReport {
+        self.fence_events(versions, &[]).await
+    }
+
+    /// The same after a batch of events. Counts each in `accepted_to_visible_seconds`: when its fence is acknowledged,
+    /// now or later, or when nothing stale can be cached any more.
+    pub async fn fence_events(&self, versions: &[Fence], events: &[Accepted<'_>]) -> FenceReport {
         let mut report = FenceReport::pending(versions.len());
         let mut left: Vec<Placed<'_>> = versions.iter().enumerate().collect();
         for _ in 0..TRIES {
@@ -68,9 +90,7 @@ impl Fencer {
             report.note(&self.send(&left).await);
             left.retain(|(place, _)| !report.is_acknowledged_at(*place));
         }
-        if !report.is_acknowledged() {
-            self.keep(versions, &mut report);
-        }
+        self.note(versions, events, &mut report);
         report
     }
 
@@ -78,6 +98,7 @@ impl Fencer {
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(RETRY).await;
+            count_visible(self.pending().expired(self.since.elapsed()));
             self.send_kept().await;
         }
     }
@@ -98,23 +119,21 @@ impl Fencer {
     /// Tries once to send what is kept. It stays there until it is acknowledged.
     async fn send_kept(&self) {
         let _turn = self.turn.lock().await;
-        let due = |(id, _): &(&DeviceId, &i64)| self.cache.may_be_asked(id);
-        let kept: Vec<Fence> = self.pending().iter().filter(due).map(|(id, version)| (id.clone(), *version)).collect();
+        let due = |(id, _): &(&DeviceId, i64)| self.cache.may_be_asked(id);
+        let kept: Vec<Fence> = self.pending().fences().filter(due).map(|(id, version)| (id.clone(), version)).collect();
         if kept.is_empty() {
             return;
         }
         let mut report = FenceReport::pending(kept.len());
         report.note(&self.send(&kept.iter().enumerate().collect::<Vec<_>>()).await);
         let mut sent = 0;
+        let since = self.since.elapsed();
         let mut pending = self.pending();
         for ((id, version), outcome) in kept.iter().zip(&report.outcomes) {
-            if !outcome.is_acknowledged() {
-                continue;
-            }
-            sent += 1;
-            // A greater one that was kept in the meantime is still to be sent.
-            if pending.get(id) == Some(version) {
-                pending.remove(id);
+            if outcome.is_acknowledged() {
+                sent += 1;
+                // A greater one that was kept in the meantime is still to be sent.
+                count_visible(pending.acknowledged(id, *version, since));
             }
         }
         show(&pending);
@@ -206,34 +225,52 @@ impl Fencer {
         }
     }
 
-    /// Keeps what was not acknowledged.
-    fn keep(&self, versions: &[Fence], report: &mut FenceReport) {
+    /// Keeps what was not acknowledged, drops what was kept of the others, and counts the events that are visible.
+    fn note(&self, versions: &[Fence], events: &[Accepted<'_>], report: &mut FenceReport) {
+        let (since, now) = (self.since.elapsed(), OffsetDateTime::now_utc());
+        let age = |accepted: &OffsetDateTime| Duration::try_from(now - *accepted).unwrap_or_default();
         let mut pending = self.pending();
-        let mut lost = 0_u64;
+        if report.is_acknowledged() && pending.len() == 0 {
+            drop(pending);
+            count_visible(events.iter().map(|(_, accepted)| age(accepted)));
+            return;
+        }
+        let (mut put_off, mut lost) = (HashSet::new(), 0_u64);
         for ((id, version), outcome) in versions.iter().zip(&mut report.outcomes) {
             if outcome.is_acknowledged() {
+                count_visible(pending.acknowledged(id, *version, since));
                 continue;
             }
-            if let Some(kept) = pending.get_mut(id) {
-                *kept = (*kept).max(*version);
-            } else if pending.len() < MAX_PENDING {
-                pending.insert(id.clone(), *version);
-            } else {
+            put_off.insert(id);
+            if !pending.keep(id, *version) {
                 lost += 1;
                 *outcome = FenceOutcome::Lost;
             }
         }
+        let visible = events.iter().filter_map(|(id, accepted)| {
+            let age = age(accepted);
+            if put_off.contains(id) { pending.wait(id, age, since) } else { Some(age) }
+        });
+        count_visible(visible);
         metrics::counter!("cache_fences_lost_total").increment(lost);
         show(&pending);
     }
 
-    fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, i64>> {
-        // The map is whole whenever the lock is free, whatever the holder's fate.
+    fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
+        // It is whole whenever the lock is free, whatever the holder's fate.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-fn show(pending: &HashMap<DeviceId, i64>) {
+fn show(pending: &Pending) {
     metrics::gauge!("cache_fences_pending").set(pending.len() as f64);
+}
+
+/// Counts events that became visible so long after they were accepted.
+fn count_visible(visible: impl IntoIterator<Item = Duration>) {
+    let histogram = metrics::histogram!("accepted_to_visible_seconds");
+    for after in visible {
+        histogram.record(after);
+    }
 }

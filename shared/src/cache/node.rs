@@ -54,7 +54,7 @@ pub(super) enum Failure {
     Answered(RedisError),
     /// It did not answer in time, cannot serve, or is known to be away.
     Away,
-    /// It is known to refuse writes, and was not asked. These were its words.
+    /// It refuses writes, or did when it was last asked. These are its words.
     Refuses(Arc<str>),
 }
 
@@ -236,6 +236,7 @@ impl Node {
                 if since.elapsed() >= REFUSED_FOR_LONG {
                     self.connection.renew(REFUSED_FOR_LONG);
                 }
+                return Failure::Refuses(error.to_string().into());
             }
             Verdict::Replica => {
                 self.refused(&error);

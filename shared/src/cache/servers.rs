@@ -2,19 +2,38 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Value};
+use anyhow::{Context, bail, ensure};
+use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates, Value};
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::node::{Failure, Node};
-use crate::config::RedisConfig;
+use crate::config::{RedisConfig, authorities};
 
 /// Where the keys are.
 #[derive(Clone)]
 pub(super) enum Servers {
     One(Node),
     Cluster(Arc<Cluster>),
+}
+
+const TLS_CA: &str = "REDIS_TLS_CA";
+
+/// The same server, whose certificate these authorities have to have signed, or else the system's. Nothing turns that
+/// off.
+fn verified(info: ConnectionInfo, trusted: Option<&str>) -> anyhow::Result<ConnectionInfo> {
+    match (info.addr(), trusted) {
+        (ConnectionAddr::TcpTls { insecure: true, .. }, _) => {
+            bail!("REDIS_URL must not end with #insecure: certificates are always verified ({TLS_CA} names others)")
+        }
+        (ConnectionAddr::TcpTls { .. }, Some(pem)) => {
+            let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.as_bytes().to_vec()) };
+            let client = Client::build_with_tls(info, certificates).with_context(|| format!("{TLS_CA} is not PEM"))?;
+            Ok(client.get_connection_info().clone())
+        }
+        (_, Some(_)) => bail!("{TLS_CA} needs a REDIS_URL that begins with rediss://: another one has no TLS"),
+        (_, None) => Ok(info),
+    }
 }
 
 /// A key that is never there: no identifier of a device holds a brace. It begins with the prefix, and whoever may use
@@ -27,7 +46,10 @@ impl Servers {
     pub(super) fn open(config: &RedisConfig) -> anyhow::Result<Self> {
         // The error of the URL's parser could quote a password.
         let wrong = "REDIS_URL is not a Redis URL";
-        let info = |url: &str| -> anyhow::Result<ConnectionInfo> { url.into_connection_info().ok().context(wrong) };
+        let trusted = config.tls_ca.as_deref().map(|value| authorities(TLS_CA, value)).transpose()?;
+        let info = |url: &str| -> anyhow::Result<ConnectionInfo> {
+            verified(url.into_connection_info().ok().context(wrong)?, trusted.as_deref())
+        };
         if !config.cluster {
             let absent_key = absent_key(&config.key_prefix);
             return Ok(Self::One(Node::alone(info(config.url.expose())?, &absent_key).ok().context(wrong)?));

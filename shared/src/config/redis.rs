@@ -15,10 +15,13 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration:
 /// The connection to Redis.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RedisConfig {
-    /// `redis://host:port`, or `rediss://` for TLS; several, separated by commas, with
-    /// `REDIS_CLUSTER`.
+    /// `redis://user:password@host:port`, or `rediss://` for TLS, which verifies certificate and host name; several,
+    /// separated by commas, with `REDIS_CLUSTER`.
     #[arg(id = "redis-url", long, value_name = "REDIS_URL", env = "REDIS_URL", hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
     pub url: Secret,
+    /// The certificate authorities to trust instead of the system's: a file, or the certificates themselves (PEM).
+    #[arg(id = "redis-tls-ca", long, value_name = "REDIS_TLS_CA", env = "REDIS_TLS_CA", value_parser = text())]
+    pub tls_ca: Option<String>,
     /// Whether it is a cluster.
     #[arg(id = "redis-cluster", long, value_name = "REDIS_CLUSTER", env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set, value_parser = yes_or_no())]
     pub cluster: bool,

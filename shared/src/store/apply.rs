@@ -6,13 +6,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{Connection, PgConnection, Row};
 use time::OffsetDateTime;
 
 use super::applied::{Applied, Outcome};
-use super::forget::{BEGIN, is_forgotten, tombstones};
-use super::{Store, StoreError, within_deadline};
+use super::forget::{UNLESS_FORGETTING, is_forgotten, tombstones};
+use super::session::Session;
+use super::{Store, StoreError, in_transaction};
 use crate::position::Position;
 use crate::topic::Decoded;
 
@@ -23,7 +24,7 @@ impl Store {
     /// [`StoreError`] with its class; nothing of the batch was applied then, or, where the
     /// connection was lost on the commit, all of it, and a repeat does no harm.
     pub async fn apply(&self, batch: &[&Decoded]) -> Result<Applied, StoreError> {
-        within_deadline!(self, |connection| apply(connection, batch))
+        in_transaction!(self, UNLESS_FORGETTING, |session| apply(session, batch))
     }
 }
 
@@ -34,17 +35,15 @@ struct Item<'a> {
     event: &'a Decoded,
 }
 
-async fn apply(connection: &mut PgConnection, given: &[&Decoded]) -> Result<Applied, StoreError> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(StoreError::before_begin)?;
+async fn apply(session: &mut Session<'_>, given: &[&Decoded]) -> Result<Applied, StoreError> {
     let mut outcome = Applied::of(given.len());
 
     // Before the first of each event is chosen: a forgotten one must not hide that it came again.
-    let tombstones = tombstones(&mut transaction, given).await?;
+    let tombstones = tombstones(session, given).await?;
     let mut batch: Vec<Item<'_>> = given.iter().enumerate().map(|(index, event)| Item { index, event }).collect();
     batch.retain(|item| !is_forgotten(&tombstones, item.event));
     outcome.forgotten = given.len() - batch.len();
     if batch.is_empty() {
-        transaction.commit().await?;
         return Ok(outcome);
     }
 
@@ -53,15 +52,15 @@ async fn apply(connection: &mut PgConnection, given: &[&Decoded]) -> Result<Appl
     let events: Vec<&Decoded> = first.iter().map(|item| item.event).collect();
     let mut ids: Vec<&str> = events.iter().map(|event| event.event.device_id.as_str()).collect();
     ids.dedup();
-    let (mut new, mut states) = insert_events(&mut transaction, &events, &ids).await?;
+    let (mut new, mut states) = insert_events(session, &events, &ids).await?;
     let mut repeated = twice;
     if let New::These(new) = &new {
         // Some may have come by a transaction that was waited for, and what it left was not seen yet: the
         // fence would be at too low a version.
-        states = current(&mut transaction, &ids).await?;
+        states = current(session, &ids).await?;
         repeated.extend(first.iter().copied().filter(|item| !new.contains(&key(item.event))));
     }
-    let conflicting = conflicts(&mut transaction, &repeated).await?;
+    let conflicting = conflicts(session, &repeated).await?;
     if let (New::All, false) = (&new, repeated.is_empty()) {
         new = New::These(events.iter().map(|event| key(event)).collect());
     }
@@ -107,9 +106,8 @@ async fn apply(connection: &mut PgConnection, given: &[&Decoded]) -> Result<Appl
         changes.push(change);
     }
 
-    upsert(&mut transaction, &changes).await?;
-    mark_superseded(&mut transaction, &superseded).await?;
-    transaction.commit().await?;
+    upsert(session, &changes).await?;
+    mark_superseded(session, &superseded).await?;
     Ok(outcome)
 }
 
@@ -157,7 +155,7 @@ impl<'a> New<'a> {
 ///
 /// One array a column, so that the statement's text is the same for every size of batch.
 async fn insert_events<'a>(
-    connection: &mut PgConnection,
+    session: &mut Session<'_>,
     events: &[&'a Decoded],
     ids: &[&str],
 ) -> Result<(New<'a>, HashMap<String, State>), StoreError> {
@@ -194,21 +192,21 @@ async fn insert_events<'a>(
     .bind(column!(|e| e.position.offset))
     .bind(column!(|e| e.position.appended_at))
     .bind(ids)
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut *session)
     .await?;
     // One row at least, whatever there is.
     let inserted: i64 = rows.first().map_or(Ok(0), |row| row.try_get(6))?;
     if usize::try_from(inserted).is_ok_and(|inserted| inserted == events.len()) {
         return Ok((New::All, states(rows)?));
     }
-    Ok((New::These(inserted_now(connection, events).await?), HashMap::new()))
+    Ok((New::These(inserted_now(session, events).await?), HashMap::new()))
 }
 
 /// Which of these events this very transaction inserted. A row for each would be a large part of what
 /// the insert costs, and nearly always all of them are new: so it is asked only where not. Under a
 /// savepoint `xmin` would be another one's.
 async fn inserted_now<'a>(
-    connection: &mut PgConnection,
+    session: &mut Session<'_>,
     events: &[&'a Decoded],
 ) -> Result<HashSet<(&'a str, &'a str)>, StoreError> {
     let rows = sqlx::query(
@@ -217,7 +215,7 @@ async fn inserted_now<'a>(
     )
     .bind(events.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|e| e.event.event_id.as_str()).collect::<Vec<_>>())
-    .fetch_all(connection)
+    .fetch_all(session)
     .await?;
     let mut found = HashSet::with_capacity(rows.len());
     for row in &rows {
@@ -228,7 +226,7 @@ async fn inserted_now<'a>(
 
 /// Of these repeats those that have another payload than the event that is stored, by their places in the batch. It is
 /// stored by now where it came with them. PostgreSQL alone compares: JSON as it is, numbers by all of their digits.
-async fn conflicts(connection: &mut PgConnection, repeated: &[Item<'_>]) -> Result<HashSet<usize>, StoreError> {
+async fn conflicts(session: &mut Session<'_>, repeated: &[Item<'_>]) -> Result<HashSet<usize>, StoreError> {
     if repeated.is_empty() {
         return Ok(HashSet::new());
     }
@@ -240,7 +238,7 @@ async fn conflicts(connection: &mut PgConnection, repeated: &[Item<'_>]) -> Resu
     .bind(repeated.iter().map(|item| item.event.event.device_id.as_str()).collect::<Vec<_>>())
     .bind(repeated.iter().map(|item| item.event.event.event_id.as_str()).collect::<Vec<_>>())
     .bind(repeated.iter().map(|item| item.event.event.payload.as_str()).collect::<Vec<_>>())
-    .fetch_all(connection)
+    .fetch_all(session)
     .await?;
     // They are counted from 1.
     let place = |place: i64| repeated.get(usize::try_from(place).ok()?.checked_sub(1)?).map(|item| item.index);
@@ -253,11 +251,11 @@ struct State {
     position: Position,
 }
 
-async fn current(connection: &mut PgConnection, ids: &[&str]) -> Result<HashMap<String, State>, StoreError> {
+async fn current(session: &mut Session<'_>, ids: &[&str]) -> Result<HashMap<String, State>, StoreError> {
     let rows =
         sqlx::query(r#"SELECT id, version, topic, partition, "offset", appended_at FROM resources WHERE id = ANY($1)"#)
             .bind(ids)
-            .fetch_all(connection)
+            .fetch_all(session)
             .await?;
     states(rows)
 }
@@ -300,7 +298,7 @@ impl Change<'_> {
 /// Writes the new states. The rows were read without a lock; that nobody else changed them since is
 /// seen by their versions, which only ever grow; how many are as expected is all that has to come back.
 /// Where one is not, all is done again.
-async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result<(), StoreError> {
+async fn upsert(session: &mut Session<'_>, changes: &[Change<'_>]) -> Result<(), StoreError> {
     let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.last?))).collect();
     if changes.is_empty() {
         return Ok(());
@@ -336,7 +334,7 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
     .bind(column!(|_, last| last.position.offset))
     .bind(column!(|_, last| last.position.appended_at))
     .bind(column!(|change, _| change.version()))
-    .fetch_one(connection)
+    .fetch_one(session)
     .await?;
     if usize::try_from(as_expected).is_ok_and(|count| count == changes.len()) {
         Ok(())
@@ -345,7 +343,7 @@ async fn upsert(connection: &mut PgConnection, changes: &[Change<'_>]) -> Result
     }
 }
 
-async fn mark_superseded(connection: &mut PgConnection, events: &[&Decoded]) -> Result<(), StoreError> {
+async fn mark_superseded(session: &mut Session<'_>, events: &[&Decoded]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
@@ -355,7 +353,7 @@ async fn mark_superseded(connection: &mut PgConnection, events: &[&Decoded]) -> 
     )
     .bind(events.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|e| e.event.event_id.as_str()).collect::<Vec<_>>())
-    .execute(connection)
+    .execute(session)
     .await?;
     Ok(())
 }

@@ -33,9 +33,20 @@ pub struct StoreError {
     pub message: String,
 }
 
+/// What the text of a server's answer begins with.
+const ANSWER: &str = "SQLSTATE ";
+
 impl StoreError {
+    /// The same with the server that gave no answer. Where it gave one, that is told as it is.
+    pub(super) fn of_server(self, server: &str) -> Self {
+        if self.message.starts_with(ANSWER) {
+            return self;
+        }
+        Self { message: format!("PostgreSQL at {server}: {}", self.message), ..self }
+    }
+
     pub(super) fn deadline(after: Duration) -> Self {
-        Self { class: Class::OutageMet, message: format!("no answer from PostgreSQL within {after:?}") }
+        Self { class: Class::OutageMet, message: format!("no answer within {after:?}") }
     }
 
     /// What was asked for was given up.
@@ -70,7 +81,8 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(error) = &error {
             let code = error.code().unwrap_or_default();
-            return Self { class: class(&code), message: format!("SQLSTATE {code}: {}", told(&code, error.message())) };
+            let message = format!("{ANSWER}{code}: {}", told(&code, error.message()));
+            return Self { class: class(&code), message };
         }
         // Connection, protocol and our own mistakes: none of them is an event's fault, as far as one try can tell.
         let class = match &error {

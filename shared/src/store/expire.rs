@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection};
-
-use super::{Class, Store, StoreError, within_deadline};
+use super::session::Session;
+use super::{Class, Store, StoreError, in_transaction, within_deadline};
 
 /// Which rows, and by which of their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,14 +100,14 @@ const APPENDED: Statements = statements!("appended", "events_appended", "appende
 const REWIND: &str = "
 UPDATE event_expiry SET rewound_at = now() WHERE age = $1 AND rewound_at < now() - interval '1 hour' RETURNING true";
 
-/// Whose turn it is, whether the index is there, and how to plan: the planner's statistics of a table that is written
-/// and expired all day are behind, and a plan that sorts reads all that is old enough for each piece. The lock ends with
-/// the transaction. Times go to and fro as text, because PostgreSQL's may be infinite.
-const BEGIN: &str = "
+/// How to plan: the planner's statistics of a table that is written and expired all day are behind, and a plan that
+/// sorts reads all that is old enough for each piece. Times go to and fro as text, because PostgreSQL's may be infinite.
+const PLANNING: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
+    SET LOCAL datestyle = 'ISO'";
+/// Whose turn it is, and whether the index is there. The lock ends with the transaction.
+const TURN: &str = "
 SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
-       EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid),
-       set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-       set_config('enable_sort', 'off', true), set_config('datestyle', 'ISO', true)";
+       EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
 
 const POSITION: &str = "SELECT position::text FROM event_expiry WHERE age = $1";
 const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz WHERE age = $1";
@@ -123,47 +122,45 @@ impl Store {
     /// # Errors
     /// PostgreSQL away, or too slow; or the index is missing.
     pub async fn expire(&self, age: Age, older_than: Duration, piece: u32) -> Result<Expired, StoreError> {
-        within_deadline!(self, |connection| expire(connection, age, older_than, piece))
+        let statements = match age {
+            Age::Written => WRITTEN,
+            Age::Appended => APPENDED,
+        };
+        let rewinds = within_deadline!(self, |session| rewind(session, &statements))?;
+        in_transaction!(self, PLANNING, |session| expire(session, &statements, older_than, rewinds, piece))
     }
 }
 
+async fn rewind(session: &mut Session<'_>, statements: &Statements) -> Result<bool, StoreError> {
+    let due: Option<bool> = sqlx::query_scalar(REWIND).bind(statements.age).fetch_optional(session).await?;
+    Ok(due.is_some())
+}
+
 async fn expire(
-    connection: &mut PgConnection,
-    age: Age,
+    session: &mut Session<'_>,
+    statements: &Statements,
     older_than: Duration,
+    rewinds: bool,
     piece: u32,
 ) -> Result<Expired, StoreError> {
-    let statements = match age {
-        Age::Written => WRITTEN,
-        Age::Appended => APPENDED,
-    };
-    let rewinds: Option<bool> =
-        sqlx::query_scalar(REWIND).bind(statements.age).fetch_optional(&mut *connection).await?;
-    let mut transaction = connection.begin().await?;
-    let (mine, has_index): (bool, bool) =
-        sqlx::query_as(BEGIN).bind(statements.index).fetch_one(&mut *transaction).await?;
+    let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(statements.index).fetch_one(&mut *session).await?;
     if !mine {
-        transaction.rollback().await?;
         return Ok(Expired::Elsewhere);
     }
     if !has_index {
-        transaction.rollback().await?;
         return Err(StoreError {
             class: Class::Outage,
             message: format!("the index {} is missing: run `worker-service setup`", statements.index),
         });
     }
     let position: Option<String> =
-        sqlx::query_scalar(POSITION).bind(statements.age).fetch_optional(&mut *transaction).await?;
-    let from = position.filter(|_| rewinds.is_none()).unwrap_or_else(|| "-infinity".to_owned());
+        sqlx::query_scalar(POSITION).bind(statements.age).fetch_optional(&mut *session).await?;
+    let from = position.filter(|_| !rewinds).unwrap_or_else(|| "-infinity".to_owned());
     // Planned anew each time, for these very bounds: a plan for any bounds does not know how few rows lie between.
     let next = sqlx::query_as(statements.next).persistent(false);
     let (first, last, found): (Option<String>, Option<String>, i64) =
-        next.bind(older_than.as_secs_f64()).bind(from).bind(i64::from(piece)).fetch_one(&mut *transaction).await?;
-    let (Some(first), Some(last)) = (first, last) else {
-        transaction.rollback().await?;
-        return Ok(Expired::Rows { rows: 0, more: false });
-    };
+        next.bind(older_than.as_secs_f64()).bind(from).bind(i64::from(piece)).fetch_one(&mut *session).await?;
+    let (Some(first), Some(last)) = (first, last) else { return Ok(Expired::Rows { rows: 0, more: false }) };
     let more = found >= i64::from(piece);
     let delete = if !more {
         sqlx::query(statements.through).bind(&first).bind(&last)
@@ -172,8 +169,7 @@ async fn expire(
     } else {
         sqlx::query(statements.between).bind(&first).bind(&last)
     };
-    let rows = delete.persistent(false).execute(&mut *transaction).await?.rows_affected();
-    sqlx::query(ADVANCE).bind(statements.age).bind(&last).execute(&mut *transaction).await?;
-    transaction.commit().await?;
+    let rows = delete.persistent(false).execute(&mut *session).await?.rows_affected();
+    sqlx::query(ADVANCE).bind(statements.age).bind(&last).execute(&mut *session).await?;
     Ok(Expired::Rows { rows, more })
 }

@@ -8,7 +8,7 @@
 //! **The race.** A worker may have a batch in hand, past the question whether its devices are
 //! forgotten, with rows that nobody else sees yet: a transaction that erased beside it would leave
 //! them. So every [`Store::apply`] begins with `LOCK TABLE forgotten_devices IN ROW SHARE MODE`
-//! ([`BEGIN`]: in one message with `BEGIN`, and a lock that such transactions share), and
+//! ([`UNLESS_FORGETTING`]: in one message with `BEGIN`, and a lock that such transactions share), and
 //! [`Store::forget`] takes `EXCLUSIVE`, which waits until each of these has ended, and makes the next
 //! ones wait. Under `READ COMMITTED` each statement sees what was committed before it: those that
 //! `forget` runs behind the lock see all that was in hand, and the first question of an `apply` that
@@ -21,16 +21,19 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{Connection, Row};
 use time::OffsetDateTime;
 
+use super::session::{Begin, Session};
 use super::{Class, Store, StoreError, within_deadline};
 use crate::event::DeviceId;
 use crate::position::Position;
 use crate::topic::Decoded;
 
 /// How a transaction begins that must not be overtaken by [`Store::forget`].
-pub(super) const BEGIN: &str = "BEGIN; LOCK TABLE forgotten_devices IN ROW SHARE MODE";
+pub(super) const UNLESS_FORGETTING: &str = "LOCK TABLE forgotten_devices IN ROW SHARE MODE";
+/// How one begins that takes as long as it takes.
+const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
 
 /// Two transactions that waited for each other: how often the erasing one tries to spare the others.
 const TRIES: u32 = 3;
@@ -72,12 +75,17 @@ impl Store {
     /// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
     pub async fn forget(&self, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Forgotten, StoreError> {
         // A connection of its own: the erasure takes as long as it takes.
-        let mut connection = self.pool.acquire().await.map_err(StoreError::before_begin)?.detach();
-        let mut outcome = forget(&mut connection, id, end, false).await;
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection.detach(),
+            Err(error) => return Err(self.diagnosis.explain(error).await),
+        };
+        let mut open = false;
+        let mut session = Session::new(&mut connection, &mut open, &self.begin);
+        let mut outcome = whole(&mut session, &self.begin, id, end, false).await;
         for tried in 1..=TRIES {
             match &outcome {
                 Err(StoreError { class: Class::Again, .. }) => {
-                    outcome = forget(&mut connection, id, end, tried == TRIES).await;
+                    outcome = whole(&mut session, &self.begin, id, end, tried == TRIES).await;
                 }
                 Ok(_) | Err(_) => break,
             }
@@ -93,29 +101,40 @@ impl Store {
     pub async fn forget_ends(&self, topics: &[String]) -> Result<(), StoreError> {
         let query = sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)")
             .bind(topics);
-        within_deadline!(self, |connection| async { Ok(query.execute(connection).await.map(drop)?) })
+        within_deadline!(self, |session| async { Ok(query.execute(session).await.map(drop)?) })
     }
 }
 
+/// One try, as a transaction.
+async fn whole(
+    session: &mut Session<'_>,
+    begin: &Begin,
+    id: &DeviceId,
+    end: Option<&TopicEnd>,
+    lock_first: bool,
+) -> Result<Forgotten, StoreError> {
+    session.begin(begin, Some(WITHOUT_LIMIT)).await?;
+    let outcome = forget(session, id, end, lock_first).await;
+    session.end(outcome).await
+}
+
 async fn forget(
-    connection: &mut PgConnection,
+    session: &mut Session<'_>,
     id: &DeviceId,
     end: Option<&TopicEnd>,
     lock_first: bool,
 ) -> Result<Forgotten, StoreError> {
     const LOCK: &str = "LOCK TABLE forgotten_devices IN EXCLUSIVE MODE";
-    let mut transaction = connection.begin().await?;
-    sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *transaction).await?;
     if lock_first {
-        sqlx::query(LOCK).execute(&mut *transaction).await?;
+        sqlx::query(LOCK).execute(&mut *session).await?;
     }
-    let (many, latest) = delete_events(&mut transaction, id).await?;
-    sqlx::query(LOCK).execute(&mut *transaction).await?;
-    let (rest, later) = delete_events(&mut transaction, id).await?;
+    let (many, latest) = delete_events(session, id).await?;
+    sqlx::query(LOCK).execute(&mut *session).await?;
+    let (rest, later) = delete_events(session, id).await?;
     let resource: Option<(i64, OffsetDateTime)> =
         sqlx::query_as("DELETE FROM resources WHERE id = $1 RETURNING version, appended_at")
             .bind(id.as_str())
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut *session)
             .await?;
     // The broker's clock may be ahead of PostgreSQL's: nothing that was here may come again.
     let at = sqlx::query_scalar(
@@ -132,21 +151,17 @@ async fn forget(
     .bind(resource.map(|(_, appended_at)| appended_at))
     .bind(end.map(|end| end.topic.as_str()))
     .bind(end.map(|end| end.offsets.as_slice()))
-    .fetch_one(&mut *transaction)
+    .fetch_one(&mut *session)
     .await?;
-    transaction.commit().await?;
     Ok(Forgotten { events: many + rest, version: resource.map(|(version, _)| version), at })
 }
 
-async fn delete_events(
-    connection: &mut PgConnection,
-    id: &DeviceId,
-) -> Result<(i64, Option<OffsetDateTime>), StoreError> {
+async fn delete_events(session: &mut Session<'_>, id: &DeviceId) -> Result<(i64, Option<OffsetDateTime>), StoreError> {
     let query = sqlx::query_as(
         "WITH gone AS (DELETE FROM events WHERE device_id = $1 RETURNING appended_at)
          SELECT count(*), max(appended_at) FROM gone",
     );
-    Ok(query.bind(id.as_str()).fetch_one(connection).await?)
+    Ok(query.bind(id.as_str()).fetch_one(session).await?)
 }
 
 /// What is left of a device that was forgotten.
@@ -158,7 +173,7 @@ pub(super) struct Tombstone {
 /// The tombstones of these devices, of those that were ever forgotten: one look into an index, or into a table
 /// that is empty.
 pub(super) async fn tombstones(
-    connection: &mut PgConnection,
+    session: &mut Session<'_>,
     batch: &[&Decoded],
 ) -> Result<HashMap<String, Tombstone>, StoreError> {
     let mut ids: Vec<_> = batch.iter().map(|decoded| decoded.event.device_id.as_str()).collect();
@@ -167,7 +182,7 @@ pub(super) async fn tombstones(
     let query = sqlx::query(
         "SELECT device_id, forgotten_at, topic, end_offsets FROM forgotten_devices WHERE device_id = ANY($1)",
     );
-    let rows = query.bind(ids).fetch_all(connection).await?;
+    let rows = query.bind(ids).fetch_all(session).await?;
     let mut found = HashMap::with_capacity(rows.len());
     for row in rows {
         let end = Option::zip(row.try_get(2)?, row.try_get(3)?).map(|(topic, offsets)| TopicEnd { topic, offsets });

@@ -1,8 +1,9 @@
 //! Reads what happened to a device, newest first, a page at a time.
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 use time::OffsetDateTime;
 
+use super::session::Session;
 use super::{Store, StoreError, within_deadline};
 use crate::event::DeviceId;
 
@@ -72,12 +73,12 @@ impl Store {
     /// # Errors
     /// PostgreSQL away, or too slow.
     pub async fn history(&self, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, StoreError> {
-        within_deadline!(self, |connection| page(connection, id, limit, before))
+        within_deadline!(self, |session| page(session, id, limit, before))
     }
 }
 
 async fn page(
-    connection: &mut PgConnection,
+    session: &mut Session<'_>,
     id: &DeviceId,
     limit: u16,
     before: Option<&Cursor>,
@@ -88,7 +89,7 @@ async fn page(
         .bind(before.map(|cursor| cursor.event_id.as_str()))
         .bind(i32::from(limit))
         .bind(PAGE_BYTES)
-        .fetch_all(connection)
+        .fetch_all(session)
         .await?;
     let mut page = Page { items: Vec::with_capacity(rows.len()), next: None };
     for row in &rows {

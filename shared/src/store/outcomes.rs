@@ -23,7 +23,7 @@ impl Store {
         let query = query
             .bind(events.iter().map(|(device, _)| device.as_str()).collect::<Vec<_>>())
             .bind(events.iter().map(|(_, event)| event.as_str()).collect::<Vec<_>>());
-        let rows = within_deadline!(self, |connection| async { Ok(query.fetch_all(connection).await?) })?;
+        let rows = within_deadline!(self, |session| async { Ok(query.fetch_all(session).await?) })?;
         let mut found = HashMap::with_capacity(rows.len());
         for row in rows {
             found.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);

@@ -13,7 +13,7 @@ impl Store {
              ON CONFLICT DO NOTHING",
         );
         let query = query.bind(group).bind(topic).bind(partition).bind(reason);
-        within_deadline!(self, |connection| async { Ok(query.execute(connection).await.map(drop)?) })
+        within_deadline!(self, |session| async { Ok(query.execute(session).await.map(drop)?) })
     }
 
     /// Whether a partition waits.
@@ -25,7 +25,7 @@ impl Store {
             "SELECT EXISTS (SELECT FROM paused_partitions WHERE (consumer_group, topic, partition) = ($1, $2, $3))",
         );
         let query = query.bind(group).bind(topic).bind(partition);
-        within_deadline!(self, |connection| async { Ok(query.fetch_one(connection).await?) })
+        within_deadline!(self, |session| async { Ok(query.fetch_one(session).await?) })
     }
 
     /// Lets a group's waiting partitions go on, one or all, and tells which they were.
@@ -38,6 +38,6 @@ impl Store {
              RETURNING topic, partition",
         );
         let query = query.bind(group).bind(partition);
-        within_deadline!(self, |connection| async { Ok(query.fetch_all(connection).await?) })
+        within_deadline!(self, |session| async { Ok(query.fetch_all(session).await?) })
     }
 }

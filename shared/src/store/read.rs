@@ -1,7 +1,8 @@
 //! Reads a resource, rendered as the body that a client and the cache get.
 
-use sqlx::{PgConnection, Row};
+use sqlx::Row;
 
+use super::session::Session;
 use super::{Store, StoreError, within_deadline};
 use crate::event::DeviceId;
 
@@ -39,7 +40,7 @@ impl Store {
     /// # Errors
     /// PostgreSQL away, or too slow.
     pub async fn resource(&self, id: &DeviceId) -> Result<Option<Rendered>, StoreError> {
-        within_deadline!(self, |connection| one(connection, id))
+        within_deadline!(self, |session| one(session, id))
     }
 
     /// Those of these resources that exist.
@@ -47,18 +48,18 @@ impl Store {
     /// # Errors
     /// PostgreSQL away, or too slow.
     pub async fn resources(&self, ids: &[DeviceId]) -> Result<Vec<Rendered>, StoreError> {
-        within_deadline!(self, |connection| many(connection, ids))
+        within_deadline!(self, |session| many(session, ids))
     }
 }
 
-async fn one(connection: &mut PgConnection, id: &DeviceId) -> Result<Option<Rendered>, StoreError> {
-    let row = sqlx::query(rendered!("WHERE id = $1")).bind(id.as_str()).fetch_optional(connection).await?;
+async fn one(session: &mut Session<'_>, id: &DeviceId) -> Result<Option<Rendered>, StoreError> {
+    let row = sqlx::query(rendered!("WHERE id = $1")).bind(id.as_str()).fetch_optional(session).await?;
     Ok(row.map(|row| rendered(id.clone(), &row)).transpose()?)
 }
 
-async fn many(connection: &mut PgConnection, ids: &[DeviceId]) -> Result<Vec<Rendered>, StoreError> {
+async fn many(session: &mut Session<'_>, ids: &[DeviceId]) -> Result<Vec<Rendered>, StoreError> {
     let texts: Vec<&str> = ids.iter().map(DeviceId::as_str).collect();
-    let rows = sqlx::query(rendered!("WHERE id = ANY($1)")).bind(texts).fetch_all(connection).await?;
+    let rows = sqlx::query(rendered!("WHERE id = ANY($1)")).bind(texts).fetch_all(session).await?;
     let mut found = Vec::with_capacity(rows.len());
     for row in rows {
         let id: &str = row.try_get("id")?;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, Row, SqlStr};
 
+use super::session::Session;
 use super::{Store, StoreError, indexes, within_deadline};
 
 /// Each file of `migrations/` and what it holds, oldest first. Listed by hand, because `sqlx::migrate!` compiles
@@ -40,11 +41,22 @@ impl Store {
     /// # Errors
     /// PostgreSQL away, a database of another encoding than UTF8, or a migration that fails.
     pub async fn migrate(&self) -> anyhow::Result<()> {
+        ensure!(
+            !self.begin.is_pooled(),
+            "migrations need sessions of PostgreSQL's own, which DATABASE_POOLER=transaction has none of: give `setup` a \
+             DATABASE_URL that leads to PostgreSQL itself, and leave DATABASE_POOLER out"
+        );
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
         // A migration may take longer than any request: it has no deadline but the operator's.
-        let mut connection = self.pool.acquire().await.map_err(login_failure)?.detach();
-        ensure_encoding(&mut connection).await?;
+        let mut connection = match self.pool.acquire().await {
+            Ok(connection) => connection.detach(),
+            Err(error) => match refused_login(&error) {
+                Some(refusal) => return Err(refusal),
+                None => return Err(self.diagnosis.explain(error).await.into()),
+            },
+        };
+        ensure_encoding(&mut Session::direct(&mut connection, &mut false)).await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         run(&migrator, &mut connection).await?;
         indexes::renew(&mut connection).await;
@@ -57,9 +69,9 @@ impl Store {
     /// # Errors
     /// That it does not answer, or what is wrong or missing.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let found = within_deadline!(self, |connection| async {
-            ensure_encoding(connection).await?;
-            version(connection).await
+        let found = within_deadline!(self, |session| async {
+            ensure_encoding(session).await?;
+            version(session).await
         })?;
         let needed = MIGRATIONS.iter().map(|(name, _)| version_of(name)).max().unwrap_or(0);
         if found < needed {
@@ -77,10 +89,10 @@ impl Store {
 /// Refuses a database that cannot hold every event. In one of a smaller encoding what it lacks would be dead letters;
 /// in one of `SQL_ASCII`, which knows no characters, an escape in a payload is refused with an SQLSTATE that looks like
 /// an outage.
-async fn ensure_encoding(connection: &mut PgConnection) -> Result<(), StoreError> {
+async fn ensure_encoding(session: &mut Session<'_>) -> Result<(), StoreError> {
     let (database, encoding): (String, String) =
         sqlx::query_as("SELECT current_database()::text, current_setting('server_encoding')")
-            .fetch_one(connection)
+            .fetch_one(session)
             .await?;
     if encoding == ENCODING {
         return Ok(());
@@ -112,7 +124,9 @@ async fn run(migrator: &Migrator, connection: &mut PgConnection) -> anyhow::Resu
 }
 
 async fn retire_and_run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), MigrateError> {
-    let found = version(connection).await.map_err(|error| MigrateError::Source(error.into()))?;
+    let found = version(&mut Session::direct(connection, &mut false))
+        .await
+        .map_err(|error| MigrateError::Source(error.into()))?;
     for retired in RETIRED {
         // On a database that is made anew the table is empty, and has no writers.
         if found == retired - 1 {
@@ -130,20 +144,17 @@ fn is_lock_timeout(error: &MigrateError) -> bool {
 
 /// A login that PostgreSQL refuses, with its most frequent cause on a developer's machine: a data volume of
 /// an earlier version.
-fn login_failure(error: sqlx::Error) -> anyhow::Error {
+fn refused_login(error: &sqlx::Error) -> Option<anyhow::Error> {
     let refusal = error.as_database_error().filter(|refusal| {
         // A wrong password or, where passwords are asked for, an unknown user; an unknown user; an unknown database.
         matches!(refusal.code().as_deref(), Some("28P01" | "28000" | "3D000"))
-    });
-    match refusal {
-        Some(refusal) => anyhow::anyhow!(
-            "PostgreSQL refuses the login in DATABASE_URL: {}. Under Docker Compose, a volume keeps the user, the \
-             password and the database that it was created with: `docker compose down --volumes --remove-orphans` \
-             deletes it, with its data, and the next `up` creates it anew",
-            refusal.message()
-        ),
-        None => error.into(),
-    }
+    })?;
+    Some(anyhow::anyhow!(
+        "PostgreSQL refuses the login in DATABASE_URL: {}. Under Docker Compose, a volume keeps the user, the \
+         password and the database that it was created with: `docker compose down --volumes --remove-orphans` \
+         deletes it, with its data, and the next `up` creates it anew",
+        refusal.message()
+    ))
 }
 
 /// As `sqlx::migrate!` reads a file's name: the version, `_`, and the description with blanks as `_`.
@@ -163,14 +174,14 @@ fn version_of(name: &str) -> i64 {
     name.split_once('_').and_then(|(version, _)| version.parse().ok()).unwrap_or(0)
 }
 
-async fn version(connection: &mut PgConnection) -> Result<i64, StoreError> {
+async fn version(session: &mut Session<'_>) -> Result<i64, StoreError> {
     let there =
-        sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *connection).await?;
+        sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *session).await?;
     if !there.try_get::<bool, _>("there")? {
         return Ok(0);
     }
     let row = sqlx::query("SELECT coalesce(max(version), 0) AS version FROM _sqlx_migrations WHERE success")
-        .fetch_one(connection)
+        .fetch_one(session)
         .await?;
     Ok(row.try_get("version")?)
 }

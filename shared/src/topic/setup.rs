@@ -94,7 +94,10 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
 pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
     shape.check()?;
     let reachable = client.clone();
-    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable)).await??.brokers;
+    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable))
+        .await
+        .map_err(crate::lifecycle::no_result)??
+        .brokers;
     let defaults = defaults(client, &brokers).await;
     let min_insync = shape.min_insync_replicas.to_string();
     let input_bytes = MAX_RECORD_BYTES.to_string();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
-use shared::config::{AccessLog, LogFormat, Secret};
+use shared::config::{AccessLog, LogFormat, Pooler, Secret};
 
 /// Blanks are a part of these, and only the line feed at the end of a file is not.
 const EXACT: [&str; 2] = ["JWT_SECRET", "KAFKA_SASL_PASSWORD"];
@@ -38,13 +38,14 @@ fn good(variable: &str) -> &'static str {
         | "OTEL_SERVICE_NAME"
         | "EMF_NAMESPACE" => "a-name",
         "KAFKA_SASL_PASSWORD" | "JWT_SECRET" => "a secret with blanks in it, long enough",
-        "KAFKA_SSL_CA_LOCATION" | "JWT_JWKS_FILE" => "/etc/a file",
+        "KAFKA_SSL_CA_LOCATION" | "REDIS_TLS_CA" | "JWT_JWKS_FILE" => "/etc/a file",
         "DATABASE_URL" => "postgres://u:p@h/d",
         "REDIS_URL" => "redis://h",
         "JWT_JWKS_URL" => "https://h/jwks",
         "REDIS_CLUSTER" | "JWT_ALLOW_SHORT_SECRET" | "JWT_JWKS_ALLOW_HTTP" => "true",
         "JWT_DEVICE_BINDING" => "claimed",
         "TOPIC_COMPRESSION" => "producer",
+        "DATABASE_POOLER" => "transaction",
         "LOG_FORMAT" => "pretty",
         "RUST_LOG" => "warn,worker_service=debug",
         "ACCESS_LOG" => "0.5",
@@ -150,6 +151,7 @@ impl Leaf<'_> {
             .or_else(|| of::<SocketAddr>(matches, id))
             .or_else(|| of::<PathBuf>(matches, id))
             .or_else(|| of::<LogFormat>(matches, id))
+            .or_else(|| of::<Pooler>(matches, id))
             .or_else(|| of::<AccessLog>(matches, id))
             .or_else(|| (self.others)(matches, id));
         Ok(shown.unwrap_or_else(|| panic!("{id} has a type that this test does not know")))

@@ -7,10 +7,10 @@ use std::io::Write;
 
 use anyhow::Context as _;
 use rdkafka::TopicPartitionList;
-use rdkafka::admin::AdminOptions;
+use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::topic_partition_list::Offset;
 use serde_json::json;
-use shared::kafka::{self, ADMIN_TIMEOUT};
+use shared::kafka::{self, ADMIN_TIMEOUT, LogContext};
 use shared::topic::settings::admin;
 use shared::topic::{Record, rfc3339};
 
@@ -143,11 +143,7 @@ fn look(reader: &Reader, chosen: &LetterFilter) -> anyhow::Result<Vec<Found>> {
     Ok(partitions)
 }
 
-async fn delete(
-    admin: &rdkafka::admin::AdminClient<rdkafka::client::DefaultClientContext>,
-    topic: &str,
-    found: &Found,
-) -> anyhow::Result<()> {
+async fn delete(admin: &AdminClient<LogContext>, topic: &str, found: &Found) -> anyhow::Result<()> {
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(topic, found.partition, Offset::Offset(found.up_to))?;
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::ADMIN_TIMEOUT;
+use shared::kafka::{LogContext, PlainConsumer};
 use shared::topic::Record;
 
 use crate::unreadable::{self, Unreadable, is_unreadable};
@@ -41,7 +42,7 @@ enum Read {
 /// A reader of one topic that belongs to no group and commits nothing.
 pub(super) struct Reader {
     client: ClientConfig,
-    consumer: BaseConsumer,
+    consumer: PlainConsumer,
     topic: String,
     group: String,
     /// By partition, what could not be read.
@@ -69,7 +70,7 @@ impl Reader {
             .set("fetch.max.bytes", "8388608")
             .set("max.partition.fetch.bytes", "262144")
             .set("fetch.wait.max.ms", "100");
-        let consumer = config.create().context("the Kafka settings")?;
+        let consumer = config.create_with_context(LogContext).context("the Kafka settings")?;
         let (client, topic, group) = (client.clone(), topic.to_owned(), group.to_owned());
         Ok(Self { client, consumer, topic, group, unreadable: RefCell::default() })
     }
@@ -83,7 +84,10 @@ impl Reader {
     /// open.
     pub(super) fn spans_and_unstable(&self, only: Only) -> anyhow::Result<(Vec<Span>, Vec<Span>)> {
         let mut config = self.client.clone();
-        let whole = config.set("isolation.level", "read_uncommitted").create().context("the Kafka settings")?;
+        let whole = config
+            .set("isolation.level", "read_uncommitted")
+            .create_with_context(LogContext)
+            .context("the Kafka settings")?;
         // The log's end first: what comes in between is not taken for unstable.
         let whole = self.bounds(&whole, only)?;
         let spans = self.spans(only)?;
@@ -96,7 +100,7 @@ impl Reader {
         Ok((spans, unstable))
     }
 
-    fn bounds(&self, consumer: &BaseConsumer, only: Only) -> anyhow::Result<Vec<Span>> {
+    fn bounds(&self, consumer: &PlainConsumer, only: Only) -> anyhow::Result<Vec<Span>> {
         let metadata = consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("asking Kafka")?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let mut partitions: Vec<_> =

@@ -103,7 +103,7 @@ async fn gather(
             }
         }
     }
-    report.summary.read = task.await??;
+    report.summary.read = task.await.map_err(shared::lifecycle::no_result)??;
     let max_redrives = (!config.force).then_some(config.max_redrives);
     Ok(planner.plan(max_redrives, config.filter.limit))
 }

@@ -5,7 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use shared::kafka;
+use shared::kafka::{self, LogContext};
 use shared::topic::{Record, as_text, header};
 
 use super::letter::{MOST_REDRIVES, REDRIVES, redrives};
@@ -42,13 +42,16 @@ impl Unsent {
 /// The input topic's producer.
 pub(super) struct Sender {
     topic: String,
-    producer: FutureProducer,
+    producer: FutureProducer<LogContext>,
 }
 
 impl Sender {
     pub(super) fn new(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
         let config = settings(client);
-        Ok(Self { topic: topic.to_owned(), producer: config.create().context("the Kafka settings")? })
+        Ok(Self {
+            topic: topic.to_owned(),
+            producer: config.create_with_context(LogContext).context("the Kafka settings")?,
+        })
     }
 
     /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.

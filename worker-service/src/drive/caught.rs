@@ -69,7 +69,7 @@ impl Driver {
 
     async fn show(&self, batch: &[Task], trace: Option<Processing>, started: Instant, applied: &Applied) {
         let committed = SystemTime::now();
-        let fenced = match panics::caught_async(self.tools.applier.fence(applied)).await {
+        let fenced = match panics::caught_async(self.tools.applier.fence(batch, applied)).await {
             Ok(fenced) => fenced,
             Err(panicked) => {
                 self.note(&panicked);
@@ -79,7 +79,7 @@ impl Driver {
         let is_fenced = fenced.is_acknowledged();
         self.aside(|| trace.map(|trace| trace.done(batch, committed, is_fenced)));
         self.aside(|| event_log::processed(self.tools.access_log, batch, applied, &fenced));
-        self.aside(|| apply::measure(batch, started, applied, is_fenced));
+        self.aside(|| apply::measure(batch, started, applied));
     }
 
     /// Runs what decides about nothing: a line of the log, a span, a metric.

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::{LogContext, PlainConsumer};
 use tokio::task::JoinHandle;
 
 use super::progress::Progress;
@@ -145,7 +146,7 @@ fn is_empty(
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", "1024")
         .set("fetch.wait.max.ms", "100");
-    let consumer: BaseConsumer = client.create().context("the Kafka settings")?;
+    let consumer: PlainConsumer = client.create_with_context(LogContext).context("the Kafka settings")?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, from.map_or(Offset::Beginning, Offset::Offset))?;
     consumer.assign(&list)?;

@@ -81,9 +81,15 @@ fn an_outage_is_told_whoever_s_it_is() {
     let waits = Measured { waits: true, ..partition(Some(10), 30.0) };
     assert_eq!(document([waits, partition(Some(1), 0.1)], false)["Waiting"], 1, "a partition waits");
     assert_eq!(document([], true)["Waiting"], 1, "the group is not joined for want of PostgreSQL");
-    let kafka_away = document([partition(None, 30.0)], false);
+    let unknown = |lag| Measured { is_unknown: true, ..partition(lag, 30.0) };
+    let kafka_away = document([unknown(None)], false);
     assert_eq!(kafka_away["Waiting"], 1);
-    assert!(kafka_away.get("ConsumerLag").is_none(), "what is not known is not told");
+    assert!(kafka_away.get("ConsumerLag").is_none(), "what was never known is not told");
+    let lost = Measured { is_lost: true, ..unknown(Some(7)) };
+    let kafka_away = document([unknown(Some(3)), lost], false);
+    assert_eq!(kafka_away["ConsumerLag"], json!([7, 3]), "it is at least that");
+    assert_eq!(kafka_away["WatermarkAge"], json!([30.0, 30.0]));
+    assert_eq!((&kafka_away["Waiting"], &kafka_away["AssignedPartitions"]), (&json!(1), &json!(1)));
     assert_eq!(document([], false)["Waiting"], 0, "a worker without a partition just has nothing to do");
 }
 

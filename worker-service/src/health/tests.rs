@@ -29,7 +29,9 @@ fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
     health.state().lanes.entry(3).or_default().outage = Some("SQLSTATE 57P01".into());
     assert_eq!(status(&health), (false, "waiting out an outage".into()));
     assert_eq!(health.report().1["partitions"]["3"]["outage"], "SQLSTATE 57P01");
+    assert_eq!(health.report().1["outage"], "SQLSTATE 57P01", "where the runbook points");
     health.gone(3);
+    assert_eq!(health.report().1["outage"], json!(null));
     assert_eq!(status(&health), (true, "ready".into()), "whose partition it is now says it");
     assert!(!health.waits());
     health.kafka_is_away(Some("no broker".into()));

@@ -26,7 +26,7 @@ fn what_is_behind_the_watermark_has_its_effect() {
     ]);
     // Of the partitions 1 and 2 the broker has dropped the first three; of 3 it says nothing.
     let ends = BTreeMap::from([(0, ends(0, 15)), (1, ends(3, 15)), (2, ends(3, 15)), (4, ends(0, 20))]);
-    let (found, anew) = measure(&lanes, &ends, now, &mut past());
+    let (found, anew) = measure(&lanes, &BTreeMap::new(), &ends, now, &mut past());
     assert!(anew.is_empty());
     let lags: Vec<_> = found.values().map(|found| found.lag).collect();
     assert_eq!(lags, [Some(5), Some(12), Some(12), None, Some(0)]);
@@ -40,7 +40,7 @@ fn what_lies_behind_the_last_stable_offset_is_told_apart() {
     let lanes = BTreeMap::from([(0, lane(Some(10), None)), (1, lane(Some(10), None)), (2, lane(Some(8), None))]);
     let end = |stable, log| Ends { first: 0, stable, log };
     let ends = BTreeMap::from([(0, end(10, Some(17))), (1, end(10, None)), (2, end(10, Some(11)))]);
-    let (found, _) = measure(&lanes, &ends, now, &mut past());
+    let (found, _) = measure(&lanes, &BTreeMap::new(), &ends, now, &mut past());
     let told: Vec<_> = found.values().map(|found| (found.lag, found.unstable)).collect();
     let unstable = |records| Some(Unstable { records, offset: 10, age: Duration::ZERO });
     let without_age: Vec<_> = told
@@ -73,9 +73,9 @@ fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
     ]);
     let ends: BTreeMap<_, _> = lanes.keys().map(|partition| (*partition, ends(0, 15))).collect();
     let mut past = Past::new(Duration::from_secs(10));
-    assert_eq!(measure(&lanes, &ends, now, &mut past).1, [0; 0], "they stand there since just now");
-    past.last -= Duration::from_secs(11);
-    let (found, anew) = measure(&lanes, &ends, now, &mut past);
+    assert_eq!(measure(&lanes, &BTreeMap::new(), &ends, now, &mut past).1, [0; 0], "they stand there since just now");
+    past.measured -= Duration::from_secs(11);
+    let (found, anew) = measure(&lanes, &BTreeMap::new(), &ends, now, &mut past);
     assert_eq!(anew, [0, 5, 6, 8, 9]);
     let stalled: Vec<_> = found.values().map(|found| found.stalled.is_some()).collect();
     assert_eq!(stalled, [true, false, false, false, false, true, true, false, true, true, false]);
@@ -90,10 +90,12 @@ fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
     let mut past = past();
     let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
     past.known.waiting(minute, 0, None, Some(15));
-    let mut age = |lane| measure(&BTreeMap::from([(0, lane)]), &BTreeMap::new(), now, &mut past).0[&0].watermark_age;
+    let mut age = |lane| {
+        measure(&BTreeMap::from([(0, lane)]), &BTreeMap::new(), &BTreeMap::new(), now, &mut past).0[&0].watermark_age
+    };
     assert!((60.0..70.0).contains(&age(lane(None, Some(2)))), "whoever has told its time");
     assert!((60.0..70.0).contains(&age(lane(Some(14), Some(2)))), "it is behind all the same");
-    assert_eq!(age(lane(Some(15), Some(2))), 0.0);
+    assert_eq!(age(lane(Some(15), Some(2))), 0.0, "it has not been told yet where it ends");
 }
 
 #[test]
@@ -104,7 +106,54 @@ fn what_came_in_ages_also_where_the_log_has_dropped_it() {
         let mut past = past();
         past.known.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
         let lanes = BTreeMap::from([(0, lane)]);
-        let found = measure(&lanes, &BTreeMap::from([(0, ends(15, 15))]), now, &mut past).0[&0].clone();
+        let found =
+            measure(&lanes, &BTreeMap::new(), &BTreeMap::from([(0, ends(15, 15))]), now, &mut past).0[&0].clone();
         assert_eq!((found.lag, found.watermark_age >= 60.0), (Some(0), is_old));
     }
+}
+
+/// So much later.
+fn later(past: &mut Past, seconds: u64) {
+    let seconds = Duration::from_secs(seconds);
+    past.measured -= seconds;
+    for last in past.last.values_mut() {
+        last.at -= seconds;
+    }
+}
+
+#[test]
+fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
+    let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+    let mut past = past();
+    let since = Some(now - time::Duration::seconds(7));
+    // One is behind, and the other not.
+    let lanes = BTreeMap::from([
+        (0, LaneState { waiting_since: since, in_hand: true, ..lane(Some(10), None) }),
+        (1, lane(Some(15), None)),
+    ]);
+    let (told, none) = (BTreeMap::from([(0, ends(0, 15)), (1, ends(0, 15))]), BTreeMap::new());
+    let (nothing, nobody) = (BTreeMap::new(), BTreeMap::new());
+    let of = |found: &BTreeMap<i32, Measured>, partition: i32| {
+        let Measured { lag, is_unknown, is_lost, waits, watermark_age, .. } = found[&partition].clone();
+        (lag, is_unknown, is_lost, waits, watermark_age.round())
+    };
+    let (found, _) = measure(&lanes, &nothing, &told, now, &mut past);
+    assert_eq!(of(&found, 0), (Some(5), false, false, false, 7.0));
+    assert_eq!(of(&found, 1), (Some(0), false, false, false, 0.0));
+    // Kafka is silent; then it has given the partitions away, or nobody has them.
+    later(&mut past, 20);
+    let (found, _) = measure(&lanes, &nothing, &none, now + Duration::from_secs(20), &mut past);
+    assert_eq!(of(&found, 0), (Some(5), true, false, false, 27.0));
+    assert_eq!(of(&found, 1), (Some(0), true, false, false, 20.0), "it may have more since");
+    later(&mut past, 20);
+    let (found, anew) = measure(&nobody, &lanes, &none, now + Duration::from_secs(40), &mut past);
+    assert_eq!(of(&found, 0), (Some(5), true, true, true, 47.0));
+    assert_eq!(of(&found, 1), (Some(0), true, true, true, 40.0));
+    assert!(anew.is_empty());
+    // One comes back, and the other is somebody else's.
+    later(&mut past, 20);
+    let lanes = BTreeMap::from([(1, lane(Some(15), None))]);
+    let (found, _) = measure(&lanes, &nothing, &told, now + Duration::from_secs(60), &mut past);
+    assert_eq!((of(&found, 1), found.len()), ((Some(0), false, false, false, 0.0), 1));
+    assert_eq!(past.last.len(), 1);
 }

@@ -88,6 +88,16 @@ pub(super) struct Suspects {
     random: fastrand::Rng,
 }
 
+/// How much waits with an event.
+pub(super) struct Waiting {
+    /// As much of its device as may.
+    pub(super) device_is_full: bool,
+    /// Half as much as may at all.
+    pub(super) is_half_full: bool,
+    /// As much as may at all.
+    is_full: bool,
+}
+
 /// A failure, as it is judged.
 struct Failure {
     suspect: Suspect,
@@ -262,7 +272,7 @@ impl Lane {
     fn judge_outage(&mut self, mut task: Task, message: String, now: Duration) -> AfterFailure {
         let device = task.device().clone();
         let cost = self.turns.cost(now);
-        let (share_is_full, all_is_full) = self.is_full_with(&task);
+        let Waiting { device_is_full: share_is_full, is_full: all_is_full, .. } = self.waiting_with(&task);
         let Failure { suspect, others_were_applied } = self.suspects_of_outage.failed(&device, task.record.offset, now);
         if suspect.is_aside() {
             self.turns.failed(now, cost, self.suspects_of_outage.vary(cost));
@@ -292,15 +302,18 @@ impl Lane {
         AfterFailure::Held(delay)
     }
 
-    /// Whether as much waits with this event as may of its device, and whether as much as may at all.
-    fn is_full_with(&self, task: &Task) -> (bool, bool) {
+    /// How much waits with this event.
+    pub(super) fn waiting_with(&self, task: &Task) -> Waiting {
         let behind = self.work.iter().flatten().filter(|other| other.device() == task.device());
         let (records, bytes) =
             behind.fold((1, task.size()), |(records, bytes), other| (records + 1, bytes + other.size()));
-        let Settings { held_alone_records, held_alone_bytes, held_records, held_bytes, .. } = self.settings;
-        let share = records >= held_alone_records || bytes >= held_alone_bytes;
-        let all = self.held.records() + records >= held_records || self.held.bytes() + bytes >= held_bytes;
-        (share, all)
+        let Settings { device_records, device_bytes, held_records, held_bytes, .. } = self.settings;
+        let (all_records, all_bytes) = (self.held.records() + records, self.held.bytes() + bytes);
+        Waiting {
+            device_is_full: records >= device_records || bytes >= device_bytes,
+            is_half_full: all_records >= held_records.div_ceil(2) || all_bytes >= held_bytes.div_ceil(2),
+            is_full: all_records >= held_records || all_bytes >= held_bytes,
+        }
     }
 }
 

@@ -1,15 +1,54 @@
 //! What becomes of a batch that failed on data.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use shared::event::DeviceId;
 use shared::store::{Class, StoreError};
 use shared::topic::{DeadLetter, Reason};
 
+use super::alone::Waiting;
 use super::{Lane, Task, backoff};
 
 /// Devices known to fail; past this many the memory starts anew.
 pub(super) const MAX_SUSPECTS: usize = 10_000;
+/// How long after a device's first failure its events have their retries.
+pub(super) const RETRIES: Duration = Duration::from_secs(2 * 60);
+
+/// Devices whose events fail on their own, until one is applied.
+///
+/// Each event has its retries, so that a fault that is soon over makes no heap of dead letters. But while they last all
+/// later events of the device wait: so that the others have room, and the partition's offset moves, there is an end to
+/// it. From then on each event has one try.
+#[derive(Debug, Default)]
+pub(super) struct Failing(HashMap<DeviceId, FirstFailure>);
+
+#[derive(Debug)]
+struct FirstFailure {
+    at: Duration,
+    one_try: bool,
+}
+
+impl Failing {
+    /// Events of these were applied.
+    pub(super) fn applied(&mut self, batch: &[Task]) {
+        if !self.0.is_empty() {
+            for task in batch {
+                self.0.remove(task.device());
+            }
+        }
+    }
+
+    /// An event of the device failed on its own; says whether such events may be tried again.
+    fn failed(&mut self, device: &DeviceId, waiting: &Waiting, now: Duration) -> bool {
+        if self.0.len() >= MAX_SUSPECTS && !self.0.contains_key(device) {
+            self.0.clear();
+        }
+        let first = self.0.entry(device.clone()).or_insert(FirstFailure { at: now, one_try: false });
+        first.one_try |= waiting.device_is_full || waiting.is_half_full || now.saturating_sub(first.at) >= RETRIES;
+        !first.one_try
+    }
+}
 
 /// What becomes of a batch that was not applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +120,11 @@ impl Lane {
             // An outage and a conflict are no verdict on the event, and do not come here.
             Class::Poison | Class::Again | Class::Outage | Class::OutageMet => (Reason::Rejected, true),
         };
-        let is_tried_again = !is_final && !self.suspects.contains(task.device());
+        // What is no data for PostgreSQL says nothing of the device's other events.
+        let is_tried_again = !is_final && {
+            let waiting = self.waiting_with(&task);
+            self.failing.failed(task.device(), &waiting, now)
+        };
         let retry = if is_tried_again { backoff::retry_delay(task.attempts) } else { None };
         match retry {
             Some(delay) => {
@@ -89,10 +132,6 @@ impl Lane {
                 AfterFailure::Held(delay)
             }
             None => {
-                if self.suspects.len() >= MAX_SUSPECTS {
-                    self.suspects.clear();
-                }
-                self.suspects.insert(task.device().clone());
                 self.bury(task, reason, error.message);
                 AfterFailure::DeadLetter
             }

@@ -11,6 +11,7 @@ use self::world::*;
 use super::*;
 
 mod alone;
+mod failing;
 mod flapping;
 mod letters;
 mod outages;
@@ -36,7 +37,7 @@ proptest! {
                 (Kind::Undecodable, Some((Reason::Undecodable, 1))) => {}
                 (Kind::UnknownType, Some((Reason::UnknownType, 1))) => {}
                 (Kind::Rejected, Some((Reason::Rejected, _))) => {}
-                // One try where the device had failed before, else four.
+                // Four, unless too much waited: the world looks at each of them.
                 (Kind::FailsAlways | Kind::FailsUntil(_), Some((Reason::Failed, attempts)))
                 | (Kind::Panics, Some((Reason::Panicked, attempts))) => {
                     prop_assert!((1..=4).contains(attempts));
@@ -117,15 +118,6 @@ fn a_log_that_begins_anew_is_not_committed_past_its_end() {
 }
 
 #[test]
-fn a_failed_event_is_tried_four_times_and_the_next_one_once() {
-    let records = [(1, 0, Kind::FailsAlways), (1, 0, Kind::FailsAlways), (1, 0, Kind::Good), (1, 0, Kind::FailsAlways)];
-    let world = World::new(small(), &records, Vec::new()).run(&[1]);
-    let letters: Vec<_> = world.letters.values().copied().collect();
-    assert_eq!(letters, [(Reason::Failed, 4), (Reason::Failed, 1), (Reason::Failed, 4)]);
-    assert_eq!(world.now, Duration::from_secs(28), "2 + 4 + 8, twice");
-}
-
-#[test]
 fn a_held_flood_is_bounded() {
     let records: Vec<_> =
         std::iter::once((1, 0, Kind::FailsUntil(5))).chain((0..100).map(|_| (1, 0, Kind::Good))).collect();
@@ -136,7 +128,9 @@ fn a_held_flood_is_bounded() {
         assert!(world.lane.records + world.lane.held.records() <= 6 + 2 * 4);
     }
     assert!(!world.lane.has_room());
-    assert_eq!(world.run(&[100]).applied.len(), 101);
+    let world = world.run(&[100]);
+    assert_eq!(world.applied.len(), 100);
+    assert_eq!(world.letters, BTreeMap::from([(101, (Reason::Failed, 2))]), "too much waits behind it");
 }
 
 #[test]

@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _, Timestamp};
+use shared::kafka::{LogContext, PlainConsumer};
 
 use super::Moved;
 use crate::config::SourceConfig;
@@ -30,7 +31,7 @@ pub(super) fn ensure_of_broker(client: &ClientConfig, source: &SourceConfig, mov
         .set("isolation.level", "read_uncommitted")
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", "1024");
-    let reader: BaseConsumer = settings.create().context("the Kafka settings")?;
+    let reader: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
     // Before the first record nothing is left out.
     for Moved { partition, first, to, .. } in moved.iter().filter(|moved| moved.first < moved.to) {
         let before = last_before(&reader, topic, *partition, *first, *to).context("nothing was changed")?;
@@ -48,7 +49,7 @@ pub(super) fn ensure_of_broker(client: &ClientConfig, source: &SourceConfig, mov
 
 /// The last record before an offset, and its time. It looks back ever further: markers of transactions stand there, too.
 fn last_before(
-    reader: &BaseConsumer,
+    reader: &PlainConsumer,
     topic: &str,
     partition: i32,
     first: i64,

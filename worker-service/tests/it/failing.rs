@@ -24,6 +24,7 @@ async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() 
     assert!(started.elapsed() < Duration::from_secs(12), "the others did not wait for the retries");
     assert!(kit.committed().await.get(&0).copied().unwrap_or(0) == 0, "nothing is committed past an unfinished event");
 
+    // One after the other: each has its tries.
     let letters = kit.dead_letters(2).await;
     let tries = kit.tries().await;
     let waits: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -45,7 +46,8 @@ async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() 
     let letter = |id: &str, attempts: &str| {
         (b"bad".to_vec(), id.to_owned(), "failed".to_owned(), "SQLSTATE P0001: refused".to_owned(), attempts.to_owned())
     };
-    assert_eq!(found, [letter("1", "4"), letter("2", "1")], "after a dead letter the next ones get one try each");
+    assert_eq!(found, [letter("1", "4"), letter("2", "4")]);
+    assert!(started.elapsed() >= Duration::from_secs(2 * 14));
 
     kit.no_longer_refuse("bad").await;
     kit.event("bad", "3", r#"{"n":3}"#).await;
@@ -69,5 +71,55 @@ async fn a_device_that_recovers_loses_nothing_and_keeps_its_order() {
     assert_eq!(kit.version("bad").await, Some(5));
     assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":5}'"#).await, 1);
     assert_eq!(kit.dead_letters(0).await.len(), 0);
+    worker.stop().await.unwrap();
+}
+
+/// Which of a device's events became dead letters, with their tries.
+async fn letters(kit: &Kit) -> Vec<(String, String)> {
+    let of = |letter: &_, name: &str| headers(letter).into_iter().find(|(n, _)| n == name).unwrap().1;
+    kit.dead_letters(0).await.iter().map(|letter| (of(letter, "ce_id"), of(letter, "dlq.attempts"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_16_seconds_makes_no_heap_of_letters() {
+    let kit = Kit::new("short_fault", 1).await;
+    kit.refuse("bad").await;
+    let worker = kit.worker();
+    kit.event("bad", "0", "{}").await;
+    kit.until_it("it is tried", async || kit.tries().await.len() == 1).await;
+    let began = Instant::now();
+    let mut sent = 1;
+    while began.elapsed() < Duration::from_secs(16) {
+        kit.event("bad", &sent.to_string(), "{}").await;
+        sent += 1;
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    kit.no_longer_refuse("bad").await;
+    kit.until_it("all have their effect", async || kit.committed().await.get(&0) == Some(&sent)).await;
+    // The first one had all its tries, and the second not yet.
+    assert_eq!(letters(&kit).await, [("0".to_owned(), "4".to_owned())]);
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, sent - 1);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_hundred_events_waiting_each_has_one_try_until_one_succeeds() {
+    let kit = Kit::new("heap", 1).await;
+    kit.refuse("bad").await;
+    for n in 0..150 {
+        kit.event("bad", &n.to_string(), "{}").await;
+    }
+    let worker = kit.worker();
+    kit.until_it("each is a dead letter at once", async || kit.committed().await.get(&0) == Some(&150)).await;
+    let found = letters(&kit).await;
+    // The first one may have been tried before the others came in.
+    assert!(found.len() == 150 && found.iter().skip(1).all(|(_, attempts)| attempts == "1"), "{found:?}");
+    kit.no_longer_refuse("bad").await;
+    kit.event("bad", "well", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.refuse("bad").await;
+    kit.event("bad", "again", "{}").await;
+    kit.until_it("and then each has its tries again", async || kit.committed().await.get(&0) == Some(&152)).await;
+    assert_eq!(letters(&kit).await.last().unwrap(), &("again".to_owned(), "4".to_owned()));
     worker.stop().await.unwrap();
 }

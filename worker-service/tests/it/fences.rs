@@ -7,7 +7,7 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use worker_service::worker::Worker;
 
-use crate::kit::{Kit, PATIENCE, run_config};
+use crate::kit::{Kit, PATIENCE, Process, run_config};
 
 /// A device whose first body is cached, and a worker that has Redis behind a proxy.
 struct Fenced {
@@ -137,4 +137,55 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
     successor.stop().await.unwrap();
     let _ = std::fs::remove_file(log);
+}
+
+/// How many events a worker has counted as visible, and how many of them within a second.
+async fn visible(worker: &Process) -> (u64, u64) {
+    let page = worker.page("/metrics").await;
+    let sample = |name: &str| {
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    };
+    (sample("accepted_to_visible_seconds_count"), sample(r#"accepted_to_visible_seconds_bucket{le="1"}"#))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_whose_fence_was_put_off_count_when_it_is_acknowledged() {
+    let fenced = Fenced::new("fences_late").await;
+    let worker = fenced.kit.process_with(&[("REDIS_URL", &fenced.scope.endpoints.redis_url)]).await;
+    fenced.cache_the_first().await;
+    fenced.eventually("it is counted", async || visible(&worker).await.0 == 1).await;
+    // It may have waited for the worker to start.
+    let (_, quick) = visible(&worker).await;
+    fenced.proxy.cut();
+    for n in 2..=20 {
+        fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
+    let put_off = Instant::now();
+    fenced.eventually("a second is over", async || put_off.elapsed() > Duration::from_secs(1)).await;
+    assert_eq!(visible(&worker).await, (1, quick), "nobody is certain to see them");
+    fenced.proxy.mend();
+    fenced.eventually("all are counted, as late as they are", async || visible(&worker).await == (20, quick)).await;
+    fenced.kit.event("a", "21", "{}").await;
+    fenced.eventually("and the next ones as before", async || visible(&worker).await == (21, quick + 1)).await;
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_whose_fence_never_comes_count_when_nothing_stale_can_be_cached() {
+    let fenced = Fenced::new("fences_never").await;
+    let url = fenced.scope.endpoints.redis_url.as_str();
+    let worker = fenced.kit.process_with(&[("REDIS_URL", url), ("CACHE_TTL", "1s")]).await;
+    fenced.cache_the_first().await;
+    fenced.eventually("it is counted", async || visible(&worker).await.0 == 1).await;
+    // It may have waited for the worker to start.
+    let (_, quick) = visible(&worker).await;
+    fenced.proxy.cut();
+    for n in 2..=20 {
+        fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+    }
+    fenced.eventually("the TTL made them visible", async || visible(&worker).await == (20, quick)).await;
+    assert!(worker.page("/metrics").await.contains("cache_fences_pending 1\n"), "the fence waits all the same");
+    worker.end().await;
 }

@@ -22,6 +22,7 @@ mod frozen;
 mod gaps;
 mod groups;
 mod held_alone;
+mod kafka_warnings;
 mod kit;
 mod large_keys;
 mod late_answers;

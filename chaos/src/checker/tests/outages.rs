@@ -19,24 +19,26 @@ fn a_dead_letter_without_its_tries() {
     for attempts in [0, 1, 3, 5] {
         assert_eq!(broken(|_, end| end.letters[1].attempts = attempts), [4], "{attempts} tries");
     }
-    let second = || Letter { attempts: 1, died: 15_001, ..letter("r", "2", "failed", REFUSED) };
-    let at_once = |letter: Letter| move |_: &mut History, end: &mut End| end.letters.push(letter);
-    assert_eq!(broken(at_once(second())), NOTHING, "behind another one a single try is enough");
-    let behind_an_event = |_: &mut History, end: &mut End| {
-        end.letters.push(second());
-        end.letters.remove(1);
-        end.rows.push(row(&record("r", 1, 1)));
-        end.resources.insert("r".into(), Resource { version: 2, event: "2".into(), body: body(2) });
+    let second = |died| Letter { attempts: 1, died, ..letter("r", "2", "failed", REFUSED) };
+    let more = |letter: Letter| move |_: &mut History, end: &mut End| end.letters.push(letter);
+    assert_eq!(broken(more(second(15_001))), [4], "behind a letter an event has its tries, too");
+    assert_eq!(broken(more(second(121_000))), NOTHING, "but not when the device has failed for two minutes");
+    let behind_one_of_one_try = |_: &mut History, end: &mut End| {
+        end.letters.extend([second(121_000), Letter { appended: 120_500, ..second(121_001) }]);
+        end.letters[2].id = Some("3".into());
+        end.letters[2].offset = 30;
+        end.letters[2].value = payload(3).to_string();
+        end.log.push(record("r", 3, 1));
     };
-    assert_eq!(broken(behind_an_event), [4], "the one before it was applied");
-    let behind_poison = |_: &mut History, end: &mut End| {
-        end.letters.push(second());
-        end.log.push(Record { id: None, offset: 15, ..record("r", 1, 1) });
+    assert_eq!(broken(behind_one_of_one_try), NOTHING);
+    let many_behind = |count: i64| {
+        move |_: &mut History, end: &mut End| {
+            end.letters.push(second(15_001));
+            // They are no events, so that nothing is to be said of them.
+            let behind = |n| Record { id: None, appended: 15_000, ..record("r", n, 1) };
+            end.log.extend((3..count + 2).map(behind));
+        }
     };
-    assert_eq!(broken(behind_poison), NOTHING, "what is no event says nothing of the device");
-    let behind_one_of_another_partition = |_: &mut History, end: &mut End| {
-        end.letters.push(second());
-        end.letters[1].partition = 2;
-    };
-    assert_eq!(broken(behind_one_of_another_partition), [4]);
+    assert_eq!(broken(many_behind(100)), NOTHING);
+    assert_eq!(broken(many_behind(99)), [4], "that many may wait");
 }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use devstack::{Endpoints, Kafka, Postgres, Redis, endpoints};
+use devstack::{Certificates, Endpoints, Kafka, Postgres, Redis, endpoints};
 
 /// A server that a test has to itself, because it breaks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,7 @@ pub(crate) struct Servers {
     kafka: Option<Kafka>,
     postgres: Option<Postgres>,
     redis: Option<Redis>,
+    with_tls: bool,
 }
 
 impl Servers {
@@ -31,13 +32,25 @@ impl Servers {
         Self::start_with(&[Own::Kafka, Own::Postgres, Own::Redis], Some(password))
     }
 
+    /// PostgreSQL and Redis of its own with TLS, Redis with these arguments more.
+    pub(crate) fn with_tls(certificates: &Certificates, of_redis: &[&str]) -> Self {
+        let postgres = Some(Postgres::start_with_tls(certificates).unwrap());
+        let redis = Some(Redis::start_with_tls(certificates, of_redis).unwrap());
+        Self { postgres, redis, with_tls: true, ..Self::default() }
+    }
+
+    /// Where these have TLS: PostgreSQL's port, and Redis's.
+    pub(crate) fn tls_ports(&self) -> (u16, u16) {
+        (self.postgres().port, self.redis().tls_port.unwrap())
+    }
+
     fn start_with(own: &[Own], secured: Option<&str>) -> Self {
         thread::scope(|scope| {
             let kafka = own.contains(&Own::Kafka).then(|| scope.spawn(|| Kafka::start(secured).unwrap()));
             let postgres = own.contains(&Own::Postgres).then(|| scope.spawn(|| Postgres::start().unwrap()));
             let redis = own.contains(&Own::Redis).then(|| Redis::start(&[]).unwrap());
             let (kafka, postgres) = (kafka.map(|it| it.join().unwrap()), postgres.map(|it| it.join().unwrap()));
-            Self { kafka, postgres, redis }
+            Self { kafka, postgres, redis, with_tls: false }
         })
     }
 
@@ -49,6 +62,10 @@ impl Servers {
         }
         if let Some(postgres) = &self.postgres {
             all.postgres_url = postgres.url();
+            if self.with_tls {
+                // The name that is certified.
+                all.postgres_url = all.postgres_url.replace("127.0.0.1", "localhost");
+            }
         }
         if let Some(redis) = &self.redis {
             all.redis_url = redis.url();

@@ -38,7 +38,7 @@ impl World {
             let (since, transactions) = self.met_at[&offset];
             let of_device = |at: &&i64| self.records[at].0 == device;
             let waiting = self.arrived.iter().filter(of_device).filter(|at| !self.done.contains(at)).count();
-            let (is_late, is_full) = (self.now - since >= HELD_ALONE, waiting >= self.settings.held_alone_records);
+            let (is_late, is_full) = (self.now - since >= HELD_ALONE, waiting >= self.settings.device_records);
             assert!(is_late || is_full, "{offset}: {waiting} wait");
             // Those behind another letter of the device have one try each, while much waits.
             let is_first = !self.letters.iter().any(|(at, letter)| {
@@ -195,7 +195,7 @@ fn where_much_is_held_the_room_that_is_left_is_for_others() {
     let events = |n| if n % 10 == 9 { (1, 0, Kind::Good) } else { (1, 1, Kind::Alone) };
     let records: Vec<_> = (0..2_000).map(events).collect();
     let held_records = 300;
-    let settings = Settings { held_records, held_alone_records: usize::MAX, ..roomy() };
+    let settings = Settings { held_records, device_records: usize::MAX, ..roomy() };
     let mut world = World::new(settings, &records, Vec::new());
     while world.letters.is_empty() {
         world.arrive(1_000);
@@ -206,7 +206,7 @@ fn where_much_is_held_the_room_that_is_left_is_for_others() {
 
 #[test]
 fn with_no_room_for_others_time_alone_decides_once_it_is_certain() {
-    let settings = Settings { held_records: 2, held_alone_records: usize::MAX, ..roomy() };
+    let settings = Settings { held_records: 2, device_records: usize::MAX, ..roomy() };
     let mut world = World::new(settings, &[(1, 0, Kind::Alone)], Vec::new());
     while world.lane.held_alone() == 0 || world.lane.suspects_of_outage.uncertain(&world.lane.held).is_some() {
         world.arrive(1);

@@ -49,6 +49,9 @@ pub(super) struct World {
     /// was applied; and by offset, with the time.
     pub(super) met: BTreeMap<u8, usize>,
     pub(super) met_at: BTreeMap<i64, (Duration, usize)>,
+    /// By device, since when its events fail on their own; and by offset, how often one did.
+    pub(super) failing: BTreeMap<u8, failing::FailingDevice>,
+    pub(super) tries: BTreeMap<i64, u32>,
     /// For the ration: what came to an end since the last pause, for a letter its device; and the
     /// letters that were let through.
     pub(super) ends: Vec<Option<u8>>,
@@ -81,6 +84,8 @@ impl World {
             transactions: 0,
             met: BTreeMap::new(),
             met_at: BTreeMap::new(),
+            failing: BTreeMap::new(),
+            tries: BTreeMap::new(),
             ends: Vec::new(),
             let_through: BTreeSet::new(),
             crashes: 0,
@@ -97,6 +102,8 @@ impl World {
         self.let_through.clear();
         self.met.clear();
         self.met_at.clear();
+        self.failing.clear();
+        self.tries.clear();
         self.crashes += 1;
     }
 
@@ -163,11 +170,15 @@ impl World {
         };
         if let Some(class) = everybody.or_else(|| batch.iter().find_map(|task| self.fails(task.record.offset))) {
             self.note_outage(batch, class);
+            if let (Class::Failed | Class::Panicked, [task]) = (class, batch) {
+                self.note_failure(task.record.offset);
+            }
             return Err(error(class));
         }
         self.transactions += 1;
         for offset in &before {
             self.met.remove(&self.records[offset].0);
+            self.failing.remove(&self.records[offset].0);
         }
         self.ends.extend(batch.iter().filter(|task| !task.record.is_redriven()).map(|_| None));
         self.done.extend(&before);
@@ -207,7 +218,7 @@ impl World {
             Next::Apply(batch) => {
                 self.arrive(meanwhile);
                 let result = self.apply(&batch);
-                let (count, device) = (batch.len(), batch[0].device().clone());
+                let (count, device, offset) = (batch.len(), batch[0].device().clone(), batch[0].record.offset);
                 let failed = result.as_ref().err().map(|error| error.class);
                 let after = self.lane.applied(batch, result, self.now);
                 assert!(
@@ -232,6 +243,9 @@ impl World {
                     },
                     "{count} failed with {failed:?}, and the lane says {after:?}"
                 );
+                if let (Some(Class::Failed | Class::Panicked), Some(after), 1) = (failed, after, count) {
+                    self.check_failure(offset, after);
+                }
             }
             Next::DeadLetter(letters) => {
                 self.check_outages(&letters);

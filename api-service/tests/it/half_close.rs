@@ -1,0 +1,208 @@
+//! Clients that send nothing more and wait for their answer (FIN), or are gone before it (RST): each request is
+//! answered where there is somebody to answer, and is in the log and in the metrics in any case.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sqlx::{PgPool, Postgres, Transaction};
+use tokio::time::sleep;
+
+use crate::app::{TestApp, admin, prepare, scope, user};
+use crate::binary::Binary;
+use crate::http::{Raw, post};
+use crate::topic::records;
+
+const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
+
+/// A request of this name.
+fn named(request: &str, id: &str) -> String {
+    request.replacen("host: test\r\n", &format!("host: test\r\nx-request-id: {id}\r\n"), 1)
+}
+
+fn chunked() -> String {
+    let head = post(&admin(), 0).replace("content-length: 0", "transfer-encoding: chunked");
+    format!("{head}{:x}\r\n{BODY}\r\n0\r\n\r\n", BODY.len())
+}
+
+fn expecting() -> String {
+    post(&admin(), BODY.len()).replace("content-length", "expect: 100-continue\r\ncontent-length")
+}
+
+fn get() -> String {
+    format!("GET /resource/none HTTP/1.1\r\nhost: test\r\nauthorization: Bearer {}\r\n\r\n", user())
+}
+
+/// The line of this request, once it is there: message and status.
+async fn logged(binary: &Binary, id: &str) -> (String, u64) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let lines = binary.seen();
+        let mut lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mine = lines.find(|line| line["request_id"] == id && line["status"].is_u64());
+        if let Some(line) = mine {
+            return (line["message"].as_str().unwrap().to_owned(), line["status"].as_u64().unwrap());
+        }
+        assert!(Instant::now() < deadline, "no line of {id}: {:?}", binary.seen());
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the metrics have this line.
+async fn counted(binary: &Binary, line: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let metrics = reqwest::get(format!("http://{}/metrics", binary.internal)).await.unwrap().text().await.unwrap();
+        if metrics.lines().any(|found| found == line) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no {line} in {metrics}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Keeps every read of a resource in its handler.
+async fn lock(pool: &PgPool) -> Transaction<'static, Postgres> {
+    pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap()
+}
+
+/// Waits until a read waits for the lock.
+async fn a_read_waits(pool: &PgPool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(pool).await.unwrap() == 0 {
+        assert!(Instant::now() < deadline, "no read came to PostgreSQL");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_half_closes_is_answered_logged_and_counted() {
+    let scope = scope("half_close").await;
+    prepare(&scope).await;
+    // Kafka is asked a while after the end of the request has come.
+    let binary = Binary::with(&scope, &[("ACCESS_LOG", "all"), ("KAFKA_LINGER", "300ms")]);
+    let whole = format!("{}{BODY}", post(&admin(), BODY.len()));
+    for (id, request) in [("length", whole), ("chunked", chunked()), ("expecting", format!("{}{BODY}", expecting()))] {
+        let mut raw = Raw::connect(binary.address).await;
+        raw.write(&named(&request, id)).await;
+        raw.half_close().await;
+        let answer = raw.read_to_end().await;
+        let answer = answer.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 202"), "{id}: {answer}");
+        assert_eq!(logged(&binary, id).await, ("answered".into(), 202));
+    }
+
+    let mut raw = Raw::connect(binary.address).await;
+    raw.write(&named(&expecting(), "asking first")).await;
+    raw.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
+    raw.write(BODY).await;
+    raw.half_close().await;
+    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 202"));
+
+    let mut raw = Raw::connect(binary.address).await;
+    raw.write(&named(&format!("{}{BODY}", post(&admin(), BODY.len() + 1)), "half")).await;
+    raw.half_close().await;
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{answer}");
+    assert_eq!(logged(&binary, "half").await, ("answered".into(), 400));
+
+    let pool = PgPool::connect(&scope.database_url).await.unwrap();
+    let locked = lock(&pool).await;
+    let mut raw = Raw::connect(binary.address).await;
+    raw.write(&named(&get(), "read")).await;
+    raw.half_close().await;
+    a_read_waits(&pool).await;
+    locked.rollback().await.unwrap();
+    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 404"));
+    assert_eq!(logged(&binary, "read").await, ("answered".into(), 404));
+    counted(&binary, r#"http_requests_total{method="POST",route="/events",status="202"} 4"#).await;
+    counted(&binary, r#"http_requests_total{method="GET",route="/resource/{id}",status="404"} 1"#).await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_before_its_answer_is_logged_and_counted() {
+    let scope = scope("client_gone").await;
+    prepare(&scope).await;
+    let binary = Binary::with(&scope, &[("ACCESS_LOG", "all")]);
+    let pool = PgPool::connect(&scope.database_url).await.unwrap();
+    let locked = lock(&pool).await;
+    let mut raw = Raw::connect(binary.address).await;
+    raw.write(&named(&get(), "gone")).await;
+    a_read_waits(&pool).await;
+    raw.reset();
+    locked.rollback().await.unwrap();
+    assert_eq!(logged(&binary, "gone").await, ("answered".into(), 404));
+    counted(&binary, r#"http_requests_total{method="GET",route="/resource/{id}",status="404"} 1"#).await;
+    counted(&binary, r#"http_connections_closed_total{reason="client_gone"} 1"#).await;
+}
+
+/// Of each deadline: a half-closed client whose request never comes to an end, or that takes nothing in, has no
+/// connection for longer than another one.
+#[tokio::test]
+async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
+    let times = ["--request-timeout=1s", "--kafka-message-timeout=500ms", "--redis-timeout=100ms"];
+    let connections = ["--max-connections=1", "--write-timeout=500ms", "--header-timeout=5min"];
+    let app = TestApp::with("half_close_held", &[times.as_slice(), &connections].concat()).await;
+
+    let mut raw = Raw::connect(app.address).await;
+    raw.write("GET /health/li").await;
+    raw.half_close().await;
+    assert_eq!(raw.read_to_end().await, "", "half a head is no request");
+
+    let mut raw = Raw::connect(app.address).await;
+    raw.write(&post(&admin(), 100)).await;
+    raw.half_close().await;
+    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 400"));
+
+    let pool = PgPool::connect(&app.scope.database_url).await.unwrap();
+    let locked = lock(&pool).await;
+    let mut raw = Raw::connect(app.address).await;
+    raw.write(&get()).await;
+    raw.half_close().await;
+    assert!(raw.read_to_end().await.starts_with("HTTP/1.1 503"), "REQUEST_TIMEOUT counts");
+    locked.rollback().await.unwrap();
+
+    let mut raw = Raw::connect_narrow(app.address).await;
+    let document = "GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n";
+    // More than both kernels take in for it.
+    raw.write(&document.repeat(500)).await;
+    raw.half_close().await;
+    // The one connection that there may be is free again.
+    let mut next = Raw::connect(app.address).await;
+    next.write("GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    assert!(next.read_answer().await.starts_with("HTTP/1.1 200"));
+    drop(raw);
+}
+
+#[tokio::test]
+async fn a_half_closed_client_is_answered_at_the_end() {
+    let mut app = TestApp::with("half_close_end", &["--kafka-linger=1s"]).await;
+    let mut raw = Raw::connect(app.address).await;
+    raw.write(&format!("{}{BODY}", post(&admin(), BODY.len()))).await;
+    raw.half_close().await;
+    while app.app.in_flight.left() == app.config.http.max_bytes_in_flight {
+        sleep(Duration::from_millis(1)).await;
+    }
+    app.stop();
+    let answer = raw.read_to_end().await;
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert_eq!(records(&app, 1).await.len(), 1);
+    app.ended().await;
+}
+
+#[tokio::test]
+async fn a_request_that_the_end_of_the_service_drops_is_logged() {
+    let scope = scope("dropped").await;
+    prepare(&scope).await;
+    let binary = Binary::with(&scope, &[("DRAIN_TIMEOUT", "300ms")]);
+    let mut raw = Raw::connect(binary.address).await;
+    raw.write(&named(&expecting(), "stuck")).await;
+    // It is in its handler, and nothing more comes.
+    raw.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
+    let (status, seen) = tokio::task::spawn_blocking(|| binary.terminate()).await.unwrap();
+    assert_eq!(status, Some(0), "{seen:?}");
+    let line = seen.iter().find(|line| line.contains(r#""request_id":"stuck""#)).unwrap_or_else(|| panic!("{seen:?}"));
+    let line: Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["message"], &line["status"]), (&"not answered".into(), &499.into()));
+    assert_eq!((&line["method"], &line["route"]), (&"POST".into(), &"/events".into()));
+}

@@ -1,0 +1,220 @@
+//! `make soak`: a long run at 1,000 events a second with short retention. What grows there, grows for ever.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::bed::{Bed, Site, end};
+use crate::rounds::Series;
+use crate::rows::visible;
+use crate::usage::Meter;
+
+/// So many samples a run: of one that takes an hour, one a minute.
+const SAMPLES: usize = 60;
+/// The sample that the end is compared with, and as many around it as at the end.
+const TENTH: usize = 10;
+const AROUND: usize = 5;
+/// Events are kept so long: of a run of an hour three minutes, and never less than the worker takes.
+const RETENTION_SAMPLES: u32 = 3;
+const LEAST_RETENTION: Duration = Duration::from_secs(60);
+
+/// How long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Settings {
+    /// Length of the run in seconds.
+    #[arg(long, env = "SOAK_SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(600..))]
+    seconds: u32,
+}
+
+/// What is looked at, once a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Measure {
+    Events,
+    EventsIndexes,
+    Resources,
+    DeadEvents,
+    DeadResources,
+    OldestEvent,
+    Lag,
+    Committed,
+    ApiMemory,
+    WorkerMemory,
+}
+
+impl Measure {
+    const ALL: [Self; 10] = [
+        Self::Events,
+        Self::EventsIndexes,
+        Self::Resources,
+        Self::DeadEvents,
+        Self::DeadResources,
+        Self::OldestEvent,
+        Self::Lag,
+        Self::Committed,
+        Self::ApiMemory,
+        Self::WorkerMemory,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Events => "table events, MiB",
+            Self::EventsIndexes => "its indexes, MiB",
+            Self::Resources => "resources with indexes, MiB",
+            Self::DeadEvents => "dead tuples of events",
+            Self::DeadResources => "dead tuples of resources",
+            Self::OldestEvent => "age of the oldest event, s",
+            Self::Lag => "lag, events",
+            Self::Committed => "accepted to committed, p99, ms",
+            Self::ApiMemory => "api-service, MiB",
+            Self::WorkerMemory => "worker-service, MiB",
+        }
+    }
+
+    /// What the end may have beside a tenth more than the tenth sample: what comes and goes between two runs of
+    /// autovacuum, between two batches, or in a disk's bad moment, whatever there was at first.
+    fn slack(self) -> f64 {
+        match self {
+            Self::Events | Self::EventsIndexes | Self::Resources => 4.0,
+            Self::DeadEvents => 60_000.0,
+            Self::DeadResources => 20_000.0,
+            Self::OldestEvent => 30.0,
+            Self::Lag => 1_000.0,
+            Self::Committed => 100.0,
+            Self::ApiMemory | Self::WorkerMemory => 4.0,
+        }
+    }
+}
+
+/// One measure through the run.
+#[derive(Debug, Serialize)]
+struct Course {
+    measure: Measure,
+    /// In the order of time.
+    samples: Series,
+    at_the_tenth: f64,
+    at_the_end: f64,
+    holds: bool,
+}
+
+impl Course {
+    /// Its middle around the tenth sample, against its middle at the end.
+    fn of(measure: Measure, samples: Vec<f64>) -> Self {
+        let middle =
+            |from: usize| Series { rounds: samples.iter().skip(from).take(AROUND).copied().collect() }.median();
+        let at_the_tenth = middle(TENTH - 1 - AROUND / 2);
+        let at_the_end = middle(samples.len().saturating_sub(AROUND));
+        let holds = at_the_end <= at_the_tenth * 1.1 + measure.slack();
+        Self { measure, samples: Series { rounds: samples }, at_the_tenth, at_the_end, holds }
+    }
+}
+
+/// Runs it; tells whether all of it is at the end what it was at its tenth part.
+///
+/// # Errors
+/// It could not be run, or a post failed.
+pub(crate) fn run(bed: &Bed, settings: &Settings, folder: &Path) -> anyhow::Result<bool> {
+    let time = Duration::from_secs(settings.seconds.into()) / u32::try_from(SAMPLES)?;
+    let retention = (time * RETENTION_SAMPLES).max(LEAST_RETENTION);
+    println!("{SAMPLES} times {} s at 1,000 events/s; EVENTS_RETENTION={}s", time.as_secs(), retention.as_secs());
+    let site = Site::new(bed, "soak")?;
+    let api = site.api(&[])?;
+    let worker = site.worker_with(&[("EVENTS_RETENTION", &format!("{}s", retention.as_secs()))])?;
+    let meters = [api.meter(), Meter::start("worker-service", worker.pid())];
+    let mut samples: Vec<[f64; Measure::ALL.len()]> = Vec::new();
+    let began = Instant::now();
+    for number in 1..=SAMPLES {
+        visible::load(&site, &api, time)?;
+        let lag = devstack::committed(&site.scope.endpoints.kafka_brokers, &site.scope.input_topic, &site.scope.group)?;
+        let sample = sample(&site, &meters, time, &lag)?;
+        let told: Vec<_> = Measure::ALL
+            .iter()
+            .zip(&sample)
+            .map(|(measure, figure)| format!("{}: {figure:.1}", measure.name()))
+            .collect();
+        println!("{number:>3}, {:>5.0} s  {}", began.elapsed().as_secs_f64(), told.join("; "));
+        samples.push(sample);
+    }
+    site.until_caught_up(Duration::from_secs(60))?;
+    end(&worker)?;
+    let of = |(at, measure): (usize, Measure)| {
+        Course::of(measure, samples.iter().filter_map(|sample| sample.get(at)).copied().collect())
+    };
+    let courses: Vec<_> = Measure::ALL.into_iter().enumerate().map(of).collect();
+    tell(&courses);
+    let report = folder.join("soak.json");
+    std::fs::write(&report, serde_json::to_vec_pretty(&courses)?)?;
+    println!("{}", report.display());
+    Ok(courses.iter().all(|course| course.holds))
+}
+
+/// All measures, now.
+#[expect(clippy::cast_precision_loss, reason = "a lag")]
+fn sample(
+    site: &Site<'_>,
+    meters: &[Meter; 2],
+    time: Duration,
+    lag: &std::collections::BTreeMap<i32, (i64, i64)>,
+) -> anyhow::Result<[f64; Measure::ALL.len()]> {
+    const MIB: &str = "/ 1048576.0";
+    let tables = site.numbers(&format!(
+        "SELECT pg_table_size('events') {MIB}, pg_indexes_size('events') {MIB}, pg_total_relation_size('resources') {MIB},
+                (SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'events'),
+                (SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'resources'),
+                (SELECT coalesce(extract(epoch FROM now() - min(accepted_at)), 0) FROM events)"
+    ))?;
+    let [events, indexes, resources, dead_events, dead_resources, oldest] = tables[..] else {
+        anyhow::bail!("not six numbers: {tables:?}")
+    };
+    let lag: i64 = lag.values().map(|(committed, end)| end - committed).sum();
+    let committed = visible::committed(site, &format!("accepted_at >= now() - interval '{} s'", time.as_secs()))
+        .context("of the last sample's events")?;
+    let [api, worker] = meters.each_ref().map(|meter| meter.read().resident_mib);
+    Ok([events, indexes, resources, dead_events, dead_resources, oldest, lag as f64, committed.p99, api, worker])
+}
+
+fn tell(courses: &[Course]) {
+    println!(
+        "\n{:<34} {:>12} {:>12} {:>12} {:>12}",
+        format!("of {SAMPLES} samples"),
+        format!("around {TENTH}"),
+        "at the end",
+        "least",
+        "most"
+    );
+    for Course { measure, samples, at_the_tenth, at_the_end, holds } in courses {
+        println!(
+            "{:<34} {at_the_tenth:>12.1} {at_the_end:>12.1} {:>12.1} {:>12.1} {}",
+            measure.name(),
+            samples.min(),
+            samples.max(),
+            if *holds { "holds" } else { "GROWS" }
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn course(measure: Measure, figure: impl Fn(usize) -> f64) -> Course {
+        Course::of(measure, (1..=SAMPLES).map(figure).collect())
+    }
+
+    #[test]
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    fn what_grows_is_told_and_what_comes_and_goes_is_not() {
+        let steady = course(Measure::Events, |_| 100.0);
+        assert_eq!((steady.at_the_tenth, steady.at_the_end, steady.holds), (100.0, 100.0, true));
+        let growing = course(Measure::Events, |n| 100.0 + n as f64);
+        assert_eq!((growing.at_the_tenth, growing.at_the_end, growing.holds), (110.0, 158.0, false));
+        // Until it is full; and one that is short of its usual at the end.
+        assert!(course(Measure::Events, |n| (n as f64 * 50.0).min(400.0)).holds);
+        assert!(course(Measure::WorkerMemory, |n| if n > 55 { 20.0 } else { 40.0 }).holds);
+        // A single stall is no growth.
+        assert!(course(Measure::Committed, |n| if n == 58 { 5_000.0 } else { 30.0 }).holds);
+        assert!(!course(Measure::Lag, |n| if n > 50 { 9_000.0 } else { 30.0 }).holds);
+    }
+}

@@ -1,0 +1,108 @@
+//! PgBouncer in front of a PostgreSQL, as a pooler of transactions.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
+use std::ops::Deref;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::Signal;
+
+use crate::child::Child;
+use crate::dir::StackDir;
+use crate::port;
+use crate::postgres::{account, data_dir, psql};
+use crate::server::{Recipe, Server};
+use crate::servers::are_containers;
+use crate::spawn::{self, Account};
+
+/// Debian's place for it, which is not in everybody's `PATH`.
+const PROGRAM: &str = "/usr/sbin/pgbouncer";
+
+/// A running PgBouncer.
+#[derive(Debug)]
+pub struct PgBouncer {
+    server: Server,
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+    // Last, so that it goes last.
+    _dir: StackDir,
+}
+
+impl PgBouncer {
+    /// Starts one that leads to the PostgreSQL on this port, with so many connections to each of its databases.
+    ///
+    /// # Errors
+    /// It does not start, or is not installed.
+    pub fn start(postgres: u16, connections: u32) -> anyhow::Result<PgBouncer> {
+        ensure!(!are_containers()?, "servers are containers here, and PgBouncer is none of them");
+        let (dir, port, account) = (StackDir::create()?, port::free(), account()?);
+        let program = spawn::in_path("pgbouncer").unwrap_or_else(|| PathBuf::from(PROGRAM));
+        ensure!(program.is_file(), "PgBouncer is not installed (devstack/install does that)");
+        let folder = data_dir(dir.path(), account)?;
+        let users = folder.join("users.txt");
+        let settings = folder.join("pgbouncer.ini");
+        // It asks nobody for a password, and is reached from this machine only, as the server behind it.
+        write(&users, "\"postgres\" \"\"\n", account)?;
+        let text = format!(
+            "[databases]\n* = host=127.0.0.1 port={postgres}\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = trust\nauth_file = {users}\nadmin_users = postgres\n\
+             pool_mode = transaction\ndefault_pool_size = {connections}\nmax_client_conn = 1000\n\
+             server_login_retry = 1\n",
+            users = users.display(),
+        );
+        write(&settings, &text, account)?;
+        let url = format!("postgres://postgres@127.0.0.1:{port}/pgbouncer?connect_timeout=2");
+        let server = Server::launch(Recipe {
+            name: "PgBouncer",
+            body: Arc::new(Child {
+                command: Box::new(move || {
+                    let mut command = spawn::command(&program, account);
+                    command.arg(&settings);
+                    command
+                }),
+                stop: Signal::INT,
+                discard: Signal::KILL,
+                process: Mutex::default(),
+            }),
+            ready: Box::new(move || {
+                // Much cheaper than a client, while nothing listens.
+                drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
+                psql(&url, "SHOW VERSION").map(drop)
+            }),
+            log: dir.path().join("pgbouncer.log"),
+        })?;
+        Ok(PgBouncer { server, port, _dir: dir })
+    }
+
+    /// The URL of a database behind it, of the URL that leads past it.
+    ///
+    /// # Errors
+    /// It has no port.
+    pub fn url(&self, direct: &str) -> anyhow::Result<String> {
+        let (before, database) = direct.rsplit_once('/').context("no database in the URL")?;
+        let (before, _) = before.rsplit_once(':').context("no port in the URL")?;
+        Ok(format!("{before}:{}/{database}", self.port))
+    }
+}
+
+impl Deref for PgBouncer {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// A file that its user can read.
+fn write(file: &Path, text: &str, account: Option<Account>) -> anyhow::Result<()> {
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
+    if let Some(Account { uid, gid }) = account {
+        chown(file, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! A server that follows another one, and takes over from it.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use super::{Redis, ask};
+use crate::servers::are_containers;
+
+/// How long a first copy of everything may take, and how long a change of roles.
+const ROLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Redis {
+    /// Lets this server follow another one, and waits until it has all of it.
+    ///
+    /// # Errors
+    /// It does not get there; or the servers are containers, which do not reach each other at these addresses.
+    pub fn follow(&self, primary: &Redis) -> anyhow::Result<()> {
+        ensure!(!are_containers()?, "Redis is a container, and a replica of it is not made here");
+        for server in [primary, self] {
+            // A copy that is asked for is made at once, not with those of others that may come.
+            server.tell("CONFIG SET repl-diskless-sync-delay 0")?;
+        }
+        self.tell(&format!("REPLICAOF 127.0.0.1 {}", primary.port))?;
+        self.until_it_says("master_link_status:up\r\n")?;
+        // It knows a moment later that all of it has arrived.
+        primary.until_it_says(&format!("port={},state=online", self.port))
+    }
+
+    /// Hands the role of the primary to a server that [follows](Redis::follow) this one, as `FAILOVER` does it: no write
+    /// that was acknowledged is lost. Connections stay; what they write is refused from then on.
+    ///
+    /// # Errors
+    /// It does not follow.
+    pub fn hand_over(&self, replica: &Redis) -> anyhow::Result<()> {
+        self.tell(&format!("FAILOVER TO 127.0.0.1 {}", replica.port))?;
+        replica.until_it_says("role:master\r\n")?;
+        self.until_it_says("master_link_status:up\r\n")
+    }
+
+    /// Cuts a replica off from its primary: it stays one, serves what it has, and hears of nothing new.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn lose_primary(&self) -> anyhow::Result<()> {
+        // Nothing listens there.
+        self.tell("REPLICAOF 127.0.0.1 1")
+    }
+
+    fn tell(&self, command: &str) -> anyhow::Result<()> {
+        let answer = ask(self.port, command)?;
+        ensure!(answer.starts_with("+OK"), "{command}: {}", answer.trim());
+        Ok(())
+    }
+
+    fn until_it_says(&self, words: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + ROLE_TIMEOUT;
+        loop {
+            let said = ask(self.port, "INFO replication").unwrap_or_default();
+            if said.contains(words) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "Redis on port {} does not say {}: {}",
+                self.port,
+                words.trim(),
+                said.trim()
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+}

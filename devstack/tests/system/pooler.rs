@@ -1,0 +1,123 @@
+//! Both services behind a pooler of transactions (PgBouncer), with few connections behind it for many in front.
+
+use std::time::Duration;
+
+use devstack::{PgBouncer, psql};
+use serde_json::{Value, json};
+
+use crate::kit::{System, blocking, put};
+
+/// Connections of the pooler to PostgreSQL; each service may have ten to the pooler.
+const BEHIND: u32 = 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_way_and_the_commands_go_through_a_pooler() {
+    // `setup` goes past it.
+    let system = System::start("pooler", &[]).await;
+    let direct = system.scope.database_url.clone();
+    let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let bouncer = blocking(move || PgBouncer::start(port, BEHIND).unwrap()).await;
+    let url = bouncer.url(&direct).unwrap();
+    let pooled = [("DATABASE_URL", url.as_str()), ("DATABASE_POOLER", "transaction"), ("REDIS_TIMEOUT", "5s")];
+    let (done, said) = system.command(&["setup"], &pooled).await;
+    assert!(!done && said.contains("give `setup` a DATABASE_URL that leads to PostgreSQL itself"), "{said}");
+
+    let api = system.another_api_with(&pooled);
+    let workers = [system.worker_with(&pooled), system.worker_with(&pooled)];
+    for worker in &workers {
+        system.until("the worker is ready", async || worker.status().await == "ready").await;
+    }
+    let ready = async || {
+        let page = system.http.get(format!("{}/health/ready", api.ops)).send().await;
+        let Ok(page) = page else { return false };
+        page.json::<Value>().await.unwrap()["dependencies"]["postgres"] == json!({"status": "up"})
+    };
+    system.until("the API reaches PostgreSQL", ready).await;
+
+    // Sixty devices in all partitions, each read while it is written.
+    let post = async |device: &str, number: i64| {
+        let event = json!({"device_id": device, "event_id": number.to_string(), "payload": {"n": number}});
+        let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token).json(&event);
+        post.send().await.unwrap().status()
+    };
+    let get = async |path: &str| {
+        system.http.get(format!("{}/resource/{path}", api.base)).bearer_auth(&system.token).send().await.unwrap()
+    };
+    let devices: Vec<_> = (0..60).map(|n| format!("d{n}")).collect();
+    let report = devices.iter().map(async |device| {
+        for number in 1..=5 {
+            assert_eq!(post(device, number).await, 202);
+            let found = get(device).await.status();
+            assert!(found == 200 || found == 404, "{found}");
+        }
+    });
+    futures_util::future::join_all(report).await;
+    system.until("all are applied", async || system.rows().await == 300).await;
+    for device in &devices {
+        let at_last = async || get(device).await.json::<Value>().await.unwrap()["version"] == 5;
+        system.until("its last version is read", at_last).await;
+    }
+    let history: Value = get("d7/events").await.json().await.unwrap();
+    assert_eq!(history["items"].as_array().unwrap().len(), 5, "{history}");
+    let servers = blocking({
+        let admin = format!("postgres://postgres@127.0.0.1:{}/pgbouncer", bouncer.port);
+        move || psql(&admin, "SHOW SERVERS").unwrap()
+    })
+    .await;
+    assert!(servers.lines().count() <= usize::try_from(BEHIND).unwrap(), "{servers}");
+
+    // A dead letter, and the commands.
+    let (brokers, topic) = (&system.scope.endpoints.kafka_brokers, &system.scope.input_topic);
+    put(brokers, topic, "no-event", "not an event").await;
+    system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
+    for (command, expected) in [
+        (&["dlq", "list", "--json"][..], "undecodable"),
+        (&["dlq", "redrive", "--dry-run"], "would send 1, "),
+        (&["dlq", "redrive"], "1 matched: sent 1, "),
+        (&["resume"], "no partition of the group"),
+        (&["forget", "d7"], "forgot d7: 5 events, version 5"),
+    ] {
+        let (done, said) = system.command(command, &pooled).await;
+        assert!(done && said.contains(expected), "{command:?}: {said}");
+    }
+    assert_eq!(get("d7").await.status(), 404);
+
+    // Frozen, it is told as PostgreSQL would be; and both go on by themselves.
+    bouncer.freeze().unwrap();
+    assert_eq!(post("late", 1).await, 202);
+    let waits = async || {
+        let outages = futures_util::future::join_all(workers.iter().map(async |worker| worker.health().await)).await;
+        let server = format!("PostgreSQL at 127.0.0.1:{}: ", bouncer.port);
+        outages.iter().flatten().any(|body| body["outage"].as_str().is_some_and(|why| why.contains(&server)))
+    };
+    system.until("a worker says that the pooler does not answer", waits).await;
+    bouncer.thaw().unwrap();
+    system.until("it goes on", async || system.rows().await == 296).await;
+    // What a pooler refuses is said nowhere, and no statement was missed.
+    for log in [api.service.log(), workers[0].service.log(), workers[1].service.log()] {
+        for wrong in ["prepared statement", "unsupported startup parameter", "26000", "08P01"] {
+            assert_eq!(log.lines().find(|line| line.contains(wrong)), None);
+        }
+    }
+    for worker in workers {
+        worker.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_is_not_told_of_is_named() {
+    let system = System::start("pooler-untold", &[]).await;
+    let direct = system.scope.database_url.clone();
+    let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let bouncer = blocking(move || PgBouncer::start(port, BEHIND).unwrap()).await;
+    let url = bouncer.url(&direct).unwrap();
+    let worker = system.worker_with(&[("DATABASE_URL", &url)]);
+    let told = async || {
+        let body = worker.health().await.unwrap_or_default();
+        body["outage"]
+            .as_str()
+            .is_some_and(|why| why.contains("a pooler of transactions needs DATABASE_POOLER=transaction"))
+    };
+    system.until("the worker says what it needs", told).await;
+    tokio::time::timeout(Duration::from_secs(30), worker.end()).await.unwrap();
+}

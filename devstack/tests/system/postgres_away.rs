@@ -1,0 +1,80 @@
+//! PostgreSQL is away, stopped or frozen: log and readiness of both services name the server, and say what is wrong.
+
+use serde_json::{Value, json};
+
+use crate::kit::{Own, System};
+
+/// What a pool says of itself, whatever is wrong with its server.
+const OF_THE_POOL: &str = "pool timed out";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server() {
+    let settings = [("DATABASE_TIMEOUT", "3s")];
+    let system = System::start_with("postgres-named", &[Own::Postgres], &settings).await;
+    let worker = system.worker();
+    let server = format!("PostgreSQL at 127.0.0.1:{}: ", system.servers.postgres().port);
+    system.until("the worker is ready", async || worker.status().await == "ready").await;
+
+    for (number, freeze, words) in [(1, false, &["refused"][..]), (2, true, &["no answer in time", "no answer within"])]
+    {
+        let told = |text: &Value| {
+            text.as_str().is_some_and(|text| text.contains(&server) && words.iter().any(|word| text.contains(word)))
+        };
+        let postgres = system.servers.postgres();
+        if freeze {
+            postgres.freeze().unwrap()
+        } else {
+            postgres.stop().unwrap()
+        }
+        // Something has to be waited for.
+        assert_eq!(system.post("a", &number.to_string(), &json!({"n": number})).await.unwrap().status(), 202);
+        let outage = async || worker.health().await.is_some_and(|body| told(&body["outage"]));
+        system.until("the worker's readiness names it, at the top", outage).await;
+        assert_eq!(worker.status().await, "waiting out an outage");
+        let of_api = async || {
+            let page = system.http.get(format!("{}/health/ready", system.ops)).send().await.unwrap();
+            told(&page.json::<Value>().await.unwrap()["dependencies"]["postgres"]["error"])
+        };
+        system.until("the API's readiness names it", of_api).await;
+        let public = system.http.get(format!("{}/health/ready", system.base)).send().await.unwrap();
+        let public: Value = public.json().await.unwrap();
+        assert_eq!(public["dependencies"]["postgres"], json!({"status": "down"}), "the public port names no server");
+
+        let miss = system.get(&format!("never-read-{number}")).await.unwrap();
+        assert_eq!(miss.status(), 503);
+        let problem = miss.text().await.unwrap();
+        assert!(!problem.contains("127.0.0.1"), "{problem}");
+        let lines = |log: String, message: &str| -> Vec<Value> {
+            let parsed = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            parsed.filter(|line| line["message"] == message).collect()
+        };
+        // The first thing that a partition meets may be the server's own farewell.
+        let says = |line: &Value, text: &str| line["error"].as_str().is_some_and(|error| error.contains(text));
+        let found = lines(worker.service.log(), "an outage: the partition waits");
+        assert!(found.iter().any(|line| says(line, &server)), "{found:?}");
+        assert!(found.iter().all(|line| says(line, &server) || says(line, "SQLSTATE 57P0")), "{found:?}");
+        for message in ["down", "cannot read the resource"] {
+            let found = lines(system.api.log(), message);
+            assert!(found.iter().any(|line| told(&line["error"])), "{message}: {found:?}");
+        }
+        if !freeze {
+            for command in ["setup", "resume"] {
+                let (done, said) = system.command(&[command], &[]).await;
+                assert!(!done && said.contains(&server) && !said.contains(OF_THE_POOL), "{command}: {said}");
+            }
+        }
+
+        if freeze {
+            postgres.thaw().unwrap()
+        } else {
+            postgres.start().unwrap()
+        }
+        system.until("the worker is well again", async || worker.status().await == "ready").await;
+        assert_eq!(worker.health().await.unwrap()["outage"], json!(null));
+        system.until("and the event is there", async || system.rows().await == number).await;
+    }
+    for log in [worker.service.log(), system.api.log()] {
+        assert_eq!(log.lines().find(|line| line.contains(OF_THE_POOL)), None);
+    }
+    worker.end().await;
+}

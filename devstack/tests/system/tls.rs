@@ -1,0 +1,141 @@
+//! PostgreSQL and Redis with TLS, as RDS and ElastiCache have it: certificate and host name are verified, Redis asks for
+//! a user and a password.
+
+use std::sync::Arc;
+
+use devstack::logs::{PLANTED, told};
+use devstack::{Certificates, psql};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::kit::{Servers, System, blocking, owned};
+
+const USER: &str = "app";
+
+/// Both services on such servers, and their certificates.
+async fn start(name: &str) -> (Arc<System>, Certificates) {
+    let certificates = blocking(|| Certificates::make().unwrap()).await;
+    let password = format!("{PLANTED}-redis");
+    let (servers, certificates) = blocking(move || {
+        let user = format!("{USER} on >{password} ~* &* +@all");
+        let user: Vec<_> = user.split(' ').collect();
+        (Servers::with_tls(&certificates, &[&["--user"], &user[..]].concat()), certificates)
+    })
+    .await;
+    let (_, redis) = servers.tls_ports();
+    let authority = certificates.authority().to_string_lossy().into_owned();
+    let settings = owned(&[
+        ("PGSSLMODE", "verify-full"),
+        // The certificates themselves, as Terraform gives them.
+        ("PGSSLROOTCERT", &std::fs::read_to_string(&authority).unwrap()),
+        ("REDIS_URL", &format!("rediss://{USER}:{PLANTED}-redis@localhost:{redis}")),
+        ("REDIS_TLS_CA", &authority),
+        // On a busy machine each new connection's handshake takes its time.
+        ("REDIS_TIMEOUT", "5s"),
+    ]);
+    (System::start_on(name, servers, settings).await, certificates)
+}
+
+/// What the API's internal port says of a dependency.
+async fn dependency(system: &System, ops: &str, name: &str) -> Value {
+    match system.http.get(format!("{ops}/health/ready")).send().await {
+        Ok(page) => page.json::<Value>().await.unwrap()["dependencies"][name].take(),
+        Err(_) => Value::Null,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_services_and_the_commands_work_over_it() {
+    let (system, _certificates) = start("tls").await;
+    let worker = system.worker();
+    system.until("the worker is ready", async || worker.status().await == "ready").await;
+    for name in ["postgres", "redis"] {
+        let up = async || dependency(&system, &system.ops, name).await == json!({"status": "up"});
+        system.until(&format!("{name} is up"), up).await;
+    }
+    assert_eq!(system.post("a", "1", &json!({"n": 1})).await.unwrap().status(), 202);
+    system.until("the event has its row", async || system.rows().await == 1).await;
+    let hit = async || {
+        let response = system.get("a").await.unwrap();
+        response.status() == 200 && response.headers()["cache-status"] == "resource-cache; hit"
+    };
+    system.until("it is read from Redis", hit).await;
+    // Fences go the same way.
+    assert_eq!(system.post("a", "2", &json!({"n": 2})).await.unwrap().status(), 202);
+    let second = async || hit().await && system.get("a").await.unwrap().json::<Value>().await.unwrap()["version"] == 2;
+    system.until("what is cached is the new state", second).await;
+
+    let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                 WHERE application_name IN ('api-service', 'worker-service') AND ssl";
+    assert!(system.count(&format!("{plain} IS FALSE")).await == 0 && system.count(plain).await > 0);
+    let (done, said) = system.command(&["forget", "a"], &[]).await;
+    assert!(done && said.contains("forgot a: 2 events, version 2"), "{said}");
+    worker.end().await;
+}
+
+/// And nothing is said of passwords on the way, at the most talkative.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_certificate_and_a_wrong_name_are_refused_and_named() {
+    let (system, certificates) = start("tls-wrong").await;
+    let (postgres, redis) = system.servers.tls_ports();
+    let other = certificates.other_authority().to_string_lossy();
+    let by_address = system.scope.database_url.replace("@localhost:", "@127.0.0.1:");
+    assert_ne!(by_address, system.scope.database_url);
+    let redis_by_address = format!("rediss://{USER}:{PLANTED}-redis@127.0.0.1:{redis}");
+    let wrong_user = format!("rediss://{USER}:{PLANTED}-wrong@localhost:{redis}");
+    let (at_postgres, at_redis) = (format!("PostgreSQL at localhost:{postgres}: "), format!("localhost:{redis}"));
+    // It has the same name, and another key.
+    let other_key = "invalid peer certificate: BadSignature";
+    let name = "invalid peer certificate: certificate not valid for name \"127.0.0.1\"";
+    let of_postgres: [(&[(&str, &str)], &[&str]); 2] = [
+        (&[("PGSSLROOTCERT", &other)], &[&at_postgres, other_key]),
+        (&[("DATABASE_URL", &by_address)], &["PostgreSQL at 127.0.0.1:", name]),
+    ];
+    join_all(of_postgres.map(|(settings, why)| refused(&system, settings, "postgres", why))).await;
+    let of_redis: [(&[(&str, &str)], &[&str]); 3] = [
+        (&[("REDIS_TLS_CA", &other)], &[&at_redis, other_key]),
+        (&[("REDIS_URL", &redis_by_address)], &["127.0.0.1:", name]),
+        (&[("REDIS_URL", &wrong_user)], &[&at_redis, "Password authentication failed"]),
+    ];
+    // One after the other: the only worker that has joined is given what it has to fence.
+    for (settings, why) in of_redis {
+        refused(&system, settings, "redis", why).await;
+    }
+    // A server of the same settings that has no TLS is no way around it.
+    let plain = system.scope.database_url.replace(&format!(":{postgres}/"), &format!(":{}/", plain_postgres()));
+    refused(&system, &[("DATABASE_URL", &plain)], "postgres", &["server does not support TLS"]).await;
+    // The very same settings with the right values are good.
+    let (done, said) = system.command(&["setup"], &[]).await;
+    assert!(done, "{said}");
+    assert_eq!(psql(&system.servers.endpoints().postgres_url, "SELECT 1").unwrap(), "1");
+}
+
+/// The port of the PostgreSQL that all tests share, which has no TLS.
+fn plain_postgres() -> u16 {
+    let url = &devstack::endpoints().postgres_url;
+    url.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap()
+}
+
+/// Neither service gets through to a dependency with these settings; both logs and readiness say why.
+async fn refused(system: &System, settings: &[(&str, &str)], name: &str, why: &[&str]) {
+    let talkative = [settings, &[("RUST_LOG", "trace")]].concat();
+    let (api, worker) = (system.another_api_with(&talkative), system.worker_with(&talkative));
+    if name == "redis" {
+        assert_eq!(system.post("fenced", &format!("{:x}", fastrand::u64(..)), &json!({})).await.unwrap().status(), 202);
+    }
+    let said = |text: &str| why.iter().all(|part| text.contains(part));
+    let of_api = async || dependency(system, &api.ops, name).await["error"].as_str().is_some_and(said);
+    system.until(&format!("the API's readiness says {why:?}"), of_api).await;
+    if name == "postgres" {
+        let of_worker = async || worker.health().await.is_some_and(|body| body["outage"].as_str().is_some_and(said));
+        system.until(&format!("and the worker's says {why:?}"), of_worker).await;
+        let (done, told) = system.command(&["setup"], &talkative).await;
+        assert!(!done && said(&told), "{settings:?}: {told}");
+    }
+    for service in [&api.service, &worker.service] {
+        let in_log = async || service.log().replace('\\', "").lines().any(said);
+        system.until(&format!("its log says {why:?}"), in_log).await;
+        assert_eq!(service.log().lines().find_map(|line| told(line).map(|what| (what, line.to_owned()))), None);
+    }
+    worker.end().await;
+}

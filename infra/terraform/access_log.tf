@@ -1,0 +1,89 @@
+# The load balancer's access log: who asked for what, and what came of it. The API's own is off by default
+# (ACCESS_LOG=errors), and knows nothing of a request that no task has seen.
+
+resource "aws_s3_bucket" "access_log" {
+  # checkov:skip=CKV_AWS_18:this is the log; a log of who reads it is CloudTrail's
+  # checkov:skip=CKV_AWS_21:each object is written once, under a name of its own, and expires
+  # checkov:skip=CKV_AWS_144:a log that is kept for weeks needs no second region
+  # checkov:skip=CKV_AWS_145:the load balancer writes with keys of S3's own alone (SSE-S3)
+  # checkov:skip=CKV2_AWS_62:nobody waits for an object
+  bucket = "${var.name}-access-log-${data.aws_caller_identity.current.account_id}"
+}
+
+resource "aws_s3_bucket_public_access_block" "access_log" {
+  bucket                  = aws_s3_bucket.access_log.id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "access_log" {
+  bucket = aws_s3_bucket.access_log.id
+
+  rule {
+    apply_server_side_encryption_by_default {
+      sse_algorithm = "AES256"
+    }
+  }
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "access_log" {
+  bucket = aws_s3_bucket.access_log.id
+
+  rule {
+    id     = "expire"
+    status = "Enabled"
+    filter {}
+
+    expiration {
+      days = var.log_retention_days
+    }
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 1
+    }
+  }
+}
+
+resource "aws_s3_bucket_policy" "access_log" {
+  bucket = aws_s3_bucket.access_log.id
+  policy = data.aws_iam_policy_document.access_log.json
+}
+
+data "aws_iam_policy_document" "access_log" {
+  statement {
+    sid       = "Write"
+    actions   = ["s3:PutObject"]
+    resources = ["${aws_s3_bucket.access_log.arn}/AWSLogs/${data.aws_caller_identity.current.account_id}/*"]
+    principals {
+      type        = "Service"
+      identifiers = ["logdelivery.elasticloadbalancing.amazonaws.com"]
+    }
+    # Of this account's load balancers alone: the policy has to be there before the load balancer, whose ARN has a part
+    # that nobody knows before.
+    condition {
+      test     = "ArnLike"
+      variable = "aws:SourceArn"
+      values = [
+        "arn:aws:elasticloadbalancing:${var.region}:${data.aws_caller_identity.current.account_id}:loadbalancer/app/${var.name}/*"
+      ]
+    }
+  }
+
+  statement {
+    sid       = "Encrypted"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [aws_s3_bucket.access_log.arn, "${aws_s3_bucket.access_log.arn}/*"]
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["false"]
+    }
+  }
+}

@@ -1,0 +1,205 @@
+//! Fences that were put off, one a resource, and the events that wait for them to be visible.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::event::DeviceId;
+
+/// The bounds of what is kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Resources.
+    pub(super) fences: usize,
+    /// Events, of all resources together.
+    pub(super) events: usize,
+    /// How long something stale may stand in the cache after a fence was put off.
+    pub(super) stale: Duration,
+}
+
+/// What is kept.
+#[derive(Debug)]
+pub(super) struct Pending {
+    bounds: Bounds,
+    fences: HashMap<DeviceId, Kept>,
+    /// Events in all of them.
+    events: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    version: i64,
+    /// In the order in which they came.
+    events: Vec<Unseen>,
+}
+
+/// An event whose fence was put off.
+#[derive(Debug, Clone, Copy)]
+struct Unseen {
+    /// Since its acceptance, when it was put off.
+    age: Duration,
+    put_off: Duration,
+}
+
+impl Pending {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, fences: HashMap::new(), events: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.fences.len()
+    }
+
+    /// The fences that are kept.
+    pub(super) fn fences(&self) -> impl Iterator<Item = (&DeviceId, i64)> {
+        self.fences.iter().map(|(id, kept)| (id, kept.version))
+    }
+
+    /// Keeps a resource's fence, or the greater one of two. Says whether there was room.
+    pub(super) fn keep(&mut self, id: &DeviceId, version: i64) -> bool {
+        if let Some(kept) = self.fences.get_mut(id) {
+            kept.version = kept.version.max(version);
+        } else if self.fences.len() < self.bounds.fences {
+            self.fences.insert(id.clone(), Kept { version, events: Vec::new() });
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Notes an event of such an age whose fence was put off. Where there is no room for it, it counts as visible as
+    /// late as it may be: gives how long that is after its acceptance.
+    pub(super) fn wait(&mut self, id: &DeviceId, age: Duration, now: Duration) -> Option<Duration> {
+        let Some(kept) = self.fences.get_mut(id).filter(|_| self.events < self.bounds.events) else {
+            return Some(age + self.bounds.stale);
+        };
+        kept.events.push(Unseen { age, put_off: now });
+        self.events += 1;
+        None
+    }
+
+    /// Redis acknowledged a resource's fence of this version. If no greater one is kept, gives for each event how long
+    /// after its acceptance it became visible.
+    pub(super) fn acknowledged(&mut self, id: &DeviceId, version: i64, now: Duration) -> Vec<Duration> {
+        if self.fences.get(id).is_none_or(|kept| kept.version > version) {
+            return Vec::new();
+        }
+        let events = self.fences.remove(id).map(|kept| kept.events).unwrap_or_default();
+        self.events -= events.len();
+        events.into_iter().map(|event| event.visible_at(now)).collect()
+    }
+
+    /// The same for the events that nothing stale can hide any more, whatever became of their fences.
+    pub(super) fn expired(&mut self, now: Duration) -> Vec<Duration> {
+        let mut visible = Vec::new();
+        if self.events == 0 {
+            return visible;
+        }
+        for kept in self.fences.values_mut() {
+            let is_over = |event: &Unseen| event.put_off + self.bounds.stale <= now;
+            let over = kept.events.iter().take_while(|event| is_over(event)).count();
+            visible.extend(kept.events.drain(..over).map(|event| event.age + self.bounds.stale));
+        }
+        self.events -= visible.len();
+        visible
+    }
+}
+
+impl Unseen {
+    fn visible_at(self, now: Duration) -> Duration {
+        self.age + now.saturating_sub(self.put_off)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { fences: 3, events: 8, stale: Duration::from_secs(70) };
+
+    fn id(n: u8) -> DeviceId {
+        format!("d{n}").parse().unwrap()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// So many events of a device are put off with its next version.
+        PutOff(u8, usize),
+        /// What is kept of a device is acknowledged, or the version before it.
+        Acknowledged(u8, bool),
+        Passes(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..5u8, 1..4usize).prop_map(|(device, events)| Step::PutOff(device, events)),
+            (0..5u8, any::<bool>()).prop_map(|(device, is_last)| Step::Acknowledged(device, is_last)),
+            (1..40u64).prop_map(Step::Passes),
+        ]
+    }
+
+    proptest! {
+        /// A simple model: all events with their acceptance and the time at which they are visible at the latest.
+        #[test]
+        fn every_event_counts_once_when_its_fence_is_acknowledged_or_nothing_stale_is_left(
+            steps in prop::collection::vec(step(), 0..60),
+        ) {
+            let mut pending = Pending::new(BOUNDS);
+            let mut versions: BTreeMap<u8, i64> = BTreeMap::new();
+            let mut model: Vec<(u8, Duration)> = Vec::new();
+            let (mut now, mut put_off, mut counted) = (Duration::ZERO, 0, 0);
+            const AGE: Duration = Duration::from_secs(1);
+            for step in steps {
+                match step {
+                    Step::PutOff(device, events) => {
+                        let version = versions.entry(device).or_insert(0);
+                        *version += 1;
+                        let is_kept = pending.keep(&id(device), *version);
+                        put_off += events;
+                        for _ in 0..events {
+                            match pending.wait(&id(device), AGE, now) {
+                                None => {
+                                    prop_assert!(is_kept && model.len() < BOUNDS.events);
+                                    model.push((device, now));
+                                }
+                                Some(visible) => {
+                                    prop_assert!(!is_kept || model.len() == BOUNDS.events);
+                                    prop_assert_eq!(visible, AGE + BOUNDS.stale);
+                                    counted += 1;
+                                }
+                            }
+                        }
+                    }
+                    Step::Acknowledged(device, is_last) => {
+                        let kept = pending.fences().find(|(of, _)| **of == id(device)).map(|(_, version)| version);
+                        let version = kept.map_or(7, |version| if is_last { version } else { version - 1 });
+                        let visible = pending.acknowledged(&id(device), version, now);
+                        let expected: Vec<_> = model
+                            .iter()
+                            .filter(|(of, _)| kept.is_some() && is_last && *of == device)
+                            .map(|(_, since)| AGE + now - *since)
+                            .collect();
+                        prop_assert_eq!(&visible, &expected);
+                        model.retain(|(of, _)| !(kept.is_some() && is_last && *of == device));
+                        counted += visible.len();
+                    }
+                    Step::Passes(seconds) => {
+                        now += Duration::from_secs(seconds);
+                        let visible = pending.expired(now);
+                        let before = model.len();
+                        model.retain(|(_, since)| *since + BOUNDS.stale > now);
+                        prop_assert_eq!(visible.len(), before - model.len());
+                        prop_assert!(visible.iter().all(|visible| *visible == AGE + BOUNDS.stale));
+                        counted += visible.len();
+                    }
+                }
+                prop_assert!(pending.len() <= BOUNDS.fences);
+                prop_assert_eq!(pending.events, model.len());
+                prop_assert_eq!(counted + model.len(), put_off);
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A connection while a piece of work uses it: directly, or with a pooler of transactions in between.
+//!
+//! Behind such a pooler each transaction may have another server connection. So nothing may outlive its transaction:
+//! every piece of work is one, its limits are set within it, and its statements have no names.
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
+use sqlx::{AssertSqlSafe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
+
+use super::classify::{Class, StoreError};
+use crate::config::Pooler;
+
+/// Divides by zero on a standby, which a pooler may lead to at any time: `leads_to_primary` is asked but once a
+/// connection. An error, because then nobody has to wait for an answer to it.
+const ON_A_PRIMARY: &str = "SELECT 1 / (1 - pg_is_in_recovery()::int)";
+const DIVISION_BY_ZERO: &str = "22012";
+/// What a standby is refused with.
+pub(super) const IS_A_STANDBY: &str = "it takes no writes: it is a standby";
+
+/// What each session is given: where it has settings of its own when it is made, else in each transaction.
+pub(super) const fn limits(server_side: &str) -> [(&'static str, &str); 4] {
+    [
+        ("statement_timeout", server_side),
+        ("lock_timeout", server_side),
+        ("idle_in_transaction_session_timeout", server_side),
+        // An offset is committed on the strength of a commit here, which must outlive a crash,
+        // whatever the server, the database or the role has as its default.
+        ("synchronous_commit", "on"),
+    ]
+}
+
+/// How pieces of work begin.
+#[derive(Debug, Clone)]
+pub(super) struct Begin {
+    pooler: Pooler,
+    /// What each transaction begins with, behind a pooler.
+    always: String,
+    /// Where PostgreSQL is, or the pooler.
+    pub(super) server: String,
+}
+
+impl Begin {
+    pub(super) fn new(pooler: Pooler, server_side: &str, server: String) -> Self {
+        let limits = limits(server_side).map(|(name, value)| format!("SET LOCAL {name} = '{value}'"));
+        Self { pooler, always: [&limits[..], &[ON_A_PRIMARY.to_owned()]].concat().join("; "), server }
+    }
+
+    /// The first message of work that wants a transaction which begins with this statement, or does not want one: all
+    /// of it is one round trip.
+    fn message(&self, first: Option<&str>) -> Option<String> {
+        match (self.pooler, first) {
+            (Pooler::None, None) => None,
+            (Pooler::None, Some(first)) => Some(format!("BEGIN; {first}")),
+            (Pooler::Transaction, None) => Some(format!("BEGIN; {}", self.always)),
+            (Pooler::Transaction, Some(first)) => Some(format!("BEGIN; {}; {first}", self.always)),
+        }
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooler == Pooler::Transaction
+    }
+}
+
+/// A connection in use. It is no `PgConnection`, so that nothing is asked past it.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    connection: &'a mut PgConnection,
+    /// Set while a transaction is open, and if it is not known whether it is.
+    open: &'a mut bool,
+    named: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(connection: &'a mut PgConnection, open: &'a mut bool, begin: &Begin) -> Self {
+        Self { connection, open, named: !begin.is_pooled() }
+    }
+
+    /// One past any pooler, without a transaction.
+    pub(super) fn direct(connection: &'a mut PgConnection, open: &'a mut bool) -> Self {
+        Self { connection, open, named: true }
+    }
+
+    /// Begins work, with a transaction where there has to be one.
+    pub(super) async fn begin(&mut self, begin: &Begin, first: Option<&str>) -> Result<(), StoreError> {
+        let Some(message) = begin.message(first) else { return Ok(()) };
+        *self.open = true;
+        let begun = sqlx::raw_sql(AssertSqlSafe(message)).execute(&mut *self.connection).await;
+        begun.map(drop).map_err(|error| {
+            let is_a_standby = error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(DIVISION_BY_ZERO));
+            let error = match is_a_standby {
+                true => StoreError { class: Class::Outage, message: IS_A_STANDBY.to_owned() },
+                false => StoreError::before_begin(error),
+            };
+            error.of_server(&begin.server)
+        })
+    }
+
+    /// Ends work: its transaction is committed, or taken back where it failed. One whose connection is in doubt is left
+    /// open, and ends with that.
+    pub(super) async fn end<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if !*self.open {
+            return outcome;
+        }
+        match &outcome {
+            Ok(_) => {
+                sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await?;
+                *self.open = false;
+            }
+            Err(StoreError { class: Class::Outage | Class::OutageMet, .. }) => {}
+            Err(_) => *self.open = sqlx::raw_sql("ROLLBACK").execute(&mut *self.connection).await.is_err(),
+        }
+        outcome
+    }
+}
+
+impl<'c> Executor<'c> for &'c mut Session<'_> {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let named = self.named;
+        (&mut *self.connection).fetch_many(Statement { query, named })
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let named = self.named;
+        (&mut *self.connection).fetch_optional(Statement { query, named })
+    }
+
+    /// Nothing here prepares a statement to keep it; and behind a pooler it could not be kept.
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, sqlx::Error>>
+    where
+        'c: 'e,
+    {
+        if self.named {
+            return (&mut *self.connection).prepare_with(sql, parameters);
+        }
+        Box::pin(async { Err(sqlx::Error::Protocol("a pooler of transactions keeps no statement".to_owned())) })
+    }
+}
+
+/// A query whose statement may have a name, or not. (sqlx gives it one even where its cache of statements is off.)
+struct Statement<E> {
+    query: E,
+    named: bool,
+}
+
+impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Statement<E> {
+    fn sql(self) -> SqlStr {
+        self.query.sql()
+    }
+
+    fn statement(&self) -> Option<&PgStatement> {
+        self.query.statement()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
+        self.query.take_arguments()
+    }
+
+    fn persistent(&self) -> bool {
+        self.named && self.query.persistent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_pooler_all_work_is_a_transaction_with_its_limits() {
+        let direct = Begin::new(Pooler::None, "4000ms", "h:1".to_owned());
+        assert_eq!(direct.message(None), None, "one statement, of which each is a transaction");
+        assert_eq!(direct.message(Some("LOCK TABLE t")).unwrap(), "BEGIN; LOCK TABLE t");
+        let pooled = Begin::new(Pooler::Transaction, "4000ms", "h:1".to_owned());
+        for first in [None, Some("LOCK TABLE t")] {
+            let message = pooled.message(first).unwrap();
+            let mut statements = message.split("; ");
+            assert_eq!(statements.next(), Some("BEGIN"));
+            for (name, value) in limits("4000ms") {
+                assert_eq!(statements.next(), Some(format!("SET LOCAL {name} = '{value}'").as_str()));
+            }
+            assert_eq!((statements.next(), statements.next(), statements.next()), (Some(ON_A_PRIMARY), first, None));
+        }
+    }
+}

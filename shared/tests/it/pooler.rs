@@ -1,0 +1,170 @@
+//! The store behind a pooler of transactions: PgBouncer, in front of a PostgreSQL of its own where that is moved.
+
+use std::time::{Duration, Instant};
+
+use devstack::{PgBouncer, Postgres, Proxy, psql};
+use futures_util::future::join_all;
+use shared::config::Pooler;
+use shared::store::{Age, Class, Expired, Store};
+use sqlx::PgPool;
+
+use crate::kit::{Kit, at, event, eventually, id, settings};
+
+/// What each transaction that inserts has for settings, in a table, on a server whose own are otherwise.
+const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, synchronous text);
+    CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      INSERT INTO seen VALUES (current_setting('statement_timeout'), current_setting('lock_timeout'),
+        current_setting('idle_in_transaction_session_timeout'), current_setting('synchronous_commit'));
+      RETURN NULL; END $$;
+    CREATE TRIGGER look AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION look()";
+
+/// A store behind a pooler that has so many connections to it.
+async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
+    let direct = kit.scope.database_url.clone();
+    let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let bouncer = tokio::task::spawn_blocking(move || PgBouncer::start(port, connections).unwrap()).await.unwrap();
+    let store = open(&bouncer.url(&direct).unwrap(), clients, Duration::from_secs(5));
+    (bouncer, store)
+}
+
+fn open(url: &str, clients: u32, timeout: Duration) -> Store {
+    let mut config = settings(url, "redis://127.0.0.1:1", "p:").postgres;
+    (config.pooler, config.max_connections, config.timeout) = (Pooler::Transaction, clients, timeout);
+    Store::open(&config, "test").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_share_two_connections_and_each_transaction_has_its_limits() {
+    let kit = Kit::new("pooler").await;
+    psql(&kit.scope.database_url, WATCH).unwrap();
+    let database = kit.scope.database_url.rsplit_once('/').unwrap().1;
+    psql(&kit.scope.database_url, &format!("ALTER DATABASE \"{database}\" SET synchronous_commit = off")).unwrap();
+    let (bouncer, store) = pooled(&kit, 2, 20).await;
+    store.check().await.unwrap();
+    // Each client does all that there is, side by side with the others: a statement that outlived its transaction would
+    // meet another server connection.
+    let work = (0..20).map(async |n: i64| {
+        let device = format!("d{n}");
+        for round in 0..5 {
+            let (first, second) =
+                (event(&device, &round.to_string(), "{}", at(0, 2 * round)), event(&device, "x", "{}", at(0, 1)));
+            let applied = store.apply(&[&first, &second]).await.unwrap();
+            assert_eq!(applied.versions.len(), 1, "{device}");
+            assert!(store.resource(&id(&device)).await.unwrap().is_some());
+            assert_eq!(store.resources(&[id(&device), id("nobody")]).await.unwrap().len(), 1);
+            assert!(!store.history(&id(&device), 10, None).await.unwrap().items.is_empty());
+            let key = (id(&device), round.to_string().parse().unwrap());
+            assert_eq!(store.outcomes(&[key]).await.unwrap().len(), 1);
+            assert!(!store.is_paused("g", "t", 0).await.unwrap());
+        }
+    });
+    join_all(work).await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    let number = async |sql: &'static str| sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap();
+    assert_eq!(number("SELECT count(*) FROM events").await, 20 * 6);
+    assert_eq!(number("SELECT count(*) FROM resources").await, 20);
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test'";
+    assert!(number(sessions).await <= 2, "the pooler's own");
+    let others = "SELECT count(*) FROM seen WHERE (statement, lock, idle, synchronous) <> ('4s', '4s', '4s', 'on')";
+    assert_eq!((number(others).await, number("SELECT count(*) FROM seen").await > 0), (0, true));
+
+    // A pause, an erasure and an expiry.
+    store.pause("g", "t", 0, "why").await.unwrap();
+    assert!(store.is_paused("g", "t", 0).await.unwrap());
+    assert_eq!(store.resume("g", None).await.unwrap(), [("t".to_owned(), 0)]);
+    assert_eq!(store.forget(&id("d0"), None).await.unwrap().events, 6);
+    assert_eq!(store.resource(&id("d0")).await.unwrap(), None);
+    let expired = store.expire(Age::Written, Duration::ZERO, None, 1_000).await.unwrap();
+    assert!(matches!(expired, Expired::Rows { rows: 114, more: false, .. }), "19 devices: {expired:?}");
+
+    // And nothing of all that is left on the connections: no statement, no transaction, no setting.
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    assert_eq!(number(left).await, 0);
+    let by_pooler = bouncer.url(&kit.scope.database_url).unwrap();
+    for _ in 0..4 {
+        let found =
+            psql(&by_pooler, "SELECT count(*), current_setting('statement_timeout') FROM pg_prepared_statements");
+        assert_eq!(found.unwrap(), "0|0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_or_is_given_up_leaves_no_transaction_behind() {
+    let kit = Kit::new("pooler_fails").await;
+    let (_bouncer, store) = pooled(&kit, 1, 4).await;
+    store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+
+    // What PostgreSQL does not take.
+    sqlx::raw_sql("ALTER TABLE events ADD CONSTRAINT no CHECK (event_id <> 'no')").execute(&pool).await.unwrap();
+    let error = store.apply(&[&event("a", "no", "{}", at(0, 2))]).await.unwrap_err();
+    assert_eq!(error.class, Class::Failed, "{error}");
+    assert_eq!(store.resource(&id("a")).await.unwrap().unwrap().version, 1);
+
+    // One that is locked: the server gives up first, and says so.
+    let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let began = Instant::now();
+    let error = store.apply(&[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+    assert!(error.message.contains("SQLSTATE 55P03") || error.message.contains("SQLSTATE 57014"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // And one that nobody waits for any more.
+    let given_up = tokio::time::timeout(Duration::from_millis(300), store.resource(&id("a"))).await;
+    assert!(given_up.is_err());
+    lock.rollback().await.unwrap();
+    eventually("the one connection is free", async || store.resource(&id("a")).await.is_ok()).await;
+    let applied = store.apply(&[&event("a", "4", "{}", at(0, 4))]).await.unwrap();
+    assert_eq!(applied.versions, [(id("a"), 2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
+    let (primary, config, name, bouncer) = tokio::task::spawn_blocking(|| {
+        let primary = Postgres::start().unwrap();
+        let name = Proxy::to(primary.port).unwrap();
+        let bouncer = PgBouncer::start(name.port, 2).unwrap();
+        let config = settings(&primary.url(), "redis://127.0.0.1:1", "p:").postgres;
+        (primary, config, name, bouncer)
+    })
+    .await
+    .unwrap();
+    Store::open(&config, "test").unwrap().migrate().await.unwrap();
+    let store = open(&bouncer.url(&primary.url()).unwrap(), 4, Duration::from_secs(5));
+    store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let (_primary, standby) = tokio::task::spawn_blocking(move || {
+        let standby = primary.standby(Duration::from_secs(3600)).unwrap();
+        (primary, standby)
+    })
+    .await
+    .unwrap();
+    store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    name.lead_to(standby.port);
+    name.drop_connections();
+    // The connections to the pooler are as they were, and lead elsewhere.
+    let is_told = async || match store.resource(&id("a")).await {
+        Ok(found) => panic!("a standby was read: {found:?}"),
+        Err(error) => error.class == Class::Outage && error.message.contains("it takes no writes: it is a standby"),
+    };
+    eventually("it is refused as a standby", is_told).await;
+    let error = store.apply(&[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+    assert_eq!(error.class, Class::Outage, "{error}");
+    let promoted = tokio::task::spawn_blocking(move || standby.promote().map(|()| standby)).await.unwrap();
+    eventually("it serves", async || store.resource(&id("a")).await.is_ok()).await;
+    drop(promoted.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pooler_needs_is_said() {
+    let kit = Kit::new("pooler_said").await;
+    let (bouncer, store) = pooled(&kit, 2, 2).await;
+    let error = store.migrate().await.unwrap_err().to_string();
+    assert!(error.contains("migrations need sessions") && error.contains("DATABASE_POOLER=transaction"), "{error}");
+    // As one that knows of no pooler.
+    let config = settings(&bouncer.url(&kit.scope.database_url).unwrap(), "redis://127.0.0.1:1", "p:").postgres;
+    let unaware = Store::open(&config, "test").unwrap();
+    let server = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", bouncer.port);
+    for error in [unaware.check().await.unwrap_err().to_string(), unaware.migrate().await.unwrap_err().to_string()] {
+        assert!(error.starts_with(&server) && error.contains("unsupported startup parameter"), "{error}");
+        assert!(error.ends_with("a pooler of transactions needs DATABASE_POOLER=transaction"), "{error}");
+    }
+}
