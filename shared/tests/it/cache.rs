@@ -207,7 +207,6 @@ async fn reads_of_large_bodies_travel_in_small_companies() {
     read_all().await;
     let client = redis::Client::open(kit.scope.endpoints.redis_url.as_str()).unwrap();
     let mut monitor = client.get_async_monitor().await.unwrap();
-    monitor.monitor().await.unwrap();
     read_all().await;
     let done = format!("done-{}", kit.scope.cache_prefix);
     redis::cmd("ECHO").arg(&done).exec_async(&mut connection).await.unwrap();
