@@ -60,7 +60,7 @@ impl Store {
         let server_side = format!("{}ms", timeout.as_millis().saturating_sub(timeout.as_millis() / 5).max(1));
         let options = options.application_name(application);
         let options = match config.pooler {
-            Pooler::None => options.options(session::limits(&server_side)),
+            Pooler::None => options.options(session::limits(&server_side)).options(session::ISOLATION),
             // A pooler refuses what it cannot set anew for each transaction.
             Pooler::Transaction => {
                 ensure!(

@@ -19,7 +19,7 @@ const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, sy
     CREATE TRIGGER look AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION look()";
 
 /// A store behind a pooler that has so many connections to it.
-async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
+pub(crate) async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
     let direct = kit.scope.database_url.clone();
     let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
     let bouncer = tokio::task::spawn_blocking(move || PgBouncer::start(port, connections).unwrap()).await.unwrap();

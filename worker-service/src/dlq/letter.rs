@@ -96,7 +96,11 @@ impl Letter {
             error: text(record, "dlq.error"),
             attempts: text(record, "dlq.attempts").and_then(|count| count.parse().ok()),
             failed_at: failed_at.unwrap_or(record.timestamp),
-            origin: if own.is_redriven() { Place::of(&own, "origin") } else { died.clone() },
+            // One that makes no sense is not replaced: it goes back as it came.
+            origin: match own.header(header::ORIGIN_TOPIC) {
+                Some(_) => Place::of(&own, "origin"),
+                None => died.clone(),
+            },
             died,
             redrives: redrives(&own).unwrap_or(0),
             truncated: record.header("dlq.truncated").is_some(),

@@ -32,6 +32,7 @@ mod made_anew;
 mod made_topics;
 mod memory;
 mod missing_topic;
+mod origins;
 mod packed;
 mod panics;
 mod purge;
