@@ -8,6 +8,7 @@ use shared::store::{Age, Expired, Store, StoreError};
 const PAUSE: Duration = Duration::from_secs(60);
 /// The wait between two pieces: the events that come in have precedence.
 const REST: Duration = Duration::from_millis(100);
+
 /// Deletes, piece by piece, for ever.
 pub async fn run(store: Store, older_than: Duration) {
     let mut piece = Piece::default();
@@ -24,14 +25,16 @@ pub async fn run(store: Store, older_than: Duration) {
 
 /// Deletes until nothing more is old enough, or another worker does it.
 async fn pass(store: &Store, age: Age, older_than: Duration, piece: &mut Piece) -> Result<(), StoreError> {
+    let mut all = 0;
     loop {
         let from = Instant::now();
         let Expired::Rows { rows, more } = store.expire(age, older_than, piece.rows).await? else { return Ok(()) };
-        if rows > 0 {
-            metrics::counter!("events_pruned_total").increment(rows);
-            tracing::debug!(rows, took = ?from.elapsed(), "deleted events after their retention");
-        }
+        metrics::counter!("events_pruned_total").increment(rows);
+        all += rows;
         if !more {
+            if all > 0 {
+                tracing::info!(rows = all, "deleted events after their retention");
+            }
             return Ok(());
         }
         piece.took(from.elapsed());
