@@ -96,6 +96,6 @@ async fn everything(store: &Store, device: &str, place: Position) {
     assert_eq!(store.resume("g", None).await.unwrap().len(), 1);
     assert_eq!(store.outcomes(&[(id(device), "0".parse().unwrap())]).await.unwrap().len(), 1);
     assert_eq!(store.forget(&id(device), None).await.unwrap().events, 8);
-    let expired = store.expire(Age::Written, Duration::from_secs(3_600), None, 1_000).await.unwrap();
+    let expired = store.expire(Age::Written, Duration::from_secs(3_600), 1_000).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 0, .. }), "{expired:?}");
 }
