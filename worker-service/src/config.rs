@@ -35,7 +35,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Consume, until SIGTERM.
-    Run(RunConfig),
+    Run(Box<RunConfig>),
     /// Bring the schema up to date and make the topics; safe to repeat.
     Setup(SetupConfig),
     /// Let partitions go on that ran out of their ration of dead letters.
