@@ -27,6 +27,11 @@ pub type PlainConsumer = BaseConsumer<LogContext>;
 pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     is_ours(rdkafka::util::get_rdkafka_version())?;
     let protocol = config.security_protocol.to_ascii_uppercase();
+    // librdkafka leaves out a broker that is named with another protocol, and says so in its log alone.
+    let named = config.brokers.split(',').filter_map(|entry| entry.split_once("://"));
+    if let Some((other, _)) = named.into_iter().find(|(named, _)| !named.eq_ignore_ascii_case(&protocol)) {
+        anyhow::bail!("KAFKA_BROKERS names {other}://, and KAFKA_SECURITY_PROTOCOL is {protocol}");
+    }
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.brokers)

@@ -23,7 +23,7 @@ use sqlx::{ConnectOptions, Connection, PgPool, Postgres};
 
 pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
-pub use expire::{Age, Expired, ExpiryPosition};
+pub use expire::{Age, Expired};
 pub use forget::{Forgotten, TopicEnd};
 pub use history::{Cursor, PAGE_BYTES, Page};
 pub use read::Rendered;
@@ -60,7 +60,7 @@ impl Store {
         let server_side = format!("{}ms", timeout.as_millis().saturating_sub(timeout.as_millis() / 5).max(1));
         let options = options.application_name(application);
         let options = match config.pooler {
-            Pooler::None => options.options(session::limits(&server_side)),
+            Pooler::None => options.options(session::limits(&server_side)).options(session::ISOLATION),
             // A pooler refuses what it cannot set anew for each transaction.
             Pooler::Transaction => {
                 ensure!(

@@ -31,6 +31,13 @@ pub(super) const fn limits(server_side: &str) -> [(&'static str, &str); 4] {
     ]
 }
 
+/// The isolation that the store's statements are written for, whatever the server, the database or the role has as its
+/// default: a batch that waits for another's rows goes on with what that has left. A stricter one would fail instead.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// The same for a statement that is a transaction by itself. Behind a pooler there is none.
+pub(super) const ISOLATION: [(&str, &str); 1] = [("default_transaction_isolation", "read committed")];
+
 /// How pieces of work begin.
 #[derive(Debug, Clone)]
 pub(super) struct Begin {
@@ -52,9 +59,9 @@ impl Begin {
     fn message(&self, first: Option<&str>) -> Option<String> {
         match (self.pooler, first) {
             (Pooler::None, None) => None,
-            (Pooler::None, Some(first)) => Some(format!("BEGIN; {first}")),
-            (Pooler::Transaction, None) => Some(format!("BEGIN; {}", self.always)),
-            (Pooler::Transaction, Some(first)) => Some(format!("BEGIN; {}; {first}", self.always)),
+            (Pooler::None, Some(first)) => Some(format!("{BEGIN}; {first}")),
+            (Pooler::Transaction, None) => Some(format!("{BEGIN}; {}", self.always)),
+            (Pooler::Transaction, Some(first)) => Some(format!("{BEGIN}; {}; {first}", self.always)),
         }
     }
 
@@ -184,12 +191,12 @@ mod tests {
     fn behind_a_pooler_all_work_is_a_transaction_with_its_limits() {
         let direct = Begin::new(Pooler::None, "4000ms", "h:1".to_owned());
         assert_eq!(direct.message(None), None, "one statement, of which each is a transaction");
-        assert_eq!(direct.message(Some("LOCK TABLE t")).unwrap(), "BEGIN; LOCK TABLE t");
+        assert_eq!(direct.message(Some("LOCK TABLE t")).unwrap(), "BEGIN ISOLATION LEVEL READ COMMITTED; LOCK TABLE t");
         let pooled = Begin::new(Pooler::Transaction, "4000ms", "h:1".to_owned());
         for first in [None, Some("LOCK TABLE t")] {
             let message = pooled.message(first).unwrap();
             let mut statements = message.split("; ");
-            assert_eq!(statements.next(), Some("BEGIN"));
+            assert_eq!(statements.next(), Some(BEGIN));
             for (name, value) in limits("4000ms") {
                 assert_eq!(statements.next(), Some(format!("SET LOCAL {name} = '{value}'").as_str()));
             }

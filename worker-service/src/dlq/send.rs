@@ -9,7 +9,7 @@ use shared::kafka::{self, LogContext};
 use shared::topic::{Record, as_text, header};
 
 use super::letter::{MOST_REDRIVES, REDRIVES, redrives};
-use crate::dead_letter::producer_settings;
+use crate::dead_letter::{KEY_ABSENT, producer_settings};
 
 /// Headers as they are sent.
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
@@ -63,7 +63,7 @@ impl Sender {
         }
         let value = letter.value();
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
-        record.key = letter.key();
+        record.key = letter.key().filter(|_| letter.header(KEY_ABSENT).is_none());
         record.payload = value.as_deref();
         let delivery = self.producer.send_result(record).map_err(|(error, _)| self.unsent(error))?;
         match delivery.await {

@@ -69,7 +69,7 @@ pub(super) async fn run(config: &SeekConfig, partition: i32, out: &mut impl Writ
     let topic = &config.source.topics.input;
     let done = if config.dry_run { "a dry run: nothing was changed" } else { "the group is moved" };
     let mut told = format!("{topic} [{partition}] {at} -> {to}\n");
-    for Unreadable { from, to, error } in found {
+    for Unreadable { from, to, error, .. } in found {
         told += &format!("{} offsets from {from} to {} cannot be read: {error}\n", to - from, to - 1);
     }
     told += &format!("{} offsets count as lost\n{done}\n", to - from);
