@@ -51,7 +51,6 @@ pub fn termination() -> io::Result<impl Future<Output = &'static str> + Send> {
 
 /// Why a task of the runtime has no result. tokio's own error quotes what a panic says, which may quote what came from
 /// outside; its place is in the log.
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub fn no_result(error: JoinError) -> anyhow::Error {
     anyhow::Error::msg(if error.is_panic() { "a task panicked" } else { "a task was dropped" })
 }

@@ -23,7 +23,7 @@ use sqlx::{ConnectOptions, Connection, PgPool, Postgres};
 
 pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
-pub use expire::{Age, Expired, ExpiryPosition};
+pub use expire::{Age, Expired};
 pub use forget::{Forgotten, TopicEnd};
 pub use history::{Cursor, PAGE_BYTES, Page};
 pub use read::Rendered;

@@ -64,6 +64,8 @@ pub enum DlqCommand {
     Show(DlqShowConfig),
     /// Send letters back to the input topic, in the order of their first places.
     Redrive(DlqRedriveConfig),
+    /// Delete old letters from the beginning of each partition, up to the first one that stays.
+    Purge(DlqPurgeConfig),
 }
 
 fn group_name(text: &str) -> Result<String, String> {
@@ -297,6 +299,29 @@ pub struct DlqRedriveConfig {
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `dlq purge`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqPurgeConfig {
+    /// What failed before this time (RFC 3339).
+    #[arg(long, value_parser = instant)]
+    pub before: OffsetDateTime,
+    /// Only of this device: up to the first letter of another one.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object a partition, the summary last.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub source: SourceConfig,
     /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,

@@ -300,16 +300,16 @@ impl Node {
     fn refused(&self, error: &RedisError) {
         verdict::count(error);
         let misled = if self.is_misled(error) { format!(": {OF_CLUSTER}") } else { String::new() };
-        let error = &format!("{error}{misled}");
+        let said = format!("{error}{misled}");
         let mut refusals = self.refusals();
-        refusals.last = Some((Instant::now(), error.as_str().into()));
+        refusals.last = Some((Instant::now(), said.as_str().into()));
         if verdict(error) == Verdict::Replica || refusals.told.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
             return;
         }
         refusals.told = Some(Instant::now());
         tracing::warn!(
             node = &*self.name,
-            %error,
+            error = said,
             "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read"
         );
     }

@@ -290,7 +290,11 @@ pub(super) async fn describe(client: &ClientConfig, what: ResourceSpecifier<'_>)
     described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))
 }
 
-pub(super) fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<LogContext>> {
+/// A client that changes and asks what belongs to the cluster.
+///
+/// # Errors
+/// The settings are wrong.
+pub fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<LogContext>> {
     client.create_with_context(LogContext).context("the Kafka settings")
 }
 

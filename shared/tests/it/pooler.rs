@@ -75,7 +75,7 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
     assert_eq!(store.resume("g", None).await.unwrap(), [("t".to_owned(), 0)]);
     assert_eq!(store.forget(&id("d0"), None).await.unwrap().events, 6);
     assert_eq!(store.resource(&id("d0")).await.unwrap(), None);
-    let expired = store.expire(Age::Written, Duration::ZERO, None, 1_000).await.unwrap();
+    let expired = store.expire(Age::Written, Duration::ZERO, 1_000).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 114, more: false, .. }), "19 devices: {expired:?}");
 
     // And nothing of all that is left on the connections: no statement, no transaction, no setting.

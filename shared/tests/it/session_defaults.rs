@@ -30,11 +30,9 @@ const ODD: [(&str, &str); 15] = [
 ];
 
 /// What each statement that changes a table finds, in a table of its own.
-const WATCH: &str = "CREATE TABLE seen (isolation text, synchronous text, statement text, lock text, idle text);
+const WATCH: &str = "CREATE TABLE seen (isolation text, synchronous text);
     CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-      INSERT INTO seen VALUES (current_setting('transaction_isolation'), current_setting('synchronous_commit'),
-        current_setting('statement_timeout'), current_setting('lock_timeout'),
-        current_setting('idle_in_transaction_session_timeout'));
+      INSERT INTO seen VALUES (current_setting('transaction_isolation'), current_setting('synchronous_commit'));
       RETURN NULL; END $$;
     CREATE TRIGGER look AFTER INSERT OR UPDATE OR DELETE ON events FOR EACH STATEMENT EXECUTE FUNCTION look();
     CREATE TRIGGER look AFTER INSERT OR UPDATE OR DELETE ON resources FOR EACH STATEMENT EXECUTE FUNCTION look();
@@ -72,7 +70,7 @@ async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
         let seen = psql(&kit.scope.database_url, "SELECT count(*) > 4 FROM seen").unwrap();
         assert_eq!(seen, "t");
         let found = psql(&kit.scope.database_url, "SELECT DISTINCT seen FROM seen").unwrap();
-        assert_eq!(found, "(\"read committed\",on,4s,4s,4s)", "store {n}");
+        assert_eq!(found, "(\"read committed\",on)", "store {n}");
         psql(&kit.scope.database_url, "TRUNCATE seen").unwrap();
     }
 }
@@ -98,6 +96,6 @@ async fn everything(store: &Store, device: &str, place: Position) {
     assert_eq!(store.resume("g", None).await.unwrap().len(), 1);
     assert_eq!(store.outcomes(&[(id(device), "0".parse().unwrap())]).await.unwrap().len(), 1);
     assert_eq!(store.forget(&id(device), None).await.unwrap().events, 8);
-    let expired = store.expire(Age::Written, Duration::from_secs(3_600), None, 1_000).await.unwrap();
+    let expired = store.expire(Age::Written, Duration::from_secs(3_600), 1_000).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 0, .. }), "{expired:?}");
 }

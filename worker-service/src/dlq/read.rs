@@ -179,6 +179,12 @@ impl Reader {
         Ok(next)
     }
 
+    /// The first offset of a partition that could not be read, if that was met.
+    pub(super) fn first_unreadable(&self, partition: i32) -> Option<i64> {
+        let all = self.unreadable.borrow();
+        all.iter().filter(|(of, _)| *of == partition).map(|(_, found)| found.from).min()
+    }
+
     /// Why this offset could not be read, if that was met.
     pub(super) fn why_unreadable(&self, partition: i32, offset: i64) -> Option<String> {
         let all = self.unreadable.borrow();

@@ -36,6 +36,7 @@ mod missing_topic;
 mod origins;
 mod packed;
 mod panics;
+mod purge;
 mod rations;
 mod redrive;
 mod refusing;
