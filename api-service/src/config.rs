@@ -94,7 +94,8 @@ pub struct HttpConfig {
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = trimmed(value_parser!(u32).range(1..=1_000_000)))]
     pub max_connections: u32,
     /// How many bytes of bodies may be in memory at once, and how many of large answers; who comes on
-    /// top is told to come back. At least 17 MiB: room for the largest body, and for unpacking it.
+    /// top is told to come back. From 17825792 to 1099511627776: room for
+    /// the largest body at least, and for unpacking it.
     #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = trimmed(bytes_in_flight))]
     pub max_bytes_in_flight: usize,
     /// How long traffic is still taken after the service was told to end, and says so on
@@ -109,13 +110,13 @@ pub struct HttpConfig {
 /// How events are handed to Kafka.
 #[derive(Debug, Clone, Args)]
 pub struct ProducerConfig {
-    /// How long Kafka may take to acknowledge an event, from 1ms; less than `REQUEST_TIMEOUT`.
+    /// How long Kafka may take to acknowledge an event, from 1ms to 1h; less than `REQUEST_TIMEOUT`.
     #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub message_timeout: Duration,
     /// How long an event waits for others to travel with: up to 15m, and less than `KAFKA_MESSAGE_TIMEOUT`.
     #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "5ms", value_parser = duration_in(LINGERS))]
     pub linger: Duration,
-    /// How many bytes may wait for Kafka; what comes on top is refused at once.
+    /// How many bytes may wait for Kafka, from 1024 to 1099511627776; what comes on top is refused at once.
     #[arg(long = "kafka-queue-bytes", env = "KAFKA_QUEUE_BYTES", value_name = "KAFKA_QUEUE_BYTES", default_value_t = 64 * 1024 * 1024,
           value_parser = trimmed(value_parser!(u64).range(1024..=1 << 40)))]
     pub queue_bytes: u64,

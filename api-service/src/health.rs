@@ -32,18 +32,21 @@ pub struct Dependency {
 }
 
 /// What is known of the published keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishedKeys {
     /// Whether they could be read, the last time.
     #[serde(rename = "status", serialize_with = "up_or_down")]
     pub up: bool,
     /// How long ago they were last read; null: never since the start.
     pub age_seconds: Option<u64>,
+    /// Why they could not. Told on the internal port alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl From<Freshness> for PublishedKeys {
-    fn from(Freshness { up, age }: Freshness) -> Self {
-        Self { up, age_seconds: age.map(|age| age.as_secs()) }
+    fn from(Freshness { up, error, age }: Freshness) -> Self {
+        Self { up, age_seconds: age.map(|age| age.as_secs()), error }
     }
 }
 
@@ -91,28 +94,33 @@ impl Health {
 
 /// Whether traffic may come here, and why: with what is wrong, for the internal port.
 pub fn report(app: &App) -> (bool, serde_json::Value) {
-    told(app, app.health.locked().clone())
+    told(app, dependencies(app))
 }
 
 /// The same for everybody: an error names servers, and is left out.
 fn public_report(app: &App) -> (bool, serde_json::Value) {
-    let mut found = app.health.locked().clone();
+    let mut found = dependencies(app);
     for dependency in [&mut found.kafka, &mut found.postgres, &mut found.redis] {
         dependency.error = None;
+    }
+    if let Some(keys) = &mut found.jwks {
+        keys.error = None;
     }
     told(app, found)
 }
 
+fn dependencies(app: &App) -> Dependencies {
+    Dependencies { jwks: app.tokens.source.freshness().map(PublishedKeys::from), ..app.health.locked().clone() }
+}
+
 fn told(app: &App, found: Dependencies) -> (bool, serde_json::Value) {
-    let source = &app.tokens.source;
-    let found = Dependencies { jwks: source.freshness().map(PublishedKeys::from), ..found };
-    let status = status(&found, source.keys().any(), app.health.ending.load(Ordering::Relaxed));
+    let status = status(&found, app.tokens.source.keys().any(), app.health.ending.load(Ordering::Relaxed));
     (status != "unready", json!({"status": status, "dependencies": found}))
 }
 
 fn status(found: &Dependencies, any_key: bool, ending: bool) -> &'static str {
     let Dependencies { kafka, postgres, redis, jwks } = found;
-    match (kafka.up, postgres.up, redis.up, jwks.is_none_or(|keys| keys.up)) {
+    match (kafka.up, postgres.up, redis.up, jwks.as_ref().is_none_or(|keys| keys.up)) {
         // Without a key every token is answered 503.
         _ if ending || !any_key => "unready",
         (true, true, true, true) => "ready",
@@ -151,7 +159,10 @@ mod tests {
         assert_eq!(status(&found(true, false, false), true, false), "degraded", "writes work");
         assert_eq!(status(&found(false, false, false), true, false), "unready");
         assert_eq!(status(&found(true, true, true), true, true), "unready", "about to end");
-        let with = |up| Dependencies { jwks: Some(PublishedKeys { up, age_seconds: None }), ..found(true, true, true) };
+        let with = |up| Dependencies {
+            jwks: Some(PublishedKeys { up, age_seconds: None, error: None }),
+            ..found(true, true, true)
+        };
         assert_eq!(status(&with(true), true, false), "ready");
         assert_eq!(status(&with(false), true, false), "degraded", "the last keys, or the secret, count");
         assert_eq!(status(&with(false), false, false), "unready", "no token can be checked");

@@ -1,56 +1,20 @@
-//! What librdkafka has to say, in our log: with the broker away it says the same many times a
-//! second.
-
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+//! What librdkafka has to say, in our log and metrics.
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientContext, Statistics};
+use shared::kafka;
 
-/// One warning in this time; the others are for who debugs.
-const QUIET: Duration = Duration::from_secs(10);
-
-/// Logs the client's errors.
+/// Logs the client's warnings, and shows its queue.
 #[derive(Debug, Default)]
-pub(crate) struct LogContext {
-    warned: Mutex<Option<Instant>>,
-}
-
-impl LogContext {
-    fn say(&self, what: &str, detail: &str) {
-        if self.may_warn() {
-            tracing::warn!(what, detail, "Kafka client");
-        } else {
-            tracing::debug!(what, detail, "Kafka client");
-        }
-    }
-
-    fn may_warn(&self) -> bool {
-        let Ok(mut warned) = self.warned.lock() else { return false };
-        let may = warned.is_none_or(|at| at.elapsed() >= QUIET);
-        if may {
-            *warned = Some(Instant::now());
-        }
-        may
-    }
-}
+pub(crate) struct LogContext;
 
 impl ConsumerContext for LogContext {}
 
 impl ClientContext for LogContext {
     fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => self.say(what, detail),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                tracing::debug!(what, detail, "Kafka client");
-            }
-        }
+        kafka::log(level, what, detail);
     }
 
     /// Only the producer is set up to tell them.
@@ -59,7 +23,6 @@ impl ClientContext for LogContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().map(|code| code.to_string()).unwrap_or_default();
-        self.say(&code, reason);
+        kafka::log_error(&error, reason);
     }
 }

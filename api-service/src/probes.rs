@@ -42,7 +42,7 @@ impl KafkaProbe {
         settings.set("client.id", "api-service-probe");
         // What it meets is told by the probe's outcome, once.
         settings.set("log_level", "0");
-        let client = settings.create_with_context(LogContext::default()).context("the Kafka settings")?;
+        let client = settings.create_with_context(LogContext).context("the Kafka settings")?;
         Ok(Self { client: Arc::new(client), settings, topic: config.topics.input.clone() })
     }
 

@@ -18,6 +18,17 @@ pub struct WireRecord {
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
+/// What a record says of itself where that is not so. Brokers take much of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// The length of the key.
+    pub key_length: Option<i64>,
+    /// The length of the value.
+    pub value_length: Option<i64>,
+    /// Its offset, from the first one of its batch.
+    pub offset_delta: Option<i64>,
+}
+
 /// How the records of a batch are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
@@ -56,7 +67,21 @@ pub fn produce_as(
     packing: Packing,
     millis: i64,
 ) -> io::Result<i64> {
-    send(broker, topic, partition, &batch(records, packing, millis)?)
+    let records: Vec<_> = records.iter().map(|record| (record.clone(), Claims::default())).collect();
+    send(broker, topic, partition, &batch(&records, packing, millis)?)
+}
+
+/// The same, unpacked, of records that are not what they say.
+///
+/// # Errors
+/// As with [`produce`].
+pub fn produce_claiming(
+    broker: &str,
+    topic: &str,
+    partition: i32,
+    records: &[(WireRecord, Claims)],
+) -> io::Result<i64> {
+    send(broker, topic, partition, &batch(records, Packing::None, 0)?)
 }
 
 /// Packs, and gives Kafka's number of the codec with it.
@@ -124,14 +149,14 @@ pub fn encode_headers(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<u8> {
 }
 
 /// A batch of format 2.
-fn batch(records: &[WireRecord], packing: Packing, millis: i64) -> io::Result<Vec<u8>> {
+fn batch(records: &[(WireRecord, Claims)], packing: Packing, millis: i64) -> io::Result<Vec<u8>> {
     let mut whole = Vec::new();
-    for (offset, record) in records.iter().enumerate() {
+    for (offset, (record, claims)) in records.iter().enumerate() {
         // No attributes, at the batch's own time.
         let mut bytes = vec![0, 0];
-        put_varint(&mut bytes, i64::try_from(offset).unwrap_or(0));
-        put_bytes(&mut bytes, record.key.as_deref());
-        put_bytes(&mut bytes, record.value.as_deref());
+        put_varint(&mut bytes, claims.offset_delta.unwrap_or(i64::try_from(offset).unwrap_or(0)));
+        put_bytes_as(&mut bytes, record.key.as_deref(), claims.key_length);
+        put_bytes_as(&mut bytes, record.value.as_deref(), claims.value_length);
         bytes.extend(encode_headers(&record.headers));
         put_bytes(&mut whole, Some(&bytes));
     }
@@ -170,7 +195,13 @@ fn put_text(bytes: &mut Vec<u8>, text: Option<&str>) {
 }
 
 fn put_bytes(bytes: &mut Vec<u8>, part: Option<&[u8]>) {
-    put_varint(bytes, part.map_or(-1, |part| i64::from(length(part))));
+    put_bytes_as(bytes, part, None);
+}
+
+/// The same where another length may be claimed.
+fn put_bytes_as(bytes: &mut Vec<u8>, part: Option<&[u8]>, claimed: Option<i64>) {
+    let true_length = part.map_or(-1, |part| i64::from(length(part)));
+    put_varint(bytes, claimed.unwrap_or(true_length));
     bytes.extend(part.unwrap_or_default());
 }
 

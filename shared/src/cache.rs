@@ -205,7 +205,10 @@ impl Cache {
     /// Which nodes answer: the one, or those that a cluster is known to have.
     pub async fn answering(&self) -> Answering {
         let until = Instant::now() + self.timeout;
-        let nodes = self.servers.nodes(until).await;
+        let nodes = match self.servers.nodes(until).await {
+            Ok(nodes) => nodes,
+            Err(why) => return Answering { answering: 0, nodes: 0, why_not: Some(why) },
+        };
         let ask = async |node: &Node| match node.ping(until).await {
             Ok(()) => Ok(()),
             Err(why) => Err(format!("Redis at {}: {why}", node.name())),

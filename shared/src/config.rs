@@ -18,12 +18,13 @@ pub use self::access_log::{AccessLog, AccessLogConfig};
 pub use self::as_given::{foreign, foreign_secret, one_of, text, trimmed, yes_or_no};
 pub use self::authorities::authorities;
 pub use self::bounds::{CONNECTION_TIMEOUTS, DATABASE_CONNECTIONS, duration_in};
+pub(crate) use self::kafka::topic_name;
 pub use self::kafka::{KafkaConfig, TopicConfig};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::ops::OpsConfig;
 pub use self::postgres::{Pooler, PostgresConfig};
 pub use self::redis::RedisConfig;
-pub use self::traces::TraceConfig;
+pub use self::traces::{SpanConfig, TraceConfig};
 
 use std::str::FromStr;
 

@@ -6,12 +6,19 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::bindings::RD_KAFKA_VERSION;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::{ClientConfig, ClientContext};
 
+pub use self::log::{LogContext, log, log_error};
 use crate::config::KafkaConfig;
+
+mod log;
+
+/// A consumer without a group of its own to look after, or with nothing to do in one.
+pub type PlainConsumer = BaseConsumer<LogContext>;
 
 /// A client's configuration, to be completed by its owner.
 ///
@@ -20,6 +27,11 @@ use crate::config::KafkaConfig;
 pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     is_ours(rdkafka::util::get_rdkafka_version())?;
     let protocol = config.security_protocol.to_ascii_uppercase();
+    // librdkafka leaves out a broker that is named with another protocol, and says so in its log alone.
+    let named = config.brokers.split(',').filter_map(|entry| entry.split_once("://"));
+    if let Some((other, _)) = named.into_iter().find(|(named, _)| !named.eq_ignore_ascii_case(&protocol)) {
+        anyhow::bail!("KAFKA_BROKERS names {other}://, and KAFKA_SECURITY_PROTOCOL is {protocol}");
+    }
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.brokers)
@@ -116,6 +128,10 @@ pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
 struct Complaints(Mutex<Vec<String>>);
 
 impl ClientContext for Complaints {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
+        log(level, what, detail);
+    }
+
     fn error(&self, _: KafkaError, reason: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reason.to_owned());
     }

@@ -6,6 +6,7 @@ use std::io;
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinError;
 
 /// tokio's own variable. It is read here, because tokio panics at a value that it does not understand.
 const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
@@ -48,6 +49,12 @@ pub fn termination() -> io::Result<impl Future<Output = &'static str> + Send> {
     })
 }
 
+/// Why a task of the runtime has no result. tokio's own error quotes what a panic says, which may quote what came from
+/// outside; its place is in the log.
+pub fn no_result(error: JoinError) -> anyhow::Error {
+    anyhow::Error::msg(if error.is_panic() { "a task panicked" } else { "a task was dropped" })
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Command, id};
@@ -67,6 +74,16 @@ mod tests {
             let error = of(value).unwrap_err().to_string();
             assert_eq!(error, "TOKIO_WORKER_THREADS must be a number from 1 to 1024, or not set", "{value:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_panic_says_is_not_told_with_the_task_that_has_no_result() {
+        let error = tokio::spawn(async { panic!("planted") }).await.map(|()| 0).unwrap_err();
+        assert!(error.to_string().contains("planted"), "tokio quotes it: {error}");
+        assert_eq!(format!("{:?}", no_result(error)).lines().next(), Some("a task panicked"));
+        let dropped = tokio::spawn(std::future::pending::<()>());
+        dropped.abort();
+        assert_eq!(no_result(dropped.await.unwrap_err()).to_string(), "a task was dropped");
     }
 
     #[tokio::test]

@@ -24,7 +24,7 @@ pub struct Position {
 
 /// A topic that was made anew starts at offset 0 again; records of the old one were appended at
 /// least this much earlier.
-const MADE_ANEW: Duration = Duration::minutes(1);
+pub(crate) const MADE_ANEW: Duration = Duration::minutes(1);
 
 impl Position {
     /// Whether an event here is newer than a state that came from `other`.

@@ -24,7 +24,7 @@ use sqlx::{ConnectOptions, Connection, PgPool, Postgres};
 
 pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
-pub use expire::{Age, Expired, ExpiryPosition};
+pub use expire::{Age, Expired};
 pub use forget::{Forgotten, TopicEnd};
 pub use history::{Cursor, PAGE_BYTES, Page};
 pub use read::Rendered;
@@ -61,7 +61,7 @@ impl Store {
         let server_side = format!("{}ms", timeout.as_millis().saturating_sub(timeout.as_millis() / 5).max(1));
         let options = options.application_name(application);
         let options = match config.pooler {
-            Pooler::None => options.options(session::limits(&server_side)),
+            Pooler::None => options.options(session::limits(&server_side)).options(session::ISOLATION),
             // A pooler refuses what it cannot set anew for each transaction.
             Pooler::Transaction => {
                 ensure!(
@@ -82,8 +82,9 @@ impl Store {
                 })
             })
             .connect_lazy_with(options.clone());
-        let begin = Begin::new(config.pooler, &server_side);
-        Ok(Self { pool, timeout, diagnosis: Diagnosis::new(options), begin })
+        let diagnosis = Diagnosis::new(options);
+        let begin = Begin::new(config.pooler, &server_side, diagnosis.server());
+        Ok(Self { pool, timeout, diagnosis, begin })
     }
 
     /// Waits until every connection is closed.
@@ -115,9 +116,7 @@ impl Store {
         let result = outcome.unwrap_or_else(|_| Err(StoreError::deadline(self.timeout)));
         lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage | Class::OutageMet, .. }));
         match result {
-            Err(error) if lent.in_doubt && !error.is_answer() => {
-                Err(StoreError { message: format!("PostgreSQL at {}: {error}", self.server()), ..error })
-            }
+            Err(error) if error.class == Class::OutageMet => Err(error.of_server(&self.begin.server)),
             result => result,
         }
     }

@@ -71,7 +71,7 @@ impl<W: Write> Write for Told<W> {
     }
 }
 
-/// Looks at dead letters, or sends them back.
+/// Looks at dead letters, sends them back, or deletes them.
 ///
 /// # Errors
 /// Those of the command, and letters that should have been sent and were not.
@@ -91,6 +91,10 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
             let failed = dlq::redrive::run(config, &mut Told(out)).await?.failed;
             anyhow::ensure!(failed == 0, "{failed} letters were not sent; run the same command again");
             Ok(())
+        }
+        DlqCommand::Purge(config) => {
+            telemetry::start_log_aside(&config.log)?;
+            dlq::purge::run(config, &mut Told(out)).await.map(drop)
         }
     }
 }

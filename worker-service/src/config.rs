@@ -64,6 +64,8 @@ pub enum DlqCommand {
     Show(DlqShowConfig),
     /// Send letters back to the input topic, in the order of their first places.
     Redrive(DlqRedriveConfig),
+    /// Delete old letters from the beginning of each partition, up to the first one that stays.
+    Purge(DlqPurgeConfig),
 }
 
 fn group_name(text: &str) -> Result<String, String> {
@@ -93,7 +95,7 @@ pub struct EmfConfig {
     /// namespace into the log (embedded metric format). Off where this is not set.
     #[arg(id = "emf-namespace", long, value_name = "EMF_NAMESPACE", env = "EMF_NAMESPACE", value_parser = trimmed(emf_namespace))]
     pub namespace: Option<String>,
-    /// How often, at the beat of the clock: all workers at once.
+    /// How often, from 1s to 1h, at the beat of the clock: all workers at once.
     #[arg(id = "emf-interval", long, value_name = "EMF_INTERVAL", env = "EMF_INTERVAL", default_value = "60s", value_parser = duration_in(EMF_INTERVALS))]
     pub interval: Duration,
 }
@@ -142,8 +144,8 @@ pub struct RunConfig {
     #[command(flatten)]
     pub stores: StoresConfig,
     /// How long an event is remembered. It has to be longer than the topic keeps records: a record
-    /// that is read again after its event was forgotten is a new event. From 1min, for a trial, to
-    /// 100years.
+    /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
+    /// only for a trial.
     #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub events_retention: Duration,
     /// CloudWatch metrics.
@@ -297,6 +299,29 @@ pub struct DlqRedriveConfig {
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `dlq purge`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqPurgeConfig {
+    /// What failed before this time (RFC 3339).
+    #[arg(long, value_parser = instant)]
+    pub before: OffsetDateTime,
+    /// Only of this device: up to the first letter of another one.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object a partition, the summary last.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub source: SourceConfig,
     /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use shared::kafka;
+use shared::kafka::{self, LogContext};
 use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
 use shared::topic::{DeadLetter, LetterHeaders};
 use time::OffsetDateTime;
@@ -28,7 +28,7 @@ pub struct DeadLetters {
     topic: String,
     group: String,
     config: ClientConfig,
-    producer: Mutex<FutureProducer>,
+    producer: Mutex<FutureProducer<LogContext>>,
 }
 
 impl DeadLetters {
@@ -38,7 +38,7 @@ impl DeadLetters {
     /// The settings are wrong.
     pub fn new(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
         let config = producer_settings(client);
-        let producer = Mutex::new(config.create()?);
+        let producer = Mutex::new(config.create_with_context(LogContext)?);
         Ok(Self { topic: topic.to_owned(), group: group.to_owned(), config, producer })
     }
 
@@ -67,7 +67,7 @@ impl DeadLetters {
 
     /// What is too large, for the client or for the broker, whose limit nobody tells, is cut to the
     /// half until it fits.
-    async fn send_one(&self, producer: &FutureProducer, letter: &DeadLetter) -> Result<(), String> {
+    async fn send_one(&self, producer: &FutureProducer<LogContext>, letter: &DeadLetter) -> Result<(), String> {
         let value = letter.record.value();
         let (key, failed_at) = (letter.record.key(), OffsetDateTime::now_utc());
         let with = |headers: LetterHeaders| Sent { key, value: value.as_deref(), headers };
@@ -83,9 +83,13 @@ impl DeadLetters {
             headers.push(truncated(value.as_deref()));
             with(headers)
         };
-        let whole = whole_or_bare(letter, whole, bare).map_err(|panicked| panicked.to_string())?;
+        let mut whole = whole_or_bare(letter, whole, bare).map_err(|panicked| panicked.to_string())?;
         let span = tell(letter, panics::caught(|| Burying::begin(letter, &self.topic)));
         let mut sent = self.deliver(producer, &whole).await;
+        if whole.key.is_none() && is_invalid(&sent) {
+            whole = whole.with_a_key();
+            sent = self.deliver(producer, &whole).await;
+        }
         let mut room = MAX_DEAD_LETTER_BYTES;
         while is_too_large(&sent) && room > LEAST_BYTES {
             if room < whole.size() {
@@ -97,7 +101,7 @@ impl DeadLetters {
         sent.map_err(|error| error.to_string())
     }
 
-    async fn deliver(&self, producer: &FutureProducer, letter: &Sent<'_>) -> Result<(), KafkaError> {
+    async fn deliver(&self, producer: &FutureProducer<LogContext>, letter: &Sent<'_>) -> Result<(), KafkaError> {
         let mut owned = OwnedHeaders::new_with_capacity(letter.headers.len());
         for (key, value) in &letter.headers {
             owned = owned.insert(Header { key, value: value.as_deref() });
@@ -115,13 +119,13 @@ impl DeadLetters {
 
     /// A fatal error ends an idempotent producer for good: a new one takes its place.
     fn renew(&self) {
-        match self.config.create() {
+        match self.config.create_with_context(LogContext) {
             Ok(producer) => *self.producer() = producer,
             Err(error) => tracing::error!(%error, "the dead-letter producer cannot be made anew"),
         }
     }
 
-    fn producer(&self) -> std::sync::MutexGuard<'_, FutureProducer> {
+    fn producer(&self) -> std::sync::MutexGuard<'_, FutureProducer<LogContext>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -163,6 +167,11 @@ fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
     matches!(sent, Err(KafkaError::MessageProduction(code)) if kafka::is_too_large(*code))
 }
 
+/// A topic that is compacted takes no record without a key.
+fn is_invalid(sent: &Result<(), KafkaError>) -> bool {
+    matches!(sent, Err(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidRecord)))
+}
+
 /// A letter as it is sent.
 #[derive(Debug)]
 struct Sent<'a> {
@@ -172,6 +181,13 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
+    /// The same with an empty key, and a header that says that there was none.
+    fn with_a_key(mut self) -> Self {
+        self.key = Some(b"");
+        self.headers.push((KEY_ABSENT.to_owned(), Some(b"true".to_vec())));
+        self
+    }
+
     fn size(&self) -> usize {
         OVERHEAD + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + size_of_headers(&self.headers)
     }
@@ -204,6 +220,9 @@ impl Sent<'_> {
 
 /// Says that a part of a letter was cut, and the size of its value.
 const TRUNCATED: &str = "dlq.truncated";
+
+/// Says that the record had no key.
+pub(crate) const KEY_ABSENT: &str = "dlq.key_absent";
 
 fn truncated(value: Option<&[u8]>) -> (String, Option<Vec<u8>>) {
     (TRUNCATED.to_owned(), Some(value.map_or(0, <[u8]>::len).to_string().into_bytes()))

@@ -1,12 +1,13 @@
-//! Dead letters, for those who look after them: [`list`], [`show`], [`redrive`].
+//! Dead letters, for those who look after them: [`list`], [`show`], [`redrive`], [`purge`].
 //!
 //! The dead-letter topic is read without joining a group, from its beginning to where it ends at that
-//! moment, partition by partition ([`read`]). Nothing is ever taken out of it: a letter that was
-//! redriven stays, and is known by the row that its event has then.
+//! moment, partition by partition ([`read`]). Only [`purge`] takes something out of it: a letter
+//! that was redriven stays, and is known by the row that its event has then.
 
 pub mod letter;
 pub mod list;
 mod plan;
+pub mod purge;
 mod read;
 pub mod redrive;
 mod send;

@@ -32,6 +32,8 @@ pub use self::signals::Signals;
 mod caught;
 mod explain;
 mod gaps;
+mod malformed;
+mod numbers;
 mod position;
 mod progress;
 mod restart;
@@ -108,11 +110,15 @@ impl Driver {
                 self.gather_until(since + PACE).await;
             }
             self.take_in(&mut lane, &mut progress, usize::MAX);
+            self.return_where_due(&mut lane, &mut progress).await;
             match lane.next(started.elapsed()) {
                 Next::Apply(batch) => {
                     paced = (batch.len() < MANY).then(Instant::now);
                     let result = self.taking_in(self.apply_whole(&batch), &mut lane, &mut progress).await;
-                    let failure = result.as_ref().err().and_then(|error| self.aside(|| Failure::of(&batch, error))?);
+                    let failure = result
+                        .as_ref()
+                        .err()
+                        .and_then(|error| self.aside(|| Failure::of(&batch, error, self.tools.access_log))?);
                     let after = lane.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
                         self.aside(|| failure.log(after, lane.held_full().is_some()));
@@ -184,7 +190,7 @@ impl Driver {
     /// could be taken in.
     fn take_in(&self, lane: &mut Lane, progress: &mut Progress<'_>, most: usize) -> bool {
         for _ in 0..most {
-            if !lane.has_room() {
+            if !lane.has_room() || progress.return_to.is_some() {
                 return false;
             }
             let taken = match progress.put_off.take() {
@@ -209,7 +215,7 @@ impl Driver {
                 self.tools.health.can_read(self.partition);
             }
             let offset = taken.record.offset;
-            match progress.step_to(offset) {
+            match progress.step_to(&taken.record) {
                 Step::Next => {}
                 Step::Gap(expected) => progress.gaps.met(expected, offset),
                 Step::Back(expected) => {
@@ -221,6 +227,16 @@ impl Driver {
                     );
                     progress.put_off = Some(taken);
                     continue;
+                }
+                Step::Unordered(expected) => {
+                    self.tell_unordered(expected, offset);
+                    progress.put_off = Some(taken);
+                    continue;
+                }
+                // What the client fetched there comes again, or came before.
+                Step::Elsewhere(expected) => {
+                    self.tell_unordered(expected, offset);
+                    return false;
                 }
             }
             let (record, decoded) = self.decoded(taken);

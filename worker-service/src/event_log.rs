@@ -1,5 +1,5 @@
-//! What the log says of events: a line for each that was processed, as `ACCESS_LOG` has it, and in any
-//! case for each that was not applied. Identifiers, places and outcomes; never a payload.
+//! What the log says of events: a line for each that was processed, or whose batch failed, as `ACCESS_LOG` has it, and
+//! in any case for each that was not applied. Identifiers, places and outcomes; never a payload.
 
 use std::fmt;
 
@@ -52,23 +52,34 @@ pub struct Failure {
     class: Class,
     records: usize,
     partition: i32,
+    /// The first event's place, and whose it is.
     offset: i64,
-    /// Whose it is, where it is one event.
-    names: Option<Names>,
+    names: Names,
+    /// Of several events, those that have a line of their own.
+    events: Vec<(i64, Names)>,
 }
 
 impl Failure {
     /// Notes it; none where there is nothing in it.
-    pub fn of(batch: &[Task], error: &StoreError) -> Option<Self> {
+    pub fn of(batch: &[Task], error: &StoreError, access_log: AccessLog) -> Option<Self> {
         let first = batch.first()?;
-        let names = (batch.len() == 1).then(|| Names::of_task(first));
+        let has_line = |task: &&Task| {
+            let event = &task.decoded.event;
+            access_log.takes(event.request_id.as_deref().unwrap_or(event.event_id.as_str()))
+        };
+        let events = if batch.len() > 1 && tracing::enabled!(Level::INFO) {
+            batch.iter().filter(has_line).map(|task| (task.record.offset, Names::of_task(task))).collect()
+        } else {
+            Vec::new()
+        };
         Some(Self {
             error: error.message.clone(),
             class: error.class,
             records: batch.len(),
             partition: first.record.partition,
             offset: first.record.offset,
-            names,
+            names: Names::of_task(first),
+            events,
         })
     }
 
@@ -84,11 +95,10 @@ impl Failure {
             }
             AfterFailure::TriedAgain | AfterFailure::Waits | AfterFailure::Split => None,
         };
-        let names = self.names.as_ref();
         tracing::warn!(
-            device_id = names.and_then(Names::device_id).map(tracing::field::display),
-            event_id = names.and_then(Names::event_id).map(tracing::field::display),
-            request_id = names.and_then(Names::request_id).map(tracing::field::display),
+            device_id = self.names.device_id().map(tracing::field::display),
+            event_id = self.names.event_id().map(tracing::field::display),
+            request_id = self.names.request_id().map(tracing::field::display),
             partition = self.partition,
             offset = self.offset,
             records = self.records,
@@ -98,10 +108,21 @@ impl Failure {
             error = self.error,
             "a batch failed"
         );
+        for (offset, names) in &self.events {
+            tracing::info!(
+                device_id = names.device_id().map(tracing::field::display),
+                event_id = names.event_id().map(tracing::field::display),
+                request_id = names.request_id().map(tracing::field::display),
+                partition = self.partition,
+                offset,
+                then = %after.as_str(),
+                "its batch failed"
+            );
+        }
     }
 
     fn log_alone(&self, is_full: bool) {
-        let device_id = self.names.as_ref().and_then(Names::device_id).map(tracing::field::display);
+        let device_id = self.names.device_id().map(tracing::field::display);
         let (partition, offset, error) = (self.partition, self.offset, self.error.as_str());
         if is_full {
             tracing::error!(

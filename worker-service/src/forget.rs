@@ -4,9 +4,10 @@ use std::io::Write;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use shared::cache::Cache;
 use shared::kafka::{self, ADMIN_TIMEOUT};
+use shared::kafka::{LogContext, PlainConsumer};
 use shared::store::{Store, TopicEnd};
 use shared::topic::rfc3339;
 
@@ -23,7 +24,7 @@ pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
     cache.is_there().await.context("nothing was erased: Redis does not answer")?;
     let (client, topic) = (kafka::client(&config.source.kafka)?, config.source.topics.input.clone());
-    let end = tokio::task::spawn_blocking(move || end(&client, topic)).await?;
+    let end = tokio::task::spawn_blocking(move || end(&client, topic)).await.map_err(shared::lifecycle::no_result)?;
     let end = end.context("nothing was erased: Kafka does not say where the topic ends")?;
     let gone = store.forget(&config.device, end.as_ref()).await.context("nothing was erased")?;
     // Nothing is told before all is done: whether somebody reads it changes nothing of that.
@@ -45,7 +46,7 @@ fn end(client: &ClientConfig, topic: String) -> anyhow::Result<Option<TopicEnd>>
     let mut client = client.clone();
     // Else it would be told where what can be read ends. What stands behind that was in the log before, too.
     client.set("isolation.level", "read_uncommitted");
-    let consumer: BaseConsumer = client.create().context("the Kafka settings")?;
+    let consumer: PlainConsumer = client.create_with_context(LogContext).context("the Kafka settings")?;
     let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     let partitions = found.map_or(0, |found| found.partitions().len());

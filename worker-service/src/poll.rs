@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{ClientConfig, Message};
+use shared::kafka;
+use shared::lifecycle::no_result;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -245,7 +248,7 @@ impl Group {
             let ended = self.runtime.block_on(async { tokio::time::timeout(left, &mut lane.task).await });
             match ended {
                 Ok(Ok(())) => tracing::info!(partition, "revoked"),
-                Ok(Err(error)) => tracing::error!(partition, %error, "a lane broke down"),
+                Ok(Err(error)) => tracing::error!(partition, error = %no_result(error), "a lane broke down"),
                 Err(_) => {
                     self.drop_lane(partition, lane);
                     tracing::warn!(partition, "what was under way is dropped, and will come again");
@@ -311,14 +314,18 @@ impl Group {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
                 tracing::error!("the topic does not exist: run `worker-service setup`");
             }
-            _ => tracing::warn!(%error, "Kafka"),
+            _ => kafka::log_error(error, "polling"),
         }
     }
 }
 
 impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
+        kafka::log(level, what, detail);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "Kafka");
+        kafka::log_error(&error, reason);
     }
 }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::cache::Cache;
 use shared::kafka::{self, ADMIN_TIMEOUT};
+use shared::kafka::{LogContext, PlainConsumer};
 use shared::topic::settings::TopicSettings;
 use time::OffsetDateTime;
 
@@ -58,7 +59,7 @@ pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Ve
         let config = config.clone();
         move || rewind(&client, &config)
     });
-    let moved = moved.await??;
+    let moved = moved.await.map_err(shared::lifecycle::no_result)??;
     // Nothing is told before all is done: whether somebody reads it changes nothing of that.
     let cleared = if config.dry_run { Ok(None) } else { cache.clear().await.map(Some) };
     let told = tell(out, &config.source.topics.input, &moved, cleared.as_ref().ok().copied());
@@ -88,7 +89,7 @@ fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Move
     let group = config.source.group.group.as_str();
     let mut settings = client.clone();
     settings.set("group.id", group).set("enable.auto.commit", "false");
-    let consumer: BaseConsumer = settings.create().context("the Kafka settings")?;
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
     ensure_stopped(&consumer, group)?;
     let moved = plan(&consumer, config)?;
     if config.to_time.is_some() {
@@ -121,7 +122,7 @@ async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> 
 }
 
 /// A worker that runs would go on from where it is, and commit over what is committed here.
-fn ensure_stopped(consumer: &BaseConsumer, group: &str) -> anyhow::Result<()> {
+fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
     let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("asking for the group")?;
     let found = groups.groups().iter().find(|found| found.name() == group);
     let Some(found) = found.filter(|found| !matches!(found.state(), "Empty" | "Dead" | "")) else { return Ok(()) };
@@ -133,7 +134,7 @@ fn ensure_stopped(consumer: &BaseConsumer, group: &str) -> anyhow::Result<()> {
     )
 }
 
-fn plan(consumer: &BaseConsumer, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
+fn plan(consumer: &PlainConsumer, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
     let topic = config.source.topics.input.as_str();
     let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
@@ -167,7 +168,7 @@ fn plan(consumer: &BaseConsumer, config: &SeekConfig) -> anyhow::Result<Vec<Move
 
 /// The first offset of each partition whose record has that time, or a later one.
 fn at_time(
-    consumer: &BaseConsumer,
+    consumer: &PlainConsumer,
     topic: &str,
     partitions: &[i32],
     to_time: OffsetDateTime,

@@ -1,17 +1,24 @@
-//! Batches of records that the client cannot read, whatever is tried: one that unpacks to more than librdkafka takes,
-//! or that is damaged. The client fetches it again for ever, and nothing behind it comes in.
+//! What the client cannot read, whatever is tried. It fetches it again for ever, and nothing behind it comes in.
 //!
-//! Where such a batch ends only its header says, which the client does not show. But each error names the batch's
-//! first offset, so whether an offset lies in the same batch can be asked, and its end be searched for.
+//! A batch that unpacks to more than librdkafka takes, or that is damaged, is an error. Where it ends only its header
+//! says, which the client does not show. But each error names the batch's first offset, so whether an offset lies in
+//! the same batch can be asked, and its end be searched for.
+//!
+//! A single record that librdkafka takes for cut off is no error, but silence: see [`malformed`].
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::{LogContext, PlainConsumer};
 use shared::topic::{Fetched, next_fetched};
+
+use self::malformed::{At, Prober};
+
+mod malformed;
 
 /// How long the broker may take to hand out what is at an offset.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,7 +33,13 @@ pub struct Unreadable {
     pub to: i64,
     /// What librdkafka says of them.
     pub error: String,
+    /// Whether they are records that were written so: no setting lets the client read them, and no replica has them
+    /// otherwise.
+    pub is_malformed: bool,
 }
+
+/// What is said of records that librdkafka says nothing of.
+const MALFORMED: &str = "the Kafka client cannot take the record apart: a length in it is negative, or beyond its end";
 
 /// Whether an error is about what lies in the log, and so comes again however often it is tried.
 pub fn is_unreadable(error: &KafkaError) -> bool {
@@ -53,22 +66,38 @@ pub fn from(
 ) -> anyhow::Result<Vec<Unreadable>> {
     let reader = Reader::open(client, group, topic, partition)?;
     let mut found = Vec::new();
-    while from < end
-        && let There::Unreadable { base, error } = reader.look_at(from)?
-    {
+    while from < end {
+        let (base, error) = match reader.look_at(from)? {
+            There::Readable => break,
+            There::Malformed(at) if at >= end => break,
+            There::Malformed(at) => {
+                add_malformed(&mut found, at);
+                from = at + 1;
+                continue;
+            }
+            There::Unreadable { base, error } => (base, error),
+        };
         let begin = from.max(base);
         if begin >= end {
             break;
         }
         let is_same = |offset| match reader.look_at(offset)? {
             There::Unreadable { base: other, .. } => Ok(other == base),
-            There::Readable => Ok(false),
+            There::Readable | There::Malformed(_) => Ok(false),
         };
         let to = end_of_batch(begin, end, is_same)?;
-        found.push(Unreadable { from: begin, to, error });
+        found.push(Unreadable { from: begin, to, error, is_malformed: false });
         from = to;
     }
     Ok(found)
+}
+
+/// One more record, with those right before it.
+fn add_malformed(found: &mut Vec<Unreadable>, offset: i64) {
+    match found.last_mut() {
+        Some(last) if last.is_malformed && last.to == offset => last.to += 1,
+        _ => found.push(Unreadable { from: offset, to: offset + 1, error: MALFORMED.to_owned(), is_malformed: true }),
+    }
 }
 
 /// The first offset behind the batch that `begin` is in; `end` where it is the last one. Each offset is asked for less
@@ -101,35 +130,53 @@ enum There {
     Readable,
     /// A batch that begins there, or before.
     Unreadable { base: i64, error: String },
+    /// A record at this offset that cannot be taken apart. The next may be read all the same.
+    Malformed(i64),
 }
 
 struct Reader<'a> {
-    consumer: BaseConsumer,
+    consumer: PlainConsumer,
+    prober: Prober<'a>,
     topic: &'a str,
     partition: i32,
 }
 
+/// Of clients that read no more than has to be.
+fn settings(client: &ClientConfig, group: &str) -> ClientConfig {
+    let mut config = client.clone();
+    config
+        // Only a name that the client wants: the group is not joined, and nothing is committed for it.
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        // What is damaged is an error, and not taken for what was written so.
+        .set("check.crcs", "true")
+        .set("queued.max.messages.kbytes", "1024")
+        .set("queued.min.messages", "1")
+        .set("fetch.wait.max.ms", "100")
+        // Each look at what cannot be read is an error.
+        .set("fetch.error.backoff.ms", "10");
+    config
+}
+
 impl<'a> Reader<'a> {
     fn open(client: &ClientConfig, group: &str, topic: &'a str, partition: i32) -> anyhow::Result<Self> {
-        let mut config = client.clone();
-        config
-            // Only a name that the client wants: the group is not joined, and nothing is committed for it.
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "error")
-            .set("isolation.level", "read_committed")
-            .set("enable.partition.eof", "true")
-            .set("queued.max.messages.kbytes", "1024")
-            .set("queued.min.messages", "1")
-            .set("max.partition.fetch.bytes", "65536")
-            .set("fetch.wait.max.ms", "100")
-            // Each look at such a batch is an error.
-            .set("fetch.error.backoff.ms", "10");
-        let consumer = config.create().context("the Kafka settings")?;
-        Ok(Self { consumer, topic, partition })
+        let mut config = settings(client, group);
+        config.set("max.partition.fetch.bytes", "65536");
+        let consumer = config.create_with_context(LogContext).context("the Kafka settings")?;
+        let prober = Prober::open(settings(client, group), topic, partition)?;
+        Ok(Self { consumer, prober, topic, partition })
     }
 
     fn look_at(&self, offset: i64) -> anyhow::Result<There> {
+        match self.prober.look_at(offset)? {
+            At::Readable => return Ok(There::Readable),
+            At::Malformed(at) => return Ok(There::Malformed(at)),
+            // Of which batch it is, this one's reader says.
+            At::Refused => self.prober.rest()?,
+        }
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
         self.consumer.assign(&list)?;

@@ -45,10 +45,12 @@ struct Progress {
 }
 
 /// What readiness says of the published keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
     /// Whether they could be read, the last time.
     pub up: bool,
+    /// Why not.
+    pub error: Option<String>,
     /// How long ago they were last read; None: never since the start.
     pub age: Option<Duration>,
 }
@@ -61,6 +63,8 @@ pub struct Source {
     progress: watch::Sender<Progress>,
     unknown: Mutex<Unknown>,
     wanted: Notify,
+    /// Why they could not be read, the last time.
+    error: Mutex<Option<String>>,
 }
 
 impl Source {
@@ -94,6 +98,7 @@ impl Source {
             progress: watch::Sender::new(progress),
             unknown: Mutex::default(),
             wanted: Notify::new(),
+            error: Mutex::default(),
         })
     }
 
@@ -106,7 +111,11 @@ impl Source {
     pub fn freshness(&self) -> Option<Freshness> {
         let Progress { good, read_at, .. } = *self.progress.borrow();
         let age = read_at.map(|at| at.elapsed());
-        (!matches!(self.origin, Origin::Nowhere)).then_some(Freshness { up: good, age })
+        (!matches!(self.origin, Origin::Nowhere)).then(|| Freshness { up: good, error: self.error().clone(), age })
+    }
+
+    fn error(&self) -> MutexGuard<'_, Option<String>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A token needs a key that is not known: looks again, where that is due, and waits for it, or
@@ -219,6 +228,7 @@ impl Source {
     /// Takes over what was read, and logs what is new.
     fn take(&self, read: anyhow::Result<Vec<u8>>, told: &mut Option<bool>) -> bool {
         let set = read.and_then(|text| Ok(parse(&text)?));
+        *self.error() = set.as_ref().err().map(|error| format!("{error:#}"));
         let good = set.is_ok();
         let news = told.replace(good) != Some(good);
         match set {

@@ -28,6 +28,9 @@ macro_rules! line {
 /// thousand of them.
 pub(super) async fn items(request_id: &str, access_log: AccessLog, items: &[Item]) {
     let all = access_log.takes(request_id);
+    if !all && items.iter().all(|item| item.code.is_none()) {
+        return;
+    }
     let mut nameless: BTreeMap<&'static str, (u16, usize)> = BTreeMap::new();
     for item in items {
         // A thousand lines take milliseconds, and others want this thread too.

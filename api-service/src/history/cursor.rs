@@ -5,9 +5,9 @@ use shared::event::EventId;
 use shared::store::Cursor;
 use time::OffsetDateTime;
 
-/// What the text of a place looks like; 17 digits last until the year 5138.
-pub(crate) const PATTERN: &str = r"^-?[0-9]{1,17}\.[A-Za-z0-9._:-]{1,64}$";
-const MAX_DIGITS: usize = 17;
+/// What the text of a place looks like; 18 digits last until the year 9999, and no event is later.
+pub(crate) const PATTERN: &str = r"^-?[0-9]{1,18}\.[A-Za-z0-9._:-]{1,64}$";
+const MAX_DIGITS: usize = 18;
 
 /// The text of a place.
 pub(super) fn write(cursor: &Cursor) -> String {
@@ -30,6 +30,8 @@ pub(super) fn read(text: &str) -> Option<Cursor> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -39,15 +41,28 @@ mod tests {
         let text = write(&cursor);
         assert_eq!(text, "1767323045678901.e.1");
         assert_eq!(read(&text), Some(cursor));
-        for text in ["0.e", "-1.e", "99999999999999999.e", "-99999999999999999.e"] {
+        for text in ["0.e", "-1.e", "253402300799999999.e", "-377705116800000000.e"] {
             assert_eq!(write(&read(text).unwrap()), text);
+        }
+    }
+
+    proptest! {
+        /// Whenever an event was accepted, as far as a time can be told.
+        #[test]
+        fn every_place_that_is_told_is_taken(
+            // The years -9999 to 9999.
+            micros in -377_705_116_800_000_000_i128..=253_402_300_799_999_999, id in "[A-Za-z0-9._:-]{1,64}",
+        ) {
+            let accepted_at = OffsetDateTime::from_unix_timestamp_nanos(micros * 1_000).unwrap();
+            let cursor = Cursor { accepted_at, event_id: id };
+            prop_assert_eq!(read(&write(&cursor)), Some(cursor));
         }
     }
 
     #[test]
     fn what_is_none_of_ours() {
         for text in
-            ["", "1", "1.", ".e", "-.e", "--1.e", "+1.e", "x.e", "1 e", "1.a b", "1.\u{e9}", "100000000000000000.e"]
+            ["", "1", "1.", ".e", "-.e", "--1.e", "+1.e", "x.e", "1 e", "1.a b", "1.\u{e9}", "1000000000000000000.e"]
         {
             assert_eq!(read(text), None, "{text}");
         }

@@ -105,7 +105,7 @@ impl Reports {
     pub(super) fn new(was_refused: Arc<AtomicBool>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         // Bounded by the client's queue: a report for each record that is in there.
         let (tell, told) = unbounded_channel();
-        (Self { log: LogContext::default(), tell, was_refused }, hand_out(told))
+        (Self { log: LogContext, tell, was_refused }, hand_out(told))
     }
 }
 

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 use shared::event::Event;
+use shared::lifecycle::no_result;
 use shared::topic::{self, setup};
 use tokio::time::{sleep, timeout};
 
@@ -126,7 +127,7 @@ impl Sender {
         let message_timeout = self.message_timeout;
         if let Some((code, reason)) = old.producer.client().fatal_error() {
             let failed = Arc::clone(&old);
-            tokio::task::spawn_blocking(move || failed.settle(message_timeout)).await?;
+            tokio::task::spawn_blocking(move || failed.settle(message_timeout)).await.map_err(no_result)?;
             if code == RDKafkaErrorCode::GaplessGuarantee && old.was_refused.load(Ordering::Acquire) {
                 self.make_smaller(old.batch_bytes).await;
             } else {
@@ -137,7 +138,7 @@ impl Sender {
         let sender = Arc::clone(self);
         // It may read certificates.
         let fresh = tokio::task::spawn_blocking(move || Client::start(&sender.settings, sender.batching.bytes()));
-        self.client.store(Arc::new(fresh.await??));
+        self.client.store(Arc::new(fresh.await.map_err(no_result)??));
         // Whoever waits for a delivery report of the old one gets it before it goes.
         tokio::task::spawn_blocking(move || old.settle(message_timeout));
         Ok(())

@@ -104,6 +104,53 @@ async fn a_page_of_large_events_ends_early_and_goes_on() {
     assert_eq!(seen, (0..40).rev().collect::<Vec<_>>());
 }
 
+/// A payload that is short where it is stored may be long where it is told.
+#[tokio::test]
+async fn nothing_is_rendered_that_is_not_told() {
+    let app = TestApp::start("history_rendered").await;
+    report(&app, 0, 20, 250_000).await;
+    work(&app, 20).await;
+    let pool = sqlx::PgPool::connect(&app.scope.database_url).await.unwrap();
+    // Behind the first page: a row that nobody could render, for its text is longer than PostgreSQL's may be.
+    sqlx::raw_sql(
+        "UPDATE events SET accepted_at = accepted_at - interval '1 day',
+           payload = (SELECT jsonb_build_object('n', (SELECT jsonb_agg('1e131000'::numeric) FROM generate_series(1, 9000))))
+         WHERE event_id = 'e-999'",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let page: Value = history(&app, &user(), "?limit=200").await.error_for_status().unwrap().json().await.unwrap();
+    assert_eq!(numbers(&page), (3..20).rev().collect::<Vec<_>>());
+    let next = page["next"].as_str().unwrap();
+    let rest = history(&app, &user(), &format!("?limit=2&before={next}")).await;
+    let rest: Value = rest.error_for_status().unwrap().json().await.unwrap();
+    assert_eq!(numbers(&rest), [2, 1], "that there is more is known without it");
+    let next = rest["next"].as_str().unwrap();
+    assert_eq!(history(&app, &user(), &format!("?before={next}")).await.status(), 503, "here it had to be rendered");
+}
+
+/// `ce_acceptedat` is what a producer says, and its clock may be far ahead or behind.
+#[tokio::test]
+async fn a_cursor_that_is_given_is_taken_whenever_its_event_was_accepted() {
+    let app = TestApp::start("history_years").await;
+    report(&app, 0, 6, 1).await;
+    let mut decoded: Vec<_> = records(&app, 6).await.iter().map(|record| decode(record).unwrap()).collect();
+    let years = [-4700, -1, 1969, 5139, 9000, 9999];
+    for (event, year) in decoded.iter_mut().zip(years) {
+        event.event.accepted_at = event.event.accepted_at.replace_year(year).unwrap();
+    }
+    app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    let (mut query, mut seen) = ("?limit=1".to_owned(), Vec::new());
+    for _ in years {
+        let page: Value = history(&app, &user(), &query).await.error_for_status().unwrap().json().await.unwrap();
+        seen.extend(numbers(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        query = format!("?limit=1&before={next}");
+    }
+    assert_eq!(seen, [5, 4, 3, 2, 1, 0]);
+}
+
 #[tokio::test]
 async fn who_may_and_what_is_refused() {
     let app = TestApp::start("history_bad").await;

@@ -223,6 +223,11 @@ async fn without_any_key_it_is_not_ready_and_says_so() {
     assert_eq!(refused().await, 503);
     let nothing = json!({"status": "down", "age_seconds": null});
     assert_eq!(readiness(&binary, "unready").await, (503, nothing));
+    // Why, for operators alone: it may name a server.
+    let internal = reqwest::get(format!("http://{}/health/ready", binary.internal)).await.unwrap();
+    assert_eq!(internal.status(), 503);
+    let internal: Value = internal.json().await.unwrap();
+    assert!(internal["dependencies"]["jwks"]["error"].as_str().is_some_and(|error| !error.is_empty()), "{internal}");
     assert!(metrics(&binary).await.contains("\njwks_keys 0\n"));
     let says = |text: &str| binary.seen().iter().filter(|line| line.contains(text)).count();
     // The log is written by a thread of its own.

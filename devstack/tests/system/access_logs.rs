@@ -12,13 +12,15 @@ const BATCHES: usize = 40;
 const EVENTS: usize = 200;
 const ALONE: usize = 1_000;
 
-/// The events in lines with one of these messages: request, device, event. Those of errors are left out.
+/// The events in lines with one of these messages: request, device, event. Others than accepted ones are left out, and
+/// the line of a batch as a whole.
 fn named(log: &str, messages: &[&str]) -> HashSet<[String; 3]> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let lines = lines.filter(|line| messages.iter().any(|message| line["message"] == *message));
     let lines = lines.filter(|line| line["status"].as_u64().is_none_or(|status| status == 202));
+    let name = |line: &Value, name: &str| line[name].as_str().map(ToOwned::to_owned);
     lines
-        .map(|line| ["request_id", "device_id", "event_id"].map(|name| line[name].as_str().unwrap().to_owned()))
+        .filter_map(|line| Some([name(&line, "request_id")?, name(&line, "device_id")?, name(&line, "event_id")?]))
         .collect()
 }
 

@@ -40,7 +40,12 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{endpoint}\n")),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc".to_owned()),
         ("OTEL_TRACES_SAMPLER", "Always_On".to_owned()),
-        ("OTEL_BSP_SCHEDULE_DELAY", "200".to_owned()),
+        ("OTEL_BSP_SCHEDULE_DELAY", " 200\n".to_owned()),
+        // More than any machine has, and more than a number holds.
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "99999999999999".to_owned()),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "18446744073709551615".to_owned()),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "many".to_owned()),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=of%20the%20test".to_owned()),
     ];
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let api = system.another_api_with(&settings);
@@ -49,9 +54,19 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token);
     let posted = post.json(&json!({"device_id": "d", "event_id": "2", "payload": {}})).send().await.unwrap();
     assert_eq!(posted.status(), 202);
-    let traced = async || collector.spans().iter().any(|span| span.name == "POST /events");
+    let traced =
+        async || collector.spans().iter().any(|span| span.name == "POST /events" && span.service == "of the test");
     system.until("its requests are traced", traced).await;
-    assert!(api.service.log().contains("OTEL_EXPORTER_OTLP_PROTOCOL is not http/protobuf"));
+    let log = api.service.log();
+    for warning in [
+        "OTEL_EXPORTER_OTLP_PROTOCOL is not http/protobuf",
+        "OTEL_BSP_MAX_QUEUE_SIZE is not from 1 to 65536: it counts as 2048",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE is not from 1 to 65536: it counts as 512",
+        "OTEL_SPAN_LINK_COUNT_LIMIT is not from 0 to 2147483647: it counts as 128",
+    ] {
+        assert!(log.contains(warning), "{warning}: {log}");
+    }
+    assert!(!log.contains("OTEL_BSP_SCHEDULE_DELAY"), "{log}");
 }
 
 /// What is not logged is done all the same.

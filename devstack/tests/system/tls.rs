@@ -12,6 +12,9 @@ use crate::kit::{Servers, System, blocking, owned};
 
 const USER: &str = "app";
 
+/// Settings that are wrong, and what has to be told of them.
+type Attempt<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+
 /// Both services on such servers, and their certificates.
 async fn start(name: &str) -> (Arc<System>, Certificates) {
     let certificates = blocking(|| Certificates::make().unwrap()).await;
@@ -87,12 +90,12 @@ async fn a_wrong_certificate_and_a_wrong_name_are_refused_and_named() {
     // It has the same name, and another key.
     let other_key = "invalid peer certificate: BadSignature";
     let name = "invalid peer certificate: certificate not valid for name \"127.0.0.1\"";
-    let of_postgres: [(&[(&str, &str)], &[&str]); 2] = [
+    let of_postgres: [Attempt<'_>; 2] = [
         (&[("PGSSLROOTCERT", &other)], &[&at_postgres, other_key]),
         (&[("DATABASE_URL", &by_address)], &["PostgreSQL at 127.0.0.1:", name]),
     ];
     join_all(of_postgres.map(|(settings, why)| refused(&system, settings, "postgres", why))).await;
-    let of_redis: [(&[(&str, &str)], &[&str]); 3] = [
+    let of_redis: [Attempt<'_>; 3] = [
         (&[("REDIS_TLS_CA", &other)], &[&at_redis, other_key]),
         (&[("REDIS_URL", &redis_by_address)], &["127.0.0.1:", name]),
         (&[("REDIS_URL", &wrong_user)], &[&at_redis, "Password authentication failed"]),

@@ -100,13 +100,14 @@ impl Cluster {
         Err(Failure::Away)
     }
 
-    /// Every node that has slots, by a look that is made now.
-    pub(super) async fn nodes(self: &Arc<Self>, until: Instant) -> Vec<Node> {
-        if !timeout_at(until, self.refresh()).await.unwrap_or(false) {
-            return Vec::new();
+    /// Every node that has slots, by a look that is made now; or why there is none.
+    pub(super) async fn nodes(&self, until: Instant) -> Result<Vec<Node>, String> {
+        match timeout_at(until, self.refresh()).await {
+            Ok(looked) => looked?,
+            Err(_) => return Err(self.diagnosis().await),
         }
         let mut seen = HashSet::new();
-        self.owners.borrow().values().filter(|node| seen.insert(node.name())).cloned().collect()
+        Ok(self.owners.borrow().values().filter(|node| seen.insert(node.name())).cloned().collect())
     }
 
     async fn wait_for_owner(self: &Arc<Self>, key: &[u8], until: Instant) -> Result<Node, Failure> {
@@ -126,7 +127,16 @@ impl Cluster {
             }
             None => {
                 if self.lost.failed() {
-                    tracing::warn!("no node of the Redis cluster is known for a key: reads come from PostgreSQL");
+                    let cluster = Arc::clone(self);
+                    // Whoever waits for the node does not wait for this.
+                    tokio::spawn(async move {
+                        let why = cluster.refresh().await.err();
+                        let error = why.unwrap_or_else(|| "no node that answers names one".to_owned());
+                        tracing::warn!(
+                            error,
+                            "no node of the Redis cluster is known for a key: reads come from PostgreSQL"
+                        );
+                    });
                 }
                 Err(Failure::Away)
             }
@@ -148,7 +158,8 @@ impl Cluster {
         }
         let cluster = Arc::clone(self);
         tokio::spawn(async move {
-            cluster.refresh().await;
+            // Why there is no answer is told to whoever asks for the nodes, and where a key has none.
+            let _ = cluster.refresh().await;
             sleep(PAUSE).await;
             cluster.refreshing.store(false, Ordering::Relaxed);
         });
@@ -156,7 +167,7 @@ impl Cluster {
 
     /// Asks every node for the slots, and believes the first that knows. One that is wrong sends
     /// those who ask it on to the right one.
-    async fn refresh(&self) -> bool {
+    async fn refresh(&self) -> Result<(), String> {
         for seed in &self.seeds {
             if let ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } = seed.addr() {
                 self.node((host.clone(), *port));
@@ -166,16 +177,38 @@ impl Cluster {
         let until = Instant::now() + TELL_SLOTS;
         let ask = |node: Node| async move {
             let answer = node.ask_anyway(redis::cmd("CLUSTER").arg("SLOTS"), until).await;
-            answer.ok().and_then(|answer| ranges(answer, &node.host()))
+            (node, answer)
         };
         let mut answers: FuturesUnordered<_> = everyone.into_iter().map(ask).collect();
-        while let Some(answer) = answers.next().await {
-            if let Some(ranges) = answer {
-                self.believe(&ranges);
-                return true;
-            }
+        let mut said = None;
+        while let Some((node, answer)) = answers.next().await {
+            let why = match answer {
+                Ok(answer) => match ranges(answer, &node.host()) {
+                    Some(ranges) => {
+                        self.believe(&ranges);
+                        return Ok(());
+                    }
+                    None => "it knows of no slots".to_owned(),
+                },
+                Err(Failure::Answered(error)) if !error.is_io_error() => format!("{error} (REDIS_CLUSTER is true)"),
+                Err(_) => continue,
+            };
+            said.get_or_insert(format!("Redis at {}: {why}", node.name()));
         }
-        false
+        // Without an answer there is one of another kind, perhaps.
+        match said {
+            Some(said) => Err(said),
+            None => Err(self.diagnosis().await),
+        }
+    }
+
+    /// Why the first node that is known does not answer.
+    async fn diagnosis(&self) -> String {
+        let first = self.locked().values().min_by(|a, b| a.name().cmp(b.name())).cloned();
+        match first {
+            Some(node) => format!("Redis at {}: {}", node.name(), node.diagnosis().await),
+            None => "no node is known".to_owned(),
+        }
     }
 
     fn believe(&self, ranges: &[Range]) {

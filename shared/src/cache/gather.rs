@@ -14,8 +14,10 @@ use super::node::Failure;
 
 /// Questions under way at once: while one is answered another is on its way.
 const FLIGHTS: usize = 2;
-/// Keys in one of them, so that a great many, or a few with large bodies, do not hold up others.
+/// Keys in one of them, so that a great many do not hold up others.
 const KEYS: usize = 32;
+/// Bytes in an answer, as far as can be foreseen: it has the deadline of a single read.
+const BYTES: usize = 1024 * 1024;
 
 /// What is found under a key; none where there was no answer.
 type Found = Option<Option<Bytes>>;
@@ -28,6 +30,32 @@ pub(super) struct Gathering(Mutex<State>);
 struct State {
     waiting: Vec<(String, oneshot::Sender<Found>)>,
     flights: usize,
+    sizes: Sizes,
+}
+
+/// How large the bodies are that are being asked for. Nobody knows before the answer.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sizes {
+    /// Bytes of a body, forgotten slowly: small ones among large ones do not make the large ones smaller.
+    mean: usize,
+}
+
+impl Sizes {
+    /// As many keys as are asked for at once.
+    fn keys(self) -> usize {
+        (BYTES / self.mean.max(1)).clamp(1, KEYS)
+    }
+
+    /// So many keys had so many bytes.
+    fn answered(&mut self, keys: usize, bytes: usize) {
+        let mean = bytes / keys.max(1);
+        self.mean = mean.max((self.mean * 7 + mean) / 8);
+    }
+
+    /// There was no answer in time, and it may be that it was too large: the one after the next has one key.
+    fn failed(&mut self) {
+        self.mean = (self.mean.max(BYTES / KEYS) * 8).min(BYTES);
+    }
 }
 
 impl Cache {
@@ -59,7 +87,15 @@ impl Cache {
         tokio::task::yield_now().await;
         while let Some((keys, waiting)) = flight.take() {
             // Of a single server: it has every key.
+            let count = keys.len();
             let answer: Result<Vec<Option<Bytes>>, _> = self.ask("", redis::cmd("MGET").arg(keys)).await;
+            match &answer {
+                Ok(found) => {
+                    let bytes = found.iter().flatten().map(Bytes::len).sum();
+                    self.gathering.state().sizes.answered(count, bytes);
+                }
+                Err(_) => self.gathering.state().sizes.failed(),
+            }
             let mut found = answer.ok().into_iter().flatten();
             for waiting in waiting {
                 // Who does not wait any more has been answered.
@@ -88,7 +124,7 @@ impl Flight {
     fn take(&mut self) -> Option<(Vec<String>, Vec<oneshot::Sender<Found>>)> {
         let mut state = self.gathering.state();
         state.waiting.retain(|(_, waiting)| !waiting.is_closed());
-        let count = state.waiting.len().min(KEYS);
+        let count = state.waiting.len().min(state.sizes.keys());
         if count == 0 {
             state.flights -= 1;
             self.landed = true;
@@ -104,5 +140,49 @@ impl Drop for Flight {
         if !self.landed {
             self.gathering.state().flights -= 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever came before: what is as large as the last answer's bodies fits the next, and small ones go together
+        /// again.
+        #[test]
+        fn the_next_question_is_for_no_more_than_fits(
+            before in proptest::collection::vec(proptest::option::of(0_usize..600_000), 0..50),
+            body in 0_usize..600_000,
+        ) {
+            let mut sizes = Sizes::default();
+            for answer in before {
+                let keys = sizes.keys();
+                prop_assert!((1..=KEYS).contains(&keys));
+                match answer {
+                    Some(body) => sizes.answered(keys, keys * body),
+                    None => sizes.failed(),
+                }
+            }
+            sizes.answered(sizes.keys(), sizes.keys() * body);
+            prop_assert!(sizes.keys() == 1 || sizes.keys() * body <= BYTES);
+            for _ in 0..50 {
+                sizes.answered(sizes.keys(), sizes.keys() * 1_000);
+            }
+            prop_assert_eq!(sizes.keys(), KEYS);
+        }
+    }
+
+    /// Three time-outs open the breaker.
+    #[test]
+    fn of_answers_that_are_too_large_two_at_most_are_asked_for() {
+        let mut sizes = Sizes::default();
+        assert_eq!(sizes.keys(), KEYS);
+        sizes.failed();
+        assert_eq!(sizes.keys(), KEYS / 8);
+        sizes.failed();
+        assert_eq!(sizes.keys(), 1);
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis::{Arg, Cmd, ConnectionInfo, RedisError, RedisResult, Value};
+use redis::{
+    Arg, Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind, Value,
+};
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
@@ -20,6 +22,9 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 const LEAVE_REPLICA: Duration = Duration::from_millis(400);
 /// After writes were refused for so long, another connection may lead to a server that takes them.
 const REFUSED_FOR_LONG: Duration = Duration::from_secs(5);
+
+/// What a server is refused for that has some of the keys alone.
+const OF_CLUSTER: &str = "it is a node of a cluster, and REDIS_CLUSTER is false";
 
 /// A server; cloning it shares the connection.
 #[derive(Clone)]
@@ -161,12 +166,12 @@ impl Node {
         match self.ask_anyway(&redis::cmd("PING"), until).await {
             Ok(_) => {}
             Err(Failure::Answered(error)) if !error.is_io_error() => return Err(error.to_string()),
-            Err(_) => {
-                let why = diagnosis::of(self.connection.client()).await;
-                return Err(why.unwrap_or_else(|| "no answer in time".to_owned()));
-            }
+            Err(_) => return Err(self.diagnosis().await),
         }
         if let Some(absent_key) = &self.absent_key {
+            if self.is_of_cluster(until).await {
+                return Err(OF_CLUSTER.to_owned());
+            }
             for command in [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role(absent_key).in_full()] {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
@@ -179,6 +184,24 @@ impl Node {
             Some((at, why)) if at.elapsed() < REMEMBERED => Err(why.to_string()),
             _ => Ok(()),
         }
+    }
+
+    /// Why it does not answer, in its own words where it has any.
+    pub(super) async fn diagnosis(&self) -> String {
+        diagnosis::of(self.connection.client()).await.unwrap_or_else(|| "no answer in time".to_owned())
+    }
+
+    /// Whether it says so. Not each user may ask.
+    async fn is_of_cluster(&self, until: Instant) -> bool {
+        let answer = self.ask_anyway(redis::cmd("INFO").arg("cluster"), until).await;
+        let text = answer.ok().and_then(|answer| String::from_redis_value(answer).ok());
+        text.is_some_and(|text| text.contains("cluster_enabled:1"))
+    }
+
+    /// Whether this error is that of a node of a cluster, which this is not meant to be.
+    fn is_misled(&self, error: &RedisError) -> bool {
+        use ServerErrorKind::{Ask, CrossSlot, Moved};
+        self.absent_key.is_some() && matches!(error.kind(), ErrorKind::Server(Moved | Ask | CrossSlot))
     }
 
     /// One question, whatever is known of the server; its outcome says nothing about others.
@@ -220,6 +243,11 @@ impl Node {
     /// What an error says about the server.
     fn met(&self, error: RedisError, writes: bool) -> Failure {
         match verdict(&error) {
+            // It has some of the keys, and what it does with them is done.
+            _ if self.is_misled(&error) => {
+                self.answered(writes);
+                self.refused(&error);
+            }
             // Also of a script that it does not know: in full it is the same question, and must not find it closed.
             Verdict::Well => self.answered(writes),
             // Others it does all the same.
@@ -271,15 +299,17 @@ impl Node {
     /// It does not do what it was asked, and says so.
     fn refused(&self, error: &RedisError) {
         verdict::count(error);
+        let misled = if self.is_misled(error) { format!(": {OF_CLUSTER}") } else { String::new() };
+        let said = format!("{error}{misled}");
         let mut refusals = self.refusals();
-        refusals.last = Some((Instant::now(), error.to_string().into()));
+        refusals.last = Some((Instant::now(), said.as_str().into()));
         if verdict(error) == Verdict::Replica || refusals.told.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
             return;
         }
         refusals.told = Some(Instant::now());
         tracing::warn!(
             node = &*self.name,
-            %error,
+            error = said,
             "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read"
         );
     }

@@ -59,8 +59,8 @@ impl Cache {
         anyhow::ensure!(!self.prefix.is_empty(), "CACHE_KEY_PREFIX is empty: it would delete everything in Redis");
         let pattern = format!("{}*", literally(&self.prefix));
         let patient = self.patient();
-        let nodes = patient.servers.nodes(Instant::now() + PATIENCE).await;
-        anyhow::ensure!(!nodes.is_empty(), "no answer from Redis");
+        let nodes = patient.servers.nodes(Instant::now() + PATIENCE).await.map_err(anyhow::Error::msg)?;
+        anyhow::ensure!(!nodes.is_empty(), "no node of the Redis cluster has a slot");
         let mut deleted = 0;
         for node in nodes {
             deleted += patient.clear_node(&node, &pattern).await?;

@@ -92,10 +92,10 @@ impl Servers {
         }
     }
 
-    /// Every node that has keys; none where a cluster is not known yet.
-    pub(super) async fn nodes(&self, until: Instant) -> Vec<Node> {
+    /// Every node that has keys; or why none is known of a cluster.
+    pub(super) async fn nodes(&self, until: Instant) -> Result<Vec<Node>, String> {
         match self {
-            Self::One(node) => vec![node.clone()],
+            Self::One(node) => Ok(vec![node.clone()]),
             Self::Cluster(cluster) => cluster.nodes(until).await,
         }
     }

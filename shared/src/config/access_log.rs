@@ -1,8 +1,8 @@
 //! Which requests and events leave a line in the log: `ACCESS_LOG`, read by both services.
 //!
-//! The API has a line for each request, the worker one for each event. Where only a share of them is
-//! logged, a hash of the request id decides, which the record carries on: so a request that the API
-//! logs is one whose events the worker logs, whatever instance has them.
+//! The API has a line for each request and for each event of a batch, the worker one for each event. Where only a share of
+//! them is logged, a hash of the request id decides, which the record carries on: so a request that the API logs is one
+//! whose events the worker logs, whatever instance has them.
 
 use std::str::FromStr;
 
@@ -13,9 +13,9 @@ use super::trimmed;
 /// The access log.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct AccessLogConfig {
-    /// Which requests (API) and events (worker) are logged, one line each: `all`; `errors`, those with
-    /// status 400 and up and records that were not applied (repeats aside: Kafka delivers at least once); or a share from 0 to 1, such as `0.01`, of
-    /// request ids, the same ones in both services. Errors are always logged.
+    /// Which requests and events (API) and records (worker) are logged, one line each: `all`; `errors`, those with
+    /// status 400 and up and records that were not applied (repeats aside: Kafka delivers at least once); or a share
+    /// from 0 to 1, such as `0.01`, of request ids, the same ones in both services. Errors are always logged.
     #[arg(long, env = "ACCESS_LOG", value_name = "ACCESS_LOG", default_value = "errors", value_parser = trimmed(AccessLog::from_str))]
     pub access_log: AccessLog,
 }

@@ -4,7 +4,6 @@
 //! Every setting that has a variable is parsed by one of these; a test of each service goes through clap's list of
 //! them.
 
-use std::convert::Infallible;
 use std::ffi::OsStr;
 
 use clap::builder::{
@@ -40,21 +39,26 @@ pub fn one_of<E: ValueEnum + Clone + Send + Sync + 'static>() -> Trimmed<EnumVal
     Trimmed(EnumValueParser::new())
 }
 
-/// A setting of OpenTelemetry's, or of another convention for which an empty variable is one that is not set: it is
-/// given on as it is, without what is around it.
-///
-/// # Errors
-/// Never.
-pub fn foreign(text: &str) -> Result<String, Infallible> {
-    Ok(text.trim().to_owned())
+/// A setting of OpenTelemetry's, for which an empty variable is one that is not set, and a wrong one does not stop the
+/// start: it is given on as it is, without what is around it. What is not UTF-8 becomes a text that means nothing.
+pub fn foreign() -> impl TypedValueParser<Value = String> {
+    Foreign
 }
 
 /// The same, never to be shown.
-///
-/// # Errors
-/// Never.
-pub fn foreign_secret(text: &str) -> Result<Secret, Infallible> {
-    Ok(Secret::new(text.trim()))
+pub fn foreign_secret() -> impl TypedValueParser<Value = Secret> {
+    Foreign.map(|text| Secret::new(&text))
+}
+
+#[derive(Debug, Clone)]
+struct Foreign;
+
+impl TypedValueParser for Foreign {
+    type Value = String;
+
+    fn parse_ref(&self, _: &Command, _: Option<&Arg>, value: &OsStr) -> Result<String, Error> {
+        Ok(value.to_string_lossy().trim().to_owned())
+    }
 }
 
 impl<P: TypedValueParser> TypedValueParser for Trimmed<P> {

@@ -9,8 +9,8 @@ use super::{Secret, text, trimmed};
 /// The connection to Kafka.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KafkaConfig {
-    /// Bootstrap servers, separated by commas.
-    #[arg(id = "kafka-brokers", long, value_name = "KAFKA_BROKERS", env = "KAFKA_BROKERS", value_parser = text())]
+    /// Bootstrap servers, `host:port`, separated by commas.
+    #[arg(id = "kafka-brokers", long, value_name = "KAFKA_BROKERS", env = "KAFKA_BROKERS", value_parser = trimmed(brokers))]
     pub brokers: String,
     /// How to talk to the brokers; certificates and host names are always verified.
     #[arg(id = "kafka-security-protocol", long, value_name = "KAFKA_SECURITY_PROTOCOL", env = "KAFKA_SECURITY_PROTOCOL", default_value = "PLAINTEXT",
@@ -72,8 +72,39 @@ struct TopicNames {
     dlq: String,
 }
 
+/// Servers as librdkafka takes them, each with its port. It leaves out what it cannot read and says so in its own log
+/// alone, and of a list of nothing it only says that all brokers are down.
+fn brokers(text: &str) -> Result<String, String> {
+    let each = text.split(',').map(str::trim).enumerate().map(|(place, entry)| {
+        broker(entry).map_err(|why| format!("entry {} {why}: it must be host:port, separated by commas", place + 1))
+    });
+    Ok(each.collect::<Result<Vec<_>, _>>()?.join(","))
+}
+
+fn broker(entry: &str) -> Result<&str, &'static str> {
+    if entry.is_empty() {
+        return Err("is empty");
+    }
+    // The protocol that some tools put before it is checked when the client is made, against the one that is set.
+    let address = entry.split_once("://").map_or(entry, |(_, address)| address);
+    let Some((host, port)) = address.rsplit_once(':') else { return Err("has no port") };
+    // A colon of an IPv6 address is none before a port.
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').ok_or("has no port")?,
+        None if host.contains(':') => return Err("has more than one colon, and no brackets around an IPv6 address"),
+        None => host,
+    };
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/[]@;".contains(c)) {
+        return Err("has no host");
+    }
+    match port.parse::<u16>() {
+        Ok(1..) => Ok(entry),
+        _ => Err("has a port that is not from 1 to 65535"),
+    }
+}
+
 /// Kafka's own rule. A name that begins with `^` would be a pattern to librdkafka.
-fn topic_name(text: &str) -> Result<String, String> {
+pub(crate) fn topic_name(text: &str) -> Result<String, String> {
     let known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if !(1..=249).contains(&text.len()) || !text.chars().all(known) || text == "." || text == ".." {
         return Err("it must be the name of a topic: 1 to 249 of A-Z a-z 0-9 . _ -, and neither . nor ..".to_owned());
@@ -141,6 +172,37 @@ mod tests {
                 let said = said.unwrap_err();
                 assert!(said.contains(setting) && said.contains("it must be the name of a topic"), "{bad}: {said}");
             }
+        }
+    }
+
+    #[test]
+    fn each_broker_has_a_host_and_a_port() {
+        for (good, taken) in [
+            ("b:9092", "b:9092"),
+            (" b-1.x:9092 , b_2:1,[::1]:65535", "b-1.x:9092,b_2:1,[::1]:65535"),
+            ("SASL_SSL://pkc-1.eu.confluent.cloud:9092", "SASL_SSL://pkc-1.eu.confluent.cloud:9092"),
+        ] {
+            assert_eq!(brokers(good).as_deref(), Ok(taken));
+        }
+        for (bad, why) in [
+            (",", "entry 1 is empty"),
+            ("b:9092,", "entry 2 is empty"),
+            ("b:9092, ,c:9092", "entry 2 is empty"),
+            ("b", "entry 1 has no port"),
+            ("b:9092,c", "entry 2 has no port"),
+            ("[::1]", "entry 1 has no port"),
+            ("::1", "entry 1 has more than one colon, and no brackets around an IPv6 address"),
+            (":9092", "entry 1 has no host"),
+            ("b c:9092", "entry 1 has no host"),
+            ("b;c:9092", "entry 1 has no host"),
+            ("b:9092;c:9092", "entry 1 has more than one colon, and no brackets around an IPv6 address"),
+            ("b:0", "entry 1 has a port that is not from 1 to 65535"),
+            ("b:65536", "entry 1 has a port that is not from 1 to 65535"),
+            ("b:", "entry 1 has a port that is not from 1 to 65535"),
+            ("b:kafka", "entry 1 has a port that is not from 1 to 65535"),
+        ] {
+            let said = brokers(bad).unwrap_err();
+            assert_eq!(said, format!("{why}: it must be host:port, separated by commas"), "{bad}");
         }
     }
 

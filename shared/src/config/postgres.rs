@@ -37,7 +37,7 @@ pub struct PostgresConfig {
     #[arg(id = "database-max-connections", long, value_name = "DATABASE_MAX_CONNECTIONS", env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10,
           value_parser = trimmed(value_parser!(u32).range(DATABASE_CONNECTIONS)))]
     pub max_connections: u32,
-    /// How long one transaction may take before its connection is given up, from 100ms to 1h.
+    /// How long one transaction may take before its connection is given up, from 100ms to 1m.
     #[arg(id = "database-timeout", long, value_name = "DATABASE_TIMEOUT", env = "DATABASE_TIMEOUT", default_value = "5s", value_parser = duration_in(TIMEOUTS))]
     pub timeout: Duration,
 }

@@ -38,7 +38,7 @@ pub struct RedisConfig {
         value_parser = text()
     )]
     pub key_prefix: String,
-    /// How long one command may take before the read goes to PostgreSQL instead, from 10ms to 1h.
+    /// How long one command may take before the read goes to PostgreSQL instead, from 10ms to 10s.
     #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = duration_in(TIMEOUTS))]
     pub timeout: Duration,
 }

@@ -48,21 +48,20 @@ pub(super) async fn apply(session: &mut Session<'_>, given: &[&Decoded]) -> Resu
     }
 
     let (first, twice) = first_of_each(&batch);
-    let mut conflicting: HashSet<usize> =
-        twice.iter().filter(|(kept, other)| differ(kept, other.event)).map(|(_, other)| other.index).collect();
 
     let events: Vec<&Decoded> = first.iter().map(|item| item.event).collect();
     let mut ids: Vec<&str> = events.iter().map(|event| event.event.device_id.as_str()).collect();
     ids.dedup();
     let (mut new, mut states) = insert_events(session, &events, &ids).await?;
+    let mut repeated = twice;
     if let New::These(new) = &new {
         // Some may have come by a transaction that was waited for, and what it left was not seen yet: the
         // fence would be at too low a version.
         states = current(session, &ids).await?;
-        let repeated: Vec<_> = first.iter().copied().filter(|item| !new.contains(&key(item.event))).collect();
-        conflicting.extend(conflicts(session, &repeated).await?);
+        repeated.extend(first.iter().copied().filter(|item| !new.contains(&key(item.event))));
     }
-    if let (New::All, false) = (&new, twice.is_empty()) {
+    let conflicting = conflicts(session, &repeated).await?;
+    if let (New::All, false) = (&new, repeated.is_empty()) {
         new = New::These(events.iter().map(|event| key(event)).collect());
     }
 
@@ -116,8 +115,8 @@ fn key(event: &Decoded) -> (&str, &str) {
     (event.event.device_id.as_str(), event.event.event_id.as_str())
 }
 
-/// Of each event the first, sorted by key, and the others each beside it.
-fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<(&'a Decoded, Item<'a>)>) {
+/// Of each event the first, sorted by key, and the others.
+fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<Item<'a>>) {
     let mut sorted = batch.to_vec();
     // Stable: of the same event the first stays the first.
     sorted.sort_by(|a, b| key(a.event).cmp(&key(b.event)));
@@ -125,21 +124,11 @@ fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<(&'a Decoded, It
     let mut twice = Vec::new();
     for item in sorted {
         match first.last() {
-            Some(kept) if key(kept.event) == key(item.event) => twice.push((kept.event, item)),
+            Some(kept) if key(kept.event) == key(item.event) => twice.push(item),
             _ => first.push(item),
         }
     }
     (first, twice)
-}
-
-/// Whether two payloads are different JSON, not just written differently.
-fn differ(a: &Decoded, b: &Decoded) -> bool {
-    let (a, b) = (a.event.payload.as_str(), b.event.payload.as_str());
-    a != b
-        && match (serde_json::from_str::<serde_json::Value>(a), serde_json::from_str::<serde_json::Value>(b)) {
-            (Ok(a), Ok(b)) => a != b,
-            _ => true,
-        }
 }
 
 /// The events that were not there before.
@@ -235,9 +224,12 @@ async fn inserted_now<'a>(
     Ok(events.iter().map(|event| key(event)).filter(|key| found.contains(key)).collect())
 }
 
-/// Of these repeats those that have another payload than the event that is stored, by their places in the
-/// batch.
-async fn conflicts(session: &mut Session<'_>, repeated: &[Item<'_>]) -> Result<Vec<usize>, StoreError> {
+/// Of these repeats those that have another payload than the event that is stored, by their places in the batch. It is
+/// stored by now where it came with them. PostgreSQL alone compares: JSON as it is, numbers by all of their digits.
+async fn conflicts(session: &mut Session<'_>, repeated: &[Item<'_>]) -> Result<HashSet<usize>, StoreError> {
+    if repeated.is_empty() {
+        return Ok(HashSet::new());
+    }
     let found: Vec<i64> = sqlx::query_scalar(
         "SELECT again.place
          FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS again (device_id, event_id, payload, place)

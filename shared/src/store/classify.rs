@@ -37,9 +37,12 @@ pub struct StoreError {
 const ANSWER: &str = "SQLSTATE ";
 
 impl StoreError {
-    /// Whether a server answered so. Else there was no answer, and it has to be said of which server.
-    pub(super) fn is_answer(&self) -> bool {
-        self.message.starts_with(ANSWER)
+    /// The same with the server that gave no answer. Where it gave one, that is told as it is.
+    pub(super) fn of_server(self, server: &str) -> Self {
+        if self.message.starts_with(ANSWER) {
+            return self;
+        }
+        Self { message: format!("PostgreSQL at {server}: {}", self.message), ..self }
     }
 
     pub(super) fn deadline(after: Duration) -> Self {

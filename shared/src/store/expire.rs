@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::session::Session;
-use super::{Class, Store, StoreError, in_transaction};
+use super::{Class, Store, StoreError, in_transaction, within_deadline};
 
 /// Which rows, and by which of their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,10 +15,6 @@ pub enum Age {
     Appended,
 }
 
-/// Where the expiry goes on. What is older is gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpiryPosition(String);
-
 /// What became of a piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expired {
@@ -28,8 +24,6 @@ pub enum Expired {
     Rows {
         /// None where nothing is old enough.
         rows: u64,
-        /// Where the next piece begins.
-        position: Option<ExpiryPosition>,
         /// Whether more are old enough already.
         more: bool,
     },
@@ -37,6 +31,8 @@ pub enum Expired {
 
 /// The statements for one age: its index, the rows' condition, and their time.
 struct Statements {
+    /// The name of its row in `event_expiry`.
+    age: &'static str,
     index: &'static str,
     /// The first and the last time of the next rows, and how many they are: one range of the index, and of the table
     /// only what vacuum has not yet marked as visible to all.
@@ -50,8 +46,9 @@ struct Statements {
 }
 
 macro_rules! statements {
-    ($index:literal, $time:literal, $rows:literal) => {
+    ($age:literal, $index:literal, $time:literal, $rows:literal) => {
         Statements {
+            age: $age,
             index: $index,
             next: concat!(
                 "SELECT min(at)::text, max(at)::text, count(*) FROM (SELECT ",
@@ -60,7 +57,7 @@ macro_rules! statements {
                 $rows,
                 " AND ",
                 $time,
-                " >= coalesce($2::text, '-infinity')::timestamptz AND ",
+                " >= $2::text::timestamptz AND ",
                 $time,
                 " < now() - make_interval(secs => $1) ORDER BY ",
                 $time,
@@ -95,8 +92,13 @@ macro_rules! statements {
     };
 }
 
-const WRITTEN: Statements = statements!("events_written", "recorded_at", "recorded_at IS NOT NULL");
-const APPENDED: Statements = statements!("events_appended", "appended_at", "recorded_at IS NULL");
+const WRITTEN: Statements = statements!("written", "events_written", "recorded_at", "recorded_at IS NOT NULL");
+const APPENDED: Statements = statements!("appended", "events_appended", "appended_at", "recorded_at IS NULL");
+
+/// A row behind the position can only come from a server whose clock was set back, or from another database. Noted
+/// before it is tried: if all that is gone cannot be looked through in time, that is not tried again and again.
+const REWIND: &str = "
+UPDATE event_expiry SET rewound_at = now() WHERE age = $1 AND rewound_at < now() - interval '1 hour' RETURNING true";
 
 /// How to plan: the planner's statistics of a table that is written and expired all day are behind, and a plan that
 /// sorts reads all that is old enough for each piece. Times go to and fro as text, because PostgreSQL's may be infinite.
@@ -107,37 +109,40 @@ const TURN: &str = "
 SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
        EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indisvalid)";
 
+const POSITION: &str = "SELECT position::text FROM event_expiry WHERE age = $1";
+const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz WHERE age = $1";
+
 impl Store {
-    /// Deletes about `piece` rows that are older than this, the oldest first, from a position on. Of several workers one
-    /// at a time does it.
+    /// Deletes about `piece` rows that are older than this, the oldest first, behind those that are gone already. Of
+    /// several workers one at a time does it.
     ///
     /// The log keeps a record as long as its append is not longer ago, which comes before. (One that is redriven after
     /// that is recognised by its position.)
     ///
     /// # Errors
     /// PostgreSQL away, or too slow; or the index is missing.
-    pub async fn expire(
-        &self,
-        age: Age,
-        older_than: Duration,
-        from: Option<&ExpiryPosition>,
-        piece: u32,
-    ) -> Result<Expired, StoreError> {
-        in_transaction!(self, PLANNING, |session| expire(session, age, older_than, from, piece))
+    pub async fn expire(&self, age: Age, older_than: Duration, piece: u32) -> Result<Expired, StoreError> {
+        let statements = match age {
+            Age::Written => WRITTEN,
+            Age::Appended => APPENDED,
+        };
+        let rewinds = within_deadline!(self, |session| rewind(session, &statements))?;
+        in_transaction!(self, PLANNING, |session| expire(session, &statements, older_than, rewinds, piece))
     }
+}
+
+async fn rewind(session: &mut Session<'_>, statements: &Statements) -> Result<bool, StoreError> {
+    let due: Option<bool> = sqlx::query_scalar(REWIND).bind(statements.age).fetch_optional(session).await?;
+    Ok(due.is_some())
 }
 
 async fn expire(
     session: &mut Session<'_>,
-    age: Age,
+    statements: &Statements,
     older_than: Duration,
-    from: Option<&ExpiryPosition>,
+    rewinds: bool,
     piece: u32,
 ) -> Result<Expired, StoreError> {
-    let statements = match age {
-        Age::Written => WRITTEN,
-        Age::Appended => APPENDED,
-    };
     let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(statements.index).fetch_one(&mut *session).await?;
     if !mine {
         return Ok(Expired::Elsewhere);
@@ -148,17 +153,14 @@ async fn expire(
             message: format!("the index {} is missing: run `worker-service setup`", statements.index),
         });
     }
+    let position: Option<String> =
+        sqlx::query_scalar(POSITION).bind(statements.age).fetch_optional(&mut *session).await?;
+    let from = position.filter(|_| !rewinds).unwrap_or_else(|| "-infinity".to_owned());
     // Planned anew each time, for these very bounds: a plan for any bounds does not know how few rows lie between.
     let next = sqlx::query_as(statements.next).persistent(false);
-    let (first, last, found): (Option<String>, Option<String>, i64) = next
-        .bind(older_than.as_secs_f64())
-        .bind(from.map(|position| position.0.as_str()))
-        .bind(i64::from(piece))
-        .fetch_one(&mut *session)
-        .await?;
-    let (Some(first), Some(last)) = (first, last) else {
-        return Ok(Expired::Rows { rows: 0, position: from.cloned(), more: false });
-    };
+    let (first, last, found): (Option<String>, Option<String>, i64) =
+        next.bind(older_than.as_secs_f64()).bind(from).bind(i64::from(piece)).fetch_one(&mut *session).await?;
+    let (Some(first), Some(last)) = (first, last) else { return Ok(Expired::Rows { rows: 0, more: false }) };
     let more = found >= i64::from(piece);
     let delete = if !more {
         sqlx::query(statements.through).bind(&first).bind(&last)
@@ -168,5 +170,6 @@ async fn expire(
         sqlx::query(statements.between).bind(&first).bind(&last)
     };
     let rows = delete.persistent(false).execute(&mut *session).await?.rows_affected();
-    Ok(Expired::Rows { rows, position: Some(ExpiryPosition(last)), more })
+    sqlx::query(ADVANCE).bind(statements.age).bind(&last).execute(&mut *session).await?;
+    Ok(Expired::Rows { rows, more })
 }

@@ -28,25 +28,44 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// One range of the index `events_history`: the row comparison is its condition, with and without
-/// a cursor. The sum ends the page early, so that large payloads do not make a large answer.
-const SQL: &str = r#"
-SELECT event_id, accepted_at, body, found
-FROM (SELECT event_id, accepted_at, body, count(*) OVER () AS found,
-             sum(octet_length(body)) OVER (ORDER BY accepted_at DESC, event_id DESC) - octet_length(body) AS bytes
-      FROM (SELECT event_id, accepted_at,
-                   '{"event_id":"' || event_id || '","type":' || to_json(type)
-                   || ',"occurred_at":"' || to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-                   || '","accepted_at":"' || to_char(accepted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-                   || '","outcome":"' || outcome || '","request_id":' || coalesce(to_json(request_id)::text, 'null')
-                   || ',"payload":' || payload::text || '}' AS body
-            FROM events
-            WHERE device_id = $1
-              AND (accepted_at, event_id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::text, ''))
-            ORDER BY accepted_at DESC, event_id DESC
-            LIMIT $4) AS page) AS measured
-WHERE bytes < $5
-ORDER BY accepted_at DESC, event_id DESC"#;
+/// The event behind a place, rendered: an entry of the index `events_history`, of which the row comparison is the
+/// condition, with and without a cursor. Its limit keeps the planner from rendering it once for each use.
+macro_rules! behind {
+    ($accepted_at:literal, $event_id:literal) => {
+        concat!(
+            r#"(SELECT event_id, accepted_at,
+                       '{"event_id":"' || event_id || '","type":' || to_json(type)
+                       || ',"occurred_at":"' || to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                       || '","accepted_at":"' || to_char(accepted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                       || '","outcome":"' || outcome || '","request_id":' || coalesce(to_json(request_id)::text, 'null')
+                       || ',"payload":' || payload::text || '}' AS body
+                FROM events WHERE device_id = $1 AND (accepted_at, event_id) < ("#,
+            $accepted_at,
+            ", ",
+            $event_id,
+            ") ORDER BY accepted_at DESC, event_id DESC LIMIT 1)"
+        )
+    };
+}
+
+/// One event after the other, until there are enough or they have enough bytes, so that nothing is rendered that is not
+/// told: what a payload has as text is known only then, and may be a thousand times of what is stored.
+const SQL: &str = concat!(
+    "WITH RECURSIVE page AS (
+       SELECT first.*, 1 AS number, octet_length(body)::bigint AS bytes FROM ",
+    behind!("coalesce($2::timestamptz, 'infinity')", "coalesce($3::text, '')"),
+    " AS first
+       UNION ALL
+       SELECT next.*, number + 1, bytes + octet_length(next.body) FROM page, LATERAL ",
+    behind!("page.accepted_at", "page.event_id"),
+    " AS next WHERE number < $4 AND bytes < $5)
+     SELECT event_id, accepted_at, body,
+            CASE WHEN number = (SELECT max(number) FROM page) THEN (
+              SELECT true FROM events
+              WHERE device_id = $1 AND (accepted_at, event_id) < (page.accepted_at, page.event_id)
+              ORDER BY accepted_at DESC, event_id DESC LIMIT 1) END AS more
+     FROM page ORDER BY number"
+);
 
 impl Store {
     /// At most `limit` events of a device that are older than `before`, newest first.
@@ -68,20 +87,15 @@ async fn page(
         .bind(id.as_str())
         .bind(before.map(|cursor| cursor.accepted_at))
         .bind(before.map(|cursor| cursor.event_id.as_str()))
-        // One more than asked for tells whether there is another page.
-        .bind(i64::from(limit) + 1)
+        .bind(i32::from(limit))
         .bind(PAGE_BYTES)
         .fetch_all(session)
         .await?;
-    let more = match rows.first() {
-        Some(row) => row.try_get::<i64, _>("found")? > i64::try_from(rows.len().min(limit.into())).unwrap_or(i64::MAX),
-        None => false,
-    };
     let mut page = Page { items: Vec::with_capacity(rows.len()), next: None };
-    for (place, row) in (1..=limit).zip(&rows) {
+    for row in &rows {
         page.items.push(row.try_get("body")?);
-        let is_last = place == limit || usize::from(place) == rows.len();
-        if more && is_last {
+        // Of the last one alone.
+        if row.try_get::<Option<bool>, _>("more")? == Some(true) {
             page.next = Some(Cursor { accepted_at: row.try_get("accepted_at")?, event_id: row.try_get("event_id")? });
         }
     }

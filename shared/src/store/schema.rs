@@ -16,7 +16,7 @@ const MIGRATIONS: [(&str, &str); 5] = [
     ("0002_forgotten.sql", include_str!("../../../migrations/0002_forgotten.sql")),
     ("0003_events_by_append.sql", include_str!("../../../migrations/0003_events_by_append.sql")),
     ("0004_events_by_record.sql", include_str!("../../../migrations/0004_events_by_record.sql")),
-    ("0005_events_autovacuum.sql", include_str!("../../../migrations/0005_events_autovacuum.sql")),
+    ("0005_events_expiry.sql", include_str!("../../../migrations/0005_events_expiry.sql")),
 ];
 
 /// Migrations that only make an index, and keep writers out for as long as that takes. The index is not needed any more,

@@ -31,18 +31,27 @@ pub(super) const fn limits(server_side: &str) -> [(&'static str, &str); 4] {
     ]
 }
 
+/// The isolation that the store's statements are written for, whatever the server, the database or the role has as its
+/// default: a batch that waits for another's rows goes on with what that has left. A stricter one would fail instead.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
+/// The same for a statement that is a transaction by itself. Behind a pooler there is none.
+pub(super) const ISOLATION: [(&str, &str); 1] = [("default_transaction_isolation", "read committed")];
+
 /// How pieces of work begin.
 #[derive(Debug, Clone)]
 pub(super) struct Begin {
     pooler: Pooler,
     /// What each transaction begins with, behind a pooler.
     always: String,
+    /// Where PostgreSQL is, or the pooler.
+    pub(super) server: String,
 }
 
 impl Begin {
-    pub(super) fn new(pooler: Pooler, server_side: &str) -> Self {
+    pub(super) fn new(pooler: Pooler, server_side: &str, server: String) -> Self {
         let limits = limits(server_side).map(|(name, value)| format!("SET LOCAL {name} = '{value}'"));
-        Self { pooler, always: [&limits[..], &[ON_A_PRIMARY.to_owned()]].concat().join("; ") }
+        Self { pooler, always: [&limits[..], &[ON_A_PRIMARY.to_owned()]].concat().join("; "), server }
     }
 
     /// The first message of work that wants a transaction which begins with this statement, or does not want one: all
@@ -50,9 +59,9 @@ impl Begin {
     fn message(&self, first: Option<&str>) -> Option<String> {
         match (self.pooler, first) {
             (Pooler::None, None) => None,
-            (Pooler::None, Some(first)) => Some(format!("BEGIN; {first}")),
-            (Pooler::Transaction, None) => Some(format!("BEGIN; {}", self.always)),
-            (Pooler::Transaction, Some(first)) => Some(format!("BEGIN; {}; {first}", self.always)),
+            (Pooler::None, Some(first)) => Some(format!("{BEGIN}; {first}")),
+            (Pooler::Transaction, None) => Some(format!("{BEGIN}; {}", self.always)),
+            (Pooler::Transaction, Some(first)) => Some(format!("{BEGIN}; {}; {first}", self.always)),
         }
     }
 
@@ -84,13 +93,15 @@ impl<'a> Session<'a> {
     pub(super) async fn begin(&mut self, begin: &Begin, first: Option<&str>) -> Result<(), StoreError> {
         let Some(message) = begin.message(first) else { return Ok(()) };
         *self.open = true;
-        match sqlx::raw_sql(AssertSqlSafe(message)).execute(&mut *self.connection).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(DIVISION_BY_ZERO)) => {
-                Err(StoreError { class: Class::Outage, message: IS_A_STANDBY.to_owned() })
-            }
-            Err(error) => Err(StoreError::before_begin(error)),
-        }
+        let begun = sqlx::raw_sql(AssertSqlSafe(message)).execute(&mut *self.connection).await;
+        begun.map(drop).map_err(|error| {
+            let is_a_standby = error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(DIVISION_BY_ZERO));
+            let error = match is_a_standby {
+                true => StoreError { class: Class::Outage, message: IS_A_STANDBY.to_owned() },
+                false => StoreError::before_begin(error),
+            };
+            error.of_server(&begin.server)
+        })
     }
 
     /// Ends work: its transaction is committed, or taken back where it failed. One whose connection is in doubt is left
@@ -178,14 +189,14 @@ mod tests {
 
     #[test]
     fn behind_a_pooler_all_work_is_a_transaction_with_its_limits() {
-        let direct = Begin::new(Pooler::None, "4000ms");
+        let direct = Begin::new(Pooler::None, "4000ms", "h:1".to_owned());
         assert_eq!(direct.message(None), None, "one statement, of which each is a transaction");
-        assert_eq!(direct.message(Some("LOCK TABLE t")).unwrap(), "BEGIN; LOCK TABLE t");
-        let pooled = Begin::new(Pooler::Transaction, "4000ms");
+        assert_eq!(direct.message(Some("LOCK TABLE t")).unwrap(), "BEGIN ISOLATION LEVEL READ COMMITTED; LOCK TABLE t");
+        let pooled = Begin::new(Pooler::Transaction, "4000ms", "h:1".to_owned());
         for first in [None, Some("LOCK TABLE t")] {
             let message = pooled.message(first).unwrap();
             let mut statements = message.split("; ");
-            assert_eq!(statements.next(), Some("BEGIN"));
+            assert_eq!(statements.next(), Some(BEGIN));
             for (name, value) in limits("4000ms") {
                 assert_eq!(statements.next(), Some(format!("SET LOCAL {name} = '{value}'").as_str()));
             }

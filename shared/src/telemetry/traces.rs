@@ -17,7 +17,8 @@ pub use opentelemetry::trace::{Span, SpanBuilder, SpanContext, SpanKind, Status,
 pub use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider};
 
 use self::settings::Settings;
 pub use self::traceparent::{format, parse};
@@ -42,30 +43,49 @@ pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> 
     for warning in warnings {
         tracing::warn!(warning, "a setting of OpenTelemetry's");
     }
-    let Some(Settings { endpoint, headers, timeout, sampler, service_name }) = settings else { return Ok(()) };
+    let Some(settings) = settings else { return Ok(()) };
+    let Settings { endpoint, headers, timeout, sampler, service_name, attributes, spans } = settings;
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(collector::Client::new(timeout)?)
+        .with_http_client(collector::Client::new(timeout, headers)?)
         .with_protocol(Protocol::HttpBinary)
         .with_timeout(timeout)
         .with_endpoint(endpoint)
-        .with_headers(headers)
         .build();
     // Its text may quote the endpoint, which may hold a secret.
     let Ok(exporter) = exporter else {
-        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_HEADERS is not right: there are no traces");
+        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is not right: there are no traces");
         return Ok(());
     };
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(spans.queue_size)
+        .with_max_export_batch_size(spans.batch_size)
+        .with_scheduled_delay(spans.schedule_delay)
+        .build();
     let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
+        .with_max_attributes_per_span(spans.attributes)
+        .with_max_events_per_span(spans.events)
+        .with_max_links_per_span(spans.links)
         .with_sampler(sampler)
-        .with_resource(
-            Resource::builder().with_service_name(service_name.unwrap_or_else(|| service.to_owned())).build(),
-        )
+        .with_resource(resource(service, service_name, attributes))
         .build();
     let tracer = provider.tracer(service);
     ensure!(TRACES.set((provider, tracer)).is_ok(), "traces were started before");
     Ok(())
+}
+
+/// What is said of this service: its own name is the least of it. The SDK's detector of the environment is left out,
+/// because we have read that.
+fn resource(service: &'static str, named: Option<String>, attributes: Vec<KeyValue>) -> Resource {
+    let resource = Resource::builder_empty()
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_service_name(service)
+        .with_attributes(attributes);
+    match named {
+        Some(name) => resource.with_service_name(name).build(),
+        None => resource.build(),
+    }
 }
 
 /// What makes spans, where traces are on.

@@ -9,7 +9,7 @@ use std::slice;
 use std::time::Duration;
 
 use rdkafka::bindings::{rd_kafka_consumer_poll, rd_kafka_message_destroy};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::types::RDKafkaRespErr;
 
@@ -32,7 +32,7 @@ pub enum Fetched {
 }
 
 /// Takes the next thing that a consumer of one partition fetched; waits so long for it.
-pub fn next_fetched(consumer: &BaseConsumer, timeout: Duration) -> Option<Fetched> {
+pub fn next_fetched<C: ConsumerContext>(consumer: &BaseConsumer<C>, timeout: Duration) -> Option<Fetched> {
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the handle is that of a consumer that is alive, and stays so during the call.
     let message = unsafe { rd_kafka_consumer_poll(consumer.client().native_ptr(), millis) };

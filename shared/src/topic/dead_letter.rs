@@ -19,12 +19,21 @@ pub enum Reason {
     Panicked,
     /// It alone met what would be an outage of PostgreSQL's, again and again.
     UnknownError,
+    /// The client cannot take it apart. Its letter has its place alone.
+    Unreadable,
 }
 
 impl Reason {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Undecodable, Self::UnknownType, Self::Rejected, Self::Failed, Self::Panicked, Self::UnknownError];
+    pub const ALL: [Self; 7] = [
+        Self::Undecodable,
+        Self::UnknownType,
+        Self::Rejected,
+        Self::Failed,
+        Self::Panicked,
+        Self::UnknownError,
+        Self::Unreadable,
+    ];
 
     /// As in the header.
     pub const fn as_str(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Reason {
             Self::Failed => "failed",
             Self::Panicked => "panicked",
             Self::UnknownError => "unknown_error",
+            Self::Unreadable => "unreadable",
         }
     }
 }

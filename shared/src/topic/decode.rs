@@ -1,5 +1,7 @@
 //! From a record to the event in it. Pure.
 
+mod origin;
+
 use std::borrow::Cow;
 use std::str::FromStr;
 
@@ -9,7 +11,6 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::client_headers::UNREAD;
-use super::record::from_millis;
 use super::{Reason, Record, Refusal, header};
 use crate::event::{Event, EventType, Payload};
 use crate::position::Position;
@@ -152,27 +153,19 @@ fn accepted_at(record: &Record) -> Result<OffsetDateTime, Refusal> {
 }
 
 fn position(record: &Record) -> Result<Position, Refusal> {
-    if !record.is_redriven() {
-        return Ok(Position {
-            topic: record.topic.clone(),
-            partition: record.partition,
-            offset: record.offset,
-            appended_at: record.timestamp,
-            redriven: false,
-            create_time: record.create_time,
-        });
-    }
-    let timestamp = number(record, header::ORIGIN_TIMESTAMP)?;
-    Ok(Position {
-        topic: required(record, header::ORIGIN_TOPIC)?.to_owned(),
-        partition: number(record, header::ORIGIN_PARTITION)?,
-        offset: number(record, header::ORIGIN_OFFSET)?,
-        // Not later than the record that says so: anybody may write this header, and letters of earlier versions have
-        // the time of a producer's clock.
-        appended_at: from_millis(timestamp).min(record.timestamp),
-        redriven: true,
+    Ok(origin::of(record)?.unwrap_or_else(|| Position {
+        topic: record.topic.clone(),
+        partition: record.partition,
+        offset: record.offset,
+        appended_at: record.timestamp,
+        redriven: false,
         create_time: record.create_time,
-    })
+    }))
+}
+
+/// Whether a record has a first place that could be one.
+pub(super) fn is_redriven(record: &Record) -> bool {
+    matches!(origin::of(record), Ok(Some(_)))
 }
 
 fn poisoned(error: impl Into<String>) -> Refusal {

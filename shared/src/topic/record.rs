@@ -113,9 +113,9 @@ impl Record {
         self.buffer.len() + self.headers.len() * size_of::<(Range<usize>, Option<Range<usize>>)>() + size_of::<Self>()
     }
 
-    /// Whether it was redriven from the dead-letter topic.
+    /// Whether it was redriven from the dead-letter topic: it says where it first stood, and that could be so.
     pub fn is_redriven(&self) -> bool {
-        self.header(super::header::ORIGIN_TOPIC).is_some()
+        super::decode::is_redriven(self)
     }
 
     fn part(&self, range: &Range<usize>) -> &[u8] {

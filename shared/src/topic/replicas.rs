@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::metadata::MetadataBroker;
 use serde_json::json;
 
-use crate::kafka::ADMIN_TIMEOUT;
+use crate::kafka::{ADMIN_TIMEOUT, LogContext, PlainConsumer};
 
 /// What stands for their number where others stand by their names.
 pub(super) const REPLICAS: &str = "replicas";
@@ -27,7 +27,7 @@ impl Replicas {
     /// Asks the brokers.
     pub(super) async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
         // A consumer's question makes no topic.
-        let consumer: BaseConsumer = client.create().context("the Kafka settings")?;
+        let consumer: PlainConsumer = client.create_with_context(LogContext).context("the Kafka settings")?;
         let topic = topic.to_owned();
         let ask = move || {
             let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;
@@ -39,7 +39,7 @@ impl Replicas {
             brokers.sort_unstable();
             Ok(Self { topic, brokers, partitions })
         };
-        tokio::task::spawn_blocking(ask).await?
+        tokio::task::spawn_blocking(ask).await.map_err(crate::lifecycle::no_result)?
     }
 
     /// How many has the partition that has the fewest.

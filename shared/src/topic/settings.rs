@@ -7,10 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ConfigSource, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 
 use super::replicas::{self, REPLICAS, Replicas};
-use crate::kafka::ADMIN_TIMEOUT;
+use crate::kafka::{ADMIN_TIMEOUT, LogContext};
 
 /// The largest record of the input topic, in bytes.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
@@ -291,8 +290,12 @@ pub(super) async fn describe(client: &ClientConfig, what: ResourceSpecifier<'_>)
     described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))
 }
 
-pub(super) fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<DefaultClientContext>> {
-    client.create().context("the Kafka settings")
+/// A client that changes and asks what belongs to the cluster.
+///
+/// # Errors
+/// The settings are wrong.
+pub fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<LogContext>> {
+    client.create_with_context(LogContext).context("the Kafka settings")
 }
 
 fn bytes(count: usize) -> i64 {

@@ -38,7 +38,7 @@ pub struct TopicShape {
     /// Replicas of each partition, 1 to 100.
     #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = trimmed(value_parser!(i32).range(1..=MOST_REPLICAS)))]
     pub replication: i32,
-    /// In-sync replicas that must hold a record before it counts as written.
+    /// In-sync replicas that must hold a record before it counts as written, 1 to 100.
     #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = trimmed(value_parser!(i32).range(1..=MOST_REPLICAS)))]
     pub min_insync_replicas: i32,
     /// Whether the brokers unpack what producers compressed. A worker's memory is bounded only where they do.
@@ -94,7 +94,10 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
 pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
     shape.check()?;
     let reachable = client.clone();
-    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable)).await??.brokers;
+    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable))
+        .await
+        .map_err(crate::lifecycle::no_result)??
+        .brokers;
     let defaults = defaults(client, &brokers).await;
     let min_insync = shape.min_insync_replicas.to_string();
     let input_bytes = MAX_RECORD_BYTES.to_string();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use redis::AsyncCommands;
 use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING};
 
@@ -181,4 +182,44 @@ async fn a_dead_cache_costs_little_and_its_fences_are_kept() {
     assert_eq!(report.outcomes, [FenceOutcome::Pending; 2]);
     fencer.fence(&[(id("a"), 2)]).await;
     assert_eq!(fencer.pending_len(), 2, "one a resource");
+}
+
+/// One answer has the deadline of a single read, whatever is in it; three that are late open the breaker.
+#[tokio::test]
+async fn reads_of_large_bodies_travel_in_small_companies() {
+    const KEYS: usize = 40;
+    let kit = Kit::new("companies").await;
+    let mut connection = kit.redis().await;
+    let large = format!(r#"{{"version":1,"payload":"{}"}}"#, "x".repeat(400_000));
+    for n in 0..KEYS {
+        redis::cmd("SET").arg(kit.key(&n.to_string())).arg(&large).exec_async(&mut connection).await.unwrap();
+    }
+    let read_all = async || {
+        let reads = (0..KEYS).map(|n| {
+            let cache = kit.cache.clone();
+            tokio::spawn(async move { cache.get(&id(&n.to_string())).await })
+        });
+        for read in futures_util::future::join_all(reads).await {
+            assert!(matches!(read.unwrap(), Lookup::Hit(body) if body.len() == large.len()));
+        }
+    };
+    // Nobody knows before the first answer.
+    read_all().await;
+    let client = redis::Client::open(kit.scope.endpoints.redis_url.as_str()).unwrap();
+    let mut monitor = client.get_async_monitor().await.unwrap();
+    read_all().await;
+    let done = format!("done-{}", kit.scope.cache_prefix);
+    redis::cmd("ECHO").arg(&done).exec_async(&mut connection).await.unwrap();
+    let mut sizes = Vec::new();
+    let mut lines = std::pin::pin!(monitor.on_message::<String>());
+    while let Some(line) = lines.next().await {
+        if line.contains(&done) {
+            break;
+        }
+        if line.contains("\"MGET\"") && line.contains(&kit.scope.cache_prefix) {
+            sizes.push(line.matches(&kit.scope.cache_prefix).count());
+        }
+    }
+    assert_eq!(sizes.iter().sum::<usize>(), KEYS, "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size <= 2), "400 KB each, and a megabyte at once: {sizes:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::store::{Age, Expired, ExpiryPosition};
+use shared::store::{Age, Expired};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::kit::{Kit, at, event};
@@ -11,12 +11,11 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Deletes all that is old enough, in pieces, and tells how many each had.
 async fn expire(kit: &Kit, age: Age, piece: u32) -> Vec<u64> {
-    let (mut pieces, mut position) = (Vec::new(), None);
+    let mut pieces = Vec::new();
     loop {
-        let expired = kit.store.expire(age, MONTH, position.as_ref(), piece).await.unwrap();
-        let Expired::Rows { rows, position: next, more } = expired else { panic!("{expired:?}") };
+        let expired = kit.store.expire(age, MONTH, piece).await.unwrap();
+        let Expired::Rows { rows, more } = expired else { panic!("{expired:?}") };
         pieces.push(rows);
-        position = next;
         if !more {
             return pieces;
         }
@@ -95,13 +94,11 @@ async fn a_piece_reads_nothing_of_what_is_gone() {
     sqlx::raw_sql("ALTER TABLE events SET (autovacuum_enabled = off)").execute(&pool).await.unwrap();
     fill(&pool, 1, EMPTIED, "now() - interval '90 days' + n * interval '1 s'").await;
     fill(&pool, EMPTIED + 1, EMPTIED + 1_000, "now() - interval '60 days' + n * interval '1 s'").await;
-    let mut position: Option<ExpiryPosition> = None;
     let mut rows = 0;
     while rows < u64::from(EMPTIED) {
-        let expired = kit.store.expire(Age::Written, MONTH, position.as_ref(), 5_001).await.unwrap();
-        let Expired::Rows { rows: piece, position: next, .. } = expired else { panic!("{expired:?}") };
+        let expired = kit.store.expire(Age::Written, MONTH, 5_001).await.unwrap();
+        let Expired::Rows { rows: piece, .. } = expired else { panic!("{expired:?}") };
         rows += piece;
-        position = next;
     }
     assert_eq!(rows, u64::from(EMPTIED));
     let blocks = async || {
@@ -119,11 +116,25 @@ async fn a_piece_reads_nothing_of_what_is_gone() {
     kit.store.close().await;
     let before = blocks().await;
     let kit = Kit { store: kit.reopened(), ..kit };
-    let expired = kit.store.expire(Age::Written, MONTH, position.as_ref(), 101).await.unwrap();
+    let expired = kit.store.expire(Age::Written, MONTH, 101).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 100, more: true, .. }), "{expired:?}");
     kit.store.close().await;
     let read = blocks().await - before;
     assert!(read < 1_000, "one piece of a hundred rows read {read} blocks");
+}
+
+/// A server whose clock was set back writes behind the position.
+#[tokio::test]
+async fn what_is_behind_the_position_goes_within_the_hour() {
+    let kit = Kit::new("expire_rewinds").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    fill(&pool, 1, 10, "now() - interval '50 days'").await;
+    assert_eq!(expire(&kit, Age::Written, 100).await, [10]);
+    fill(&pool, 11, 20, "now() - interval '60 days'").await;
+    assert_eq!(expire(&kit, Age::Written, 100).await, [0], "it goes on where it was, as after a restart");
+    let hour_later = "UPDATE event_expiry SET rewound_at = rewound_at - interval '61 minutes'";
+    sqlx::raw_sql(hour_later).execute(&pool).await.unwrap();
+    assert_eq!(expire(&kit, Age::Written, 100).await, [10]);
 }
 
 #[tokio::test]
@@ -136,11 +147,11 @@ async fn of_several_workers_one_deletes_and_without_its_index_none() {
         .execute(&mut *other)
         .await
         .unwrap();
-    assert_eq!(kit.store.expire(Age::Written, MONTH, None, 100).await.unwrap(), Expired::Elsewhere);
+    assert_eq!(kit.store.expire(Age::Written, MONTH, 100).await.unwrap(), Expired::Elsewhere);
     other.rollback().await.unwrap();
     assert_eq!(expire(&kit, Age::Written, 100).await, [10]);
 
     sqlx::raw_sql("DROP INDEX events_written").execute(&pool).await.unwrap();
-    let error = kit.store.expire(Age::Written, MONTH, None, 100).await.unwrap_err();
+    let error = kit.store.expire(Age::Written, MONTH, 100).await.unwrap_err();
     assert_eq!(error.message, "the index events_written is missing: run `worker-service setup`");
 }

@@ -14,7 +14,10 @@ const ROW: &str = r#"INSERT INTO events (device_id, event_id, type, payload, acc
 async fn as_of(kit: &Kit, pool: &PgPool, migrations: &[&str]) {
     // As sqlx leaves them: the checksums are asked for of a database that was migrated by it.
     kit.store.migrate().await.unwrap();
-    sqlx::raw_sql("DROP TABLE events, resources, paused_partitions, forgotten_devices").execute(pool).await.unwrap();
+    sqlx::raw_sql("DROP TABLE events, resources, paused_partitions, forgotten_devices, event_expiry")
+        .execute(pool)
+        .await
+        .unwrap();
     for name in migrations {
         let sql = std::fs::read_to_string(format!("{}/../migrations/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();

@@ -19,7 +19,7 @@ const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, sy
     CREATE TRIGGER look AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION look()";
 
 /// A store behind a pooler that has so many connections to it.
-async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
+pub(crate) async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
     let direct = kit.scope.database_url.clone();
     let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
     let bouncer = tokio::task::spawn_blocking(move || PgBouncer::start(port, connections).unwrap()).await.unwrap();
@@ -75,7 +75,7 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
     assert_eq!(store.resume("g", None).await.unwrap(), [("t".to_owned(), 0)]);
     assert_eq!(store.forget(&id("d0"), None).await.unwrap().events, 6);
     assert_eq!(store.resource(&id("d0")).await.unwrap(), None);
-    let expired = store.expire(Age::Written, Duration::ZERO, None, 1_000).await.unwrap();
+    let expired = store.expire(Age::Written, Duration::ZERO, 1_000).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 114, more: false, .. }), "19 devices: {expired:?}");
 
     // And nothing of all that is left on the connections: no statement, no transaction, no setting.

@@ -38,7 +38,10 @@ async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_
         .into();
     // As sqlx leaves them: the checksums are asked for of a database that was migrated by it.
     kit.store.migrate().await.unwrap();
-    sqlx::raw_sql("DROP TABLE events, resources, paused_partitions, forgotten_devices").execute(&pool).await.unwrap();
+    sqlx::raw_sql("DROP TABLE events, resources, paused_partitions, forgotten_devices, event_expiry")
+        .execute(&pool)
+        .await
+        .unwrap();
     sqlx::raw_sql(sqlx::AssertSqlSafe(before.concat())).execute(&pool).await.unwrap();
     sqlx::query("DELETE FROM _sqlx_migrations WHERE version > 3").execute(&pool).await.unwrap();
     sqlx::query(ROW).bind("before").execute(&pool).await.unwrap();

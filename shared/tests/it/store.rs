@@ -189,6 +189,44 @@ async fn a_repeat_with_another_payload_is_ignored_and_counted() {
     assert_eq!((applied.repeated, applied.conflicting), (1, 1));
 }
 
+/// Numbers have values, however they are written, and all of their digits count. One comparison for both.
+#[tokio::test]
+async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {
+    let kit = Kit::new("conflict_numbers").await;
+    let pairs = [
+        ("1", "1.0", false),
+        ("1.0", "1.00", false),
+        ("100", "1e2", false),
+        ("0", "-0.0", false),
+        ("9007199254740993", "9007199254740993.0", false),
+        // Equal as doubles.
+        ("0.1", "0.1000000000000000055511151231257827021181583404541015625", true),
+        ("9007199254740993", "9007199254740992.5", true),
+        ("1e-300", "1.00000000000000000000001e-300", true),
+        ("1e300", "1.00000000000000000000001e300", true),
+        (r#""a""#, r#""\u0061""#, false),
+        (r#"[1,{"b":1,"c":2}]"#, r#"[1.0,{"c":2,"b":1.0}]"#, false),
+    ];
+    for (place, (one, other, differ)) in pairs.into_iter().enumerate() {
+        let [one, other] = [one, other].map(|value| format!(r#"{{"v":{value}}}"#));
+        for (first, again) in [(&one, &other), (&other, &one)] {
+            let id = |way: &str| format!("{way}-{place}-{}", first == &one);
+            let (kept, same) = (event("d", &id("in"), first, at(0, 1)), event("d", &id("in"), again, at(0, 2)));
+            let together = kit.store.apply(&[&kept, &same]).await.unwrap();
+            let (kept, later) = (event("d", &id("later"), first, at(0, 3)), event("d", &id("later"), again, at(0, 4)));
+            kit.store.apply(&[&kept]).await.unwrap();
+            let apart = kit.store.apply(&[&later]).await.unwrap();
+            let found = [together, apart].map(|applied| (applied.repeated, applied.conflicting));
+            assert_eq!(found, [(1, usize::from(differ)); 2], "{first}, then {again}");
+        }
+    }
+    // What counts is what is stored, not what came first in the batch.
+    let (stored, other) = (event("d", "e", "{}", at(1, 1)), event("d", "e", r#"{"v":1}"#, at(1, 2)));
+    kit.store.apply(&[&stored]).await.unwrap();
+    let applied = kit.store.apply(&[&other, &stored, &other]).await.unwrap();
+    assert_eq!((applied.repeated, applied.conflicting), (3, 2));
+}
+
 #[tokio::test]
 async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
     let kit = Kit::new("each").await;

@@ -74,13 +74,20 @@ fn good(variable: &str) -> &'static str {
         "DATABASE_TIMEOUT" | "REDIS_TIMEOUT" => "3s 500ms",
         "EVENTS_RETENTION" => "40days 3s",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
-        "OTEL_EXPORTER_OTLP_HEADERS" => "a=b",
+        "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" | "OTEL_RESOURCE_ATTRIBUTES" => "a=b",
         "OTEL_EXPORTER_OTLP_PROTOCOL" => "http/protobuf",
         "OTEL_EXPORTER_OTLP_TIMEOUT" => "250",
         "OTEL_TRACES_EXPORTER" => "none",
         "OTEL_TRACES_SAMPLER" => "traceidratio",
         "OTEL_TRACES_SAMPLER_ARG" => "0.5",
         "OTEL_SDK_DISABLED" => "true",
+        "OTEL_BSP_SCHEDULE_DELAY"
+        | "OTEL_BSP_MAX_QUEUE_SIZE"
+        | "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
+        | "OTEL_BSP_EXPORT_TIMEOUT"
+        | "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
+        | "OTEL_SPAN_EVENT_COUNT_LIMIT"
+        | "OTEL_SPAN_LINK_COUNT_LIMIT" => "64",
         new => panic!("a new setting, {new}: which value does it take, and what does README.md (Settings) say of it?"),
     }
 }
@@ -218,7 +225,40 @@ impl Leaf<'_> {
             let said = self.parse(arg, value).err().unwrap_or_else(|| panic!("{name}={value} is taken"));
             assert!(said.contains(name), "{name}={value}: {said}");
         }
+        self.try_documented_bounds(arg, if is_time { "1000000years" } else { "9999999999999" });
     }
+
+    /// What `--help` says of the least and the most is what is taken, and what is refused beyond it.
+    fn try_documented_bounds(&self, arg: &Arg, too_much: &str) {
+        let name = variable(arg);
+        let said = self.parse(arg, too_much).unwrap_err();
+        let (least, most) = bounds(&said).unwrap_or_else(|| panic!("{name}: which bounds? {said}"));
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let from_nothing = (least == "0" || least == "0s") && help.contains(&format!("up to {most}"));
+        assert!(
+            from_nothing || help.contains(&format!("{least} to {most}")),
+            "{name} takes {least} to {most}, and its help is: {help}"
+        );
+        for taken in [&least, &most] {
+            self.parse(arg, taken).unwrap_or_else(|said| panic!("{name}={taken}: {said}"));
+        }
+        let beyond = match most.parse::<u64>() {
+            Ok(most) => (most + 1).to_string(),
+            Err(_) => format!("{most} 1ns"),
+        };
+        assert!(self.parse(arg, &beyond).is_err(), "{name}={beyond} is taken");
+    }
+}
+
+/// The least and the most, as a refusal names them: ours, or clap's own.
+fn bounds(said: &str) -> Option<(String, String)> {
+    if let Some((_, told)) = said.split_once("it must be from ") {
+        let (least, most) = told.lines().next()?.split_once(" to ")?;
+        return Some((least.to_owned(), most.to_owned()));
+    }
+    let (_, told) = said.split_once("is not in ")?;
+    let (least, most) = told.lines().next()?.split_once("..")?;
+    Some((least.to_owned(), most.trim_start_matches('=').to_owned()))
 }
 
 /// A value of this type as text, where the argument has one.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::json;
-use shared::topic::{Record, as_text, decode, header, rfc3339};
+use shared::topic::{Reason, Record, as_text, decode, header, rfc3339};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -96,7 +96,11 @@ impl Letter {
             error: text(record, "dlq.error"),
             attempts: text(record, "dlq.attempts").and_then(|count| count.parse().ok()),
             failed_at: failed_at.unwrap_or(record.timestamp),
-            origin: if own.is_redriven() { Place::of(&own, "origin") } else { died.clone() },
+            // One that makes no sense is not replaced: it goes back as it came.
+            origin: match own.header(header::ORIGIN_TOPIC) {
+                Some(_) => Place::of(&own, "origin"),
+                None => died.clone(),
+            },
             died,
             redrives: redrives(&own).unwrap_or(0),
             truncated: record.header("dlq.truncated").is_some(),
@@ -115,7 +119,9 @@ impl Letter {
 
     /// Why it can never be sent back, if so.
     pub fn obstacle(&self) -> Option<&'static str> {
-        if self.truncated {
+        if self.reason.as_deref() == Some(Reason::Unreadable.as_str()) {
+            Some("its record could not be read, and is only where it died, while that topic keeps it")
+        } else if self.truncated {
             Some("a part of it was cut")
         } else if self.origin.is_none() {
             Some("it does not say where it came from")
@@ -313,6 +319,10 @@ mod tests {
         headers.push(("dlq.truncated", "2000000"));
         assert_eq!(Letter::of(&record(&headers)).obstacle(), Some("a part of it was cut"));
         assert_eq!(Letter::of(&record(&DIED)).obstacle(), None);
+        let mut headers = DIED.to_vec();
+        headers.retain(|(name, _)| *name != "dlq.reason");
+        headers.push(("dlq.reason", "unreadable"));
+        assert!(Letter::of(&record(&headers)).obstacle().unwrap().starts_with("its record could not be read"));
         assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
     }
 

@@ -39,7 +39,7 @@ pub async fn run(config: &DlqListConfig, out: &mut impl Write) -> anyhow::Result
         }
     }
     drop(chunks);
-    task.await??;
+    task.await.map_err(shared::lifecycle::no_result)??;
     out.flush()?;
     store.close().await;
     Ok(())

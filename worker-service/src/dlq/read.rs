@@ -5,17 +5,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::ADMIN_TIMEOUT;
+use shared::kafka::{LogContext, PlainConsumer};
 use shared::topic::Record;
 
 use crate::unreadable::{self, Unreadable, is_unreadable};
 
 /// Without a record for so long, Kafka is taken to be away.
 const STALL: Duration = Duration::from_secs(30);
+/// Without a record or an error for so long, what stands there is looked at.
+const SILENCE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(200);
 
 /// A piece of a partition: from the first offset to before the second.
@@ -36,12 +39,14 @@ enum Read {
     Enough,
     /// What is at this offset, or behind it, cannot be read.
     UpTo(i64, KafkaError),
+    /// Nothing is told of what is at this offset, or behind it.
+    Silent(i64),
 }
 
 /// A reader of one topic that belongs to no group and commits nothing.
 pub(super) struct Reader {
     client: ClientConfig,
-    consumer: BaseConsumer,
+    consumer: PlainConsumer,
     topic: String,
     group: String,
     /// By partition, what could not be read.
@@ -69,7 +74,7 @@ impl Reader {
             .set("fetch.max.bytes", "8388608")
             .set("max.partition.fetch.bytes", "262144")
             .set("fetch.wait.max.ms", "100");
-        let consumer = config.create().context("the Kafka settings")?;
+        let consumer = config.create_with_context(LogContext).context("the Kafka settings")?;
         let (client, topic, group) = (client.clone(), topic.to_owned(), group.to_owned());
         Ok(Self { client, consumer, topic, group, unreadable: RefCell::default() })
     }
@@ -83,7 +88,10 @@ impl Reader {
     /// open.
     pub(super) fn spans_and_unstable(&self, only: Only) -> anyhow::Result<(Vec<Span>, Vec<Span>)> {
         let mut config = self.client.clone();
-        let whole = config.set("isolation.level", "read_uncommitted").create().context("the Kafka settings")?;
+        let whole = config
+            .set("isolation.level", "read_uncommitted")
+            .create_with_context(LogContext)
+            .context("the Kafka settings")?;
         // The log's end first: what comes in between is not taken for unstable.
         let whole = self.bounds(&whole, only)?;
         let spans = self.spans(only)?;
@@ -96,7 +104,7 @@ impl Reader {
         Ok((spans, unstable))
     }
 
-    fn bounds(&self, consumer: &BaseConsumer, only: Only) -> anyhow::Result<Vec<Span>> {
+    fn bounds(&self, consumer: &PlainConsumer, only: Only) -> anyhow::Result<Vec<Span>> {
         let metadata = consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("asking Kafka")?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let mut partitions: Vec<_> =
@@ -124,9 +132,9 @@ impl Reader {
     /// Hands over what is there, in order, until `visit` has enough; says whether it wanted more. What cannot be read
     /// is told in the log, and the rest is handed over all the same.
     pub(super) fn read(&self, span: Span, mut visit: impl FnMut(Record) -> bool) -> anyhow::Result<bool> {
-        let (mut from, mut refused) = (span.from, None);
+        let (mut from, mut refused, mut silent) = (span.from, None, None);
         while from < span.to {
-            match self.read_from(Span { from, ..span }, &mut visit)? {
+            match self.read_from(Span { from, ..span }, silent, &mut visit)? {
                 Read::All => return Ok(true),
                 Read::Enough => return Ok(false),
                 Read::UpTo(at, error) => {
@@ -140,6 +148,10 @@ impl Reader {
                     refused = Some(at);
                     from = self.note_unreadable(Span { from: at, ..span })?;
                 }
+                Read::Silent(at) => {
+                    silent = Some(at);
+                    from = self.note_unreadable(Span { from: at, ..span })?;
+                }
             }
         }
         Ok(true)
@@ -150,7 +162,7 @@ impl Reader {
         let Span { partition, from, to } = span;
         let found = unreadable::from(&self.client, &self.group, &self.topic, partition, from, to)?;
         for unreadable in &found {
-            let Unreadable { from, to, error } = unreadable;
+            let Unreadable { from, to, error, .. } = unreadable;
             let topic = self.topic.as_str();
             tracing::error!(
                 topic,
@@ -167,6 +179,12 @@ impl Reader {
         Ok(next)
     }
 
+    /// The first offset of a partition that could not be read, if that was met.
+    pub(super) fn first_unreadable(&self, partition: i32) -> Option<i64> {
+        let all = self.unreadable.borrow();
+        all.iter().filter(|(of, _)| *of == partition).map(|(_, found)| found.from).min()
+    }
+
     /// Why this offset could not be read, if that was met.
     pub(super) fn why_unreadable(&self, partition: i32, offset: i64) -> Option<String> {
         let all = self.unreadable.borrow();
@@ -174,7 +192,13 @@ impl Reader {
         found.map(|(_, found)| found.error.clone())
     }
 
-    fn read_from(&self, span: Span, visit: &mut impl FnMut(Record) -> bool) -> anyhow::Result<Read> {
+    /// `silent` is where it was looked already, because nothing was told: there it takes as long as it takes.
+    fn read_from(
+        &self,
+        span: Span,
+        silent: Option<i64>,
+        visit: &mut impl FnMut(Record) -> bool,
+    ) -> anyhow::Result<Read> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, span.partition, Offset::Offset(span.from))?;
         self.consumer.assign(&list)?;
@@ -205,6 +229,9 @@ impl Reader {
                 Some(Err(error)) if is_unreadable(&error) => return Ok(Read::UpTo(next, error)),
                 Some(Err(error)) => trouble = Some(error),
                 None => {}
+            }
+            if since.elapsed() > SILENCE && trouble.is_none() && silent != Some(next) {
+                return Ok(Read::Silent(next));
             }
             if since.elapsed() > STALL {
                 let why = trouble.map_or_else(|| "no answer".to_owned(), |error| error.to_string());

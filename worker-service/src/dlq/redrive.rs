@@ -103,7 +103,7 @@ async fn gather(
             }
         }
     }
-    report.summary.read = task.await??;
+    report.summary.read = task.await.map_err(shared::lifecycle::no_result)??;
     let max_redrives = (!config.force).then_some(config.max_redrives);
     Ok(planner.plan(max_redrives, config.filter.limit))
 }
@@ -197,21 +197,33 @@ struct Report<'a, W> {
 }
 
 impl<W: Write> Report<'_, W> {
-    /// Only a dry run names each letter: of a real one the rows tell.
+    /// Names each letter, and where it went.
     fn sent(&mut self, record: &Record, place: Option<(i32, i64)>) -> anyhow::Result<()> {
         self.summary.sent += 1;
         let letter = Letter::of(record);
-        let (partition, offset) = (letter.partition, letter.offset);
+        if self.json {
+            let told = match place {
+                Some((partition, offset)) => {
+                    json!({"sent": letter.json(None), "to": {"partition": partition, "offset": offset}})
+                }
+                None => json!({"would_send": letter.json(None)}),
+            };
+            writeln!(self.out, "{told}")?;
+            return Ok(());
+        }
+        let did = if place.is_some() { "sent" } else { "would send" };
+        write!(
+            self.out,
+            "{did} {}/{} device={} event={} redrives={}",
+            letter.partition,
+            letter.offset,
+            Shown(&letter.device),
+            Shown(&letter.event_id),
+            letter.redrives
+        )?;
         match place {
-            Some(to) => tracing::debug!(partition, offset, ?to, event_id = letter.event_id, "redriven"),
-            None if self.json => writeln!(self.out, "{}", json!({"would_send": letter.json(None)}))?,
-            None => writeln!(
-                self.out,
-                "would send {partition}/{offset} device={} event={} redrives={}",
-                Shown(&letter.device),
-                Shown(&letter.event_id),
-                letter.redrives
-            )?,
+            Some((partition, offset)) => writeln!(self.out, " to={partition}/{offset}")?,
+            None => writeln!(self.out)?,
         }
         Ok(())
     }

@@ -5,11 +5,11 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use shared::kafka;
+use shared::kafka::{self, LogContext};
 use shared::topic::{Record, as_text, header};
 
 use super::letter::{MOST_REDRIVES, REDRIVES, redrives};
-use crate::dead_letter::producer_settings;
+use crate::dead_letter::{KEY_ABSENT, producer_settings};
 
 /// Headers as they are sent.
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
@@ -42,13 +42,16 @@ impl Unsent {
 /// The input topic's producer.
 pub(super) struct Sender {
     topic: String,
-    producer: FutureProducer,
+    producer: FutureProducer<LogContext>,
 }
 
 impl Sender {
     pub(super) fn new(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
         let config = settings(client);
-        Ok(Self { topic: topic.to_owned(), producer: config.create().context("the Kafka settings")? })
+        Ok(Self {
+            topic: topic.to_owned(),
+            producer: config.create_with_context(LogContext).context("the Kafka settings")?,
+        })
     }
 
     /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.
@@ -60,7 +63,7 @@ impl Sender {
         }
         let value = letter.value();
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
-        record.key = letter.key();
+        record.key = letter.key().filter(|_| letter.header(KEY_ABSENT).is_none());
         record.payload = value.as_deref();
         let delivery = self.producer.send_result(record).map_err(|(error, _)| self.unsent(error))?;
         match delivery.await {

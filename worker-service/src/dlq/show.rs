@@ -26,7 +26,8 @@ pub async fn run(config: &DlqShowConfig, out: &mut impl Write) -> anyhow::Result
         let waits = found.is_none() && !reader.spans_and_unstable(only)?.1.is_empty();
         Ok((found, waits, unreadable))
     };
-    let (found, waits, unreadable) = tokio::task::spawn_blocking(find).await??;
+    let (found, waits, unreadable) =
+        tokio::task::spawn_blocking(find).await.map_err(shared::lifecycle::no_result)??;
     let topic = &config.source.topics.dlq;
     anyhow::ensure!(
         !waits,

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::{LogContext, PlainConsumer};
 use shared::topic::{Fetched, next_fetched};
 
 /// How long to wait until more may have come.
@@ -29,7 +30,7 @@ const CLOSE: i64 = 10;
 /// Reads gaps, those of one partition at a time. It connects when it is first needed.
 pub struct GapReader {
     client: ClientConfig,
-    consumer: Mutex<Option<BaseConsumer>>,
+    consumer: Mutex<Option<PlainConsumer>>,
 }
 
 /// What was found in gaps.
@@ -72,7 +73,7 @@ impl GapReader {
         let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match kept.take() {
             Some(consumer) => consumer,
-            None => self.client.create().context("the Kafka settings")?,
+            None => self.client.create_with_context(LogContext).context("the Kafka settings")?,
         };
         let deadline = Instant::now() + timeout;
         let reading = Reading { consumer: &consumer, topic, partition, deadline };
@@ -213,7 +214,7 @@ pub(super) fn without(ranges: &[Range<i64>], others: &[Range<i64>]) -> Vec<Range
 }
 
 struct Reading<'a> {
-    consumer: &'a BaseConsumer,
+    consumer: &'a PlainConsumer,
     topic: &'a str,
     partition: i32,
     deadline: Instant,

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::topic::Record;
 
 use super::caught::Taken;
 use super::gaps::Gaps;
+use super::numbers::{Back, Numbers};
 use super::position::Beyond;
 use super::{Driver, LOOK};
 use crate::lane::Lane;
@@ -23,6 +25,10 @@ pub(super) enum Step {
     Gap(i64),
     /// The log went back: this offset was expected.
     Back(i64),
+    /// The records of a batch are not numbered in a row: this offset was expected.
+    Unordered(i64),
+    /// The same, and the client went elsewhere for it: it has to go back to [`Progress::return_to`] first.
+    Elsewhere(i64),
 }
 
 /// How far the partition is.
@@ -37,6 +43,9 @@ pub(super) struct Progress<'g> {
     pub(super) unreadable: Option<Instant>,
     /// What stands behind the last record, and is none.
     pub(super) beyond: Beyond,
+    /// Where the client has to fetch from; nothing is taken in before it does.
+    pub(super) return_to: Option<i64>,
+    numbers: Numbers,
     stored: Option<i64>,
     /// When that, or a commit of it, was last told to the client.
     told: Option<Instant>,
@@ -52,6 +61,8 @@ impl<'g> Progress<'g> {
             gaps,
             unreadable: None,
             beyond: Beyond::default(),
+            return_to: None,
+            numbers: Numbers::default(),
             stored: None,
             told: None,
             lowered: None,
@@ -60,15 +71,35 @@ impl<'g> Progress<'g> {
 
     /// Notes a record's offset, unless it is an earlier one than expected: then it is noted when it
     /// comes again.
-    pub(super) fn step_to(&mut self, offset: i64) -> Step {
-        match self.expected.replace(offset + 1) {
-            Some(expected) if offset > expected => Step::Gap(expected),
+    pub(super) fn step_to(&mut self, record: &Record) -> Step {
+        let (offset, appended_at) = (record.offset, record.appended_at());
+        let step = match self.expected.replace(offset + 1) {
+            Some(expected) if offset > expected => match self.numbers.forward(expected, offset, appended_at) {
+                true => Step::Next,
+                false => Step::Gap(expected),
+            },
             Some(expected) if offset < expected => {
                 self.expected = None;
-                Step::Back(expected)
+                return match self.numbers.back(offset, appended_at) {
+                    Back::NewLog => Step::Back(expected),
+                    Back::Unordered => Step::Unordered(expected),
+                    Back::Elsewhere { to } => {
+                        self.return_to = Some(to);
+                        Step::Elsewhere(expected)
+                    }
+                };
             }
             _ => Step::Next,
+        };
+        if let Some(gap) = self.numbers.go_on(appended_at) {
+            self.gaps.met(gap.start, gap.end);
         }
+        step
+    }
+
+    /// The client fetches from where it had to go back to.
+    pub(super) fn returned(&mut self, to: i64) {
+        (self.return_to, self.expected) = (None, Some(to));
     }
 
     /// No record stands before this offset that did not come: it is the one that is expected next.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::Offset;
+use shared::lifecycle::no_result;
 
 use super::gaps::Gaps;
 use super::{Driver, LOOK};
@@ -78,7 +79,9 @@ impl Driver {
             match tokio::task::spawn_blocking(seeking).await {
                 Ok(Ok(())) => return Some(from),
                 Ok(Err(error)) => self.tools.health.waits_to_begin(partition, format!("going back: {error}")),
-                Err(error) => self.tools.health.waits_to_begin(partition, format!("going back: {error}")),
+                Err(error) => {
+                    self.tools.health.waits_to_begin(partition, format!("going back: {}", no_result(error)));
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}

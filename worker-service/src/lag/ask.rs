@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use shared::kafka::{LogContext, PlainConsumer};
 
 use crate::poll::Group;
 
@@ -44,7 +45,7 @@ pub(super) struct Told {
 }
 
 /// Asks for the ends of logs. The consumer cannot: it is told of what can be read alone.
-pub struct LogEnds(Arc<BaseConsumer>);
+pub struct LogEnds(Arc<PlainConsumer>);
 
 impl LogEnds {
     /// A client without a group, which reads nothing.
@@ -52,7 +53,7 @@ impl LogEnds {
     /// # Errors
     /// Wrong settings.
     pub fn open(client: &ClientConfig) -> KafkaResult<Self> {
-        Ok(Self(Arc::new(client.clone().set("isolation.level", "read_uncommitted").create()?)))
+        Ok(Self(Arc::new(client.clone().set("isolation.level", "read_uncommitted").create_with_context(LogContext)?)))
     }
 }
 

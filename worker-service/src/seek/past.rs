@@ -7,9 +7,10 @@ use std::io::Write;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
 use shared::kafka::{self, ADMIN_TIMEOUT};
+use shared::kafka::{LogContext, PlainConsumer};
 
 use super::{ensure_stopped, known};
 use crate::config::SeekConfig;
@@ -64,11 +65,11 @@ pub(super) async fn run(config: &SeekConfig, partition: i32, out: &mut impl Writ
     let client = kafka::client(&config.source.kafka)?;
     let owned = config.clone();
     let moved = tokio::task::spawn_blocking(move || go_past(&client, &owned, partition));
-    let Plan { at, skipped: Skipped { from, to }, found } = moved.await??;
+    let Plan { at, skipped: Skipped { from, to }, found } = moved.await.map_err(shared::lifecycle::no_result)??;
     let topic = &config.source.topics.input;
     let done = if config.dry_run { "a dry run: nothing was changed" } else { "the group is moved" };
     let mut told = format!("{topic} [{partition}] {at} -> {to}\n");
-    for Unreadable { from, to, error } in found {
+    for Unreadable { from, to, error, .. } in found {
         told += &format!("{} offsets from {from} to {} cannot be read: {error}\n", to - from, to - 1);
     }
     told += &format!("{} offsets count as lost\n{done}\n", to - from);
@@ -81,7 +82,7 @@ fn go_past(client: &ClientConfig, config: &SeekConfig, partition: i32) -> anyhow
     let (group, topic) = (config.source.group.group.as_str(), config.source.topics.input.as_str());
     let mut settings = client.clone();
     settings.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    let consumer: BaseConsumer = settings.create().context("the Kafka settings")?;
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
     if !config.dry_run {
         ensure_stopped(&consumer, group)?;
     }

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use devstack::wire::{Packing, WireRecord, encode_headers, produce, produce_as};
+use devstack::wire::{Claims, Packing, WireRecord, encode_headers, produce, produce_as};
 use rdkafka::Message;
 use rdkafka::message::{Headers, OwnedMessage};
 
 use crate::kit::{Kit, event_headers, header};
+use crate::malformed::{no_key_of, no_value_of, put as put_claiming, sound};
 
 /// Printed by each failure, and enough to repeat it.
 const SEED: u64 = 24;
@@ -136,22 +137,28 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
             && kit.count("SELECT count(*) FROM events WHERE device_id = 'last'").await == 1
     };
     let mut rng = fastrand::Rng::with_seed(SEED);
-    let mut records = Vec::new();
+    let mut claiming = Vec::new();
     for n in 0..600 {
-        records.push(any_record(&mut rng, n));
+        claiming.push(sound(any_record(&mut rng, n)));
         if rng.u8(..3) == 0 {
-            records.push(event(&format!("good{}", n % 3), &n.to_string()));
+            claiming.push(sound(event(&format!("good{}", n % 3), &n.to_string())));
+        }
+        // Few, since each takes seconds.
+        if n % 150 == 70 {
+            let length = rng.i64(i64::from(i32::MIN)..-1);
+            claiming.push(if rng.bool() { no_key_of(length) } else { no_value_of(length) });
         }
     }
-    records.push(event("last", "last"));
+    claiming.push(sound(event("last", "last")));
     let mut offset = 0;
-    let mut rest = &records[..];
+    let mut rest = &claiming[..];
     while !rest.is_empty() {
         let (batch, behind) = rest.split_at(rng.usize(1..20).min(rest.len()));
-        assert_eq!(put(&kit, &kit.scope.input_topic, batch).await, offset);
+        assert_eq!(put_claiming(&kit, &kit.scope.input_topic, 0, batch.to_vec()).await, offset);
         offset += i64::try_from(batch.len()).unwrap();
         rest = behind;
     }
+    let (records, claims): (Vec<_>, Vec<_>) = claiming.into_iter().unzip();
     let worker = kit.process().await;
     kit.until_it("the last one is applied", resumed).await;
     let good = records.iter().filter(|record| record.key.as_ref().is_some_and(|key| key.starts_with(b"good"))).count();
@@ -172,7 +179,11 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
     for (offset, record) in (0..).zip(&records) {
         if let Some(letter) = letters.get(&offset) {
             assert!(!rows.contains(&offset), "{offset} is both, seed {SEED}");
-            assert_holds(letter, record);
+            let is_malformed = claims[usize::try_from(offset).unwrap()] != Claims::default();
+            assert_eq!(header(letter, "dlq.reason").unwrap() == "unreadable", is_malformed, "{offset}, seed {SEED}");
+            if !is_malformed {
+                assert_holds(letter, record);
+            }
         }
     }
     let dead = letters.len();

@@ -1,11 +1,12 @@
 //! Records that compaction took away are told of as what they are: data loss.
 
+use devstack::wire::{WireRecord, produce};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::kit::{Kit, PATIENCE, client};
+use crate::kit::{Kit, PATIENCE, client, header};
 
 /// The offsets that are there, and the next one.
 async fn offsets(kit: &Kit) -> (Vec<i64>, i64) {
@@ -83,4 +84,26 @@ async fn what_compaction_took_away_is_lost_and_told() {
     let ended = tokio::task::block_in_place(|| worker.service.wait(PATIENCE));
     let log = worker.service.log();
     assert!(ended.unwrap().success() && log.contains("data loss: records are missing within the log"), "{log}");
+}
+
+/// A topic that is compacted takes no record without a key; a dead letter of one goes there all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_without_a_key_go_to_a_compacted_topic() {
+    let kit = Kit::new("compacted_letters", 1).await;
+    kit.set_topic(&kit.scope.dlq_topic, &[("cleanup.policy", "compact")]).await;
+    let keyless = WireRecord { value: Some(b"{}".to_vec()), ..WireRecord::default() };
+    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone());
+    tokio::task::spawn_blocking(move || produce(&broker, &topic, 0, &[keyless])).await.unwrap().unwrap();
+    kit.event("a", "1", "{}").await;
+    let worker = kit.process().await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let letters = kit.dead_letters(1).await;
+    assert_eq!((letters[0].key(), letters[0].payload()), (Some(&b""[..]), Some(&b"{}"[..])));
+    assert_eq!(header(&letters[0], "dlq.key_absent").as_deref(), Some("true"));
+    worker.end().await;
+    // What is sent again is what came.
+    let (summary, lines) = kit.redrive(&[]).await.unwrap();
+    assert_eq!((summary.sent, summary.failed), (1, 0), "{lines:?}");
+    let sent = kit.records(3).await.remove(2);
+    assert_eq!((sent.key(), sent.payload()), (None, Some(&b"{}"[..])));
 }

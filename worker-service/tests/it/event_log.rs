@@ -142,6 +142,60 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_batch_that_fails_every_event_is_found_by_its_names() {
+    let kit = Kit::new("log_batches", 1).await;
+    kit.refuse("bad").await;
+    // Before the worker is there, so that they come together.
+    for n in 0..20 {
+        let (device, request) = (if n == 13 { "bad" } else { "good" }, format!("r-{n}"));
+        kit.event_with(device, &n.to_string(), r#"{"x":"planted-7f3a"}"#, &[("ce_requestid", &request)]).await;
+    }
+    let worker = kit.process_with(&[("ACCESS_LOG", "all")]).await;
+    kit.until("SELECT count(*) FROM events", 19).await;
+    let of_batches: Vec<_> =
+        lines(&worker, &["a batch failed"]).into_iter().filter(|line| line["records"] != 1).collect();
+    let first = &of_batches[0];
+    let names = ["device_id", "event_id", "request_id"].map(|name| first[name].as_str().unwrap());
+    assert_eq!(names, ["good", "0", "r-0"], "the line of the batch has its first event: {first}");
+    let count = usize::try_from(first["records"].as_u64().unwrap()).unwrap();
+    let found: Vec<_> = lines(&worker, &["its batch failed"]).into_iter().take(count).collect();
+    let expected: Vec<_> = (0..count)
+        .map(|n| {
+            json!({
+                "level": "INFO", "message": "its batch failed", "device_id": if n == 13 { "bad" } else { "good" },
+                "event_id": n.to_string(), "request_id": format!("r-{n}"), "partition": 0, "offset": n, "then": "split",
+            })
+        })
+        .collect();
+    assert_eq!(found, expected);
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_load_each_event_has_its_line() {
+    const EVENTS: usize = 9_000;
+    let kit = Kit::new("log_load", 3).await;
+    let worker = kit.process_with(&[("ACCESS_LOG", "all")]).await;
+    let ids: Vec<_> = (0..EVENTS).map(|n| (format!("d{}", n % 50), format!("e-{n}"), format!("r-{n}"))).collect();
+    for some in ids.chunks(500) {
+        let posts = some.iter().map(async |(device, id, request)| {
+            kit.event_with(device, id, r#"{"x":"planted-7f3a"}"#, &[("ce_requestid", request)]).await
+        });
+        futures_util::future::join_all(posts).await;
+    }
+    kit.until("SELECT count(*) FROM events", i64::try_from(EVENTS).unwrap()).await;
+    let found = until_lines(&kit, &worker, &[PROCESSED], EVENTS).await;
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+    let mut found: Vec<_> =
+        found.iter().map(|line| (text(line, "device_id"), text(line, "event_id"), text(line, "request_id"))).collect();
+    let mut expected = ids;
+    found.sort();
+    expected.sort();
+    assert!(found == expected, "each can be found by any of its names");
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_a_share_the_request_id_decides() {
     let kit = Kit::new("log_share", 1).await;
     let worker = kit.process_with(&[("ACCESS_LOG", "0.3")]).await;

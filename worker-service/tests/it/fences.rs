@@ -139,6 +139,31 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     let _ = std::fs::remove_file(log);
 }
 
+/// Where Redis comes back empty each service finds it back by itself: the one may fill in what the other has just
+/// outdated, and knows that it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_moments() {
+    let fenced = Fenced::new("fences_empty").await;
+    let worker = fenced.kit.process_with(&[("REDIS_URL", &fenced.scope.endpoints.redis_url)]).await;
+    fenced.cache_the_first().await;
+    fenced.proxy.cut();
+    fenced.kit.event("a", "2", r#"{"n":2}"#).await;
+    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
+    let filled = fenced.row().await;
+    let () = fenced.redis.clone().set_ex(fenced.kit.key("a"), &filled, 600).await.unwrap();
+    fenced.kit.event("a", "3", r#"{"n":3}"#).await;
+    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&3)).await;
+    assert_eq!(fenced.cached().await, filled, "a hit is behind PostgreSQL");
+    assert!(worker.page("/metrics").await.contains("cache_fences_pending 1\n"), "and the worker says so");
+    fenced.proxy.mend();
+    let mended = Instant::now();
+    let row = fenced.row().await;
+    fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
+    assert!(mended.elapsed() < Duration::from_secs(5), "a second or so: {:?}", mended.elapsed());
+    fenced.eventually("it says so", async || worker.service.log().contains("sent fences that were kept")).await;
+    worker.end().await;
+}
+
 /// How many events a worker has counted as visible, and how many of them within a second.
 async fn visible(worker: &Process) -> (u64, u64) {
     let page = worker.page("/metrics").await;

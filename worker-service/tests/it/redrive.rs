@@ -75,8 +75,16 @@ async fn letters_go_back_in_the_order_of_their_first_places() {
 
     let worker = kit.worker();
     let started = std::time::Instant::now();
-    let (summary, _) = kit.redrive(&["--rate=10"]).await.unwrap();
+    let (summary, lines) = kit.redrive(&["--rate=10"]).await.unwrap();
     assert_eq!((summary.sent, summary.failed), (6, 0));
+    let named: Vec<_> = lines.iter().take(6).map(|line| [&line["sent"]["device"], &line["sent"]["event_id"]]).collect();
+    assert_eq!(
+        named.iter().filter(|[device, _]| *device == "b").map(|[_, id]| *id).collect::<Vec<_>>(),
+        ["1", "2", "3"]
+    );
+    assert!(named.iter().all(|[device, id]| device.is_string() && id.is_string()), "each that was sent: {lines:?}");
+    assert!(lines.iter().take(6).all(|line| line["to"]["offset"].is_i64()), "and where it is: {lines:?}");
+    assert!(lines[6]["summary"].is_object() && !format!("{lines:?}").contains("secret"));
     assert!(started.elapsed() > std::time::Duration::from_millis(500), "ten a second: {:?}", started.elapsed());
     kit.until("SELECT count(*) FROM events", 6).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0, "none came too late");

@@ -7,28 +7,37 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, USER_AGENT};
 use tokio::runtime::Handle;
 
 /// Sends on our runtime what the SDK's thread hands it.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
+    headers: HeaderMap,
     runtime: Handle,
     /// A collector that is away is one line in the log, and its return another.
     away: AtomicBool,
 }
 
 impl Client {
-    pub(super) fn new(timeout: Duration) -> anyhow::Result<Self> {
+    pub(super) fn new(timeout: Duration, headers: HeaderMap) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
         let http = http.build().context("no HTTP client for traces")?;
-        Ok(Self { http, runtime: Handle::current(), away: AtomicBool::new(false) })
+        Ok(Self { http, headers, runtime: Handle::current(), away: AtomicBool::new(false) })
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // The exporter adds what it finds in the environment itself, even where the setting as a whole is wrong.
+        let mut headers = self.headers.clone();
+        for name in [CONTENT_TYPE, USER_AGENT] {
+            if let Some(value) = parts.headers.remove(&name) {
+                headers.entry(name).or_insert(value);
+            }
+        }
         let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| "not a URL")?;
-        let request = self.http.request(parts.method, url).headers(parts.headers).body(body);
+        let request = self.http.request(parts.method, url).headers(headers).body(body);
         // The SDK's thread has no runtime of its own.
         let sent = self.runtime.spawn(async move {
             let response = request.send().await?;

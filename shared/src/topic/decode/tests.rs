@@ -174,6 +174,77 @@ fn a_redriven_record_counts_by_its_first_place() {
     assert_eq!(decode(&record("device-1", b"{}", &all)), Err(poisoned("origin.offset is missing")));
 }
 
+/// Written into partition 3 at offset 42, at 03:04:07.
+fn redriven(topic: &str, partition: i32, offset: i64, timestamp: i64) -> Record {
+    let mut all = headers(&event());
+    all.extend([
+        (header::ORIGIN_TOPIC, topic.to_owned()),
+        (header::ORIGIN_PARTITION, partition.to_string()),
+        (header::ORIGIN_OFFSET, offset.to_string()),
+        (header::ORIGIN_TIMESTAMP, timestamp.to_string()),
+    ]);
+    record("device-1", b"{}", &all)
+}
+
+#[test]
+fn a_first_place_that_cannot_be_is_poison_and_no_redriven_record() {
+    let now = i64::try_from(redriven("t", 0, 0, 0).timestamp.unix_timestamp_nanos() / 1_000_000).unwrap();
+    let beyond = "origin.offset is not before the record's own offset, in the same partition and minute";
+    for (topic, partition, offset, timestamp, why) in [
+        ("events-input", 3, i64::MAX, now, Some(beyond)),
+        ("events-input", 3, 42, now - 60_000, Some(beyond)),
+        ("events-input", 3, 43, now + 60_000, Some(beyond)),
+        // The topic was made anew since then.
+        ("events-input", 3, i64::MAX, now - 60_001, None),
+        ("events-input", 3, 41, now, None),
+        ("events-input", 4, i64::MAX, now, None),
+        ("another", 3, i64::MAX, now, None),
+        ("", 3, 1, 1, Some("origin.topic is not the name of a topic")),
+        ("a topic", 3, 1, 1, Some("origin.topic is not the name of a topic")),
+        ("t", -1, 1, 1, Some("origin.partition is less than 0")),
+        ("t", 1, -1, 1, Some("origin.offset is less than 0")),
+    ] {
+        let record = redriven(topic, partition, offset, timestamp);
+        assert_eq!(decode(&record).err(), why.map(poisoned), "{topic} {partition} {offset} {timestamp}");
+        assert_eq!(record.is_redriven(), why.is_none());
+    }
+    for name in [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP] {
+        for value in [None, Some("x\0"), Some("?")] {
+            let whole = redriven("t", 0, 1, 1);
+            let mut parts: Vec<_> = whole.headers().collect();
+            parts.retain(|(found, _)| *found != name.as_bytes());
+            parts.extend(value.map(|value| (name.as_bytes(), Some(value.as_bytes()))));
+            let record = Record::from_bytes(whole.key(), whole.value().as_deref(), &parts);
+            assert!(!record.is_redriven(), "{name}={value:?}");
+            // Without a topic they are a stranger's headers.
+            assert_eq!(decode(&record).is_ok(), name == header::ORIGIN_TOPIC && value.is_none(), "{name}={value:?}");
+        }
+    }
+}
+
+proptest! {
+    /// Whatever a producer writes there, what is appended behind it is newer.
+    #[test]
+    fn no_first_place_holds_up_what_comes_later(
+        topic in "events-input|another",
+        (partition, later_partition) in (0..5, 2..5),
+        offset in prop_oneof![0..100_i64, any::<i64>()],
+        ago in prop_oneof![-200_000..200_000_i64, any::<i64>()],
+        (later, after) in (1..50_i64, 1..120_000_i64),
+    ) {
+        let mut first = redriven(&topic, partition, offset, 0);
+        let now = i64::try_from(first.timestamp.unix_timestamp_nanos() / 1_000_000).unwrap();
+        first = redriven(&topic, partition, offset, now.saturating_sub(ago));
+        if let Ok(decoded) = decode(&first) {
+            let mut next = record("device-1", b"{}", &headers(&event()));
+            (next.partition, next.offset) = (later_partition, first.offset + later);
+            next.timestamp = first.timestamp + std::time::Duration::from_millis(after.unsigned_abs());
+            let next = decode(&next).unwrap();
+            prop_assert!(next.position.is_newer_than(&decoded.position), "{:?}", decoded.position);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn nothing_makes_it_panic(

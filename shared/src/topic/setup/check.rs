@@ -29,7 +29,10 @@ struct Found<'a> {
 pub async fn check_present(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     shape.check()?;
     let reachable = client.clone();
-    let present: BTreeSet<_> = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable)).await??.topics;
+    let present: BTreeSet<_> = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable))
+        .await
+        .map_err(crate::lifecycle::no_result)??
+        .topics;
     let mut found = Vec::new();
     for (topic, role) in both(topics).into_iter().filter(|(topic, _)| present.contains(*topic)) {
         let settings = TopicSettings::of(client, topic).await.context(SKIP)?;

@@ -70,7 +70,9 @@ pub(super) fn small() -> Settings {
 /// Records of all sizes up to a batch's, and some that were redriven.
 pub(super) fn sized(offset: i64, device: u8) -> Record {
     let value = vec![b' '; usize::try_from(offset * 677 % 2_000).unwrap()];
-    let redriven = [("origin.topic", Some(&b"t"[..]))];
+    let place = [("topic", &b"t"[..]), ("partition", b"0"), ("offset", b"1"), ("timestamp", b"1000")];
+    let names = place.map(|(name, value)| (format!("origin.{name}"), value));
+    let redriven = names.each_ref().map(|(name, value)| (name.as_str(), Some(*value)));
     let headers = if offset % 7 == 3 { &redriven[..] } else { &[] };
     let mut record = Record::new(Some(format!("d{device}").as_bytes()), Some(&value), headers);
     record.offset = offset;

@@ -16,3 +16,12 @@ ALTER TABLE events SET (
     toast.autovacuum_vacuum_insert_threshold = 10000,
     toast.autovacuum_vacuum_cost_limit = 1000
 );
+
+-- How far the expiry has come, so that whichever worker goes on with it does not look through what is gone already:
+-- everything that was written before is.
+CREATE TABLE event_expiry (
+    age        text        PRIMARY KEY,
+    position   timestamptz NOT NULL DEFAULT '-infinity',
+    rewound_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO event_expiry (age) VALUES ('written'), ('appended');

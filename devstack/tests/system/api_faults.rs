@@ -1,0 +1,225 @@
+//! Each server is away for a while: the API's log, metrics, readiness and answers say what `docs/operations.md` tells.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use devstack::Proxy;
+use devstack::token::{Signer, jwks};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::kit::{Own, System};
+
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+
+/// What is seen of a fault, as a row of the table in `docs/operations.md`.
+struct Signals {
+    fault: &'static str,
+    /// In `dependency_up`, and the member of `dependencies` in `/health/ready`.
+    dependency: (&'static str, &'static str),
+    /// How messages of the log begin, and what is in a field of the same line.
+    log: &'static [(&'static str, &'static str)],
+    /// Another series that is above 0, or is more than before.
+    metric: &'static str,
+    /// Status, and `code` of the problem.
+    post: &'static str,
+    /// Of a resource that is cached, and of one that is not.
+    reads: [&'static str; 2],
+}
+
+impl Signals {
+    fn row(&self) -> String {
+        let (name, member) = self.dependency;
+        let line = |(message, text): &(&str, &str)| match *text {
+            "" => format!("`{message}`"),
+            text => format!("`{message}` with `{text}`"),
+        };
+        let log: Vec<_> = self.log.iter().map(line).collect();
+        let [cached, other] = self.reads.map(|answer| format!("`{answer}`"));
+        let reads = if cached == other { cached } else { format!("{cached}, what is not cached {other}") };
+        format!(
+            "| {} | {} | `dependency_up{{dependency=\"{name}\"}}` 0, `{}` | `{member}` | `{}` | {reads} |",
+            self.fault,
+            log.join(", "),
+            self.metric,
+            self.post,
+        )
+    }
+}
+
+const FAULTS: [Signals; 4] = [
+    Signals {
+        fault: "Kafka is away",
+        dependency: ("Kafka", "kafka"),
+        log: &[("down", "Kafka")],
+        metric: r#"kafka_produce_total{outcome="unknown"}"#,
+        post: "503 outcome_unknown",
+        reads: ["200", "200"],
+    },
+    Signals {
+        fault: "PostgreSQL is away",
+        dependency: ("PostgreSQL", "postgres"),
+        log: &[("down", "no connection to PostgreSQL at")],
+        metric: r#"http_requests_total{method="GET",route="/resource/{id}",status="503"}"#,
+        post: "202",
+        reads: ["200", "503 store_unavailable"],
+    },
+    Signals {
+        fault: "Redis is away",
+        dependency: ("Redis", "redis"),
+        log: &[("down", "Redis"), ("Redis is away", "")],
+        metric: r#"cache_lookups_total{outcome="bypass"}"#,
+        post: "202",
+        reads: ["200", "200"],
+    },
+    Signals {
+        fault: "The issuer is away",
+        dependency: ("JWKS", "jwks"),
+        log: &[("the keys of tokens cannot be read: the last ones count", "")],
+        metric: r#"jwks_refreshes_total{outcome="failed"}"#,
+        post: "202",
+        reads: ["200", "200"],
+    },
+];
+
+/// The published keys, on a port of its own, behind a proxy that cuts it off.
+async fn issuer(signer: &Signer) -> Proxy {
+    let keys = jwks(&[signer]).unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let routes = Router::new().route("/keys", get(async move || keys));
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Proxy::to(port).unwrap()
+}
+
+struct Seen<'a> {
+    system: &'a System,
+    token: String,
+}
+
+impl Seen<'_> {
+    async fn readiness(&self) -> (u16, Value) {
+        let response = self.system.http.get(format!("{}/health/ready", self.system.base)).send().await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    async fn metric(&self, series: &str) -> Option<f64> {
+        let page = self.system.http.get(format!("{}/metrics", self.system.ops)).send().await.unwrap();
+        let page = page.text().await.unwrap();
+        page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// How many lines of the log have this message, and this in one of their fields.
+    fn logged(&self, message: &str, field: &str) -> usize {
+        let log = self.system.api.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let message = |line: &Value| line["message"].as_str().is_some_and(|found| found.starts_with(message));
+        lines.filter(|line| message(line) && line.to_string().contains(field)).count()
+    }
+
+    /// The status of an answer, and the code of a problem.
+    async fn answer(request: reqwest::RequestBuilder) -> String {
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let body: Value = response.json().await.unwrap();
+        body["code"].as_str().map_or_else(|| status.to_string(), |code| format!("{status} {code}"))
+    }
+
+    async fn post(&self, device: &str) -> String {
+        let event = json!({"device_id": device, "payload": {}});
+        let request = self.system.http.post(format!("{}/events", self.system.base)).bearer_auth(&self.token);
+        Self::answer(request.json(&event)).await
+    }
+
+    async fn read(&self, device: &str) -> String {
+        let request = self.system.http.get(format!("{}/resource/{device}", self.system.base));
+        Self::answer(request.bearer_auth(&self.token)).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_says_of_each_fault_what_the_runbook_tells() {
+    let signer = Signer::generate("ES256", Some("k")).unwrap().0;
+    let keys = issuer(&signer).await;
+    let url = format!("http://127.0.0.1:{}/keys", keys.port);
+    let settings = [
+        ("JWT_JWKS_URL", &*url),
+        ("JWT_JWKS_ALLOW_HTTP", "true"),
+        ("JWT_JWKS_REFRESH", "1s"),
+        // What is read before a fault is read throughout.
+        ("CACHE_TTL", "10min"),
+        ("KAFKA_MESSAGE_TIMEOUT", "3s"),
+        ("REQUEST_TIMEOUT", "8s"),
+    ];
+    let own = &[Own::Kafka, Own::Postgres, Own::Redis];
+    let system = System::start_with("api-faults", own, &settings).await;
+    let worker = system.worker();
+    let token = signer.token("alice", &["admin"], &[], Duration::from_secs(3600)).unwrap();
+    let seen = Seen { system: &system, token };
+    let all_is_well = async || seen.readiness().await.1["status"] == "ready";
+    system.until("all is well", all_is_well).await;
+    for device in ["cached", "other"] {
+        system.until("it is accepted", async || seen.post(device).await == "202").await;
+        system.until("it has its effect", async || seen.read(device).await == "200").await;
+    }
+    // Only the worker writes, and it has no part in this.
+    worker.end().await;
+
+    for fault in &FAULTS {
+        let (name, member) = fault.dependency;
+        println!("{}", fault.row());
+        assert!(OPERATIONS.contains(&fault.row()), "docs/operations.md does not tell: {}", fault.row());
+        system.until("what is read often is cached", async || seen.read("cached").await == "200").await;
+        // Not in the cache, whatever the last fault left there.
+        if name != "Redis" {
+            uncached(&system, "other").await;
+        }
+        let before = seen.metric(fault.metric).await.unwrap_or_default();
+        let lines: Vec<_> = fault.log.iter().map(|(message, field)| seen.logged(message, field)).collect();
+        match name {
+            "Kafka" => system.servers.kafka().stop().unwrap(),
+            "PostgreSQL" => system.servers.postgres().stop().unwrap(),
+            "Redis" => system.servers.redis().stop().unwrap(),
+            _ => keys.cut(),
+        }
+        let down = async || {
+            let (status, report) = seen.readiness().await;
+            let down = report["dependencies"][member]["status"] == "down";
+            assert!(!down || (status == 200 && report["status"] == "degraded"), "{status} {report}");
+            down
+        };
+        system.until("readiness says so", down).await;
+        assert_eq!(seen.post("another").await, fault.post, "{name}");
+        assert_eq!(seen.read("cached").await, fault.reads[0], "{name}");
+        assert_eq!(seen.read("other").await, fault.reads[1], "{name}");
+        for ((message, field), before) in fault.log.iter().zip(lines) {
+            let what = format!("the log says {message:?}");
+            // Some of it is said of what callers meet.
+            let said = async || seen.read("cached").await == fault.reads[0] && seen.logged(message, field) > before;
+            system.until(&what, said).await;
+        }
+        let gauge = format!(r#"dependency_up{{dependency="{name}"}}"#);
+        system.until("the gauge is 0", async || seen.metric(&gauge).await == Some(0.0)).await;
+        system.until(fault.metric, async || seen.metric(fault.metric).await.unwrap_or_default() > before).await;
+
+        match name {
+            "Kafka" => system.servers.kafka().start().unwrap(),
+            "PostgreSQL" => system.servers.postgres().start().unwrap(),
+            "Redis" => system.servers.redis().start().unwrap(),
+            _ => keys.mend(),
+        }
+        system.until("all is well again", all_is_well).await;
+        system.until("the gauge is 1", async || seen.metric(&gauge).await == Some(1.0)).await;
+        system.until("posts are accepted", async || seen.post("another").await == "202").await;
+    }
+}
+
+/// Takes a resource out of the cache.
+async fn uncached(system: &System, device: &str) {
+    let client = redis::Client::open(system.scope.endpoints.redis_url.as_str()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let key = format!("{}{device}", system.scope.cache_prefix);
+    let _: () = redis::cmd("UNLINK").arg(key).query_async(&mut connection).await.unwrap();
+}

@@ -1,0 +1,101 @@
+//! What a role or a database has as its session's defaults changes nothing of what the store promises, with a pooler of
+//! transactions in between and without.
+
+use std::time::Duration;
+
+use devstack::psql;
+use shared::position::Position;
+use shared::store::{Age, Class, Expired, Store};
+
+use crate::kit::{Kit, at, event, eventually, id};
+use crate::pooler::pooled;
+
+/// Whatever an operator could have set, for other programs, and the store's promises need otherwise.
+const ODD: [(&str, &str); 15] = [
+    ("default_transaction_isolation", "serializable"),
+    ("default_transaction_deferrable", "on"),
+    ("synchronous_commit", "off"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+    ("\"DateStyle\"", "'German, DMY'"),
+    ("\"IntervalStyle\"", "sql_standard"),
+    ("\"TimeZone\"", "'Asia/Tokyo'"),
+    ("bytea_output", "escape"),
+    ("extra_float_digits", "-15"),
+    ("standard_conforming_strings", "off"),
+    ("transform_null_equals", "on"),
+    ("array_nulls", "off"),
+    ("client_encoding", "LATIN1"),
+];
+
+/// What each statement that changes a table finds, in a table of its own.
+const WATCH: &str = "CREATE TABLE seen (isolation text, synchronous text);
+    CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      INSERT INTO seen VALUES (current_setting('transaction_isolation'), current_setting('synchronous_commit'));
+      RETURN NULL; END $$;
+    CREATE TRIGGER look AFTER INSERT OR UPDATE OR DELETE ON events FOR EACH STATEMENT EXECUTE FUNCTION look();
+    CREATE TRIGGER look AFTER INSERT OR UPDATE OR DELETE ON resources FOR EACH STATEMENT EXECUTE FUNCTION look();
+    CREATE TRIGGER look AFTER INSERT OR UPDATE OR DELETE ON paused_partitions
+      FOR EACH STATEMENT EXECUTE FUNCTION look()";
+
+/// Both are set: for the role in this database, which counts first, and for the database.
+fn set_odd(kit: &Kit) {
+    let database = kit.scope.database_url.rsplit_once('/').unwrap().1;
+    let role = psql(&kit.scope.database_url, "SELECT quote_ident(current_user)").unwrap();
+    for (name, value) in ODD {
+        psql(&kit.scope.database_url, &format!("ALTER DATABASE \"{database}\" SET {name} = {value}")).unwrap();
+        let of_role = format!("ALTER ROLE {role} IN DATABASE \"{database}\" SET {name} = {value}");
+        psql(&kit.scope.database_url, &of_role).unwrap();
+    }
+    let found = psql(&kit.scope.database_url, "SELECT current_setting('transaction_isolation')").unwrap();
+    assert_eq!(found, "serializable", "they count for whoever connects now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
+    let kit = Kit::new("defaults").await;
+    kit.store.apply(&[&event("a", "1", r#"{"x":0.1,"ü":"é"}"#, at(0, 1))]).await.unwrap();
+    let plain = kit.store.resource(&id("a")).await.unwrap().unwrap();
+    let history = kit.store.history(&id("a"), 10, None).await.unwrap().items;
+    set_odd(&kit);
+    psql(&kit.scope.database_url, WATCH).unwrap();
+    let direct = kit.reopened();
+    let (_bouncer, behind) = pooled(&kit, 2, 4).await;
+    for (n, store) in [(0, &direct), (1, &behind)] {
+        store.check().await.unwrap();
+        assert_eq!(store.resource(&id("a")).await.unwrap().unwrap(), plain, "equal versions are equal bytes");
+        assert_eq!(store.history(&id("a"), 10, None).await.unwrap().items, history);
+        everything(store, &format!("d{n}"), at(0, 10)).await;
+        let seen = psql(&kit.scope.database_url, "SELECT count(*) > 4 FROM seen").unwrap();
+        assert_eq!(seen, "t");
+        let found = psql(&kit.scope.database_url, "SELECT DISTINCT seen FROM seen").unwrap();
+        assert_eq!(found, "(\"read committed\",on)", "store {n}");
+        psql(&kit.scope.database_url, "TRUNCATE seen").unwrap();
+    }
+}
+
+/// All that writes, and side by side: under a stricter isolation some of these would fail.
+async fn everything(store: &Store, device: &str, place: Position) {
+    let events: Vec<_> = (0..8).map(|n| event(device, &n.to_string(), "{}", at(0, place.offset + n))).collect();
+    let one_by_one = events.iter().map(async |event| {
+        let done = eventually("it is applied", async || match store.apply(&[event]).await {
+            Ok(applied) => !applied.versions.is_empty(),
+            Err(error) => {
+                assert_eq!(error.class, Class::Again, "{error}");
+                false
+            }
+        });
+        done.await;
+    });
+    futures_util::future::join_all(one_by_one).await;
+    let version = store.resource(&id(device)).await.unwrap().unwrap().version;
+    // Those that another one overtook are superseded.
+    assert!((1..=8).contains(&version), "{version}");
+    store.pause("g", "t", 0, "why").await.unwrap();
+    assert_eq!(store.resume("g", None).await.unwrap().len(), 1);
+    assert_eq!(store.outcomes(&[(id(device), "0".parse().unwrap())]).await.unwrap().len(), 1);
+    assert_eq!(store.forget(&id(device), None).await.unwrap().events, 8);
+    let expired = store.expire(Age::Written, Duration::from_secs(3_600), 1_000).await.unwrap();
+    assert!(matches!(expired, Expired::Rows { rows: 0, .. }), "{expired:?}");
+}

@@ -1,0 +1,218 @@
+//! Records that brokers take and librdkafka cannot take apart, without a word: a key or a value of the length -2. Each
+//! is a dead letter that has its place, and whatever reads a topic goes on behind it.
+
+use std::time::Duration;
+
+use devstack::wire::{Claims, WireRecord, produce_claiming};
+use rdkafka::Message as _;
+use time::OffsetDateTime;
+
+use crate::any_bytes::event;
+use crate::kit::{Kit, Process, header};
+
+/// As it is.
+pub(crate) fn sound(record: WireRecord) -> (WireRecord, Claims) {
+    (record, Claims::default())
+}
+
+/// Without a key, of which the length says no length.
+pub(crate) fn no_key_of(length: i64) -> (WireRecord, Claims) {
+    (WireRecord { key: None, ..event("m", "m") }, Claims { key_length: Some(length), ..Claims::default() })
+}
+
+/// The same of the value.
+pub(crate) fn no_value_of(length: i64) -> (WireRecord, Claims) {
+    (WireRecord { value: None, ..event("m", "m") }, Claims { value_length: Some(length), ..Claims::default() })
+}
+
+/// Writes one batch; gives the offset of its first.
+pub(crate) async fn put(kit: &Kit, topic: &str, partition: i32, records: Vec<(WireRecord, Claims)>) -> i64 {
+    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
+    let put = move || produce_claiming(&broker, &topic, partition, &records);
+    tokio::task::spawn_blocking(put).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
+    let kit = Kit::new("malformed", 2).await;
+    let input = &kit.scope.input_topic;
+    let among = vec![
+        sound(event("a", "1")),
+        no_key_of(-2),
+        sound(event("a", "2")),
+        no_value_of(-2),
+        no_value_of(-77),
+        no_key_of(i64::from(i32::MIN)),
+        sound(event("a", "3")),
+    ];
+    assert_eq!(put(&kit, input, 0, among).await, 0);
+    // The whole batch, and then one that is a batch.
+    assert_eq!(put(&kit, input, 0, vec![no_key_of(-2); 3]).await, 7);
+    assert_eq!(put(&kit, input, 0, vec![no_value_of(-2)]).await, 10);
+    kit.event_at(0, "a", "4", "{}").await;
+    // The last there is, and the first; nothing was committed yet.
+    assert_eq!(put(&kit, input, 1, vec![no_key_of(-2)]).await, 0);
+    kit.event_at(1, "b", "1", "{}").await;
+    assert_eq!(put(&kit, input, 1, vec![no_key_of(-2)]).await, 2);
+
+    let worker = kit.process().await;
+    kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 5).await;
+    let letters = kit.dead_letters(10).await;
+    let mut places: Vec<[i64; 2]> = letters
+        .iter()
+        .map(|letter| ["dlq.partition", "dlq.offset"].map(|name| header(letter, name).unwrap().parse().unwrap()))
+        .collect();
+    places.sort_unstable();
+    let expected: [[i64; 2]; 10] = [[0, 1], [0, 3], [0, 4], [0, 5], [0, 7], [0, 8], [0, 9], [0, 10], [1, 0], [1, 2]];
+    assert_eq!(places, expected);
+    for letter in &letters {
+        assert_eq!((header(letter, "dlq.reason").unwrap().as_str(), letter.payload()), ("unreadable", None));
+        assert_eq!(header(letter, "dlq.topic").as_ref(), Some(input));
+    }
+    kit.until_it("all is committed", async || kit.committed().await.values().eq([&12, &3])).await;
+    kit.until_it("it is ready", async || worker.page("/health/ready").await.starts_with("HTTP/1.0 200")).await;
+    let metrics = worker.page("/metrics").await;
+    assert!(metrics.contains("dead_letters_total{reason=\"unreadable\"} 10\n"), "{metrics}");
+    assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
+    let log = worker.end_and_log().await;
+    assert!(log.contains("records cannot be read as they were written"), "{log}");
+    for never in ["stands still", "made anew", "data loss", "may be lost"] {
+        assert!(!log.contains(never), "{never}: {log}");
+    }
+    let (summary, lines) = kit.redrive(&[]).await.unwrap();
+    assert_eq!((summary.refused, summary.sent, summary.failed), (10, 0, 0), "{lines:?}");
+    let why = lines[0]["refused"]["why"].as_str().unwrap();
+    assert!(why.starts_with("its record could not be read"), "{why}");
+}
+
+/// Its place is all that is left of it: the partition does not go on before somebody has that.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_for_its_dead_letter() {
+    let kit = Kit::new("malformed_waits", 1).await;
+    put(&kit, &kit.scope.input_topic, 0, vec![no_key_of(-2), sound(event("a", "1"))]).await;
+    let dlq = &kit.scope.dlq_topic;
+    kit.set_topic(dlq, &[("min.insync.replicas", "2")]).await;
+    let worker = kit.process().await;
+    let unreadable = async || worker.health().await["partitions"]["0"]["unreadable"].clone();
+    kit.until_it("it is named", async || !unreadable().await.is_null()).await;
+    let told = unreadable().await;
+    assert_eq!(told["offset"], 0);
+    assert!(told["error"].as_str().unwrap().starts_with("its dead letter is not taken: "), "{told}");
+    assert!(worker.page("/health/ready").await.starts_with("HTTP/1.0 503"));
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, 0);
+    kit.set_topic(dlq, &[("min.insync.replicas", "1")]).await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.until_it("it is ready", async || worker.page("/health/ready").await.starts_with("HTTP/1.0 200")).await;
+    kit.dead_letters(1).await;
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_around_it_are_listed_shown_and_sent() {
+    let kit = Kit::new("malformed_letters", 1).await;
+    let dlq = &kit.scope.dlq_topic;
+    kit.letter("a", "1", 0, &[]).await;
+    assert_eq!(put(&kit, dlq, 0, vec![no_key_of(-2), no_value_of(-2)]).await, 1);
+    kit.letter("b", "1", 1, &[]).await;
+    assert_eq!(put(&kit, dlq, 0, vec![no_key_of(-2)]).await, 4);
+
+    let said = kit.command(&["dlq", "list"]).await;
+    assert_eq!((said.status, said.out.lines().count()), (0, 2), "{said:?}");
+    let told: Vec<_> = said.error.lines().filter(|line| line.contains("records cannot be read")).collect();
+    assert_eq!(told.len(), 2, "{said:?}");
+    assert!(told[0].contains(r#""from_offset":1"#) && told[0].contains(r#""offsets":2"#), "{}", told[0]);
+    assert!(told[1].contains(r#""from_offset":4"#) && told[1].contains(r#""offsets":1"#), "{}", told[1]);
+    let refused = kit.show(0, 2).await.unwrap_err().to_string();
+    assert!(refused.starts_with(&format!("what {dlq} [0] has at 2 cannot be read: ")), "{refused}");
+    assert!(kit.show(0, 3).await.is_ok());
+    let (summary, lines) = kit.redrive(&[]).await.unwrap();
+    assert_eq!((summary.sent, summary.refused, summary.failed), (2, 0, 0), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seek_goes_past_it_and_back_over_it() {
+    let kit = Kit::new("malformed_seek", 1).await;
+    let input = &kit.scope.input_topic;
+    kit.event("a", "1", "{}").await;
+    put(&kit, input, 0, vec![no_key_of(-2); 2]).await;
+    let past = ["seek", "--partition=0", "--past-unreadable"];
+    let said = kit.command(&past).await;
+    assert!(said.status == 1 && said.error.contains("can be read where it stands, at 0"), "{said:?}");
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 1).await;
+    kit.until_it("the first is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    // Before it has gone past the others by itself.
+    worker.stop().await.unwrap();
+    if kit.committed().await[&0] == 1 {
+        let said = kit.command(&past).await;
+        assert_eq!(said.status, 0, "{said:?}");
+        assert!(
+            said.out.starts_with(&format!("{input} [0] 1 -> 3\n2 offsets from 1 to 2 cannot be read: ")),
+            "{said:?}"
+        );
+    }
+    assert_eq!(kit.committed().await[&0], 3);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let time = OffsetDateTime::now_utc();
+    kit.event("a", "2", "{}").await;
+    let worker = kit.worker();
+    kit.until("SELECT count(*) FROM events", 2).await;
+    worker.stop().await.unwrap();
+    // What stands right before that time has no time that can be read.
+    let (moved, said) = kit.seek(time, &[]).await.unwrap();
+    assert_eq!((moved[0].from, moved[0].to), (Some(4), 3), "{said}");
+}
+
+fn at(device: &str, id: &str, delta: i64) -> (WireRecord, Claims) {
+    (event(device, id), Claims { offset_delta: Some(delta), ..Claims::default() })
+}
+
+/// Nothing was told as lost, nor as another topic.
+async fn assert_calm(worker: Process) {
+    let metrics = worker.page("/metrics").await;
+    assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
+    let log = worker.end_and_log().await;
+    assert!(log.contains("a batch whose records are not numbered in a row"), "{log}");
+    for never in ["made anew", "data loss", "may be lost"] {
+        assert!(!log.contains(never), "{never}: {log}");
+    }
+}
+
+/// Brokers give a batch as many offsets as it has records, and keep what each record says of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_that_a_batch_has_twice_are_no_loss_and_no_new_topic() {
+    let kit = Kit::new("twice", 1).await;
+    let input = &kit.scope.input_topic;
+    put(&kit, input, 0, vec![at("a", "1", 0), at("a", "2", 0)]).await;
+    kit.event("a", "3", "{}").await;
+    put(&kit, input, 0, vec![at("a", "4", 0), at("a", "5", 0), at("a", "6", 1), at("a", "7", 1), at("a", "8", 4)])
+        .await;
+    kit.event("a", "9", "{}").await;
+    let worker = kit.process().await;
+    kit.until("SELECT count(*) FROM events", 9).await;
+    kit.until_it("all is committed", async || kit.committed().await.get(&0) == Some(&9)).await;
+    assert_calm(worker).await;
+}
+
+/// The client believes it, and would begin again at the partition's beginning until the log reaches so far.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_offset_than_its_batch_has_holds_up_nothing() {
+    let kit = Kit::new("jump", 1).await;
+    let input = &kit.scope.input_topic;
+    kit.event("a", "1", "{}").await;
+    // With another batch behind it in the same answer.
+    put(&kit, input, 0, vec![at("b", "1", 0), at("b", "2", 5)]).await;
+    kit.event("a", "2", "{}").await;
+    let worker = kit.process().await;
+    kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 4).await;
+    // Alone in its answer.
+    put(&kit, input, 0, vec![at("b", "3", 0), at("b", "4", 1_000_000)]).await;
+    kit.until("SELECT count(*) FROM events WHERE event_id = '4'", 1).await;
+    kit.until_it("it is behind that batch", async || kit.committed().await.get(&0) == Some(&6)).await;
+    for id in ["3", "4", "5"] {
+        kit.event("a", id, "{}").await;
+    }
+    kit.until("SELECT count(*) FROM events WHERE device_id = 'a' AND outcome = 'applied'", 5).await;
+    kit.until_it("all is committed", async || kit.committed().await.get(&0) == Some(&9)).await;
+    assert_calm(worker).await;
+}
