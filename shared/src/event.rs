@@ -135,6 +135,13 @@ id!(
     64
 );
 
+impl DeviceId {
+    /// One that no text is: a probe's, which reports nothing.
+    pub(crate) fn of_nobody(unique: &EventId) -> Self {
+        Self(format!("?{unique}").into())
+    }
+}
+
 impl EventId {
     /// A new UUIDv7 (RFC 9562), for an event that came without an id.
     pub fn generate() -> Self {

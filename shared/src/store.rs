@@ -10,6 +10,7 @@ mod history;
 mod indexes;
 mod outcomes;
 mod pause;
+mod probe;
 mod read;
 mod schema;
 mod session;

@@ -38,6 +38,14 @@ impl Applier {
         self.store.apply(&events).await
     }
 
+    /// Writes an event that nobody sent, with a payload of so many bytes, and takes it back.
+    ///
+    /// # Errors
+    /// [`StoreError`] with its class.
+    pub async fn probe(&self, payload_bytes: usize) -> Result<(), StoreError> {
+        self.store.probe(payload_bytes).await
+    }
+
     /// Fences what was touched, also where a redelivery changed nothing: the worker may have died between the one and
     /// the other.
     pub async fn fence(&self, batch: &[Task], applied: &Applied) -> FenceReport {

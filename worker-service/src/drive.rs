@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::config::AccessLog;
-use shared::store::{Store, StoreError};
+use shared::store::Store;
 use shared::topic::{Decoded, Record, Refusal};
 use tokio::sync::{Notify, watch};
 
@@ -20,7 +20,7 @@ use crate::apply::Applier;
 use crate::dead_letter::DeadLetters;
 use crate::event_log::{self, Failure};
 use crate::health::Health;
-use crate::lane::{Lane, Next, Settings, Task};
+use crate::lane::{Lane, Next, Settings};
 use crate::poll::{Group, Queue};
 use crate::unreadable::is_unreadable;
 
@@ -114,15 +114,19 @@ impl Driver {
             match lane.next(started.elapsed()) {
                 Next::Apply(batch) => {
                     paced = (batch.len() < MANY).then(Instant::now);
-                    let result = self.apply(&batch, &mut lane, &mut progress).await;
+                    let result = self.taking_in(self.apply_whole(&batch), &mut lane, &mut progress).await;
                     let failure = result
                         .as_ref()
                         .err()
                         .and_then(|error| self.aside(|| Failure::of(&batch, error, self.tools.access_log))?);
                     let after = lane.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
-                        self.aside(|| failure.log(after));
+                        self.aside(|| failure.log(after, lane.held_full().is_some()));
                     }
+                }
+                Next::Probe(bytes) => {
+                    let result = self.taking_in(self.probe(bytes), &mut lane, &mut progress).await;
+                    lane.probed(result, started.elapsed());
                 }
                 Next::DeadLetter(letters) => {
                     let sent = self.tools.dead_letters.send(letters).await;
@@ -166,15 +170,15 @@ impl Driver {
         }
     }
 
-    /// Applies a batch. Meanwhile the next one gathers, a few records at a time, so that PostgreSQL's
+    /// Does what asks PostgreSQL. Meanwhile the next batch gathers, a few records at a time, so that PostgreSQL's
     /// answers are not kept waiting.
-    async fn apply(&self, batch: &[Task], lane: &mut Lane, progress: &mut Progress<'_>) -> Result<(), StoreError> {
-        let mut applying = pin!(self.apply_whole(batch));
+    async fn taking_in<T>(&self, work: impl Future<Output = T>, lane: &mut Lane, progress: &mut Progress<'_>) -> T {
+        let mut work = pin!(work);
         let mut more = true;
         loop {
             tokio::select! {
                 biased;
-                result = &mut applying => return result,
+                result = &mut work => return result,
                 () = tokio::task::yield_now(), if more => {}
                 () = self.wake.notified(), if !more && lane.has_room() => {}
             }

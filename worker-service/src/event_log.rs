@@ -84,19 +84,13 @@ impl Failure {
     }
 
     /// Logs it, with what becomes of it. An event that is a dead letter now has its line when Kafka holds
-    /// that.
-    pub fn log(&self, after: AfterFailure) {
+    /// that. `is_full` is where so much is held that nothing more comes in.
+    pub fn log(&self, after: AfterFailure, is_full: bool) {
         let retry_s = match after {
             AfterFailure::DeadLetter => return,
             AfterFailure::Held(delay) => Some(delay.as_secs()),
             AfterFailure::HeldAlone(delay) => {
-                tracing::error!(
-                    device_id = self.names.device_id().map(tracing::field::display),
-                    partition = self.partition,
-                    offset = self.offset,
-                    error = self.error,
-                    "one device alone meets what would be an outage: it is held, and the partition goes on"
-                );
+                self.log_alone(is_full);
                 Some(delay.as_secs())
             }
             AfterFailure::TriedAgain | AfterFailure::Waits | AfterFailure::Split => None,
@@ -125,6 +119,41 @@ impl Failure {
                 "its batch failed"
             );
         }
+    }
+
+    fn log_alone(&self, is_full: bool) {
+        let device_id = self.names.device_id().map(tracing::field::display);
+        let (partition, offset, error) = (self.partition, self.offset, self.error.as_str());
+        if is_full {
+            tracing::error!(
+                device_id,
+                partition,
+                offset,
+                error,
+                "one device alone meets what would be an outage: it is held, and so much is held that the partition waits"
+            );
+        } else {
+            tracing::error!(
+                device_id,
+                partition,
+                offset,
+                error,
+                "one device alone meets what would be an outage: it is held, and the partition goes on"
+            );
+        }
+    }
+}
+
+/// What a probe came to: whether events of others would be applied.
+pub fn probe(partition: i32, result: &Result<(), StoreError>) {
+    match result {
+        Ok(()) => tracing::debug!(partition, "a probe succeeded: events of others would be applied"),
+        Err(error) => tracing::warn!(
+            partition,
+            class = ?error.class,
+            error = %error,
+            "a probe failed: an event that nobody sent, to find out whether others would be applied"
+        ),
     }
 }
 

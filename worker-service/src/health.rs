@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 pub use self::unreadable::Unreadable;
 use crate::emf::Totals;
 use crate::lag::{Measured, Unstable};
-use crate::lane::Lane;
+use crate::lane::{HeldFull, Lane};
 
 mod unreadable;
 
@@ -65,8 +65,8 @@ pub struct LaneState {
     pub held_alone: usize,
     /// Where there is nothing to do but to wait for a held device: until when, at the longest.
     pub held_until: Option<Instant>,
-    /// Whether so much is held that nothing more comes in.
-    pub held_is_full: bool,
+    /// What is held, where it is so much that nothing more comes in.
+    pub held_full: Option<HeldFull>,
     /// The offset up to which the partition came in; none before anything did.
     pub read_to: Option<i64>,
     /// How many records have had their effect since the lane began.
@@ -263,7 +263,8 @@ impl Health {
         entry.held = lane.held_devices();
         entry.held_alone = lane.held_alone();
         entry.held_until = lane.held_until().filter(|_| lane.is_idle()).map(|due| started + due);
-        entry.held_is_full = lane.is_idle() && !lane.has_room();
+        show_held_full(partition, entry.held_full.as_ref(), lane.held_full().as_ref());
+        entry.held_full = lane.held_full();
         entry.read_to = lane.read_to();
         entry.finished = lane.finished();
         entry.watermark = lane.watermark();
@@ -273,6 +274,8 @@ impl Health {
         {
             metrics::gauge!("held_devices", "partition" => partition.to_string()).set(entry.held as f64);
             metrics::gauge!("held_alone_devices", "partition" => partition.to_string()).set(entry.held_alone as f64);
+            metrics::gauge!("partition_held_full", "partition" => partition.to_string())
+                .set(if entry.held_full.is_some() { 1.0 } else { 0.0 });
         }
     }
 
@@ -296,10 +299,12 @@ impl Health {
         drop(state);
         metrics::gauge!("held_devices", "partition" => partition.to_string()).set(0.0);
         metrics::gauge!("held_alone_devices", "partition" => partition.to_string()).set(0.0);
+        metrics::gauge!("partition_held_full", "partition" => partition.to_string()).set(0.0);
     }
 
     /// Ready while the group is joined, Kafka answers, and no partition waits out an outage, stands before what cannot
-    /// be read or still for no reason, or waits behind a transaction that has been open for long.
+    /// be read or still for no reason, takes nothing in because too much is held, or waits behind a transaction that has
+    /// been open for long.
     pub fn report(&self) -> shared::ops::Health {
         let state = self.state();
         let any = |is_so: fn(&LaneState) -> bool| state.lanes.values().any(is_so);
@@ -318,6 +323,8 @@ impl Health {
             "a partition cannot be read"
         } else if any(|lane| lane.stalled.is_some()) {
             "a partition stands still"
+        } else if any(|lane| lane.held_full.is_some()) {
+            "a partition takes nothing in: too much is held"
         } else if any(|lane| lane.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN)) {
             "waiting behind an open transaction"
         } else {
@@ -335,8 +342,12 @@ impl Health {
                 let unreadable = lane.unreadable.as_ref().map(|Unreadable { offset, error, since, .. }| {
                     json!({"offset": offset, "error": error, "seconds": since.elapsed().as_secs()})
                 });
+                let full = lane.held_full.as_ref().map(|full| {
+                    json!({"records": full.records, "bytes": full.bytes, "device_id": full.device.as_str(),
+                        "device_records": full.device_records, "device_bytes": full.device_bytes})
+                });
                 let lane = json!({"watermark": lane.watermark, "held_devices": lane.held,
-                    "held_alone_devices": lane.held_alone, "paused": lane.paused,
+                    "held_alone_devices": lane.held_alone, "held_full": full, "paused": lane.paused,
                     "panics": lane.panics, "panics_again": again, "outage": lane.outage, "unstable": unstable, "unreadable": unreadable,
                     "stalled_seconds": lane.stalled.map(|since| since.as_secs())});
                 (partition.to_string(), lane)
@@ -348,6 +359,23 @@ impl Health {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The log says when so much is held that nothing more comes in, and when it is less again.
+fn show_held_full(partition: i32, before: Option<&HeldFull>, now: Option<&HeldFull>) {
+    match (before, now) {
+        (None, Some(HeldFull { records, bytes, device, device_records, device_bytes })) => tracing::error!(
+            partition,
+            records,
+            bytes,
+            device_id = %device,
+            device_records,
+            device_bytes,
+            "so much is held that the partition takes nothing in"
+        ),
+        (Some(_), None) => tracing::info!(partition, "the partition takes records in again"),
+        _ => {}
     }
 }
 

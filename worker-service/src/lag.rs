@@ -296,7 +296,8 @@ fn measure(
 /// where it is all that is left to do: where there are more records, and room for them, they have to come in.
 fn has_reason(lane: &LaneState, ends: Option<Ends>, now: Instant) -> bool {
     let is_read = ends.is_none_or(|ends| lane.read_to.is_some_and(|read_to| ends.stable <= read_to));
-    let waits_for_held = lane.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || lane.held_is_full);
+    let waits_for_held =
+        lane.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || lane.held_full.is_some());
     lane.outage.is_some() || lane.paused || lane.unreadable.is_some() || lane.panics_again.is_some() || waits_for_held
 }
 

@@ -15,6 +15,7 @@ mod failing;
 mod held;
 mod ration;
 mod settings;
+mod suspects;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -28,16 +29,17 @@ use shared::store::{Class, StoreError};
 use shared::topic::{DeadLetter, Decoded, Record, Refusal};
 use time::OffsetDateTime;
 
-use self::alone::Suspects;
 use self::backoff::OutageBackoff;
 use self::batch::Batch;
 pub use self::failing::AfterFailure;
 use self::failing::Failing;
 use self::held::Held;
+pub use self::held::HeldFull;
 use self::ration::Ration;
 pub use self::settings::Settings;
+use self::suspects::Suspects;
 pub use self::task::Task;
-use self::turns::Turns;
+use self::turns::{Choice, Turns};
 use self::watermark::Watermark;
 
 /// Transactions that met another one are tried again this often at once.
@@ -48,6 +50,9 @@ const CONFLICTS: u32 = 3;
 pub enum Next {
     /// Apply these in one transaction, fence, and say so to [`Lane::applied`].
     Apply(Vec<Task>),
+    /// Find out whether others would be applied now, where there are none to try: apply an event that nobody sent, with
+    /// a payload of so many bytes, take it back, and say so to [`Lane::probed`].
+    Probe(usize),
     /// Send these, await their acknowledgement, and say so to [`Lane::dead_lettered`].
     DeadLetter(Vec<DeadLetter>),
     /// The ration of dead letters is used up: write that down; go on after [`Lane::resume`].
@@ -106,19 +111,16 @@ impl Lane {
 
     /// Whether to take in more records: one batch may be under way while the next one gathers.
     pub fn has_room(&self) -> bool {
-        let Settings { batch_records, batch_bytes, held_records, held_bytes, .. } = self.settings;
-        let holds = |records, bytes| self.held.records() >= records || self.held.bytes() >= bytes;
-        if self.paused || holds(held_records, held_bytes) {
-            return false;
-        }
-        // Much is held, perhaps because a device alone fails, perhaps in an outage. Only others can tell: so the room
-        // that is left is for them, one by one, since most of what comes in may be that device's.
-        if holds(held_records / 2, held_bytes / 2)
-            && let Some(wants_others) = self.suspects_of_outage.uncertain(&self.held)
-        {
-            return wants_others && self.records == 0;
-        }
-        self.records < 2 * batch_records && self.bytes < 2 * batch_bytes
+        let Settings { batch_records, batch_bytes, .. } = self.settings;
+        !self.paused
+            && !self.held.is_full(&self.settings)
+            && self.records < 2 * batch_records
+            && self.bytes < 2 * batch_bytes
+    }
+
+    /// What is held, where it is so much that nothing more comes in.
+    pub fn held_full(&self) -> Option<HeldFull> {
+        self.held.full(&self.settings)
     }
 
     /// Whether everything that came in has had its effect.
@@ -170,9 +172,13 @@ impl Lane {
             }
             return Next::DeadLetter(letters);
         }
-        let batch = self.choose(now);
+        let choice = self.choose(now);
         self.turns.begin(now);
-        if batch.is_empty() { Next::Wait(self.due()) } else { Next::Apply(batch) }
+        match choice {
+            Choice::Batch(batch) => Next::Apply(batch),
+            Choice::Probe(bytes) => Next::Probe(bytes),
+            Choice::Nothing => Next::Wait(self.due()),
+        }
     }
 
     /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
@@ -181,7 +187,7 @@ impl Lane {
             Ok(()) => {
                 self.store_answered();
                 self.turns.others_had_theirs();
-                self.suspects_of_outage.applied(&batch);
+                self.suspects_of_outage.applied(&batch, now);
                 self.failing.applied(&batch);
                 for task in batch {
                     self.ration.applied(&task.record);
@@ -333,13 +339,16 @@ impl Lane {
         AfterFailure::Split
     }
 
-    /// The next batch of `ready`; events of held devices go to where their device waits.
-    fn gather(&mut self) -> Vec<Task> {
+    /// The next batch of `ready`; events of held devices go to where their device waits. So do those of a device that is
+    /// known to meet an outage alone, so that nobody else's fail with them.
+    fn gather(&mut self, now: Duration) -> Vec<Task> {
         let mut batch = Batch::default();
         while let Some(task) = self.ready.pop_front() {
             if self.held.has(task.device()) {
                 self.forget(task.size());
                 self.held.append(task);
+            } else if self.suspects_of_outage.is_alone(task.device()) {
+                self.hold(task, now);
             } else if batch.has_room(&task, &self.settings) {
                 batch.push(task);
             } else {

@@ -37,6 +37,7 @@ pub fn describe() {
         "commit_behind_records",
         "How much less the broker holds as committed than was stored half a minute before, by partition."
     );
+    describe_gauge!("partition_held_full", "Whether a partition takes nothing in because as much is held as may be.");
     describe_gauge!("held_alone_devices", "Devices that alone meet what would be an outage, by partition.");
     describe_gauge!(
         "watermark_age_seconds",

@@ -35,7 +35,7 @@ struct Item<'a> {
     event: &'a Decoded,
 }
 
-async fn apply(session: &mut Session<'_>, given: &[&Decoded]) -> Result<Applied, StoreError> {
+pub(super) async fn apply(session: &mut Session<'_>, given: &[&Decoded]) -> Result<Applied, StoreError> {
     let mut outcome = Applied::of(given.len());
 
     // Before the first of each event is chosen: a forgotten one must not hide that it came again.

@@ -13,6 +13,7 @@ mod forget;
 mod kit;
 mod migrations;
 mod pooler;
+mod probe;
 mod records;
 mod redis_cluster;
 mod redis_cluster_changes;

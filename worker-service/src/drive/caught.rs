@@ -67,6 +67,16 @@ impl Driver {
         }
     }
 
+    /// Finds out whether anybody's event would be applied now.
+    pub(super) async fn probe(&self, payload_bytes: usize) -> Result<(), StoreError> {
+        let result = panics::caught_async(self.tools.applier.probe(payload_bytes)).await.unwrap_or_else(|panicked| {
+            self.note(&panicked);
+            Err(StoreError::panicked(panicked.to_string()))
+        });
+        self.aside(|| event_log::probe(self.partition, &result));
+        result
+    }
+
     async fn show(&self, batch: &[Task], trace: Option<Processing>, started: Instant, applied: &Applied) {
         let committed = SystemTime::now();
         let fenced = match panics::caught_async(self.tools.applier.fence(batch, applied)).await {

@@ -109,3 +109,22 @@ fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
     health.measured(&BTreeMap::from([(0, Measured::default())]));
     assert_eq!(status(&health), (true, "ready".into()));
 }
+
+#[test]
+fn a_partition_that_takes_nothing_in_since_too_much_is_held_is_unready_and_named() {
+    let health = Health::default();
+    health.joined();
+    health.begun(0, Some(7));
+    let device = "d1".parse().unwrap();
+    let full = HeldFull { records: 40, bytes: 9_000_000, device, device_records: 39, device_bytes: 8_999_000 };
+    health.state().lanes.entry(0).or_default().held_full = Some(full);
+    assert_eq!(status(&health), (false, "a partition takes nothing in: too much is held".into()));
+    let told =
+        json!({"records": 40, "bytes": 9_000_000, "device_id": "d1", "device_records": 39, "device_bytes": 8_999_000});
+    assert_eq!(health.report().1["partitions"]["0"]["held_full"], told);
+    health.lane(0, &Lane::new(crate::lane::Settings::default(), 0), Instant::now());
+    assert_eq!(
+        (status(&health), &health.report().1["partitions"]["0"]["held_full"]),
+        ((true, "ready".into()), &json!(null))
+    );
+}

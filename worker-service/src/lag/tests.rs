@@ -1,5 +1,6 @@
 use super::*;
 use crate::health::Unreadable;
+use crate::lane::HeldFull;
 
 fn past() -> Past {
     Past::new(Duration::from_secs(180))
@@ -51,6 +52,10 @@ fn what_lies_behind_the_last_stable_offset_is_told_apart() {
     assert!(found.values().take(2).all(|found| found.watermark_age == 0.0), "these are not behind");
 }
 
+fn full() -> HeldFull {
+    HeldFull { records: 3, bytes: 9, device: "d1".parse().unwrap(), device_records: 2, device_bytes: 8 }
+}
+
 #[test]
 fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
     let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
@@ -66,7 +71,7 @@ fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
         (5, lane(None, None)),
         // Beside a held device: more comes in, or not though there is room, or there is none, or it is late.
         (6, LaneState { held: 1, held_until: soon, read_to: Some(9), ..stands() }),
-        (7, LaneState { held: 1, held_until: soon, read_to: Some(9), held_is_full: true, ..stands() }),
+        (7, LaneState { held: 1, held_until: soon, read_to: Some(9), held_full: Some(full()), ..stands() }),
         (8, LaneState { held: 1, held_until: late, read_to: Some(15), ..stands() }),
         (9, LaneState { held: 1, read_to: Some(15), ..stands() }),
         (10, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),

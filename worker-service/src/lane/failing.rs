@@ -148,13 +148,25 @@ impl Lane {
     /// Holds a device from this event on; what is begun of it is held with it, in order.
     pub(super) fn hold(&mut self, task: Task, due: Duration) {
         let device = task.device().clone();
-        let mut tasks = VecDeque::from([task]);
+        let mut tasks = self.take_from_work(&device);
+        tasks.push_front(task);
+        self.hold_all(device, tasks, due);
+    }
+
+    /// What is begun of a device, in order.
+    pub(super) fn take_from_work(&mut self, device: &DeviceId) -> VecDeque<Task> {
+        let mut tasks = VecDeque::new();
         for unit in &mut self.work {
-            let (same, other) = std::mem::take(unit).into_iter().partition(|task| *task.device() == device);
+            let (same, other) = std::mem::take(unit).into_iter().partition(|task| task.device() == device);
             *unit = other;
             tasks.extend::<Vec<_>>(same);
         }
         self.work.retain(|unit| !unit.is_empty());
+        tasks
+    }
+
+    /// Holds a device with these events, which are all that is begun of it.
+    pub(super) fn hold_all(&mut self, device: DeviceId, tasks: VecDeque<Task>, due: Duration) {
         for task in &tasks {
             self.records -= 1;
             self.bytes -= task.size();

@@ -5,7 +5,22 @@ use std::time::Duration;
 
 use shared::event::DeviceId;
 
-use super::Task;
+use super::{Settings, Task};
+
+/// So much is held that nothing more comes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldFull {
+    /// Held records.
+    pub records: usize,
+    /// And their bytes.
+    pub bytes: usize,
+    /// The device that holds the most of them.
+    pub device: DeviceId,
+    /// How many.
+    pub device_records: usize,
+    /// And their bytes.
+    pub device_bytes: usize,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -17,7 +32,16 @@ pub(super) struct Held {
 #[derive(Debug)]
 struct Waiting {
     tasks: VecDeque<Task>,
+    bytes: usize,
     due: Duration,
+}
+
+impl Waiting {
+    /// How much it holds of what may be held, in records or bytes: to be compared.
+    fn share(&self, settings: &Settings) -> u128 {
+        let times = |amount: usize, other: usize| (amount as u128).saturating_mul(other as u128);
+        times(self.tasks.len(), settings.held_bytes).max(times(self.bytes, settings.held_records))
+    }
 }
 
 impl Held {
@@ -26,9 +50,10 @@ impl Held {
     }
 
     pub(super) fn insert(&mut self, device: DeviceId, tasks: VecDeque<Task>, due: Duration) {
+        let bytes = tasks.iter().map(Task::size).sum();
         self.records += tasks.len();
-        self.bytes += tasks.iter().map(Task::size).sum::<usize>();
-        self.devices.insert(device, Waiting { tasks, due });
+        self.bytes += bytes;
+        self.devices.insert(device, Waiting { tasks, bytes, due });
     }
 
     /// Adds an event behind those of its device, which is held.
@@ -36,18 +61,57 @@ impl Held {
         if let Some(waiting) = self.devices.get_mut(task.device()) {
             self.records += 1;
             self.bytes += task.size();
+            waiting.bytes += task.size();
             waiting.tasks.push_back(task);
         }
     }
 
-    /// The events of such a device whose time has come, the first one.
-    pub(super) fn take_due(&mut self, now: Duration, is_such: impl Fn(&DeviceId) -> bool) -> Option<VecDeque<Task>> {
+    /// Of the devices whose time has come, and that are such ones, the one whose time came first.
+    pub(super) fn first_due(&self, now: Duration, is_such: impl Fn(&DeviceId) -> bool) -> Option<&DeviceId> {
         let due = self.devices.iter().filter(|(device, waiting)| waiting.due <= now && is_such(device));
-        let device = due.min_by_key(|(_, waiting)| waiting.due).map(|(device, _)| device.clone())?;
-        let waiting = self.devices.remove(&device)?;
+        due.min_by_key(|(_, waiting)| waiting.due).map(|(device, _)| device)
+    }
+
+    /// Of the same ones those that hold the most: half as much of the bounds as the first at least.
+    pub(super) fn largest_due(
+        &self,
+        now: Duration,
+        settings: &Settings,
+        is_such: impl Fn(&DeviceId) -> bool,
+    ) -> impl Iterator<Item = (&DeviceId, u128)> {
+        let due = self.devices.iter().filter(move |(device, waiting)| waiting.due <= now && is_such(device));
+        let due: Vec<_> = due.map(|(device, waiting)| (device, waiting.share(settings))).collect();
+        let most = due.iter().map(|(_, share)| *share).max().unwrap_or_default();
+        due.into_iter().filter(move |(_, share)| 2 * share >= most)
+    }
+
+    /// The events of a device, which is held no longer.
+    pub(super) fn take(&mut self, device: &DeviceId) -> Option<VecDeque<Task>> {
+        let waiting = self.devices.remove(device)?;
         self.records -= waiting.tasks.len();
-        self.bytes -= waiting.tasks.iter().map(Task::size).sum::<usize>();
+        self.bytes -= waiting.bytes;
         Some(waiting.tasks)
+    }
+
+    /// Whether so much is held that nothing more comes in.
+    pub(super) fn is_full(&self, settings: &Settings) -> bool {
+        self.records >= settings.held_records || self.bytes >= settings.held_bytes
+    }
+
+    /// What is held, where it is so much.
+    pub(super) fn full(&self, settings: &Settings) -> Option<HeldFull> {
+        if !self.is_full(settings) {
+            return None;
+        }
+        let (device, waiting) = self.devices.iter().max_by_key(|(_, waiting)| waiting.share(settings))?;
+        let (device_records, device_bytes) = (waiting.tasks.len(), waiting.bytes);
+        Some(HeldFull {
+            records: self.records,
+            bytes: self.bytes,
+            device: device.clone(),
+            device_records,
+            device_bytes,
+        })
     }
 
     /// When the time of the first such device comes.

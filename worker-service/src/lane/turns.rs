@@ -9,7 +9,18 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use shared::event::DeviceId;
+
 use super::{Lane, Task};
+
+/// What is to be tried next.
+#[derive(Debug)]
+pub(super) enum Choice {
+    Batch(Vec<Task>),
+    /// What everybody would meet, with a payload of so many bytes.
+    Probe(usize),
+    Nothing,
+}
 
 /// When the next device that was set aside, or is held alone, may be tried.
 #[derive(Debug, Default)]
@@ -54,30 +65,47 @@ impl Turns {
 
 impl Lane {
     /// What is to be tried next; nothing where all that is left is held.
-    pub(super) fn choose(&mut self, now: Duration) -> Vec<Task> {
-        while let Some(tasks) = self.held.take_due(now, |device| !self.suspects_of_outage.is_aside(device)) {
-            self.begin_again(tasks);
+    pub(super) fn choose(&mut self, now: Duration) -> Choice {
+        while let Some(device) = self.held.first_due(now, |device| !self.suspects_of_outage.is_aside(device)).cloned() {
+            self.begin_held(&device);
         }
         // Where no more devices may be set aside, what was begun may fail for ever; and one of those that were may be
         // well again.
         let may_be = now >= self.turns.from && (self.work.is_empty() || self.suspects_of_outage.set_aside_is_full());
-        if may_be && !self.turns.of_others && self.begin_one_set_aside(now) {
+        if may_be
+            && !self.turns.of_others
+            && let Some(device) = self.next_set_aside(now)
+        {
+            self.begin_held(&device);
             self.turns.of_others = true;
         }
         self.turns.again = !self.work.is_empty();
-        let batch = self.work.pop_front().unwrap_or_else(|| self.gather());
-        // There was nothing of others'.
-        if batch.is_empty() && may_be && self.begin_one_set_aside(now) {
-            return self.work.pop_front().unwrap_or_default();
+        let batch = self.work.pop_front().unwrap_or_else(|| self.gather(now));
+        if !batch.is_empty() {
+            return Choice::Batch(batch);
         }
-        batch
+        // There was nothing of others'.
+        let next = self.next_set_aside(now).filter(|_| now >= self.turns.from);
+        if now >= self.suspects_of_outage.probe_from() {
+            let suspects = &self.suspects_of_outage;
+            let before = || suspects.wants_others_before(next.as_ref()?, now);
+            if let Some(bytes) = suspects.waits_for_others(&self.held).or_else(before) {
+                return Choice::Probe(bytes);
+            }
+        }
+        next.map_or(Choice::Nothing, |device| {
+            self.begin_held(&device);
+            self.work.pop_front().map_or(Choice::Nothing, Choice::Batch)
+        })
     }
 
     /// When there is something to do again, if nothing comes in.
     pub(super) fn due(&self) -> Option<Duration> {
         let is_aside = |device: &_| self.suspects_of_outage.is_aside(device);
         let aside = self.held.earliest(is_aside).map(|due| due.max(self.turns.from));
-        self.held.earliest(|device| !is_aside(device)).into_iter().chain(aside).min()
+        let waits = self.suspects_of_outage.waits_for_others(&self.held);
+        let probe = waits.map(|_| self.suspects_of_outage.probe_from());
+        self.held.earliest(|device| !is_aside(device)).into_iter().chain(aside).chain(probe).min()
     }
 
     /// A batch waits out an outage behind all that was begun, with whatever of its devices comes later: where no more
@@ -97,10 +125,21 @@ impl Lane {
         self.outage.wait(now, message);
     }
 
-    fn begin_one_set_aside(&mut self, now: Duration) -> bool {
-        let tasks: Option<VecDeque<_>> = self.held.take_due(now, |device| self.suspects_of_outage.is_aside(device));
-        let is_one = tasks.is_some();
-        tasks.into_iter().for_each(|tasks| self.begin_again(tasks));
-        is_one
+    /// The device that was set aside, or is held alone, and is to be tried now. Where much is held it is one of those
+    /// that hold the most, and of these the one that is the nearest to an end.
+    fn next_set_aside(&self, now: Duration) -> Option<DeviceId> {
+        let is_aside = |device: &_| self.suspects_of_outage.is_aside(device);
+        if !self.is_half_full(0, 0) {
+            return self.held.first_due(now, is_aside).cloned();
+        }
+        let largest = self.held.largest_due(now, &self.settings, is_aside);
+        let nearest = largest.max_by_key(|(device, share)| (self.suspects_of_outage.case(device), *share));
+        nearest.map(|(device, _)| device.clone())
+    }
+
+    fn begin_held(&mut self, device: &DeviceId) {
+        if let Some(tasks) = self.held.take(device) {
+            self.begin_again(tasks);
+        }
     }
 }

@@ -111,9 +111,7 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
 async fn an_outage_that_everybody_meets_is_one() {
     let kit = Kit::new("outage-of-all", 1).await;
     let devices = ["a", "b", "c"];
-    for device in devices {
-        kit.refuse_with(device, "42501").await;
-    }
+    kit.refuse_with("%", "42501").await;
     let worker = kit.process().await;
     for n in 0..3 {
         for device in devices {
@@ -124,9 +122,7 @@ async fn an_outage_that_everybody_meets_is_one() {
     kit.until_it("it waits", waits).await;
     kit.until_it("each was tried several times", async || kit.tries().await.len() >= 12).await;
     assert!(waits().await);
-    for device in devices {
-        kit.no_longer_refuse(device).await;
-    }
+    kit.no_longer_refuse("%").await;
     kit.until("SELECT count(*) FROM events", 9).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
 }
@@ -162,4 +158,78 @@ async fn a_device_over_which_the_backend_crashes_is_held_alone() {
     assert_eq!(kit.dead_letters(0).await.len(), 0);
     let all = async || sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&kit.pool).await.ok();
     kit.until_it("each has its effect", async || all().await == Some(2 * sent + 1)).await;
+}
+
+/// Nobody else is there to be tried, and yet it is told apart from an outage.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
+    let kit = Kit::new("alone-alone", 1).await;
+    kit.refuse_with("bad", "42501").await;
+    let worker = kit.process().await;
+    kit.event("bad", "0", "{}").await;
+    let is_held = async || {
+        let report = worker.health().await;
+        report["partitions"]["0"]["held_alone_devices"] == 1 && report["status"] == "ready"
+    };
+    kit.until_it("it is held alone", is_held).await;
+    assert_eq!(kit.count("SELECT count(*) FROM events").await, 0, "a probe leaves nothing");
+    kit.no_longer_refuse("bad").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+}
+
+/// More than may be held comes in behind one bad event, at once, and fills all that may be held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
+    let kit = Kit::new("alone-burst", 1).await;
+    sqlx::raw_sql(
+        "CREATE FUNCTION refuse_bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+           IF NEW.event_id LIKE 'bad%' THEN RAISE EXCEPTION 'refused' USING ERRCODE = '42501'; END IF;
+           RETURN NEW; END $$;
+         CREATE TRIGGER refuse_bad BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_bad()",
+    )
+    .execute(&kit.pool)
+    .await
+    .unwrap();
+    let worker = kit.process().await;
+    let others = async {
+        for n in 0.. {
+            kit.event("o1", &n.to_string(), "{}").await;
+            kit.event("o10", &n.to_string(), "{}").await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let (mut was_full, payload) = (false, format!("\"{}\"", "x".repeat(255 * 1024)));
+    let burst = async {
+        kit.until_it("others are applied", async || kit.version("o10").await > Some(2)).await;
+        kit.event("d1", "bad1", "{}").await;
+        for n in 0..45 {
+            kit.event("d1", &n.to_string(), &payload).await;
+        }
+        // All of d1's but the bad one, within a minute, and what the others sent by then within another one.
+        for _ in 0..600 {
+            let report = worker.health().await;
+            let full = &report["partitions"]["0"]["held_full"];
+            if !full.is_null() && report["status"] == "a partition takes nothing in: too much is held" {
+                was_full |= full["device_id"] == "d1" && full["bytes"].as_u64() >= Some(8 * 1024 * 1024);
+            }
+            if kit.version("d1").await == Some(45) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(kit.version("d1").await, Some(45), "{}", worker.service.log());
+        let sent = kit.event("o1", "last", "{}").await;
+        kit.until_it("the others go on", async || kit.committed().await.get(&0) > Some(&sent.1)).await;
+    };
+    tokio::select! { () = others => {}, () = burst => {} }
+    assert!(was_full, "{}", worker.service.log());
+    let log = worker.service.log();
+    for line in ["so much is held that the partition takes nothing in", "the partition takes records in again"] {
+        assert!(log.contains(line), "{line}");
+    }
+    let letters = kit.dead_letters(1).await;
+    assert_eq!((letters.len(), header(&letters[0], "ce_id").as_deref()), (1, Some("bad1")));
+    let page = worker.page("/metrics").await;
+    assert!(page.contains("partition_held_full{partition=\"0\"} 0\n"), "{page}");
 }

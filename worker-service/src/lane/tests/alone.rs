@@ -1,7 +1,8 @@
 //! Outages that one record alone meets, and those of all.
 
 use super::*;
-use crate::lane::alone::{HELD_ALONE, MAX_SET_ASIDE};
+use crate::lane::alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_LETTERS};
+use crate::lane::suspects::MAX_SET_ASIDE;
 
 /// Much may be held, so that others come in all the while.
 fn roomy() -> Settings {
@@ -29,6 +30,23 @@ impl World {
         }
     }
 
+    /// One step, while nobody reports anything.
+    fn quietly(&mut self) {
+        match self.lane.next(self.now) {
+            Next::Apply(batch) => {
+                let result = self.apply(&batch);
+                self.lane.applied(batch, result, self.now);
+            }
+            Next::Probe(_) => {
+                let fails = self.now < self.outage_until;
+                let result = if fails { Err(error(Class::OutageMet)) } else { Ok(()) };
+                self.lane.probed(result, self.now);
+            }
+            Next::Wait(Some(until)) => self.now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Others were applied, often, behind the first time; and it was tried for long, or much waits behind it.
     pub(super) fn check_outages(&self, letters: &[DeadLetter]) {
         for letter in letters.iter().filter(|letter| letter.reason == Reason::UnknownError) {
@@ -38,16 +56,24 @@ impl World {
             let (since, transactions) = self.met_at[&offset];
             let of_device = |at: &&i64| self.records[at].0 == device;
             let waiting = self.arrived.iter().filter(of_device).filter(|at| !self.done.contains(at)).count();
-            let (is_late, is_full) = (self.now - since >= HELD_ALONE, waiting >= self.settings.device_records);
+            let is_late = self.now - since >= HELD_ALONE;
+            let is_full = self.half_full || waiting >= self.settings.device_records;
             assert!(is_late || is_full, "{offset}: {waiting} wait");
-            // Those behind another letter of the device have one try each, while much waits.
-            let is_first = !self.letters.iter().any(|(at, letter)| {
-                letter.0 == Reason::UnknownError
-                    && self.records[at].0 == device
-                    && self.met_at[at].1 >= self.met[&device]
-            });
-            let (since, needed) = if is_first || !is_full { (transactions, 20) } else { (self.met[&device], 1) };
-            assert!(self.transactions - since >= needed, "{offset}: others were not applied so often");
+            if letter.attempts == 0 {
+                let before = |(at, letter): (&i64, &(Reason, u32))| {
+                    *at < offset && self.records[at].0 == device && letter.0 == Reason::UnknownError
+                };
+                assert!(self.letters.iter().filter(|letter| before(*letter)).count() >= MANY_LETTERS && self.half_full);
+                continue;
+            }
+            // Of a device that had one before, the next ones have three tries each, while much waits.
+            let before =
+                |(at, letter): (&i64, &(Reason, u32))| self.records[at].0 == device && letter.0 == Reason::UnknownError;
+            let is_known = self.letters.iter().any(before);
+            let controls = if is_known && is_full { FEW_CONTROLS } else { CONTROLS };
+            let succeeded = self.transactions - transactions;
+            assert!(succeeded >= 2 * controls as usize, "{offset}: others were applied {succeeded} times");
+            assert!(letter.attempts > controls);
         }
     }
 }
@@ -148,7 +174,7 @@ fn when_much_waits_behind_it_it_does_not_wait_so_long() {
 }
 
 #[test]
-fn a_flood_of_them_from_one_device_gets_one_try_each_while_much_waits() {
+fn a_flood_of_them_from_one_device_gets_a_few_tries_each_while_much_waits() {
     let events = |n| if n % 10 == 0 { (1, 0, Kind::Good) } else { (1, 1, Kind::Alone) };
     let records: Vec<_> = (0..200).map(events).collect();
     let mut world = World::new(roomy(), &records, Vec::new());
@@ -190,32 +216,58 @@ fn several_devices_may_meet_it_at_once() {
 }
 
 #[test]
-fn where_much_is_held_the_room_that_is_left_is_for_others() {
-    // One event in ten is somebody else's.
-    let events = |n| if n % 10 == 9 { (1, 0, Kind::Good) } else { (1, 1, Kind::Alone) };
-    let records: Vec<_> = (0..2_000).map(events).collect();
-    let held_records = 300;
-    let settings = Settings { held_records, device_records: usize::MAX, ..roomy() };
-    let mut world = World::new(settings, &records, Vec::new());
-    while world.letters.is_empty() {
-        world.arrive(1_000);
-        assert!(world.step() && world.now < Duration::from_secs(1_000), "{:?}", world.lane.held.records());
-        assert!(world.lane.held.records() < held_records || world.now >= HELD_ALONE);
+fn where_nobody_else_reports_a_probe_tells_that_it_is_no_outage_and_nothing_is_a_letter() {
+    let records = [(1, 0, Kind::AloneUntil(3_600)), (1, 0, Kind::Good)];
+    let mut world = World::new(roomy(), &records, Vec::new());
+    world.arrive(2);
+    let mut alone = 0;
+    while world.now < Duration::from_secs(3_500) {
+        world.quietly();
+        assert!(world.letters.is_empty());
+        alone += usize::from(world.lane.held_alone() == 1 && world.lane.outage().is_none());
+    }
+    assert!(alone > 100, "{alone}");
+    while world.applied.len() < 2 {
+        world.quietly();
+        assert!(world.now < Duration::from_secs(3_650), "it goes on by itself");
     }
 }
 
 #[test]
-fn with_no_room_for_others_time_alone_decides_once_it_is_certain() {
-    let settings = Settings { held_records: 2, device_records: usize::MAX, ..roomy() };
-    let mut world = World::new(settings, &[(1, 0, Kind::Alone)], Vec::new());
-    while world.lane.held_alone() == 0 || world.lane.suspects_of_outage.uncertain(&world.lane.held).is_some() {
-        world.arrive(1);
-        assert!(world.step() && world.letters.is_empty(), "it is certain before it is a letter");
+fn a_probe_that_fails_is_an_outage_for_as_long_as_it_does() {
+    let mut world = World::new(roomy(), &[(1, 0, Kind::Alone)], Vec::new());
+    world.arrive(1);
+    world.outage_until = Duration::from_secs(3_600);
+    while world.now < world.outage_until {
+        world.quietly();
+        assert!(world.lane.outage().is_some() && world.lane.held_alone() == 0);
     }
-    // Another event of it, and all that may be held is full.
-    world.records.retain(|offset, _| world.arrived.contains(offset));
-    world.records.insert(10_000, (0, Kind::Good));
-    let world = world.run(&[]);
-    assert_eq!((world.letters.len(), world.lane.is_empty()), (1, true));
-    assert!(world.now > HELD_ALONE);
+    while world.lane.held_alone() == 0 {
+        world.quietly();
+        assert!(world.now < Duration::from_secs(3_700));
+    }
+    assert_eq!((world.lane.outage(), world.letters.len()), (None, 0));
+}
+
+/// A constraint that knows its devices, say: it is no outage, and tells nothing of others.
+#[test]
+fn a_probe_that_is_refused_for_what_it_is_tells_nothing() {
+    let mut lane = Lane::new(roomy(), 1);
+    lane.arrive(record(1, 0, b"{}"), Ok(decoded(1, 0)));
+    let (mut now, mut probes) = (Duration::ZERO, 0);
+    while now < Duration::from_secs(3_600) {
+        match lane.next(now) {
+            Next::Apply(batch) => {
+                lane.applied(batch, Err(error(Class::OutageMet)), now);
+            }
+            Next::Probe(_) => {
+                lane.probed(Err(error(if probes % 2 == 0 { Class::Failed } else { Class::Poison })), now);
+                probes += 1;
+            }
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(lane.held_alone(), 0);
+    }
+    assert!(lane.outage().is_some() && (70..150).contains(&probes), "{probes}: every 30 s or so");
 }

@@ -113,7 +113,7 @@ fn fault(settings: &Settings, events: i64, seconds: u64, at_once: bool) -> Vec<(
             }
             // The next one comes before that.
             Next::Wait(until) => now = until.unwrap_or(Duration::MAX).min(now + Duration::from_secs(1)),
-            Next::Pause => panic!("one device is no flood"),
+            Next::Pause | Next::Probe(_) => panic!("one device is no flood, and this is no outage"),
         }
         assert!(now < Duration::from_secs(10_000), "it does not end");
     }

@@ -69,6 +69,7 @@ fn leaves_behind(class: Class, at_most: usize) {
                 let after = lane.applied(batch, Err(error(class)), now);
                 assert!(matches!(after, Some(AfterFailure::Waits | AfterFailure::Split | AfterFailure::Held(_))));
             }
+            Next::Probe(_) => lane.probed(Err(error(class)), now),
             Next::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
@@ -82,6 +83,7 @@ fn leaves_behind(class: Class, at_most: usize) {
                 tried += 1;
                 assert_eq!(lane.applied(batch, Ok(()), now), None);
             }
+            Next::Probe(_) => lane.probed(Ok(()), now),
             Next::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }

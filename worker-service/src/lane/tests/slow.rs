@@ -67,6 +67,10 @@ fn lasts(locked: &BTreeSet<u16>, long: Duration, seed: u64) -> (Lane, Came) {
                     came.found.push(now);
                 }
             }
+            Next::Probe(_) => {
+                now += TRANSACTION;
+                lane.probed(Ok(()), now);
+            }
             Next::DeadLetter(letters) => {
                 came.letters.extend(letters.iter().map(|letter| at(letter.record.offset).0));
                 lane.dead_lettered(sent(letters, Ok(())), now);

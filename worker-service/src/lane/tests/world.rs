@@ -49,6 +49,8 @@ pub(super) struct World {
     /// was applied; and by offset, with the time.
     pub(super) met: BTreeMap<u8, usize>,
     pub(super) met_at: BTreeMap<i64, (Duration, usize)>,
+    /// Whether half of what may be held was, with the last batch.
+    pub(super) half_full: bool,
     /// By device, since when its events fail on their own; and by offset, how often one did.
     pub(super) failing: BTreeMap<u8, failing::FailingDevice>,
     pub(super) tries: BTreeMap<i64, u32>,
@@ -84,6 +86,7 @@ impl World {
             transactions: 0,
             met: BTreeMap::new(),
             met_at: BTreeMap::new(),
+            half_full: false,
             failing: BTreeMap::new(),
             tries: BTreeMap::new(),
             ends: Vec::new(),
@@ -162,13 +165,7 @@ impl World {
             }
             before.insert(offset);
         }
-        let everybody = match self.luck.pop().unwrap_or(Luck::Fine) {
-            Luck::Fine => (self.now < self.outage_until).then_some(Class::OutageMet),
-            Luck::Outage => Some(Class::Outage),
-            Luck::OutageMet => Some(Class::OutageMet),
-            Luck::Conflict => Some(Class::Again),
-        };
-        if let Some(class) = everybody.or_else(|| batch.iter().find_map(|task| self.fails(task.record.offset))) {
+        if let Some(class) = self.everybody().or_else(|| batch.iter().find_map(|task| self.fails(task.record.offset))) {
             self.note_outage(batch, class);
             if let (Class::Failed | Class::Panicked, [task]) = (class, batch) {
                 self.note_failure(task.record.offset);
@@ -184,6 +181,16 @@ impl World {
         self.done.extend(&before);
         self.applied.extend(before);
         Ok(())
+    }
+
+    /// What the next transaction meets, whatever is in it.
+    fn everybody(&mut self) -> Option<Class> {
+        match self.luck.pop().unwrap_or(Luck::Fine) {
+            Luck::Fine => (self.now < self.outage_until).then_some(Class::OutageMet),
+            Luck::Outage => Some(Class::Outage),
+            Luck::OutageMet => Some(Class::OutageMet),
+            Luck::Conflict => Some(Class::Again),
+        }
     }
 
     /// Whether a letter of this device has to wait for an operator.
@@ -220,6 +227,7 @@ impl World {
                 let result = self.apply(&batch);
                 let (count, device, offset) = (batch.len(), batch[0].device().clone(), batch[0].record.offset);
                 let failed = result.as_ref().err().map(|error| error.class);
+                self.half_full = self.lane.waiting_with(&batch[0]).is_half_full;
                 let after = self.lane.applied(batch, result, self.now);
                 assert!(
                     match (failed, after) {
@@ -246,6 +254,17 @@ impl World {
                 if let (Some(Class::Failed | Class::Panicked), Some(after), 1) = (failed, after, count) {
                     self.check_failure(offset, after);
                 }
+            }
+            Next::Probe(_) => {
+                self.arrive(meanwhile);
+                let waits = self.lane.held.devices() > 0 && self.lane.work.is_empty();
+                assert!(waits, "there is nobody for whom it is to be known, or others are there to be tried");
+                let failed = self.everybody();
+                self.transactions += usize::from(failed.is_none());
+                self.lane.probed(failed.map_or(Ok(()), |class| Err(error(class))), self.now);
+                let is_outage = matches!(failed, Some(Class::Outage | Class::OutageMet));
+                assert!(failed.is_some() || self.lane.outage().is_none());
+                assert!(!is_outage || self.lane.outage().is_some());
             }
             Next::DeadLetter(letters) => {
                 self.check_outages(&letters);

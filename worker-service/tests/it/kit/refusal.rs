@@ -8,7 +8,7 @@ impl Kit {
         self.refuse_with(device, "P0001").await;
     }
 
-    /// Makes PostgreSQL refuse a device's events with this SQLSTATE, and note the time of each try
+    /// Makes PostgreSQL refuse a device's events (`%`: everybody's) with this SQLSTATE, and note the time of each try
     /// in sequences, which no rollback takes back. `sleep` instead of a code takes too long, `end` ends
     /// the session, and `crash` crashes its backend.
     pub(crate) async fn refuse_with(&self, device: &str, sqlstate: &str) {
@@ -19,7 +19,7 @@ impl Kit {
                EXECUTE 'CREATE SEQUENCE IF NOT EXISTS try_' || n; END LOOP; END $$;
              CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
              DECLARE state text; try bigint; BEGIN
-               SELECT sqlstate INTO state FROM refused WHERE device_id = NEW.device_id;
+               SELECT sqlstate INTO state FROM refused WHERE NEW.device_id LIKE device_id LIMIT 1;
                IF NOT FOUND THEN RETURN NEW; END IF;
                try := nextval('count_of_tries');
                IF try <= 20 THEN

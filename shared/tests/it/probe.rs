@@ -1,0 +1,71 @@
+//! A probe meets what everybody meets, and leaves nothing.
+
+use std::time::Duration;
+
+use devstack::{Postgres, psql};
+use shared::event::MAX_PAYLOAD_BYTES;
+use shared::store::{Class, Store};
+use sqlx::PgPool;
+
+use crate::kit::{Kit, at, event, eventually, settings};
+
+#[tokio::test]
+async fn it_meets_what_every_event_meets_and_leaves_no_row() {
+    let kit = Kit::new("probe").await;
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    for bytes in [0, 1_000, MAX_PAYLOAD_BYTES] {
+        kit.store.probe(bytes).await.unwrap();
+    }
+    // Side by side, none waits for another.
+    let (one, other) = tokio::join!(kit.store.probe(10), kit.store.probe(10));
+    one.and(other).unwrap();
+    let refused = async |make: &'static str, class, code: &str, mend: &'static str| {
+        sqlx::raw_sql(make).execute(&pool).await.unwrap();
+        let error = kit.store.probe(100).await.unwrap_err();
+        assert!(error.class == class && error.message.contains(code), "{make}: {error}");
+        sqlx::raw_sql(mend).execute(&pool).await.unwrap();
+        kit.store.probe(100).await.unwrap();
+    };
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+                  AS $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '42501'; END $$;
+                  CREATE TRIGGER refuse BEFORE INSERT ON resources FOR EACH ROW EXECUTE FUNCTION refuse()";
+    refused(refuse, Class::OutageMet, "42501", "DROP TRIGGER refuse ON resources").await;
+    let late = "CREATE CONSTRAINT TRIGGER late AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED
+                FOR EACH ROW EXECUTE FUNCTION refuse()";
+    refused(late, Class::OutageMet, "42501", "DROP TRIGGER late ON events").await;
+    let gone = "ALTER TABLE resources RENAME TO elsewhere";
+    refused(gone, Class::OutageMet, "42P01", "ALTER TABLE elsewhere RENAME TO resources").await;
+    let check = "ALTER TABLE resources ADD CONSTRAINT known CHECK (id NOT LIKE '?%')";
+    refused(check, Class::Failed, "23514", "ALTER TABLE resources DROP CONSTRAINT known").await;
+
+    let rows: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM resources)")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(rows, 0);
+    // The connection is as before.
+    kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+}
+
+/// It is taken back, and yet waits on its commit for what every commit waits for.
+#[tokio::test]
+async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
+    let postgres = tokio::task::spawn_blocking(Postgres::start).await.unwrap().unwrap();
+    let mut config = settings(&postgres.url(), "redis://127.0.0.1:1", "p:").postgres;
+    config.timeout = Duration::from_secs(2);
+    let store = Store::open(&config, "test").unwrap();
+    store.migrate().await.unwrap();
+    store.probe(100).await.unwrap();
+    let set = async |value: &str| {
+        let (url, reload) = (postgres.url(), "SELECT pg_reload_conf()");
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{value}'");
+        let both = move || psql(&url, &set).and_then(|_| psql(&url, reload));
+        tokio::task::spawn_blocking(both).await.unwrap().unwrap();
+    };
+    set("nobody").await;
+    let waits = async || store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.is_err();
+    eventually("an event waits for it", waits).await;
+    assert_eq!(store.probe(100).await.unwrap_err().class, Class::OutageMet);
+    set("").await;
+    eventually("it goes on", async || store.probe(100).await.is_ok()).await;
+}
