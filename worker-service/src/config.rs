@@ -36,7 +36,7 @@ pub struct Cli {
 #[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
     /// Consume, until SIGTERM.
-    Run(RunConfig),
+    Run(Box<RunConfig>),
     /// Bring the schema up to date and make the topics; safe to repeat.
     Setup(SetupConfig),
     /// Let partitions go on that ran out of their ration of dead letters.

@@ -149,7 +149,7 @@ pub(crate) fn run_config(scope: &Scope) -> RunConfig {
         (!name.starts_with("topic-")).then(|| format!("--{name}={value}"))
     }));
     match Cli::try_parse_from(args).unwrap().command {
-        Command::Run(config) => config,
+        Command::Run(config) => *config,
         other => panic!("{other:?}"),
     }
 }
