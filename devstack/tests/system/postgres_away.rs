@@ -56,8 +56,8 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         let of_a_try = async || lines(worker.service.log(), "a batch failed").iter().any(|line| told(&line["error"]));
         system.until("the worker's log names it", of_a_try).await;
         for message in ["down", "cannot read the resource"] {
-            let found = lines(system.api.log(), message);
-            assert!(found.iter().any(|line| told(&line["error"])), "{message}: {found:?}");
+            let in_log = async || lines(system.api.log(), message).iter().any(|line| told(&line["error"]));
+            system.until(&format!("the API's log names it: {message}"), in_log).await;
         }
         if !freeze {
             for command in ["setup", "resume"] {
@@ -74,6 +74,12 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         system.until("the worker is well again", async || worker.status().await == "ready").await;
         assert_eq!(worker.health().await.unwrap()["outage"], json!(null));
         system.until("and the event is there", async || system.rows().await == number).await;
+        let up = async || {
+            let page = system.http.get(format!("{}/health/ready", system.ops)).send().await.unwrap();
+            page.json::<Value>().await.unwrap()["dependencies"]["postgres"] == json!({"status": "up"})
+        };
+        // What is wrong next is then told at once.
+        system.until("the API reaches it", up).await;
     }
     for log in [worker.service.log(), system.api.log()] {
         assert_eq!(log.lines().find(|line| line.contains(OF_THE_POOL)), None);

@@ -35,13 +35,6 @@ impl Driver {
             health.cannot_read(partition, Some(from), error);
             return false;
         }
-        tracing::error!(
-            partition,
-            from,
-            to,
-            error,
-            "records cannot be read as they were written: each becomes a dead letter, and the partition goes on behind"
-        );
         let letters = (from..to).map(|offset| self.letter_of_place(offset, &error)).collect();
         let mut behind = from;
         let mut refused = None;
@@ -56,12 +49,19 @@ impl Driver {
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
-        if let Some(error) = &refused {
-            health.cannot_read(partition, Some(behind), format!("its dead letter is not taken: {error}"));
+        if let Some(why) = &refused {
+            health.cannot_read(partition, Some(behind), format!("its dead letter is not taken: {why}"));
         }
         if behind == from || !self.go_on_at(behind).await {
             return false;
         }
+        tracing::error!(
+            partition,
+            from,
+            to = behind,
+            error,
+            "records cannot be read as they were written: each is a dead letter, and the partition goes on behind"
+        );
         // What stands before them is looked into as where a record comes behind a gap.
         if let Some(here) = here.filter(|here| *here < from) {
             progress.gaps.met(here, from);

@@ -65,6 +65,16 @@ impl Numbers {
         before.jump.map(|jump| jump.gap)
     }
 
+    /// Whether a batch left something out, as it seems, and nothing came since.
+    pub(super) fn is_open(&self) -> bool {
+        self.jump.is_some()
+    }
+
+    /// What that was, where nobody waits for what comes next.
+    pub(super) fn close(&mut self) -> Option<Range<i64>> {
+        self.jump.take().map(|jump| jump.gap)
+    }
+
     /// A record has an earlier offset than expected. It is noted when it comes again.
     pub(super) fn back(&mut self, offset: i64, appended_at: Option<OffsetDateTime>) -> Back {
         let is_within = appended_at.is_some() && self.appended_at == appended_at;

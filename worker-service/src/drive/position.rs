@@ -86,6 +86,8 @@ impl Driver {
             return false;
         }
         beyond.looked = Some(Instant::now());
+        progress.rest();
+        let beyond = &mut progress.beyond;
         let here = lane.read_to().or(progress.expected);
         let position = self.position().await;
         let to = match self.read_on(here, beyond).await {

@@ -18,6 +18,9 @@ use crate::lane::Lane;
 /// committed once more: the client commits an offset once, and does not notice where it is gone from the broker.
 const COMMITTED_LATE: Duration = Duration::from_secs(10);
 
+/// A client that asks for an offset that the log does not have is told at once.
+const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
+
 /// From one record to the next.
 pub(super) enum Step {
     Next,
@@ -46,6 +49,8 @@ pub(super) struct Progress<'g> {
     /// Where the client has to fetch from; nothing is taken in before it does.
     pub(super) return_to: Option<i64>,
     numbers: Numbers,
+    /// Since when it has been known that the last batch left something out, as it seems.
+    open_since: Option<Instant>,
     stored: Option<i64>,
     /// When that, or a commit of it, was last told to the client.
     told: Option<Instant>,
@@ -63,6 +68,7 @@ impl<'g> Progress<'g> {
             beyond: Beyond::default(),
             return_to: None,
             numbers: Numbers::default(),
+            open_since: None,
             stored: None,
             told: None,
             lowered: None,
@@ -95,6 +101,21 @@ impl<'g> Progress<'g> {
             self.gaps.met(gap.start, gap.end);
         }
         step
+    }
+
+    /// Nothing comes in. Where the client was to be sent elsewhere because of the last batch, that would be so by now.
+    pub(super) fn rest(&mut self) {
+        if !self.numbers.is_open() {
+            self.open_since = None;
+        } else if self.open_since.get_or_insert_with(Instant::now).elapsed() >= SENT_ELSEWHERE_WITHIN {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(gap) = self.numbers.close() {
+            self.gaps.met(gap.start, gap.end);
+        }
     }
 
     /// The client fetches from where it had to go back to.
@@ -137,5 +158,12 @@ impl<'g> Progress<'g> {
         {
             tracing::warn!(partition = driver.partition, offset, %error, "the offset is not committed");
         }
+    }
+}
+
+/// A runner that begins anew does not know of it.
+impl Drop for Progress<'_> {
+    fn drop(&mut self) {
+        self.close();
     }
 }

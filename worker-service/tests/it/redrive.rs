@@ -171,10 +171,14 @@ async fn what_is_too_large_for_the_topic_is_refused_by_name_and_holds_up_nobody(
     kit.set_topic(&kit.scope.input_topic, &[]).await;
     let said = kit.command(&["dlq", "redrive"]).await;
     assert_eq!(said.status, 0, "{said:?}");
+    let lines: Vec<_> = said.out.lines().collect();
     assert_eq!(
-        said.out, "9 letters read, 9 matched: sent 9, applied already 0, repeated 0, refused 0, failed 0\n",
+        lines.last(),
+        Some(&"9 letters read, 9 matched: sent 9, applied already 0, repeated 0, refused 0, failed 0"),
         "the topic takes them now"
     );
+    assert_eq!(lines.len(), 10, "and each is named: {lines:?}");
+    assert!(lines[0].starts_with("sent 0/0 device=a event=1 redrives=0 to=0/"), "{lines:?}");
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 9).await;
     assert_eq!((kit.version("b").await, kit.version("c").await), (Some(1), Some(1)), "and have one effect");
