@@ -177,7 +177,7 @@ impl Lane {
         match choice {
             Choice::Batch(batch) => Next::Apply(batch),
             Choice::Probe(bytes) => Next::Probe(bytes),
-            Choice::Nothing => Next::Wait(self.due()),
+            Choice::Wait(until) => Next::Wait(until),
         }
     }
 

@@ -63,9 +63,11 @@ async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
         tokio::task::spawn_blocking(both).await.unwrap().unwrap();
     };
     set("nobody").await;
-    let waits = async || store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.is_err();
-    eventually("an event waits for it", waits).await;
-    assert_eq!(store.probe(100).await.unwrap_err().class, Class::OutageMet);
+    // A reload takes a moment.
+    let waits = async || store.probe(100).await.is_err_and(|error| error.class == Class::OutageMet);
+    eventually("a probe waits for it", waits).await;
+    let error = store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap_err();
+    assert_eq!(error.class, Class::OutageMet, "as an event does: {error}");
     set("").await;
     eventually("it goes on", async || store.probe(100).await.is_ok()).await;
 }

@@ -30,8 +30,12 @@ const APPLIED_BEHIND: u32 = 2;
 const CALM: u32 = 50;
 /// For so long it counts that others were applied, where none are there to be tried.
 const FRESH: Duration = Duration::from_secs(1);
+/// For so long it counts that a probe succeeded which was as large as the event: until then a small one will do.
+const LARGE_PROBE_COUNTS: Duration = Duration::from_secs(10);
+/// How large the others are, at most.
+const SMALL_PROBE: usize = 1_024;
 /// The first wait after a probe that failed; each one is twice as long.
-const FIRST_PROBE_WAIT: Duration = Duration::from_secs(1);
+const FIRST_PROBE_WAIT: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST_PROBE_WAIT: Duration = Duration::from_secs(30);
 
@@ -53,6 +57,8 @@ pub(super) struct Suspect {
     control: Option<u32>,
     /// How many batches had been applied by the last time.
     applied: u64,
+    /// How many probes had failed by then.
+    failed_probes: u64,
     /// Others were applied while it failed.
     pub(super) is_alone: bool,
     /// Events of others were among them, not probes alone.
@@ -90,6 +96,17 @@ pub(super) enum Pressure {
     Partition,
 }
 
+/// What has to be known before a device is tried, which meets an outage alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Others succeed now. Or a probe failed: then it is tried once for that, as it may be well again.
+    Nothing,
+    /// Whether others succeed: a failure would say nothing else. With a payload of so many bytes.
+    Probe(usize),
+    /// The same, when a probe may be tried again.
+    Wait,
+}
+
 /// A failure, as it is judged.
 pub(super) struct Failure {
     pub(super) suspect: Suspect,
@@ -115,9 +132,14 @@ pub(super) struct Suspects {
     set_aside: HashSet<DeviceId>,
     /// Until an event of theirs is applied.
     devices: HashMap<DeviceId, Suspect>,
-    /// When the next probe may be tried, and how many failed in a row.
+    /// When the next probe may be tried, and how many failed in a row, and at all.
     probe_from: Duration,
-    probes_failed: u32,
+    failed_in_a_row: u32,
+    failed_probes: u64,
+    /// How large the last probe was that was as large as its event, and succeeded; and when. None since one failed.
+    large_probe: Option<(usize, Duration)>,
+    /// How large the one is that is under way, if it is such a one.
+    large_under_way: Option<usize>,
     random: fastrand::Rng,
 }
 
@@ -131,7 +153,10 @@ impl Suspects {
             set_aside: HashSet::new(),
             devices: HashMap::new(),
             probe_from: Duration::ZERO,
-            probes_failed: 0,
+            failed_in_a_row: 0,
+            failed_probes: 0,
+            large_probe: None,
+            large_under_way: None,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -165,15 +190,20 @@ impl Suspects {
 
     /// A probe succeeded. It is nobody's event: that ten devices and none else fail is an outage all the same.
     pub(super) fn probed(&mut self, now: Duration) {
-        (self.probe_from, self.probes_failed) = (now, 0);
+        (self.probe_from, self.failed_in_a_row) = (now, 0);
+        self.large_probe = self.large_under_way.take().map(|bytes| (bytes, now)).or(self.large_probe);
         self.others_succeeded(now);
     }
 
     /// A probe failed, for everybody or only because it is one: the next one waits.
     pub(super) fn probe_failed(&mut self, now: Duration, met_outage: bool) {
-        let wait = FIRST_PROBE_WAIT.saturating_mul(2_u32.saturating_pow(self.probes_failed)).min(LONGEST_PROBE_WAIT);
+        let wait = FIRST_PROBE_WAIT.saturating_mul(2_u32.saturating_pow(self.failed_in_a_row)).min(LONGEST_PROBE_WAIT);
         self.probe_from = now + self.vary(wait);
-        self.probes_failed = self.probes_failed.saturating_add(1);
+        self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
+        self.failed_probes += 1;
+        if self.large_under_way.take().is_some() {
+            self.large_probe = None;
+        }
         if met_outage {
             self.others_failed();
         }
@@ -213,12 +243,27 @@ impl Suspects {
         waiting.map(|(_, suspect)| suspect.bytes).max()
     }
 
-    /// How large a probe is to be, where it is not known whether others succeed now, so that a failure of this device
-    /// would say nothing.
-    pub(super) fn wants_others_before(&self, device: &DeviceId, now: Duration) -> Option<usize> {
-        let suspect = self.devices.get(device)?;
-        let is_known = self.others_are_well && suspect.applied < self.applied && now <= self.applied_at + FRESH;
-        (!is_known).then_some(suspect.bytes)
+    /// A probe is handed out, for an event whose payload has so many bytes; says how large it is to be. Perhaps it is
+    /// only large events that fail, but many large probes would burden the database.
+    pub(super) fn probe_for(&mut self, bytes: usize, now: Duration) -> usize {
+        let is_known = |(size, at): (usize, Duration)| size >= bytes && now < at + LARGE_PROBE_COUNTS;
+        let will_a_small_one_do = bytes > SMALL_PROBE && self.large_probe.is_some_and(is_known);
+        self.large_under_way = (!will_a_small_one_do).then_some(bytes);
+        if will_a_small_one_do { SMALL_PROBE } else { bytes }
+    }
+
+    /// What has to be known before a device is tried.
+    pub(super) fn before(&self, device: &DeviceId, now: Duration) -> Before {
+        let Some(suspect) = self.devices.get(device) else { return Before::Nothing };
+        if self.others_are_well && suspect.applied < self.applied && now <= self.applied_at + FRESH {
+            Before::Nothing
+        } else if now >= self.probe_from {
+            Before::Probe(suspect.bytes)
+        } else if suspect.failed_probes < self.failed_probes {
+            Before::Nothing
+        } else {
+            Before::Wait
+        }
     }
 
     /// When the next probe may be tried.
@@ -274,6 +319,7 @@ impl Suspects {
             controls: 0,
             control: None,
             applied,
+            failed_probes: 0,
             is_alone: false,
             with_events: false,
             letters: 0,
@@ -284,6 +330,7 @@ impl Suspects {
             suspect.begin_with(Some(task.record.offset), now);
         }
         suspect.tries += 1;
+        suspect.failed_probes = self.failed_probes;
         let others_were_applied = others_are_well && applied > std::mem::replace(&mut suspect.applied, applied);
         suspect.is_alone |= others_were_applied;
         let is_aside = suspect.is_aside();

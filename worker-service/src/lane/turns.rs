@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use shared::event::DeviceId;
 
+use super::suspects::Before;
 use super::{Lane, Task};
 
 /// What is to be tried next.
@@ -19,7 +20,8 @@ pub(super) enum Choice {
     Batch(Vec<Task>),
     /// What everybody would meet, with a payload of so many bytes.
     Probe(usize),
-    Nothing,
+    /// Nothing before this time, or, without one, before more comes in.
+    Wait(Option<Duration>),
 }
 
 /// When the next device that was set aside, or is held alone, may be tried.
@@ -64,7 +66,7 @@ impl Turns {
 }
 
 impl Lane {
-    /// What is to be tried next; nothing where all that is left is held.
+    /// What is to be tried next.
     pub(super) fn choose(&mut self, now: Duration) -> Choice {
         while let Some(device) = self.held.first_due(now, |device| !self.suspects_of_outage.is_aside(device)).cloned() {
             self.begin_held(&device);
@@ -85,27 +87,37 @@ impl Lane {
             return Choice::Batch(batch);
         }
         // There was nothing of others'.
-        let next = self.next_set_aside(now).filter(|_| now >= self.turns.from);
-        if now >= self.suspects_of_outage.probe_from() {
-            let suspects = &self.suspects_of_outage;
-            let before = || suspects.wants_others_before(next.as_ref()?, now);
-            if let Some(bytes) = suspects.waits_for_others(&self.held).or_else(before) {
-                return Choice::Probe(bytes);
+        let suspects = &self.suspects_of_outage;
+        if now >= suspects.probe_from()
+            && let Some(bytes) = suspects.waits_for_others(&self.held)
+        {
+            return Choice::Probe(self.suspects_of_outage.probe_for(bytes, now));
+        }
+        let Some(device) = self.next_set_aside(now).filter(|_| now >= self.turns.from) else {
+            return Choice::Wait(self.due());
+        };
+        match suspects.before(&device, now) {
+            Before::Probe(bytes) => Choice::Probe(self.suspects_of_outage.probe_for(bytes, now)),
+            Before::Wait => Choice::Wait(self.due_of_others().into_iter().chain([suspects.probe_from()]).min()),
+            Before::Nothing => {
+                self.begin_held(&device);
+                Choice::Batch(self.work.pop_front().unwrap_or_default())
             }
         }
-        next.map_or(Choice::Nothing, |device| {
-            self.begin_held(&device);
-            self.work.pop_front().map_or(Choice::Nothing, Choice::Batch)
-        })
     }
 
     /// When there is something to do again, if nothing comes in.
     pub(super) fn due(&self) -> Option<Duration> {
-        let is_aside = |device: &_| self.suspects_of_outage.is_aside(device);
-        let aside = self.held.earliest(is_aside).map(|due| due.max(self.turns.from));
+        let aside = self.held.earliest(|device| self.suspects_of_outage.is_aside(device));
+        let aside = aside.map(|due| due.max(self.turns.from));
         let waits = self.suspects_of_outage.waits_for_others(&self.held);
         let probe = waits.map(|_| self.suspects_of_outage.probe_from());
-        self.held.earliest(|device| !is_aside(device)).into_iter().chain(aside).chain(probe).min()
+        self.due_of_others().into_iter().chain(aside).chain(probe).min()
+    }
+
+    /// The same of those that are held for a failure of their own.
+    fn due_of_others(&self) -> Option<Duration> {
+        self.held.earliest(|device| !self.suspects_of_outage.is_aside(device))
     }
 
     /// A batch waits out an outage behind all that was begun, with whatever of its devices comes later: where no more

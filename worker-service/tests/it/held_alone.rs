@@ -199,7 +199,7 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
-    let (mut was_full, payload) = (false, format!("\"{}\"", "x".repeat(255 * 1024)));
+    let (mut was_full, payload) = (false, format!(r#"{{"x":"{}"}}"#, "x".repeat(255 * 1024)));
     let burst = async {
         kit.until_it("others are applied", async || kit.version("o10").await > Some(2)).await;
         kit.event("d1", "bad1", "{}").await;

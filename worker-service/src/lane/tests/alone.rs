@@ -1,5 +1,8 @@
 //! Outages that one record alone meets, and those of all.
 
+use bytes::Bytes;
+use shared::event::Payload;
+
 use super::*;
 use crate::lane::alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_LETTERS};
 use crate::lane::suspects::MAX_SET_ASIDE;
@@ -270,4 +273,37 @@ fn a_probe_that_is_refused_for_what_it_is_tells_nothing() {
         assert_eq!(lane.held_alone(), 0);
     }
     assert!(lane.outage().is_some() && (70..150).contains(&probes), "{probes}: every 30 s or so");
+}
+
+#[test]
+fn a_probe_is_as_large_as_the_event_and_of_many_only_some_are() {
+    let mut lane = Lane::new(roomy(), 1);
+    let mut large = decoded(1, 0);
+    let json = format!(r#"{{"x":"{}"}}"#, "x".repeat(200_000));
+    let size = json.len();
+    large.event.payload = Payload::check(Bytes::from(json), "").unwrap();
+    lane.arrive(record(1, 0, b"{}"), Ok(large));
+    let (mut now, mut probes) = (Duration::ZERO, Vec::new());
+    while now < Duration::from_secs(600) {
+        match lane.next(now) {
+            Next::Apply(batch) => {
+                lane.applied(batch, Err(error(Class::OutageMet)), now);
+            }
+            Next::Probe(bytes) => {
+                probes.push((now, bytes));
+                // Large ones fail for a while.
+                let fails = bytes > 2_000 && (200..300).contains(&now.as_secs());
+                lane.probed(if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
+            }
+            Next::Wait(Some(until)) => now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+    let is_large = |bytes: usize| bytes == size;
+    assert!(probes.iter().all(|(_, bytes)| is_large(*bytes) || *bytes <= 1_024));
+    let within = |from, to| probes.iter().filter(move |(at, _)| (from..to).contains(&at.as_secs()));
+    let larges = |from, to| within(from, to).filter(|(_, bytes)| is_large(*bytes)).count();
+    assert!(is_large(probes[0].1) && larges(0, 200) < within(0, 200).count() / 2, "{probes:?}");
+    assert_eq!(larges(250, 300), within(250, 300).count(), "until one succeeds, it is not known of large ones");
+    assert!(larges(250, 300) > 0);
 }

@@ -103,11 +103,11 @@ fn weather() -> impl Strategy<Value = Weather> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     #[test]
     fn no_good_record_is_a_dead_letter(weather in weather()) {
-        let came = weather.last_for(Duration::from_secs(3_600));
+        let came = weather.last_for(Duration::from_secs(1_200));
         prop_assert!(came.letters.is_empty(), "{came:?}");
     }
 
@@ -119,7 +119,7 @@ proptest! {
         } else {
             Weather { down: 0.0, met: 1.0, ..weather }
         };
-        prop_assert!(weather.last_for(Duration::from_secs(3_600)).letters.is_empty());
+        prop_assert!(weather.last_for(Duration::from_secs(1_200)).letters.is_empty());
     }
 
     #[test]
@@ -131,9 +131,9 @@ proptest! {
             bad: Some(0),
             ..weather
         };
-        let came = weather.last_for(Duration::from_secs(3_600));
+        let came = weather.last_for(Duration::from_secs(1_200));
         prop_assert!(came.held_alone && !came.letters.is_empty() && came.letters.iter().all(|device| *device == 0));
-        prop_assert!(came.applied > 500, "{}", came.applied);
+        prop_assert!(came.applied > 150, "{}", came.applied);
     }
 }
 
@@ -142,7 +142,7 @@ proptest! {
 #[test]
 fn of_a_device_with_good_and_bad_events_only_the_bad_ones_are_letters() {
     let (mut letters, mut good) = (0, 0);
-    for seed in 0..24 {
+    for seed in 0..6 {
         for (chance, period, down) in
             [(0.1, 1.0, 0.0), (0.3, 1.0, 0.0), (0.5, 1.0, 0.0), (0.7, 1.0, 0.0), (0.0, 30.0, 0.1), (0.0, 10.0, 0.3)]
         {
@@ -153,16 +153,16 @@ fn of_a_device_with_good_and_bad_events_only_the_bad_ones_are_letters() {
                 down,
                 met: 1.0,
                 takes: Duration::from_millis(20),
-                every: Duration::from_millis(33),
+                every: Duration::from_millis(100),
                 devices: 2 + u8::try_from(seed % 3).unwrap(),
                 bad: Some(0),
                 share: [0.1, 0.2, 0.5][usize::try_from(seed % 3).unwrap()],
             };
-            let came = weather.last_for(Duration::from_secs(1_200));
+            let came = weather.last_for(Duration::from_secs(600));
             letters += came.letters.len();
             good += came.good_letters;
         }
     }
-    assert!(letters > 500, "{letters}");
+    assert!(letters > 200, "{letters}");
     assert_eq!(good, 0, "of {letters}");
 }

@@ -112,7 +112,7 @@ proptest! {
     #[test]
     fn three_locked_rows_stop_nobody_for_long(locked in positions(3), seed: u64) {
         // While they are found, within 200 s, the rest waits; of ten minutes the failing tries take less than half.
-        is_borne(&locked, 200, 13, 600, seed);
+        is_borne(&locked, 200, 6, 600, seed);
         let (_, came) = lasts(&locked, Duration::from_secs(600), seed);
         prop_assert!(came.failing_from(Duration::ZERO) <= Duration::from_secs(310), "{:?}", came.failures.len());
     }
@@ -123,12 +123,12 @@ proptest! {
 
     #[test]
     fn nor_do_thirty(locked in positions(30), seed: u64) {
-        is_borne(&locked, 1_300, 13, 1_900, seed);
+        is_borne(&locked, 1_300, 6, 1_900, seed);
     }
 }
 
 /// One more than may be set aside before anybody is applied, in a row before all others.
 #[test]
 fn nor_where_more_stand_in_a_row_than_are_set_aside() {
-    is_borne(&(0..11).collect(), 600, 13, 1_900, 1);
+    is_borne(&(0..11).collect(), 600, 6, 1_900, 1);
 }
