@@ -121,7 +121,8 @@ fn plain_postgres() -> u16 {
 
 /// Neither service gets through to a dependency with these settings; both logs and readiness say why.
 async fn refused(system: &System, settings: &[(&str, &str)], name: &str, why: &[&str]) {
-    let talkative = [settings, &[("RUST_LOG", "trace")]].concat();
+    // Those that know passwords tell all. Of everybody's there is more than a busy machine's log has room for.
+    let talkative = [settings, &[("RUST_LOG", "info,shared=trace,redis=trace,sqlx=trace,rustls=trace")]].concat();
     let (api, worker) = (system.another_api_with(&talkative), system.worker_with(&talkative));
     if name == "redis" {
         assert_eq!(system.post("fenced", &format!("{:x}", fastrand::u64(..)), &json!({})).await.unwrap().status(), 202);

@@ -19,7 +19,7 @@ async fn a_flood_behind_a_held_device_takes_bounded_memory() {
     let began = Instant::now();
     let mut most = 0;
     let mut done = 0;
-    // Held for 14 s, and then tried one by one; and all the while the partition goes on.
+    // Too much waits behind it: each is tried once, one by one; and all the while the partition goes on.
     while began.elapsed() < Duration::from_secs(10) || done < 100 {
         assert!(began.elapsed() < PATIENCE, "the partition goes on: {done}");
         most = most.max(worker.resident());
@@ -27,7 +27,6 @@ async fn a_flood_behind_a_held_device_takes_bounded_memory() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     println!("at most {most} MiB resident; {done} events of other devices were applied meanwhile");
-    assert!(worker.page("/health/ready").await.contains(r#""held_devices":1"#));
     assert!((5..128).contains(&most), "{most} MiB");
     worker.service.kill().unwrap();
 }
