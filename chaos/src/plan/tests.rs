@@ -24,6 +24,7 @@ fn a_seed_is_the_same_plan_as_it_was() {
 #[test]
 fn a_whole_run_has_every_kind_of_fault() {
     let length = WHOLE;
+    let mut with_an_api_alone = 0;
     for seed in 0..200 {
         let plan = Plan::drawn(seed, length);
         let steps = &plan.steps;
@@ -31,13 +32,14 @@ fn a_whole_run_has_every_kind_of_fault() {
         assert!(steps.windows(2).all(|pair| pair[0].at <= pair[1].at));
         let times = plan.times();
         assert!(Fault::DRAWN.iter().all(|kind| times.contains_key(kind)), "seed {seed}: {times:?}");
-        let cut: Vec<_> = steps.iter().filter(|step| step.fault.has_whom()).map(|step| step.whom).collect();
-        assert!(cut.iter().any(|whom| !whom.has_workers()) || cut.len() < 10, "an API alone, some time");
+        let mut cut = steps.iter().filter(|step| step.fault.has_whom()).map(|step| step.whom);
+        with_an_api_alone += usize::from(cut.any(|whom| !whom.has_workers()));
         assert_eq!(times.get(&Fault::LosePostgres), Some(&1), "once for longer than an event is tried");
         assert_eq!(times.get(&Fault::FailOverPostgres), Some(&1), "and once failed over");
         let given_up = |step: &&Step| step.fault == Fault::RefuseDevices && step.lasts >= OUTLASTS_RETRIES;
         assert_eq!(steps.iter().filter(given_up).count(), 1, "and once refused for as long");
     }
+    assert!(with_an_api_alone > 180, "the APIs alone, in nearly all of them: {with_an_api_alone}");
 }
 
 #[test]

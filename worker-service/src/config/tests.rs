@@ -65,6 +65,7 @@ fn each_setting_of_each_command_means_the_same_however_it_is_given() {
         "seek" => &["--to-time=2026-01-02T03:04:05Z"][..],
         "show" => &["0", "17"],
         "forget" => &["device-1"],
+        "purge" => &["--before=2026-01-02T03:04:05Z"],
         _ => &[],
     };
     let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|matches, id| {
