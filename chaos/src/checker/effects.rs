@@ -143,15 +143,19 @@ impl Found {
         let before = before.filter(|record| record.partition == *partition && record.offset < *offset);
         let before = before.map(|record| record.offset).max();
         let mut failed = end.letters.iter().filter(|other| other.reason == "failed" && other.key == *key);
-        let behind_such_a_letter = failed
-            .clone()
-            .any(|other| other.partition == *partition && Some(other.offset) == before && other.attempts < TRIES);
+        let much_waited = |letter: &Letter| {
+            let behind = end.log.iter().filter(|record| record.device == *key && record.partition == *partition);
+            let waiting = behind.filter(|record| record.offset >= letter.offset && record.appended <= letter.died);
+            waiting.count() >= WAITING
+        };
+        let behind_such_a_letter = failed.clone().any(|other| {
+            let is_before = other.partition == *partition && Some(other.offset) == before;
+            is_before && (other.attempts < TRIES || much_waited(other))
+        });
         let failed_for_long = failed.any(|other| letter.died - other.appended >= FAILING);
-        let behind = end.log.iter().filter(|record| record.device == *key && record.partition == *partition);
-        let waiting = behind.filter(|record| record.offset >= *offset && record.appended <= letter.died).count();
         let enough = match *attempts {
             TRIES => waited >= WAITS,
-            1..TRIES => behind_such_a_letter || failed_for_long || waiting >= WAITING,
+            1..TRIES => behind_such_a_letter || failed_for_long || much_waited(letter),
             _ => false,
         };
         if !enough {
