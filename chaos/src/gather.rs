@@ -10,6 +10,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
 use shared::event::DeviceId;
 use shared::store::Store;
 use shared::topic::{Header, Record as KafkaRecord};
@@ -182,6 +183,10 @@ fn read_topic<T>(
         match consumer.poll(Duration::from_millis(100)) {
             None => {}
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
+            // Of a broker that was started just now; the client tries again.
+            Some(Err(KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+            ))) => {}
             Some(message) => found.push(each(&KafkaRecord::of(message?))?),
         }
     }
