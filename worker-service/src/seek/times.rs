@@ -77,7 +77,8 @@ fn last_before(
         go_to(from)?;
         let (mut last, mut trouble, mut next) = (None, None, from);
         let (mut since, mut looked) = (Instant::now(), None);
-        loop {
+        // What stands at that offset itself may be what cannot be read: nothing comes of it.
+        while next < before {
             let mut is_unread = false;
             match reader.poll(POLL) {
                 Some(Ok(message)) if message.offset() < before => {

@@ -134,6 +134,9 @@ async fn seek_goes_past_it_and_back_over_it() {
     let kit = Kit::new("malformed_seek", 1).await;
     let input = &kit.scope.input_topic;
     kit.event("a", "1", "{}").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let between = OffsetDateTime::now_utc();
+    tokio::time::sleep(Duration::from_millis(50)).await;
     put(&kit, input, 0, vec![no_key_of(-2); 2]).await;
     let past = ["seek", "--partition=0", "--past-unreadable"];
     let said = kit.command(&past).await;
@@ -161,6 +164,9 @@ async fn seek_goes_past_it_and_back_over_it() {
     // What stands right before that time has no time that can be read.
     let (moved, said) = kit.seek(time, &[]).await.unwrap();
     assert_eq!((moved[0].from, moved[0].to), (Some(4), 3), "{said}");
+    // And what stands at it cannot be read.
+    let (moved, said) = kit.seek(between, &[]).await.unwrap();
+    assert_eq!((moved[0].from, moved[0].to), (Some(3), 1), "{said}");
 }
 
 fn at(device: &str, id: &str, delta: i64) -> (WireRecord, Claims) {
