@@ -76,7 +76,7 @@ async fn both_services_and_the_commands_work_over_it() {
     worker.end().await;
 }
 
-/// And nothing is said of passwords on the way, at the most talkative.
+/// And no log line holds a password, though the crates that are given one log all that they can.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_certificate_and_a_wrong_name_are_refused_and_named() {
     let (system, certificates) = start("tls-wrong").await;

@@ -77,7 +77,7 @@ fn last_before(
         go_to(from)?;
         let (mut last, mut trouble, mut next) = (None, None, from);
         let (mut since, mut looked) = (Instant::now(), None);
-        // What stands at that offset itself may be what cannot be read: nothing comes of it.
+        // The record at `before` itself may be one that cannot be read, so its arrival is not waited for.
         while next < before {
             let mut is_unread = false;
             match reader.poll(POLL) {
