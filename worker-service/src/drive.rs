@@ -302,6 +302,11 @@ impl Driver {
                     return Pause::Written;
                 }
                 Err(error) => {
+                    tracing::warn!(
+                        partition = self.partition,
+                        %error,
+                        "nothing is taken in before it is known whether the partition is paused"
+                    );
                     let until = lane.store_failed(error, started.elapsed());
                     self.tools.health.lane(self.partition, lane, started);
                     tokio::select! {

@@ -2,13 +2,15 @@
 //!
 //! The lane decides what to do next, is told how it went, and says how far the group may commit.
 //! At most one thing is under way at a time, so that the order of a device is the order in which
-//! its events stand here: in `work`, then in `ready`, or, while its device is held, in `held`.
+//! its events stand here: in `work`, then in `held`, then in `ready`. While anything of a device is in `held`,
+//! nothing of it is in `work`, but the one event that is being tried alone.
 //!
 //! What may never happen here: a record is forgotten; an event of a device is tried before an
 //! earlier one of it is applied or a dead letter; an outage becomes a dead letter; the watermark
 //! passes a record that has had no effect yet.
 
 mod alone;
+mod apart;
 mod backoff;
 mod batch;
 mod failing;
@@ -29,6 +31,7 @@ use shared::store::{Class, StoreError};
 use shared::topic::{DeadLetter, Decoded, Record, Refusal};
 use time::OffsetDateTime;
 
+use self::apart::Share;
 use self::backoff::OutageBackoff;
 use self::batch::Batch;
 pub use self::failing::AfterFailure;
@@ -74,6 +77,7 @@ pub struct Lane {
     failing: Failing,
     suspects_of_outage: Suspects,
     turns: Turns,
+    share: Share,
     watermark: Watermark,
     ration: Ration,
     outage: OutageBackoff,
@@ -99,6 +103,7 @@ impl Lane {
             failing: Failing::default(),
             suspects_of_outage: Suspects::new(seed),
             turns: Turns::default(),
+            share: Share::default(),
             watermark: Watermark::default(),
             outage: OutageBackoff::new(seed),
             conflicts: 0,
@@ -183,6 +188,7 @@ impl Lane {
 
     /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
     pub fn applied(&mut self, batch: Vec<Task>, result: Result<(), StoreError>, now: Duration) -> Option<AfterFailure> {
+        self.share.is_back(now, self.turns.cost(now));
         let error = match result {
             Ok(()) => {
                 self.store_answered();
@@ -200,7 +206,7 @@ impl Lane {
         Some(match error.class {
             Class::Again if self.conflicts < CONFLICTS => {
                 self.conflicts += 1;
-                self.work.push_front(batch);
+                self.put_back(batch);
                 AfterFailure::TriedAgain
             }
             Class::Again | Class::OutageMet => self.meets_outage(batch, error, now),
@@ -319,7 +325,7 @@ impl Lane {
     /// A batch waits out an outage.
     fn put_off(&mut self, batch: Vec<Task>, message: String, now: Duration) {
         self.turns.others_had_theirs();
-        self.work.push_front(batch);
+        self.put_back(batch);
         self.outage.wait(now, message);
     }
 
@@ -337,26 +343,6 @@ impl Lane {
         self.work.push_front(rest);
         self.work.push_front(batch);
         AfterFailure::Split
-    }
-
-    /// The next batch of `ready`; events of held devices go to where their device waits. So do those of a device that is
-    /// known to meet an outage alone, so that nobody else's fail with them.
-    fn gather(&mut self, now: Duration) -> Vec<Task> {
-        let mut batch = Batch::default();
-        while let Some(task) = self.ready.pop_front() {
-            if self.held.has(task.device()) {
-                self.forget(task.size());
-                self.held.append(task);
-            } else if self.suspects_of_outage.is_alone(task.device()) {
-                self.hold(task, now);
-            } else if batch.has_room(&task, &self.settings) {
-                batch.push(task);
-            } else {
-                self.ready.push_front(task);
-                break;
-            }
-        }
-        batch.tasks
     }
 
     /// A held device's time has come: the event that failed on its own, then the rest at once,

@@ -124,7 +124,7 @@ impl Lane {
             task.attempts = suspect.tries;
             let many = if cost >= SLOW { MANY_SLOW_LETTERS } else { MANY_LETTERS };
             let letters = suspect.letters;
-            let mut behind = self.take_from_work(&device);
+            let mut behind = self.take_all(&device);
             self.bury(task, Reason::UnknownError, message.clone());
             let mut buried = 1;
             // As many as there were before: with each failure twice as many. None of them was applied. Where a try is
@@ -173,9 +173,10 @@ impl Lane {
         let behind = self.work.iter().flatten().filter(|other| other.device() == task.device());
         let (records, bytes) =
             behind.fold((1, task.size()), |(records, bytes), other| (records + 1, bytes + other.size()));
+        let (held_records, held_bytes) = self.held.of(task.device());
         let Settings { device_records, device_bytes, .. } = self.settings;
         Waiting {
-            device_is_full: records >= device_records || bytes >= device_bytes,
+            device_is_full: records + held_records >= device_records || bytes + held_bytes >= device_bytes,
             is_half_full: self.is_half_full(records, bytes),
         }
     }

@@ -99,16 +99,14 @@ impl Lane {
             self.work.push_front(left);
             return AfterFailure::Split;
         }
-        if batch.len() > 1 {
-            for task in batch.into_iter().rev() {
-                self.work.push_front(vec![task]);
+        // Of nothing, nothing is left to try.
+        let Some(device) = devices.pop() else { return AfterFailure::Split };
+        match <[Task; 1]>::try_from(batch) {
+            Ok([task]) => self.judge(task, error, now),
+            Err(several) => {
+                self.try_apart(device, several, now);
+                AfterFailure::Split
             }
-            return AfterFailure::Split;
-        }
-        match batch.into_iter().next() {
-            Some(task) => self.judge(task, error, now),
-            // Of nothing, nothing is left to try.
-            None => AfterFailure::Split,
         }
     }
 
@@ -145,7 +143,7 @@ impl Lane {
         self.letters.push_back(DeadLetter { record, reason, error, attempts });
     }
 
-    /// Holds a device from this event on; what is begun of it is held with it, in order.
+    /// Holds a device from this event on; what is begun or held of it is held with it, in order.
     pub(super) fn hold(&mut self, task: Task, due: Duration) {
         let device = task.device().clone();
         let mut tasks = self.take_from_work(&device);
@@ -165,12 +163,23 @@ impl Lane {
         tasks
     }
 
-    /// Holds a device with these events, which are all that is begun of it.
+    /// What is begun of a device, and what is held of it, in order.
+    pub(super) fn take_all(&mut self, device: &DeviceId) -> VecDeque<Task> {
+        let mut tasks = self.take_from_work(device);
+        for task in self.held.take(device).into_iter().flatten() {
+            self.records += 1;
+            self.bytes += task.size();
+            tasks.push_back(task);
+        }
+        tasks
+    }
+
+    /// Holds a device with these events, which are all that is begun of it, before those that are held.
     pub(super) fn hold_all(&mut self, device: DeviceId, tasks: VecDeque<Task>, due: Duration) {
         for task in &tasks {
             self.records -= 1;
             self.bytes -= task.size();
         }
-        self.held.insert(device, tasks, due);
+        self.held.put_first(device, tasks, due);
     }
 }

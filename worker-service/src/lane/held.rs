@@ -29,11 +29,13 @@ pub(super) struct Held {
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Waiting {
     tasks: VecDeque<Task>,
     bytes: usize,
     due: Duration,
+    /// So many of the first ones are tried one by one.
+    singly: usize,
 }
 
 impl Waiting {
@@ -49,11 +51,51 @@ impl Held {
         !self.devices.is_empty() && self.devices.contains_key(device)
     }
 
-    pub(super) fn insert(&mut self, device: DeviceId, tasks: VecDeque<Task>, due: Duration) {
-        let bytes = tasks.iter().map(Task::size).sum();
-        self.records += tasks.len();
-        self.bytes += bytes;
-        self.devices.insert(device, Waiting { tasks, bytes, due });
+    /// Holds a device until then, with these events before those of it that are held.
+    pub(super) fn put_first(&mut self, device: DeviceId, tasks: VecDeque<Task>, due: Duration) {
+        let waiting = self.devices.entry(device).or_default();
+        waiting.due = due;
+        if waiting.singly > 0 {
+            waiting.singly += tasks.len();
+        }
+        for task in tasks.into_iter().rev() {
+            self.records += 1;
+            self.bytes += task.size();
+            waiting.bytes += task.size();
+            waiting.tasks.push_front(task);
+        }
+    }
+
+    /// So many of the first ones of a device are tried one by one.
+    pub(super) fn try_singly(&mut self, device: &DeviceId, singly: usize) {
+        if let Some(waiting) = self.devices.get_mut(device) {
+            waiting.singly = singly;
+        }
+    }
+
+    /// Whether the next one of a device is tried alone, and the rest stays held meanwhile.
+    pub(super) fn is_apart(&self, device: &DeviceId) -> bool {
+        self.devices.get(device).is_some_and(|waiting| waiting.singly > 0)
+    }
+
+    /// The same, and its time has come.
+    pub(super) fn is_apart_and_due(&self, device: &DeviceId, now: Duration) -> bool {
+        self.devices.get(device).is_some_and(|waiting| waiting.singly > 0 && waiting.due <= now)
+    }
+
+    /// The first event of a device, of which the rest stays held. Those whose time came before have theirs first next.
+    pub(super) fn take_first(&mut self, device: &DeviceId, now: Duration) -> Option<Task> {
+        let waiting = self.devices.get_mut(device)?;
+        let task = waiting.tasks.pop_front()?;
+        waiting.singly = waiting.singly.saturating_sub(1);
+        waiting.bytes -= task.size();
+        waiting.due = now;
+        self.records -= 1;
+        self.bytes -= task.size();
+        if waiting.tasks.is_empty() {
+            self.devices.remove(device);
+        }
+        Some(task)
     }
 
     /// Adds an event behind those of its device, which is held.
@@ -117,6 +159,11 @@ impl Held {
     /// When the time of the first such device comes.
     pub(super) fn earliest(&self, is_such: impl Fn(&DeviceId) -> bool) -> Option<Duration> {
         self.devices.iter().filter(|(device, _)| is_such(device)).map(|(_, waiting)| waiting.due).min()
+    }
+
+    /// How many events of a device are held, and their bytes.
+    pub(super) fn of(&self, device: &DeviceId) -> (usize, usize) {
+        self.devices.get(device).map_or((0, 0), |waiting| (waiting.tasks.len(), waiting.bytes))
     }
 
     pub(super) fn devices(&self) -> usize {

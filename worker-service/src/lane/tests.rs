@@ -13,6 +13,7 @@ use super::*;
 mod alone;
 mod failing;
 mod flapping;
+mod floods;
 mod held_full;
 mod letters;
 mod outages;

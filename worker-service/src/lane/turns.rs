@@ -68,7 +68,7 @@ impl Turns {
 impl Lane {
     /// What is to be tried next.
     pub(super) fn choose(&mut self, now: Duration) -> Choice {
-        while let Some(device) = self.held.first_due(now, |device| !self.suspects_of_outage.is_aside(device)).cloned() {
+        while let Some(device) = self.held.first_due(now, |device| self.begins_whole(device)).cloned() {
             self.begin_held(&device);
         }
         // Where no more devices may be set aside, what was begun may fail for ever; and one of those that were may be
@@ -81,10 +81,19 @@ impl Lane {
             self.begin_held(&device);
             self.turns.of_others = true;
         }
+        self.turns.again = true;
+        if let Some(task) = self.next_apart_in_turn(now) {
+            return Choice::Batch(vec![task]);
+        }
         self.turns.again = !self.work.is_empty();
         let batch = self.work.pop_front().unwrap_or_else(|| self.gather(now));
         if !batch.is_empty() {
+            self.share.begin(&batch);
             return Choice::Batch(batch);
+        }
+        if let Some(task) = self.next_apart(now) {
+            self.turns.again = true;
+            return Choice::Batch(vec![task]);
         }
         // There was nothing of others'.
         let suspects = &self.suspects_of_outage;
@@ -125,6 +134,7 @@ impl Lane {
     /// batches behind.
     pub(super) fn put_off_behind(&mut self, batch: Vec<Task>, message: String, now: Duration) {
         let devices: HashSet<_> = batch.iter().map(|task| task.device().clone()).collect();
+        self.note_begun(&batch);
         let mut behind = VecDeque::from([batch]);
         for unit in &mut self.work {
             let (same, other) = std::mem::take(unit).into_iter().partition(|task| devices.contains(task.device()));
@@ -147,6 +157,11 @@ impl Lane {
         let largest = self.held.largest_due(now, &self.settings, is_aside);
         let nearest = largest.max_by_key(|(device, share)| (self.suspects_of_outage.case(device), *share));
         nearest.map(|(device, _)| device.clone())
+    }
+
+    /// Whether a held device is tried again before all others when its time has come, with all that is held of it.
+    fn begins_whole(&self, device: &DeviceId) -> bool {
+        !self.suspects_of_outage.is_aside(device) && !self.held.is_apart(device) && !self.share.has_begun(device)
     }
 
     fn begin_held(&mut self, device: &DeviceId) {

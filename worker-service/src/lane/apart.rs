@@ -1,0 +1,112 @@
+//! Events of one device that failed together are tried one by one, in turns with everybody else.
+//!
+//! A device that sends many events, all of which fail, would be a long row of transactions and dead letters that the
+//! whole partition waits for. So only the next of them is begun, and the rest is held. It has its turn when others had
+//! theirs, and further ones have theirs for as long as that took: the others have half of the time at least. Where they
+//! have nothing to do, it has all of it.
+//!
+//! The log has one order. Where such a device sends more than can be tried in its time, what it holds grows up to a
+//! [part](MAY_HOLD) of what may be held, and others' events come in no faster than its own are decided.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use shared::event::DeviceId;
+
+use super::{Lane, Task};
+
+/// What is tried apart takes this part of what may be held, so that there is room for others that wait.
+pub(super) const MAY_HOLD: usize = 4;
+
+/// When the next event that is tried apart has its turn.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    /// Others had their turn.
+    is_next: bool,
+    /// Until then it is the turn of what is tried apart.
+    until: Duration,
+    /// What is under way is tried apart.
+    is_under_way: bool,
+    /// Of this device one event is begun that waits for another try before all others of its device, which are held.
+    begun: Option<DeviceId>,
+}
+
+impl Share {
+    /// Something is handed out that is not tried apart.
+    pub(super) fn begin(&mut self, batch: &[Task]) {
+        self.is_under_way = false;
+        if self.begun.is_some() && batch.first().map(Task::device) == self.begun.as_ref() {
+            self.begun = None;
+        }
+    }
+
+    /// What was handed out is back, after so long.
+    pub(super) fn is_back(&mut self, now: Duration, cost: Duration) {
+        if !std::mem::take(&mut self.is_under_way) {
+            (self.is_next, self.until) = (true, now + cost);
+        }
+    }
+
+    /// Whether an event of the device is begun, and the rest of it is held.
+    pub(super) fn has_begun(&self, device: &DeviceId) -> bool {
+        self.begun.as_ref() == Some(device)
+    }
+}
+
+impl Lane {
+    /// Events of one device failed together.
+    pub(super) fn try_apart(&mut self, device: DeviceId, batch: Vec<Task>, now: Duration) {
+        if self.suspects_of_outage.is_aside(&device) {
+            // It has turns of its own.
+            for task in batch.into_iter().rev() {
+                self.work.push_front(vec![task]);
+            }
+            return;
+        }
+        let singly = batch.len();
+        let mut tasks = VecDeque::from(batch);
+        tasks.append(&mut self.take_from_work(&device));
+        self.hold_all(device.clone(), tasks, now);
+        self.held.try_singly(&device, singly);
+    }
+
+    /// The next event that is tried apart, if it is its turn.
+    pub(super) fn next_apart_in_turn(&mut self, now: Duration) -> Option<Task> {
+        if self.share.is_next || now < self.share.until { self.next_apart(now) } else { None }
+    }
+
+    /// The next event that is tried apart.
+    pub(super) fn next_apart(&mut self, now: Duration) -> Option<Task> {
+        if self.share.begun.is_some() {
+            return None;
+        }
+        let is_apart = |device: &DeviceId| self.held.is_apart(device) && !self.suspects_of_outage.is_aside(device);
+        let device = self.held.first_due(now, is_apart)?.clone();
+        let task = self.held.take_first(&device, now)?;
+        self.records += 1;
+        self.bytes += task.size();
+        (self.share.is_next, self.share.is_under_way) = (false, true);
+        Some(task)
+    }
+
+    /// A batch is to be tried again before all that was begun. The rest of its device may be held: then it waits for that.
+    pub(super) fn put_back(&mut self, batch: Vec<Task>) {
+        self.note_begun(&batch);
+        self.work.push_front(batch);
+    }
+
+    /// The same of a batch that is put somewhere else.
+    pub(super) fn note_begun(&mut self, batch: &[Task]) {
+        if let [task] = batch
+            && self.held.has(task.device())
+        {
+            self.share.begun = Some(task.device().clone());
+        }
+    }
+
+    /// Whether so much is held that no more events come in of what is tried apart.
+    pub(super) fn holds_a_part(&self) -> bool {
+        let super::Settings { held_records, held_bytes, .. } = self.settings;
+        self.held.records() >= held_records.div_ceil(MAY_HOLD) || self.held.bytes() >= held_bytes.div_ceil(MAY_HOLD)
+    }
+}
