@@ -103,11 +103,12 @@ impl Injection<'_> {
             Fault::CutPostgres => self.postgres_away(|| self.cut(|way| &way.postgres)),
             Fault::SlowPostgres => self.slow(|way| &way.postgres, Duration::from_millis(50)),
             Fault::FailOverPostgres => self.fail_over_postgres(),
-            Fault::ReadOnlyPostgres => {
+            // It is read no more than one that is away.
+            Fault::ReadOnlyPostgres => self.postgres_away(|| {
                 until_done(|| postgres::read_only(world, true))?;
                 self.lasts();
                 until_done(|| postgres::read_only(world, false))
-            }
+            }),
             Fault::FillDisk => {
                 until_done(|| postgres::fill_disk(world, true))?;
                 self.lasts();

@@ -27,6 +27,8 @@ struct Shared {
     hold_questions: AtomicBool,
     hold_answers: AtomicBool,
     delay_micros: AtomicU64,
+    /// How often the connections that were there fell silent.
+    silences: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -44,6 +46,7 @@ impl Proxy {
             hold_questions: AtomicBool::new(false),
             hold_answers: AtomicBool::new(false),
             delay_micros: AtomicU64::new(0),
+            silences: AtomicU64::new(0),
             connections: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
@@ -92,7 +95,12 @@ impl Proxy {
         self.shared.hold_answers.store(true, Ordering::SeqCst);
     }
 
-    /// Passes everything on again, at once.
+    /// Passes nothing more on those connections that are there, for good: as a firewall that forgot them. New ones pass.
+    pub fn silence_connections(&self) {
+        self.shared.silences.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Passes everything on again, at once, but for what fell silent.
     pub fn mend(&self) {
         self.shared.hold_questions.store(false, Ordering::SeqCst);
         self.shared.hold_answers.store(false, Ordering::SeqCst);
@@ -122,11 +130,12 @@ impl Shared {
             connections.retain(|connection| connection.peer_addr().is_ok());
             connections.extend([client.try_clone()?, server.try_clone()?]);
         }
+        let silences = self.silences.load(Ordering::SeqCst);
         for (from, to, answers) in [(client.try_clone()?, server.try_clone()?, false), (server, client, true)] {
             let shared = Arc::clone(self);
             thread::Builder::new().name("proxy".into()).spawn(move || {
                 let held = if answers { &shared.hold_answers } else { &shared.hold_questions };
-                let _ = shared.copy(&from, &to, held);
+                let _ = shared.copy(&from, &to, held, silences);
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);
             })?;
@@ -140,7 +149,7 @@ impl Shared {
         Ok(())
     }
 
-    fn copy(&self, mut from: &TcpStream, mut to: &TcpStream, held: &AtomicBool) -> io::Result<()> {
+    fn copy(&self, mut from: &TcpStream, mut to: &TcpStream, held: &AtomicBool, silences: u64) -> io::Result<()> {
         let mut buffer = vec![0_u8; 64 * 1024];
         loop {
             let read = from.read(&mut buffer)?;
@@ -148,6 +157,10 @@ impl Shared {
             let delay = self.delay_micros.load(Ordering::SeqCst);
             if delay > 0 {
                 thread::sleep(Duration::from_micros(delay));
+            }
+            // What fell silent is read on, so that its end is seen, and passed to nobody.
+            if self.silences.load(Ordering::SeqCst) > silences {
+                continue;
             }
             while held.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(1));

@@ -7,6 +7,8 @@ mod connect;
 mod expire;
 mod forget;
 mod history;
+mod idle;
+mod in_use;
 mod indexes;
 mod outcomes;
 mod pause;
@@ -15,12 +17,14 @@ mod read;
 mod schema;
 mod session;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgPool, Postgres};
+use sqlx::{ConnectOptions, PgPool, Postgres};
+use tokio::sync::Semaphore;
 
 pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
@@ -29,7 +33,9 @@ pub use forget::{Forgotten, TopicEnd};
 pub use history::{Cursor, PAGE_BYTES, Page};
 pub use read::Rendered;
 
-use self::connect::{Diagnosis, leads_to_primary};
+use self::connect::{Diagnosis, takes_writes};
+use self::idle::Idle;
+use self::in_use::Use;
 use self::session::{Begin, Session};
 use crate::config::{Pooler, PostgresConfig, authorities};
 
@@ -40,12 +46,12 @@ pub struct Store {
     timeout: Duration,
     diagnosis: Diagnosis,
     begin: Begin,
+    /// Who may go on making a connection that nobody waits for any more.
+    unwaited: Arc<Semaphore>,
 }
 
 /// How long to wait for a connection: with the server down, a reader wants to know soon.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A connection that was idle for longer is tried before it is used.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 impl Store {
     /// A store that connects when it is first asked.
@@ -71,20 +77,20 @@ impl Store {
                 options.extra_float_digits(None).statement_cache_capacity(0)
             }
         };
+        let idle = Idle::default();
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
-            .acquire_timeout(timeout.min(PATIENCE))
+            .acquire_timeout(timeout)
             .test_before_acquire(false)
-            .after_connect(|connection, _| Box::pin(leads_to_primary(connection)))
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TRUSTED_IDLE { connection.ping().await.map(|()| true) } else { Ok(true) }
-                })
+            .after_connect(|connection, _| Box::pin(takes_writes(connection)))
+            .before_acquire(move |connection, meta| {
+                let idle = idle.clone();
+                Box::pin(async move { idle.check(connection, meta.age, meta.idle_for).await })
             })
             .connect_lazy_with(options.clone());
         let diagnosis = Diagnosis::new(options);
         let begin = Begin::new(config.pooler, &server_side, diagnosis.server());
-        Ok(Self { pool, timeout, diagnosis, begin })
+        Ok(Self { pool, timeout, diagnosis, begin, unwaited: Arc::new(Semaphore::new(1)) })
     }
 
     /// Waits until every connection is closed.
@@ -99,8 +105,26 @@ impl Store {
     }
 
     async fn acquire(&self) -> Result<Lent, StoreError> {
-        match self.pool.acquire().await {
-            Ok(connection) => Ok(Lent { connection, in_doubt: false, open: false, timeout: self.timeout }),
+        let mut acquiring = Box::pin(self.pool.acquire());
+        let acquired = match tokio::time::timeout(self.timeout.min(PATIENCE), &mut acquiring).await {
+            Ok(acquired) => acquired,
+            Err(_) => {
+                // A server that is slow has a connection for the next one: to begin anew each time would be for ever.
+                // One at a time goes on, since others wait behind it.
+                if let Ok(permit) = Arc::clone(&self.unwaited).try_acquire_owned() {
+                    tokio::spawn(async move {
+                        drop(acquiring.await);
+                        drop(permit);
+                    });
+                }
+                Err(sqlx::Error::PoolTimedOut)
+            }
+        };
+        match acquired {
+            Ok(connection) => {
+                let in_use = self.diagnosis.in_use.begin();
+                Ok(Lent { connection, in_doubt: false, open: false, timeout: self.timeout, _in_use: in_use })
+            }
             Err(error) => Err(self.diagnosis.explain(error).await),
         }
     }
@@ -143,6 +167,7 @@ struct Lent {
     /// Whether a transaction is open on it.
     open: bool,
     timeout: Duration,
+    _in_use: Use,
 }
 
 impl Lent {

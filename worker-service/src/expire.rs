@@ -1,35 +1,58 @@
 //! Deletes events after `EVENTS_RETENTION`.
 
-use std::time::{Duration, Instant};
+mod behind;
+
+use std::time::Duration;
 
 use shared::store::{Age, Expired, Store, StoreError};
+use tokio::time::Instant;
+
+use self::behind::Behind;
 
 /// The wait after there was nothing more to delete.
 const PAUSE: Duration = Duration::from_secs(60);
 /// The wait between two pieces: the events that come in have precedence.
 const REST: Duration = Duration::from_millis(100);
+/// How often it is shown in between how far this is behind.
+const SHOW: Duration = Duration::from_secs(5);
 
-/// Deletes, piece by piece, for ever.
-pub async fn run(store: Store, older_than: Duration) {
+/// Deletes, piece by piece, for ever. This worker has run since then.
+pub async fn run(store: Store, older_than: Duration, since: Instant) {
     let mut piece = Piece::default();
+    let mut ages = [Age::Written, Age::Appended].map(|age| (age, Behind::unknown(since)));
     loop {
-        for age in [Age::Written, Age::Appended] {
-            if let Err(error) = pass(&store, age, older_than, &mut piece).await {
+        for (age, behind) in &mut ages {
+            if let Err(error) = pass(&store, *age, older_than, &mut piece, behind).await {
                 piece.failed();
                 tracing::warn!(%error, "cannot delete events after their retention now");
             }
         }
-        tokio::time::sleep(PAUSE).await;
+        let next = Instant::now() + PAUSE;
+        while Instant::now() < next {
+            ages.iter().for_each(|(age, behind)| behind.show(*age));
+            tokio::time::sleep(SHOW).await;
+        }
     }
 }
 
 /// Deletes until nothing more is old enough, or another worker does it.
-async fn pass(store: &Store, age: Age, older_than: Duration, piece: &mut Piece) -> Result<(), StoreError> {
+async fn pass(
+    store: &Store,
+    age: Age,
+    older_than: Duration,
+    piece: &mut Piece,
+    known: &mut Behind,
+) -> Result<(), StoreError> {
     let mut all = 0;
     loop {
         let from = Instant::now();
-        let Expired::Rows { rows, more } = store.expire(age, older_than, piece.rows).await? else { return Ok(()) };
+        let expired = store.expire(age, older_than, piece.rows).await?;
+        let Expired::Rows { rows, more, behind } = expired else { return Ok(()) };
         metrics::counter!("events_pruned_total").increment(rows);
+        if let Some(behind) = behind {
+            known.found(behind, Instant::now());
+        }
+        known.show(age);
         all += rows;
         if !more {
             if all > 0 {

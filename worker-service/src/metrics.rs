@@ -58,6 +58,10 @@ pub fn describe() {
     );
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
     describe_counter!("events_pruned_total", "Events forgotten after EVENTS_RETENTION.");
+    describe_gauge!(
+        "events_expiry_behind_seconds",
+        "For how long events may have been there beyond EVENTS_RETENTION, as far as this worker knows."
+    );
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
     describe_counter!("cache_fences_lost_total", "Fences that did not fit among those that wait.");
 

@@ -112,8 +112,9 @@ impl Worker {
         let runtime = Handle::current();
         let fences = fencer.clone();
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
-        let (tables, retention) = (store.clone(), config.events_retention);
-        runtime.spawn(async move { panics::keep_running("expire", || expire::run(tables.clone(), retention)).await });
+        let (tables, retention, since) = (store.clone(), config.events_retention, tokio::time::Instant::now());
+        let expire = move || expire::run(tables.clone(), retention, since);
+        runtime.spawn(async move { panics::keep_running("expire", expire).await });
         let topics = config.source.topics.clone();
         let mut watch = TopicWatch::new(client.clone(), topics, config.events_retention, health.clone());
         let (stop, stopped) = watch::channel(false);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use super::session::IS_READ_ONLY;
 use crate::untold::untold;
 
 /// What to do with what failed.
@@ -47,6 +48,11 @@ impl StoreError {
 
     pub(super) fn deadline(after: Duration) -> Self {
         Self { class: Class::OutageMet, message: format!("no answer within {after:?}") }
+    }
+
+    /// A server answered that takes no writes any more, and whose answer does not count: its connection is closed.
+    pub(super) fn read_only() -> Self {
+        Self { class: Class::OutageMet, message: IS_READ_ONLY.to_owned() }
     }
 
     /// What was asked for was given up.

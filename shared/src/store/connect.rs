@@ -7,30 +7,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, Executor, PgConnection, Postgres, Row as _};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::classify::StoreError;
-use super::session::IS_A_STANDBY;
+use super::in_use::InUse;
+use super::session::{IS_A_STANDBY, IS_READ_ONLY};
 
-/// How long each step of a look may take.
-const STEP_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a look may take: it comes on top of what was waited for a connection.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a pooler of transactions says of settings that a session is to have.
 const REFUSED_SETTING: &str = "unsupported startup parameter";
 /// For how long its outcome is believed.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// Refuses a connection that leads to a standby. After a failover a name may do that for a while; what a standby has
-/// lags behind, and must be neither shown nor cached. A primary that is set to read-only is up to date: who writes is
-/// told so by it.
-pub(super) async fn leads_to_primary(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// Refuses a server that takes no writes, as libpq does with `target_session_attrs=read-write`. After a failover or a
+/// switchover a name may lead to one for a while: a standby, or the old primary, which is set to read-only. What it has
+/// lags behind, and must be neither shown nor cached. Who asks has the deadline.
+pub(super) async fn takes_writes<'c>(server: impl Executor<'c, Database = Postgres>) -> Result<(), sqlx::Error> {
     // One message, which a pooler gives to one server.
-    let question = sqlx::raw_sql("SELECT pg_is_in_recovery()").fetch_one(connection);
-    let Ok(answer) = timeout(STEP_TIMEOUT, question).await else { return Err(sqlx::Error::PoolTimedOut) };
-    match answer?.try_get(0)? {
-        false => Ok(()),
-        true => Err(sqlx::Error::Configuration(IS_A_STANDBY.into())),
+    let question = sqlx::raw_sql("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'");
+    let answer = question.fetch_one(server).await?;
+    match (answer.try_get(0)?, answer.try_get(1)?) {
+        (true, _) => Err(sqlx::Error::Configuration(IS_A_STANDBY.into())),
+        (false, true) => Err(sqlx::Error::Configuration(IS_READ_ONLY.into())),
+        (false, false) => Ok(()),
     }
 }
 
@@ -39,11 +41,12 @@ pub(super) async fn leads_to_primary(connection: &mut PgConnection) -> Result<()
 pub(super) struct Diagnosis {
     options: Arc<PgConnectOptions>,
     last: Arc<Mutex<Option<(Instant, String)>>>,
+    pub(super) in_use: InUse,
 }
 
 impl Diagnosis {
     pub(super) fn new(options: PgConnectOptions) -> Self {
-        Self { options: Arc::new(options), last: Arc::default() }
+        Self { options: Arc::new(options), last: Arc::default(), in_use: InUse::default() }
     }
 
     /// The server: `host:port`, or its socket.
@@ -75,11 +78,12 @@ impl Diagnosis {
         {
             return why.clone();
         }
-        let why = match timeout(STEP_TIMEOUT, PgConnection::connect_with(&self.options)).await {
-            Ok(Ok(mut connection)) => match leads_to_primary(&mut connection).await {
-                Ok(()) => "it answers, but all of DATABASE_MAX_CONNECTIONS are in use".to_owned(),
-                Err(error) => StoreError::from(error).message,
-            },
+        let look = async {
+            let mut connection = PgConnection::connect_with(&self.options).await?;
+            takes_writes(&mut connection).await
+        };
+        let why = match timeout(LOOK_TIMEOUT, look).await {
+            Ok(Ok(())) => self.in_use.told(),
             Ok(Err(error)) => StoreError::from(error).message,
             Err(_) => "no answer in time".to_owned(),
         };

@@ -26,6 +26,8 @@ pub enum Expired {
         rows: u64,
         /// Whether more are old enough already.
         more: bool,
+        /// For how long the oldest of these has been old enough, at most. None where that is no finite time.
+        behind: Option<Duration>,
     },
 }
 
@@ -51,7 +53,8 @@ macro_rules! statements {
             age: $age,
             index: $index,
             next: concat!(
-                "SELECT min(at)::text, max(at)::text, count(*) FROM (SELECT ",
+                "SELECT min(at)::text, max(at)::text, count(*), CASE WHEN isfinite(max(at)) THEN
+                   extract(epoch FROM now() - make_interval(secs => $1) - max(at))::float8 END FROM (SELECT ",
                 $time,
                 " AS at FROM events WHERE ",
                 $rows,
@@ -158,9 +161,11 @@ async fn expire(
     let from = position.filter(|_| !rewinds).unwrap_or_else(|| "-infinity".to_owned());
     // Planned anew each time, for these very bounds: a plan for any bounds does not know how few rows lie between.
     let next = sqlx::query_as(statements.next).persistent(false);
-    let (first, last, found): (Option<String>, Option<String>, i64) =
+    let (first, last, found, behind): (Option<String>, Option<String>, i64, Option<f64>) =
         next.bind(older_than.as_secs_f64()).bind(from).bind(i64::from(piece)).fetch_one(&mut *session).await?;
-    let (Some(first), Some(last)) = (first, last) else { return Ok(Expired::Rows { rows: 0, more: false }) };
+    let (Some(first), Some(last)) = (first, last) else {
+        return Ok(Expired::Rows { rows: 0, more: false, behind: Some(Duration::ZERO) });
+    };
     let more = found >= i64::from(piece);
     let delete = if !more {
         sqlx::query(statements.through).bind(&first).bind(&last)
@@ -171,5 +176,11 @@ async fn expire(
     };
     let rows = delete.persistent(false).execute(&mut *session).await?.rows_affected();
     sqlx::query(ADVANCE).bind(statements.age).bind(&last).execute(&mut *session).await?;
-    Ok(Expired::Rows { rows, more })
+    // What is left is not older than the last one.
+    let behind = if more {
+        behind.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok())
+    } else {
+        Some(Duration::ZERO)
+    };
+    Ok(Expired::Rows { rows, more, behind })
 }

@@ -59,12 +59,13 @@ const SQL: &str = concat!(
        SELECT next.*, number + 1, bytes + octet_length(next.body) FROM page, LATERAL ",
     behind!("page.accepted_at", "page.event_id"),
     " AS next WHERE number < $4 AND bytes < $5)
-     SELECT event_id, accepted_at, body,
+     SELECT read_only, event_id, accepted_at, body,
             CASE WHEN number = (SELECT max(number) FROM page) THEN (
               SELECT true FROM events
               WHERE device_id = $1 AND (accepted_at, event_id) < (page.accepted_at, page.event_id)
               ORDER BY accepted_at DESC, event_id DESC LIMIT 1) END AS more
-     FROM page ORDER BY number"
+     FROM (SELECT current_setting('transaction_read_only') = 'on' AS read_only) AS server
+     LEFT JOIN page ON true ORDER BY number"
 );
 
 impl Store {
@@ -93,7 +94,12 @@ async fn page(
         .await?;
     let mut page = Page { items: Vec::with_capacity(rows.len()), next: None };
     for row in &rows {
-        page.items.push(row.try_get("body")?);
+        // As for a resource: there is always a row, which says whether the server takes writes.
+        if row.try_get("read_only")? {
+            return Err(StoreError::read_only());
+        }
+        let Some(body) = row.try_get("body")? else { continue };
+        page.items.push(body);
         // Of the last one alone.
         if row.try_get::<Option<bool>, _>("more")? == Some(true) {
             page.next = Some(Cursor { accepted_at: row.try_get("accepted_at")?, event_id: row.try_get("event_id")? });

@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use sqlx::PgConnection;
+
+use super::StoreError;
 
 /// What is made.
 const INDEXES: [(&str, &str); 2] = [
@@ -23,25 +26,29 @@ const OBSOLETE: [&str; 3] = ["events_accepted_at", "events_appended_at", "events
 
 /// Who makes them, of several setups.
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('setup.indexes', 0))";
-/// How long one may take. It waits for every transaction that is older, for as long as there is one, and keeps no writer
-/// out meanwhile.
-const TIMEOUT: &str = "SET statement_timeout = '10min'; SET lock_timeout = 0";
+/// One takes as long as it takes: a table may be large, and what was made within a limit would be lost with it, each time
+/// anew. It waits for every transaction that is older, for as long as there is one, and keeps no writer out meanwhile.
+const WITHOUT_LIMIT: &str = "SET statement_timeout = 0; SET lock_timeout = 0";
 
-/// Makes the indexes that are not there, and drops those of before. Without one all works but the expiry: so what is in
-/// the way is told, and the next setup tries again.
-pub(super) async fn renew(connection: &mut PgConnection) {
-    let mut complete = true;
+/// Makes the indexes that are not there, and drops those of before.
+///
+/// # Errors
+/// One is not made: all would work but the expiry, and `events` would grow for ever.
+pub(super) async fn renew(connection: &mut PgConnection) -> anyhow::Result<()> {
     for (name, sql) in INDEXES {
-        if let Err(error) = make(connection, name, sql).await {
-            tracing::warn!(index = name, %error, "the index is not made; the next setup tries again");
-            complete = false;
-        }
+        make(connection, name, sql).await.map_err(StoreError::from).with_context(|| {
+            format!(
+                "the schema is up to date, but the index {name} is not made, without which events do not expire: mend \
+                 what is in its way, and run `worker-service setup` again"
+            )
+        })?;
     }
-    for name in OBSOLETE.iter().filter(|_| complete) {
+    for name in OBSOLETE {
         if let Err(error) = remove(connection, name).await {
             tracing::warn!(index = name, %error, "the index is not dropped; the next setup tries again");
         }
     }
+    Ok(())
 }
 
 async fn make(connection: &mut PgConnection, name: &str, sql: &'static str) -> Result<(), sqlx::Error> {
@@ -53,6 +60,7 @@ async fn make(connection: &mut PgConnection, name: &str, sql: &'static str) -> R
         Some(false) => remove(connection, name).await?,
         None => {}
     }
+    tracing::info!(index = name, "making the index: it waits for transactions that are older, and nobody waits for it");
     sqlx::raw_sql(sql).execute(&mut *connection).await?;
     Ok(())
 }
@@ -69,6 +77,6 @@ async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     while !sqlx::query_scalar::<_, bool>(LOCK).fetch_one(&mut *connection).await? {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    sqlx::raw_sql(TIMEOUT).execute(&mut *connection).await?;
+    sqlx::raw_sql(WITHOUT_LIMIT).execute(&mut *connection).await?;
     Ok(())
 }

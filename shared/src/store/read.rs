@@ -19,16 +19,20 @@ pub struct Rendered {
 
 /// The one place that says how a resource looks: reader and worker use it alike, so that equal
 /// versions are equal bytes. Identifiers need no escaping: their characters allow none.
+///
+/// There is always a row, which says whether the server takes writes: one that was set to read-only under a connection
+/// of the pool may be the old side of a switchover. What it has, and that it has nothing, must not be cached.
 macro_rules! rendered {
     ($tail:literal) => {
         concat!(
-            r#"SELECT id, version,
+            r#"SELECT read_only, id, version,
                 '{"version":' || version || ',"id":"' || id || '","payload":' || payload::text
                 || ',"event_id":"' || event_id
                 || '","accepted_at":"' || to_char(accepted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
                 || '","updated_at":"' || to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
                 || '"}' AS body
-            FROM resources "#,
+            FROM (SELECT current_setting('transaction_read_only') = 'on' AS read_only) AS server
+            LEFT JOIN resources ON "#,
             $tail
         )
     };
@@ -53,22 +57,30 @@ impl Store {
 }
 
 async fn one(session: &mut Session<'_>, id: &DeviceId) -> Result<Option<Rendered>, StoreError> {
-    let row = sqlx::query(rendered!("WHERE id = $1")).bind(id.as_str()).fetch_optional(session).await?;
-    Ok(row.map(|row| rendered(id.clone(), &row)).transpose()?)
+    let row = sqlx::query(rendered!("id = $1")).bind(id.as_str()).fetch_one(session).await?;
+    let is_there = found(&row)?.is_some();
+    Ok(is_there.then(|| rendered(id.clone(), &row)).transpose()?)
 }
 
 async fn many(session: &mut Session<'_>, ids: &[DeviceId]) -> Result<Vec<Rendered>, StoreError> {
     let texts: Vec<&str> = ids.iter().map(DeviceId::as_str).collect();
-    let rows = sqlx::query(rendered!("WHERE id = ANY($1)")).bind(texts).fetch_all(session).await?;
-    let mut found = Vec::with_capacity(rows.len());
-    for row in rows {
-        let id: &str = row.try_get("id")?;
+    let rows = sqlx::query(rendered!("id = ANY($1)")).bind(texts).fetch_all(session).await?;
+    let mut all = Vec::with_capacity(rows.len());
+    for row in &rows {
         // Only `DeviceId`s are ever written; a row that somebody else put there is not ours to serve.
-        if let Ok(id) = id.parse() {
-            found.push(rendered(id, &row)?);
+        if let Some(Ok(id)) = found(row)?.map(str::parse) {
+            all.push(rendered(id, row)?);
         }
     }
-    Ok(found)
+    Ok(all)
+}
+
+/// The id in a row, if a resource was found; an error where the server takes no writes.
+fn found(row: &sqlx::postgres::PgRow) -> Result<Option<&str>, StoreError> {
+    if row.try_get("read_only")? {
+        return Err(StoreError::read_only());
+    }
+    Ok(row.try_get("id")?)
 }
 
 fn rendered(id: DeviceId, row: &sqlx::postgres::PgRow) -> Result<Rendered, sqlx::Error> {

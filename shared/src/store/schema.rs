@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, Row, SqlStr};
 
+use super::connect::takes_writes;
 use super::session::Session;
 use super::{Store, StoreError, indexes, within_deadline};
 
@@ -59,7 +60,7 @@ impl Store {
         ensure_encoding(&mut Session::direct(&mut connection, &mut false)).await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         run(&migrator, &mut connection).await?;
-        indexes::renew(&mut connection).await;
+        indexes::renew(&mut connection).await?;
         sqlx::Connection::close(connection).await?;
         Ok(())
     }
@@ -70,6 +71,7 @@ impl Store {
     /// That it does not answer, or what is wrong or missing.
     pub async fn check(&self) -> Result<(), StoreError> {
         let found = within_deadline!(self, |session| async {
+            takes_writes(&mut *session).await?;
             ensure_encoding(session).await?;
             version(session).await
         })?;
@@ -129,7 +131,8 @@ async fn retire_and_run(migrator: &Migrator, connection: &mut PgConnection) -> R
         .map_err(|error| MigrateError::Source(error.into()))?;
     for retired in RETIRED {
         // On a database that is made anew the table is empty, and has no writers.
-        if found == retired - 1 {
+        if 0 < found && found < retired {
+            migrator.run_direct(Some(retired - 1), connection, false).await?;
             migrator.run_direct(Some(retired), connection, true).await?;
         }
     }

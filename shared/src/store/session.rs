@@ -12,12 +12,17 @@ use sqlx::{AssertSqlSafe, Either, Execute, Executor, PgConnection, Postgres, Sql
 use super::classify::{Class, StoreError};
 use crate::config::Pooler;
 
-/// Divides by zero on a standby, which a pooler may lead to at any time: `leads_to_primary` is asked but once a
-/// connection. An error, because then nobody has to wait for an answer to it.
-const ON_A_PRIMARY: &str = "SELECT 1 / (1 - pg_is_in_recovery()::int)";
+/// Divides by zero on a standby, and takes zero's logarithm on another server that takes no writes. A pooler may lead to
+/// one at any time: `takes_writes` is asked but once a connection. An error, because then nobody has to wait for an
+/// answer to it.
+const ON_A_PRIMARY: &str =
+    "SELECT 1 / (1 - pg_is_in_recovery()::int), ln(1 - (current_setting('transaction_read_only') = 'on')::int)";
 const DIVISION_BY_ZERO: &str = "22012";
+const LOGARITHM_OF_ZERO: &str = "2201E";
 /// What a standby is refused with.
 pub(super) const IS_A_STANDBY: &str = "it takes no writes: it is a standby";
+/// What a server is refused with that is set to read-only.
+pub(super) const IS_READ_ONLY: &str = "it takes no writes: transaction_read_only is on";
 
 /// What each session is given: where it has settings of its own when it is made, else in each transaction.
 pub(super) const fn limits(server_side: &str) -> [(&'static str, &str); 4] {
@@ -95,10 +100,14 @@ impl<'a> Session<'a> {
         *self.open = true;
         let begun = sqlx::raw_sql(AssertSqlSafe(message)).execute(&mut *self.connection).await;
         begun.map(drop).map_err(|error| {
-            let is_a_standby = error.as_database_error().is_some_and(|e| e.code().as_deref() == Some(DIVISION_BY_ZERO));
-            let error = match is_a_standby {
-                true => StoreError { class: Class::Outage, message: IS_A_STANDBY.to_owned() },
-                false => StoreError::before_begin(error),
+            let refusal = match error.as_database_error().and_then(|error| error.code()).as_deref() {
+                Some(DIVISION_BY_ZERO) => Some(IS_A_STANDBY),
+                Some(LOGARITHM_OF_ZERO) => Some(IS_READ_ONLY),
+                _ => None,
+            };
+            let error = match refusal {
+                Some(refusal) => StoreError { class: Class::Outage, message: refusal.to_owned() },
+                None => StoreError::before_begin(error),
             };
             error.of_server(&begin.server)
         })

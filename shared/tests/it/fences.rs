@@ -154,6 +154,27 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.into()));
 }
 
+/// The fence of version 3 finds version 1 in Redis, and is given version 2 for it, as by a server that lags behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_does_not_take_a_body_that_is_older_than_what_it_was_asked_for() {
+    let kit = Kit::new("older_body").await;
+    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    for n in 1..=3 {
+        kit.store.apply(&[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap();
+    }
+    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    for (found, expected) in [(2, FenceOutcome::Deleted), (3, FenceOutcome::Replaced)] {
+        let () = kit.redis().await.set_ex(kit.key("a"), r#"{"version":1,"id":"a"}"#, 60).await.unwrap();
+        sqlx::query("UPDATE resources SET version = $1").bind(found).execute(&pool).await.unwrap();
+        assert_eq!(fencer.fence(&[(id("a"), 3)]).await.outcomes, [expected], "{found}");
+        let is_there = match kit.cache.get(&id("a")).await {
+            Lookup::Hit(body) => shared::cache::version(&body),
+            _ => None,
+        };
+        assert_eq!(is_there, (found == 3).then_some(3), "{found}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_redis_takes_late_belongs_to_nobody() {
     let cut = Cut::new("late_lease").await;

@@ -35,9 +35,17 @@ async fn indexes(pool: &PgPool) -> Vec<String> {
 /// Each of the migrations wants a lock that writers keep from it, and each index waits for their transactions.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_lock_timeout() {
-    let kit = Kit::without_schema("migrate_locked").await;
+    for before in [&["0001_events_and_resources"][..], &["0001_events_and_resources", "0002_forgotten"]] {
+        migrates_beside_writers(&format!("migrate_locked_{}", before.len()), before).await;
+    }
+}
+
+async fn migrates_beside_writers(name: &str, before: &[&str]) {
+    let kit = Kit::without_schema(name).await;
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    as_of(&kit, &pool, &["0001_events_and_resources", "0002_forgotten"]).await;
+    as_of(&kit, &pool, before).await;
+    // 0003 would fail at it: it makes one of this name, and keeps writers out for as long.
+    sqlx::raw_sql("CREATE INDEX events_appended_at ON events (appended_at)").execute(&pool).await.unwrap();
     let mut holder = pool.begin().await.unwrap();
     sqlx::query(ROW).bind("held").execute(&mut *holder).await.unwrap();
 
@@ -83,13 +91,31 @@ async fn while_an_index_is_made_writers_do_not_wait() {
         .unwrap();
     let mut holder = pool.begin().await.unwrap();
     sqlx::query(ROW).bind("held").execute(&mut *holder).await.unwrap();
-    let store = kit.store.clone();
-    let setup = tokio::spawn(async move { store.migrate().await });
-    let is_waiting = "SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'";
-    eventually("the index waits for the transaction", async || {
-        sqlx::query_scalar::<_, i64>(is_waiting).fetch_one(&pool).await.unwrap() > 0
-    })
-    .await;
+    let begin = || {
+        let store = kit.store.clone();
+        tokio::spawn(async move { store.migrate().await })
+    };
+    let is_waiting = "SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%'
+                      AND datname = current_database()";
+    let waits = async || {
+        eventually("the index waits for the transaction", async || {
+            sqlx::query_scalar::<_, i64>(is_waiting).fetch_one(&pool).await.unwrap() > 0
+        })
+        .await;
+    };
+    // One that is ended in the middle of it says so, and is no success: without its index nothing expires.
+    let setup = begin();
+    waits().await;
+    let making = "FROM pg_stat_progress_create_index JOIN pg_stat_activity USING (pid)
+                  WHERE pg_stat_activity.datname = current_database()";
+    let limits = format!("SELECT pg_cancel_backend(pid) {making}");
+    assert!(sqlx::query_scalar::<_, bool>(AssertSqlSafe(limits)).fetch_one(&pool).await.unwrap());
+    let error = format!("{:#}", timeout(Duration::from_secs(30), setup).await.unwrap().unwrap().unwrap_err());
+    assert!(error.contains("the index events_written is not made") && error.contains("57014"), "{error}");
+    assert!(error.contains("run `worker-service setup` again"), "{error}");
+
+    let setup = begin();
+    waits().await;
     for number in 0..100 {
         let written = sqlx::query(ROW).bind(number.to_string()).execute(&pool);
         timeout(Duration::from_secs(5), written).await.expect("a writer waits for setup").unwrap();

@@ -150,7 +150,18 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     assert_eq!(error.class, Class::Outage, "{error}");
     let promoted = tokio::task::spawn_blocking(move || standby.promote().map(|()| standby)).await.unwrap();
     eventually("it serves", async || store.resource(&id("a")).await.is_ok()).await;
-    drop(promoted.unwrap());
+    // Nor is one that is set to read-only, as the old side of a switchover is.
+    let promoted = promoted.unwrap();
+    psql(&promoted.url(), "ALTER SYSTEM SET default_transaction_read_only = on").unwrap();
+    psql(&promoted.url(), "SELECT pg_reload_conf()").unwrap();
+    let expected = "it takes no writes: transaction_read_only is on";
+    eventually("it is refused as read-only", async || {
+        store.resource(&id("a")).await.is_err_and(|error| error.message.contains(expected))
+    })
+    .await;
+    let error = store.apply(&[&event("a", "4", "{}", at(0, 4))]).await.unwrap_err();
+    assert!(error.class == Class::Outage && error.message.contains(expected), "{error}");
+    drop(promoted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

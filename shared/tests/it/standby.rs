@@ -60,6 +60,134 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     drop(standby);
 }
 
+/// Sets a server to read-only, or back, as far as new transactions know.
+async fn read_only(url: &str, on: bool) {
+    let url = url.to_owned();
+    blocking(move || {
+        let value = if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
+        psql(&url, &format!("ALTER SYSTEM {value}"))?;
+        psql(&url, "SELECT pg_reload_conf()")
+    })
+    .await;
+}
+
+/// The old side of a switchover: it is no standby, and takes no writes. A connection of before that is in use all the
+/// time notices it, whatever is read, and none is made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_either() {
+    const REFUSED: &str = "it takes no writes: transaction_read_only is on";
+    let (old, new) = blocking(|| Ok((Postgres::start()?, Postgres::start()?))).await;
+    let name = Proxy::to(old.port).unwrap();
+    let mut config =
+        settings(&format!("postgres://postgres@127.0.0.1:{}/postgres", name.port), "redis://127.0.0.1:1", "p:")
+            .postgres;
+    config.max_connections = 1;
+    let store = Store::open(&config, "test").unwrap();
+    let green = Store::open(&settings(&new.url(), "redis://127.0.0.1:1", "p:").postgres, "test").unwrap();
+    for store in [&store, &green] {
+        store.migrate().await.unwrap();
+        store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    }
+    green.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+
+    for what in ["a resource", "one that is not there", "several", "a history", "a history that is empty", "a check"] {
+        eventually(what, async || store.resource(&id("a")).await.is_ok()).await;
+        let read = async || match what {
+            "a resource" => store.resource(&id("a")).await.map(drop),
+            "one that is not there" => store.resource(&id("nobody")).await.map(drop),
+            "several" => store.resources(&[id("nobody"), id("a")]).await.map(drop),
+            "a history" => store.history(&id("a"), 10, None).await.map(drop),
+            "a history that is empty" => store.history(&id("nobody"), 10, None).await.map(drop),
+            _ => store.check().await,
+        };
+        let until_refused = async {
+            loop {
+                if let Err(error) = read().await {
+                    break error;
+                }
+            }
+        };
+        let refused = tokio::time::timeout(Duration::from_secs(30), until_refused);
+        let old = old.url();
+        let (error, ()) = tokio::join!(refused, read_only(&old, true));
+        let error = error.unwrap_or_else(|_| panic!("{what} is read for ever")).message;
+        assert!(error.starts_with("PostgreSQL at ") && error.ends_with(REFUSED), "{what}: {error}");
+        // Its connection is closed, and another one is refused.
+        let error = store.resource(&id("a")).await.unwrap_err();
+        assert!(error.message.starts_with("no connection to PostgreSQL at "), "{error}");
+        assert!(error.message.ends_with(REFUSED) && error.class == Class::Outage, "{error}");
+        let error = store.migrate().await.unwrap_err().to_string();
+        assert!(error.ends_with(REFUSED), "{error}");
+        read_only(&old, false).await;
+    }
+    read_only(&old.url(), true).await;
+    name.lead_to(new.port);
+    eventually("the new one is read", async || store.resource(&id("a")).await.is_ok()).await;
+    assert_eq!(store.resource(&id("a")).await.unwrap().unwrap().version, 2);
+}
+
+/// With three answers for a connection, each takes longer than what somebody waits for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
+    let postgres = blocking(Postgres::start).await;
+    let slow = Proxy::to(postgres.port).unwrap();
+    let mut config =
+        settings(&format!("postgres://postgres@127.0.0.1:{}/postgres", slow.port), "redis://127.0.0.1:1", "p:")
+            .postgres;
+    config.timeout = Duration::from_secs(5);
+    Store::open(&config, "test").unwrap().migrate().await.unwrap();
+    for answer in [Duration::from_millis(600), Duration::from_millis(800)] {
+        let store = Store::open(&config, "test").unwrap();
+        slow.slow(answer / 2);
+        eventually("it is read", async || store.resource(&id("a")).await.is_ok()).await;
+        slow.mend();
+    }
+}
+
+/// Connections that were cut without a word, while new ones are made as ever: those that were idle are found by the
+/// first one, and those in use are not told as a pool that is too small.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
+    let postgres = blocking(Postgres::start).await;
+    let way = Proxy::to(postgres.port).unwrap();
+    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", way.port);
+    let mut config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
+    (config.timeout, config.max_connections) = (Duration::from_secs(5), 4);
+    let store = Store::open(&config, "test").unwrap();
+    store.migrate().await.unwrap();
+    let all = async || {
+        let ids: Vec<_> = (0..4).map(|n| id(&format!("d{n}"))).collect();
+        futures_util::future::join_all(ids.iter().map(|id| store.resource(id))).await
+    };
+    let connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test'";
+    eventually("all are made", async || {
+        all().await;
+        psql(&postgres.url(), connections).unwrap() == "4"
+    })
+    .await;
+    // In use: each meets its deadline, and who waits meanwhile is told why.
+    way.silence_connections();
+    let (first, late) = tokio::join!(all(), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        store.resource(&id("late")).await.unwrap_err().message
+    });
+    for outcome in first {
+        assert!(outcome.unwrap_err().message.contains("no answer within 5s"));
+    }
+    let expected = "all of DATABASE_MAX_CONNECTIONS are in use, and the answers on 4 of them are overdue";
+    assert!(late.contains(expected), "{late}");
+    // Idle: the first one that is tried takes a second, and the others are not.
+    eventually("all are made anew", async || {
+        all().await;
+        psql(&postgres.url(), connections).unwrap().parse::<u32>().unwrap() >= 4
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    way.silence_connections();
+    let found = store.resource(&id("a")).await;
+    assert_eq!(found.unwrap(), None, "by a connection that is new, within the time that one is waited for");
+}
+
 #[tokio::test]
 async fn why_there_is_no_connection_is_told_with_the_server() {
     let open = |url: &str| {

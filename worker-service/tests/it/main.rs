@@ -14,6 +14,7 @@ mod dead_letters;
 mod effects;
 mod encoding;
 mod event_log;
+mod expiry;
 mod failing;
 mod fences;
 mod foreign_topics;

@@ -1,0 +1,66 @@
+//! Connections that were idle: whether they may be used again.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::PgConnection;
+use tokio::time::timeout;
+
+use super::connect::takes_writes;
+
+/// A connection that was idle for longer is tried before it is used.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How long it may take to answer: half of what a connection is waited for, so that there is time for another one.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is known of connections that were idle: when one of them last gave no answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Idle {
+    silent: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Idle {
+    /// Tries a connection that was idle. One that gives no answer has company: a firewall, or a server that went, cuts
+    /// all of its time without a word. They are closed without being tried, each a second of somebody's time.
+    pub(super) async fn check(
+        &self,
+        connection: &mut PgConnection,
+        age: Duration,
+        idle_for: Duration,
+    ) -> Result<bool, sqlx::Error> {
+        if idle_for <= TRUSTED_IDLE {
+            return Ok(true);
+        }
+        if self.is_doubtful(Instant::now(), age) {
+            return Err(sqlx::Error::PoolTimedOut);
+        }
+        if let Ok(answer) = timeout(ANSWER_TIMEOUT, takes_writes(connection)).await {
+            return answer.map(|()| true);
+        }
+        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Err(sqlx::Error::PoolTimedOut)
+    }
+
+    /// Whether a connection of this age is from before one gave no answer.
+    fn is_doubtful(&self, now: Instant, age: Duration) -> bool {
+        let silent = *self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.is_some_and(|silent| now.saturating_duration_since(silent) < age)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_of_before_are_doubtful_and_those_made_since_are_not() {
+        let idle = Idle::default();
+        let now = Instant::now();
+        assert!(!idle.is_doubtful(now, Duration::from_secs(3600)));
+        *idle.silent.lock().unwrap() = Some(now);
+        let later = now + Duration::from_secs(10);
+        for (age, doubtful) in [(9, false), (11, true)] {
+            assert_eq!(idle.is_doubtful(later, Duration::from_secs(age)), doubtful, "{age}");
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! An expiry that does not go on: what it says of itself.
+
+use crate::kit::{Kit, Process};
+
+/// How far a worker says that it is behind, with the rows of this kind.
+async fn behind(worker: &Process, rows: &str) -> Option<f64> {
+    let name = format!("events_expiry_behind_seconds{{rows=\"{rows}\"}} ");
+    worker.page("/metrics").await.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expiry_without_its_index_is_ever_further_behind() {
+    let kit = Kit::new("expiry", 1).await;
+    sqlx::raw_sql("DROP INDEX events_written").execute(&kit.pool).await.unwrap();
+    let worker = kit.process_with(&[("EVENTS_RETENTION", "30d")]).await;
+    // It tries each minute, and shows in between that it knows of no success.
+    kit.until_it("it is behind", async || behind(&worker, "written").await.is_some_and(|seconds| seconds > 0.0)).await;
+    let first = behind(&worker, "written").await.unwrap();
+    kit.until_it("it grows", async || behind(&worker, "written").await.unwrap() >= first + 5.0).await;
+    // Of the rows of before there are none: that is known, and was found out after the start.
+    let (written, appended) = (behind(&worker, "written").await.unwrap(), behind(&worker, "appended").await.unwrap());
+    assert!(appended < written, "{appended} {written}");
+    worker.end().await;
+}
