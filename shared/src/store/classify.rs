@@ -34,6 +34,8 @@ pub struct StoreError {
     pub message: String,
 }
 
+/// What a write is refused with by a server that is set to read-only.
+const READ_ONLY: &str = "25006";
 /// What the text of a server's answer begins with.
 const ANSWER: &str = "SQLSTATE ";
 
@@ -87,7 +89,10 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(error) = &error {
             let code = error.code().unwrap_or_default();
-            let message = format!("{ANSWER}{code}: {}", told(&code, error.message()));
+            let mut message = format!("{ANSWER}{code}: {}", told(&code, error.message()));
+            if code == READ_ONLY {
+                message = format!("{message}: {IS_READ_ONLY}");
+            }
             return Self { class: class(&code), message };
         }
         // Connection, protocol and our own mistakes: none of them is an event's fault, as far as one try can tell.

@@ -152,13 +152,26 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     eventually("it serves", async || store.resource(&id("a")).await.is_ok()).await;
     // Nor is one that is set to read-only, as the old side of a switchover is.
     let promoted = promoted.unwrap();
-    psql(&promoted.url(), "ALTER SYSTEM SET default_transaction_read_only = on").unwrap();
-    psql(&promoted.url(), "SELECT pg_reload_conf()").unwrap();
     let expected = "it takes no writes: transaction_read_only is on";
-    eventually("it is refused as read-only", async || {
-        store.resource(&id("a")).await.is_err_and(|error| error.message.contains(expected))
-    })
-    .await;
+    let url = promoted.url();
+    let set = tokio::task::spawn_blocking(move || {
+        psql(&url, "ALTER SYSTEM SET default_transaction_read_only = on").unwrap();
+        psql(&url, "SELECT pg_reload_conf()").unwrap();
+    });
+    // A connection that is in use all the time is not tried in between: its next transaction is refused as it begins.
+    let until_refused = async {
+        loop {
+            if let Err(error) = store.resource(&id("a")).await {
+                break error;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(30), until_refused);
+    let (error, set) = tokio::join!(refused, set);
+    set.unwrap();
+    let error = error.expect("it is read for ever");
+    assert!(error.class == Class::Outage && error.message.starts_with("PostgreSQL at "), "{error}");
+    assert!(error.message.ends_with(expected), "{error}");
     let error = store.apply(&[&event("a", "4", "{}", at(0, 4))]).await.unwrap_err();
     assert!(error.class == Class::Outage && error.message.contains(expected), "{error}");
     drop(promoted);

@@ -112,7 +112,9 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
         let (error, ()) = tokio::join!(refused, read_only(&old, true));
         let error = error.unwrap_or_else(|_| panic!("{what} is read for ever")).message;
         assert!(error.starts_with("PostgreSQL at ") && error.ends_with(REFUSED), "{what}: {error}");
-        // Its connection is closed, and another one is refused.
+        // Its connection is closed, and another one is refused; so is a write.
+        let error = store.apply(&[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+        assert!(error.message.ends_with(REFUSED), "{error}");
         let error = store.resource(&id("a")).await.unwrap_err();
         assert!(error.message.starts_with("no connection to PostgreSQL at "), "{error}");
         assert!(error.message.ends_with(REFUSED) && error.class == Class::Outage, "{error}");
