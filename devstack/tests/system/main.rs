@@ -20,6 +20,7 @@ mod planted;
 mod pooler;
 mod postgres_away;
 mod redis_cluster;
+mod redis_refuses;
 mod rollback;
 mod rolling;
 mod secrets;
