@@ -15,6 +15,7 @@ mod freezes;
 mod kit;
 mod lag;
 mod metrics;
+mod named_faults;
 mod outages;
 mod planted;
 mod pooler;

@@ -9,7 +9,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::kit::{Kit, client};
+use crate::kit::{InProcess, Kit, client, metrics};
 
 async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i32>) {
     for n in numbers {
@@ -70,6 +70,7 @@ async fn a_committed_offset_beyond_the_end_is_no_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
+    metrics();
     let kit = Kit::new("lower", 1).await;
     // A Kafka that refuses what it is told to refuse.
     let mock = MockCluster::new(1).unwrap();
@@ -86,6 +87,7 @@ async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 4).await;
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
+    InProcess(&worker).tells("A commit of offsets fails").await;
     report(&kit, 5..=6).await;
     kit.until_it("so is what follows", async || kit.committed().await.get(&0) == Some(&6)).await;
     worker.stop().await.unwrap();

@@ -1,8 +1,12 @@
 //! What the worker stands on is away, or takes nothing: it waits, and says what the runbook tells.
 
-use devstack::{Proxy, Scope};
+use std::time::Duration;
 
-use crate::kit::{Kit, Process, nobody};
+use devstack::{Endpoints, Postgres, Proxy, Scope, endpoints};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::kit::{InProcess, Kit, Process, metrics, nobody};
 
 /// A worker that has PostgreSQL behind a proxy.
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
@@ -61,6 +65,29 @@ async fn postgresql_is_away_when_the_worker_starts() {
     assert_caught_up(&kit, worker, 1).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_s_name_leads_to_a_standby() {
+    let start = || {
+        let primary = Postgres::start().unwrap();
+        let scope = Scope::on(&Endpoints { postgres_url: primary.url(), ..endpoints().clone() }, "standby").unwrap();
+        (primary, scope)
+    };
+    let (primary, scope) = tokio::task::spawn_blocking(start).await.unwrap();
+    let kit = Kit::on(scope, 1).await;
+    let (name, worker) = behind_a_proxy(&kit).await;
+    kit.event("a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let follow = move || (primary.standby(Duration::ZERO).unwrap(), primary);
+    let (standby, primary) = tokio::task::spawn_blocking(follow).await.unwrap();
+    name.lead_to(standby.port);
+    name.drop_connections();
+    kit.event("a", "2", "{}").await;
+    worker.tells("PostgreSQL's name leads to a standby").await;
+    name.lead_to(primary.port);
+    worker.tells_end_of("PostgreSQL's name leads to a standby").await;
+    assert_caught_up(&kit, worker, 2).await;
+}
+
 /// As some providers set it where the disk is nearly full.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_is_read_only() {
@@ -84,8 +111,10 @@ async fn postgresql_has_no_room() {
     let worker = kit.process().await;
     kit.event("a", "1", "{}").await;
     worker.tells("PostgreSQL's disk is full").await;
+    worker.tells("An outage, and nobody else's event is in hand").await;
     kit.no_longer_refuse("%").await;
     worker.tells_end_of("PostgreSQL's disk is full").await;
+    worker.tells_end_of("An outage, and nobody else's event is in hand").await;
     assert_caught_up(&kit, worker, 1).await;
 }
 
@@ -95,6 +124,26 @@ async fn kafka_is_away_when_the_worker_starts() {
     let worker = kit.process_with(&[("KAFKA_BROKERS", &nobody())]).await;
     worker.tells("Kafka is away when the worker starts").await;
     worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_takes_a_commit_only_at_the_next_try() {
+    metrics();
+    let kit = Kit::new("no_commit", 1).await;
+    // A Kafka that refuses what it is told to refuse.
+    let mock = MockCluster::new(1).unwrap();
+    let mut scope = kit.scope.clone();
+    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
+    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
+    let kit = kit.moved_to(scope);
+    kit.event("a", "1", "{}").await;
+    let worker = kit.worker();
+    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    mock.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    kit.event("a", "2", "{}").await;
+    InProcess(&worker).tells("A commit of offsets fails").await;
+    kit.until_it("it is repeated", async || kit.committed().await.get(&0) == Some(&2)).await;
+    worker.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
