@@ -16,7 +16,13 @@ pub(super) struct Numbers {
     /// Records with an offset that was there before. As many of the batch's offsets have none.
     repeated: i64,
     jump: Option<Jump>,
+    /// Where the client was sent back to, and how often in a row; none since something came from there.
+    returned: Option<(i64, u32)>,
 }
+
+/// So often the client is sent back to the same offset. While it cannot find an offset it asks again and again, and
+/// what it decides on that may come after the seek, which is lost then. More often it is not that.
+const RETURNS: u32 = 10;
 
 /// Offsets that a batch leaves out, as it seems. That they are lost is only true where the log goes on behind them.
 #[derive(Debug)]
@@ -55,6 +61,7 @@ impl Numbers {
 
     /// A record is noted that is not an earlier one. Gives what its batch left out, where the log goes on behind it.
     pub(super) fn go_on(&mut self, appended_at: Option<OffsetDateTime>) -> Option<Range<i64>> {
+        self.returned = None;
         if self.appended_at == appended_at {
             if let Some(jump) = &mut self.jump {
                 jump.end += 1;
@@ -75,8 +82,17 @@ impl Numbers {
         self.jump.take().map(|jump| jump.gap)
     }
 
+    /// The client was sent back to this offset.
+    pub(super) fn returned(&mut self, to: i64) {
+        let before = self.returned.filter(|(before, _)| *before == to).map_or(0, |(_, times)| times);
+        self.returned = Some((to, before + 1));
+    }
+
     /// A record has an earlier offset than expected. It is noted when it comes again.
     pub(super) fn back(&mut self, offset: i64, appended_at: Option<OffsetDateTime>) -> Back {
+        if let Some((to, _)) = self.returned.filter(|(to, times)| offset < *to && *times < RETURNS) {
+            return Back::Elsewhere { to };
+        }
         let is_within = appended_at.is_some() && self.appended_at == appended_at;
         match self.jump.take() {
             // The next batch.
@@ -153,6 +169,19 @@ mod tests {
         assert_eq!(steps(&[(0, 4), (1, 5), (6, 5), (0, 4), (3, 6)]), ["next", "next", "next", "to 3", "next"]);
         assert_eq!(steps(&[(0, 5), (5, 5), (0, 5), (2, 6)]), ["next", "next", "to 2", "next"]);
         assert_eq!(steps(&[(0, 4), (1, 5), (6, 5), (7, 5), (0, 4)])[4], "to 4");
+    }
+
+    #[test]
+    fn where_the_client_does_not_stay_where_it_was_sent_it_is_sent_again() {
+        let log = [(0, 4), (1, 5), (6, 5), (0, 4), (0, 4), (0, 4), (3, 6), (9, 6), (0, 4)];
+        let there = ["next", "next", "next", "to 3", "to 3", "to 3", "next", "next", "to 5"];
+        assert_eq!(steps(&log), there);
+        // It is not that: the log does not reach so far any more.
+        let mut log = vec![(0, 4), (1, 5), (6, 5)];
+        log.extend([(0, 7); 11]);
+        let steps = steps(&log);
+        assert!(steps[3..13].iter().all(|step| step == "to 3"), "{steps:?}");
+        assert_eq!(steps[13], "back");
     }
 
     #[test]

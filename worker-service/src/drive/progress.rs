@@ -121,6 +121,7 @@ impl<'g> Progress<'g> {
     /// The client fetches from where it had to go back to.
     pub(super) fn returned(&mut self, to: i64) {
         (self.return_to, self.expected) = (None, Some(to));
+        self.numbers.returned(to);
     }
 
     /// No record stands before this offset that did not come: it is the one that is expected next.
