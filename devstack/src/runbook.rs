@@ -108,12 +108,14 @@ impl Fault {
 
 impl Line {
     fn is_in(&self, log: &str) -> bool {
-        log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok().map(|parsed| (line, parsed))).any(
-            |(line, parsed)| {
-                let begins = parsed["message"].as_str().is_some_and(|message| message.starts_with(&self.message));
-                begins && self.text.as_ref().is_none_or(|text| line.contains(text))
-            },
-        )
+        let message = |line: &str| {
+            let parsed = serde_json::from_str::<Value>(line).ok()?;
+            parsed.get("message").and_then(Value::as_str).map(str::to_owned)
+        };
+        log.lines().any(|line| {
+            let has_text = self.text.as_ref().is_none_or(|text| line.contains(text));
+            has_text && message(line).is_some_and(|message| message.starts_with(&self.message))
+        })
     }
 }
 
