@@ -28,6 +28,7 @@ mod proxy;
 mod redis;
 mod redis_cluster;
 pub mod replay;
+pub mod runbook;
 mod scope;
 mod server;
 mod servers;

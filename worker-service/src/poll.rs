@@ -28,6 +28,9 @@ use crate::drive::{Driver, Signals, Tools};
 /// A partition's records.
 pub type Queue = PartitionQueue<Group>;
 
+/// What the client logs where a commit fails that a runner asked for: `commit_callback` is told of those alone that it
+/// makes by itself.
+const COMMIT_FAILED: &str = "COMMITFAIL";
 /// How long a revoked partition may take to finish what is under way. Longer than a transaction's
 /// deadline and its fence, much shorter than the group waits.
 const REVOKE: Duration = Duration::from_secs(8);
@@ -320,7 +323,11 @@ impl Group {
 
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
-        kafka::log(level, what, detail);
+        if what == COMMIT_FAILED {
+            tell_failed_commit(detail);
+        } else {
+            kafka::log(level, what, detail);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -359,10 +366,12 @@ impl ConsumerContext for Group {
         drop(lanes);
         match result {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => {
-                metrics::counter!("commits_failed_total").increment(1);
-                tracing::warn!(%error, "a commit failed: it is repeated with the next one");
-            }
+            Err(error) => tell_failed_commit(&error.to_string()),
         }
     }
+}
+
+fn tell_failed_commit(error: &str) {
+    metrics::counter!("commits_failed_total").increment(1);
+    tracing::warn!(error, "a commit failed: it is repeated with the next one");
 }

@@ -204,6 +204,9 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         system.until("the gauge is 0", async || seen.metric(&gauge).await == Some(0.0)).await;
         system.until(fault.metric, async || seen.metric(fault.metric).await.unwrap_or_default() > before).await;
 
+        let (message, text) = if name == "JWKS" { ("the keys of tokens are up to date", "") } else { ("up", name) };
+        assert!(OPERATIONS.contains(&format!("`{message}`")), "docs/operations.md does not tell: {message}");
+        let over = seen.logged(message, text);
         match name {
             "Kafka" => system.servers.kafka().start().unwrap(),
             "PostgreSQL" => system.servers.postgres().start().unwrap(),
@@ -211,6 +214,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
             _ => keys.mend(),
         }
         system.until("all is well again", all_is_well).await;
+        system.until("the log says that it is over", async || seen.logged(message, text) > over).await;
         system.until("the gauge is 1", async || seen.metric(&gauge).await == Some(1.0)).await;
         system.until("posts are accepted", async || seen.post("another").await == "202").await;
     }

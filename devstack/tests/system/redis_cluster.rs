@@ -68,6 +68,11 @@ async fn on_a_redis_cluster_reads_hit_and_a_node_away_costs_its_keys_alone() {
         })
         .await;
 
+    // The node is named: `docs/operations.md` says how.
+    let node = format!("127.0.0.1:{}", cluster.nodes[0].port);
+    let is_told = |line: &str| line.contains(r#""message":"Redis is away"#) && line.contains(&node);
+    assert!(system.api.log().lines().any(is_told), "{}", system.api.log());
+
     cluster.nodes[0].start().unwrap();
     until_all_are(3, true).await;
     post_all(4).await;

@@ -80,10 +80,8 @@ async fn what_compaction_took_away_is_lost_and_told() {
     let behind = i64::try_from(left.iter().filter(|offset| **offset >= 1).count()).unwrap();
     // Ten of the twelve, and of those that rolled a segment.
     assert!(lost >= 10 && lost == end - 1 - behind, "{lost} of {end}");
-    worker.service.terminate().unwrap();
-    let ended = tokio::task::block_in_place(|| worker.service.wait(PATIENCE));
-    let log = worker.service.log();
-    assert!(ended.unwrap().success() && log.contains("data loss: records are missing within the log"), "{log}");
+    worker.tells("Records are missing within the log").await;
+    worker.end().await;
 }
 
 /// A topic that is compacted takes no record without a key; a dead letter of one goes there all the same.

@@ -111,7 +111,9 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
     let poison = [("ce_id", Some(&b"3"[..])), ("ce_requestid", Some(&b"r-3\n"[..]))];
     let (_, offset) = kit.put(Some(b"p"), Some(b"{\"x\":\"planted-7f3a\""), &poison).await;
     kit.event_with("a", "1", r#"{"n":2}"#, &[("ce_requestid", "r-4")]).await;
+    worker.tells("An event fails on its own").await;
     let found = until_lines(&kit, &worker, &["a dead letter"], 2).await;
+    worker.tells_end_of("An event fails on its own").await;
     let letters = [
         json!({
             "level": "WARN", "message": "a dead letter", "device_id": "p", "event_id": "3", "request_id": "r-3\\n",

@@ -123,7 +123,7 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     assert_eq!(fenced.kit.committed().await.get(&0), Some(&1), "the offset waits for the fence");
     assert_eq!(fenced.cached().await, first);
 
-    let successor = fenced.kit.worker();
+    let successor = fenced.kit.process().await;
     let row = fenced.row().await;
     fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
     fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
@@ -135,7 +135,8 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     fenced.kit.until("SELECT version FROM resources", 3).await;
     let row = fenced.row().await;
     fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
-    successor.stop().await.unwrap();
+    successor.tells("A worker died, and this one has its partitions").await;
+    successor.end().await;
     let _ = std::fs::remove_file(log);
 }
 
@@ -154,13 +155,14 @@ async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_
     fenced.kit.event("a", "3", r#"{"n":3}"#).await;
     fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&3)).await;
     assert_eq!(fenced.cached().await, filled, "a hit is behind PostgreSQL");
+    worker.tells("Redis is away").await;
     assert!(worker.page("/metrics").await.contains("cache_fences_pending 1\n"), "and the worker says so");
     fenced.proxy.mend();
     let mended = Instant::now();
     let row = fenced.row().await;
     fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
     assert!(mended.elapsed() < Duration::from_secs(5), "a second or so: {:?}", mended.elapsed());
-    fenced.eventually("it says so", async || worker.service.log().contains("sent fences that were kept")).await;
+    worker.tells_end_of("Redis is away").await;
     worker.end().await;
 }
 
@@ -212,5 +214,25 @@ async fn events_whose_fence_never_comes_count_when_nothing_stale_can_be_cached()
     }
     fenced.eventually("the TTL made them visible", async || visible(&worker).await == (20, quick)).await;
     assert!(worker.page("/metrics").await.contains("cache_fences_pending 1\n"), "the fence waits all the same");
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_fences_than_there_is_room_for_are_told() {
+    // As many as are kept, and some.
+    const DEVICES: usize = 100_200;
+    let fenced = Fenced::new("fences_many").await;
+    let worker = fenced.kit.process_with(&[("REDIS_URL", &fenced.scope.endpoints.redis_url)]).await;
+    fenced.cache_the_first().await;
+    fenced.proxy.cut();
+    fenced.kit.flood(DEVICES, "{}", |n| format!("d{n}")).await;
+    // A part at a time, since a busy machine takes long for all of them.
+    for part in 1..=4 {
+        let applied = async || fenced.kit.count("SELECT count(*) FROM resources").await >= part * 25_000;
+        fenced.kit.until_it("a part of them is applied", applied).await;
+    }
+    worker.tells("More fences wait than there is room for").await;
+    fenced.proxy.mend();
+    worker.tells_end_of("More fences wait than there is room for").await;
     worker.end().await;
 }

@@ -1,12 +1,15 @@
 //! A topic, a database and a worker of a test's own, and verbs to use them.
 
 mod commands;
+mod faults;
 mod kafka;
 mod metrics;
 mod process;
 mod refusal;
 mod transactions;
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
@@ -21,6 +24,7 @@ use sqlx::PgPool;
 use worker_service::config::{Cli, Command, RunConfig};
 use worker_service::worker::Worker;
 
+pub(crate) use self::faults::InProcess;
 pub(crate) use self::kafka::{event_headers, header, headers, owned_headers};
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
 pub(crate) use self::process::Process;
@@ -35,13 +39,20 @@ pub(crate) struct Kit {
 /// Longer than anything here takes, on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the worker logs in this process is kept, all of it: see `devstack::logs`.
-fn keep_log() {
-    static KEPT: std::sync::Once = std::sync::Once::new();
-    KEPT.call_once(|| {
-        let file = std::fs::File::create(devstack::logs::file("worker-tests").unwrap()).unwrap();
+/// What the worker logs in this process is kept, all of it: see `devstack::logs`. Gives the file.
+fn keep_log() -> &'static Path {
+    static KEPT: OnceLock<PathBuf> = OnceLock::new();
+    KEPT.get_or_init(|| {
+        let path = devstack::logs::file("worker-tests").unwrap();
+        let file = std::fs::File::create(&path).unwrap();
         telemetry::start_log_into(&LogConfig { format: LogFormat::Json, filter: "trace".into() }, file).unwrap();
-    });
+        path
+    })
+}
+
+/// What was logged in this process so far.
+fn log() -> String {
+    std::fs::read_to_string(keep_log()).unwrap()
 }
 
 impl Kit {

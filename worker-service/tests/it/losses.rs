@@ -4,11 +4,10 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::kit::{Kit, client, metrics};
+use crate::kit::{Kit, client};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
-    let metrics = metrics();
     let kit = Kit::new("losses", 1).await;
     let worker = kit.worker();
     for n in 1..=3 {
@@ -25,14 +24,11 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     before.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(7)).unwrap();
     admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
 
-    let worker = kit.worker();
+    let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '8'", 1).await;
-    let deadline = std::time::Instant::now() + crate::kit::PATIENCE;
-    while !metrics.render().contains("records_lost_total 4") {
-        assert!(std::time::Instant::now() < deadline, "{}", metrics.render());
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    worker.stop().await.unwrap();
+    worker.tells("Records are gone before they were consumed").await;
+    assert!(worker.page("/metrics").await.contains("\nrecords_lost_total 4\n"));
+    worker.end().await;
 
     // The same with nothing behind them, in a partition that stays quiet.
     kit.event("a", "9", "{}").await;
@@ -40,10 +36,11 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     let mut all = TopicPartitionList::new();
     all.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(10)).unwrap();
     admin.delete_records(&all, &AdminOptions::new()).await.unwrap();
-    let worker = kit.worker();
-    kit.until_it("they are counted", async || metrics.render().contains("records_lost_total 6")).await;
+    let worker = kit.process().await;
+    let counted = async || worker.page("/metrics").await.contains("\nrecords_lost_total 2\n");
+    kit.until_it("they are counted", counted).await;
     kit.until_it("it is behind no more", async || kit.committed().await.get(&0) == Some(&10)).await;
-    worker.stop().await.unwrap();
+    worker.end().await;
 }
 
 /// The gap is met while a batch is applied, and the process is told to end before that is done.

@@ -9,7 +9,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::kit::{Kit, client};
+use crate::kit::{InProcess, Kit, client, metrics};
 
 async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i32>) {
     for n in numbers {
@@ -33,7 +33,7 @@ async fn make_anew(kit: &Kit) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     let kit = Kit::new("anew", 1).await;
-    let worker = kit.worker();
+    let worker = kit.process().await;
     report(&kit, 1..=10).await;
     // What the client has committed once, it does not commit lower by itself.
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&10)).await;
@@ -45,7 +45,8 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":14}'"#).await, 1);
     // While it runs, and not only on the way out.
     kit.until_it("this topic's offset is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
-    worker.stop().await.unwrap();
+    worker.tells("The input topic is made anew").await;
+    worker.end().await;
     assert_eq!(kit.committed().await[&0], 4, "as far as this topic goes, and no farther");
 
     // A successor loses nothing of what comes next, though it is fewer than the old topic had.
@@ -69,6 +70,7 @@ async fn a_committed_offset_beyond_the_end_is_no_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
+    metrics();
     let kit = Kit::new("lower", 1).await;
     // A Kafka that refuses what it is told to refuse.
     let mock = MockCluster::new(1).unwrap();
@@ -85,6 +87,7 @@ async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 4).await;
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
+    InProcess(&worker).tells("A commit of offsets fails").await;
     report(&kit, 5..=6).await;
     kit.until_it("so is what follows", async || kit.committed().await.get(&0) == Some(&6)).await;
     worker.stop().await.unwrap();

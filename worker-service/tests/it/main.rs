@@ -42,6 +42,7 @@ mod rations;
 mod redrive;
 mod refusing;
 mod seek;
+mod servers_away;
 mod setup;
 mod shutdown;
 mod standing_still;

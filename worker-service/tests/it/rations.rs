@@ -48,6 +48,21 @@ async fn a_pause_that_shows_is_written_down_and_outlives_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_told_and_so_is_that_it_outlives_a_worker_and_that_it_is_over() {
+    let kit = Kit::new("pause_told", 1).await;
+    let worker = kit.process().await;
+    flood(&kit, 120).await;
+    worker.tells("Dead letters flood").await;
+    worker.end().await;
+    let worker = kit.process().await;
+    worker.tells("A partition was paused before this worker had it").await;
+    assert_eq!(kit.command(&["resume"]).await.status, 0);
+    worker.tells_end_of("A partition was paused before this worker had it").await;
+    worker.tells_end_of("Dead letters flood").await;
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pause_is_not_forgotten_because_postgresql_is_away() {
     let kit = Kit::new("known", 1).await;
     let first = kit.worker();

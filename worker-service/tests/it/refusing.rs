@@ -41,21 +41,23 @@ async fn letters_that_are_refused_again_and_again_are_no_flood() {
     kit.set_topic(&kit.scope.dlq_topic, &[("max.message.bytes", "100")]).await;
     let keys: Vec<_> = (0..60).map(|n| format!("d{n}")).collect();
     futures_util::future::join_all(keys.iter().map(|key| kit.put(Some(key.as_bytes()), Some(b"x"), &[]))).await;
-    let worker = kit.worker();
+    let worker = kit.process().await;
+    worker.tells("The dead-letter topic refuses").await;
     let outage = async || {
-        let lane = &worker.health.report().1["partitions"]["0"]["outage"];
+        let lane = &worker.health().await["partitions"]["0"]["outage"];
         lane.as_str().is_some_and(|why| why.starts_with("dead letters are not taken: "))
     };
     kit.until_it("it waits", outage).await;
     // Several tries: of the first ones three would be more than a hundred letters.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert!(outage().await, "{:?}", worker.health.report());
+    assert!(outage().await, "{:?}", worker.health().await);
     kit.set_topic(&kit.scope.dlq_topic, &[]).await;
     assert_eq!(kit.dead_letters(60).await.len(), 60);
     kit.event("a", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
     assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 0);
-    worker.stop().await.unwrap();
+    worker.tells_end_of("The dead-letter topic refuses").await;
+    worker.end().await;
     assert_eq!(kit.committed().await[&0], 61);
 }
 

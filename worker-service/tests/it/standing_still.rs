@@ -10,7 +10,7 @@ use serde_json::Value;
 use shared::topic::{Decoded, Record, Refusal, decode};
 use worker_service::worker::{Parts, Worker};
 
-use crate::kit::{Kit, metrics, run_config};
+use crate::kit::{InProcess, Kit, metrics, run_config};
 
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -40,15 +40,11 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
     mock.request_errors(RDKafkaApiKey::Fetch, &refused);
     kit.event("a", "2", "{}").await;
     let has = |text: &str| metrics.render().contains(text);
-    kit.until_it("it stands still", async || !of_first(&worker, "stalled_seconds").is_null()).await;
-    assert!(!worker.health.report().0);
-    kit.until_it("it begins anew", async || has("\npartition_stalls_total 1")).await;
-    assert!(has("partition_stalled{partition=\"0\"} 1"), "{}", metrics.render());
+    InProcess(&worker).tells("A partition stands still").await;
     kit.until_it("and again", async || has("\npartition_stalls_total 2")).await;
     mock.clear_request_errors(RDKafkaApiKey::Fetch);
     kit.until("SELECT count(*) FROM events", 2).await;
-    kit.until_it("it is ready again", async || worker.health.report().0).await;
-    assert!(has("partition_stalled{partition=\"0\"} 0"), "{}", metrics.render());
+    InProcess(&worker).tells_end_of("A partition stands still").await;
     worker.stop().await.unwrap();
     assert_eq!((kit.version("a").await, kit.committed().await[&0]), (Some(2), 2));
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use devstack::runbook::{Fault, Said};
 use devstack::{LogReader, Program, Scope, Service, port};
 use reqwest::Response;
 use serde_json::Value;
@@ -127,6 +128,32 @@ impl Worker {
     /// Its metrics.
     pub(crate) async fn metrics(&self) -> String {
         self.page("/metrics").await.unwrap().text().await.unwrap()
+    }
+
+    /// Waits until it says all that the runbook tells of this fault.
+    pub(crate) async fn tells(&self, fault: &str) {
+        self.says(fault, Fault::unsaid).await;
+    }
+
+    /// The same of its end.
+    pub(crate) async fn tells_end_of(&self, fault: &str) {
+        self.says(fault, Fault::unsaid_of_end).await;
+    }
+
+    async fn says(&self, fault: &str, compare: fn(&Fault, &Said<'_>) -> Vec<String>) {
+        let (fault, since) = (Fault::named(fault).unwrap(), Instant::now());
+        loop {
+            let ready = self.page("/health/ready").await.unwrap();
+            let (status, body) = (ready.status().as_u16(), ready.json().await.unwrap());
+            let (log, metrics) = (self.service.log(), self.metrics().await);
+            let unsaid = compare(&fault, &Said { log: &log, metrics: &metrics, ready: (status, &body) });
+            if unsaid.is_empty() {
+                return;
+            }
+            let name = &fault.name;
+            assert!(since.elapsed() < PATIENCE, "{name}: docs/operations.md tells what is not so: {unsaid:#?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     async fn page(&self, path: &str) -> reqwest::Result<Response> {

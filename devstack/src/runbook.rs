@@ -1,0 +1,213 @@
+//! The worker's faults as `docs/operations.md` tells them, to be compared with what a worker says that has one.
+//!
+//! The table there is what counts: a test that makes a fault takes its row, and waits until the worker says all of it.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+/// What the table begins with.
+const HEADER: &str = "| fault of the worker | log | metrics | `/health/ready` | log, when it is over |";
+
+/// A fault, and what is seen of it.
+#[derive(Debug, PartialEq)]
+pub struct Fault {
+    /// What the row is called.
+    pub name: String,
+    log: Vec<Line>,
+    metrics: Vec<Metric>,
+    /// Status and `status` of the readiness.
+    ready: (u16, String),
+    /// What is in the readiness besides, of the worker or of one of its partitions.
+    fields: Vec<String>,
+    end: Vec<Line>,
+}
+
+/// How a line's message begins, and what stands in a field of it.
+#[derive(Debug, PartialEq)]
+struct Line {
+    message: String,
+    text: Option<String>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Metric {
+    /// With its labels, or any of this name.
+    series: String,
+    wanted: Wanted,
+}
+
+#[derive(Debug, PartialEq)]
+enum Wanted {
+    Value(f64),
+    AboveZero,
+}
+
+/// What a worker says of itself.
+#[derive(Debug)]
+pub struct Said<'a> {
+    /// Its log so far.
+    pub log: &'a str,
+    /// The page of its metrics.
+    pub metrics: &'a str,
+    /// Status and body of its readiness.
+    pub ready: (u16, &'a Value),
+}
+
+impl Fault {
+    /// All that the document tells.
+    ///
+    /// # Errors
+    /// It cannot be read, or has no such table, or a row is not as rows are.
+    pub fn all() -> anyhow::Result<Vec<Fault>> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        rows(&text)
+    }
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// As with [`Self::all`], and where there is none.
+    pub fn named(name: &str) -> anyhow::Result<Fault> {
+        let found = Self::all()?.into_iter().find(|fault| fault.name == name);
+        found.with_context(|| format!("docs/operations.md tells of no fault {name:?}"))
+    }
+
+    /// Whether the log says when it is over.
+    pub fn has_end(&self) -> bool {
+        !self.end.is_empty()
+    }
+
+    /// What the document tells and the worker does not say, while it has the fault.
+    pub fn unsaid(&self, said: &Said<'_>) -> Vec<String> {
+        let lines = self.log.iter().filter(|line| !line.is_in(said.log)).map(|line| format!("log: {line:?}"));
+        let metrics = self.metrics.iter().filter(|metric| !metric.is_in(said.metrics));
+        let metrics = metrics.map(|metric| format!("metrics: {metric:?}"));
+        let status = said.ready.1["status"].as_str().unwrap_or_default();
+        let ready = (said.ready.0, status) != (self.ready.0, &self.ready.1);
+        let ready = ready.then(|| format!("readiness: {:?}, not {status:?}", self.ready));
+        let fields = self.fields.iter().filter(|field| !has_field(said.ready.1, field));
+        lines.chain(metrics).chain(ready).chain(fields.map(|field| format!("readiness: no {field}"))).collect()
+    }
+
+    /// What it does not say yet, or says still, when the fault is over.
+    pub fn unsaid_of_end(&self, said: &Said<'_>) -> Vec<String> {
+        let lines = self.end.iter().filter(|line| !line.is_in(said.log)).map(|line| format!("log: {line:?}"));
+        let metrics = self.metrics.iter().filter(|metric| metric.is_gauge_of_fault() && metric.is_in(said.metrics));
+        let metrics = metrics.map(|metric| format!("metrics, still: {metric:?}"));
+        let status = said.ready.1["status"].as_str().unwrap_or_default();
+        let ready = (said.ready.0, status) != (200, "ready");
+        let ready = ready.then(|| format!("readiness: {} {status:?}", said.ready.0));
+        let fields = self.fields.iter().filter(|field| has_field(said.ready.1, field));
+        lines.chain(metrics).chain(ready).chain(fields.map(|field| format!("readiness, still: {field}"))).collect()
+    }
+}
+
+impl Line {
+    fn is_in(&self, log: &str) -> bool {
+        let message = |line: &str| {
+            let parsed = serde_json::from_str::<Value>(line).ok()?;
+            parsed.get("message").and_then(Value::as_str).map(str::to_owned)
+        };
+        log.lines().any(|line| {
+            let has_text = self.text.as_ref().is_none_or(|text| line.contains(text));
+            has_text && message(line).is_some_and(|message| message.starts_with(&self.message))
+        })
+    }
+}
+
+impl Metric {
+    fn is_in(&self, page: &str) -> bool {
+        let samples = page.lines().filter_map(|line| {
+            let (labels, value) = line.strip_prefix(&self.series)?.rsplit_once(' ')?;
+            (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<f64>().ok())?
+        });
+        samples.into_iter().any(|value| match self.wanted {
+            Wanted::Value(wanted) => value == wanted,
+            Wanted::AboveZero => value > 0.0,
+        })
+    }
+
+    fn is_gauge_of_fault(&self) -> bool {
+        let name = self.series.split('{').next().unwrap_or_default();
+        !name.ends_with("_total") && self.wanted != Wanted::Value(0.0)
+    }
+}
+
+/// Whether the worker or one of its partitions has something there.
+fn has_field(ready: &Value, field: &str) -> bool {
+    let is_something = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
+    let partitions = ready["partitions"].as_object();
+    is_something(&ready[field])
+        || partitions.is_some_and(|all| all.values().any(|partition| is_something(&partition[field])))
+}
+
+fn rows(text: &str) -> anyhow::Result<Vec<Fault>> {
+    let (_, table) = text.split_once(HEADER).with_context(|| format!("docs/operations.md has no table {HEADER}"))?;
+    let lines = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let rows: Vec<_> = lines.map(|line| row(line).with_context(|| line.to_owned())).collect::<Result<_, _>>()?;
+    ensure!(!rows.is_empty(), "the table of the worker's faults is empty");
+    Ok(rows)
+}
+
+fn row(line: &str) -> anyhow::Result<Fault> {
+    let cells: Vec<_> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+    let [name, log, metrics, ready, end] = cells[..] else { bail!("{} columns, not 5", cells.len()) };
+    let mut codes = codes(ready)?.into_iter();
+    let (code, _) = codes.next().context("nothing of the readiness")?;
+    let (status, says) = code.split_once(' ').context("no status of the readiness")?;
+    Ok(Fault {
+        name: name.to_owned(),
+        log: messages(log)?,
+        metrics: codes_of_metrics(metrics)?,
+        ready: (status.parse()?, says.to_owned()),
+        fields: codes.map(|(code, _)| code.to_owned()).collect(),
+        end: messages(end)?,
+    })
+}
+
+/// Each `code` of a cell, and what stands behind it; none where nothing but a dash is there.
+fn codes(cell: &str) -> anyhow::Result<Vec<(&str, &str)>> {
+    if cell == "–" {
+        return Ok(Vec::new());
+    }
+    let mut pieces = cell.split('`');
+    ensure!(pieces.next() == Some(""), "{cell:?} begins with no code");
+    let mut found = Vec::new();
+    while let Some(code) = pieces.next() {
+        found.push((code, pieces.next().with_context(|| format!("{cell:?} has a code without an end"))?));
+    }
+    Ok(found)
+}
+
+fn messages(cell: &str) -> anyhow::Result<Vec<Line>> {
+    let (mut lines, mut codes) = (Vec::new(), codes(cell)?.into_iter());
+    while let Some((message, behind)) = codes.next() {
+        let (text, behind) = match behind {
+            " with " => codes.next().map(|(text, behind)| (Some(text.to_owned()), behind)).unwrap_or((None, behind)),
+            behind => (None, behind),
+        };
+        ensure!(["", ", "].contains(&behind), "{behind:?} stands behind a message");
+        lines.push(Line { message: message.to_owned(), text });
+    }
+    Ok(lines)
+}
+
+fn codes_of_metrics(cell: &str) -> anyhow::Result<Vec<Metric>> {
+    let metric = |(series, behind): (&str, &str)| {
+        let wanted = match behind.trim().trim_end_matches(',') {
+            "above 0" => Wanted::AboveZero,
+            value => Wanted::Value(value.parse().with_context(|| format!("{series} has the value {value:?}"))?),
+        };
+        Ok(Metric { series: series.to_owned(), wanted })
+    };
+    codes(cell)?.into_iter().map(metric).collect()
+}
+
+#[cfg(test)]
+mod quoted;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! What `docs/operations.md` quotes of the services in its part about faults stands in their source: no message, metric,
+//! field or setting that is not there any more, or is spelled otherwise.
+//!
+//! Every `code` of that part is looked for, so that the document needs no marks. What is not the services' own, but
+//! Kafka's, PostgreSQL's, Redis' or the shell's, is listed here.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Code that is not in the services' source, and whose it is.
+const OF_OTHERS: [(&str, &[&str]); 5] = [
+    (
+        "Redis: its settings, its words, and how the client has them",
+        &[
+            "maxmemory",
+            "maxmemory-policy",
+            "maxmemory-policy allkeys-lru",
+            "noeviction",
+            "min-replicas-to-write",
+            "cluster-require-full-coverage no",
+            "NoPerm",
+            "The user executing the script can't run this command",
+            "max number of clients reached",
+            "This instance has cluster support disabled (REDIS_CLUSTER is true)",
+            "resource:*",
+            "{resource:*",
+        ],
+    ),
+    (
+        "Kafka and its client",
+        &["auto.create.topics.enable", "AllBrokersDown", "Consumer group session timed out", "throttle"],
+    ),
+    (
+        "PostgreSQL",
+        &[
+            "pg_wal",
+            "VACUUM",
+            "default_transaction_read_only",
+            "search_path",
+            "ALTER ROLE … SET",
+            "ALTER DATABASE … SET",
+        ],
+    ),
+    ("the shell", &["mv", "redis-cli --scan --pattern 'resource:*' | xargs redis-cli unlink"]),
+    (
+        "put together by the services: commands, and places in what they answer",
+        &[
+            "dlq list",
+            "worker-service dlq list",
+            "dlq redrive",
+            "seek --to-time",
+            "--partition N",
+            "dependencies.postgres.error",
+        ],
+    ),
+];
+
+/// What stands for something that differs.
+const PLACEHOLDERS: [&str; 4] = ["…", "HOST:PORT", "events-input", "[N]"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// All that the services are made of, without comments and tests; texts of several lines are put together.
+fn source() -> String {
+    let (mut all, mut folders) =
+        (String::new(), ["shared/src", "api-service/src", "worker-service/src"].map(|f| root().join(f)).to_vec());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_test = path.file_stem().is_some_and(|name| name == "tests");
+            if path.is_dir() && !is_test {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test {
+                let text = fs::read_to_string(path).unwrap();
+                let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+                all.extend(text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| {
+                    // A text that goes on in the next line.
+                    line.trim_start().strip_suffix('\\').map_or_else(|| format!("{line}\n"), str::to_owned)
+                }));
+            }
+        }
+    }
+    all.replace("\\\"", "\"")
+}
+
+/// The codes of a text; those between two marks may hold one.
+fn codes(text: &str) -> BTreeSet<String> {
+    let (mut found, mut rest) = (BTreeSet::new(), text);
+    while let Some((_, behind)) = rest.split_once('`') {
+        let mark = if behind.starts_with('`') { "``" } else { "`" };
+        let inside = behind.trim_start_matches('`');
+        let Some((code, behind)) = inside.split_once(mark) else { panic!("no end: {inside:.60}") };
+        found.insert(code.trim().to_owned());
+        rest = behind;
+    }
+    found
+}
+
+/// What of a code has to stand in the source.
+fn pieces(code: &str) -> Vec<String> {
+    // A series, and the values of its labels.
+    if let Some((name, labels)) = code.split_once('{').filter(|(name, _)| !name.is_empty() && code.ends_with("\"}")) {
+        let values = labels.split('"').skip(1).step_by(2);
+        return [name].into_iter().chain(values).map(str::to_owned).collect();
+    }
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // The status of an answer, or the server's own code behind our word for it.
+    let code = match code.split_once(' ') {
+        Some((status, rest)) if is_number(status) => rest,
+        Some(("SQLSTATE", _)) => "SQLSTATE",
+        _ => code,
+    };
+    let is_sqlstate = code.len() == 5 && code.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    if is_sqlstate && code.bytes().any(|byte| byte.is_ascii_digit()) {
+        return Vec::new();
+    }
+    let parted = PLACEHOLDERS.iter().fold(code.to_owned(), |code, placeholder| code.replace(placeholder, "\n"));
+    let parted = if code.contains(' ') { parted } else { parted.replace('=', "\n") };
+    parted.lines().map(|piece| piece.trim_matches([' ', ':']).to_owned()).filter(|piece| !piece.is_empty()).collect()
+}
+
+/// Whether a piece stands there, and not within a longer word.
+fn is_in(source: &str, piece: &str) -> bool {
+    let is_word = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+    source.match_indices(piece).any(|(at, _)| {
+        let (before, behind) = source.split_at(at);
+        let behind = behind.strip_prefix(piece).unwrap_or_default();
+        let begins = !is_word(piece.chars().next()) || !is_word(before.chars().next_back());
+        begins && (!is_word(piece.chars().next_back()) || !is_word(behind.chars().next()))
+    })
+}
+
+fn is_told(source: &str, code: &str) -> bool {
+    // A file's name.
+    if code.contains('/') && !code.contains(['{', ' ']) && !code.starts_with('/') {
+        return root().join(code).exists();
+    }
+    // An error and its cause may stand apart.
+    let is_there = |piece: &String| {
+        is_in(source, piece) || piece.contains(": ") && piece.split(": ").all(|part| is_in(source, part))
+    };
+    pieces(code).iter().all(is_there)
+}
+
+#[test]
+fn what_the_runbook_quotes_of_the_services_is_theirs() {
+    let text = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let (_, part) = text.split_once("\n## What happens when").unwrap();
+    let (part, _) = part.split_once("\n## ").unwrap();
+    let (source, codes) = (source(), codes(part));
+    assert!(codes.len() > 150, "{codes:?}");
+    let of_others: BTreeSet<_> =
+        OF_OTHERS.iter().flat_map(|(_, codes)| *codes).map(|code| (*code).to_owned()).collect();
+    let unknown: Vec<_> = codes.iter().filter(|code| !is_told(&source, code) && !of_others.contains(*code)).collect();
+    assert!(unknown.is_empty(), "docs/operations.md quotes what is not in the services' source: {unknown:#?}");
+    let idle: Vec<_> = of_others.iter().filter(|code| !codes.contains(*code) || is_told(&source, code)).collect();
+    assert!(idle.is_empty(), "these are not quoted, or are in the source: {idle:?}");
+}
+
+#[test]
+fn what_is_spelled_otherwise_is_found() {
+    let source = "error!(\"an outage: the partition waits\"); gauge!(\"held_devices\", \"reason\" => \"failed\"); then";
+    for code in [
+        "an outage: the partition waits",
+        "an outage: … waits",
+        "held_devices{reason=\"failed\"}",
+        "then=held_devices",
+        "503 an outage",
+        "57P01",
+    ] {
+        assert!(is_told(source, code), "{code}");
+    }
+    for code in [
+        "an outage, the partition waits",
+        "an outage: the partition stops",
+        "an outage: … stops",
+        "held_device",
+        "held_devices{reason=\"fail\"}",
+        "held_devices_total{reason=\"failed\"}",
+        "then=waiting",
+        "503 outages",
+        "SQLSTATE 25006",
+        "devstack/src/no_such_file.rs",
+    ] {
+        assert!(!is_told(source, code), "{code}");
+    }
+    assert_eq!(codes("a `b` ``c `d` `` `e`"), ["b", "c `d`", "e"].map(str::to_owned).into());
+}

@@ -1,0 +1,143 @@
+//! What is wrong with a server that is there is named by the API's log, metrics and readiness, in the words that
+//! `docs/operations.md` quotes.
+
+use devstack::{Redis, RedisCluster};
+use redis::aio::MultiplexedConnection;
+use serde_json::Value;
+
+use crate::kit::{Api, System, blocking};
+
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+
+/// An API that has a fault.
+struct Faulty<'a> {
+    system: &'a System,
+    api: Api,
+}
+
+impl<'a> Faulty<'a> {
+    fn start(system: &'a System, settings: &[(&str, &str)]) -> Self {
+        Self { system, api: system.another_api_with(settings) }
+    }
+
+    /// Reads a resource; gives the status.
+    async fn read(&self, device: &str) -> u16 {
+        let request = self.system.http.get(format!("{}/resource/{device}", self.api.base));
+        request.bearer_auth(&self.system.token).send().await.map_or(0, |response| response.status().as_u16())
+    }
+
+    /// Waits until the log has a line with this message, and this in it, while resources are read.
+    async fn logs(&self, message: &str, text: &str) {
+        assert!(OPERATIONS.contains(&format!("`{message}")), "docs/operations.md does not tell: {message}");
+        let is_it = |line: &Value| {
+            line["message"].as_str().is_some_and(|found| found.starts_with(message)) && line.to_string().contains(text)
+        };
+        let in_log = async || {
+            for n in 0..5 {
+                self.read(&format!("device-{n}")).await;
+            }
+            let log = self.api.service.log();
+            log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).any(|line| is_it(&line))
+        };
+        self.system.until(&format!("the log says {message:?} with {text:?}"), in_log).await;
+    }
+
+    /// Waits until the readiness of the internal port says that the server is down, and why.
+    async fn says_down(&self, member: &str, text: &str) {
+        let down = async || {
+            let Ok(page) = self.system.http.get(format!("{}/health/ready", self.api.ops)).send().await else {
+                return false;
+            };
+            let (status, body) = (page.status(), page.json::<Value>().await.unwrap());
+            let found = &body["dependencies"][member];
+            (status == 200 && body["status"] == "degraded" && found["status"] == "down")
+                && found["error"].as_str().is_some_and(|error| error.contains(text))
+        };
+        self.system.until(&format!("readiness says {text:?}"), down).await;
+    }
+
+    /// Waits until it has counted refusals of this code.
+    async fn counts_refusals(&self, code: &str) {
+        let series = format!("redis_refusals_total{{code=\"{code}\"}} ");
+        let counted = async || {
+            let page = self.system.http.get(format!("{}/metrics", self.api.ops)).send().await.unwrap();
+            let page = page.text().await.unwrap();
+            page.lines().any(|line| line.strip_prefix(&series).is_some_and(|value| value != "0"))
+        };
+        self.system.until(&series, counted).await;
+    }
+}
+
+async fn ask(redis: &mut MultiplexedConnection, command: &[&str]) {
+    let [name, arguments @ ..] = command else { panic!("no command") };
+    redis::cmd(name).arg(arguments).query_async::<redis::Value>(redis).await.unwrap();
+}
+
+async fn direct(redis: &Redis) -> MultiplexedConnection {
+    redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_there_is_named() {
+    let system = System::start("named-topic", &[]).await;
+    let topic = format!("{}-elsewhere", system.scope.input_topic);
+    let faulty = Faulty::start(&system, &[("KAFKA_INPUT_TOPIC", &topic)]);
+    assert!(OPERATIONS.contains("`the topic … is not there`"));
+    let why = format!("the topic {topic} is not there");
+    faulty.says_down("kafka", &why).await;
+    faulty.logs("down", &why).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_node_that_is_taken_for_a_cluster_is_named() {
+    let system = System::start("named-no-cluster", &[]).await;
+    let faulty = Faulty::start(&system, &[("REDIS_CLUSTER", "true")]);
+    let why = "This instance has cluster support disabled (REDIS_CLUSTER is true)";
+    assert!(OPERATIONS.contains(why));
+    faulty.says_down("redis", why).await;
+    faulty.logs("no node of the Redis cluster is known for a key", why).await;
+    assert_eq!(faulty.read("nothing").await, 404, "reads come from PostgreSQL");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_a_cluster_that_is_taken_for_all_of_redis_is_named() {
+    let cluster = blocking(|| RedisCluster::start().unwrap()).await;
+    let system = System::start("named-cluster", &[]).await;
+    let faulty = Faulty::start(&system, &[("REDIS_URL", &cluster.nodes[0].url())]);
+    let why = "it is a node of a cluster, and REDIS_CLUSTER is false";
+    assert!(OPERATIONS.contains(why));
+    faulty.says_down("redis", why).await;
+    faulty.logs("Redis refuses commands", "Moved").await;
+    faulty.counts_refusals("other").await;
+    assert_eq!(faulty.read("nothing").await, 404, "reads come from PostgreSQL");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_becomes_a_replica_is_named() {
+    let redis = blocking(|| Redis::start(&[]).unwrap()).await;
+    let system = System::start("named-replica", &[]).await;
+    let faulty = Faulty::start(&system, &[("REDIS_URL", &redis.url())]);
+    let up = async || faulty.read("nothing").await == 404;
+    system.until("it serves", up).await;
+    let mut direct = direct(&redis).await;
+    // Of nobody, which it does not mind.
+    ask(&mut direct, &["REPLICAOF", "127.0.0.1", &devstack::port::free().to_string()]).await;
+    faulty.logs("Redis is a replica now", "").await;
+    faulty.counts_refusals("READONLY").await;
+    faulty.says_down("redis", "").await;
+    assert_eq!(faulty.read("nothing").await, 404, "reads come from PostgreSQL");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_with_too_many_clients_is_named() {
+    let redis = blocking(|| Redis::start(&[]).unwrap()).await;
+    let system = System::start("named-clients", &[]).await;
+    let mut direct = direct(&redis).await;
+    ask(&mut direct, &["CONFIG", "SET", "maxclients", "1"]).await;
+    let faulty = Faulty::start(&system, &[("REDIS_URL", &redis.url())]);
+    let why = "max number of clients reached";
+    assert!(OPERATIONS.contains(&format!("`{why}`")));
+    faulty.logs("Redis is away", why).await;
+    faulty.says_down("redis", why).await;
+    assert_eq!(faulty.read("nothing").await, 404, "reads come from PostgreSQL");
+}

@@ -1,0 +1,189 @@
+//! Redis refuses commands: log, metrics and readiness say what `docs/operations.md` tells of each code that it may give.
+
+use devstack::Redis;
+use redis::aio::MultiplexedConnection;
+use serde_json::{Value, json};
+
+use crate::kit::{System, blocking};
+
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
+/// Quoted there, with the metric.
+const MESSAGE: &str =
+    "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read";
+const METRIC: &str = "redis_refusals_total";
+
+/// What Redis refuses, how that is made, and what of the worker's fences.
+struct Refusal {
+    code: &'static str,
+    /// What its words have of that in log and readiness.
+    words: &'static str,
+    make: &'static [&'static [&'static str]],
+    mend: &'static [&'static str],
+    fences_wait: bool,
+}
+
+const REFUSALS: [Refusal; 4] = [
+    Refusal {
+        code: "MISCONF",
+        words: "MISCONF",
+        // Into a folder where nobody can make a file.
+        make: &[&["CONFIG", "SET", "save", "3600 1"], &["BGSAVE"]],
+        mend: &["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"],
+        fences_wait: true,
+    },
+    Refusal {
+        code: "NOREPLICAS",
+        words: "NOREPLICAS",
+        make: &[&["CONFIG", "SET", "min-replicas-to-write", "1"]],
+        mend: &["CONFIG", "SET", "min-replicas-to-write", "0"],
+        fences_wait: true,
+    },
+    Refusal {
+        code: "OOM",
+        words: "OOM",
+        make: &[&["CONFIG", "SET", "maxmemory", "1"]],
+        mend: &["CONFIG", "SET", "maxmemory", "0"],
+        fences_wait: false,
+    },
+    Refusal {
+        code: "NOPERM",
+        words: "NoPerm",
+        make: &[&["ACL", "SETUSER", "default", "-@scripting"]],
+        mend: &["ACL", "SETUSER", "default", "+@all"],
+        fences_wait: true,
+    },
+];
+
+/// The codes in the first column of the document's table.
+fn documented() -> Vec<&'static str> {
+    let (_, table) = OPERATIONS.split_once("| its words begin with |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
+    rows.map(|row| row.split('`').nth(1).unwrap()).collect()
+}
+
+#[test]
+fn each_code_that_the_runbook_tells_of_is_tried_and_no_other() {
+    assert_eq!(documented(), REFUSALS.each_ref().map(|refusal| refusal.code));
+    for quoted in [MESSAGE, METRIC] {
+        assert!(OPERATIONS.contains(&format!("`{quoted}`")), "{quoted}");
+    }
+    for Refusal { code, words, .. } in &REFUSALS {
+        let row = OPERATIONS.lines().find(|line| line.starts_with(&format!("| `{code}`"))).unwrap();
+        assert!(row.contains(&format!("`{words}`")), "{row}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_save_is_told_of() {
+    is_told(&REFUSALS[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_with_too_few_replicas_is_told_of() {
+    is_told(&REFUSALS[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_full_is_told_of() {
+    is_told(&REFUSALS[2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_lets_its_user_run_no_script_is_told_of() {
+    is_told(&REFUSALS[3]).await;
+}
+
+async fn ask(redis: &mut MultiplexedConnection, command: &[&str]) {
+    let [name, arguments @ ..] = command else { panic!("no command") };
+    let answer = redis::cmd(name).arg(arguments).query_async::<redis::Value>(redis).await;
+    println!("{command:?}: {answer:?}");
+}
+
+/// A sample's value.
+fn sample(page: &str, series: &str) -> f64 {
+    let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().unwrap())
+}
+
+/// The version that is read, and whether Redis had it.
+async fn read(system: &System, device: &str) -> (Value, bool) {
+    let response = system.get(device).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let is_hit = response.headers().get("cache-status").is_some_and(|value| value == "resource-cache; hit");
+    (response.json::<Value>().await.unwrap()["version"].take(), is_hit)
+}
+
+async fn is_told(refusal: &Refusal) {
+    let Refusal { code, words, make, mend, fences_wait } = refusal;
+    let redis = blocking(|| Redis::start(&["--dir", "/proc"]).unwrap()).await;
+    let name = format!("refuses-{}", code.to_ascii_lowercase());
+    let url = redis.url();
+    let system = System::start(&name, &[("REDIS_URL", &url), ("CACHE_TTL", "10min")]).await;
+    let worker = system.worker();
+    let mut direct = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let post = async |device: &str, n: i64| {
+        assert_eq!(system.post(device, &n.to_string(), &json!({"n": n})).await.unwrap().status(), 202);
+    };
+    post("cached", 1).await;
+    post("other", 1).await;
+    system.until("both are there", async || system.rows().await == 2).await;
+    system.until("it is cached", async || read(&system, "cached").await == (1.into(), true)).await;
+
+    for command in *make {
+        ask(&mut direct, command).await;
+    }
+    // It saves in the background.
+    let refuses = async || {
+        let (mut direct, mut script) = (direct.clone(), redis::cmd("EVAL"));
+        script.arg("return redis.call('SET', KEYS[1], 'x', 'PX', 1)").arg(1).arg("tried");
+        script.query_async::<redis::Value>(&mut direct).await.is_err()
+    };
+    system.until("it refuses", refuses).await;
+    let series = format!("{METRIC}{{code=\"{code}\"}}");
+    let of_api = async |path: &str| system.http.get(format!("{}{path}", system.ops)).send().await.unwrap();
+    let lines = |log: String| -> Vec<Value> {
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["message"] == MESSAGE).collect()
+    };
+    let says = |log: String| lines(log).iter().any(|line| line["error"].as_str().is_some_and(|e| e.contains(words)));
+    // A miss, of which the lease is refused.
+    let counted = async || {
+        read(&system, "other").await;
+        sample(&of_api("/metrics").await.text().await.unwrap(), &series) > 0.0
+    };
+    system.until("the API counts it", counted).await;
+    system.until("its log says why", async || says(system.api.log())).await;
+    let readiness = async || {
+        read(&system, "other").await;
+        let answer = of_api("/health/ready").await;
+        let (status, body) = (answer.status(), answer.json::<Value>().await.unwrap());
+        let down = &body["dependencies"]["redis"];
+        (status == 200 && body["status"] == "degraded" && down["status"] == "down")
+            && down["error"].as_str().is_some_and(|error| error.contains(words))
+    };
+    system.until("its readiness says the same", readiness).await;
+    // The worker's fences are refused, or delete what they may not replace.
+    post("cached", 2).await;
+    system.until("it is applied", async || system.rows().await == 3).await;
+    system.until("the worker counts it", async || sample(&worker.metrics().await, &series) > 0.0).await;
+    system.until("its log says why", async || says(worker.service.log())).await;
+    let pending = async || sample(&worker.metrics().await, "cache_fences_pending");
+    if *fences_wait {
+        system.until("a fence waits", async || pending().await > 0.0).await;
+    } else {
+        system.until("nothing old is read", async || read(&system, "cached").await == (2.into(), false)).await;
+        assert_eq!(pending().await, 0.0);
+    }
+    assert_eq!(worker.status().await, "ready", "nobody waits for Redis");
+
+    ask(&mut direct, mend).await;
+    system.until("no fence waits", async || pending().await == 0.0).await;
+    system.until("the newest is cached", async || read(&system, "cached").await == (2.into(), true)).await;
+    system
+        .until("the API says so", async || {
+            let body: Value = of_api("/health/ready").await.json().await.unwrap();
+            body["dependencies"]["redis"] == json!({"status": "up"})
+        })
+        .await;
+    worker.end().await;
+}

@@ -1,0 +1,161 @@
+//! What the worker stands on is away, or takes nothing: it waits, and says what the runbook tells.
+
+use std::time::Duration;
+
+use devstack::{Endpoints, Postgres, Proxy, Scope, endpoints};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use crate::kit::{InProcess, Kit, Process, metrics, nobody};
+
+/// A worker that has PostgreSQL behind a proxy.
+async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
+    let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
+    let (user, port) = server.rsplit_once(':').unwrap();
+    let proxy = Proxy::to(port.parse().unwrap()).unwrap();
+    let url = format!("{user}:{}/{database}", proxy.port);
+    let worker = kit.process_with(&[("DATABASE_URL", &url), ("DATABASE_TIMEOUT", "2s")]).await;
+    (proxy, worker)
+}
+
+/// Nothing of what waited is a dead letter, and all of it is applied.
+async fn assert_caught_up(kit: &Kit, worker: Process, events: i64) {
+    kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", events).await;
+    worker.end().await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_is_away_and_then_does_not_answer() {
+    let kit = Kit::new("no_postgres", 1).await;
+    let (proxy, worker) = behind_a_proxy(&kit).await;
+    kit.event("a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    proxy.cut();
+    kit.event("a", "2", "{}").await;
+    worker.tells("PostgreSQL is away").await;
+    proxy.mend();
+    worker.tells_end_of("PostgreSQL is away").await;
+    kit.until("SELECT count(*) FROM events", 2).await;
+    worker.end().await;
+
+    let (proxy, worker) = behind_a_proxy(&kit).await;
+    kit.event("a", "3", "{}").await;
+    kit.until("SELECT count(*) FROM events", 3).await;
+    proxy.hold();
+    kit.event("a", "4", "{}").await;
+    worker.tells("PostgreSQL does not answer").await;
+    proxy.mend();
+    worker.tells_end_of("PostgreSQL does not answer").await;
+    assert_caught_up(&kit, worker, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_is_away_when_the_worker_starts() {
+    let kit = Kit::new("no_postgres_yet", 1).await;
+    let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
+    let (user, port) = server.rsplit_once(':').unwrap();
+    let proxy = Proxy::to(port.parse().unwrap()).unwrap();
+    proxy.cut();
+    let worker = kit.process_with(&[("DATABASE_URL", &format!("{user}:{}/{database}", proxy.port))]).await;
+    kit.event("a", "1", "{}").await;
+    worker.tells("PostgreSQL is away when the worker starts").await;
+    proxy.mend();
+    worker.tells_end_of("PostgreSQL is away when the worker starts").await;
+    assert_caught_up(&kit, worker, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_s_name_leads_to_a_standby() {
+    let start = || {
+        let primary = Postgres::start().unwrap();
+        let scope = Scope::on(&Endpoints { postgres_url: primary.url(), ..endpoints().clone() }, "standby").unwrap();
+        (primary, scope)
+    };
+    let (primary, scope) = tokio::task::spawn_blocking(start).await.unwrap();
+    let kit = Kit::on(scope, 1).await;
+    let (name, worker) = behind_a_proxy(&kit).await;
+    kit.event("a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let follow = move || (primary.standby(Duration::ZERO).unwrap(), primary);
+    let (standby, primary) = tokio::task::spawn_blocking(follow).await.unwrap();
+    name.lead_to(standby.port);
+    name.drop_connections();
+    kit.event("a", "2", "{}").await;
+    worker.tells("PostgreSQL's name leads to a standby").await;
+    name.lead_to(primary.port);
+    worker.tells_end_of("PostgreSQL's name leads to a standby").await;
+    assert_caught_up(&kit, worker, 2).await;
+}
+
+/// As some providers set it where the disk is nearly full.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_is_read_only() {
+    let kit = Kit::new("read_only", 1).await;
+    let name = kit.scope.database_url.rsplit_once('/').unwrap().1;
+    let set = |to: &str| sqlx::AssertSqlSafe(format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" {to}; COMMIT"));
+    sqlx::raw_sql(set("SET default_transaction_read_only = on")).execute(&kit.pool).await.unwrap();
+    let worker = kit.process().await;
+    kit.event("a", "1", "{}").await;
+    worker.tells("PostgreSQL is read-only").await;
+    sqlx::raw_sql(set("RESET default_transaction_read_only")).execute(&kit.pool).await.unwrap();
+    worker.tells_end_of("PostgreSQL is read-only").await;
+    assert_caught_up(&kit, worker, 1).await;
+}
+
+/// What it answers then; `devstack/tests/it/disk.rs` has a disk that is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_has_no_room() {
+    let kit = Kit::new("no_room", 1).await;
+    kit.refuse_with("%", "53100").await;
+    let worker = kit.process().await;
+    kit.event("a", "1", "{}").await;
+    worker.tells("PostgreSQL's disk is full").await;
+    worker.tells("An outage, and nobody else's event is in hand").await;
+    kit.no_longer_refuse("%").await;
+    worker.tells_end_of("PostgreSQL's disk is full").await;
+    worker.tells_end_of("An outage, and nobody else's event is in hand").await;
+    assert_caught_up(&kit, worker, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_is_away_when_the_worker_starts() {
+    let kit = Kit::new("no_kafka", 1).await;
+    let worker = kit.process_with(&[("KAFKA_BROKERS", &nobody())]).await;
+    worker.tells("Kafka is away when the worker starts").await;
+    worker.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_takes_a_commit_only_at_the_next_try() {
+    metrics();
+    let kit = Kit::new("no_commit", 1).await;
+    // A Kafka that refuses what it is told to refuse.
+    let mock = MockCluster::new(1).unwrap();
+    let mut scope = kit.scope.clone();
+    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
+    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
+    let kit = kit.moved_to(scope);
+    kit.event("a", "1", "{}").await;
+    let worker = kit.worker();
+    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    mock.request_errors(RDKafkaApiKey::OffsetCommit, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    kit.event("a", "2", "{}").await;
+    InProcess(&worker).tells("A commit of offsets fails").await;
+    kit.until_it("it is repeated", async || kit.committed().await.get(&0) == Some(&2)).await;
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_input_topic_is_not_there() {
+    let kit = Kit::new("no_input", 1).await;
+    let topic = format!("{}-elsewhere", kit.scope.input_topic);
+    let scope = Scope { input_topic: topic, ..kit.scope.clone() };
+    let elsewhere = kit.moved_to(scope);
+    let worker = elsewhere.process().await;
+    worker.tells("The input topic is not there").await;
+    elsewhere.make_topics(1).await;
+    elsewhere.event("a", "1", "{}").await;
+    worker.tells_end_of("The input topic is not there").await;
+    assert_caught_up(&elsewhere, worker, 1).await;
+}
