@@ -94,13 +94,19 @@ async fn postgresql_is_read_only() {
     let kit = Kit::new("read_only", 1).await;
     let name = kit.scope.database_url.rsplit_once('/').unwrap().1;
     let set = |to: &str| sqlx::AssertSqlSafe(format!("BEGIN READ WRITE; ALTER DATABASE \"{name}\" {to}; COMMIT"));
-    sqlx::raw_sql(set("SET default_transaction_read_only = on")).execute(&kit.pool).await.unwrap();
     let worker = kit.process().await;
     kit.event("a", "1", "{}").await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    sqlx::raw_sql(set("SET default_transaction_read_only = on")).execute(&kit.pool).await.unwrap();
+    // Sessions of before do not know of it.
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sqlx::query(end).execute(&kit.pool).await.unwrap();
+    kit.event("a", "2", "{}").await;
     worker.tells("PostgreSQL is read-only").await;
     sqlx::raw_sql(set("RESET default_transaction_read_only")).execute(&kit.pool).await.unwrap();
     worker.tells_end_of("PostgreSQL is read-only").await;
-    assert_caught_up(&kit, worker, 1).await;
+    assert_caught_up(&kit, worker, 2).await;
 }
 
 /// What it answers then; `devstack/tests/it/disk.rs` has a disk that is full.
