@@ -24,6 +24,9 @@ mod unreadable;
 /// its producer's `transaction.timeout.ms`, which is a minute by default.
 const LONG_OPEN: Duration = Duration::from_secs(60);
 
+/// What is said where partitions were lost as they were.
+const LOST: &str = "the group took the partitions from this worker, whose session ended: it is joining anew";
+
 /// The worker's state, as seen from outside; cloning shares it.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<Mutex<State>>);
@@ -36,6 +39,8 @@ struct State {
     before_joining: Option<String>,
     /// Why Kafka does not answer, if it does not.
     kafka: Option<String>,
+    /// What is said where the input topic is not there.
+    missing_topic: Option<String>,
     lanes: BTreeMap<i32, LaneState>,
     /// Partitions that the group took from this worker without its knowing, as they were; until it is in the group again.
     lost: BTreeMap<i32, LaneState>,
@@ -125,6 +130,17 @@ impl Health {
             _ => {}
         }
         state.kafka = why;
+    }
+
+    /// The input topic is not there, and how to say so; `None` when it is.
+    pub fn topic_is_missing(&self, why: Option<String>) {
+        let mut state = self.state();
+        match (&state.missing_topic, &why) {
+            (None, Some(why)) => tracing::error!("{why}"),
+            (Some(_), None) => tracing::info!("the input topic is there"),
+            _ => {}
+        }
+        state.missing_topic = why;
     }
 
     /// A lane begins where the group stood, if that is known.
@@ -237,7 +253,7 @@ impl Health {
     /// joined, or to be in the group again.
     pub fn waits(&self) -> bool {
         let state = self.state();
-        state.before_joining.is_some() || state.kafka.is_some() || !state.lost.is_empty()
+        state.of_all().is_some()
     }
 
     /// The worker is about to end.
@@ -312,9 +328,8 @@ impl Health {
     pub fn report(&self) -> shared::ops::Health {
         let state = self.state();
         let any = |is_so: fn(&LaneState) -> bool| state.lanes.values().any(is_so);
-        let of_all = state.before_joining.as_ref().or(state.kafka.as_ref());
         // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
-        let outage = of_all.or_else(|| state.lanes.values().find_map(|lane| lane.outage.as_ref()));
+        let outage = state.of_all().or_else(|| state.lanes.values().find_map(|lane| lane.outage.as_deref()));
         let status = if state.stopping {
             "stopping"
         } else if any(|lane| lane.panics_again.is_some()) {
@@ -363,6 +378,14 @@ impl Health {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What is waited for that is no lane's own affair.
+    fn of_all(&self) -> Option<&str> {
+        let told = self.before_joining.as_ref().or(self.kafka.as_ref()).or(self.missing_topic.as_ref());
+        told.map(String::as_str).or_else(|| (!self.lost.is_empty()).then_some(LOST))
     }
 }
 

@@ -88,7 +88,8 @@ pub struct Measured {
 
 /// A partition when Kafka last said where it ends.
 struct LastKnown {
-    lag: u64,
+    /// None where it has never said.
+    lag: Option<u64>,
     at: Instant,
 }
 
@@ -172,6 +173,8 @@ impl Lag {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("topic_partitions").set(partitions as f64);
         }
+        let missing = || format!("the topic {} is not there: run `worker-service setup`", self.topic);
+        self.health.topic_is_missing(told.is_missing.then(missing));
         past.silences = if told.silent.is_some() { past.silences + 1 } else { 0 };
         if told.silent.is_none() || past.silences >= SILENCES {
             self.health.kafka_is_away(told.silent.clone());
@@ -239,13 +242,11 @@ fn measure(
         let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
         let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
         let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
-        let untold = last.get(&partition).map_or(Duration::ZERO, |last| seen.saturating_duration_since(last.at));
-        let last = match lag {
-            Some(lag) => Some(last.entry(partition).insert_entry(LastKnown { lag, at: seen }).get().lag),
-            None => last.get(&partition).map(|last| last.lag),
-        };
-        let untold = if lag.is_none() { untold } else { Duration::ZERO };
-        (last, in_hand.max(known.max(untold).as_secs_f64()))
+        let last = last.entry(partition).or_insert(LastKnown { lag, at: seen });
+        if lag.is_some() {
+            *last = LastKnown { lag, at: seen };
+        }
+        (last.lag, in_hand.max(known.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
     };
     let mut anew = Vec::new();
     let of_one = |(&partition, lane): (&i32, &LaneState)| {

@@ -194,6 +194,7 @@ impl Lane {
                 self.store_answered();
                 self.turns.others_had_theirs();
                 self.suspects_of_outage.applied(&batch, now);
+                self.try_undecided_where_over(now);
                 self.failing.applied(&batch);
                 for task in batch {
                     self.ration.applied(&task.record);

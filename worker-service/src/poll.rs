@@ -311,9 +311,8 @@ impl Group {
 
     fn complain(&self, error: &KafkaError) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {
-                tracing::error!("the topic does not exist: run `worker-service setup`");
-            }
+            // Who measures the lag says so, with its name.
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
             _ => kafka::log_error(error, "polling"),
         }
     }

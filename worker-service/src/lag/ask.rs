@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use shared::kafka::{LogContext, PlainConsumer};
+use shared::kafka::{LogContext, PlainConsumer, is_without_topic};
 
 use crate::poll::Group;
 
@@ -40,6 +41,8 @@ pub(super) struct Told {
     pub(super) committed: Option<BTreeMap<i32, i64>>,
     /// How many partitions the topic has, where Kafka says.
     pub(super) partitions: Option<usize>,
+    /// Whether it says that the topic is not there.
+    pub(super) is_missing: bool,
     /// Why it does not tell all of it.
     pub(super) silent: Option<String>,
 }
@@ -71,10 +74,12 @@ pub(super) async fn ask(
         (0..MOST_EVENTS).take_while(|_| log_ends.poll(Duration::ZERO).is_some()).for_each(drop);
         let mut told = Told::default();
         match consumer.fetch_metadata(Some(&topic), TIMEOUT) {
-            // A topic that is not there is no outage; the polling thread says what to do.
             Ok(metadata) => {
-                let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-                told.partitions = found.map(|topic| topic.partitions().len());
+                let found = metadata.topics().iter().find(|found| found.name() == topic);
+                let sound = found.filter(|found| found.error().is_none());
+                told.partitions = sound.map(|topic| topic.partitions().len());
+                let error = found.and_then(MetadataTopic::error).map(RDKafkaErrorCode::from);
+                told.is_missing = error.is_some_and(is_without_topic);
             }
             Err(error) => {
                 told.silent = Some(format!("Kafka does not answer: {error}"));

@@ -99,6 +99,7 @@ impl Lane {
                 self.store_answered();
                 self.turns.others_had_theirs();
                 self.suspects_of_outage.probed(now);
+                self.try_undecided_where_over(now);
             }
             Err(error) => {
                 self.suspects_of_outage.probe_failed(now, error.class == OutageMet);
@@ -108,6 +109,14 @@ impl Lane {
                     Poison | Failed | Panicked | Again => {}
                 }
             }
+        }
+    }
+
+    /// Where others succeed again, whoever was set aside meanwhile is tried without a further wait: it was an outage of
+    /// all, or is decided now.
+    pub(super) fn try_undecided_where_over(&mut self, now: Duration) {
+        if self.suspects_of_outage.take_is_over() {
+            self.held.hasten(now, |device| self.suspects_of_outage.is_undecided(device));
         }
     }
 

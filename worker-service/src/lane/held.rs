@@ -156,6 +156,13 @@ impl Held {
         })
     }
 
+    /// The time of such devices has come.
+    pub(super) fn hasten(&mut self, now: Duration, is_such: impl Fn(&DeviceId) -> bool) {
+        for (_, waiting) in self.devices.iter_mut().filter(|(device, _)| is_such(device)) {
+            waiting.due = waiting.due.min(now);
+        }
+    }
+
     /// When the time of the first such device comes.
     pub(super) fn earliest(&self, is_such: impl Fn(&DeviceId) -> bool) -> Option<Duration> {
         self.devices.iter().filter(|(device, _)| is_such(device)).map(|(_, waiting)| waiting.due).min()

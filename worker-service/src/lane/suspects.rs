@@ -36,8 +36,8 @@ const LARGE_PROBE_COUNTS: Duration = Duration::from_secs(10);
 const SMALL_PROBE: usize = 1_024;
 /// The first wait after a probe that failed; each one is twice as long.
 const FIRST_PROBE_WAIT: Duration = Duration::from_millis(100);
-/// The longest.
-const LONGEST_PROBE_WAIT: Duration = Duration::from_secs(30);
+/// The longest: what the end of an outage may go unnoticed for.
+const LONGEST_PROBE_WAIT: Duration = Duration::from_secs(5);
 
 /// A device whose event met an outage on its own.
 #[derive(Debug, Clone)]
@@ -128,6 +128,8 @@ pub(super) struct Suspects {
     /// Whether the last batch of others that met a transaction at all was applied. A database that is away is no
     /// answer, and does not count.
     others_are_well: bool,
+    /// They have just become so.
+    is_over: bool,
     /// Devices that were set aside, and no batch was applied since.
     set_aside: HashSet<DeviceId>,
     /// Until an event of theirs is applied.
@@ -150,6 +152,7 @@ impl Suspects {
             in_a_row: 0,
             applied_at: Duration::ZERO,
             others_are_well: false,
+            is_over: false,
             set_aside: HashSet::new(),
             devices: HashMap::new(),
             probe_from: Duration::ZERO,
@@ -213,7 +216,7 @@ impl Suspects {
         self.applied += 1;
         self.applied_at = now;
         self.in_a_row = self.in_a_row.saturating_add(1);
-        self.others_are_well = true;
+        self.is_over |= !std::mem::replace(&mut self.others_are_well, true);
         for suspect in self.devices.values_mut() {
             match suspect.control {
                 Some(left) if left <= 1 => {
@@ -224,6 +227,11 @@ impl Suspects {
                 None => {}
             }
         }
+    }
+
+    /// Whether others succeed again since this was last asked.
+    pub(super) fn take_is_over(&mut self) -> bool {
+        std::mem::take(&mut self.is_over)
     }
 
     /// A batch met an outage, of which nobody is known to be the cause.
@@ -274,6 +282,11 @@ impl Suspects {
     /// The devices that met an outage alone.
     pub(super) fn alone(&self) -> impl Iterator<Item = &DeviceId> {
         self.devices.iter().filter(|(_, suspect)| suspect.is_alone).map(|(device, _)| device)
+    }
+
+    /// Whether a device is set aside, and it is not decided whether it meets an outage alone.
+    pub(super) fn is_undecided(&self, device: &DeviceId) -> bool {
+        self.devices.get(device).is_some_and(|suspect| suspect.is_aside() && !suspect.is_alone)
     }
 
     pub(super) fn is_alone(&self, device: &DeviceId) -> bool {

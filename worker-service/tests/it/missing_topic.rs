@@ -1,4 +1,5 @@
-//! A dead-letter topic that is not there is not made, whatever the broker allows: letters wait for it.
+//! Topics that are not there. An input topic is waited for, and named. A dead-letter topic is not made, whatever the
+//! broker allows: letters wait for it.
 
 use std::time::Duration;
 
@@ -53,4 +54,33 @@ async fn dead_letters_wait_for_a_topic_that_is_not_there() {
     kit.event("behind", "3", "{}").await;
     kit.until("SELECT count(*) FROM events", 2).await;
     worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_topic_that_is_not_there_is_named_and_waited_for() {
+    let kit = Kit::new("no_input", 1).await;
+    let input = kit.scope.input_topic.clone();
+    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
+    let delete = async || {
+        admin.delete_topics(&[&input], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        kit.until_it("it is gone", async || !is_there(&kit, &input).await).await;
+    };
+    delete().await;
+    let worker = kit.process().await;
+    let words = format!("the topic {input} is not there: run `worker-service setup`");
+    let is_told = async || {
+        let told = worker.health().await["outage"] == words.as_str();
+        told && worker.page("/metrics").await.contains("\nworker_waiting 1\n")
+    };
+    kit.until_it("it is told at the start", is_told).await;
+    let is_ready = async || worker.health().await["status"] == "ready";
+    kit.make_topics(1).await;
+    kit.until_it("it is found", is_ready).await;
+    // The same of one that goes while it runs.
+    delete().await;
+    kit.until_it("it is told", is_told).await;
+    kit.make_topics(1).await;
+    kit.until_it("it is found again", is_ready).await;
+    let log = worker.end_and_log().await;
+    assert_eq!(log.matches(&words).count(), 2, "{log}");
 }

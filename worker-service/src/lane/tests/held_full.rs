@@ -280,6 +280,25 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whoever was set aside in an outage of all is tried as soon as others succeed, whatever wait it had.
+    #[test]
+    fn after_an_outage_everything_is_applied_within_seconds(
+        devices in 1..30u16, pace in 100..2_000u64, from in 5..60u64, lasts_for in 1..400u64, seed: u64
+    ) {
+        let of = |device| every(device, Duration::from_millis(pace), Duration::from_millis(u64::from(device) * 37), HOUR / 6, 10);
+        let log = in_order((0..devices).flat_map(of).collect());
+        let end = Duration::from_secs(from + lasts_for);
+        let came = lasts(log, TRANSACTION, Some(Duration::from_secs(from)..end), HOUR / 6, seed);
+        prop_assert!(came.letters.is_empty());
+        let waited = came.log.iter().zip(&came.done).filter(|(incoming, _)| incoming.at < end);
+        let last = waited.map(|(_, done)| done.unwrap_or(Duration::MAX)).max().unwrap_or_default();
+        prop_assert!(last <= end + Duration::from_secs(12), "{:?} after the end", last.saturating_sub(end));
+    }
+}
+
 #[test]
 fn many_letters_in_a_row_take_others_with_them_only_while_much_is_held() {
     let log = |pace| {
