@@ -37,14 +37,17 @@ impl Flights {
         self.entries().get(lease).cloned()
     }
 
-    /// Starts one: reads, fills while the lease stands, tells. It goes on whatever becomes of the
-    /// request that started it.
-    pub fn start(&self, store: Store, cache: Cache, id: DeviceId, lease: Lease) -> Ticket {
+    /// Starts one: reads, by a query that begins no earlier than this call, fills while the lease stands, tells. It goes
+    /// on whatever becomes of the request that started it.
+    pub fn start<R>(&self, cache: Cache, id: DeviceId, lease: Lease, read: R) -> Ticket
+    where
+        R: Future<Output = Result<Found, StoreError>> + Send + 'static,
+    {
         let (tell, ticket) = watch::channel(None);
         self.entries().insert(lease.clone(), ticket.clone());
         let entry = Entry { flights: self.clone(), lease };
         tokio::spawn(async move {
-            let landed = match read(&store, &id).await {
+            let landed = match read.await {
                 Ok(found) => {
                     let settled = settle(&cache, &id, Some(&entry.lease), &found).await;
                     Ok((found, settled))

@@ -114,7 +114,13 @@ fn hit(body: Bytes) -> (Found, Source) {
 async fn fetch(app: &App, id: &DeviceId, mut lookup: Lookup) -> Result<(Found, Source), StoreError> {
     if lookup == Lookup::Miss {
         if let Some(lease) = app.cache.lease(id).await {
-            let ticket = app.flights.start(app.store.clone(), app.cache.clone(), id.clone(), lease);
+            // The lease may vanish meanwhile (a fence, an eviction, a restart of Redis), and the next reader takes another:
+            // that is no reason for another query at a time.
+            let query = {
+                let (app, id) = (app.clone(), id.clone());
+                async move { read(&app, &id).await }
+            };
+            let ticket = app.flights.start(app.cache.clone(), id.clone(), lease, query);
             return match flights::wait(ticket).await {
                 Some(Ok((found, settled))) => Ok((found, settled.into())),
                 Some(Err(error)) => Err(error),

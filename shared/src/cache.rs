@@ -10,6 +10,7 @@ mod breaker;
 mod cluster;
 mod connection;
 mod diagnosis;
+mod failure;
 mod fence;
 mod fence_report;
 mod gather;
@@ -18,6 +19,7 @@ mod operate;
 mod pending;
 mod scripts;
 mod servers;
+mod trouble;
 mod verdict;
 
 use std::sync::Arc;

@@ -11,11 +11,13 @@ use serde_json::json;
 use shared::topic::Reason;
 use time::OffsetDateTime;
 
+pub use self::cache::{CacheState, watch_cache};
 pub use self::unreadable::Unreadable;
 use crate::emf::Totals;
 use crate::lag::{Measured, Unstable};
 use crate::lane::{HeldFull, Lane};
 
+mod cache;
 mod unreadable;
 
 /// A transaction of somebody else's that is open for longer makes the worker unready. By itself Kafka ends one after
@@ -46,6 +48,8 @@ struct State {
     topics: Vec<String>,
     /// What happened so far.
     totals: Totals,
+    /// What is known of Redis, which nothing waits for.
+    cache: CacheState,
 }
 
 /// A panic that a partition's own code meets again and again.
@@ -368,7 +372,7 @@ impl Health {
                 (partition.to_string(), lane)
             })
             .collect();
-        let report = json!({"status": status, "outage": outage, "warnings": state.topics, "partitions": partitions});
+        let report = json!({"status": status, "outage": outage, "warnings": state.topics, "cache": state.cache.report(), "partitions": partitions});
         (status == "ready", report)
     }
 

@@ -15,7 +15,7 @@ use crate::apply::Applier;
 use crate::config::RunConfig;
 use crate::dead_letter::DeadLetters;
 use crate::drive::{GapReader, Tools};
-use crate::health::Health;
+use crate::health::{Health, watch_cache};
 use crate::lag::{Lag, LogEnds};
 use crate::topics::TopicWatch;
 use crate::{expire, panics, poll};
@@ -94,7 +94,8 @@ impl Worker {
     pub fn start_with(config: &RunConfig, parts: Parts) -> anyhow::Result<Self> {
         let client = kafka::client(&config.source.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
-        let fencer = Fencer::new(Cache::open(&config.stores.redis)?, store.clone());
+        let cache = Cache::open(&config.stores.redis)?;
+        let fencer = Fencer::new(cache.clone(), store.clone());
         let health = Health::default();
         let group = &config.source.group.group;
         let tools = Arc::new(Tools {
@@ -112,6 +113,12 @@ impl Worker {
         let runtime = Handle::current();
         let fences = fencer.clone();
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
+        let watch = (cache, fencer.clone(), health.clone());
+        let watched = move || {
+            let (cache, fencer, health) = watch.clone();
+            watch_cache(cache, fencer, health)
+        };
+        runtime.spawn(async move { panics::keep_running("cache", watched).await });
         let (tables, retention, since) = (store.clone(), config.events_retention, tokio::time::Instant::now());
         let expire = move || expire::run(tables.clone(), retention, since);
         runtime.spawn(async move { panics::keep_running("expire", expire).await });

@@ -34,24 +34,33 @@ async fn without_postgresql_hits_are_served_and_misses_are_not() {
 }
 
 /// Many who poll one device while Redis is of no use are one query at a time, and leave the pool, of four connections,
-/// to others.
+/// to others. So are those whose leases vanish meanwhile, by fences, evictions or a restart of Redis.
 #[tokio::test]
 async fn many_reads_of_one_resource_are_one_query_at_a_time_whatever_redis_does() {
     let full = tokio::task::spawn_blocking(|| Redis::start(&["--maxmemory", "1"]).unwrap()).await.unwrap();
     let away = nowhere("--redis-url=redis://127.0.0.1:PORT");
-    for (name, redis) in [("redis_away", away), ("redis_full", format!("--redis-url={}", full.url()))] {
+    let forgetful = tokio::task::spawn_blocking(|| Redis::start(&[]).unwrap()).await.unwrap();
+    let mut connection =
+        redis::Client::open(forgetful.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let url = |redis: &Redis| format!("--redis-url={}", redis.url());
+    for (name, redis) in [("redis_away", away), ("redis_full", url(&full)), ("redis_forgets", url(&forgetful))] {
         let app = TestApp::with(name, &[&redis, "--redis-timeout=100ms"]).await;
         report(&app, "d", "{}").await;
         work(&app, 1).await;
         let pool = PgPool::connect(&app.scope.database_url).await.unwrap();
         let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
-        let reads = futures_util::future::join_all((0..200).map(|_| app.get("d")));
+        // They come in over a second: some of them behind each lease that is gone.
+        let reads = futures_util::future::join_all((0..200).map(async |n: u64| {
+            tokio::time::sleep(Duration::from_millis(5 * n)).await;
+            app.get("d").await
+        }));
         let watch = async {
             // Longer than anybody waits for a connection; all of it may pass without a look that shows more.
             let (mut most, until) = (0, Instant::now() + Duration::from_millis(2_500));
             while Instant::now() < until {
                 let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
                 most = most.max(sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap());
+                redis::cmd("FLUSHALL").exec_async(&mut connection).await.unwrap();
             }
             lock.rollback().await.unwrap();
             most

@@ -1,13 +1,13 @@
 //! The connection to one Redis server: made again by itself when it drops, and anew when it leads to the wrong server.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisResult, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// The wait between two tries to connect.
 const RECONNECT: Duration = Duration::from_millis(50);
@@ -67,9 +67,10 @@ impl Connection {
         }
     }
 
-    /// Leaves this connection to what is under way, and makes another, to wherever the server's name leads by now:
-    /// not sooner than so long after the last time.
-    pub(super) fn renew(&self, pause: Duration) {
+    /// Makes another connection, to wherever the server's name leads by now, and where a server answers there, leaves
+    /// this one to what is under way: not sooner than so long after the last time. Where nobody answers it stays, and
+    /// goes on trying by itself: one try at a time, for however long the server is away.
+    pub(super) fn renew(self: &Arc<Self>, pause: Duration) {
         {
             let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
             if renewed.elapsed() < pause {
@@ -77,10 +78,19 @@ impl Connection {
             }
             *renewed = Instant::now();
         }
-        // It could be opened before, with the same settings.
-        if let Ok(manager) = connect(&self.client, &self.settings) {
-            self.current.store(manager.into());
-        }
+        let connection = Arc::clone(self);
+        tokio::spawn(async move {
+            // It could be opened before, with the same settings.
+            let manager =
+                ConnectionManager::new_lazy_with_config(connection.client.clone(), connection.settings.clone());
+            let Ok(manager) = manager else { return };
+            let mut asked = manager.clone();
+            match timeout(CONNECT_TIMEOUT, asked.send_packed_command(&redis::cmd("PING"))).await {
+                Ok(Err(error)) if error.is_io_error() => {}
+                Ok(_) => connection.current.store(manager.into()),
+                Err(_) => {}
+            }
+        });
     }
 
     fn manager(&self) -> ConnectionManager {

@@ -1,8 +1,13 @@
-//! Reads that come at the same time travel together: one MGET, instead of a GET for each.
+//! Reads that come at the same time travel together: one question, instead of a GET for each.
 //!
 //! While a question is under way the next ones gather, and go together when it is answered. So a lone
 //! read waits for nobody, and under load a round trip, on either side, is paid for once by many.
+//!
+//! How large a body is nobody knows before the answer, which has the deadline of a single read and goes over the
+//! connection that all reads share. So reads that go together ask for the beginning of each body only: an answer has no
+//! more than `BYTES`, whatever was read before. A body that is longer is asked for again, alone.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -11,13 +16,16 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Cache;
 use super::node::Failure;
+use super::servers::Servers;
 
 /// Questions under way at once: while one is answered another is on its way.
 const FLIGHTS: usize = 2;
 /// Keys in one of them, so that a great many do not hold up others.
 const KEYS: usize = 32;
-/// Bytes in an answer, as far as can be foreseen: it has the deadline of a single read.
+/// Bytes in an answer for several keys.
 const BYTES: usize = 1024 * 1024;
+/// Bodies by which the next ones are foreseen.
+const FORESEEN_BY: usize = 64;
 
 /// What is found under a key; none where there was no answer.
 type Found = Option<Option<Bytes>>;
@@ -28,46 +36,72 @@ pub(super) struct Gathering(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<(String, oneshot::Sender<Found>)>,
+    waiting: VecDeque<Read>,
+    /// Those whose bodies are too large to go with others.
+    large: VecDeque<Read>,
+    /// Whether one of those is next.
+    large_next: bool,
     flights: usize,
     sizes: Sizes,
 }
 
-/// How large the bodies are that are being asked for. Nobody knows before the answer.
+/// One read.
+struct Read {
+    key: String,
+    tell: oneshot::Sender<Found>,
+}
+
+impl Read {
+    /// Whoever does not wait any more has been answered.
+    fn answer(self, found: Found) {
+        let _ = self.tell.send(found);
+    }
+}
+
+/// How large the last bodies were. It decides how many go together; what keeps an answer small is another thing.
 #[derive(Debug, Default, Clone, Copy)]
 struct Sizes {
-    /// Bytes of a body, forgotten slowly: small ones among large ones do not make the large ones smaller.
-    mean: usize,
+    bodies: usize,
+    bytes: usize,
 }
 
 impl Sizes {
-    /// As many keys as are asked for at once.
+    fn mean(self) -> usize {
+        self.bytes / self.bodies.max(1)
+    }
+
+    /// As many keys as are asked for at once: few of their bodies should be asked for again.
     fn keys(self) -> usize {
-        (BYTES / self.mean.max(1)).clamp(1, KEYS)
+        (BYTES / (2 * self.mean()).max(1)).clamp(1, KEYS)
     }
 
-    /// So many keys had so many bytes.
-    fn answered(&mut self, keys: usize, bytes: usize) {
-        let mean = bytes / keys.max(1);
-        self.mean = mean.max((self.mean * 7 + mean) / 8);
+    /// So many bodies had so many bytes.
+    fn answered(&mut self, bodies: usize, bytes: usize) {
+        self.bodies += bodies;
+        self.bytes += bytes;
+        while self.bodies > FORESEEN_BY {
+            (self.bodies, self.bytes) = (self.bodies / 2, self.bytes * (self.bodies / 2) / self.bodies);
+        }
     }
 
-    /// There was no answer in time, and it may be that it was too large: the one after the next has one key.
+    /// There was no answer in time, and it may be that the way to Redis is narrow: the one after the next has one key.
     fn failed(&mut self) {
-        self.mean = (self.mean.max(BYTES / KEYS) * 8).min(BYTES);
+        let bodies = KEYS / 8;
+        let mean = (self.mean().max(BYTES / 2 / KEYS) * 8).min(BYTES);
+        *self = Self { bodies, bytes: bodies * mean };
     }
 }
 
 impl Cache {
     /// What is there under a key, asked for together with others. A key that holds no string is told
-    /// as absent, as MGET does.
+    /// as absent.
     pub(super) async fn gather(&self, key: String) -> Result<Option<Bytes>, Failure> {
         // Of this read's own, whatever the question before it is waiting for.
         let until = Instant::now() + self.timeout;
         let (tell, found) = oneshot::channel();
         let starts = {
             let mut state = self.gathering.state();
-            state.waiting.push((key, tell));
+            state.waiting.push_back(Read { key, tell });
             let starts = state.flights < FLIGHTS;
             state.flights += usize::from(starts);
             starts
@@ -85,23 +119,65 @@ impl Cache {
         let mut flight = Flight { gathering: Arc::clone(&self.gathering), landed: false };
         // Those that came in at the same time, and were not run yet, come along.
         tokio::task::yield_now().await;
-        while let Some((keys, waiting)) = flight.take() {
-            // Of a single server: it has every key.
-            let count = keys.len();
-            let answer: Result<Vec<Option<Bytes>>, _> = self.ask("", redis::cmd("MGET").arg(keys)).await;
-            match &answer {
-                Ok(found) => {
-                    let bytes = found.iter().flatten().map(Bytes::len).sum();
-                    self.gathering.state().sizes.answered(count, bytes);
-                }
-                Err(_) => self.gathering.state().sizes.failed(),
-            }
-            let mut found = answer.ok().into_iter().flatten();
-            for waiting in waiting {
-                // Who does not wait any more has been answered.
-                let _ = waiting.send(found.next());
+        while let Some(reads) = flight.take() {
+            match reads.len() {
+                1 => self.ask_for_one(reads).await,
+                count => self.ask_for_many(reads, BYTES / count.max(1)).await,
             }
         }
+    }
+
+    async fn ask_for_one(&self, reads: Vec<Read>) {
+        for read in reads {
+            // Of a single server: it has every key.
+            match self.ask::<Option<Bytes>>("", redis::cmd("GET").arg(&read.key)).await {
+                Ok(found) => {
+                    if let Some(body) = &found {
+                        self.gathering.state().sizes.answered(1, body.len());
+                    }
+                    read.answer(Some(found));
+                }
+                Err(failure) => {
+                    let is_no_string = failure.is("WRONGTYPE");
+                    if !is_no_string {
+                        self.gathering.state().sizes.failed();
+                    }
+                    read.answer(is_no_string.then_some(None));
+                }
+            }
+        }
+    }
+
+    /// At most so many bytes of each body.
+    async fn ask_for_many(&self, reads: Vec<Read>, most: usize) {
+        // Nothing is gathered for a cluster.
+        let Servers::One(node) = &self.servers else { return };
+        let keys: Vec<&str> = reads.iter().map(|read| read.key.as_str()).collect();
+        let answer = node.ask_beginnings(&keys, most, Instant::now() + self.timeout).await;
+        let mut state = self.gathering.state();
+        let Ok(found) = answer else {
+            state.sizes.failed();
+            drop(state);
+            reads.into_iter().for_each(|read| read.answer(None));
+            return;
+        };
+        let (mut bodies, mut bytes) = (0, 0);
+        for (read, found) in reads.into_iter().zip(found) {
+            match &found {
+                // There is more of it, as it seems.
+                Some(body) if body.len() >= most => {
+                    state.large.push_back(read);
+                    continue;
+                }
+                Some(body) => {
+                    bodies += 1;
+                    bytes += body.len();
+                }
+                None => {}
+            }
+            read.answer(Some(found));
+        }
+        state.sizes.answered(bodies, bytes);
     }
 }
 
@@ -121,16 +197,27 @@ struct Flight {
 impl Flight {
     /// Those that wait; without any the flight is over. Both under one lock: who comes after it starts
     /// another.
-    fn take(&mut self) -> Option<(Vec<String>, Vec<oneshot::Sender<Found>>)> {
+    fn take(&mut self) -> Option<Vec<Read>> {
         let mut state = self.gathering.state();
-        state.waiting.retain(|(_, waiting)| !waiting.is_closed());
-        let count = state.waiting.len().min(state.sizes.keys());
+        let state = &mut *state;
+        for waiting in [&mut state.waiting, &mut state.large] {
+            waiting.retain(|read| !read.tell.is_closed());
+        }
+        // In turns, so that neither kind holds up the other.
+        state.large_next = !state.large.is_empty() && (state.large_next || state.waiting.is_empty());
+        let (from, count) = if state.large_next {
+            (&mut state.large, 1)
+        } else {
+            let count = state.waiting.len().min(state.sizes.keys());
+            (&mut state.waiting, count)
+        };
+        state.large_next = !state.large_next;
         if count == 0 {
             state.flights -= 1;
             self.landed = true;
             return None;
         }
-        Some(state.waiting.drain(..count).unzip())
+        Some(from.drain(..count).collect())
     }
 }
 
@@ -150,12 +237,11 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever came before: what is as large as the last answer's bodies fits the next, and small ones go together
-        /// again.
+        /// Whatever came before: bodies of one size soon go together as far as they fit, and small ones as many as may.
         #[test]
-        fn the_next_question_is_for_no_more_than_fits(
+        fn bodies_of_one_size_soon_go_together_as_far_as_they_fit(
             before in proptest::collection::vec(proptest::option::of(0_usize..600_000), 0..50),
-            body in 0_usize..600_000,
+            body in 1_usize..600_000,
         ) {
             let mut sizes = Sizes::default();
             for answer in before {
@@ -166,10 +252,13 @@ mod tests {
                     None => sizes.failed(),
                 }
             }
-            sizes.answered(sizes.keys(), sizes.keys() * body);
-            prop_assert!(sizes.keys() == 1 || sizes.keys() * body <= BYTES);
-            for _ in 0..50 {
-                sizes.answered(sizes.keys(), sizes.keys() * 1_000);
+            for size in [body, 1_000] {
+                for _ in 0..1_000 {
+                    sizes.answered(sizes.keys(), sizes.keys() * size);
+                }
+                let (keys, foreseen) = (sizes.keys(), Sizes { bodies: 1, bytes: size }.keys());
+                prop_assert!(keys.abs_diff(foreseen) <= 1, "{:?} of {}", sizes, size);
+                prop_assert!(keys == 1 || size < BYTES / keys, "asked for again");
             }
             prop_assert_eq!(sizes.keys(), KEYS);
         }
@@ -177,7 +266,7 @@ mod tests {
 
     /// Three time-outs open the breaker.
     #[test]
-    fn of_answers_that_are_too_large_two_at_most_are_asked_for() {
+    fn of_answers_that_take_too_long_two_at_most_are_for_several() {
         let mut sizes = Sizes::default();
         assert_eq!(sizes.keys(), KEYS);
         sizes.failed();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use redis::{
     Arg, Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind, Value,
 };
@@ -10,6 +11,8 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::connection::Connection;
+pub(super) use super::failure::Failure;
+use super::trouble::Trouble;
 use super::verdict::{self, Verdict, verdict};
 use super::{diagnosis, scripts};
 
@@ -20,8 +23,9 @@ const TELL_AGAIN: Duration = Duration::from_secs(60);
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// A server that was found to be a replica is left at most so often.
 const LEAVE_REPLICA: Duration = Duration::from_millis(400);
-/// After writes were refused for so long, another connection may lead to a server that takes them.
-const REFUSED_FOR_LONG: Duration = Duration::from_secs(5);
+/// After a server has not answered for so long, or has refused all that it was asked, another connection may lead to one
+/// that does. Also the least time between two such connections.
+const WRONG_FOR_LONG: Duration = Duration::from_secs(5);
 
 /// What a server is refused for that has some of the keys alone.
 const OF_CLUSTER: &str = "it is a node of a cluster, and REDIS_CLUSTER is false";
@@ -36,6 +40,8 @@ pub(super) struct Node {
     /// Open while it serves reads and refuses writes.
     writes: Arc<Breaker>,
     refusals: Arc<Mutex<Refusals>>,
+    reads_fail: Arc<Trouble>,
+    writes_fail: Arc<Trouble>,
     /// What a command that goes along with each read deletes: a key that is never there. None in a cluster, whose
     /// nodes send away who asks a replica.
     absent_key: Option<Arc<str>>,
@@ -44,40 +50,10 @@ pub(super) struct Node {
 /// What a server refused.
 #[derive(Debug, Default)]
 struct Refusals {
-    /// Since when writes are, without one that was taken.
-    since: Option<Instant>,
     /// The last time, and its words.
     last: Option<(Instant, Arc<str>)>,
     /// When it was last told.
     told: Option<Instant>,
-}
-
-/// Why there is no answer to use.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Redis is well, and answered with this error.
-    Answered(RedisError),
-    /// It did not answer in time, cannot serve, or is known to be away.
-    Away,
-    /// It refuses writes, or did when it was last asked. These are its words.
-    Refuses(Arc<str>),
-}
-
-impl Failure {
-    /// Whether Redis answered with an error of this code.
-    pub(super) fn is(&self, code: &str) -> bool {
-        matches!(self, Self::Answered(error) if error.code() == Some(code))
-    }
-}
-
-impl From<Failure> for anyhow::Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Answered(error) => error.into(),
-            Failure::Away => anyhow::anyhow!("no answer from Redis"),
-            Failure::Refuses(why) => anyhow::anyhow!("Redis refuses writes: {why}"),
-        }
-    }
 }
 
 impl Node {
@@ -103,6 +79,8 @@ impl Node {
             breaker: Arc::default(),
             writes: Arc::default(),
             refusals: Arc::default(),
+            reads_fail: Arc::default(),
+            writes_fail: Arc::default(),
             absent_key,
         })
     }
@@ -130,16 +108,43 @@ impl Node {
     /// One question, within the deadline, and not at all while the server is known to be away.
     pub(super) async fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
         match &self.absent_key {
-            Some(absent_key) if reads(command) => self.judged(command, until, self.read(absent_key, command)).await,
-            _ => self.judged(command, until, self.connection.query(command)).await,
+            Some(absent_key) if reads(command) => {
+                self.judged(false, until, async {
+                    let answers = self.read(absent_key, [command.clone()]).await?;
+                    answers.into_iter().next().unwrap_or(Value::Nil).extract_error()
+                })
+                .await
+            }
+            _ => self.judged(!reads(command), until, self.connection.query(command)).await,
         }
     }
 
-    /// Reads, and is refused by a replica.
-    async fn read(&self, absent_key: &str, command: &Cmd) -> RedisResult<Value> {
-        let mut both = redis::Pipeline::with_capacity(2);
-        both.cmd("DEL").arg(absent_key).add_command(command.clone());
-        let mut answers = self.connection.query_all(&both, 2).await?.into_iter();
+    /// The first bytes of what is under each key, at most so many: none where there is nothing, or no string. To be asked
+    /// of the only server.
+    pub(super) async fn ask_beginnings(
+        &self,
+        keys: &[impl AsRef<str>],
+        bytes: usize,
+        until: Instant,
+    ) -> Result<Vec<Option<Bytes>>, Failure> {
+        let last = bytes.saturating_sub(1);
+        let commands = keys.iter().map(|key| redis::cmd("GETRANGE").arg(key.as_ref()).arg(0).arg(last).to_owned());
+        let absent_key = self.absent_key.as_deref().unwrap_or_default();
+        let question = async {
+            let answers = self.read(absent_key, commands).await?;
+            answers.into_iter().map(beginning).collect()
+        };
+        self.judged(false, until, question).await
+    }
+
+    /// Reads, and is refused by a replica. Errors about one command are among the answers.
+    async fn read(&self, absent_key: &str, commands: impl IntoIterator<Item = Cmd>) -> RedisResult<Vec<Value>> {
+        let mut all = redis::Pipeline::new();
+        all.cmd("DEL").arg(absent_key);
+        for command in commands {
+            all.add_command(command);
+        }
+        let mut answers = self.connection.query_all(&all, all.len()).await?.into_iter();
         if let Some(Value::ServerError(error)) = answers.next() {
             let error = RedisError::from(error);
             // One that cannot save refuses it too, and what it holds is as good as ever.
@@ -147,7 +152,7 @@ impl Node {
                 return Err(error);
             }
         }
-        answers.next().unwrap_or(Value::Nil).extract_error()
+        Ok(answers.collect())
     }
 
     /// The same for a key that is on its way to this server, as an `ASK` redirection wants it.
@@ -158,7 +163,7 @@ impl Node {
             let answers = self.connection.query_all(&both, 2).await?;
             answers.into_iter().nth(1).unwrap_or(Value::Nil).extract_error()
         };
-        self.judged(command, until, answer).await
+        self.judged(!reads(command), until, answer).await
     }
 
     /// Whether it answers and does what is asked of it, and if not, why.
@@ -188,7 +193,17 @@ impl Node {
 
     /// Why it does not answer, in its own words where it has any.
     pub(super) async fn diagnosis(&self) -> String {
-        diagnosis::of(self.connection.client()).await.unwrap_or_else(|| "no answer in time".to_owned())
+        self.said().await.unwrap_or_else(|| "no answer in time".to_owned())
+    }
+
+    /// What is wrong, by a connection of its own. Where that gets its answer, it is the one in use that leads nowhere: to
+    /// a server that hangs, say, whose kernel acknowledges what is sent to it.
+    async fn said(&self) -> Option<String> {
+        let said = diagnosis::of(self.connection.client()).await;
+        if said.is_none() {
+            self.connection.renew(WRONG_FOR_LONG);
+        }
+        said
     }
 
     /// Whether it says so. Not each user may ask.
@@ -213,13 +228,12 @@ impl Node {
         }
     }
 
-    async fn judged(
+    async fn judged<T>(
         &self,
-        command: &Cmd,
+        writes: bool,
         until: Instant,
-        question: impl Future<Output = RedisResult<Value>>,
-    ) -> Result<Value, Failure> {
-        let writes = !reads(command);
+        question: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, Failure> {
         if writes && !self.writes.allows() {
             let why = self.refusals().last.as_ref().map(|(_, why)| Arc::clone(why));
             return Err(why.map_or(Failure::Away, Failure::Refuses));
@@ -234,25 +248,38 @@ impl Node {
             }
             Ok(Err(error)) => Err(self.met(error, writes)),
             Err(_) => {
+                self.goes_wrong(writes);
                 self.away(None);
                 Err(Failure::Away)
             }
         }
     }
 
+    /// It did not do what it was asked. Where that goes on, another connection may lead to a server that does.
+    fn goes_wrong(&self, writes: bool) {
+        let trouble = if writes { &self.writes_fail } else { &self.reads_fail };
+        if trouble.failed() >= WRONG_FOR_LONG {
+            self.connection.renew(WRONG_FOR_LONG);
+        }
+    }
+
     /// What an error says about the server.
     fn met(&self, error: RedisError, writes: bool) -> Failure {
-        match verdict(&error) {
+        let (verdict, is_misled) = (verdict(&error), self.is_misled(&error));
+        if verdict != Verdict::Well || is_misled {
+            self.goes_wrong(writes);
+        }
+        match verdict {
             // It has some of the keys, and what it does with them is done.
-            _ if self.is_misled(&error) => {
-                self.answered(writes);
+            _ if is_misled => {
+                self.serves(writes);
                 self.refused(&error);
             }
             // Also of a script that it does not know: in full it is the same question, and must not find it closed.
             Verdict::Well => self.answered(writes),
             // Others it does all the same.
             Verdict::Command => {
-                self.answered(writes);
+                self.serves(writes);
                 self.refused(&error);
             }
             Verdict::Writes if writes => {
@@ -260,10 +287,6 @@ impl Node {
                 // At once: a script that found nothing to write is no sign that it takes writes again.
                 self.writes.trip();
                 self.refused(&error);
-                let since = *self.refusals().since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= REFUSED_FOR_LONG {
-                    self.connection.renew(REFUSED_FOR_LONG);
-                }
                 return Failure::Refuses(error.to_string().into());
             }
             Verdict::Replica => {
@@ -289,10 +312,16 @@ impl Node {
     }
 
     fn answered(&self, writes: bool) {
+        let trouble = if writes { &self.writes_fail } else { &self.reads_fail };
+        trouble.succeeded();
+        self.serves(writes);
+    }
+
+    /// It is not away, whatever it made of this one command.
+    fn serves(&self, writes: bool) {
         self.breaker.succeeded();
-        if writes && !self.writes.is_closed() {
+        if writes {
             self.writes.succeeded();
-            self.refusals().since = None;
         }
     }
 
@@ -323,21 +352,31 @@ impl Node {
         if !self.breaker.failed() {
             return;
         }
-        let (connection, name) = (Arc::clone(&self.connection), Arc::clone(&self.name));
+        let node = self.clone();
         // What a server says to a new connection nobody is told of who waits for that connection.
         tokio::spawn(async move {
             let said = match &error {
                 Some(error) if !error.is_io_error() => None,
-                _ => diagnosis::of(connection.client()).await,
+                _ => node.said().await,
             };
             let met = || error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
             let error = said.unwrap_or_else(met);
-            tracing::warn!(node = &*name, error, "Redis is away: reads come from PostgreSQL");
+            tracing::warn!(node = &*node.name, error, "Redis is away: reads come from PostgreSQL");
         });
     }
 }
 
 /// Whether a command changes nothing.
 fn reads(command: &Cmd) -> bool {
-    matches!(command.args_iter().next(), Some(Arg::Simple(b"GET" | b"MGET")))
+    matches!(command.args_iter().next(), Some(Arg::Simple(b"GET")))
+}
+
+/// A key that holds no string looks like an absent one; so does an empty string, which is nothing of ours.
+fn beginning(answer: Value) -> RedisResult<Option<Bytes>> {
+    match answer.extract_error() {
+        Ok(Value::BulkString(bytes)) => Ok(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())),
+        Ok(_) => Ok(None),
+        Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
+        Err(error) => Err(error),
+    }
 }

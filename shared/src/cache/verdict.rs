@@ -33,7 +33,9 @@ pub(super) fn verdict(error: &RedisError) -> Verdict {
             // What a script may not call it says without a code of its own.
             Some("ERR") if error.detail().is_some_and(|text| text.contains(NOT_BY_SCRIPT)) => Verdict::Command,
             Some("MISCONF" | "NOREPLICAS") => Verdict::Writes,
-            Some("READONLY") => Verdict::Replica,
+            // Only a replica says so: its link to its primary is down, and it may not answer with old data. A script it
+            // refuses so before it looks whether the script writes.
+            Some("READONLY" | "MASTERDOWN") => Verdict::Replica,
             _ => Verdict::Away,
         },
     }
@@ -41,7 +43,7 @@ pub(super) fn verdict(error: &RedisError) -> Verdict {
 
 const REFUSALS: &str = "redis_refusals_total";
 /// The codes that it is labelled with, beside `other`.
-const KNOWN: [&str; 5] = ["MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY"];
+const KNOWN: [&str; 6] = ["MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY"];
 
 /// Says what the metric of refusals is, and that there were none yet.
 pub fn describe() {
@@ -92,7 +94,7 @@ mod tests {
             ("ERR unknown command 'EVALSHA'", Verdict::Away),
             ("READONLY You can't write against a read only replica.", Verdict::Replica),
             ("LOADING Redis is loading the dataset in memory", Verdict::Away),
-            ("MASTERDOWN Link with MASTER is down", Verdict::Away),
+            ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Verdict::Replica),
             ("CLUSTERDOWN The cluster is down", Verdict::Away),
             ("NOAUTH Authentication required.", Verdict::Away),
             ("WRONGPASS invalid username-password pair", Verdict::Away),

@@ -68,7 +68,18 @@ async fn replica_of(connection: &mut MultiplexedConnection, host: &str, port: &s
 
 #[tokio::test]
 async fn a_primary_that_becomes_a_replica_is_left_and_answers_no_read() {
-    let pair = Pair::new("role_swap").await;
+    becomes_a_replica("role_swap", "yes").await;
+}
+
+/// It answers `MASTERDOWN` to a script before it looks whether the script writes, and the worker sends nothing else.
+#[tokio::test]
+async fn so_is_one_that_does_not_answer_with_old_data() {
+    becomes_a_replica("role_swap_no_stale", "no").await;
+}
+
+async fn becomes_a_replica(test: &str, serves_stale_data: &str) {
+    let pair = Pair::new(test).await;
+    config_set(&mut connection(&pair.first).await, "replica-serve-stale-data", serves_stale_data).await;
     let (api, worker) = (pair.cache().await, pair.cache().await);
     let fencer = Fencer::new(worker, pair.kit.store.clone());
     pair.write("a", 1).await;
@@ -132,4 +143,56 @@ async fn where_writes_are_refused_for_long_another_connection_may_take_them() {
     assert!(why.contains("NOREPLICAS"), "{why}");
     eventually("it is connected anew", async || cache.lease(&id("a")).await.is_some()).await;
     assert_eq!(pair.log.count("NOREPLICAS"), 1);
+}
+
+/// Whatever the old server says: none of these is about its role.
+#[tokio::test]
+async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
+    for (name, trouble) in [
+        ("role_no_room", &["CONFIG", "SET", "maxmemory", "1"][..]),
+        ("role_no_right", &["ACL", "SETUSER", "default", "-set", "-evalsha", "-eval"]),
+        ("role_busy", &["EVAL", "while true do end", "0"]),
+    ] {
+        let pair = Pair::new(name).await;
+        let (api, worker) = (pair.cache().await, pair.cache().await);
+        let fencer = Fencer::new(worker, pair.kit.store.clone());
+        let versions = pair.write("a", 1).await;
+        // A lease that a server of its own must give, each time.
+        let leased = async || api.lease(&id(&format!("{:x}", fastrand::u64(..)))).await.is_some();
+        config_set(&mut connection(&pair.first).await, "lua-time-limit", "10").await;
+        let mut first = connection(&pair.first).await;
+        let mut command = redis::cmd(trouble[0]);
+        command.arg(&trouble[1..]);
+        let troubled = tokio::spawn(async move { command.query_async::<redis::Value>(&mut first).await });
+        eventually("it refuses", async || !leased().await).await;
+        pair.name.lead_to(pair.second.port);
+        eventually("the reader gets to the other one", leased).await;
+        // Without room it does what a fence asks of it.
+        if name != "role_no_room" {
+            fencer.fence(&versions).await;
+            assert!(fencer.finish(Duration::from_secs(30)).await, "{name}: the worker gets there too");
+        }
+        troubled.abort();
+    }
+}
+
+/// Its kernel acknowledges what is sent to it, for as long as it hangs.
+#[tokio::test]
+async fn a_primary_that_hangs_is_left_for_its_successor() {
+    let pair = Pair::new("role_hangs").await;
+    let (api, worker) = (pair.cache().await, pair.cache().await);
+    let fencer = Fencer::new(worker, pair.kit.store.clone());
+    pair.write("a", 1).await;
+    let old = pair.body("a").await;
+    pair.put_into_both("a", &old).await;
+    assert_eq!(api.get(&id("a")).await, Lookup::Hit(old.into()));
+    pair.first.freeze().unwrap();
+    pair.name.lead_to(pair.second.port);
+    let second = pair.write("a", 2).await;
+    assert_eq!(fencer.fence(&second).await.outcomes, [FenceOutcome::Pending]);
+    assert!(fencer.finish(Duration::from_secs(30)).await, "the worker gets to the other one");
+    let new = Lookup::Hit(pair.body("a").await.into());
+    eventually("the reader gets there too", async || api.get(&id("a")).await == new).await;
+    eventually("all is well", async || api.answering().await.all().is_ok()).await;
+    pair.first.thaw().unwrap();
 }

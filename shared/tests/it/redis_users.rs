@@ -24,7 +24,7 @@ async fn cache_as(kit: &Kit, redis: &Redis, rights: &[&str]) -> Cache {
 async fn what_a_user_may_not_do_is_told_and_what_is_read_is_no_older_than_the_ttl() {
     for (name, rights, said, logged) in [
         ("scripts", &["+@all", "-@scripting"][..], "'eval'", "'evalsha'"),
-        ("writes", &["+get", "+mget", "+del", "+ping"][..], "'eval'", "'evalsha'"),
+        ("writes", &["+get", "+getrange", "+del", "+ping"][..], "'eval'", "'evalsha'"),
         ("set", &["+@all", "-set"][..], "'set'", "user executing the script"),
     ] {
         let (log, _guard) = Log::start();

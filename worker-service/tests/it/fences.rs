@@ -66,11 +66,16 @@ async fn without_redis_ingest_goes_on_and_the_fences_come_when_it_is_back() {
     }
     fenced.kit.until("SELECT version FROM resources", 20).await;
     fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
+    let said = |of: &str| worker.health.report().1["cache"][of].clone();
+    fenced.eventually("it says that Redis is away", async || said("status") == "down").await;
+    fenced.eventually("and that a fence waits for it", async || said("fences_pending") == 1).await;
+    assert!(said("error").as_str().unwrap().starts_with("Redis at 127.0.0.1:"), "{}", said("error"));
     assert!(worker.health.report().0, "ready");
     assert_eq!(fenced.cached().await, first, "nobody could tell");
     fenced.proxy.mend();
     let row = fenced.row().await;
     fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
+    fenced.eventually("it says that all is well", async || said("status") == "up" && said("fences_pending") == 0).await;
     worker.stop().await.unwrap();
 }
 
