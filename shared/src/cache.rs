@@ -17,6 +17,7 @@ mod gather;
 mod node;
 mod operate;
 mod pending;
+mod refusals;
 mod scripts;
 mod servers;
 mod trouble;

@@ -12,15 +12,11 @@ use tokio::time::Instant;
 use super::breaker::Breaker;
 use super::connection::Connection;
 pub(super) use super::failure::Failure;
+use super::refusals::Refusals;
 use super::trouble::Trouble;
 use super::verdict::{self, Verdict, verdict};
 use super::{diagnosis, scripts};
 
-/// How often the log says that a server refuses something: where only some commands are refused, it seems to get better
-/// again and again.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
-/// For how long after the last time readiness says that a server refuses something.
-const REMEMBERED: Duration = Duration::from_secs(10);
 /// A server that was found to be a replica is left at most so often.
 const LEAVE_REPLICA: Duration = Duration::from_millis(400);
 /// After a server has not answered for so long, or has refused all that it was asked, another connection may lead to one
@@ -45,15 +41,6 @@ pub(super) struct Node {
     /// What a command that goes along with each read deletes: a key that is never there. None in a cluster, whose
     /// nodes send away who asks a replica.
     absent_key: Option<Arc<str>>,
-}
-
-/// What a server refused.
-#[derive(Debug, Default)]
-struct Refusals {
-    /// The last time, and its words.
-    last: Option<(Instant, Arc<str>)>,
-    /// When it was last told.
-    told: Option<Instant>,
 }
 
 impl Node {
@@ -185,10 +172,7 @@ impl Node {
                 }
             }
         }
-        match &self.refusals().last {
-            Some((at, why)) if at.elapsed() < REMEMBERED => Err(why.to_string()),
-            _ => Ok(()),
-        }
+        self.refusals().recent(Instant::now()).map_or(Ok(()), |why| Err(why.to_string()))
     }
 
     /// Why it does not answer, in its own words where it has any.
@@ -235,7 +219,7 @@ impl Node {
         question: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Failure> {
         if writes && !self.writes.allows() {
-            let why = self.refusals().last.as_ref().map(|(_, why)| Arc::clone(why));
+            let why = self.refusals().last().map(Arc::clone);
             return Err(why.map_or(Failure::Away, Failure::Refuses));
         }
         if !self.breaker.allows() {
@@ -330,12 +314,12 @@ impl Node {
         verdict::count(error);
         let misled = if self.is_misled(error) { format!(": {OF_CLUSTER}") } else { String::new() };
         let said = format!("{error}{misled}");
-        let mut refusals = self.refusals();
-        refusals.last = Some((Instant::now(), said.as_str().into()));
-        if verdict(error) == Verdict::Replica || refusals.told.is_some_and(|at| at.elapsed() < TELL_AGAIN) {
+        let (mut refusals, now) = (self.refusals(), Instant::now());
+        refusals.add(&said, now);
+        if verdict(error) == Verdict::Replica || !refusals.is_to_be_told(&said, now) {
             return;
         }
-        refusals.told = Some(Instant::now());
+        drop(refusals);
         tracing::warn!(
             node = &*self.name,
             error = said,

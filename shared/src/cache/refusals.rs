@@ -1,0 +1,80 @@
+//! What a server refuses, and when the log says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often the log says the same: where only some commands are refused, it seems to get better again and again.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// For how long after the last time readiness says that a server refuses something.
+const REMEMBERED: Duration = Duration::from_secs(10);
+/// So many different words are told within that time: some hold what differs with each key.
+const MOST: usize = 8;
+
+/// What a server refused.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    /// The last time, and its words.
+    last: Option<(Instant, Arc<str>)>,
+    /// What was told, and when.
+    told: Vec<(Instant, Arc<str>)>,
+}
+
+impl Refusals {
+    /// It refused something with these words.
+    pub(super) fn add(&mut self, said: &str, now: Instant) {
+        self.last = Some((now, said.into()));
+    }
+
+    /// Whether the log is to say so. One right that is missing must not hide another.
+    pub(super) fn is_to_be_told(&mut self, said: &str, now: Instant) -> bool {
+        self.told.retain(|(at, _)| now.saturating_duration_since(*at) < TELL_AGAIN);
+        let is_new = self.told.len() < MOST && self.told.iter().all(|(_, told)| **told != *said);
+        if is_new {
+            self.told.push((now, said.into()));
+        }
+        is_new
+    }
+
+    /// The words of the last one.
+    pub(super) fn last(&self) -> Option<&Arc<str>> {
+        self.last.as_ref().map(|(_, why)| why)
+    }
+
+    /// The same, where it was not long ago.
+    pub(super) fn recent(&self, now: Instant) -> Option<&Arc<str>> {
+        self.last.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < REMEMBERED).map(|(_, why)| why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_words_are_told_once_a_minute_and_only_so_many() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        for (at, said, is_told) in [
+            (0, "no set", true),
+            (1, "no set", false),
+            (2, "no eval", true),
+            (59, "no set", false),
+            (60, "no set", true),
+        ] {
+            assert_eq!(refusals.is_to_be_told(said, after(at)), is_told, "{at}: {said}");
+        }
+        let told = (0..100).filter(|n| refusals.is_to_be_told(&format!("moved {n}"), after(61))).count();
+        assert_eq!(told, MOST - 2);
+    }
+
+    #[test]
+    fn the_last_one_is_remembered_for_a_while() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        refusals.add("no set", now);
+        assert_eq!(refusals.recent(now + Duration::from_secs(9)).map(|why| &**why), Some("no set"));
+        assert_eq!(refusals.recent(now + REMEMBERED), None);
+        assert_eq!(refusals.last().map(|why| &**why), Some("no set"));
+    }
+}
