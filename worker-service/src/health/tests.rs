@@ -1,5 +1,7 @@
 //! What health says.
 
+use serde_json::json;
+
 use super::*;
 
 fn status(health: &Health) -> (bool, String) {
