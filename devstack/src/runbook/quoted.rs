@@ -20,6 +20,7 @@ const OF_OTHERS: [(&str, &[&str]); 5] = [
             "maxmemory-policy allkeys-lru",
             "noeviction",
             "min-replicas-to-write",
+            "replica-serve-stale-data no",
             "cluster-require-full-coverage no",
             "NoPerm",
             "The user executing the script can't run this command",

@@ -27,8 +27,10 @@ impl Refusals {
         self.last = Some((now, said.into()));
     }
 
-    /// Whether the log is to say so. One right that is missing must not hide another.
+    /// Whether the log is to say so. One right that is missing must not hide another; but which script met it does not
+    /// matter.
     pub(super) fn is_to_be_told(&mut self, said: &str, now: Instant) -> bool {
+        let said = said.split(" script: ").next().unwrap_or(said).trim_end_matches([' ', '.', ',']);
         self.told.retain(|(at, _)| now.saturating_duration_since(*at) < TELL_AGAIN);
         let is_new = self.told.len() < MOST && self.told.iter().all(|(_, told)| **told != *said);
         if is_new {
@@ -65,8 +67,10 @@ mod tests {
         ] {
             assert_eq!(refusals.is_to_be_told(said, after(at)), is_told, "{at}: {said}");
         }
+        let of_scripts = ["full script: 3a, on @user_script:1.", "full. script: 4b, on @user_script:2."];
+        assert_eq!(of_scripts.map(|said| refusals.is_to_be_told(said, after(61))), [true, false]);
         let told = (0..100).filter(|n| refusals.is_to_be_told(&format!("moved {n}"), after(61))).count();
-        assert_eq!(told, MOST - 2);
+        assert_eq!(told, MOST - 3);
     }
 
     #[test]
