@@ -81,14 +81,18 @@ async fn batch(app: &TestApp, token: &str, count: usize) -> Response {
 #[tokio::test]
 async fn a_batch_costs_what_it_holds() {
     let app = TestApp::with("rate_batch", &["--rate-limit-events-per-second=1", "--rate-limit-burst=10"]).await;
+    let began = Instant::now();
     let taken = batch(&app, &admin(), 8).await;
     assert_eq!((taken.status().as_u16(), header(&taken, "ratelimit")), (202, Some(r#""events";r=2;t=8"#)));
     let refused = batch(&app, &admin(), 8).await;
     assert_eq!(refused.status(), 429);
-    assert_eq!(header(&refused, "retry-after"), Some("6"));
+    let wait: u64 = header(&refused, "retry-after").unwrap().parse().unwrap();
+    // One comes back each second, and a busy machine may take some.
+    assert!(wait <= 6 && wait + began.elapsed().as_secs() + 1 >= 6, "{wait}");
     let refused = problem(refused).await;
     assert_eq!(refused["code"], "rate_limited");
-    assert_eq!(refused["detail"], "this subject asks for 8 events at once, and 2 of 10 are left");
+    let left = 8 - wait;
+    assert_eq!(refused["detail"], format!("this subject asks for 8 events at once, and {left} of 10 are left"));
 
     // What is no batch costs one.
     let request = app.request("POST", "/events/batch").bearer_auth(of("bob"));
@@ -102,8 +106,10 @@ async fn a_batch_comes_after_the_wait_that_it_is_told_and_is_taken() {
     let app = TestApp::with("rate_wait", &["--rate-limit-events-per-second=5", "--rate-limit-burst=10"]).await;
     assert_eq!(batch(&app, &admin(), 10).await.status(), 202);
     let refused = batch(&app, &admin(), 10).await;
-    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (429, Some("2")));
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(refused.status(), 429);
+    let wait = header(&refused, "retry-after").unwrap().parse().unwrap();
+    assert!((1..=2).contains(&wait), "{wait}");
+    tokio::time::sleep(Duration::from_secs(wait)).await;
     assert_eq!(batch(&app, &admin(), 10).await.status(), 202);
 }
 
