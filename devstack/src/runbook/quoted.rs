@@ -1,8 +1,8 @@
 //! What `docs/operations.md` quotes of the services in its part about faults stands in their source: no message, metric,
 //! field or setting that is not there any more, or is spelled otherwise.
 //!
-//! Every `code` of that part is looked for, so that the document needs no marks. What is not the services' own, but
-//! Kafka's, PostgreSQL's, Redis' or the shell's, is listed here.
+//! The test looks for every code span of that section, so the document needs no marks. Code spans of Kafka, PostgreSQL,
+//! Redis and the shell are listed here.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 

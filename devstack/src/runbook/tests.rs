@@ -63,7 +63,7 @@ fn a_row_that_is_not_as_rows_are_is_refused() {
     assert!(!row(&ROW.replace("`it is back`", "–")).unwrap().has_end());
 }
 
-/// A fault that no test makes may be told in any way.
+/// Nothing compares a row of the table with the product unless a test makes its fault.
 #[test]
 fn a_test_makes_each_fault_of_the_table() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

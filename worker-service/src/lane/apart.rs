@@ -89,6 +89,12 @@ impl Lane {
         Some(task)
     }
 
+    /// Whether a device is held only because its events are tried apart: the next of them could be tried now. One that was
+    /// set aside waits for something else, and nobody has to wait for it.
+    pub(super) fn is_tried_apart(&self, device: &DeviceId, now: Duration) -> bool {
+        self.held.is_apart_and_due(device, now) && !self.suspects_of_outage.is_aside(device)
+    }
+
     /// A batch is to be tried again before all that was begun. The rest of its device may be held: then it waits for that.
     pub(super) fn put_back(&mut self, batch: Vec<Task>) {
         self.note_begun(&batch);

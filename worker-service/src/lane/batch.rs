@@ -29,7 +29,7 @@ impl Lane {
     pub(super) fn gather(&mut self, now: Duration) -> Vec<Task> {
         let mut batch = Batch::default();
         while let Some(task) = self.ready.pop_front() {
-            if self.held.is_apart_and_due(task.device(), now) && self.holds_a_part() {
+            if self.is_tried_apart(task.device(), now) && self.holds_a_part() {
                 self.ready.push_front(task);
                 break;
             }
