@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{get, post};
+use shared::devices::RESOURCE;
 use shared::cache::Cache;
 use shared::config::AccessLog;
 use shared::store::Store;
@@ -83,7 +84,7 @@ impl App {
             answers: InFlight::new(config.http.max_bytes_in_flight),
             device_binding: config.jwt.jwt_device_binding,
             producer: Producer::new(config)?,
-            cache: Cache::open(&config.redis)?,
+            cache: Cache::open(&config.redis, &[&RESOURCE])?,
             store: Store::open(&config.postgres, "api-service")?,
             flights: Flights::default(),
             collapse: Collapse::default(),

@@ -14,7 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 
 use self::verify::Caller;
 use crate::app::App;

@@ -7,9 +7,10 @@ mod log;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use shared::event::Event;
-use shared::event::batch::{self, BatchError};
-use shared::event::body::{self as event_body, BodyError, Fault, Submission};
+use shared::devices::submission::{self, Submission};
+use shared::json::batch::{self, BatchError};
+use shared::json::{BodyError, Fault};
+use shared::topic::Outgoing;
 use time::{Duration, OffsetDateTime};
 
 use self::answer::{Batch, Refusal};
@@ -47,25 +48,28 @@ async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Pro
     let publishing = Publishing::begin(parts, app.producer.topic());
     let mut accepted_at = OffsetDateTime::now_utc();
     let mut batch = Batch::default();
-    let mut valid: Vec<Event> = Vec::with_capacity(items.len());
+    let mut valid: Vec<Outgoing> = Vec::with_capacity(items.len());
+    let mut devices = Vec::with_capacity(items.len());
     for place in 0..items.len() {
         // 8 MiB take a while to parse, and others want this thread too.
         tokio::task::coop::consume_budget().await;
         match check(items.parse(place), writer, || named::in_json(items.text(place))) {
             Ok(submission) => {
+                let device_id = submission.device_id.clone();
                 let event = events::event(submission, accepted_at, request_id, writer, publishing.header());
                 // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
                 // the order of the batch.
                 accepted_at += Duration::MICROSECOND;
-                batch.wait_for(event.device_id.clone(), event.event_id.clone());
+                batch.wait_for(device_id.clone(), event.envelope.id.clone());
                 valid.push(event);
+                devices.push(device_id);
             }
             Err(refusal) => batch.refuse(refusal),
         }
     }
     let outcomes = app.producer.send_all(&valid, *deadline).await;
     publishing.end(&outcomes);
-    let outcomes = valid.iter().zip(outcomes).map(|(event, outcome)| events::settled(outcome, &event.device_id));
+    let outcomes = devices.iter().zip(outcomes).map(|(device_id, outcome)| events::settled(outcome, device_id));
     batch.settle(outcomes);
     log::items(request_id, app.access_log, batch.items()).await;
     batch.answer(request_id)
@@ -111,7 +115,7 @@ impl<'a> Items<'a> {
             Self::Array(items, parse, bytes) => items.get(place).map(|item| parse(bytes, item)),
             // A line that is not JSON is one bad item: the others are told apart from it all the same.
             Self::Lines(lines) => lines.get(place).map(|line| {
-                event_body::parse(&line.text).map_err(|error| match error {
+                submission::parse(&line.text).map_err(|error| match error {
                     BodyError::NotJson(why) => BodyError::NotJson(format!("{why} (line {} of the body)", line.number)),
                     other => other,
                 })

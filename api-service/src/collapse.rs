@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shared::event::DeviceId;
+use shared::cache::CacheKey;
 use shared::store::StoreError;
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ type Ticket = watch::Receiver<Option<Answer>>;
 
 /// The queries that run, by resource; each with the query behind it, if a reader waits for that.
 #[derive(Clone, Default)]
-pub struct Collapse(Arc<Mutex<HashMap<DeviceId, Option<Next>>>>);
+pub struct Collapse(Arc<Mutex<HashMap<CacheKey, Option<Next>>>>);
 
 /// A query that is still to begin.
 struct Next {
@@ -40,19 +40,19 @@ impl Collapse {
     ///
     /// # Errors
     /// The query's; its crash counts as an outage.
-    pub async fn read<Q>(&self, id: &DeviceId, query: impl Fn(DeviceId) -> Q + Send + 'static) -> Answer
+    pub async fn read<Q>(&self, key: &CacheKey, query: impl Fn(CacheKey) -> Q + Send + 'static) -> Answer
     where
         Q: Future<Output = Answer> + Send + 'static,
     {
         let mut ticket = {
             let mut running = self.running();
-            match running.get_mut(id) {
+            match running.get_mut(key) {
                 Some(next) => next.get_or_insert_with(Next::new).ticket.clone(),
                 None => {
                     let Next { tell, ticket } = Next::new();
-                    running.insert(id.clone(), None);
+                    running.insert(key.clone(), None);
                     // Made here, so that the resource is free again even where the task never runs.
-                    let running = Running { collapse: self.clone(), id: id.clone(), ended: false };
+                    let running = Running { collapse: self.clone(), key: key.clone(), ended: false };
                     tokio::spawn(running.run(tell, query));
                     ticket
                 }
@@ -64,7 +64,7 @@ impl Collapse {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<DeviceId, Option<Next>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<CacheKey, Option<Next>>> {
         // The map is whole whenever the lock is free, whatever the holder's fate.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,17 +73,17 @@ impl Collapse {
 /// One resource's queries, one after the other.
 struct Running {
     collapse: Collapse,
-    id: DeviceId,
+    key: CacheKey,
     ended: bool,
 }
 
 impl Running {
-    async fn run<Q>(mut self, mut tell: watch::Sender<Option<Answer>>, query: impl Fn(DeviceId) -> Q)
+    async fn run<Q>(mut self, mut tell: watch::Sender<Option<Answer>>, query: impl Fn(CacheKey) -> Q)
     where
         Q: Future<Output = Answer>,
     {
         loop {
-            tell.send_replace(Some(query(self.id.clone()).await));
+            tell.send_replace(Some(query(self.key.clone()).await));
             match self.next() {
                 Some(next) => tell = next.tell,
                 None => return,
@@ -95,9 +95,9 @@ impl Running {
     /// comes later starts a query itself.
     fn next(&mut self) -> Option<Next> {
         let mut running = self.collapse.running();
-        let next = running.get_mut(&self.id).and_then(Option::take);
+        let next = running.get_mut(&self.key).and_then(Option::take);
         if next.is_none() {
-            running.remove(&self.id);
+            running.remove(&self.key);
             self.ended = true;
         }
         next
@@ -108,7 +108,7 @@ impl Drop for Running {
     /// A query panicked: the readers that wait for the next one get an error, and a later reader starts a query itself.
     fn drop(&mut self) {
         if !self.ended {
-            self.collapse.running().remove(&self.id);
+            self.collapse.running().remove(&self.key);
         }
     }
 }
@@ -121,6 +121,10 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
+
+    fn key(text: &str) -> CacheKey {
+        CacheKey::new(&shared::devices::RESOURCE, text.into())
+    }
 
     /// A database whose version only grows, and which counts its queries.
     #[derive(Default)]
@@ -145,7 +149,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_gets_what_was_read_before_he_came_and_many_share_one_query() {
         let (collapse, database) = (Collapse::default(), Arc::new(Database::default()));
-        let id: DeviceId = "d".parse().unwrap();
+        let id = key("d");
         let mut readers = Vec::new();
         for _ in 0..1_000 {
             let (collapse, database, id) = (collapse.clone(), Arc::clone(&database), id.clone());
@@ -170,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn a_query_that_crashes_is_an_error_for_those_who_wait_and_for_nobody_else() {
         let collapse = Collapse::default();
-        let id: DeviceId = "d".parse().unwrap();
+        let id = key("d");
         let crash = |_| async {
             yield_now().await;
             panic!("a defect")
@@ -185,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn resources_do_not_wait_for_each_other() {
         let collapse = Collapse::default();
-        let (slow, quick): (DeviceId, DeviceId) = ("slow".parse().unwrap(), "quick".parse().unwrap());
+        let (slow, quick) = (key("slow"), key("quick"));
         let stuck = collapse.clone();
         let never = tokio::spawn(async move { stuck.read(&slow, |_| std::future::pending()).await });
         yield_now().await;

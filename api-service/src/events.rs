@@ -6,8 +6,11 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use shared::event::body::{BodyError, Submission};
-use shared::event::{DeviceId, Event, EventId, EventType};
+use shared::devices::submission::Submission;
+use shared::devices::{DeviceId, Event};
+use shared::ids::EventId;
+use shared::json::BodyError;
+use shared::topic::{Envelope, Outgoing};
 use time::OffsetDateTime;
 
 use crate::app::App;
@@ -50,13 +53,14 @@ async fn accept(app: &App, intake: &Intake<Format>) -> Result<Response, Problem>
 
     let request_id = request_id(parts);
     let publishing = Publishing::begin(parts, app.producer.topic());
+    let device_id = submission.device_id.clone();
     let event = event(submission, OffsetDateTime::now_utc(), request_id, writer, publishing.header());
-    let about = About { device_id: Some(event.device_id.clone()), event_id: Some(event.event_id.clone()) };
+    let about = About { device_id: Some(device_id.clone()), event_id: Some(event.envelope.id.clone()) };
     let outcome = app.producer.send(&event, *deadline).await;
     publishing.end(&[outcome]);
-    settled(outcome, &event.device_id).map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
+    settled(outcome, &device_id).map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
 
-    let accepted = Accepted { request_id, status: "accepted", event_id: event.event_id.as_str() };
+    let accepted = Accepted { request_id, status: "accepted", event_id: event.envelope.id.as_str() };
     let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
     response.extensions_mut().insert(about);
     Ok(response)
@@ -83,18 +87,21 @@ pub(crate) fn event(
     request_id: &str,
     writer: &Writer,
     traceparent: Option<String>,
-) -> Event {
-    Event {
-        device_id: submission.device_id,
-        event_id: submission.event_id.unwrap_or_else(EventId::generate),
-        event_type: EventType::DeviceReported,
-        payload: submission.payload,
-        occurred_at: submission.occurred_at.unwrap_or(accepted_at),
+) -> Outgoing {
+    let Submission { device_id, event_type, event_id, occurred_at, payload } = submission;
+    let envelope = Envelope {
+        event_type: event_type.as_str(),
+        key: device_id.key(),
+        subject: device_id.key(),
+        id: event_id.unwrap_or_else(EventId::generate),
+        occurred_at: occurred_at.unwrap_or(accepted_at),
         accepted_at,
         request_id: Some(request_id.to_owned()),
         user_id: Some(writer.subject().to_owned()),
         traceparent,
-    }
+        data: payload.as_bytes().clone(),
+    };
+    Outgoing { envelope, source: Event::source(&device_id) }
 }
 
 /// What Kafka's verdict means for the caller; what it was is in the log.

@@ -7,8 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use shared::cache::{Cache, Lease};
-use shared::event::DeviceId;
+use shared::cache::{Cache, CacheKey, Lease};
 use shared::store::{Store, StoreError};
 use tokio::sync::watch;
 
@@ -39,7 +38,7 @@ impl Flights {
 
     /// Starts one: reads, by a query that begins no earlier than this call, fills while the lease stands, tells. It goes
     /// on whatever becomes of the request that started it.
-    pub fn start<R>(&self, cache: Cache, id: DeviceId, lease: Lease, read: R) -> Ticket
+    pub fn start<R>(&self, cache: Cache, key: CacheKey, lease: Lease, read: R) -> Ticket
     where
         R: Future<Output = Result<Found, StoreError>> + Send + 'static,
     {
@@ -49,11 +48,11 @@ impl Flights {
         tokio::spawn(async move {
             let landed = match read.await {
                 Ok(found) => {
-                    let settled = settle(&cache, &id, Some(&entry.lease), &found).await;
+                    let settled = settle(&cache, &key, Some(&entry.lease), &found).await;
                     Ok((found, settled))
                 }
                 Err(error) => {
-                    cache.release(&id, &entry.lease).await;
+                    cache.release(&key, &entry.lease).await;
                     Err(error)
                 }
             };
@@ -94,15 +93,15 @@ pub enum Settled {
 
 /// Puts in what was read under a lease that stood when the read began. Where it came too late, or had
 /// no lease, it sees to it that nothing older is read after it.
-pub async fn settle(cache: &Cache, id: &DeviceId, lease: Option<&Lease>, found: &Found) -> Settled {
+pub async fn settle(cache: &Cache, key: &CacheKey, lease: Option<&Lease>, found: &Found) -> Settled {
     let body = (found.version > 0).then(|| std::str::from_utf8(&found.body).unwrap_or_default());
     if let Some(lease) = lease
-        && cache.fill(id, lease, body).await
+        && cache.fill(key, lease, body).await
     {
         return Settled::Stored;
     }
     match body {
-        Some(body) if !cache.at_least(id, found.version, body).await => Settled::Unanswered,
+        Some(body) if !cache.at_least(key, found.version, body).await => Settled::Unanswered,
         _ => Settled::Passed,
     }
 }
@@ -113,13 +112,14 @@ pub async fn wait(mut ticket: Ticket) -> Option<Landed> {
     landed.clone()
 }
 
-/// Reads a resource from PostgreSQL.
+/// Reads what PostgreSQL has for a key.
 ///
 /// # Errors
 /// PostgreSQL away, or too slow.
-pub async fn read(store: &Store, id: &DeviceId) -> Result<Found, StoreError> {
-    Ok(match store.resource(id).await? {
-        Some(resource) => Found { version: resource.version, body: resource.body.into() },
+pub async fn read(store: &Store, key: &CacheKey) -> Result<Found, StoreError> {
+    let loaded = (key.kind().load)(store, std::slice::from_ref(key.id())).await?;
+    Ok(match loaded.into_iter().next() {
+        Some(loaded) => Found { version: loaded.version, body: loaded.body.into() },
         None => Found { version: 0, body: Bytes::new() },
     })
 }

@@ -3,8 +3,8 @@
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use shared::event::body::{BodyError, Submission};
-use shared::event::{body, cloud_event};
+use shared::devices::submission::{self, Submission};
+use shared::json::{BodyError, json};
 
 use crate::named;
 use crate::problem::{About, Code, Problem};
@@ -42,13 +42,13 @@ impl Format {
     /// Parses a body in this format.
     pub(crate) fn parse(self, headers: &HeaderMap, bytes: &Bytes) -> Result<Submission, BodyError> {
         match self {
-            Self::Plain => body::parse(bytes),
-            Self::Structured => cloud_event::structured(bytes, body::json(bytes)?),
+            Self::Plain => submission::parse(bytes),
+            Self::Structured => submission::structured(bytes, json(bytes)?),
             Self::Binary => {
                 let attributes = headers
                     .iter()
                     .filter_map(|(name, value)| Some((name.as_str().strip_prefix(CE_PREFIX)?, value.as_bytes())));
-                cloud_event::binary(attributes, bytes)
+                submission::binary(attributes, bytes)
             }
         }
     }
@@ -81,8 +81,8 @@ impl BatchFormat {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let essence = essence(headers).to_ascii_lowercase();
         let format = match essence.as_str() {
-            "application/json" => Self::Array(body::parse_value),
-            "application/cloudevents-batch+json" => return Ok(Self::Array(cloud_event::structured)),
+            "application/json" => Self::Array(submission::parse_value),
+            "application/cloudevents-batch+json" => return Ok(Self::Array(submission::structured)),
             "application/x-ndjson" | "application/jsonl" => Self::Lines,
             _ => {
                 return Err(unsupported(

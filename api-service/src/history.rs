@@ -6,8 +6,8 @@ use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use shared::event::DeviceId;
-use shared::store::{Cursor, Page};
+use shared::devices::DeviceId;
+use shared::devices::queries::{self, Cursor, Page};
 use tokio::time::Instant;
 
 use crate::answers;
@@ -40,7 +40,7 @@ async fn look(app: &App, parts: &mut Parts) -> Result<Response, Problem> {
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
 
     let about = About { device_id: Some(id.clone()), event_id: None };
-    let page = app.store.history(&id, query.limit, query.before.as_ref()).await.map_err(|error| {
+    let page = queries::history(&app.store, &id, query.limit, query.before.as_ref()).await.map_err(|error| {
         tracing::warn!(device_id = %id, %error, "cannot read the history");
         Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
     })?;

@@ -15,7 +15,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram};
 use shared::config::AccessLog;
-use shared::event::{DeviceId, EventId};
+use shared::devices::DeviceId;
+use shared::ids::EventId;
 use tower::Service;
 
 use crate::answers::Kept;

@@ -9,8 +9,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::event::body::Fault;
-use shared::event::{DeviceId, EventId};
+use shared::json::Fault;
+use shared::devices::DeviceId;
+use shared::ids::EventId;
 
 /// The fixed list: each code's status, its name in the answer, and what it means in general.
 macro_rules! codes {

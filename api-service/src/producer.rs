@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 use rdkafka::ClientConfig;
-use shared::event::Event;
+use shared::topic::Outgoing;
 use tokio::time::{Instant, timeout_at};
 
 use self::limit::BatchLimit;
@@ -137,7 +137,7 @@ impl Producer {
     }
 
     /// Sends an event, and waits for what becomes of it, until the deadline at most.
-    pub async fn send(&self, event: &Event, deadline: Instant) -> Outcome {
+    pub async fn send(&self, event: &Outgoing, deadline: Instant) -> Outcome {
         let start = Instant::now();
         let outcome = self.settle(event, deadline).await;
         count(&[outcome]);
@@ -148,7 +148,7 @@ impl Producer {
     /// Sends events in their order, and waits for what becomes of all of them. Behind one that is not taken
     /// for want of room none is taken, nor of its device behind one of which nobody knows whether it was written:
     /// a device's later event must not overtake an earlier one.
-    pub async fn send_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
+    pub async fn send_all(&self, events: &[Outgoing], deadline: Instant) -> Vec<Outcome> {
         let start = Instant::now();
         let outcomes = self.settle_all(events, deadline).await;
         count(&outcomes);
@@ -156,7 +156,7 @@ impl Producer {
         outcomes
     }
 
-    async fn settle(&self, event: &Event, deadline: Instant) -> Outcome {
+    async fn settle(&self, event: &Outgoing, deadline: Instant) -> Outcome {
         if self.0.closed.load(Ordering::Relaxed) {
             return Outcome::Closed;
         }
@@ -170,7 +170,7 @@ impl Producer {
         }
     }
 
-    async fn attempt(&self, way: Way, event: &Event, deadline: Instant) -> Verdict {
+    async fn attempt(&self, way: Way, event: &Outgoing, deadline: Instant) -> Verdict {
         let Some(sender) = self.sender(way) else { return Verdict::Final(Outcome::QueueFull) };
         let (waiting, report) = Waiting::alone();
         let handed_over = sender.hand_over(&sender.client(), event, waiting);
@@ -183,7 +183,7 @@ impl Producer {
         }
     }
 
-    async fn settle_all(&self, events: &[Event], deadline: Instant) -> Vec<Outcome> {
+    async fn settle_all(&self, events: &[Outgoing], deadline: Instant) -> Vec<Outcome> {
         if self.0.closed.load(Ordering::Relaxed) {
             return vec![Outcome::Closed; events.len()];
         }
@@ -206,7 +206,7 @@ impl Producer {
                 let mut places = Vec::with_capacity(events.len());
                 let mut all = Vec::with_capacity(events.len());
                 for (place, (event, step)) in events.iter().zip(&steps).enumerate() {
-                    if step.stage == stage && !held_back.contains(&event.device_id) {
+                    if step.stage == stage && !held_back.contains(&event.envelope.key) {
                         places.push(place);
                         all.push((event, if is_same { step.way } else { Way::Alone }));
                     }
@@ -219,7 +219,7 @@ impl Producer {
             for ((place, (event, _)), outcome) in places.iter().zip(&all).zip(settled) {
                 match outcome {
                     Outcome::Accepted { .. } | Outcome::TooLarge => {}
-                    Outcome::Unknown => drop(held_back.insert(&event.device_id)),
+                    Outcome::Unknown => drop(held_back.insert(&event.envelope.key)),
                     Outcome::QueueFull | Outcome::NoTopic | Outcome::Closed => stopped = Some(outcome),
                 }
                 if let Some(of_event) = outcomes.get_mut(*place) {
@@ -238,7 +238,7 @@ impl Producer {
     }
 
     /// What became of events that were handed over; what came back is sent by itself.
-    async fn settle_stage(&self, events: &[(&Event, Way)], handed_over: HandedOver, deadline: Instant) -> Vec<Outcome> {
+    async fn settle_stage(&self, events: &[(&Outgoing, Way)], handed_over: HandedOver, deadline: Instant) -> Vec<Outcome> {
         let mut verdicts = self.judge_all(handed_over, events, deadline).await;
         let again = to_send_again(events, &verdicts);
         if !again.is_empty() {
@@ -256,7 +256,7 @@ impl Producer {
     }
 
     /// How the events of a request go by this client and beside it.
-    fn plan(&self, client: &Client, events: &[Event]) -> Vec<Step> {
+    fn plan(&self, client: &Client, events: &[Outgoing]) -> Vec<Step> {
         let limit = &self.0.limit;
         // Asked first: it may become known, and smaller, in between.
         let is_known = limit.is_known();
@@ -269,7 +269,7 @@ impl Producer {
     }
 
     /// Waits once for what becomes of all that was handed over.
-    async fn judge_all(&self, handed_over: HandedOver, events: &[(&Event, Way)], deadline: Instant) -> Vec<Verdict> {
+    async fn judge_all(&self, handed_over: HandedOver, events: &[(&Outgoing, Way)], deadline: Instant) -> Vec<Verdict> {
         let (not_handed_over, batch) = handed_over;
         // Those without a report at the deadline have none.
         let _ = timeout_at(deadline, batch.settled()).await;
@@ -283,7 +283,7 @@ impl Producer {
     }
 
     /// Hands over what can be, in order: what is batched, to this client.
-    fn hand_over_all(&self, batched: &Client, events: &[(&Event, Way)]) -> HandedOver {
+    fn hand_over_all(&self, batched: &Client, events: &[(&Outgoing, Way)]) -> HandedOver {
         let wants_alone = events.iter().any(|(_, way)| *way == Way::Alone);
         let alone = wants_alone.then(|| self.sender(Way::Alone)).flatten().map(|sender| (sender, sender.client()));
         let mut stopped = None;

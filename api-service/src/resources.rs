@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use metrics::Counter;
-use shared::cache::{self, Lease, Lookup};
-use shared::event::DeviceId;
+use shared::cache::{self, CacheKey, Lease, Lookup};
+use shared::devices::DeviceId;
 use shared::store::StoreError;
 use tokio::time::Instant;
 
@@ -91,10 +91,11 @@ pub async fn show(State(app): State<App>, request: Request) -> Result<Response, 
     reader.allow(&id)?;
 
     let about = About { device_id: Some(id.clone()), event_id: None };
-    let (found, source) = match app.cache.get(&id).await {
+    let key = id.cache_key();
+    let (found, source) = match app.cache.get(&key).await {
         Lookup::Hit(body) => hit(body),
         // In a box: it is large, and each hit would carry it along.
-        lookup => in_time(deadline, Box::pin(fetch(&app, &id, lookup))).await?.map_err(|error| {
+        lookup => in_time(deadline, Box::pin(fetch(&app, &key, lookup))).await?.map_err(|error| {
             tracing::warn!(device_id = %id, %error, "cannot read the resource");
             Problem::new(Code::StoreUnavailable, "try again later").about(about.clone())
         })?,
@@ -111,62 +112,62 @@ fn hit(body: Bytes) -> (Found, Source) {
 }
 
 /// What to do where it was not there.
-async fn fetch(app: &App, id: &DeviceId, mut lookup: Lookup) -> Result<(Found, Source), StoreError> {
+async fn fetch(app: &App, key: &CacheKey, mut lookup: Lookup) -> Result<(Found, Source), StoreError> {
     if lookup == Lookup::Miss {
-        if let Some(lease) = app.cache.lease(id).await {
+        if let Some(lease) = app.cache.lease(key).await {
             // The lease may vanish meanwhile (a fence, an eviction, a restart of Redis), and the next reader takes another:
             // that is no reason for another query at a time.
             let query = {
-                let (app, id) = (app.clone(), id.clone());
-                async move { read(&app, &id).await }
+                let (app, key) = (app.clone(), key.clone());
+                async move { read(&app, &key).await }
             };
-            let ticket = app.flights.start(app.cache.clone(), id.clone(), lease, query);
+            let ticket = app.flights.start(app.cache.clone(), key.clone(), lease, query);
             return match flights::wait(ticket).await {
                 Some(Ok((found, settled))) => Ok((found, settled.into())),
                 Some(Err(error)) => Err(error),
-                None => direct(app, id, None).await,
+                None => direct(app, key, None).await,
             };
         }
         // Somebody was quicker: what they left may be of use.
-        lookup = app.cache.get(id).await;
+        lookup = app.cache.get(key).await;
     }
     match lookup {
         Lookup::Hit(body) => Ok(hit(body)),
         Lookup::Leased(lease) => match app.flights.join(&lease) {
-            Some(ticket) => joined(app, id, ticket).await,
+            Some(ticket) => joined(app, key, ticket).await,
             // Of another process: whoever of us is done first fills.
-            None => direct(app, id, Some(&lease)).await,
+            None => direct(app, key, Some(&lease)).await,
         },
-        Lookup::Miss | Lookup::Corrupt => direct(app, id, None).await,
-        Lookup::Unavailable => Ok((read(app, id).await?, Source::Bypass)),
+        Lookup::Miss | Lookup::Corrupt => direct(app, key, None).await,
+        Lookup::Unavailable => Ok((read(app, key).await?, Source::Bypass)),
     }
 }
 
-async fn joined(app: &App, id: &DeviceId, ticket: Ticket) -> Result<(Found, Source), StoreError> {
+async fn joined(app: &App, key: &CacheKey, ticket: Ticket) -> Result<(Found, Source), StoreError> {
     let landed: Option<Landed> = flights::wait(ticket).await;
     match landed {
         Some(landed) => landed.map(|(found, settled)| match settled {
             Settled::Stored | Settled::Passed => (found, Source::Joined),
             Settled::Unanswered => (found, Source::Bypass),
         }),
-        None => direct(app, id, None).await,
+        None => direct(app, key, None).await,
     }
 }
 
-async fn direct(app: &App, id: &DeviceId, lease: Option<&Lease>) -> Result<(Found, Source), StoreError> {
-    let found = read(app, id).await?;
-    let settled = flights::settle(&app.cache, id, lease, &found).await;
+async fn direct(app: &App, key: &CacheKey, lease: Option<&Lease>) -> Result<(Found, Source), StoreError> {
+    let found = read(app, key).await?;
+    let settled = flights::settle(&app.cache, key, lease, &found).await;
     Ok((found, settled.into()))
 }
 
 /// Reads a resource from PostgreSQL now, with whoever asks for it at the same time.
-async fn read(app: &App, id: &DeviceId) -> Result<Found, StoreError> {
+async fn read(app: &App, key: &CacheKey) -> Result<Found, StoreError> {
     let store = app.store.clone();
-    let query = move |id: DeviceId| {
+    let query = move |key: CacheKey| {
         let store = store.clone();
-        async move { flights::read(&store, &id).await }
+        async move { flights::read(&store, &key).await }
     };
-    app.collapse.read(id, query).await
+    app.collapse.read(key, query).await
 }
 
 fn answer(found: Found, headers: &HeaderMap, about: &About) -> Response {

@@ -11,7 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
-use shared::event::DeviceId;
+use shared::devices::queries;
+use shared::devices::DeviceId;
 use shared::store::Store;
 use shared::topic::{Header, Record as KafkaRecord};
 
@@ -90,7 +91,7 @@ async fn resources(world: &World, store: &Store) -> anyhow::Result<BTreeMap<Stri
     let events = psql(&world.scope.database_url, "SELECT id, event_id FROM resources")?;
     let events: BTreeMap<&str, &str> = events.lines().filter_map(|line| line.split_once('|')).collect();
     let ids: Vec<DeviceId> = events.keys().filter_map(|id| id.parse().ok()).collect();
-    let found = store.resources(&ids).await?;
+    let found = queries::load(&store, &ids).await?;
     let resource = |found: shared::store::Rendered| {
         let event = events.get(found.id.as_str()).copied().unwrap_or_default().to_owned();
         (found.id.to_string(), Resource { version: found.version, event, body: found.body })

@@ -1,8 +1,9 @@
 //! CloudEvents over HTTP: attributes in headers, whole in the body, and many of them.
 
 use bytes::Bytes;
-use shared::event::body::json;
-use shared::event::{batch, cloud_event as parse};
+use shared::json::json;
+use shared::devices::submission as parse;
+use shared::json::batch;
 
 use crate::{headers_and_body, oracle};
 

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use shared::event::body::{Fault, Submission, parse};
-use shared::event::{Event, EventId, EventType};
+use shared::devices::submission::{Submission, parse};
+use shared::json::Fault;
+use shared::devices::{Event, EventType};
+use shared::ids::EventId;
 use shared::topic::{Record, decode, headers};
 use time::OffsetDateTime;
 

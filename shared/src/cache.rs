@@ -1,4 +1,4 @@
-//! What Redis holds: under `resource:{id}` either the JSON body of the answer itself, or a lease.
+//! What Redis holds: under a [`CacheKey`] either the JSON body of the answer itself, or a lease.
 //!
 //! A reader that misses takes a **lease** under the key before it asks PostgreSQL, and **fills** in
 //! what it read only while that very lease stands. The worker **fences** after its transaction: it
@@ -14,6 +14,7 @@ mod failure;
 mod fence;
 mod fence_report;
 mod gather;
+mod key;
 mod node;
 mod operate;
 mod pending;
@@ -30,15 +31,15 @@ use bytes::Bytes;
 use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 use tokio::time::Instant;
 
-pub use self::fence::{Accepted, Fencer};
+pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
 use self::gather::Gathering;
+pub use self::key::{CacheKey, Kind, Loaded};
 use self::node::{Failure, Node};
 use self::scripts::Call;
-use self::servers::Servers;
+use self::servers::{Servers, absent_key};
 pub use self::verdict::describe;
 use crate::config::RedisConfig;
-use crate::event::DeviceId;
 
 /// The cache. Cloning it shares the connections.
 #[derive(Clone)]
@@ -46,6 +47,7 @@ pub struct Cache {
     servers: Servers,
     gathering: Arc<Gathering>,
     prefix: Arc<str>,
+    kinds: Arc<[&'static Kind]>,
     ttl: Duration,
     timeout: Duration,
 }
@@ -111,25 +113,28 @@ pub fn version(body: &[u8]) -> Option<i64> {
 }
 
 impl Cache {
-    /// A cache that connects by itself, in the background; to be called in a runtime.
+    /// A cache of things of these kinds, one at least, that connects by itself, in the background; to be called in a
+    /// runtime.
     ///
     /// # Errors
     /// `REDIS_URL` is not one (the message does not repeat it), or another setting is wrong.
-    pub fn open(config: &RedisConfig) -> anyhow::Result<Self> {
+    pub fn open(config: &RedisConfig, kinds: &[&'static Kind]) -> anyhow::Result<Self> {
+        let absent_key = absent_key(config.key_prefix(), kinds);
         Ok(Self {
-            servers: Servers::open(config)?,
+            servers: Servers::open(config, &absent_key)?,
             gathering: Arc::default(),
-            prefix: config.key_prefix.as_str().into(),
+            prefix: config.key_prefix().into(),
+            kinds: kinds.into(),
             ttl: config.ttl,
             timeout: config.timeout,
         })
     }
 
-    /// What is there for a resource.
-    pub async fn get(&self, id: &DeviceId) -> Lookup {
+    /// What is there under a key.
+    pub async fn get(&self, key: &CacheKey) -> Lookup {
         // In a cluster keys lie in different slots.
         if !self.servers.is_cluster() {
-            match self.gather(self.key(id)).await {
+            match self.gather(self.redis_key(key)).await {
                 Ok(Some(found)) => {
                     if let Some(lookup) = self.understood(found) {
                         return lookup;
@@ -141,24 +146,24 @@ impl Cache {
             }
         }
         // Nothing, or nothing of ours: asked for alone. In a box: each hit would carry it along.
-        Box::pin(self.get_alone(id)).await
+        Box::pin(self.get_alone(key)).await
     }
 
-    async fn get_alone(&self, id: &DeviceId) -> Lookup {
-        let key = self.key(id);
-        match self.ask::<Option<Bytes>>(&key, redis::cmd("GET").arg(&key)).await {
+    async fn get_alone(&self, key: &CacheKey) -> Lookup {
+        let name = self.redis_key(key);
+        match self.ask::<Option<Bytes>>(&name, redis::cmd("GET").arg(&name)).await {
             Ok(None) => Lookup::Miss,
             Ok(Some(found)) => match self.understood(found) {
                 Some(lookup) => lookup,
                 None => {
-                    tracing::warn!(device_id = %id, "deleted a cache entry that is neither a body nor a lease");
-                    self.delete(id).await;
+                    tracing::warn!(key = %key, "deleted a cache entry that is neither a body nor a lease");
+                    self.delete(key).await;
                     Lookup::Corrupt
                 }
             },
             // The key holds something that is no string at all.
             Err(failure) if failure.is("WRONGTYPE") => {
-                self.delete(id).await;
+                self.delete(key).await;
                 Lookup::Corrupt
             }
             Err(_) => Lookup::Unavailable,
@@ -176,11 +181,11 @@ impl Cache {
 
     /// Takes the lease of a key that was found absent; none where somebody else was quicker, or
     /// Redis is away.
-    pub async fn lease(&self, id: &DeviceId) -> Option<Lease> {
+    pub async fn lease(&self, key: &CacheKey) -> Option<Lease> {
         let lease = Lease(format!("{LEASE}{:032x}", fastrand::u128(..)));
-        let (key, mut set) = (self.key(id), redis::cmd("SET"));
-        set.arg(&key).arg(&lease.0).arg("NX").arg("PX").arg(millis(LEASE_TTL));
-        match self.ask::<Option<String>>(&key, &set).await {
+        let (name, mut set) = (self.redis_key(key), redis::cmd("SET"));
+        set.arg(&name).arg(&lease.0).arg("NX").arg("PX").arg(millis(LEASE_TTL));
+        match self.ask::<Option<String>>(&name, &set).await {
             Ok(Some(_)) => Some(lease),
             Ok(None) | Err(_) => None,
         }
@@ -188,20 +193,20 @@ impl Cache {
 
     /// Puts a body in, if this very lease still stands; `None` is the body of a resource that does
     /// not exist. Says whether it did.
-    pub async fn fill(&self, id: &DeviceId, lease: &Lease, body: Option<&str>) -> bool {
+    pub async fn fill(&self, key: &CacheKey, lease: &Lease, body: Option<&str>) -> bool {
         let (body, ttl) = match body {
             Some(body) => (body, self.jittered_ttl()),
             None => (MISSING, MISSING_TTL),
         };
         let mut call = scripts::fill();
-        call.key(self.key(id)).arg(&lease.0).arg(body).arg(millis(ttl));
+        call.key(self.redis_key(key)).arg(&lease.0).arg(body).arg(millis(ttl));
         self.run(&call).await.is_ok_and(|filled: i64| filled == 1)
     }
 
     /// Gives a lease back unused, so that the next reader does not have to wait for its end.
-    pub async fn release(&self, id: &DeviceId, lease: &Lease) {
+    pub async fn release(&self, key: &CacheKey, lease: &Lease) {
         let mut call = scripts::release();
-        call.key(self.key(id)).arg(&lease.0);
+        call.key(self.redis_key(key)).arg(&lease.0);
         let _: Result<i64, _> = self.run(&call).await;
     }
 
@@ -223,23 +228,24 @@ impl Cache {
     }
 
     /// Says whether Redis did it.
-    async fn delete(&self, id: &DeviceId) -> bool {
-        let key = self.key(id);
-        self.ask::<i64>(&key, redis::cmd("DEL").arg(&key)).await.is_ok()
+    async fn delete(&self, key: &CacheKey) -> bool {
+        let name = self.redis_key(key);
+        self.ask::<i64>(&name, redis::cmd("DEL").arg(&name)).await.is_ok()
     }
 
-    fn key(&self, id: &DeviceId) -> String {
-        [&*self.prefix, id.as_str()].concat()
+    /// A key as it stands in Redis.
+    fn redis_key(&self, key: &CacheKey) -> String {
+        [&*self.prefix, key.kind().prefix, key.id()].concat()
     }
 
-    /// Whether Redis answers for this resource, as far as is known.
-    fn is_well(&self, id: &DeviceId) -> bool {
-        self.servers.is_well(self.key(id).as_bytes())
+    /// Whether Redis answers for this key, as far as is known.
+    fn is_well(&self, key: &CacheKey) -> bool {
+        self.servers.is_well(self.redis_key(key).as_bytes())
     }
 
-    /// Whether a question about this resource could get through now.
-    fn may_be_asked(&self, id: &DeviceId) -> bool {
-        self.servers.may_be_asked(self.key(id).as_bytes())
+    /// Whether a question about this key could get through now.
+    fn may_be_asked(&self, key: &CacheKey) -> bool {
+        self.servers.may_be_asked(self.redis_key(key).as_bytes())
     }
 
     /// Up to a tenth shorter, so that what came in together does not go out together.

@@ -1,19 +1,23 @@
-//! What the API and the worker must agree on: the event, the topic, the store, the cache, and how
-//! a service is configured, observed and ended.
+//! What the API and the worker must agree on: events, topics, tables, the cache, and how a service is configured,
+//! observed and ended.
 //!
-//! The way of the data: [`event`] (what a device says) → [`topic`] (how it lies in Kafka) →
-//! [`store`] (what PostgreSQL holds) → [`cache`] (what Redis holds). All SQL stands in [`store`],
-//! all Lua in [`cache`], and [`event`] does no I/O at all.
+//! The backbone, of which each part uses only those before it: how a service runs ([`config`], [`lifecycle`],
+//! [`telemetry`]) → [`json`], [`cloud_events`] and [`topic`] (how an event lies in Kafka) → [`store`] (PostgreSQL) →
+//! [`cache`] (Redis). It knows no domain. Above it stand the domains: [`devices`].
 
 pub mod cache;
+pub mod cloud_events;
 pub mod config;
-pub mod event;
+pub mod devices;
+pub mod ids;
+pub mod json;
 pub mod kafka;
 pub mod lifecycle;
 pub mod ops;
 pub mod position;
 pub mod probe;
+mod redact;
+pub mod rfc3339;
 pub mod store;
 pub mod telemetry;
 pub mod topic;
-mod untold;

@@ -1,21 +1,14 @@
-//! What PostgreSQL holds, and all the SQL there is.
+//! PostgreSQL: connections, deadlines, transactions, migrations, and what an error means. Domains have the queries.
 
-mod applied;
-mod apply;
 mod classify;
 mod connect;
-mod expire;
-mod forget;
-mod history;
 mod idle;
 mod in_use;
 mod indexes;
-mod outcomes;
 mod pause;
-mod probe;
-mod read;
 mod schema;
 mod session;
+mod transact;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,26 +19,23 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, Postgres};
 use tokio::sync::Semaphore;
 
-pub use applied::{Applied, Outcome, Processed};
 pub use classify::{Class, StoreError};
-pub use expire::{Age, Expired};
-pub use forget::{Forgotten, TopicEnd};
-pub use history::{Cursor, PAGE_BYTES, Page};
-pub use read::Rendered;
+pub use session::Tx;
+pub use transact::Work;
 
 use self::connect::{Diagnosis, takes_writes};
 use self::idle::Idle;
 use self::in_use::Use;
-use self::session::{Begin, Session};
+use self::session::Begin;
 use crate::config::{Pooler, PostgresConfig, authorities};
 
 /// The tables, through a pool of connections.
 #[derive(Debug, Clone)]
 pub struct Store {
     pool: PgPool,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
     diagnosis: Diagnosis,
-    begin: Begin,
+    pub(crate) begin: Begin,
     /// Who may go on making a connection that nobody waits for any more.
     unwaited: Arc<Semaphore>,
 }
@@ -104,7 +94,7 @@ impl Store {
         self.diagnosis.server()
     }
 
-    async fn acquire(&self) -> Result<Lent, StoreError> {
+    pub(crate) async fn acquire(&self) -> Result<Lent, StoreError> {
         let mut acquiring = Box::pin(self.pool.acquire());
         let acquired = match tokio::time::timeout(self.timeout.min(PATIENCE), &mut acquiring).await {
             Ok(acquired) => acquired,
@@ -132,7 +122,7 @@ impl Store {
     /// Runs work on a connection within the deadline. Where it was missed, or the connection is in
     /// doubt, the connection is closed and never used again: an answer that comes late must not
     /// meet another question.
-    fn settle<T>(
+    pub(crate) fn settle<T>(
         &self,
         mut lent: Lent,
         outcome: Result<Result<T, StoreError>, tokio::time::error::Elapsed>,
@@ -161,7 +151,7 @@ fn check_tls(config: &PostgresConfig, options: &PgConnectOptions) -> anyhow::Res
 }
 
 /// A connection of the pool, lent for one piece of work.
-struct Lent {
+pub(crate) struct Lent {
     connection: PoolConnection<Postgres>,
     in_doubt: bool,
     /// Whether a transaction is open on it.
@@ -171,8 +161,8 @@ struct Lent {
 }
 
 impl Lent {
-    fn session(&mut self, begin: &Begin) -> Session<'_> {
-        Session::new(&mut self.connection, &mut self.open, begin)
+    pub(crate) fn session(&mut self, begin: &Begin) -> Tx<'_> {
+        Tx::new(&mut self.connection, &mut self.open, begin)
     }
 }
 
@@ -198,7 +188,7 @@ macro_rules! within_deadline {
         $crate::store::run!($store, None, |$session| $work)
     };
 }
-use within_deadline;
+pub(crate) use within_deadline;
 
 /// The same as one transaction, which begins with a statement.
 macro_rules! in_transaction {
@@ -206,7 +196,7 @@ macro_rules! in_transaction {
         $crate::store::run!($store, Some($first), |$session| $work)
     };
 }
-use in_transaction;
+pub(crate) use in_transaction;
 
 macro_rules! run {
     ($store:expr, $first:expr, |$session:ident| $work:expr) => {{
@@ -224,4 +214,4 @@ macro_rules! run {
         $store.settle(lent, outcome)
     }};
 }
-use run;
+pub(crate) use run;

@@ -16,13 +16,10 @@ pub mod setup;
 pub use client_errors::{Fetched, next_fetched};
 pub use client_headers::Header;
 pub use dead_letter::{DeadLetter, LetterHeaders, Reason, Refusal, as_text};
-pub use decode::{Decoded, decode};
+pub use decode::{Delivery, Envelope, decode};
 pub use record::Record;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
-use crate::event::Event;
+use crate::rfc3339;
 
 /// Header names, as the Kafka protocol binding of CloudEvents 1.0 has them.
 pub mod header {
@@ -30,11 +27,11 @@ pub mod header {
     pub const SPEC_VERSION: &str = "ce_specversion";
     /// CloudEvents `type`.
     pub const TYPE: &str = "ce_type";
-    /// CloudEvents `source`: `/devices/{device_id}`.
+    /// CloudEvents `source`.
     pub const SOURCE: &str = "ce_source";
     /// CloudEvents `id`.
     pub const ID: &str = "ce_id";
-    /// CloudEvents `subject`: the device.
+    /// CloudEvents `subject`: what the event is about.
     pub const SUBJECT: &str = "ce_subject";
     /// CloudEvents `time`: when it occurred, else when it was accepted.
     pub const TIME: &str = "ce_time";
@@ -61,29 +58,35 @@ pub mod header {
 /// The most headers that an event has.
 pub const MAX_HEADERS: usize = 11;
 
-/// The headers of an event in binary content mode, one after the other. The record's key is the
-/// device id, and its value the payload.
-pub fn each_header(event: &Event, mut put: impl FnMut(&'static str, &str)) {
+/// An event on its way to Kafka. Its record's key is the envelope's, and its value the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// What every event says.
+    pub envelope: Envelope,
+    /// CloudEvents `source`.
+    pub source: String,
+}
+
+/// The headers of an event in binary content mode, one after the other.
+pub fn each_header(event: &Outgoing, mut put: impl FnMut(&'static str, &str)) {
+    let Outgoing { envelope, source } = event;
     put(header::SPEC_VERSION, "1.0");
-    put(header::TYPE, event.event_type.as_str());
-    let mut source = String::with_capacity("/devices/".len() + event.device_id.as_str().len());
-    source.push_str("/devices/");
-    source.push_str(event.device_id.as_str());
-    put(header::SOURCE, &source);
-    put(header::ID, event.event_id.as_str());
-    put(header::SUBJECT, event.device_id.as_str());
-    let accepted_at = rfc3339(event.accepted_at);
-    if event.occurred_at == event.accepted_at && event.occurred_at.offset() == event.accepted_at.offset() {
+    put(header::TYPE, envelope.event_type);
+    put(header::SOURCE, source);
+    put(header::ID, envelope.id.as_str());
+    put(header::SUBJECT, envelope.subject.as_str());
+    let accepted_at = rfc3339::format(envelope.accepted_at);
+    if envelope.occurred_at == envelope.accepted_at && envelope.occurred_at.offset() == envelope.accepted_at.offset() {
         put(header::TIME, &accepted_at);
     } else {
-        put(header::TIME, &rfc3339(event.occurred_at));
+        put(header::TIME, &rfc3339::format(envelope.occurred_at));
     }
     put(header::ACCEPTED_AT, &accepted_at);
     put(header::CONTENT_TYPE, "application/json");
     for (name, value) in [
-        (header::REQUEST_ID, &event.request_id),
-        (header::USER_ID, &event.user_id),
-        (header::TRACEPARENT, &event.traceparent),
+        (header::REQUEST_ID, &envelope.request_id),
+        (header::USER_ID, &envelope.user_id),
+        (header::TRACEPARENT, &envelope.traceparent),
     ] {
         if let Some(value) = value {
             put(name, value);
@@ -92,13 +95,8 @@ pub fn each_header(event: &Event, mut put: impl FnMut(&'static str, &str)) {
 }
 
 /// The same as a list.
-pub fn headers(event: &Event) -> Vec<(&'static str, String)> {
+pub fn headers(event: &Outgoing) -> Vec<(&'static str, String)> {
     let mut headers = Vec::with_capacity(MAX_HEADERS);
     each_header(event, |name, value| headers.push((name, value.to_owned())));
     headers
-}
-
-/// A time as text. Years that RFC 3339 cannot write do not come in: they were parsed from it.
-pub fn rfc3339(at: OffsetDateTime) -> String {
-    at.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
 }

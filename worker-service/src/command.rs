@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
+use shared::devices::queries;
 use shared::store::Store;
 use shared::{kafka, telemetry, topic};
 
@@ -26,7 +27,7 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     if !config.skip_topics {
         let made = topic::setup::make(&client, &config.topics, &config.shape).await?;
         // Their offsets begin at 0 again.
-        store.forget_ends(&made).await?;
+        queries::forget_ends(&store, &made).await?;
         topic::setup::check(&client, &config.topics, &config.shape).await?;
     }
     store.close().await;
@@ -111,8 +112,8 @@ pub async fn seek(config: &SeekConfig) -> anyhow::Result<()> {
 /// Erases a device.
 ///
 /// # Errors
-/// Those of [`crate::forget::run`].
+/// Those of [`crate::devices::forget::run`].
 pub async fn forget(config: &ForgetConfig) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
-    crate::forget::run(config, &mut Told(io::stdout())).await
+    crate::devices::forget::run(config, &mut Told(io::stdout())).await
 }

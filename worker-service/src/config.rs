@@ -8,7 +8,7 @@ use shared::config::{
     AccessLogConfig, KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig, TraceConfig,
     duration_in, trimmed,
 };
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 use shared::probe::HealthConfig;
 use shared::topic::Reason;
 use shared::topic::setup::TopicShape;

@@ -59,7 +59,8 @@ impl DeadLetters {
             self.renew();
         }
         for (letter, _) in letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok()) {
-            let count = || metrics::counter!("dead_letters_total", "reason" => letter.reason.as_str()).increment(1);
+            let labels = || [("group", self.group.clone()), ("reason", letter.reason.as_str().to_owned())];
+            let count = || metrics::counter!("dead_letters_total", &labels()).increment(1);
             tell(letter, panics::caught(count));
         }
         letters.into_iter().zip(sent).collect()

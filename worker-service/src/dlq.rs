@@ -15,7 +15,9 @@ pub mod show;
 
 use std::collections::HashMap;
 
-use shared::event::{DeviceId, EventId};
+use shared::devices::queries;
+use shared::devices::DeviceId;
+use shared::ids::EventId;
 use shared::store::{Store, StoreError};
 use tokio::sync::mpsc;
 
@@ -74,7 +76,7 @@ async fn outcomes(store: &Store, letters: &[Letter]) -> Result<Vec<Option<String
         .map(|letter| Some((letter.device.as_deref()?.parse().ok()?, letter.event_id.as_deref()?.parse().ok()?)))
         .collect();
     let asked: Vec<_> = ids.iter().flatten().cloned().collect();
-    let found = if asked.is_empty() { HashMap::new() } else { store.outcomes(&asked).await? };
+    let found = if asked.is_empty() { HashMap::new() } else { queries::outcomes(&store, &asked).await? };
     let outcome = |(device, event): &(DeviceId, EventId)| found.get(&(device.to_string(), event.to_string())).cloned();
     Ok(ids.iter().map(|id| id.as_ref().and_then(outcome)).collect())
 }

@@ -1,11 +1,14 @@
 //! Drives one lane: takes records in, does what the lane says, and stores the offset up to which
 //! all is done.
 
+use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -13,13 +16,14 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::config::AccessLog;
 use shared::store::Store;
-use shared::topic::{Decoded, Record, Refusal};
+use shared::topic::Record;
 use tokio::sync::{Notify, watch};
 
 use crate::apply::Applier;
 use crate::dead_letter::DeadLetters;
 use crate::event_log::{self, Failure};
-use crate::health::Health;
+use crate::handler::Handler;
+use crate::health::GroupHealth;
 use crate::lane::{Lane, Next, Settings};
 use crate::poll::{Group, Queue};
 use crate::unreadable::is_unreadable;
@@ -41,7 +45,7 @@ mod signals;
 mod skipped;
 
 /// What every lane uses.
-pub struct Tools {
+pub struct Tools<H> {
     /// How to reach Kafka.
     pub client: ClientConfig,
     /// The consumer group.
@@ -50,10 +54,8 @@ pub struct Tools {
     pub store: Store,
     /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
-    /// Finds the event in a record.
-    pub decode: fn(&Record) -> Result<Decoded, Refusal>,
     /// Applies batches.
-    pub applier: Applier,
+    pub applier: Applier<H>,
     /// Which events have a line in the log.
     pub access_log: AccessLog,
     /// Takes dead letters.
@@ -61,7 +63,7 @@ pub struct Tools {
     /// Reads what stands in gaps.
     pub gap_reader: GapReader,
     /// What is told outside.
-    pub health: Health,
+    pub health: GroupHealth,
 }
 
 /// How often a paused lane asks whether an operator let it go on, and every lane looks into its
@@ -76,8 +78,8 @@ const PACE: Duration = Duration::from_millis(10);
 /// From here on a batch is none of the small ones.
 const MANY: usize = 100;
 
-/// One partition's driver. Dropping it drops what is under way: its results count for nothing.
-pub struct Driver {
+/// A partition that was assigned.
+pub struct Assigned {
     /// The topic.
     pub topic: String,
     /// The partition.
@@ -88,15 +90,41 @@ pub struct Driver {
     pub wake: Arc<Notify>,
     /// The consumer, for offsets.
     pub consumer: Arc<BaseConsumer<Group>>,
-    /// What every lane uses.
-    pub tools: Arc<Tools>,
     /// What it shares with those who look at it from outside.
     pub signals: Arc<Signals>,
     /// Becomes true when the lane is to end.
     pub stop: watch::Receiver<bool>,
 }
 
-impl Driver {
+/// One partition's driver. Dropping it drops what is under way: its results count for nothing.
+pub struct Driver<H> {
+    assigned: Assigned,
+    tools: Arc<Tools<H>>,
+}
+
+impl<H> Deref for Driver<H> {
+    type Target = Assigned;
+
+    fn deref(&self) -> &Assigned {
+        &self.assigned
+    }
+}
+
+impl<H> DerefMut for Driver<H> {
+    fn deref_mut(&mut self) -> &mut Assigned {
+        &mut self.assigned
+    }
+}
+
+/// Runs partitions that were assigned: what a group needs to know of its handler.
+pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// Runs partitions by these tools.
+pub fn runner<H: Handler>(tools: Arc<Tools<H>>) -> Run {
+    Box::new(move |assigned| Driver { assigned, tools: Arc::clone(&tools) }.run().boxed())
+}
+
+impl<H: Handler> Driver<H> {
     /// Runs a lane from where the group stands until told to stop.
     async fn run_lane(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
@@ -131,7 +159,7 @@ impl Driver {
                 Next::DeadLetter(letters) => {
                     let sent = self.tools.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        self.aside(|| event_log::dead_letter(letter));
+                        self.aside(|| event_log::dead_letter(letter, H::TYPES));
                         self.tools.health.dead_letter(letter.reason);
                     }
                     lane.dead_lettered(sent, started.elapsed());
@@ -172,7 +200,7 @@ impl Driver {
 
     /// Does what asks PostgreSQL. Meanwhile the next batch gathers, a few records at a time, so that PostgreSQL's
     /// answers are not kept waiting.
-    async fn taking_in<T>(&self, work: impl Future<Output = T>, lane: &mut Lane, progress: &mut Progress<'_>) -> T {
+    async fn taking_in<T>(&self, work: impl Future<Output = T>, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>) -> T {
         let mut work = pin!(work);
         let mut more = true;
         loop {
@@ -188,7 +216,7 @@ impl Driver {
 
     /// Takes in what is there, as far as there is room, and so many at most; says whether more of it
     /// could be taken in.
-    fn take_in(&self, lane: &mut Lane, progress: &mut Progress<'_>, most: usize) -> bool {
+    fn take_in(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>, most: usize) -> bool {
         for _ in 0..most {
             if !lane.has_room() || progress.return_to.is_some() {
                 return false;
@@ -289,7 +317,7 @@ impl Driver {
 
     /// A pause that an earlier owner of the partition wrote down still holds. Nothing is taken in
     /// before that is known: dead letters need no PostgreSQL, and would have a new ration.
-    async fn known_pause(&mut self, lane: &mut Lane, started: Instant) -> Pause {
+    async fn known_pause(&mut self, lane: &mut Lane<H::Event>, started: Instant) -> Pause {
         while !*self.stop.borrow() {
             match self.tools.store.is_paused(&self.tools.group, &self.topic, self.partition).await {
                 Ok(paused) => {
@@ -320,7 +348,7 @@ impl Driver {
     }
 
     /// Writes a pause down until that is done, and then looks whether an operator took it back.
-    async fn look_at_pause(&self, pause: Pause, lane: &mut Lane) -> Pause {
+    async fn look_at_pause(&self, pause: Pause, lane: &mut Lane<H::Event>) -> Pause {
         let (store, group) = (&self.tools.store, self.tools.group.as_str());
         match pause {
             Pause::None => Pause::None,

@@ -5,11 +5,12 @@ use std::fmt;
 
 use shared::cache::FenceReport;
 use shared::config::AccessLog;
-use shared::event::{DeviceId, EventId};
-use shared::store::{Applied, Class, StoreError};
-use shared::topic::{DeadLetter, Record, decode, header};
+use shared::ids::{EventId, is_identifier};
+use shared::store::{Class, StoreError};
+use shared::topic::{DeadLetter, Envelope, Record, decode, header};
 use tracing::Level;
 
+use crate::handler::Applied;
 use crate::lane::{AfterFailure, Task};
 use crate::panics;
 
@@ -18,27 +19,25 @@ const MAX_TEXT: usize = 128;
 
 /// A batch that was written and fenced: one line an event, with its outcome, the version that it brought its
 /// resource to, and what became of the cache entry. What is not logged costs a hash at most.
-pub fn processed(access_log: AccessLog, batch: &[Task], applied: &Applied, fenced: &FenceReport) {
+pub fn processed<E>(access_log: AccessLog, batch: &[Task<E>], applied: &Applied, fenced: &FenceReport) {
     if !tracing::enabled!(Level::INFO) {
         return;
     }
     for (task, processed) in batch.iter().zip(&applied.events) {
-        let event = &task.decoded.event;
+        let envelope = &task.delivery.envelope;
         // Records of other producers may come without a request.
-        let request_id = event.request_id.as_deref();
-        let counts = processed.outcome.counts();
-        if counts && !access_log.takes(request_id.unwrap_or(event.event_id.as_str())) {
+        let request_id = envelope.request_id.as_deref();
+        if processed.counts && !access_log.takes(request_id.unwrap_or(envelope.id.as_str())) {
             continue;
         }
-        let place = applied.versions.binary_search_by(|(id, _)| id.cmp(&event.device_id)).ok();
-        let cache = place.and_then(|place| fenced.outcomes.get(place)).map(|outcome| outcome.as_str());
+        let cache = processed.fence.and_then(|place| fenced.outcomes.get(place)).map(|outcome| outcome.as_str());
         tracing::info!(
-            device_id = %event.device_id,
-            event_id = %event.event_id,
+            key = %envelope.key,
+            event_id = %envelope.id,
             request_id = request_id.map(Text).map(tracing::field::display),
             partition = task.record.partition,
             offset = task.record.offset,
-            outcome = %processed.outcome.as_str(),
+            outcome = %processed.outcome,
             version = processed.version,
             cache = cache.map(tracing::field::display),
             "Processed message"
@@ -61,11 +60,11 @@ pub struct Failure {
 
 impl Failure {
     /// Notes it; none where there is nothing in it.
-    pub fn of(batch: &[Task], error: &StoreError, access_log: AccessLog) -> Option<Self> {
+    pub fn of<E>(batch: &[Task<E>], error: &StoreError, access_log: AccessLog) -> Option<Self> {
         let first = batch.first()?;
-        let has_line = |task: &&Task| {
-            let event = &task.decoded.event;
-            access_log.takes(event.request_id.as_deref().unwrap_or(event.event_id.as_str()))
+        let has_line = |task: &&Task<E>| {
+            let envelope = &task.delivery.envelope;
+            access_log.takes(envelope.request_id.as_deref().unwrap_or(envelope.id.as_str()))
         };
         let events = if batch.len() > 1 && tracing::enabled!(Level::INFO) {
             batch.iter().filter(has_line).map(|task| (task.record.offset, Names::of_task(task))).collect()
@@ -96,7 +95,7 @@ impl Failure {
             AfterFailure::TriedAgain | AfterFailure::Waits | AfterFailure::Split => None,
         };
         tracing::warn!(
-            device_id = self.names.device_id().map(tracing::field::display),
+            key = self.names.key(),
             event_id = self.names.event_id().map(tracing::field::display),
             request_id = self.names.request_id().map(tracing::field::display),
             partition = self.partition,
@@ -110,7 +109,7 @@ impl Failure {
         );
         for (offset, names) in &self.events {
             tracing::info!(
-                device_id = names.device_id().map(tracing::field::display),
+                key = names.key(),
                 event_id = names.event_id().map(tracing::field::display),
                 request_id = names.request_id().map(tracing::field::display),
                 partition = self.partition,
@@ -122,23 +121,23 @@ impl Failure {
     }
 
     fn log_alone(&self, is_full: bool) {
-        let device_id = self.names.device_id().map(tracing::field::display);
+        let key = self.names.key();
         let (partition, offset, error) = (self.partition, self.offset, self.error.as_str());
         if is_full {
             tracing::error!(
-                device_id,
+                key,
                 partition,
                 offset,
                 error,
-                "one device alone meets what would be an outage: it is held, and so much is held that the partition waits"
+                "one key alone meets what would be an outage: it is held, and so much is held that the partition waits"
             );
         } else {
             tracing::error!(
-                device_id,
+                key,
                 partition,
                 offset,
                 error,
-                "one device alone meets what would be an outage: it is held, and the partition goes on"
+                "one key alone meets what would be an outage: it is held, and the partition goes on"
             );
         }
     }
@@ -158,10 +157,10 @@ pub fn probe(partition: i32, result: &Result<(), StoreError>) {
 }
 
 /// A dead letter that Kafka holds.
-pub fn dead_letter(letter: &DeadLetter) {
-    let names = Names::of_record(&letter.record);
+pub fn dead_letter(letter: &DeadLetter, types: &[&'static str]) {
+    let names = Names::of_record(&letter.record, types);
     tracing::warn!(
-        device_id = names.device_id().map(tracing::field::display),
+        key = names.key(),
         event_id = names.event_id().map(tracing::field::display),
         request_id = names.request_id().map(tracing::field::display),
         partition = letter.record.partition,
@@ -176,45 +175,43 @@ pub fn dead_letter(letter: &DeadLetter) {
 /// Whose event it is and what brought it, as far as that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Names {
-    device_id: Option<DeviceId>,
+    key: Option<String>,
     event_id: Option<EventId>,
     request_id: Option<String>,
 }
 
 impl Names {
-    fn of_task(task: &Task) -> Self {
-        let event = &task.decoded.event;
+    fn of_task<E>(task: &Task<E>) -> Self {
+        Self::of_envelope(&task.delivery.envelope)
+    }
+
+    fn of_envelope(envelope: &Envelope) -> Self {
         Self {
-            device_id: Some(event.device_id.clone()),
-            event_id: Some(event.event_id.clone()),
-            request_id: event.request_id.clone(),
+            key: Some(envelope.key.to_string()),
+            event_id: Some(envelope.id.clone()),
+            request_id: envelope.request_id.clone(),
         }
     }
 
-    /// Of a record that may be no event: what it holds that is an identifier. The device is the key's, as
-    /// in `dlq list`. A structured record has its names in its value, where only decoding finds them.
-    fn of_record(record: &Record) -> Self {
+    /// Of a record that may be no event: what it holds that is an identifier. A structured record has its names in its
+    /// value, where only decoding finds them.
+    fn of_record(record: &Record, types: &[&'static str]) -> Self {
         // What panicked once does so again.
-        if let Ok(Ok(decoded)) = panics::caught(|| decode(record)) {
-            let event = decoded.event;
-            return Self {
-                device_id: Some(event.device_id),
-                event_id: Some(event.event_id),
-                request_id: event.request_id,
-            };
+        if let Ok(Ok((envelope, _))) = panics::caught(|| decode(record, types)) {
+            return Self::of_envelope(&envelope);
         }
         let text = |bytes: Option<&[u8]>| bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
         let header = |name: &str| text(record.header(name));
-        let device = |text: Option<String>| text.and_then(|text| text.parse().ok());
+        let identifier = |text: Option<String>| text.filter(|text| is_identifier(text));
         Self {
-            device_id: device(text(record.key())).or_else(|| device(header(header::SUBJECT))),
+            key: identifier(text(record.key())).or_else(|| identifier(header(header::SUBJECT))),
             event_id: header(header::ID).and_then(|text| text.parse().ok()),
             request_id: header(header::REQUEST_ID),
         }
     }
 
-    fn device_id(&self) -> Option<&DeviceId> {
-        self.device_id.as_ref()
+    fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 
     fn event_id(&self) -> Option<&EventId> {
@@ -242,6 +239,8 @@ impl fmt::Display for Text<'_> {
 
 #[cfg(test)]
 mod tests {
+    use shared::devices::EVENT_TYPES;
+
     use super::*;
 
     #[test]
@@ -261,9 +260,9 @@ mod tests {
 
     fn names(key: &str, value: &str, headers: &[(&str, &str)]) -> [Option<String>; 3] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
-        let Names { device_id, event_id, request_id } =
-            Names::of_record(&Record::new(Some(key.as_bytes()), Some(value.as_bytes()), &headers));
-        [device_id.map(|id| id.to_string()), event_id.map(|id| id.to_string()), request_id]
+        let record = Record::new(Some(key.as_bytes()), Some(value.as_bytes()), &headers);
+        let Names { key, event_id, request_id } = Names::of_record(&record, &EVENT_TYPES);
+        [key, event_id.map(|id| id.to_string()), request_id]
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the worker says of itself.
+//! What the worker says of itself: of each consumer group, and of what all of them share.
 
 #[cfg(test)]
 mod tests;
@@ -11,6 +11,7 @@ use shared::topic::Reason;
 use time::OffsetDateTime;
 
 pub use self::cache::{CacheState, watch_cache};
+pub use self::report::Health;
 pub use self::unreadable::Unreadable;
 use crate::emf::Totals;
 use crate::lag::{Measured, Unstable};
@@ -27,14 +28,16 @@ const LONG_OPEN: Duration = Duration::from_secs(60);
 /// What is said where partitions were lost as they were.
 const LOST: &str = "the group took the partitions from this worker, whose session ended: it is joining anew";
 
-/// The worker's state, as seen from outside; cloning shares it.
-#[derive(Debug, Clone, Default)]
-pub struct Health(Arc<Mutex<State>>);
+/// The state of a consumer group's part in this worker, as seen from outside; cloning shares it.
+#[derive(Debug, Clone)]
+pub struct GroupHealth {
+    group: Arc<str>,
+    state: Arc<Mutex<State>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
     joined: bool,
-    stopping: bool,
     /// What is waited for before the group is joined.
     before_joining: Option<String>,
     /// Why Kafka does not answer, if it does not.
@@ -48,8 +51,6 @@ struct State {
     topics: Vec<String>,
     /// What happened so far.
     totals: Totals,
-    /// What is known of Redis, which nothing waits for.
-    cache: CacheState,
 }
 
 /// A panic that a partition's own code meets again and again.
@@ -68,11 +69,11 @@ pub struct LaneState {
     pub outage: Option<String>,
     /// Whether it waits for an operator.
     pub paused: bool,
-    /// Devices that are held.
+    /// Keys that are held.
     pub held: usize,
     /// Those of them that alone meet what would be an outage.
     pub held_alone: usize,
-    /// Where there is nothing to do but to wait for a held device: until when, at the longest.
+    /// Where there is nothing to do but to wait for a held key: until when, at the longest.
     pub held_until: Option<Instant>,
     /// What is held, where it is so much that nothing more comes in.
     pub held_full: Option<HeldFull>,
@@ -107,7 +108,17 @@ impl LaneState {
     }
 }
 
-impl Health {
+impl GroupHealth {
+    /// That of a group.
+    pub fn new(group: &str) -> Self {
+        Self { group: group.into(), state: Arc::default() }
+    }
+
+    /// The group's id.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
     /// The group has told which partitions are ours, if any. Those that were lost have their owners again.
     pub fn joined(&self) {
         let mut state = self.state();
@@ -223,7 +234,7 @@ impl Health {
 
     /// Records are lost, or may be.
     pub fn records_lost(&self, records: u64) {
-        metrics::counter!("records_lost_total").increment(records);
+        metrics::counter!("records_lost_total", "group" => self.group.to_string()).increment(records);
         self.state().totals.records_lost += records;
     }
 
@@ -256,13 +267,8 @@ impl Health {
         state.of_all().is_some()
     }
 
-    /// The worker is about to end.
-    pub fn stopping(&self) {
-        self.state().stopping = true;
-    }
-
     /// How a lane is, whose times count from this moment on.
-    pub fn lane(&self, partition: i32, lane: &Lane, started: Instant) {
+    pub fn lane<E>(&self, partition: i32, lane: &Lane<E>, started: Instant) {
         let mut state = self.state();
         let entry = state.lanes.entry(partition).or_default();
         if entry.outage.as_deref() != lane.outage() {
@@ -280,7 +286,7 @@ impl Health {
             tracing::info!(partition, "the code of the partition panics no more");
         }
         entry.paused = lane.is_paused();
-        entry.held = lane.held_devices();
+        entry.held = lane.held_keys();
         entry.held_alone = lane.held_alone();
         entry.held_until = lane.held_until().filter(|_| lane.is_idle()).map(|due| started + due);
         show_held_full(partition, entry.held_full.as_ref(), lane.held_full().as_ref());
@@ -292,10 +298,10 @@ impl Health {
         entry.waiting_since = lane.waiting_since();
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
         {
-            metrics::gauge!("held_devices", "partition" => partition.to_string()).set(entry.held as f64);
-            metrics::gauge!("held_alone_devices", "partition" => partition.to_string()).set(entry.held_alone as f64);
-            metrics::gauge!("partition_held_full", "partition" => partition.to_string())
-                .set(if entry.held_full.is_some() { 1.0 } else { 0.0 });
+            let labels = self.labels(partition);
+            metrics::gauge!("held_keys", &labels).set(entry.held as f64);
+            metrics::gauge!("held_alone_keys", &labels).set(entry.held_alone as f64);
+            metrics::gauge!("partition_held_full", &labels).set(if entry.held_full.is_some() { 1.0 } else { 0.0 });
         }
     }
 
@@ -315,15 +321,23 @@ impl Health {
     pub fn gone(&self, partition: i32) {
         let mut state = self.state();
         state.lanes.remove(&partition);
-        show_assigned(&state.lanes);
+        // At once: whoever measures how far behind the partitions are may be waiting for Kafka.
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("assigned_partitions", "group" => self.group.to_string()).set(state.lanes.len() as f64);
         drop(state);
-        metrics::gauge!("held_devices", "partition" => partition.to_string()).set(0.0);
-        metrics::gauge!("held_alone_devices", "partition" => partition.to_string()).set(0.0);
-        metrics::gauge!("partition_held_full", "partition" => partition.to_string()).set(0.0);
+        let labels = self.labels(partition);
+        metrics::gauge!("held_keys", &labels).set(0.0);
+        metrics::gauge!("held_alone_keys", &labels).set(0.0);
+        metrics::gauge!("partition_held_full", &labels).set(0.0);
+    }
+
+    /// A partition's labels.
+    pub fn labels(&self, partition: i32) -> [(&'static str, String); 2] {
+        [("group", self.group.to_string()), ("partition", partition.to_string())]
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -338,22 +352,16 @@ impl State {
 /// The log says when so much is held that nothing more comes in, and when it is less again.
 fn show_held_full(partition: i32, before: Option<&HeldFull>, now: Option<&HeldFull>) {
     match (before, now) {
-        (None, Some(HeldFull { records, bytes, device, device_records, device_bytes })) => tracing::error!(
+        (None, Some(HeldFull { records, bytes, key, key_records, key_bytes })) => tracing::error!(
             partition,
             records,
             bytes,
-            device_id = %device,
-            device_records,
-            device_bytes,
+            %key,
+            key_records,
+            key_bytes,
             "so much is held that the partition takes nothing in"
         ),
         (Some(_), None) => tracing::info!(partition, "the partition takes records in again"),
         _ => {}
     }
-}
-
-/// At once: whoever measures how far behind the partitions are may be waiting for Kafka.
-#[expect(clippy::cast_precision_loss, reason = "a gauge")]
-fn show_assigned(lanes: &BTreeMap<i32, LaneState>) {
-    metrics::gauge!("assigned_partitions").set(lanes.len() as f64);
 }

@@ -27,7 +27,7 @@ pub use self::unstable::Unstable;
 use self::watchdog::{Finding, Seen, Watchdog};
 use crate::config::EmfConfig;
 use crate::emf::Emitter;
-use crate::health::{Health, LaneState};
+use crate::health::{GroupHealth, LaneState};
 use crate::poll::Group;
 
 /// How often it is measured.
@@ -48,7 +48,7 @@ pub struct Lag {
     /// The input topic.
     pub topic: String,
     /// What is told of it, and what is known of the partitions.
-    pub health: Health,
+    pub health: GroupHealth,
     /// Whether CloudWatch is told, and how often.
     pub emf: EmfConfig,
     /// How long a partition may stand still for no reason.
@@ -80,7 +80,7 @@ pub struct Measured {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason.
     pub stalled: Option<Duration>,
-    /// Devices that are held because they alone meet what would be an outage.
+    /// Keys that are held because they alone meet what would be an outage.
     pub held_alone: usize,
     /// Whether it stands before what cannot be read.
     pub unreadable: bool,
@@ -145,13 +145,13 @@ impl Lag {
             };
             let now = OffsetDateTime::now_utc();
             let (measured, anew) = measure(&self.health.lanes(), &self.health.lost(), &told.ends, now, &mut past);
-            show(&measured, &mut gone);
+            show(&self.health, &measured, &mut gone);
             self.health.measured(&measured);
             if let Some(consumer) = consumer {
-                act(consumer.context(), &told, &anew);
+                act(&self.health, consumer.context(), &told, &anew);
             }
             let waits = self.health.waits();
-            metrics::gauge!("worker_waiting").set(flag(waits || measured.values().any(|found| found.waits)));
+            metrics::gauge!("worker_waiting", "group" => self.health.group().to_owned()).set(flag(waits || measured.values().any(|found| found.waits)));
             if let Some(emitter) = &mut emitter
                 && emitter.is_due(now)
             {
@@ -171,7 +171,7 @@ impl Lag {
         let told = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
         if let Some(partitions) = told.partitions {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            metrics::gauge!("topic_partitions").set(partitions as f64);
+            metrics::gauge!("topic_partitions", "group" => self.health.group().to_owned()).set(partitions as f64);
         }
         let missing = || format!("the topic {} is not there: run `worker-service setup`", self.topic);
         self.health.topic_is_missing(told.is_missing.then(missing));
@@ -181,19 +181,19 @@ impl Lag {
         }
         if let Some(held) = &told.committed {
             past.compared = Some(Instant::now());
-            compare_commits(consumer.context(), held, &mut past.commits);
+            compare_commits(&self.health, consumer.context(), held, &mut past.commits);
         }
         told
     }
 }
 
 /// Tells where the broker holds less as committed than was stored, and has it committed again.
-fn compare_commits(group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commits) {
+fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commits) {
     let behind = commits.compare(group.stored(), held);
     for partition in held.keys() {
         let records = behind.get(partition).map_or(0, |behind| behind.stored - behind.committed);
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("commit_behind_records", "partition" => partition.to_string()).set(records as f64);
+        metrics::gauge!("commit_behind_records", &health.labels(*partition)).set(records as f64);
     }
     for (partition, found) in behind {
         tracing::warn!(
@@ -207,12 +207,12 @@ fn compare_commits(group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commi
 }
 
 /// Tells the runners what was found out.
-fn act(group: &Group, told: &Told, anew: &[i32]) {
+fn act(health: &GroupHealth, group: &Group, told: &Told, anew: &[i32]) {
     for (partition, ends) in &told.ends {
         group.ends_at(*partition, ends.stable);
     }
     for partition in anew {
-        metrics::counter!("partition_stalls_total").increment(1);
+        metrics::counter!("partition_stalls_total", "group" => health.group().to_owned()).increment(1);
         group.begin_anew(*partition);
     }
 }
@@ -304,31 +304,31 @@ fn has_reason(lane: &LaneState, ends: Option<Ends>, now: Instant) -> bool {
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them. Those of one that
 /// is lost stay until that is so.
-fn show(measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
-    for partition in shown.iter().filter(|partition| !measured.contains_key(partition)) {
-        metrics::gauge!("commit_behind_records", "partition" => partition.to_string()).set(0.0);
-    }
+fn show(health: &GroupHealth, measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
     let nothing = Measured { lag: Some(0), ..Measured::default() };
-    let gone =
-        shown.iter().filter(|partition| !measured.contains_key(partition)).map(|partition| (partition, &nothing));
-    for (partition, found) in measured.iter().chain(gone) {
-        let partition = partition.to_string();
+    let gone = || shown.iter().filter(|partition| !measured.contains_key(partition));
+    for &partition in gone() {
+        metrics::gauge!("commit_behind_records", &health.labels(partition)).set(0.0);
+    }
+    for (&partition, found) in measured.iter().chain(gone().map(|partition| (partition, &nothing))) {
+        let labels = health.labels(partition);
         if let Some(lag) = found.lag {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-            metrics::gauge!("consumer_lag_records", "partition" => partition.clone()).set(lag as f64);
+            metrics::gauge!("consumer_lag_records", &labels).set(lag as f64);
         }
-        metrics::gauge!("watermark_age_seconds", "partition" => partition.clone()).set(found.watermark_age);
-        metrics::gauge!("partition_waiting", "partition" => partition.clone()).set(flag(found.waits));
-        metrics::gauge!("partition_paused", "partition" => partition.clone()).set(flag(found.paused));
+        metrics::gauge!("watermark_age_seconds", &labels).set(found.watermark_age);
+        metrics::gauge!("partition_waiting", &labels).set(flag(found.waits));
+        metrics::gauge!("partition_paused", &labels).set(flag(found.paused));
         let (records, age) = found.unstable.map_or((0, 0.0), |open| (open.records, open.age.as_secs_f64()));
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("unstable_records", "partition" => partition.clone()).set(records as f64);
-        metrics::gauge!("unstable_age_seconds", "partition" => partition.clone()).set(age);
-        metrics::gauge!("partition_unreadable", "partition" => partition.clone()).set(flag(found.unreadable));
-        metrics::gauge!("partition_stalled", "partition" => partition).set(flag(found.stalled.is_some()));
+        metrics::gauge!("unstable_records", &labels).set(records as f64);
+        metrics::gauge!("unstable_age_seconds", &labels).set(age);
+        metrics::gauge!("partition_unreadable", &labels).set(flag(found.unreadable));
+        metrics::gauge!("partition_stalled", &labels).set(flag(found.stalled.is_some()));
     }
+    let assigned = measured.values().filter(|found| !found.is_lost).count();
     #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-    metrics::gauge!("assigned_partitions").set(measured.values().filter(|found| !found.is_lost).count() as f64);
+    metrics::gauge!("assigned_partitions", "group" => health.group().to_owned()).set(assigned as f64);
     *shown = measured.keys().copied().collect();
 }
 

@@ -1,11 +1,11 @@
 //! A lane: one partition's records on their way to their effect. Pure: no I/O, no clock.
 //!
 //! The lane decides what to do next, is told how it went, and says how far the group may commit.
-//! At most one thing is under way at a time, so that the order of a device is the order in which
-//! its events stand here: in `work`, then in `held`, then in `ready`. While anything of a device is in `held`,
+//! At most one thing is under way at a time, so that the order of a key is the order in which
+//! its events stand here: in `work`, then in `held`, then in `ready`. While anything of a key is in `held`,
 //! nothing of it is in `work`, but the one event that is being tried alone.
 //!
-//! What may never happen here: a record is forgotten; an event of a device is tried before an
+//! What may never happen here: a record is forgotten; an event of a key is tried before an
 //! earlier one of it is applied or a dead letter; an outage becomes a dead letter; the watermark
 //! passes a record that has had no effect yet.
 
@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use shared::store::{Class, StoreError};
-use shared::topic::{DeadLetter, Decoded, Record, Refusal};
+use shared::topic::{DeadLetter, Delivery, Record, Refusal};
 use time::OffsetDateTime;
 
 use self::apart::Share;
@@ -50,9 +50,9 @@ const CONFLICTS: u32 = 3;
 
 /// What to do next.
 #[derive(Debug)]
-pub enum Next {
+pub enum Next<E> {
     /// Apply these in one transaction, fence, and say so to [`Lane::applied`].
-    Apply(Vec<Task>),
+    Apply(Vec<Task<E>>),
     /// Find out whether others would be applied now, where there are none to try: apply an event that nobody sent, with
     /// a payload of so many bytes, take it back, and say so to [`Lane::probed`].
     Probe(usize),
@@ -66,13 +66,13 @@ pub enum Next {
 
 /// One partition's state.
 #[derive(Debug)]
-pub struct Lane {
+pub struct Lane<E> {
     settings: Settings,
     /// Came in, and not begun.
-    ready: VecDeque<Task>,
+    ready: VecDeque<Task<E>>,
     /// Begun and to be done before anything of `ready`: what failed together and is now tried apart.
-    work: VecDeque<Vec<Task>>,
-    held: Held,
+    work: VecDeque<Vec<Task<E>>>,
+    held: Held<E>,
     letters: VecDeque<DeadLetter>,
     failing: Failing,
     suspects_of_outage: Suspects,
@@ -90,7 +90,7 @@ pub struct Lane {
     finished: u64,
 }
 
-impl Lane {
+impl<E> Lane<E> {
     /// An empty lane; the seed is for the jitter of its waits.
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
@@ -140,12 +140,12 @@ impl Lane {
     }
 
     /// A record came in; offsets only ever grow, not always by one.
-    pub fn arrive(&mut self, record: Record, decoded: Result<Decoded, Refusal>) {
+    pub fn arrive(&mut self, record: Record, delivery: Result<Delivery<E>, Refusal>) {
         self.watermark.begin(record.offset, record.appended_at());
         self.records += 1;
-        match decoded {
-            Ok(decoded) => {
-                let task = Task { record, decoded, attempts: 0 };
+        match delivery {
+            Ok(delivery) => {
+                let task = Task { record, delivery, attempts: 0 };
                 self.bytes += task.size();
                 self.ready.push_back(task);
             }
@@ -162,7 +162,7 @@ impl Lane {
     }
 
     /// What to do now. Times are spans since any moment that the caller keeps to.
-    pub fn next(&mut self, now: Duration) -> Next {
+    pub fn next(&mut self, now: Duration) -> Next<E> {
         if self.paused {
             return Next::Wait(None);
         }
@@ -187,7 +187,7 @@ impl Lane {
     }
 
     /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
-    pub fn applied(&mut self, batch: Vec<Task>, result: Result<(), StoreError>, now: Duration) -> Option<AfterFailure> {
+    pub fn applied(&mut self, batch: Vec<Task<E>>, result: Result<(), StoreError>, now: Duration) -> Option<AfterFailure> {
         self.share.is_back(now, self.turns.cost(now));
         let error = match result {
             Ok(()) => {
@@ -298,12 +298,12 @@ impl Lane {
         self.finished
     }
 
-    /// Whether there is nothing to do but what waits with held devices.
+    /// Whether there is nothing to do but what waits with held keys.
     pub fn is_idle(&self) -> bool {
         self.records == 0
     }
 
-    /// When the first of the held devices is tried again.
+    /// When the first of the held keys is tried again.
     pub fn held_until(&self) -> Option<Duration> {
         self.due()
     }
@@ -313,18 +313,18 @@ impl Lane {
         self.outage.message()
     }
 
-    /// How many devices are held.
-    pub fn held_devices(&self) -> usize {
-        self.held.devices()
+    /// How many keys are held.
+    pub fn held_keys(&self) -> usize {
+        self.held.keys()
     }
 
-    /// How many devices are held because they alone meet what would be an outage.
+    /// How many keys are held because they alone meet what would be an outage.
     pub fn held_alone(&self) -> usize {
-        self.suspects_of_outage.alone().filter(|device| self.held.has(device)).count()
+        self.suspects_of_outage.alone().filter(|key| self.held.has(key)).count()
     }
 
     /// A batch waits out an outage.
-    fn put_off(&mut self, batch: Vec<Task>, message: String, now: Duration) {
+    fn put_off(&mut self, batch: Vec<Task<E>>, message: String, now: Duration) {
         self.turns.others_had_theirs();
         self.put_back(batch);
         self.outage.wait(now, message);
@@ -334,7 +334,7 @@ impl Lane {
     /// a store that answers, and is too slow for so much at once, or fails on one of its records, is not asked for
     /// the same again for ever. Nobody waits for that, down to a single event. Only what comes next is
     /// halved, so that after the longest outage there are a few small batches.
-    fn put_off_in_halves(&mut self, mut batch: Vec<Task>, message: String, now: Duration) -> AfterFailure {
+    fn put_off_in_halves(&mut self, mut batch: Vec<Task<E>>, message: String, now: Duration) -> AfterFailure {
         if self.outage.message().is_none() && !self.turns.is_again() {
             self.put_off(batch, message, now);
             return AfterFailure::Waits;
@@ -346,9 +346,9 @@ impl Lane {
         AfterFailure::Split
     }
 
-    /// A held device's time has come: the event that failed on its own, then the rest at once,
+    /// A held key's time has come: the event that failed on its own, then the rest at once,
     /// before anything else.
-    fn begin_again(&mut self, mut tasks: VecDeque<Task>) {
+    fn begin_again(&mut self, mut tasks: VecDeque<Task<E>>) {
         for task in &tasks {
             self.records += 1;
             self.bytes += task.size();

@@ -2,7 +2,6 @@
 //! at 0: one that appears with its first increment has no increase.
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
-use shared::store::Outcome;
 use shared::topic::Reason;
 
 /// Tells the recorder of all of them.
@@ -17,7 +16,7 @@ pub fn describe() {
     describe_histogram!("batch_duration_seconds", "A batch's transaction and its fence.");
     describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
     describe_counter!("panics_total", "Panics that were caught while a partition's records were processed.");
-    describe_gauge!("held_devices", "Devices that wait for a retry, by partition.");
+    describe_gauge!("held_keys", "Keys whose events wait for a retry, by partition.");
     describe_gauge!(
         "consumer_lag_records",
         "Records before the last stable offset that are without their effect, by partition."
@@ -38,7 +37,7 @@ pub fn describe() {
         "How much less the broker holds as committed than was stored half a minute before, by partition."
     );
     describe_gauge!("partition_held_full", "Whether a partition takes nothing in because as much is held as may be.");
-    describe_gauge!("held_alone_devices", "Devices that alone meet what would be an outage, by partition.");
+    describe_gauge!("held_alone_keys", "Keys whose events alone meet what would be an outage, by partition.");
     describe_gauge!(
         "watermark_age_seconds",
         "How long the first record without its effect has been in the log, by partition; where its time is its producer's \
@@ -65,23 +64,25 @@ pub fn describe() {
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
     describe_counter!("cache_fences_lost_total", "Fences that did not fit among those that wait.");
 
-    for outcome in Outcome::ALL {
-        counter!("events_total", "outcome" => outcome.as_str()).increment(0);
-    }
-    for reason in Reason::ALL {
-        counter!("dead_letters_total", "reason" => reason.as_str()).increment(0);
-    }
-    for name in [
-        "panics_total",
-        "partition_stalls_total",
-        "records_lost_total",
-        "commits_failed_total",
-        "events_pruned_total",
-        "cache_fences_lost_total",
-    ] {
+    for name in ["panics_total", "events_pruned_total", "cache_fences_lost_total"] {
         counter!(name).increment(0);
     }
     gauge!("cache_fences_pending").set(0.0);
-    gauge!("worker_waiting").set(0.0);
-    gauge!("assigned_partitions").set(0.0);
+}
+
+/// Those of a group, whose events may come to these outcomes.
+pub fn begin_group(group: &str, outcomes: &[&'static str]) {
+    let group = || ("group", group.to_owned());
+    for outcome in outcomes {
+        counter!("events_total", &[group(), ("outcome", (*outcome).to_owned())]).increment(0);
+    }
+    for reason in Reason::ALL {
+        counter!("dead_letters_total", &[group(), ("reason", reason.as_str().to_owned())]).increment(0);
+    }
+    for name in ["partition_stalls_total", "records_lost_total", "commits_failed_total"] {
+        counter!(name, &[group()]).increment(0);
+    }
+    for name in ["worker_waiting", "assigned_partitions"] {
+        gauge!(name, &[group()]).set(0.0);
+    }
 }

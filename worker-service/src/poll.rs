@@ -23,7 +23,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
-use crate::drive::{Driver, Signals, Tools};
+use crate::drive::{Assigned, Run, Signals};
+use crate::health::GroupHealth;
 
 /// A partition's records.
 pub type Queue = PartitionQueue<Group>;
@@ -45,7 +46,8 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// The group's side of the consumer: starts and ends lanes as partitions come and go.
 pub struct Group {
-    tools: Arc<Tools>,
+    run: Run,
+    health: GroupHealth,
     runtime: Handle,
     /// Set once the consumer exists; weak, because the consumer owns this.
     consumer: OnceLock<Weak<BaseConsumer<Self>>>,
@@ -69,14 +71,15 @@ struct LaneHandle {
 pub fn run(
     client: &ClientConfig,
     topic: &str,
-    tools: Arc<Tools>,
+    run: Run,
+    health: GroupHealth,
     runtime: Handle,
     shown: &OnceLock<Weak<BaseConsumer<Group>>>,
     stop: &watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let mut config = client.clone();
     config
-        .set("group.id", &tools.group)
+        .set("group.id", health.group())
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("auto.offset.reset", "earliest")
         // The client's default, said here because the lag is counted by it: what is asked for the end of a
@@ -100,7 +103,7 @@ pub fn run(
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
     let group =
-        Group { tools, runtime, consumer: OnceLock::new(), lanes: Mutex::default(), hangs: AtomicBool::new(false) };
+        Group { run, health, runtime, consumer: OnceLock::new(), lanes: Mutex::default(), hangs: AtomicBool::new(false) };
     let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("the Kafka settings")?);
     // It was empty: this is the only place that sets it.
     let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));
@@ -178,7 +181,7 @@ impl Group {
             let earlier = self.lanes().remove(&partition);
             if let Some(earlier) = earlier {
                 self.drop_lane(partition, earlier);
-                self.tools.health.gone(partition);
+                self.health.gone(partition);
             }
             // Before it is assigned, and so before anything is fetched.
             let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
@@ -190,17 +193,16 @@ impl Group {
             queue.set_nonempty_callback(move || waker.notify_one());
             let (stop, stopped) = watch::channel(false);
             let signals = Arc::new(Signals::default());
-            let driver = Driver {
+            let assigned = Assigned {
                 topic,
                 partition,
                 queue,
                 wake,
                 consumer: Arc::clone(&consumer),
-                tools: Arc::clone(&self.tools),
                 signals: Arc::clone(&signals),
                 stop: stopped,
             };
-            let task = self.runtime.spawn(driver.run());
+            let task = self.runtime.spawn((self.run)(assigned));
             self.lanes().insert(partition, LaneHandle { stop, signals, asked_anew: None, task });
             tracing::info!(partition, "assigned");
         }
@@ -218,7 +220,7 @@ impl Group {
             // Somebody else owns them already: results that come late are dropped.
             for (partition, lane) in ending {
                 self.drop_lane(partition, lane);
-                self.tools.health.lost_to_group(partition);
+                self.health.lost_to_group(partition);
                 tracing::warn!(partition, "lost");
             }
             return;
@@ -257,7 +259,7 @@ impl Group {
                     tracing::warn!(partition, "what was under way is dropped, and will come again");
                 }
             }
-            self.tools.health.gone(partition);
+            self.health.gone(partition);
         }
     }
 
@@ -312,6 +314,11 @@ impl Group {
         self.finish(all);
     }
 
+    fn tell_failed_commit(&self, error: &str) {
+        metrics::counter!("commits_failed_total", "group" => self.health.group().to_owned()).increment(1);
+        tracing::warn!(error, "a commit failed: it is repeated with the next one");
+    }
+
     fn complain(&self, error: &KafkaError) {
         match error.rdkafka_error_code() {
             // Who measures the lag says so, with its name.
@@ -324,7 +331,7 @@ impl Group {
 impl ClientContext for Group {
     fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
         if what == COMMIT_FAILED {
-            tell_failed_commit(detail);
+            self.tell_failed_commit(detail);
         } else {
             kafka::log(level, what, detail);
         }
@@ -348,7 +355,7 @@ impl ConsumerContext for Group {
         // What is told after a revocation is only that it is over; every rebalance ends with what is ours from now on,
         // which may be nothing.
         if matches!(rebalance, Rebalance::Assign(_)) {
-            self.tools.health.joined();
+            self.health.joined();
         }
     }
 
@@ -366,12 +373,7 @@ impl ConsumerContext for Group {
         drop(lanes);
         match result {
             Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => tell_failed_commit(&error.to_string()),
+            Err(error) => self.tell_failed_commit(&error.to_string()),
         }
     }
-}
-
-fn tell_failed_commit(error: &str) {
-    metrics::counter!("commits_failed_total").increment(1);
-    tracing::warn!(error, "a commit failed: it is repeated with the next one");
 }

@@ -11,6 +11,7 @@ use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::devices::RESOURCE;
 use shared::cache::Cache;
 use shared::kafka::{self, ADMIN_TIMEOUT};
 use shared::kafka::{LogContext, PlainConsumer};
@@ -48,7 +49,7 @@ pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Ve
         return Ok(Vec::new());
     }
     let client = kafka::client(&config.source.kafka)?;
-    let cache = Cache::open(&config.redis)?;
+    let cache = Cache::open(&config.redis, &[&RESOURCE])?;
     if !config.dry_run {
         cache.is_there().await.context("nothing was changed: Redis does not answer")?;
     }

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use shared::config::TopicConfig;
 use shared::topic::settings::{Role, TopicSettings};
 
-use crate::health::Health;
+use crate::health::GroupHealth;
 
 /// How soon it looks again where the brokers did not say.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -19,14 +19,14 @@ pub struct TopicWatch {
     client: ClientConfig,
     topics: TopicConfig,
     events_retention: Duration,
-    health: Health,
+    health: GroupHealth,
     /// What was last said, and whether the brokers answered.
     said: Option<Result<Vec<String>, String>>,
 }
 
 impl TopicWatch {
     /// On these topics.
-    pub fn new(client: ClientConfig, topics: TopicConfig, events_retention: Duration, health: Health) -> Self {
+    pub fn new(client: ClientConfig, topics: TopicConfig, events_retention: Duration, health: GroupHealth) -> Self {
         Self { client, topics, events_retention, health, said: None }
     }
 

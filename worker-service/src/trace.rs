@@ -33,13 +33,13 @@ struct Parent {
 
 impl Processing {
     /// Begins it.
-    pub fn begin(batch: &[Task]) -> Self {
+    pub fn begin<E>(batch: &[Task<E>]) -> Self {
         let parents = if traces::tracer().is_some() { parents(batch) } else { Vec::new() };
         Self { started: SystemTime::now(), parents }
     }
 
     /// It is written, and, where it was fenced, nothing older can be read any more.
-    pub fn done(self, batch: &[Task], committed: SystemTime, fenced: bool) {
+    pub fn done<E>(self, batch: &[Task<E>], committed: SystemTime, fenced: bool) {
         for parent in &self.parents {
             if let Some(mut span) = self.span(batch, parent) {
                 span.add_event_with_timestamp("committed", committed, Vec::new());
@@ -51,7 +51,7 @@ impl Processing {
 
     /// An event on its own could not be written. What fails together is tried apart first, and what an
     /// outage is to blame for is tried until it is over: neither has a span.
-    pub fn failed(self, batch: &[Task], error: &StoreError) {
+    pub fn failed<E>(self, batch: &[Task<E>], error: &StoreError) {
         if batch.len() > 1 || matches!(error.class, Class::Outage | Class::OutageMet | Class::Again) {
             return;
         }
@@ -64,7 +64,7 @@ impl Processing {
         }
     }
 
-    fn span(&self, batch: &[Task], parent: &Parent) -> Option<RecordedSpan> {
+    fn span<E>(&self, batch: &[Task<E>], parent: &Parent) -> Option<RecordedSpan> {
         let task = batch.get(parent.first)?;
         let mut attributes = vec![
             KeyValue::new("messaging.system", "kafka"),
@@ -75,8 +75,8 @@ impl Processing {
             KeyValue::new("messaging.kafka.offset", task.record.offset),
         ];
         if parent.count == 1 {
-            attributes.push(KeyValue::new("device_id", task.decoded.event.device_id.to_string()));
-            attributes.push(KeyValue::new("event_id", task.decoded.event.event_id.to_string()));
+            attributes.push(KeyValue::new("key", task.delivery.envelope.key.to_string()));
+            attributes.push(KeyValue::new("event_id", task.delivery.envelope.id.to_string()));
         } else {
             attributes.push(KeyValue::new("messaging.batch.message_count", parent.count));
         }
@@ -86,11 +86,11 @@ impl Processing {
     }
 }
 
-fn parents(batch: &[Task]) -> Vec<Parent> {
+fn parents<E>(batch: &[Task<E>]) -> Vec<Parent> {
     let mut places = BTreeMap::new();
     let mut parents: Vec<Parent> = Vec::new();
     for (first, task) in batch.iter().enumerate() {
-        let Some(text) = task.decoded.event.traceparent.as_deref() else { continue };
+        let Some(text) = task.delivery.envelope.traceparent.as_deref() else { continue };
         let place = *places.entry(text).or_insert_with(|| {
             let context = traces::parse(text).filter(SpanContext::is_sampled)?;
             parents.push(Parent { context, first, count: 0 });

@@ -3,22 +3,22 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Cache, Fencer};
 use shared::kafka;
 use shared::store::Store;
-use shared::topic::{Decoded, Record, Refusal, decode};
+use shared::topic::Record;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use crate::apply::Applier;
 use crate::config::RunConfig;
-use crate::dead_letter::DeadLetters;
-use crate::drive::{GapReader, Tools};
-use crate::health::{Health, watch_cache};
+use crate::health::{GroupHealth, Health, watch_cache};
 use crate::lag::{Lag, LogEnds};
+use crate::registry::{Dependencies, Group, Registry};
 use crate::topics::TopicWatch;
-use crate::{expire, panics, poll};
+use crate::{domains, panics, poll};
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
 /// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
@@ -46,8 +46,6 @@ const TOPICS_INTERVAL: Duration = Duration::from_secs(300);
 pub struct Parts {
     /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
-    /// Finds the event in a record.
-    pub decode: fn(&Record) -> Result<Decoded, Refusal>,
     /// How long a partition may stand still for no reason, before its runner begins anew.
     pub stall_timeout: Duration,
     /// How often what the broker holds as committed is compared with what was stored. Much longer than the client
@@ -61,7 +59,6 @@ impl Default for Parts {
     fn default() -> Self {
         Self {
             read: Record::read,
-            decode,
             stall_timeout: STALL_TIMEOUT,
             compare_interval: COMPARE_INTERVAL,
             topics_interval: TOPICS_INTERVAL,
@@ -75,7 +72,7 @@ pub struct Worker {
     pub health: Health,
     fencer: Fencer,
     stop: watch::Sender<bool>,
-    end: oneshot::Receiver<anyhow::Result<()>>,
+    ends: FuturesUnordered<oneshot::Receiver<anyhow::Result<()>>>,
 }
 
 impl Worker {
@@ -84,32 +81,33 @@ impl Worker {
     /// # Errors
     /// Settings that are wrong or contradict each other.
     pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
-        Self::start_with(config, Parts::default())
+        Self::start_with(config, domains::register(config), Parts::default())
     }
 
-    /// The same with other parts.
+    /// The same, of these handlers and tasks, with other parts.
     ///
     /// # Errors
     /// As with [`Self::start`].
-    pub fn start_with(config: &RunConfig, parts: Parts) -> anyhow::Result<Self> {
+    pub fn start_with(config: &RunConfig, registry: Registry, parts: Parts) -> anyhow::Result<Self> {
         let client = kafka::client(&config.source.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
-        let cache = Cache::open(&config.stores.redis)?;
+        let cache = Cache::open(&config.stores.redis, &registry.kinds)?;
         let fencer = Fencer::new(cache.clone(), store.clone());
-        let health = Health::default();
-        let group = &config.source.group.group;
-        let tools = Arc::new(Tools {
-            client: client.clone(),
-            group: group.clone(),
-            store: store.clone(),
-            read: parts.read,
-            decode: parts.decode,
-            applier: Applier::new(store.clone(), fencer.clone()),
+        let given = Dependencies {
+            client,
+            store,
+            fencer: fencer.clone(),
             access_log: config.access_log.access_log,
-            dead_letters: DeadLetters::new(&client, &config.source.topics.dlq, group)?,
-            gap_reader: GapReader::new(&client, group),
-            health: health.clone(),
-        });
+            read: parts.read,
+        };
+        let (stop, stopped) = watch::channel(false);
+        let (mut healths, ends) = (Vec::new(), FuturesUnordered::new());
+        for group in registry.groups {
+            let health = GroupHealth::new(&group.names.group);
+            healths.push(health.clone());
+            ends.push(start_group(group, config, &parts, &given, health, stopped.clone())?);
+        }
+        let health = Health::new(healths);
         let runtime = Handle::current();
         let fences = fencer.clone();
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
@@ -119,33 +117,11 @@ impl Worker {
             watch_cache(cache, fencer, health)
         };
         runtime.spawn(async move { panics::keep_running("cache", watched).await });
-        let (tables, retention, since) = (store.clone(), config.events_retention, tokio::time::Instant::now());
-        let expire = move || expire::run(tables.clone(), retention, since);
-        runtime.spawn(async move { panics::keep_running("expire", expire).await });
-        let topics = config.source.topics.clone();
-        let mut watch = TopicWatch::new(client.clone(), topics, config.events_retention, health.clone());
-        let (stop, stopped) = watch::channel(false);
-        let (ended, end) = oneshot::channel();
-        let topic = config.source.topics.input.clone();
-        let consumer = Arc::new(OnceLock::new());
-        let lag = Lag {
-            consumer: Arc::clone(&consumer),
-            log_ends: LogEnds::open(&client)?,
-            topic: topic.clone(),
-            health: health.clone(),
-            emf: config.emf.clone(),
-            stall_timeout: parts.stall_timeout,
-            compare_interval: parts.compare_interval,
-        };
-        runtime.spawn(lag.run());
-        let before = health.clone();
-        std::thread::Builder::new().name("poll".into()).spawn(move || {
-            wait_for_schema(&runtime, &store, &before, &stopped);
-            let told = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
-            runtime.spawn(watch.run(told.unwrap_or(false), parts.topics_interval));
-            let _ = ended.send(poll::run(&client, &topic, tools, runtime, &consumer, &stopped));
-        })?;
-        Ok(Self { health, fencer, stop, end })
+        for (name, task) in registry.tasks {
+            let given = given.clone();
+            runtime.spawn(async move { panics::keep_running(name, || task(&given)).await });
+        }
+        Ok(Self { health, fencer, stop, ends })
     }
 
     /// Waits until it ends by itself, which only a fatal error makes it do.
@@ -153,7 +129,10 @@ impl Worker {
     /// # Errors
     /// That error.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
-        (&mut self.end).await?
+        match self.ends.next().await {
+            Some(ended) => ended?,
+            None => Ok(()),
+        }
     }
 
     /// Finishes what is under way, commits, leaves the group, and sends what fences are left.
@@ -163,7 +142,14 @@ impl Worker {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         self.health.stopping();
         let _ = self.stop.send(true);
-        let outcome = tokio::time::timeout(SHUTDOWN, self.ended()).await.unwrap_or_else(|_| {
+        let all = async {
+            let mut outcome = Ok(());
+            while let Some(ended) = self.ends.next().await {
+                outcome = outcome.and(ended?);
+            }
+            outcome
+        };
+        let outcome = tokio::time::timeout(SHUTDOWN, all).await.unwrap_or_else(|_| {
             tracing::warn!("not everything ended in time; what is not committed will come again");
             Ok(())
         });
@@ -174,9 +160,46 @@ impl Worker {
     }
 }
 
+/// Starts a consumer group: its polling thread, and who measures how far behind it is. Gives how it ends.
+fn start_group(
+    group: Group,
+    config: &RunConfig,
+    parts: &Parts,
+    given: &Dependencies,
+    health: GroupHealth,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
+    let Group { names, start, .. } = group;
+    let run = start(given, &health)?;
+    let Dependencies { client, store, .. } = given.clone();
+    let topic = names.topics.input.clone();
+    let consumer = Arc::new(OnceLock::new());
+    let lag = Lag {
+        consumer: Arc::clone(&consumer),
+        log_ends: LogEnds::open(&client)?,
+        topic: topic.clone(),
+        health: health.clone(),
+        emf: config.emf.clone(),
+        stall_timeout: parts.stall_timeout,
+        compare_interval: parts.compare_interval,
+    };
+    let runtime = Handle::current();
+    runtime.spawn(lag.run());
+    let mut watch = TopicWatch::new(client.clone(), names.topics, config.events_retention, health.clone());
+    let (ended, end) = oneshot::channel();
+    let topics_interval = parts.topics_interval;
+    std::thread::Builder::new().name("poll".into()).spawn(move || {
+        wait_for_schema(&runtime, &store, &health, &stopped);
+        let told = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
+        runtime.spawn(watch.run(told.unwrap_or(false), topics_interval));
+        let _ = ended.send(poll::run(&client, &topic, run, health, runtime, &consumer, &stopped));
+    })?;
+    Ok(end)
+}
+
 /// The worker starts without PostgreSQL, and waits for it and for the schema it needs: joining the
 /// group before that would only take partitions away from workers that can do something with them.
-fn wait_for_schema(runtime: &Handle, store: &Store, health: &Health, stop: &watch::Receiver<bool>) {
+fn wait_for_schema(runtime: &Handle, store: &Store, health: &GroupHealth, stop: &watch::Receiver<bool>) {
     while !*stop.borrow() {
         match runtime.block_on(store.check()) {
             Ok(()) => {

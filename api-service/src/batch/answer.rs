@@ -8,8 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use shared::event::body::{BodyError, Fault};
-use shared::event::{DeviceId, EventId};
+use shared::json::{BodyError, Fault};
+use shared::devices::DeviceId;
+use shared::ids::EventId;
 
 use crate::problem::{About, Code, Problem};
 

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use shared::config::AccessLog;
-use shared::event::{DeviceId, EventId};
+use shared::devices::DeviceId;
+use shared::ids::EventId;
 use tokio::task::coop;
 
 use super::answer::Item;

@@ -1,7 +1,7 @@
 //! Headers of requests and of answers.
 
 use serde_json::{Value, json};
-use shared::event::EventType;
+use shared::devices::EventType;
 
 use super::schemas::schema;
 use crate::encoding;

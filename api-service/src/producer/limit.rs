@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use shared::event::Event;
+use shared::topic::Outgoing;
 
 /// librdkafka's own default of `batch.size`.
 pub(super) const MAX_BATCH_BYTES: usize = 1_000_000;
@@ -59,7 +59,7 @@ impl BatchLimit {
     }
 
     /// Whether this event fits into a batch.
-    pub(super) fn fits(&self, event: &Event) -> bool {
+    pub(super) fn fits(&self, event: &Outgoing) -> bool {
         record_bytes(event) <= self.bytes()
     }
 
@@ -99,24 +99,25 @@ impl State {
 }
 
 /// No fewer bytes than the event's record takes in a batch of its own, before compression.
-fn record_bytes(event: &Event) -> usize {
+fn record_bytes(event: &Outgoing) -> usize {
     let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    // The device is the key, the subject, and the end of the source, where each byte may be escaped.
+    let Outgoing { envelope, source } = event;
     OVERHEAD
-        + event.payload.as_bytes().len()
-        + 5 * event.device_id.as_str().len()
-        + event.event_id.as_str().len()
-        + text(&event.request_id)
-        + text(&event.user_id)
-        + text(&event.traceparent)
+        + envelope.data.len()
+        + envelope.key.as_str().len()
+        + envelope.subject.as_str().len()
+        + source.len()
+        + envelope.id.as_str().len()
+        + text(&envelope.request_id)
+        + text(&envelope.user_id)
+        + text(&envelope.traceparent)
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
-    use shared::event::{EventType, Payload};
-    use shared::topic::each_header;
+    use shared::topic::{Envelope, each_header};
     use time::{OffsetDateTime, UtcOffset};
 
     use super::*;
@@ -151,18 +152,20 @@ mod tests {
             caller in proptest::option::of("[ -~]{0,300}"), nanos in 0..1_000_000_000_u32, hours in -23..=23_i8,
         ) {
             let accepted_at = OffsetDateTime::now_utc().replace_nanosecond(nanos).unwrap();
-            let event = Event {
-                device_id: device.parse().unwrap(),
-                event_id: id.parse().unwrap(),
-                event_type: EventType::DeviceReported,
-                payload: Payload::check(Bytes::from(format!(r#"{{"x":"{text}"}}"#)), "").unwrap(),
+            let envelope = Envelope {
+                event_type: "io.edge.device.reported.v1",
+                key: device.as_str().into(),
+                subject: device.as_str().into(),
+                id: id.parse().unwrap(),
                 occurred_at: accepted_at.to_offset(UtcOffset::from_hms(hours, 59 * hours.signum(), 0).unwrap()),
                 accepted_at,
                 request_id: caller.clone(),
                 user_id: caller.clone(),
                 traceparent: caller,
+                data: Bytes::from(format!(r#"{{"x":"{text}"}}"#)),
             };
-            let mut bytes = 36 + 61 + event.device_id.as_str().len() + event.payload.as_bytes().len();
+            let event = Outgoing { envelope, source: format!("/devices/{device}") };
+            let mut bytes = 36 + 61 + device.len() + event.envelope.data.len();
             each_header(&event, |name, value| bytes += name.len() + value.len() + 10);
             prop_assert!(bytes <= record_bytes(&event), "{bytes} > {}", record_bytes(&event));
         }

@@ -10,7 +10,8 @@
 
 use std::collections::HashMap;
 
-use shared::event::{DeviceId, Event};
+use shared::ids::Key;
+use shared::topic::Outgoing;
 
 use super::Way;
 
@@ -36,15 +37,15 @@ pub(super) enum Batches {
 }
 
 /// A step for each event, in their order.
-pub(super) fn plan(events: &[Event], fits: impl Fn(&Event) -> bool, batches: Batches) -> Vec<Step> {
+pub(super) fn plan(events: &[Outgoing], fits: impl Fn(&Outgoing) -> bool, batches: Batches) -> Vec<Step> {
     let way = |fits| if fits { Way::Batched } else { Way::Alone };
     let mut steps: Vec<_> = events.iter().map(|event| Step { stage: 0, way: way(fits(event)) }).collect();
     if batches == Batches::Fit && steps.iter().all(|step| step.way == Way::Batched) {
         return steps;
     }
-    let mut devices: HashMap<&DeviceId, Vec<usize>> = HashMap::with_capacity(events.len());
+    let mut devices: HashMap<&Key, Vec<usize>> = HashMap::with_capacity(events.len());
     for (place, event) in events.iter().enumerate() {
-        devices.entry(&event.device_id).or_default().push(place);
+        devices.entry(&event.envelope.key).or_default().push(place);
     }
     // With the stages that each takes.
     let mut staged: Vec<_> = devices
@@ -105,7 +106,7 @@ mod tests {
         let events: Vec<_> = devices.chars().map(|name| event(&name.to_string().to_lowercase())).collect();
         let fit: Vec<_> = devices.chars().map(|name| name.is_lowercase()).collect();
         let asked = std::cell::Cell::new(0);
-        let fits = |_: &Event| fit[asked.replace(asked.get() + 1)];
+        let fits = |_: &Outgoing| fit[asked.replace(asked.get() + 1)];
         plan(&events, fits, batches)
     }
 

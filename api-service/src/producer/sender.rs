@@ -11,7 +11,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
-use shared::event::Event;
+use shared::topic::Outgoing;
 use shared::lifecycle::no_result;
 use shared::topic::{self, setup};
 use tokio::time::{sleep, timeout};
@@ -85,14 +85,14 @@ impl Sender {
     }
 
     /// Puts an event into the client's queue, which copies it. It never sleeps while the queue is full.
-    pub(super) fn hand_over(&self, client: &Client, event: &Event, waiting: Box<Waiting>) -> Result<(), KafkaError> {
+    pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Box<Waiting>) -> Result<(), KafkaError> {
         let mut headers = Some(OwnedHeaders::new_with_capacity(topic::MAX_HEADERS));
         topic::each_header(event, |key, value| {
             headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
         });
         let mut record = BaseRecord::with_opaque_to(&self.topic, waiting)
-            .key(event.device_id.as_str())
-            .payload(event.payload.as_bytes().as_ref());
+            .key(event.envelope.key.as_str())
+            .payload(event.envelope.data.as_ref());
         record.headers = headers;
         client.producer.send(record).map_err(|(error, _)| error)
     }

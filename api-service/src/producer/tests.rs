@@ -2,24 +2,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser as _;
-use shared::event::{EventType, Payload};
+use shared::topic::Envelope;
 use time::OffsetDateTime;
 
 use super::*;
 
-pub(super) fn event(device: &str) -> Event {
+pub(super) fn event(device: &str) -> Outgoing {
     let now = OffsetDateTime::now_utc();
-    Event {
-        device_id: device.parse().unwrap(),
-        event_id: "e".parse().unwrap(),
-        event_type: EventType::DeviceReported,
-        payload: Payload::check(Bytes::from_static(b"{}"), "").unwrap(),
+    let envelope = Envelope {
+        event_type: "io.edge.device.reported.v1",
+        key: device.into(),
+        subject: device.into(),
+        id: "e".parse().unwrap(),
         occurred_at: now,
         accepted_at: now,
         request_id: None,
         user_id: None,
         traceparent: None,
-    }
+        data: Bytes::from_static(b"{}"),
+    };
+    Outgoing { envelope, source: format!("/devices/{device}") }
 }
 
 /// On one thread, so that the task that replaces the client runs where the test waits, and nowhere else.
@@ -31,7 +33,7 @@ async fn a_devices_events_are_not_batched_by_a_client_that_does_not_keep_to_the_
     let alone = || {
         let steps = producer.plan(&producer.0.batched.client(), &events);
         let alone = events.iter().zip(steps).filter(|(_, step)| step.way == Way::Alone);
-        alone.map(|(event, _)| event.device_id.as_str().to_owned()).collect::<Vec<_>>()
+        alone.map(|(event, _)| event.envelope.key.as_str().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(alone(), ["several"; 2], "the limit is unknown, and they are few");
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use shared::event::Event;
+use shared::topic::Outgoing;
 use shared::kafka::{is_too_large, is_without_topic};
 
 use super::reports::Report;
@@ -59,13 +59,13 @@ pub(super) fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict
 
 /// The events that have to be sent by themselves, in their order; none behind one of the same device of
 /// which nobody knows whether it was written.
-pub(super) fn to_send_again<'a>(events: &[(&'a Event, Way)], verdicts: &[Verdict]) -> Vec<(usize, &'a Event)> {
+pub(super) fn to_send_again<'a>(events: &[(&'a Outgoing, Way)], verdicts: &[Verdict]) -> Vec<(usize, &'a Outgoing)> {
     let mut unknown = HashSet::new();
     let mut again = Vec::new();
     for (place, ((event, _), verdict)) in events.iter().zip(verdicts).enumerate() {
         match verdict {
-            Verdict::SendAlone if !unknown.contains(&event.device_id) => again.push((place, *event)),
-            Verdict::Final(Outcome::Unknown) => drop(unknown.insert(&event.device_id)),
+            Verdict::SendAlone if !unknown.contains(&event.envelope.key) => again.push((place, *event)),
+            Verdict::Final(Outcome::Unknown) => drop(unknown.insert(&event.envelope.key)),
             Verdict::SendAlone | Verdict::Final(_) => {}
         }
     }

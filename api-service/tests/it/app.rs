@@ -10,6 +10,7 @@ use clap::Parser;
 use devstack::Scope;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
+use shared::devices::RESOURCE;
 use shared::cache::Cache;
 use shared::config::{LogConfig, LogFormat, TopicConfig};
 use shared::store::Store;
@@ -89,7 +90,7 @@ impl TestApp {
     }
 
     pub(crate) fn cache(&self) -> Cache {
-        Cache::open(&self.config.redis).unwrap()
+        Cache::open(&self.config.redis, &[&RESOURCE]).unwrap()
     }
 
     /// Tells it to end.

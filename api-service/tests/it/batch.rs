@@ -2,7 +2,8 @@
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::event::DeviceId;
+use shared::devices::queries;
+use shared::devices::DeviceId;
 
 use crate::app::{TestApp, admin, problem, token};
 use crate::topic::records;
@@ -247,8 +248,8 @@ async fn a_repeat_is_accepted_again_and_counts_once() {
     }
     let records = records(&app, 8).await;
     let decoded: Vec<_> = records.iter().map(|record| shared::topic::decode(record).unwrap()).collect();
-    let applied = app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    let applied = queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
     let id: DeviceId = "d".parse().unwrap();
     assert_eq!((decoded.len(), applied.applied, applied.repeated), (8, 2, 6));
-    assert_eq!(applied.versions, [(id, 2)]);
+    assert_eq!(applied.fences, [(id, 2)]);
 }

@@ -2,6 +2,7 @@
 
 use reqwest::Response;
 use serde_json::Value;
+use shared::devices::queries;
 use shared::topic::decode;
 
 use crate::app::{TestApp, admin, nowhere, problem, token, user};
@@ -17,7 +18,7 @@ pub(crate) async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);
     let decoded: Vec<_> = records.iter().map(|record| decode(record).unwrap()).collect();
-    app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
 }
 
 /// `count` events of the device, the one with the last number the newest.
@@ -140,7 +141,7 @@ async fn a_cursor_that_is_given_is_taken_whenever_its_event_was_accepted() {
     for (event, year) in decoded.iter_mut().zip(years) {
         event.event.accepted_at = event.event.accepted_at.replace_year(year).unwrap();
     }
-    app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
     let (mut query, mut seen) = ("?limit=1".to_owned(), Vec::new());
     for _ in years {
         let page: Value = history(&app, &user(), &query).await.error_for_status().unwrap().json().await.unwrap();

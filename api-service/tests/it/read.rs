@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use shared::devices::queries;
 use shared::cache::{Fencer, Lookup};
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 use shared::topic::decode;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::sleep;
@@ -16,8 +17,8 @@ pub(crate) async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);
     let decoded: Vec<_> = records.iter().map(|record| decode(record).unwrap()).collect();
-    let applied = app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
-    Fencer::new(app.cache(), app.store()).fence(&applied.versions).await;
+    let applied = queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    Fencer::new(app.cache(), app.store()).fence(&applied.fences).await;
 }
 
 pub(crate) async fn report(app: &TestApp, device: &str, payload: &str) {
@@ -64,7 +65,7 @@ async fn miss_hit_fence_and_not_modified() {
         body.starts_with(r#"{"version":1,"id":"device-123","payload":{"status": "online"},"event_id":""#),
         "{body}"
     );
-    assert_eq!(body, app.store().resource(&id).await.unwrap().unwrap().body, "what PostgreSQL renders");
+    assert_eq!(body, queries::resource(&app.store(), &id).await.unwrap().unwrap().body, "what PostgreSQL renders");
     assert_eq!(cached(&app, &id).await.unwrap(), body, "what Redis holds");
 
     let second = app.get("device-123").await;
@@ -100,7 +101,7 @@ async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version(
     report("old").await;
     work(&app, 1).await;
     let tag = app.get("d").await.headers()["etag"].clone();
-    app.store().forget(&id, None).await.unwrap();
+    queries::erase(&app.store(), &id, None).await.unwrap();
     app.cache().forget(&id).await.unwrap();
     report("new").await;
     work(&app, 2).await;
@@ -230,7 +231,7 @@ async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to
     work(&app, 1).await;
     // Another process has taken the lease and read version 1.
     let lease = app.cache().lease(&id).await.unwrap();
-    let older = app.store().resource(&id).await.unwrap().unwrap().body;
+    let older = queries::resource(&app.store(), &id).await.unwrap().unwrap().body;
     let mut held = Held::hold(&app).await;
     let reading = {
         let app = std::sync::Arc::clone(&app);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use devstack::Redis;
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 use sqlx::PgPool;
 
 use crate::app::{TestApp, nowhere, problem};

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use devstack::{Proxy, Redis};
 use reqwest::Response;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::{Cache, Fencer, Lookup};
-use shared::event::{DeviceId, Event, EventType, Payload};
+use shared::devices::{DeviceId, Event, EventType};
+use shared::json::Payload;
 use shared::position::Position;
 use shared::store::Store;
 use shared::topic::Decoded;
@@ -54,7 +57,7 @@ impl Race {
             .chain([behind.as_str(), "--database-timeout=60s", "--database-max-connections=1"])
             .collect();
         let app = Arc::new(TestApp::on(scope, &[&settings[..], &["--request-timeout=90s"]].concat()).await);
-        let (store, cache) = (Store::open(&plain.postgres, "worker").unwrap(), Cache::open(&plain.redis).unwrap());
+        let (store, cache) = (Store::open(&plain.postgres, "worker").unwrap(), Cache::open(&plain.redis, &[&RESOURCE]).unwrap());
         Self { app, postgres, pool, store, cache }
     }
 
@@ -81,8 +84,8 @@ impl Race {
             redriven: false,
             create_time: false,
         };
-        let applied = self.store.apply(&[&Decoded { event, position }]).await.unwrap();
-        let fenced = Fencer::new(self.cache.clone(), self.store.clone()).fence(&applied.versions).await;
+        let applied = queries::apply_batch(&self.store, &[&Decoded { event, position }]).await.unwrap();
+        let fenced = Fencer::new(self.cache.clone(), self.store.clone()).fence(&applied.fences).await;
         assert!(fenced.is_acknowledged());
     }
 

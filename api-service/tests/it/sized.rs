@@ -8,7 +8,8 @@ use devstack::Scope;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use reqwest::Response;
-use shared::event::{Event, EventType, Payload};
+use shared::devices::{Event, EventType};
+use shared::json::Payload;
 use shared::topic::setup;
 use time::OffsetDateTime;
 

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::event::DeviceId;
+use shared::devices::queries;
+use shared::devices::DeviceId;
 
 use crate::app::{SECRET, TestApp, admin, nowhere, token, user};
 use crate::contract::conforms;
@@ -57,7 +58,7 @@ async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);
     let decoded: Vec<_> = records.iter().map(|record| shared::topic::decode(record).unwrap()).collect();
-    app.store().apply(&decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
 }
 
 /// Waits until it has found out how its dependencies are.
@@ -137,7 +138,7 @@ async fn what_each_call_answers() {
     work(&app, 4).await;
 
     const KEPT: (&str, &str) = ("cache-control", "private, no-cache");
-    let stored = app.store().resource(&"mine".parse().unwrap()).await.unwrap().unwrap();
+    let stored = queries::resource(&app.store(), &"mine".parse().unwrap()).await.unwrap().unwrap();
     let updated_at = serde_json::from_str::<Value>(&stored.body).unwrap()["updated_at"].as_str().unwrap().to_owned();
     let tag = format!("\"3-{updated_at}\"");
     let own = ("etag", &*tag);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use devstack::Service;
+use shared::devices::queries;
 use shared::config::{Pooler, PostgresConfig};
 use shared::store::Store;
 use shared::topic::Decoded;
@@ -117,7 +118,7 @@ pub(crate) fn apply(site: &Site<'_>, store: &Store, events: usize, devices: usiz
             let store = store.clone();
             lanes.spawn(async move {
                 for batch in partition.chunks(BATCH) {
-                    store.apply(&batch.iter().collect::<Vec<_>>()).await?;
+                    queries::apply_batch(&store, &batch.iter().collect::<Vec<_>>()).await?;
                 }
                 anyhow::Ok(())
             });

@@ -2,7 +2,7 @@
 
 use super::scripts::code;
 use super::{Cache, millis, scripts};
-use crate::event::DeviceId;
+use super::CacheKey;
 
 impl Cache {
     /// Leaves nothing older than a body that was read and not put in, and lets nothing older come: to
@@ -10,15 +10,15 @@ impl Cache {
     /// PostgreSQL a moment earlier may be about to put in what it got, or has done so.
     ///
     /// Says whether Redis did so.
-    pub async fn at_least(&self, id: &DeviceId, version: i64, body: &str) -> bool {
+    pub async fn at_least(&self, key: &CacheKey, version: i64, body: &str) -> bool {
         let mut call = scripts::fence_versions();
-        call.key(self.key(id)).keys(self.absent()).arg(version);
+        call.key(self.redis_key(key)).keys(self.absent()).arg(version);
         match self.run::<String>(&call).await {
             Err(_) => false,
             Ok(codes) if codes.as_bytes() != [code::OLDER] => true,
             Ok(_) => {
                 let mut call = scripts::fence_body();
-                call.key(self.key(id)).key(self.mark(id)).keys(self.absent());
+                call.key(self.redis_key(key)).key(self.mark(key)).keys(self.absent());
                 call.arg(version).arg(body).arg(millis(self.jittered_ttl()));
                 self.run::<String>(&call).await.is_ok()
             }

@@ -10,9 +10,8 @@ use time::OffsetDateTime;
 
 use super::pending::{Bounds, Pending};
 use super::scripts::code;
-use super::{Cache, Failure, FenceOutcome, FenceReport, LEASE_TTL, scripts};
-use crate::event::DeviceId;
-use crate::store::{Rendered, Store};
+use super::{Cache, CacheKey, Failure, FenceOutcome, FenceReport, Kind, LEASE_TTL, Loaded, scripts};
+use crate::store::Store;
 
 /// Fences that could not be sent are kept for this many resources; past it, the TTL bounds how
 /// long a stale body lives.
@@ -34,9 +33,9 @@ const TRIES: usize = 3;
 const RETRY: Duration = Duration::from_millis(250);
 
 /// A resource, and the version that nothing cached may be below.
-type Fence = (DeviceId, i64);
+pub type Fence = (CacheKey, i64);
 /// An event's resource, and when the event was accepted.
-pub type Accepted<'a> = (&'a DeviceId, OffsetDateTime);
+pub type Accepted<'a> = (&'a CacheKey, OffsetDateTime);
 /// One of many, and its place among them.
 type Placed<'a> = (usize, &'a Fence);
 
@@ -83,7 +82,7 @@ impl Fencer {
         let mut report = FenceReport::pending(versions.len());
         let mut left: Vec<Placed<'_>> = versions.iter().enumerate().collect();
         for _ in 0..TRIES {
-            left.retain(|(_, (id, _))| self.cache.is_well(id));
+            left.retain(|(_, (key, _))| self.cache.is_well(key));
             if left.is_empty() {
                 break;
             }
@@ -119,8 +118,8 @@ impl Fencer {
     /// Tries once to send what is kept. It stays there until it is acknowledged.
     async fn send_kept(&self) {
         let _turn = self.turn.lock().await;
-        let due = |(id, _): &(&DeviceId, i64)| self.cache.may_be_asked(id);
-        let kept: Vec<Fence> = self.pending().fences().filter(due).map(|(id, version)| (id.clone(), version)).collect();
+        let due = |(key, _): &(&CacheKey, i64)| self.cache.may_be_asked(key);
+        let kept: Vec<Fence> = self.pending().fences().filter(due).map(|(key, version)| (key.clone(), version)).collect();
         if kept.is_empty() {
             return;
         }
@@ -129,11 +128,11 @@ impl Fencer {
         let mut sent = 0;
         let since = self.since.elapsed();
         let mut pending = self.pending();
-        for ((id, version), outcome) in kept.iter().zip(&report.outcomes) {
+        for ((key, version), outcome) in kept.iter().zip(&report.outcomes) {
             if outcome.is_acknowledged() {
                 sent += 1;
                 // A greater one that was kept in the meantime is still to be sent.
-                count_visible(pending.acknowledged(id, *version, since));
+                count_visible(pending.acknowledged(key, *version, since));
             }
         }
         show(&pending);
@@ -166,8 +165,8 @@ impl Fencer {
             return Vec::new();
         }
         let mut call = scripts::fence_versions();
-        for (_, (id, version)) in chunk {
-            call.key(self.cache.key(id)).arg(*version);
+        for (_, (key, version)) in chunk {
+            call.key(self.cache.redis_key(key)).arg(*version);
         }
         call.keys(self.cache.absent());
         let Ok(codes) = self.cache.run::<String>(&call).await else { return Vec::new() };
@@ -190,28 +189,40 @@ impl Fencer {
     /// Second step: bodies, read after the transaction and so at least as new as its versions, for
     /// the keys that hold one. Where PostgreSQL does not give them, the keys are deleted.
     async fn replace(&self, older: &[Placed<'_>]) -> Vec<(usize, FenceOutcome)> {
-        let ids: Vec<DeviceId> = older.iter().map(|(_, (id, _))| id.clone()).collect();
-        let found = self.store.resources(&ids).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "no bodies for the fence: deleting instead");
-            Vec::new()
-        });
-        let found: HashMap<&DeviceId, &Rendered> = found.iter().map(|resource| (&resource.id, resource)).collect();
+        let found = self.load(older).await;
         let mut replacements = Vec::with_capacity(older.len());
         for &(place, fence) in older {
-            let found = found.get(&fence.0).copied();
+            let found = found.get(&fence.0);
             replacements.push(async move { self.replace_one(fence, found).await.map(|outcome| (place, outcome)) });
         }
         stream::iter(replacements).buffer_unordered(CONCURRENCY).filter_map(std::future::ready).collect().await
     }
 
+    /// What PostgreSQL has for these keys.
+    async fn load(&self, fences: &[Placed<'_>]) -> HashMap<CacheKey, Loaded> {
+        let mut by_kind: HashMap<&str, (&'static Kind, Vec<Arc<str>>)> = HashMap::new();
+        for (_, (key, _)) in fences {
+            let (_, ids) = by_kind.entry(key.kind().prefix).or_insert_with(|| (key.kind(), Vec::new()));
+            ids.push(Arc::clone(key.id()));
+        }
+        let mut found = HashMap::with_capacity(fences.len());
+        for (kind, ids) in by_kind.into_values() {
+            match (kind.load)(&self.store, &ids).await {
+                Ok(loaded) => found.extend(loaded.into_iter().map(|it| (CacheKey::new(kind, Arc::clone(&it.id)), it))),
+                Err(error) => tracing::warn!(%error, "no bodies for the fence: deleting instead"),
+            }
+        }
+        found
+    }
+
     /// None where it was not acknowledged.
-    async fn replace_one(&self, (id, version): &Fence, found: Option<&Rendered>) -> Option<FenceOutcome> {
+    async fn replace_one(&self, (key, version): &Fence, found: Option<&Loaded>) -> Option<FenceOutcome> {
         // An older one is none: it was read from a server that lags behind, or the device began anew meanwhile.
         let found = found.filter(|found| found.version >= *version);
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
         let mut call = scripts::fence_body();
-        call.key(self.cache.key(id))
-            .key(self.cache.mark(id))
+        call.key(self.cache.redis_key(key))
+            .key(self.cache.mark(key))
             .keys(self.cache.absent())
             .arg(version)
             .arg(body)
@@ -220,7 +231,7 @@ impl Fencer {
             Ok(code) => FenceOutcome::from_code(*code.as_bytes().first()?),
             // No room for the body, or the key is on its way to another node. An absent key is
             // always safe.
-            Err(Failure::Answered(_)) => self.cache.delete(id).await.then_some(FenceOutcome::Deleted),
+            Err(Failure::Answered(_)) => self.cache.delete(key).await.then_some(FenceOutcome::Deleted),
             Err(Failure::Away | Failure::Refuses(_)) => None,
         }
     }
@@ -236,20 +247,20 @@ impl Fencer {
             return;
         }
         let (mut put_off, mut lost) = (HashSet::new(), 0_u64);
-        for ((id, version), outcome) in versions.iter().zip(&mut report.outcomes) {
+        for ((key, version), outcome) in versions.iter().zip(&mut report.outcomes) {
             if outcome.is_acknowledged() {
-                count_visible(pending.acknowledged(id, *version, since));
+                count_visible(pending.acknowledged(key, *version, since));
                 continue;
             }
-            put_off.insert(id);
-            if !pending.keep(id, *version) {
+            put_off.insert(key);
+            if !pending.keep(key, *version) {
                 lost += 1;
                 *outcome = FenceOutcome::Lost;
             }
         }
-        let visible = events.iter().filter_map(|(id, accepted)| {
+        let visible = events.iter().filter_map(|(key, accepted)| {
             let age = age(accepted);
-            if put_off.contains(id) { pending.wait(id, age, since) } else { Some(age) }
+            if put_off.contains(key) { pending.wait(key, age, since) } else { Some(age) }
         });
         count_visible(visible);
         metrics::counter!("cache_fences_lost_total").increment(lost);

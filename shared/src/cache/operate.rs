@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::node::Node;
 use super::servers::absent_key;
 use super::{Cache, millis, scripts, understood};
-use crate::event::DeviceId;
+use super::CacheKey;
 
 /// How long one command of an operator may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,7 +30,7 @@ impl Cache {
         self.patient().answering().await.all()
     }
 
-    /// Deletes the entry of a device that was forgotten; to be called after the transaction.
+    /// Deletes the entry of what was erased; to be called after the transaction.
     ///
     /// The new life begins at version 1, and what is cached may be at a higher one, which no fence
     /// would replace. After the transaction nothing can put the old body back: a reader needs its
@@ -40,30 +40,32 @@ impl Cache {
     ///
     /// # Errors
     /// Redis away: the entry lives until its TTL ends.
-    pub async fn forget(&self, id: &DeviceId) -> anyhow::Result<()> {
+    pub async fn forget(&self, key: &CacheKey) -> anyhow::Result<()> {
         let mut call = scripts::forget();
-        call.key(self.key(id)).key(self.mark(id)).arg(millis(FORGOTTEN_TTL));
+        call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(FORGOTTEN_TTL));
         self.patient().run::<i64>(&call).await?;
         Ok(())
     }
 
-    /// Deletes every entry under the prefix, and tells how many: after PostgreSQL was restored to an
+    /// Deletes every entry of every kind, and tells how many: after PostgreSQL was restored to an
     /// earlier time, cached bodies may have versions that its rows have not reached again, and no
     /// fence would replace them. The keys are scanned for, never listed at once, and unlinked in
     /// chunks: on a single node many at a time, in a cluster on each primary, one by one, because
     /// they lie in different slots. What comes in while it runs may stay.
     ///
     /// # Errors
-    /// Redis away, or an empty prefix, under which everything lies that anybody has.
+    /// Redis away.
     pub async fn clear(&self) -> anyhow::Result<u64> {
-        anyhow::ensure!(!self.prefix.is_empty(), "CACHE_KEY_PREFIX is empty: it would delete everything in Redis");
-        let pattern = format!("{}*", literally(&self.prefix));
+        let patterns: Vec<_> =
+            self.kinds.iter().map(|kind| format!("{}*", literally(&[&*self.prefix, kind.prefix].concat()))).collect();
         let patient = self.patient();
         let nodes = patient.servers.nodes(Instant::now() + PATIENCE).await.map_err(anyhow::Error::msg)?;
         anyhow::ensure!(!nodes.is_empty(), "no node of the Redis cluster has a slot");
         let mut deleted = 0;
         for node in nodes {
-            deleted += patient.clear_node(&node, &pattern).await?;
+            for pattern in &patterns {
+                deleted += patient.clear_node(&node, pattern).await?;
+            }
         }
         Ok(deleted)
     }
@@ -100,16 +102,16 @@ impl Cache {
         Self { timeout: PATIENCE, ..self.clone() }
     }
 
-    /// The key beside a device's own that says that it was forgotten: in the same slot of a cluster,
-    /// and never another device's key, because no identifier holds a brace.
-    pub(super) fn mark(&self, id: &DeviceId) -> String {
-        format!("{{{}}}forgotten", self.key(id))
+    /// The key beside another one that says that what it holds was erased: in the same slot of a cluster,
+    /// and never another thing's key, because no identifier holds a brace.
+    pub(super) fn mark(&self, key: &CacheKey) -> String {
+        format!("{{{}}}forgotten", self.redis_key(key))
     }
 
     /// A key that is never there, by which a replica is told. None in a cluster, whose nodes send away who asks a
     /// replica, and whose slots cannot be moved beside a command with an absent key.
     pub(super) fn absent(&self) -> Option<String> {
-        (!self.servers.is_cluster()).then(|| absent_key(&self.prefix))
+        (!self.servers.is_cluster()).then(|| absent_key(&self.prefix, &self.kinds))
     }
 }
 

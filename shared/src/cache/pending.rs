@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::event::DeviceId;
+use super::CacheKey;
 
 /// The bounds of what is kept.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +20,7 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct Pending {
     bounds: Bounds,
-    fences: HashMap<DeviceId, Kept>,
+    fences: HashMap<CacheKey, Kept>,
     /// Events in all of them.
     events: usize,
 }
@@ -50,16 +50,16 @@ impl Pending {
     }
 
     /// The fences that are kept.
-    pub(super) fn fences(&self) -> impl Iterator<Item = (&DeviceId, i64)> {
-        self.fences.iter().map(|(id, kept)| (id, kept.version))
+    pub(super) fn fences(&self) -> impl Iterator<Item = (&CacheKey, i64)> {
+        self.fences.iter().map(|(key, kept)| (key, kept.version))
     }
 
     /// Keeps a resource's fence, or the greater one of two. Says whether there was room.
-    pub(super) fn keep(&mut self, id: &DeviceId, version: i64) -> bool {
-        if let Some(kept) = self.fences.get_mut(id) {
+    pub(super) fn keep(&mut self, key: &CacheKey, version: i64) -> bool {
+        if let Some(kept) = self.fences.get_mut(key) {
             kept.version = kept.version.max(version);
         } else if self.fences.len() < self.bounds.fences {
-            self.fences.insert(id.clone(), Kept { version, events: Vec::new() });
+            self.fences.insert(key.clone(), Kept { version, events: Vec::new() });
         } else {
             return false;
         }
@@ -68,8 +68,8 @@ impl Pending {
 
     /// Notes an event of such an age whose fence was put off. Where there is no room for it, it counts as visible as
     /// late as it may be: gives how long that is after its acceptance.
-    pub(super) fn wait(&mut self, id: &DeviceId, age: Duration, now: Duration) -> Option<Duration> {
-        let Some(kept) = self.fences.get_mut(id).filter(|_| self.events < self.bounds.events) else {
+    pub(super) fn wait(&mut self, key: &CacheKey, age: Duration, now: Duration) -> Option<Duration> {
+        let Some(kept) = self.fences.get_mut(key).filter(|_| self.events < self.bounds.events) else {
             return Some(age + self.bounds.stale);
         };
         kept.events.push(Unseen { age, put_off: now });
@@ -79,11 +79,11 @@ impl Pending {
 
     /// Redis acknowledged a resource's fence of this version. If no greater one is kept, gives for each event how long
     /// after its acceptance it became visible.
-    pub(super) fn acknowledged(&mut self, id: &DeviceId, version: i64, now: Duration) -> Vec<Duration> {
-        if self.fences.get(id).is_none_or(|kept| kept.version > version) {
+    pub(super) fn acknowledged(&mut self, key: &CacheKey, version: i64, now: Duration) -> Vec<Duration> {
+        if self.fences.get(key).is_none_or(|kept| kept.version > version) {
             return Vec::new();
         }
-        let events = self.fences.remove(id).map(|kept| kept.events).unwrap_or_default();
+        let events = self.fences.remove(key).map(|kept| kept.events).unwrap_or_default();
         self.events -= events.len();
         events.into_iter().map(|event| event.visible_at(now)).collect()
     }
@@ -120,8 +120,8 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds { fences: 3, events: 8, stale: Duration::from_secs(70) };
 
-    fn id(n: u8) -> DeviceId {
-        format!("d{n}").parse().unwrap()
+    fn key(n: u8) -> CacheKey {
+        CacheKey::new(&crate::devices::RESOURCE, format!("d{n}").into())
     }
 
     #[derive(Debug, Clone)]
@@ -157,10 +157,10 @@ mod tests {
                     Step::PutOff(device, events) => {
                         let version = versions.entry(device).or_insert(0);
                         *version += 1;
-                        let is_kept = pending.keep(&id(device), *version);
+                        let is_kept = pending.keep(&key(device), *version);
                         put_off += events;
                         for _ in 0..events {
-                            match pending.wait(&id(device), AGE, now) {
+                            match pending.wait(&key(device), AGE, now) {
                                 None => {
                                     prop_assert!(is_kept && model.len() < BOUNDS.events);
                                     model.push((device, now));
@@ -174,9 +174,9 @@ mod tests {
                         }
                     }
                     Step::Acknowledged(device, is_last) => {
-                        let kept = pending.fences().find(|(of, _)| **of == id(device)).map(|(_, version)| version);
+                        let kept = pending.fences().find(|(of, _)| **of == key(device)).map(|(_, version)| version);
                         let version = kept.map_or(7, |version| if is_last { version } else { version - 1 });
-                        let visible = pending.acknowledged(&id(device), version, now);
+                        let visible = pending.acknowledged(&key(device), version, now);
                         let expected: Vec<_> = model
                             .iter()
                             .filter(|(of, _)| kept.is_some() && is_last && *of == device)

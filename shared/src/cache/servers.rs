@@ -6,6 +6,7 @@ use anyhow::{Context, bail, ensure};
 use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates, Value};
 use tokio::time::Instant;
 
+use super::Kind;
 use super::cluster::Cluster;
 use super::node::{Failure, Node};
 use crate::config::{RedisConfig, authorities};
@@ -36,14 +37,15 @@ fn verified(info: ConnectionInfo, trusted: Option<&str>) -> anyhow::Result<Conne
     }
 }
 
-/// A key that is never there: no identifier of a device holds a brace. It begins with the prefix, and whoever may use
-/// that may use it.
-pub(super) fn absent_key(prefix: &str) -> String {
-    format!("{prefix}{{absent}}")
+/// A key that is never there: no identifier holds a brace. It begins as the keys of the first kind do, and whoever may
+/// use these may use it.
+pub(super) fn absent_key(prefix: &str, kinds: &[&Kind]) -> String {
+    let kind = kinds.first().map(|kind| kind.prefix).unwrap_or_default();
+    format!("{prefix}{kind}{{absent}}")
 }
 
 impl Servers {
-    pub(super) fn open(config: &RedisConfig) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &RedisConfig, absent_key: &str) -> anyhow::Result<Self> {
         // The error of the URL's parser could quote a password.
         let wrong = "REDIS_URL is not a Redis URL";
         let trusted = config.tls_ca.as_deref().map(|value| authorities(TLS_CA, value)).transpose()?;
@@ -51,11 +53,10 @@ impl Servers {
             verified(url.into_connection_info().ok().context(wrong)?, trusted.as_deref())
         };
         if !config.cluster {
-            let absent_key = absent_key(&config.key_prefix);
-            return Ok(Self::One(Node::alone(info(config.url.expose())?, &absent_key).ok().context(wrong)?));
+            return Ok(Self::One(Node::alone(info(config.url.expose())?, absent_key).ok().context(wrong)?));
         }
         // A brace would decide the slot, and a key and the mark beside it would lie apart.
-        ensure!(!config.key_prefix.contains(['{', '}']), "CACHE_KEY_PREFIX must not hold a brace in a cluster");
+        ensure!(!config.key_prefix().contains(['{', '}']), "CACHE_KEY_PREFIX must not hold a brace in a cluster");
         let seeds: Vec<_> =
             config.url.expose().split(',').map(|url| info(url.trim())).collect::<anyhow::Result<_>>()?;
         ensure!(!seeds.iter().any(|seed| matches!(seed.addr(), ConnectionAddr::Unix(_))), wrong);

@@ -28,17 +28,24 @@ pub struct RedisConfig {
     /// How long a body stays in the cache, from 1s to 30days.
     #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = duration_in(TTLS))]
     pub ttl: Duration,
-    /// What every key starts with; without braces, where it is a cluster.
+    /// What every key starts with, before what each kind of thing begins with (`resource:`); without braces, where it is
+    /// a cluster.
     #[arg(
         id = "cache-key-prefix",
         long,
         value_name = "CACHE_KEY_PREFIX",
         env = "CACHE_KEY_PREFIX",
-        default_value = "resource:",
         value_parser = text()
     )]
-    pub key_prefix: String,
+    pub key_prefix: Option<String>,
     /// How long one command may take before the read goes to PostgreSQL instead, from 10ms to 10s.
     #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = duration_in(TIMEOUTS))]
     pub timeout: Duration,
+}
+
+impl RedisConfig {
+    /// What every key starts with.
+    pub fn key_prefix(&self) -> &str {
+        self.key_prefix.as_deref().unwrap_or_default()
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::session::IS_READ_ONLY;
-use crate::untold::untold;
+use crate::redact::redact;
 
 /// What to do with what failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,7 +53,7 @@ impl StoreError {
     }
 
     /// A server answered that takes no writes any more, and whose answer does not count: its connection is closed.
-    pub(super) fn read_only() -> Self {
+    pub fn read_only() -> Self {
         Self { class: Class::OutageMet, message: IS_READ_ONLY.to_owned() }
     }
 
@@ -72,7 +72,8 @@ impl StoreError {
         Self { class: Class::Panicked, message }
     }
 
-    pub(super) fn again(message: &str) -> Self {
+    /// It met another transaction: the same again, at once.
+    pub fn again(message: &str) -> Self {
         Self { class: Class::Again, message: message.to_owned() }
     }
 }
@@ -107,7 +108,7 @@ impl From<sqlx::Error> for StoreError {
 /// The primary message only, because DETAIL quotes rows; and of errors of data (class 22) without
 /// what it quotes, which may be a value of the payload.
 fn told<'a>(sqlstate: &str, message: &'a str) -> Cow<'a, str> {
-    if sqlstate.starts_with("22") { untold(message) } else { message.into() }
+    if sqlstate.starts_with("22") { redact(message) } else { message.into() }
 }
 
 /// The class of a SQLSTATE. Whatever is not known to be the data's fault is taken for an outage: waiting loses

@@ -7,7 +7,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{PgConnection, Row, SqlStr};
 
 use super::connect::takes_writes;
-use super::session::Session;
+use super::session::Tx;
 use super::{Store, StoreError, indexes, within_deadline};
 
 /// Each file of `migrations/` and what it holds, oldest first. Listed by hand, because `sqlx::migrate!` compiles
@@ -57,7 +57,7 @@ impl Store {
                 None => return Err(self.diagnosis.explain(error).await.into()),
             },
         };
-        ensure_encoding(&mut Session::direct(&mut connection, &mut false)).await?;
+        ensure_encoding(&mut Tx::direct(&mut connection, &mut false)).await?;
         sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
         run(&migrator, &mut connection).await?;
         indexes::renew(&mut connection).await?;
@@ -91,7 +91,7 @@ impl Store {
 /// Refuses a database that cannot hold every event. In one of a smaller encoding what it lacks would be dead letters;
 /// in one of `SQL_ASCII`, which knows no characters, an escape in a payload is refused with an SQLSTATE that looks like
 /// an outage.
-async fn ensure_encoding(session: &mut Session<'_>) -> Result<(), StoreError> {
+async fn ensure_encoding(session: &mut Tx<'_>) -> Result<(), StoreError> {
     let (database, encoding): (String, String) =
         sqlx::query_as("SELECT current_database()::text, current_setting('server_encoding')")
             .fetch_one(session)
@@ -126,7 +126,7 @@ async fn run(migrator: &Migrator, connection: &mut PgConnection) -> anyhow::Resu
 }
 
 async fn retire_and_run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), MigrateError> {
-    let found = version(&mut Session::direct(connection, &mut false))
+    let found = version(&mut Tx::direct(connection, &mut false))
         .await
         .map_err(|error| MigrateError::Source(error.into()))?;
     for retired in RETIRED {
@@ -177,7 +177,7 @@ fn version_of(name: &str) -> i64 {
     name.split_once('_').and_then(|(version, _)| version.parse().ok()).unwrap_or(0)
 }
 
-async fn version(session: &mut Session<'_>) -> Result<i64, StoreError> {
+async fn version(session: &mut Tx<'_>) -> Result<i64, StoreError> {
     let there =
         sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *session).await?;
     if !there.try_get::<bool, _>("there")? {

@@ -45,12 +45,12 @@ pub(super) const ISOLATION: [(&str, &str); 1] = [("default_transaction_isolation
 
 /// How pieces of work begin.
 #[derive(Debug, Clone)]
-pub(super) struct Begin {
+pub(crate) struct Begin {
     pooler: Pooler,
     /// What each transaction begins with, behind a pooler.
     always: String,
     /// Where PostgreSQL is, or the pooler.
-    pub(super) server: String,
+    pub(crate) server: String,
 }
 
 impl Begin {
@@ -77,14 +77,14 @@ impl Begin {
 
 /// A connection in use. It is no `PgConnection`, so that nothing is asked past it.
 #[derive(Debug)]
-pub(super) struct Session<'a> {
+pub struct Tx<'a> {
     connection: &'a mut PgConnection,
     /// Set while a transaction is open, and if it is not known whether it is.
     open: &'a mut bool,
     named: bool,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Tx<'a> {
     pub(super) fn new(connection: &'a mut PgConnection, open: &'a mut bool, begin: &Begin) -> Self {
         Self { connection, open, named: !begin.is_pooled() }
     }
@@ -95,7 +95,7 @@ impl<'a> Session<'a> {
     }
 
     /// Begins work, with a transaction where there has to be one.
-    pub(super) async fn begin(&mut self, begin: &Begin, first: Option<&str>) -> Result<(), StoreError> {
+    pub(crate) async fn begin(&mut self, begin: &Begin, first: Option<&str>) -> Result<(), StoreError> {
         let Some(message) = begin.message(first) else { return Ok(()) };
         *self.open = true;
         let begun = sqlx::raw_sql(AssertSqlSafe(message)).execute(&mut *self.connection).await;
@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
 
     /// Ends work: its transaction is committed, or taken back where it failed. One whose connection is in doubt is left
     /// open, and ends with that.
-    pub(super) async fn end<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) async fn end<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         if !*self.open {
             return outcome;
         }
@@ -131,7 +131,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl<'c> Executor<'c> for &'c mut Session<'_> {
+impl<'c> Executor<'c> for &'c mut Tx<'_> {
     type Database = Postgres;
 
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>

@@ -2,7 +2,8 @@
 
 use time::OffsetDateTime;
 
-use super::{Header, Record, encoded_headers, rfc3339};
+use super::{Header, Record, encoded_headers};
+use crate::rfc3339;
 
 /// Why a record became a dead letter: the header `dlq.reason`, and a metric's label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,6 +60,18 @@ pub struct Refusal {
     pub error: String,
 }
 
+impl Refusal {
+    /// It is no event.
+    pub fn undecodable(error: impl Into<String>) -> Self {
+        Self { reason: Reason::Undecodable, error: error.into() }
+    }
+
+    /// It is one of a type that this version does not know.
+    pub fn unknown_type(error: impl Into<String>) -> Self {
+        Self { reason: Reason::UnknownType, error: error.into() }
+    }
+}
+
 /// What goes to the dead-letter topic.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
@@ -108,7 +121,7 @@ impl DeadLetter {
             ("dlq.partition", record.partition.to_string()),
             ("dlq.offset", record.offset.to_string()),
             ("dlq.timestamp", (record.timestamp.unix_timestamp_nanos() / 1_000_000).to_string()),
-            ("dlq.failed_at", rfc3339(failed_at)),
+            ("dlq.failed_at", rfc3339::format(failed_at)),
             ("dlq.group", group.to_owned()),
         ];
         ours.map(|(name, value)| (name.to_owned(), Some(value.into_bytes()))).into()

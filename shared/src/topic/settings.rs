@@ -18,7 +18,7 @@ const LETTER_BYTES: usize = 64 * 1024;
 /// The largest record of the dead-letter topic.
 pub const MAX_DEAD_LETTER_BYTES: usize = MAX_RECORD_BYTES + LETTER_BYTES;
 /// The largest event that the API accepts, with all its headers.
-const MAX_EVENT_BYTES: usize = crate::event::MAX_PAYLOAD_BYTES + 32 * 1024;
+const MAX_EVENT_BYTES: usize = crate::json::MAX_PAYLOAD_BYTES + 32 * 1024;
 
 /// How long the input topic keeps records: a week, in milliseconds.
 pub(super) const RETENTION_MS: &str = "604800000";

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use redis::AsyncCommands;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING};
 
-use crate::kit::{Kit, at, event, id, settings};
+use crate::kit::{Kit, at, event, id, key, settings};
 
 fn body(version: i64) -> String {
     format!(r#"{{"version":{version},"id":"a"}}"#)
@@ -16,13 +18,13 @@ fn body(version: i64) -> String {
 async fn a_fill_needs_the_very_lease() {
     let kit = Kit::new("fill").await;
     let (cache, a) = (&kit.cache, id("a"));
-    assert_eq!(cache.get(&a).await, Lookup::Miss);
-    let lease = cache.lease(&a).await.unwrap();
-    assert_eq!(cache.lease(&a).await, None, "one at a time");
-    assert_eq!(cache.get(&a).await, Lookup::Leased(lease.clone()));
-    assert!(cache.fill(&a, &lease, Some(&body(1))).await);
-    assert_eq!(cache.get(&a).await, Lookup::Hit(body(1).into()));
-    assert!(!cache.fill(&a, &lease, Some(&body(0))).await, "a lease is good for one fill");
+    assert_eq!(cache.get(&a.cache_key()).await, Lookup::Miss);
+    let lease = cache.lease(&a.cache_key()).await.unwrap();
+    assert_eq!(cache.lease(&a.cache_key()).await, None, "one at a time");
+    assert_eq!(cache.get(&a.cache_key()).await, Lookup::Leased(lease.clone()));
+    assert!(cache.fill(&a.cache_key(), &lease, Some(&body(1))).await);
+    assert_eq!(cache.get(&a.cache_key()).await, Lookup::Hit(body(1).into()));
+    assert!(!cache.fill(&a.cache_key(), &lease, Some(&body(0))).await, "a lease is good for one fill");
     let ttl: i64 = kit.redis().await.pttl(kit.key("a")).await.unwrap();
     assert!((50_000..=60_000).contains(&ttl), "{ttl}");
 }
@@ -31,20 +33,20 @@ async fn a_fill_needs_the_very_lease() {
 async fn a_lease_given_back_is_free_again() {
     let kit = Kit::new("release").await;
     let a = id("a");
-    let lease = kit.cache.lease(&a).await.unwrap();
-    kit.cache.release(&a, &lease).await;
-    let next = kit.cache.lease(&a).await.unwrap();
-    kit.cache.release(&a, &lease).await;
-    assert_eq!(kit.cache.get(&a).await, Lookup::Leased(next), "nobody gives back another's");
+    let lease = kit.cache.lease(&a.cache_key()).await.unwrap();
+    kit.cache.release(&a.cache_key(), &lease).await;
+    let next = kit.cache.lease(&a.cache_key()).await.unwrap();
+    kit.cache.release(&a.cache_key(), &lease).await;
+    assert_eq!(kit.cache.get(&a.cache_key()).await, Lookup::Leased(next), "nobody gives back another's");
 }
 
 #[tokio::test]
 async fn what_does_not_exist_is_remembered_for_seconds() {
     let kit = Kit::new("missing").await;
     let a = id("a");
-    let lease = kit.cache.lease(&a).await.unwrap();
-    assert!(kit.cache.fill(&a, &lease, None).await);
-    assert_eq!(kit.cache.get(&a).await, Lookup::Hit(MISSING.into()));
+    let lease = kit.cache.lease(&a.cache_key()).await.unwrap();
+    assert!(kit.cache.fill(&a.cache_key(), &lease, None).await);
+    assert_eq!(kit.cache.get(&a.cache_key()).await, Lookup::Hit(MISSING.into()));
     let ttl: i64 = kit.redis().await.pttl(kit.key("a")).await.unwrap();
     assert!((1..=2_000).contains(&ttl), "{ttl}");
 }
@@ -55,12 +57,12 @@ async fn what_cannot_be_understood_is_deleted() {
     let mut redis = kit.redis().await;
     for value in ["", "nonsense", r#"{"version":x}"#, r#"{"id":1}"#] {
         let () = redis.set(kit.key("a"), value).await.unwrap();
-        assert_eq!(kit.cache.get(&id("a")).await, Lookup::Corrupt, "{value}");
-        assert_eq!(kit.cache.get(&id("a")).await, Lookup::Miss);
+        assert_eq!(kit.cache.get(&key("a")).await, Lookup::Corrupt, "{value}");
+        assert_eq!(kit.cache.get(&key("a")).await, Lookup::Miss);
     }
     let () = redis.lpush(kit.key("a"), "x").await.unwrap();
-    assert_eq!(kit.cache.get(&id("a")).await, Lookup::Corrupt, "a list");
-    assert_eq!(kit.cache.get(&id("a")).await, Lookup::Miss);
+    assert_eq!(kit.cache.get(&key("a")).await, Lookup::Corrupt, "a list");
+    assert_eq!(kit.cache.get(&key("a")).await, Lookup::Miss);
 }
 
 /// A device at version 2 in PostgreSQL, and what a fence at that version makes of what is cached.
@@ -70,8 +72,8 @@ async fn a_fence_leaves_nothing_older() {
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     let mut redis = kit.redis().await;
     let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
-    kit.store.apply(&events.iter().collect::<Vec<_>>()).await.unwrap();
-    let row = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
+    queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap();
+    let row = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
     let newer = body(3);
     let cases = [
         (None, None, FenceOutcome::Absent, "an absent key is left alone"),
@@ -88,16 +90,16 @@ async fn a_fence_leaves_nothing_older() {
         (Some("nonsense"), None, FenceOutcome::Deleted, "what cannot be understood is deleted"),
     ];
     for (before, after, outcome, why) in cases {
-        let key = kit.key("a");
+        let name = kit.key("a");
         match before {
-            Some(value) => redis.set_ex(&key, value, 30).await.unwrap(),
-            None => redis.del(&key).await.unwrap(),
+            Some(value) => redis.set_ex(&name, value, 30).await.unwrap(),
+            None => redis.del(&name).await.unwrap(),
         }
-        assert_eq!(fencer.fence(&[(id("a"), 2)]).await.outcomes, [outcome], "{why}");
-        let found: Option<String> = redis.get(&key).await.unwrap();
+        assert_eq!(fencer.fence(&[(id("a").cache_key(), 2)]).await.outcomes, [outcome], "{why}");
+        let found: Option<String> = redis.get(&name).await.unwrap();
         assert_eq!(found.as_deref(), after, "{why}");
         if found.is_some() {
-            let ttl: i64 = redis.ttl(&key).await.unwrap();
+            let ttl: i64 = redis.ttl(&name).await.unwrap();
             let expected = if before == Some(MISSING) { 50..=60 } else { 1..=30 };
             assert!(expected.contains(&ttl), "{why}: the TTL is kept, but for what was not there: {ttl}");
         }
@@ -119,13 +121,13 @@ async fn a_reader_leaves_nothing_older_than_it_has_seen() {
         (Some(newer.as_str()), Some(newer.as_str()), "a newer one is left alone"),
     ];
     for (before, after, why) in cases {
-        let key = kit.key("a");
+        let name = kit.key("a");
         match before {
-            Some(value) => redis.set_ex(&key, value, 30).await.unwrap(),
-            None => redis.del(&key).await.unwrap(),
+            Some(value) => redis.set_ex(&name, value, 30).await.unwrap(),
+            None => redis.del(&name).await.unwrap(),
         }
-        assert!(kit.cache.at_least(&id("a"), 2, &seen).await);
-        let found: Option<String> = redis.get(&key).await.unwrap();
+        assert!(kit.cache.at_least(&key("a"), 2, &seen).await);
+        let found: Option<String> = redis.get(&name).await.unwrap();
         assert_eq!(found.as_deref(), after, "{why}");
     }
 }
@@ -134,14 +136,14 @@ async fn a_reader_leaves_nothing_older_than_it_has_seen() {
 async fn a_slow_reader_cannot_put_in_what_it_read_before_the_fence() {
     let kit = Kit::new("slow").await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
-    kit.store.apply(&[&event("a", "1", r#"{"n":1}"#, at(0, 1))]).await.unwrap();
-    let lease = kit.cache.lease(&id("a")).await.unwrap();
-    let read = kit.store.resource(&id("a")).await.unwrap().unwrap();
+    queries::apply_batch(&kit.store, &[&event("a", "1", r#"{"n":1}"#, at(0, 1))]).await.unwrap();
+    let lease = kit.cache.lease(&key("a")).await.unwrap();
+    let read = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap();
     // Here the reader stops for a while.
-    let applied = kit.store.apply(&[&event("a", "2", r#"{"n":2}"#, at(0, 2))]).await.unwrap();
-    assert_eq!(fencer.fence(&applied.versions).await.outcomes, [FenceOutcome::LeaseDeleted]);
-    assert!(!kit.cache.fill(&id("a"), &lease, Some(&read.body)).await);
-    assert_eq!(kit.cache.get(&id("a")).await, Lookup::Miss);
+    let applied = queries::apply_batch(&kit.store, &[&event("a", "2", r#"{"n":2}"#, at(0, 2))]).await.unwrap();
+    assert_eq!(fencer.fence(&applied.fences).await.outcomes, [FenceOutcome::LeaseDeleted]);
+    assert!(!kit.cache.fill(&key("a"), &lease, Some(&read.body)).await);
+    assert_eq!(kit.cache.get(&key("a")).await, Lookup::Miss);
 }
 
 #[tokio::test]
@@ -150,13 +152,13 @@ async fn many_resources_are_fenced_at_once() {
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     let mut redis = kit.redis().await;
     let events: Vec<_> = (0..1_000).map(|n| event(&format!("d{n}"), "1", "{}", at(0, n))).collect();
-    let applied = kit.store.apply(&events.iter().collect::<Vec<_>>()).await.unwrap();
+    let applied = queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap();
     for n in (0..1_000).step_by(2) {
         let () = redis.set(kit.key(&format!("d{n}")), r#"{"version":0}"#).await.unwrap();
     }
-    let report = fencer.fence(&applied.versions).await;
-    for ((device, _), outcome) in applied.versions.iter().zip(&report.outcomes) {
-        let is_even = device.as_str()[1..].parse::<u32>().unwrap() % 2 == 0;
+    let report = fencer.fence(&applied.fences).await;
+    for ((device, _), outcome) in applied.fences.iter().zip(&report.outcomes) {
+        let is_even = device.id()[1..].parse::<u32>().unwrap() % 2 == 0;
         assert_eq!(*outcome, if is_even { FenceOutcome::Replaced } else { FenceOutcome::Absent }, "{device}");
     }
     for n in 0..1_000 {
@@ -170,17 +172,17 @@ async fn many_resources_are_fenced_at_once() {
 async fn a_dead_cache_costs_little_and_its_fences_are_kept() {
     let kit = Kit::new("dead").await;
     let closed = settings(&kit.scope.database_url, &format!("redis://127.0.0.1:{}", devstack::port::free()), "x:");
-    let cache = Cache::open(&closed.redis).unwrap();
+    let cache = Cache::open(&closed.redis, &[&RESOURCE]).unwrap();
     let started = std::time::Instant::now();
     for _ in 0..1_000 {
-        assert_eq!(cache.get(&id("a")).await, Lookup::Unavailable);
+        assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
     }
     // Three times the timeout of two seconds, then the breaker answers.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     let fencer = Fencer::new(cache, kit.store.clone());
-    let report = fencer.fence(&[(id("a"), 1), (id("b"), 1)]).await;
+    let report = fencer.fence(&[(id("a").cache_key(), 1), (id("b").cache_key(), 1)]).await;
     assert_eq!(report.outcomes, [FenceOutcome::Pending; 2]);
-    fencer.fence(&[(id("a"), 2)]).await;
+    fencer.fence(&[(id("a").cache_key(), 2)]).await;
     assert_eq!(fencer.pending_len(), 2, "one a resource");
 }
 
@@ -201,7 +203,7 @@ async fn an_answer_for_several_reads_is_bounded_whatever_was_read_before() {
     let read_all = async |name: &'static str, size: usize| {
         let reads = (0..KEYS).map(|n| {
             let cache = kit.cache.clone();
-            tokio::spawn(async move { cache.get(&id(&format!("{name}-{n}"))).await })
+            tokio::spawn(async move { cache.get(&id(&format!("{name}-{n}")).cache_key()).await })
         });
         for read in futures_util::future::join_all(reads).await {
             assert_eq!(read.unwrap(), Lookup::Hit(body(size).into()));

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use shared::store::{Age, Expired};
+use shared::devices::queries;
+use shared::devices::queries::{Age, Expired};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::kit::{Kit, at, event};
@@ -13,7 +14,7 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 async fn expire(kit: &Kit, age: Age, piece: u32) -> Vec<u64> {
     let mut pieces = Vec::new();
     loop {
-        let expired = kit.store.expire(age, MONTH, piece).await.unwrap();
+        let expired = queries::expire(&kit.store, age, MONTH, piece).await.unwrap();
         let Expired::Rows { rows, more, behind } = expired else { panic!("{expired:?}") };
         assert_eq!(behind == Some(Duration::ZERO), !more, "{expired:?}");
         pieces.push(rows);
@@ -46,7 +47,7 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let log: Vec<_> = (0..5_010).map(|n| event("d", &n.to_string(), "{}", at(0, n))).collect();
     for batch in log.chunks(1_000) {
-        kit.store.apply(&batch.iter().collect::<Vec<_>>()).await.unwrap();
+        queries::apply_batch(&kit.store, &batch.iter().collect::<Vec<_>>()).await.unwrap();
     }
     assert_eq!(expire(&kit, Age::Written, 1_000).await, [0], "their records say 2023, and they were written just now");
     // Half of them were written long ago, the others by a worker of before, which count by their append. Not so two:
@@ -66,7 +67,7 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
     assert_eq!(count(&pool, "recorded_at IS NULL").await, 2_505, "those of before are none of these");
     assert_eq!(expire(&kit, Age::Appended, 2_000).await, [1_999, 505]);
     assert_eq!((count(&pool, "true").await, count(&pool, "event_id IN ('1', '2')").await), (2, 2));
-    assert_eq!(kit.store.resource(&"d".parse().unwrap()).await.unwrap().unwrap().version, 5_010, "the state stays");
+    assert_eq!(queries::resource(&kit.store, &"d".parse().unwrap()).await.unwrap().unwrap().version, 5_010, "the state stays");
 }
 
 /// A batch's rows have one time, and a restored table may have it in millions of rows; and a time may be infinite.
@@ -80,9 +81,9 @@ async fn rows_of_one_time_go_too_however_many_they_are() {
     fill(&pool, 271, 280, "now() - interval '29 days'").await;
     fill(&pool, 281, 290, "'infinity'").await;
     // How far it is behind is known as soon as there is a finite time.
-    let expired = kit.store.expire(Age::Written, MONTH, 10).await.unwrap();
+    let expired = queries::expire(&kit.store, Age::Written, MONTH, 10).await.unwrap();
     assert_eq!(expired, Expired::Rows { rows: 10, more: true, behind: None });
-    let expired = kit.store.expire(Age::Written, MONTH, 12).await.unwrap();
+    let expired = queries::expire(&kit.store, Age::Written, MONTH, 12).await.unwrap();
     let Expired::Rows { rows: 11, more: true, behind: Some(behind) } = expired else { panic!("{expired:?}") };
     assert_eq!((behind.as_secs() + 60) / (24 * 3600), 20, "the next is of fifty days ago: {behind:?}");
     let pieces = expire(&kit, Age::Written, 100).await;
@@ -103,7 +104,7 @@ async fn a_piece_reads_nothing_of_what_is_gone() {
     fill(&pool, EMPTIED + 1, EMPTIED + 1_000, "now() - interval '60 days' + n * interval '1 s'").await;
     let mut rows = 0;
     while rows < u64::from(EMPTIED) {
-        let expired = kit.store.expire(Age::Written, MONTH, 5_001).await.unwrap();
+        let expired = queries::expire(&kit.store, Age::Written, MONTH, 5_001).await.unwrap();
         let Expired::Rows { rows: piece, .. } = expired else { panic!("{expired:?}") };
         rows += piece;
     }
@@ -123,7 +124,7 @@ async fn a_piece_reads_nothing_of_what_is_gone() {
     kit.store.close().await;
     let before = blocks().await;
     let kit = Kit { store: kit.reopened(), ..kit };
-    let expired = kit.store.expire(Age::Written, MONTH, 101).await.unwrap();
+    let expired = queries::expire(&kit.store, Age::Written, MONTH, 101).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 100, more: true, .. }), "{expired:?}");
     kit.store.close().await;
     let read = blocks().await - before;
@@ -154,11 +155,11 @@ async fn of_several_workers_one_deletes_and_without_its_index_none() {
         .execute(&mut *other)
         .await
         .unwrap();
-    assert_eq!(kit.store.expire(Age::Written, MONTH, 100).await.unwrap(), Expired::Elsewhere);
+    assert_eq!(queries::expire(&kit.store, Age::Written, MONTH, 100).await.unwrap(), Expired::Elsewhere);
     other.rollback().await.unwrap();
     assert_eq!(expire(&kit, Age::Written, 100).await, [10]);
 
     sqlx::raw_sql("DROP INDEX events_written").execute(&pool).await.unwrap();
-    let error = kit.store.expire(Age::Written, MONTH, 100).await.unwrap_err();
+    let error = queries::expire(&kit.store, Age::Written, MONTH, 100).await.unwrap_err();
     assert_eq!(error.message, "the index events_written is missing: run `worker-service setup`");
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use devstack::Proxy;
 use redis::AsyncCommands;
-use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
+use shared::devices::RESOURCE;
+use shared::devices::queries;
+use shared::cache::{Fence, Cache, FenceOutcome, Fencer, Lookup};
 use sqlx::PgPool;
 
-use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::kit::{Kit, at, event, eventually, id, key, settings};
 
 /// Redis behind a proxy, for one who is to be cut off; the kit's own cache goes straight there.
 struct Cut {
@@ -25,7 +27,7 @@ impl Cut {
         let url = format!("redis://127.0.0.1:{}", proxy.port);
         let mut redis = settings(&kit.scope.database_url, &url, &kit.scope.cache_prefix).redis;
         redis.timeout = Duration::from_millis(300);
-        let cache = Cache::open(&redis).unwrap();
+        let cache = Cache::open(&redis, &[&RESOURCE]).unwrap();
         // Connected, whatever comes.
         eventually("it is connected", async || cache.answering().await.all().is_ok()).await;
         let fencer = Fencer::new(cache.clone(), kit.store.clone());
@@ -33,25 +35,25 @@ impl Cut {
     }
 
     /// Writes the device's next event; the fence is still to come.
-    async fn write(&self, n: i64) -> Vec<(shared::event::DeviceId, i64)> {
-        self.kit.store.apply(&[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().versions
+    async fn write(&self, n: i64) -> Vec<Fence> {
+        queries::apply_batch(&self.kit.store, &[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().fences
     }
 
     async fn body(&self) -> String {
-        self.kit.store.resource(&id("a")).await.unwrap().unwrap().body
+        queries::resource(&self.kit.store, &id("a")).await.unwrap().unwrap().body
     }
 
     /// Reads the device as the API does, and gives the version.
     async fn read(&self) -> i64 {
-        match self.kit.cache.get(&id("a")).await {
+        match self.kit.cache.get(&key("a")).await {
             Lookup::Hit(body) => shared::cache::version(&body).unwrap(),
-            _ => self.kit.store.resource(&id("a")).await.unwrap().unwrap().version,
+            _ => queries::resource(&self.kit.store, &id("a")).await.unwrap().unwrap().version,
         }
     }
 
     async fn fill(&self) {
-        let lease = self.kit.cache.lease(&id("a")).await.unwrap();
-        assert!(self.kit.cache.fill(&id("a"), &lease, Some(&self.body().await)).await);
+        let lease = self.kit.cache.lease(&key("a")).await.unwrap();
+        assert!(self.kit.cache.fill(&key("a"), &lease, Some(&self.body().await)).await);
     }
 }
 
@@ -71,7 +73,7 @@ async fn a_fence_that_is_lost_is_kept_and_sent_when_redis_is_back() {
     let sender = tokio::spawn(async move { fencer.run().await });
     cut.proxy.mend();
     eventually("it is sent", async || cut.fencer.pending_len() == 0).await;
-    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(cut.body().await.into()));
+    assert_eq!(cut.kit.cache.get(&key("a")).await, Lookup::Hit(cut.body().await.into()));
     assert_eq!(cut.read().await, 4);
     assert!(cut.fencer.fence(&cut.write(5).await).await.is_acknowledged(), "and the next ones go their way");
     assert_eq!(cut.read().await, 5);
@@ -125,7 +127,7 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     // A body of version 3 that is on its way to Redis while version 4 is written and fenced: held
     // between the fence's two steps.
     let () = cut.kit.redis().await.set_ex(cut.kit.key("a"), r#"{"version":1,"id":"a"}"#, 60).await.unwrap();
-    eventually("Redis is there again", async || cut.cache.get(&id("a")).await != Lookup::Unavailable).await;
+    eventually("Redis is there again", async || cut.cache.get(&key("a")).await != Lookup::Unavailable).await;
     let pool = PgPool::connect(&cut.kit.scope.database_url).await.unwrap();
     let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let fence = {
@@ -143,15 +145,15 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     let fourth = cut.write(4).await;
     assert!(direct.fence(&fourth).await.is_acknowledged());
     let body = cut.body().await;
-    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.clone().into()));
+    assert_eq!(cut.kit.cache.get(&key("a")).await, Lookup::Hit(body.clone().into()));
     cut.proxy.mend();
     eventually("what was given up has been done", async || cut.cache.answering().await.all().is_ok()).await;
-    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.clone().into()));
+    assert_eq!(cut.kit.cache.get(&key("a")).await, Lookup::Hit(body.clone().into()));
     for versions in [&third, &fourth, &third] {
         assert!(direct.fence(versions).await.is_acknowledged());
     }
     assert!(cut.fencer.finish(Duration::from_secs(30)).await);
-    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Hit(body.into()));
+    assert_eq!(cut.kit.cache.get(&key("a")).await, Lookup::Hit(body.into()));
 }
 
 /// The fence of version 3 finds version 1 in Redis, and is given version 2 for it, as by a server that lags behind.
@@ -160,14 +162,14 @@ async fn a_fence_does_not_take_a_body_that_is_older_than_what_it_was_asked_for()
     let kit = Kit::new("older_body").await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     for n in 1..=3 {
-        kit.store.apply(&[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap();
+        queries::apply_batch(&kit.store, &[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap();
     }
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     for (found, expected) in [(2, FenceOutcome::Deleted), (3, FenceOutcome::Replaced)] {
         let () = kit.redis().await.set_ex(kit.key("a"), r#"{"version":1,"id":"a"}"#, 60).await.unwrap();
         sqlx::query("UPDATE resources SET version = $1").bind(found).execute(&pool).await.unwrap();
-        assert_eq!(fencer.fence(&[(id("a"), 3)]).await.outcomes, [expected], "{found}");
-        let is_there = match kit.cache.get(&id("a")).await {
+        assert_eq!(fencer.fence(&[(id("a").cache_key(), 3)]).await.outcomes, [expected], "{found}");
+        let is_there = match kit.cache.get(&key("a")).await {
             Lookup::Hit(body) => shared::cache::version(&body),
             _ => None,
         };
@@ -180,15 +182,15 @@ async fn a_lease_that_redis_takes_late_belongs_to_nobody() {
     let cut = Cut::new("late_lease").await;
     cut.write(1).await;
     cut.proxy.hold();
-    assert_eq!(cut.cache.lease(&id("a")).await, None);
+    assert_eq!(cut.cache.lease(&key("a")).await, None);
     cut.proxy.mend();
-    eventually("it is taken late", async || matches!(cut.kit.cache.get(&id("a")).await, Lookup::Leased(_))).await;
+    eventually("it is taken late", async || matches!(cut.kit.cache.get(&key("a")).await, Lookup::Leased(_))).await;
     let ttl: i64 = cut.kit.redis().await.pttl(cut.kit.key("a")).await.unwrap();
     assert!((0..=10_000).contains(&ttl), "it ends by itself: {ttl}");
     assert_eq!(cut.read().await, 1, "until then it is read from PostgreSQL");
     assert!(cut.fencer.finish(Duration::from_secs(1)).await);
-    eventually("Redis is there again", async || cut.fencer.fence(&[(id("a"), 1)]).await.is_acknowledged()).await;
-    assert_eq!(cut.kit.cache.get(&id("a")).await, Lookup::Miss, "and so does the next fence end it");
+    eventually("Redis is there again", async || cut.fencer.fence(&[(id("a").cache_key(), 1)]).await.is_acknowledged()).await;
+    assert_eq!(cut.kit.cache.get(&key("a")).await, Lookup::Miss, "and so does the next fence end it");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,17 +201,17 @@ async fn a_fill_that_redis_does_late_is_judged_when_it_does() {
         let written = cut.write(if fenced { 2 } else { 1 }).await;
         assert!(direct.fence(&written).await.is_acknowledged());
         let _: () = cut.kit.redis().await.del(cut.kit.key("a")).await.unwrap();
-        let lease = cut.cache.lease(&id("a")).await.unwrap();
+        let lease = cut.cache.lease(&key("a")).await.unwrap();
         let read = cut.body().await;
         cut.proxy.hold();
-        assert!(!cut.cache.fill(&id("a"), &lease, Some(&read)).await, "given up");
+        assert!(!cut.cache.fill(&key("a"), &lease, Some(&read)).await, "given up");
         let next = if fenced { Some(cut.write(3).await) } else { None };
         if let Some(next) = &next {
             assert!(direct.fence(next).await.is_acknowledged());
         }
         cut.proxy.mend();
         eventually("what was given up has been done", async || cut.cache.answering().await.all().is_ok()).await;
-        let found = cut.kit.cache.get(&id("a")).await;
+        let found = cut.kit.cache.get(&key("a")).await;
         if fenced {
             assert_eq!(found, Lookup::Miss, "its lease is gone");
         } else {
@@ -223,12 +225,12 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
     let kit = Kit::new("no_room").await;
     let own = tokio::task::spawn_blocking(|| devstack::Redis::start(&["--maxmemory-policy", "noeviction"]));
     let own = own.await.unwrap().unwrap();
-    let cache = Cache::open(&settings(&kit.scope.database_url, &own.url(), "r:").redis).unwrap();
+    let cache = Cache::open(&settings(&kit.scope.database_url, &own.url(), "r:").redis, &[&RESOURCE]).unwrap();
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     let (a, b) = (id("a"), id("b"));
-    kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
-    let lease = cache.lease(&a).await.unwrap();
-    assert!(cache.fill(&a, &lease, Some(&kit.store.resource(&a).await.unwrap().unwrap().body)).await);
+    queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let lease = cache.lease(&a.cache_key()).await.unwrap();
+    assert!(cache.fill(&a.cache_key(), &lease, Some(&queries::resource(&kit.store, &a).await.unwrap().unwrap().body)).await);
     let client = redis::Client::open(own.url()).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();
     let full = async |limit: &str| -> () {
@@ -236,19 +238,19 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
         redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).query_async(&mut redis).await.unwrap()
     };
     full("1").await;
-    let applied = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
-    assert_eq!(fencer.fence(&applied.versions).await.outcomes, [FenceOutcome::Deleted]);
-    assert_eq!(cache.get(&a).await, Lookup::Miss);
+    let applied = queries::apply_batch(&kit.store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    assert_eq!(fencer.fence(&applied.fences).await.outcomes, [FenceOutcome::Deleted]);
+    assert_eq!(cache.get(&a.cache_key()).await, Lookup::Miss);
     // A reader without a lease, or without room for its body, goes without.
-    assert_eq!(cache.lease(&b).await, None);
+    assert_eq!(cache.lease(&b.cache_key()).await, None);
     full("0").await;
-    let lease = cache.lease(&b).await.unwrap();
+    let lease = cache.lease(&b.cache_key()).await.unwrap();
     full("1").await;
     for _ in 0..5 {
-        assert!(!cache.fill(&b, &lease, Some("{\"version\":1,\"id\":\"b\"}")).await);
+        assert!(!cache.fill(&b.cache_key(), &lease, Some("{\"version\":1,\"id\":\"b\"}")).await);
     }
-    assert_eq!(cache.get(&b).await, Lookup::Leased(lease), "that Redis is full does not make it away");
-    cache.forget(&a).await.unwrap();
+    assert_eq!(cache.get(&b.cache_key()).await, Lookup::Leased(lease), "that Redis is full does not make it away");
+    cache.forget(&a.cache_key()).await.unwrap();
     full("0").await;
     let mark: bool = redis.exists("{r:a}forgotten").await.unwrap();
     assert!(mark);

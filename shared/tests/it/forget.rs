@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use redis::AsyncCommands;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 use shared::store::Class;
-use shared::topic::Decoded;
+use shared::devices::DeviceDelivery;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use crate::kit::{Kit, at, event};
+use crate::kit::{Kit, at, event, key};
 
 /// An event of the new life.
-fn new(mut decoded: Decoded) -> Decoded {
+fn new(mut decoded: DeviceDelivery) -> DeviceDelivery {
     // As precise as a broker's time, at most.
     let later = OffsetDateTime::now_utc().unix_timestamp() + 60;
-    decoded.event.accepted_at = OffsetDateTime::from_unix_timestamp(later).unwrap();
-    decoded.position.appended_at = decoded.event.accepted_at;
+    decoded.envelope.accepted_at = OffsetDateTime::from_unix_timestamp(later).unwrap();
+    decoded.position.appended_at = decoded.envelope.accepted_at;
     decoded
 }
 
@@ -37,41 +39,41 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let d: DeviceId = "d".parse().unwrap();
     let old: Vec<_> = (0..3).map(|n| event("d", &n.to_string(), "{}", at(0, n))).collect();
-    kit.store.apply(&old.iter().collect::<Vec<_>>()).await.unwrap();
-    let gone = kit.store.forget(&d, None).await.unwrap();
+    queries::apply_batch(&kit.store, &old.iter().collect::<Vec<_>>()).await.unwrap();
+    let gone = queries::erase(&kit.store, &d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (3, Some(3)));
-    let again = kit.store.apply(&old.iter().collect::<Vec<_>>()).await.unwrap();
-    assert_eq!((again.forgotten, again.applied, again.repeated, again.versions.len()), (3, 0, 0, 0));
+    let again = queries::apply_batch(&kit.store, &old.iter().collect::<Vec<_>>()).await.unwrap();
+    assert_eq!((again.forgotten, again.applied, again.repeated, again.fences.len()), (3, 0, 0, 0));
     assert_eq!(count(&pool, "d").await, 0);
 
     // One batch with an old event, and the device's new one of the same id behind it.
     let again = new(event("d", "0", r#"{"new":true}"#, at(0, 9)));
     let other = event("e", "0", "{}", at(0, 8));
-    let applied = kit.store.apply(&[&old[0], &other, &again]).await.unwrap();
+    let applied = queries::apply_batch(&kit.store, &[&old[0], &other, &again]).await.unwrap();
     assert_eq!((applied.forgotten, applied.applied, applied.repeated), (1, 2, 0));
-    assert!(applied.versions.contains(&(d.clone(), 1)));
-    assert!(kit.store.resource(&d).await.unwrap().unwrap().body.contains(r#"{"new": true}"#));
+    assert!(applied.fences.contains(&(d.clone().cache_key(), 1)));
+    assert!(queries::resource(&kit.store, &d).await.unwrap().unwrap().body.contains(r#"{"new": true}"#));
 
     // Accepted before and appended after, or the other way about: of the old life both.
     let mut half = new(event("d", "x", "{}", at(0, 10)));
-    half.event.accepted_at = gone.at;
-    assert_eq!(kit.store.apply(&[&half]).await.unwrap().forgotten, 1);
+    half.envelope.accepted_at = gone.at;
+    assert_eq!(queries::apply_batch(&kit.store, &[&half]).await.unwrap().forgotten, 1);
     let mut half = new(event("d", "x", "{}", at(0, 10)));
     half.position.appended_at = gone.at;
-    assert_eq!(kit.store.apply(&[&half]).await.unwrap().forgotten, 1);
+    assert_eq!(queries::apply_batch(&kit.store, &[&half]).await.unwrap().forgotten, 1);
 
     // A broker whose clock is ahead: its records are forgotten by what they say.
-    let gone = kit.store.forget(&d, None).await.unwrap();
+    let gone = queries::erase(&kit.store, &d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (1, Some(1)));
     assert_eq!(gone.at.unix_timestamp(), again.position.appended_at.unix_timestamp());
-    assert_eq!(kit.store.apply(&[&again]).await.unwrap().forgotten, 1);
+    assert_eq!(queries::apply_batch(&kit.store, &[&again]).await.unwrap().forgotten, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
     let kit = Kit::new("hand").await;
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    kit.store.apply(&[&event("other", "1", "{}", at(0, 1))]).await.unwrap();
+    queries::apply_batch(&kit.store, &[&event("other", "1", "{}", at(0, 1))]).await.unwrap();
     // Past its question, with a row that nobody else sees.
     let mut hand = pool.begin_with("BEGIN; LOCK TABLE forgotten_devices IN ROW SHARE MODE").await.unwrap();
     sqlx::query("INSERT INTO events SELECT 'd', event_id, type, payload, user_id, request_id, accepted_at, occurred_at, topic, partition, \"offset\", appended_at, outcome FROM events")
@@ -79,7 +81,7 @@ async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
         .await
         .unwrap();
     let store = kit.store.clone();
-    let forget = tokio::spawn(async move { store.forget(&"d".parse().unwrap(), None).await.unwrap() });
+    let forget = tokio::spawn(async move { queries::erase(&store, &"d".parse().unwrap(), None).await.unwrap() });
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!forget.is_finished(), "it waits");
     hand.commit().await.unwrap();
@@ -101,7 +103,7 @@ async fn workers_under_load_bring_nothing_back() {
                     })
                     .collect();
                 let batch: Vec<_> = batch.iter().collect();
-                while let Err(error) = store.apply(&batch).await {
+                while let Err(error) = queries::apply_batch(&store, &batch).await {
                     // On a busy machine a statement may take too long; a worker tries again after both.
                     assert!(matches!(error.class, Class::Again | Class::Outage | Class::OutageMet), "{error}");
                 }
@@ -110,7 +112,7 @@ async fn workers_under_load_bring_nothing_back() {
     };
     let writers = [0, 1, 2].map(|partition| tokio::spawn(write(partition)));
     for device in 0..10 {
-        kit.store.forget(&format!("d{device}").parse().unwrap(), None).await.unwrap();
+        queries::erase(&kit.store, &format!("d{device}").parse().unwrap(), None).await.unwrap();
     }
     for writer in writers {
         writer.await.unwrap();
@@ -124,10 +126,10 @@ async fn workers_under_load_bring_nothing_back() {
 async fn a_fence_that_was_on_its_way_does_not_put_the_old_body_back() {
     let kit = Kit::new("mark").await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
-    let (a, mut redis) = ("a".parse().unwrap(), kit.redis().await);
+    let (a, mut redis) = (key("a"), kit.redis().await);
     // What the worker reads for its fence is this row, as before the transaction.
     let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
-    kit.store.apply(&events.iter().collect::<Vec<_>>()).await.unwrap();
+    queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap();
     let deleted = FenceOutcome::Deleted;
     for (cached, outcome) in
         [(MISSING, deleted), ("lease:of-a-reader", FenceOutcome::LeaseDeleted), (r#"{"version":1,"id":"a"}"#, deleted)]
@@ -155,5 +157,5 @@ async fn clearing_takes_this_prefix_and_no_other() {
     let left: Option<String> = redis.get(&other).await.unwrap();
     assert_eq!(left.as_deref(), Some("x"));
     let all = crate::kit::settings(&kit.scope.database_url, &kit.scope.endpoints.redis_url, "");
-    assert!(shared::cache::Cache::open(&all.redis).unwrap().clear().await.is_err(), "never everything");
+    assert!(shared::cache::Cache::open(&all.redis, &[&RESOURCE]).unwrap().clear().await.is_err(), "never everything");
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Parser;
 use devstack::Scope;
-use shared::cache::Cache;
+use shared::cache::{Cache, CacheKey};
 use shared::config::{PostgresConfig, RedisConfig};
-use shared::event::{DeviceId, Event, EventType, Payload};
+use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE};
+use shared::json::Payload;
 use shared::position::Position;
 use shared::store::Store;
-use shared::topic::Decoded;
+use shared::topic::Envelope;
 use time::OffsetDateTime;
 
 #[derive(Debug, Parser)]
@@ -39,7 +40,7 @@ impl Kit {
         let scope = tokio::task::spawn_blocking(move || Scope::new(&owned)).await.unwrap().unwrap();
         let settings = settings(&scope.database_url, &scope.endpoints.redis_url, &scope.cache_prefix);
         let store = Store::open(&settings.postgres, "test").unwrap();
-        let cache = Cache::open(&settings.redis).unwrap();
+        let cache = Cache::open(&settings.redis, &[&RESOURCE]).unwrap();
         Self { scope, store, cache }
     }
 
@@ -55,7 +56,7 @@ impl Kit {
     }
 
     pub(crate) fn key(&self, id: &str) -> String {
-        format!("{}{id}", self.scope.cache_prefix)
+        format!("{}resource:{id}", self.scope.cache_prefix)
     }
 }
 
@@ -68,9 +69,12 @@ pub(crate) fn settings(database_url: &str, redis_url: &str, prefix: &str) -> Set
         &format!("--redis-cluster={}", redis_url.contains(',')),
         "--redis-timeout=2s",
     ]);
-    // An empty one too, which no setting can be.
-    prefix.clone_into(&mut settings.redis.key_prefix);
+    settings.redis.key_prefix = Some(prefix.to_owned());
     settings
+}
+
+pub(crate) fn key(id: &str) -> CacheKey {
+    CacheKey::new(&RESOURCE, id.into())
 }
 
 pub(crate) fn id(text: &str) -> DeviceId {
@@ -86,23 +90,23 @@ pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     }
 }
 
-pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -> Decoded {
+pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -> DeviceDelivery {
     let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap() + Duration::from_micros(123_456);
     let payload = Payload::check(Bytes::copy_from_slice(payload.as_bytes()), "").unwrap();
-    Decoded {
-        event: Event {
-            device_id: device.parse().unwrap(),
-            event_id: id.parse().unwrap(),
-            event_type: EventType::DeviceReported,
-            payload,
-            occurred_at: at,
-            accepted_at: at,
-            request_id: Some("r".into()),
-            user_id: None,
-            traceparent: None,
-        },
-        position,
-    }
+    let envelope = Envelope {
+        event_type: EventType::DeviceReported.as_str(),
+        key: device.into(),
+        subject: device.into(),
+        id: id.parse().unwrap(),
+        occurred_at: at,
+        accepted_at: at,
+        request_id: Some("r".into()),
+        user_id: None,
+        traceparent: None,
+        data: payload.as_bytes().clone(),
+    };
+    let event = Event { device_id: device.parse().unwrap(), event_type: EventType::DeviceReported, payload };
+    DeviceDelivery { envelope, position, event }
 }
 
 /// A place in the log, a second later for each offset.

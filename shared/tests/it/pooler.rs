@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use devstack::{PgBouncer, Postgres, Proxy, psql};
 use futures_util::future::join_all;
+use shared::devices::queries;
 use shared::config::Pooler;
-use shared::store::{Age, Class, Expired, Store};
+use shared::devices::queries::{Age, Expired};
+use shared::store::{Class, Store};
 use sqlx::PgPool;
 
 use crate::kit::{Kit, at, event, eventually, id, settings};
@@ -48,13 +50,13 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
         for round in 0..5 {
             let (first, second) =
                 (event(&device, &round.to_string(), "{}", at(0, 2 * round)), event(&device, "x", "{}", at(0, 1)));
-            let applied = store.apply(&[&first, &second]).await.unwrap();
-            assert_eq!(applied.versions.len(), 1, "{device}");
-            assert!(store.resource(&id(&device)).await.unwrap().is_some());
-            assert_eq!(store.resources(&[id(&device), id("nobody")]).await.unwrap().len(), 1);
-            assert!(!store.history(&id(&device), 10, None).await.unwrap().items.is_empty());
+            let applied = queries::apply_batch(&store, &[&first, &second]).await.unwrap();
+            assert_eq!(applied.fences.len(), 1, "{device}");
+            assert!(queries::resource(&store, &id(&device)).await.unwrap().is_some());
+            assert_eq!(queries::load(&store, &[device.as_str().into(), "nobody".into()]).await.unwrap().len(), 1);
+            assert!(!queries::history(&store, &id(&device), 10, None).await.unwrap().items.is_empty());
             let key = (id(&device), round.to_string().parse().unwrap());
-            assert_eq!(store.outcomes(&[key]).await.unwrap().len(), 1);
+            assert_eq!(queries::outcomes(&store, &[key]).await.unwrap().len(), 1);
             assert!(!store.is_paused("g", "t", 0).await.unwrap());
         }
     });
@@ -73,9 +75,9 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
     store.pause("g", "t", 0, "why").await.unwrap();
     assert!(store.is_paused("g", "t", 0).await.unwrap());
     assert_eq!(store.resume("g", None).await.unwrap(), [("t".to_owned(), 0)]);
-    assert_eq!(store.forget(&id("d0"), None).await.unwrap().events, 6);
-    assert_eq!(store.resource(&id("d0")).await.unwrap(), None);
-    let expired = store.expire(Age::Written, Duration::ZERO, 1_000).await.unwrap();
+    assert_eq!(queries::erase(&store, &id("d0"), None).await.unwrap().events, 6);
+    assert_eq!(queries::resource(&store, &id("d0")).await.unwrap(), None);
+    let expired = queries::expire(&store, Age::Written, Duration::ZERO, 1_000).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 114, more: false, .. }), "19 devices: {expired:?}");
 
     // And nothing of all that is left on the connections: no statement, no transaction, no setting.
@@ -93,28 +95,28 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
 async fn what_fails_or_is_given_up_leaves_no_transaction_behind() {
     let kit = Kit::new("pooler_fails").await;
     let (_bouncer, store) = pooled(&kit, 1, 4).await;
-    store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
 
     // What PostgreSQL does not take.
     sqlx::raw_sql("ALTER TABLE events ADD CONSTRAINT no CHECK (event_id <> 'no')").execute(&pool).await.unwrap();
-    let error = store.apply(&[&event("a", "no", "{}", at(0, 2))]).await.unwrap_err();
+    let error = queries::apply_batch(&store, &[&event("a", "no", "{}", at(0, 2))]).await.unwrap_err();
     assert_eq!(error.class, Class::Failed, "{error}");
-    assert_eq!(store.resource(&id("a")).await.unwrap().unwrap().version, 1);
+    assert_eq!(queries::resource(&store, &id("a")).await.unwrap().unwrap().version, 1);
 
     // One that is locked: the server gives up first, and says so.
     let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let began = Instant::now();
-    let error = store.apply(&[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+    let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
     assert!(error.message.contains("SQLSTATE 55P03") || error.message.contains("SQLSTATE 57014"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     // And one that nobody waits for any more.
-    let given_up = tokio::time::timeout(Duration::from_millis(300), store.resource(&id("a"))).await;
+    let given_up = tokio::time::timeout(Duration::from_millis(300), queries::resource(&store, &id("a"))).await;
     assert!(given_up.is_err());
     lock.rollback().await.unwrap();
-    eventually("the one connection is free", async || store.resource(&id("a")).await.is_ok()).await;
-    let applied = store.apply(&[&event("a", "4", "{}", at(0, 4))]).await.unwrap();
-    assert_eq!(applied.versions, [(id("a"), 2)]);
+    eventually("the one connection is free", async || queries::resource(&store, &id("a")).await.is_ok()).await;
+    let applied = queries::apply_batch(&store, &[&event("a", "4", "{}", at(0, 4))]).await.unwrap();
+    assert_eq!(applied.fences, [(id("a").cache_key(), 2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,26 +132,26 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     .unwrap();
     Store::open(&config, "test").unwrap().migrate().await.unwrap();
     let store = open(&bouncer.url(&primary.url()).unwrap(), 4, Duration::from_secs(5));
-    store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
     let (_primary, standby) = tokio::task::spawn_blocking(move || {
         let standby = primary.standby(Duration::from_secs(3600)).unwrap();
         (primary, standby)
     })
     .await
     .unwrap();
-    store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    queries::apply_batch(&store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
     name.lead_to(standby.port);
     name.drop_connections();
     // The connections to the pooler are as they were, and lead elsewhere.
-    let is_told = async || match store.resource(&id("a")).await {
+    let is_told = async || match queries::resource(&store, &id("a")).await {
         Ok(found) => panic!("a standby was read: {found:?}"),
         Err(error) => error.class == Class::Outage && error.message.contains("it takes no writes: it is a standby"),
     };
     eventually("it is refused as a standby", is_told).await;
-    let error = store.apply(&[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+    let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
     assert_eq!(error.class, Class::Outage, "{error}");
     let promoted = tokio::task::spawn_blocking(move || standby.promote().map(|()| standby)).await.unwrap();
-    eventually("it serves", async || store.resource(&id("a")).await.is_ok()).await;
+    eventually("it serves", async || queries::resource(&store, &id("a")).await.is_ok()).await;
     // Nor is one that is set to read-only, as the old side of a switchover is.
     let promoted = promoted.unwrap();
     let expected = "it takes no writes: transaction_read_only is on";
@@ -161,7 +163,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     // A connection that is in use all the time is not tried in between: its next transaction is refused as it begins.
     let until_refused = async {
         loop {
-            if let Err(error) = store.resource(&id("a")).await {
+            if let Err(error) = queries::resource(&store, &id("a")).await {
                 break error;
             }
         }
@@ -172,7 +174,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     let error = error.expect("it is read for ever");
     assert!(error.class == Class::Outage && error.message.starts_with("PostgreSQL at "), "{error}");
     assert!(error.message.ends_with(expected), "{error}");
-    let error = store.apply(&[&event("a", "4", "{}", at(0, 4))]).await.unwrap_err();
+    let error = queries::apply_batch(&store, &[&event("a", "4", "{}", at(0, 4))]).await.unwrap_err();
     assert!(error.class == Class::Outage && error.message.contains(expected), "{error}");
     drop(promoted);
 }

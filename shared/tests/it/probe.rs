@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use devstack::{Postgres, psql};
-use shared::event::MAX_PAYLOAD_BYTES;
+use shared::devices::queries;
+use shared::json::MAX_PAYLOAD_BYTES;
 use shared::store::{Class, Store};
 use sqlx::PgPool;
 
@@ -14,17 +15,17 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
     let kit = Kit::new("probe").await;
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     for bytes in [0, 1_000, MAX_PAYLOAD_BYTES] {
-        kit.store.probe(bytes).await.unwrap();
+        queries::probe(&kit.store, bytes).await.unwrap();
     }
     // Side by side, none waits for another.
-    let (one, other) = tokio::join!(kit.store.probe(10), kit.store.probe(10));
+    let (one, other) = tokio::join!(queries::probe(&kit.store, 10), queries::probe(&kit.store, 10));
     one.and(other).unwrap();
     let refused = async |make: &'static str, class, code: &str, mend: &'static str| {
         sqlx::raw_sql(make).execute(&pool).await.unwrap();
-        let error = kit.store.probe(100).await.unwrap_err();
+        let error = queries::probe(&kit.store, 100).await.unwrap_err();
         assert!(error.class == class && error.message.contains(code), "{make}: {error}");
         sqlx::raw_sql(mend).execute(&pool).await.unwrap();
-        kit.store.probe(100).await.unwrap();
+        queries::probe(&kit.store, 100).await.unwrap();
     };
     let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
                   AS $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '42501'; END $$;
@@ -44,7 +45,7 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
         .unwrap();
     assert_eq!(rows, 0);
     // The connection is as before.
-    kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
 }
 
 /// It is taken back, and yet waits on its commit for what every commit waits for.
@@ -55,7 +56,7 @@ async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
     config.timeout = Duration::from_secs(2);
     let store = Store::open(&config, "test").unwrap();
     store.migrate().await.unwrap();
-    store.probe(100).await.unwrap();
+    queries::probe(&store, 100).await.unwrap();
     let set = async |value: &str| {
         let (url, reload) = (postgres.url(), "SELECT pg_reload_conf()");
         let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{value}'");
@@ -64,10 +65,10 @@ async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
     };
     set("nobody").await;
     // A reload takes a moment.
-    let waits = async || store.probe(100).await.is_err_and(|error| error.class == Class::OutageMet);
+    let waits = async || queries::probe(&store, 100).await.is_err_and(|error| error.class == Class::OutageMet);
     eventually("a probe waits for it", waits).await;
-    let error = store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap_err();
+    let error = queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap_err();
     assert_eq!(error.class, Class::OutageMet, "as an event does: {error}");
     set("").await;
-    eventually("it goes on", async || store.probe(100).await.is_ok()).await;
+    eventually("it goes on", async || queries::probe(&store, 100).await.is_ok()).await;
 }

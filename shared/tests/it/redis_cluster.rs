@@ -4,8 +4,10 @@ use std::sync::OnceLock;
 
 use devstack::RedisCluster;
 use redis::{AsyncCommands, FromRedisValue};
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::{Cache, Fencer, Lookup, MISSING};
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 
 use crate::kit::{Kit, at, event, id, settings};
 
@@ -26,7 +28,7 @@ pub(crate) async fn kit(name: &str, cluster: &RedisCluster) -> Kit {
 }
 
 fn cache(kit: &Kit, cluster: &RedisCluster) -> Cache {
-    Cache::open(&settings(&kit.scope.database_url, &cluster.url(), &kit.scope.cache_prefix).redis).unwrap()
+    Cache::open(&settings(&kit.scope.database_url, &cluster.url(), &kit.scope.cache_prefix).redis, &[&RESOURCE]).unwrap()
 }
 
 /// How many nodes answer, of how many.
@@ -84,28 +86,28 @@ async fn lease_fill_and_release_work_wherever_a_key_lies() {
     let cluster = cluster().await;
     let kit = kit("cluster_fill", cluster).await;
     for device in one_of_each(cluster, &kit).await {
-        assert_eq!(kit.cache.get(&device).await, Lookup::Miss);
-        let lease = kit.cache.lease(&device).await.unwrap();
-        assert_eq!(kit.cache.lease(&device).await, None, "one at a time");
-        assert_eq!(kit.cache.get(&device).await, Lookup::Leased(lease.clone()));
-        assert!(kit.cache.fill(&device, &lease, Some(&body(1, &device))).await);
-        assert_eq!(kit.cache.get(&device).await, Lookup::Hit(body(1, &device).into()));
-        assert!(!kit.cache.fill(&device, &lease, Some(&body(0, &device))).await, "a lease is good for one fill");
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
+        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
+        assert_eq!(kit.cache.lease(&device.cache_key()).await, None, "one at a time");
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Leased(lease.clone()));
+        assert!(kit.cache.fill(&device.cache_key(), &lease, Some(&body(1, &device))).await);
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(body(1, &device).into()));
+        assert!(!kit.cache.fill(&device.cache_key(), &lease, Some(&body(0, &device))).await, "a lease is good for one fill");
 
         put(cluster, &kit, device.as_str(), "nonsense").await;
-        assert_eq!(kit.cache.get(&device).await, Lookup::Corrupt);
-        let lease = kit.cache.lease(&device).await.unwrap();
-        kit.cache.release(&device, &lease).await;
-        assert_eq!(kit.cache.get(&device).await, Lookup::Miss);
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Corrupt);
+        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
+        kit.cache.release(&device.cache_key(), &lease).await;
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
 
         // A resource that does not exist, until its first event.
-        let lease = kit.cache.lease(&device).await.unwrap();
-        assert!(kit.cache.fill(&device, &lease, None).await);
-        assert_eq!(kit.cache.get(&device).await, Lookup::Hit(MISSING.into()));
-        let applied = kit.store.apply(&[&event(device.as_str(), "1", "{}", at(0, 1))]).await.unwrap();
-        assert!(Fencer::new(kit.cache.clone(), kit.store.clone()).fence(&applied.versions).await.is_acknowledged());
-        let rendered = kit.store.resource(&device).await.unwrap().unwrap().body;
-        assert_eq!(kit.cache.get(&device).await, Lookup::Hit(rendered.into()));
+        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
+        assert!(kit.cache.fill(&device.cache_key(), &lease, None).await);
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(MISSING.into()));
+        let applied = queries::apply_batch(&kit.store, &[&event(device.as_str(), "1", "{}", at(0, 1))]).await.unwrap();
+        assert!(Fencer::new(kit.cache.clone(), kit.store.clone()).fence(&applied.fences).await.is_acknowledged());
+        let rendered = queries::resource(&kit.store, &device).await.unwrap().unwrap().body;
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(rendered.into()));
         let key = kit.key(device.as_str());
         let ttl: i64 = node(cluster, owner(cluster, &key).await).await.ttl(&key).await.unwrap();
         assert!((50..=60).contains(&ttl), "the first body gets a TTL of its own: {ttl}");
@@ -119,7 +121,7 @@ async fn many_resources_in_many_slots_are_fenced_at_once() {
     let kit = kit("cluster_many", cluster).await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     let events: Vec<_> = (0..1_000).map(|n| event(&format!("d{n}"), "1", "{}", at(0, n))).collect();
-    let applied = kit.store.apply(&events.iter().collect::<Vec<_>>()).await.unwrap();
+    let applied = queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap();
     let mut connections = [node(cluster, 0).await, node(cluster, 1).await, node(cluster, 2).await];
     let mut seen = [0; 3];
     for n in 0..1_000 {
@@ -132,9 +134,9 @@ async fn many_resources_in_many_slots_are_fenced_at_once() {
         }
     }
     assert!(seen.iter().all(|count| *count > 200), "every node has some: {seen:?}");
-    assert!(fencer.fence(&applied.versions).await.is_acknowledged());
+    assert!(fencer.fence(&applied.fences).await.is_acknowledged());
     for n in 0..1_000 {
-        let found = kit.cache.get(&id(&format!("d{n}"))).await;
+        let found = kit.cache.get(&id(&format!("d{n}")).cache_key()).await;
         match (n % 4, found) {
             (0, Lookup::Hit(body)) => assert!(body.starts_with(format!(r#"{{"version":1,"id":"d{n}","#).as_bytes())),
             (2, Lookup::Hit(body)) => assert_eq!(body, r#"{"version":9,"newer":true}"#),
@@ -160,7 +162,7 @@ async fn clearing_takes_this_prefix_on_every_node_and_no_other() {
     assert_eq!(kit.cache.clear().await.unwrap(), 300);
     assert_eq!(kit.cache.clear().await.unwrap(), 0);
     for device in one_of_each(cluster, &other).await {
-        assert_eq!(other.cache.get(&device).await, Lookup::Hit(body(1, &device).into()));
+        assert_eq!(other.cache.get(&device.cache_key()).await, Lookup::Hit(body(1, &device).into()));
     }
 }
 
@@ -171,13 +173,13 @@ async fn a_forgotten_devices_mark_lies_beside_its_key() {
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     for (n, device) in (1..).zip(one_of_each(cluster, &kit).await) {
         // What a worker that began before has read for its fence.
-        kit.store.apply(&[&event(device.as_str(), "1", "{}", at(0, n))]).await.unwrap();
+        queries::apply_batch(&kit.store, &[&event(device.as_str(), "1", "{}", at(0, n))]).await.unwrap();
         put(cluster, &kit, device.as_str(), r#"{"version":7,"old":true}"#).await;
-        kit.cache.forget(&device).await.unwrap();
-        assert_eq!(kit.cache.get(&device).await, Lookup::Miss);
+        kit.cache.forget(&device.cache_key()).await.unwrap();
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
         put(cluster, &kit, device.as_str(), MISSING).await;
-        assert!(fencer.fence(&[(device.clone(), 1)]).await.is_acknowledged());
-        assert_eq!(kit.cache.get(&device).await, Lookup::Miss, "deleted, not replaced");
+        assert!(fencer.fence(&[(device.clone().cache_key(), 1)]).await.is_acknowledged());
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss, "deleted, not replaced");
     }
 }
 
@@ -186,6 +188,6 @@ async fn a_prefix_that_would_part_a_key_from_its_mark_is_refused() {
     let kit = Kit::without_schema("cluster_brace").await;
     for prefix in ["{a}:", "a{b:", "a}b:"] {
         let settings = settings(&kit.scope.database_url, "redis://a,redis://b", prefix);
-        assert!(Cache::open(&settings.redis).is_err(), "{prefix}");
+        assert!(Cache::open(&settings.redis, &[&RESOURCE]).is_err(), "{prefix}");
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::{Cache, Fencer, Lookup, MISSING};
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 
 use crate::kit::{Kit, at, event, eventually, id, settings};
 use crate::redis_cluster::{ask, body, counts, kit, one_of_each, own_cluster, owner};
@@ -20,16 +22,16 @@ async fn slots_that_move_are_followed() {
     let ids: Vec<String> =
         vec![ask(&cluster, from, &["CLUSTER", "MYID"]).await, ask(&cluster, to, &["CLUSTER", "MYID"]).await];
     let version = async |n: i64| {
-        let applied = kit.store.apply(&[&event(device.as_str(), &n.to_string(), "{}", at(0, n))]).await.unwrap();
-        assert!(fencer.fence(&applied.versions).await.is_acknowledged(), "acknowledged");
-        applied.versions[0].1
+        let applied = queries::apply_batch(&kit.store, &[&event(device.as_str(), &n.to_string(), "{}", at(0, n))]).await.unwrap();
+        assert!(fencer.fence(&applied.fences).await.is_acknowledged(), "acknowledged");
+        applied.fences[0].1
     };
     let fill = async || {
-        let lease = kit.cache.lease(&device).await.unwrap();
-        let read = kit.store.resource(&device).await.unwrap().unwrap();
-        assert!(kit.cache.fill(&device, &lease, Some(&read.body)).await);
+        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
+        let read = queries::resource(&kit.store, &device).await.unwrap().unwrap();
+        assert!(kit.cache.fill(&device.cache_key(), &lease, Some(&read.body)).await);
     };
-    let cached = async || match kit.cache.get(&device).await {
+    let cached = async || match kit.cache.get(&device.cache_key()).await {
         Lookup::Hit(body) => shared::cache::version(&body),
         Lookup::Miss => None,
         other => panic!("{other:?}"),
@@ -71,17 +73,17 @@ async fn who_takes_over_the_slots_of_a_dead_node_is_found() {
     let cluster = own_cluster().await;
     let kit = kit("cluster_taken_over", &cluster).await;
     let [device, ..] = one_of_each(&cluster, &kit).await;
-    assert_eq!(kit.cache.get(&device).await, Lookup::Miss);
+    assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
     let slot: u16 = ask(&cluster, 0, &["CLUSTER", "KEYSLOT", &kit.key(device.as_str())]).await;
     cluster.nodes[0].kill().unwrap();
-    assert_eq!(kit.cache.get(&device).await, Lookup::Unavailable);
+    assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Unavailable);
     let heir: String = ask(&cluster, 1, &["CLUSTER", "MYID"]).await;
     for number in [1, 2] {
         let _: () = ask(&cluster, number, &["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &heir]).await;
     }
-    eventually("it is found", async || kit.cache.get(&device).await == Lookup::Miss).await;
-    let lease = kit.cache.lease(&device).await.unwrap();
-    assert!(kit.cache.fill(&device, &lease, Some(&body(1, &device))).await);
+    eventually("it is found", async || kit.cache.get(&device.cache_key()).await == Lookup::Miss).await;
+    let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
+    assert!(kit.cache.fill(&device.cache_key(), &lease, Some(&body(1, &device))).await);
 }
 
 /// A node that is away, frozen or killed, costs what it has, and nothing else.
@@ -103,17 +105,17 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
     let write = async |n: i64| {
         let events: Vec<_> =
             devices.iter().map(|device| event(device.as_str(), &n.to_string(), "{}", at(0, n))).collect();
-        kit.store.apply(&events.iter().collect::<Vec<_>>()).await.unwrap().versions
+        queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap().fences
     };
     let fill = async || {
         for device in &devices {
-            if let Some(lease) = kit.cache.lease(device).await {
-                let read = kit.store.resource(device).await.unwrap().unwrap();
-                assert!(kit.cache.fill(device, &lease, Some(&read.body)).await);
+            if let Some(lease) = kit.cache.lease(&device.cache_key()).await {
+                let read = queries::resource(&kit.store, device).await.unwrap().unwrap();
+                assert!(kit.cache.fill(&device.cache_key(), &lease, Some(&read.body)).await);
             }
         }
     };
-    let version = async |device: &DeviceId| match kit.cache.get(device).await {
+    let version = async |device: &DeviceId| match kit.cache.get(&device.cache_key()).await {
         Lookup::Hit(body) => shared::cache::version(&body),
         _ => None,
     };
@@ -153,7 +155,7 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
         eventually("what was kept is sent", async || fencer.pending_len() == 0).await;
         for device in &devices {
             eventually("it is read again", async || {
-                !matches!(kit.cache.get(device).await, Lookup::Unavailable | Lookup::Leased(_))
+                !matches!(kit.cache.get(&device.cache_key()).await, Lookup::Unavailable | Lookup::Leased(_))
             })
             .await;
             assert!(version(device).await.is_none_or(|found| found == n), "nothing older");
@@ -168,21 +170,21 @@ async fn scripts_that_a_node_forgot_are_sent_again_though_another_is_away() {
     let kit = kit("cluster_scripts", &cluster).await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     let [away, device, _] = one_of_each(&cluster, &kit).await;
-    kit.store.apply(&[&event(device.as_str(), "1", "{}", at(0, 1))]).await.unwrap();
+    queries::apply_batch(&kit.store, &[&event(device.as_str(), "1", "{}", at(0, 1))]).await.unwrap();
     let turn = async || {
-        let lease = kit.cache.lease(&device).await.unwrap();
-        kit.cache.release(&device, &lease).await;
-        let lease = kit.cache.lease(&device).await.unwrap();
-        assert!(kit.cache.fill(&device, &lease, None).await);
-        assert!(fencer.fence(&[(device.clone(), 1)]).await.is_acknowledged());
-        assert!(matches!(kit.cache.get(&device).await, Lookup::Hit(body) if body != MISSING));
-        kit.cache.forget(&device).await.unwrap();
-        assert_eq!(kit.cache.get(&device).await, Lookup::Miss);
+        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
+        kit.cache.release(&device.cache_key(), &lease).await;
+        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
+        assert!(kit.cache.fill(&device.cache_key(), &lease, None).await);
+        assert!(fencer.fence(&[(device.clone().cache_key(), 1)]).await.is_acknowledged());
+        assert!(matches!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(body) if body != MISSING));
+        kit.cache.forget(&device.cache_key()).await.unwrap();
+        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
         let _: u64 = ask(&cluster, 1, &["DEL", &format!("{{{}}}forgotten", kit.key(device.as_str()))]).await;
     };
     turn().await;
     cluster.nodes[0].kill().unwrap();
-    assert_eq!(kit.cache.get(&away).await, Lookup::Unavailable);
+    assert_eq!(kit.cache.get(&away.cache_key()).await, Lookup::Unavailable);
     let _: () = ask(&cluster, 1, &["SCRIPT", "FLUSH"]).await;
     turn().await;
     // As a restart does, with everything else.
@@ -190,7 +192,7 @@ async fn scripts_that_a_node_forgot_are_sent_again_though_another_is_away() {
     cluster.nodes[0].start().unwrap();
     cluster.nodes[1].start().unwrap();
     cluster.until_ok().unwrap();
-    eventually("it is reached again", async || kit.cache.get(&device).await == Lookup::Miss).await;
+    eventually("it is reached again", async || kit.cache.get(&device.cache_key()).await == Lookup::Miss).await;
     turn().await;
 }
 
@@ -204,10 +206,10 @@ async fn a_cluster_that_comes_after_its_users_is_found() {
     // Of two addresses one is nobody's for ever.
     let urls = format!("redis://127.0.0.1:{},{}", devstack::port::free(), cluster.nodes[2].url());
     let config = settings(&kit.scope.database_url, &urls, &kit.scope.cache_prefix);
-    let cache = Cache::open(&config.redis).unwrap();
+    let cache = Cache::open(&config.redis, &[&RESOURCE]).unwrap();
     let started = std::time::Instant::now();
     for n in 0..1_000 {
-        assert_eq!(cache.get(&id(&format!("d{n}"))).await, Lookup::Unavailable);
+        assert_eq!(cache.get(&id(&format!("d{n}")).cache_key()).await, Lookup::Unavailable);
     }
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     for node in &cluster.nodes {
@@ -215,6 +217,6 @@ async fn a_cluster_that_comes_after_its_users_is_found() {
     }
     cluster.until_ok().unwrap();
     for device in one_of_each(&cluster, &kit).await {
-        eventually("it is found", async || cache.get(&device).await == Lookup::Miss).await;
+        eventually("it is found", async || cache.get(&device.cache_key()).await == Lookup::Miss).await;
     }
 }

@@ -1,15 +1,16 @@
 //! `REDIS_CLUSTER` that is not as the server is: its own words are told.
 
+use shared::devices::{DeviceId, RESOURCE};
 use shared::cache::{Cache, Lookup};
 
-use crate::kit::{Kit, eventually, id, settings};
+use crate::kit::{Kit, eventually, id, key, settings};
 use crate::redis_cluster::{one_of_each, own_cluster};
 use crate::redis_refuses::{Log, start};
 
 fn cache(kit: &Kit, url: &str, cluster: bool) -> Cache {
     let mut config = settings(&kit.scope.database_url, url, &kit.scope.cache_prefix).redis;
     config.cluster = cluster;
-    Cache::open(&config).unwrap()
+    Cache::open(&config, &[&RESOURCE]).unwrap()
 }
 
 #[tokio::test]
@@ -23,10 +24,10 @@ async fn one_node_that_is_taken_for_a_cluster_says_what_it_is() {
     assert!(why.contains(&format!("127.0.0.1:{}", redis.port)), "{said:?}");
     assert!(why.contains("cluster support disabled") && why.contains("REDIS_CLUSTER is true"), "{said:?}");
     assert_eq!(said.all().unwrap_err().to_string(), why);
-    assert_eq!(cache.get(&id("d")).await, Lookup::Unavailable);
+    assert_eq!(cache.get(&key("d")).await, Lookup::Unavailable);
     eventually("it is in the log", async || {
         // More readers, as there are.
-        cache.get(&id("d")).await;
+        cache.get(&key("d")).await;
         log.count("no node of the Redis cluster is known for a key") > 0 && log.count("cluster support disabled") > 0
     })
     .await;
@@ -49,13 +50,14 @@ async fn a_node_of_a_cluster_that_is_taken_for_the_only_one_says_so() {
     let cache = cache(&kit, &cluster.nodes[0].url(), false);
     let [_, second, third] = one_of_each(&cluster, &kit).await;
     eventually("a key of another node is told", async || {
-        assert_eq!(cache.get(&second).await, Lookup::Unavailable);
+        assert_eq!(cache.get(&second.cache_key()).await, Lookup::Unavailable);
         log.count("Redis refuses commands") > 0
             && log.count("it is a node of a cluster, and REDIS_CLUSTER is false") > 0
     })
     .await;
     // Keys of several slots at once.
-    let found = futures_util::future::join_all([&second, &third, &second].map(|id| cache.get(id))).await;
+    let keys = [&second, &third, &second].map(DeviceId::cache_key);
+    let found = futures_util::future::join_all(keys.iter().map(|key| cache.get(key))).await;
     assert!(found.iter().all(|found| *found == Lookup::Unavailable), "{found:?}");
     assert_eq!(log.count("Redis is away"), 0);
 }

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use devstack::Redis;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
 use tracing::subscriber::DefaultGuard;
 
-use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::kit::{Kit, at, event, eventually, id, key, settings};
 
 /// What is logged on this thread, which is all of a test's.
 #[derive(Clone, Default)]
@@ -49,7 +51,7 @@ pub(crate) async fn start(more: &'static [&'static str]) -> Redis {
 fn cache(kit: &Kit, redis: &Redis) -> Cache {
     let mut config = settings(&kit.scope.database_url, &redis.url(), &kit.scope.cache_prefix).redis;
     config.timeout = Duration::from_millis(200);
-    Cache::open(&config).unwrap()
+    Cache::open(&config, &[&RESOURCE]).unwrap()
 }
 
 pub(crate) async fn connection(redis: &Redis) -> MultiplexedConnection {
@@ -71,7 +73,7 @@ async fn one_with_too_many_clients_says_so_and_costs_nobody_more_than_the_timeou
     let cache = cache(&kit, &redis);
     for _ in 0..20 {
         let asked = Instant::now();
-        assert_eq!(cache.get(&id("a")).await, Lookup::Unavailable);
+        assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     }
     const ANSWER: &str = "max number of clients reached";
@@ -84,7 +86,7 @@ async fn one_with_too_many_clients_says_so_and_costs_nobody_more_than_the_timeou
     assert!(why.contains(ANSWER), "{why}");
 
     config_set(&mut only, "maxclients", "100").await;
-    eventually("it is back", async || cache.get(&id("a")).await == Lookup::Miss).await;
+    eventually("it is back", async || cache.get(&key("a")).await == Lookup::Miss).await;
 }
 
 #[tokio::test]
@@ -95,9 +97,9 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     let redis = start(&["--save", "3600 1", "--dir", "/proc"]).await;
     let cache = cache(&kit, &redis);
     let mut direct = connection(&redis).await;
-    let first = kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let first = queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
     let body = r#"{"version":1,"id":"a"}"#;
-    eventually("it is connected", async || cache.get(&id("a")).await == Lookup::Miss).await;
+    eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Miss).await;
     let () = direct.set_ex(kit.key("a"), body, 60).await.unwrap();
     let _: redis::Value = redis::cmd("BGSAVE").query_async(&mut direct).await.unwrap();
     let refuses = async || {
@@ -109,32 +111,32 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     // A reader goes on as before: hits are served, and a miss is not filled.
     for _ in 0..20 {
         let asked = Instant::now();
-        assert_eq!(cache.get(&id("a")).await, Lookup::Hit(body.into()));
-        assert_eq!(cache.get(&id("b")).await, Lookup::Miss);
-        assert_eq!(cache.lease(&id("b")).await, None);
+        assert_eq!(cache.get(&key("a")).await, Lookup::Hit(body.into()));
+        assert_eq!(cache.get(&key("b")).await, Lookup::Miss);
+        assert_eq!(cache.lease(&key("b")).await, None);
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     }
     // The worker does not wait for it, and keeps its fences.
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     for n in 2..=20 {
-        let versions = kit.store.apply(&[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().versions;
+        let versions = queries::apply_batch(&kit.store, &[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().fences;
         let asked = Instant::now();
         assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Pending]);
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
     }
-    assert_eq!((first.versions.len(), fencer.pending_len()), (1, 1));
+    assert_eq!((first.fences.len(), fencer.pending_len()), (1, 1));
     assert_eq!((log.count("Redis refuses commands"), log.count("MISCONF")), (1, 1), "once, in its own words");
     assert_eq!((log.count("Redis is away"), log.count("no answer")), (0, 0), "it is there");
     let why = cache.answering().await.all().unwrap_err().to_string();
     assert!(why.contains("MISCONF"), "{why}");
-    let why = cache.forget(&id("a")).await.unwrap_err().to_string();
+    let why = cache.forget(&key("a")).await.unwrap_err().to_string();
     assert!(why.starts_with("Redis refuses writes: ") && why.contains("MISCONF"), "{why}");
 
     config_set(&mut direct, "stop-writes-on-bgsave-error", "no").await;
     let sent = fencer.finish(Duration::from_secs(30)).await;
     assert!(sent, "what was kept is sent: {}", String::from_utf8_lossy(&log.0.lock().unwrap()));
-    let row = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
-    assert_eq!(cache.get(&id("a")).await, Lookup::Hit(row.into()));
+    let row = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
+    assert_eq!(cache.get(&key("a")).await, Lookup::Hit(row.into()));
 }
 
 #[tokio::test]
@@ -143,7 +145,7 @@ async fn one_that_closes_idle_connections_costs_no_read() {
     let kit = Kit::new("timeout").await;
     let redis = start(&["--timeout", "1"]).await;
     let cache = cache(&kit, &redis);
-    eventually("it is connected", async || cache.get(&id("a")).await == Lookup::Miss).await;
+    eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Miss).await;
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     for n in 1..=3 {
         // Its own connections of before are closed by then; each look is a new one.
@@ -154,10 +156,10 @@ async fn one_that_closes_idle_connections_costs_no_read() {
         };
         eventually("the idle ones are closed", alone).await;
         if n == 2 {
-            let versions = kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap().versions;
+            let versions = queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap().fences;
             assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Absent]);
         } else {
-            assert_eq!(cache.get(&id("a")).await, Lookup::Miss, "not as if it were away");
+            assert_eq!(cache.get(&key("a")).await, Lookup::Miss, "not as if it were away");
         }
     }
     assert_eq!(log.count("Redis is away"), 0);

@@ -5,9 +5,11 @@ use std::time::Duration;
 use devstack::{Proxy, Redis};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
-use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
+use shared::devices::RESOURCE;
+use shared::devices::queries;
+use shared::cache::{Fence, Cache, FenceOutcome, Fencer, Lookup};
 
-use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::kit::{Kit, at, event, eventually, id, key, settings};
 use crate::redis_refuses::{Log, config_set, connection, start};
 
 /// Two servers, and a name that leads to one of them.
@@ -35,18 +37,18 @@ impl Pair {
         let url = format!("redis://127.0.0.1:{}", self.name.port);
         let mut config = settings(&self.kit.scope.database_url, &url, &self.kit.scope.cache_prefix).redis;
         config.timeout = Duration::from_millis(500);
-        let cache = Cache::open(&config).unwrap();
-        eventually("it is connected", async || cache.get(&id("none")).await == Lookup::Miss).await;
+        let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
+        eventually("it is connected", async || cache.get(&key("none")).await == Lookup::Miss).await;
         cache
     }
 
     /// Writes the device's next event, and puts its body into both servers.
-    async fn write(&self, device: &str, n: i64) -> Vec<(shared::event::DeviceId, i64)> {
-        self.kit.store.apply(&[&event(device, &n.to_string(), "{}", at(0, n))]).await.unwrap().versions
+    async fn write(&self, device: &str, n: i64) -> Vec<Fence> {
+        queries::apply_batch(&self.kit.store, &[&event(device, &n.to_string(), "{}", at(0, n))]).await.unwrap().fences
     }
 
     async fn body(&self, device: &str) -> String {
-        self.kit.store.resource(&id(device)).await.unwrap().unwrap().body
+        queries::resource(&self.kit.store, &id(device)).await.unwrap().unwrap().body
     }
 
     async fn put_into_both(&self, device: &str, body: &str) {
@@ -85,7 +87,7 @@ async fn becomes_a_replica(test: &str, serves_stale_data: &str) {
     pair.write("a", 1).await;
     let old = pair.body("a").await;
     pair.put_into_both("a", &old).await;
-    assert_eq!(api.get(&id("a")).await, Lookup::Hit(old.into()));
+    assert_eq!(api.get(&id("a").cache_key()).await, Lookup::Hit(old.into()));
     let first_of_b = pair.write("b", 2).await;
     assert_eq!(fencer.fence(&first_of_b).await.outcomes, [FenceOutcome::Absent]);
     // The new primary has what the old one never had: nothing is known to be absent there.
@@ -94,7 +96,7 @@ async fn becomes_a_replica(test: &str, serves_stale_data: &str) {
 
     pair.swap().await;
     // Nobody wrote since, and the reader finds out all the same. What a replica says counts for nothing.
-    assert_eq!(api.get(&id("a")).await, Lookup::Unavailable);
+    assert_eq!(api.get(&id("a").cache_key()).await, Lookup::Unavailable);
     let second = pair.write("a", 3).await;
     let second_of_b = pair.write("b", 4).await;
     assert_eq!(fencer.fence(&second_of_b).await.outcomes, [FenceOutcome::Pending], "absent on a replica says nothing");
@@ -104,7 +106,7 @@ async fn becomes_a_replica(test: &str, serves_stale_data: &str) {
     for device in ["a", "b"] {
         let new = Lookup::Hit(pair.body(device).await.into());
         let never_older = async || {
-            let found = api.get(&id(device)).await;
+            let found = api.get(&id(device).cache_key()).await;
             assert!(found == new || found == Lookup::Unavailable, "{device}: {found:?}");
             found == new
         };
@@ -121,14 +123,14 @@ async fn a_replica_that_the_name_leads_to_for_a_while_is_told_and_left() {
     let url = format!("redis://127.0.0.1:{}", pair.name.port);
     let config = settings(&pair.kit.scope.database_url, &url, &pair.kit.scope.cache_prefix).redis;
     // A service that starts meanwhile: it is connected, and knows that to whom.
-    let cache = Cache::open(&config).unwrap();
+    let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
     for _ in 0..5 {
-        assert_eq!(cache.get(&id("a")).await, Lookup::Unavailable);
+        assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
         let why = cache.answering().await.all().unwrap_err().to_string();
         assert!(why.contains("read only replica"), "{why}");
     }
     pair.name.lead_to(pair.second.port);
-    eventually("it gets to the primary", async || cache.get(&id("a")).await == Lookup::Miss).await;
+    eventually("it gets to the primary", async || cache.get(&key("a")).await == Lookup::Miss).await;
     assert_eq!(pair.log.count("Redis is a replica now"), 1);
 }
 
@@ -138,10 +140,10 @@ async fn where_writes_are_refused_for_long_another_connection_may_take_them() {
     let cache = pair.cache().await;
     config_set(&mut connection(&pair.first).await, "min-replicas-to-write", "1").await;
     pair.name.lead_to(pair.second.port);
-    assert_eq!(cache.lease(&id("a")).await, None);
+    assert_eq!(cache.lease(&key("a")).await, None);
     let why = cache.answering().await.all().unwrap_err().to_string();
     assert!(why.contains("NOREPLICAS"), "{why}");
-    eventually("it is connected anew", async || cache.lease(&id("a")).await.is_some()).await;
+    eventually("it is connected anew", async || cache.lease(&key("a")).await.is_some()).await;
     assert_eq!(pair.log.count("NOREPLICAS"), 1);
 }
 
@@ -158,7 +160,7 @@ async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
         let fencer = Fencer::new(worker, pair.kit.store.clone());
         let versions = pair.write("a", 1).await;
         // A lease that a server of its own must give, each time.
-        let leased = async || api.lease(&id(&format!("{:x}", fastrand::u64(..)))).await.is_some();
+        let leased = async || api.lease(&id(&format!("{:x}", fastrand::u64(..))).cache_key()).await.is_some();
         config_set(&mut connection(&pair.first).await, "lua-time-limit", "10").await;
         let mut first = connection(&pair.first).await;
         let mut command = redis::cmd(trouble[0]);
@@ -185,14 +187,14 @@ async fn a_primary_that_hangs_is_left_for_its_successor() {
     pair.write("a", 1).await;
     let old = pair.body("a").await;
     pair.put_into_both("a", &old).await;
-    assert_eq!(api.get(&id("a")).await, Lookup::Hit(old.into()));
+    assert_eq!(api.get(&id("a").cache_key()).await, Lookup::Hit(old.into()));
     pair.first.freeze().unwrap();
     pair.name.lead_to(pair.second.port);
     let second = pair.write("a", 2).await;
     assert_eq!(fencer.fence(&second).await.outcomes, [FenceOutcome::Pending]);
     assert!(fencer.finish(Duration::from_secs(30)).await, "the worker gets to the other one");
     let new = Lookup::Hit(pair.body("a").await.into());
-    eventually("the reader gets there too", async || api.get(&id("a")).await == new).await;
+    eventually("the reader gets there too", async || api.get(&id("a").cache_key()).await == new).await;
     eventually("all is well", async || api.answering().await.all().is_ok()).await;
     pair.first.thaw().unwrap();
 }

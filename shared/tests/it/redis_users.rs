@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use devstack::Redis;
 use redis::AsyncCommands;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
 
-use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::kit::{Kit, at, event, eventually, id, key, settings};
 use crate::redis_refuses::{Log, config_set, connection, start};
 
 /// A cache of a user with these rights.
@@ -17,7 +19,7 @@ async fn cache_as(kit: &Kit, redis: &Redis, rights: &[&str]) -> Cache {
     setuser.arg("SETUSER").arg("u").arg("reset").arg("on").arg(">p").arg("~*").arg(rights);
     let () = setuser.query_async(&mut direct).await.unwrap();
     let url = format!("redis://u:p@127.0.0.1:{}", redis.port);
-    Cache::open(&settings(&kit.scope.database_url, &url, &kit.scope.cache_prefix).redis).unwrap()
+    Cache::open(&settings(&kit.scope.database_url, &url, &kit.scope.cache_prefix).redis, &[&RESOURCE]).unwrap()
 }
 
 #[tokio::test]
@@ -32,25 +34,25 @@ async fn what_a_user_may_not_do_is_told_and_what_is_read_is_no_older_than_the_tt
         let redis = start(&[]).await;
         let cache = cache_as(&kit, &redis, rights).await;
         let fencer = Fencer::new(cache.clone(), kit.store.clone());
-        kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
-        let old = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
+        queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+        let old = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
         let ttl = Duration::from_secs(3);
         let put = Instant::now();
         let millis = u64::try_from(ttl.as_millis()).unwrap();
         let () = connection(&redis).await.pset_ex(kit.key("a"), &old, millis).await.unwrap();
-        eventually("it is connected", async || cache.get(&id("a")).await != Lookup::Unavailable).await;
+        eventually("it is connected", async || cache.get(&key("a")).await != Lookup::Unavailable).await;
 
-        let versions = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap().versions;
+        let versions = queries::apply_batch(&kit.store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap().fences;
         let outcome = fencer.fence(&versions).await.outcomes;
         if name == "set" {
             // What it may not replace it deletes.
             assert_eq!(outcome, [FenceOutcome::Deleted]);
-            assert_eq!(cache.get(&id("a")).await, Lookup::Miss);
-            assert_eq!(cache.lease(&id("a")).await, None);
+            assert_eq!(cache.get(&key("a")).await, Lookup::Miss);
+            assert_eq!(cache.lease(&key("a")).await, None);
         } else {
             assert_eq!(outcome, [FenceOutcome::Pending]);
             // The old one of two is read, and no hit makes it live longer.
-            eventually("it ends", async || match cache.get(&id("a")).await {
+            eventually("it ends", async || match cache.get(&key("a")).await {
                 Lookup::Miss => true,
                 found => {
                     assert_eq!(found, Lookup::Hit(old.clone().into()));
@@ -71,7 +73,7 @@ async fn what_a_user_may_not_do_is_told_and_what_is_read_is_no_older_than_the_tt
         let mut direct = connection(&redis).await;
         let () = redis::cmd("ACL").arg("SETUSER").arg("u").arg("+@all").query_async(&mut direct).await.unwrap();
         assert!(fencer.finish(Duration::from_secs(30)).await, "{name}");
-        eventually("a miss is filled", async || cache.lease(&id("b")).await.is_some()).await;
+        eventually("a miss is filled", async || cache.lease(&key("b")).await.is_some()).await;
         eventually("nothing is missing", async || cache.answering().await.all().is_ok()).await;
     }
 }
@@ -84,7 +86,7 @@ async fn of_a_user_who_may_not_delete_nothing_is_read() {
     // Whether this is a replica cannot be known so.
     let cache = cache_as(&kit, &redis, &["+@all", "-del"]).await;
     for _ in 0..5 {
-        assert_eq!(cache.get(&id("a")).await, Lookup::Unavailable);
+        assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
     }
     eventually("the log says why", async || log.count("'del'") > 0).await;
     let why = cache.answering().await.all().unwrap_err().to_string();
@@ -98,17 +100,17 @@ async fn a_redis_without_room_says_so_and_leaves_nothing_stale() {
     let redis = start(&[]).await;
     let cache = cache_as(&kit, &redis, &["+@all"]).await;
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
-    kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
-    let old = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
+    queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let old = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
     let mut direct = connection(&redis).await;
     let () = direct.set_ex(kit.key("a"), &old, 60).await.unwrap();
-    eventually("it is connected", async || cache.get(&id("a")).await == Lookup::Hit(old.clone().into())).await;
+    eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Hit(old.clone().into())).await;
     config_set(&mut direct, "maxmemory", "1").await;
 
-    assert_eq!(cache.lease(&id("b")).await, None, "nothing new is cached");
-    let versions = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap().versions;
+    assert_eq!(cache.lease(&key("b")).await, None, "nothing new is cached");
+    let versions = queries::apply_batch(&kit.store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap().fences;
     assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Deleted]);
-    assert_eq!(cache.get(&id("a")).await, Lookup::Miss);
+    assert_eq!(cache.get(&key("a")).await, Lookup::Miss);
     assert_eq!((log.count("Redis refuses commands"), log.count("OOM")), (1, 1), "once, in its own words");
     let why = cache.answering().await.all().unwrap_err().to_string();
     assert!(why.contains("OOM"), "{why}");
@@ -122,16 +124,16 @@ async fn a_user_of_the_prefix_alone_fences_and_where_it_may_not_replace_it_delet
     let pattern = format!("~{}*", kit.scope.cache_prefix);
     let cache = cache_as(&kit, &redis, &["resetkeys", &pattern, "+@all"]).await;
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
-    eventually("it is connected", async || cache.get(&id("a")).await == Lookup::Miss).await;
-    let first = kit.store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap().versions;
+    eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Miss).await;
+    let first = queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap().fences;
     assert_eq!(fencer.fence(&first).await.outcomes, [FenceOutcome::Absent]);
-    let old = kit.store.resource(&id("a")).await.unwrap().unwrap().body;
-    let lease = cache.lease(&id("a")).await.unwrap();
-    assert!(cache.fill(&id("a"), &lease, Some(&old)).await);
+    let old = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
+    let lease = cache.lease(&key("a")).await.unwrap();
+    assert!(cache.fill(&key("a"), &lease, Some(&old)).await);
     eventually("all is well", async || cache.answering().await.all().is_ok()).await;
-    let second = kit.store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap().versions;
+    let second = queries::apply_batch(&kit.store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap().fences;
     // The mark of a device that was forgotten lies beside the prefix.
     assert_eq!(fencer.fence(&second).await.outcomes, [FenceOutcome::Deleted]);
-    assert_eq!(cache.get(&id("a")).await, Lookup::Miss);
+    assert_eq!(cache.get(&key("a")).await, Lookup::Miss);
     assert_eq!(log.count("Redis is away"), 0);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use devstack::{Postgres, Proxy, psql};
+use shared::devices::queries;
 use shared::store::{Class, Store};
 
 use crate::kit::{at, event, eventually, id, settings};
@@ -19,14 +20,14 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     let config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
     let store = Store::open(&config, "test").unwrap();
     store.migrate().await.unwrap();
-    store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
     // It stays an hour behind.
     let (primary, standby) = blocking(move || {
         let standby = primary.standby(Duration::from_secs(3600))?;
         Ok((primary, standby))
     })
     .await;
-    store.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    queries::apply_batch(&store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
     let lagging = psql(&standby.url(), "SELECT version FROM resources").unwrap();
     assert_eq!(lagging, "1", "it is behind");
 
@@ -34,17 +35,17 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     name.lead_to(standby.port);
     name.drop_connections();
     for _ in 0..3 {
-        let error = store.resource(&id("a")).await.unwrap_err();
+        let error = queries::resource(&store, &id("a")).await.unwrap_err();
         // The first one may have been given a connection that had just ended.
         if !error.message.contains("it takes no writes") {
             assert_eq!(error.class, Class::Outage, "{error}");
         }
     }
-    let error = store.resource(&id("a")).await.unwrap_err();
+    let error = queries::resource(&store, &id("a")).await.unwrap_err();
     let expected = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", name.port);
     assert!(error.message.starts_with(&expected) && error.message.contains("it takes no writes"), "{error}");
     assert_eq!(error.class, Class::Outage);
-    let error = store.apply(&[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+    let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
     assert!(error.message.contains("it takes no writes"), "{error}");
 
     let standby = blocking(move || {
@@ -53,10 +54,10 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
         Ok(standby)
     })
     .await;
-    eventually("it serves", async || store.resource(&id("a")).await.is_ok()).await;
-    assert_eq!(store.resource(&id("a")).await.unwrap().unwrap().version, 2, "all that it got is applied");
-    let applied = store.apply(&[&event("a", "3", "{}", at(0, 3))]).await.unwrap();
-    assert_eq!(applied.versions, [(id("a"), 3)]);
+    eventually("it serves", async || queries::resource(&store, &id("a")).await.is_ok()).await;
+    assert_eq!(queries::resource(&store, &id("a")).await.unwrap().unwrap().version, 2, "all that it got is applied");
+    let applied = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap();
+    assert_eq!(applied.fences, [(id("a").cache_key(), 3)]);
     drop(standby);
 }
 
@@ -86,18 +87,18 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
     let green = Store::open(&settings(&new.url(), "redis://127.0.0.1:1", "p:").postgres, "test").unwrap();
     for store in [&store, &green] {
         store.migrate().await.unwrap();
-        store.apply(&[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+        queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
     }
-    green.apply(&[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    queries::apply_batch(&green, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
 
     for what in ["a resource", "one that is not there", "several", "a history", "a history that is empty", "a check"] {
-        eventually(what, async || store.resource(&id("a")).await.is_ok()).await;
+        eventually(what, async || queries::resource(&store, &id("a")).await.is_ok()).await;
         let read = async || match what {
-            "a resource" => store.resource(&id("a")).await.map(drop),
-            "one that is not there" => store.resource(&id("nobody")).await.map(drop),
-            "several" => store.resources(&[id("nobody"), id("a")]).await.map(drop),
-            "a history" => store.history(&id("a"), 10, None).await.map(drop),
-            "a history that is empty" => store.history(&id("nobody"), 10, None).await.map(drop),
+            "a resource" => queries::resource(&store, &id("a")).await.map(drop),
+            "one that is not there" => queries::resource(&store, &id("nobody")).await.map(drop),
+            "several" => queries::load(&store, &["nobody".into(), "a".into()]).await.map(drop),
+            "a history" => queries::history(&store, &id("a"), 10, None).await.map(drop),
+            "a history that is empty" => queries::history(&store, &id("nobody"), 10, None).await.map(drop),
             _ => store.check().await,
         };
         let until_refused = async {
@@ -113,9 +114,9 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
         let error = error.unwrap_or_else(|_| panic!("{what} is read for ever")).message;
         assert!(error.starts_with("PostgreSQL at ") && error.ends_with(REFUSED), "{what}: {error}");
         // Its connection is closed, and another one is refused; so is a write.
-        let error = store.apply(&[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+        let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
         assert!(error.message.ends_with(REFUSED), "{error}");
-        let error = store.resource(&id("a")).await.unwrap_err();
+        let error = queries::resource(&store, &id("a")).await.unwrap_err();
         assert!(error.message.starts_with("no connection to PostgreSQL at "), "{error}");
         assert!(error.message.ends_with(REFUSED) && error.class == Class::Outage, "{error}");
         let error = store.migrate().await.unwrap_err().to_string();
@@ -124,8 +125,8 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
     }
     read_only(&old.url(), true).await;
     name.lead_to(new.port);
-    eventually("the new one is read", async || store.resource(&id("a")).await.is_ok()).await;
-    assert_eq!(store.resource(&id("a")).await.unwrap().unwrap().version, 2);
+    eventually("the new one is read", async || queries::resource(&store, &id("a")).await.is_ok()).await;
+    assert_eq!(queries::resource(&store, &id("a")).await.unwrap().unwrap().version, 2);
 }
 
 /// With three answers for a connection, each takes longer than what somebody waits for one.
@@ -141,7 +142,7 @@ async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
     for answer in [Duration::from_millis(600), Duration::from_millis(800)] {
         let store = Store::open(&config, "test").unwrap();
         slow.slow(answer / 2);
-        eventually("it is read", async || store.resource(&id("a")).await.is_ok()).await;
+        eventually("it is read", async || queries::resource(&store, &id("a")).await.is_ok()).await;
         slow.mend();
     }
 }
@@ -159,7 +160,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     store.migrate().await.unwrap();
     let all = async || {
         let ids: Vec<_> = (0..4).map(|n| id(&format!("d{n}"))).collect();
-        futures_util::future::join_all(ids.iter().map(|id| store.resource(id))).await
+        futures_util::future::join_all(ids.iter().map(|id| queries::resource(&store, id))).await
     };
     let connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test'";
     eventually("all are made", async || {
@@ -171,7 +172,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     way.silence_connections();
     let (first, late) = tokio::join!(all(), async {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        store.resource(&id("late")).await.unwrap_err().message
+        queries::resource(&store, &id("late")).await.unwrap_err().message
     });
     for outcome in first {
         assert!(outcome.unwrap_err().message.contains("no answer within 5s"));
@@ -186,7 +187,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     .await;
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     way.silence_connections();
-    let found = store.resource(&id("a")).await;
+    let found = queries::resource(&store, &id("a")).await;
     assert_eq!(found.unwrap(), None, "by a connection that is new, within the time that one is waited for");
 }
 
@@ -201,7 +202,7 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     };
     let port = devstack::port::free();
     let store = open(&format!("postgres://postgres@127.0.0.1:{port}/postgres"));
-    let error = store.resource(&id("a")).await.unwrap_err().message;
+    let error = queries::resource(&store, &id("a")).await.unwrap_err().message;
     assert!(error.starts_with(&format!("no connection to PostgreSQL at 127.0.0.1:{port}: ")), "{error}");
     assert!(error.contains("refused"), "{error}");
 
@@ -209,12 +210,12 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     let silent = Proxy::to(postgres.port).unwrap();
     silent.hold();
     let store = open(&format!("postgres://postgres@127.0.0.1:{}/postgres", silent.port));
-    let error = store.resource(&id("a")).await.unwrap_err().message;
+    let error = queries::resource(&store, &id("a")).await.unwrap_err().message;
     assert!(error.ends_with(": no answer in time"), "{error}");
     silent.mend();
 
     let store = open(&format!("postgres://postgres@127.0.0.1:{}/nothing", postgres.port));
-    let error = store.resource(&id("a")).await.unwrap_err().message;
+    let error = queries::resource(&store, &id("a")).await.unwrap_err().message;
     assert!(error.contains("3D000") && error.contains("\"nothing\" does not exist"), "{error}");
 
     // All that it may have are in use.
@@ -223,7 +224,7 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     let lock = sqlx::PgPool::connect(&postgres.url()).await.unwrap();
     let lock = lock.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let (a, b) = (id("a"), id("b"));
-    let (first, second) = tokio::join!(store.resource(&a), store.resource(&b));
+    let (first, second) = tokio::join!(queries::resource(&store, &a), queries::resource(&store, &b));
     let told = [first.unwrap_err().message, second.unwrap_err().message];
     assert!(told.iter().any(|told| told.contains("DATABASE_MAX_CONNECTIONS are in use")), "{told:?}");
     lock.rollback().await.unwrap();

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use shared::devices::queries;
 use shared::position::Position;
-use shared::store::{Class, Outcome, Store};
-use shared::topic::Decoded;
+use shared::devices::queries::Outcome;
+use shared::store::{Class, Store};
+use shared::devices::DeviceDelivery;
 use sqlx::{PgPool, Row};
 
 use crate::kit::{Kit, at, event, eventually, id, settings};
@@ -22,12 +24,12 @@ struct Model {
 }
 
 impl Model {
-    fn of(log: &[Decoded]) -> Self {
+    fn of(log: &[DeviceDelivery]) -> Self {
         let mut model = Self::default();
         let mut states: BTreeMap<String, Position> = BTreeMap::new();
         for decoded in log {
             let device = decoded.event.device_id.to_string();
-            let key = (device.clone(), decoded.event.event_id.to_string());
+            let key = (device.clone(), decoded.envelope.id.to_string());
             if model.events.contains_key(&key) {
                 continue;
             }
@@ -60,7 +62,7 @@ impl Model {
 }
 
 /// A log of one case: devices of its own, repeated ids, places that jump back as redriven ones do.
-fn log(case: usize) -> impl Strategy<Value = Vec<Decoded>> {
+fn log(case: usize) -> impl Strategy<Value = Vec<DeviceDelivery>> {
     let record = (0..3u8, 0..12u8, prop::option::weighted(0.2, 0..40i64), 0..2i32);
     prop::collection::vec(record, 1..40).prop_map(move |records| {
         let make = |(offset, (device, id, origin, partition)): (i64, (u8, u8, Option<i64>, i32))| {
@@ -84,12 +86,12 @@ async fn the_outcome_is_the_models_however_the_log_is_cut() {
         let cut = [1, 3, 7, 100][case % 4];
         for batch in log.chunks(cut) {
             let batch: Vec<_> = batch.iter().collect();
-            let applied = kit.store.apply(&batch).await.unwrap();
+            let applied = queries::apply_batch(&kit.store, &batch).await.unwrap();
             assert_eq!(applied.applied + applied.superseded + applied.repeated, batch.len());
             // What was lost on the way back and comes again changes nothing.
-            let again = kit.store.apply(&batch).await.unwrap();
+            let again = queries::apply_batch(&kit.store, &batch).await.unwrap();
             assert_eq!((again.applied, again.superseded, again.repeated), (0, 0, batch.len()));
-            assert_eq!(again.versions, applied.versions, "and is fenced at the same versions");
+            assert_eq!(again.fences, applied.fences, "and is fenced at the same versions");
         }
         assert_eq!(
             Model::found(&pool, &format!("c{case}-")).await,
@@ -105,7 +107,7 @@ async fn the_outcome_is_the_models_however_the_log_is_cut() {
 async fn a_repeat_that_was_waited_for_is_told_with_the_version_it_has() {
     let kit = Kit::new("waited").await;
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    kit.store.apply(&[&event("d", "e1", "{}", at(0, 1))]).await.unwrap();
+    queries::apply_batch(&kit.store, &[&event("d", "e1", "{}", at(0, 1))]).await.unwrap();
     let mut first = pool.begin().await.unwrap();
     for statement in [
         r#"INSERT INTO events SELECT (jsonb_populate_record(events, '{"event_id": "e2", "offset": 2}')).* FROM events"#,
@@ -114,7 +116,7 @@ async fn a_repeat_that_was_waited_for_is_told_with_the_version_it_has() {
         assert_eq!(sqlx::query(statement).execute(&mut *first).await.unwrap().rows_affected(), 1);
     }
     let store = kit.store.clone();
-    let second = tokio::spawn(async move { store.apply(&[&event("d", "e2", "{}", at(0, 2))]).await });
+    let second = tokio::spawn(async move { queries::apply_batch(&store, &[&event("d", "e2", "{}", at(0, 2))]).await });
     eventually("it waits for the first", async || {
         let waits =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
@@ -123,7 +125,7 @@ async fn a_repeat_that_was_waited_for_is_told_with_the_version_it_has() {
     .await;
     first.commit().await.unwrap();
     let applied = second.await.unwrap().unwrap();
-    assert_eq!((applied.repeated, applied.versions), (1, vec![(id("d"), 2)]));
+    assert_eq!((applied.repeated, applied.fences), (1, vec![(id("d").cache_key(), 2)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,7 +140,7 @@ async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
                     .collect();
                 let batch: Vec<_> = batch.iter().collect();
                 loop {
-                    match store.apply(&batch).await {
+                    match queries::apply_batch(&store, &batch).await {
                         Ok(_) => break,
                         Err(error) => assert_eq!(error.class, Class::Again, "{error}"),
                     }
@@ -166,12 +168,12 @@ async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
 async fn a_repeat_is_known_by_its_event_and_not_by_its_place() {
     let kit = Kit::new("places").await;
     let old = event("old", "e", "{}", Position { redriven: true, ..at(0, 7) });
-    kit.store.apply(&[&old]).await.unwrap();
+    queries::apply_batch(&kit.store, &[&old]).await.unwrap();
     // Redriven twice, and in a batch with a record of the topic that was made anew.
     let new = event("new", "e", "{}", at(0, 7));
-    let applied = kit.store.apply(&[&old, &new]).await.unwrap();
+    let applied = queries::apply_batch(&kit.store, &[&old, &new]).await.unwrap();
     assert_eq!((applied.applied, applied.repeated), (1, 1));
-    let version = kit.store.resource(&"old".parse().unwrap()).await.unwrap().unwrap().version;
+    let version = queries::resource(&kit.store, &"old".parse().unwrap()).await.unwrap().unwrap().version;
     assert_eq!(version, 1, "one event, one version");
 }
 
@@ -181,11 +183,11 @@ async fn a_repeat_with_another_payload_is_ignored_and_counted() {
     let first = event("d", "e", r#"{"a": 1, "b": 2}"#, at(0, 1));
     let same = event("d", "e", r#"{"b":2,"a":1}"#, at(0, 2));
     let other = event("d", "e", r#"{"a": 2}"#, at(0, 3));
-    let applied = kit.store.apply(&[&first, &same, &other]).await.unwrap();
+    let applied = queries::apply_batch(&kit.store, &[&first, &same, &other]).await.unwrap();
     assert_eq!((applied.applied, applied.repeated, applied.conflicting), (1, 2, 1), "in one batch");
-    let applied = kit.store.apply(&[&same]).await.unwrap();
+    let applied = queries::apply_batch(&kit.store, &[&same]).await.unwrap();
     assert_eq!((applied.repeated, applied.conflicting), (1, 0), "written differently, and the same");
-    let applied = kit.store.apply(&[&other]).await.unwrap();
+    let applied = queries::apply_batch(&kit.store, &[&other]).await.unwrap();
     assert_eq!((applied.repeated, applied.conflicting), (1, 1));
 }
 
@@ -212,29 +214,29 @@ async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {
         for (first, again) in [(&one, &other), (&other, &one)] {
             let id = |way: &str| format!("{way}-{place}-{}", first == &one);
             let (kept, same) = (event("d", &id("in"), first, at(0, 1)), event("d", &id("in"), again, at(0, 2)));
-            let together = kit.store.apply(&[&kept, &same]).await.unwrap();
+            let together = queries::apply_batch(&kit.store, &[&kept, &same]).await.unwrap();
             let (kept, later) = (event("d", &id("later"), first, at(0, 3)), event("d", &id("later"), again, at(0, 4)));
-            kit.store.apply(&[&kept]).await.unwrap();
-            let apart = kit.store.apply(&[&later]).await.unwrap();
+            queries::apply_batch(&kit.store, &[&kept]).await.unwrap();
+            let apart = queries::apply_batch(&kit.store, &[&later]).await.unwrap();
             let found = [together, apart].map(|applied| (applied.repeated, applied.conflicting));
             assert_eq!(found, [(1, usize::from(differ)); 2], "{first}, then {again}");
         }
     }
     // What counts is what is stored, not what came first in the batch.
     let (stored, other) = (event("d", "e", "{}", at(1, 1)), event("d", "e", r#"{"v":1}"#, at(1, 2)));
-    kit.store.apply(&[&stored]).await.unwrap();
-    let applied = kit.store.apply(&[&other, &stored, &other]).await.unwrap();
+    queries::apply_batch(&kit.store, &[&stored]).await.unwrap();
+    let applied = queries::apply_batch(&kit.store, &[&other, &stored, &other]).await.unwrap();
     assert_eq!((applied.repeated, applied.conflicting), (3, 2));
 }
 
 #[tokio::test]
 async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
     let kit = Kit::new("each").await;
-    let apply = async |events: &[&Decoded]| {
-        let applied = kit.store.apply(events).await.unwrap();
+    let apply = async |events: &[&DeviceDelivery]| {
+        let applied = queries::apply_batch(&kit.store, events).await.unwrap();
         let counts = [applied.applied, applied.superseded, applied.repeated - applied.conflicting, applied.conflicting];
-        for (outcome, count) in Outcome::ALL.into_iter().zip(counts) {
-            assert_eq!(applied.events.iter().filter(|event| event.outcome == outcome).count(), count, "{outcome:?}");
+        for (outcome, count) in Outcome::NAMES.into_iter().zip(counts) {
+            assert_eq!(applied.events.iter().filter(|event| event.outcome.as_str() == outcome).count(), count, "{outcome:?}");
         }
         applied.events.iter().map(|event| (event.outcome, event.version)).collect::<Vec<_>>()
     };
@@ -255,7 +257,7 @@ async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
     let b4 = at_place("b", "4", 9);
     let expected = [(Conflicting, Some(3)), (Repeated, Some(3)), (Applied, Some(3)), (Repeated, Some(1))];
     assert_eq!(apply(&[&other, &late, &b4, &a1]).await, expected, "beside what was stored before");
-    kit.store.forget(&id("a"), None).await.unwrap();
+    queries::erase(&kit.store, &id("a"), None).await.unwrap();
     assert_eq!(apply(&[&a1, &b4]).await, [(Forgotten, None), (Repeated, Some(3))]);
     assert_eq!(apply(&[&a1]).await, [(Forgotten, None)]);
 }
@@ -264,16 +266,15 @@ async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
 async fn a_resource_is_rendered_as_the_contract_says() {
     let kit = Kit::new("rendered").await;
     let id = "device-123".parse().unwrap();
-    assert_eq!(kit.store.resource(&id).await.unwrap(), None);
-    kit.store.apply(&[&event("device-123", "e-1", r#"{"status": "online", "temp_c": 37.2}"#, at(0, 1))]).await.unwrap();
-    let rendered = kit.store.resource(&id).await.unwrap().unwrap();
+    assert_eq!(queries::resource(&kit.store, &id).await.unwrap(), None);
+    queries::apply_batch(&kit.store, &[&event("device-123", "e-1", r#"{"status": "online", "temp_c": 37.2}"#, at(0, 1))]).await.unwrap();
+    let rendered = queries::resource(&kit.store, &id).await.unwrap().unwrap();
     let start = concat!(
         r#"{"version":1,"id":"device-123","payload":{"status": "online", "temp_c": 37.2},"event_id":"e-1","#,
         r#""accepted_at":"2023-11-14T22:13:20.123456Z","updated_at":""#
     );
     assert!(rendered.body.starts_with(start), "{}", rendered.body);
     assert!(serde_json::from_str::<serde_json::Value>(&rendered.body).is_ok());
-    assert_eq!(kit.store.resources(&[id]).await.unwrap(), [rendered], "one by one and many at once are the same bytes");
 }
 
 #[tokio::test]
@@ -284,7 +285,7 @@ async fn a_database_that_is_away_is_an_outage() {
         "x:",
     );
     let store = shared::store::Store::open(&settings.postgres, "test").unwrap();
-    let error = store.apply(&[&event("d", "e", "{}", at(0, 1))]).await.unwrap_err();
+    let error = queries::apply_batch(&store, &[&event("d", "e", "{}", at(0, 1))]).await.unwrap_err();
     assert_eq!(error.class, Class::Outage);
 }
 
@@ -293,9 +294,9 @@ async fn what_the_database_refuses_is_classified() {
     let kit = Kit::new("refused").await;
     let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let mut batch = event("d", "e", "{}", at(0, 1));
-    batch.event.user_id = Some("a\0b".into());
-    assert_eq!(kit.store.apply(&[&batch]).await.unwrap_err().class, Class::Poison);
-    batch.event.user_id = None;
+    batch.envelope.user_id = Some("a\0b".into());
+    assert_eq!(queries::apply_batch(&kit.store, &[&batch]).await.unwrap_err().class, Class::Poison);
+    batch.envelope.user_id = None;
     for (raise, class) in [
         ("23514", Class::Failed),
         ("P0001", Class::Failed),
@@ -312,7 +313,7 @@ async fn what_the_database_refuses_is_classified() {
         .execute(&pool)
         .await
         .unwrap();
-        let error = kit.store.apply(&[&batch]).await.unwrap_err();
+        let error = queries::apply_batch(&kit.store, &[&batch]).await.unwrap_err();
         assert_eq!((error.class, error.message), (class, format!("SQLSTATE {raise}: no")));
     }
 }
@@ -333,7 +334,7 @@ async fn a_commit_is_on_disk_whatever_the_database_has_as_its_default() {
     .unwrap();
     let settings = settings(&kit.scope.database_url, &kit.scope.endpoints.redis_url, &kit.scope.cache_prefix);
     let new = Store::open(&settings.postgres, "test").unwrap();
-    new.apply(&[&event("d", "1", "{}", at(0, 1))]).await.unwrap();
+    queries::apply_batch(&new, &[&event("d", "1", "{}", at(0, 1))]).await.unwrap();
     let seen: Vec<String> = sqlx::query_scalar("SELECT setting FROM seen").fetch_all(&pool).await.unwrap();
     assert_eq!(seen, ["on"]);
     let others = PgPool::connect(&kit.scope.database_url).await.unwrap();

@@ -2,7 +2,7 @@
 
 use redis::AsyncCommands;
 use shared::cache::Lookup;
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 
 use crate::kit::Kit;
 
@@ -24,7 +24,7 @@ async fn each_gets_its_own() {
     for n in 0..600 {
         let cache = kit.cache.clone();
         let id: DeviceId = format!("d{n}").parse().unwrap();
-        let read = reads.spawn(async move { (n, cache.get(&id).await) });
+        let read = reads.spawn(async move { (n, cache.get(&id.cache_key()).await) });
         if n % 7 == 0 {
             going.push(read);
         }

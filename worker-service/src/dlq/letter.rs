@@ -5,7 +5,9 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::json;
-use shared::topic::{Reason, Record, as_text, decode, header, rfc3339};
+use shared::devices::EVENT_TYPES;
+use shared::rfc3339;
+use shared::topic::{Reason, Record, as_text, decode, header};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -85,7 +87,7 @@ impl Letter {
         let (own, unwritable) = own(record);
         // A structured record has its id in its value, where only decoding finds it.
         let event_id = text(&own, header::ID)
-            .or_else(|| Some(panics::caught(|| decode(&own)).ok()?.ok()?.event.event_id.as_str().to_owned()));
+            .or_else(|| Some(panics::caught(|| decode(&own, &EVENT_TYPES)).ok()?.ok()?.0.id.as_str().to_owned()));
         Self {
             partition: record.partition,
             offset: record.offset,
@@ -140,7 +142,7 @@ impl Letter {
             "reason": self.reason,
             "attempts": self.attempts,
             "error": self.error,
-            "failed_at": rfc3339(self.failed_at),
+            "failed_at": rfc3339::format(self.failed_at),
             "origin": self.origin.as_ref().map(|origin| json!({
                 "topic": origin.topic, "partition": origin.partition, "offset": origin.offset,
             })),
@@ -167,7 +169,7 @@ impl Letter {
             Shown(&self.event_id),
             Shown(&self.reason),
             self.attempts.unwrap_or(0),
-            rfc3339(self.failed_at),
+            rfc3339::format(self.failed_at),
             Shown(&origin),
             self.redrives,
             if self.truncated { " truncated" } else { "" },

@@ -12,7 +12,8 @@ use rdkafka::topic_partition_list::Offset;
 use serde_json::json;
 use shared::kafka::{self, ADMIN_TIMEOUT, LogContext};
 use shared::topic::settings::admin;
-use shared::topic::{Record, rfc3339};
+use shared::rfc3339;
+use shared::topic::Record;
 
 use super::letter::{Letter, Shown};
 use super::read::{Reader, Span};
@@ -181,7 +182,7 @@ fn tell(config: &DlqPurgeConfig, found: &Found, out: &mut impl Write) -> anyhow:
             letter.offset,
             Shown(&letter.device),
             Shown(&letter.event_id),
-            rfc3339(letter.failed_at)
+            rfc3339::format(letter.failed_at)
         )?,
         Some(Stays::Unreadable(offset)) => {
             writeln!(out, "; {partition}/{offset} stays, for it cannot be read, and {behind} as old behind it")?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
+use shared::devices::RESOURCE;
 use shared::cache::Cache;
 use shared::kafka;
 use shared::store::Store;
@@ -61,7 +62,7 @@ pub struct Summary {
 pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Result<Summary> {
     let client = kafka::client(&config.source.kafka)?;
     let store = Store::open(&config.stores.postgres, "worker-service dlq")?;
-    let cache = Cache::open(&config.stores.redis)?;
+    let cache = Cache::open(&config.stores.redis, &[&RESOURCE])?;
     // What would be sent now would only wait in the input topic, or leave the cache behind.
     store.check().await.context("nothing was sent: PostgreSQL is not ready")?;
     cache.is_there().await.context("nothing was sent: Redis does not answer")?;

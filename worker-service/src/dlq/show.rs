@@ -6,7 +6,8 @@ use std::io::Write;
 use anyhow::Context;
 use serde_json::{Value, json};
 use shared::kafka;
-use shared::topic::{Header, Record, rfc3339};
+use shared::rfc3339;
+use shared::topic::{Header, Record};
 
 use super::read::Reader;
 use crate::config::DlqShowConfig;
@@ -69,7 +70,7 @@ fn as_json(record: &Record) -> Value {
     let (key_kind, key) = member("key", record.key());
     let (value_kind, value) = member("value", value.as_deref());
     json!({
-        "partition": record.partition, "offset": record.offset, "timestamp": rfc3339(record.timestamp),
+        "partition": record.partition, "offset": record.offset, "timestamp": rfc3339::format(record.timestamp),
         key_kind: key, "headers": headers, value_kind: value,
     })
 }
@@ -83,7 +84,7 @@ fn member(name: &str, bytes: Option<&[u8]>) -> (String, Value) {
 }
 
 fn as_text(record: &Record) -> String {
-    let mut text = format!("{}/{} at {}\n", record.partition, record.offset, rfc3339(record.timestamp));
+    let mut text = format!("{}/{} at {}\n", record.partition, record.offset, rfc3339::format(record.timestamp));
     // Writing to a String cannot fail.
     let _ = writeln!(text, "key: {}", shown(record.key()));
     for (name, value) in headers(record) {

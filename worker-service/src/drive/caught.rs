@@ -5,10 +5,11 @@ use std::time::{Instant, SystemTime};
 
 use rdkafka::message::BorrowedMessage;
 use shared::cache::FenceReport;
-use shared::store::{Applied, StoreError};
-use shared::topic::{Decoded, Reason, Record, Refusal};
+use shared::store::StoreError;
+use shared::topic::{Delivery, Reason, Record, Refusal, decode};
 
 use super::Driver;
+use crate::handler::{Applied, Handler};
 use crate::lane::Task;
 use crate::panics::{self, Panicked};
 use crate::trace::Processing;
@@ -21,7 +22,14 @@ pub(super) struct Taken {
     unread: Option<Panicked>,
 }
 
-impl Driver {
+/// The event in a record.
+fn delivery<H: Handler>(record: &Record) -> Result<Delivery<H::Event>, Refusal> {
+    let (envelope, position) = decode(record, H::TYPES)?;
+    let event = H::decode(&envelope)?;
+    Ok(Delivery { envelope, position, event })
+}
+
+impl<H: Handler> Driver<H> {
     /// Reads a record. Where that panics, it is what can be had of it.
     pub(super) fn read(&self, mut message: BorrowedMessage<'_>) -> Taken {
         match panics::caught(|| (self.tools.read)(&mut message)) {
@@ -34,12 +42,12 @@ impl Driver {
     }
 
     /// The record, and the event in it. Where reading or decoding it panicked, it is as if it were no event.
-    pub(super) fn decoded(&self, taken: Taken) -> (Record, Result<Decoded, Refusal>) {
+    pub(super) fn decoded(&self, taken: Taken) -> (Record, Result<Delivery<H::Event>, Refusal>) {
         let Taken { record, unread } = taken;
         let refused = |panicked: Panicked| Err(Refusal { reason: Reason::Panicked, error: panicked.to_string() });
         let decoded = match unread {
             Some(panicked) => refused(panicked),
-            None => panics::caught(|| (self.tools.decode)(&record)).unwrap_or_else(|panicked| {
+            None => panics::caught(|| delivery::<H>(&record)).unwrap_or_else(|panicked| {
                 self.note(&panicked);
                 refused(panicked)
             }),
@@ -48,7 +56,7 @@ impl Driver {
     }
 
     /// Applies a batch. What is written is applied, whatever becomes of what is told of it.
-    pub(super) async fn apply_whole(&self, batch: &[Task]) -> Result<(), StoreError> {
+    pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), StoreError> {
         let trace = self.aside(|| Processing::begin(batch));
         let started = Instant::now();
         let applied = panics::caught_async(self.tools.applier.write(batch)).await.unwrap_or_else(|panicked| {
@@ -77,19 +85,19 @@ impl Driver {
         result
     }
 
-    async fn show(&self, batch: &[Task], trace: Option<Processing>, started: Instant, applied: &Applied) {
+    async fn show(&self, batch: &[Task<H::Event>], trace: Option<Processing>, started: Instant, applied: &Applied) {
         let committed = SystemTime::now();
         let fenced = match panics::caught_async(self.tools.applier.fence(batch, applied)).await {
             Ok(fenced) => fenced,
             Err(panicked) => {
                 self.note(&panicked);
-                FenceReport::pending(applied.versions.len())
+                FenceReport::pending(applied.fences.len())
             }
         };
         let is_fenced = fenced.is_acknowledged();
         self.aside(|| trace.map(|trace| trace.done(batch, committed, is_fenced)));
         self.aside(|| event_log::processed(self.tools.access_log, batch, applied, &fenced));
-        self.aside(|| apply::measure(batch, started, applied));
+        self.aside(|| apply::measure::<H>(&self.tools.group, started, applied));
     }
 
     /// Runs what decides about nothing: a line of the log, a span, a metric.

@@ -13,7 +13,8 @@ use tokio::task::JoinHandle;
 
 use super::Driver;
 use super::explain::{Found, behind, in_order, without};
-use crate::health::Health;
+use crate::handler::Handler;
+use crate::health::GroupHealth;
 
 /// How often the broker is asked at most.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -247,7 +248,7 @@ fn offsets(ranges: &[Range<i64>]) -> u64 {
 }
 
 impl Loss {
-    fn tell(&self, health: &Health, partition: i32, low: i64) {
+    fn tell(&self, health: &GroupHealth, partition: i32, low: i64) {
         if let Some((expected, lost)) = self.certain {
             health.records_lost(lost);
             tracing::error!(
@@ -272,7 +273,7 @@ impl Loss {
 }
 
 /// Offsets of a log that hold neither a record nor a transaction's marker.
-fn tell_missing(health: &Health, partition: i32, missing: &[Range<i64>]) {
+fn tell_missing(health: &GroupHealth, partition: i32, missing: &[Range<i64>]) {
     let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return };
     let lost = offsets(missing);
     health.records_lost(lost);
@@ -285,7 +286,7 @@ fn tell_missing(health: &Health, partition: i32, missing: &[Range<i64>]) {
     );
 }
 
-impl Driver {
+impl<H: Handler> Driver<H> {
     /// Has the broker asked for what is due, where it is not being asked.
     pub(super) async fn look_for_losses(&self, gaps: &mut Gaps) {
         gaps.look(gaps.began.elapsed(), |due| self.look_into(due, LOOK_TIMEOUT)).await;

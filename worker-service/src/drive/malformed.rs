@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 use super::Driver;
 use super::progress::Progress;
+use crate::handler::Handler;
 use crate::event_log;
 use crate::lane::Lane;
 use crate::unreadable::Unreadable;
@@ -18,14 +19,14 @@ use crate::unreadable::Unreadable;
 /// How long librdkafka may take to go on behind them.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Driver {
+impl<H: Handler> Driver<H> {
     /// The partition stands before what cannot be read; says whether it goes on behind it. The client must not have
     /// gone on meanwhile.
     pub(super) async fn meet_unreadable(
         &self,
         here: Option<i64>,
         found: Unreadable,
-        lane: &mut Lane,
+        lane: &mut Lane<H::Event>,
         progress: &mut Progress<'_>,
     ) -> bool {
         let (partition, health) = (self.partition, &self.tools.health);
@@ -41,7 +42,7 @@ impl Driver {
         for (letter, sent) in self.tools.dead_letters.send(letters).await {
             match sent {
                 Ok(()) => {
-                    self.aside(|| event_log::dead_letter(&letter));
+                    self.aside(|| event_log::dead_letter(&letter, H::TYPES));
                     health.dead_letter(letter.reason);
                     // One that was not taken is sent again, with those behind it.
                     behind += i64::from(refused.is_none());
@@ -85,7 +86,7 @@ impl Driver {
     }
 
     /// Has the client go back to behind such a batch, where it went elsewhere, and all before it is done.
-    pub(super) async fn return_where_due(&self, lane: &mut Lane, progress: &mut Progress<'_>) {
+    pub(super) async fn return_where_due(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>) {
         if let Some(to) = progress.return_to
             && lane.is_empty()
             && self.go_on_at(to).await

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::progress::Progress;
 use super::{Driver, LOOK};
+use crate::handler::Handler;
 use crate::lane::Lane;
 use crate::unreadable::{self, Unreadable};
 
@@ -70,10 +71,10 @@ enum Behind {
     Unreadable(Unreadable),
 }
 
-impl Driver {
+impl<H: Handler> Driver<H> {
     /// Moves a partition without anything to do, but for what is held, past what is no record; says whether it did. At
     /// most once a second.
-    pub(super) async fn move_on(&self, lane: &mut Lane, progress: &mut Progress<'_>) -> bool {
+    pub(super) async fn move_on(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>) -> bool {
         let beyond = &mut progress.beyond;
         if !lane.is_idle()
             || lane.is_paused()

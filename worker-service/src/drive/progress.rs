@@ -12,6 +12,7 @@ use super::gaps::Gaps;
 use super::numbers::{Back, Numbers};
 use super::position::Beyond;
 use super::{Driver, LOOK};
+use crate::handler::Handler;
 use crate::lane::Lane;
 
 /// Ten times as long as the client takes to commit what is stored by itself. What Kafka does not hold by then is
@@ -130,7 +131,7 @@ impl<'g> Progress<'g> {
     }
 
     /// Stores the watermark where it moved: the group commits what is stored.
-    pub(super) fn store(&mut self, driver: &Driver, lane: &Lane) {
+    pub(super) fn store<H: Handler>(&mut self, driver: &Driver<H>, lane: &Lane<H::Event>) {
         let Some(offset) = lane.watermark() else { return };
         let moved = self.stored != Some(offset);
         let committed = driver.signals.committed.load(Ordering::Relaxed);

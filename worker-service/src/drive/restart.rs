@@ -12,6 +12,7 @@ use shared::lifecycle::no_result;
 
 use super::gaps::Gaps;
 use super::{Driver, LOOK};
+use crate::handler::Handler;
 use crate::panics;
 
 /// The first wait before a partition begins anew; each one is twice as long.
@@ -25,7 +26,7 @@ const AGAIN: u32 = 3;
 /// How long librdkafka may take to go back.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Driver {
+impl<H: Handler> Driver<H> {
     /// Runs until told to stop, and ends between two effects, with the offset stored up to which all is done.
     /// After a panic outside of decoding and applying, which are caught for themselves, it begins anew where that
     /// offset is: what the lane held is in doubt, and nothing of it counts. So it does where it is asked to.

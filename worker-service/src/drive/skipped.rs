@@ -7,9 +7,10 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 
 use super::Driver;
+use crate::handler::Handler;
 use crate::seek::Skipped;
 
-impl Driver {
+impl<H: Handler> Driver<H> {
     /// Tells what was skipped, if the committed offset says that something was, and takes the note away.
     pub(super) fn note_skipped(&self, committed: &TopicPartitionList) {
         let elements = committed.elements();

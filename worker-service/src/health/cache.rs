@@ -37,13 +37,6 @@ impl CacheState {
     }
 }
 
-impl Health {
-    /// What is known of Redis.
-    pub fn cache(&self, found: CacheState) {
-        self.state().cache = found;
-    }
-}
-
 /// Asks Redis, for ever.
 pub async fn watch_cache(cache: Cache, fencer: Fencer, health: Health) {
     loop {

@@ -4,14 +4,14 @@ use serde_json::json;
 
 use super::*;
 
-fn status(health: &Health) -> (bool, String) {
+fn status(health: &GroupHealth) -> (bool, String) {
     let (ready, report) = health.report();
     (ready, report["status"].as_str().unwrap().to_owned())
 }
 
 #[test]
 fn a_topic_that_is_not_as_it_has_to_be_is_told_and_waited_for_by_nobody() {
-    let health = Health::default();
+    let health = GroupHealth::new("g");
     health.joined();
     health.topics(vec!["t: cleanup.policy=compact".to_owned()]);
     assert_eq!(status(&health), (true, "ready".into()));
@@ -20,7 +20,7 @@ fn a_topic_that_is_not_as_it_has_to_be_is_told_and_waited_for_by_nobody() {
 
 #[test]
 fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
-    let health = Health::default();
+    let health = GroupHealth::new("g");
     assert_eq!(status(&health), (false, "joining".into()));
     health.waits_before_joining(Some("waiting for PostgreSQL: no answer".into()));
     assert_eq!(status(&health), (false, "waiting out an outage".into()));
@@ -46,13 +46,15 @@ fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
     assert_eq!(status(&health), (false, "waiting out an outage".into()), "it has not begun");
     health.begun(4, Some(7));
     assert_eq!(status(&health), (true, "ready".into()));
-    health.stopping();
-    assert_eq!(status(&health), (false, "stopping".into()), "before anything ends");
+    let worker = Health::new(vec![GroupHealth::new("other"), health]);
+    assert_eq!(worker.report().1["status"], "joining", "ready is a worker whose groups all are");
+    worker.stopping();
+    assert_eq!(worker.report().1["status"], "stopping", "before anything ends");
 }
 
 #[test]
 fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
-    let health = Health::default();
+    let health = GroupHealth::new("g");
     health.joined();
     health.begun(0, Some(7));
     let open = |seconds| {
@@ -76,7 +78,7 @@ fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
 
 #[test]
 fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_passed() {
-    let health = Health::default();
+    let health = GroupHealth::new("g");
     health.joined();
     health.begun(0, Some(7));
     health.begins_anew(0, "panicked at a.rs:1:2".into(), None);
@@ -87,7 +89,7 @@ fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_pas
     health.begun(0, Some(7));
     assert_eq!(status(&health), again, "while it tries once more, too");
     assert_eq!(health.report().1["partitions"]["0"]["panics_again"], "panicked at a.rs:1:2");
-    let mut lane = Lane::new(crate::lane::Settings::default(), 0);
+    let mut lane = Lane::<()>::new(crate::lane::Settings::default(), 0);
     lane.reach(7);
     health.lane(0, &lane, Instant::now());
     assert_eq!(status(&health), again);
@@ -98,7 +100,7 @@ fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_pas
 
 #[test]
 fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
-    let health = Health::default();
+    let health = GroupHealth::new("g");
     health.joined();
     health.begun(0, Some(7));
     let stalled = Measured { stalled: Some(Duration::from_secs(200)), lag: Some(3), ..Measured::default() };
@@ -114,17 +116,15 @@ fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
 
 #[test]
 fn a_partition_that_takes_nothing_in_since_too_much_is_held_is_unready_and_named() {
-    let health = Health::default();
+    let health = GroupHealth::new("g");
     health.joined();
     health.begun(0, Some(7));
-    let device = "d1".parse().unwrap();
-    let full = HeldFull { records: 40, bytes: 9_000_000, device, device_records: 39, device_bytes: 8_999_000 };
+    let full = HeldFull { records: 40, bytes: 9_000_000, key: "d1".into(), key_records: 39, key_bytes: 8_999_000 };
     health.state().lanes.entry(0).or_default().held_full = Some(full);
     assert_eq!(status(&health), (false, "a partition takes nothing in: too much is held".into()));
-    let told =
-        json!({"records": 40, "bytes": 9_000_000, "device_id": "d1", "device_records": 39, "device_bytes": 8_999_000});
+    let told = json!({"records": 40, "bytes": 9_000_000, "key": "d1", "key_records": 39, "key_bytes": 8_999_000});
     assert_eq!(health.report().1["partitions"]["0"]["held_full"], told);
-    health.lane(0, &Lane::new(crate::lane::Settings::default(), 0), Instant::now());
+    health.lane(0, &Lane::<()>::new(crate::lane::Settings::default(), 0), Instant::now());
     assert_eq!(
         (status(&health), &health.report().1["partitions"]["0"]["held_full"]),
         ((true, "ready".into()), &json!(null))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Health;
+use super::GroupHealth;
 
 /// How often the log says so, while it stands there.
 const TELL_INTERVAL: Duration = Duration::from_secs(300);
@@ -44,7 +44,7 @@ impl Unreadable {
     }
 }
 
-impl Health {
+impl GroupHealth {
     /// The client cannot read what is at this offset, or behind it; told again each time that it tries.
     pub fn cannot_read(&self, partition: i32, offset: Option<i64>, error: String) {
         let (mut state, now) = (self.state(), Instant::now());
@@ -86,7 +86,7 @@ mod tests {
     use crate::lag::Measured;
     use crate::lane::{Lane, Settings};
 
-    fn status(health: &Health) -> (bool, String) {
+    fn status(health: &GroupHealth) -> (bool, String) {
         let (ready, report) = health.report();
         (ready, report["status"].as_str().unwrap().to_owned())
     }
@@ -106,14 +106,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named_until_a_record_comes() {
-        let health = Health::default();
+        let health = GroupHealth::new("g");
         health.joined();
         health.begun(3, Some(7));
         let unreadable = || health.report().1["partitions"]["3"]["unreadable"].clone();
         assert_eq!((status(&health), unreadable()), ((true, "ready".into()), json!(null)));
         health.cannot_read(3, Some(9), "bad".into());
         health.cannot_read(3, Some(9), "bad".into());
-        health.lane(3, &Lane::new(Settings::default(), 1), Instant::now());
+        health.lane(3, &Lane::<()>::new(Settings::default(), 1), Instant::now());
         assert_eq!(status(&health), (false, "a partition cannot be read".into()));
         assert_eq!(unreadable(), json!({"offset": 9, "error": "bad", "seconds": 0}));
         health.measured(&BTreeMap::from([(3, Measured::default())]));

@@ -4,39 +4,45 @@ use std::time::Duration;
 
 use super::{Lane, Settings, Task};
 
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) tasks: Vec<Task>,
+#[derive(Debug)]
+pub(super) struct Batch<E> {
+    pub(super) tasks: Vec<Task<E>>,
     bytes: usize,
 }
 
-impl Batch {
+impl<E> Default for Batch<E> {
+    fn default() -> Self {
+        Self { tasks: Vec::new(), bytes: 0 }
+    }
+}
+
+impl<E> Batch<E> {
     /// Whether this one fits in too; the first one always does.
-    pub(super) fn has_room(&self, task: &Task, settings: &Settings) -> bool {
+    pub(super) fn has_room(&self, task: &Task<E>, settings: &Settings) -> bool {
         let full = self.tasks.len() >= settings.batch_records || self.bytes + task.size() > settings.batch_bytes;
         self.tasks.is_empty() || !full
     }
 
-    pub(super) fn push(&mut self, task: Task) {
+    pub(super) fn push(&mut self, task: Task<E>) {
         self.bytes += task.size();
         self.tasks.push(task);
     }
 }
 
-impl Lane {
-    /// The next batch of `ready`; events of held devices go to where their device waits. So do those of a device that is
+impl<E> Lane<E> {
+    /// The next batch of `ready`; events of held keys go to where their key waits. So do those of a key that is
     /// known to meet an outage alone, so that nobody else's fail with them.
-    pub(super) fn gather(&mut self, now: Duration) -> Vec<Task> {
+    pub(super) fn gather(&mut self, now: Duration) -> Vec<Task<E>> {
         let mut batch = Batch::default();
         while let Some(task) = self.ready.pop_front() {
-            if self.is_tried_apart(task.device(), now) && self.holds_a_part() {
+            if self.is_tried_apart(task.key(), now) && self.holds_a_part() {
                 self.ready.push_front(task);
                 break;
             }
-            if self.held.has(task.device()) {
+            if self.held.has(task.key()) {
                 self.forget(task.size());
                 self.held.append(task);
-            } else if self.suspects_of_outage.is_alone(task.device()) {
+            } else if self.suspects_of_outage.is_alone(task.key()) {
                 self.hold(task, now);
             } else if batch.has_room(&task, &self.settings) {
                 batch.push(task);

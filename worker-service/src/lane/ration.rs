@@ -14,7 +14,7 @@ use super::Settings;
 #[derive(Debug)]
 pub(super) struct Ration {
     letters: usize,
-    devices: usize,
+    keys: usize,
     window: usize,
     /// One entry a record: for a dead letter its key's hash. A key may have a megabyte.
     last: VecDeque<Option<u64>>,
@@ -34,7 +34,7 @@ impl Ration {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             letters: settings.ration_letters,
-            devices: settings.ration_devices,
+            keys: settings.ration_keys,
             window: settings.ration_window,
             last: VecDeque::new(),
             hasher: RandomState::new(),
@@ -66,15 +66,15 @@ impl Ration {
                 continue;
             }
             // Without a key nobody knows whose it is: each counts as somebody else's.
-            let device = match letter.record.key() {
+            let key = match letter.record.key() {
                 Some(key) => self.hasher.hash_one(key),
                 None => self.hasher.hash_one(letter.record.offset),
             };
-            if self.count >= self.letters && self.devices_with(device) > self.devices {
+            if self.count >= self.letters && self.keys_with(key) > self.keys {
                 letters.push_front(letter);
                 break;
             }
-            self.push(Some(device));
+            self.push(Some(key));
             taken.push(letter);
         }
         taken
@@ -90,10 +90,10 @@ impl Ration {
         self.count = 0;
     }
 
-    fn devices_with(&self, device: u64) -> usize {
-        let mut devices: HashSet<u64> = self.last.iter().flatten().copied().collect();
-        devices.insert(device);
-        devices.len()
+    fn keys_with(&self, key: u64) -> usize {
+        let mut keys: HashSet<u64> = self.last.iter().flatten().copied().collect();
+        keys.insert(key);
+        keys.len()
     }
 
     fn push(&mut self, entry: Option<u64>) {

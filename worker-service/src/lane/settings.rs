@@ -11,14 +11,14 @@ pub struct Settings {
     pub held_records: usize,
     /// The most bytes held, before the lane takes in no more.
     pub held_bytes: usize,
-    /// With so many events of one device waiting, each of them gets one try.
-    pub device_records: usize,
+    /// With so many events of one key waiting, each of them gets one try.
+    pub key_records: usize,
     /// The same in bytes.
-    pub device_bytes: usize,
+    pub key_bytes: usize,
     /// Dead letters among the last [`Self::ration_window`] records that are still let through.
     pub ration_letters: usize,
-    /// Devices that those may come from, however many letters.
-    pub ration_devices: usize,
+    /// Keys that those may come from, however many letters.
+    pub ration_keys: usize,
     /// What the ration looks back on, in records.
     pub ration_window: usize,
 }
@@ -30,10 +30,10 @@ impl Default for Settings {
             batch_bytes: 4 * 1024 * 1024,
             held_records: 10_000,
             held_bytes: 8 * 1024 * 1024,
-            device_records: 100,
-            device_bytes: 1024 * 1024,
+            key_records: 100,
+            key_bytes: 1024 * 1024,
             ration_letters: 100,
-            ration_devices: 20,
+            ration_keys: 20,
             ration_window: 1_000,
         }
     }

@@ -3,25 +3,25 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use shared::event::DeviceId;
+use shared::ids::Key;
 
 use super::Task;
 use super::failing::MAX_SUSPECTS;
 use super::held::Held;
 
-/// Devices that are set aside before any other is applied: of more it is an outage.
+/// Keys that are set aside before any other is applied: of more it is an outage.
 pub(super) const MAX_SET_ASIDE: usize = 10;
-/// The first wait of a device that is held; each one is twice as long, and varies by half of it.
+/// The first wait of a key that is held; each one is twice as long, and varies by half of it.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// The longest. A try may take as long as the store's deadline, and the partition waits for it; or it may crash the
 /// server.
 const LONGEST_WAIT: Duration = Duration::from_secs(32);
-/// A device is held for so many times what its last try took, at least.
+/// A key is held for so many times what its last try took, at least.
 const TIMES_ITS_COST: u32 = 4;
-/// The wait of the next event of a device with dead letters, where only others have to be applied in between.
+/// The wait of the next event of a key with dead letters, where only others have to be applied in between.
 const SHORT_WAIT: Duration = Duration::from_millis(20);
 
-/// How long a device with a dead letter is known, though events of it are applied.
+/// How long a key with a dead letter is known, though events of it are applied.
 const KNOWN: Duration = Duration::from_secs(10 * 60);
 
 /// Batches of others that are applied behind a failure, for it to be a control.
@@ -39,7 +39,7 @@ const FIRST_PROBE_WAIT: Duration = Duration::from_millis(100);
 /// The longest: what the end of an outage may go unnoticed for.
 const LONGEST_PROBE_WAIT: Duration = Duration::from_secs(5);
 
-/// A device whose event met an outage on its own.
+/// A key whose event met an outage on its own.
 #[derive(Debug, Clone)]
 pub(super) struct Suspect {
     /// The event's place in the log; none where the last one was applied.
@@ -49,7 +49,7 @@ pub(super) struct Suspect {
     /// The first time.
     pub(super) since: Duration,
     pub(super) tries: u32,
-    /// How often its device was held for it.
+    /// How often its key was held for it.
     holds: u32,
     /// How often it failed while others succeeded right before and behind.
     pub(super) controls: u32,
@@ -63,9 +63,9 @@ pub(super) struct Suspect {
     pub(super) is_alone: bool,
     /// Events of others were among them, not probes alone.
     pub(super) with_events: bool,
-    /// How many earlier events of the device are dead letters for it, and none was applied since.
+    /// How many earlier events of the key are dead letters for it, and none was applied since.
     pub(super) letters: usize,
-    /// An event of the device was a dead letter for it: until then it is known, though others of it are applied.
+    /// An event of the key was a dead letter for it: until then it is known, though others of it are applied.
     known_until: Option<Duration>,
 }
 
@@ -75,7 +75,7 @@ impl Suspect {
         self.is_alone || self.holds > 0
     }
 
-    /// Whether an event of the device was a dead letter for it not long ago.
+    /// Whether an event of the key was a dead letter for it not long ago.
     pub(super) fn is_known(&self) -> bool {
         self.known_until.is_some()
     }
@@ -90,13 +90,13 @@ impl Suspect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pressure {
     None,
-    /// As much of its device waits as may.
-    Device,
+    /// As much of its key waits as may.
+    Key,
     /// Half as much waits in the partition as may.
     Partition,
 }
 
-/// What has to be known before a device is tried, which meets an outage alone.
+/// What has to be known before a key is tried, which meets an outage alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Before {
     /// Others succeed now. Or a probe failed: then it is tried once for that, as it may be well again.
@@ -130,10 +130,10 @@ pub(super) struct Suspects {
     others_are_well: bool,
     /// They have just become so.
     is_over: bool,
-    /// Devices that were set aside, and no batch was applied since.
-    set_aside: HashSet<DeviceId>,
+    /// Keys that were set aside, and no batch was applied since.
+    set_aside: HashSet<Key>,
     /// Until an event of theirs is applied.
-    devices: HashMap<DeviceId, Suspect>,
+    keys: HashMap<Key, Suspect>,
     /// When the next probe may be tried, and how many failed in a row, and at all.
     probe_from: Duration,
     failed_in_a_row: u32,
@@ -154,7 +154,7 @@ impl Suspects {
             others_are_well: false,
             is_over: false,
             set_aside: HashSet::new(),
-            devices: HashMap::new(),
+            keys: HashMap::new(),
             probe_from: Duration::ZERO,
             failed_in_a_row: 0,
             failed_probes: 0,
@@ -165,33 +165,33 @@ impl Suspects {
     }
 
     /// A batch was applied.
-    pub(super) fn applied(&mut self, batch: &[Task], now: Duration) {
+    pub(super) fn applied<E>(&mut self, batch: &[Task<E>], now: Duration) {
         self.set_aside.clear();
-        if !self.devices.is_empty() {
+        if !self.keys.is_empty() {
             for task in batch {
-                self.recovered(task.device(), now);
+                self.recovered(task.key(), now);
             }
         }
-        for suspect in self.devices.values_mut() {
+        for suspect in self.keys.values_mut() {
             suspect.with_events = true;
         }
         self.others_succeeded(now);
     }
 
-    /// An event of the device was applied. Some of its events may be bad and others good, so after a dead letter it is
+    /// An event of the key was applied. Some of its events may be bad and others good, so after a dead letter it is
     /// known for a while: the next bad one is looked for neither among others' nor for as long.
-    fn recovered(&mut self, device: &DeviceId, now: Duration) {
-        if let Some(suspect) = self.devices.get_mut(device)
+    fn recovered(&mut self, key: &Key, now: Duration) {
+        if let Some(suspect) = self.keys.get_mut(key)
             && suspect.known_until.is_some_and(|until| now < until)
         {
             suspect.begin_with(None, now);
             suspect.letters = 0;
         } else {
-            self.devices.remove(device);
+            self.keys.remove(key);
         }
     }
 
-    /// A probe succeeded. It is nobody's event: that ten devices and none else fail is an outage all the same.
+    /// A probe succeeded. It is nobody's event: that ten keys and none else fail is an outage all the same.
     pub(super) fn probed(&mut self, now: Duration) {
         (self.probe_from, self.failed_in_a_row) = (now, 0);
         self.large_probe = self.large_under_way.take().map(|bytes| (bytes, now)).or(self.large_probe);
@@ -217,7 +217,7 @@ impl Suspects {
         self.applied_at = now;
         self.in_a_row = self.in_a_row.saturating_add(1);
         self.is_over |= !std::mem::replace(&mut self.others_are_well, true);
-        for suspect in self.devices.values_mut() {
+        for suspect in self.keys.values_mut() {
             match suspect.control {
                 Some(left) if left <= 1 => {
                     suspect.control = None;
@@ -238,16 +238,16 @@ impl Suspects {
     pub(super) fn others_failed(&mut self) {
         self.others_are_well = false;
         self.in_a_row = 0;
-        for suspect in self.devices.values_mut() {
+        for suspect in self.keys.values_mut() {
             suspect.control = None;
         }
     }
 
-    /// How large a probe is to be, where one of the devices that are held waits for others to succeed.
-    pub(super) fn waits_for_others(&self, held: &Held) -> Option<usize> {
+    /// How large a probe is to be, where one of the keys that are held waits for others to succeed.
+    pub(super) fn waits_for_others<E>(&self, held: &Held<E>) -> Option<usize> {
         let is_decided = |suspect: &Suspect| suspect.is_alone || suspect.applied < self.applied;
         let waits = |suspect: &Suspect| suspect.is_aside() && (suspect.control.is_some() || !is_decided(suspect));
-        let waiting = self.devices.iter().filter(|(device, suspect)| waits(suspect) && held.has(device));
+        let waiting = self.keys.iter().filter(|(key, suspect)| waits(suspect) && held.has(key));
         waiting.map(|(_, suspect)| suspect.bytes).max()
     }
 
@@ -260,9 +260,9 @@ impl Suspects {
         if will_a_small_one_do { SMALL_PROBE } else { bytes }
     }
 
-    /// What has to be known before a device is tried.
-    pub(super) fn before(&self, device: &DeviceId, now: Duration) -> Before {
-        let Some(suspect) = self.devices.get(device) else { return Before::Nothing };
+    /// What has to be known before a key is tried.
+    pub(super) fn before(&self, key: &Key, now: Duration) -> Before {
+        let Some(suspect) = self.keys.get(key) else { return Before::Nothing };
         if self.others_are_well && suspect.applied < self.applied && now <= self.applied_at + FRESH {
             Before::Nothing
         } else if now >= self.probe_from {
@@ -279,51 +279,51 @@ impl Suspects {
         self.probe_from
     }
 
-    /// The devices that met an outage alone.
-    pub(super) fn alone(&self) -> impl Iterator<Item = &DeviceId> {
-        self.devices.iter().filter(|(_, suspect)| suspect.is_alone).map(|(device, _)| device)
+    /// The keys that met an outage alone.
+    pub(super) fn alone(&self) -> impl Iterator<Item = &Key> {
+        self.keys.iter().filter(|(_, suspect)| suspect.is_alone).map(|(key, _)| key)
     }
 
-    /// Whether a device is set aside, and it is not decided whether it meets an outage alone.
-    pub(super) fn is_undecided(&self, device: &DeviceId) -> bool {
-        self.devices.get(device).is_some_and(|suspect| suspect.is_aside() && !suspect.is_alone)
+    /// Whether a key is set aside, and it is not decided whether it meets an outage alone.
+    pub(super) fn is_undecided(&self, key: &Key) -> bool {
+        self.keys.get(key).is_some_and(|suspect| suspect.is_aside() && !suspect.is_alone)
     }
 
-    pub(super) fn is_alone(&self, device: &DeviceId) -> bool {
-        !self.devices.is_empty() && self.devices.get(device).is_some_and(|suspect| suspect.is_alone)
+    pub(super) fn is_alone(&self, key: &Key) -> bool {
+        !self.keys.is_empty() && self.keys.get(key).is_some_and(|suspect| suspect.is_alone)
     }
 
-    /// Whether a device that is held is so because its event met an outage on its own.
-    pub(super) fn is_aside(&self, device: &DeviceId) -> bool {
-        self.devices.get(device).is_some_and(Suspect::is_aside)
+    /// Whether a key that is held is so because its event met an outage on its own.
+    pub(super) fn is_aside(&self, key: &Key) -> bool {
+        self.keys.get(key).is_some_and(Suspect::is_aside)
     }
 
-    /// How far the case against a device is: whether it is known for dead letters, and its controls.
-    pub(super) fn case(&self, device: &DeviceId) -> (bool, u32) {
-        self.devices.get(device).map_or((false, 0), |suspect| (suspect.is_known(), suspect.controls))
+    /// How far the case against a key is: whether it is known for dead letters, and its controls.
+    pub(super) fn case(&self, key: &Key) -> (bool, u32) {
+        self.keys.get(key).map_or((false, 0), |suspect| (suspect.is_known(), suspect.controls))
     }
 
     pub(super) fn set_aside_is_full(&self) -> bool {
         self.set_aside.len() >= MAX_SET_ASIDE
     }
 
-    pub(super) fn may_set_aside(&self, device: &DeviceId) -> bool {
-        !self.set_aside_is_full() || self.set_aside.contains(device)
+    pub(super) fn may_set_aside(&self, key: &Key) -> bool {
+        !self.set_aside_is_full() || self.set_aside.contains(key)
     }
 
-    pub(super) fn set_aside(&mut self, device: DeviceId) {
-        self.set_aside.insert(device);
+    pub(super) fn set_aside(&mut self, key: Key) {
+        self.set_aside.insert(key);
     }
 
     /// An event met an outage on its own.
-    pub(super) fn failed(&mut self, task: &Task, now: Duration) -> Failure {
-        let device = task.device();
-        if self.devices.len() >= MAX_SUSPECTS && !self.devices.contains_key(device) {
-            self.devices.clear();
+    pub(super) fn failed<E>(&mut self, task: &Task<E>, now: Duration) -> Failure {
+        let key = task.key();
+        if self.keys.len() >= MAX_SUSPECTS && !self.keys.contains_key(key) {
+            self.keys.clear();
         }
         let (applied, others_are_well) = (self.applied, self.others_are_well);
         let is_calm = self.in_a_row >= CALM;
-        let suspect = self.devices.entry(device.clone()).or_insert_with(|| Suspect {
+        let suspect = self.keys.entry(key.clone()).or_insert_with(|| Suspect {
             offset: Some(task.record.offset),
             bytes: 0,
             since: now,
@@ -338,7 +338,7 @@ impl Suspects {
             letters: 0,
             known_until: None,
         });
-        suspect.bytes = task.decoded.event.payload.as_bytes().len();
+        suspect.bytes = task.delivery.envelope.data.len();
         if suspect.offset != Some(task.record.offset) {
             suspect.begin_with(Some(task.record.offset), now);
         }
@@ -357,9 +357,9 @@ impl Suspects {
         Failure { suspect, others_were_applied, is_calm }
     }
 
-    /// Its device is held; says for how long, after a try that took so long.
-    pub(super) fn held(&mut self, device: &DeviceId, pressure: Pressure, cost: Duration) -> Duration {
-        let Some(suspect) = self.devices.get_mut(device) else { return FIRST_WAIT };
+    /// Its key is held; says for how long, after a try that took so long.
+    pub(super) fn held(&mut self, key: &Key, pressure: Pressure, cost: Duration) -> Duration {
+        let Some(suspect) = self.keys.get_mut(key) else { return FIRST_WAIT };
         suspect.holds += 1;
         let is_pressed = suspect.is_alone && pressure != Pressure::None;
         let wait = if is_pressed && suspect.is_known() {
@@ -374,9 +374,9 @@ impl Suspects {
         self.vary(wait.max(cost.saturating_mul(times)))
     }
 
-    /// So many events of the device are dead letters; says how long the next one waits.
-    pub(super) fn have_letters(&mut self, device: &DeviceId, letters: usize, now: Duration) -> Duration {
-        if let Some(suspect) = self.devices.get_mut(device) {
+    /// So many events of the key are dead letters; says how long the next one waits.
+    pub(super) fn have_letters(&mut self, key: &Key, letters: usize, now: Duration) -> Duration {
+        if let Some(suspect) = self.keys.get_mut(key) {
             suspect.known_until = Some(now + KNOWN);
             suspect.letters = suspect.letters.saturating_add(letters);
         }

@@ -1,22 +1,22 @@
 //! An event on its way.
 
-use shared::event::DeviceId;
-use shared::topic::{Decoded, Record};
+use shared::ids::Key;
+use shared::topic::{Delivery, Record};
 
 /// An event on its way.
 #[derive(Debug, Clone)]
-pub struct Task {
+pub struct Task<E> {
     /// The record, kept for a dead letter.
     pub record: Record,
     /// The event in it.
-    pub decoded: Decoded,
+    pub delivery: Delivery<E>,
     /// How often it failed on its own.
     pub attempts: u32,
 }
 
-impl Task {
-    pub(super) fn device(&self) -> &DeviceId {
-        &self.decoded.event.device_id
+impl<E> Task<E> {
+    pub(super) fn key(&self) -> &Key {
+        &self.delivery.envelope.key
     }
 
     pub(super) fn size(&self) -> usize {

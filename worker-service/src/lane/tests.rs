@@ -10,6 +10,9 @@ use self::records::*;
 use self::world::*;
 use super::*;
 
+type Lane = super::Lane<()>;
+type Task = super::Task<()>;
+
 mod alone;
 mod failing;
 mod flapping;
@@ -25,7 +28,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn every_record_has_exactly_one_effect_in_the_order_of_its_device(
+    fn every_record_has_exactly_one_effect_in_the_order_of_its_key(
         records in history(kind()),
         chunks in prop::collection::vec(0..7usize, 0..20),
         luck in prop::collection::vec(luck(), 0..30),
@@ -158,5 +161,5 @@ fn what_panics_is_found_among_others_tried_four_times_and_a_dead_letter() {
     let records = [(1, 0, Good), (1, 1, Good), (1, 2, Panics), (1, 3, Good), (1, 2, Good), (1, 1, Good)];
     let world = World::new(Settings::default(), &records, Vec::new()).run(&[6]);
     assert_eq!(world.letters, BTreeMap::from([(103, (Reason::Panicked, 4))]));
-    assert_eq!((world.applied.len(), world.now), (5, Duration::from_secs(14)), "its device alone waited: 2 + 4 + 8");
+    assert_eq!((world.applied.len(), world.now), (5, Duration::from_secs(14)), "its key alone waited: 2 + 4 + 8");
 }

@@ -1,3 +1,4 @@
+use shared::devices::queries;
 //! What an event does: one row, one version, and the cache fenced.
 
 use redis::AsyncCommands;
@@ -50,7 +51,7 @@ async fn a_write_fences_the_cache_before_its_offset_is_committed() {
     kit.until("SELECT count(*) FROM events", 3).await;
     worker.stop().await.unwrap();
     let body: String = redis.get(key("a")).await.unwrap();
-    let rendered = kit.store.resource(&"a".parse().unwrap()).await.unwrap().unwrap();
+    let rendered = queries::resource(&kit.store, &"a".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(body, rendered.body, "the cached body is the row's");
     assert_eq!(rendered.version, 2);
     let ttl: i64 = redis.ttl(key("a")).await.unwrap();

@@ -1,3 +1,4 @@
+use shared::devices::queries;
 //! The fence behind the transaction, with Redis cut off, slow, or the worker dead in between.
 
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ impl Fenced {
     }
 
     async fn row(&self) -> String {
-        self.kit.store.resource(&"a".parse().unwrap()).await.unwrap().unwrap().body
+        queries::resource(&self.kit.store, &"a".parse().unwrap()).await.unwrap().unwrap().body
     }
 
     async fn cached(&self) -> String {

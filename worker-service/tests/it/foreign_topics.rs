@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use shared::store::{Age, Expired};
+use shared::devices::queries;
+use shared::devices::queries::{Age, Expired};
 use shared::topic::settings::TopicSettings;
 use time::OffsetDateTime;
 
@@ -49,7 +50,7 @@ async fn a_record_of_1970_keeps_its_row_and_counts_once() {
     stamped(&kit, "a", "1", "{}", OF_1970, &[]).await;
     kit.until("SELECT count(*) FROM events", 1).await;
     let month = Duration::from_secs(30 * 24 * 3600);
-    let expired = kit.store.expire(Age::Written, month, 100).await.unwrap();
+    let expired = queries::expire(&kit.store, Age::Written, month, 100).await.unwrap();
     assert_eq!(
         expired,
         Expired::Rows { rows: 0, more: false, behind: Some(Duration::ZERO) },
@@ -121,7 +122,7 @@ async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whatever_its_time() {
     let kit = kit("forgotten").await;
-    let ahead = shared::topic::rfc3339(OffsetDateTime::now_utc() + time::Duration::days(1));
+    let ahead = shared::rfc3339::format(OffsetDateTime::now_utc() + time::Duration::days(1));
     let accepted = [("ce_acceptedat", ahead.as_str())];
     let worker = kit.worker();
     stamped(&kit, "a", "1", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
@@ -191,7 +192,7 @@ async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mend
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waited_behind_an_open_transaction_when_its_device_was_forgotten_has_no_effect() {
     let kit = kit("forgotten_unstable").await;
-    let ahead = shared::topic::rfc3339(OffsetDateTime::now_utc() + time::Duration::days(1));
+    let ahead = shared::rfc3339::format(OffsetDateTime::now_utc() + time::Duration::days(1));
     let accepted = [("ce_acceptedat", ahead.as_str())];
     let producer = kit.transactional("open");
     producer.open("b", &["1"]);

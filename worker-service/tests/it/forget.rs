@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use redis::AsyncCommands;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::{Cache, Fencer, Lookup};
-use shared::event::DeviceId;
+use shared::devices::DeviceId;
 use time::OffsetDateTime;
 
 use crate::kit::{Kit, nobody, run_config};
@@ -14,7 +16,7 @@ use crate::kit::{Kit, nobody, run_config};
 async fn fill(kit: &Kit, cache: &Cache, device: &DeviceId) {
     let filled = async || {
         let Some(lease) = cache.lease(device).await else { return false };
-        let found = kit.store.resource(device).await.unwrap().unwrap();
+        let found = queries::resource(&kit.store, device).await.unwrap().unwrap();
         cache.fill(device, &lease, Some(&found.body)).await
     };
     kit.until_it("it is cached", filled).await;
@@ -32,7 +34,7 @@ async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
     // A dead letter of its own, which outlives it.
     kit.letter("a", "dead", 3, &[]).await;
     kit.until("SELECT count(*) FROM events", 14).await;
-    let cache = Cache::open(&run_config(&kit.scope).stores.redis).unwrap();
+    let cache = Cache::open(&run_config(&kit.scope).stores.redis, &[&RESOURCE]).unwrap();
     let device = "a".parse().unwrap();
     fill(&kit, &cache, &device).await;
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use devstack::{Proxy, Scope};
+use shared::devices::queries;
 use shared::store::{Class, Store, StoreError};
 
 use crate::kit::{Kit, run_config};
@@ -40,7 +41,7 @@ impl Slowed {
     }
 
     async fn ask(&self, n: i32) -> Result<(), StoreError> {
-        let found = self.store.resource(&format!("d{n}").parse().unwrap()).await?;
+        let found = queries::resource(&self.store, &format!("d{n}").parse().unwrap()).await?;
         let body: serde_json::Value = serde_json::from_str(&found.unwrap().body).unwrap();
         assert_eq!((&body["id"], &body["payload"]["n"]), (&format!("d{n}").into(), &n.into()), "its own answer");
         Ok(())

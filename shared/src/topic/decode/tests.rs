@@ -1,21 +1,35 @@
 //! Records that are events, and records that are none.
 
 use super::*;
-use crate::topic::headers;
+use crate::devices::{DeviceDelivery, EVENT_TYPES, Event, EventType};
+use crate::topic::{Outgoing, Reason, headers};
 use proptest::prelude::*;
 
-fn event() -> Event {
-    Event {
-        device_id: "device-1".parse().unwrap(),
-        event_id: "e-1".parse().unwrap(),
-        event_type: EventType::DeviceReported,
-        payload: Payload::check(Bytes::from_static(br#"{"a": 1}"#), "").unwrap(),
+fn event() -> Outgoing {
+    let envelope = Envelope {
+        event_type: EventType::DeviceReported.as_str(),
+        key: "device-1".into(),
+        subject: "device-1".into(),
+        id: "e-1".parse().unwrap(),
         occurred_at: time::macros::datetime!(2026-01-02 03:04:05.678 UTC),
         accepted_at: time::macros::datetime!(2026-01-02 03:04:06 UTC),
         request_id: Some("r".into()),
         user_id: Some("u".into()),
         traceparent: None,
-    }
+        data: Bytes::from_static(br#"{"a": 1}"#),
+    };
+    Outgoing { envelope, source: "/devices/device-1".into() }
+}
+
+/// The event of a device in a record.
+fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
+    let (envelope, position) = super::decode(record, &EVENT_TYPES)?;
+    let event = Event::decode(&envelope)?;
+    Ok(DeviceDelivery { envelope, position, event })
+}
+
+fn poisoned(why: &str) -> Refusal {
+    Refusal::undecodable(why)
 }
 
 fn record(key: &str, value: &[u8], headers: &[(&str, String)]) -> Record {
@@ -27,7 +41,7 @@ fn record(key: &str, value: &[u8], headers: &[(&str, String)]) -> Record {
     record
 }
 
-fn changed(name: &str, value: Option<&str>) -> Result<Decoded, Refusal> {
+fn changed(name: &str, value: Option<&str>) -> Result<DeviceDelivery, Refusal> {
     let mut all = headers(&event());
     all.retain(|(n, _)| *n != name);
     let name: &'static str = name.to_owned().leak();
@@ -38,7 +52,7 @@ fn changed(name: &str, value: Option<&str>) -> Result<Decoded, Refusal> {
 #[test]
 fn what_the_api_writes_comes_back() {
     let decoded = decode(&record("device-1", br#"{"a": 1}"#, &headers(&event()))).unwrap();
-    assert_eq!(decoded.event, event());
+    assert_eq!(decoded.envelope, event().envelope);
     assert_eq!(decoded.position.offset, 42);
     assert_eq!(decoded.position.appended_at, time::macros::datetime!(2026-01-02 03:04:07 UTC));
     assert!(!decoded.position.redriven);
@@ -46,9 +60,9 @@ fn what_the_api_writes_comes_back() {
 
 #[test]
 fn attributes_that_may_be_absent() {
-    assert_eq!(changed("ce_time", None).unwrap().event.occurred_at, event().accepted_at);
+    assert_eq!(changed("ce_time", None).unwrap().envelope.occurred_at, event().envelope.accepted_at);
     assert_eq!(
-        changed("ce_acceptedat", None).unwrap().event.accepted_at,
+        changed("ce_acceptedat", None).unwrap().envelope.accepted_at,
         time::macros::datetime!(2026-01-02 03:04:07 UTC),
         "without it the record's timestamp counts"
     );
@@ -129,7 +143,7 @@ fn a_null_behind_a_value_takes_the_value_back() {
     let mut all: Vec<_> = all.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
     all.extend([(header::TIME, Some(&b"2026-01-02T03:04:05Z"[..])), (header::TIME, None)]);
     let decoded = decode(&Record::new(Some(b"device-1"), Some(b"{}"), &all)).unwrap();
-    assert_eq!(decoded.event.occurred_at, event().accepted_at, "as if there were none");
+    assert_eq!(decoded.envelope.occurred_at, event().envelope.accepted_at, "as if there were none");
     all.push((header::ID, None));
     let refused = decode(&Record::new(Some(b"device-1"), Some(b"{}"), &all)).unwrap_err();
     assert_eq!(refused.error, "ce_id is missing");
@@ -142,7 +156,7 @@ fn a_structured_record_is_understood() {
     let content_type = [(header::CONTENT_TYPE, "application/cloudevents+json; charset=UTF-8".to_owned())];
     let decoded = decode(&record("device-1", value, &content_type)).unwrap();
     assert_eq!(decoded.event.payload.as_str(), r#"{"a" : 1}"#);
-    assert_eq!(decoded.event.occurred_at, time::macros::datetime!(2026-01-02 03:04:05 UTC));
+    assert_eq!(decoded.envelope.occurred_at, time::macros::datetime!(2026-01-02 03:04:05 UTC));
     assert_eq!(decode(&record("device-2", value, &content_type)), Err(poisoned("the key is not the subject")));
     let broken = decode(&record("device-1", br#"{"specversion":"1.0"}"#, &content_type)).unwrap_err();
     assert_eq!(broken.error, "not a CloudEvent in JSON (Data error at column 21)");

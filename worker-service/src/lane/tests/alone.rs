@@ -1,7 +1,7 @@
 //! Outages that one record alone meets, and those of all.
 
 use bytes::Bytes;
-use shared::event::Payload;
+use shared::json::Payload;
 
 use super::*;
 use crate::lane::alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_LETTERS};
@@ -13,7 +13,7 @@ fn roomy() -> Settings {
 }
 
 impl World {
-    /// While an event meets an outage, another device goes on reporting; says whether it did.
+    /// While an event meets an outage, another key goes on reporting; says whether it did.
     pub(super) fn others_report(&mut self) -> bool {
         let is_alone = |kind: &Kind| matches!(kind, Kind::Alone | Kind::AloneUntil(_));
         let waits = |(offset, (_, kind)): (&i64, &(u8, Kind))| is_alone(kind) && !self.done.contains(offset);
@@ -27,8 +27,8 @@ impl World {
 
     pub(super) fn note_outage(&mut self, batch: &[Task], class: Class) {
         if let (Class::OutageMet | Class::Again, [task]) = (class, batch) {
-            let device = self.records[&task.record.offset].0;
-            self.met.entry(device).or_insert(self.transactions);
+            let key = self.records[&task.record.offset].0;
+            self.met.entry(key).or_insert(self.transactions);
             self.met_at.entry(task.record.offset).or_insert((self.now, self.transactions));
         }
     }
@@ -54,24 +54,24 @@ impl World {
     pub(super) fn check_outages(&self, letters: &[DeadLetter]) {
         for letter in letters.iter().filter(|letter| letter.reason == Reason::UnknownError) {
             let offset = letter.record.offset;
-            let (device, kind) = self.records[&offset];
+            let (key, kind) = self.records[&offset];
             assert!(matches!(kind, Kind::Alone | Kind::AloneUntil(_)), "{offset} is {kind:?}");
             let (since, transactions) = self.met_at[&offset];
-            let of_device = |at: &&i64| self.records[at].0 == device;
+            let of_device = |at: &&i64| self.records[at].0 == key;
             let waiting = self.arrived.iter().filter(of_device).filter(|at| !self.done.contains(at)).count();
             let is_late = self.now - since >= HELD_ALONE;
-            let is_full = self.half_full || waiting >= self.settings.device_records;
+            let is_full = self.half_full || waiting >= self.settings.key_records;
             assert!(is_late || is_full, "{offset}: {waiting} wait");
             if letter.attempts == 0 {
                 let before = |(at, letter): (&i64, &(Reason, u32))| {
-                    *at < offset && self.records[at].0 == device && letter.0 == Reason::UnknownError
+                    *at < offset && self.records[at].0 == key && letter.0 == Reason::UnknownError
                 };
                 assert!(self.letters.iter().filter(|letter| before(*letter)).count() >= MANY_LETTERS && self.half_full);
                 continue;
             }
-            // Of a device that had one before, the next ones have three tries each, while much waits.
+            // Of a key that had one before, the next ones have three tries each, while much waits.
             let before =
-                |(at, letter): (&i64, &(Reason, u32))| self.records[at].0 == device && letter.0 == Reason::UnknownError;
+                |(at, letter): (&i64, &(Reason, u32))| self.records[at].0 == key && letter.0 == Reason::UnknownError;
             let is_known = self.letters.iter().any(before);
             let controls = if is_known && is_full { FEW_CONTROLS } else { CONTROLS };
             let succeeded = self.transactions - transactions;
@@ -152,7 +152,7 @@ fn its_device_is_held_alone_and_after_five_minutes_it_is_a_dead_letter() {
     let (reason, attempts) = world.letters[&102];
     assert!(reason == Reason::UnknownError && attempts > 10, "{attempts}");
     assert_eq!(world.letters.len(), 1);
-    assert!(world.applied.contains(&104), "the next one of its device, behind it");
+    assert!(world.applied.contains(&104), "the next one of its key, behind it");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn while_it_is_held_alone_the_lane_says_so_and_is_in_no_outage() {
         assert!(world.step() && world.now < Duration::from_secs(30));
         world.arrive(1);
     }
-    assert_eq!((world.lane.outage(), world.lane.held_devices()), (None, 1));
+    assert_eq!((world.lane.outage(), world.lane.held_keys()), (None, 1));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn in_an_outage_of_all_a_few_devices_are_set_aside_and_the_partition_waits() {
     while world.now < Duration::from_secs(3_600) {
         world.step();
         world.arrive(40);
-        most = world.lane.held_devices().max(most);
+        most = world.lane.held_keys().max(most);
         let waits = world.lane.outage().is_some();
         assert!(waits || world.now < Duration::from_secs(30), "it says so all the while");
     }
@@ -212,8 +212,8 @@ fn in_an_outage_of_all_a_few_devices_are_set_aside_and_the_partition_waits() {
 
 #[test]
 fn several_devices_may_meet_it_at_once() {
-    let bad = (0..5).map(|device| (1, device, Kind::Alone));
-    let records: Vec<_> = bad.chain((0..5).map(|device| (1, device, Kind::Good))).collect();
+    let bad = (0..5).map(|key| (1, key, Kind::Alone));
+    let records: Vec<_> = bad.chain((0..5).map(|key| (1, key, Kind::Good))).collect();
     let world = World::new(roomy(), &records, Vec::new()).run(&[10]);
     assert_eq!((world.letters.len(), world.letters.values().all(|letter| letter.0 == Reason::UnknownError)), (5, true));
 }
@@ -252,7 +252,7 @@ fn a_probe_that_fails_is_an_outage_for_as_long_as_it_does() {
     assert_eq!((world.lane.outage(), world.letters.len()), (None, 0));
 }
 
-/// A constraint that knows its devices, say: it is no outage, and tells nothing of others.
+/// A constraint that knows its keys, say: it is no outage, and tells nothing of others.
 #[test]
 fn a_probe_that_is_refused_for_what_it_is_tells_nothing() {
     let mut lane = Lane::new(roomy(), 1);
@@ -281,7 +281,7 @@ fn a_probe_is_as_large_as_the_event_and_of_many_only_some_are() {
     let mut large = decoded(1, 0);
     let json = format!(r#"{{"x":"{}"}}"#, "x".repeat(200_000));
     let size = json.len();
-    large.event.payload = Payload::check(Bytes::from(json), "").unwrap();
+    large.envelope.data = Bytes::from(json);
     lane.arrive(record(1, 0, b"{}"), Ok(large));
     let (mut now, mut probes) = (Duration::ZERO, Vec::new());
     while now < Duration::from_secs(600) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::lane::failing::RETRIES;
 
-/// What is known of a device that fails, since one of its events was applied.
+/// What is known of a key that fails, since one of its events was applied.
 #[derive(Debug)]
 pub(in crate::lane) struct FailingDevice {
     since: Duration,
@@ -16,26 +16,26 @@ pub(in crate::lane) struct FailingDevice {
 impl World {
     /// An event failed alone, with its own error.
     pub(super) fn note_failure(&mut self, offset: i64) {
-        let device = self.records[&offset].0;
+        let key = self.records[&offset].0;
         let waits = |at: &&i64| !self.done.contains(at);
-        let of_device = self.arrived.iter().filter(waits).filter(|at| self.records[at].0 == device).count();
+        let of_device = self.arrived.iter().filter(waits).filter(|at| self.records[at].0 == key).count();
         let all = self.arrived.iter().filter(waits).count();
         let bytes: usize = self.arrived.iter().filter(waits).map(|at| size_at_most(*at)).sum();
-        let Settings { device_records, device_bytes, held_records, held_bytes, .. } = self.settings;
-        let much = of_device >= device_records
-            || bytes >= device_bytes
+        let Settings { key_records, key_bytes, held_records, held_bytes, .. } = self.settings;
+        let much = of_device >= key_records
+            || bytes >= key_bytes
             || all >= held_records.div_ceil(2)
             || bytes >= held_bytes.div_ceil(2);
         *self.tries.entry(offset).or_default() += 1;
         let found =
-            self.failing.entry(device).or_insert(FailingDevice { since: self.now, may_be: false, one_try: false });
+            self.failing.entry(key).or_insert(FailingDevice { since: self.now, may_be: false, one_try: false });
         found.may_be |= much || self.now - found.since >= RETRIES;
     }
 
     /// What became of it: four tries, but where too much waits, or for too long.
     pub(super) fn check_failure(&mut self, offset: i64, after: AfterFailure) {
-        let (now, tries, device) = (self.now, self.tries[&offset], self.records[&offset].0);
-        let found = self.failing.get_mut(&device).unwrap();
+        let (now, tries, key) = (self.now, self.tries[&offset], self.records[&offset].0);
+        let found = self.failing.get_mut(&key).unwrap();
         match after {
             AfterFailure::Held(delay) => {
                 assert_eq!(delay, Duration::from_secs(2_u64.pow(tries)), "{offset}: try {tries}");
@@ -58,7 +58,7 @@ fn size_at_most(offset: i64) -> usize {
 /// A lot of room: there is an end by time alone.
 fn roomy() -> Settings {
     let many = usize::MAX / 4;
-    Settings { held_records: many, held_bytes: many, device_records: many, device_bytes: many, ..small() }
+    Settings { held_records: many, held_bytes: many, key_records: many, key_bytes: many, ..small() }
 }
 
 proptest! {
@@ -93,7 +93,7 @@ fn each_failed_event_is_tried_four_times() {
     assert_eq!(world.now, Duration::from_secs(3 * 14), "2 + 4 + 8, each time");
 }
 
-/// A device reports once a second, and its events fail for so long; gives its letters, and how many tries each had.
+/// A key reports once a second, and its events fail for so long; gives its letters, and how many tries each had.
 fn fault(settings: &Settings, events: i64, seconds: u64, at_once: bool) -> Vec<(i64, u32)> {
     let mut lane = Lane::new(settings.clone(), 0);
     let (mut now, mut came, mut letters) = (Duration::ZERO, 0, Vec::new());
@@ -113,7 +113,7 @@ fn fault(settings: &Settings, events: i64, seconds: u64, at_once: bool) -> Vec<(
             }
             // The next one comes before that.
             Next::Wait(until) => now = until.unwrap_or(Duration::MAX).min(now + Duration::from_secs(1)),
-            Next::Pause | Next::Probe(_) => panic!("one device is no flood, and this is no outage"),
+            Next::Pause | Next::Probe(_) => panic!("one key is no flood, and this is no outage"),
         }
         assert!(now < Duration::from_secs(10_000), "it does not end");
     }
@@ -131,7 +131,7 @@ fn a_short_fault_makes_no_heap_of_letters() {
 #[test]
 fn a_long_fault_has_an_end_by_time_and_by_room() {
     // Eight have their tries within two minutes, and the ninth the most of them. Then what waited has one try.
-    let letters = fault(&Settings { device_records: usize::MAX, ..Settings::default() }, 300, 200, false);
+    let letters = fault(&Settings { key_records: usize::MAX, ..Settings::default() }, 300, 200, false);
     let expected = |offset: i64| if offset < 9 { 4 } else { 1 };
     assert!(letters.len() > 190, "{letters:?}");
     assert!(letters.iter().all(|(offset, attempts)| *attempts == expected(*offset)), "{letters:?}");

@@ -1,5 +1,5 @@
 //! A database that comes and goes, by chance or in step with something: no good record becomes a dead letter, however
-//! unlucky, and however much its device reports. And one bad record is found there nevertheless.
+//! unlucky, and however much its key reports. And one bad record is found there nevertheless.
 
 use super::*;
 
@@ -17,8 +17,8 @@ struct Weather {
     /// How long a transaction takes, and how often an event comes in.
     takes: Duration,
     every: Duration,
-    devices: u8,
-    /// A device that fails by itself, and how likely each of its events does.
+    keys: u8,
+    /// A key that fails by itself, and how likely each of its events does.
     bad: Option<u8>,
     share: f64,
 }
@@ -49,9 +49,9 @@ impl Weather {
         let mut came = Came::default();
         while now < long {
             while next <= now && lane.has_room() {
-                let device = random.u8(..self.devices);
-                lane.arrive(record(offset, device, b"{}"), Ok(decoded(offset, device)));
-                if self.bad == Some(device) && (self.share >= 1.0 || random.f64() < self.share) {
+                let key = random.u8(..self.keys);
+                lane.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
+                if self.bad == Some(key) && (self.share >= 1.0 || random.f64() < self.share) {
                     bad.insert(offset);
                 }
                 (offset, next) = (offset + 1, next + self.every);
@@ -73,8 +73,8 @@ impl Weather {
                 }
                 Next::DeadLetter(letters) => {
                     came.good_letters += letters.iter().filter(|letter| !bad.contains(&letter.record.offset)).count();
-                    let device = |letter: &DeadLetter| letter.record.key().unwrap()[1] - b'0';
-                    came.letters.extend(letters.iter().map(device));
+                    let key = |letter: &DeadLetter| letter.record.key().unwrap()[1] - b'0';
+                    came.letters.extend(letters.iter().map(key));
                     lane.dead_lettered(sent(letters, Ok(())), now);
                 }
                 Next::Wait(until) => now = until.unwrap_or(next).min(next.max(now + self.takes)),
@@ -88,7 +88,7 @@ impl Weather {
 fn weather() -> impl Strategy<Value = Weather> {
     let how = (0.0..0.98f64, 0.5..90.0f64, 0.0..0.95f64, 0.0..1.0f64);
     let what = (1..100u64, 20..2_000u64, 1..8u8);
-    (any::<u64>(), how, what).prop_map(|(seed, (chance, period, down, met), (takes, every, devices))| Weather {
+    (any::<u64>(), how, what).prop_map(|(seed, (chance, period, down, met), (takes, every, keys))| Weather {
         seed,
         chance,
         period: Duration::from_secs_f64(period),
@@ -96,7 +96,7 @@ fn weather() -> impl Strategy<Value = Weather> {
         met,
         takes: Duration::from_millis(takes),
         every: Duration::from_millis(every),
-        devices,
+        keys,
         bad: None,
         share: 1.0,
     })
@@ -127,17 +127,17 @@ proptest! {
         let weather = Weather {
             chance: weather.chance / 5.0,
             down: 0.0,
-            devices: weather.devices.max(3),
+            keys: weather.keys.max(3),
             bad: Some(0),
             ..weather
         };
         let came = weather.last_for(Duration::from_secs(1_200));
-        prop_assert!(came.held_alone && !came.letters.is_empty() && came.letters.iter().all(|device| *device == 0));
+        prop_assert!(came.held_alone && !came.letters.is_empty() && came.letters.iter().all(|key| *key == 0));
         prop_assert!(came.applied > 150, "{}", came.applied);
     }
 }
 
-/// Devices, some events of which fail by themselves, where others fail now and then too: of their good events none is a
+/// Keys, some events of which fail by themselves, where others fail now and then too: of their good events none is a
 /// letter, though many of them are tried behind one.
 #[test]
 fn of_a_device_with_good_and_bad_events_only_the_bad_ones_are_letters() {
@@ -154,7 +154,7 @@ fn of_a_device_with_good_and_bad_events_only_the_bad_ones_are_letters() {
                 met: 1.0,
                 takes: Duration::from_millis(20),
                 every: Duration::from_millis(100),
-                devices: 2 + u8::try_from(seed % 3).unwrap(),
+                keys: 2 + u8::try_from(seed % 3).unwrap(),
                 bad: Some(0),
                 share: [0.1, 0.2, 0.5][usize::try_from(seed % 3).unwrap()],
             };

@@ -1,4 +1,4 @@
-//! Devices that send much of which each event fails on its own: nobody else waits for their tries.
+//! Keys that send much of which each event fails on its own: nobody else waits for their tries.
 
 use super::*;
 use crate::lane::apart::MAY_HOLD;
@@ -11,7 +11,7 @@ const LETTERS: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Copy)]
 struct Incoming {
     at: Duration,
-    device: u8,
+    key: u8,
     fails: bool,
 }
 
@@ -37,7 +37,7 @@ fn lasts(mut log: Vec<Incoming>, long: Duration) -> (Vec<Incoming>, Came) {
     while now < long && came.done.contains(&None) {
         while lane.has_room() && log.get(next).is_some_and(|incoming| incoming.at <= now) {
             let offset = i64::try_from(next).unwrap();
-            lane.arrive(record(offset, log[next].device, b"{}"), Ok(decoded(offset, log[next].device)));
+            lane.arrive(record(offset, log[next].key, b"{}"), Ok(decoded(offset, log[next].key)));
             next += 1;
         }
         match lane.next(now) {
@@ -65,7 +65,7 @@ fn lasts(mut log: Vec<Incoming>, long: Duration) -> (Vec<Incoming>, Came) {
                 let soon = if next < log.len() { now + TRANSACTION } else { long };
                 now = until.map_or(soon, |until| until.clamp(now + Duration::from_millis(1), soon));
             }
-            Next::Pause | Next::Probe(_) => panic!("so few devices are no flood, and this is no outage"),
+            Next::Pause | Next::Probe(_) => panic!("so few keys are no flood, and this is no outage"),
         }
         came.most_held = came.most_held.max(lane.held.records());
     }
@@ -75,19 +75,19 @@ fn lasts(mut log: Vec<Incoming>, long: Duration) -> (Vec<Incoming>, Came) {
 /// Others report so often, each time another one.
 fn others(every: Duration, long: Duration) -> impl Iterator<Item = Incoming> {
     let times = (0..).map(move |n: u32| (n, every * n)).take_while(move |(_, at)| *at < long);
-    times.map(|(n, at)| Incoming { at, device: 10 + u8::try_from(n % 200).unwrap(), fails: false })
+    times.map(|(n, at)| Incoming { at, key: 10 + u8::try_from(n % 200).unwrap(), fails: false })
 }
 
-/// The longest wait of an event of a device that has none that fails.
+/// The longest wait of an event of a key that has none that fails.
 fn longest_wait(log: &[Incoming], came: &Came, now: Duration) -> Duration {
-    let of_others = log.iter().zip(&came.done).filter(|(incoming, _)| incoming.device >= 10);
+    let of_others = log.iter().zip(&came.done).filter(|(incoming, _)| incoming.key >= 10);
     of_others.map(|(incoming, done)| done.unwrap_or(now).saturating_sub(incoming.at)).max().unwrap()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Bursts of three devices, of which some events fail, or all of them.
+    /// Bursts of three keys, of which some events fail, or all of them.
     #[test]
     fn nobody_waits_for_a_burst_of_events_that_fail(
         bursts in prop::collection::vec((0..20_000u64, 0..3u8, 1..600usize, prop_oneof![Just(1.0), 0.0..1.0]), 1..4),
@@ -95,13 +95,13 @@ proptest! {
     ) {
         let (mut random, long) = (fastrand::Rng::with_seed(seed), Duration::from_secs(10_000));
         let mut log: Vec<_> = others(Duration::from_millis(10), Duration::from_secs(60)).collect();
-        for (at, device, events, part) in bursts {
+        for (at, key, events, part) in bursts {
             let at = Duration::from_millis(at);
-            log.extend((0..events).map(|_| Incoming { at, device, fails: random.f64() < part }));
+            log.extend((0..events).map(|_| Incoming { at, key, fails: random.f64() < part }));
         }
         let (log, came) = lasts(log, long);
         let longest = longest_wait(&log, &came, long);
-        // The batch that they came with is taken apart by device; then they wait for a batch, a try and its letter at most.
+        // The batch that they came with is taken apart by key; then they wait for a batch, a try and its letter at most.
         prop_assert!(longest <= Duration::from_secs(1), "{:?}", longest);
         prop_assert!(!came.done.contains(&None), "each of theirs is decided");
     }
@@ -111,13 +111,13 @@ proptest! {
 #[test]
 fn an_endless_flood_leaves_room_for_others_and_is_tried_all_the_time() {
     let long = Duration::from_secs(120);
-    let flood = (0..60_000).map(|n: u32| Incoming { at: Duration::from_millis(n.into()), device: 0, fails: true });
+    let flood = (0..60_000).map(|n: u32| Incoming { at: Duration::from_millis(n.into()), key: 0, fails: true });
     let log = others(Duration::from_millis(20), long).chain(flood).collect();
     let (log, came) = lasts(log, long);
     let Settings { batch_records, held_records, .. } = Settings::default();
     assert!(came.most_held <= held_records / MAY_HOLD + 2 * batch_records, "{}", came.most_held);
     let done = |of_flood: bool| {
-        let such = log.iter().zip(&came.done).filter(|(incoming, _)| (incoming.device == 0) == of_flood);
+        let such = log.iter().zip(&came.done).filter(|(incoming, _)| (incoming.key == 0) == of_flood);
         such.filter(|(_, done)| done.is_some()).count()
     };
     // A try with its letter takes 10 ms: of two minutes, 12,000 at most. Each twentieth event costs a transaction.
@@ -130,7 +130,7 @@ fn an_endless_flood_leaves_room_for_others_and_is_tried_all_the_time() {
 #[test]
 fn where_there_is_time_for_all_of_it_nobody_waits() {
     let long = Duration::from_secs(120);
-    let flood = (0..3_600).map(|n: u32| Incoming { at: Duration::from_millis(n.into()) * 33, device: 0, fails: true });
+    let flood = (0..3_600).map(|n: u32| Incoming { at: Duration::from_millis(n.into()) * 33, key: 0, fails: true });
     let log = others(Duration::from_millis(10), long).chain(flood).collect();
     let (log, came) = lasts(log, long);
     assert!(came.most_held < 1_000, "{}", came.most_held);

@@ -1,4 +1,4 @@
-//! Devices that are held alone, and whose events are large: what they hold is bounded, and nobody else in their partition
+//! Keys that are held alone, and whose events are large: what they hold is bounded, and nobody else in their partition
 //! waits for long, whatever they do.
 
 use super::*;
@@ -6,14 +6,14 @@ use crate::lane::alone::{FEW_CONTROLS, MANY_LETTERS};
 
 /// How long a transaction takes, with the wait for more.
 const TRANSACTION: Duration = Duration::from_millis(20);
-/// How long anybody else's event waits, at most: what it takes to find the devices, and to be certain.
+/// How long anybody else's event waits, at most: what it takes to find the keys, and to be certain.
 const LONGEST: Duration = Duration::from_secs(300);
 const KIB: usize = 1024;
 
 #[derive(Debug, Clone, Copy)]
 struct Incoming {
     at: Duration,
-    device: u16,
+    key: u16,
     size: usize,
     /// It meets an outage that nobody else meets.
     bad: bool,
@@ -47,9 +47,9 @@ fn lasts(
     let is_away = |now: Duration| away.as_ref().is_some_and(|away| away.contains(&now));
     while now < long {
         while came.lane.has_room() && came.log.get(next).is_some_and(|incoming| incoming.at <= now) {
-            let Incoming { device, size, .. } = came.log[next];
+            let Incoming { key, size, .. } = came.log[next];
             let offset = i64::try_from(next).unwrap();
-            came.lane.arrive(record(offset, device, &vec![b' '; size]), Ok(decoded(offset, device)));
+            came.lane.arrive(record(offset, key, &vec![b' '; size]), Ok(decoded(offset, key)));
             next += 1;
         }
         let index = |offset: i64| usize::try_from(offset).unwrap();
@@ -92,11 +92,11 @@ fn lasts(
 }
 
 impl Came {
-    /// The longest wait of an event of a device with nothing bad; those that still wait count till now.
+    /// The longest wait of an event of a key with nothing bad; those that still wait count till now.
     fn longest_wait(&self, now: Duration) -> Duration {
         let bad: BTreeSet<_> =
-            self.log.iter().filter(|incoming| incoming.bad).map(|incoming| incoming.device).collect();
-        let others = self.log.iter().zip(&self.done).filter(|(incoming, _)| !bad.contains(&incoming.device));
+            self.log.iter().filter(|incoming| incoming.bad).map(|incoming| incoming.key).collect();
+        let others = self.log.iter().zip(&self.done).filter(|(incoming, _)| !bad.contains(&incoming.key));
         others.map(|(incoming, done)| done.unwrap_or(now).saturating_sub(incoming.at)).max().unwrap_or_default()
     }
 
@@ -115,19 +115,19 @@ impl Came {
         let Settings { batch_records, batch_bytes, held_records, held_bytes, .. } = Settings::default();
         let (records, bytes) = self.most_held;
         assert!(records < held_records + 2 * batch_records && bytes < held_bytes + 2 * batch_bytes + 2 * 256 * KIB);
-        // An event that nobody tried went with others of its device, of which many in a row were tried.
+        // An event that nobody tried went with others of its key, of which many in a row were tried.
         for (&index, _) in self.letters.iter().filter(|(_, (attempts, _))| *attempts == 0) {
-            let device = self.log[index].device;
-            let before = self.letters.iter().filter(|(at, _)| **at < index && self.log[**at].device == device);
+            let key = self.log[index].key;
+            let before = self.letters.iter().filter(|(at, _)| **at < index && self.log[**at].key == key);
             assert!(before.filter(|(_, (attempts, _))| *attempts > 0).count() >= 2, "{index}");
         }
     }
 }
 
-/// One device's events come in by itself; of the others each has its own pace.
-fn every(device: u16, every: Duration, from: Duration, long: Duration, size: usize) -> Vec<Incoming> {
+/// One key's events come in by itself; of the others each has its own pace.
+fn every(key: u16, every: Duration, from: Duration, long: Duration, size: usize) -> Vec<Incoming> {
     let count = u32::try_from(long.saturating_sub(from).as_millis() / every.as_millis()).unwrap();
-    (0..count).map(|n| Incoming { at: from + every * n, device, size, bad: false }).collect()
+    (0..count).map(|n| Incoming { at: from + every * n, key, size, bad: false }).collect()
 }
 
 fn in_order(mut all: Vec<Incoming>) -> Vec<Incoming> {
@@ -141,7 +141,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 fn a_burst_behind_one_bad_event_stops_nobody() {
     let mut log = every(5, Duration::from_millis(500), Duration::ZERO, HOUR, 10);
     for n in 0..46 {
-        log.push(Incoming { at: Duration::from_secs(1), device: 0, size: 255 * KIB, bad: n == 0 });
+        log.push(Incoming { at: Duration::from_secs(1), key: 0, size: 255 * KIB, bad: n == 0 });
     }
     let came = lasts(in_order(log), TRANSACTION, None, HOUR, 1);
     came.is_borne(HOUR);
@@ -155,7 +155,7 @@ fn a_burst_behind_one_bad_event_stops_nobody() {
 fn nor_where_it_is_the_first_of_all() {
     let mut log = every(5, Duration::from_millis(500), Duration::from_secs(1), HOUR, 10);
     for n in 0..46 {
-        log.push(Incoming { at: Duration::ZERO, device: 0, size: 255 * KIB, bad: n == 0 });
+        log.push(Incoming { at: Duration::ZERO, key: 0, size: 255 * KIB, bad: n == 0 });
     }
     let came = lasts(in_order(log), TRANSACTION, None, HOUR, 1);
     came.is_borne(HOUR);
@@ -184,12 +184,12 @@ fn nor_does_a_device_that_goes_on_with_large_bad_events() {
     }
 }
 
-/// So many of 300 devices are bad, with 30 events in a second of all together.
+/// So many of 300 keys are bad, with 30 events in a second of all together.
 fn tenants(bad: u16, size: usize, bad_takes: Duration, long: Duration) -> Came {
     let mut random = fastrand::Rng::with_seed(7);
     let events = (0..u32::try_from(long.as_millis() / 33).unwrap()).map(|n| {
-        let device = random.u16(..300);
-        Incoming { at: Duration::from_millis(33) * n, device, size, bad: device < bad }
+        let key = random.u16(..300);
+        Incoming { at: Duration::from_millis(33) * n, key, size, bad: key < bad }
     });
     let came = lasts(events.collect(), bad_takes, None, long, 7);
     assert_eq!(came.letters_of_good_events(), [0; 0]);
@@ -213,7 +213,7 @@ fn so_is_one_with_locked_rows() {
     tenants(10, 20_000, Duration::from_secs(4), HOUR).is_borne_within(Duration::from_secs(480), HOUR);
 }
 
-/// How devices with bad events report.
+/// How keys with bad events report.
 #[derive(Debug, Clone)]
 struct Bad {
     size: usize,
@@ -227,7 +227,7 @@ fn bad() -> impl Strategy<Value = Bad> {
     let size = prop_oneof![100..2_000_usize, 2_000..50_000_usize, 50_000..255 * KIB];
     (size, 1..100_u64, 0..300_u64, prop_oneof![Just(1.0), Just(0.2), 0.0..1.0f64]).prop_map(
         |(size, every, from, share)| {
-            // No more than what a partition bears: of each device 500 KB/s, and, where good events are between the bad
+            // No more than what a partition bears: of each key 500 KB/s, and, where good events are between the bad
             // ones, two bad ones in five seconds.
             let bytes = Duration::from_micros(2 * size as u64);
             let bad = if share < 1.0 { Duration::from_secs_f64(2.5 * share) } else { Duration::ZERO };
@@ -237,13 +237,13 @@ fn bad() -> impl Strategy<Value = Bad> {
     )
 }
 
-fn log_of(devices: &[Bad], long: Duration, seed: u64) -> Vec<Incoming> {
+fn log_of(keys: &[Bad], long: Duration, seed: u64) -> Vec<Incoming> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut log = every(100, Duration::from_millis(300), Duration::ZERO, long, 500);
     log.extend(every(101, Duration::from_secs(20), Duration::from_millis(7), long, 5_000));
-    for (n, device) in (0..).zip(devices) {
-        let events = every(n, device.every, device.from, long, device.size);
-        log.extend(events.into_iter().map(|incoming| Incoming { bad: random.f64() < device.share, ..incoming }));
+    for (n, key) in (0..).zip(keys) {
+        let events = every(n, key.every, key.from, long, key.size);
+        log.extend(events.into_iter().map(|incoming| Incoming { bad: random.f64() < key.share, ..incoming }));
     }
     in_order(log)
 }
@@ -253,10 +253,10 @@ proptest! {
 
     #[test]
     fn whatever_devices_that_are_held_alone_do_the_others_go_on(
-        devices in prop::collection::vec(bad(), 1..6), seed: u64
+        keys in prop::collection::vec(bad(), 1..6), seed: u64
     ) {
         let long = Duration::from_secs(900);
-        let came = lasts(log_of(&devices, long, seed), TRANSACTION, None, long, seed);
+        let came = lasts(log_of(&keys, long, seed), TRANSACTION, None, long, seed);
         came.is_borne(long);
         // Where it was tried, it was bad. What went untried with many that were may be good.
         for index in came.letters_of_good_events() {
@@ -266,11 +266,11 @@ proptest! {
 
     #[test]
     fn a_true_outage_meanwhile_makes_no_letter(
-        devices in prop::collection::vec(bad(), 1..6), from in 30..400_u64, lasts_for in 1..400_u64, seed: u64
+        keys in prop::collection::vec(bad(), 1..6), from in 30..400_u64, lasts_for in 1..400_u64, seed: u64
     ) {
         let long = Duration::from_secs(900);
         let away = Duration::from_secs(from)..Duration::from_secs(from + lasts_for);
-        let came = lasts(log_of(&devices, long, seed), TRANSACTION, Some(away.clone()), long, seed);
+        let came = lasts(log_of(&keys, long, seed), TRANSACTION, Some(away.clone()), long, seed);
         for (&index, &(attempts, at)) in &came.letters {
             prop_assert!(came.log[index].bad || attempts == 0, "{}", index);
             // What was all but certain before, and failed once more.
@@ -286,10 +286,10 @@ proptest! {
     /// Whoever was set aside in an outage of all is tried as soon as others succeed, whatever wait it had.
     #[test]
     fn after_an_outage_everything_is_applied_within_seconds(
-        devices in 1..30u16, pace in 100..2_000u64, from in 5..60u64, lasts_for in 1..400u64, seed: u64
+        keys in 1..30u16, pace in 100..2_000u64, from in 5..60u64, lasts_for in 1..400u64, seed: u64
     ) {
-        let of = |device| every(device, Duration::from_millis(pace), Duration::from_millis(u64::from(device) * 37), HOUR / 6, 10);
-        let log = in_order((0..devices).flat_map(of).collect());
+        let of = |key| every(key, Duration::from_millis(pace), Duration::from_millis(u64::from(key) * 37), HOUR / 6, 10);
+        let log = in_order((0..keys).flat_map(of).collect());
         let end = Duration::from_secs(from + lasts_for);
         let came = lasts(log, TRANSACTION, Some(Duration::from_secs(from)..end), HOUR / 6, seed);
         prop_assert!(came.letters.is_empty());

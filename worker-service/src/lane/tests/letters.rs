@@ -4,8 +4,8 @@ use super::*;
 
 fn letters_until_pause(lane: &mut Lane, records: impl Iterator<Item = (i64, u8)>) -> (usize, bool) {
     let mut count = 0;
-    for (offset, device) in records {
-        lane.arrive(record(offset, device, b""), Err(no_event()));
+    for (offset, key) in records {
+        lane.arrive(record(offset, key, b""), Err(no_event()));
         match lane.next(Duration::ZERO) {
             Next::DeadLetter(letters) => {
                 count += letters.len();
@@ -21,7 +21,7 @@ fn letters_until_pause(lane: &mut Lane, records: impl Iterator<Item = (i64, u8)>
 #[test]
 fn dead_letters_are_rationed() {
     let mut lane = Lane::new(Settings::default(), 0);
-    assert_eq!(letters_until_pause(&mut lane, (0..500).map(|n| (n, 0))), (500, false), "one device is no bad deploy");
+    assert_eq!(letters_until_pause(&mut lane, (0..500).map(|n| (n, 0))), (500, false), "one key is no bad deploy");
 
     let mut lane = Lane::new(Settings::default(), 0);
     let many = |n: i64| (n, u8::try_from(n % 50).unwrap());
@@ -45,7 +45,7 @@ fn a_type_that_is_not_known_is_no_flood_and_no_mark_against_its_device() {
     // It neither takes room in the window nor makes any.
     let others = (2_000..2_500).map(|n| (n, u8::try_from(n % 50).unwrap()));
     assert_eq!(letters_until_pause(&mut lane, others), (100, true));
-    // An event of one of those devices that fails has all its tries.
+    // An event of one of those keys that fails has all its tries.
     let records = [(1, 0, Kind::UnknownType), (1, 0, Kind::FailsAlways)];
     let world = World::new(small(), &records, Vec::new()).run(&[1]);
     assert_eq!(world.letters[&102], (Reason::Failed, 4));

@@ -8,7 +8,7 @@ fn an_hour_without_the_store_leaves_no_dead_letter() {
     let records = [(1, 2, Kind::FailsUntil(1)), (1, 0, Kind::Good), (1, 1, Kind::Good), (1, 2, Kind::Good)];
     let mut world = World::new(small(), &records, Vec::new());
     world.arrive(1);
-    assert!(world.step() && world.lane.held_devices() == 1);
+    assert!(world.step() && world.lane.held_keys() == 1);
     world.arrive(3);
     while world.now < Duration::from_secs(3600) {
         world.luck = vec![Luck::Outage];
@@ -50,7 +50,7 @@ fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
 
 #[test]
 fn an_outage_leaves_few_small_batches_behind() {
-    // Where the store is away nothing is taken apart; where it fails, what is tried then, and for a few devices.
+    // Where the store is away nothing is taken apart; where it fails, what is tried then, and for a few keys.
     for (class, at_most) in [(Class::Outage, 1), (Class::OutageMet, 60)] {
         leaves_behind(class, at_most);
     }
@@ -59,8 +59,8 @@ fn an_outage_leaves_few_small_batches_behind() {
 fn leaves_behind(class: Class, at_most: usize) {
     let mut lane = Lane::new(Settings::default(), 0);
     for offset in 0..1_000 {
-        let device = u8::try_from(offset % 50).unwrap();
-        lane.arrive(record(offset, device, b"{}"), Ok(decoded(offset, device)));
+        let key = u8::try_from(offset % 50).unwrap();
+        lane.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
     }
     let mut now = Duration::ZERO;
     while now < Duration::from_secs(3_600) {
@@ -75,7 +75,7 @@ fn leaves_behind(class: Class, at_most: usize) {
         }
     }
     assert!(lane.work.len() <= at_most, "{}", lane.work.len());
-    let batches = lane.work.len() + lane.held_devices();
+    let batches = lane.work.len() + lane.held_keys();
     let mut tried = 0;
     while lane.watermark() != Some(1_000) {
         match lane.next(now) {

@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use bytes::Bytes;
-use shared::event::{Event, EventType, Payload};
+use shared::ids::Key;
 use shared::position::Position;
+use shared::topic::Envelope;
 use time::OffsetDateTime;
 
 use super::*;
@@ -22,35 +23,36 @@ pub(super) fn no_event() -> Refusal {
     Refusal { reason: Reason::Undecodable, error: "no event".into() }
 }
 
-pub(super) fn record(offset: i64, device: impl Display, value: &[u8]) -> Record {
-    let mut record = Record::new(Some(format!("d{device}").as_bytes()), Some(value), &[]);
+pub(super) fn record(offset: i64, key: impl Display, value: &[u8]) -> Record {
+    let mut record = Record::new(Some(format!("d{key}").as_bytes()), Some(value), &[]);
     record.offset = offset;
     record
 }
 
-pub(super) fn decoded(offset: i64, device: impl Display) -> Decoded {
+pub(super) fn decoded(offset: i64, key: impl Display) -> Delivery<()> {
     let at = OffsetDateTime::UNIX_EPOCH;
-    Decoded {
-        event: Event {
-            device_id: format!("d{device}").parse().unwrap(),
-            event_id: format!("e{offset}").parse().unwrap(),
-            event_type: EventType::DeviceReported,
-            payload: Payload::check(Bytes::from_static(b"{}"), "").unwrap(),
-            occurred_at: at,
-            accepted_at: at,
-            request_id: None,
-            user_id: None,
-            traceparent: None,
-        },
-        position: Position {
-            topic: "t".into(),
-            partition: 0,
-            offset,
-            appended_at: at,
-            redriven: false,
-            create_time: false,
-        },
-    }
+    let key = Key::from(format!("d{key}"));
+    let envelope = Envelope {
+        event_type: "t",
+        key: key.clone(),
+        subject: key,
+        id: format!("e{offset}").parse().unwrap(),
+        occurred_at: at,
+        accepted_at: at,
+        request_id: None,
+        user_id: None,
+        traceparent: None,
+        data: Bytes::from_static(b"{}"),
+    };
+    let position = Position {
+        topic: "t".into(),
+        partition: 0,
+        offset,
+        appended_at: at,
+        redriven: false,
+        create_time: false,
+    };
+    Delivery { envelope, position, event: () }
 }
 
 pub(super) fn small() -> Settings {
@@ -59,22 +61,22 @@ pub(super) fn small() -> Settings {
         batch_bytes: 3_000,
         held_records: 6,
         held_bytes: 5_000,
-        device_records: 3,
-        device_bytes: usize::MAX,
+        key_records: 3,
+        key_bytes: usize::MAX,
         ration_letters: 3,
-        ration_devices: 1,
+        ration_keys: 1,
         ration_window: 8,
     }
 }
 
 /// Records of all sizes up to a batch's, and some that were redriven.
-pub(super) fn sized(offset: i64, device: u8) -> Record {
+pub(super) fn sized(offset: i64, key: u8) -> Record {
     let value = vec![b' '; usize::try_from(offset * 677 % 2_000).unwrap()];
     let place = [("topic", &b"t"[..]), ("partition", b"0"), ("offset", b"1"), ("timestamp", b"1000")];
     let names = place.map(|(name, value)| (format!("origin.{name}"), value));
     let redriven = names.each_ref().map(|(name, value)| (name.as_str(), Some(*value)));
     let headers = if offset % 7 == 3 { &redriven[..] } else { &[] };
-    let mut record = Record::new(Some(format!("d{device}").as_bytes()), Some(&value), headers);
+    let mut record = Record::new(Some(format!("d{key}").as_bytes()), Some(&value), headers);
     record.offset = offset;
     record
 }

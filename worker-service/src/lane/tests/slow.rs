@@ -1,4 +1,4 @@
-//! Devices that fail alone, and each time only after the store's deadline: a row that somebody has locked. The partition
+//! Keys that fail alone, and each time only after the store's deadline: a row that somebody has locked. The partition
 //! waits for each try, and goes on for the others nevertheless.
 
 use super::*;
@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_micros(45_454);
 /// What came of it.
 #[derive(Debug, Default)]
 struct Came {
-    /// When one more of the locked devices was known than ever before.
+    /// When one more of the locked keys was known than ever before.
     found: Vec<Duration>,
     /// When each event of somebody else's came in, and was applied.
     applied: Vec<(Duration, Duration)>,
@@ -43,11 +43,11 @@ fn lasts(locked: &BTreeSet<u16>, long: Duration, seed: u64) -> (Lane, Came) {
     while now < long {
         while lane.has_room() && (log.len() < usize::from(DEVICES) || next <= now) {
             // Each has one at first; then they report by chance.
-            let first = u16::try_from(log.len()).ok().filter(|device| *device < DEVICES);
-            let device = first.unwrap_or_else(|| random.u16(..DEVICES));
+            let first = u16::try_from(log.len()).ok().filter(|key| *key < DEVICES);
+            let key = first.unwrap_or_else(|| random.u16(..DEVICES));
             let offset = i64::try_from(log.len()).unwrap();
-            lane.arrive(record(offset, device, b"{}"), Ok(decoded(offset, device)));
-            log.push((device, if first.is_some() { Duration::ZERO } else { next }));
+            lane.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
+            log.push((key, if first.is_some() { Duration::ZERO } else { next }));
             next += if first.is_some() { Duration::ZERO } else { EVERY };
         }
         let at = |offset: i64| log[usize::try_from(offset).unwrap()];
@@ -100,7 +100,7 @@ fn is_borne(locked: &BTreeSet<u16>, found_within: u64, waits: u64, long: u64, se
     assert!(came.longest_wait(Duration::ZERO, long) <= found_within);
     let failing = came.failing_from(found);
     assert!(failing <= (long - found) / 2 + DEADLINE, "{failing:?} of {:?}", long - found);
-    assert!(came.letters.iter().all(|device| locked.contains(device)));
+    assert!(came.letters.iter().all(|key| locked.contains(key)));
     // Nobody else is left behind.
     let left = lane.ready.iter().chain(lane.work.iter().flatten()).count();
     assert!(left < 22 * usize::try_from(waits).unwrap() + 100, "{left}");

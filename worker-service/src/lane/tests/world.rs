@@ -45,16 +45,16 @@ pub(super) struct World {
     pub(super) outage_until: Duration,
     /// Transactions that were applied.
     pub(super) transactions: usize,
-    /// By device, how many had been applied when an event of it first met an outage on its own, since one of its events
+    /// By key, how many had been applied when an event of it first met an outage on its own, since one of its events
     /// was applied; and by offset, with the time.
     pub(super) met: BTreeMap<u8, usize>,
     pub(super) met_at: BTreeMap<i64, (Duration, usize)>,
     /// Whether half of what may be held was, with the last batch.
     pub(super) half_full: bool,
-    /// By device, since when its events fail on their own; and by offset, how often one did.
+    /// By key, since when its events fail on their own; and by offset, how often one did.
     pub(super) failing: BTreeMap<u8, failing::FailingDevice>,
     pub(super) tries: BTreeMap<i64, u32>,
-    /// For the ration: what came to an end since the last pause, for a letter its device; and the
+    /// For the ration: what came to an end since the last pause, for a letter its key; and the
     /// letters that were let through.
     pub(super) ends: Vec<Option<u8>>,
     pub(super) let_through: BTreeSet<i64>,
@@ -67,9 +67,9 @@ impl World {
         let mut offset = 100;
         let records = records
             .iter()
-            .map(|&(gap, device, kind)| {
+            .map(|&(gap, key, kind)| {
                 offset += gap;
-                (offset, (device, kind))
+                (offset, (key, kind))
             })
             .collect();
         Self {
@@ -113,16 +113,16 @@ impl World {
     pub(super) fn arrive(&mut self, at_most: usize) {
         let new: Vec<_> =
             self.records.iter().filter(|(offset, _)| !self.arrived.contains(offset)).take(at_most).collect();
-        for (&offset, &(device, kind)) in new {
+        for (&offset, &(key, kind)) in new {
             if !self.lane.has_room() {
                 break;
             }
             let decoded = match kind {
                 Kind::Undecodable => Err(no_event()),
                 Kind::UnknownType => Err(Refusal { reason: Reason::UnknownType, ..no_event() }),
-                _ => Ok(decoded(offset, device)),
+                _ => Ok(decoded(offset, key)),
             };
-            self.lane.arrive(sized(offset, device), decoded);
+            self.lane.arrive(sized(offset, key), decoded);
             self.arrived.insert(offset);
         }
         let (lane, at_most) = (&self.lane, &self.settings);
@@ -156,8 +156,8 @@ impl World {
         for task in batch {
             let offset = task.record.offset;
             assert!(!self.has_effect(offset) || self.crashes > 0, "{offset} is applied twice");
-            let device = self.records[&offset].0;
-            for (&earlier, _) in self.records.range(..offset).filter(|(_, (d, _))| *d == device) {
+            let key = self.records[&offset].0;
+            for (&earlier, _) in self.records.range(..offset).filter(|(_, (d, _))| *d == key) {
                 let decided = self.has_effect(earlier)
                     || before.contains(&earlier)
                     || self.lane.letters.iter().any(|letter| letter.record.offset == earlier);
@@ -193,11 +193,11 @@ impl World {
         }
     }
 
-    /// Whether a letter of this device has to wait for an operator.
-    pub(super) fn is_over_the_ration(&self, device: u8) -> bool {
+    /// Whether a letter of this key has to wait for an operator.
+    pub(super) fn is_over_the_ration(&self, key: u8) -> bool {
         let last = self.ends.iter().rev().take(self.settings.ration_window).flatten();
-        let devices: BTreeSet<_> = last.clone().copied().chain([device]).collect();
-        last.count() >= self.settings.ration_letters && devices.len() > self.settings.ration_devices
+        let keys: BTreeSet<_> = last.clone().copied().chain([key]).collect();
+        last.count() >= self.settings.ration_letters && keys.len() > self.settings.ration_keys
     }
 
     /// Letters go out; each counts once, however often it has to be sent.
@@ -206,10 +206,10 @@ impl World {
             !letter.record.is_redriven() && !matches!(letter.reason, Reason::UnknownType | Reason::UnknownError)
         };
         for letter in letters.iter().filter(counts) {
-            let device = self.records[&letter.record.offset].0;
+            let key = self.records[&letter.record.offset].0;
             if self.let_through.insert(letter.record.offset) {
-                assert!(!self.is_over_the_ration(device), "{} is too much", letter.record.offset);
-                self.ends.push(Some(device));
+                assert!(!self.is_over_the_ration(key), "{} is too much", letter.record.offset);
+                self.ends.push(Some(key));
             }
         }
     }
@@ -225,7 +225,7 @@ impl World {
             Next::Apply(batch) => {
                 self.arrive(meanwhile);
                 let result = self.apply(&batch);
-                let (count, device, offset) = (batch.len(), batch[0].device().clone(), batch[0].record.offset);
+                let (count, key, offset) = (batch.len(), batch[0].key().clone(), batch[0].record.offset);
                 let failed = result.as_ref().err().map(|error| error.class);
                 self.half_full = self.lane.waiting_with(&batch[0]).is_half_full;
                 let after = self.lane.applied(batch, result, self.now);
@@ -239,12 +239,12 @@ impl World {
                         (
                             Some(Class::Again | Class::OutageMet),
                             Some(AfterFailure::Held(_) | AfterFailure::HeldAlone(_)),
-                        ) => count == 1 && self.lane.held.has(&device),
+                        ) => count == 1 && self.lane.held.has(&key),
                         (Some(Class::Again | Class::OutageMet), Some(AfterFailure::DeadLetter)) =>
                             count == 1 && !self.lane.letters.is_empty(),
                         (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::Split)) => count > 1,
                         (Some(Class::Failed | Class::Panicked), Some(AfterFailure::Held(_))) =>
-                            count == 1 && self.lane.held.has(&device),
+                            count == 1 && self.lane.held.has(&key),
                         (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::DeadLetter)) =>
                             count == 1 && !self.lane.letters.is_empty(),
                         _ => false,
@@ -257,7 +257,7 @@ impl World {
             }
             Next::Probe(_) => {
                 self.arrive(meanwhile);
-                let waits = self.lane.held.devices() > 0 && self.lane.work.is_empty();
+                let waits = self.lane.held.keys() > 0 && self.lane.work.is_empty();
                 assert!(waits, "there is nobody for whom it is to be known, or others are there to be tried");
                 let failed = self.everybody();
                 self.transactions += usize::from(failed.is_none());
@@ -296,7 +296,7 @@ impl World {
             }
             Next::Wait(until) => {
                 if self.lane.outage().is_none() {
-                    self.only_held_devices_wait();
+                    self.only_held_keys_wait();
                 }
                 match until {
                     Some(until) => {
@@ -314,12 +314,12 @@ impl World {
         true
     }
 
-    /// A failing event holds up its own device, never its partition.
-    pub(super) fn only_held_devices_wait(&self) {
-        for (offset, (device, _)) in self.records.iter().filter(|(offset, _)| self.arrived.contains(offset)) {
+    /// A failing event holds up its own key, never its partition.
+    pub(super) fn only_held_keys_wait(&self) {
+        for (offset, (key, _)) in self.records.iter().filter(|(offset, _)| self.arrived.contains(offset)) {
             assert!(
-                self.done.contains(offset) || self.lane.held.has(&format!("d{device}").parse().unwrap()),
-                "{offset} waits, and its device is not held"
+                self.done.contains(offset) || self.lane.held.has(&format!("d{key}").parse().unwrap()),
+                "{offset} waits, and its key is not held"
             );
         }
     }

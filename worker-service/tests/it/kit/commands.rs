@@ -94,7 +94,7 @@ impl Kit {
 
     /// `seek --to-time`, and what it says.
     pub(crate) async fn seek(&self, to: time::OffsetDateTime, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
-        let to = shared::topic::rfc3339(to);
+        let to = shared::rfc3339::format(to);
         let mut args = vec!["seek", "--to-time", &to];
         args.extend(more);
         self.seek_by(&args).await
@@ -118,7 +118,7 @@ impl Kit {
         args.extend(more);
         let Command::Forget(config) = self.parse(&args, &["kafka", "database", "redis", "cache"]) else { panic!() };
         let mut out = Vec::new();
-        worker_service::forget::run(&config, &mut out).await?;
+        worker_service::devices::forget::run(&config, &mut out).await?;
         Ok(String::from_utf8(out)?)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::store::Age;
+use shared::devices::queries::Age;
 use tokio::time::Instant;
 
 /// For how long the oldest row that is old enough may have been there, as far as this worker knows: what was last found,

@@ -3,9 +3,8 @@
 use sqlx::Row;
 use time::OffsetDateTime;
 
-use super::session::Session;
-use super::{Store, StoreError, within_deadline};
-use crate::event::DeviceId;
+use crate::devices::DeviceId;
+use crate::store::{Store, StoreError, Tx, within_deadline};
 
 /// How many bytes of events a page holds before it ends early; its first event is always there.
 pub const PAGE_BYTES: i64 = 4 * 1024 * 1024;
@@ -68,18 +67,16 @@ const SQL: &str = concat!(
      LEFT JOIN page ON true ORDER BY number"
 );
 
-impl Store {
-    /// At most `limit` events of a device that are older than `before`, newest first.
-    ///
-    /// # Errors
-    /// PostgreSQL away, or too slow.
-    pub async fn history(&self, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, StoreError> {
-        within_deadline!(self, |session| page(session, id, limit, before))
-    }
+/// At most `limit` events of a device that are older than `before`, newest first.
+///
+/// # Errors
+/// PostgreSQL away, or too slow.
+pub async fn history(store: &Store, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, StoreError> {
+    within_deadline!(store, |session| page(session, id, limit, before))
 }
 
 async fn page(
-    session: &mut Session<'_>,
+    session: &mut Tx<'_>,
     id: &DeviceId,
     limit: u16,
     before: Option<&Cursor>,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// A message, with `…` for all between its first and its last quotation mark.
-pub(crate) fn untold(message: &str) -> Cow<'_, str> {
+pub(crate) fn redact(message: &str) -> Cow<'_, str> {
     match (message.split_once('"'), message.rsplit_once('"')) {
         (Some((before, _)), Some((_, behind))) => format!("{before}…{behind}").into(),
         _ => message.into(),
@@ -12,7 +12,7 @@ pub(crate) fn untold(message: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::untold;
+    use super::redact;
 
     #[test]
     fn what_is_quoted_is_not_told() {
@@ -22,7 +22,7 @@ mod tests {
             (r#"an odd " one"#, "an odd … one"),
             ("division by zero", "division by zero"),
         ] {
-            assert_eq!(untold(message), expected);
+            assert_eq!(redact(message), expected);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a batch came to, event by event.
 
-use crate::event::DeviceId;
+use crate::cache::Fence;
 
 /// What became of an event: a metric's label, and in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,8 +18,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every one.
-    pub const ALL: [Self; 5] = [Self::Applied, Self::Superseded, Self::Repeated, Self::Conflicting, Self::Forgotten];
+    /// The names of all.
+    pub const NAMES: [&str; 5] = [
+        Self::Applied.as_str(),
+        Self::Superseded.as_str(),
+        Self::Repeated.as_str(),
+        Self::Conflicting.as_str(),
+        Self::Forgotten.as_str(),
+    ];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -49,6 +55,8 @@ pub struct Processed {
     /// The version that it brought its resource to; where it changed nothing, the one that the resource is
     /// at. None where there is no resource.
     pub version: Option<i64>,
+    /// Which of the batch's fences is that of its device's resource.
+    pub fence: Option<usize>,
 }
 
 /// What a batch came to.
@@ -56,8 +64,8 @@ pub struct Processed {
 pub struct Applied {
     /// Each event of the batch, in its order.
     pub events: Vec<Processed>,
-    /// Each device of the batch that has a resource, with the version it is at now; sorted by device.
-    pub versions: Vec<(DeviceId, i64)>,
+    /// The resource of each device of the batch that has one, with the version it is at now; sorted by device.
+    pub fences: Vec<Fence>,
     /// Events that changed their resource.
     pub applied: usize,
     /// Events that came behind a newer state.
@@ -73,14 +81,15 @@ pub struct Applied {
 impl Applied {
     /// Of a batch of so many events, of which nothing is known yet to have had an effect.
     pub(super) fn of(events: usize) -> Self {
-        let none = Processed { outcome: Outcome::Forgotten, version: None };
+        let none = Processed { outcome: Outcome::Forgotten, version: None, fence: None };
         Self { events: vec![none; events], ..Self::default() }
     }
 
     /// Notes what became of an event of the batch.
     pub(super) fn note(&mut self, index: usize, outcome: Outcome, version: Option<i64>) {
         if let Some(event) = self.events.get_mut(index) {
-            *event = Processed { outcome, version };
+            // The fence that is added next.
+            *event = Processed { outcome, version, fence: version.map(|_| self.fences.len()) };
         }
     }
 }

@@ -11,31 +11,25 @@ use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 
 use super::applied::{Applied, Outcome};
-use super::forget::{UNLESS_FORGETTING, is_forgotten, tombstones};
-use super::session::Session;
-use super::{Store, StoreError, in_transaction};
+use super::erase::{is_forgotten, tombstones};
+use crate::devices::DeviceDelivery;
 use crate::position::Position;
-use crate::topic::Decoded;
-
-impl Store {
-    /// Applies a batch, in the order given; of one event twice the first counts.
-    ///
-    /// # Errors
-    /// [`StoreError`] with its class; nothing of the batch was applied then, or, where the
-    /// connection was lost on the commit, all of it, and a repeat does no harm.
-    pub async fn apply(&self, batch: &[&Decoded]) -> Result<Applied, StoreError> {
-        in_transaction!(self, UNLESS_FORGETTING, |session| apply(session, batch))
-    }
-}
+use crate::store::{StoreError, Tx};
 
 /// An event of a batch, and where it stands there.
 #[derive(Clone, Copy)]
 struct Item<'a> {
     index: usize,
-    event: &'a Decoded,
+    event: &'a DeviceDelivery,
 }
 
-pub(super) async fn apply(session: &mut Session<'_>, given: &[&Decoded]) -> Result<Applied, StoreError> {
+/// Applies a batch, in the order given; of one event twice the first counts. The transaction has to begin with
+/// [`BEGIN`](super::BEGIN).
+///
+/// # Errors
+/// [`StoreError`] with its class; nothing of the batch was applied then, or, where the connection was lost on the
+/// commit, all of it, and a repeat does no harm.
+pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Applied, StoreError> {
     let mut outcome = Applied::of(given.len());
 
     // Before the first of each event is chosen: a forgotten one must not hide that it came again.
@@ -49,7 +43,7 @@ pub(super) async fn apply(session: &mut Session<'_>, given: &[&Decoded]) -> Resu
 
     let (first, twice) = first_of_each(&batch);
 
-    let events: Vec<&Decoded> = first.iter().map(|item| item.event).collect();
+    let events: Vec<&DeviceDelivery> = first.iter().map(|item| item.event).collect();
     let mut ids: Vec<&str> = events.iter().map(|event| event.event.device_id.as_str()).collect();
     ids.dedup();
     let (mut new, mut states) = insert_events(session, &events, &ids).await?;
@@ -102,7 +96,7 @@ pub(super) async fn apply(session: &mut Session<'_>, given: &[&Decoded]) -> Resu
         for (index, what) in unchanging {
             outcome.note(index, what, version);
         }
-        outcome.versions.extend(version.map(|version| (id.clone(), version)));
+        outcome.fences.extend(version.map(|version| (id.cache_key(), version)));
         changes.push(change);
     }
 
@@ -111,8 +105,8 @@ pub(super) async fn apply(session: &mut Session<'_>, given: &[&Decoded]) -> Resu
     Ok(outcome)
 }
 
-fn key(event: &Decoded) -> (&str, &str) {
-    (event.event.device_id.as_str(), event.event.event_id.as_str())
+fn key(event: &DeviceDelivery) -> (&str, &str) {
+    (event.event.device_id.as_str(), event.envelope.id.as_str())
 }
 
 /// Of each event the first, sorted by key, and the others.
@@ -141,7 +135,7 @@ enum New<'a> {
 
 impl<'a> New<'a> {
     /// Whether an event is one of them; of the same event only the first time.
-    fn takes(&mut self, event: &'a Decoded) -> bool {
+    fn takes(&mut self, event: &'a DeviceDelivery) -> bool {
         match self {
             Self::All => true,
             Self::These(left) => left.remove(&key(event)),
@@ -155,8 +149,8 @@ impl<'a> New<'a> {
 ///
 /// One array a column, so that the statement's text is the same for every size of batch.
 async fn insert_events<'a>(
-    session: &mut Session<'_>,
-    events: &[&'a Decoded],
+    session: &mut Tx<'_>,
+    events: &[&'a DeviceDelivery],
     ids: &[&str],
 ) -> Result<(New<'a>, HashMap<String, State>), StoreError> {
     macro_rules! column {
@@ -180,13 +174,13 @@ async fn insert_events<'a>(
            LEFT JOIN resources AS r ON r.id = ANY($13)"#,
     )
     .bind(column!(|e| e.event.device_id.as_str()))
-    .bind(column!(|e| e.event.event_id.as_str()))
-    .bind(column!(|e| e.event.event_type.as_str()))
+    .bind(column!(|e| e.envelope.id.as_str()))
+    .bind(column!(|e| e.envelope.event_type))
     .bind(column!(|e| e.event.payload.as_str()))
-    .bind(column!(|e| e.event.user_id.as_deref()))
-    .bind(column!(|e| e.event.request_id.as_deref()))
-    .bind(column!(|e| e.event.accepted_at))
-    .bind(column!(|e| e.event.occurred_at))
+    .bind(column!(|e| e.envelope.user_id.as_deref()))
+    .bind(column!(|e| e.envelope.request_id.as_deref()))
+    .bind(column!(|e| e.envelope.accepted_at))
+    .bind(column!(|e| e.envelope.occurred_at))
     .bind(column!(|e| e.position.topic.as_str()))
     .bind(column!(|e| e.position.partition))
     .bind(column!(|e| e.position.offset))
@@ -206,15 +200,15 @@ async fn insert_events<'a>(
 /// the insert costs, and nearly always all of them are new: so it is asked only where not. Under a
 /// savepoint `xmin` would be another one's.
 async fn inserted_now<'a>(
-    session: &mut Session<'_>,
-    events: &[&'a Decoded],
+    session: &mut Tx<'_>,
+    events: &[&'a DeviceDelivery],
 ) -> Result<HashSet<(&'a str, &'a str)>, StoreError> {
     let rows = sqlx::query(
         "SELECT device_id, event_id FROM unnest($1::text[], $2::text[]) AS new (device_id, event_id)
          JOIN events USING (device_id, event_id) WHERE events.xmin = pg_current_xact_id()::xid",
     )
     .bind(events.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.event.event_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.envelope.id.as_str()).collect::<Vec<_>>())
     .fetch_all(session)
     .await?;
     let mut found = HashSet::with_capacity(rows.len());
@@ -226,7 +220,7 @@ async fn inserted_now<'a>(
 
 /// Of these repeats those that have another payload than the event that is stored, by their places in the batch. It is
 /// stored by now where it came with them. PostgreSQL alone compares: JSON as it is, numbers by all of their digits.
-async fn conflicts(session: &mut Session<'_>, repeated: &[Item<'_>]) -> Result<HashSet<usize>, StoreError> {
+async fn conflicts(session: &mut Tx<'_>, repeated: &[Item<'_>]) -> Result<HashSet<usize>, StoreError> {
     if repeated.is_empty() {
         return Ok(HashSet::new());
     }
@@ -236,7 +230,7 @@ async fn conflicts(session: &mut Session<'_>, repeated: &[Item<'_>]) -> Result<H
          JOIN events USING (device_id, event_id) WHERE events.payload <> again.payload::jsonb",
     )
     .bind(repeated.iter().map(|item| item.event.event.device_id.as_str()).collect::<Vec<_>>())
-    .bind(repeated.iter().map(|item| item.event.event.event_id.as_str()).collect::<Vec<_>>())
+    .bind(repeated.iter().map(|item| item.event.envelope.id.as_str()).collect::<Vec<_>>())
     .bind(repeated.iter().map(|item| item.event.event.payload.as_str()).collect::<Vec<_>>())
     .fetch_all(session)
     .await?;
@@ -251,7 +245,7 @@ struct State {
     position: Position,
 }
 
-async fn current(session: &mut Session<'_>, ids: &[&str]) -> Result<HashMap<String, State>, StoreError> {
+async fn current(session: &mut Tx<'_>, ids: &[&str]) -> Result<HashMap<String, State>, StoreError> {
     let rows =
         sqlx::query(r#"SELECT id, version, topic, partition, "offset", appended_at FROM resources WHERE id = ANY($1)"#)
             .bind(ids)
@@ -285,7 +279,7 @@ struct Change<'a> {
     /// How many events it applies.
     applied: i64,
     /// The newest of them.
-    last: Option<&'a Decoded>,
+    last: Option<&'a DeviceDelivery>,
 }
 
 impl Change<'_> {
@@ -298,7 +292,7 @@ impl Change<'_> {
 /// Writes the new states. The rows were read without a lock; that nobody else changed them since is
 /// seen by their versions, which only ever grow; how many are as expected is all that has to come back.
 /// Where one is not, all is done again.
-async fn upsert(session: &mut Session<'_>, changes: &[Change<'_>]) -> Result<(), StoreError> {
+async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), StoreError> {
     let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.last?))).collect();
     if changes.is_empty() {
         return Ok(());
@@ -327,8 +321,8 @@ async fn upsert(session: &mut Session<'_>, changes: &[Change<'_>]) -> Result<(),
     .bind(column!(|_, last| last.event.device_id.as_str()))
     .bind(column!(|_, last| last.event.payload.as_str()))
     .bind(column!(|change, _| change.applied))
-    .bind(column!(|_, last| last.event.event_id.as_str()))
-    .bind(column!(|_, last| last.event.accepted_at))
+    .bind(column!(|_, last| last.envelope.id.as_str()))
+    .bind(column!(|_, last| last.envelope.accepted_at))
     .bind(column!(|_, last| last.position.topic.as_str()))
     .bind(column!(|_, last| last.position.partition))
     .bind(column!(|_, last| last.position.offset))
@@ -343,7 +337,7 @@ async fn upsert(session: &mut Session<'_>, changes: &[Change<'_>]) -> Result<(),
     }
 }
 
-async fn mark_superseded(session: &mut Session<'_>, events: &[&Decoded]) -> Result<(), StoreError> {
+async fn mark_superseded(session: &mut Tx<'_>, events: &[&DeviceDelivery]) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
@@ -352,7 +346,7 @@ async fn mark_superseded(session: &mut Session<'_>, events: &[&Decoded]) -> Resu
          WHERE events.device_id = late.device_id AND events.event_id = late.event_id",
     )
     .bind(events.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.event.event_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.envelope.id.as_str()).collect::<Vec<_>>())
     .execute(session)
     .await?;
     Ok(())

@@ -4,7 +4,9 @@ mod behind;
 
 use std::time::Duration;
 
-use shared::store::{Age, Expired, Store, StoreError};
+use shared::devices::queries;
+use shared::devices::queries::{Age, Expired};
+use shared::store::{Store, StoreError};
 use tokio::time::Instant;
 
 use self::behind::Behind;
@@ -46,7 +48,7 @@ async fn pass(
     let mut all = 0;
     loop {
         let from = Instant::now();
-        let expired = store.expire(age, older_than, piece.rows).await?;
+        let expired = queries::expire(&store, age, older_than, piece.rows).await?;
         let Expired::Rows { rows, more, behind } = expired else { return Ok(()) };
         metrics::counter!("events_pruned_total").increment(rows);
         if let Some(behind) = behind {

@@ -18,23 +18,23 @@ impl Fault {
 }
 
 /// The most faults that a list tells: a hostile body could have a hundred thousand.
-pub(super) const MOST: usize = 20;
+pub(crate) const MOST: usize = 20;
 /// The longest pointer, in bytes.
 const LONGEST: usize = 256;
 
 /// The first faults that were found, and how many more there are.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     told: Vec<Fault>,
     more: usize,
 }
 
 impl Faults {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.told.is_empty()
     }
 
-    pub(super) fn add(&mut self, at: impl FnOnce() -> Pointer, detail: impl Into<String>) {
+    pub(crate) fn add(&mut self, at: impl FnOnce() -> Pointer, detail: impl Into<String>) {
         if self.told.len() == MOST {
             self.more += 1;
         } else {
@@ -43,7 +43,7 @@ impl Faults {
     }
 
     /// All of them; what is not told is counted at the place that they have in common.
-    pub(super) fn list(mut self, at: &str) -> Vec<Fault> {
+    pub(crate) fn list(mut self, at: &str) -> Vec<Fault> {
         if self.more > 0 {
             self.told.push(Fault::more(at.to_owned(), self.more));
         }
@@ -52,20 +52,20 @@ impl Faults {
 }
 
 /// A place, as far as a pointer leads to it.
-pub(super) struct Pointer {
+pub(crate) struct Pointer {
     text: String,
     /// Whether it ends at an ancestor.
     short: bool,
 }
 
 /// The pointer to a place that is known to be short.
-pub(super) fn at(pointer: &str) -> Pointer {
+pub(crate) fn at(pointer: &str) -> Pointer {
     Pointer { text: pointer.to_owned(), short: false }
 }
 
 impl Pointer {
     /// The member of that name.
-    pub(super) fn then(mut self, name: &str) -> Self {
+    pub(crate) fn then(mut self, name: &str) -> Self {
         self.short |= self.text.len() + name.len() >= LONGEST;
         if !self.short {
             let name = name.replace('~', "~0").replace('/', "~1");

@@ -4,10 +4,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::{Attributes, REQUIRED, is_name};
-use crate::event::Payload;
-use crate::event::body::{BodyError, Submission, json};
-use crate::event::faults::{Pointer, at};
+use super::{Attributes, Check, REQUIRED, Submitted, is_name};
+use crate::json::{BodyError, Payload, Pointer, at, json};
 
 /// Where faults of an attribute stand: the headers are no part of the body, so a pointer into the
 /// event as a whole names them by themselves.
@@ -21,9 +19,9 @@ fn pointer(name: &str) -> Pointer {
 ///
 /// # Errors
 /// [`BodyError`], with every fault that was found.
-pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Bytes) -> Result<Submission, BodyError> {
+pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Bytes, check: Check<'_>) -> Result<Submitted, BodyError> {
     let data = json(body)?;
-    let mut attributes = Attributes::default();
+    let mut attributes = Attributes::new(check);
     let mut seen: Vec<&str> = Vec::with_capacity(8);
     for (name, value) in headers {
         let at = || pointer(name);
@@ -84,6 +82,7 @@ fn digit(byte: Option<&u8>) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::submission::{self, Submission};
     use proptest::prelude::*;
 
     const GOOD: [(&str, &str); 5] = [
@@ -96,7 +95,7 @@ mod tests {
 
     fn read(headers: &[(&str, &str)], body: &str) -> Result<Submission, BodyError> {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-        binary(headers, &Bytes::copy_from_slice(body.as_bytes()))
+        submission::binary(headers, &Bytes::copy_from_slice(body.as_bytes()))
     }
 
     fn pointers(headers: &[(&str, &str)], body: &str) -> Vec<String> {

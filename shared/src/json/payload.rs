@@ -9,8 +9,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::body::Fault;
-use super::faults::{Faults, Pointer, at};
+use super::faults::{Fault, Faults, Pointer, at};
 
 /// The greatest size of a payload, in bytes, as it is sent.
 pub const MAX_BYTES: usize = 256 * 1024;
@@ -146,7 +145,7 @@ impl<'a> Scan<'a> {
         self.levels.pop();
         if let Some(key) = repeated {
             // Long keys are cut: the answer must not be larger than the question.
-            self.fault(format!("has the key {:?} more than once", super::shown(&key)));
+            self.fault(format!("has the key {:?} more than once", crate::ids::shown(&key)));
         }
     }
 
@@ -279,7 +278,7 @@ mod tests {
             big(MAX_BYTES),
         ];
         for json in &good {
-            assert_eq!(faults(json), [], "{}", super::super::shown(json));
+            assert_eq!(faults(json), [], "{}", crate::ids::shown(json));
         }
         let bad = [
             ("[]", "/payload", "must be a JSON object"),
@@ -308,7 +307,7 @@ mod tests {
         ];
         for (json, pointer, detail) in bad {
             let found = faults(json);
-            assert_eq!(found.len(), 1, "{}: {found:?}", super::super::shown(json));
+            assert_eq!(found.len(), 1, "{}: {found:?}", crate::ids::shown(json));
             assert_eq!(found[0].1, detail);
             if !pointer.is_empty() {
                 assert_eq!(found[0].0, pointer);

@@ -5,11 +5,14 @@ use std::io::Write;
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use shared::cache::Cache;
 use shared::kafka::{self, ADMIN_TIMEOUT};
 use shared::kafka::{LogContext, PlainConsumer};
-use shared::store::{Store, TopicEnd};
-use shared::topic::rfc3339;
+use shared::devices::queries::TopicEnd;
+use shared::store::Store;
+use shared::rfc3339;
 
 use crate::config::ForgetConfig;
 
@@ -20,19 +23,19 @@ use crate::config::ForgetConfig;
 /// PostgreSQL, Redis or Kafka away, or the output refused; the message says what is erased and what is not.
 pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<()> {
     let store = Store::open(&config.stores.postgres, "worker-service forget")?;
-    let cache = Cache::open(&config.stores.redis)?;
+    let cache = Cache::open(&config.stores.redis, &[&RESOURCE])?;
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
     cache.is_there().await.context("nothing was erased: Redis does not answer")?;
     let (client, topic) = (kafka::client(&config.source.kafka)?, config.source.topics.input.clone());
     let end = tokio::task::spawn_blocking(move || end(&client, topic)).await.map_err(shared::lifecycle::no_result)?;
     let end = end.context("nothing was erased: Kafka does not say where the topic ends")?;
-    let gone = store.forget(&config.device, end.as_ref()).await.context("nothing was erased")?;
+    let gone = queries::erase(&store, &config.device, end.as_ref()).await.context("nothing was erased")?;
     // Nothing is told before all is done: whether somebody reads it changes nothing of that.
-    let uncached = cache.forget(&config.device).await.with_context(|| {
+    let uncached = cache.forget(&config.device.cache_key()).await.with_context(|| {
         format!("the rows are erased, but Redis keeps its entry until its TTL of {:?} ends", config.stores.redis.ttl)
     });
     let version = gone.version.map_or_else(|| "no resource".to_owned(), |version| format!("version {version}"));
-    let (device, events, at) = (&config.device, gone.events, rfc3339(gone.at));
+    let (device, events, at) = (&config.device, gone.events, rfc3339::format(gone.at));
     let told = writeln!(out, "forgot {device}: {events} events, {version}; what was accepted up to {at} has no effect")
         .and_then(|()| out.flush());
     uncached?;

@@ -7,11 +7,11 @@
 //!
 //! **The race.** A worker may have a batch in hand, past the question whether its devices are
 //! forgotten, with rows that nobody else sees yet: a transaction that erased beside it would leave
-//! them. So every [`Store::apply`] begins with `LOCK TABLE forgotten_devices IN ROW SHARE MODE`
-//! ([`UNLESS_FORGETTING`]: in one message with `BEGIN`, and a lock that such transactions share), and
-//! [`Store::forget`] takes `EXCLUSIVE`, which waits until each of these has ended, and makes the next
+//! them. So every transaction that [applies](super::apply) begins with `LOCK TABLE forgotten_devices IN ROW SHARE MODE`
+//! ([`BEGIN`]: in one message with `BEGIN`, and a lock that such transactions share), and
+//! [`erase`] takes `EXCLUSIVE`, which waits until each of these has ended, and makes the next
 //! ones wait. Under `READ COMMITTED` each statement sees what was committed before it: those that
-//! `forget` runs behind the lock see all that was in hand, and the first question of an `apply` that
+//! `erase` runs behind the lock see all that was in hand, and the first question of an `apply` that
 //! waited sees the tombstone. Backups are not in the way: they take `ACCESS SHARE`.
 //!
 //! A device may have millions of events. They are deleted before the lock is taken, in the same
@@ -21,26 +21,22 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Connection, Row};
+use sqlx::Row;
 use time::OffsetDateTime;
 
-use super::session::{Begin, Session};
-use super::{Class, Store, StoreError, within_deadline};
-use crate::event::DeviceId;
+use crate::devices::{DeviceDelivery, DeviceId};
 use crate::position::Position;
-use crate::topic::Decoded;
+use crate::store::{Class, Store, StoreError, Tx, Work, within_deadline};
 
-/// How a transaction begins that must not be overtaken by [`Store::forget`].
-pub(super) const UNLESS_FORGETTING: &str = "LOCK TABLE forgotten_devices IN ROW SHARE MODE";
-/// How one begins that takes as long as it takes.
-const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
+/// How a transaction begins that must not be overtaken by [`erase`].
+pub const BEGIN: &str = "LOCK TABLE forgotten_devices IN ROW SHARE MODE";
 
 /// Two transactions that waited for each other: how often the erasing one tries to spare the others.
 const TRIES: u32 = 3;
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Forgotten {
+pub struct Erased {
     /// Rows of `events`.
     pub events: i64,
     /// The version that the resource was at, if there was one.
@@ -66,64 +62,58 @@ impl TopicEnd {
     }
 }
 
-impl Store {
-    /// Erases a device's rows, and sets its tombstone, in one transaction. Its cache entry has to
-    /// go after that ([`crate::cache::Cache::forget`]). To repeat it erases the new life too. `end` is where the
-    /// topic of its events ended just before, if there is one.
-    ///
-    /// # Errors
-    /// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
-    pub async fn forget(&self, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Forgotten, StoreError> {
-        // A connection of its own: the erasure takes as long as it takes.
-        let mut connection = match self.pool.acquire().await {
-            Ok(connection) => connection.detach(),
-            Err(error) => return Err(self.diagnosis.explain(error).await),
-        };
-        let mut open = false;
-        let mut session = Session::new(&mut connection, &mut open, &self.begin);
-        let mut outcome = whole(&mut session, &self.begin, id, end, false).await;
-        for tried in 1..=TRIES {
-            match &outcome {
-                Err(StoreError { class: Class::Again, .. }) => {
-                    outcome = whole(&mut session, &self.begin, id, end, tried == TRIES).await;
-                }
-                Ok(_) | Err(_) => break,
+/// Erases a device's rows, and sets its tombstone, in one transaction. Its cache entry has to
+/// go after that ([`crate::cache::Cache::forget`]). To repeat it erases the new life too. `end` is where the
+/// topic of its events ended just before, if there is one.
+///
+/// # Errors
+/// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
+pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Erased, StoreError> {
+    let mut erasure = Erasure { id, end, lock_first: false };
+    let mut outcome = store.transact_without_limit(&erasure).await;
+    for tried in 1..=TRIES {
+        match &outcome {
+            Err(StoreError { class: Class::Again, .. }) => {
+                erasure.lock_first = tried == TRIES;
+                outcome = store.transact_without_limit(&erasure).await;
             }
+            Ok(_) | Err(_) => break,
         }
-        let _ = connection.close().await;
-        outcome
     }
+    outcome
+}
 
-    /// Drops what tombstones say of where these topics ended: they were made anew, and their offsets begin at 0 again.
-    ///
-    /// # Errors
-    /// PostgreSQL away, or too slow.
-    pub async fn forget_ends(&self, topics: &[String]) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)")
-            .bind(topics);
-        within_deadline!(self, |session| async { Ok(query.execute(session).await.map(drop)?) })
+/// Drops what tombstones say of where these topics ended: they were made anew, and their offsets begin at 0 again.
+///
+/// # Errors
+/// PostgreSQL away, or too slow.
+pub async fn forget_ends(store: &Store, topics: &[String]) -> Result<(), StoreError> {
+    let query = sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)")
+        .bind(topics);
+    within_deadline!(store, |tx| async { Ok(query.execute(tx).await.map(drop)?) })
+}
+
+/// One try.
+struct Erasure<'a> {
+    id: &'a DeviceId,
+    end: Option<&'a TopicEnd>,
+    lock_first: bool,
+}
+
+impl Work for Erasure<'_> {
+    type Output = Erased;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Erased, StoreError> {
+        erase_now(tx, self.id, self.end, self.lock_first).await
     }
 }
 
-/// One try, as a transaction.
-async fn whole(
-    session: &mut Session<'_>,
-    begin: &Begin,
+async fn erase_now(
+    session: &mut Tx<'_>,
     id: &DeviceId,
     end: Option<&TopicEnd>,
     lock_first: bool,
-) -> Result<Forgotten, StoreError> {
-    session.begin(begin, Some(WITHOUT_LIMIT)).await?;
-    let outcome = forget(session, id, end, lock_first).await;
-    session.end(outcome).await
-}
-
-async fn forget(
-    session: &mut Session<'_>,
-    id: &DeviceId,
-    end: Option<&TopicEnd>,
-    lock_first: bool,
-) -> Result<Forgotten, StoreError> {
+) -> Result<Erased, StoreError> {
     const LOCK: &str = "LOCK TABLE forgotten_devices IN EXCLUSIVE MODE";
     if lock_first {
         sqlx::query(LOCK).execute(&mut *session).await?;
@@ -153,10 +143,10 @@ async fn forget(
     .bind(end.map(|end| end.offsets.as_slice()))
     .fetch_one(&mut *session)
     .await?;
-    Ok(Forgotten { events: many + rest, version: resource.map(|(version, _)| version), at })
+    Ok(Erased { events: many + rest, version: resource.map(|(version, _)| version), at })
 }
 
-async fn delete_events(session: &mut Session<'_>, id: &DeviceId) -> Result<(i64, Option<OffsetDateTime>), StoreError> {
+async fn delete_events(session: &mut Tx<'_>, id: &DeviceId) -> Result<(i64, Option<OffsetDateTime>), StoreError> {
     let query = sqlx::query_as(
         "WITH gone AS (DELETE FROM events WHERE device_id = $1 RETURNING appended_at)
          SELECT count(*), max(appended_at) FROM gone",
@@ -173,8 +163,8 @@ pub(super) struct Tombstone {
 /// The tombstones of these devices, of those that were ever forgotten: one look into an index, or into a table
 /// that is empty.
 pub(super) async fn tombstones(
-    session: &mut Session<'_>,
-    batch: &[&Decoded],
+    session: &mut Tx<'_>,
+    batch: &[&DeviceDelivery],
 ) -> Result<HashMap<String, Tombstone>, StoreError> {
     let mut ids: Vec<_> = batch.iter().map(|decoded| decoded.event.device_id.as_str()).collect();
     ids.sort_unstable();
@@ -194,10 +184,10 @@ pub(super) async fn tombstones(
 /// Whether an event is of the life that was forgotten. When it was accepted and when it was appended
 /// are different clocks, and one of them is enough: a record that comes again, or is redriven, has
 /// the times of its first coming. Where neither is the broker's, or that is not known, its place says it too.
-pub(super) fn is_forgotten(tombstones: &HashMap<String, Tombstone>, decoded: &Decoded) -> bool {
-    let Decoded { event, position } = decoded;
+pub(super) fn is_forgotten(tombstones: &HashMap<String, Tombstone>, delivery: &DeviceDelivery) -> bool {
+    let DeviceDelivery { event, position, envelope } = delivery;
     tombstones.get(event.device_id.as_str()).is_some_and(|Tombstone { at, end }| {
-        event.accepted_at <= *at
+        envelope.accepted_at <= *at
             || position.appended_at <= *at
             || (position.create_time || position.redriven) && end.as_ref().is_some_and(|end| end.is_behind(position))
     })

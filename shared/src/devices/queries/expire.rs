@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::session::Session;
-use super::{Class, Store, StoreError, in_transaction, within_deadline};
+use crate::store::{Class, Store, StoreError, Tx, in_transaction, within_deadline};
 
 /// Which rows, and by which of their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,32 +114,30 @@ SELECT pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)),
 const POSITION: &str = "SELECT position::text FROM event_expiry WHERE age = $1";
 const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz WHERE age = $1";
 
-impl Store {
-    /// Deletes about `piece` rows that are older than this, the oldest first, behind those that are gone already. Of
-    /// several workers one at a time does it.
-    ///
-    /// The log keeps a record as long as its append is not longer ago, which comes before. (One that is redriven after
-    /// that is recognised by its position.)
-    ///
-    /// # Errors
-    /// PostgreSQL away, or too slow; or the index is missing.
-    pub async fn expire(&self, age: Age, older_than: Duration, piece: u32) -> Result<Expired, StoreError> {
-        let statements = match age {
-            Age::Written => WRITTEN,
-            Age::Appended => APPENDED,
-        };
-        let rewinds = within_deadline!(self, |session| rewind(session, &statements))?;
-        in_transaction!(self, PLANNING, |session| expire(session, &statements, older_than, rewinds, piece))
-    }
+/// Deletes about `piece` rows that are older than this, the oldest first, behind those that are gone already. Of
+/// several workers one at a time does it.
+///
+/// The log keeps a record as long as its append is not longer ago, which comes before. (One that is redriven after
+/// that is recognised by its position.)
+///
+/// # Errors
+/// PostgreSQL away, or too slow; or the index is missing.
+pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -> Result<Expired, StoreError> {
+    let statements = match age {
+        Age::Written => WRITTEN,
+        Age::Appended => APPENDED,
+    };
+    let rewinds = within_deadline!(store, |session| rewind(session, &statements))?;
+    in_transaction!(store, PLANNING, |session| expire_piece(session, &statements, older_than, rewinds, piece))
 }
 
-async fn rewind(session: &mut Session<'_>, statements: &Statements) -> Result<bool, StoreError> {
+async fn rewind(session: &mut Tx<'_>, statements: &Statements) -> Result<bool, StoreError> {
     let due: Option<bool> = sqlx::query_scalar(REWIND).bind(statements.age).fetch_optional(session).await?;
     Ok(due.is_some())
 }
 
-async fn expire(
-    session: &mut Session<'_>,
+async fn expire_piece(
+    session: &mut Tx<'_>,
     statements: &Statements,
     older_than: Duration,
     rewinds: bool,

@@ -7,23 +7,21 @@ use bytes::Bytes;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Attributes, REQUIRED, is_name};
-use crate::event::Payload;
-use crate::event::body::{BodyError, Submission, no_object, text};
-use crate::event::faults::at;
+use super::{Attributes, Check, REQUIRED, Submitted, is_name};
+use crate::json::{BodyError, Payload, at, no_object, text};
 
 /// Parses one CloudEvent in the JSON format that is a part of `body`, whose memory the payload
 /// shares. A member that is null counts as absent, as the format says.
 ///
 /// # Errors
 /// [`BodyError`], with every fault that was found.
-pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
+pub fn structured(body: &Bytes, value: &RawValue, check: Check<'_>) -> Result<Submitted, BodyError> {
     if !value.get().starts_with('{') {
         return Err(BodyError::NotAnEvent(vec![no_object()]));
     }
     let members: Members<'_> =
         serde_json::from_str(value.get()).map_err(|error| BodyError::NotJson(error.to_string()))?;
-    let mut attributes = Attributes::default();
+    let mut attributes = Attributes::new(check);
     let (mut data, mut seen) = (None, [false; REQUIRED.len()]);
     for (name, value) in &members.all {
         let here = || at("").then(name);
@@ -141,6 +139,7 @@ impl<'de> serde::Deserialize<'de> for Members<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::devices::submission::{self, Submission};
     use proptest::prelude::*;
 
     const GOOD: &str =
@@ -148,7 +147,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Submission, BodyError> {
         let body = Bytes::copy_from_slice(text.as_bytes());
-        structured(&body, serde_json::from_slice(&body).unwrap())
+        submission::structured(&body, serde_json::from_slice(&body).unwrap())
     }
 
     fn pointers(text: &str) -> Vec<String> {
@@ -240,7 +239,7 @@ mod tests {
             let members: Vec<String> = members.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
             let body = Bytes::from(format!("{{{}}}", members.join(",")));
             if let Ok(value) = serde_json::from_slice::<&RawValue>(&body) {
-                let _ = structured(&body, value);
+                let _ = submission::structured(&body, value);
             }
         }
     }

@@ -1,6 +1,5 @@
 //! An event as its device sends it: what a device may send, and every reason to refuse it.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -8,15 +7,19 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-pub use super::faults::Fault;
-use super::faults::{Faults, at};
-use super::{DeviceId, EventId, Payload};
+use super::{DeviceId, EventType};
+use crate::cloud_events;
+use crate::ids::{EventId, IdError};
+use crate::json::{BodyError, Faults, Payload, at, json, no_object, text};
+use crate::rfc3339;
 
 /// What a device submitted, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
     /// The device that reports.
     pub device_id: DeviceId,
+    /// What kind of event it is.
+    pub event_type: EventType,
     /// The device's own id for the event, where it gave one.
     pub event_id: Option<EventId>,
     /// When it happened, where the device said so.
@@ -25,32 +28,12 @@ pub struct Submission {
     pub payload: Payload,
 }
 
-/// Why a body is not an event.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BodyError {
-    /// It is not JSON (RFC 8259).
-    #[error("not JSON: {0}")]
-    NotJson(String),
-    /// It is JSON, but not an event: every fault.
-    #[error("not an event")]
-    NotAnEvent(Vec<Fault>),
-}
-
 /// Parses one event; the payload shares the body's memory.
 ///
 /// # Errors
 /// [`BodyError`], with every fault that was found.
 pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
     parse_value(body, json(body)?)
-}
-
-/// The one JSON value that a text is.
-///
-/// # Errors
-/// [`BodyError::NotJson`].
-pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
-    let text = std::str::from_utf8(text).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
-    serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))
 }
 
 /// Parses one event that is a part of `body`, whose memory the payload shares.
@@ -84,24 +67,44 @@ pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErr
     };
     match (device_id, payload) {
         (Some(device_id), Some(payload)) if faults.is_empty() => {
-            Ok(Submission { device_id, event_id, occurred_at, payload })
+            Ok(Submission { device_id, event_type: EventType::DeviceReported, event_id, occurred_at, payload })
         }
         _ => Err(BodyError::NotAnEvent([faults.list(""), in_payload].concat())),
     }
 }
 
-/// What is wrong with a body that is another kind of JSON.
-pub(super) fn no_object() -> Fault {
-    Fault { pointer: String::new(), detail: "must be a JSON object".into() }
-}
-
-/// The text of a JSON string. The only ones that are well-formed and no text have a lone surrogate.
+/// Parses a CloudEvent in the JSON format that is a part of `body`, whose memory the payload shares.
 ///
 /// # Errors
-/// What is wrong with it.
-pub(super) fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
-    serde_json::from_str(raw.get())
-        .map_err(|_| if raw.get().starts_with('"') { "contains a lone surrogate" } else { "must be a string" })
+/// As [`parse`].
+pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
+    cloud_event(|check| cloud_events::structured(body, value, check))
+}
+
+/// Parses a CloudEvent whose attributes are headers, here without `ce-`, and whose data is the body.
+///
+/// # Errors
+/// As [`parse`].
+pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Bytes) -> Result<Submission, BodyError> {
+    cloud_event(|check| cloud_events::binary(headers, body, check))
+}
+
+/// What a parser of CloudEvents finds, which asks for each attribute whether it is what it has to be.
+fn cloud_event(
+    parse: impl FnOnce(&mut dyn FnMut(&str, &str) -> Result<(), String>) -> Result<cloud_events::Submitted, BodyError>,
+) -> Result<Submission, BodyError> {
+    let (mut device_id, mut event_type) = (None, None);
+    let event = parse(&mut |name, text| match name {
+        "type" => text.parse().map(|parsed| event_type = Some(parsed)),
+        "subject" => text.parse().map(|parsed| device_id = Some(parsed)).map_err(|error: IdError| error.to_string()),
+        _ => Ok(()),
+    })?;
+    let (Some(device_id), Some(event_type)) = (device_id, event_type) else {
+        // Both are required, and so they were asked for.
+        return Err(BodyError::NotAnEvent(vec![no_object()]));
+    };
+    let cloud_events::Submitted { id, time, data } = event;
+    Ok(Submission { device_id, event_type, event_id: Some(id), occurred_at: time, payload: data })
 }
 
 fn missing<T>(pointer: &str, faults: &mut Faults) -> Option<T> {
@@ -109,13 +112,13 @@ fn missing<T>(pointer: &str, faults: &mut Faults) -> Option<T> {
     None
 }
 
-fn id<T: std::str::FromStr<Err = super::IdError>>(at: &str, raw: &RawValue, faults: &mut Faults) -> Option<T> {
-    parsed(at, raw, faults, |text| text.parse().map_err(|error: super::IdError| error.to_string()))
+fn id<T: std::str::FromStr<Err = IdError>>(at: &str, raw: &RawValue, faults: &mut Faults) -> Option<T> {
+    parsed(at, raw, faults, |text| text.parse().map_err(|error: IdError| error.to_string()))
 }
 
 fn instant(at: &str, raw: &RawValue, faults: &mut Faults) -> Option<OffsetDateTime> {
     parsed(at, raw, faults, |text| {
-        super::instant(text).ok_or_else(|| "must be a date and time of RFC 3339, in the years 1 to 9999".into())
+        rfc3339::parse(text).ok_or_else(|| "must be a date and time of RFC 3339, in the years 1 to 9999".into())
     })
 }
 
@@ -189,6 +192,7 @@ impl<'de> serde::Deserialize<'de> for Fields<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::Fault;
 
     fn read(body: &str) -> Result<Submission, BodyError> {
         parse(&Bytes::copy_from_slice(body.as_bytes()))

@@ -1,9 +1,9 @@
 //! An event as a CloudEvent 1.0: in the JSON format (structured and batched mode over HTTP), or as
 //! attributes beside the data (binary mode).
 //!
-//! `subject` is the device, `id` the event's id, `time` when it occurred, `data` the payload.
-//! `source` has to be there and is not kept: an event is told by its device and its id. Extensions
-//! have to be well-formed and are passed over.
+//! `id` is the event's id, `time` when it occurred, `data` the payload. What `type` and `subject` may be the domain
+//! decides that takes the event. `source` has to be there and is not kept. Extensions have to be well-formed and are
+//! passed over.
 
 mod binary;
 mod structured;
@@ -11,42 +11,58 @@ mod structured;
 pub use binary::binary;
 pub use structured::structured;
 
-use super::body::{Fault, Submission};
-use super::faults::{Faults, Pointer};
-use super::{DeviceId, EventId, EventType, Payload};
 use time::OffsetDateTime;
+
+use crate::ids::{EventId, IdError};
+use crate::json::{Fault, Faults, Payload, Pointer};
+use crate::rfc3339;
+
+/// Says of an attribute, by its name and text, what is wrong with it, if a domain has something against it.
+pub type Check<'a> = &'a mut dyn FnMut(&str, &str) -> Result<(), String>;
+
+/// What every CloudEvent says that was submitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// CloudEvents `id`.
+    pub id: EventId,
+    /// CloudEvents `time`.
+    pub time: Option<OffsetDateTime>,
+    /// CloudEvents `data`.
+    pub data: Payload,
+}
 
 /// The version that is understood.
 const SPEC_VERSION: &str = "1.0";
 
 /// What the attributes said, each at its pointer.
-#[derive(Default)]
-struct Attributes {
-    device_id: Option<DeviceId>,
-    event_id: Option<EventId>,
-    occurred_at: Option<OffsetDateTime>,
+struct Attributes<'c> {
+    check: Check<'c>,
+    id: Option<EventId>,
+    time: Option<OffsetDateTime>,
     faults: Faults,
 }
 
-impl Attributes {
+impl<'c> Attributes<'c> {
+    fn new(check: Check<'c>) -> Self {
+        Self { check, id: None, time: None, faults: Faults::default() }
+    }
+
     /// Takes an attribute that is there.
     fn take(&mut self, name: &str, at: impl FnOnce() -> Pointer, text: &str) {
         let outcome = match name {
             "specversion" if text != SPEC_VERSION => Err(format!("must be {SPEC_VERSION}")),
-            "type" => text.parse::<EventType>().map(|_| ()),
             "source" if !is_uri_reference(text) => Err("must be a URI-reference of RFC 3986, and not empty".into()),
             "dataschema" if !is_uri(text) => Err("must be a URI of RFC 3986".into()),
             "datacontenttype" if !is_json(text) => Err("must be application/json".into()),
-            "subject" => parse(text, &mut self.device_id),
-            "id" => parse(text, &mut self.event_id),
-            "time" => match super::instant(text) {
+            "id" => parse(text, &mut self.id),
+            "time" => match rfc3339::parse(text) {
                 Some(time) => {
-                    self.occurred_at = Some(time);
+                    self.time = Some(time);
                     Ok(())
                 }
                 None => Err("must be a date and time of RFC 3339, in the years 1 to 9999".into()),
             },
-            _ => Ok(()),
+            name => (self.check)(name, text),
         };
         if let Err(detail) = outcome {
             self.faults.add(at, detail);
@@ -54,26 +70,24 @@ impl Attributes {
     }
 
     /// The event, where nothing was wrong.
-    fn with(self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submission, Vec<Fault>> {
+    fn with(self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submitted, Vec<Fault>> {
         let (payload, in_payload) = match payload {
             Some(Ok(payload)) => (Some(payload), Vec::new()),
             Some(Err(faults)) => (None, faults),
             None => (None, Vec::new()),
         };
-        match (self.device_id, self.event_id, payload) {
-            (Some(device_id), Some(event_id), Some(payload)) if self.faults.is_empty() => {
-                Ok(Submission { device_id, event_id: Some(event_id), occurred_at: self.occurred_at, payload })
-            }
+        match (self.id, payload) {
+            (Some(id), Some(data)) if self.faults.is_empty() => Ok(Submitted { id, time: self.time, data }),
             _ => Err([self.faults.list(""), in_payload].concat()),
         }
     }
 }
 
-/// The attributes that have to be there: those that CloudEvents requires, and the device.
+/// The attributes that have to be there: those that CloudEvents requires, and what the event is about.
 const REQUIRED: [&str; 5] = ["specversion", "type", "source", "id", "subject"];
 
-fn parse<T: std::str::FromStr<Err = super::IdError>>(text: &str, place: &mut Option<T>) -> Result<(), String> {
-    *place = Some(text.parse().map_err(|error: super::IdError| error.to_string())?);
+fn parse<T: std::str::FromStr<Err = IdError>>(text: &str, place: &mut Option<T>) -> Result<(), String> {
+    *place = Some(text.parse().map_err(|error: IdError| error.to_string())?);
     Ok(())
 }
 

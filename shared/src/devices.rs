@@ -1,0 +1,109 @@
+//! Devices: what one may report, and what is kept of it. The rules are pure; [`queries`] has the SQL.
+
+mod made_up;
+pub mod queries;
+pub mod submission;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+
+pub use self::made_up::made_up;
+
+use crate::cache::{CacheKey, Kind};
+use crate::ids::{EventId, Key, id, shown};
+use crate::json::Payload;
+use crate::topic::{Delivery, Envelope, Refusal};
+
+id!(
+    /// A device, and the resource that is its latest state: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
+    DeviceId,
+    128
+);
+
+/// Resources as they are cached: the latest state of a device.
+pub static RESOURCE: Kind =
+    Kind { prefix: "resource:", load: |store, ids| queries::load(store, ids).boxed() };
+
+impl DeviceId {
+    /// One that no text is: a probe's, which reports nothing.
+    pub(crate) fn of_nobody(unique: &EventId) -> Self {
+        Self(format!("?{unique}").into())
+    }
+
+    /// Where its resource is cached.
+    pub fn cache_key(&self) -> CacheKey {
+        CacheKey::new(&RESOURCE, Arc::clone(&self.0))
+    }
+
+    /// The key of its records.
+    pub fn key(&self) -> Key {
+        Key::from(Arc::clone(&self.0))
+    }
+}
+
+/// The kind of an event of a device; CloudEvents `type`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// A device reported its state.
+    DeviceReported,
+}
+
+/// Every type, as CloudEvents has it.
+pub const EVENT_TYPES: [&str; 1] = [EventType::DeviceReported.as_str()];
+
+impl EventType {
+    /// The CloudEvents `type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeviceReported => "io.edge.device.reported.v1",
+        }
+    }
+}
+
+impl FromStr for EventType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == Self::DeviceReported.as_str() {
+            Ok(Self::DeviceReported)
+        } else {
+            Err(format!("unknown event type {:?}", shown(text)))
+        }
+    }
+}
+
+/// An event of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The device that reported it; CloudEvents `subject`, and the record's key.
+    pub device_id: DeviceId,
+    /// What kind of event it is.
+    pub event_type: EventType,
+    /// What was reported; CloudEvents `data`.
+    pub payload: Payload,
+}
+
+impl Event {
+    /// Finds the event of a device in what a record holds.
+    ///
+    /// # Errors
+    /// It is none; with the first reason found.
+    pub fn decode(envelope: &Envelope) -> Result<Self, Refusal> {
+        let event_type = envelope.event_type.parse().map_err(Refusal::unknown_type)?;
+        let device_id: DeviceId = envelope.subject_as()?;
+        if envelope.key.as_str() != device_id.as_str() {
+            return Err(Refusal::undecodable("the key is not the subject"));
+        }
+        Ok(Self { device_id, event_type, payload: envelope.payload()? })
+    }
+
+    /// CloudEvents `source` of what a device reports.
+    pub fn source(device_id: &DeviceId) -> String {
+        ["/devices/", device_id.as_str()].concat()
+    }
+}
+
+/// An event of a device, and where it stands in the log.
+pub type DeviceDelivery = Delivery<Event>;

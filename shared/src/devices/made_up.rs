@@ -1,0 +1,68 @@
+//! An event that nobody sent: it is written and taken back, to find out whether others would be written.
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use super::{DeviceDelivery, DeviceId, Event, EventType};
+use crate::ids::EventId;
+use crate::json::{MAX_PAYLOAD_BYTES, Payload};
+use crate::position::Position;
+use crate::store::{Class, StoreError};
+use crate::topic::{Delivery, Envelope};
+
+/// Around the text, to make it JSON.
+const AROUND: usize = r#"{"probe":""}"#.len();
+
+/// An event that nobody sent, with a payload of about this size, of a device that cannot exist. Each is of another one, so
+/// no two transactions with such events wait for each other.
+///
+/// # Errors
+/// [`StoreError`]: a defect.
+pub fn made_up(payload_bytes: usize) -> Result<DeviceDelivery, StoreError> {
+    let length = payload_bytes.min(MAX_PAYLOAD_BYTES).saturating_sub(AROUND);
+    // By chance: what can be compressed takes less of everything than an event does.
+    let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(length).collect();
+    let payload = Payload::check(Bytes::from(format!(r#"{{"probe":"{text}"}}"#)), "").map_err(|faults| StoreError {
+        class: Class::Failed,
+        message: format!("the probe's payload is none: {faults:?}"),
+    })?;
+    let now = OffsetDateTime::now_utc();
+    let id = EventId::generate();
+    let device_id = DeviceId::of_nobody(&id);
+    let envelope = Envelope {
+        event_type: EventType::DeviceReported.as_str(),
+        key: device_id.key(),
+        subject: device_id.key(),
+        id,
+        occurred_at: now,
+        accepted_at: now,
+        request_id: None,
+        user_id: None,
+        traceparent: None,
+        data: payload.as_bytes().clone(),
+    };
+    let position = Position {
+        topic: String::new(),
+        partition: 0,
+        offset: 0,
+        appended_at: now,
+        redriven: false,
+        create_time: false,
+    };
+    Ok(Delivery { envelope, position, event: Event { device_id, event_type: EventType::DeviceReported, payload } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_as_large_as_asked_and_of_a_device_that_nobody_can_name() {
+        for bytes in [0, 1, 12, 13, 100, 255 * 1024, MAX_PAYLOAD_BYTES, usize::MAX] {
+            let Event { device_id, payload, .. } = made_up(bytes).unwrap().event;
+            assert_eq!(payload.as_str().len(), bytes.clamp(AROUND, MAX_PAYLOAD_BYTES));
+            assert!(device_id.as_str().parse::<DeviceId>().is_err(), "{device_id}");
+        }
+        assert_ne!(made_up(0).unwrap().event.device_id, made_up(0).unwrap().event.device_id);
+    }
+}

@@ -1,0 +1,48 @@
+//! What is kept of devices, in PostgreSQL: `events` (what happened, and what makes a repeat harmless), `resources` (the
+//! latest state of each) and `forgotten_devices` (the tombstones).
+
+mod applied;
+mod apply;
+mod erase;
+mod expire;
+mod history;
+mod outcomes;
+mod read;
+
+pub use self::applied::{Applied, Outcome, Processed};
+pub use self::apply::apply;
+pub use self::erase::{BEGIN, Erased, TopicEnd, erase, forget_ends};
+pub use self::expire::{Age, Expired, expire};
+pub use self::history::{Cursor, PAGE_BYTES, Page, history};
+pub use self::outcomes::outcomes;
+pub use self::read::{load, resource};
+
+use super::DeviceDelivery;
+use crate::store::{Store, StoreError, Tx, Work};
+
+/// Applies a batch in a transaction of its own.
+///
+/// # Errors
+/// As [`apply`].
+pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<Applied, StoreError> {
+    store.transact(BEGIN, &Batch(batch)).await
+}
+
+/// Applies an event and takes it back: whether others would be applied now.
+///
+/// # Errors
+/// [`StoreError`] with its class, as for a batch.
+pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), StoreError> {
+    let event = super::made_up(payload_bytes)?;
+    store.probe(BEGIN, &Batch(&[&event])).await
+}
+
+struct Batch<'a>(&'a [&'a DeviceDelivery]);
+
+impl Work for Batch<'_> {
+    type Output = Applied;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Applied, StoreError> {
+        apply(tx, self.0).await
+    }
+}

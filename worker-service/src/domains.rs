@@ -1,0 +1,12 @@
+//! The domains of this worker: one line each.
+
+use crate::config::RunConfig;
+use crate::devices;
+use crate::registry::Registry;
+
+/// What they all do.
+pub fn register(config: &RunConfig) -> Registry {
+    let mut worker = Registry::default();
+    devices::register(&mut worker, config);
+    worker
+}
