@@ -190,7 +190,10 @@ impl<E> Lane<E> {
         }
     }
 
-    fn is_half_full_with<'t>(&self, tasks: impl IntoIterator<Item = &'t Task<E>>) -> bool {
+    fn is_half_full_with<'t>(&self, tasks: impl IntoIterator<Item = &'t Task<E>>) -> bool
+    where
+        E: 't,
+    {
         let add = |(records, bytes), task: &Task<E>| (records + 1, bytes + task.size());
         let (records, bytes) = tasks.into_iter().fold((0, 0), add);
         self.is_half_full(records, bytes)

@@ -8,7 +8,7 @@ use shared::store::{Class, StoreError};
 use shared::topic::{DeadLetter, Reason};
 
 use super::alone::Waiting;
-use super::{Lane, Task<E>, backoff};
+use super::{Lane, Task, backoff};
 
 /// Keys known to fail; past this many the memory starts anew.
 pub(super) const MAX_SUSPECTS: usize = 10_000;

@@ -95,6 +95,12 @@ impl<E> Held<E> {
         self.keys.get(key).is_some_and(|waiting| waiting.singly > 0 && waiting.due <= now)
     }
 
+    /// How much is held of the keys that are tried apart, and are such ones, in records and bytes.
+    pub(super) fn apart(&self, is_such: impl Fn(&Key) -> bool) -> (usize, usize) {
+        let apart = self.keys.iter().filter(|(key, waiting)| waiting.singly > 0 && is_such(key));
+        apart.fold((0, 0), |(records, bytes), (_, waiting)| (records + waiting.tasks.len(), bytes + waiting.bytes))
+    }
+
     /// The first event of a key, of which the rest stays held. Those whose time came before have theirs first next.
     pub(super) fn take_first(&mut self, key: &Key, now: Duration) -> Option<Task<E>> {
         let waiting = self.keys.get_mut(key)?;
