@@ -176,9 +176,9 @@ impl<H: Handler> Driver<H> {
                     if !self.move_on(&mut lane, &mut progress).await {
                         let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
                         tokio::select! {
-                            () = self.wake.notified(), if lane.has_room() => {}
+                            () = self.assigned.wake.notified(), if lane.has_room() => {}
                             () = tokio::time::sleep(until) => {}
-                            _ = self.stop.changed() => {}
+                            _ = self.assigned.stop.changed() => {}
                         }
                     }
                     pause = self.look_at_pause(pause, &mut lane).await;
@@ -194,7 +194,7 @@ impl<H: Handler> Driver<H> {
     async fn gather_until(&mut self, until: Instant) {
         tokio::select! {
             () = tokio::time::sleep_until(until.into()) => {}
-            _ = self.stop.changed() => {}
+            _ = self.assigned.stop.changed() => {}
         }
     }
 
@@ -309,7 +309,7 @@ impl<H: Handler> Driver<H> {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
-                _ = self.stop.changed() => {}
+                _ = self.assigned.stop.changed() => {}
             }
         }
         None
@@ -339,7 +339,7 @@ impl<H: Handler> Driver<H> {
                     self.tools.health.lane(self.partition, lane, started);
                     tokio::select! {
                         () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
-                        _ = self.stop.changed() => {}
+                        _ = self.assigned.stop.changed() => {}
                     }
                 }
             }

@@ -56,7 +56,7 @@ impl<H: Handler> Driver<H> {
                     self.aside(|| self.tools.health.begins_anew(self.partition, panics.tell(wait), panics.again()));
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
-                        _ = self.stop.changed() => {}
+                        _ = self.assigned.stop.changed() => {}
                     }
                 }
                 None => {
@@ -86,7 +86,7 @@ impl<H: Handler> Driver<H> {
             }
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
-                _ = self.stop.changed() => {}
+                _ = self.assigned.stop.changed() => {}
             }
         }
         None
