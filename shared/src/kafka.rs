@@ -80,6 +80,16 @@ fn is_ours((linked, name): (i32, String)) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether a record with this offset in its delivery report was acknowledged by a broker.
+///
+/// librdkafka reports success without an offset where it only concludes that a record was written: a later batch was
+/// acknowledged, or the broker took it for one that it has. Brokers refuse a batch behind a gap in its producer's sequence,
+/// it reasons. They do not where they know nothing of that producer yet: of two first batches the one may have been refused,
+/// while a broker starts, and the other taken.
+pub const fn is_acknowledged(offset: i64) -> bool {
+    offset >= 0
+}
+
 /// Whether a batch is larger than the topic's `max.message.bytes`, or than its `segment.bytes`.
 pub const fn is_too_large(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge)

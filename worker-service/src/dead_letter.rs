@@ -111,7 +111,9 @@ impl DeadLetters {
         // `send` would sleep while the queue is full; the lane waits better.
         let delivery = producer.send_result(record).map_err(|(error, _)| error)?;
         match delivery.await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok(()),
+            // It may be there, and comes twice then.
+            Ok(Ok(_)) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)),
             Ok(Err((error, _))) => Err(error),
             Err(_) => Err(KafkaError::Canceled),
         }

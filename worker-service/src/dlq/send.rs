@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::kafka::{self, LogContext};
@@ -67,7 +67,10 @@ impl Sender {
         record.payload = value.as_deref();
         let delivery = self.producer.send_result(record).map_err(|(error, _)| self.unsent(error))?;
         match delivery.await {
-            Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
+            Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => {
+                Ok((delivered.partition, delivered.offset))
+            }
+            Ok(Ok(_)) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut).into()),
             Ok(Err((error, _))) => Err(self.unsent(error)),
             Err(_) => Err(KafkaError::Canceled.into()),
         }
