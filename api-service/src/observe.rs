@@ -148,27 +148,6 @@ impl Drop for Seen {
     }
 }
 
-/// What is never seen above: requests that cannot be read, which hyper answers with this status.
-/// Gives what the answer is to say: an id, and a problem.
-pub(crate) fn unread(status: StatusCode) -> (RequestId, Vec<u8>) {
-    let (request_id, problem) = (RequestId::generate(), Problem::of_status(status));
-    let line = Line {
-        request_id: request_id.as_str(),
-        method: "none",
-        route: "none",
-        status: status.as_u16(),
-        code: Some(problem.code.as_str()),
-        device_id: None,
-        event_id: None,
-        trace_id: None,
-        took: Duration::ZERO,
-    };
-    // Always an error, whatever is logged else.
-    line.tell(AccessLog::ERRORS, None);
-    let body = problem.body(request_id.as_str());
-    (request_id, body)
-}
-
 thread_local! {
     /// Each looked up once by a thread: a series costs more to find than to count.
     static COUNTERS: RefCell<HashMap<[&'static str; 3], Counter>> = RefCell::default();
@@ -284,7 +263,7 @@ fn status(status: u16) -> &'static str {
             }
         };
     }
-    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 431 499 500 503)
+    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 499 500 503)
 }
 
 #[cfg(test)]
