@@ -18,7 +18,6 @@ use shared::config::AccessLog;
 use shared::event::{DeviceId, EventId};
 use tower::Service;
 
-use crate::answers::Kept;
 use crate::problem::{About, Problem};
 use crate::request_id::{self, RequestId};
 use crate::trace::Answering;
@@ -54,7 +53,7 @@ where
                 // The log has the place, the caller gets no more than that it happened.
                 Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             };
-            Ok(seen.answered(response).await)
+            Ok(seen.answered(response))
         })
     }
 }
@@ -67,7 +66,6 @@ struct Seen {
     route: &'static str,
     /// None once it is answered.
     answering: Option<Answering>,
-    kept: Option<Kept>,
     access_log: AccessLog,
 }
 
@@ -87,13 +85,12 @@ impl Seen {
         if let Some(passed) = passed {
             request.extensions_mut().insert(passed);
         }
-        let kept = Kept::with(request);
-        Self { start, request_id, method, route, answering: Some(answering), kept, access_log }
+        Self { start, request_id, method, route, answering: Some(answering), access_log }
     }
 
     /// Writes a problem down, and tells of the answer.
-    async fn answered(mut self, mut response: Response) -> Response {
-        let mut problem = match response.extensions_mut().remove::<Problem>() {
+    fn answered(mut self, mut response: Response) -> Response {
+        let problem = match response.extensions_mut().remove::<Problem>() {
             None if response.status().is_client_error() || response.status().is_server_error() => {
                 // Health says that it is not ready in a form of its own.
                 let own = self.route.starts_with("/health") && response.status() == StatusCode::SERVICE_UNAVAILABLE;
@@ -103,12 +100,6 @@ impl Seen {
         };
         if let Some(problem) = &problem {
             response = problem.write(response, self.request_id.as_str());
-        }
-        if let Some(kept) = self.kept.take()
-            && let Err(instead) = kept.cover(&mut response).await
-        {
-            response = instead.write(response, self.request_id.as_str());
-            problem = Some(instead);
         }
         response.headers_mut().insert(request_id::HEADER, self.request_id.to_header());
 
