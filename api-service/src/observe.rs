@@ -1,4 +1,4 @@
-//! Around every request: its id, its log line, its metrics, its span, and the form of its errors, a panic
+//! Around every request that has its id: its log line, its metrics, its span, and the form of its errors, a panic
 //! among them.
 
 use std::cell::RefCell;
@@ -17,12 +17,13 @@ use metrics::{Counter, Histogram};
 use shared::config::AccessLog;
 use shared::event::{DeviceId, EventId};
 use tower::Service;
+use tower_http::request_id::RequestId;
 
 use crate::problem::{About, Problem};
-use crate::request_id::{self, RequestId};
+use crate::request_id;
 use crate::trace::Answering;
 
-/// The outermost layer. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for
+/// The layer inside of those that name a request. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for
 /// each request.
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
@@ -61,7 +62,8 @@ where
 /// A request that is being answered. One that is dropped before it is answered is logged and counted too.
 struct Seen {
     start: Instant,
-    request_id: RequestId,
+    /// None outside of the layers that name requests.
+    request_id: Option<RequestId>,
     method: &'static str,
     route: &'static str,
     /// None once it is answered.
@@ -77,11 +79,10 @@ impl Seen {
     /// Notes what will be asked for, and hands the request what is behind here to know.
     fn of(request: &mut Request, access_log: AccessLog) -> Self {
         let start = Instant::now();
-        let request_id = RequestId::of(request.headers());
+        let request_id = request.extensions().get::<RequestId>().cloned();
         let method = method(request.method());
         let route = route(request.extensions().get::<MatchedPath>());
         let (answering, passed) = Answering::begin(method, route, request.headers());
-        request.extensions_mut().insert(request_id.clone());
         if let Some(passed) = passed {
             request.extensions_mut().insert(passed);
         }
@@ -99,14 +100,13 @@ impl Seen {
             problem => problem,
         };
         if let Some(problem) = &problem {
-            response = problem.write(response, self.request_id.as_str());
+            response = problem.write(response, request_id::text(self.request_id.as_ref()));
         }
-        response.headers_mut().insert(request_id::HEADER, self.request_id.to_header());
 
         let answering = self.answering.take();
         let about = problem.as_ref().map(|problem| &problem.about).or_else(|| response.extensions().get::<About>());
         let line = Line {
-            request_id: self.request_id.as_str(),
+            request_id: request_id::text(self.request_id.as_ref()),
             method: self.method,
             route: self.route,
             status: response.status().as_u16(),
@@ -125,7 +125,7 @@ impl Drop for Seen {
     fn drop(&mut self) {
         let Some(answering) = self.answering.take() else { return };
         let line = Line {
-            request_id: self.request_id.as_str(),
+            request_id: request_id::text(self.request_id.as_ref()),
             method: self.method,
             route: self.route,
             status: NOT_ANSWERED,
