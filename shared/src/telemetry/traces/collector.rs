@@ -27,23 +27,28 @@ impl Client {
         Ok(Self { http, headers, runtime: Handle::current(), away: AtomicBool::new(false) })
     }
 
-    async fn send(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (mut parts, body) = request.into_parts();
         // The exporter adds what it finds in the environment itself, even where the setting as a whole is wrong.
         let mut headers = self.headers.clone();
         for name in [CONTENT_TYPE, USER_AGENT] {
-            if let Some(value) = request.headers_mut().remove(&name) {
+            if let Some(value) = parts.headers.remove(&name) {
                 headers.entry(name).or_insert(value);
             }
         }
-        *request.headers_mut() = headers;
-        let http = self.http.clone();
+        let url = reqwest::Url::parse(&parts.uri.to_string()).map_err(|_| "not a URL")?;
+        let request = self.http.request(parts.method, url).headers(headers).body(body);
         // The SDK's thread has no runtime of its own.
-        let sent = self.runtime.spawn(async move { http.send_bytes(request).await }).await?;
-        // The URL may hold a secret.
-        sent.map_err(|error| match error.downcast::<reqwest::Error>() {
-            Ok(error) => error.without_url().into(),
-            Err(other) => other,
-        })
+        let sent = self.runtime.spawn(async move {
+            let response = request.send().await?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            Ok::<_, reqwest::Error>((status, headers, response.bytes().await?))
+        });
+        // The URL and the headers may hold a secret: neither is named.
+        let (status, headers, body) = sent.await?.map_err(reqwest::Error::without_url)?;
+        let mut answer = Response::new(body);
+        (*answer.status_mut(), *answer.headers_mut()) = (status, headers);
+        Ok(answer)
     }
 
     fn told(&self, outcome: &Result<Response<Bytes>, HttpError>) {
