@@ -220,3 +220,26 @@ async fn bombs_and_nests() {
     attacked.well_behaved("behind bombs").await;
     attacked.memory("bombs", 256);
 }
+
+/// Each may ask for a window of 8 MiB: what is not written of it is no memory, and is not counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_nobody_fills() {
+    let attacked = Attacked::start("hostile_windows", &[]).await;
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(23).unwrap();
+    encoder.write_all(&[b' '; 1024]).unwrap();
+    encoder.flush().unwrap();
+    let head = post(&attacked.token, 200_000).replace("content-type", "content-encoding: zstd\r\ncontent-type");
+    let begun = [head.as_bytes(), encoder.get_ref()].concat();
+    let mut all = Vec::new();
+    // Until there is no room for one more of this subject's.
+    while attacked.post("/events", GOOD.into(), "zstd").await.status() != 503 {
+        assert!(all.len() < 1_000, "they take no room");
+        let mut raw = Raw::connect(attacked.binary.address).await;
+        assert!(raw.write_as_far_as_it_goes(&begun).await);
+        all.push(raw);
+    }
+    println!("{} windows of 8 MiB", all.len());
+    assert!(all.len() > 20, "{}", all.len());
+    attacked.memory("windows", 64);
+}
