@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header;
 use axum::routing::{get, post};
 use shared::cache::Cache;
 use shared::config::AccessLog;
 use shared::store::Store;
+use tower::ServiceBuilder;
 use tower::layer::layer_fn;
+use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::auth::tokens::Tokens;
 use crate::collapse::Collapse;
@@ -19,6 +23,7 @@ use crate::in_flight::InFlight;
 use crate::observe::Observed;
 use crate::producer::Producer;
 use crate::rate::{Rates, announce};
+use crate::request_id::{self, UuidV7};
 use crate::server::Limits;
 use crate::{batch, docs, events, history, probes, resources};
 
@@ -127,17 +132,23 @@ pub const ROUTES: [&str; 9] = [
     "/docs/{file}",
 ];
 
-/// The one layer around every route, and around what is none: each call of `layer` costs every request
-/// some boxes.
+/// The layers around every route, and around what is none, outermost first. They are one to axum: each call of its
+/// `layer` costs every request some boxes.
 fn layered(routes: Router, access_log: AccessLog) -> Router {
-    routes.layer(layer_fn(move |inner| Observed { inner, access_log }))
+    let layers = ServiceBuilder::new()
+        .map_request(request_id::sane)
+        .layer(SetRequestIdLayer::new(request_id::HEADER, UuidV7))
+        .layer(PropagateRequestIdLayer::new(request_id::HEADER))
+        // Whoever prints a request prints no secret.
+        .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
+        .layer(layer_fn(move |inner| Observed { inner, access_log }));
+    routes.layer(layers)
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
     use axum::extract::Request;
-    use axum::http::header;
     use futures_util::FutureExt as _;
     use http_body_util::BodyExt;
     use metrics_exporter_prometheus::PrometheusBuilder;

@@ -13,6 +13,7 @@ use shared::event::body::{self as event_body, BodyError, Fault, Submission};
 use time::{Duration, OffsetDateTime};
 
 use self::answer::{Batch, Refusal};
+use crate::answers;
 use crate::app::App;
 use crate::auth::Writer;
 use crate::events;
@@ -32,12 +33,13 @@ pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
 /// # Errors
 /// The answer of a batch that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
-    let intake = Intake::read(&app, request, MAX_BODY, 0, BatchFormat::of).await?;
-    accept(&app, &intake).await.map_err(IntoResponse::into_response)
+    let mut intake = Intake::read(&app, request, MAX_BODY, 0, BatchFormat::of).await?;
+    let answer = accept(&app, &mut intake).await.map_err(IntoResponse::into_response)?;
+    Ok(answers::within(intake.room, answer).await)
 }
 
-async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Problem> {
-    let Intake { parts, writer, format, bytes, deadline, .. } = intake;
+async fn accept(app: &App, intake: &mut Intake<BatchFormat>) -> Result<Response, Problem> {
+    let Intake { parts, writer, format, bytes, room, deadline } = intake;
     let items = Items::of(format, bytes);
     // What is no batch costs one, as what is no event does.
     writer.charge(items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX)))?;
@@ -63,6 +65,8 @@ async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Pro
             Err(refusal) => batch.refuse(refusal),
         }
     }
+    // An answer that will not fit has to be refused before anything is sent.
+    room.cover(bytes.len() + batch.most_bytes())?;
     let outcomes = app.producer.send_all(&valid, *deadline).await;
     publishing.end(&outcomes);
     let outcomes = valid.iter().zip(outcomes).map(|(event, outcome)| events::settled(outcome, &event.device_id));

@@ -16,7 +16,7 @@ use crate::format::Format;
 use crate::intake::Intake;
 use crate::problem::{About, Code, Problem};
 use crate::producer::Outcome;
-use crate::request_id::RequestId;
+use crate::request_id;
 use crate::trace::Publishing;
 
 /// A payload of 256 KiB, and what stands around it.
@@ -64,7 +64,7 @@ async fn accept(app: &App, intake: &Intake<Format>) -> Result<Response, Problem>
 
 /// The request's name, for the answer and for the event.
 pub(crate) fn request_id(parts: &Parts) -> &str {
-    parts.extensions.get::<RequestId>().map(RequestId::as_str).unwrap_or_default()
+    request_id::text(parts.extensions.get())
 }
 
 fn not_an_event(error: BodyError) -> Problem {

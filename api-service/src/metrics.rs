@@ -53,7 +53,7 @@ pub fn describe() {
     for policy in ["events", "reads"] {
         counter!("rate_limited_total", "policy" => policy).increment(0);
     }
-    for reason in ["answer_not_taken", "client_gone", "headers_late", "room"] {
+    for reason in ["answer_not_taken", "client_gone", "headers_too_large", "idle", "unreadable"] {
         counter!("http_connections_closed_total", "reason" => reason).increment(0);
     }
 }

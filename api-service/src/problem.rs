@@ -49,7 +49,6 @@ codes! {
     UnsupportedMediaType: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood";
     UnsupportedEncoding: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The body is packed in a way that is not understood";
     InvalidEvent: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event";
-    HeadersTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The request's headers are too large";
     RateLimited: TOO_MANY_REQUESTS, "rate_limited", "Too much for now";
     Internal: INTERNAL_SERVER_ERROR, "internal", "Something went wrong here";
     QueueFull: SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written";
@@ -96,7 +95,6 @@ impl Code {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HeadersTooLarge,
             StatusCode::SERVICE_UNAVAILABLE => Self::TimedOut,
             status if status.is_client_error() => Self::BadRequest,
             _ => Self::Internal,
@@ -253,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_the_framework_rejects_has_a_code_of_its_own_status() {
-        for status in [404, 405, 408, 413, 415, 431, 400, 500, 503] {
+        for status in [404, 405, 408, 413, 415, 400, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(Code::of_status(status).status(), status);
         }

@@ -2,7 +2,7 @@
 //! that the record carries on.
 //!
 //! Where traces are off, or the request's trace is not sampled, the caller's `traceparent` is passed
-//! on as it came.
+//! on, as the version and with the flag that we know.
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
@@ -124,6 +124,6 @@ impl Publishing {
 fn given(headers: &HeaderMap) -> Option<(String, SpanContext)> {
     let mut all = headers.get_all(NAME).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };
-    let text = only.to_str().ok()?;
-    Some((text.to_owned(), traces::parse(text)?))
+    let context = traces::parse(only.to_str().ok()?)?;
+    Some((traces::format(&context), context))
 }

@@ -17,6 +17,9 @@ use crate::problem::{About, Code, Problem};
 /// must not be larger than the question. The rest is counted.
 const MAX_FAULTS: usize = 100;
 const MAX_FAULT_BYTES: usize = 16 * 1024;
+/// The most bytes of an item without its faults, and of what stands around a fault.
+const MAX_ITEM: usize = 256;
+const MAX_AROUND_FAULT: usize = 64;
 
 /// Why an item did not go to Kafka.
 #[derive(Debug)]
@@ -119,6 +122,14 @@ impl Batch {
     /// All items, in order.
     pub(super) fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// About the most bytes that the answer has where items are refused already, so that each will be told.
+    pub(super) fn most_bytes(&self) -> usize {
+        if self.waiting.len() == self.items.len() {
+            return 0;
+        }
+        self.items.len() * MAX_ITEM + self.fault_bytes + self.faults * MAX_AROUND_FAULT
     }
 
     /// What became of the items that went to Kafka, in order.

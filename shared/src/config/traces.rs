@@ -11,7 +11,7 @@ use super::{Secret, foreign, foreign_secret};
 #[derive(Debug, Clone, clap::Args)]
 pub struct TraceConfig {
     /// The collector of traces (OTLP over HTTP), `http://host:4318`; `/v1/traces` is appended. Without
-    /// it nothing is recorded, and a caller's `traceparent` is passed on as it came.
+    /// it nothing is recorded, and a caller's `traceparent` is passed on.
     #[arg(
         id = "otel-exporter-otlp-endpoint",
         long,
