@@ -3,9 +3,9 @@
 pub mod fetch;
 pub mod jwks;
 pub mod keys;
-pub mod memory;
+pub mod rejected;
+mod schedule;
 pub mod tokens;
-mod unknown;
 pub mod verify;
 
 use std::sync::Arc;
@@ -33,7 +33,6 @@ pub mod role {
 }
 
 /// A caller that may send events: of every device, or of those that its token names.
-#[derive(Debug)]
 pub struct Writer(Arc<Caller>, Account);
 
 /// A caller that may read resources: every one, or those that its token names.

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use api_service::auth::keys::{Keys, Published, parse};
-use api_service::auth::verify::{Rejected, Verified, Verifier};
+use api_service::auth::rejected::Rejected;
+use api_service::auth::verify::{Verified, Verifier};
 use api_service::config::{DeviceBinding, JwtConfig};
 use aws_lc_rs::hmac;
 use base64::Engine as _;

@@ -11,7 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::verify::Rejected;
+use super::rejected::Rejected;
 
 /// What 32 bytes take in base64url: a coordinate of P-256, a key of Ed25519.
 const THIRTY_TWO_BYTES: usize = 43;
@@ -82,13 +82,13 @@ impl Keys {
         self.secret.is_some() || self.published() > 0
     }
 
-    /// The `kid` of each published key.
-    pub(super) fn names(&self) -> impl Iterator<Item = Option<&str>> {
+    /// What a token names each published key by.
+    pub(super) fn names(&self) -> impl Iterator<Item = (Algorithm, Option<&str>)> {
         let keys = match &self.published {
             Published::Known(keys) => keys.as_slice(),
             Published::Never | Published::NotYet => &[],
         };
-        keys.iter().map(|key| key.kid.as_deref())
+        keys.iter().map(|key| (key.algorithm, key.kid.as_deref()))
     }
 
     /// The one key that a token may be signed with.
