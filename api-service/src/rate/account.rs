@@ -68,12 +68,6 @@ pub struct Account {
     slot: Option<Slot>,
 }
 
-impl std::fmt::Debug for Account {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("limited", &self.limiter.is_some()).finish()
-    }
-}
-
 impl Account {
     /// One without a limit.
     #[cfg(test)]
