@@ -1,7 +1,7 @@
 //! Every metric of the API, described. The counters that alerts look at are there from the start, at
 //! 0: one that appears with its first increment has no increase.
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 
 use crate::producer::Outcome;
 
@@ -55,17 +55,5 @@ pub fn describe() {
     }
     for reason in ["answer_not_taken", "client_gone", "headers_late", "room"] {
         counter!("http_connections_closed_total", "reason" => reason).increment(0);
-    }
-}
-
-/// What the producer has in its queue, as it says itself.
-pub(crate) fn queue(statistics: &rdkafka::Statistics) {
-    #[expect(clippy::cast_precision_loss, reason = "gauges")]
-    for (name, value) in [
-        ("kafka_queue_records", statistics.msg_cnt),
-        ("kafka_queue_bytes", statistics.msg_size),
-        ("kafka_queue_limit_bytes", statistics.msg_size_max),
-    ] {
-        gauge!(name).set(value as f64);
     }
 }
