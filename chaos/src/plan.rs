@@ -43,7 +43,7 @@ impl fmt::Display for Step {
 
 /// The quiet before the first fault.
 const WARM: Duration = Duration::from_secs(3);
-/// Longer than all tries of an event that fails: 2, 4 and 8 seconds, and the tries themselves.
+/// Longer than all tries of an event that fails, and the waits between them.
 pub const OUTLASTS_RETRIES: Duration = Duration::from_secs(20);
 /// How long the name of PostgreSQL leads to the standby that is to take over.
 const FAILS_OVER: Duration = Duration::from_secs(3);

@@ -1,5 +1,7 @@
 //! Headers of requests and of answers.
 
+use std::iter;
+
 use serde_json::{Value, json};
 use shared::event::EventType;
 
@@ -65,6 +67,7 @@ pub(super) fn all() -> Value {
 /// Headers of requests, and what stands in paths and queries.
 pub(super) fn parameters() -> Value {
     let ce = |name: &str, description: &str, schema: Value| json!({"in": "header", "name": format!("ce-{name}"), "description": description, "schema": schema});
+    let encodings: Vec<_> = iter::once("identity").chain(encoding::ACCEPTED.split(", ")).collect();
     json!({
         "Id": {
             "in": "path", "name": "id", "required": true, "schema": schema("DeviceId"),
@@ -103,7 +106,7 @@ pub(super) fn parameters() -> Value {
             "in": "header", "name": "content-encoding",
             "description": "How the body is packed: one of these. The limit of the body holds for what is sent and \
                 for what it unpacks to.",
-            "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]}
+            "schema": {"type": "string", "enum": encodings}
         },
         "Ce-Specversion": ce(
             "specversion",

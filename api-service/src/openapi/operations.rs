@@ -237,7 +237,12 @@ fn ready_operation() -> Value {
 
 /// What the files of the documentation have in common.
 fn cached() -> impl Iterator<Item = (&'static str, Value)> {
-    [("etag", header("Document-ETag")), ("cache-control", constant(docs::CACHE_CONTROL))].into_iter()
+    [
+        ("etag", header("Document-ETag")),
+        ("cache-control", constant(docs::CACHE_CONTROL)),
+        ("x-content-type-options", constant("nosniff")),
+    ]
+    .into_iter()
 }
 
 fn document_operation() -> Value {
@@ -258,7 +263,10 @@ fn document_operation() -> Value {
 }
 
 fn page_operation() -> Value {
-    let policy = [("content-security-policy", constant(docs::POLICY))];
+    let headers = || {
+        let own = [("content-security-policy", constant(docs::POLICY)), ("referrer-policy", constant("no-referrer"))];
+        cached().chain(own)
+    };
     let content = json!({"text/html": {"schema": {"type": "string"}}});
     json!({
         "operationId": "page",
@@ -267,8 +275,8 @@ fn page_operation() -> Value {
         "security": [],
         "parameters": parameters(["If-None-Match", "X-Request-Id"]),
         "responses": answers(json!({
-            "200": answers::with_content("Swagger UI.", content, cached().chain(policy)),
-            "304": answers::empty("It is still the one of `If-None-Match`.", cached())
+            "200": answers::with_content("Swagger UI.", content, headers()),
+            "304": answers::empty("It is still the one of `If-None-Match`.", headers())
         }), &[&[Code::Internal]], &[])
     })
 }
@@ -278,6 +286,7 @@ fn file_operation() -> Value {
         "text/javascript": {"schema": {"type": "string"}},
         "text/css": {"schema": {"type": "string"}}
     });
+    let packed = ("content-encoding", json!({"schema": {"type": "string", "const": "gzip"}}));
     json!({
         "operationId": "file",
         "tags": ["documentation"],
@@ -292,7 +301,7 @@ fn file_operation() -> Value {
             parameter("X-Request-Id")
         ],
         "responses": answers(json!({
-            "200": answers::with_content("The file.", content, cached()),
+            "200": answers::with_content("The file.", content, cached().chain([packed])),
             "304": answers::empty("It is still the one of `If-None-Match`.", cached())
         }), &[&[Code::NotFound, Code::Internal]], &[])
     })
