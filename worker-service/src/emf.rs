@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::config::EmfConfig;
-use crate::lag::Measured;
+use crate::measured::Measured;
 
 /// The most values that a metric may have in one document; the largest are told.
 const MAX_VALUES: usize = 100;
