@@ -13,13 +13,9 @@ use crate::history::{History, Written, fingerprint};
 use crate::load::{DEVICES, lock};
 use crate::world::World;
 
-/// Those that are always the same.
 const KNOWN: usize = 9;
-/// Those that are drawn.
 const DRAWN: usize = 6;
-/// Records, each time.
 pub const WIRE_RECORDS: usize = KNOWN + DRAWN;
-/// The name of the header by which each is known.
 pub const MARK: &str = "chaos-mark";
 /// Much, and less than a record may have.
 const HUGE: usize = 900_000;
@@ -116,7 +112,6 @@ const WORDS: [&[u8]; 20] = [
     b"\xc3\xa9",
 ];
 
-/// Any bytes, or a word.
 fn bytes(rng: &mut Rng) -> Vec<u8> {
     match rng.u8(..8) {
         0 => Vec::new(),

@@ -83,7 +83,6 @@ impl Fault {
         Self::UnreadLogs,
     ];
 
-    /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::value_variants().iter().copied()
     }
@@ -157,11 +156,8 @@ pub const WORKERS_WAYS: usize = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whom {
-    /// Everybody.
     All,
-    /// The APIs.
     Apis,
-    /// The workers.
     Workers,
     /// Those of one way: an API alone, or every other worker.
     One(usize),
@@ -187,7 +183,6 @@ impl Whom {
         }
     }
 
-    /// Whether it concerns a worker.
     pub fn has_workers(self) -> bool {
         (APIS..APIS + WORKERS_WAYS).any(|way| self.has(way))
     }
