@@ -20,7 +20,6 @@ pub(crate) struct Intake<F> {
     pub(crate) parts: Parts,
     pub(crate) writer: Writer,
     pub(crate) format: F,
-    /// The body, unpacked.
     pub(crate) bytes: Bytes,
     /// When the answer is due: the handler keeps it itself, because what it answers then depends
     /// on how far the events had come.

@@ -31,14 +31,11 @@ pub use self::settings::settings;
 use self::verdict::{Verdict, judged, refused, to_send_again};
 use crate::config::Config;
 
-/// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All in-sync replicas have it.
     Accepted {
-        /// In this partition.
         partition: i32,
-        /// At this offset.
         offset: i64,
     },
     /// It was not taken: too much waits already, or the producer has just failed, or it is not known what became of
@@ -55,7 +52,6 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every one, as in the metrics.
     pub(crate) const ALL: [&str; 6] = ["accepted", "queue_full", "no_topic", "closed", "too_large", "unknown"];
 
     /// As in the metrics.
@@ -74,9 +70,7 @@ impl Outcome {
 /// Which client sends an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// With others.
     Batched,
-    /// By itself.
     Alone,
 }
 
@@ -100,9 +94,6 @@ struct Inner {
 
 impl Producer {
     /// A producer; it connects by itself, and again.
-    ///
-    /// # Errors
-    /// Settings that librdkafka does not take.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let limit = Arc::new(BatchLimit::unknown());
         let batching = Batching::UpTo(Arc::clone(&limit), shared::kafka::client(&config.kafka)?);
@@ -119,7 +110,6 @@ impl Producer {
         })))
     }
 
-    /// The topic that it writes to.
     pub fn topic(&self) -> &str {
         &self.0.topic
     }
@@ -337,7 +327,6 @@ impl Producer {
         }
     }
 
-    /// Takes no more events.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
     }

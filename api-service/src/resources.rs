@@ -34,7 +34,6 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Every one.
     pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Stored, Self::Miss, Self::Joined, Self::Bypass];
 
     /// Its name in the metrics, and the header.
@@ -74,10 +73,6 @@ impl From<Settled> for Source {
     }
 }
 
-/// Shows a resource.
-///
-/// # Errors
-/// 401 and 403 before it is looked for, 404, and 503 where it cannot be found out.
 pub async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let deadline = Instant::now() + app.request_timeout;
     let (mut parts, _) = request.into_parts();
@@ -110,7 +105,6 @@ fn hit(body: Bytes) -> (Found, Source) {
     (Found { version: cache::version(&body).unwrap_or(0), body }, Source::Hit)
 }
 
-/// What to do where it was not there.
 async fn fetch(app: &App, id: &DeviceId, mut lookup: Lookup) -> Result<(Found, Source), StoreError> {
     if lookup == Lookup::Miss {
         if let Some(lease) = app.cache.lease(id).await {

@@ -44,13 +44,11 @@ enum Origin {
 pub struct Freshness {
     /// Whether they could be read, the last time.
     pub up: bool,
-    /// Why not.
     pub error: Option<String>,
     /// How long ago they were last read; None: never since the start.
     pub age: Option<Duration>,
 }
 
-/// The keys, and where they come from.
 pub struct Source {
     keys: ArcSwap<Keys>,
     origin: Origin,
@@ -63,9 +61,6 @@ pub struct Source {
 
 impl Source {
     /// The keys of these settings: a file is read at once, a URL once [`run`](Self::run) runs.
-    ///
-    /// # Errors
-    /// One clear line where a setting is wrong.
     pub fn new(config: &JwtConfig) -> anyhow::Result<Self> {
         let (origin, published) = match (&config.jwt_jwks_url, &config.jwt_jwks_file) {
             (None, None) => (Origin::Nowhere, Published::Never),
@@ -94,7 +89,6 @@ impl Source {
         })
     }
 
-    /// The keys as they are now.
     pub fn keys(&self) -> Arc<Keys> {
         self.keys.load_full()
     }
@@ -151,7 +145,6 @@ impl Source {
         });
     }
 
-    /// Fetches the keys again and again, for ever.
     pub async fn run(&self) {
         if !matches!(self.origin, Origin::Nowhere) {
             self.count_keys();

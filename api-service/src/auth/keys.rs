@@ -16,7 +16,6 @@ use super::rejected::Rejected;
 /// What 32 bytes take in base64url: a coordinate of P-256, a key of Ed25519.
 const THIRTY_TWO_BYTES: usize = 43;
 
-/// A published key.
 #[derive(Debug, Clone)]
 pub struct Key {
     kid: Option<String>,
@@ -36,18 +35,14 @@ impl PartialEq for Key {
     }
 }
 
-/// What is known of the published keys.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Published {
     /// There are none: no JWKS is configured.
     Never,
-    /// They have not been read yet.
     NotYet,
-    /// These.
     Known(Vec<Key>),
 }
 
-/// All keys at one time.
 pub struct Keys {
     secret: Option<DecodingKey>,
     published: Published,
@@ -56,7 +51,6 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The first keys.
     pub fn new(secret: Option<&str>, published: Published) -> Self {
         let secret = secret.map(|secret| DecodingKey::from_secret(secret.as_bytes()));
         Self { secret, published, generation: 0 }
@@ -92,9 +86,6 @@ impl Keys {
     }
 
     /// The one key that a token may be signed with.
-    ///
-    /// # Errors
-    /// An algorithm that no configured source has keys for; no such key; more than one.
     pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&DecodingKey, Rejected> {
         match algorithm {
             // There is one secret, whatever a `kid` calls it.
@@ -138,10 +129,8 @@ impl fmt::Display for KeySetError {
 
 impl std::error::Error for KeySetError {}
 
-/// A JWKS that was read.
 #[derive(Debug)]
 pub struct KeySet {
-    /// What can be used.
     pub keys: Vec<Key>,
     /// The `kid` of what cannot, and why.
     pub passed_over: Vec<(Option<String>, &'static str)>,

@@ -9,23 +9,17 @@ pub enum Rejected {
     Malformed,
     /// Signed in a way that is not on the list.
     Algorithm,
-    /// Signed with a key that is not published.
     UnknownKey,
     /// Signed with one of several keys, and it does not say which.
     AmbiguousKey,
     /// It cannot be found out yet whether its key is published.
     NoKeys,
-    /// The signature is not of our key.
     Signature,
     /// A claim that is missing, or has the wrong type.
     Claim,
-    /// Too old.
     Expired,
-    /// Too young.
     NotYetValid,
-    /// From somebody else.
     Issuer,
-    /// For somebody else.
     Audience,
 }
 

@@ -27,7 +27,6 @@ type Id = ([u8; 32], u64);
 /// Everything that is needed to check a token.
 pub struct Tokens {
     verifier: Verifier,
-    /// The keys.
     pub source: Source,
     /// Tokens that were verified lately, so that a device's thousandth post does not pay for another signature. The
     /// signature is part of what is hashed. Only good tokens are remembered: nobody without one can fill this.
@@ -50,18 +49,12 @@ fn bytes(caller: &Caller) -> u32 {
 }
 
 impl Tokens {
-    /// For these settings.
-    ///
-    /// # Errors
-    /// One clear line where one is wrong.
     pub fn new(config: &JwtConfig) -> anyhow::Result<Self> {
         Ok(Self { verifier: Verifier::new(config), source: Source::new(config)?, remembered: cache(REMEMBER) })
     }
 
-    /// The caller that a token speaks for, at a time in seconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// 401; 503 where it cannot be found out whether the token is good.
+    /// The caller that a token speaks for, at a time in seconds since the Unix epoch; 401, or 503 where it cannot be found
+    /// out whether the token is good.
     pub async fn check(&self, token: &str, now: u64) -> Result<Arc<Caller>, Problem> {
         let mut checked = self.look(token, now);
         let mut later = None;

@@ -10,7 +10,6 @@ use super::keys::Keys;
 use super::rejected::Rejected;
 use crate::config::JwtConfig;
 
-/// The longest token that is looked at.
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// The longest subject: it goes into a header of Kafka and a column of PostgreSQL.
 const MAX_SUBJECT: usize = 256;
@@ -29,7 +28,6 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether it has one of these roles.
     pub fn has_any(&self, roles: &[&str]) -> bool {
         self.roles.iter().any(|role| roles.contains(&role.as_str()))
     }
@@ -38,13 +36,11 @@ impl Caller {
 /// What a good token says, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// Whom it speaks for.
     pub caller: Arc<Caller>,
     /// `exp`, in whole seconds.
     pub expires: u64,
 }
 
-/// Checks tokens.
 pub struct Verifier {
     issuer: Option<String>,
     audience: Option<String>,
@@ -79,7 +75,6 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 }
 
 impl Verifier {
-    /// A verifier for these settings.
     pub fn new(config: &JwtConfig) -> Self {
         Self { issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone() }
     }
@@ -88,9 +83,6 @@ impl Verifier {
     ///
     /// Of the token's header only `alg`, `kid` and `crit` are looked at: keys that it brings along
     /// or points to (`jwk`, `jku`, `x5c`, `x5u`) count for nothing.
-    ///
-    /// # Errors
-    /// Why it is no good.
     pub fn verify(&self, token: &str, now: u64, keys: &Keys) -> Result<Verified, Rejected> {
         if token.len() > MAX_TOKEN {
             return Err(Rejected::Malformed);

@@ -58,7 +58,6 @@ pub(super) struct Item {
     event_id: Option<EventId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
-    /// How many more there are.
     #[serde(skip)]
     more: usize,
 }
@@ -68,7 +67,6 @@ fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::
     serializer.serialize_str(id.as_ref().map(EventId::as_str).unwrap_or_default())
 }
 
-/// The items of a batch, in order.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     items: Vec<Item>,
@@ -94,7 +92,6 @@ impl Batch {
         self.push(None, Some(event_id), about, Vec::new(), 0);
     }
 
-    /// The next item is refused.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         let index = self.items.len();
         let mut told = Vec::new();
@@ -116,7 +113,6 @@ impl Batch {
         self.items.push(Item { index, status, code, about, event_id, errors, more });
     }
 
-    /// All items, in order.
     pub(super) fn items(&self) -> &[Item] {
         &self.items
     }
@@ -130,10 +126,6 @@ impl Batch {
         }
     }
 
-    /// The answer.
-    ///
-    /// # Errors
-    /// The problem that all items share.
     pub(super) fn answer(mut self, request_id: &str) -> Result<Response, Problem> {
         let accepted = self.items.iter().filter(|item| item.code.is_none()).count();
         let told = |status, items| Told { request_id, status, accepted, items };
@@ -195,7 +187,6 @@ fn status(code: Option<Code>) -> StatusCode {
     code.map_or(StatusCode::ACCEPTED, Code::status)
 }
 
-/// The problem of a batch without a valid event.
 pub(super) fn invalid(detail: &'static str) -> Problem {
     Problem::new(Code::InvalidEvent, detail)
 }

@@ -9,7 +9,6 @@ use super::schemas::schema;
 use crate::encoding;
 use crate::resources::Source;
 
-/// A reference to a header of answers.
 pub(super) fn header(name: &str) -> Value {
     json!({"$ref": format!("#/components/headers/{name}")})
 }
@@ -19,12 +18,10 @@ pub(super) fn constant(value: &str) -> Value {
     json!({"required": true, "schema": {"type": "string", "const": value}})
 }
 
-/// A reference to a parameter.
 pub(super) fn parameter(name: &str) -> Value {
     json!({"$ref": format!("#/components/parameters/{name}")})
 }
 
-/// Headers of answers.
 pub(super) fn all() -> Value {
     let required =
         |description: &str, schema: Value| json!({"required": true, "description": description, "schema": schema});

@@ -52,7 +52,6 @@ fn parameters(names: impl IntoIterator<Item = &'static str>) -> Vec<Value> {
     names.into_iter().map(parameter).collect()
 }
 
-/// The answers of an operation: those of success, and its problems.
 fn answers(good: Value, codes: &[&[Code]], more: &[(StatusCode, &'static str, Value)]) -> Value {
     let mut all = problems(&codes.concat(), more);
     if let Value::Object(good) = good {

@@ -13,24 +13,19 @@ use super::{Limiter, Refused, Standing};
 use crate::config::RateConfig;
 use crate::problem::{Code, Problem};
 
-/// The limits of this instance.
 #[derive(Clone)]
 pub struct Rates {
     events: Option<Arc<Limiter>>,
     reads: Option<Arc<Limiter>>,
 }
 
-/// Of what a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One for each event.
     Events,
-    /// One for each read.
     Reads,
 }
 
 impl Rates {
-    /// Those of the settings.
     pub fn new(config: &RateConfig) -> Self {
         let limiter = |policy, per_second, burst: Option<u32>| {
             // Ten seconds' worth, unless it is said.
@@ -43,7 +38,6 @@ impl Rates {
         }
     }
 
-    /// Whether there is any.
     pub fn any(&self) -> bool {
         self.events.is_some() || self.reads.is_some()
     }
@@ -62,14 +56,12 @@ impl Rates {
 #[derive(Debug, Clone, Default)]
 struct Slot(Arc<Mutex<Option<Standing>>>);
 
-/// What one request draws on.
 pub struct Account {
     limiter: Option<Arc<Limiter>>,
     slot: Option<Slot>,
 }
 
 impl Account {
-    /// One without a limit.
     #[cfg(test)]
     pub(crate) fn unlimited() -> Self {
         Self { limiter: None, slot: None }

@@ -62,7 +62,6 @@ fn object(value: &Value) -> &Map<String, Value> {
     value.as_object().unwrap_or_else(|| panic!("no object: {value}"))
 }
 
-/// Every operation: path, method, and where it is.
 fn operations() -> Vec<(&'static str, &'static str, String)> {
     let mut all = Vec::new();
     for (path, item) in object(&DOCUMENT["paths"]) {
@@ -73,7 +72,6 @@ fn operations() -> Vec<(&'static str, &'static str, String)> {
     all
 }
 
-/// The path of the document that a request's path is one of.
 fn template(path: &str) -> Option<&'static str> {
     let fits = |template: &str| {
         let (mut given, mut parts) = (path.split('/'), template.split('/'));

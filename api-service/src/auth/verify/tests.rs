@@ -10,7 +10,6 @@ use crate::config::DeviceBinding;
 pub(super) const SECRET: &str = "a secret of more than thirty-two bytes";
 pub(super) const NOW: u64 = 1_800_000_000;
 
-/// A verifier with keys of its own.
 pub(super) struct Checker {
     pub(super) verifier: Verifier,
     pub(super) keys: Keys,
