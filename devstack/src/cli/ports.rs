@@ -32,7 +32,6 @@ pub(crate) struct Wanted {
     worker_ops_port: Option<u16>,
 }
 
-/// Ports that are ours.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub(crate) api: u16,
