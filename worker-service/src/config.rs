@@ -100,7 +100,6 @@ pub struct EmfConfig {
     pub interval: Duration,
 }
 
-/// What CloudWatch takes as a namespace.
 fn emf_namespace(text: &str) -> Result<String, String> {
     let known = |c: char| c.is_ascii_alphanumeric() || ".-_/#:".contains(c);
     if !(1..=255).contains(&text.len()) || !text.chars().all(known) {
@@ -381,7 +380,6 @@ pub struct ForgetConfig {
     pub log: LogConfig,
 }
 
-/// A time of RFC 3339.
 fn instant(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is not a time of RFC 3339".to_owned())
 }

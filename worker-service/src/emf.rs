@@ -25,7 +25,6 @@ pub struct Emitter {
     interval: Duration,
     /// The number of the last interval that has its document.
     last: i128,
-    /// What the documents so far have told.
     told: Totals,
 }
 
@@ -36,7 +35,6 @@ pub struct Totals {
     pub records_lost: u64,
     /// Dead letters of events that alone met what would be an outage.
     pub unknown_errors: u64,
-    /// Lines of the log for which there was no room.
     pub log_lines_dropped: u64,
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-/// A partition of ours, as it was measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Measured {
     /// Records that can be read and are without their effect, as far as is known: as many as there were when Kafka last

@@ -15,7 +15,6 @@ use shared::topic::{DeadLetter, header};
 
 use crate::lane::Task;
 
-/// A batch that is being applied.
 #[derive(Debug)]
 pub struct Processing {
     started: SystemTime,
@@ -32,7 +31,6 @@ struct Parent {
 }
 
 impl Processing {
-    /// Begins it.
     pub fn begin(batch: &[Task]) -> Self {
         let parents = if traces::tracer().is_some() { parents(batch) } else { Vec::new() };
         Self { started: SystemTime::now(), parents }
@@ -108,7 +106,6 @@ fn parents(batch: &[Task]) -> Vec<Parent> {
 pub struct Burying(Option<RecordedSpan>);
 
 impl Burying {
-    /// Begins it.
     pub fn begin(letter: &DeadLetter, topic: &str) -> Self {
         let span = traces::tracer().and_then(|tracer| {
             let parent = letter.record.header(header::TRACEPARENT)?;

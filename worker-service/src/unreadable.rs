@@ -38,7 +38,6 @@ pub struct Unreadable {
     pub is_malformed: bool,
 }
 
-/// What is said of records that librdkafka says nothing of.
 const MALFORMED: &str = "the Kafka client cannot take the record apart: a length in it is negative, or beyond its end";
 
 /// Whether an error is about what lies in the log, and so comes again however often it is tried.

@@ -50,10 +50,8 @@ pub(super) struct Prober<'a> {
     partition: i32,
 }
 
-/// What the client counts.
 #[derive(Debug, Default)]
 struct Counts {
-    /// How often it told.
     told: AtomicU64,
     /// The answers that it took for cut off.
     cut: AtomicU64,
