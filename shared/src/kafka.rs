@@ -21,9 +21,6 @@ mod log;
 pub type PlainConsumer = BaseConsumer<LogContext>;
 
 /// A client's configuration, to be completed by its owner.
-///
-/// # Errors
-/// One clear line where the settings contradict each other.
 pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     is_ours(rdkafka::util::get_rdkafka_version())?;
     let protocol = config.security_protocol.to_ascii_uppercase();
@@ -101,9 +98,6 @@ pub struct Reached {
 
 /// Asks Kafka for its brokers and topics: what an administrative client is told of a failure is that time was up, and an
 /// operator wants to know that the password is wrong.
-///
-/// # Errors
-/// Kafka cannot be reached, and what the client met on the way.
 pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     let consumer: BaseConsumer<Complaints> =
         client.create_with_context(Complaints::default()).context("the Kafka settings")?;

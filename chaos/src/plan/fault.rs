@@ -9,7 +9,6 @@ use serde::Serialize;
 /// Something that can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Fault {
     KillWorker,
     StopWorker,

@@ -82,18 +82,12 @@ impl TopicShape {
 }
 
 /// Makes the topics that are not there yet, and looks at the settings of both, whoever made them.
-///
-/// # Errors
-/// Those of [`make`] and of [`check`].
 pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     make(client, topics, shape).await?;
     check(client, topics, shape).await
 }
 
 /// Makes the topics that are not there yet, and gives their names.
-///
-/// # Errors
-/// Kafka away, or unwilling.
 pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
     shape.check()?;
     let reachable = client.clone();
@@ -223,9 +217,6 @@ pub struct WriteLimits {
 }
 
 /// What a topic asks of those who write to it.
-///
-/// # Errors
-/// Kafka away, or the topic; or no right to `DescribeConfigs` on it.
 pub async fn write_limits(client: &ClientConfig, topic: &str) -> anyhow::Result<WriteLimits> {
     let settings = TopicSettings::of(client, topic).await?;
     Ok(WriteLimits {
