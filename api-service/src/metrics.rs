@@ -4,6 +4,7 @@
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 
 use crate::producer::Outcome;
+use crate::rate::Kind;
 
 /// Tells the recorder of all of them.
 pub fn describe() {
@@ -39,7 +40,7 @@ pub fn describe() {
     );
 
     for outcome in Outcome::ALL {
-        counter!("kafka_produce_total", "outcome" => outcome).increment(0);
+        counter!("kafka_produce_total", "outcome" => outcome.as_str()).increment(0);
     }
     for name in [
         "kafka_produce_resent_total",
@@ -50,8 +51,8 @@ pub fn describe() {
     ] {
         counter!(name).increment(0);
     }
-    for policy in ["events", "reads"] {
-        counter!("rate_limited_total", "policy" => policy).increment(0);
+    for kind in Kind::ALL {
+        counter!("rate_limited_total", "policy" => kind.policy()).increment(0);
     }
     for reason in ["answer_not_taken", "client_gone", "headers_late", "room"] {
         counter!("http_connections_closed_total", "reason" => reason).increment(0);

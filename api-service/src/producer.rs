@@ -52,7 +52,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [&str; 6] = ["accepted", "queue_full", "no_topic", "closed", "too_large", "unknown"];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Accepted { partition: 0, offset: 0 },
+        Self::QueueFull,
+        Self::NoTopic,
+        Self::Closed,
+        Self::TooLarge,
+        Self::Unknown,
+    ];
 
     /// As in the metrics.
     pub const fn as_str(self) -> &'static str {

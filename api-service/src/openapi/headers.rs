@@ -7,6 +7,7 @@ use shared::event::EventType;
 
 use super::schemas::schema;
 use crate::encoding;
+use crate::rate::Kind;
 use crate::resources::Source;
 
 pub(super) fn header(name: &str) -> Value {
@@ -27,6 +28,7 @@ pub(super) fn all() -> Value {
         |description: &str, schema: Value| json!({"required": true, "description": description, "schema": schema});
     let optional = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     let sources = Source::ALL.map(|source| source.parts().1);
+    let policies = Kind::ALL.map(Kind::policy).join("|");
     json!({
         "X-Request-Id": required("The request's name, as in the logs.", schema("RequestId")),
         "ETag": required(
@@ -44,11 +46,11 @@ pub(super) fn all() -> Value {
         "RateLimit-Policy": optional(
             "Where a rate is set: how much a full bucket has, and in how many seconds an empty one is full \
              (draft-ietf-httpapi-ratelimit-headers).",
-            json!({"type": "string", "pattern": "^\"(events|reads)\";q=[0-9]+;w=[0-9]+$"})
+            json!({"type": "string", "pattern": format!("^\"({policies})\";q=[0-9]+;w=[0-9]+$")})
         ),
         "RateLimit": optional(
             "Where a rate is set: how much is left, and in how many seconds it is all there again.",
-            json!({"type": "string", "pattern": "^\"(events|reads)\";r=[0-9]+;t=[0-9]+$"})
+            json!({"type": "string", "pattern": format!("^\"({policies})\";r=[0-9]+;t=[0-9]+$")})
         ),
         "Accept-Encoding": optional(
             "With `unsupported_encoding`: what can be unpacked (RFC 7694).",

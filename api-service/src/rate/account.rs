@@ -25,16 +25,28 @@ pub enum Kind {
     Reads,
 }
 
+impl Kind {
+    pub const ALL: [Self; 2] = [Self::Events, Self::Reads];
+
+    /// The name of its policy, in headers and metrics.
+    pub const fn policy(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Reads => "reads",
+        }
+    }
+}
+
 impl Rates {
     pub fn new(config: &RateConfig) -> Self {
-        let limiter = |policy, per_second, burst: Option<u32>| {
+        let limiter = |kind: Kind, per_second, burst: Option<u32>| {
             // Ten seconds' worth, unless it is said.
             let burst = burst.unwrap_or_else(|| u32::saturating_mul(per_second, 10));
-            Limiter::new(policy, per_second, burst).map(Arc::new)
+            Limiter::new(kind.policy(), per_second, burst).map(Arc::new)
         };
         Self {
-            events: limiter("events", config.rate_limit_events_per_second, config.rate_limit_burst),
-            reads: limiter("reads", config.rate_limit_reads_per_second, config.rate_limit_read_burst),
+            events: limiter(Kind::Events, config.rate_limit_events_per_second, config.rate_limit_burst),
+            reads: limiter(Kind::Reads, config.rate_limit_reads_per_second, config.rate_limit_read_burst),
         }
     }
 
