@@ -145,7 +145,7 @@ pub struct RunConfig {
     /// How long an event is remembered. It has to be longer than the topic keeps records: a record
     /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
     /// only for a trial.
-    #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = duration_in(RETENTIONS))]
+    #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub events_retention: Duration,
     /// CloudWatch metrics.
     #[command(flatten)]
