@@ -34,10 +34,7 @@ use crate::config::Config;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All in-sync replicas have it.
-    Accepted {
-        partition: i32,
-        offset: i64,
-    },
+    Accepted { partition: i32, offset: i64 },
     /// It was not taken: too much waits already, or the producer has just failed, or it is not known what became of
     /// an earlier event of its device.
     QueueFull,

@@ -4,6 +4,7 @@
 //! names a key that is not known, though for that reason at most once in half a minute (see
 //! [`schedule`](super::schedule)). The last good set counts for as long as its source is down.
 
+use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,8 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use jsonwebtoken::Algorithm;
-use moka::policy::EvictionPolicy;
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_secs(2);
 /// `Retry-After` while the source is away, in seconds.
 const AWAY: u32 = 5;
 /// How many unknown keys are tracked. One that is not counts as new; it is never rejected for that.
-const MOST_UNKNOWN: u64 = 4096;
+const MOST_UNKNOWN: usize = 4096;
 /// The wait after a failure, doubled up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -84,7 +84,7 @@ impl Source {
             origin,
             refresh: config.jwt_jwks_refresh,
             schedule: watch::Sender::new(Schedule { fetched, ..Schedule::default() }),
-            first_uses: Cache::builder().max_capacity(MOST_UNKNOWN).eviction_policy(EvictionPolicy::lru()).build(),
+            first_uses: Cache::new(MOST_UNKNOWN),
             hasher: RandomState::new(),
         })
     }
@@ -108,7 +108,7 @@ impl Source {
     /// It may be, and the token may be good: in how many seconds more is known.
     pub async fn look_again(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<(), u32> {
         let name = self.hasher.hash_one((algorithm, kid));
-        let first_use = self.first_uses.get_with(name, Instant::now);
+        let Ok(first_use) = self.first_uses.get_or_insert_with(&name, || Ok::<_, Infallible>(Instant::now()));
         let mut schedule = self.schedule.subscribe();
         let (ended, waits) = {
             let (schedule, now) = (schedule.borrow(), Instant::now());

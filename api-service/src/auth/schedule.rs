@@ -25,7 +25,7 @@ pub(super) struct Schedule {
     /// An unknown key waits for a fetch.
     pub(super) wanted: bool,
     /// Before this, no unknown key causes one.
-    not_before: Option<Instant>,
+    pub(super) not_before: Option<Instant>,
     /// When the next one starts whatever is unknown.
     pub(super) regular: Option<Instant>,
 }

@@ -171,13 +171,13 @@ fn what_the_document_does_not_say_is_found() {
     }
 
     let headers = |names: &[&'static str]| -> HeaderMap {
-        let value = |name| if name == "cache-control" { "no-store" } else { "application/json" };
+        let value = |name| if name == "content-type" { "application/json" } else { "no-store" };
         names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static(value(*name)))).collect()
     };
     let usual = ["cache-control", "content-type", "x-request-id"];
     let departures = |headers| departures("/paths/~1health~1live/get", 200, &headers, br#"{"status":"live"}"#);
     let found = departures(headers(&[&usual[..], &["x-new"]].concat()));
-    assert!(found.len() == 2 && found[0].contains("x-new is not named") && found[1].contains("x-request-id"), "{found:?}");
+    assert!(found.len() == 1 && found[0].contains("x-new is not named"), "{found:?}");
 }
 
 #[test]

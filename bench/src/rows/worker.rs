@@ -6,8 +6,8 @@ use anyhow::{Context as _, ensure};
 use devstack::Service;
 use shared::config::{Pooler, PostgresConfig};
 use shared::store::Store;
-use shared::topic::setup::DEFAULT_PARTITIONS;
 use shared::topic::Decoded;
+use shared::topic::setup::DEFAULT_PARTITIONS;
 
 use crate::Scale;
 use crate::bed::{self, Bed, Site};

@@ -76,7 +76,8 @@ fn settings(config: &TraceConfig, warnings: &mut Vec<String>) -> Option<Settings
     let sampler = sampler(config, warn);
     let spans = spans::read(&config.spans, warnings);
     let timeout = "OTEL_EXPORTER_OTLP_TIMEOUT";
-    let timeout = spans::number(timeout, &config.otel_exporter_otlp_timeout, &(1..=60_000), 10_000, " milliseconds", warnings);
+    let timeout =
+        spans::number(timeout, &config.otel_exporter_otlp_timeout, &(1..=60_000), 10_000, " milliseconds", warnings);
     let timeout = Duration::from_millis(timeout).min(spans.export_timeout);
     let endpoint = format!("{endpoint}/v1/traces");
     let service_name = config.otel_service_name.clone().filter(|name| !name.is_empty());
