@@ -12,10 +12,12 @@ use shared::event::DeviceId;
 use shared::store::{Store, StoreError};
 use tokio::sync::watch;
 
+/// What PostgreSQL holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The number of events applied; 0 where there is no resource.
     pub version: i64,
+    /// The body of the answer.
     pub body: Bytes,
 }
 
@@ -79,6 +81,7 @@ impl Drop for Entry {
     }
 }
 
+/// What the cache made of what was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// It is in there.
@@ -110,6 +113,10 @@ pub async fn wait(mut ticket: Ticket) -> Option<Landed> {
     landed.clone()
 }
 
+/// Reads a resource from PostgreSQL.
+///
+/// # Errors
+/// PostgreSQL away, or too slow.
 pub async fn read(store: &Store, id: &DeviceId) -> Result<Found, StoreError> {
     Ok(match store.resource(id).await? {
         Some(resource) => Found { version: resource.version, body: resource.body.into() },

@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use uuid::Uuid;
 
+/// Where it is told, in requests and in answers.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX: usize = 128;
@@ -21,6 +22,7 @@ impl RequestId {
         }
     }
 
+    /// A new one.
     pub fn generate() -> Self {
         let mut buffer = Uuid::encode_buffer();
         let text = Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
@@ -29,11 +31,13 @@ impl RequestId {
         Self(value.unwrap_or_else(|_| HeaderValue::from_static("unknown")))
     }
 
+    /// The text.
     pub fn as_str(&self) -> &str {
         // Nothing but ASCII gets in.
         self.0.to_str().unwrap_or_default()
     }
 
+    /// The value for an answer's header.
     pub fn to_header(&self) -> HeaderValue {
         self.0.clone()
     }

@@ -34,6 +34,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Every one.
     pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Stored, Self::Miss, Self::Joined, Self::Bypass];
 
     /// Its name in the metrics, and the header.
@@ -73,6 +74,10 @@ impl From<Settled> for Source {
     }
 }
 
+/// Shows a resource.
+///
+/// # Errors
+/// 401 and 403 before it is looked for, 404, and 503 where it cannot be found out.
 pub async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let deadline = Instant::now() + app.request_timeout;
     let (mut parts, _) = request.into_parts();
@@ -105,6 +110,7 @@ fn hit(body: Bytes) -> (Found, Source) {
     (Found { version: cache::version(&body).unwrap_or(0), body }, Source::Hit)
 }
 
+/// What to do where it was not there.
 async fn fetch(app: &App, id: &DeviceId, mut lookup: Lookup) -> Result<(Found, Source), StoreError> {
     if lookup == Lookup::Miss {
         if let Some(lease) = app.cache.lease(id).await {

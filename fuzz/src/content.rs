@@ -15,9 +15,11 @@ use hyper::body::Frame;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
+/// What may come out, and what may go in.
 const LIMIT: usize = 64 * 1024;
 /// Room for that, and for the largest window to unpack it in.
 const ROOM: usize = 16 * 1024 * 1024;
+/// The most members of gzip.
 const MEMBERS: usize = 1024;
 
 /// Unpacks the input in pieces: its first byte tells how it is packed and how large the pieces are.

@@ -14,6 +14,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// What `min.insync.replicas` has to be, so that an acknowledgement is more than one disk's word.
 const MIN_INSYNC: i32 = 2;
 
+/// Who looks.
 pub struct TopicWatch {
     client: ClientConfig,
     topics: TopicConfig,
@@ -24,6 +25,7 @@ pub struct TopicWatch {
 }
 
 impl TopicWatch {
+    /// On these topics.
     pub fn new(client: ClientConfig, topics: TopicConfig, events_retention: Duration, health: Health) -> Self {
         Self { client, topics, events_retention, health, said: None }
     }

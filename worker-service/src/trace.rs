@@ -15,6 +15,7 @@ use shared::topic::{DeadLetter, header};
 
 use crate::lane::Task;
 
+/// A batch that is being applied.
 #[derive(Debug)]
 pub struct Processing {
     started: SystemTime,
@@ -31,6 +32,7 @@ struct Parent {
 }
 
 impl Processing {
+    /// Begins it.
     pub fn begin(batch: &[Task]) -> Self {
         let parents = if traces::tracer().is_some() { parents(batch) } else { Vec::new() };
         Self { started: SystemTime::now(), parents }
@@ -106,6 +108,7 @@ fn parents(batch: &[Task]) -> Vec<Parent> {
 pub struct Burying(Option<RecordedSpan>);
 
 impl Burying {
+    /// Begins it.
     pub fn begin(letter: &DeadLetter, topic: &str) -> Self {
         let span = traces::tracer().and_then(|tracer| {
             let parent = letter.record.header(header::TRACEPARENT)?;

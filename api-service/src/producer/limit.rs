@@ -34,6 +34,7 @@ pub(super) struct BatchLimit {
 struct State {
     /// The topic's `max.message.bytes`, as Kafka last said.
     asked: Option<usize>,
+    /// Set by refusals.
     refused: usize,
 }
 
@@ -57,6 +58,7 @@ impl BatchLimit {
         self.is_known.load(Ordering::Acquire)
     }
 
+    /// Whether this event fits into a batch.
     pub(super) fn fits(&self, event: &Event) -> bool {
         record_bytes(event) <= self.bytes()
     }

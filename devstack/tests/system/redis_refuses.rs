@@ -12,6 +12,7 @@ const MESSAGE: &str =
     "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read";
 const METRIC: &str = "redis_refusals_total";
 
+/// What Redis refuses, how that is made, and what of the worker's fences.
 struct Refusal {
     code: &'static str,
     /// What its words have of that in log and readiness.
@@ -98,11 +99,13 @@ async fn ask(redis: &mut MultiplexedConnection, command: &[&str]) {
     println!("{command:?}: {answer:?}");
 }
 
+/// A sample's value.
 fn sample(page: &str, series: &str) -> f64 {
     let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.map_or(0.0, |value| value.parse().unwrap())
 }
 
+/// The version that is read, and whether Redis had it.
 async fn read(system: &System, device: &str) -> (Value, bool) {
     let response = system.get(device).await.unwrap();
     assert_eq!(response.status(), 200);

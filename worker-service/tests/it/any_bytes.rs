@@ -13,6 +13,7 @@ use crate::malformed::{no_key_of, no_value_of, put as put_claiming, sound};
 /// Printed by each failure, and enough to repeat it.
 const SEED: u64 = 24;
 
+/// An event as the API writes it.
 pub(crate) fn event(device: &str, id: &str) -> WireRecord {
     WireRecord {
         key: Some(device.into()),

@@ -50,6 +50,7 @@ fn keep_log() -> &'static Path {
     })
 }
 
+/// What was logged in this process so far.
 fn log() -> String {
     std::fs::read_to_string(keep_log()).unwrap()
 }
@@ -62,6 +63,7 @@ impl Kit {
         Self::on(scope, partitions).await
     }
 
+    /// The same on servers of a test's own.
     pub(crate) async fn on(scope: Scope, partitions: i32) -> Self {
         keep_log();
         let postgres = run_config(&scope).stores.postgres;
@@ -79,6 +81,7 @@ impl Kit {
         Self { producer: client(&scope).set("partitioner", "murmur2_random").create().unwrap(), scope, ..self }
     }
 
+    /// Makes those of the two topics that are not there.
     pub(crate) async fn make_topics(&self, partitions: i32) {
         let topics = TopicConfig { input: self.scope.input_topic.clone(), dlq: self.scope.dlq_topic.clone() };
         let shape = TopicShape { partitions, replication: 1, min_insync_replicas: 1, compression: Default::default() };
@@ -89,6 +92,7 @@ impl Kit {
         Worker::start(&run_config(&self.scope)).unwrap()
     }
 
+    /// Waits until something holds.
     pub(crate) async fn until_it(&self, what: &str, holds: impl AsyncFn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds().await {
@@ -99,6 +103,7 @@ impl Kit {
         }
     }
 
+    /// Waits until a query for one number gives this one.
     pub(crate) async fn until(&self, sql: &'static str, expected: i64) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -141,6 +146,7 @@ impl Kit {
     }
 }
 
+/// A Kafka client of the test's own.
 pub(crate) fn client(scope: &Scope) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &scope.endpoints.kafka_brokers);
@@ -159,6 +165,7 @@ pub(crate) fn run_config(scope: &Scope) -> RunConfig {
     }
 }
 
+/// An address of nobody.
 pub(crate) fn nobody() -> String {
     format!("127.0.0.1:{}", devstack::port::free())
 }

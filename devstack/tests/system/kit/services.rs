@@ -12,10 +12,12 @@ use serde_json::Value;
 use super::{PATIENCE, SECRET, System, blocking, owned};
 
 impl System {
+    /// One more API beside the first.
     pub(crate) fn another_api(&self) -> Api {
         self.another_api_with(&[])
     }
 
+    /// The same with settings of its own.
     pub(crate) fn another_api_with(&self, more: &[(&str, &str)]) -> Api {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         Api::spawn(&self.scope, &self.with(more), &self.logs.join(format!("api-{number}.log")))
@@ -36,6 +38,7 @@ impl System {
         self.worker_with(&[])
     }
 
+    /// One with settings of its own.
     pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Worker {
         self.start_worker(more, |env, log| Service::spawn(Program::Worker, &["run"], env, log))
     }
@@ -77,6 +80,7 @@ impl System {
 pub(crate) struct Api {
     pub(crate) service: Service,
     pub(crate) base: String,
+    /// Its internal port.
     pub(crate) ops: String,
 }
 
@@ -106,6 +110,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// What it says of its readiness.
     pub(crate) async fn status(&self) -> String {
         self.health().await.map_or("away".into(), |body| body["status"].as_str().unwrap().to_owned())
     }
@@ -115,10 +120,12 @@ impl Worker {
         Some(self.page("/health/ready").await.ok()?.json().await.unwrap())
     }
 
+    /// The status of its liveness.
     pub(crate) async fn live(&self) -> u16 {
         self.page("/health/live").await.unwrap().status().as_u16()
     }
 
+    /// Its metrics.
     pub(crate) async fn metrics(&self) -> String {
         self.page("/metrics").await.unwrap().text().await.unwrap()
     }

@@ -17,6 +17,7 @@ impl Process {
         self.says(fault, Fault::unsaid).await;
     }
 
+    /// The same of its end.
     pub(crate) async fn tells_end_of(&self, fault: &str) {
         self.says(fault, Fault::unsaid_of_end).await;
     }
@@ -36,6 +37,7 @@ impl Process {
 pub(crate) struct InProcess<'a>(pub(crate) &'a Worker);
 
 impl InProcess<'_> {
+    /// As of one in a process of its own.
     pub(crate) async fn tells(&self, fault: &str) {
         self.says(fault, Fault::unsaid).await;
     }

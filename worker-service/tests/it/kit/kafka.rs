@@ -26,6 +26,7 @@ pub(crate) fn event_headers<'a>(device: &'a str, id: &'a str) -> [(&'a str, &'a 
     ]
 }
 
+/// The same as a client of Kafka's takes them.
 pub(crate) fn owned_headers(headers: &[(&str, &str)]) -> OwnedHeaders {
     let add = |all: OwnedHeaders, (key, value): &(&str, &str)| all.insert(Header { key, value: Some(*value) });
     headers.iter().fold(OwnedHeaders::new(), add)
@@ -70,6 +71,7 @@ impl Kit {
         self.put_event(Some(partition), device, id, payload, &[]).await;
     }
 
+    /// The same with more headers.
     pub(crate) async fn event_with_at(
         &self,
         partition: i32,
@@ -181,11 +183,13 @@ impl Kit {
         tokio::task::spawn_blocking(move || read_all(&brokers, &topic, at_least)).await.unwrap()
     }
 
+    /// Waits for this many dead letters, and gives all there are.
     pub(crate) async fn dead_letters(&self, at_least: usize) -> Vec<OwnedMessage> {
         let (brokers, topic) = (self.scope.endpoints.kafka_brokers.clone(), self.scope.dlq_topic.clone());
         tokio::task::spawn_blocking(move || read_all(&brokers, &topic, at_least)).await.unwrap()
     }
 
+    /// What the group has committed, by partition.
     pub(crate) async fn committed(&self) -> BTreeMap<i32, i64> {
         let scope = self.scope.clone();
         let read = move || {
@@ -234,6 +238,7 @@ fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage> {
     }
 }
 
+/// A message's header as text.
 pub(crate) fn header(message: &OwnedMessage, name: &str) -> Option<String> {
     headers(message).into_iter().find(|(found, _)| found == name).map(|(_, value)| value)
 }

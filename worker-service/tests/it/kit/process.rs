@@ -13,6 +13,7 @@ impl Kit {
         self.process_with(&[]).await
     }
 
+    /// The same with more settings.
     pub(crate) async fn process_with(&self, more: &[(&str, &str)]) -> Process {
         let ops = format!("127.0.0.1:{}", devstack::port::free());
         let mut env = self.scope.env();
@@ -29,6 +30,7 @@ impl Kit {
     }
 }
 
+/// A worker in a process of its own.
 pub(crate) struct Process {
     pub(crate) service: Service,
     ops: String,
