@@ -36,7 +36,7 @@ use self::backoff::OutageBackoff;
 pub use self::backoff::retry_delays;
 use self::batch::Batch;
 use self::failing::Failing;
-pub use self::failing::{AfterFailure, RETRY_WINDOW};
+pub use self::failing::{AfterFailure, RETRIES};
 use self::held::Held;
 pub use self::held::HeldFull;
 use self::ration::Ration;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use worker_service::lane::{RETRY_WINDOW, Settings, retry_delays};
+use worker_service::lane::{RETRIES, Settings, retry_delays};
 
 use super::{Device, Found, is_refusal};
 use crate::history::{End, History, Letter};
@@ -147,7 +147,7 @@ impl Found {
             let is_before = other.partition == *partition && Some(other.offset) == before;
             is_before && (other.attempts < tries || much_waited(other))
         });
-        let failed_for_long = failed.any(|other| letter.died - other.appended >= milliseconds(RETRY_WINDOW));
+        let failed_for_long = failed.any(|other| letter.died - other.appended >= milliseconds(RETRIES));
         let enough = if *attempts == tries {
             waited >= milliseconds(retry_delays().sum())
         } else {

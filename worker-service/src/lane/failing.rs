@@ -13,7 +13,7 @@ use super::{Lane, Task, backoff};
 /// Devices known to fail; past this many the memory starts anew.
 pub(super) const MAX_SUSPECTS: usize = 10_000;
 /// How long after a device's first failure its events have their retries.
-pub const RETRY_WINDOW: Duration = Duration::from_secs(2 * 60);
+pub const RETRIES: Duration = Duration::from_secs(2 * 60);
 
 /// Devices whose events fail on their own, until one is applied.
 ///
@@ -45,7 +45,7 @@ impl Failing {
             self.0.clear();
         }
         let first = self.0.entry(device.clone()).or_insert(FirstFailure { at: now, one_try: false });
-        first.one_try |= waiting.device_is_full || waiting.is_half_full || now.saturating_sub(first.at) >= RETRY_WINDOW;
+        first.one_try |= waiting.device_is_full || waiting.is_half_full || now.saturating_sub(first.at) >= RETRIES;
         !first.one_try
     }
 }

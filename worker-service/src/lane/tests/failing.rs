@@ -1,7 +1,7 @@
 //! Events that fail on their own: how often each is tried, and when there is an end to it.
 
 use super::*;
-use crate::lane::RETRY_WINDOW;
+use crate::lane::failing::RETRIES;
 
 /// What is known of a device that fails, since one of its events was applied.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl World {
         *self.tries.entry(offset).or_default() += 1;
         let found =
             self.failing.entry(device).or_insert(FailingDevice { since: self.now, may_be: false, one_try: false });
-        found.may_be |= much || self.now - found.since >= RETRY_WINDOW;
+        found.may_be |= much || self.now - found.since >= RETRIES;
     }
 
     /// What became of it: four tries, but where too much waits, or for too long.
@@ -39,7 +39,7 @@ impl World {
         match after {
             AfterFailure::Held(delay) => {
                 assert_eq!(delay, Duration::from_secs(2_u64.pow(tries)), "{offset}: try {tries}");
-                assert!(!found.one_try && now - found.since < RETRY_WINDOW, "{offset} has one try: {found:?}");
+                assert!(!found.one_try && now - found.since < RETRIES, "{offset} has one try: {found:?}");
             }
             AfterFailure::DeadLetter if tries < 4 => {
                 assert!(found.may_be, "{offset} is a dead letter after {tries} tries: {found:?}");
