@@ -123,9 +123,6 @@ impl Config {
     }
 
     /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
-    ///
-    /// # Errors
-    /// One clear line.
     pub fn check(&self) -> anyhow::Result<()> {
         self.jwt.check()?;
         self.rates.check()?;

@@ -4,7 +4,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// Where it is told, in requests and in answers.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX: usize = 128;

@@ -39,7 +39,6 @@ const MAX_HEAD: usize = 16 * 1024;
 /// How much is read from a connection at once, at most.
 const MAX_READ: usize = 64 * 1024;
 
-/// What a connection may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How long a request's headers may take, from their first byte; the first request's from the
@@ -49,7 +48,6 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// How long it may be idle.
     pub keep_alive_timeout: Duration,
-    /// How many there may be.
     pub connections: usize,
     /// How long traffic is still taken after the service was told to end.
     pub drain_delay: Duration,
@@ -58,7 +56,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of the settings.
     pub fn of(config: &HttpConfig) -> Self {
         Self {
             header_timeout: config.header_timeout,
