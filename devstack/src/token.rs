@@ -154,7 +154,6 @@ pub fn tampered(token: &str) -> Option<String> {
     Some(format!("{message}.{}{rest}", if signature.starts_with('A') { 'B' } else { 'A' }))
 }
 
-/// A JWKS of these keys' public halves.
 pub fn jwks(signers: &[&Signer]) -> anyhow::Result<String> {
     let keys = signers.iter().map(|signer| signer.public()).collect::<anyhow::Result<_>>()?;
     serde_json::to_string_pretty(&JwkSet { keys }).context("cannot write the JWKS")

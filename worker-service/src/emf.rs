@@ -18,7 +18,6 @@ use crate::measured::Measured;
 /// The most values that a metric may have in one document; the largest are told.
 const MAX_VALUES: usize = 100;
 
-/// Says when a document is due, and writes it.
 #[derive(Debug)]
 pub struct Emitter {
     namespace: String,

@@ -40,7 +40,6 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// A JWKS behind a URL.
 pub struct Remote {
     client: Client,
     url: Url,

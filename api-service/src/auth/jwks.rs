@@ -39,7 +39,6 @@ enum Origin {
     Local(Local),
 }
 
-/// What readiness says of the published keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
     /// Whether they could be read, the last time.

@@ -108,7 +108,6 @@ impl Keys {
     }
 }
 
-/// Why a JWKS is no good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeySetError {
     /// It is no JSON, or no `{"keys": [...]}`.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-/// Why a token is no good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
     /// No JWT, or longer than any of ours.

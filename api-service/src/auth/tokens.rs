@@ -16,16 +16,15 @@ use crate::problem::{Code, Problem};
 /// How long, in seconds, a token counts without another look at its signature.
 const REMEMBER: u64 = 60;
 /// The bytes of all that is remembered, about.
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// What the cache takes for each, about, beside the caller's names.
 const EACH: usize = 512;
 /// So there are no more than this.
-const MOST: usize = 32_768;
+const MOST: usize = 16_384;
 
 /// A token's SHA-256, and the generation of the keys that it was verified with.
 type Id = ([u8; 32], u64);
 
-/// Everything that is needed to check a token.
 pub struct Tokens {
     verifier: Verifier,
     pub source: Source,

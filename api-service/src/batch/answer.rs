@@ -18,7 +18,6 @@ use crate::problem::{About, Code, Problem};
 const MAX_FAULTS: usize = 100;
 const MAX_FAULT_BYTES: usize = 16 * 1024;
 
-/// Why an item did not go to Kafka.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: Code,
@@ -85,7 +84,6 @@ struct Told<'a> {
 }
 
 impl Batch {
-    /// The next item is to go to Kafka.
     pub(super) fn wait_for(&mut self, device_id: DeviceId, event_id: EventId) {
         self.waiting.push(self.items.len());
         let about = About { device_id: Some(device_id), event_id: Some(event_id.clone()) };

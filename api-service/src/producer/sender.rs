@@ -36,7 +36,6 @@ pub(super) enum Batching {
     Off,
 }
 
-/// Hands events to librdkafka.
 pub(super) struct Sender {
     client: ArcSwap<Client>,
     settings: ClientConfig,

@@ -21,7 +21,6 @@ pub(crate) struct Binary {
 }
 
 impl Binary {
-    /// Starts it, and waits until it listens.
     pub(crate) fn start(scope: &Scope) -> Self {
         Self::with(scope, &[("RUST_LOG", "debug")])
     }

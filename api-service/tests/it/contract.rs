@@ -53,7 +53,6 @@ fn faults(pointer: &str, value: &Value) -> Vec<String> {
     SCHEMAS.with_borrow_mut(|schemas| schemas.faults(&address(pointer), value))
 }
 
-/// A name as a part of a JSON pointer.
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }

@@ -29,7 +29,6 @@ pub(crate) struct System {
     // Before the servers: what is dropped first ends first.
     pub(crate) api: Service,
     pub(crate) base: String,
-    /// The API's internal port.
     pub(crate) ops: String,
     pub(crate) token: String,
     pub(crate) http: reqwest::Client,
@@ -38,7 +37,6 @@ pub(crate) struct System {
     session: Mutex<Option<PgConnection>>,
     logs: PathBuf,
     settings: Vec<(String, String)>,
-    /// How many services beside the first API.
     started: AtomicUsize,
 }
 

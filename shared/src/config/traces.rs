@@ -11,7 +11,7 @@ use super::{Secret, foreign, foreign_secret};
 #[derive(Debug, Clone, clap::Args)]
 pub struct TraceConfig {
     /// The collector of traces (OTLP over HTTP), `http://host:4318`; `/v1/traces` is appended. Without
-    /// it nothing is recorded, and a caller's `traceparent` is passed on as it came.
+    /// it nothing is recorded, and a caller's `traceparent` is passed on.
     #[arg(long, env, hide_env_values = true, value_parser = foreign_secret())]
     pub otel_exporter_otlp_endpoint: Option<Secret>,
     /// Headers for the collector, `name=value`, separated by commas; values are percent-encoded.

@@ -13,7 +13,6 @@ use super::letter::{Letter, Place, hash};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its place in the dead-letter topic.
     pub(super) partition: i32,
     pub(super) offset: i64,
     /// A hash of the key. Of records without one each is a device of its own, known by its first place.

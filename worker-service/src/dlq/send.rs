@@ -17,7 +17,6 @@ type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 const ORIGIN: [&str; 4] =
     [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP];
 
-/// Why a letter was not sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unsent {
     #[error("{0}")]
@@ -37,7 +36,6 @@ impl Unsent {
     }
 }
 
-/// The input topic's producer.
 pub(super) struct Sender {
     topic: String,
     producer: FutureProducer<LogContext>,

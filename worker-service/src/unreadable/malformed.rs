@@ -43,7 +43,6 @@ pub(super) enum At {
     Refused,
 }
 
-/// Looks at offsets of one partition.
 pub(super) struct Prober<'a> {
     consumer: BaseConsumer<Counts>,
     topic: &'a str,
