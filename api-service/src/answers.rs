@@ -28,17 +28,10 @@ impl AsRef<[u8]> for Counted {
 
 /// Waits for a part of the answer to what only reads, and may as well be asked again, until the request's
 /// deadline. A submission keeps its deadline itself, see there.
-///
-/// # Errors
-/// 503 where it takes too long.
 pub(crate) async fn in_time<T>(deadline: Instant, part: impl Future<Output = T>) -> Result<T, Problem> {
     timeout_at(deadline, part).await.map_err(|_| Problem::of_status(StatusCode::SERVICE_UNAVAILABLE))
 }
 
-/// The answer itself, a large one where there is room for it.
-///
-/// # Errors
-/// 503 where there is none.
 pub(crate) async fn roomy(app: &App, response: Response) -> Result<Response, Problem> {
     let size = response.body().size_hint().lower();
     if size <= SMALL {

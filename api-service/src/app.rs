@@ -31,39 +31,25 @@ use crate::{batch, docs, events, history, probes, resources};
 #[derive(Clone)]
 pub struct App(Arc<Shared>);
 
-/// The parts of an [`App`].
 pub struct Shared {
-    /// Checks tokens.
     pub tokens: Tokens,
-    /// How much each subject may ask.
     pub rates: Rates,
-    /// Room for bodies.
     pub in_flight: InFlight,
-    /// Room for large answers.
     pub answers: InFlight,
-    /// What becomes of a `device` token without devices.
     pub device_binding: DeviceBinding,
-    /// To Kafka.
     pub producer: Producer,
-    /// To Redis.
     pub cache: Cache,
-    /// To PostgreSQL.
     pub store: Store,
     /// Reads of PostgreSQL under a lease.
     pub flights: Flights,
     /// Those without one.
     pub collapse: Collapse,
-    /// What is known of the dependencies.
     pub health: Health,
-    /// To find that out for Kafka.
     pub probe: probes::KafkaProbe,
-    /// How long a request may take.
     pub request_timeout: Duration,
     /// How long its body may take: what Kafka does not need of that.
     pub body_timeout: Duration,
-    /// What a connection may do.
     pub limits: Limits,
-    /// Which requests are logged.
     pub access_log: AccessLog,
 }
 
@@ -77,9 +63,6 @@ impl std::ops::Deref for App {
 
 impl App {
     /// Builds everything; nothing has to be up, and no port is bound.
-    ///
-    /// # Errors
-    /// One clear line where a setting is wrong.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Shared {
             tokens: Tokens::new(&config.jwt)?,

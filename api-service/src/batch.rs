@@ -23,15 +23,9 @@ use crate::named;
 use crate::problem::{About, Code, Problem};
 use crate::trace::Publishing;
 
-/// The most events in a batch.
 pub(crate) const MAX_EVENTS: usize = 1_000;
-/// The largest body, on the wire and unpacked.
 pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// Takes many events.
-///
-/// # Errors
-/// The answer of a batch that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
     let mut intake = Intake::read(&app, request, MAX_BODY, 0, BatchFormat::of).await?;
     let answer = accept(&app, &mut intake).await.map_err(IntoResponse::into_response)?;
@@ -75,15 +69,12 @@ async fn accept(app: &App, intake: &mut Intake<BatchFormat>) -> Result<Response,
     batch.answer(request_id)
 }
 
-/// The items of a body, as they stand in it.
 enum Items<'a> {
     Array(Vec<&'a serde_json::value::RawValue>, crate::format::Parse, &'a Bytes),
     Lines(Vec<batch::Line>),
 }
 
 impl<'a> Items<'a> {
-    /// # Errors
-    /// What is wrong with the batch as a whole.
     fn of(format: &BatchFormat, bytes: &'a Bytes) -> Result<Self, Problem> {
         let items = match format {
             BatchFormat::Array(parse) => Self::Array(batch::array(bytes, MAX_EVENTS).map_err(no_batch)?, *parse, bytes),
@@ -102,7 +93,6 @@ impl<'a> Items<'a> {
         }
     }
 
-    /// One item as it stands in the body.
     fn text(&self, place: usize) -> &[u8] {
         match self {
             Self::Array(items, ..) => items.get(place).map_or(&[], |item| item.get().as_bytes()),

@@ -31,40 +31,28 @@ const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(9
 #[command(version)]
 pub struct Config {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "its type says it; text here would become the text of --help")]
     pub http: HttpConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub jwt: JwtConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub rates: RateConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub kafka: KafkaConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub topics: TopicConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub producer: ProducerConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub postgres: PostgresConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub redis: RedisConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub ops: OpsConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub log: LogConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub access_log: AccessLogConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub traces: TraceConfig,
 }
 
@@ -132,9 +120,6 @@ impl Config {
     }
 
     /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
-    ///
-    /// # Errors
-    /// One clear line.
     pub fn check(&self) -> anyhow::Result<()> {
         self.jwt.check()?;
         self.rates.check()?;

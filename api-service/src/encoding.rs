@@ -97,7 +97,9 @@ fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
         () if name.eq_ignore_ascii_case(b"zstd") => Some(Some(Encoding::Zstd)),
         () => None,
     };
-    found.ok_or_else(|| Problem::new(Code::UnsupportedEncoding, "the content encoding must be one of gzip and zstd"))
+    found.ok_or_else(|| {
+        Problem::new(Code::UnsupportedEncoding, format!("the content encoding must be one of {ACCEPTED}"))
+    })
 }
 
 async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Room) -> Result<Bytes, Problem> {

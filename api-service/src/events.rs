@@ -29,10 +29,6 @@ struct Accepted<'a> {
     event_id: &'a str,
 }
 
-/// Takes one event.
-///
-/// # Errors
-/// The answer of an event that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
     let intake = Intake::read(&app, request, MAX_BODY, 1, Format::of).await?;
     accept(&app, &intake).await.map_err(IntoResponse::into_response)
@@ -76,7 +72,6 @@ fn not_an_event(error: BodyError) -> Problem {
     }
 }
 
-/// The event as it goes to Kafka.
 pub(crate) fn event(
     submission: Submission,
     accepted_at: OffsetDateTime,

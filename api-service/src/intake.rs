@@ -20,7 +20,6 @@ pub(crate) struct Intake<F> {
     pub(crate) parts: Parts,
     pub(crate) writer: Writer,
     pub(crate) format: F,
-    /// The body, unpacked.
     pub(crate) bytes: Bytes,
     /// What it takes up, and its answer may go on to.
     pub(crate) room: Room,

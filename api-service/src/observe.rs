@@ -27,9 +27,7 @@ use crate::trace::Answering;
 /// each request.
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
-    /// What answers.
     pub inner: S,
-    /// Which requests are logged.
     pub access_log: AccessLog,
 }
 
@@ -145,7 +143,6 @@ thread_local! {
     static DURATIONS: RefCell<HashMap<&'static str, Histogram>> = RefCell::default();
 }
 
-/// What is known of a request at its end.
 struct Line<'a> {
     request_id: &'a str,
     method: &'static str,

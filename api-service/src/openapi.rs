@@ -40,7 +40,6 @@ impl Serialize for PlainFirst<'_> {
     }
 }
 
-/// The whole document.
 pub fn document() -> Value {
     json!({
         "openapi": "3.1.1",
@@ -89,7 +88,6 @@ mod tests {
     use super::*;
     use crate::problem::Code;
 
-    /// Every value of a `code` that the document has.
     fn codes(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(members) => {

@@ -22,7 +22,6 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$code),*];
 
             const fn parts(self) -> (StatusCode, &'static str, &'static str) {
@@ -62,12 +61,10 @@ codes! {
 }
 
 impl Code {
-    /// The status it is sent with.
     pub const fn status(self) -> StatusCode {
         self.parts().0
     }
 
-    /// Its name, as in the answer.
     pub const fn as_str(self) -> &'static str {
         self.parts().1
     }
@@ -102,23 +99,17 @@ impl Code {
     }
 }
 
-/// What an answer is about, for the log.
 #[derive(Debug, Clone, Default)]
 pub struct About {
-    /// The device.
     pub device_id: Option<DeviceId>,
-    /// The event.
     pub event_id: Option<EventId>,
 }
 
-/// An error answer.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// What went wrong.
     pub code: Code,
     detail: Cow<'static, str>,
     errors: Vec<Fault>,
-    /// What it is about.
     pub about: About,
     /// Whether the caller is told the event too, to send it again.
     event_is_told: bool,
@@ -189,7 +180,6 @@ impl Problem {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// The body of the answer.
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let (status, code, title) = self.code.parts();
         let body = Body {

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use tower_http::request_id::{MakeRequestId, RequestId};
 use uuid::Uuid;
 
-/// Where it is told, in requests and in answers.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX: usize = 128;

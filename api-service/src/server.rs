@@ -34,14 +34,12 @@ const MAX_HEAD: usize = 16 * 1024;
 /// How much is read from a connection at once, at most.
 const MAX_READ: usize = 64 * 1024;
 
-/// What a connection may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// How long its client may take none of an answer.
     pub write_timeout: Duration,
     /// How long it may wait for a request's headers, from the connection's start or the answer before.
     pub keep_alive_timeout: Duration,
-    /// How many there may be.
     pub connections: usize,
     /// How long traffic is still taken after the service was told to end.
     pub drain_delay: Duration,
@@ -50,7 +48,6 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of the settings.
     pub fn of(config: &HttpConfig) -> Self {
         Self {
             write_timeout: config.write_timeout,

@@ -43,7 +43,6 @@ const CLUSTER: &str = "ZGV2c3RhY2stY2x1c3Rlcg";
 const NO_PROCESS: &str = "Kafka is librdkafka's in-process mock: it cannot be stopped, killed or \
                           frozen, only the real one can";
 
-/// A running broker.
 #[derive(Debug)]
 pub struct Kafka {
     server: Server,
@@ -60,9 +59,6 @@ pub struct Kafka {
 impl Kafka {
     /// Starts one of one's own, without the other servers; see [`Kafka::secured`] for the password. Dropped,
     /// it is killed.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn start(secured: Option<&str>) -> anyhow::Result<Kafka> {
         let dir = StackDir::create()?;
         let mut kafka = Kafka::start_in(dir.path(), port::free(), secured)?;
@@ -169,12 +165,10 @@ impl Kafka {
         Ok(Kafka { server, mock: None, settings, classes: None, secured, brokers, dir: None })
     }
 
-    /// Its address as the services take it.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
 
-    /// The secured listener, where it was asked for.
     pub fn secured(&self) -> Option<&Secured> {
         self.secured.as_ref()
     }

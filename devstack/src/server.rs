@@ -92,7 +92,6 @@ impl Server {
         recipe.body.stop()
     }
 
-    /// Kills it, and waits.
     pub fn kill(&self) -> anyhow::Result<()> {
         let recipe = self.recipe()?;
         let _turn = self.turn();
@@ -199,11 +198,9 @@ impl Recipe {
 /// A server or a service that ended by itself.
 #[derive(Debug, Clone)]
 pub struct Casualty {
-    /// Which one.
     pub name: &'static str,
     /// Its exit status, or the signal that killed it.
     pub how: String,
-    /// Where it logged.
     pub log: PathBuf,
 }
 

@@ -23,7 +23,6 @@ const OVERHEAD: usize = 512;
 /// A letter is not cut to less: its own headers need about as much.
 const LEAST_BYTES: usize = 2048;
 
-/// The dead-letter topic's producer.
 pub struct DeadLetters {
     topic: String,
     group: String,
@@ -32,10 +31,6 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// A producer on these connection settings.
-    ///
-    /// # Errors
-    /// The settings are wrong.
     pub fn new(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
         let config = producer_settings(client);
         let producer = Mutex::new(config.create_with_context(LogContext)?);
@@ -132,7 +127,6 @@ impl DeadLetters {
     }
 }
 
-/// The settings of the producer of dead letters, and of what is redriven.
 pub(crate) fn producer_settings(client: &ClientConfig) -> ClientConfig {
     let mut config = client.clone();
     config
@@ -174,7 +168,6 @@ fn is_invalid(sent: &Result<(), KafkaError>) -> bool {
     matches!(sent, Err(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidRecord)))
 }
 
-/// A letter as it is sent.
 #[derive(Debug)]
 struct Sent<'a> {
     key: Option<&'a [u8]>,

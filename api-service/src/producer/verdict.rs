@@ -11,7 +11,6 @@ use super::reports::Report;
 use super::sender::Sender;
 use super::{Outcome, Way};
 
-/// What became of one attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Verdict {
     Final(Outcome),

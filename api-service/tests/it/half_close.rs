@@ -14,7 +14,6 @@ use crate::topic::records;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 
-/// A request of this name.
 fn named(request: &str, id: &str) -> String {
     request.replacen("host: test\r\n", &format!("host: test\r\nx-request-id: {id}\r\n"), 1)
 }
@@ -65,7 +64,6 @@ async fn lock(pool: &PgPool) -> Transaction<'static, Postgres> {
     pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap()
 }
 
-/// Waits until a read waits for the lock.
 async fn a_read_waits(pool: &PgPool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";

@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use crate::app::{TestApp, config, nowhere, prepare, scope};
 use crate::binary::Binary;
 
-/// Asks until the answer is this one.
 async fn until(app: &TestApp, status: u16, expected: &Value) {
     let mut last = (0, Value::Null);
     for _ in 0..100 {

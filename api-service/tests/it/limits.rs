@@ -22,7 +22,6 @@ fn of(subject: &str) -> String {
     hs256(SECRET, subject, &["admin"], &[], Duration::from_secs(60)).unwrap()
 }
 
-/// Waits until there is so much room.
 async fn left(room: &InFlight, bytes: RangeInclusive<usize>) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !bytes.contains(&room.left()) {
@@ -72,7 +71,6 @@ async fn a_subject_past_its_rate_is_told_when_to_come_back() {
     assert_eq!(records(&app, 1).await.len() as u64, 1);
 }
 
-/// A batch of so many, and what came of it.
 async fn batch(app: &TestApp, token: &str, count: usize) -> Response {
     let request = app.request("POST", "/events/batch").bearer_auth(token).header("content-type", "application/json");
     request.body(format!("[{}]", vec![GOOD; count].join(","))).send().await.unwrap()

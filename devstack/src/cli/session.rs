@@ -59,7 +59,6 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Starts a service.
     pub(crate) fn start(&mut self, program: Program, args: &[&str], env: &[(String, String)]) -> anyhow::Result<()> {
         let (name, prefix) = match program {
             Program::Api => ("api.log", "api"),

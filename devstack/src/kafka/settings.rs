@@ -6,7 +6,6 @@ use super::{CLUSTER, HEAP, JVM, Secured};
 use crate::container::engine;
 use crate::port;
 
-/// The settings that are the same in every stack.
 const FIXED: &str = include_str!("../../kafka/server.properties");
 
 /// Which node of its cluster a broker is, and where it listens.

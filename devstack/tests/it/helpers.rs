@@ -12,7 +12,6 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 use tokio::runtime::Runtime;
 
-/// Runs SQL, gives what it printed.
 pub(crate) fn sql(url: &str, text: &str) -> String {
     let output = Command::new("psql").args(["-X", "-q", "-A", "-t", "-d", url, "-c", text]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
@@ -94,7 +93,6 @@ pub(crate) fn members(owner: u32) -> Vec<String> {
     found
 }
 
-/// The folders of `owner`'s stacks.
 pub(crate) fn folders(owner: u32) -> usize {
     folders_in(&devstack::target_dir().join("devstack"), owner)
 }

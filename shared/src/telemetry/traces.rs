@@ -34,9 +34,6 @@ const FLUSH: Duration = Duration::from_secs(3);
 
 /// Starts traces, where a collector is named. To be called in a tokio runtime, once. What is wrong with a setting is a
 /// warning in the log, which does not repeat it.
-///
-/// # Errors
-/// They were started before, or there is no HTTP client.
 pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> {
     let variables = std::env::vars_os().filter(|(_, value)| !value.is_empty());
     let (settings, warnings) = settings::read(config, variables.filter_map(|(name, _)| name.into_string().ok()));

@@ -8,7 +8,6 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::kit::{InProcess, Kit, Process, metrics, nobody};
 
-/// A worker that has PostgreSQL behind a proxy.
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
     let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
     let (user, port) = server.rsplit_once(':').unwrap();

@@ -7,7 +7,6 @@ use worker_service::worker::{Parts, Worker};
 
 use crate::kit::{Kit, Process, run_config};
 
-/// A gauge of the first partition.
 async fn gauge(worker: &Process, name: &str) -> Option<f64> {
     let page = worker.page("/metrics").await;
     let line = page.lines().find(|line| line.starts_with(&format!(r#"{name}{{partition="0"}}"#)))?;
