@@ -66,13 +66,13 @@ impl Kafka {
     /// Starts it with its files in `dir`, which is there, and with a secured listener beside the
     /// usual one where a password for it is given.
     pub(crate) fn start_in(dir: &Path, port: u16, secured: Option<&str>) -> anyhow::Result<Kafka> {
-        let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
         Kafka::start_as(dir, Place { id: 1, port, controller: port::free() }, secured)
     }
 
-    fn start_as(dir: &Path, place: Place, secured: Option<Secured>) -> anyhow::Result<Kafka> {
+    fn start_as(dir: &Path, place: Place, secured: Option<&str>) -> anyhow::Result<Kafka> {
         let port = place.port;
         let jvm = Jvm::new(dir)?;
+        let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
         let config = dir.join("kafka.properties");
         let data = dir.join("kafka");
         fs::write(&config, place.properties(&data, secured.as_ref())).context("cannot write kafka.properties")?;
