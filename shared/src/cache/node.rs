@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{
-    Arg, Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, RedisError, RedisResult, ServerErrorKind, Value,
+    Arg, Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
 };
 use tokio::time::Instant;
 
@@ -36,8 +36,8 @@ pub(super) struct Node {
     /// Open while it serves reads and refuses writes.
     writes: Arc<Breaker>,
     refusals: Arc<Mutex<Refusals>>,
-    reads_fail: Arc<Trouble>,
-    writes_fail: Arc<Trouble>,
+    /// Of each kind of command: what one of them does says nothing of the others.
+    fails: Arc<[Trouble; 3]>,
     /// What a command that goes along with each read deletes: a key that is never there. None in a cluster, whose
     /// nodes send away who asks a replica.
     absent_key: Option<Arc<str>>,
@@ -66,8 +66,7 @@ impl Node {
             breaker: Arc::default(),
             writes: Arc::default(),
             refusals: Arc::default(),
-            reads_fail: Arc::default(),
-            writes_fail: Arc::default(),
+            fails: Arc::default(),
             absent_key,
         })
     }
@@ -96,13 +95,13 @@ impl Node {
     pub(super) async fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
         match &self.absent_key {
             Some(absent_key) if reads(command) => {
-                self.judged(false, until, async {
-                    let answers = self.read(absent_key, [command.clone()]).await?;
+                self.judged(Does::Reads, until, async {
+                    let answers = self.read(&reading(absent_key, [command.clone()])).await?;
                     answers.into_iter().next().unwrap_or(Value::Nil).extract_error()
                 })
                 .await
             }
-            _ => self.judged(!reads(command), until, self.connection.query(command)).await,
+            _ => self.judged(Does::of(command), until, self.connection.query(command)).await,
         }
     }
 
@@ -114,24 +113,19 @@ impl Node {
         bytes: usize,
         until: Instant,
     ) -> Result<Vec<Option<Bytes>>, Failure> {
-        let last = bytes.saturating_sub(1);
-        let commands = keys.iter().map(|key| redis::cmd("GETRANGE").arg(key.as_ref()).arg(0).arg(last).to_owned());
+        let last = bytes.saturating_sub(1).to_string();
         let absent_key = self.absent_key.as_deref().unwrap_or_default();
+        let all = reading(absent_key, keys.iter().map(|key| beginning_of(key.as_ref(), &last)));
         let question = async {
-            let answers = self.read(absent_key, commands).await?;
+            let answers = self.read(&all).await?;
             answers.into_iter().map(beginning).collect()
         };
-        self.judged(false, until, question).await
+        self.judged(Does::Reads, until, question).await
     }
 
-    /// Reads, and is refused by a replica. Errors about one command are among the answers.
-    async fn read(&self, absent_key: &str, commands: impl IntoIterator<Item = Cmd>) -> RedisResult<Vec<Value>> {
-        let mut all = redis::Pipeline::new();
-        all.cmd("DEL").arg(absent_key);
-        for command in commands {
-            all.add_command(command);
-        }
-        let mut answers = self.connection.query_all(&all, all.len()).await?.into_iter();
+    /// Asks what [`reading`] has made of commands. Errors about one of them are among the answers.
+    async fn read(&self, all: &Pipeline) -> RedisResult<Vec<Value>> {
+        let mut answers = self.connection.query_all(all, all.len()).await?.into_iter();
         if let Some(Value::ServerError(error)) = answers.next() {
             let error = RedisError::from(error);
             // One that cannot save refuses it too, and what it holds is as good as ever.
@@ -150,7 +144,7 @@ impl Node {
             let answers = self.connection.query_all(&both, 2).await?;
             answers.into_iter().nth(1).unwrap_or(Value::Nil).extract_error()
         };
-        self.judged(!reads(command), until, answer).await
+        self.judged(Does::of(command), until, answer).await
     }
 
     /// Whether it answers and does what is asked of it, and if not, why.
@@ -167,7 +161,12 @@ impl Node {
             for command in [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role(absent_key).in_full()] {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
-                    Err(Failure::Answered(error)) => return Err(error.to_string()),
+                    Err(Failure::Answered(error)) => {
+                        // Perhaps nobody asks anything else.
+                        let is_replica = verdict(&error) == Verdict::Replica;
+                        self.connection.renew(if is_replica { LEAVE_REPLICA } else { WRONG_FOR_LONG });
+                        return Err(error.to_string());
+                    }
                     Err(_) => return Err("no answer in time".to_owned()),
                 }
             }
@@ -214,10 +213,11 @@ impl Node {
 
     async fn judged<T>(
         &self,
-        writes: bool,
+        does: Does,
         until: Instant,
         question: impl Future<Output = RedisResult<T>>,
     ) -> Result<T, Failure> {
+        let writes = does != Does::Reads;
         if writes && !self.writes.allows() {
             let why = self.refusals().last().map(Arc::clone);
             return Err(why.map_or(Failure::Away, Failure::Refuses));
@@ -227,12 +227,12 @@ impl Node {
         }
         match tokio::time::timeout_at(until, question).await {
             Ok(Ok(answer)) => {
-                self.answered(writes);
+                self.answered(does);
                 Ok(answer)
             }
-            Ok(Err(error)) => Err(self.met(error, writes)),
+            Ok(Err(error)) => Err(self.met(error, does)),
             Err(_) => {
-                self.goes_wrong(writes);
+                self.goes_wrong(does);
                 self.away(None);
                 Err(Failure::Away)
             }
@@ -240,18 +240,18 @@ impl Node {
     }
 
     /// It did not do what it was asked. Where that goes on, another connection may lead to a server that does.
-    fn goes_wrong(&self, writes: bool) {
-        let trouble = if writes { &self.writes_fail } else { &self.reads_fail };
-        if trouble.failed() >= WRONG_FOR_LONG {
+    fn goes_wrong(&self, does: Does) {
+        if self.trouble(does).failed() >= WRONG_FOR_LONG {
             self.connection.renew(WRONG_FOR_LONG);
         }
     }
 
     /// What an error says about the server.
-    fn met(&self, error: RedisError, writes: bool) -> Failure {
+    fn met(&self, error: RedisError, does: Does) -> Failure {
+        let writes = does != Does::Reads;
         let (verdict, is_misled) = (verdict(&error), self.is_misled(&error));
         if verdict != Verdict::Well || is_misled {
-            self.goes_wrong(writes);
+            self.goes_wrong(does);
         }
         match verdict {
             // It has some of the keys, and what it does with them is done.
@@ -260,7 +260,7 @@ impl Node {
                 self.refused(&error);
             }
             // Also of a script that it does not know: in full it is the same question, and must not find it closed.
-            Verdict::Well => self.answered(writes),
+            Verdict::Well => self.answered(does),
             // Others it does all the same.
             Verdict::Command => {
                 self.serves(writes);
@@ -295,10 +295,18 @@ impl Node {
         Failure::Answered(error)
     }
 
-    fn answered(&self, writes: bool) {
-        let trouble = if writes { &self.writes_fail } else { &self.reads_fail };
-        trouble.succeeded();
-        self.serves(writes);
+    fn answered(&self, does: Does) {
+        self.trouble(does).succeeded();
+        self.serves(does != Does::Reads);
+    }
+
+    fn trouble(&self, does: Does) -> &Trouble {
+        let [reads, deletes, stores] = &*self.fails;
+        match does {
+            Does::Reads => reads,
+            Does::Deletes => deletes,
+            Does::Stores => stores,
+        }
     }
 
     /// It is not away, whatever it made of this one command.
@@ -350,9 +358,52 @@ impl Node {
     }
 }
 
+/// What a command does. A server may have no room to store anything, or the user no right to, and do all else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Does {
+    Reads,
+    /// Or what takes no room either.
+    Deletes,
+    Stores,
+}
+
+impl Does {
+    fn of(command: &Cmd) -> Self {
+        let mut args = command.args_iter();
+        match (args.next(), args.next()) {
+            (Some(Arg::Simple(b"GET")), _) => Self::Reads,
+            (Some(Arg::Simple(b"SET")), _) => Self::Stores,
+            (Some(Arg::Simple(b"EVALSHA" | b"EVAL")), Some(Arg::Simple(script))) if scripts::stores(script) => {
+                Self::Stores
+            }
+            _ => Self::Deletes,
+        }
+    }
+}
+
 /// Whether a command changes nothing.
 fn reads(command: &Cmd) -> bool {
-    matches!(command.args_iter().next(), Some(Arg::Simple(b"GET")))
+    Does::of(command) == Does::Reads
+}
+
+/// Commands that read, with the one before them that a replica refuses.
+fn reading(absent_key: &str, commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
+    let commands = commands.into_iter();
+    let mut all = Pipeline::with_capacity(1 + commands.size_hint().0);
+    all.cmd("DEL").arg(absent_key);
+    for command in commands {
+        all.add_command(command);
+    }
+    all
+}
+
+/// Asks for the first bytes under a key, up to this one. There is one of these for each hit, so that its memory is
+/// asked for at once.
+fn beginning_of(key: &str, last: &str) -> Cmd {
+    const NAME: &str = "GETRANGE";
+    let mut command = Cmd::with_capacity(4, NAME.len() + key.len() + "0".len() + last.len());
+    command.arg(NAME).arg(key).arg("0").arg(last);
+    command
 }
 
 /// A key that holds no string looks like an absent one; so does an empty string, which is nothing of ours.

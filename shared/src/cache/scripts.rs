@@ -79,6 +79,12 @@ pub(super) fn role(absent_key: &str) -> Call {
     call
 }
 
+/// Whether a script stores something, by its hash or as a whole.
+pub(super) fn stores(script: &[u8]) -> bool {
+    let is = |lua: &Lua| lua.hash.get_hash().as_bytes() == script || lua.source.as_bytes() == script;
+    is(fill().script) || is(fence_body().script)
+}
+
 /// KEYS: one. ARGV: lease, body, TTL in ms. Fills while the lease stands.
 pub(super) fn fill() -> Call {
     static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {

@@ -99,9 +99,11 @@ const WRITTEN: Statements = statements!("written", "events_written", "recorded_a
 const APPENDED: Statements = statements!("appended", "events_appended", "appended_at", "recorded_at IS NULL");
 
 /// A row behind the position can only come from a server whose clock was set back, or from another database. Noted
-/// before it is tried: if all that is gone cannot be looked through in time, that is not tried again and again.
+/// before it is tried: if all that is gone cannot be looked through in time, that is not tried again and again. Not by a
+/// worker whose turn it is not, which would not try it.
 const REWIND: &str = "
-UPDATE event_expiry SET rewound_at = now() WHERE age = $1 AND rewound_at < now() - interval '1 hour' RETURNING true";
+UPDATE event_expiry SET rewound_at = now() WHERE age = $1 AND rewound_at < now() - interval '1 hour'
+  AND pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)) RETURNING true";
 
 /// How to plan: the planner's statistics of a table that is written and expired all day are behind, and a plan that
 /// sorts reads all that is old enough for each piece. Times go to and fro as text, because PostgreSQL's may be infinite.

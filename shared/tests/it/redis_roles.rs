@@ -137,6 +137,17 @@ async fn a_replica_that_the_name_leads_to_for_a_while_is_told_and_left() {
     assert_eq!(pair.log.count("Redis is a replica now"), 1);
 }
 
+/// An API that nobody reads from, a worker without events.
+#[tokio::test]
+async fn a_replica_is_left_by_one_that_only_asks_how_it_is() {
+    let pair = Pair::new("role_idle").await;
+    let cache = pair.cache().await;
+    replica_of(&mut connection(&pair.first).await, "127.0.0.1", "1").await;
+    assert!(cache.answering().await.all().is_err());
+    pair.name.lead_to(pair.second.port);
+    eventually("it is well", async || cache.answering().await.all().is_ok()).await;
+}
+
 #[tokio::test]
 async fn where_writes_are_refused_for_long_another_connection_may_take_them() {
     let pair = Pair::new("role_refused").await;
@@ -156,6 +167,7 @@ async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
     for (name, trouble) in [
         ("role_no_room", &["CONFIG", "SET", "maxmemory", "1"][..]),
         ("role_no_right", &["ACL", "SETUSER", "default", "-set", "-evalsha", "-eval"]),
+        ("role_no_set", &["ACL", "SETUSER", "default", "-set"]),
         ("role_busy", &["EVAL", "while true do end", "0"]),
     ] {
         let pair = Pair::new(name).await;
@@ -163,7 +175,15 @@ async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
         let fencer = Fencer::new(worker, pair.kit.store.clone());
         let versions = pair.write("a", 1).await;
         // A lease that a server of its own must give, each time.
-        let leased = async || api.lease(&id(&format!("{:x}", fastrand::u64(..)))).await.is_some();
+        let leased = async || {
+            let id = id(&format!("{:x}", fastrand::u64(..)));
+            let leased = api.lease(&id).await.is_some();
+            // As a reader does that was refused one: it takes no room, and may succeed.
+            leased || {
+                api.at_least(&id, 1, r#"{"version":1,"id":"x"}"#).await;
+                false
+            }
+        };
         config_set(&mut connection(&pair.first).await, "lua-time-limit", "10").await;
         let mut first = connection(&pair.first).await;
         let mut command = redis::cmd(trouble[0]);
@@ -173,7 +193,7 @@ async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
         pair.name.lead_to(pair.second.port);
         eventually("the reader gets to the other one", leased).await;
         // Without room it does what a fence asks of it.
-        if name != "role_no_room" {
+        if !matches!(name, "role_no_room" | "role_no_set") {
             fencer.fence(&versions).await;
             assert!(fencer.finish(Duration::from_secs(30)).await, "{name}: the worker gets there too");
         }

@@ -110,9 +110,11 @@ impl Lane {
         }
     }
 
-    /// Whether so much is held that no more events come in of what is tried apart.
+    /// Whether so much is held of what is tried apart that no more events come in of it. What others hold, which were set
+    /// aside or wait for their retry, is not in its way.
     pub(super) fn holds_a_part(&self) -> bool {
         let super::Settings { held_records, held_bytes, .. } = self.settings;
-        self.held.records() >= held_records.div_ceil(MAY_HOLD) || self.held.bytes() >= held_bytes.div_ceil(MAY_HOLD)
+        let (records, bytes) = self.held.apart(|device| !self.suspects_of_outage.is_aside(device));
+        records >= held_records.div_ceil(MAY_HOLD) || bytes >= held_bytes.div_ceil(MAY_HOLD)
     }
 }

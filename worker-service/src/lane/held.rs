@@ -83,6 +83,12 @@ impl Held {
         self.devices.get(device).is_some_and(|waiting| waiting.singly > 0 && waiting.due <= now)
     }
 
+    /// How much is held of the devices that are tried apart, and are such ones, in records and bytes.
+    pub(super) fn apart(&self, is_such: impl Fn(&DeviceId) -> bool) -> (usize, usize) {
+        let apart = self.devices.iter().filter(|(device, waiting)| waiting.singly > 0 && is_such(device));
+        apart.fold((0, 0), |(records, bytes), (_, waiting)| (records + waiting.tasks.len(), bytes + waiting.bytes))
+    }
+
     /// The first event of a device, of which the rest stays held. Those whose time came before have theirs first next.
     pub(super) fn take_first(&mut self, device: &DeviceId, now: Duration) -> Option<Task> {
         let waiting = self.devices.get_mut(device)?;

@@ -137,3 +137,85 @@ fn where_there_is_time_for_all_of_it_nobody_waits() {
     let longest = longest_wait(&log, &came, long);
     assert!(longest < Duration::from_millis(500), "{longest:?}");
 }
+
+fn arrive(lane: &mut Lane, offsets: std::ops::Range<i64>, device: u8) {
+    offsets.for_each(|offset| lane.arrive(record(offset, device, b"{}"), Ok(decoded(offset, device))));
+}
+
+/// The next batch, which is of this device alone, takes so long and comes to this.
+fn comes_to(
+    lane: &mut Lane,
+    now: &mut Duration,
+    device: &str,
+    takes: Duration,
+    class: Option<Class>,
+) -> Option<AfterFailure> {
+    loop {
+        match lane.next(*now) {
+            Next::Apply(batch) => {
+                assert!(batch.iter().all(|task| task.device().as_str() == device), "{batch:?}");
+                *now += takes;
+                return lane.applied(batch, class.map_or(Ok(()), |class| Err(error(class))), *now);
+            }
+            Next::Wait(Some(until)) => *now = until,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Device 1 alone meets an outage, each time for 4 s: for as long no device that is set aside has a turn.
+fn with_one_held_alone() -> (Lane, Duration) {
+    let mut lane = Lane::new(Settings { held_records: 10 * MAY_HOLD, ..Settings::default() }, 1);
+    let mut now = Duration::ZERO;
+    arrive(&mut lane, 0..1, 1);
+    for _ in 0..3 {
+        comes_to(&mut lane, &mut now, "d1", TRY, Some(Class::OutageMet));
+    }
+    arrive(&mut lane, 1..2, 10);
+    assert_eq!(comes_to(&mut lane, &mut now, "d10", TRANSACTION, None), None);
+    let after = comes_to(&mut lane, &mut now, "d1", Duration::from_secs(4), Some(Class::OutageMet));
+    assert!(matches!(after, Some(AfterFailure::HeldAlone(_))), "{after:?}");
+    (lane, now)
+}
+
+fn offsets(next: Next) -> Vec<i64> {
+    match next {
+        Next::Apply(batch) => batch.iter().map(|task| task.record.offset).collect(),
+        other => panic!("others wait for its turn: {other:?}"),
+    }
+}
+
+/// Its events failed together, and then the first of them met an outage on its own: it waits for a turn, nobody for it.
+#[test]
+fn nobody_waits_for_one_that_was_tried_apart_and_is_set_aside() {
+    let (mut lane, mut now) = with_one_held_alone();
+    arrive(&mut lane, 2..14, 0);
+    assert_eq!(comes_to(&mut lane, &mut now, "d0", TRY, Some(Class::Failed)), Some(AfterFailure::Split));
+    for _ in 0..2 {
+        let after = comes_to(&mut lane, &mut now, "d0", TRY, Some(Class::OutageMet));
+        assert_eq!(after, Some(AfterFailure::Waits));
+    }
+    let after = comes_to(&mut lane, &mut now, "d0", TRY, Some(Class::OutageMet));
+    assert!(matches!(after, Some(AfterFailure::Held(_))), "{after:?}");
+    // Others succeed again: its time has come, but not its turn.
+    arrive(&mut lane, 14..15, 11);
+    assert_eq!(comes_to(&mut lane, &mut now, "d11", TRANSACTION, None), None);
+    let device = decoded(0, 0).event.device_id;
+    assert!(lane.held.is_apart_and_due(&device, now) && lane.suspects_of_outage.is_aside(&device));
+    arrive(&mut lane, 15..16, 0);
+    arrive(&mut lane, 16..17, 12);
+    assert_eq!(offsets(lane.next(now)), [16]);
+}
+
+/// What others hold, for whatever reason, is not what is tried apart.
+#[test]
+fn what_is_held_alone_makes_nobody_wait_for_what_is_tried_apart() {
+    let (mut lane, mut now) = with_one_held_alone();
+    arrive(&mut lane, 2..13, 1);
+    arrive(&mut lane, 13..15, 0);
+    assert_eq!(comes_to(&mut lane, &mut now, "d0", TRY, Some(Class::Failed)), Some(AfterFailure::Split));
+    assert_eq!(comes_to(&mut lane, &mut now, "d0", TRY, None), None, "the first of the two");
+    arrive(&mut lane, 15..16, 0);
+    arrive(&mut lane, 16..17, 12);
+    assert_eq!(offsets(lane.next(now)), [16], "it is the others' turn");
+}
