@@ -1,4 +1,4 @@
-//! What the documents say is so: the settings, and the decisions and who refers to them.
+//! What the documents say is so: the settings, the decisions and who refers to them, and the files of CONTRIBUTING.md.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -32,6 +32,18 @@ fn decisions_are_numbered_without_gaps_and_each_is_in_the_index() {
         assert_eq!(line, format!("| [{number}]({name}) | {title} |"), "docs/adr/README.md");
     }
     assert_eq!(lines.next(), None, "docs/adr/README.md has a line too many");
+}
+
+/// A path that begins with one of the workspace's folders is one of this repository's.
+#[test]
+fn the_files_that_contributing_names_are_there() {
+    let text = fs::read_to_string(workspace().join("CONTRIBUTING.md")).unwrap();
+    let paths = text.split('`').skip(1).step_by(2).filter(|code| {
+        let is_path = code.contains('/') && !code.contains(|c: char| c.is_whitespace() || "…*{$".contains(c));
+        is_path && code.split('/').next().is_some_and(|first| first != "target" && workspace().join(first).exists())
+    });
+    let missing: Vec<_> = paths.clone().filter(|path| !workspace().join(path).exists()).collect();
+    assert!(paths.count() > 30 && missing.is_empty(), "CONTRIBUTING.md names what is not there: {missing:?}");
 }
 
 /// What follows a mark in a text, each time.
