@@ -55,6 +55,20 @@ impl Proxy {
         Ok(Proxy { port, shared })
     }
 
+    /// A proxy in front of the server of a URL, and the URL that leads there through it.
+    ///
+    /// # Errors
+    /// The URL has no port, or no port is free.
+    pub fn before(url: &str) -> io::Result<(Proxy, String)> {
+        let no_port = || io::Error::other("the URL has no port");
+        let (scheme, rest) = url.split_once("://").ok_or_else(no_port)?;
+        let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, server) = address.rsplit_once(':').ok_or_else(no_port)?;
+        let proxy = Proxy::to(server.parse().map_err(|_| no_port())?)?;
+        let url = format!("{scheme}://{host}:{}{path}", proxy.port);
+        Ok((proxy, url))
+    }
+
     /// Closes every connection, and every new one at once.
     pub fn cut(&self) {
         self.shared.cut.store(true, Ordering::SeqCst);

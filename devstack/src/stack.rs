@@ -8,14 +8,14 @@ use anyhow::anyhow;
 use crate::dir::StackDir;
 use crate::logs::PLANTED;
 use crate::server::{Casualty, Server};
-use crate::{Endpoints, Kafka, Postgres, Redis, kafka, port};
+use crate::{Endpoints, Kafka, Postgres, Redis, port};
 
 /// How soon a server that ended is seen to have ended, on a busy machine.
 const SEEN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
-    /// Kafka's; the mock takes one as it comes.
+    /// Kafka's.
     pub kafka: u16,
     pub postgres: u16,
     pub redis: u16,
@@ -36,7 +36,7 @@ pub enum Up<'a> {
 }
 
 /// Servers of one's own. Dropped, it ends them and removes their data, unless `DEVSTACK_KEEP` is
-/// set: then it says where the data is (of containers, the logs only).
+/// set: then it says where the data is.
 #[derive(Debug)]
 pub struct Stack {
     pub kafka: Kafka,
@@ -52,14 +52,14 @@ impl Stack {
         Stack::start_as(Ports::free(), None, |_| Ok(()))
     }
 
-    /// The same with all that tests share: a secured listener of Kafka's beside the usual one, where it is the
-    /// real one; see [`Kafka::secured`].
+    /// The same with all that tests share: a secured listener of Kafka's beside the usual one; see
+    /// [`Kafka::secured`].
     ///
     /// # Errors
     /// A server that does not start.
     pub fn start_shared() -> anyhow::Result<Stack> {
-        let secured = kafka::mocked().is_none().then(|| format!("{PLANTED}-kafka"));
-        let stack = Stack::start_as(Ports::free(), secured.as_deref(), |_| Ok(()))?;
+        let secured = format!("{PLANTED}-kafka");
+        let stack = Stack::start_as(Ports::free(), Some(&secured), |_| Ok(()))?;
         stack.kafka.hand_classes_on()?;
         Ok(stack)
     }
@@ -75,7 +75,6 @@ impl Stack {
         secured: Option<&str>,
         then: impl Fn(Up<'_>) -> anyhow::Result<()> + Sync,
     ) -> anyhow::Result<Stack> {
-        crate::announce();
         let dir = StackDir::create()?;
         let path = dir.path();
         let (kafka, postgres, redis) = thread::scope(|scope| {
@@ -107,7 +106,6 @@ impl Stack {
             kafka_brokers: self.kafka.brokers().to_owned(),
             postgres_url: self.postgres.url(),
             redis_url: self.redis.url(),
-            kafka_is_real: self.kafka.is_real(),
             kafka_secured: self.kafka.secured().cloned(),
         }
     }

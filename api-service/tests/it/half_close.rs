@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use devstack::kit::blocking;
 use serde_json::Value;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::time::sleep;
@@ -197,7 +198,7 @@ async fn a_request_that_the_end_of_the_service_drops_is_logged() {
     raw.write(&named(&expecting(), "stuck")).await;
     // It is in its handler, and nothing more comes.
     raw.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
-    let (status, seen) = tokio::task::spawn_blocking(|| binary.terminate()).await.unwrap();
+    let (status, seen) = blocking(|| binary.terminate()).await;
     assert_eq!(status, Some(0), "{seen:?}");
     let line = seen.iter().find(|line| line.contains(r#""request_id":"stuck""#)).unwrap_or_else(|| panic!("{seen:?}"));
     let line: Value = serde_json::from_str(line).unwrap();

@@ -23,11 +23,8 @@ fn of(subject: &str) -> String {
 }
 
 async fn left(room: &InFlight, bytes: RangeInclusive<usize>) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !bytes.contains(&room.left()) {
-        assert!(Instant::now() < deadline, "{} bytes are left, not {bytes:?}", room.left());
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let is_left = async || if bytes.contains(&room.left()) { Ok(()) } else { Err(room.left()) };
+    devstack::kit::found(&format!("{bytes:?} bytes are left"), is_left).await;
 }
 
 #[tokio::test]

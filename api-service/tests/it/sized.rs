@@ -53,7 +53,7 @@ impl Sent {
     }
 
     pub(crate) fn json(&self) -> String {
-        format!(r#"{{"device_id":"{}","event_id":"{}","payload":{}}}"#, self.device, self.id, self.payload)
+        devstack::kit::event(&self.device).id(&self.id).payload(&self.payload).json()
     }
 
     fn cloud_event(&self) -> String {

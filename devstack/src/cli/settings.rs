@@ -84,22 +84,18 @@ impl Settings {
     ///
     /// # Errors
     /// One that is not text.
-    pub(crate) fn new(kafka_brokers: &str, ports: Taken) -> anyhow::Result<Settings> {
-        Settings::of(kafka_brokers, ports, |name| {
+    pub(crate) fn new(ports: Taken) -> anyhow::Result<Settings> {
+        Settings::of(ports, |name| {
             env::var_os(name)
                 .map(|value| value.into_string().ok().with_context(|| format!("{name} is not text")))
                 .transpose()
         })
     }
 
-    fn of(
-        kafka_brokers: &str,
-        ports: Taken,
-        environment: impl Fn(&str) -> anyhow::Result<Option<String>>,
-    ) -> anyhow::Result<Settings> {
-        let (postgres, redis) = (ports.servers.postgres, ports.servers.redis);
+    fn of(ports: Taken, environment: impl Fn(&str) -> anyhow::Result<Option<String>>) -> anyhow::Result<Settings> {
+        let devstack::Ports { kafka, postgres, redis } = ports.servers;
         let addresses = [
-            ("KAFKA_BROKERS", kafka_brokers.to_owned()),
+            ("KAFKA_BROKERS", format!("127.0.0.1:{kafka}")),
             ("DATABASE_URL", format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{postgres}/{DATABASE}")),
             ("REDIS_URL", format!("redis://127.0.0.1:{redis}")),
         ];
@@ -143,14 +139,6 @@ impl Settings {
         // Not template1: somebody's connection to it would be in the way.
         psql(&url, &format!("CREATE DATABASE {DATABASE} OWNER {USER} TEMPLATE template0"))?;
         Ok(())
-    }
-
-    pub(crate) fn input_topic(&self) -> &str {
-        find(&self.common, "KAFKA_INPUT_TOPIC")
-    }
-
-    pub(crate) fn dlq_topic(&self) -> &str {
-        find(&self.common, "KAFKA_DLQ_TOPIC")
     }
 
     pub(crate) fn group(&self) -> &str {
@@ -262,7 +250,7 @@ mod tests {
         let servers = devstack::Ports { kafka: 1, postgres: 2, redis: 3 };
         let ports = Taken { api: 4, servers, api_ops: 5, worker_ops: 6 };
         let value = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
-        Settings::of("127.0.0.1:1", ports, |name| Ok(value(name))).unwrap()
+        Settings::of(ports, |name| Ok(value(name))).unwrap()
     }
 
     #[test]
@@ -303,7 +291,6 @@ mod tests {
             assert_eq!(find(&api, name), value, "{name}");
         }
         assert_eq!(find(&api, "JWT_ALLOW_SHORT_SECRET"), "true", "of a secret of the user's too");
-        assert_eq!(settings.input_topic(), "other");
         for (name, value) in set.into_iter().skip(7) {
             assert!(FOREIGN.contains(&name) && find(&api, name) != value, "{name}");
         }

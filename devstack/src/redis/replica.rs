@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use super::{Redis, ask};
-use crate::servers::are_containers;
 
 /// How long a first copy of everything may take, and how long a change of roles.
 const ROLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -15,9 +14,8 @@ impl Redis {
     /// Lets this server follow another one, and waits until it has all of it.
     ///
     /// # Errors
-    /// It does not get there; or the servers are containers, which do not reach each other at these addresses.
+    /// It does not get there.
     pub fn follow(&self, primary: &Redis) -> anyhow::Result<()> {
-        ensure!(!are_containers()?, "Redis is a container, and a replica of it is not made here");
         for server in [primary, self] {
             // A copy that is asked for is made at once, not with those of others that may come.
             server.tell("CONFIG SET repl-diskless-sync-delay 0")?;

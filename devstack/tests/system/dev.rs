@@ -30,16 +30,12 @@ const SETTINGS: [&str; 8] = [
     "RUST_LOG",
 ];
 
-/// How a command gets a network of its own here; none where that is not allowed, or where the servers are
-/// containers, which an engine runs elsewhere.
+/// How a command gets a network of its own here; none where that is not allowed.
 pub(crate) fn own_network() -> Option<&'static [&'static str]> {
     static HOW: OnceLock<Option<&'static [&'static str]>> = OnceLock::new();
     const WAYS: [&[&str]; 2] =
         [&["unshare", "--net"], &["unshare", "--user", "--map-current-user", "--keep-caps", "--net"]];
     *HOW.get_or_init(|| {
-        if std::env::var("DEVSTACK_SERVERS").is_ok_and(|servers| servers == "containers") {
-            return None;
-        }
         WAYS.into_iter().find(|way| {
             let mut command = Command::new(way[0]);
             command.args(&way[1..]).args(["sh", "-c", LO_UP, "sh", "true"]);
@@ -200,18 +196,17 @@ fn assert_blamed(said: &str, name: &str, last: &str) {
 
 #[test]
 fn a_server_or_a_service_that_dies_is_named_with_its_last_lines() {
-    // The real Kafka once; its mock starts sooner, and has no process to kill.
     let cases = [
-        ("Kafka", "kafka.Kafka", "The group has 1 members", ""),
-        ("PostgreSQL", "bin/postgres ", "database system is ready to accept connections", "mock"),
-        ("Redis", "redis-server ", "eady to accept connections", "mock"),
-        ("api-service", "api-service", "listening", "mock"),
-        ("worker-service", "worker-service", "the worker runs", "mock"),
+        ("Kafka", "kafka.Kafka", "The group has 1 members"),
+        ("PostgreSQL", "bin/postgres ", "database system is ready to accept connections"),
+        ("Redis", "redis-server ", "eady to accept connections"),
+        ("api-service", "api-service", "listening"),
+        ("worker-service", "worker-service", "the worker runs"),
     ];
     std::thread::scope(|scope| {
-        for (name, words, last, kafka) in cases {
+        for (name, words, last) in cases {
             scope.spawn(move || {
-                let mut dev = Dev::start_anywhere(&format!("dev-without-{name}"), &[("DEVSTACK_KAFKA", kafka)]);
+                let mut dev = Dev::start_anywhere(&format!("dev-without-{name}"), &[]);
                 dev.until_ready();
                 assert_blamed(&killed(&mut dev, words), name, last);
             });
@@ -222,7 +217,7 @@ fn a_server_or_a_service_that_dies_is_named_with_its_last_lines() {
 #[test]
 fn a_server_that_dies_while_the_others_start_is_named_too() {
     // The tables are made as soon as PostgreSQL answers, and take a while.
-    let mut dev = Dev::start_anywhere("dev-start", &[("DEVSTACK_KAFKA", "mock")]);
+    let mut dev = Dev::start_anywhere("dev-start", &[]);
     dev.line("PostgreSQL answers", |line| line.contains("PostgreSQL answers"));
     let said = killed(&mut dev, "bin/postgres ");
     assert!(said.contains("PostgreSQL ended by itself (signal: 9 (SIGKILL)); its last lines:\n"), "{said}");
@@ -233,7 +228,6 @@ fn a_server_that_dies_while_the_others_start_is_named_too() {
 #[test]
 fn settings_come_from_the_environment_and_addresses_do_not() {
     let env = [
-        ("DEVSTACK_KAFKA", "mock"),
         ("JWT_SECRET", "short and mine"),
         ("JWT_ISSUER", "us"),
         ("LOG_FORMAT", "json"),

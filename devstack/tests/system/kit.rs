@@ -7,22 +7,23 @@ mod services;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use devstack::kit::{Event, event};
 use devstack::logs::PLANTED;
 use devstack::{Endpoints, Program, Scope, Service, token};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tokio::sync::Mutex;
 
+pub(crate) use devstack::kit::{PATIENCE, Worker, blocking, owned};
+
 pub(crate) use self::load::{Sent, refusals};
 pub(crate) use self::servers::{Own, Servers};
-pub(crate) use self::services::{Api, Worker};
+pub(crate) use self::services::Api;
 
-/// Longer than anything here takes, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) const SECRET: &str = "planted-7f3a: a secret of these tests alone, long enough";
 
 pub(crate) struct System {
@@ -75,9 +76,15 @@ impl System {
     }
 
     pub(crate) async fn post(&self, device: &str, id: &str, payload: &Value) -> reqwest::Result<Response> {
-        let mut event = json!({"device_id": device, "event_id": id, "payload": payload});
-        event["payload"]["planted"] = PLANTED.into();
-        self.http.post(format!("{}/events", self.base)).bearer_auth(&self.token).json(&event).send().await
+        let mut payload = payload.clone();
+        payload["planted"] = PLANTED.into();
+        self.send_to(&self.base, &event(device).id(id).payload(payload)).await
+    }
+
+    /// Posts an event as it is, to an API.
+    pub(crate) async fn send_to(&self, base: &str, event: &Event) -> reqwest::Result<Response> {
+        let post = self.http.post(format!("{base}/events")).bearer_auth(&self.token);
+        post.header("content-type", "application/json").body(event.json()).send().await
     }
 
     pub(crate) async fn get(&self, device: &str) -> reqwest::Result<Response> {
@@ -128,14 +135,7 @@ impl System {
     }
 
     pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        let since = Instant::now();
-        while !holds().await {
-            if since.elapsed() > PATIENCE {
-                panic!("not within {PATIENCE:?}: {what}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        println!("{:4.1} s until {what}", since.elapsed().as_secs_f32());
+        devstack::kit::until(what, holds).await;
     }
 }
 
@@ -144,12 +144,4 @@ pub(crate) async fn put(brokers: &str, topic: &str, key: &str, value: &str) {
     let mut client = rdkafka::ClientConfig::new();
     let producer: FutureProducer = client.set("bootstrap.servers", brokers).create().unwrap();
     producer.send(FutureRecord::to(topic).key(key).payload(value), PATIENCE).await.unwrap();
-}
-
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
-}
-
-pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

@@ -1,6 +1,7 @@
 //! What is wrong with a server that is there is named by the API's log, metrics and readiness, in the words that
 //! `docs/operations.md` quotes.
 
+use devstack::kit::json_lines;
 use devstack::{Redis, RedisCluster};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -35,7 +36,7 @@ impl<'a> Faulty<'a> {
                 self.read(&format!("device-{n}")).await;
             }
             let log = self.api.service.log();
-            log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).any(|line| is_it(&line))
+            json_lines(&log).any(|line| is_it(&line))
         };
         self.system.until(&format!("the log says {message:?} with {text:?}"), in_log).await;
     }

@@ -170,7 +170,7 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
     assert_clean("dlq redrive", &sent, &["f-1"]);
 
     shown(&system, &collector).await;
-    for page in [worker.metrics().await, worker.health().await.unwrap().to_string()] {
+    for page in [worker.metrics().await, worker.health().await.to_string()] {
         assert_shows_nothing("the worker's internal port", &page);
     }
 
@@ -195,7 +195,7 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
         status == 503
     };
     system.until("the API notices", unready).await;
-    assert_shows_nothing("the worker's health", &worker.health().await.unwrap().to_string());
+    assert_shows_nothing("the worker's health", &worker.health().await.to_string());
     let System { api, servers, .. } = std::sync::Arc::into_inner(system).unwrap();
     let (api_log, worker_log) = blocking(move || {
         for service in [&api, &worker.service] {

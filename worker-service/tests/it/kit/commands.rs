@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use clap::Parser as _;
+use devstack::kit::blocking;
 use worker_service::config::{Cli, Command, DlqCommand};
 use worker_service::dlq::redrive::Summary;
 use worker_service::seek::Moved;
@@ -39,7 +40,7 @@ impl Kit {
             }
             (Said::of(ending.join().unwrap()), most)
         };
-        tokio::task::spawn_blocking(run).await.unwrap()
+        blocking(run).await
     }
 
     /// Runs the binary with a command and this for its standard output.
@@ -47,7 +48,7 @@ impl Kit {
         let mut command = self.binary(args);
         command.stdout(out).stderr(Stdio::piped());
         let run = move || command.spawn().unwrap().wait_with_output().unwrap();
-        Said::of(tokio::task::spawn_blocking(run).await.unwrap())
+        Said::of(blocking(run).await)
     }
 
     fn binary(&self, args: &[&str]) -> std::process::Command {
