@@ -31,7 +31,7 @@ struct Settings {
     #[command(subcommand)]
     command: Option<Command>,
     /// Only these rows, separated by commas.
-    #[arg(long, env = "ROW", value_enum, value_delimiter = ',')]
+    #[arg(long, env, value_enum, value_delimiter = ',')]
     row: Vec<Row>,
     #[command(flatten)]
     scale: Scale,

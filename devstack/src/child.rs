@@ -14,7 +14,6 @@ use crate::spawn;
 /// How its process is started and ended, and the process while there is one.
 pub(crate) struct Child {
     pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
-    /// The signal for an orderly end.
     pub(crate) stop: Signal,
     /// The signal for the quickest end that leaves nothing outside its data directory.
     pub(crate) discard: Signal,

@@ -36,7 +36,6 @@ pub(crate) const JVM: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"
 /// An id for the cluster: 16 bytes in base 64, any.
 const CLUSTER: &str = "ZGV2c3RhY2stY2x1c3Rlcg";
 
-/// A running broker.
 #[derive(Debug)]
 pub struct Kafka {
     server: Server,
@@ -53,9 +52,6 @@ pub struct Kafka {
 impl Kafka {
     /// Starts one of one's own, without the other servers; see [`Kafka::secured`] for the password. Dropped,
     /// it is killed.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn start(secured: Option<&str>) -> anyhow::Result<Kafka> {
         let dir = StackDir::create()?;
         let mut kafka = Kafka::start_in(dir.path(), port::free(), secured)?;
@@ -101,12 +97,10 @@ impl Kafka {
         Ok(Kafka { server, brokers, secured, config, classes, dir: None })
     }
 
-    /// Its address as the services take it.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
 
-    /// The secured listener, where it was asked for.
     pub fn secured(&self) -> Option<&Secured> {
         self.secured.as_ref()
     }

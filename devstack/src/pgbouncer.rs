@@ -20,11 +20,9 @@ use crate::spawn::{self, Account};
 /// Debian's place for it, which is not in everybody's `PATH`.
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
-/// A running PgBouncer.
 #[derive(Debug)]
 pub struct PgBouncer {
     server: Server,
-    /// Where it listens, on 127.0.0.1.
     pub port: u16,
     // Last, so that it goes last.
     _dir: StackDir,
@@ -32,9 +30,6 @@ pub struct PgBouncer {
 
 impl PgBouncer {
     /// Starts one that leads to the PostgreSQL on this port, with so many connections to each of its databases.
-    ///
-    /// # Errors
-    /// It does not start, or is not installed.
     pub fn start(postgres: u16, connections: u32) -> anyhow::Result<PgBouncer> {
         let (dir, port, account) = (StackDir::create()?, port::free(), account()?);
         let program = spawn::in_path("pgbouncer").unwrap_or_else(|| PathBuf::from(PROGRAM));
@@ -77,9 +72,6 @@ impl PgBouncer {
     }
 
     /// The URL of a database behind it, of the URL that leads past it.
-    ///
-    /// # Errors
-    /// It has no port.
     pub fn url(&self, direct: &str) -> anyhow::Result<String> {
         let (before, database) = direct.rsplit_once('/').context("no database in the URL")?;
         let (before, _) = before.rsplit_once(':').context("no port in the URL")?;

@@ -31,7 +31,6 @@ pub(crate) const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "
 #[derive(Debug)]
 pub struct Postgres {
     server: Server,
-    /// Where it listens, on 127.0.0.1.
     pub port: u16,
     // Last, so that it goes last.
     dir: Option<StackDir>,
@@ -39,9 +38,6 @@ pub struct Postgres {
 
 impl Postgres {
     /// Starts one of one's own, without the other servers. Dropped, it ends.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn start() -> anyhow::Result<Postgres> {
         let dir = StackDir::create()?;
         let mut postgres = Postgres::start_in(dir.path(), port::free())?;
@@ -121,7 +117,6 @@ fn offer_tls(data: &Path, account: Option<Account>, files: &Files) -> anyhow::Re
     fs::write(&settings, "ssl = on\n").with_context(|| format!("cannot write {}", settings.display()))
 }
 
-/// Runs the cluster in `data`.
 fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: u16) -> anyhow::Result<Server> {
     let postgres = bin.join("postgres");
     let pg_isready = bin.join("pg_isready");

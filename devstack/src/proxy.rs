@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::port;
 
-/// How long a connection to the server may take.
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// Passes everything on, until told otherwise. Its threads end with their connections.
@@ -34,9 +33,6 @@ struct Shared {
 
 impl Proxy {
     /// A proxy in front of this port of 127.0.0.1.
-    ///
-    /// # Errors
-    /// No port is free.
     pub fn to(server: u16) -> io::Result<Proxy> {
         let port = port::free();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
@@ -92,7 +88,6 @@ impl Proxy {
         self.shared.server.store(server, Ordering::SeqCst);
     }
 
-    /// Delays every piece that passes by this much.
     pub fn slow(&self, delay: Duration) {
         self.shared.delay_micros.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }

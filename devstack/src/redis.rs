@@ -21,11 +21,9 @@ use crate::{port, spawn};
 /// Nothing is kept.
 const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
-/// A running `redis-server`.
 #[derive(Debug)]
 pub struct Redis {
     server: Server,
-    /// Where it listens, on 127.0.0.1.
     pub port: u16,
     /// Where it does so with TLS, if it does.
     pub tls_port: Option<u16>,
@@ -58,12 +56,10 @@ impl Redis {
         Ok(Redis { tls_port: Some(port), ..Redis::start(&all)? })
     }
 
-    /// Starts it on this port, with its files in `dir`, which is there.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Redis> {
         Redis::start_with(dir, port, Vec::new())
     }
 
-    /// The same with more arguments.
     pub(crate) fn start_with(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Redis> {
         let server = Server::launch(Recipe {
             name: "Redis",
@@ -77,7 +73,6 @@ impl Redis {
         Ok(Redis { server, port, tls_port: None, _dir: None })
     }
 
-    /// Its address as the services take it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }

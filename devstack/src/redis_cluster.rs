@@ -66,9 +66,6 @@ impl RedisCluster {
     }
 
     /// Waits until every node knows of every slot's owner, and takes commands.
-    ///
-    /// # Errors
-    /// It does not come to that within a minute.
     pub fn until_ok(&self) -> anyhow::Result<()> {
         let ok = |node: &Redis| {
             ask(node.port, "CLUSTER INFO").is_ok_and(|info| {

@@ -65,7 +65,6 @@ impl Server {
         self.recipe.child.stop()
     }
 
-    /// Kills it, and waits.
     pub fn kill(&self) -> anyhow::Result<()> {
         let _turn = self.turn();
         self.recipe.child.kill()
@@ -156,11 +155,9 @@ impl Recipe {
 /// A server or a service that ended by itself.
 #[derive(Debug, Clone)]
 pub struct Casualty {
-    /// Which one.
     pub name: &'static str,
     /// Its exit status, or the signal that killed it.
     pub how: String,
-    /// Where it logged.
     pub log: PathBuf,
 }
 

@@ -13,19 +13,15 @@ use crate::{Endpoints, Kafka, Postgres, Redis, port};
 /// How soon a server that ended is seen to have ended, on a busy machine.
 const SEEN: Duration = Duration::from_secs(2);
 
-/// The ports of a stack's servers.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
     /// Kafka's.
     pub kafka: u16,
-    /// PostgreSQL's.
     pub postgres: u16,
-    /// Redis's.
     pub redis: u16,
 }
 
 impl Ports {
-    /// Any that are free.
     pub fn free() -> Ports {
         Ports { kafka: port::free(), postgres: port::free(), redis: port::free() }
     }
@@ -34,11 +30,8 @@ impl Ports {
 /// A server that answers by now, while others may still be on their way.
 #[derive(Debug, Clone, Copy)]
 pub enum Up<'a> {
-    /// Kafka.
     Kafka(&'a Kafka),
-    /// PostgreSQL.
     Postgres(&'a Postgres),
-    /// Redis.
     Redis(&'a Redis),
 }
 
@@ -46,11 +39,8 @@ pub enum Up<'a> {
 /// set: then it says where the data is.
 #[derive(Debug)]
 pub struct Stack {
-    /// Kafka.
     pub kafka: Kafka,
-    /// PostgreSQL.
     pub postgres: Postgres,
-    /// Redis.
     pub redis: Redis,
     // Last, so that it goes last.
     dir: StackDir,
@@ -76,9 +66,6 @@ impl Stack {
 
     /// The same as [`start`](Stack::start) on these ports, which nobody else listens on. As soon as a server
     /// answers `then` is called with it, on a thread of its own.
-    ///
-    /// # Errors
-    /// A server that does not start or ended meanwhile, with its last lines; and those of `then`.
     pub fn start_on(ports: Ports, then: impl Fn(Up<'_>) -> anyhow::Result<()> + Sync) -> anyhow::Result<Stack> {
         Stack::start_as(ports, None, then)
     }
@@ -114,7 +101,6 @@ impl Stack {
         }
     }
 
-    /// Where the servers are.
     pub fn endpoints(&self) -> Endpoints {
         Endpoints {
             kafka_brokers: self.kafka.brokers().to_owned(),

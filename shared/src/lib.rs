@@ -5,6 +5,8 @@
 //! [`store`] (what PostgreSQL holds) → [`cache`] (what Redis holds). All SQL stands in [`store`],
 //! all Lua in [`cache`], and [`event`] does no I/O at all.
 
+#![warn(missing_docs)]
+
 pub mod cache;
 pub mod config;
 pub mod event;

@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 pub use self::cache::{CacheState, watch_cache};
 pub use self::unreadable::Unreadable;
 use crate::emf::Totals;
-use crate::lag::{Measured, Unstable};
 use crate::lane::{HeldFull, Lane};
+use crate::measured::{Measured, Unstable};
 
 mod cache;
 mod report;

@@ -20,6 +20,7 @@ pub mod forget;
 pub mod health;
 pub mod lag;
 pub mod lane;
+pub mod measured;
 pub mod metrics;
 pub mod panics;
 pub mod poll;

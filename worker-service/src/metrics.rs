@@ -5,7 +5,6 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use shared::store::Outcome;
 use shared::topic::Reason;
 
-/// Tells the recorder of all of them.
 pub fn describe() {
     shared::cache::describe();
     describe_histogram!(

@@ -93,12 +93,10 @@ impl TestApp {
         Cache::open(&self.config.redis).unwrap()
     }
 
-    /// Tells it to end.
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for its end.
     pub(crate) async fn ended(self) {
         tokio::time::timeout(Duration::from_secs(20), self.running).await.expect("it does not end").unwrap();
     }
@@ -111,7 +109,6 @@ fn keep_log() {
     });
 }
 
-/// Makes the topics and the tables.
 pub(crate) async fn prepare(scope: &Scope) {
     let plain = config(scope, &[]);
     let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
@@ -157,7 +154,6 @@ pub(crate) fn user() -> String {
     token(&["user"], &[])
 }
 
-/// A setting that points where nobody is.
 pub(crate) fn nowhere(setting: &str) -> String {
     let port = devstack::port::free();
     setting.replace("PORT", &port.to_string())

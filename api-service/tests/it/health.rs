@@ -9,7 +9,6 @@ use shared::topic::setup;
 use crate::app::{TestApp, config, nowhere, prepare, scope};
 use crate::binary::Binary;
 
-/// Asks until the answer is this one.
 async fn until(app: &TestApp, status: u16, expected: &Value) {
     let is_it = async || {
         let response = app.request("GET", "/health/ready").send().await.unwrap();

@@ -22,7 +22,6 @@ fn body(device: &str) -> String {
     event(device).json()
 }
 
-/// The in-sync replicas of each partition.
 async fn in_sync(scope: &Scope) -> HashMap<i32, Vec<i32>> {
     let client = shared::kafka::client(&config(scope, &[]).kafka).unwrap();
     let topic = scope.input_topic.clone();

@@ -15,7 +15,6 @@ use crate::http::{Raw, post};
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 
-/// How many records a topic holds.
 async fn written(brokers: String, topic: String) -> i64 {
     let counted = tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();

@@ -85,7 +85,6 @@ pub(crate) fn array(events: &[Sent]) -> String {
 
 /// The ways in which one event is posted.
 pub(crate) const SINGLES: [&str; 3] = ["application/json", "application/cloudevents+json", "binary"];
-/// And those of a batch.
 pub(crate) const BATCHES: [&str; 4] =
     ["application/json", "application/x-ndjson", "application/jsonl", "application/cloudevents-batch+json"];
 

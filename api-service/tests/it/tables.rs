@@ -52,7 +52,6 @@ fn call(app: &TestApp, line: &str, token: Option<&str>) -> RequestBuilder {
     }
 }
 
-/// Applies what was sent, as the worker does.
 async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);

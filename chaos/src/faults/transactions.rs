@@ -16,16 +16,13 @@ use super::{Injection, within};
 use crate::history::{Place, Sent, TRANSACTIONS_DEVICE};
 use crate::load::lock;
 
-/// Events of a transaction.
 pub const TRANSACTION: usize = 6;
-/// Devices that these are of.
 const DEVICES: usize = 3;
 /// Kafka may be away meanwhile, by another fault, and come back slowly on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// How long one try of a call may take.
 const TRY: Duration = Duration::from_secs(10);
 
-/// What became of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Committed,
@@ -34,14 +31,12 @@ enum Outcome {
     Unknown,
 }
 
-/// An event of a transaction.
 struct Event {
     device: String,
     sent: Sent,
 }
 
 impl Injection<'_> {
-    /// Tells that nothing was committed, where nothing was.
     pub(super) fn transactions(&self) -> anyhow::Result<Option<String>> {
         let commits_first = self.step.choice.is_multiple_of(2);
         let mut committed = false;
@@ -67,7 +62,6 @@ impl Injection<'_> {
         Ok(outcome)
     }
 
-    /// A producer without an open transaction.
     fn producer(&self) -> anyhow::Result<BaseProducer> {
         let mut config = ClientConfig::new();
         config

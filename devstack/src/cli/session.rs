@@ -50,7 +50,6 @@ impl<'a> Session<'a> {
         setup(&[], settings, self.folder, "topics.log", || self.check())
     }
 
-    /// Starts a service.
     pub(crate) fn start(&mut self, program: Program, args: &[&str], env: &[(String, String)]) -> anyhow::Result<()> {
         let (name, prefix) = match program {
             Program::Api => ("api.log", "api"),

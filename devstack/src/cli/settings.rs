@@ -24,7 +24,6 @@ const DATABASE: &str = "appdb";
 const SECRET: &str = "JWT_SECRET";
 /// What a token has to say where they are set.
 const CLAIMS: [&str; 2] = ["JWT_ISSUER", "JWT_AUDIENCE"];
-/// What the keys of the cache begin with.
 const CACHE_PREFIX: &str = "CACHE_KEY_PREFIX";
 /// What both services are told where the environment does not, and the commands in a shell too.
 const COMMON: [(&str, &str); 5] = [
@@ -71,7 +70,6 @@ pub(crate) const FOREIGN: [&str; 18] = [
 
 type Env = Vec<(String, String)>;
 
-/// The settings of one run.
 pub(crate) struct Settings {
     ports: Taken,
     addresses: Env,
@@ -165,7 +163,6 @@ impl Settings {
         env
     }
 
-    /// The API's address.
     pub(crate) fn api(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.api)
     }
@@ -241,7 +238,6 @@ redis-cli -p {redis} GET {prefix}device-123
     }
 }
 
-/// A setting; empty where there is none.
 fn find<'a>(env: &'a Env, name: &str) -> &'a str {
     env.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
 }

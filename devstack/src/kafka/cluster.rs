@@ -52,15 +52,10 @@ impl KafkaCluster {
         Ok(cluster)
     }
 
-    /// The addresses of all of them, as the services take them.
     pub fn brokers(&self) -> String {
         self.nodes.iter().map(Kafka::brokers).collect::<Vec<_>>().join(",")
     }
 
-    /// Waits until each broker knows of all of them.
-    ///
-    /// # Errors
-    /// It does not come to that within a minute.
     pub fn until_joined(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + JOIN_TIMEOUT;
         for node in &self.nodes {

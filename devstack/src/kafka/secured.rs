@@ -20,13 +20,11 @@ pub struct Secured {
     pub other_authority: PathBuf,
     /// Who may log in, with `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`.
     pub username: String,
-    /// With this password.
     pub password: String,
     keystore: PathBuf,
 }
 
 impl Secured {
-    /// Makes certificates in `dir`.
     pub(crate) fn prepare(dir: &Path, password: &str) -> anyhow::Result<Secured> {
         let (files, keystore) = (Files::make(dir)?, dir.join("keystore.pem"));
         files.write_keystore(&keystore)?;

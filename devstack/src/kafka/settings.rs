@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::Secured;
 
-/// The settings that are the same in every stack.
 const FIXED: &str = include_str!("../../kafka/server.properties");
 
 /// Which node of its cluster a broker is, and where it listens.

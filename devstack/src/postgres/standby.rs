@@ -44,9 +44,6 @@ impl Postgres {
     }
 
     /// Lets a standby take over: it applies what it has, and takes writes. The server that it followed is not told.
-    ///
-    /// # Errors
-    /// It is no standby, or is not done within a minute.
     pub fn promote(&self) -> anyhow::Result<()> {
         // What is delayed is not waited for, but applied.
         let promoted = psql(&self.url(), "SELECT pg_promote(true, 60)")?;

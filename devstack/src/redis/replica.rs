@@ -28,9 +28,6 @@ impl Redis {
 
     /// Hands the role of the primary to a server that [follows](Redis::follow) this one, as `FAILOVER` does it: no write
     /// that was acknowledged is lost. Connections stay; what they write is refused from then on.
-    ///
-    /// # Errors
-    /// It does not follow.
     pub fn hand_over(&self, replica: &Redis) -> anyhow::Result<()> {
         self.tell(&format!("FAILOVER TO 127.0.0.1 {}", replica.port))?;
         replica.until_it_says("role:master\r\n")?;
@@ -38,9 +35,6 @@ impl Redis {
     }
 
     /// Cuts a replica off from its primary: it stays one, serves what it has, and hears of nothing new.
-    ///
-    /// # Errors
-    /// It does not answer.
     pub fn lose_primary(&self) -> anyhow::Result<()> {
         // Nothing listens there.
         self.tell("REPLICAOF 127.0.0.1 1")

@@ -14,7 +14,6 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _};
 use tokio::runtime::Runtime;
 
-/// Runs SQL, gives what it printed.
 pub(crate) fn sql(url: &str, text: &str) -> String {
     devstack::psql(url, text).unwrap()
 }
@@ -69,7 +68,6 @@ pub(crate) fn members(owner: u32) -> Vec<String> {
     found
 }
 
-/// The folders of `owner`'s stacks.
 pub(crate) fn folders(owner: u32) -> usize {
     folders_in(&devstack::target_dir().join("devstack"), owner)
 }

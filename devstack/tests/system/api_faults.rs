@@ -220,7 +220,6 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
     }
 }
 
-/// Takes a resource out of the cache.
 async fn uncached(system: &System, device: &str) {
     let client = redis::Client::open(system.scope.endpoints.redis_url.as_str()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();

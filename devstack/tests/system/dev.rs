@@ -55,7 +55,6 @@ pub(crate) struct Dev {
 }
 
 impl Dev {
-    /// Starts one, with this environment.
     pub(crate) fn start(name: &str, env: &[(&str, &str)]) -> Dev {
         let folder = devstack::target_dir().join("system-logs").join(name);
         let _ = fs::remove_dir_all(&folder);
@@ -102,12 +101,10 @@ impl Dev {
         command
     }
 
-    /// All that it said so far.
     pub(crate) fn said(&self) -> String {
         self.said.0.lock().unwrap().join("\n")
     }
 
-    /// Waits for a line.
     pub(crate) fn line(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
         let (lines, more) = &*self.said;
         let is_missing = |lines: &mut Vec<String>| !lines.iter().any(|line| is(line));
@@ -267,7 +264,6 @@ fn settings_come_from_the_environment_and_addresses_do_not() {
     assert!(dev.end().success());
 }
 
-/// Asks its Redis.
 fn redis(dev: &Dev, command: &[&str]) -> String {
     let env = fs::read_to_string(dev.folder.join("env")).unwrap();
     let port = env.lines().find_map(|line| line.strip_prefix("export REDIS_PORT=")).unwrap().trim_matches('\'');
@@ -275,7 +271,6 @@ fn redis(dev: &Dev, command: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The workspace.
 pub(crate) fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }

@@ -30,7 +30,6 @@ pub(crate) struct System {
     // Before the servers: what is dropped first ends first.
     pub(crate) api: Service,
     pub(crate) base: String,
-    /// The API's internal port.
     pub(crate) ops: String,
     pub(crate) token: String,
     pub(crate) http: reqwest::Client,
@@ -39,7 +38,6 @@ pub(crate) struct System {
     session: Mutex<Option<PgConnection>>,
     logs: PathBuf,
     settings: Vec<(String, String)>,
-    /// How many services beside the first API.
     started: AtomicUsize,
 }
 
@@ -50,13 +48,11 @@ impl System {
         Self::start_with(name, &[], settings).await
     }
 
-    /// The same with these servers of its own, to break them.
     pub(crate) async fn start_with(name: &str, own: &'static [Own], settings: &[(&str, &str)]) -> Arc<Self> {
         let servers = blocking(|| Servers::start(own)).await;
         Self::start_on(name, servers, owned(settings)).await
     }
 
-    /// The same on these servers.
     pub(crate) async fn start_on(name: &str, servers: Servers, settings: Vec<(String, String)>) -> Arc<Self> {
         let name = name.to_owned();
         let system = blocking(move || Self::launch(&name, servers, settings)).await;
@@ -124,24 +120,20 @@ impl System {
         }
     }
 
-    /// The number that a query gives.
     pub(crate) async fn count(&self, query: &str) -> usize {
         self.sql(query).await.parse().unwrap()
     }
 
-    /// How many events have a row.
     pub(crate) async fn rows(&self) -> usize {
         self.count("SELECT count(*) FROM events").await
     }
 
-    /// How many records the dead-letter topic has.
     pub(crate) async fn dead_letters(&self) -> i64 {
         let (Endpoints { kafka_brokers, .. }, topic) = (self.scope.endpoints.clone(), self.scope.dlq_topic.clone());
         let ends = blocking(move || devstack::committed(&kafka_brokers, &topic, "nobody").unwrap());
         ends.await.values().map(|(_, end)| end).sum()
     }
 
-    /// Waits until something holds.
     pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
         devstack::kit::until(what, holds).await;
     }

@@ -9,7 +9,6 @@ use crate::kit::{Own, System, Worker};
 
 const EVENTS: u64 = 40;
 
-/// The last document that a worker wrote.
 fn last(worker: &Worker) -> Option<Value> {
     let log = worker.service.log();
     let line = log.lines().rev().find(|line| line.contains(r#""_aws""#) && line.ends_with('}'))?;

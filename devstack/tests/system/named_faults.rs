@@ -10,7 +10,6 @@ use crate::kit::{Api, System, blocking};
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
-/// An API that has a fault.
 struct Faulty<'a> {
     system: &'a System,
     api: Api,
@@ -21,7 +20,6 @@ impl<'a> Faulty<'a> {
         Self { system, api: system.another_api_with(settings) }
     }
 
-    /// Reads a resource; gives the status.
     async fn read(&self, device: &str) -> u16 {
         let request = self.system.http.get(format!("{}/resource/{device}", self.api.base));
         request.bearer_auth(&self.system.token).send().await.map_or(0, |response| response.status().as_u16())
@@ -57,7 +55,6 @@ impl<'a> Faulty<'a> {
         self.system.until(&format!("readiness says {text:?}"), down).await;
     }
 
-    /// Waits until it has counted refusals of this code.
     async fn counts_refusals(&self, code: &str) {
         let series = format!("redis_refusals_total{{code=\"{code}\"}} ");
         let counted = async || {

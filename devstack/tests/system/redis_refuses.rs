@@ -13,7 +13,6 @@ const MESSAGE: &str =
     "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read";
 const METRIC: &str = "redis_refusals_total";
 
-/// What Redis refuses, how that is made, and what of the worker's fences.
 struct Refusal {
     code: &'static str,
     /// What its words have of that in log and readiness.

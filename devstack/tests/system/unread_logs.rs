@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use crate::kit::{Own, PATIENCE, System, blocking};
 
-/// The value of a counter on a page of metrics.
 fn counter(page: &str, name: &str) -> u64 {
     sample(page, name).map_or(0, |value| value as u64)
 }
@@ -31,7 +30,6 @@ async fn end(service: Service) {
     assert!(status.await.unwrap().success());
 }
 
-/// The lines of a service's log that are errors and say this.
 fn errors(service: &Service, message: &str) -> Vec<Value> {
     let log = service.log();
     let lines = log.lines().filter(|line| line.starts_with('{') && line.contains(message));

@@ -33,10 +33,8 @@ use crate::config::DlqRedriveConfig;
 /// would only wait for it.
 const FAILURES: usize = 3;
 
-/// What came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Letters that were read.
     pub read: u64,
     /// Those that the filter let through.
     pub matched: usize,
@@ -80,7 +78,6 @@ pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Res
     report.end()
 }
 
-/// The first pass.
 async fn gather(
     config: &DlqRedriveConfig,
     reader: Reader,
@@ -108,7 +105,6 @@ async fn gather(
     Ok(planner.plan(max_redrives, config.filter.limit))
 }
 
-/// The second pass.
 async fn send(
     rate: u32,
     reader: Reader,
@@ -162,7 +158,6 @@ async fn send(
     read
 }
 
-/// Fetches what is planned, on a thread of its own.
 fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(Entry, Record)>) -> anyhow::Result<()> {
     for run in plan.streamed.chunk_by(|a, b| a.partition == b.partition) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
@@ -189,7 +184,6 @@ fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(Entry, Record)>) 
     Ok(())
 }
 
-/// Tells what happens, and counts it.
 struct Report<'a, W> {
     out: &'a mut W,
     json: bool,
@@ -197,7 +191,6 @@ struct Report<'a, W> {
 }
 
 impl<W: Write> Report<'_, W> {
-    /// Names each letter, and where it went.
     fn sent(&mut self, record: &Record, place: Option<(i32, i64)>) -> anyhow::Result<()> {
         self.summary.sent += 1;
         let letter = Letter::of(record);

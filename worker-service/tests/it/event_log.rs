@@ -22,7 +22,6 @@ fn lines(worker: &Process, messages: &[&str]) -> Vec<Value> {
     found
 }
 
-/// Waits until there are so many lines with one of these messages.
 async fn until_lines(kit: &Kit, worker: &Process, messages: &[&str], count: usize) -> Vec<Value> {
     kit.until_it("it is in the log", async || lines(worker, messages).len() >= count).await;
     let found = lines(worker, messages);

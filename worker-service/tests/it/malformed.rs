@@ -11,7 +11,6 @@ use time::OffsetDateTime;
 use crate::any_bytes::wire_event;
 use crate::kit::{Kit, Process, header};
 
-/// As it is.
 pub(crate) fn sound(record: WireRecord) -> (WireRecord, Claims) {
     (record, Claims::default())
 }

@@ -5,7 +5,6 @@ use worker_service::worker::Worker;
 
 use crate::kit::{Kit, run_config};
 
-/// Records that are no events, of as many devices.
 async fn flood(kit: &Kit, devices: usize) {
     let keys: Vec<_> = (0..devices).map(|n| format!("d{n}")).collect();
     futures_util::future::join_all(keys.iter().map(|key| kit.put(Some(key.as_bytes()), Some(b"x"), &[]))).await;

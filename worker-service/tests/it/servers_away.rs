@@ -8,7 +8,6 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::kit::{InProcess, Kit, Process, metrics, nobody};
 
-/// A worker that has PostgreSQL behind a proxy.
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
     let (proxy, url) = Proxy::before(&kit.scope.database_url).unwrap();
     let worker = kit.process_with(&[("DATABASE_URL", &url), ("DATABASE_TIMEOUT", "2s")]).await;

@@ -13,7 +13,6 @@ use worker_service::worker::{Parts, Worker};
 
 use crate::kit::{Kit, client, run_config};
 
-/// The settings that are a topic's own.
 async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
     let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
     let asked = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;

@@ -8,7 +8,6 @@ use worker_service::worker::{Parts, Worker};
 
 use crate::kit::{Kit, Process, run_config};
 
-/// A gauge of the first partition.
 async fn gauge(worker: &Process, name: &str) -> Option<f64> {
     sample(&worker.metrics().await, &format!(r#"{name}{{partition="0"}}"#))
 }

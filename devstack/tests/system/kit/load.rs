@@ -98,7 +98,6 @@ impl Load {
 pub(crate) struct Sent {
     pub(crate) device: String,
     pub(crate) accepted: usize,
-    /// Refusals by their code.
     pub(crate) refused: BTreeMap<String, usize>,
 }
 

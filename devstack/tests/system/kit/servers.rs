@@ -22,7 +22,6 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts these, side by side.
     pub(crate) fn start(own: &[Own]) -> Self {
         Self::start_with(own, None)
     }

@@ -9,12 +9,10 @@ use devstack::{LogReader, Program, Scope, Service};
 use super::{PATIENCE, SECRET, System, blocking, owned};
 
 impl System {
-    /// One more API beside the first.
     pub(crate) fn another_api(&self) -> Api {
         self.another_api_with(&[])
     }
 
-    /// The same with settings of its own.
     pub(crate) fn another_api_with(&self, more: &[(&str, &str)]) -> Api {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         Api::spawn(&self.scope, &self.with(more), &self.logs.join(format!("api-{number}.log")))
@@ -35,7 +33,6 @@ impl System {
         self.worker_with(&[])
     }
 
-    /// One with settings of its own.
     pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Worker {
         self.start_worker(more, |env, log| Service::spawn(Program::Worker, &["run"], env, log))
     }
@@ -74,7 +71,6 @@ impl System {
 pub(crate) struct Api {
     pub(crate) service: Service,
     pub(crate) base: String,
-    /// Its internal port.
     pub(crate) ops: String,
 }
 

@@ -57,7 +57,6 @@ impl Kit {
         command
     }
 
-    /// `dlq list --json`.
     pub(crate) async fn list(&self, more: &[&str]) -> Vec<serde_json::Value> {
         let mut args = vec!["dlq", "list", "--json"];
         args.extend(more);
@@ -69,7 +68,6 @@ impl Kit {
         lines(&out)
     }
 
-    /// `dlq show --json`.
     pub(crate) async fn show(&self, partition: i32, offset: i64) -> anyhow::Result<serde_json::Value> {
         let place = [partition.to_string(), offset.to_string()];
         let args = ["dlq", "show", &place[0], &place[1], "--json"];
@@ -93,7 +91,6 @@ impl Kit {
         Ok((summary, lines(&out)))
     }
 
-    /// `seek --to-time`, and what it says.
     pub(crate) async fn seek(&self, to: time::OffsetDateTime, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
         let to = shared::topic::rfc3339(to);
         let mut args = vec!["seek", "--to-time", &to];
@@ -101,7 +98,6 @@ impl Kit {
         self.seek_by(&args).await
     }
 
-    /// `seek --from-beginning`, and what it says.
     pub(crate) async fn seek_to_beginning(&self) -> anyhow::Result<(Vec<Moved>, String)> {
         self.seek_by(&["seek", "--from-beginning"]).await
     }
@@ -113,7 +109,6 @@ impl Kit {
         Ok((moved, String::from_utf8(out)?))
     }
 
-    /// `forget`, and what it says.
     pub(crate) async fn forget(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
         let mut args = vec!["forget", device];
         args.extend(more);
@@ -137,7 +132,6 @@ impl Kit {
     }
 }
 
-/// What a command said.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) status: i32,

@@ -20,7 +20,6 @@ impl Kit {
         self.transactional_on(&self.scope.input_topic, name)
     }
 
-    /// The same for another topic.
     pub(crate) fn transactional_on(&self, topic: &str, name: &str) -> Transactional {
         let id = format!("{}-{name}", self.scope.group);
         let config = client(&self.scope).set("transactional.id", id).set("transaction.timeout.ms", "300000").clone();
