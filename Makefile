@@ -1,13 +1,11 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract chaos bench soak fuzz memcheck alerts
+.PHONY: help dev test lint telemetry contract chaos bench soak fuzz memcheck settings alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
 # these once.
-SERVICES = -p devstack -p api-service -p worker-service $(CONTAINERS)
-# Servers as containers are a feature of devstack, compiled only where they will be used.
-CONTAINERS = $(if $(filter containers,$(shell devstack/install which)),--features devstack/containers)
+SERVICES = -p devstack -p api-service -p worker-service
 
 help: ## Lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -73,6 +71,10 @@ memcheck: ## Runs the only unsafe code under valgrind, on records of any bytes
 	@devstack/install
 	@$(CARGO) build --bins $(SERVICES)
 	@tools/memcheck
+
+settings: ## Writes docs/settings.md anew, from what --help of both services says
+	@$(CARGO) build --bins $(SERVICES)
+	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/devstack settings
 
 alerts: ## Tests the alert rules (needs promtool, Debian's package prometheus)
 	promtool check rules observe/prometheus/rules.yml

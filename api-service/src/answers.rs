@@ -1,13 +1,9 @@
 //! Large answers stay in memory until their clients have taken them in: how many bytes of them
 //! there may be at once. Those who read slowly can keep each other waiting, and nobody else. Answers
-//! to submissions count as the bodies do, each for its subject.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! to batches count as the bodies do, each for its subject.
 
 use axum::body::Body;
-use axum::extract::Request;
-use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -16,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::in_flight::Room;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 
 /// Smaller ones do not count: as many as there may be connections are no harm.
 const SMALL: u64 = 16 * 1024;
@@ -32,17 +28,10 @@ impl AsRef<[u8]> for Counted {
 
 /// Waits for a part of the answer to what only reads, and may as well be asked again, until the request's
 /// deadline. A submission keeps its deadline itself, see there.
-///
-/// # Errors
-/// 503 where it takes too long.
 pub(crate) async fn in_time<T>(deadline: Instant, part: impl Future<Output = T>) -> Result<T, Problem> {
     timeout_at(deadline, part).await.map_err(|_| Problem::of_status(StatusCode::SERVICE_UNAVAILABLE))
 }
 
-/// The answer itself, a large one where there is room for it.
-///
-/// # Errors
-/// 503 where there is none.
 pub(crate) async fn roomy(app: &App, response: Response) -> Result<Response, Problem> {
     let size = response.body().size_hint().lower();
     if size <= SMALL {
@@ -50,55 +39,14 @@ pub(crate) async fn roomy(app: &App, response: Response) -> Result<Response, Pro
     }
     let mut room = app.answers.empty();
     room.cover(usize::try_from(size).unwrap_or(usize::MAX))?;
-    Ok(counted(response, room).await)
+    Ok(within(room, response).await)
 }
 
-/// Where the room of a submission's body is kept until it is answered.
-#[derive(Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Option<Room>>>);
-
-impl Kept {
-    /// A place for it, with the request, which takes it along; none for what only reads.
-    pub(crate) fn with(request: &mut Request) -> Option<Self> {
-        (request.method() == Method::POST).then(|| {
-            let kept = Self::default();
-            request.extensions_mut().insert(kept.clone());
-            kept
-        })
+/// An answer in room that was taken for it, and that a large one keeps for as long as anybody holds its bytes.
+pub(crate) async fn within(room: Room, response: Response) -> Response {
+    if response.body().size_hint().lower() <= SMALL {
+        return response;
     }
-
-    /// Has a large answer take the room that the body had, and more where it is larger.
-    ///
-    /// # Errors
-    /// There is none, and this is to be said instead.
-    pub(crate) async fn cover(self, response: &mut Response) -> Result<(), Problem> {
-        let room = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let size = response.body().size_hint().lower();
-        let Some(mut room) = room.filter(|_| size > SMALL) else { return Ok(()) };
-        if room.cover(usize::try_from(size).unwrap_or(usize::MAX)).is_ok() {
-            *response = counted(std::mem::take(response), room).await;
-            return Ok(());
-        }
-        let (code, detail) = if response.status().is_client_error() {
-            (Code::Overloaded, "there is no room for the answer; nothing was taken")
-        } else {
-            let detail =
-                "there is no room for the answer; send the events again with the same event_ids, they count once";
-            (Code::OutcomeUnknown, detail)
-        };
-        Err(Problem::new(code, detail))
-    }
-}
-
-/// Keeps it there.
-pub(crate) fn keep(parts: &Parts, room: Room) {
-    if let Some(Kept(kept)) = parts.extensions.get::<Kept>() {
-        *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
-    }
-}
-
-/// With its bytes counted for as long as anybody holds them.
-async fn counted(response: Response, room: Room) -> Response {
     let (parts, body) = response.into_parts();
     match body.collect().await {
         // In one piece already, which is not copied.
@@ -111,6 +59,7 @@ async fn counted(response: Response, room: Room) -> Response {
 mod tests {
     use std::time::Duration;
 
+    use axum::extract::Request;
     use axum::http::header;
     use clap::Parser;
     use jsonwebtoken::{EncodingKey, Header, encode};
@@ -120,6 +69,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::problem::Code;
 
     const SECRET: &str = "a secret that is long enough for this";
 

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::header;
 use axum::routing::{get, post};
 use shared::devices::RESOURCE;
 use shared::cache::Cache;
 use shared::config::AccessLog;
 use shared::store::Store;
+use tower::ServiceBuilder;
 use tower::layer::layer_fn;
+use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
 
 use crate::auth::tokens::Tokens;
 use crate::collapse::Collapse;
@@ -20,6 +24,7 @@ use crate::in_flight::InFlight;
 use crate::observe::Observed;
 use crate::producer::Producer;
 use crate::rate::{Rates, announce};
+use crate::request_id::{self, UuidV7};
 use crate::server::Limits;
 use crate::{batch, docs, events, history, probes, resources};
 
@@ -27,39 +32,25 @@ use crate::{batch, docs, events, history, probes, resources};
 #[derive(Clone)]
 pub struct App(Arc<Shared>);
 
-/// The parts of an [`App`].
 pub struct Shared {
-    /// Checks tokens.
     pub tokens: Tokens,
-    /// How much each subject may ask.
     pub rates: Rates,
-    /// Room for bodies.
     pub in_flight: InFlight,
-    /// Room for large answers.
     pub answers: InFlight,
-    /// What becomes of a `device` token without devices.
     pub device_binding: DeviceBinding,
-    /// To Kafka.
     pub producer: Producer,
-    /// To Redis.
     pub cache: Cache,
-    /// To PostgreSQL.
     pub store: Store,
     /// Reads of PostgreSQL under a lease.
     pub flights: Flights,
     /// Those without one.
     pub collapse: Collapse,
-    /// What is known of the dependencies.
     pub health: Health,
-    /// To find that out for Kafka.
     pub probe: probes::KafkaProbe,
-    /// How long a request may take.
     pub request_timeout: Duration,
     /// How long its body may take: what Kafka does not need of that.
     pub body_timeout: Duration,
-    /// What a connection may do.
     pub limits: Limits,
-    /// Which requests are logged.
     pub access_log: AccessLog,
 }
 
@@ -73,9 +64,6 @@ impl std::ops::Deref for App {
 
 impl App {
     /// Builds everything; nothing has to be up, and no port is bound.
-    ///
-    /// # Errors
-    /// One clear line where a setting is wrong.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Shared {
             tokens: Tokens::new(&config.jwt)?,
@@ -128,17 +116,23 @@ pub const ROUTES: [&str; 9] = [
     "/docs/{file}",
 ];
 
-/// The one layer around every route, and around what is none: each call of `layer` costs every request
-/// some boxes.
+/// The layers around every route, and around what is none, outermost first. They are one to axum: each call of its
+/// `layer` costs every request some boxes.
 fn layered(routes: Router, access_log: AccessLog) -> Router {
-    routes.layer(layer_fn(move |inner| Observed { inner, access_log }))
+    let layers = ServiceBuilder::new()
+        .map_request(request_id::sane)
+        .layer(SetRequestIdLayer::new(request_id::HEADER, UuidV7))
+        .layer(PropagateRequestIdLayer::new(request_id::HEADER))
+        // Whoever prints a request prints no secret.
+        .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
+        .layer(layer_fn(move |inner| Observed { inner, access_log }));
+    routes.layer(layers)
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
     use axum::extract::Request;
-    use axum::http::header;
     use futures_util::FutureExt as _;
     use http_body_util::BodyExt;
     use metrics_exporter_prometheus::PrometheusBuilder;

@@ -3,9 +3,9 @@
 pub mod fetch;
 pub mod jwks;
 pub mod keys;
-pub mod memory;
+pub mod rejected;
+mod schedule;
 pub mod tokens;
-mod unknown;
 pub mod verify;
 
 use std::sync::Arc;
@@ -33,7 +33,6 @@ pub mod role {
 }
 
 /// A caller that may send events: of every device, or of those that its token names.
-#[derive(Debug)]
 pub struct Writer(Arc<Caller>, Account);
 
 /// A caller that may read resources: every one, or those that its token names.
@@ -45,23 +44,15 @@ pub struct Reader(Arc<Caller>);
 pub struct HistoryReader;
 
 impl Writer {
-    /// The token's subject.
     pub fn subject(&self) -> &str {
         &self.0.subject
     }
 
-    /// Takes so many from what this subject may send.
-    ///
-    /// # Errors
-    /// 429; 413 where it may never send so many at once.
     pub fn charge(&self, events: u32) -> Result<(), Problem> {
         self.1.charge(self.subject(), events)
     }
 
     /// Refuses another device than the token's.
-    ///
-    /// # Errors
-    /// 403.
     pub fn allow(&self, device: &DeviceId) -> Result<(), Problem> {
         allow(&self.0, &[role::ADMIN], device)
     }
@@ -69,9 +60,6 @@ impl Writer {
 
 impl Reader {
     /// Refuses another device than the token's.
-    ///
-    /// # Errors
-    /// 403.
     pub fn allow(&self, device: &DeviceId) -> Result<(), Problem> {
         allow(&self.0, &[role::ADMIN, role::USER], device)
     }
@@ -109,7 +97,6 @@ impl FromRequestParts<App> for HistoryReader {
     }
 }
 
-/// Whom the token speaks for.
 async fn identify(headers: &HeaderMap, app: &App) -> Result<Arc<Caller>, Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     app.tokens.check(token(headers)?, now).await

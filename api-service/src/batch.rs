@@ -14,6 +14,7 @@ use shared::topic::Outgoing;
 use time::{Duration, OffsetDateTime};
 
 use self::answer::{Batch, Refusal};
+use crate::answers;
 use crate::app::App;
 use crate::auth::Writer;
 use crate::events;
@@ -23,22 +24,17 @@ use crate::named;
 use crate::problem::{About, Code, Problem};
 use crate::trace::Publishing;
 
-/// The most events in a batch.
 pub(crate) const MAX_EVENTS: usize = 1_000;
-/// The largest body, on the wire and unpacked.
 pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
 
-/// Takes many events.
-///
-/// # Errors
-/// The answer of a batch that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
-    let intake = Intake::read(&app, request, MAX_BODY, 0, BatchFormat::of).await?;
-    accept(&app, &intake).await.map_err(IntoResponse::into_response)
+    let mut intake = Intake::read(&app, request, MAX_BODY, 0, BatchFormat::of).await?;
+    let answer = accept(&app, &mut intake).await.map_err(IntoResponse::into_response)?;
+    Ok(answers::within(intake.room, answer).await)
 }
 
-async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Problem> {
-    let Intake { parts, writer, format, bytes, deadline, .. } = intake;
+async fn accept(app: &App, intake: &mut Intake<BatchFormat>) -> Result<Response, Problem> {
+    let Intake { parts, writer, format, bytes, room, deadline } = intake;
     let items = Items::of(format, bytes);
     // What is no batch costs one, as what is no event does.
     writer.charge(items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX)))?;
@@ -67,6 +63,8 @@ async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Pro
             Err(refusal) => batch.refuse(refusal),
         }
     }
+    // An answer that will not fit has to be refused before anything is sent.
+    room.cover(bytes.len() + batch.most_bytes())?;
     let outcomes = app.producer.send_all(&valid, *deadline).await;
     publishing.end(&outcomes);
     let outcomes = devices.iter().zip(outcomes).map(|(device_id, outcome)| events::settled(outcome, device_id));
@@ -75,15 +73,12 @@ async fn accept(app: &App, intake: &Intake<BatchFormat>) -> Result<Response, Pro
     batch.answer(request_id)
 }
 
-/// The items of a body, as they stand in it.
 enum Items<'a> {
     Array(Vec<&'a serde_json::value::RawValue>, crate::format::Parse, &'a Bytes),
     Lines(Vec<batch::Line>),
 }
 
 impl<'a> Items<'a> {
-    /// # Errors
-    /// What is wrong with the batch as a whole.
     fn of(format: &BatchFormat, bytes: &'a Bytes) -> Result<Self, Problem> {
         let items = match format {
             BatchFormat::Array(parse) => Self::Array(batch::array(bytes, MAX_EVENTS).map_err(no_batch)?, *parse, bytes),
@@ -102,7 +97,6 @@ impl<'a> Items<'a> {
         }
     }
 
-    /// One item as it stands in the body.
     fn text(&self, place: usize) -> &[u8] {
         match self {
             Self::Array(items, ..) => items.get(place).map_or(&[], |item| item.get().as_bytes()),

@@ -16,10 +16,6 @@ const DISCARD: usize = 1024 * 1024;
 const DISCARD_FOR: Duration = Duration::from_millis(500);
 
 /// The whole body, counted in `room` as it comes.
-///
-/// # Errors
-/// 413 past the limit, told or found out; 408 past the deadline; 400 where it breaks off; 503 where
-/// there is no room for it.
 pub async fn read(
     headers: &HeaderMap,
     body: &mut Body,
@@ -64,10 +60,6 @@ impl<'a> Whole<'a> {
         Self { bytes: Vec::new(), limit, room }
     }
 
-    /// Appends these.
-    ///
-    /// # Errors
-    /// 413, 503.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Problem> {
         let length = self.bytes.len() + bytes.len();
         if length > self.limit {
@@ -80,6 +72,11 @@ impl<'a> Whole<'a> {
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// How much there is of it.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// What there is of it.

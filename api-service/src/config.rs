@@ -31,40 +31,28 @@ const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(9
 #[command(version)]
 pub struct Config {
     #[command(flatten)]
-    #[expect(missing_docs, reason = "its type says it; text here would become the text of --help")]
     pub http: HttpConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub jwt: JwtConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub rates: RateConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub kafka: KafkaConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub topics: TopicConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub producer: ProducerConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub postgres: PostgresConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub redis: RedisConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub ops: OpsConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub log: LogConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub access_log: AccessLogConfig,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "as above")]
     pub traces: TraceConfig,
 }
 
@@ -78,19 +66,16 @@ pub struct HttpConfig {
     /// `KAFKA_MESSAGE_TIMEOUT` leaves of it, so that a slow one does not cut Kafka's time short.
     #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub request_timeout: Duration,
-    /// How long a request's headers may take, from their first byte; the first request's from the
-    /// connection's start. From 1ms to 1h.
-    #[arg(long, env = "HEADER_TIMEOUT", default_value = "10s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
-    pub header_timeout: Duration,
-    /// How long a client may take to take its answer in, from 1ms to 1h.
+    /// How long a client may take none of its answer before its connection is closed, from 1ms to 1h.
     #[arg(long, env = "WRITE_TIMEOUT", default_value = "30s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub write_timeout: Duration,
-    /// How long a connection may be idle between requests. Longer than a load balancer in front
-    /// keeps it, or it answers 502 now and then. From 1ms to 1day.
+    /// How long a connection may wait for a request's headers to be there, from its start or from the
+    /// answer before. Longer than a load balancer in front keeps an idle one, or it answers 502 now and
+    /// then. From 1ms to 1day.
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", default_value = "75s", value_parser = duration_in(KEEP_ALIVE_TIMEOUTS))]
     pub keep_alive_timeout: Duration,
-    /// The most connections at once. One more takes the place of the one that has been idle for
-    /// longest, and waits where none is. From 1 to 1000000.
+    /// The most connections at once. One more waits for one to end, and meanwhile each is closed with
+    /// its next answer. From 1 to 1000000.
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = trimmed(value_parser!(u32).range(1..=1_000_000)))]
     pub max_connections: u32,
     /// How many bytes of bodies may be in memory at once, and how many of large answers; who comes on
@@ -135,9 +120,6 @@ impl Config {
     }
 
     /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
-    ///
-    /// # Errors
-    /// One clear line.
     pub fn check(&self) -> anyhow::Result<()> {
         self.jwt.check()?;
         self.rates.check()?;

@@ -20,7 +20,6 @@ pub(crate) const CACHE_CONTROL: &str = "public, no-cache";
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A file that the page is made of.
 pub(crate) struct Asset {
     pub(crate) name: &'static str,
     media_type: &'static str,
@@ -99,9 +98,6 @@ pub async fn page(headers: HeaderMap) -> Response {
 }
 
 /// `GET /docs/{file}`.
-///
-/// # Errors
-/// 404.
 pub async fn file(path: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Result<Response, Problem> {
     static SERVED: LazyLock<[(&str, Served); FILES.len()]> = LazyLock::new(|| {
         FILES.map(|Asset { name, media_type, is_gzip, content }| {

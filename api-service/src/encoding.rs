@@ -2,15 +2,19 @@
 //! comes out. No more than that is ever held, however much a body would unpack to, and what comes
 //! out takes its room as it does; so does what it takes to unpack it, from the first byte on.
 
-use std::io::Write;
+use std::io;
+use std::pin::Pin;
 
+use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use flate2::write::GzDecoder;
-use http_body_util::{BodyExt, Limited};
+use futures_util::TryStreamExt as _;
+use http_body_util::{BodyDataStream, LengthLimitError, Limited};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, timeout_at};
-use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
+use tokio_util::io::StreamReader;
 
 use crate::body::{self, Whole};
 use crate::in_flight::Room;
@@ -23,10 +27,7 @@ pub const ACCEPTED: &str = "gzip, zstd";
 const ZSTD_WINDOW_LOG: u32 = 23;
 /// How much is unpacked at a time.
 const STEP: usize = 32 * 1024;
-/// What unpacking gzip takes: the window and tables of flate2's decoder, what it has not written
-/// yet, and what it has.
-const GZIP_ROOM: usize = 48 * 1024 + 2 * STEP;
-/// The most members that a body of gzip may have: each costs a decoder, and twenty bytes are one.
+/// The most members of gzip, or frames of zstd, that a body may have: each costs a decoder, and twenty bytes are one.
 const MAX_MEMBERS: usize = 1024;
 
 /// The most that one body takes: a batch that is unpacked in the largest window, and its buffers.
@@ -37,6 +38,28 @@ pub(crate) const MOST_ROOM: usize = 17 * 1024 * 1024;
 enum Encoding {
     Gzip,
     Zstd,
+}
+
+impl Encoding {
+    /// What unpacking takes, with so much unpacked: the decoder, its tables and its buffers, and of zstd the window,
+    /// which is memory only as far as it has been written.
+    fn room(self, unpacked: usize) -> usize {
+        STEP + match self {
+            Self::Gzip => 64 * 1024,
+            Self::Zstd => 384 * 1024 + unpacked.min(1 << ZSTD_WINDOW_LOG),
+        }
+    }
+
+    /// Unpacks one member, or one frame.
+    fn decoder<'a>(self, packed: impl AsyncBufRead + Send + 'a) -> Pin<Box<dyn AsyncRead + Send + 'a>> {
+        match self {
+            Self::Gzip => Box::pin(GzipDecoder::new(packed)),
+            Self::Zstd => {
+                let window = DParameter::window_log_max(ZSTD_WINDOW_LOG);
+                Box::pin(ZstdDecoder::with_params(packed, &[window]))
+            }
+        }
+    }
 }
 
 /// The whole body, unpacked and counted in `room`.
@@ -74,113 +97,48 @@ fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
         () if name.eq_ignore_ascii_case(b"zstd") => Some(Some(Encoding::Zstd)),
         () => None,
     };
-    found.ok_or_else(|| Problem::new(Code::UnsupportedEncoding, "the content encoding must be one of gzip and zstd"))
+    found.ok_or_else(|| {
+        Problem::new(Code::UnsupportedEncoding, format!("the content encoding must be one of {ACCEPTED}"))
+    })
 }
 
 async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Room) -> Result<Bytes, Problem> {
-    let mut wire = Limited::new(body, limit);
-    let beside = room.beside();
+    let failed = |error: io::Error| failed(&error, limit);
+    let packed = BodyDataStream::new(Limited::new(body, limit)).map_err(io::Error::other);
+    let mut packed = StreamReader::new(packed);
+    let mut beside = room.beside();
     let mut whole = Whole::new(limit, room);
-    // Who sends nothing costs nothing.
-    let mut unpacker = None;
-    while let Some(frame) = wire.frame().await {
-        let frame = frame.map_err(|error| body::broken_off(&*error, limit))?;
-        let Some(data) = frame.data_ref().filter(|data| !data.is_empty()) else { continue };
-        let unpacker = match &mut unpacker {
-            Some(unpacker) => unpacker,
-            none => none.insert(Unpacker::new(encoding, beside.beside())?),
-        };
-        unpacker.push(data, &mut whole)?;
+    let mut step = Vec::new();
+    let mut members = 0;
+    // Who sends nothing costs nothing: a decoder is made when there is something to unpack.
+    while !packed.fill_buf().await.map_err(failed)?.is_empty() {
+        members += 1;
+        if members > MAX_MEMBERS {
+            return Err(too_many_members());
+        }
+        beside.cover(encoding.room(whole.len()))?;
+        step.reserve_exact(STEP);
+        let mut member = encoding.decoder(&mut packed);
+        while member.read_buf(&mut step).await.map_err(failed)? > 0 {
+            whole.push(&step)?;
+            step.clear();
+            beside.cover(encoding.room(whole.len()))?;
+        }
     }
-    unpacker.ok_or_else(broken)?.finish(&mut whole)?;
+    if members == 0 {
+        return Err(broken());
+    }
     Ok(whole.take())
 }
 
-/// What unpacks a body, with the room that it takes up.
-struct Unpacker {
-    room: Room,
-    decoder: Decoder,
-}
-
-enum Decoder {
-    Gzip { member: Box<GzDecoder<Vec<u8>>>, members: usize },
-    Zstd { decoder: DCtx<'static>, step: Box<[u8]>, whole: bool },
-}
-
-impl Unpacker {
-    fn new(encoding: Encoding, mut room: Room) -> Result<Self, Problem> {
-        let decoder = match encoding {
-            Encoding::Gzip => {
-                room.cover(GZIP_ROOM)?;
-                Decoder::Gzip { member: Box::new(GzDecoder::new(Vec::new())), members: 1 }
-            }
-            Encoding::Zstd => {
-                let mut decoder = DCtx::try_create().ok_or_else(unable)?;
-                decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG)).map_err(|_| unable())?;
-                room.cover(decoder.sizeof() + STEP)?;
-                Decoder::Zstd { decoder, step: vec![0; STEP].into(), whole: false }
-            }
-        };
-        Ok(Self { room, decoder })
-    }
-
-    /// Unpacks a piece of the body.
-    ///
-    /// # Errors
-    /// 400 where it is broken; 413; 503.
-    fn push(&mut self, mut data: &[u8], unpacked: &mut Whole<'_>) -> Result<(), Problem> {
-        match &mut self.decoder {
-            Decoder::Gzip { member, members } => {
-                while !data.is_empty() {
-                    let taken = member.write(data).map_err(|_| broken())?;
-                    hand_over(member.get_mut(), unpacked)?;
-                    data = data.get(taken..).unwrap_or_default();
-                    if taken == 0 {
-                        // This member is whole; what stands behind it is another.
-                        member.try_finish().map_err(|_| broken())?;
-                        hand_over(member.get_mut(), unpacked)?;
-                        *members += 1;
-                        if *members > MAX_MEMBERS {
-                            return Err(too_many_members());
-                        }
-                        **member = GzDecoder::new(std::mem::take(member.get_mut()));
-                    }
-                }
-            }
-            Decoder::Zstd { decoder, step, whole } => {
-                let mut input = InBuffer::around(data);
-                while input.pos() < data.len() || !*whole {
-                    let mut output = OutBuffer::around(&mut step[..]);
-                    *whole = decoder.decompress_stream(&mut output, &mut input).map_err(|_| broken())? == 0;
-                    let full = output.pos() == output.capacity();
-                    // A frame says how large a window it needs.
-                    self.room.cover(decoder.sizeof() + STEP)?;
-                    unpacked.push(output.as_slice())?;
-                    // With room left over, all that was there to unpack is unpacked.
-                    if input.pos() == data.len() && !full {
-                        break;
-                    }
-                }
-            }
+/// What an error while unpacking means.
+fn failed(error: &io::Error, limit: usize) -> Problem {
+    match error.get_ref() {
+        Some(of_body) if of_body.is::<LengthLimitError>() || of_body.is::<axum::Error>() => {
+            body::broken_off(of_body, limit)
         }
-        Ok(())
+        _ => broken(),
     }
-
-    /// Nothing more comes: it has to be whole.
-    fn finish(self, unpacked: &mut Whole<'_>) -> Result<(), Problem> {
-        match self.decoder {
-            Decoder::Gzip { member, .. } => hand_over(&mut member.finish().map_err(|_| broken())?, unpacked),
-            Decoder::Zstd { whole: true, .. } => Ok(()),
-            Decoder::Zstd { .. } => Err(broken()),
-        }
-    }
-}
-
-/// Takes what has come out.
-fn hand_over(from: &mut Vec<u8>, unpacked: &mut Whole<'_>) -> Result<(), Problem> {
-    unpacked.push(from)?;
-    from.clear();
-    Ok(())
 }
 
 fn broken() -> Problem {
@@ -188,12 +146,7 @@ fn broken() -> Problem {
 }
 
 fn too_many_members() -> Problem {
-    Problem::new(Code::BadRequest, format!("the body has more than {MAX_MEMBERS} members of gzip"))
-}
-
-fn unable() -> Problem {
-    tracing::error!("there is no memory to unpack a body");
-    Problem::new(Code::Internal, "the body cannot be unpacked")
+    Problem::new(Code::BadRequest, format!("the body has more than {MAX_MEMBERS} members of gzip, or frames of zstd"))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::format::Format;
 use crate::intake::Intake;
 use crate::problem::{About, Code, Problem};
 use crate::producer::Outcome;
-use crate::request_id::RequestId;
+use crate::request_id;
 use crate::trace::Publishing;
 
 /// A payload of 256 KiB, and what stands around it.
@@ -32,10 +32,6 @@ struct Accepted<'a> {
     event_id: &'a str,
 }
 
-/// Takes one event.
-///
-/// # Errors
-/// The answer of an event that is not taken, or may not have been.
 pub async fn submit(State(app): State<App>, request: Request) -> Result<Response, Response> {
     let intake = Intake::read(&app, request, MAX_BODY, 1, Format::of).await?;
     accept(&app, &intake).await.map_err(IntoResponse::into_response)
@@ -68,7 +64,7 @@ async fn accept(app: &App, intake: &Intake<Format>) -> Result<Response, Problem>
 
 /// The request's name, for the answer and for the event.
 pub(crate) fn request_id(parts: &Parts) -> &str {
-    parts.extensions.get::<RequestId>().map(RequestId::as_str).unwrap_or_default()
+    request_id::text(parts.extensions.get())
 }
 
 fn not_an_event(error: BodyError) -> Problem {
@@ -80,7 +76,6 @@ fn not_an_event(error: BodyError) -> Problem {
     }
 }
 
-/// The event as it goes to Kafka.
 pub(crate) fn event(
     submission: Submission,
     accepted_at: OffsetDateTime,

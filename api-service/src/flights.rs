@@ -11,12 +11,10 @@ use shared::cache::{Cache, CacheKey, Lease};
 use shared::store::{Store, StoreError};
 use tokio::sync::watch;
 
-/// What PostgreSQL holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The number of events applied; 0 where there is no resource.
     pub version: i64,
-    /// The body of the answer.
     pub body: Bytes,
 }
 
@@ -80,7 +78,6 @@ impl Drop for Entry {
     }
 }
 
-/// What the cache made of what was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     /// It is in there.

@@ -14,7 +14,6 @@ const CE_SPECVERSION: &str = "ce-specversion";
 /// What its attributes' headers begin with.
 const CE_PREFIX: &str = "ce-";
 
-/// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     /// As the README has it.
@@ -39,7 +38,6 @@ impl Format {
         }
     }
 
-    /// Parses a body in this format.
     pub(crate) fn parse(self, headers: &HeaderMap, bytes: &Bytes) -> Result<Submission, BodyError> {
         match self {
             Self::Plain => submission::parse(bytes),
@@ -64,12 +62,10 @@ impl Format {
     }
 }
 
-/// Many events.
 #[derive(Debug)]
 pub(crate) enum BatchFormat {
     /// An array of what [`parse`] takes.
     Array(Parse),
-    /// An event a line.
     Lines,
 }
 
@@ -77,7 +73,6 @@ pub(crate) enum BatchFormat {
 pub(crate) type Parse = fn(&Bytes, &RawValue) -> Result<Submission, BodyError>;
 
 impl BatchFormat {
-    /// The format of `POST /events/batch`.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let essence = essence(headers).to_ascii_lowercase();
         let format = match essence.as_str() {

@@ -17,10 +17,8 @@ use serde_json::json;
 use crate::app::App;
 use crate::auth::jwks::Freshness;
 
-/// What is known of one dependency.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dependency {
-    /// Whether it works.
     #[serde(rename = "status", serialize_with = "up_or_down")]
     pub up: bool,
     /// What an operator should look at, though it works.
@@ -31,7 +29,6 @@ pub struct Dependency {
     pub error: Option<String>,
 }
 
-/// What is known of the published keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublishedKeys {
     /// Whether they could be read, the last time.
@@ -50,16 +47,11 @@ impl From<Freshness> for PublishedKeys {
     }
 }
 
-/// What is known of all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Dependencies {
-    /// Where events go.
     pub kafka: Dependency,
-    /// Where resources are.
     pub postgres: Dependency,
-    /// Where they are read from.
     pub redis: Dependency,
-    /// What tokens are checked with, where keys are published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<PublishedKeys>,
 }
@@ -77,7 +69,6 @@ fn up_or_down<S: serde::Serializer>(up: &bool, serializer: S) -> Result<S::Ok, S
 }
 
 impl Health {
-    /// Notes what a probe found out.
     pub fn note(&self, change: impl FnOnce(&mut Dependencies)) {
         change(&mut self.locked());
     }

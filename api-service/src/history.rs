@@ -17,7 +17,6 @@ use crate::problem::{About, Code, Problem};
 
 /// Events on a page, where the caller does not say.
 pub(crate) const DEFAULT_LIMIT: u16 = 50;
-/// The most that a caller may ask for.
 pub(crate) const MAX_LIMIT: u16 = 200;
 
 /// Shows a page of a history.
@@ -79,7 +78,6 @@ fn answer(id: &DeviceId, limit: u16, page: &Page) -> Response {
     response
 }
 
-/// What the caller asks for.
 #[derive(Debug, PartialEq, Eq)]
 struct Query {
     limit: u16,

@@ -16,13 +16,11 @@ use crate::problem::{Code, Problem};
 /// One subject's share is this part of all, though no less than the largest body takes, packed.
 const SHARE: usize = 4;
 
-/// The bytes of this instance.
 pub struct InFlight {
     all: Arc<Semaphore>,
     shares: Arc<Shares>,
 }
 
-/// What each subject has of them, those that have any.
 #[derive(Debug)]
 struct Shares {
     most: usize,
@@ -40,7 +38,6 @@ pub struct Room {
 }
 
 impl InFlight {
-    /// So many bytes.
     pub fn new(bytes: usize) -> Self {
         let shares = Shares { most: (bytes / SHARE).max(encoding::MOST_ROOM), taken: Mutex::default() };
         Self { all: Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))), shares: Arc::new(shares) }
@@ -48,9 +45,6 @@ impl InFlight {
 
     /// Room for a body of up to `limit` bytes that is about to be read, where there is enough for
     /// its `Content-Length`. None is taken yet.
-    ///
-    /// # Errors
-    /// 503 at once: who waits holds a connection, and there would be more of them.
     pub fn room(&self, headers: &HeaderMap, limit: usize) -> Result<Room, Problem> {
         let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         if self.left() < told.unwrap_or(0).min(limit) {
@@ -64,14 +58,12 @@ impl InFlight {
         Room { all: Arc::clone(&self.all), held: None, shares: Arc::clone(&self.shares), subject: None }
     }
 
-    /// How many bytes there is room for.
     pub fn left(&self) -> usize {
         self.all.available_permits()
     }
 }
 
 impl Shares {
-    /// Says whether so much is left of this subject's share.
     fn take(&self, subject: &Arc<str>, bytes: usize) -> bool {
         let mut all = self.taken();
         let taken = all.get(subject).copied().unwrap_or_default().saturating_add(bytes);
@@ -112,9 +104,6 @@ impl Room {
     }
 
     /// Makes it so many bytes, where it is less.
-    ///
-    /// # Errors
-    /// As [`room`](InFlight::room).
     pub fn cover(&mut self, bytes: usize) -> Result<(), Problem> {
         let missing = bytes.saturating_sub(self.bytes());
         if missing == 0 {

@@ -13,15 +13,16 @@ use crate::app::App;
 use crate::auth::Writer;
 use crate::in_flight::Room;
 use crate::problem::Problem;
-use crate::{answers, body, encoding};
+use crate::{body, encoding};
 
 /// A submission that was let in, and is here whole. It takes its room until it is answered.
 pub(crate) struct Intake<F> {
     pub(crate) parts: Parts,
     pub(crate) writer: Writer,
     pub(crate) format: F,
-    /// The body, unpacked.
     pub(crate) bytes: Bytes,
+    /// What it takes up, and its answer may go on to.
+    pub(crate) room: Room,
     /// When the answer is due: the handler keeps it itself, because what it answers then depends
     /// on how far the events had come.
     pub(crate) deadline: Instant,
@@ -43,10 +44,7 @@ impl<F> Intake<F> {
         let deadline = start + app.request_timeout;
         let (mut parts, mut body) = request.into_parts();
         match admit(app, &mut parts, &mut body, limit, events, start + app.body_timeout, format).await {
-            Ok((writer, format, room, bytes)) => {
-                answers::keep(&parts, room);
-                Ok(Self { parts, writer, format, bytes, deadline })
-            }
+            Ok((writer, format, room, bytes)) => Ok(Self { parts, writer, format, bytes, room, deadline }),
             Err(problem) => Err(body::refuse(problem, &parts.headers, body).await),
         }
     }

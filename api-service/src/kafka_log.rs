@@ -19,7 +19,14 @@ impl ClientContext for LogContext {
 
     /// Only the producer is set up to tell them.
     fn stats(&self, statistics: Statistics) {
-        crate::metrics::queue(&statistics);
+        #[expect(clippy::cast_precision_loss, reason = "gauges")]
+        for (name, value) in [
+            ("kafka_queue_records", statistics.msg_cnt),
+            ("kafka_queue_bytes", statistics.msg_size),
+            ("kafka_queue_limit_bytes", statistics.msg_size_max),
+        ] {
+            metrics::gauge!(name).set(value as f64);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -1,9 +1,10 @@
 //! Every metric of the API, described. The counters that alerts look at are there from the start, at
 //! 0: one that appears with its first increment has no increase.
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 
 use crate::producer::Outcome;
+use crate::rate::Kind;
 
 /// Tells the recorder of all of them.
 pub fn describe() {
@@ -39,7 +40,7 @@ pub fn describe() {
     );
 
     for outcome in Outcome::ALL {
-        counter!("kafka_produce_total", "outcome" => outcome).increment(0);
+        counter!("kafka_produce_total", "outcome" => outcome.as_str()).increment(0);
     }
     for name in [
         "kafka_produce_resent_total",
@@ -50,22 +51,10 @@ pub fn describe() {
     ] {
         counter!(name).increment(0);
     }
-    for policy in ["events", "reads"] {
-        counter!("rate_limited_total", "policy" => policy).increment(0);
+    for kind in Kind::ALL {
+        counter!("rate_limited_total", "policy" => kind.policy()).increment(0);
     }
-    for reason in ["answer_not_taken", "client_gone", "headers_late", "room"] {
+    for reason in ["answer_not_taken", "client_gone", "headers_too_large", "idle", "unreadable"] {
         counter!("http_connections_closed_total", "reason" => reason).increment(0);
-    }
-}
-
-/// What the producer has in its queue, as it says itself.
-pub(crate) fn queue(statistics: &rdkafka::Statistics) {
-    #[expect(clippy::cast_precision_loss, reason = "gauges")]
-    for (name, value) in [
-        ("kafka_queue_records", statistics.msg_cnt),
-        ("kafka_queue_bytes", statistics.msg_size),
-        ("kafka_queue_limit_bytes", statistics.msg_size_max),
-    ] {
-        gauge!(name).set(value as f64);
     }
 }

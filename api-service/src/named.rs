@@ -6,7 +6,6 @@ use serde_json::value::RawValue;
 
 use crate::problem::About;
 
-/// The members that name an event, of our own or of a CloudEvent's.
 #[derive(Default, Deserialize)]
 struct Members<'a> {
     #[serde(borrow)]

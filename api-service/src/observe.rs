@@ -1,4 +1,4 @@
-//! Around every request: its id, its log line, its metrics, its span, and the form of its errors, a panic
+//! Around every request that has its id: its log line, its metrics, its span, and the form of its errors, a panic
 //! among them.
 
 use std::cell::RefCell;
@@ -18,19 +18,17 @@ use shared::config::AccessLog;
 use shared::devices::DeviceId;
 use shared::ids::EventId;
 use tower::Service;
+use tower_http::request_id::RequestId;
 
-use crate::answers::Kept;
 use crate::problem::{About, Problem};
-use crate::request_id::{self, RequestId};
+use crate::request_id;
 use crate::trace::Answering;
 
-/// The outermost layer. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for
+/// The layer inside of those that name a request. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for
 /// each request.
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
-    /// What answers.
     pub inner: S,
-    /// Which requests are logged.
     pub access_log: AccessLog,
 }
 
@@ -55,7 +53,7 @@ where
                 // The log has the place, the caller gets no more than that it happened.
                 Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
             };
-            Ok(seen.answered(response).await)
+            Ok(seen.answered(response))
         })
     }
 }
@@ -63,12 +61,12 @@ where
 /// A request that is being answered. One that is dropped before it is answered is logged and counted too.
 struct Seen {
     start: Instant,
-    request_id: RequestId,
+    /// None outside of the layers that name requests.
+    request_id: Option<RequestId>,
     method: &'static str,
     route: &'static str,
     /// None once it is answered.
     answering: Option<Answering>,
-    kept: Option<Kept>,
     access_log: AccessLog,
 }
 
@@ -80,21 +78,19 @@ impl Seen {
     /// Notes what will be asked for, and hands the request what is behind here to know.
     fn of(request: &mut Request, access_log: AccessLog) -> Self {
         let start = Instant::now();
-        let request_id = RequestId::of(request.headers());
+        let request_id = request.extensions().get::<RequestId>().cloned();
         let method = method(request.method());
         let route = route(request.extensions().get::<MatchedPath>());
         let (answering, passed) = Answering::begin(method, route, request.headers());
-        request.extensions_mut().insert(request_id.clone());
         if let Some(passed) = passed {
             request.extensions_mut().insert(passed);
         }
-        let kept = Kept::with(request);
-        Self { start, request_id, method, route, answering: Some(answering), kept, access_log }
+        Self { start, request_id, method, route, answering: Some(answering), access_log }
     }
 
     /// Writes a problem down, and tells of the answer.
-    async fn answered(mut self, mut response: Response) -> Response {
-        let mut problem = match response.extensions_mut().remove::<Problem>() {
+    fn answered(mut self, mut response: Response) -> Response {
+        let problem = match response.extensions_mut().remove::<Problem>() {
             None if response.status().is_client_error() || response.status().is_server_error() => {
                 // Health says that it is not ready in a form of its own.
                 let own = self.route.starts_with("/health") && response.status() == StatusCode::SERVICE_UNAVAILABLE;
@@ -103,20 +99,13 @@ impl Seen {
             problem => problem,
         };
         if let Some(problem) = &problem {
-            response = problem.write(response, self.request_id.as_str());
+            response = problem.write(response, request_id::text(self.request_id.as_ref()));
         }
-        if let Some(kept) = self.kept.take()
-            && let Err(instead) = kept.cover(&mut response).await
-        {
-            response = instead.write(response, self.request_id.as_str());
-            problem = Some(instead);
-        }
-        response.headers_mut().insert(request_id::HEADER, self.request_id.to_header());
 
         let answering = self.answering.take();
         let about = problem.as_ref().map(|problem| &problem.about).or_else(|| response.extensions().get::<About>());
         let line = Line {
-            request_id: self.request_id.as_str(),
+            request_id: request_id::text(self.request_id.as_ref()),
             method: self.method,
             route: self.route,
             status: response.status().as_u16(),
@@ -135,7 +124,7 @@ impl Drop for Seen {
     fn drop(&mut self) {
         let Some(answering) = self.answering.take() else { return };
         let line = Line {
-            request_id: self.request_id.as_str(),
+            request_id: request_id::text(self.request_id.as_ref()),
             method: self.method,
             route: self.route,
             status: NOT_ANSWERED,
@@ -149,34 +138,12 @@ impl Drop for Seen {
     }
 }
 
-/// What is never seen above: requests that cannot be read, which hyper answers with this status.
-/// Gives what the answer is to say: an id, and a problem.
-pub(crate) fn unread(status: StatusCode) -> (RequestId, Vec<u8>) {
-    let (request_id, problem) = (RequestId::generate(), Problem::of_status(status));
-    let line = Line {
-        request_id: request_id.as_str(),
-        method: "none",
-        route: "none",
-        status: status.as_u16(),
-        code: Some(problem.code.as_str()),
-        device_id: None,
-        event_id: None,
-        trace_id: None,
-        took: Duration::ZERO,
-    };
-    // Always an error, whatever is logged else.
-    line.tell(AccessLog::ERRORS, None);
-    let body = problem.body(request_id.as_str());
-    (request_id, body)
-}
-
 thread_local! {
     /// Each looked up once by a thread: a series costs more to find than to count.
     static COUNTERS: RefCell<HashMap<[&'static str; 3], Counter>> = RefCell::default();
     static DURATIONS: RefCell<HashMap<&'static str, Histogram>> = RefCell::default();
 }
 
-/// What is known of a request at its end.
 struct Line<'a> {
     request_id: &'a str,
     method: &'static str,
@@ -285,7 +252,7 @@ fn status(status: u16) -> &'static str {
             }
         };
     }
-    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 431 499 500 503)
+    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 499 500 503)
 }
 
 #[cfg(test)]

@@ -34,9 +34,6 @@ pub struct KafkaProbe {
 
 impl KafkaProbe {
     /// A probe; it connects when it is first used.
-    ///
-    /// # Errors
-    /// Settings that librdkafka does not take.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let mut settings = shared::kafka::client(&config.kafka)?;
         settings.set("client.id", "api-service-probe");
@@ -135,7 +132,6 @@ async fn redis(app: &App) {
     }
 }
 
-/// One dependency, and what was last told of it.
 struct Told {
     name: &'static str,
     place: fn(&mut Dependencies) -> &mut Dependency,

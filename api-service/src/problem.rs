@@ -23,7 +23,6 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// Every code.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$code),*];
 
             const fn parts(self) -> (StatusCode, &'static str, &'static str) {
@@ -50,7 +49,6 @@ codes! {
     UnsupportedMediaType: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood";
     UnsupportedEncoding: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The body is packed in a way that is not understood";
     InvalidEvent: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event";
-    HeadersTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The request's headers are too large";
     RateLimited: TOO_MANY_REQUESTS, "rate_limited", "Too much for now";
     Internal: INTERNAL_SERVER_ERROR, "internal", "Something went wrong here";
     QueueFull: SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written";
@@ -64,12 +62,10 @@ codes! {
 }
 
 impl Code {
-    /// The status it is sent with.
     pub const fn status(self) -> StatusCode {
         self.parts().0
     }
 
-    /// Its name, as in the answer.
     pub const fn as_str(self) -> &'static str {
         self.parts().1
     }
@@ -97,7 +93,6 @@ impl Code {
             StatusCode::PAYLOAD_TOO_LARGE => Self::BodyTooLarge,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::TOO_MANY_REQUESTS => Self::RateLimited,
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::HeadersTooLarge,
             StatusCode::SERVICE_UNAVAILABLE => Self::TimedOut,
             status if status.is_client_error() => Self::BadRequest,
             _ => Self::Internal,
@@ -105,23 +100,17 @@ impl Code {
     }
 }
 
-/// What an answer is about, for the log.
 #[derive(Debug, Clone, Default)]
 pub struct About {
-    /// The device.
     pub device_id: Option<DeviceId>,
-    /// The event.
     pub event_id: Option<EventId>,
 }
 
-/// An error answer.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    /// What went wrong.
     pub code: Code,
     detail: Cow<'static, str>,
     errors: Vec<Fault>,
-    /// What it is about.
     pub about: About,
     /// Whether the caller is told the event too, to send it again.
     event_is_told: bool,
@@ -192,7 +181,6 @@ impl Problem {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// The body of the answer.
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let (status, code, title) = self.code.parts();
         let body = Body {
@@ -254,7 +242,7 @@ mod tests {
 
     #[test]
     fn what_the_framework_rejects_has_a_code_of_its_own_status() {
-        for status in [404, 405, 408, 413, 415, 431, 400, 500, 503] {
+        for status in [404, 405, 408, 413, 415, 400, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(Code::of_status(status).status(), status);
         }

@@ -31,16 +31,10 @@ pub use self::settings::settings;
 use self::verdict::{Verdict, judged, refused, to_send_again};
 use crate::config::Config;
 
-/// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All in-sync replicas have it.
-    Accepted {
-        /// In this partition.
-        partition: i32,
-        /// At this offset.
-        offset: i64,
-    },
+    Accepted { partition: i32, offset: i64 },
     /// It was not taken: too much waits already, or the producer has just failed, or it is not known what became of
     /// an earlier event of its device.
     QueueFull,
@@ -55,8 +49,14 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Every one, as in the metrics.
-    pub(crate) const ALL: [&str; 6] = ["accepted", "queue_full", "no_topic", "closed", "too_large", "unknown"];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Accepted { partition: 0, offset: 0 },
+        Self::QueueFull,
+        Self::NoTopic,
+        Self::Closed,
+        Self::TooLarge,
+        Self::Unknown,
+    ];
 
     /// As in the metrics.
     pub const fn as_str(self) -> &'static str {
@@ -74,9 +74,7 @@ impl Outcome {
 /// Which client sends an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// With others.
     Batched,
-    /// By itself.
     Alone,
 }
 
@@ -100,9 +98,6 @@ struct Inner {
 
 impl Producer {
     /// A producer; it connects by itself, and again.
-    ///
-    /// # Errors
-    /// Settings that librdkafka does not take.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let limit = Arc::new(BatchLimit::unknown());
         let batching = Batching::UpTo(Arc::clone(&limit), shared::kafka::client(&config.kafka)?);
@@ -119,7 +114,6 @@ impl Producer {
         })))
     }
 
-    /// The topic that it writes to.
     pub fn topic(&self) -> &str {
         &self.0.topic
     }
@@ -337,7 +331,6 @@ impl Producer {
         }
     }
 
-    /// Takes no more events.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Relaxed);
     }

@@ -28,13 +28,11 @@ type Buckets<C> = RateLimiter<Box<str>, HashMapStateStore<Box<str>>, C, StateInf
 /// How a subject stands after a request: the fields of `RateLimit` and `RateLimit-Policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// The policy's name.
     pub policy: &'static str,
     /// How much a full bucket has.
     pub quota: u32,
     /// How many seconds an empty one takes to be full.
     pub window: u64,
-    /// How much is left.
     pub remaining: u32,
     /// In how many seconds it is full, at most.
     pub reset: u64,
@@ -49,7 +47,6 @@ pub enum Refused {
     Never(Standing),
 }
 
-/// A bucket for each subject.
 pub struct Limiter<C: Clock = DefaultClock> {
     policy: &'static str,
     burst: NonZeroU32,

@@ -1,46 +1,41 @@
-//! The name of a request: the caller's, if it is a sane one, else a UUIDv7.
+//! The name of a request: the caller's, if it is a sane one, else a UUIDv7. tower-http's layers give it to the request
+//! and to its answer.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
+use tower_http::request_id::{MakeRequestId, RequestId};
 use uuid::Uuid;
 
-/// Where it is told, in requests and in answers.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX: usize = 128;
 
-/// A request's name: 1 to 128 of `A-Z a-z 0-9 . _ : -`. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
-
-impl RequestId {
-    /// The caller's, if there is one and it is sane, else a new one.
-    pub fn of(headers: &HeaderMap) -> Self {
-        match headers.get(HEADER) {
-            Some(given) if is_sane(given.as_bytes()) => Self(given.clone()),
-            _ => Self::generate(),
-        }
+/// Takes away a name that is not 1 to 128 of `A-Z a-z 0-9 . _ : -`: the request gets another.
+pub fn sane(mut request: Request) -> Request {
+    if request.headers().get(HEADER).is_some_and(|given| !is_sane(given.as_bytes())) {
+        request.headers_mut().remove(HEADER);
     }
+    request
+}
 
-    /// A new one.
-    pub fn generate() -> Self {
+/// Names requests that come without a name.
+#[derive(Debug, Clone, Copy)]
+pub struct UuidV7;
+
+impl MakeRequestId for UuidV7 {
+    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
         let mut buffer = Uuid::encode_buffer();
         let text = Uuid::now_v7().hyphenated().encode_lower(&mut buffer);
         // Hexadecimal digits and hyphens are always a header's value.
-        let value = HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes()));
-        Self(value.unwrap_or_else(|_| HeaderValue::from_static("unknown")))
+        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes())).ok().map(RequestId::new)
     }
+}
 
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        // Nothing but ASCII gets in.
-        self.0.to_str().unwrap_or_default()
-    }
-
-    /// The value for an answer's header.
-    pub fn to_header(&self) -> HeaderValue {
-        self.0.clone()
-    }
+/// The text of a request's name, as its extensions hold it.
+pub fn text(id: Option<&RequestId>) -> &str {
+    // Nothing but ASCII gets in.
+    id.and_then(|id| id.header_value().to_str().ok()).unwrap_or_default()
 }
 
 fn is_sane(text: &[u8]) -> bool {
@@ -50,25 +45,30 @@ fn is_sane(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
+
     use super::*;
 
-    fn of(given: &str) -> RequestId {
-        RequestId::of(&[(HEADER, HeaderValue::from_str(given).unwrap())].into_iter().collect())
+    /// What is left of a name that the caller gives.
+    fn left(given: &str) -> Option<HeaderValue> {
+        let request = Request::builder().header(HEADER, given).body(Body::empty()).unwrap();
+        sane(request).headers().get(HEADER).cloned()
     }
 
     #[test]
-    fn a_sane_one_is_kept() {
+    fn a_sane_one_is_kept_and_any_other_taken_away() {
         for given in ["a", "trace:1.2_3-4", &"x".repeat(128)] {
-            assert_eq!(of(given).as_str(), given);
+            assert_eq!(left(given).unwrap(), given);
+        }
+        for given in ["", "a b", "a\"b", "a/b", &"x".repeat(129)] {
+            assert_eq!(left(given), None, "{given}");
         }
     }
 
     #[test]
-    fn any_other_is_replaced_by_a_uuid_v7() {
-        for given in ["", "a b", "a\"b", "a/b", &"x".repeat(129)] {
-            let id = of(given);
-            assert_eq!(Uuid::parse_str(id.as_str()).unwrap().get_version_num(), 7, "{given}");
-        }
-        assert_ne!(RequestId::of(&HeaderMap::new()), RequestId::of(&HeaderMap::new()));
+    fn a_new_one_is_a_uuid_v7() {
+        let new = || UuidV7.make_request_id(&Request::new(Body::empty())).unwrap();
+        assert_eq!(Uuid::parse_str(text(Some(&new()))).unwrap().get_version_num(), 7);
+        assert_ne!(new().header_value(), new().header_value());
     }
 }

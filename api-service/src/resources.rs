@@ -34,7 +34,6 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Every one.
     pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Stored, Self::Miss, Self::Joined, Self::Bypass];
 
     /// Its name in the metrics, and the header.
@@ -74,10 +73,6 @@ impl From<Settled> for Source {
     }
 }
 
-/// Shows a resource.
-///
-/// # Errors
-/// 401 and 403 before it is looked for, 404, and 503 where it cannot be found out.
 pub async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let deadline = Instant::now() + app.request_timeout;
     let (mut parts, _) = request.into_parts();

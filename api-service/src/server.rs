@@ -1,12 +1,8 @@
 //! Connections: accepted up to a cap, with deadlines, and drained at the end.
 
-mod crowd;
-mod deadline;
 mod descriptors;
-mod seat;
-mod unread;
-mod watched;
 
+use std::error::Error as _;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -24,12 +20,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
-use self::crowd::{Crowd, Place};
-use self::watched::Watched;
 use crate::config::HttpConfig;
 
 /// The wait after an error of `accept` that would only come again: no descriptor is free.
@@ -39,17 +34,12 @@ const MAX_HEAD: usize = 16 * 1024;
 /// How much is read from a connection at once, at most.
 const MAX_READ: usize = 64 * 1024;
 
-/// What a connection may do.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long a request's headers may take, from their first byte; the first request's from the
-    /// connection's start.
-    pub header_timeout: Duration,
-    /// How long its client may take to take an answer in.
+    /// How long its client may take none of an answer.
     pub write_timeout: Duration,
-    /// How long it may be idle.
+    /// How long it may wait for a request's headers, from the connection's start or the answer before.
     pub keep_alive_timeout: Duration,
-    /// How many there may be.
     pub connections: usize,
     /// How long traffic is still taken after the service was told to end.
     pub drain_delay: Duration,
@@ -58,10 +48,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of the settings.
     pub fn of(config: &HttpConfig) -> Self {
         Self {
-            header_timeout: config.header_timeout,
             write_timeout: config.write_timeout,
             keep_alive_timeout: config.keep_alive_timeout,
             connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
@@ -82,7 +70,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Connections {
     let connections = Connections(watch::Sender::new(()));
-    let crowd = Crowd::new(descriptors::enough_for(limits.connections));
+    let room = Arc::new(Semaphore::new(descriptors::enough_for(limits.connections)));
     let graceful = GracefulShutdown::new();
     let leaving = Arc::new(AtomicBool::new(false));
     let mut shutdown = pin!(async {
@@ -91,14 +79,14 @@ pub async fn serve(
         sleep(limits.drain_delay).await;
     });
     loop {
-        let (stream, place) = tokio::select! {
-            next = next(&listener, &crowd) => match next {
+        let (stream, permit) = tokio::select! {
+            next = next(&listener, &room) => match next {
                 Some(next) => next,
                 None => continue,
             },
             () = &mut shutdown => break,
         };
-        spawn(stream, place, router.clone(), limits, &graceful, &leaving, connections.0.subscribe());
+        spawn(stream, permit, router.clone(), limits, &graceful, &leaving, connections.0.subscribe());
     }
     drop(listener);
     tracing::info!(connections = graceful.count(), "draining");
@@ -120,14 +108,15 @@ impl Connections {
     }
 }
 
-/// The next connection, once there is room for it.
-async fn next(listener: &TcpListener, crowd: &Arc<Crowd>) -> Option<(TcpStream, Place)> {
+/// The next connection, once there is room for it: until then it waits in the kernel's backlog.
+async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(room).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
-            Some((stream, crowd.admit().await?))
+            Some((stream, permit))
         }
         Err(error) => {
             use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -143,23 +132,23 @@ async fn next(listener: &TcpListener, crowd: &Arc<Crowd>) -> Option<(TcpStream, 
 
 fn spawn(
     stream: TcpStream,
-    place: Place,
+    permit: OwnedSemaphorePermit,
     router: Router,
     limits: Limits,
     graceful: &GracefulShutdown,
     leaving: &Arc<AtomicBool>,
     mut end: watch::Receiver<()>,
 ) {
-    let leaving = Arc::clone(leaving);
-    let seat = Arc::clone(&place.seat);
-    let io = Watched::new(stream, Arc::clone(&seat), limits.header_timeout, limits.write_timeout);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
+    let (room, leaving) = (Arc::clone(permit.semaphore()), Arc::clone(leaving));
     let service = service_fn(move |request: Request<Incoming>| {
-        seat.in_request();
-        let (router, seat, leaving) = (router.clone(), Arc::clone(&seat), Arc::clone(&leaving));
+        // With no room for another connection, keeping this one after its answer would keep others waiting.
+        let full = room.available_permits() == 0;
+        let (router, leaving) = (router.clone(), Arc::clone(&leaving));
         async move {
             let mut response = router.oneshot(request.map(Body::new)).await;
-            seat.between_requests();
-            if let (true, Ok(response)) = (leaving.load(Ordering::Relaxed), &mut response) {
+            if let (true, Ok(response)) = (full || leaving.load(Ordering::Relaxed), &mut response) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             response
@@ -167,32 +156,47 @@ fn spawn(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // hyper's deadline for headers runs while the connection is idle too: it is ours for that.
-        .header_read_timeout(limits.keep_alive_timeout.max(limits.header_timeout))
+        // It runs from the answer before, so it is the deadline of an idle connection, too.
+        .header_read_timeout(limits.keep_alive_timeout)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_READ)
         // A client that sends nothing more may wait for its answer all the same. So the end of what it sends does not
         // drop a handler; nor does the end of the client, which a write of the answer notices.
         .half_close(true)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
     let connection = graceful.watch(connection);
     tokio::spawn(async move {
-        let mut connection = pin!(connection);
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection ended early");
-                    }
-                    break;
-                }
-                () = place.seat.asked_to_leave() => if place.seat.idle_since().is_some() {
-                    metrics::counter!("http_connections_closed_total", "reason" => "room").increment(1);
-                    break;
-                },
-                _ = end.changed() => break,
-            }
+        tokio::select! {
+            biased;
+            ended = connection => if let Err(error) = ended {
+                ended_early(&error);
+            },
+            _ = end.changed() => {}
         }
+        drop(permit);
     });
+}
+
+/// Counts a connection that ended before its client was done. What is no HTTP, and headers that are too large, hyper
+/// answers itself, with a status alone and below the router, so that this is all that is told of them.
+fn ended_early(error: &hyper::Error) {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut};
+    let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let reason = match kind {
+        _ if error.is_parse_too_large() => "headers_too_large",
+        _ if error.is_parse() => "unreadable",
+        _ if error.is_timeout() => "idle",
+        Some(TimedOut) => "answer_not_taken",
+        Some(BrokenPipe | ConnectionReset) => "client_gone",
+        _ => {
+            tracing::debug!(%error, "a connection ended early");
+            return;
+        }
+    };
+    metrics::counter!("http_connections_closed_total", "reason" => reason).increment(1);
+    if error.is_parse() {
+        tracing::info!(%error, reason, "a request that cannot be read");
+    } else {
+        tracing::debug!(%error, reason, "a connection ended early");
+    }
 }

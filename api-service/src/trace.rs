@@ -2,7 +2,7 @@
 //! that the record carries on.
 //!
 //! Where traces are off, or the request's trace is not sampled, the caller's `traceparent` is passed
-//! on as it came.
+//! on, as the version and with the flag that we know.
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
@@ -22,7 +22,6 @@ pub struct Passed {
     recorded: Option<SpanContext>,
 }
 
-/// A request that is being answered, where that is recorded.
 #[derive(Debug)]
 pub struct Answering(Option<RecordedSpan>);
 
@@ -52,7 +51,6 @@ impl Answering {
         self.0.as_ref().map(|span| span.span_context().trace_id().to_string())
     }
 
-    /// It was answered.
     pub fn end(self, status: u16, code: Option<&'static str>, about: [(&'static str, Option<&str>); 3]) {
         let Some(mut span) = self.0 else { return };
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status)));
@@ -97,12 +95,10 @@ impl Publishing {
         Self { header: Some(traces::format(span.span_context())), span: Some(span) }
     }
 
-    /// What the records carry on.
     pub(crate) fn header(&self) -> Option<String> {
         self.header.clone()
     }
 
-    /// What became of them.
     pub(crate) fn end(self, outcomes: &[Outcome]) {
         let Some(mut span) = self.span else { return };
         if let [Outcome::Accepted { partition, offset }] = outcomes {
@@ -124,6 +120,6 @@ impl Publishing {
 fn given(headers: &HeaderMap) -> Option<(String, SpanContext)> {
     let mut all = headers.get_all(NAME).iter();
     let (Some(only), None) = (all.next(), all.next()) else { return None };
-    let text = only.to_str().ok()?;
-    Some((text.to_owned(), traces::parse(text)?))
+    let context = traces::parse(only.to_str().ok()?)?;
+    Some((traces::format(&context), context))
 }

@@ -67,7 +67,6 @@ fn parse(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A token: verified, and remembered.
 fn token(criterion: &mut Criterion) {
     let config = Config::try_parse_from([
         "api-service",

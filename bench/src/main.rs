@@ -31,7 +31,7 @@ struct Settings {
     #[command(subcommand)]
     command: Option<Command>,
     /// Only these rows, separated by commas.
-    #[arg(long, env = "ROW", value_enum, value_delimiter = ',')]
+    #[arg(long, env, value_enum, value_delimiter = ',')]
     row: Vec<Row>,
     #[command(flatten)]
     scale: Scale,
@@ -52,9 +52,6 @@ pub(crate) struct Scale {
     /// Events of the partition that drains in the row `backlog`.
     #[arg(long, env = "BENCH_BACKLOG", default_value_t = 1_000_000)]
     backlog: usize,
-    /// The numbers of resources of the row `growth`.
-    #[arg(long, env = "BENCH_RESOURCES", value_delimiter = ',', default_values_t = [10_000, 1_000_000, 10_000_000])]
-    resources: Vec<u64>,
     /// Rows to expire in the row `expire`, behind as many expired ones.
     #[arg(long, env = "BENCH_EXPIRE_ROWS", default_value_t = 10_000_000)]
     expire_rows: usize,

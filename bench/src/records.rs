@@ -26,17 +26,14 @@ pub(crate) fn payload(number: usize, bytes: usize) -> String {
     format!("{start}{}\"}}", "abcdefghijklmnop".repeat(padding / 16 + 1).get(..padding).unwrap_or_default())
 }
 
-/// A device's name.
 pub(crate) fn device(number: usize) -> String {
     format!("device-{number:06}")
 }
 
-/// The body of `POST /events`.
 pub(crate) fn body(number: usize, bytes: usize) -> String {
     format!(r#"{{"device_id":"{}","payload":{}}}"#, device(number), payload(number, bytes))
 }
 
-/// Writes a file with a line for each of these.
 pub(crate) fn lines(folder: &Path, name: &str, lines: impl Iterator<Item = String>) -> anyhow::Result<PathBuf> {
     let file = folder.join(format!("{name}.lines"));
     let mut text = lines.collect::<Vec<_>>().join("\n");
@@ -76,7 +73,6 @@ pub(crate) fn decoded(number: usize, devices: usize, partition: i32, tag: &str) 
     Ok(Decoded { event, position })
 }
 
-/// A record that is ready to be sent.
 pub(crate) struct Ready {
     key: String,
     value: Bytes,
@@ -93,7 +89,6 @@ impl Ready {
     }
 }
 
-/// Counts what was acknowledged.
 #[derive(Default)]
 pub(crate) struct Counter {
     delivered: AtomicU64,
@@ -111,7 +106,6 @@ impl ProducerContext for Counter {
     }
 }
 
-/// The API's settings of a producer.
 pub(crate) fn settings(brokers: &str) -> anyhow::Result<ClientConfig> {
     // What is needed to have settings at all, and plays no part.
     let others = ["--database-url", "postgres://unused", "--redis-url", "redis://unused"];

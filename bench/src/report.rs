@@ -9,25 +9,19 @@ use crate::load::Latency;
 use crate::rounds::Series;
 use crate::usage::{self, Usage};
 
-/// Everything about a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// What it ran on.
     pub(crate) machine: String,
-    /// Settings of the servers that matter.
     pub(crate) settings: Vec<String>,
-    /// How long it took.
     pub(crate) seconds: u64,
     pub(crate) rows: Vec<Figure>,
 }
 
-/// One figure, and what belongs to it.
 #[derive(Debug, Serialize, Default)]
 pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) unit: &'static str,
     pub(crate) figure: Series,
-    /// What it is held against, by its names.
     pub(crate) ceilings: Vec<(&'static str, Series)>,
     /// Round by round, of the first ceiling.
     pub(crate) ratio: Option<Series>,
@@ -37,13 +31,10 @@ pub(crate) struct Figure {
     pub(crate) notes: Vec<String>,
 }
 
-/// What has to hold.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bound {
-    /// The ratio is at least this.
     RatioAtLeast(f64),
-    /// The figure is less than this.
     Below(f64),
 }
 
@@ -56,7 +47,6 @@ impl Figure {
         self
     }
 
-    /// Whether what has to hold holds; nothing where nothing has to.
     pub(crate) fn holds(&self) -> Option<bool> {
         Some(match self.bound? {
             Bound::RatioAtLeast(floor) => self.ratio.as_ref()?.median() >= floor,
@@ -78,7 +68,6 @@ impl Report {
         Ok(Self { machine: usage::machine(), settings, seconds: 0, rows: Vec::new() })
     }
 
-    /// The figures that are not where they have to be.
     pub(crate) fn below(&self) -> Vec<&Figure> {
         self.rows.iter().filter(|row| row.holds() == Some(false)).collect()
     }
@@ -88,7 +77,6 @@ impl Report {
         Ok(())
     }
 
-    /// The table.
     pub(crate) fn table(&self) -> String {
         let mut text = format!("\n{}\n{}\n\n", self.machine, self.settings.join(", "));
         text.push_str(&format!(
@@ -152,7 +140,6 @@ impl Report {
     }
 }
 
-/// A number as people read it.
 pub(crate) fn number(value: f64) -> String {
     if value.abs() < 100.0 {
         return format!("{value:.2}");

@@ -2,15 +2,12 @@
 
 use serde::Serialize;
 
-/// One figure, measured in several rounds.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Series {
-    /// In the order of the rounds.
     pub(crate) rounds: Vec<f64>,
 }
 
 impl Series {
-    /// Adds a round.
     pub(crate) fn push(&mut self, figure: f64) {
         self.rounds.push(figure);
     }

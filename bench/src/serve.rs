@@ -69,7 +69,6 @@ impl Kind {
     }
 }
 
-/// Serves until it is killed.
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
 }

@@ -117,9 +117,6 @@ impl Course {
 }
 
 /// Runs it; tells whether all of it is at the end what it was at its tenth part.
-///
-/// # Errors
-/// It could not be run, or a post failed.
 pub(crate) fn run(bed: &Bed, settings: &Settings, folder: &Path) -> anyhow::Result<bool> {
     let time = Duration::from_secs(settings.seconds.into()) / u32::try_from(SAMPLES)?;
     let retention = (time * RETENTION_SAMPLES).max(LEAST_RETENTION);
@@ -155,7 +152,6 @@ pub(crate) fn run(bed: &Bed, settings: &Settings, folder: &Path) -> anyhow::Resu
     Ok(courses.iter().all(|course| course.holds))
 }
 
-/// All measures, now.
 #[expect(clippy::cast_precision_loss, reason = "a lag")]
 fn sample(
     site: &Site<'_>,

@@ -10,9 +10,7 @@ const TICKS: f64 = 100.0;
 /// What a process, with all below it, used during a measurement.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Usage {
-    /// Which.
     pub(crate) name: String,
-    /// Seconds of processor time.
     pub(crate) cpu_seconds: f64,
     /// Resident memory at the end, in MiB; what processes share is counted once.
     pub(crate) resident_mib: f64,
@@ -20,7 +18,6 @@ pub(crate) struct Usage {
     pub(crate) peak_mib: f64,
 }
 
-/// Measures one process.
 #[derive(Debug, Clone)]
 pub(crate) struct Meter {
     name: String,
@@ -29,12 +26,10 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// From now on.
     pub(crate) fn start(name: &str, pid: u32) -> Self {
         Self { name: name.to_owned(), pid, before: cpu(pid) }
     }
 
-    /// Up to now.
     pub(crate) fn read(&self) -> Usage {
         Usage {
             name: self.name.clone(),
@@ -78,7 +73,6 @@ fn family(pid: u32) -> Vec<u32> {
     std::iter::once(pid).chain(children.split_whitespace().filter_map(|child| child.parse().ok())).collect()
 }
 
-/// The machine, in a line.
 pub(crate) fn machine() -> String {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();

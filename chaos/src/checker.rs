@@ -21,21 +21,16 @@ use serde::Serialize;
 use self::staleness::StalenessAllowance;
 use crate::history::{End, History, Letter, Record, Resource, Row, Sent};
 
-/// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Broken {
     /// Which of the five.
     pub promise: u8,
-    /// The device concerned.
     pub device: String,
-    /// How.
     pub what: String,
 }
 
-/// What came of it.
 #[derive(Debug)]
 pub struct Verdict {
-    /// Everything that is wrong.
     pub broken: Vec<Broken>,
     /// Reads that had to show everything that was fenced when they began, where something was.
     pub strict: usize,
@@ -48,7 +43,6 @@ pub fn excused_until(history: &History) -> Duration {
     StalenessAllowance::all(history).iter().map(StalenessAllowance::end).max().unwrap_or_default()
 }
 
-/// Decides.
 pub fn check(history: &History, end: &End) -> Verdict {
     let devices = devices(history, end);
     let mut found = Found::default();
@@ -78,7 +72,6 @@ impl Found {
     }
 }
 
-/// All there is about one device.
 #[derive(Default)]
 struct Device<'a> {
     name: &'a str,

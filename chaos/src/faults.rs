@@ -25,7 +25,6 @@ use crate::plan::{Fault, Step};
 use crate::world::{STORE_TIMEOUT, TTL, Way, World};
 
 const ORDERLY_END: Duration = Duration::from_secs(30);
-/// What is expected of the cache.
 pub const BOUNDS: Bounds = Bounds {
     ttl: TTL,
     fill_delay: shared::cache::LEASE_TTL,
@@ -33,15 +32,12 @@ pub const BOUNDS: Bounds = Bounds {
     store_timeout: STORE_TIMEOUT,
 };
 
-/// A step of the schedule, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Happened {
-    /// What was to happen, and when.
     #[serde(flatten)]
     pub step: Step,
     /// When it began: nothing else was wrong with its server any more.
     pub began: Duration,
-    /// When it was mended.
     pub ended: Duration,
     /// Why it had no effect, where it had none: such a fault tries nothing.
     pub missed: Option<String>,
@@ -64,7 +60,6 @@ pub fn happen(
     Ok(Happened { step, began, ended: run_began.elapsed(), missed })
 }
 
-/// What a fault has at hand.
 struct Injection<'a> {
     step: Step,
     world: &'a World,
@@ -161,7 +156,6 @@ impl Injection<'_> {
         Ok(read.err().map(|error| error.to_string()))
     }
 
-    /// An API ends and is started anew.
     fn end_api(&self, end: fn(&Service) -> anyhow::Result<()>) -> anyhow::Result<Option<String>> {
         let mut api = self.world.api(self.step.choice)?;
         let runs = self.world.still_runs(&api);

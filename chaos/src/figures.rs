@@ -4,18 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
+use shared::topic::setup::DEFAULT_PARTITIONS;
 
 use crate::checker::Verdict;
 use crate::history::{End, History};
 use crate::load::Counts;
 
-/// Partitions before some were added.
-const PARTITIONS: i32 = 6;
-
 /// The counts of a run; in [`least`](crate::least), what they have to be at least.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {
-    /// Events answered 202.
     pub accepted: usize,
     /// Of these, those that were sent when all faults were over.
     pub accepted_at_last: usize,
@@ -31,25 +28,21 @@ pub struct Figures {
     pub records: usize,
     /// Of these, records in partitions that were added.
     pub records_in_added_partitions: usize,
-    /// Rows in `events`.
     pub rows: usize,
     /// Of these, rows that came behind a newer state.
     pub superseded: usize,
     /// How often PostgreSQL refused an event as data.
     pub refusals: usize,
-    /// Dead letters.
     pub dead_letters: usize,
     /// Of these, events that PostgreSQL refused for too long; the others are no events.
     pub refused_letters: usize,
     /// Events of transactions of another producer that are in the log.
     pub committed_events: usize,
-    /// Events of transactions that were aborted.
     pub aborted_events: usize,
     /// Partitions assigned, over all workers.
     pub assignments: usize,
     /// How often it was seen what is committed, and so fenced.
     pub commits: usize,
-    /// Reads answered.
     pub reads: usize,
     /// Of these, those that were answered when all events were sent.
     pub reads_at_last: usize,
@@ -72,7 +65,7 @@ impl Figures {
             partial_batches: count(&counts.partial),
             failed_posts: count(&counts.failed),
             records: end.log.len(),
-            records_in_added_partitions: end.log.iter().filter(|record| record.partition >= PARTITIONS).count(),
+            records_in_added_partitions: end.log.iter().filter(|record| record.partition >= DEFAULT_PARTITIONS).count(),
             rows: end.rows.len(),
             superseded: end.rows.iter().filter(|row| !row.applied).count(),
             dead_letters: end.letters.len(),
@@ -88,7 +81,6 @@ impl Figures {
         }
     }
 
-    /// Each with its name.
     pub fn rows(&self) -> [(&'static str, usize); 22] {
         [
             ("events accepted", self.accepted),

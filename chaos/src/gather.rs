@@ -26,9 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until the group has committed all there is, however long that takes a busy machine; tells what
 /// is left where a partition does not move any more. Blocks.
-///
-/// # Errors
-/// Kafka does not tell.
 pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let scope = &world.scope;
     let mut told = Instant::now();
@@ -54,9 +51,6 @@ pub fn until_quiet(world: &World) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
 }
 
 /// Gathers it all, beside the services.
-///
-/// # Errors
-/// A store does not answer.
 pub async fn gather(world: &World, store: &Store, left: BTreeMap<i32, (i64, i64)>) -> anyhow::Result<End> {
     let resources = resources(world, store).await?;
     // At once: what nobody reads any more expires.
@@ -128,10 +122,6 @@ fn log(world: &World) -> anyhow::Result<Vec<Record>> {
     })
 }
 
-/// Every dead letter so far.
-///
-/// # Errors
-/// Kafka does not answer, or one lacks what it has to say.
 pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
     read_topic(world, &world.scope.dlq_topic, |message| {
         let own = message.original_headers();
@@ -156,7 +146,6 @@ pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
     })
 }
 
-/// Everything that a topic holds.
 fn read_topic<T>(
     world: &World,
     topic: &str,
@@ -236,9 +225,6 @@ fn text(bytes: Option<&[u8]>) -> String {
 }
 
 /// The store, beside the proxies.
-///
-/// # Errors
-/// The settings are wrong.
 pub fn store(world: &World) -> anyhow::Result<Store> {
     use clap::Parser as _;
     #[derive(clap::Parser)]

@@ -43,9 +43,7 @@ pub fn brief(mut payload: Value) -> Value {
 /// place in a post: so these compare as they were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place {
-    /// The post.
     pub post: usize,
-    /// The index in it.
     pub index: usize,
     /// When it was sent, or, of an acknowledged one, answered.
     #[serde(with = "micros")]
@@ -55,23 +53,18 @@ pub struct Place {
 /// One event that a device sent, perhaps more than once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sent {
-    /// Its `event_id`.
     pub id: String,
     /// Its payload, [in brief](brief).
     pub payload: Value,
-    /// Its first copy.
     pub first: Place,
     /// The first copy that was answered 202; an event without one may be there or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<Place>,
-    /// How often it was sent.
     pub times: u32,
 }
 
-/// One read of a resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Read {
-    /// The resource.
     pub device: String,
     /// When it was asked for.
     #[serde(with = "micros")]
@@ -98,7 +91,6 @@ pub struct Commit {
     /// When it was known.
     #[serde(with = "micros")]
     pub at: Duration,
-    /// By partition, the committed offset.
     pub offsets: BTreeMap<i32, i64>,
 }
 
@@ -107,9 +99,7 @@ pub struct Commit {
 pub struct History {
     /// By device, in the order in which they were first sent.
     pub sent: BTreeMap<String, Vec<Sent>>,
-    /// Reads.
     pub reads: Vec<Read>,
-    /// Commits.
     pub commits: Vec<Commit>,
     /// Values of records that are no events, put on the topic beside the API.
     pub poison: BTreeSet<String>,
@@ -127,7 +117,6 @@ pub struct History {
     pub postgres_away: Vec<Span>,
     /// When a worker ended, or stood still: the fences that it had put off are lost, or come late.
     pub workers_away: Vec<WorkerAway>,
-    /// What the services were told of the cache.
     pub bounds: Bounds,
 }
 
@@ -147,13 +136,10 @@ pub struct Written {
     pub print: String,
 }
 
-/// From when, until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Span {
-    /// The beginning.
     #[serde(with = "micros")]
     pub from: Duration,
-    /// The end.
     #[serde(with = "micros")]
     pub to: Duration,
 }
@@ -177,7 +163,6 @@ pub struct WorkerAway {
     pub span: Span,
 }
 
-/// How long things may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// How long a body stays in the cache at most.
@@ -194,12 +179,9 @@ pub struct Bounds {
     pub store_timeout: Duration,
 }
 
-/// A record of the input topic.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Its key: the device.
     pub device: String,
-    /// Its `ce_id`, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Its value, where it is no event.
@@ -208,28 +190,21 @@ pub struct Record {
     /// The mark of one that no client library writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wire: Option<String>,
-    /// Its partition.
     pub partition: i32,
-    /// Its offset.
     pub offset: i64,
     /// When the broker appended it, in milliseconds.
     pub appended: i64,
 }
 
-/// A row of `events`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Its device.
     pub device: String,
-    /// Its id.
     pub id: String,
     /// The transaction that wrote it: those that follow each other have growing numbers.
     pub transaction: i64,
     /// Whether it changed its resource.
     pub applied: bool,
-    /// Where it stands.
     pub partition: i32,
-    /// Where it stands there.
     pub offset: i64,
     /// When the broker appended it, in milliseconds.
     pub appended: i64,
@@ -237,32 +212,22 @@ pub struct Row {
     pub payload: Value,
 }
 
-/// A row of `resources`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
-    /// Its version.
     pub version: i64,
-    /// The event its state came from.
     pub event: String,
-    /// Its body as the store renders it.
     pub body: String,
 }
 
-/// A dead letter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Letter {
-    /// Its key.
     pub key: String,
     /// Its value; that of an event [in brief](brief).
     pub value: String,
-    /// Its `ce_id`, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Its `dlq.reason`.
     pub reason: String,
-    /// Its `dlq.error`.
     pub error: String,
-    /// Its `dlq.attempts`.
     pub attempts: u32,
     /// The mark of a record that no client library writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -286,15 +251,10 @@ pub struct Letter {
 /// What the log, the stores and the dead-letter topic hold when all is quiet.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct End {
-    /// Every record of the input topic.
     pub log: Vec<Record>,
-    /// Every event.
     pub rows: Vec<Row>,
-    /// Every resource, by device.
     pub resources: BTreeMap<String, Resource>,
-    /// Every dead letter.
     pub letters: Vec<Letter>,
-    /// Every body in the cache, by device.
     pub cached: BTreeMap<String, String>,
     /// Partitions that the group did not come to the end of, though it was given the time: how far it
     /// had committed, and where they end.

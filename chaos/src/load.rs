@@ -16,9 +16,7 @@ use crate::history::History;
 use crate::plan::Plan;
 use crate::world::World;
 
-/// Devices that send.
 pub const DEVICES: usize = 24;
-/// Readers that poll them.
 const READERS: usize = 6;
 /// Every other reader gives up after so long, and reads something else: what hits is read also while
 /// misses wait for PostgreSQL.
@@ -28,7 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What runs against the world, and writes the history.
 pub struct Load {
-    /// The history so far.
     pub history: Arc<Mutex<History>>,
     /// For the progress line and the report.
     pub counts: Arc<Counts>,
@@ -37,7 +34,6 @@ pub struct Load {
     watching: Tasks,
 }
 
-/// Tasks that end when they are told to.
 #[derive(Default)]
 struct Tasks {
     stop: Arc<AtomicBool>,
@@ -61,7 +57,6 @@ impl Tasks {
 /// What the history does not tell.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Events answered 202.
     pub accepted: AtomicUsize,
     /// Posts of several events at once.
     pub batches: AtomicUsize,
@@ -71,7 +66,6 @@ pub struct Counts {
     pub duplicates: AtomicUsize,
     /// Posts that were answered otherwise than 202 and 207, or not at all.
     pub failed: AtomicUsize,
-    /// Reads answered.
     pub reads: AtomicUsize,
 }
 
@@ -79,7 +73,6 @@ fn count(counter: &AtomicUsize, by: usize) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
-/// What each task has at hand.
 #[derive(Clone)]
 struct Client {
     http: reqwest::Client,
@@ -92,10 +85,6 @@ struct Client {
 }
 
 impl Load {
-    /// Begins.
-    ///
-    /// # Errors
-    /// No HTTP client can be made.
     pub fn start(world: &Arc<World>, plan: &Plan) -> anyhow::Result<Load> {
         let (mut sending, mut watching) = (Tasks::default(), Tasks::default());
         let sender = Client {
@@ -121,23 +110,15 @@ impl Load {
         Ok(Load { history, counts, began, sending, watching })
     }
 
-    /// How long it has run.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
     /// Ends the devices; readers go on.
-    ///
-    /// # Errors
-    /// One broke down.
     pub async fn end_sending(&mut self) -> anyhow::Result<()> {
         std::mem::take(&mut self.sending).end().await
     }
 
-    /// Ends all of it.
-    ///
-    /// # Errors
-    /// A task broke down.
     pub async fn end(mut self) -> anyhow::Result<History> {
         self.end_sending().await?;
         self.watching.end().await?;
@@ -155,7 +136,6 @@ impl Client {
         Duration::from_millis(random.u64(millis)) * self.pace
     }
 
-    /// One of the APIs.
     fn url(&self, random: &mut fastrand::Rng) -> &str {
         random.choice(&self.world.urls).map(String::as_str).unwrap_or_default()
     }

@@ -13,14 +13,11 @@ use serde::Serialize;
 
 pub use self::fault::{APIS, Fault, WORKERS_WAYS, Whom};
 
-/// A fault, when, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// What.
     pub fault: Fault,
     /// When it begins, or begins to wait until nothing else is wrong with its server.
     pub at: Duration,
-    /// How long it lasts, where it lasts.
     pub lasts: Duration,
     /// Whom it concerns, where it happens between services and a server.
     pub whom: Whom,
@@ -43,7 +40,7 @@ impl fmt::Display for Step {
 
 /// The quiet before the first fault.
 const WARM: Duration = Duration::from_secs(3);
-/// Longer than all tries of an event that fails: 2, 4 and 8 seconds, and the tries themselves.
+/// Longer than all tries of an event that fails, and the waits between them.
 pub const OUTLASTS_RETRIES: Duration = Duration::from_secs(20);
 /// How long the name of PostgreSQL leads to the standby that is to take over.
 const FAILS_OVER: Duration = Duration::from_secs(3);
@@ -54,7 +51,6 @@ const LONG: Duration = Duration::from_secs(60);
 /// A run of this length has every kind of fault that comes again and again.
 pub const WHOLE: Duration = Duration::from_secs(120);
 
-/// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// What it is made from, and what the devices and readers choose by.
@@ -110,7 +106,6 @@ impl Plan {
         Self { seed, length, steps, cut_at_last: Some(CUT_AT_LAST), pace: 1, is_part: false }
     }
 
-    /// How often each kind of fault is to happen.
     pub fn times(&self) -> BTreeMap<Fault, usize> {
         let mut times: BTreeMap<Fault, usize> = BTreeMap::new();
         for step in &self.steps {

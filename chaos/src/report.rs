@@ -21,23 +21,17 @@ const PROMISES: [&str; 5] = [
     "no read older than the fence",
 ];
 
-/// Everything about a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// What the schedule was made from.
     pub seed: u64,
-    /// The length, in seconds.
     pub seconds: f64,
     /// Whether a disk was really full, and not a trigger said so.
     pub real_disk: bool,
     /// The schedule: the same for the same seed and length.
     pub planned: Vec<Step>,
-    /// What became of it.
     pub happened: Vec<Happened>,
-    /// What was counted.
     #[serde(flatten)]
     pub figures: Figures,
-    /// What had to be counted at least.
     pub least: Figures,
     /// Faults and figures that fell short of that: the run says nothing then.
     pub fell_short: Vec<String>,
@@ -45,7 +39,6 @@ pub struct Report {
     pub ended: Vec<String>,
     /// Panics that the services wrote down.
     pub panics: Vec<String>,
-    /// Promises broken.
     pub broken: Vec<Broken>,
 }
 
@@ -55,7 +48,6 @@ impl Report {
         self.broken.is_empty() && self.ended.is_empty() && self.panics.is_empty() && self.fell_short.is_empty()
     }
 
-    /// The table.
     pub fn table(&self, plan: &Plan) -> String {
         let mut text = self.faults(&least::faults(plan));
         text.push_str(&format!("{:<26}{:>7}{:>10}\n", "count", "", "at least"));
@@ -107,9 +99,6 @@ impl Report {
     }
 
     /// Writes the report as JSON, in one step: nobody finds half of one.
-    ///
-    /// # Errors
-    /// It cannot be written.
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
         let unfinished = file.with_extension(format!("{}.json", std::process::id()));
         std::fs::write(&unfinished, serde_json::to_vec_pretty(self)?)?;

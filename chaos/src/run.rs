@@ -23,12 +23,10 @@ const RECOVERY: Duration = Duration::from_secs(30);
 /// How long readers go on when no read is excused any more.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
-/// The file of a run's history.
 pub fn history_file(out: &Path, seed: u64) -> PathBuf {
     out.join(format!("history-{seed}.jsonl.gz"))
 }
 
-/// The folder of what a run's services log.
 pub fn logs(out: &Path, seed: u64) -> PathBuf {
     out.join(format!("{seed}-{}", std::process::id()))
 }

@@ -35,9 +35,6 @@ fn build() -> anyhow::Result<PathBuf> {
     if !std::io::stderr().is_terminal() {
         cargo.arg("--quiet");
     }
-    if cfg!(feature = "containers") {
-        cargo.args(["--features", "devstack/containers"]);
-    }
     if release {
         cargo.arg("--release");
     }

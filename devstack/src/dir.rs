@@ -13,7 +13,6 @@ const KEEP: &str = "keep";
 /// In a stack's folder, a link to data that had to lie elsewhere.
 pub(crate) const ELSEWHERE: &str = "elsewhere";
 
-/// The workspace.
 pub(crate) fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_path_buf()
@@ -27,7 +26,6 @@ pub fn target() -> PathBuf {
         .unwrap_or_else(|| workspace().join("target"))
 }
 
-/// The folder of one stack, removed with it.
 #[derive(Debug)]
 pub(crate) struct StackDir {
     path: PathBuf,

@@ -25,9 +25,6 @@ pub struct SmallDisk {
 
 impl SmallDisk {
     /// Mounts one for this account, after removing those of dead owners.
-    ///
-    /// # Errors
-    /// It may not be mounted here.
     pub(crate) fn mount(account: Option<Account>) -> anyhow::Result<SmallDisk> {
         tidy();
         let pid = std::process::id();
@@ -45,15 +42,11 @@ impl SmallDisk {
         Ok(SmallDisk { path })
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Leaves no room on it beside what it holds.
-    ///
-    /// # Errors
-    /// It is written to faster than it can be filled.
     pub fn fill(&self) -> anyhow::Result<()> {
         let mut filled = Ok(());
         for _ in 0..20 {
@@ -67,9 +60,6 @@ impl SmallDisk {
     }
 
     /// There is room on it again.
-    ///
-    /// # Errors
-    /// It is not mounted any more.
     pub fn clear(&self) -> anyhow::Result<()> {
         self.resize(ROOM)
     }

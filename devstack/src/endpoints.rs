@@ -19,8 +19,6 @@ pub struct Endpoints {
     pub postgres_url: String,
     /// `redis://host:port`.
     pub redis_url: String,
-    /// Whether Kafka is Apache Kafka, or librdkafka's mock.
-    pub kafka_is_real: bool,
     /// Kafka's secured listener, where it has one.
     pub kafka_secured: Option<Secured>,
 }

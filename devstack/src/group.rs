@@ -15,9 +15,6 @@ use crate::process::STEP;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// By partition: what the group has committed, and where the log ends, behind transactions that are open too.
-///
-/// # Errors
-/// Kafka away, or no such topic.
 pub fn committed(brokers: &str, topic: &str, group: &str) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("group.id", group).set("isolation.level", "read_uncommitted");
@@ -39,9 +36,6 @@ pub fn committed(brokers: &str, topic: &str, group: &str) -> anyhow::Result<BTre
 
 /// Waits until the group has a coordinator. The first question for one makes a new broker create its topic of
 /// offsets, so that a member that joins later need not wait for that.
-///
-/// # Errors
-/// Kafka away, or without a coordinator for too long.
 pub fn await_coordinator(brokers: &str, group: &str) -> anyhow::Result<()> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create()?;
@@ -69,10 +63,6 @@ fn asked_of_coordinator(consumer: &BaseConsumer, list: &TopicPartitionList) -> K
     }
 }
 
-/// Whether the group has committed all there is.
-///
-/// # Errors
-/// Kafka away, or no such topic.
 pub fn is_caught_up(brokers: &str, topic: &str, group: &str) -> anyhow::Result<bool> {
     Ok(committed(brokers, topic, group)?.values().all(|(committed, end)| committed >= end))
 }

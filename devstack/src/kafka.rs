@@ -1,9 +1,7 @@
-//! Apache Kafka: one node of the real one, as a process or a container, or librdkafka's in-process
-//! broker where neither can be had.
+//! Apache Kafka, one node or three, as processes of our own.
 
 mod cluster;
 mod java;
-mod mock;
 mod secured;
 mod settings;
 mod storage;
@@ -13,7 +11,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -22,35 +20,29 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rustix::process::Signal;
 
 pub use self::cluster::KafkaCluster;
-#[cfg(test)]
+#[cfg(all(test, feature = "containers"))]
 pub(crate) use self::java::kafka_version as version;
-pub(crate) use self::java::obstacle;
 pub use self::secured::Secured;
-use self::settings::{Place, changed, environment, with_listeners};
+pub(crate) use self::settings::Place;
+use self::settings::{changed, with_listeners};
 use crate::child::Child;
-use crate::container::{self, Container, Plan};
 use crate::dir::StackDir;
-use crate::server::{Body, Recipe, Server};
-use crate::servers::are_containers;
+use crate::server::{Recipe, Server};
 use crate::{Proxy, port, spawn};
 
 /// No pauses for a large heap, no compiler that works for later at the cost of now.
 const HEAP: &str = "-Xmx512m";
-const JVM: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
+pub(crate) const JVM: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
 /// An id for the cluster: 16 bytes in base 64, any.
 const CLUSTER: &str = "ZGV2c3RhY2stY2x1c3Rlcg";
-/// Why the mock cannot be broken.
-const NO_PROCESS: &str = "Kafka is librdkafka's in-process mock: it cannot be stopped, killed or \
-                          frozen, only the real one can";
 
-/// A running broker.
 #[derive(Debug)]
 pub struct Kafka {
     server: Server,
-    mock: Option<mock::Mock>,
     brokers: String,
     secured: Option<Secured>,
-    settings: Settings,
+    /// Its settings, to be changed while it is stopped.
+    config: PathBuf,
     /// Where this one saves its classes at its end, and where the next ones look for them.
     classes: Option<(PathBuf, PathBuf)>,
     // Last, so that it goes last.
@@ -60,9 +52,6 @@ pub struct Kafka {
 impl Kafka {
     /// Starts one of one's own, without the other servers; see [`Kafka::secured`] for the password. Dropped,
     /// it is killed.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn start(secured: Option<&str>) -> anyhow::Result<Kafka> {
         let dir = StackDir::create()?;
         let mut kafka = Kafka::start_in(dir.path(), port::free(), secured)?;
@@ -71,37 +60,18 @@ impl Kafka {
     }
 
     /// Starts it with its files in `dir`, which is there, and with a secured listener beside the
-    /// usual one where a password for it is given. The mock takes a port as it comes, and has no security.
+    /// usual one where a password for it is given.
     pub(crate) fn start_in(dir: &Path, port: u16, secured: Option<&str>) -> anyhow::Result<Kafka> {
-        if let Some(why) = mocked() {
-            ensure!(secured.is_none(), "a secured Kafka has to be the real one: {why}");
-            let mock = mock::Mock::start()?;
-            return Ok(Kafka {
-                server: Server::without_process(NO_PROCESS),
-                brokers: mock.brokers.clone(),
-                mock: Some(mock),
-                secured: None,
-                settings: Settings::None,
-                classes: None,
-                dir: None,
-            });
-        }
-        let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
-        if are_containers()? {
-            Kafka::start_container(dir, port, Place::in_container(port)?, secured, None)
-        } else {
-            let place = Place { id: 1, address: "127.0.0.1", port, controller: port::free(), own: None };
-            Kafka::start_process(dir, port, place, secured)
-        }
+        Kafka::start_as(dir, Place { id: 1, port, controller: port::free() }, secured)
     }
 
-    fn start_process(dir: &Path, port: u16, place: Place, secured: Option<Secured>) -> anyhow::Result<Kafka> {
+    fn start_as(dir: &Path, place: Place, secured: Option<&str>) -> anyhow::Result<Kafka> {
+        let port = place.port;
         let jvm = Jvm::new(dir)?;
+        let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
         let config = dir.join("kafka.properties");
-        let keystore = secured.as_ref().map(Secured::keystore);
         let data = dir.join("kafka");
-        let properties = place.properties(port, &data, secured.as_ref().zip(keystore));
-        fs::write(&config, properties).context("cannot write kafka.properties")?;
+        fs::write(&config, place.properties(&data, secured.as_ref())).context("cannot write kafka.properties")?;
         let log = dir.join("kafka.log");
         let classes = jvm.archive_to.clone().map(|from| (from, jvm.archive.clone()));
 
@@ -110,7 +80,7 @@ impl Kafka {
         let settings = config.clone();
         let server = Server::launch(Recipe {
             name: "Kafka",
-            body: Arc::new(Child {
+            child: Child {
                 discard: jvm.discard_signal(),
                 command: Box::new(move || {
                     let mut command = jvm.command("kafka.Kafka", true);
@@ -119,62 +89,18 @@ impl Kafka {
                 }),
                 stop: Signal::TERM,
                 process: Mutex::default(),
-            }),
+            },
             ready: Box::new(move || answers(port)),
             log,
         })?;
         let brokers = format!("127.0.0.1:{port}");
-        Ok(Kafka { server, mock: None, settings: Settings::File(config), classes, secured, brokers, dir: None })
+        Ok(Kafka { server, brokers, secured, config, classes, dir: None })
     }
 
-    fn start_container(
-        dir: &Path,
-        port: u16,
-        place: Place,
-        secured: Option<Secured>,
-        beside: Option<String>,
-    ) -> anyhow::Result<Kafka> {
-        let mut plan = Plan::of(container::KAFKA);
-        if beside.is_none() {
-            plan.ports.push((port, place.port));
-        }
-        plan.beside = beside;
-        let keystore = Path::new("/etc/kafka/secrets/keystore.pem");
-        if let Some(secured) = &secured {
-            plan.ports.push((secured.port, secured.port));
-            plan.files.push(("/etc/kafka/secrets/keystore.pem", fs::read(secured.keystore())?));
-        }
-        let data = Path::new("/var/lib/kafka/data");
-        let properties = place.properties(port, data, secured.as_ref().map(|secured| (secured, keystore)));
-        plan.env = environment(&properties);
-        let container = Arc::new(Container::new(plan)?);
-        let server = Server::launch(Recipe {
-            name: "Kafka",
-            body: Arc::clone(&container) as Arc<dyn Body>,
-            ready: Box::new(move || answers(port)),
-            log: dir.join("kafka.log"),
-        })?;
-        if let Some(secured) = &secured {
-            // The image formats the storage by itself, and has no place for users in that. The broker takes a
-            // user once in a request.
-            let at = format!("localhost:{}", place.own.unwrap_or(place.port));
-            for password in secured.scram_passwords() {
-                let tool = ["/opt/kafka/bin/kafka-configs.sh", "--bootstrap-server", &at, "--alter"];
-                let user = ["--entity-type", "users", "--entity-name", &secured.username, "--add-config", &password];
-                let command = tool.iter().chain(&user).map(|&word| word.to_owned()).collect();
-                container.run(command).context("cannot add Kafka's users")?;
-            }
-        }
-        let (settings, brokers) = (Settings::Container { container, place, properties }, format!("127.0.0.1:{port}"));
-        Ok(Kafka { server, mock: None, settings, classes: None, secured, brokers, dir: None })
-    }
-
-    /// Its address as the services take it.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
 
-    /// The secured listener, where it was asked for.
     pub fn secured(&self) -> Option<&Secured> {
         self.secured.as_ref()
     }
@@ -184,9 +110,8 @@ impl Kafka {
     /// proxy. The broker is started anew for it.
     ///
     /// # Errors
-    /// The mock has one listener; and the real one may not come back.
+    /// It does not come back.
     pub fn proxies(&self, count: usize) -> anyhow::Result<Vec<Proxy>> {
-        ensure!(self.is_real(), NO_PROCESS);
         let mut listeners = Vec::with_capacity(count);
         let mut proxies = Vec::with_capacity(count);
         for _ in 0..count {
@@ -195,44 +120,22 @@ impl Kafka {
             listeners.push((port, proxy.port));
             proxies.push(proxy);
         }
-        match &self.settings {
-            Settings::File(config) => {
-                let properties = fs::read_to_string(config).context("cannot read kafka.properties")?;
-                let properties = with_listeners(&properties, "127.0.0.1", &listeners);
-                fs::write(config, properties).context("cannot write kafka.properties")?;
-            }
-            Settings::Container { container, place, properties } => container.change(|plan| {
-                plan.env = environment(&with_listeners(properties, place.address, &listeners));
-                plan.ports.extend(listeners.iter().map(|(port, _)| (*port, *port)));
-            }),
-            Settings::None => {}
-        }
-        self.server.restart()?;
+        self.change(|properties| with_listeners(properties, &listeners))?;
         Ok(proxies)
     }
 
     /// Gives the broker these settings, over those that it has, and starts it anew.
     ///
     /// # Errors
-    /// The mock has none; and the real one may not come back.
+    /// It does not come back.
     pub fn set(&self, changes: &[(&str, &str)]) -> anyhow::Result<()> {
-        ensure!(self.is_real(), NO_PROCESS);
-        match &self.settings {
-            Settings::File(config) => {
-                let properties = fs::read_to_string(config).context("cannot read kafka.properties")?;
-                fs::write(config, changed(&properties, changes)).context("cannot write kafka.properties")?;
-            }
-            Settings::Container { container, properties, .. } => {
-                container.change(|plan| plan.env = environment(&changed(properties, changes)));
-            }
-            Settings::None => {}
-        }
-        self.server.restart()
+        self.change(|properties| changed(properties, changes))
     }
 
-    /// Whether this is Apache Kafka, and not the mock.
-    pub fn is_real(&self) -> bool {
-        self.mock.is_none()
+    fn change(&self, change: impl FnOnce(&str) -> String) -> anyhow::Result<()> {
+        let properties = fs::read_to_string(&self.config).context("cannot read kafka.properties")?;
+        fs::write(&self.config, change(&properties)).context("cannot write kafka.properties")?;
+        self.server.restart()
     }
 
     /// Hands the classes that it saved at its end, if it did, to the brokers after it.
@@ -254,15 +157,6 @@ impl Kafka {
         self.keep_classes();
         self.server.start()
     }
-
-    /// Creates a topic on the mock, which knows no call for that; on the real one, nothing:
-    /// `worker-service setup` does that.
-    pub fn mock_topic(&self, topic: &str, partitions: i32) -> anyhow::Result<()> {
-        match &self.mock {
-            Some(mock) => mock.create_topic(topic, partitions),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Deref for Kafka {
@@ -270,29 +164,6 @@ impl Deref for Kafka {
 
     fn deref(&self) -> &Server {
         &self.server
-    }
-}
-
-/// Where a broker's settings are, to be changed while it is stopped.
-#[derive(Debug)]
-enum Settings {
-    File(PathBuf),
-    Container { container: Arc<Container>, place: Place, properties: String },
-    None,
-}
-
-/// Whether the mock was asked for: `DEVSTACK_KAFKA=mock`.
-pub(crate) fn mock_is_wanted() -> bool {
-    std::env::var("DEVSTACK_KAFKA").is_ok_and(|kafka| kafka == "mock")
-}
-
-/// Why Kafka is the mock, where it is.
-pub(crate) fn mocked() -> Option<&'static str> {
-    match are_containers() {
-        _ if mock_is_wanted() => Some("DEVSTACK_KAFKA=mock"),
-        Ok(false) => obstacle(),
-        // Where there is no telling, there is no broker.
-        Ok(true) | Err(_) => None,
     }
 }
 
@@ -310,7 +181,7 @@ struct Jvm {
 
 impl Jvm {
     fn new(dir: &Path) -> anyhow::Result<Jvm> {
-        let java = java::java().context("no Java found")?;
+        let java = java::java().context("Java 17 or later is not installed (devstack/install does that)")?;
         let class_path = java::class_path()?;
         let logging = dir.join("log4j2.properties");
         fs::write(&logging, include_str!("../kafka/log4j2.properties")).context("cannot write log4j2.properties")?;

@@ -1,6 +1,5 @@
 //! Private, real servers for development and tests: Apache Kafka, PostgreSQL and Redis on free
-//! ports of 127.0.0.1, with their data under `target/devstack`, gone when their owner is gone. They
-//! are processes of their own binaries, or containers of their official images (see `servers`).
+//! ports of 127.0.0.1, with their data under `target/devstack`, gone when their owner is gone.
 //!
 //! A test asks for a [`Scope`], which is its own database, topic names, group and key prefix on
 //! the servers that all tests share ([`endpoints`]). A test that breaks servers starts its own
@@ -8,16 +7,18 @@
 //! is one of our own two binaries, run against either.
 //!
 //! Everything here is synchronous: threads and processes. No child outlives this process, not
-//! even when it is killed (see `spawn`), nor does a container (see `container`).
+//! even when it is killed (see `spawn`).
 
 mod binaries;
 mod child;
-mod container;
+#[cfg(feature = "containers")]
+mod containers;
 mod dir;
 mod disk;
 mod endpoints;
 mod group;
 mod kafka;
+pub mod kit;
 mod log_pipe;
 pub mod logs;
 mod pgbouncer;
@@ -31,8 +32,8 @@ pub mod replay;
 pub mod runbook;
 mod scope;
 mod server;
-mod servers;
 mod service;
+pub mod settings_page;
 mod spawn;
 mod stack;
 mod tls;
@@ -40,6 +41,8 @@ pub mod token;
 pub mod wire;
 
 pub use binaries::binaries;
+#[cfg(feature = "containers")]
+pub use containers::Containers;
 pub use dir::target as target_dir;
 pub use disk::SmallDisk;
 pub use endpoints::{Endpoints, endpoints};
@@ -54,7 +57,6 @@ pub use redis::Redis;
 pub use redis_cluster::RedisCluster;
 pub use scope::{Scope, one_node};
 pub use server::{Casualty, Server, last_lines};
-pub use servers::announce;
 pub use service::{Program, Service};
 pub use spawn::foreground;
 pub use stack::{Ports, Stack, Up};

@@ -28,7 +28,6 @@ struct Reading {
 }
 
 impl LogReader {
-    /// One that reads.
     pub fn new() -> Self {
         Self::default()
     }
@@ -40,7 +39,6 @@ impl LogReader {
         reader
     }
 
-    /// Goes on reading, or stops.
     pub fn read(&self, on: bool) {
         *self.is_stopped() = !on;
         self.0.told.notify_all();

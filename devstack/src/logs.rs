@@ -21,14 +21,12 @@ const TOKEN: &str = "eyJ";
 /// Whose logs there have to be, or somebody's were not looked at.
 const WHOSE: [&str; 4] = ["api-service", "worker-service", "api-tests", "worker-tests"];
 
-/// The folder of them all.
 fn folder() -> anyhow::Result<PathBuf> {
     let folder = target().join("devstack").join("logs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder)
 }
 
-/// A new file for a log, named for whose it is.
 pub fn file(whose: &str) -> anyhow::Result<PathBuf> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -42,9 +40,6 @@ pub(crate) fn keep(log: &Path, whose: &str) -> anyhow::Result<()> {
 }
 
 /// Looks through all of them; says how many lines there were.
-///
-/// # Errors
-/// The places where something is told that must not be, or a kind of log that is not there.
 pub fn look_through() -> anyhow::Result<String> {
     let (mut files, mut lines, mut found) = (Vec::new(), 0, Vec::new());
     for entry in fs::read_dir(folder()?)? {

@@ -22,6 +22,9 @@ enum Command {
     Dev(cli::dev::Dev),
     /// Runs a command beside servers of its own, whose addresses are in its variable DEVSTACK.
     Exec {
+        /// What the servers are.
+        #[arg(long, env = "DEVSTACK_SERVERS", default_value = "processes")]
+        servers: cli::exec::Servers,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
@@ -39,6 +42,8 @@ enum Command {
     },
     /// Looks through all that was logged in the last test run, for what must not be.
     Logs,
+    /// Writes the table of docs/settings.md anew, from what `--help` of both services says.
+    Settings,
     /// Prints a token: a good one, or one that has to be refused.
     Token(cli::token::Token),
     /// Makes a key pair to sign tokens with, and the JWKS to check them with, or adds it to one.
@@ -61,11 +66,15 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Dev(dev) => cli::dev::run(&dev),
-        Command::Exec { command } => cli::exec::run(&command),
+        Command::Exec { servers, command } => cli::exec::run(servers, &command),
         Command::Replay { file, lines, running } => cli::replay::run(&file, lines, &running),
         Command::Logs => devstack::logs::look_through().map(|said| {
             println!("{said}");
             ExitCode::SUCCESS
+        }),
+        Command::Settings => devstack::settings_page::renewed().and_then(|(file, page)| {
+            std::fs::write(file, page)?;
+            Ok(ExitCode::SUCCESS)
         }),
         Command::Token(token) => token.make().map(|token| {
             println!("{token}");

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
@@ -15,17 +15,14 @@ use crate::dir::StackDir;
 use crate::port;
 use crate::postgres::{account, data_dir, psql};
 use crate::server::{Recipe, Server};
-use crate::servers::are_containers;
 use crate::spawn::{self, Account};
 
 /// Debian's place for it, which is not in everybody's `PATH`.
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
-/// A running PgBouncer.
 #[derive(Debug)]
 pub struct PgBouncer {
     server: Server,
-    /// Where it listens, on 127.0.0.1.
     pub port: u16,
     // Last, so that it goes last.
     _dir: StackDir,
@@ -33,11 +30,7 @@ pub struct PgBouncer {
 
 impl PgBouncer {
     /// Starts one that leads to the PostgreSQL on this port, with so many connections to each of its databases.
-    ///
-    /// # Errors
-    /// It does not start, or is not installed.
     pub fn start(postgres: u16, connections: u32) -> anyhow::Result<PgBouncer> {
-        ensure!(!are_containers()?, "servers are containers here, and PgBouncer is none of them");
         let (dir, port, account) = (StackDir::create()?, port::free(), account()?);
         let program = spawn::in_path("pgbouncer").unwrap_or_else(|| PathBuf::from(PROGRAM));
         ensure!(program.is_file(), "PgBouncer is not installed (devstack/install does that)");
@@ -58,7 +51,7 @@ impl PgBouncer {
         let url = format!("postgres://postgres@127.0.0.1:{port}/pgbouncer?connect_timeout=2");
         let server = Server::launch(Recipe {
             name: "PgBouncer",
-            body: Arc::new(Child {
+            child: Child {
                 command: Box::new(move || {
                     let mut command = spawn::command(&program, account);
                     command.arg(&settings);
@@ -67,7 +60,7 @@ impl PgBouncer {
                 stop: Signal::INT,
                 discard: Signal::KILL,
                 process: Mutex::default(),
-            }),
+            },
             ready: Box::new(move || {
                 // Much cheaper than a client, while nothing listens.
                 drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
@@ -79,9 +72,6 @@ impl PgBouncer {
     }
 
     /// The URL of a database behind it, of the URL that leads past it.
-    ///
-    /// # Errors
-    /// It has no port.
     pub fn url(&self, direct: &str) -> anyhow::Result<String> {
         let (before, database) = direct.rsplit_once('/').context("no database in the URL")?;
         let (before, _) = before.rsplit_once(':').context("no port in the URL")?;

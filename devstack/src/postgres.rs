@@ -10,30 +10,27 @@ use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
 use crate::child::Child;
-use crate::container::{self, Container, Plan, engine};
 use crate::dir::{ELSEWHERE, StackDir};
 use crate::disk::SmallDisk;
 use crate::port;
 use crate::server::{Recipe, Server};
-use crate::servers::are_containers;
 use crate::spawn::{self, Account};
 use crate::tls::{Certificates, Files};
 
 /// Of every cluster here.
-const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "log_timezone=UTC"];
+pub(crate) const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "log_timezone=UTC"];
 
 /// A running PostgreSQL cluster of its own. `freeze` and `kill` mean the postmaster and all its
 /// backends.
 #[derive(Debug)]
 pub struct Postgres {
     server: Server,
-    /// Where it listens, on 127.0.0.1.
     pub port: u16,
     // Last, so that it goes last.
     dir: Option<StackDir>,
@@ -41,9 +38,6 @@ pub struct Postgres {
 
 impl Postgres {
     /// Starts one of one's own, without the other servers. Dropped, it ends.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn start() -> anyhow::Result<Postgres> {
         let dir = StackDir::create()?;
         let mut postgres = Postgres::start_in(dir.path(), port::free())?;
@@ -54,9 +48,8 @@ impl Postgres {
     /// The same with TLS, under the name `localhost`; without it, it answers too.
     ///
     /// # Errors
-    /// It does not start; or PostgreSQL is a container.
+    /// It does not start.
     pub fn start_with_tls(certificates: &Certificates) -> anyhow::Result<Postgres> {
-        ensure!(!are_containers()?, "PostgreSQL is a container, which gets no certificate here");
         let (dir, port) = (StackDir::create()?, port::free());
         let server = process(dir.path(), port, Some(&certificates.files))?;
         Ok(Postgres { server, port, dir: Some(dir) })
@@ -64,17 +57,14 @@ impl Postgres {
 
     /// Creates a cluster under `dir`, which is there, and starts it on this port.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Postgres> {
-        let server = if are_containers()? { container(dir, port)? } else { process(dir, port, None)? };
-        Ok(Postgres { server, port, dir: None })
+        Ok(Postgres { server: process(dir, port, None)?, port, dir: None })
     }
 
     /// A disk that its user owns, for a tablespace that can run out of room.
     ///
     /// # Errors
-    /// None may be mounted here; or PostgreSQL is a container, which sees no disk of the host's that comes
-    /// after it.
+    /// None may be mounted here.
     pub fn small_disk(&self) -> anyhow::Result<SmallDisk> {
-        ensure!(!are_containers()?, "PostgreSQL is a container, which does not see a disk that is mounted later");
         SmallDisk::mount(account()?)
     }
 
@@ -127,13 +117,12 @@ fn offer_tls(data: &Path, account: Option<Account>, files: &Files) -> anyhow::Re
     fs::write(&settings, "ssl = on\n").with_context(|| format!("cannot write {}", settings.display()))
 }
 
-/// Runs the cluster in `data`.
 fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: u16) -> anyhow::Result<Server> {
     let postgres = bin.join("postgres");
     let pg_isready = bin.join("pg_isready");
     Server::launch(Recipe {
         name: "PostgreSQL",
-        body: Arc::new(Child {
+        child: Child {
             command: Box::new(move || {
                 let mut command = spawn::command(&postgres, account);
                 command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
@@ -147,7 +136,7 @@ fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: 
             // At once and without a checkpoint; killed, it would leave a shared memory segment.
             discard: Signal::QUIT,
             process: Mutex::default(),
-        }),
+        },
         ready: Box::new(move || {
             // Much cheaper than a program, while nothing listens.
             drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
@@ -160,33 +149,6 @@ fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: 
             Ok(())
         }),
         log,
-    })
-}
-
-fn container(dir: &Path, port: u16) -> anyhow::Result<Server> {
-    let mut plan = Plan::of(container::POSTGRES);
-    plan.ports.push((port, 5432));
-    // As a process's cluster: it asks nobody for a password, and is reached from this machine only.
-    plan.env =
-        [("POSTGRES_HOST_AUTH_METHOD", "trust"), ("POSTGRES_INITDB_ARGS", "--no-sync --encoding=UTF8 --locale=C")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-    let mut settings = SETTINGS.map(str::to_owned).to_vec();
-    if engine()?.on_host {
-        settings.extend(["listen_addresses=127.0.0.1".to_owned(), format!("port={port}")]);
-    }
-    plan.command.push("postgres".to_owned());
-    plan.command.extend(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]));
-    let url = format!("postgres://postgres@127.0.0.1:{port}/postgres?connect_timeout=2");
-    Server::launch(Recipe {
-        name: "PostgreSQL",
-        body: Arc::new(Container::new(plan)?),
-        ready: Box::new(move || {
-            // Much cheaper than a client, while nothing listens.
-            drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
-            psql(&url, "SELECT 1").map(drop)
-        }),
-        log: dir.join("postgres.log"),
     })
 }
 

@@ -25,7 +25,6 @@ impl Process {
         Process { pid: child.id(), child: Mutex::new(child) }
     }
 
-    /// Its process number.
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -39,14 +38,12 @@ impl Process {
         Ok(())
     }
 
-    /// Kills it, waits for its end.
     pub fn kill(&self) -> anyhow::Result<()> {
         self.signal(Signal::KILL)?;
         self.wait(Duration::from_secs(10))?.context("it does not end, not even when killed")?;
         Ok(())
     }
 
-    /// How it ended, if it has.
     pub fn ended(&self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.lock().try_wait()?)
     }
@@ -140,7 +137,6 @@ pub(crate) fn kill_stray(pid: u32) {
 #[derive(Debug)]
 pub struct Family(Vec<(u32, u64)>);
 
-/// The family of a process as it is now.
 pub fn family(pid: u32) -> Family {
     let members = std::iter::once(pid).chain(descendants(pid));
     Family(members.filter_map(|pid| Some((pid, stat(pid)?.started))).collect())
@@ -194,7 +190,6 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
     })
 }
 
-/// Every process there is.
 pub(crate) fn everyone() -> Vec<Stat> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return vec![];

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use crate::port;
 
-/// How long a connection to the server may take.
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// Passes everything on, until told otherwise. Its threads end with their connections.
@@ -34,9 +33,6 @@ struct Shared {
 
 impl Proxy {
     /// A proxy in front of this port of 127.0.0.1.
-    ///
-    /// # Errors
-    /// No port is free.
     pub fn to(server: u16) -> io::Result<Proxy> {
         let port = port::free();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
@@ -59,6 +55,20 @@ impl Proxy {
         Ok(Proxy { port, shared })
     }
 
+    /// A proxy in front of the server of a URL, and the URL that leads there through it.
+    ///
+    /// # Errors
+    /// The URL has no port, or no port is free.
+    pub fn before(url: &str) -> io::Result<(Proxy, String)> {
+        let no_port = || io::Error::other("the URL has no port");
+        let (scheme, rest) = url.split_once("://").ok_or_else(no_port)?;
+        let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (host, server) = address.rsplit_once(':').ok_or_else(no_port)?;
+        let proxy = Proxy::to(server.parse().map_err(|_| no_port())?)?;
+        let url = format!("{scheme}://{host}:{}{path}", proxy.port);
+        Ok((proxy, url))
+    }
+
     /// Closes every connection, and every new one at once.
     pub fn cut(&self) {
         self.shared.cut.store(true, Ordering::SeqCst);
@@ -78,7 +88,6 @@ impl Proxy {
         self.shared.server.store(server, Ordering::SeqCst);
     }
 
-    /// Delays every piece that passes by this much.
     pub fn slow(&self, delay: Duration) {
         self.shared.delay_micros.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }

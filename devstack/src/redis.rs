@@ -6,28 +6,24 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
 use crate::child::Child;
-use crate::container::{self, Container, Plan, engine};
 use crate::dir::StackDir;
-use crate::server::{Body, Recipe, Server};
-use crate::servers::are_containers;
+use crate::server::{Recipe, Server};
 use crate::tls::{Certificates, Files};
 use crate::{port, spawn};
 
 /// Nothing is kept.
 const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
-/// A running `redis-server`.
 #[derive(Debug)]
 pub struct Redis {
     server: Server,
-    /// Where it listens, on 127.0.0.1.
     pub port: u16,
     /// Where it does so with TLS, if it does.
     pub tls_port: Option<u16>,
@@ -48,9 +44,8 @@ impl Redis {
     /// The same with TLS on a port beside its own, under the name `localhost`.
     ///
     /// # Errors
-    /// It does not start; or Redis is a container.
+    /// It does not start.
     pub fn start_with_tls(certificates: &Certificates, more: &[&str]) -> anyhow::Result<Redis> {
-        ensure!(!are_containers()?, "Redis is a container, which gets no certificate here");
         let port = port::free();
         let Files { authority, certificate, key, .. } = &certificates.files;
         let files = [authority, certificate, key].map(|file| file.to_string_lossy().into_owned());
@@ -61,26 +56,14 @@ impl Redis {
         Ok(Redis { tls_port: Some(port), ..Redis::start(&all)? })
     }
 
-    /// Starts it on this port, with its files in `dir`, which is there.
     pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Redis> {
         Redis::start_with(dir, port, Vec::new())
     }
 
-    /// The same with more arguments.
     pub(crate) fn start_with(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Redis> {
-        let body = if are_containers()? { container(port, more, None)? } else { process(dir, port, more)? };
-        Redis::launch(dir, port, body)
-    }
-
-    /// Starts it as a container that shares a network, where it has this very port.
-    pub(crate) fn start_beside(dir: &Path, port: u16, more: Vec<String>, network: String) -> anyhow::Result<Redis> {
-        Redis::launch(dir, port, container(port, more, Some(network))?)
-    }
-
-    fn launch(dir: &Path, port: u16, body: Arc<dyn Body>) -> anyhow::Result<Redis> {
         let server = Server::launch(Recipe {
             name: "Redis",
-            body,
+            child: child(dir, port, more)?,
             ready: Box::new(move || {
                 ensure!(ping(port)?, "it does not answer PING");
                 Ok(())
@@ -90,7 +73,6 @@ impl Redis {
         Ok(Redis { server, port, tls_port: None, _dir: None })
     }
 
-    /// Its address as the services take it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
@@ -104,11 +86,11 @@ impl Deref for Redis {
     }
 }
 
-fn process(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Arc<dyn Body>> {
+fn child(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Child> {
     let program =
         spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
     let data = dir.to_path_buf();
-    Ok(Arc::new(Child {
+    Ok(Child {
         command: Box::new(move || {
             let mut command = spawn::command(&program, None);
             command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
@@ -118,20 +100,7 @@ fn process(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Arc<dyn B
         stop: Signal::TERM,
         discard: Signal::KILL,
         process: Mutex::default(),
-    }))
-}
-
-fn container(port: u16, more: Vec<String>, network: Option<String>) -> anyhow::Result<Arc<dyn Body>> {
-    let mut plan = Plan::of(container::REDIS);
-    plan.command = ["redis-server"].iter().chain(&FORGETFUL).map(|&word| word.to_owned()).chain(more).collect();
-    let bind = if engine()?.on_host { "127.0.0.1" } else { "0.0.0.0" };
-    if engine()?.on_host || network.is_some() {
-        plan.command.extend(["--bind", bind, "--port", &port.to_string()].map(str::to_owned));
-    } else {
-        plan.ports.push((port, 6379));
-    }
-    plan.beside = network;
-    Ok(Arc::new(Container::new(plan)?))
+    })
 }
 
 fn ping(port: u16) -> std::io::Result<bool> {

@@ -2,17 +2,13 @@
 
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::container::{self, Container, Plan, engine};
 use crate::dir::StackDir;
 use crate::redis::ask;
-use crate::server::Body as _;
-use crate::servers::are_containers;
 use crate::{Redis, port};
 
 const NODES: [Range<u16>; 3] = [0..5461, 5461..10923, 10923..16384];
@@ -25,8 +21,7 @@ pub struct RedisCluster {
     /// The nodes, in the order of their slots. One that was stopped and started again is the same
     /// node, with the same slots, and without what it held.
     pub nodes: [Redis; 3],
-    // Last, so that they go last.
-    _network: Option<Container>,
+    // Last, so that it goes last.
     dir: StackDir,
 }
 
@@ -35,15 +30,10 @@ impl RedisCluster {
     pub fn start() -> anyhow::Result<RedisCluster> {
         let dir = StackDir::create()?;
         let path = dir.path();
-        let ports = [port::free(), port::free(), port::free()];
-        let network = match are_containers()? && !engine()?.on_host {
-            true => Some(network(path, ports)?),
-            false => None,
-        };
         let node = |number: usize| -> anyhow::Result<(Redis, u16)> {
             let path = path.join(format!("redis-{number}"));
             fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-            let bus = port::free();
+            let (port, bus) = (port::free(), port::free());
             let more = [
                 ("--cluster-enabled", "yes"),
                 ("--cluster-config-file", "nodes.conf"),
@@ -51,20 +41,14 @@ impl RedisCluster {
                 // Without a node, the others go on serving what is theirs.
                 ("--cluster-require-full-coverage", "no"),
                 ("--cluster-port", &bus.to_string()),
-                // The same inside and outside.
                 ("--cluster-announce-ip", "127.0.0.1"),
             ];
             let more = more.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect();
-            let port = *ports.get(number).context("no such node")?;
-            let redis = match &network {
-                Some(network) => Redis::start_beside(&path, port, more, network.network()?)?,
-                None => Redis::start_with(&path, port, more)?,
-            };
-            Ok((redis, bus))
+            Ok((Redis::start_with(&path, port, more)?, bus))
         };
         let (first, second, third) = (node(0)?, node(1)?, node(2)?);
         let buses = [first.1, second.1, third.1];
-        let cluster = RedisCluster { nodes: [first.0, second.0, third.0], _network: network, dir };
+        let cluster = RedisCluster { nodes: [first.0, second.0, third.0], dir };
         let first = cluster.nodes[0].port;
         for ((node, bus), slots) in cluster.nodes.iter().zip(buses).zip(NODES) {
             tell(node.port, &format!("CLUSTER ADDSLOTSRANGE {} {}", slots.start, slots.end - 1))?;
@@ -82,9 +66,6 @@ impl RedisCluster {
     }
 
     /// Waits until every node knows of every slot's owner, and takes commands.
-    ///
-    /// # Errors
-    /// It does not come to that within a minute.
     pub fn until_ok(&self) -> anyhow::Result<()> {
         let ok = |node: &Redis| {
             ask(node.port, "CLUSTER INFO").is_ok_and(|info| {
@@ -112,17 +93,6 @@ impl Drop for RedisCluster {
             }
         }
     }
-}
-
-/// A container that does nothing but have a network, for the nodes to share: they find each other at the
-/// addresses that their clients are told, and none of them takes it along when it is killed.
-fn network(dir: &Path, ports: [u16; 3]) -> anyhow::Result<Container> {
-    let mut plan = Plan::of(container::REDIS);
-    plan.ports = ports.map(|port| (port, port)).to_vec();
-    plan.command = ["sleep", "infinity"].map(str::to_owned).to_vec();
-    let container = Container::new(plan)?;
-    container.start(&dir.join("network.log"))?;
-    Ok(container)
 }
 
 fn tell(port: u16, command: &str) -> anyhow::Result<()> {

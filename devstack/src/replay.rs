@@ -12,23 +12,18 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What one device sends.
 #[derive(Debug, Default)]
 struct Device {
     bodies: Vec<String>,
     last: Value,
 }
 
-/// A file of events, by device.
 #[derive(Debug)]
 pub struct Replay(BTreeMap<String, Device>);
 
-/// What became of the posts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Posted {
-    /// How many were answered 202.
     pub accepted: usize,
-    /// How many were answered otherwise, by status.
     pub others: BTreeMap<u16, usize>,
 }
 
@@ -41,9 +36,6 @@ struct Line<'a> {
 
 impl Replay {
     /// Reads a file of JSON lines, gzipped or not: those whose numbers, from 1 on, are chosen.
-    ///
-    /// # Errors
-    /// It cannot be read, or a line is no event.
     pub fn read(path: &Path, chosen: impl Fn(usize) -> bool) -> anyhow::Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         let zipped = path.extension().is_some_and(|extension| extension == "gz");
@@ -63,20 +55,14 @@ impl Replay {
         Ok(Self(devices))
     }
 
-    /// How many events there are.
     pub fn events(&self) -> usize {
         self.0.values().map(|device| device.bodies.len()).sum()
     }
 
-    /// How many devices there are.
     pub fn devices(&self) -> usize {
         self.0.len()
     }
 
-    /// Posts them all.
-    ///
-    /// # Errors
-    /// A connection breaks.
     pub async fn post(&self, api: &str, token: &str) -> anyhow::Result<Posted> {
         let client = reqwest::Client::new();
         let mut tasks = Vec::new();
@@ -110,9 +96,6 @@ impl Replay {
     }
 
     /// Waits until each resource is its device's last event, at the version of all its events.
-    ///
-    /// # Errors
-    /// One is not, within this time.
     pub async fn verify(&self, api: &str, token: &str, within: Duration) -> anyhow::Result<()> {
         let client = reqwest::Client::new();
         let deadline = Instant::now() + within;

@@ -8,13 +8,10 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
-/// What the table begins with.
 const HEADER: &str = "| fault of the worker | log | metrics | `/health/ready` | log, when it is over |";
 
-/// A fault, and what is seen of it.
 #[derive(Debug, PartialEq)]
 pub struct Fault {
-    /// What the row is called.
     pub name: String,
     log: Vec<Line>,
     metrics: Vec<Metric>,
@@ -45,32 +42,20 @@ enum Wanted {
     AboveZero,
 }
 
-/// What a worker says of itself.
 #[derive(Debug)]
 pub struct Said<'a> {
-    /// Its log so far.
     pub log: &'a str,
-    /// The page of its metrics.
     pub metrics: &'a str,
-    /// Status and body of its readiness.
     pub ready: (u16, &'a Value),
 }
 
 impl Fault {
-    /// All that the document tells.
-    ///
-    /// # Errors
-    /// It cannot be read, or has no such table, or a row is not as rows are.
     pub fn all() -> anyhow::Result<Vec<Fault>> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         rows(&text)
     }
 
-    /// The one of this name.
-    ///
-    /// # Errors
-    /// As with [`Self::all`], and where there is none.
     pub fn named(name: &str) -> anyhow::Result<Fault> {
         let found = Self::all()?.into_iter().find(|fault| fault.name == name);
         found.with_context(|| format!("docs/operations.md tells of no fault {name:?}"))

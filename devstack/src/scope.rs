@@ -8,15 +8,11 @@ use crate::{Endpoints, endpoints, postgres};
 /// A database of its own, and names that nobody else uses. Topics are named, not created.
 #[derive(Debug, Clone)]
 pub struct Scope {
-    /// The servers.
     pub endpoints: Endpoints,
     /// An empty database.
     pub database_url: String,
-    /// The name for the input topic.
     pub input_topic: String,
-    /// The name for the dead-letter topic.
     pub dlq_topic: String,
-    /// The name for the consumer group.
     pub group: String,
     /// What its Redis keys start with.
     pub cache_prefix: String,

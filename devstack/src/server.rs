@@ -3,12 +3,13 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::child::Child;
 use crate::process::STEP;
 
 /// Long enough for a cold start beside a compiler on a small machine.
@@ -19,99 +20,66 @@ pub(crate) const STOP: Duration = Duration::from_secs(20);
 /// How a server is run, and asked whether it answers.
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
-    pub(crate) body: Arc<dyn Body>,
+    pub(crate) child: Child,
     /// Whether it answers now, or why not. Asked often, so it is quick to say no.
     pub(crate) ready: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
     pub(crate) log: PathBuf,
 }
 
-/// What a server is: a [`Child`](crate::child::Child) of ours, or a
-/// [`Container`](crate::container::Container). One verb at a time comes to it.
-pub(crate) trait Body: Send + Sync {
-    /// Starts it, with the port and the data that it had; what it writes goes to `log`. Does not wait for
-    /// it to answer.
-    fn start(&self, log: &Path) -> anyhow::Result<()>;
-    /// How it ended; nothing while it is there, frozen or not.
-    fn ended(&self) -> anyhow::Result<Option<String>>;
-    /// Ends it in its orderly way, and waits; kills it where that takes longer than [`STOP`].
-    fn stop(&self) -> anyhow::Result<()>;
-    /// Kills all of it, and waits.
-    fn kill(&self) -> anyhow::Result<()>;
-    /// Stops all of it from running.
-    fn freeze(&self) -> anyhow::Result<()>;
-    /// Lets it run again.
-    fn thaw(&self) -> anyhow::Result<()>;
-    /// Ends it in the quickest way that leaves nothing behind.
-    fn discard(&self) -> anyhow::Result<()>;
-    /// The number of its first process, where this machine knows it.
-    fn pid(&self) -> Option<u32>;
-}
-
 /// One server of a stack. All of it takes `&self`, so that a test can break a server while other
 /// threads use it. After [`start`](Server::start) it has its old port and its old data.
 pub struct Server {
-    how: Result<Recipe, &'static str>,
+    recipe: Recipe,
     turn: Mutex<()>,
 }
 
 impl Server {
     pub(crate) fn launch(recipe: Recipe) -> anyhow::Result<Server> {
-        let server = Server { how: Ok(recipe), turn: Mutex::new(()) };
+        let server = Server { recipe, turn: Mutex::new(()) };
         server.start()?;
         Ok(server)
-    }
-
-    /// A server without a process of its own: each verb fails and says why.
-    pub(crate) fn without_process(why: &'static str) -> Server {
-        Server { how: Err(why), turn: Mutex::new(()) }
     }
 
     /// Starts it, on the port and the data that it had; returns when it answers. Nothing to do
     /// for one that runs.
     pub fn start(&self) -> anyhow::Result<()> {
-        let recipe = self.recipe()?;
+        let Server { recipe, .. } = self;
         let _turn = self.turn();
-        if recipe.body.ended()?.is_none() {
+        if recipe.child.ended()?.is_none() {
             return Ok(());
         }
         let started = recipe
-            .body
+            .child
             .start(&recipe.log)
             .with_context(|| format!("{} does not start", recipe.name))
             .and_then(|()| recipe.until_ready());
         if started.is_err() {
-            let _ = recipe.body.kill();
+            let _ = recipe.child.kill();
         }
         started
     }
 
     /// Ends it in its orderly way, and waits; kills it where that takes too long.
     pub fn stop(&self) -> anyhow::Result<()> {
-        let recipe = self.recipe()?;
         let _turn = self.turn();
-        recipe.body.stop()
+        self.recipe.child.stop()
     }
 
-    /// Kills it, and waits.
     pub fn kill(&self) -> anyhow::Result<()> {
-        let recipe = self.recipe()?;
         let _turn = self.turn();
-        recipe.body.kill()
+        self.recipe.child.kill()
     }
 
-    /// Stops it from running (SIGSTOP, or a pause of its container), with all its processes; its
-    /// connections stay open.
+    /// Stops it from running (SIGSTOP), with all its processes; its connections stay open.
     pub fn freeze(&self) -> anyhow::Result<()> {
-        let recipe = self.recipe()?;
         let _turn = self.turn();
-        recipe.body.freeze().context(recipe.name)
+        self.recipe.child.freeze().context(self.recipe.name)
     }
 
     /// Lets it run again after [`freeze`](Server::freeze).
     pub fn thaw(&self) -> anyhow::Result<()> {
-        let recipe = self.recipe()?;
         let _turn = self.turn();
-        recipe.body.thaw().context(recipe.name)
+        self.recipe.child.thaw().context(self.recipe.name)
     }
 
     /// [`stop`](Server::stop), then [`start`](Server::start).
@@ -120,50 +88,38 @@ impl Server {
         self.start()
     }
 
-    /// Whether its process is there, frozen or not. What has no process cannot lose it: true.
+    /// Whether its process is there, frozen or not.
     pub fn is_running(&self) -> bool {
-        let Ok(recipe) = &self.how else { return true };
         let _turn = self.turn();
-        matches!(recipe.body.ended(), Ok(None))
+        matches!(self.recipe.child.ended(), Ok(None))
     }
 
     /// How it ended, where it did so by itself.
     pub fn casualty(&self) -> Option<Casualty> {
-        let recipe = self.how.as_ref().ok()?;
+        let Server { recipe, .. } = self;
         let _turn = self.turn();
-        let how = match recipe.body.ended() {
+        let how = match recipe.child.ended() {
             Ok(how) => how?,
             Err(error) => format!("{error:#}"),
         };
         Some(Casualty { name: recipe.name, how, log: recipe.log.clone() })
     }
 
-    /// The number of its process, of PostgreSQL its first one; none while it is stopped, nor for a
-    /// container whose processes this machine does not see.
+    /// The number of its process, of PostgreSQL its first one; none while it is stopped.
     pub fn pid(&self) -> Option<u32> {
-        let recipe = self.how.as_ref().ok()?;
         let _turn = self.turn();
-        recipe.body.pid()
+        self.recipe.child.pid()
     }
 
     /// The last lines that it logged.
     pub fn log(&self) -> String {
-        match &self.how {
-            Ok(recipe) => last_lines(&recipe.log, 20),
-            Err(_) => String::new(),
-        }
+        last_lines(&self.recipe.log, 20)
     }
 
     /// Ends it quickly, for its data is not needed any more.
     pub(crate) fn discard(&self) {
-        if let Ok(recipe) = &self.how {
-            let _turn = self.turn();
-            let _ = recipe.body.discard();
-        }
-    }
-
-    fn recipe(&self) -> anyhow::Result<&Recipe> {
-        self.how.as_ref().map_err(|why| anyhow::anyhow!(*why))
+        let _turn = self.turn();
+        let _ = self.recipe.child.discard();
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
@@ -189,7 +145,7 @@ impl Recipe {
     }
 
     fn still_there(&self) -> anyhow::Result<()> {
-        match self.body.ended()? {
+        match self.child.ended()? {
             None => Ok(()),
             Some(how) => bail!("{} does not start ({how}):\n{}", self.name, last_lines(&self.log, 15)),
         }
@@ -199,11 +155,9 @@ impl Recipe {
 /// A server or a service that ended by itself.
 #[derive(Debug, Clone)]
 pub struct Casualty {
-    /// Which one.
     pub name: &'static str,
     /// Its exit status, or the signal that killed it.
     pub how: String,
-    /// Where it logged.
     pub log: PathBuf,
 }
 
@@ -216,10 +170,7 @@ impl fmt::Display for Casualty {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("name", &self.how.as_ref().map(|recipe| recipe.name))
-            .field("pid", &self.pid())
-            .finish_non_exhaustive()
+        f.debug_struct("Server").field("name", &self.recipe.name).field("pid", &self.pid()).finish_non_exhaustive()
     }
 }
 

@@ -13,17 +13,13 @@ use crate::process::Process;
 use crate::server::Casualty;
 use crate::{binaries, logs, spawn};
 
-/// Which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// `api-service`.
     Api,
-    /// `worker-service`.
     Worker,
 }
 
 impl Program {
-    /// The binary's name.
     pub fn name(self) -> &'static str {
         match self {
             Program::Api => "api-service",
@@ -83,12 +79,10 @@ impl Service {
         Ok(Service { program, process, log: log.to_path_buf() })
     }
 
-    /// Which binary it is.
     pub fn program(&self) -> Program {
         self.program
     }
 
-    /// Its process number.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -98,7 +92,6 @@ impl Service {
         self.process.signal(Signal::TERM)
     }
 
-    /// Kills it, and waits for its end.
     pub fn kill(&self) -> anyhow::Result<()> {
         self.process.kill()
     }
@@ -108,7 +101,6 @@ impl Service {
         self.process.freeze()
     }
 
-    /// Lets it run again.
     pub fn thaw(&self) -> anyhow::Result<()> {
         self.process.thaw()
     }
@@ -118,12 +110,10 @@ impl Service {
         self.process.wait(timeout)?.with_context(|| format!("{} still runs after {timeout:?}", self.program.name()))
     }
 
-    /// Whether it has not ended yet.
     pub fn is_running(&self) -> bool {
         matches!(self.process.ended(), Ok(None))
     }
 
-    /// How it ended, where it has.
     pub fn casualty(&self) -> Option<Casualty> {
         let how = match self.process.ended() {
             Ok(status) => status?.to_string(),
@@ -132,7 +122,6 @@ impl Service {
         Some(Casualty { name: self.program.name(), how, log: self.log.clone() })
     }
 
-    /// What it wrote so far.
     pub fn log(&self) -> String {
         fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }

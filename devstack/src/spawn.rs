@@ -52,7 +52,6 @@ pub(crate) fn background(command: Command, log: &Path) -> anyhow::Result<Process
     background_into(command, out.into())
 }
 
-/// The same with all output into this.
 pub(crate) fn background_into(mut command: Command, out: OwnedFd) -> anyhow::Result<Process> {
     let err = out.try_clone().context("cannot share the log's descriptor")?;
     command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);

@@ -8,24 +8,20 @@ use anyhow::anyhow;
 use crate::dir::StackDir;
 use crate::logs::PLANTED;
 use crate::server::{Casualty, Server};
-use crate::{Endpoints, Kafka, Postgres, Redis, kafka, port};
+use crate::{Endpoints, Kafka, Postgres, Redis, port};
 
 /// How soon a server that ended is seen to have ended, on a busy machine.
 const SEEN: Duration = Duration::from_secs(2);
 
-/// The ports of a stack's servers.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
-    /// Kafka's; the mock takes one as it comes.
+    /// Kafka's.
     pub kafka: u16,
-    /// PostgreSQL's.
     pub postgres: u16,
-    /// Redis's.
     pub redis: u16,
 }
 
 impl Ports {
-    /// Any that are free.
     pub fn free() -> Ports {
         Ports { kafka: port::free(), postgres: port::free(), redis: port::free() }
     }
@@ -34,23 +30,17 @@ impl Ports {
 /// A server that answers by now, while others may still be on their way.
 #[derive(Debug, Clone, Copy)]
 pub enum Up<'a> {
-    /// Kafka.
     Kafka(&'a Kafka),
-    /// PostgreSQL.
     Postgres(&'a Postgres),
-    /// Redis.
     Redis(&'a Redis),
 }
 
 /// Servers of one's own. Dropped, it ends them and removes their data, unless `DEVSTACK_KEEP` is
-/// set: then it says where the data is (of containers, the logs only).
+/// set: then it says where the data is.
 #[derive(Debug)]
 pub struct Stack {
-    /// Kafka.
     pub kafka: Kafka,
-    /// PostgreSQL.
     pub postgres: Postgres,
-    /// Redis.
     pub redis: Redis,
     // Last, so that it goes last.
     dir: StackDir,
@@ -62,23 +52,20 @@ impl Stack {
         Stack::start_as(Ports::free(), None, |_| Ok(()))
     }
 
-    /// The same with all that tests share: a secured listener of Kafka's beside the usual one, where it is the
-    /// real one; see [`Kafka::secured`].
+    /// The same with all that tests share: a secured listener of Kafka's beside the usual one; see
+    /// [`Kafka::secured`].
     ///
     /// # Errors
     /// A server that does not start.
     pub fn start_shared() -> anyhow::Result<Stack> {
-        let secured = kafka::mocked().is_none().then(|| format!("{PLANTED}-kafka"));
-        let stack = Stack::start_as(Ports::free(), secured.as_deref(), |_| Ok(()))?;
+        let secured = format!("{PLANTED}-kafka");
+        let stack = Stack::start_as(Ports::free(), Some(&secured), |_| Ok(()))?;
         stack.kafka.hand_classes_on()?;
         Ok(stack)
     }
 
     /// The same as [`start`](Stack::start) on these ports, which nobody else listens on. As soon as a server
     /// answers `then` is called with it, on a thread of its own.
-    ///
-    /// # Errors
-    /// A server that does not start or ended meanwhile, with its last lines; and those of `then`.
     pub fn start_on(ports: Ports, then: impl Fn(Up<'_>) -> anyhow::Result<()> + Sync) -> anyhow::Result<Stack> {
         Stack::start_as(ports, None, then)
     }
@@ -88,7 +75,6 @@ impl Stack {
         secured: Option<&str>,
         then: impl Fn(Up<'_>) -> anyhow::Result<()> + Sync,
     ) -> anyhow::Result<Stack> {
-        crate::announce();
         let dir = StackDir::create()?;
         let path = dir.path();
         let (kafka, postgres, redis) = thread::scope(|scope| {
@@ -115,13 +101,11 @@ impl Stack {
         }
     }
 
-    /// Where the servers are.
     pub fn endpoints(&self) -> Endpoints {
         Endpoints {
             kafka_brokers: self.kafka.brokers().to_owned(),
             postgres_url: self.postgres.url(),
             redis_url: self.redis.url(),
-            kafka_is_real: self.kafka.is_real(),
             kafka_secured: self.kafka.secured().cloned(),
         }
     }

@@ -25,16 +25,11 @@ pub(crate) struct Files {
 }
 
 impl Certificates {
-    /// Makes them.
-    ///
-    /// # Errors
-    /// openssl fails, or is not there.
     pub fn make() -> anyhow::Result<Certificates> {
         let dir = StackDir::create()?;
         Ok(Certificates { files: Files::make(dir.path())?, _dir: dir })
     }
 
-    /// The certificate of the authority.
     pub fn authority(&self) -> &Path {
         &self.files.authority
     }

@@ -21,17 +21,14 @@ use serde_json::{Value, json};
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
 
-/// What a token says.
 #[derive(Serialize)]
 pub struct Claims<'a> {
     sub: &'a str,
     roles: &'a [&'a str],
     #[serde(skip_serializing_if = "Option::is_none")]
     device_id: Option<Devices<'a>>,
-    /// Who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<&'a str>,
-    /// For whom.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aud: Option<&'a str>,
     /// Since when it is good, in seconds since the Unix epoch.
@@ -65,7 +62,6 @@ enum Devices<'a> {
     Many(&'a [&'a str]),
 }
 
-/// What a token is signed with.
 pub struct Signer {
     algorithm: Algorithm,
     kid: Option<String>,
@@ -78,7 +74,6 @@ impl Signer {
         Signer { algorithm: Algorithm::HS256, kid: None, key: EncodingKey::from_secret(secret.as_bytes()) }
     }
 
-    /// Under this name.
     #[must_use]
     pub fn named(self, kid: &str) -> Signer {
         Signer { kid: Some(kid.to_owned()), ..self }
@@ -125,7 +120,6 @@ impl Signer {
         Ok((Signer::private(algorithm, &der, kid)?, der))
     }
 
-    /// The public half, as it is published.
     pub fn public(&self) -> anyhow::Result<Jwk> {
         ensure!(self.algorithm != Algorithm::HS256, "a secret is not published");
         let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).context("no key of this algorithm")?;
@@ -139,7 +133,6 @@ impl Signer {
         self.sign(&Claims::new(subject, roles, devices, lifetime)?)
     }
 
-    /// A JWT with these claims.
     pub fn sign(&self, claims: &impl Serialize) -> anyhow::Result<String> {
         let mut header = Header::new(self.algorithm);
         header.kid.clone_from(&self.kid);
@@ -161,7 +154,6 @@ pub fn tampered(token: &str) -> Option<String> {
     Some(format!("{message}.{}{rest}", if signature.starts_with('A') { 'B' } else { 'A' }))
 }
 
-/// A JWKS of these keys' public halves.
 pub fn jwks(signers: &[&Signer]) -> anyhow::Result<String> {
     let keys = signers.iter().map(|signer| signer.public()).collect::<anyhow::Result<_>>()?;
     serde_json::to_string_pretty(&JwkSet { keys }).context("cannot write the JWKS")

@@ -7,12 +7,9 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// A record: whatever the log can hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WireRecord {
-    /// The key, or null.
     pub key: Option<Vec<u8>>,
-    /// The value, or null.
     pub value: Option<Vec<u8>>,
     /// Names and values; a value may be null.
     pub headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
@@ -21,20 +18,15 @@ pub struct WireRecord {
 /// What a record says of itself where that is not so. Brokers take much of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// The length of the key.
     pub key_length: Option<i64>,
-    /// The length of the value.
     pub value_length: Option<i64>,
     /// Its offset, from the first one of its batch.
     pub offset_delta: Option<i64>,
 }
 
-/// How the records of a batch are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// As they are.
     None,
-    /// With gzip.
     Gzip,
     /// With gzip, in several members, which is one stream all the same.
     GzipMembers,
@@ -42,23 +34,16 @@ pub enum Packing {
     Zstd,
 }
 
-/// How long the broker may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// `Produce`, in the oldest version that may bring Zstandard; it is simple.
 const PRODUCE: (i16, i16) = (0, 7);
 
 /// Writes records as one batch, unpacked, and gives the offset of the first. `broker` is the partition's leader.
-///
-/// # Errors
-/// The broker does not answer, or refuses them: the text has its error code.
 pub fn produce(broker: &str, topic: &str, partition: i32, records: &[WireRecord]) -> io::Result<i64> {
     produce_as(broker, topic, partition, records, Packing::None, 0)
 }
 
 /// The same, packed: a little of it may be a lot of record. The records have this time, in milliseconds since 1970.
-///
-/// # Errors
-/// As with [`produce`].
 pub fn produce_as(
     broker: &str,
     topic: &str,
@@ -72,9 +57,6 @@ pub fn produce_as(
 }
 
 /// The same, unpacked, of records that are not what they say.
-///
-/// # Errors
-/// As with [`produce`].
 pub fn produce_claiming(
     broker: &str,
     topic: &str,
@@ -137,7 +119,6 @@ fn send(broker: &str, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i
     }
 }
 
-/// The headers of a record as the log has them.
 pub fn encode_headers(headers: &[(Vec<u8>, Option<Vec<u8>>)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_varint(&mut bytes, i64::from(length(headers)));
@@ -205,7 +186,6 @@ fn put_bytes_as(bytes: &mut Vec<u8>, part: Option<&[u8]>, claimed: Option<i64>) 
     bytes.extend(part.unwrap_or_default());
 }
 
-/// A zigzag varint.
 fn put_varint(bytes: &mut Vec<u8>, number: i64) {
     let mut left = ((number << 1) ^ (number >> 63)).cast_unsigned();
     while left >= 0x80 {

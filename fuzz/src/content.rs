@@ -19,7 +19,7 @@ use tokio::time::Instant;
 const LIMIT: usize = 64 * 1024;
 /// Room for that, and for the largest window to unpack it in.
 const ROOM: usize = 16 * 1024 * 1024;
-/// The most members of gzip.
+/// The most members of gzip, or frames of zstd.
 const MEMBERS: usize = 1024;
 
 /// Unpacks the input in pieces: its first byte tells how it is packed and how large the pieces are.
@@ -67,7 +67,8 @@ pub fn content(input: &[u8]) {
         }
         Err(problem) => {
             assert_eq!(problem.code, Code::BadRequest);
-            let many = gzip && packed.windows(3).filter(|three| *three == [0x1f, 0x8b, 8]).count() > MEMBERS;
+            let begins = if gzip { &[0x1f, 0x8b, 8][..] } else { &[0x28, 0xb5, 0x2f, 0xfd] };
+            let many = packed.windows(begins.len()).filter(|bytes| *bytes == begins).count() > MEMBERS;
             // A body that is empty is nobody's archive, whatever a reader makes of it.
             assert!(!good || expected.len() > LIMIT || packed.is_empty() || many, "refused, and it is good");
         }

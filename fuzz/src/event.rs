@@ -13,7 +13,6 @@ use crate::oracle;
 /// The most events of a batch here: fewer than a fuzzer would send.
 const MOST: usize = 64;
 
-/// Parses it as an event and as a batch.
 pub fn event(input: &[u8]) {
     let body = Bytes::copy_from_slice(input);
     match parse(&body) {
@@ -47,7 +46,6 @@ pub fn event(input: &[u8]) {
     }
 }
 
-/// The payload of an input that is accepted as an event.
 pub fn accepted(input: &[u8]) -> Option<String> {
     parse(&Bytes::copy_from_slice(input)).ok().map(|submission| submission.payload.as_str().to_owned())
 }

@@ -19,14 +19,12 @@ pub use event::{accepted, event};
 pub use token::token;
 pub use topic::topic;
 
-/// A target: its name, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them; each has a folder of its name in `corpus/`.
 pub const TARGETS: [Target; 5] =
     [("event", event), ("cloud_event", cloud_event), ("token", token), ("topic", topic), ("content", content)];
 
-/// A line of `name: value`.
 type Line<'a> = (&'a [u8], &'a [u8]);
 
 /// Splits an input into lines of `name: value`, and what stands behind the first empty line.

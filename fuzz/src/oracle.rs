@@ -31,7 +31,6 @@ pub(crate) fn check(body: &Bytes, submission: &Submission) {
     round_trip(submission);
 }
 
-/// A payload is taken if it keeps all rules, and only then.
 pub(crate) fn taken_by_the_rules(json: &RawValue) {
     let event = format!(r#"{{"device_id":"d","payload":{}}}"#, json.get());
     let taken = parse(&event.into());
@@ -66,7 +65,6 @@ fn round_trip(submission: &Submission) {
     back_from_the_topic(&event);
 }
 
-/// An event that is written and read again is the same.
 pub(crate) fn back_from_the_topic(event: &Event) {
     // PostgreSQL is told in UTC.
     assert!(event.occurred_at.checked_to_offset(time::UtcOffset::UTC).is_some());

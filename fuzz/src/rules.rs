@@ -19,7 +19,6 @@ enum Json {
     Word(usize),
 }
 
-/// Whether a text that is JSON is a payload.
 pub(crate) fn keeps(text: &str) -> bool {
     let text = text.trim();
     // The payload is the first level.
@@ -71,7 +70,6 @@ fn blank(chars: &mut Peekable<Chars<'_>>) {
     run(chars, |c| " \t\r\n".contains(c));
 }
 
-/// What comes next that is not blank.
 fn next(chars: &mut Peekable<Chars<'_>>) -> char {
     blank(chars);
     *chars.peek().expect("the text is JSON")
@@ -132,7 +130,6 @@ fn is_good(json: &Json) -> bool {
     }
 }
 
-/// Unicode, without U+0000.
 fn is_text(text: &Text) -> bool {
     !text.units.contains(&0) && String::from_utf16(&text.units).is_ok()
 }
@@ -146,7 +143,6 @@ fn is_number(number: &str) -> bool {
         && number.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// How far from zero the exponent is; far is far.
 fn exponent(number: &str) -> usize {
     let lower = number.to_lowercase();
     let digits = lower.split('e').nth(1).unwrap_or_default().trim_start_matches(['+', '-', '0']);

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use api_service::auth::keys::{Keys, Published, parse};
-use api_service::auth::verify::{Rejected, Verified, Verifier};
+use api_service::auth::rejected::Rejected;
+use api_service::auth::verify::{Verified, Verifier};
 use api_service::config::{DeviceBinding, JwtConfig};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -81,7 +82,6 @@ fn sign(message: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), message.as_bytes()).as_ref().to_vec()
 }
 
-/// What is true of a token that was accepted.
 fn check(token: &str, verified: &Verified) {
     assert!(token.len() <= 8 * 1024);
     let part = |nth| BASE64.decode(token.split('.').nth(nth).unwrap_or_default()).expect("base64url");
@@ -94,7 +94,6 @@ fn check(token: &str, verified: &Verified) {
     assert_eq!(claims.get("device_id").is_some(), verified.caller.devices.is_some());
 }
 
-/// The rules once more.
 fn is_good(claims: &Value) -> bool {
     let strings = |value: &Value| value.as_array().is_some_and(|all| all.iter().all(Value::is_string));
     let number = |name: &str| claims.get(name).map(|value| value.as_f64());

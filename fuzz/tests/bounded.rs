@@ -14,7 +14,6 @@ use sqlx::{Connection, PgConnection};
 const CASES: usize = 10_000;
 const SEED: u64 = 7;
 
-/// What these inputs are made of.
 const WORDS: [&str; 44] = [
     "\"",
     "\\",
@@ -157,7 +156,6 @@ fn every_target_has_its_corpus_and_its_fuzzer() {
     assert!(expected.iter().all(|name| manifest.contains(&format!("name = \"{name}\""))));
 }
 
-/// A number of whatever form and length.
 fn number(rng: &mut Rng) -> String {
     let digits = |rng: &mut Rng, most: usize| -> String { (0..rng.usize(..=most)).map(|_| rng.digit(10)).collect() };
     let zeros = match rng.u8(..4) {

@@ -2,7 +2,7 @@
 
 locals {
   # Of both. The dimension `Service` and the names of the metrics are the worker's
-  # (docs/adr/0020-lag-for-scaling.md); the namespace is named here and nowhere else.
+  # (docs/adr/0014-lag-for-scaling.md); the namespace is named here and nowhere else.
   emf_namespace = "DeviceEvents"
 
   kafka = {

@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_secret_shows_nowhere() {
         let all = All::try_parse_from(args(&[])).unwrap();
-        assert_eq!(all.kafka.sasl_password.as_ref().unwrap().expose(), MARK);
+        assert_eq!(all.kafka.kafka_sasl_password.as_ref().unwrap().expose(), MARK);
         assert!(!format!("{all:?}").contains(MARK));
         let wrong = All::try_parse_from(args(&["--cache-ttl=soon"])).unwrap_err().to_string();
         assert!(!wrong.contains(MARK));

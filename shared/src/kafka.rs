@@ -21,20 +21,17 @@ mod log;
 pub type PlainConsumer = BaseConsumer<LogContext>;
 
 /// A client's configuration, to be completed by its owner.
-///
-/// # Errors
-/// One clear line where the settings contradict each other.
 pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     is_ours(rdkafka::util::get_rdkafka_version())?;
-    let protocol = config.security_protocol.to_ascii_uppercase();
+    let protocol = config.kafka_security_protocol.to_ascii_uppercase();
     // librdkafka leaves out a broker that is named with another protocol, and says so in its log alone.
-    let named = config.brokers.split(',').filter_map(|entry| entry.split_once("://"));
+    let named = config.kafka_brokers.split(',').filter_map(|entry| entry.split_once("://"));
     if let Some((other, _)) = named.into_iter().find(|(named, _)| !named.eq_ignore_ascii_case(&protocol)) {
         anyhow::bail!("KAFKA_BROKERS names {other}://, and KAFKA_SECURITY_PROTOCOL is {protocol}");
     }
     let mut client = ClientConfig::new();
     client
-        .set("bootstrap.servers", &config.brokers)
+        .set("bootstrap.servers", &config.kafka_brokers)
         // `worker-service setup` makes topics, and nobody else: a producer's question would make one that is missing
         // or misspelt, with a broker's own settings.
         .set("allow.auto.create.topics", "false")
@@ -45,25 +42,25 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
         .set("socket.nagle.disable", "true")
         .set("socket.keepalive.enable", "true");
     if protocol.starts_with("SASL") {
-        let (Some(username), Some(password)) = (&config.sasl_username, &config.sasl_password) else {
+        let (Some(username), Some(password)) = (&config.kafka_sasl_username, &config.kafka_sasl_password) else {
             anyhow::bail!("KAFKA_SECURITY_PROTOCOL={protocol} needs KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD");
         };
         client
-            .set("sasl.mechanisms", config.sasl_mechanism.as_deref().unwrap_or("PLAIN").to_ascii_uppercase())
+            .set("sasl.mechanisms", config.kafka_sasl_mechanism.as_deref().unwrap_or("PLAIN").to_ascii_uppercase())
             .set("sasl.username", username)
             .set("sasl.password", password.expose());
-    } else if config.sasl_username.is_some() || config.sasl_password.is_some() {
+    } else if config.kafka_sasl_username.is_some() || config.kafka_sasl_password.is_some() {
         anyhow::bail!("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD need KAFKA_SECURITY_PROTOCOL=SASL_SSL");
-    } else if config.sasl_mechanism.is_some() {
+    } else if config.kafka_sasl_mechanism.is_some() {
         anyhow::bail!("KAFKA_SASL_MECHANISM needs KAFKA_SECURITY_PROTOCOL=SASL_SSL: without it nobody logs in");
     }
     if protocol.ends_with("SSL") {
         // Both are the defaults; said here so that nobody has to look them up.
         client.set("enable.ssl.certificate.verification", "true").set("ssl.endpoint.identification.algorithm", "https");
-        if let Some(location) = &config.ssl_ca_location {
+        if let Some(location) = &config.kafka_ssl_ca_location {
             client.set("ssl.ca.location", location);
         }
-    } else if config.ssl_ca_location.is_some() {
+    } else if config.kafka_ssl_ca_location.is_some() {
         anyhow::bail!("KAFKA_SSL_CA_LOCATION needs KAFKA_SECURITY_PROTOCOL=SSL or SASL_SSL: {protocol} has no TLS");
     }
     Ok(client)
@@ -78,6 +75,16 @@ fn is_ours((linked, name): (i32, String)) -> anyhow::Result<()> {
         "librdkafka {name} is linked, and this was compiled with {major}.{minor}.{revision}"
     );
     Ok(())
+}
+
+/// Whether a record with this offset in its delivery report was acknowledged by a broker.
+///
+/// librdkafka reports success without an offset where it only concludes that a record was written: a later batch was
+/// acknowledged, or the broker took it for one that it has. Brokers refuse a batch behind a gap in its producer's sequence,
+/// it reasons. They do not where they know nothing of that producer yet: of two first batches the one may have been refused,
+/// while a broker starts, and the other taken.
+pub const fn is_acknowledged(offset: i64) -> bool {
+    offset >= 0
 }
 
 /// Whether a batch is larger than the topic's `max.message.bytes`, or than its `segment.bytes`.
@@ -101,9 +108,6 @@ pub struct Reached {
 
 /// Asks Kafka for its brokers and topics: what an administrative client is told of a failure is that time was up, and an
 /// operator wants to know that the password is wrong.
-///
-/// # Errors
-/// Kafka cannot be reached, and what the client met on the way.
 pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     let consumer: BaseConsumer<Complaints> =
         client.create_with_context(Complaints::default()).context("the Kafka settings")?;

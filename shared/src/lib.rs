@@ -5,6 +5,8 @@
 //! [`telemetry`]) → [`json`], [`cloud_events`] and [`topic`] (how an event lies in Kafka) → [`store`] (PostgreSQL) →
 //! [`cache`] (Redis). It knows no domain. Above it stand the domains: [`devices`].
 
+#![warn(missing_docs)]
+
 pub mod cache;
 pub mod cloud_events;
 pub mod config;

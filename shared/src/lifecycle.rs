@@ -14,9 +14,6 @@ const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
 const MOST_THREADS: usize = 1_024;
 
 /// The runtime, with as many threads as `TOKIO_WORKER_THREADS` says, or as there are processors.
-///
-/// # Errors
-/// The variable is no number of threads; or the machine has no room for a runtime.
 pub fn runtime() -> anyhow::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     if let Some(threads) = worker_threads(std::env::var_os(WORKER_THREADS).as_deref())? {
@@ -35,9 +32,6 @@ fn worker_threads(value: Option<&OsStr>) -> anyhow::Result<Option<usize>> {
 
 /// Waits for SIGTERM or SIGINT, and names it. From this call on neither ends the process by itself: one that comes
 /// before the future is awaited is not lost, so a service calls it before it says that it listens.
-///
-/// # Errors
-/// The handlers cannot be installed.
 pub fn termination() -> io::Result<impl Future<Output = &'static str> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -33,9 +33,6 @@ pub struct HealthConfig {
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the service that runs beside this process, on its internal port.
-///
-/// # Errors
-/// It does not answer, or not with 200.
 pub fn health(config: &HealthConfig) -> anyhow::Result<()> {
     let address = beside(config.ops.bind);
     let path = match config.question {

@@ -35,17 +35,11 @@ static LOG: OnceLock<LogQueue> = OnceLock::new();
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts the log on standard output.
-///
-/// # Errors
-/// `RUST_LOG` cannot be understood.
 pub fn start_log(config: &LogConfig) -> anyhow::Result<()> {
     start_queue(config, std::io::stdout())
 }
 
 /// Starts the log on standard error: for commands whose standard output is what they were asked for.
-///
-/// # Errors
-/// `RUST_LOG` cannot be understood.
 pub fn start_log_aside(config: &LogConfig) -> anyhow::Result<()> {
     start_queue(config, std::io::stderr())
 }
@@ -111,9 +105,6 @@ pub fn log_panics() {
 }
 
 /// Starts the log in a file: for tests that look into it.
-///
-/// # Errors
-/// `RUST_LOG` cannot be understood.
 pub fn start_log_into(config: &LogConfig, file: File) -> anyhow::Result<()> {
     start(config, BoxMakeWriter::new(std::sync::Mutex::new(file)), false)
 }
@@ -146,9 +137,6 @@ fn colours(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bo
 }
 
 /// Starts the metrics; the handle renders them as Prometheus' text.
-///
-/// # Errors
-/// They were started before.
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?

@@ -12,9 +12,6 @@ use crate::config::{DlqCommand, ForgetConfig, ResumeConfig, SeekConfig, SetupCon
 use crate::dlq;
 
 /// Migrates, and makes the topics. Where a topic that is there has settings that are wrong, nothing is done.
-///
-/// # Errors
-/// PostgreSQL or Kafka away, or unwilling; or such settings.
 pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let client = kafka::client(&config.kafka)?;
@@ -35,9 +32,6 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
 }
 
 /// Lets paused partitions go on; the worker that owns one notices within seconds.
-///
-/// # Errors
-/// PostgreSQL away.
 pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let store = Store::open(&config.postgres, "worker-service resume")?;
@@ -73,9 +67,6 @@ impl<W: Write> Write for Told<W> {
 }
 
 /// Looks at dead letters, sends them back, or deletes them.
-///
-/// # Errors
-/// Those of the command, and letters that should have been sent and were not.
 pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
     let out = &mut io::stdout();
     match command {
@@ -101,9 +92,6 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
 }
 
 /// Rewinds the group.
-///
-/// # Errors
-/// Those of [`crate::seek::run`].
 pub async fn seek(config: &SeekConfig) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
     crate::seek::run(config, &mut Told(io::stdout())).await.map(drop)

@@ -100,7 +100,6 @@ pub struct EmfConfig {
     pub interval: Duration,
 }
 
-/// What CloudWatch takes as a namespace.
 fn emf_namespace(text: &str) -> Result<String, String> {
     let known = |c: char| c.is_ascii_alphanumeric() || ".-_/#:".contains(c);
     if !(1..=255).contains(&text.len()) || !text.chars().all(known) {
@@ -146,7 +145,7 @@ pub struct RunConfig {
     /// How long an event is remembered. It has to be longer than the topic keeps records: a record
     /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
     /// only for a trial.
-    #[arg(long, env = "EVENTS_RETENTION", default_value = "30days", value_parser = duration_in(RETENTIONS))]
+    #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub events_retention: Duration,
     /// CloudWatch metrics.
     #[command(flatten)]
@@ -381,7 +380,6 @@ pub struct ForgetConfig {
     pub log: LogConfig,
 }
 
-/// A time of RFC 3339.
 fn instant(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is not a time of RFC 3339".to_owned())
 }

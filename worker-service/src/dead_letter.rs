@@ -23,7 +23,6 @@ const OVERHEAD: usize = 512;
 /// A letter is not cut to less: its own headers need about as much.
 const LEAST_BYTES: usize = 2048;
 
-/// The dead-letter topic's producer.
 pub struct DeadLetters {
     topic: String,
     group: String,
@@ -32,10 +31,6 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// A producer on these connection settings.
-    ///
-    /// # Errors
-    /// The settings are wrong.
     pub fn new(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
         let config = producer_settings(client);
         let producer = Mutex::new(config.create_with_context(LogContext)?);
@@ -112,7 +107,9 @@ impl DeadLetters {
         // `send` would sleep while the queue is full; the lane waits better.
         let delivery = producer.send_result(record).map_err(|(error, _)| error)?;
         match delivery.await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok(()),
+            // It may be there, and comes twice then.
+            Ok(Ok(_)) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)),
             Ok(Err((error, _))) => Err(error),
             Err(_) => Err(KafkaError::Canceled),
         }
@@ -131,7 +128,6 @@ impl DeadLetters {
     }
 }
 
-/// The settings of the producer of dead letters, and of what is redriven.
 pub(crate) fn producer_settings(client: &ClientConfig) -> ClientConfig {
     let mut config = client.clone();
     config
@@ -173,7 +169,6 @@ fn is_invalid(sent: &Result<(), KafkaError>) -> bool {
     matches!(sent, Err(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidRecord)))
 }
 
-/// A letter as it is sent.
 #[derive(Debug)]
 struct Sent<'a> {
     key: Option<&'a [u8]>,

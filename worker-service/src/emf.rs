@@ -13,19 +13,17 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::config::EmfConfig;
-use crate::lag::Measured;
+use crate::measured::Measured;
 
 /// The most values that a metric may have in one document; the largest are told.
 const MAX_VALUES: usize = 100;
 
-/// Says when a document is due, and writes it.
 #[derive(Debug)]
 pub struct Emitter {
     namespace: String,
     interval: Duration,
     /// The number of the last interval that has its document.
     last: i128,
-    /// What the documents so far have told.
     told: Totals,
 }
 
@@ -36,7 +34,6 @@ pub struct Totals {
     pub records_lost: u64,
     /// Dead letters of events that alone met what would be an outage.
     pub unknown_errors: u64,
-    /// Lines of the log for which there was no room.
     pub log_lines_dropped: u64,
 }
 

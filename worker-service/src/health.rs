@@ -14,8 +14,8 @@ pub use self::cache::{CacheState, watch_cache};
 pub use self::report::Health;
 pub use self::unreadable::Unreadable;
 use crate::emf::Totals;
-use crate::lag::{Measured, Unstable};
 use crate::lane::{HeldFull, Lane};
+use crate::measured::{Measured, Unstable};
 
 mod cache;
 mod report;

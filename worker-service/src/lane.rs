@@ -33,9 +33,10 @@ use time::OffsetDateTime;
 
 use self::apart::Share;
 use self::backoff::OutageBackoff;
+pub use self::backoff::retry_delays;
 use self::batch::Batch;
-pub use self::failing::AfterFailure;
 use self::failing::Failing;
+pub use self::failing::{AfterFailure, RETRIES};
 use self::held::Held;
 pub use self::held::HeldFull;
 use self::ration::Ration;

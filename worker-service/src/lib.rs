@@ -21,6 +21,7 @@ pub mod handler;
 pub mod health;
 pub mod lag;
 pub mod lane;
+pub mod measured;
 pub mod metrics;
 pub mod panics;
 pub mod poll;

@@ -4,7 +4,6 @@
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use shared::topic::Reason;
 
-/// Tells the recorder of all of them.
 pub fn describe() {
     shared::cache::describe();
     describe_histogram!(

@@ -36,7 +36,6 @@ impl Panicked {
 const PAUSE: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Where this thread panicked last.
     static PLACE: Cell<Option<String>> = const { Cell::new(None) };
 }
 
@@ -51,18 +50,12 @@ pub fn log_panics() {
 }
 
 /// Runs code that may panic. What it changed is in doubt then.
-///
-/// # Errors
-/// It panicked.
 pub fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
     PLACE.set(None);
     catch_unwind(AssertUnwindSafe(code)).map_err(|_| panicked())
 }
 
 /// The same for code that waits. What it uses must not be used again, once it panicked.
-///
-/// # Errors
-/// It panicked.
 pub async fn caught_async<T>(code: impl Future<Output = T>) -> Result<T, Panicked> {
     // It is polled, panics and is caught on one thread, whichever that is.
     AssertUnwindSafe(code).catch_unwind().await.map_err(|_| panicked())

@@ -28,7 +28,6 @@ pub use self::past::Skipped;
 /// Where a partition of the group stood, and where it stands now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
-    /// The partition.
     pub partition: i32,
     /// The committed offset before; none where nothing was committed.
     pub from: Option<i64>,

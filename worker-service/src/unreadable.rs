@@ -24,7 +24,6 @@ mod malformed;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Offsets that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
     /// The first of them.
@@ -38,7 +37,6 @@ pub struct Unreadable {
     pub is_malformed: bool,
 }
 
-/// What is said of records that librdkafka says nothing of.
 const MALFORMED: &str = "the Kafka client cannot take the record apart: a length in it is negative, or beyond its end";
 
 /// Whether an error is about what lies in the log, and so comes again however often it is tried.

@@ -40,7 +40,6 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// A JWKS behind a URL.
 pub struct Remote {
     client: Client,
     url: Url,
@@ -48,9 +47,6 @@ pub struct Remote {
 
 impl Remote {
     /// Nothing is asked yet.
-    ///
-    /// # Errors
-    /// The certificates of this machine cannot be read.
     pub fn new(url: Url) -> anyhow::Result<Self> {
         // No redirect is followed: the URL that was configured is the one that is trusted.
         let mut client = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).timeout(WHOLE);
@@ -85,29 +81,19 @@ impl Remote {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(SystemTime, u64);
 
-/// A JWKS in a file.
 #[derive(Clone)]
 pub struct Local(PathBuf);
 
 impl Local {
-    /// The file of this name.
     pub fn new(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
-    /// Differs when the file does.
-    ///
-    /// # Errors
-    /// It is not there.
     pub fn stamp(&self) -> anyhow::Result<Stamp> {
         let metadata = std::fs::metadata(&self.0)?;
         Ok(Stamp(metadata.modified()?, metadata.len()))
     }
 
-    /// The document as it is now.
-    ///
-    /// # Errors
-    /// It cannot be read.
     pub fn get(&self) -> anyhow::Result<Vec<u8>> {
         let mut whole = Vec::new();
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);

@@ -1,29 +1,35 @@
 //! Keeps the published keys up to date.
 //!
-//! One task reads them, so that nothing is read twice at a time: regularly, when its source has
-//! failed, and when a token names a key that is not known, though for that reason at most once in
-//! half a minute (see [`unknown`](super::unknown)). The last good set is kept for as long as the
-//! source is down.
+//! One task fetches them, so that there is one fetch at a time: regularly, when the last one failed, and when a token
+//! names a key that is not known, though for that reason at most once in half a minute (see
+//! [`schedule`](super::schedule)). The last good set counts for as long as its source is down.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::sync::{Notify, watch};
+use jsonwebtoken::Algorithm;
+use quick_cache::sync::Cache;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::fetch::{Local, Remote, Stamp, address};
 use super::keys::{Keys, Published, parse};
-use super::unknown::Unknown;
+use super::rejected::Rejected;
+use super::schedule::Schedule;
 use crate::config::JwtConfig;
 
-/// How long a request waits for a reading.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for a fetch.
+const FETCH_WAIT: Duration = Duration::from_secs(2);
 /// How often a file is looked at.
 const POLL: Duration = Duration::from_secs(2);
-/// When to come back while the source is away, in seconds.
+/// `Retry-After` while the source is away, in seconds.
 const AWAY: u32 = 5;
+/// How many unknown keys are tracked. One that is not counts as new; it is never rejected for that.
+const MOST_UNKNOWN: usize = 4096;
 /// The wait after a failure, doubled up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -33,45 +39,27 @@ enum Origin {
     Local(Local),
 }
 
-/// How far reading has come.
-#[derive(Debug, Clone, Copy, Default)]
-struct Progress {
-    /// How often it has ended.
-    ended: u64,
-    /// How it ended last.
-    good: bool,
-    /// When it last ended well.
-    read_at: Option<Instant>,
-}
-
-/// What readiness says of the published keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
     /// Whether they could be read, the last time.
     pub up: bool,
-    /// Why not.
     pub error: Option<String>,
     /// How long ago they were last read; None: never since the start.
     pub age: Option<Duration>,
 }
 
-/// The keys, and where they come from.
 pub struct Source {
     keys: ArcSwap<Keys>,
     origin: Origin,
     refresh: Duration,
-    progress: watch::Sender<Progress>,
-    unknown: Mutex<Unknown>,
-    wanted: Notify,
-    /// Why they could not be read, the last time.
-    error: Mutex<Option<String>>,
+    schedule: watch::Sender<Schedule>,
+    /// When each unknown key was first used, by the hash of its name.
+    first_uses: Cache<u64, Instant>,
+    hasher: RandomState,
 }
 
 impl Source {
     /// The keys of these settings: a file is read at once, a URL once [`run`](Self::run) runs.
-    ///
-    /// # Errors
-    /// One clear line where a setting is wrong.
     pub fn new(config: &JwtConfig) -> anyhow::Result<Self> {
         let (origin, published) = match (&config.jwt_jwks_url, &config.jwt_jwks_file) {
             (None, None) => (Origin::Nowhere, Published::Never),
@@ -89,68 +77,73 @@ impl Source {
         };
         let secret = config.jwt_secret.as_ref().map(shared::config::Secret::expose);
         // A file was just read.
-        let good = matches!(published, Published::Known(_));
-        let progress = Progress { ended: 0, good, read_at: good.then(Instant::now) };
+        let fetched = matches!(published, Published::Known(_)).then(Instant::now);
         Ok(Self {
             keys: ArcSwap::from_pointee(Keys::new(secret, published)),
             origin,
             refresh: config.jwt_jwks_refresh,
-            progress: watch::Sender::new(progress),
-            unknown: Mutex::default(),
-            wanted: Notify::new(),
-            error: Mutex::default(),
+            schedule: watch::Sender::new(Schedule { fetched, ..Schedule::default() }),
+            first_uses: Cache::new(MOST_UNKNOWN),
+            hasher: RandomState::new(),
         })
     }
 
-    /// The keys as they are now.
     pub fn keys(&self) -> Arc<Keys> {
         self.keys.load_full()
     }
 
     /// How the published keys stand; None where no JWKS is configured.
     pub fn freshness(&self) -> Option<Freshness> {
-        let Progress { good, read_at, .. } = *self.progress.borrow();
-        let age = read_at.map(|at| at.elapsed());
-        (!matches!(self.origin, Origin::Nowhere)).then(|| Freshness { up: good, error: self.error().clone(), age })
+        let schedule = self.schedule.borrow();
+        let age = schedule.fetched.map(|at| at.elapsed());
+        let freshness = || Freshness { up: schedule.is_up(), error: schedule.error.clone(), age };
+        (!matches!(self.origin, Origin::Nowhere)).then(freshness)
     }
 
-    fn error(&self) -> MutexGuard<'_, Option<String>> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A token needs a key that is not known: looks again, where that is due, and waits for it, or
-    /// for what is under way. A key that is not known after that is not published.
+    /// A token needs a key that is not known: fetches again, where that is due, and waits for it, or for what is
+    /// under way. A key that is not known after that is not published.
     ///
     /// # Errors
     /// It may be, and the token may be good: in how many seconds more is known.
-    pub async fn look_again(&self, kid: Option<&str>) -> Result<(), u32> {
-        let mut progress = self.progress.subscribe();
-        let Progress { ended, good, .. } = *progress.borrow_and_update();
-        let now = Instant::now();
-        let under_way = {
-            let mut unknown = self.unknown();
-            if good && !unknown.is_due(now) && unknown.is_refused(kid) {
+    pub async fn look_again(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<(), u32> {
+        let name = self.hasher.hash_one((algorithm, kid));
+        let Ok(first_use) = self.first_uses.get_or_insert_with(&name, || Ok::<_, Infallible>(Instant::now()));
+        let mut schedule = self.schedule.subscribe();
+        let (ended, waits) = {
+            let (schedule, now) = (schedule.borrow(), Instant::now());
+            let may_look = schedule.may_look(now);
+            if schedule.is_up() && !may_look && schedule.rules_out(first_use) {
                 return Ok(());
             }
-            unknown.come(kid);
-            ended == 0 || unknown.reading || unknown.is_due(now)
+            (schedule.ended, schedule.ended == 0 || schedule.under_way.is_some() || may_look)
         };
-        self.wanted.notify_one();
-        if under_way && timeout(PATIENCE, progress.wait_for(|now| now.ended > ended)).await.is_err() {
+        if waits {
+            self.want();
+            if timeout(FETCH_WAIT, schedule.wait_for(|now| now.ended > ended)).await.is_err() {
+                return Err(AWAY);
+            }
+        }
+        let is_known = !matches!(self.keys().select(algorithm, kid), Err(Rejected::UnknownKey | Rejected::NoKeys));
+        let schedule = self.schedule.borrow();
+        if !schedule.is_up() {
             return Err(AWAY);
         }
-        if !self.progress.borrow().good {
-            return Err(AWAY);
+        if is_known || schedule.rules_out(first_use) {
+            return Ok(());
         }
-        let unknown = self.unknown();
-        if unknown.is_refused(kid) { Ok(()) } else { Err(unknown.later(Instant::now())) }
+        let later = schedule.retry_after(Instant::now());
+        drop(schedule);
+        self.want();
+        Err(later)
     }
 
-    fn unknown(&self) -> MutexGuard<'_, Unknown> {
-        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Asks for a fetch because of an unknown key; the one under way may list it.
+    fn want(&self) {
+        self.schedule.send_if_modified(|schedule| {
+            schedule.under_way.is_none() && !std::mem::replace(&mut schedule.wanted, true)
+        });
     }
 
-    /// Reads the keys again and again, for ever.
     pub async fn run(&self) {
         if !matches!(self.origin, Origin::Nowhere) {
             self.count_keys();
@@ -166,7 +159,7 @@ impl Source {
         let mut told = None;
         let mut retry = RETRY.0;
         loop {
-            self.begin();
+            self.start();
             let good = self.take(remote.get().await, &mut told);
             let pause = if good { self.refresh } else { retry.min(self.refresh) };
             retry = if good { RETRY.0 } else { (retry * 2).min(RETRY.1) };
@@ -180,7 +173,7 @@ impl Source {
         loop {
             let file = local.clone();
             let known = seen;
-            self.begin();
+            self.start();
             let read = tokio::task::spawn_blocking(move || {
                 // The stamp first: what is written in between has another one.
                 let stamp = file.stamp()?;
@@ -190,7 +183,7 @@ impl Source {
                 Ok((_, None)) => {
                     // It is what was read already, and was looked at.
                     metrics::gauge!("jwks_last_success_timestamp_seconds").set(unix_seconds());
-                    self.ended(true);
+                    self.ended(None);
                 }
                 Ok((stamp, Some(text))) => seen = self.take(Ok(text), &mut told).then_some(stamp),
                 Err(error) => {
@@ -202,22 +195,22 @@ impl Source {
         }
     }
 
-    fn begin(&self) {
-        self.unknown().begin(Instant::now());
+    fn start(&self) {
+        self.schedule.send_modify(|schedule| schedule.start(Instant::now()));
     }
 
-    /// Waits for so long, or until the keys have to be read for a token's sake.
+    fn ended(&self, error: Option<String>) {
+        self.schedule.send_modify(|schedule| schedule.end(error));
+    }
+
+    /// Waits for so long, or until the keys have to be fetched for an unknown one.
     async fn rest(&self, pause: Duration) {
         let regular = Instant::now() + pause;
-        self.unknown().regular = Some(regular);
+        self.schedule.send_modify(|schedule| schedule.regular = Some(regular));
+        let mut schedule = self.schedule.subscribe();
         let wanted = async {
-            loop {
-                let at = self.unknown().wanted(Instant::now());
-                match at {
-                    Some(at) => return sleep_until(at).await,
-                    None => self.wanted.notified().await,
-                }
-            }
+            let at = schedule.wait_for(|schedule| schedule.wanted).await.ok().and_then(|s| s.wanted_at(Instant::now()));
+            sleep_until(at.unwrap_or(regular)).await;
         };
         tokio::select! {
             () = sleep_until(regular) => {}
@@ -228,7 +221,7 @@ impl Source {
     /// Takes over what was read, and logs what is new.
     fn take(&self, read: anyhow::Result<Vec<u8>>, told: &mut Option<bool>) -> bool {
         let set = read.and_then(|text| Ok(parse(&text)?));
-        *self.error() = set.as_ref().err().map(|error| format!("{error:#}"));
+        let error = set.as_ref().err().map(|error| format!("{error:#}"));
         let good = set.is_ok();
         let news = told.replace(good) != Some(good);
         match set {
@@ -239,39 +232,31 @@ impl Source {
                 if let Some(keys) = before.replaced(set.keys) {
                     tracing::info!(keys = count, generation = keys.generation, "the keys of tokens have changed");
                     tell(&set.passed_over);
-                    let withdrawn: Vec<_> = before.names().filter(|kid| !keys.names().any(|now| now == *kid)).collect();
-                    withdrawn.into_iter().for_each(|kid| self.unknown().withdrawn(kid));
+                    // What this fetch does not list any more is ruled out by it.
+                    let started = self.schedule.borrow().under_way.unwrap_or_else(Instant::now);
+                    for name in before.names().filter(|name| !keys.names().any(|now| now == *name)) {
+                        self.first_uses.insert(self.hasher.hash_one(name), started);
+                    }
                     self.keys.store(Arc::new(keys));
                     self.count_keys();
                 } else if news {
                     tracing::info!(keys = count, "the keys of tokens are up to date");
                 }
             }
-            Err(error) if news => {
-                let error = format!("{error:#}");
-                match self.freshness().and_then(|known| known.age) {
-                    Some(age) => {
-                        let age_seconds = age.as_secs();
-                        tracing::error!(error, age_seconds, "the keys of tokens cannot be read: the last ones count");
-                    }
-                    None => tracing::error!(error, "the keys of tokens cannot be read, and none was read before"),
+            Err(_) if news => match self.freshness().and_then(|known| known.age) {
+                Some(age) => {
+                    let age_seconds = age.as_secs();
+                    tracing::error!(error, age_seconds, "the keys of tokens cannot be read: the last ones count");
                 }
-            }
+                None => tracing::error!(error, "the keys of tokens cannot be read, and none was read before"),
+            },
             Err(_) => {}
         }
         metrics::gauge!("dependency_up", "dependency" => "JWKS").set(if good { 1.0 } else { 0.0 });
         let outcome = if good { "good" } else { "failed" };
         metrics::counter!("jwks_refreshes_total", "outcome" => outcome).increment(1);
-        self.ended(good);
+        self.ended(error);
         good
-    }
-
-    fn ended(&self, good: bool) {
-        self.unknown().end(good, self.keys().names());
-        let now = good.then(Instant::now);
-        self.progress.send_modify(|progress| {
-            *progress = Progress { ended: progress.ended + 1, good, read_at: now.or(progress.read_at) };
-        });
     }
 
     fn count_keys(&self) {

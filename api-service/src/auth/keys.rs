@@ -11,12 +11,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::verify::Rejected;
+use super::rejected::Rejected;
 
 /// What 32 bytes take in base64url: a coordinate of P-256, a key of Ed25519.
 const THIRTY_TWO_BYTES: usize = 43;
 
-/// A published key.
 #[derive(Debug, Clone)]
 pub struct Key {
     kid: Option<String>,
@@ -36,18 +35,14 @@ impl PartialEq for Key {
     }
 }
 
-/// What is known of the published keys.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Published {
     /// There are none: no JWKS is configured.
     Never,
-    /// They have not been read yet.
     NotYet,
-    /// These.
     Known(Vec<Key>),
 }
 
-/// All keys at one time.
 pub struct Keys {
     secret: Option<DecodingKey>,
     published: Published,
@@ -56,7 +51,6 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The first keys.
     pub fn new(secret: Option<&str>, published: Published) -> Self {
         let secret = secret.map(|secret| DecodingKey::from_secret(secret.as_bytes()));
         Self { secret, published, generation: 0 }
@@ -82,19 +76,16 @@ impl Keys {
         self.secret.is_some() || self.published() > 0
     }
 
-    /// The `kid` of each published key.
-    pub(super) fn names(&self) -> impl Iterator<Item = Option<&str>> {
+    /// What a token names each published key by.
+    pub(super) fn names(&self) -> impl Iterator<Item = (Algorithm, Option<&str>)> {
         let keys = match &self.published {
             Published::Known(keys) => keys.as_slice(),
             Published::Never | Published::NotYet => &[],
         };
-        keys.iter().map(|key| key.kid.as_deref())
+        keys.iter().map(|key| (key.algorithm, key.kid.as_deref()))
     }
 
     /// The one key that a token may be signed with.
-    ///
-    /// # Errors
-    /// An algorithm that no configured source has keys for; no such key; more than one.
     pub fn select(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<&DecodingKey, Rejected> {
         match algorithm {
             // There is one secret, whatever a `kid` calls it.
@@ -117,7 +108,6 @@ impl Keys {
     }
 }
 
-/// Why a JWKS is no good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeySetError {
     /// It is no JSON, or no `{"keys": [...]}`.
@@ -138,10 +128,8 @@ impl fmt::Display for KeySetError {
 
 impl std::error::Error for KeySetError {}
 
-/// A JWKS that was read.
 #[derive(Debug)]
 pub struct KeySet {
-    /// What can be used.
     pub keys: Vec<Key>,
     /// The `kid` of what cannot, and why.
     pub passed_over: Vec<(Option<String>, &'static str)>,

@@ -2,43 +2,67 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::decode_header;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use super::jwks::Source;
-use super::memory::{Memory, Place};
-use super::verify::{Caller, Rejected, Verifier};
+use super::rejected::Rejected;
+use super::verify::{Caller, MAX_TOKEN, Verified, Verifier};
 use crate::config::JwtConfig;
 use crate::problem::{Code, Problem};
 
-/// Everything that is needed to check a token.
+/// How long, in seconds, a token counts without another look at its signature.
+const REMEMBER: u64 = 60;
+/// The bytes of all that is remembered, about.
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// What the cache takes for each, about, beside the caller's names.
+const EACH: usize = 512;
+/// So there are no more than this.
+const MOST: usize = 16_384;
+
+/// A token's SHA-256, and the generation of the keys that it was verified with.
+type Id = ([u8; 32], u64);
+
 pub struct Tokens {
     verifier: Verifier,
-    /// The keys.
     pub source: Source,
-    memory: Memory,
+    /// Tokens that were verified lately, so that a device's thousandth post does not pay for another signature. The
+    /// signature is part of what is hashed. Only good tokens are remembered: nobody without one can fill this.
+    remembered: Cache<Id, Verified, Bytes>,
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Id, Verified> for Bytes {
+    fn weight(&self, _: &Id, Verified { caller, .. }: &Verified) -> u64 {
+        let names = caller.roles.iter().chain(caller.devices.iter().flatten());
+        let names: usize = names.map(|name| size_of::<String>() + name.len()).sum();
+        (EACH + caller.subject.len() + names) as u64
+    }
 }
 
 impl Tokens {
-    /// For these settings.
-    ///
-    /// # Errors
-    /// One clear line where one is wrong.
     pub fn new(config: &JwtConfig) -> anyhow::Result<Self> {
-        Ok(Self { verifier: Verifier::new(config), source: Source::new(config)?, memory: Memory::default() })
+        Ok(Self {
+            verifier: Verifier::new(config),
+            source: Source::new(config)?,
+            remembered: Cache::with_weighter(MOST, MAX_BYTES, Bytes),
+        })
     }
 
-    /// The caller that a token speaks for, at a time in seconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// 401; 503 where it cannot be found out whether the token is good.
+    /// The caller that a token speaks for, at a time in seconds since the Unix epoch; 401, or 503 where it cannot be found
+    /// out whether the token is good.
     pub async fn check(&self, token: &str, now: u64) -> Result<Arc<Caller>, Problem> {
-        let place = Place::of(token);
-        let mut checked = self.look(token, place, now);
+        let mut checked = self.look(token, now);
         let mut later = None;
-        if let Err(Rejected::UnknownKey | Rejected::NoKeys) = checked {
-            let kid = decode_header(token).ok().and_then(|header| header.kid);
-            later = self.source.look_again(kid.as_deref()).await.err();
-            checked = self.look(token, place, now);
+        if let Err(Rejected::UnknownKey | Rejected::NoKeys) = checked
+            && let Ok(header) = decode_header(token)
+        {
+            later = self.source.look_again(header.alg, header.kid.as_deref()).await.err();
+            checked = self.look(token, now);
         }
         checked.map_err(|rejected| {
             let (rejected, later) = match (rejected, later) {
@@ -54,17 +78,87 @@ impl Tokens {
         })
     }
 
-    fn look(&self, token: &str, place: Option<Place>, now: u64) -> Result<Arc<Caller>, Rejected> {
+    fn look(&self, token: &str, now: u64) -> Result<Arc<Caller>, Rejected> {
+        if token.len() > MAX_TOKEN {
+            return Err(Rejected::Malformed);
+        }
         let keys = self.source.keys();
-        if let Some(known) = place.and_then(|place| self.memory.recall(place, now, keys.generation)) {
+        let hash: Result<[u8; 32], _> = digest(&SHA256, token.as_bytes()).as_ref().try_into();
+        let id = hash.ok().map(|hash| (hash, keys.generation));
+        if let Some(known) = id.and_then(|id| self.recall(&id, now)) {
             return Ok(known);
         }
         let verified = self.verifier.verify(token, now, &keys)?;
         metrics::counter!("auth_verified_total").increment(1);
-        let caller = Arc::new(verified.caller);
-        if let Some(place) = place {
-            self.memory.keep(place, &caller, verified.expires, now, keys.generation);
+        if let Some(id) = id {
+            self.keep(id, &verified, now);
         }
-        Ok(caller)
+        Ok(verified.caller)
+    }
+
+    fn keep(&self, id: Id, verified: &Verified, now: u64) {
+        let expires = verified.expires.min(now.saturating_add(REMEMBER));
+        if now < expires {
+            self.remembered.insert(id, Verified { expires, caller: Arc::clone(&verified.caller) });
+        }
+    }
+
+    /// The caller of a token that was verified less than a minute ago and has not expired, here without leeway.
+    fn recall(&self, id: &Id, now: u64) -> Option<Arc<Caller>> {
+        let known = self.remembered.get(id)?;
+        // A clock that was set back makes everything unknown rather than young.
+        let counts = now < known.expires && known.expires <= now.saturating_add(REMEMBER);
+        counts.then_some(known.caller)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verify::tests::config;
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn tokens() -> Tokens {
+        Tokens::new(&config(None, None)).unwrap()
+    }
+
+    fn verified(devices: usize, expires: u64) -> Verified {
+        let devices = Some(vec!["device".to_owned(); devices]);
+        let caller = Caller { subject: "s".into(), roles: vec!["device".into()], devices };
+        Verified { caller: Arc::new(caller), expires }
+    }
+
+    #[test]
+    fn for_a_minute_and_never_past_its_end() {
+        let tokens = tokens();
+        let [long, short, in_its_leeway] = [1, 2, 3].map(|token| ([token; 32], 7));
+        tokens.keep(long, &verified(1, NOW + 3600), NOW);
+        tokens.keep(short, &verified(1, NOW + 5), NOW);
+        tokens.keep(in_its_leeway, &verified(1, NOW - 1), NOW);
+        let knows = |id, now| tokens.recall(&id, now).is_some();
+        assert!(knows(long, NOW) && knows(long, NOW + 59) && !knows(long, NOW + 60));
+        assert!(knows(short, NOW + 4) && !knows(short, NOW + 5));
+        assert!(!knows(in_its_leeway, NOW));
+        assert!(!knows(long, NOW - 1), "a clock that was set back");
+        assert!(!knows(([1; 32], 8), NOW), "other keys know nothing");
+        assert!(!knows(([4; 32], 7), NOW), "another token");
+    }
+
+    #[test]
+    fn it_is_bounded_in_number_and_in_bytes_and_keeps_what_is_asked_for() {
+        for (devices, most) in [(0, MOST), (1000, 1000)] {
+            let tokens = tokens();
+            let id = |number: usize| ([0; 32], number as u64);
+            let asked_for = id(usize::MAX);
+            let verified = verified(devices, NOW + 60);
+            tokens.keep(asked_for, &verified, NOW);
+            for number in 0..3 * most {
+                tokens.keep(id(number), &verified, NOW);
+                assert!(tokens.recall(&asked_for, NOW).is_some(), "{number}");
+            }
+            let (count, bytes) = (tokens.remembered.len(), tokens.remembered.weight());
+            assert!(count <= most && bytes <= MAX_BYTES && bytes > MAX_BYTES * 4 / 5, "{count}, {bytes}");
+        }
     }
 }

@@ -1,16 +1,16 @@
 //! Whether a token is good, and what it says. Pure: no I/O, no clock of its own.
 
-use std::fmt;
+use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::keys::Keys;
+use super::rejected::Rejected;
 use crate::config::JwtConfig;
 
-/// The longest token that is looked at.
-const MAX_TOKEN: usize = 8 * 1024;
+pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// The longest subject: it goes into a header of Kafka and a column of PostgreSQL.
 const MAX_SUBJECT: usize = 256;
 /// How far clocks may be apart, in seconds.
@@ -28,86 +28,19 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether it has one of these roles.
     pub fn has_any(&self, roles: &[&str]) -> bool {
         self.roles.iter().any(|role| roles.contains(&role.as_str()))
-    }
-}
-
-/// Why a token is no good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
-    /// No JWT, or longer than any of ours.
-    Malformed,
-    /// Signed in a way that is not on the list.
-    Algorithm,
-    /// Signed with a key that is not published.
-    UnknownKey,
-    /// Signed with one of several keys, and it does not say which.
-    AmbiguousKey,
-    /// It cannot be found out yet whether its key is published.
-    NoKeys,
-    /// The signature is not of our key.
-    Signature,
-    /// A claim that is missing, or has the wrong type.
-    Claim,
-    /// Too old.
-    Expired,
-    /// Too young.
-    NotYetValid,
-    /// From somebody else.
-    Issuer,
-    /// For somebody else.
-    Audience,
-}
-
-impl Rejected {
-    /// For the metric.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Algorithm => "algorithm",
-            Self::UnknownKey => "unknown_key",
-            Self::AmbiguousKey => "ambiguous_key",
-            Self::NoKeys => "no_keys",
-            Self::Signature => "signature",
-            Self::Claim => "claim",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Issuer => "issuer",
-            Self::Audience => "audience",
-        }
-    }
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the token is malformed",
-            Self::Algorithm => "the token is signed with an algorithm that is not accepted",
-            Self::UnknownKey => "the token is signed with a key that is not known",
-            Self::AmbiguousKey => "the token does not say which of several keys it is signed with",
-            Self::NoKeys => "it is not known yet whether the key of the token is published",
-            Self::Signature => "the token's signature does not fit",
-            Self::Claim => "a claim of the token is missing or malformed",
-            Self::Expired => "the token has expired",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::Issuer => "the token has another issuer",
-            Self::Audience => "the token is for another audience",
-        })
     }
 }
 
 /// What a good token says, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// Whom it speaks for.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// `exp`, in whole seconds.
     pub expires: u64,
 }
 
-/// Checks tokens.
 pub struct Verifier {
     issuer: Option<String>,
     audience: Option<String>,
@@ -142,7 +75,6 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 }
 
 impl Verifier {
-    /// A verifier for these settings.
     pub fn new(config: &JwtConfig) -> Self {
         Self { issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone() }
     }
@@ -151,9 +83,6 @@ impl Verifier {
     ///
     /// Of the token's header only `alg`, `kid` and `crit` are looked at: keys that it brings along
     /// or points to (`jwk`, `jku`, `x5c`, `x5u`) count for nothing.
-    ///
-    /// # Errors
-    /// Why it is no good.
     pub fn verify(&self, token: &str, now: u64, keys: &Keys) -> Result<Verified, Rejected> {
         if token.len() > MAX_TOKEN {
             return Err(Rejected::Malformed);
@@ -203,7 +132,8 @@ impl Verifier {
             reason = "what is out of range is cut to it"
         )]
         let expires = claims.exp as u64;
-        Ok(Verified { caller: Caller { subject: claims.sub, roles: claims.roles, devices }, expires })
+        let caller = Arc::new(Caller { subject: claims.sub, roles: claims.roles, devices });
+        Ok(Verified { caller, expires })
     }
 }
 
@@ -246,4 +176,4 @@ mod attacks;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -18,8 +18,10 @@ use crate::problem::{About, Code, Problem};
 /// must not be larger than the question. The rest is counted.
 const MAX_FAULTS: usize = 100;
 const MAX_FAULT_BYTES: usize = 16 * 1024;
+/// The most bytes of an item without its faults, and of what stands around a fault.
+const MAX_ITEM: usize = 256;
+const MAX_AROUND_FAULT: usize = 64;
 
-/// Why an item did not go to Kafka.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: Code,
@@ -59,7 +61,6 @@ pub(super) struct Item {
     event_id: Option<EventId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
-    /// How many more there are.
     #[serde(skip)]
     more: usize,
 }
@@ -69,7 +70,6 @@ fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::
     serializer.serialize_str(id.as_ref().map(EventId::as_str).unwrap_or_default())
 }
 
-/// The items of a batch, in order.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     items: Vec<Item>,
@@ -88,14 +88,12 @@ struct Told<'a> {
 }
 
 impl Batch {
-    /// The next item is to go to Kafka.
     pub(super) fn wait_for(&mut self, device_id: DeviceId, event_id: EventId) {
         self.waiting.push(self.items.len());
         let about = About { device_id: Some(device_id), event_id: Some(event_id.clone()) };
         self.push(None, Some(event_id), about, Vec::new(), 0);
     }
 
-    /// The next item is refused.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         let index = self.items.len();
         let mut told = Vec::new();
@@ -117,9 +115,16 @@ impl Batch {
         self.items.push(Item { index, status, code, about, event_id, errors, more });
     }
 
-    /// All items, in order.
     pub(super) fn items(&self) -> &[Item] {
         &self.items
+    }
+
+    /// About the most bytes that the answer has where items are refused already, so that each will be told.
+    pub(super) fn most_bytes(&self) -> usize {
+        if self.waiting.len() == self.items.len() {
+            return 0;
+        }
+        self.items.len() * MAX_ITEM + self.fault_bytes + self.faults * MAX_AROUND_FAULT
     }
 
     /// What became of the items that went to Kafka, in order.
@@ -131,10 +136,6 @@ impl Batch {
         }
     }
 
-    /// The answer.
-    ///
-    /// # Errors
-    /// The problem that all items share.
     pub(super) fn answer(mut self, request_id: &str) -> Result<Response, Problem> {
         let accepted = self.items.iter().filter(|item| item.code.is_none()).count();
         let told = |status, items| Told { request_id, status, accepted, items };
@@ -196,7 +197,6 @@ fn status(code: Option<Code>) -> StatusCode {
     code.map_or(StatusCode::ACCEPTED, Code::status)
 }
 
-/// The problem of a batch without a valid event.
 pub(super) fn invalid(detail: &'static str) -> Problem {
     Problem::new(Code::InvalidEvent, detail)
 }

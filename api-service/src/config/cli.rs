@@ -5,10 +5,8 @@ use shared::probe::HealthConfig;
 
 use super::Config;
 
-/// What the binary is asked to do.
 #[derive(Debug)]
 pub enum Cli {
-    /// Serve, until SIGTERM.
     Serve(Box<Config>),
     /// Ask the service that runs beside this command for its health.
     Health(HealthConfig),

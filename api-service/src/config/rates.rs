@@ -13,18 +13,18 @@ const MOST_AT_ONCE: i64 = 10 * MOST;
 pub struct RateConfig {
     /// How many events each subject may send a second to this instance, on average, up to 1000000; 0: no
     /// limit.
-    #[arg(long, env = "RATE_LIMIT_EVENTS_PER_SECOND", default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
+    #[arg(long, env, default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_events_per_second: u32,
     /// How many events at once, and so in a batch, from 1 to 10000000: ten seconds' worth where this is not
     /// set.
-    #[arg(long, env = "RATE_LIMIT_BURST", value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
+    #[arg(long, env, value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
     pub rate_limit_burst: Option<u32>,
     /// How many resources each subject may read a second from this instance, on average, up to
     /// 1000000; 0: no limit.
-    #[arg(long, env = "RATE_LIMIT_READS_PER_SECOND", default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
+    #[arg(long, env, default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_reads_per_second: u32,
     /// How many reads at once, from 1 to 10000000: ten seconds' worth where this is not set.
-    #[arg(long, env = "RATE_LIMIT_READ_BURST", value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
+    #[arg(long, env, value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
     pub rate_limit_read_burst: Option<u32>,
 }
 

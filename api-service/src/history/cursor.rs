@@ -9,13 +9,11 @@ use time::OffsetDateTime;
 pub(crate) const PATTERN: &str = r"^-?[0-9]{1,18}\.[A-Za-z0-9._:-]{1,64}$";
 const MAX_DIGITS: usize = 18;
 
-/// The text of a place.
 pub(super) fn write(cursor: &Cursor) -> String {
     let micros = cursor.accepted_at.unix_timestamp_nanos() / 1_000;
     format!("{micros}.{}", cursor.event_id)
 }
 
-/// The place of a text, if it is one of ours.
 pub(super) fn read(text: &str) -> Option<Cursor> {
     let (micros, event_id) = text.split_once('.')?;
     let digits = micros.strip_prefix('-').unwrap_or(micros);

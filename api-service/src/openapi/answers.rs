@@ -12,7 +12,6 @@ use crate::problem::{Code, Problem};
 /// The request of the examples.
 pub(super) const REQUEST_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// What every answer has.
 fn usual() -> Map<String, Value> {
     Map::from_iter([("x-request-id".to_owned(), header("X-Request-Id"))])
 }
@@ -22,7 +21,6 @@ pub(super) fn rates() -> [(&'static str, Value); 2] {
     [("ratelimit", header("RateLimit")), ("ratelimit-policy", header("RateLimit-Policy"))]
 }
 
-/// An answer with a body of JSON.
 pub(super) fn json(
     description: &str,
     name: &str,
@@ -33,7 +31,6 @@ pub(super) fn json(
     with_content(description, content, headers)
 }
 
-/// An answer with a body of any kind.
 pub(super) fn with_content(
     description: &str,
     content: Value,
@@ -46,7 +43,6 @@ pub(super) fn with_content(
     answer
 }
 
-/// An answer without a body.
 pub(super) fn empty(description: &str, headers: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
     let mut all = usual();
     all.extend(headers.into_iter().map(|(name, header)| (name.to_owned(), header)));

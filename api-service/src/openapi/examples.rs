@@ -21,7 +21,6 @@ pub(super) fn events() -> Value {
     })
 }
 
-/// A CloudEvent in structured mode.
 pub(super) fn cloud_event() -> Value {
     json!({
         "specversion": "1.0",
@@ -35,7 +34,6 @@ pub(super) fn cloud_event() -> Value {
     })
 }
 
-/// Arrays of events.
 pub(super) fn arrays() -> Value {
     json!({
         "least": {
@@ -55,7 +53,6 @@ pub(super) fn arrays() -> Value {
     })
 }
 
-/// An event a line.
 pub(super) const LINES: &str = "{\"device_id\":\"device-123\",\"event_id\":\"reading-0005\",\"payload\":{\"temp_c\":37.5}}\n\
                                 {\"device_id\":\"device-456\",\"event_id\":\"reading-0006\",\"payload\":{}}\n";
 

@@ -1,13 +1,15 @@
 //! Headers of requests and of answers.
 
+use std::iter;
+
 use serde_json::{Value, json};
 use shared::devices::EventType;
 
 use super::schemas::schema;
 use crate::encoding;
+use crate::rate::Kind;
 use crate::resources::Source;
 
-/// A reference to a header of answers.
 pub(super) fn header(name: &str) -> Value {
     json!({"$ref": format!("#/components/headers/{name}")})
 }
@@ -17,17 +19,16 @@ pub(super) fn constant(value: &str) -> Value {
     json!({"required": true, "schema": {"type": "string", "const": value}})
 }
 
-/// A reference to a parameter.
 pub(super) fn parameter(name: &str) -> Value {
     json!({"$ref": format!("#/components/parameters/{name}")})
 }
 
-/// Headers of answers.
 pub(super) fn all() -> Value {
     let required =
         |description: &str, schema: Value| json!({"required": true, "description": description, "schema": schema});
     let optional = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     let sources = Source::ALL.map(|source| source.parts().1);
+    let policies = Kind::ALL.map(Kind::policy).join("|");
     json!({
         "X-Request-Id": required("The request's name, as in the logs.", schema("RequestId")),
         "ETag": required(
@@ -45,11 +46,11 @@ pub(super) fn all() -> Value {
         "RateLimit-Policy": optional(
             "Where a rate is set: how much a full bucket has, and in how many seconds an empty one is full \
              (draft-ietf-httpapi-ratelimit-headers).",
-            json!({"type": "string", "pattern": "^\"(events|reads)\";q=[0-9]+;w=[0-9]+$"})
+            json!({"type": "string", "pattern": format!("^\"({policies})\";q=[0-9]+;w=[0-9]+$")})
         ),
         "RateLimit": optional(
             "Where a rate is set: how much is left, and in how many seconds it is all there again.",
-            json!({"type": "string", "pattern": "^\"(events|reads)\";r=[0-9]+;t=[0-9]+$"})
+            json!({"type": "string", "pattern": format!("^\"({policies})\";r=[0-9]+;t=[0-9]+$")})
         ),
         "Accept-Encoding": optional(
             "With `unsupported_encoding`: what can be unpacked (RFC 7694).",
@@ -65,6 +66,7 @@ pub(super) fn all() -> Value {
 /// Headers of requests, and what stands in paths and queries.
 pub(super) fn parameters() -> Value {
     let ce = |name: &str, description: &str, schema: Value| json!({"in": "header", "name": format!("ce-{name}"), "description": description, "schema": schema});
+    let encodings: Vec<_> = iter::once("identity").chain(encoding::ACCEPTED.split(", ")).collect();
     json!({
         "Id": {
             "in": "path", "name": "id", "required": true, "schema": schema("DeviceId"),
@@ -103,7 +105,7 @@ pub(super) fn parameters() -> Value {
             "in": "header", "name": "content-encoding",
             "description": "How the body is packed: one of these. The limit of the body holds for what is sent and \
                 for what it unpacks to.",
-            "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]}
+            "schema": {"type": "string", "enum": encodings}
         },
         "Ce-Specversion": ce(
             "specversion",

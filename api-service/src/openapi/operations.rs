@@ -52,7 +52,6 @@ fn parameters(names: impl IntoIterator<Item = &'static str>) -> Vec<Value> {
     names.into_iter().map(parameter).collect()
 }
 
-/// The answers of an operation: those of success, and its problems.
 fn answers(good: Value, codes: &[&[Code]], more: &[(StatusCode, &'static str, Value)]) -> Value {
     let mut all = problems(&codes.concat(), more);
     if let Value::Object(good) = good {
@@ -237,7 +236,12 @@ fn ready_operation() -> Value {
 
 /// What the files of the documentation have in common.
 fn cached() -> impl Iterator<Item = (&'static str, Value)> {
-    [("etag", header("Document-ETag")), ("cache-control", constant(docs::CACHE_CONTROL))].into_iter()
+    [
+        ("etag", header("Document-ETag")),
+        ("cache-control", constant(docs::CACHE_CONTROL)),
+        ("x-content-type-options", constant("nosniff")),
+    ]
+    .into_iter()
 }
 
 fn document_operation() -> Value {
@@ -258,7 +262,10 @@ fn document_operation() -> Value {
 }
 
 fn page_operation() -> Value {
-    let policy = [("content-security-policy", constant(docs::POLICY))];
+    let headers = || {
+        let own = [("content-security-policy", constant(docs::POLICY)), ("referrer-policy", constant("no-referrer"))];
+        cached().chain(own)
+    };
     let content = json!({"text/html": {"schema": {"type": "string"}}});
     json!({
         "operationId": "page",
@@ -267,8 +274,8 @@ fn page_operation() -> Value {
         "security": [],
         "parameters": parameters(["If-None-Match", "X-Request-Id"]),
         "responses": answers(json!({
-            "200": answers::with_content("Swagger UI.", content, cached().chain(policy)),
-            "304": answers::empty("It is still the one of `If-None-Match`.", cached())
+            "200": answers::with_content("Swagger UI.", content, headers()),
+            "304": answers::empty("It is still the one of `If-None-Match`.", headers())
         }), &[&[Code::Internal]], &[])
     })
 }
@@ -278,6 +285,7 @@ fn file_operation() -> Value {
         "text/javascript": {"schema": {"type": "string"}},
         "text/css": {"schema": {"type": "string"}}
     });
+    let packed = ("content-encoding", json!({"schema": {"type": "string", "const": "gzip"}}));
     json!({
         "operationId": "file",
         "tags": ["documentation"],
@@ -292,7 +300,7 @@ fn file_operation() -> Value {
             parameter("X-Request-Id")
         ],
         "responses": answers(json!({
-            "200": answers::with_content("The file.", content, cached()),
+            "200": answers::with_content("The file.", content, cached().chain([packed])),
             "304": answers::empty("It is still the one of `If-None-Match`.", cached())
         }), &[&[Code::NotFound, Code::Internal]], &[])
     })

@@ -17,7 +17,6 @@ const ATTRIBUTE: &str = "^([a-z0-9]+|data_base64)$";
 /// A media type whose data stands as JSON.
 const JSON_TYPE: &str = r"^\s*[^;/]*/([^;]*\+)?[Jj][Ss][Oo][Nn]\s*(;[\s\S]*)?$";
 
-/// A reference to one of these.
 pub(super) fn schema(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
 }
@@ -65,7 +64,6 @@ fn codes() -> String {
     text
 }
 
-/// What callers send.
 fn sent() -> Value {
     let payload = format!(
         "A JSON object of up to {MAX_BYTES} bytes as it is sent, and {MAX_BYTES_WRITTEN_OUT} with its numbers written \
@@ -147,7 +145,6 @@ fn sent() -> Value {
     })
 }
 
-/// What is answered where all went well.
 fn answered() -> Value {
     let time = || schema("Time");
     json!({
@@ -264,7 +261,6 @@ fn problem() -> Value {
     })
 }
 
-/// An object with these members and no others.
 fn object(required: &[&str], properties: Value) -> Value {
     json!({"type": "object", "required": required, "additionalProperties": false, "properties": properties})
 }

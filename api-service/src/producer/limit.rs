@@ -34,7 +34,6 @@ pub(super) struct BatchLimit {
 struct State {
     /// The topic's `max.message.bytes`, as Kafka last said.
     asked: Option<usize>,
-    /// Set by refusals.
     refused: usize,
 }
 

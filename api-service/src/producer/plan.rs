@@ -25,7 +25,6 @@ pub(super) struct Step {
     pub(super) way: Way,
 }
 
-/// What is known of a client's batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Batches {
     /// The topic takes them.

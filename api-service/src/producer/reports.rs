@@ -20,9 +20,7 @@ use crate::kafka_log::LogContext;
 /// What became of a record: its partition and offset, or why it has none.
 pub(super) type Report = Result<(i32, i64), KafkaError>;
 
-/// Who waits for a record's report.
 pub(super) enum Waiting {
-    /// A request with one event.
     Alone(oneshot::Sender<Report>),
     /// A request with many: this is its event of that index.
     Of(Arc<Batch>, usize),
@@ -64,14 +62,12 @@ impl Batch {
         }
     }
 
-    /// Waits until all reports are there.
     pub(super) async fn settled(&self) {
         if self.left.load(Ordering::Acquire) > 0 {
             self.settled.notified().await;
         }
     }
 
-    /// What is there.
     pub(super) fn reports(&self) -> Vec<Option<Report>> {
         std::mem::take(&mut self.held())
     }
@@ -92,7 +88,6 @@ impl Batch {
 
 type Told = (oneshot::Sender<Report>, Report);
 
-/// Takes what the client has to say.
 pub(super) struct Reports {
     log: LogContext,
     tell: UnboundedSender<Told>,

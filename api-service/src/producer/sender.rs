@@ -29,7 +29,6 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The least time from one replacement to the next.
 const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How a sender makes batches.
 pub(super) enum Batching {
     /// Of as many records as fit, where the topic is asked with these settings what it takes.
     UpTo(Arc<BatchLimit>, ClientConfig),
@@ -37,7 +36,6 @@ pub(super) enum Batching {
     Off,
 }
 
-/// Hands events to librdkafka.
 pub(super) struct Sender {
     client: ArcSwap<Client>,
     settings: ClientConfig,
@@ -58,9 +56,6 @@ pub(super) struct Client {
 
 impl Sender {
     /// A sender to this topic. It connects by itself, and again.
-    ///
-    /// # Errors
-    /// Settings that librdkafka does not take.
     pub(super) fn start(
         settings: ClientConfig,
         batching: Batching,

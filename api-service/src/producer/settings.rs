@@ -7,10 +7,6 @@ use shared::topic::setup::MAX_RECORD_BYTES;
 
 use crate::config::Config;
 
-/// The settings of the producer that batches.
-///
-/// # Errors
-/// Settings of Kafka that contradict each other.
 pub fn settings(config: &Config) -> anyhow::Result<ClientConfig> {
     let mut client = common(config)?;
     client

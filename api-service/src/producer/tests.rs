@@ -5,6 +5,9 @@ use clap::Parser as _;
 use shared::topic::Envelope;
 use time::OffsetDateTime;
 
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
 use super::*;
 
 pub(super) fn event(device: &str) -> Outgoing {
@@ -51,4 +54,25 @@ async fn a_devices_events_are_not_batched_by_a_client_that_does_not_keep_to_the_
 
     producer.learn(1_000_000);
     assert!(alone().is_empty(), "its batches are smaller than they could be: {:?}", alone());
+}
+
+/// A broker that starts refuses a producer's first batch to a partition, and takes the second: it knows nothing of the
+/// producer, and does not miss the first one. librdkafka concludes from the second that the first was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_broker_acknowledged_is_not_accepted() {
+    let kafka = MockCluster::new(1).unwrap();
+    let brokers = format!("--kafka-brokers={}", kafka.bootstrap_servers());
+    let args = ["api", &brokers, "--database-url=postgres://h/d", "--redis-url=redis://h", "--kafka-linger=0ms"];
+    let producer = Producer::new(&Config::try_parse_from(args).unwrap()).unwrap();
+    kafka.create_topic(producer.topic(), 1, 1).unwrap();
+    let send = async |device: &str, after| {
+        tokio::time::sleep(after).await;
+        producer.send(&event(device), Instant::now() + Duration::from_secs(20)).await
+    };
+    assert!(matches!(send("first", Duration::ZERO).await, Outcome::Accepted { .. }), "it is connected");
+    // So long that both are under way at the same time.
+    kafka.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+    kafka.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+    let outcomes = tokio::join!(send("a", Duration::ZERO), send("b", Duration::from_millis(100)));
+    assert!(matches!(outcomes, (Outcome::Unknown, Outcome::Accepted { offset: 1, .. })), "{outcomes:?}");
 }

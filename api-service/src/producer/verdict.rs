@@ -4,14 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use shared::kafka::{is_acknowledged, is_too_large, is_without_topic};
 use shared::topic::Outgoing;
-use shared::kafka::{is_too_large, is_without_topic};
 
 use super::reports::Report;
 use super::sender::Sender;
 use super::{Outcome, Way};
 
-/// What became of one attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Verdict {
     Final(Outcome),
@@ -39,6 +38,10 @@ pub(super) fn refused(sender: &Arc<Sender>, way: Way, error: &KafkaError) -> Ver
 /// It was handed over, and this came back.
 pub(super) fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict {
     let error = match report {
+        Ok((_, offset)) if !is_acknowledged(*offset) => {
+            tracing::warn!("librdkafka takes an event for written that no broker acknowledged");
+            return Verdict::Final(Outcome::Unknown);
+        }
         Ok((partition, offset)) => {
             return Verdict::Final(Outcome::Accepted { partition: *partition, offset: *offset });
         }

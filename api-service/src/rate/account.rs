@@ -13,37 +13,43 @@ use super::{Limiter, Refused, Standing};
 use crate::config::RateConfig;
 use crate::problem::{Code, Problem};
 
-/// The limits of this instance.
 #[derive(Clone)]
 pub struct Rates {
     events: Option<Arc<Limiter>>,
     reads: Option<Arc<Limiter>>,
 }
 
-/// Of what a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One for each event.
     Events,
-    /// One for each read.
     Reads,
 }
 
+impl Kind {
+    pub const ALL: [Self; 2] = [Self::Events, Self::Reads];
+
+    /// The name of its policy, in headers and metrics.
+    pub const fn policy(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Reads => "reads",
+        }
+    }
+}
+
 impl Rates {
-    /// Those of the settings.
     pub fn new(config: &RateConfig) -> Self {
-        let limiter = |policy, per_second, burst: Option<u32>| {
+        let limiter = |kind: Kind, per_second, burst: Option<u32>| {
             // Ten seconds' worth, unless it is said.
             let burst = burst.unwrap_or_else(|| u32::saturating_mul(per_second, 10));
-            Limiter::new(policy, per_second, burst).map(Arc::new)
+            Limiter::new(kind.policy(), per_second, burst).map(Arc::new)
         };
         Self {
-            events: limiter("events", config.rate_limit_events_per_second, config.rate_limit_burst),
-            reads: limiter("reads", config.rate_limit_reads_per_second, config.rate_limit_read_burst),
+            events: limiter(Kind::Events, config.rate_limit_events_per_second, config.rate_limit_burst),
+            reads: limiter(Kind::Reads, config.rate_limit_reads_per_second, config.rate_limit_read_burst),
         }
     }
 
-    /// Whether there is any.
     pub fn any(&self) -> bool {
         self.events.is_some() || self.reads.is_some()
     }
@@ -62,20 +68,12 @@ impl Rates {
 #[derive(Debug, Clone, Default)]
 struct Slot(Arc<Mutex<Option<Standing>>>);
 
-/// What one request draws on.
 pub struct Account {
     limiter: Option<Arc<Limiter>>,
     slot: Option<Slot>,
 }
 
-impl std::fmt::Debug for Account {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Account").field("limited", &self.limiter.is_some()).finish()
-    }
-}
-
 impl Account {
-    /// One without a limit.
     #[cfg(test)]
     pub(crate) fn unlimited() -> Self {
         Self { limiter: None, slot: None }

@@ -26,25 +26,6 @@ fn pass(clock: &FakeRelativeClock, milliseconds: u64) {
 }
 
 #[test]
-fn a_burst_then_the_rate() {
-    let (limiter, clock) = limiter(10, 3);
-    let one = || charge(&limiter, "a", 1).map(|standing| standing.remaining);
-    assert_eq!([one(), one(), one()], [Ok(2), Ok(1), Ok(0)]);
-    let (seconds, refused) = wait(&limiter, 1);
-    assert_eq!((seconds, refused.remaining, refused.reset), (1, 0, 1));
-    pass(&clock, 99);
-    assert!(one().is_err());
-    pass(&clock, 1);
-    assert_eq!(one(), Ok(0), "one more after a tenth of a second");
-    pass(&clock, 50);
-    assert!(one().is_err(), "and what was refused has cost nothing:");
-    pass(&clock, 50);
-    assert_eq!(one(), Ok(0));
-    pass(&clock, 300);
-    assert_eq!(one(), Ok(2), "full again, and no fuller");
-}
-
-#[test]
 fn each_has_a_bucket_of_its_own() {
     let (limiter, _) = limiter(1, 1);
     charge(&limiter, "a", 1).unwrap();

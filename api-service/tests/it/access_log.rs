@@ -30,7 +30,6 @@ impl Caller {
     }
 }
 
-/// The lines of requests, as JSON.
 fn answered(seen: &[String]) -> Vec<Value> {
     let lines = seen.iter().map(|line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{line}")));
     lines.filter(|line| line["message"] == "answered").collect()

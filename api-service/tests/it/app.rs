@@ -8,6 +8,7 @@ use api_service::config::Config;
 use api_service::run::run;
 use clap::Parser;
 use devstack::Scope;
+pub(crate) use devstack::kit::scope;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use shared::devices::RESOURCE;
@@ -93,44 +94,28 @@ impl TestApp {
         Cache::open(&self.config.redis, &[&RESOURCE]).unwrap()
     }
 
-    /// Tells it to end.
     pub(crate) fn stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for its end.
     pub(crate) async fn ended(self) {
         tokio::time::timeout(Duration::from_secs(20), self.running).await.expect("it does not end").unwrap();
     }
 }
 
-pub(crate) async fn scope(name: &str) -> Scope {
-    let name = name.to_owned();
-    tokio::task::spawn_blocking(move || Scope::new(&name).unwrap()).await.unwrap()
-}
-
-/// What the server logs in this process is kept, all of it: see `devstack::logs`.
+/// What the server logs in this process is kept, all of it.
 fn keep_log() {
-    static KEPT: std::sync::Once = std::sync::Once::new();
-    KEPT.call_once(|| {
-        let file = std::fs::File::create(devstack::logs::file("api-tests").unwrap()).unwrap();
+    devstack::kit::keep_log("api-tests", |file| {
         telemetry::start_log_into(&LogConfig { format: LogFormat::Json, filter: "trace".into() }, file).unwrap();
     });
 }
 
-/// Makes the topics and the tables.
 pub(crate) async fn prepare(scope: &Scope) {
     let plain = config(scope, &[]);
-    if scope.endpoints.kafka_is_real {
-        let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
-        let shape = TopicShape {
-            partitions: PARTITIONS,
-            replication: 1,
-            min_insync_replicas: 1,
-            compression: Default::default(),
-        };
-        setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
-    }
+    let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
+    let shape =
+        TopicShape { partitions: PARTITIONS, replication: 1, min_insync_replicas: 1, compression: Default::default() };
+    setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
     Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();
 }
 
@@ -170,7 +155,6 @@ pub(crate) fn user() -> String {
     token(&["user"], &[])
 }
 
-/// A setting that points where nobody is.
 pub(crate) fn nowhere(setting: &str) -> String {
     let port = devstack::port::free();
     setting.replace("PORT", &port.to_string())

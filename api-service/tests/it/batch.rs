@@ -22,7 +22,7 @@ fn array(events: impl IntoIterator<Item = String>) -> String {
 }
 
 fn event(device: &str, n: usize) -> String {
-    format!(r#"{{"device_id":"{device}","event_id":"e-{n}","payload":{{"n": {n}}}}}"#)
+    devstack::kit::event(device).id(format!("e-{n}")).payload(format!(r#"{{"n": {n}}}"#)).json()
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use devstack::kit;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, admin, nowhere, problem};
@@ -14,7 +15,7 @@ async fn without_kafka(name: &str, more: &[&str]) -> TestApp {
 }
 
 fn event(n: usize, size: usize) -> String {
-    format!(r#"{{"device_id":"d","event_id":"e-{n}","payload":{{"x":"{}"}}}}"#, "y".repeat(size))
+    kit::event("d").id(format!("e-{n}")).payload(format!(r#"{{"x":"{}"}}"#, "y".repeat(size))).json()
 }
 
 #[tokio::test]

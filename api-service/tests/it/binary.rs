@@ -15,19 +15,16 @@ use crate::app::SECRET;
 /// Killed when dropped, so that a test that fails leaves nothing behind.
 pub(crate) struct Binary {
     process: Child,
-    /// All that it writes.
     log: PathBuf,
     pub(crate) address: SocketAddr,
     pub(crate) internal: SocketAddr,
 }
 
 impl Binary {
-    /// Starts it, and waits until it listens.
     pub(crate) fn start(scope: &Scope) -> Self {
         Self::with(scope, &[("RUST_LOG", "debug")])
     }
 
-    /// With these settings.
     pub(crate) fn with(scope: &Scope, settings: &[(&str, &str)]) -> Self {
         Self::with_and_without(scope, settings, &[])
     }
@@ -62,7 +59,6 @@ impl Binary {
         }
     }
 
-    /// The lines that it wrote so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         read_to_string(&self.log).unwrap().lines().map(str::to_owned).collect()
     }
@@ -74,7 +70,6 @@ impl Binary {
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
-    /// How many of its threads have this name.
     pub(crate) fn threads(&self, name: &str) -> usize {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
         // One that ends meanwhile has no name any more.

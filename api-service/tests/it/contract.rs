@@ -7,12 +7,15 @@ use api_service::app::ROUTES;
 use api_service::openapi;
 use api_service::problem::Code;
 use boon::{Compiler, Draft};
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use crate::app::{TestApp, admin, problem};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::document);
+
+/// Headers that are HTTP's own: of each message, or of the connection. OpenAPI names the media type elsewhere.
+const FRAMING: [&str; 5] = ["connection", "content-length", "content-type", "date", "transfer-encoding"];
 
 /// Where the document is, to the one who checks. A reference is a URI, and braces stand in none.
 fn address(pointer: &str) -> String {
@@ -50,7 +53,6 @@ fn faults(pointer: &str, value: &Value) -> Vec<String> {
     SCHEMAS.with_borrow_mut(|schemas| schemas.faults(&address(pointer), value))
 }
 
-/// A name as a part of a JSON pointer.
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
@@ -59,7 +61,6 @@ fn object(value: &Value) -> &Map<String, Value> {
     value.as_object().unwrap_or_else(|| panic!("no object: {value}"))
 }
 
-/// Every operation: path, method, and where it is.
 fn operations() -> Vec<(&'static str, &'static str, String)> {
     let mut all = Vec::new();
     for (path, item) in object(&DOCUMENT["paths"]) {
@@ -70,7 +71,6 @@ fn operations() -> Vec<(&'static str, &'static str, String)> {
     all
 }
 
-/// The path of the document that a request's path is one of.
 fn template(path: &str) -> Option<&'static str> {
     let fits = |template: &str| {
         let (mut given, mut parts) = (path.split('/'), template.split('/'));
@@ -107,7 +107,13 @@ fn departures(operation: &str, status: u16, headers: &HeaderMap, body: &[u8]) ->
     let at = format!("{operation}/responses/{status}");
     let Some(answer) = DOCUMENT.pointer(&at) else { return vec![format!("{at} is not there")] };
     let mut found = Vec::new();
-    for (name, header) in object(&answer["headers"]) {
+    let named = object(&answer["headers"]);
+    for name in headers.keys().map(|name| name.as_str()).filter(|name| !FRAMING.contains(name)) {
+        if !named.contains_key(name) {
+            found.push(format!("{at}: the header {name} is not named"));
+        }
+    }
+    for (name, header) in named {
         let place = match header["$ref"].as_str() {
             Some(reference) => reference[1..].to_owned(),
             None => format!("{at}/headers/{}", escaped(name)),
@@ -162,6 +168,15 @@ fn what_the_document_does_not_say_is_found() {
         changed.as_object_mut().unwrap().remove(member);
         assert!(faults(RESOURCE, &changed).concat().contains(member), "{member} is missing");
     }
+
+    let headers = |names: &[&'static str]| -> HeaderMap {
+        let value = |name| if name == "content-type" { "application/json" } else { "no-store" };
+        names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static(value(*name)))).collect()
+    };
+    let usual = ["cache-control", "content-type", "x-request-id"];
+    let departures = |headers| departures("/paths/~1health~1live/get", 200, &headers, br#"{"status":"live"}"#);
+    let found = departures(headers(&[&usual[..], &["x-new"]].concat()));
+    assert!(found.len() == 1 && found[0].contains("x-new is not named"), "{found:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
 
 #[tokio::test]
 async fn headers_that_trickle_in_end_with_the_connection() {
-    let app = TestApp::with("slow_headers", &["--header-timeout=400ms"]).await;
+    let app = TestApp::with("slow_headers", &["--keep-alive-timeout=400ms"]).await;
     let mut raw = Raw::connect(app.address).await;
     // Not the first request of its connection, either.
     raw.write(LIVE).await;
@@ -24,9 +24,8 @@ async fn headers_that_trickle_in_end_with_the_connection() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_outlives_the_deadline_for_headers() {
-    let settings = ["--header-timeout=200ms", "--keep-alive-timeout=1500ms"];
-    let app = TestApp::with("idle", &settings).await;
+async fn an_idle_connection_is_closed_in_the_end() {
+    let app = TestApp::with("idle", &["--keep-alive-timeout=1500ms"]).await;
     let mut raw = Raw::connect(app.address).await;
     for _ in 0..3 {
         raw.write(LIVE).await;
@@ -67,7 +66,7 @@ async fn a_slow_body_leaves_kafka_its_time() {
 
 #[tokio::test]
 async fn who_connects_and_says_nothing_is_let_go() {
-    let app = TestApp::with("silent", &["--header-timeout=300ms"]).await;
+    let app = TestApp::with("silent", &["--keep-alive-timeout=300ms"]).await;
     let start = Instant::now();
     assert_eq!(Raw::connect(app.address).await.read_to_end().await, "");
     assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
@@ -89,45 +88,37 @@ async fn who_does_not_take_its_answers_in_is_let_go() {
 }
 
 #[tokio::test]
-async fn one_connection_more_takes_the_place_of_the_longest_idle() {
-    let app = TestApp::with("cap", &["--max-connections=3"]).await;
-    let idle = async || {
-        let mut raw = Raw::connect(app.address).await;
-        raw.write(LIVE).await;
-        assert!(raw.read_answer().await.starts_with("HTTP/1.1 200"));
-        sleep(Duration::from_millis(20)).await;
-        raw
-    };
-    let (mut first, mut second, mut third) = (idle().await, idle().await, idle().await);
-    first.write(LIVE).await;
-    first.read_answer().await;
-    sleep(Duration::from_millis(20)).await;
-    let mut fourth = idle().await;
-    assert_eq!(second.read_to_end().await, "", "it was idle for longest");
-    for raw in [&mut first, &mut third, &mut fourth] {
-        raw.write(LIVE).await;
-        assert!(raw.read_answer().await.starts_with("HTTP/1.1 200"));
-    }
-    // One that said nothing at all is as idle as one can be.
-    drop(third);
+async fn a_connection_more_waits_until_one_ends() {
+    let app = TestApp::with("cap", &["--max-connections=1", "--keep-alive-timeout=1s"]).await;
     let mut silent = Raw::connect(app.address).await;
-    sleep(Duration::from_millis(20)).await;
-    for raw in [&mut first, &mut fourth] {
+    let mut next = Raw::connect(app.address).await;
+    next.write(LIVE).await;
+    assert!(next.read_answer().await.starts_with("HTTP/1.1 200"));
+    assert_eq!(silent.read_to_end().await, "", "its time was over first");
+}
+
+#[tokio::test]
+async fn each_answer_closes_its_connection_while_there_is_no_room_for_another() {
+    let app = TestApp::with("cap_full", &["--max-connections=3"]).await;
+    let ask = async |raw: &mut Raw| {
         raw.write(LIVE).await;
-        raw.read_answer().await;
+        raw.read_answer().await
+    };
+    let mut kept = Raw::connect(app.address).await;
+    assert!(!ask(&mut kept).await.contains("connection: close"));
+    let others = [Raw::connect(app.address).await, Raw::connect(app.address).await];
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !ask(&mut kept).await.contains("connection: close") {
+        assert!(Instant::now() < deadline, "it is kept open");
     }
-    idle().await;
-    assert_eq!(silent.read_to_end().await, "");
+    assert_eq!(kept.read_to_end().await, "");
+    drop(others);
 }
 
 #[tokio::test]
 async fn a_connection_more_waits_where_all_are_busy() {
     let app = TestApp::with("cap_busy", &["--max-connections=1"]).await;
     let mut first = Raw::connect(app.address).await;
-    // It was idle, and is no more.
-    first.write(LIVE).await;
-    first.read_answer().await;
-    sleep(Duration::from_millis(50)).await;
     let body = r#"{"device_id":"d","payload":{}}"#;
     first.write(&post(&admin(), body.len())).await;
     first.write(&body[..9]).await;

@@ -16,7 +16,6 @@ fn line(request: &str, status: u64, code: &str, device: &str, event: &str) -> Li
     (request.to_owned(), status, some(code), some(device), some(event))
 }
 
-/// The lines with this message, in order.
 fn lines(seen: &[String], message: &str) -> Vec<Line> {
     let all = seen.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let all = all.filter(|line| line["message"] == message);
@@ -28,7 +27,6 @@ fn lines(seen: &[String], message: &str) -> Vec<Line> {
     .collect()
 }
 
-/// Posts all kinds of events.
 async fn post_all(binary: &Binary) {
     let client = Client::new();
     let post = async |id: &str, path: &str, kind: &str, token: &str, body: String, headers: &[(&str, &str)]| {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use devstack::kit::blocking;
 use serde_json::Value;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::time::sleep;
@@ -14,7 +15,6 @@ use crate::topic::records;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 
-/// A request of this name.
 fn named(request: &str, id: &str) -> String {
     request.replacen("host: test\r\n", &format!("host: test\r\nx-request-id: {id}\r\n"), 1)
 }
@@ -48,7 +48,7 @@ async fn logged(binary: &Binary, id: &str) -> (String, u64) {
 }
 
 /// Waits until the metrics have this line.
-async fn counted(binary: &Binary, line: &str) {
+pub(crate) async fn counted(binary: &Binary, line: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let metrics = reqwest::get(format!("http://{}/metrics", binary.internal)).await.unwrap().text().await.unwrap();
@@ -65,7 +65,6 @@ async fn lock(pool: &PgPool) -> Transaction<'static, Postgres> {
     pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap()
 }
 
-/// Waits until a read waits for the lock.
 async fn a_read_waits(pool: &PgPool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
@@ -141,7 +140,7 @@ async fn a_client_that_is_gone_before_its_answer_is_logged_and_counted() {
 #[tokio::test]
 async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
     let times = ["--request-timeout=1s", "--kafka-message-timeout=500ms", "--redis-timeout=100ms"];
-    let connections = ["--max-connections=1", "--write-timeout=500ms", "--header-timeout=5min"];
+    let connections = ["--max-connections=1", "--write-timeout=500ms", "--keep-alive-timeout=5min"];
     let app = TestApp::with("half_close_held", &[times.as_slice(), &connections].concat()).await;
 
     let mut raw = Raw::connect(app.address).await;
@@ -199,7 +198,7 @@ async fn a_request_that_the_end_of_the_service_drops_is_logged() {
     raw.write(&named(&expecting(), "stuck")).await;
     // It is in its handler, and nothing more comes.
     raw.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
-    let (status, seen) = tokio::task::spawn_blocking(|| binary.terminate()).await.unwrap();
+    let (status, seen) = blocking(|| binary.terminate()).await;
     assert_eq!(status, Some(0), "{seen:?}");
     let line = seen.iter().find(|line| line.contains(r#""request_id":"stuck""#)).unwrap_or_else(|| panic!("{seen:?}"));
     let line: Value = serde_json::from_str(line).unwrap();

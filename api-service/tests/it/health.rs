@@ -1,28 +1,21 @@
 //! Live, and ready.
 
-use std::time::Duration;
-
+use devstack::kit::found;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use serde_json::{Value, json};
 use shared::topic::setup;
-use tokio::time::sleep;
 
 use crate::app::{TestApp, config, nowhere, prepare, scope};
 use crate::binary::Binary;
 
-/// Asks until the answer is this one.
 async fn until(app: &TestApp, status: u16, expected: &Value) {
-    let mut last = (0, Value::Null);
-    for _ in 0..100 {
+    let is_it = async || {
         let response = app.request("GET", "/health/ready").send().await.unwrap();
-        last = (response.status().as_u16(), response.json().await.unwrap());
-        if last == (status, expected.clone()) {
-            return;
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    panic!("{last:?}");
+        let last: (u16, Value) = (response.status().as_u16(), response.json().await.unwrap());
+        if last == (status, expected.clone()) { Ok(()) } else { Err(last) }
+    };
+    found("it is this answer", is_it).await;
 }
 
 async fn is_live(app: &TestApp) {
@@ -54,9 +47,8 @@ async fn a_warning_of_one_replica_whatever_min_insync_replicas_is() {
     let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
     let two = AlterConfig::new(ResourceSpecifier::Topic(&scope.input_topic)).set("min.insync.replicas", "2");
     admin.alter_configs(&[two], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    while setup::write_limits(&client, &scope.input_topic).await.unwrap().min_insync_replicas != 2 {
-        sleep(Duration::from_millis(100)).await;
-    }
+    let is_two = async || setup::write_limits(&client, &scope.input_topic).await.unwrap().min_insync_replicas == 2;
+    devstack::kit::until("two replicas are needed", is_two).await;
     let app = TestApp::prepared(scope, &[]).await;
     let (kafka, up) = ("a partition of the input topic has fewer than 2 replicas", json!({"status": "up"}));
     let all = json!({"kafka": {"status": "up", "warning": kafka}, "postgres": up, "redis": up});
@@ -87,13 +79,8 @@ async fn a_database_of_another_encoding_is_down_and_named() {
         page.json::<Value>().await.unwrap()["dependencies"]["postgres"]["status"] == "down"
     };
     let expected = format!("the encoding of the database {other} is LATIN1, and UTF8 is needed");
-    for _ in 0..300 {
-        if down().await && binary.seen().iter().any(|line| line.contains(&expected)) {
-            break;
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    assert!(down().await);
+    let told = async || down().await && binary.seen().iter().any(|line| line.contains(&expected));
+    devstack::kit::until("it says so", told).await;
     let (_, seen) = binary.terminate();
     assert!(seen.iter().any(|line| line.contains(&expected)), "{seen:#?}");
 }

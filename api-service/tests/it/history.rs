@@ -26,7 +26,7 @@ pub(crate) async fn report(app: &TestApp, first: usize, count: usize, size: usiz
     let event = |n| {
         let payload = format!(r#"{{"n":{n},"x":"{}"}}"#, "y".repeat(size));
         // Not in the order of their names.
-        format!(r#"{{"device_id":"d","event_id":"e-{:03}","payload":{payload}}}"#, 999 - n)
+        devstack::kit::event("d").id(format!("e-{:03}", 999 - n)).payload(payload).json()
     };
     let events: Vec<_> = (first..first + count).map(event).collect();
     let body = format!("[{}]", events.join(","));

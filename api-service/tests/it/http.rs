@@ -60,7 +60,6 @@ impl Raw {
         String::from_utf8(all).unwrap()
     }
 
-    /// What comes until there is this in it.
     pub(crate) async fn read_until(&mut self, text: &str) -> String {
         let mut all = String::new();
         while !all.contains(text) {
@@ -72,7 +71,6 @@ impl Raw {
         all
     }
 
-    /// One answer with a body of a known length.
     pub(crate) async fn read_answer(&mut self) -> String {
         let mut all = Vec::new();
         loop {

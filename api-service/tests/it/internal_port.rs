@@ -1,7 +1,13 @@
 //! The internal port: metrics, and health for who has no other port.
 
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
 use crate::app::{prepare, scope, token};
 use crate::binary::Binary;
+use crate::half_close::counted;
+use crate::http::Raw;
 
 #[tokio::test]
 async fn metrics_count_what_was_answered() {
@@ -33,4 +39,22 @@ async fn metrics_count_what_was_answered() {
     assert_eq!(client.get(public("/metrics")).send().await.unwrap().status(), 404, "not in public");
     drop(client);
     assert_eq!(binary.terminate().0, Some(0));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_counted_and_has_its_line() {
+    let binary = Binary::start(&scope("internal_unreadable").await);
+    let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(17 * 1024));
+    for (request, reason, status) in [("nonsense\r\n\r\n", "unreadable", 400), (&large, "headers_too_large", 431)] {
+        let mut raw = Raw::connect(binary.address).await;
+        raw.write(request).await;
+        assert!(raw.read_to_the_end().await.starts_with(&format!("HTTP/1.1 {status} ")));
+        let line = format!(r#""reason":"{reason}""#);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !binary.seen().iter().any(|seen| seen.contains("a request that cannot be read") && seen.contains(&line)) {
+            assert!(Instant::now() < deadline, "{:?}", binary.seen());
+            sleep(Duration::from_millis(10)).await;
+        }
+        counted(&binary, &format!(r#"http_connections_closed_total{{reason="{reason}"}} 1"#)).await;
+    }
 }

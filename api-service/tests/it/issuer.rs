@@ -109,7 +109,6 @@ impl Issuer {
         self.state.asked.load(Ordering::SeqCst)
     }
 
-    /// As a setting.
     pub(crate) fn url(&self) -> String {
         format!("--jwt-jwks-url=http://{}/keys", self.address)
     }

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use devstack::{Kafka, Scope};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use devstack::kit::{has_topic, kafka_that_makes_topics, until};
 use serde_json::Value;
 
 use crate::app::{TestApp, admin, prepare, problem, scope};
@@ -11,27 +10,10 @@ use crate::batch::batch;
 
 const BODY: &str = r#"{"device_id":"d","event_id":"1","payload":{}}"#;
 
-/// A Kafka that makes a topic when somebody asks for it.
-fn making_topics() -> Kafka {
-    let kafka = Kafka::start(None).unwrap();
-    kafka.set(&[("auto.create.topics.enable", "true")]).unwrap();
-    kafka
-}
-
-async fn is_there(scope: &Scope) -> bool {
-    let (brokers, topic) = (scope.endpoints.kafka_brokers.clone(), scope.input_topic.clone());
-    let ask = move || {
-        let consumer: BaseConsumer = rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-        let all = consumer.fetch_metadata(None, Duration::from_secs(20)).unwrap();
-        all.topics().iter().any(|found| found.name() == topic)
-    };
-    tokio::task::spawn_blocking(ask).await.unwrap()
-}
-
 /// With the timeouts that it has by default.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_not_there_is_not_made_and_takes_no_event() {
-    let kafka = tokio::task::spawn_blocking(making_topics).await.unwrap();
+    let kafka = kafka_that_makes_topics().await;
     let mut scope = scope("no_topic").await;
     // The tables; the topics are elsewhere.
     prepare(&scope).await;
@@ -55,11 +37,8 @@ async fn a_topic_that_is_not_there_is_not_made_and_takes_no_event() {
     }
     let ready: Value = app.request("GET", "/health/ready").send().await.unwrap().json().await.unwrap();
     assert!(ready.to_string().contains("down"), "{ready}");
-    assert!(!is_there(&scope).await, "somebody made it");
+    assert!(!has_topic(kafka.brokers(), &scope.input_topic).await, "somebody made it");
 
     prepare(&scope).await;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while app.submit(BODY).await.status() != 202 {
-        assert!(Instant::now() < deadline, "it is not found when it is there");
-    }
+    until("it is found when it is there", async || app.submit(BODY).await.status() == 202).await;
 }

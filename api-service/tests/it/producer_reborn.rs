@@ -1,7 +1,5 @@
 //! A producer that failed for good is replaced.
 
-use std::time::Duration;
-
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
@@ -25,11 +23,5 @@ async fn events_are_taken_again_after_a_fatal_error() {
     assert_eq!(failed.status(), 503);
     assert_eq!(problem(failed).await["code"], "outcome_unknown");
 
-    for _ in 0..50 {
-        if app.submit(BODY).await.status() == 202 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the producer did not come back");
+    devstack::kit::until("the producer comes back", async || app.submit(BODY).await.status() == 202).await;
 }

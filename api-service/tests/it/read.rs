@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devstack::kit::{PATIENCE, event};
 use shared::devices::queries;
 use shared::cache::{Fencer, Lookup};
 use shared::devices::DeviceId;
@@ -22,7 +23,7 @@ pub(crate) async fn work(app: &TestApp, count: usize) {
 }
 
 pub(crate) async fn report(app: &TestApp, device: &str, payload: &str) {
-    let response = app.submit(format!(r#"{{"device_id":"{device}","payload":{payload}}}"#)).await;
+    let response = app.submit(event(device).payload(payload).json()).await;
     assert_eq!(response.status(), 202);
 }
 
@@ -95,8 +96,8 @@ async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version(
     let id: DeviceId = "d".parse().unwrap();
     // Both lives name their one event alike.
     let report = async |state: &str| {
-        let event = format!(r#"{{"device_id":"d","event_id":"e-1","payload":{{"state":"{state}"}}}}"#);
-        assert_eq!(app.submit(event).await.status(), 202);
+        let event = event("d").id("e-1").payload(format!(r#"{{"state":"{state}"}}"#));
+        assert_eq!(app.submit(event.json()).await.status(), 202);
     };
     report("old").await;
     work(&app, 1).await;
@@ -144,13 +145,11 @@ impl Held {
     }
 
     pub(crate) async fn until_one_waits(&mut self) {
-        for _ in 0..500 {
-            if self.waiting().await == 1 {
-                return;
-            }
+        let begin = std::time::Instant::now();
+        while self.waiting().await != 1 {
+            assert!(begin.elapsed() < PATIENCE, "nobody waits");
             sleep(Duration::from_millis(10)).await;
         }
-        panic!("nobody waits");
     }
 
     async fn release_after(mut self, statement: &'static str) {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use devstack::Redis;
+use devstack::kit::blocking;
 use shared::devices::DeviceId;
 use sqlx::PgPool;
 
@@ -37,9 +38,9 @@ async fn without_postgresql_hits_are_served_and_misses_are_not() {
 /// to others. So are those whose leases vanish meanwhile, by fences, evictions or a restart of Redis.
 #[tokio::test]
 async fn many_reads_of_one_resource_are_one_query_at_a_time_whatever_redis_does() {
-    let full = tokio::task::spawn_blocking(|| Redis::start(&["--maxmemory", "1"]).unwrap()).await.unwrap();
+    let full = blocking(|| Redis::start(&["--maxmemory", "1"]).unwrap()).await;
     let away = nowhere("--redis-url=redis://127.0.0.1:PORT");
-    let forgetful = tokio::task::spawn_blocking(|| Redis::start(&[]).unwrap()).await.unwrap();
+    let forgetful = blocking(|| Redis::start(&[]).unwrap()).await;
     let mut connection =
         redis::Client::open(forgetful.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
     let url = |redis: &Redis| format!("--redis-url={}", redis.url());

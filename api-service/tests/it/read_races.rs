@@ -2,8 +2,8 @@
 //! loses what it holds.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use devstack::kit::{blocking, until};
 use devstack::{Proxy, Redis};
 use reqwest::Response;
 use shared::devices::RESOURCE;
@@ -30,26 +30,13 @@ struct Race {
     cache: Cache,
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
-}
-
-async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
 impl Race {
     async fn new(name: &str, settings: &[&str]) -> Self {
         let scope = scope(name).await;
         let plain = config(&scope, settings);
-        let (server, database) = scope.database_url.rsplit_once('/').unwrap();
-        let postgres = Proxy::to(server.rsplit_once(':').unwrap().1.parse().unwrap()).unwrap();
+        let (postgres, behind) = Proxy::before(&scope.database_url).unwrap();
         let pool = PgPool::connect(&scope.database_url).await.unwrap();
-        let behind = format!("--database-url=postgres://postgres@127.0.0.1:{}/{database}", postgres.port);
+        let behind = format!("--database-url={behind}");
         // A stopped reader is not to be given up; and of one connection it is known what it has seen.
         let settings: Vec<_> = settings
             .iter()
@@ -105,7 +92,7 @@ impl Race {
         held.release().await;
         let active = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                       AND application_name = 'api-service' AND state = 'active'";
-        eventually("PostgreSQL has answered", async || {
+        until("PostgreSQL has answered", async || {
             sqlx::query_scalar::<_, i64>(active).fetch_one(&self.pool).await.unwrap() == 0
         })
         .await;
@@ -124,11 +111,8 @@ async fn what_was_read_before_a_write_is_not_filled_after_its_fence_nor_joined()
     assert_eq!(race.cache.get(&d).await, Lookup::Miss, "the fence ended the lease");
     // This one begins after the fence: it takes a lease of its own, and joins nothing older.
     let second = race.read("d");
-    eventually(
-        "a lease of its own",
-        async || matches!(race.cache.get(&d).await, Lookup::Leased(lease) if lease != before),
-    )
-    .await;
+    until("a lease of its own", async || matches!(race.cache.get(&d).await, Lookup::Leased(lease) if lease != before))
+        .await;
     race.postgres.mend();
     let first = first.await.unwrap();
     assert_eq!((tagged(&first), source(&first)), (1, "resource-cache; fwd=miss"));
@@ -148,12 +132,12 @@ async fn a_redis_that_restarts_empty_takes_no_fill_of_before() {
     let reading = race.with_its_answer_in_hand("d").await;
     redis.kill().unwrap();
     redis.start().unwrap();
-    eventually("Redis is there again", async || race.cache.get(&d).await == Lookup::Miss).await;
+    until("Redis is there again", async || race.cache.get(&d).await == Lookup::Miss).await;
     let other: DeviceId = "other".parse().unwrap();
     let lease = race.cache.lease(&other).await.unwrap();
     assert!(race.cache.fill(&other, &lease, Some(r#"{"version":1,"id":"other"}"#)).await);
     // Until then it asks PostgreSQL, in vain.
-    eventually("for the API too", async || race.app.get("other").await.status() == 200).await;
+    until("for the API too", async || race.app.get("other").await.status() == 200).await;
     // Nothing is there that a fence could delete: the lease is gone all the same.
     race.write("d", 2).await;
     race.postgres.mend();
@@ -178,7 +162,7 @@ async fn eviction_makes_no_read_wrong() {
     };
     // What scripts and connections take is no room for bodies.
     race.write("warm", 1).await;
-    eventually("the API has connected", async || source(&race.app.get("warm").await).ends_with("hit")).await;
+    until("the API has connected", async || source(&race.app.get("warm").await).ends_with("hit")).await;
     race.write("warm", 2).await;
     let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection).await.unwrap();
     let limit = memory(&info, "used_memory") + 100 * 1024;

@@ -1,9 +1,10 @@
 //! A 202 rests on every in-sync replica, and on as many of them as the topic asks for.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api_service::producer::settings;
+use devstack::kit::{blocking, event, found};
 use devstack::{KafkaCluster, Scope};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -18,10 +19,9 @@ use crate::topic::records;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn body(device: &str) -> String {
-    format!(r#"{{"device_id":"{device}","payload":{{}}}}"#)
+    event(device).json()
 }
 
-/// The in-sync replicas of each partition.
 async fn in_sync(scope: &Scope) -> HashMap<i32, Vec<i32>> {
     let client = shared::kafka::client(&config(scope, &[]).kafka).unwrap();
     let topic = scope.input_topic.clone();
@@ -30,24 +30,20 @@ async fn in_sync(scope: &Scope) -> HashMap<i32, Vec<i32>> {
         let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
         metadata.topics()[0].partitions().iter().map(|found| (found.id(), found.isr().to_vec())).collect()
     };
-    tokio::task::spawn_blocking(ask).await.unwrap()
+    blocking(ask).await
 }
 
 async fn until_in_sync(scope: &Scope, wanted: impl Fn(&[i32]) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = in_sync(scope).await;
-        if found.values().all(|replicas| wanted(replicas)) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{found:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let are_wanted = async || {
+        let all = in_sync(scope).await;
+        if all.values().all(|replicas| wanted(replicas)) { Ok(()) } else { Err(all) }
+    };
+    found("the replicas are as they should be", are_wanted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
-    let cluster = tokio::task::spawn_blocking(|| KafkaCluster::start().unwrap()).await.unwrap();
+    let cluster = blocking(|| KafkaCluster::start().unwrap()).await;
     let mut scope = scope("replicas").await;
     scope.endpoints.kafka_brokers = cluster.brokers();
     let plain = config(&scope, &[]);

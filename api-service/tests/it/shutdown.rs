@@ -48,11 +48,8 @@ async fn traffic_is_still_taken_until_the_load_balancer_has_noticed() {
     assert!(!answer.contains("connection: close"), "{answer}");
 
     app.stop();
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while app.request("GET", "/health/ready").send().await.unwrap().status() != 503 {
-        assert!(std::time::Instant::now() < deadline, "it does not say that it ends");
-        sleep(Duration::from_millis(10)).await;
-    }
+    let says = async || app.request("GET", "/health/ready").send().await.unwrap().status() == 503;
+    devstack::kit::until("it says that it ends", says).await;
     let answer = app.submit(BODY).await;
     assert_eq!(answer.status(), 202, "on a new connection");
     assert_eq!(answer.headers()["connection"], "close");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use devstack::kit::blocking;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
@@ -14,7 +15,6 @@ use crate::http::{Raw, post};
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 
-/// How many records a topic holds.
 async fn written(brokers: String, topic: String) -> i64 {
     let counted = tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
@@ -53,7 +53,7 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
     };
     let start = Instant::now();
     drop(client);
-    let (status, log) = tokio::task::spawn_blocking(|| binary.terminate()).await.unwrap();
+    let (status, log) = blocking(|| binary.terminate()).await;
     assert_eq!(status, Some(0), "{log:?}");
     assert!(start.elapsed() < Duration::from_secs(45), "it waited for others all the same");
 
@@ -92,7 +92,7 @@ async fn events_that_go_alone_are_in_the_topic_after_the_end_too() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     cluster.broker_up(1).unwrap();
-    let (status, log) = tokio::task::spawn_blocking(|| binary.terminate()).await.unwrap();
+    let (status, log) = blocking(|| binary.terminate()).await;
     assert_eq!(status, Some(0), "{log:?}");
     assert_eq!(written(brokers, scope.input_topic.clone()).await, 2, "{log:?}");
 }

@@ -54,7 +54,7 @@ impl Sent {
     }
 
     pub(crate) fn json(&self) -> String {
-        format!(r#"{{"device_id":"{}","event_id":"{}","payload":{}}}"#, self.device, self.id, self.payload)
+        devstack::kit::event(&self.device).id(&self.id).payload(&self.payload).json()
     }
 
     fn cloud_event(&self) -> String {
@@ -86,7 +86,6 @@ pub(crate) fn array(events: &[Sent]) -> String {
 
 /// The ways in which one event is posted.
 pub(crate) const SINGLES: [&str; 3] = ["application/json", "application/cloudevents+json", "binary"];
-/// And those of a batch.
 pub(crate) const BATCHES: [&str; 4] =
     ["application/json", "application/x-ndjson", "application/jsonl", "application/cloudevents-batch+json"];
 

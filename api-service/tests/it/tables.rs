@@ -1,7 +1,7 @@
 //! The two tables of the contract, a case a line: which call answers what to whom, and what bad
 //! input is answered with. Each answer is compared with the document too.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -53,7 +53,6 @@ fn call(app: &TestApp, line: &str, token: Option<&str>) -> RequestBuilder {
     }
 }
 
-/// Applies what was sent, as the worker does.
 async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);
@@ -63,12 +62,11 @@ async fn work(app: &TestApp, count: usize) {
 
 /// Waits until it has found out how its dependencies are.
 async fn becomes(app: &TestApp, status: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let found = async || call(app, "GET /health/ready", None).send().await.unwrap().json::<Value>().await.unwrap();
-    while found().await["status"] != status {
-        assert!(Instant::now() < deadline, "it is not {status}, but {}", found().await);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let is_it = async || {
+        let told: Value = call(app, "GET /health/ready", None).send().await.unwrap().json().await.unwrap();
+        if told["status"] == status { Ok(()) } else { Err(told) }
+    };
+    devstack::kit::found(status, is_it).await;
 }
 
 #[tokio::test]

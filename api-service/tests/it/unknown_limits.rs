@@ -47,11 +47,8 @@ async fn the_order_is_kept_while_the_limit_is_made_smaller() {
     let mut random = fastrand::Rng::new();
     // The broker knows the producer on every partition, and the producer the limit.
     let first: Vec<_> = (0..30).map(|n| Sent::new(&mut random, format!("w{n}"), "0".into(), 10, false)).collect();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while app.app.producer.batch_limit() != Some(1_000_000) {
-        assert!(Instant::now() < deadline, "the limit is not asked for");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let is_asked_for = async || app.app.producer.batch_limit() == Some(1_000_000);
+    devstack::kit::until("the limit is asked for", is_asked_for).await;
     assert_eq!(batch(&app, &admin(), "application/json", array(&first)).send().await.unwrap().status(), 202);
     limit(&scope, 100_000).await;
     // Several batches of up to a megabyte, of which the last fits.

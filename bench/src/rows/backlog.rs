@@ -11,7 +11,6 @@ use crate::rounds::Series;
 use crate::rows::visible;
 use crate::usage::Meter;
 
-/// The partition with the backlog.
 const PARTITION: i32 = 0;
 const DEVICES: usize = 10_000;
 

@@ -137,9 +137,7 @@ fn alone(site: &Site<'_>, time: Duration) -> anyhow::Result<f64> {
     deletions.rate(f64::NEG_INFINITY, f64::INFINITY).context("nothing is expired")
 }
 
-/// One turn.
 struct Drained {
-    /// Events applied a second.
     events: f64,
     /// Rows expired a second meanwhile.
     expired: Option<f64>,

@@ -7,6 +7,8 @@ use crate::report::{Bound, Figure, number};
 use crate::rounds::Series;
 use crate::rows::worker;
 
+/// How many resources there are, one after the other.
+const RESOURCES: [u64; 3] = [10_000, 1_000_000, 10_000_000];
 /// How far the worker may fall, from the first number of resources to the last.
 const FLOOR: f64 = 0.40;
 /// What a server for so many resources is given; the defaults are those of the first machine that
@@ -22,7 +24,7 @@ const TUNED: [&str; 5] = [
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     bed.tune(&TUNED)?;
     let mut rows: Vec<Figure> = Vec::new();
-    for resources in &scale.resources {
+    for resources in &RESOURCES {
         let site = Site::new(bed, "growth")?;
         println!("  {} resources", number(as_f64(*resources)));
         fill(&site, *resources)?;

@@ -69,7 +69,6 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     Ok([visible].into_iter().chain(memory).collect())
 }
 
-/// A thousand events a second.
 pub(crate) fn load(site: &Site<'_>, api: &Api, time: Duration) -> anyhow::Result<Latency> {
     let lines = records::lines(&site.bed.folder, "visible", (0..DEVICES).map(|n| records::body(n, 100)))?;
     let load = Load {

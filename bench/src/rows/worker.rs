@@ -8,6 +8,7 @@ use shared::devices::queries;
 use shared::config::{Pooler, PostgresConfig};
 use shared::store::Store;
 use shared::topic::Decoded;
+use shared::topic::setup::DEFAULT_PARTITIONS;
 
 use crate::Scale;
 use crate::bed::{self, Bed, Site};
@@ -17,9 +18,7 @@ use crate::rows::take_turns;
 use crate::usage::{Meter, Usage};
 
 const DEVICES: usize = 10_000;
-/// As many as the topic has.
-const PARTITIONS: usize = 6;
-/// What the worker takes at most.
+const PARTITIONS: usize = DEFAULT_PARTITIONS as usize;
 const BATCH: usize = 1_000;
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -59,7 +58,6 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![row.against(vec![("the same statements on rows from memory", ceiling)], 0.70)])
 }
 
-/// The worker's pool, on the row's database.
 pub(crate) fn store(site: &Site<'_>) -> anyhow::Result<Store> {
     let url = site.scope.database_url.parse()?;
     let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
@@ -84,7 +82,6 @@ pub(crate) fn drain_filled(site: &Site<'_>, events: usize, tag: &str) -> anyhow:
     drain_filled_with(site, &[], events, tag)
 }
 
-/// The same for a worker with these settings.
 pub(crate) fn drain_filled_with(
     site: &Site<'_>,
     settings: &[(&str, &str)],

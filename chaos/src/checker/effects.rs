@@ -2,20 +2,13 @@
 //! which is a dead letter only where it may be one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
+use worker_service::lane::{RETRIES, Settings, retry_delays};
 
 use super::{Device, Found, is_refusal};
 use crate::history::{End, History, Letter};
-
-/// How often an event is tried that fails.
-const TRIES: u32 = 4;
-/// The waits between these tries: 2, 4 and 8 seconds, in milliseconds.
-const WAITS: i64 = 14_000;
-/// With so many events of a device waiting, each has one try; and likewise when it has failed for so long, in
-/// milliseconds.
-const WAITING: usize = 100;
-const FAILING: i64 = 120_000;
 
 impl Found {
     pub(super) fn effects(&mut self, device: &Device<'_>) {
@@ -139,6 +132,8 @@ impl Found {
     fn tries(&mut self, end: &End, letter: &Letter) {
         let Letter { key, partition, offset, attempts, .. } = letter;
         let waited = letter.died - letter.appended;
+        let milliseconds = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let tries = 1 + u32::try_from(retry_delays().count()).unwrap_or(u32::MAX);
         let before = end.log.iter().filter(|record| record.device == *key && record.id.is_some());
         let before = before.filter(|record| record.partition == *partition && record.offset < *offset);
         let before = before.map(|record| record.offset).max();
@@ -146,17 +141,17 @@ impl Found {
         let much_waited = |letter: &Letter| {
             let behind = end.log.iter().filter(|record| record.device == *key && record.partition == *partition);
             let waiting = behind.filter(|record| record.offset >= letter.offset && record.appended <= letter.died);
-            waiting.count() >= WAITING
+            waiting.count() >= Settings::default().device_records
         };
         let behind_such_a_letter = failed.clone().any(|other| {
             let is_before = other.partition == *partition && Some(other.offset) == before;
-            is_before && (other.attempts < TRIES || much_waited(other))
+            is_before && (other.attempts < tries || much_waited(other))
         });
-        let failed_for_long = failed.any(|other| letter.died - other.appended >= FAILING);
-        let enough = match *attempts {
-            TRIES => waited >= WAITS,
-            1..TRIES => behind_such_a_letter || failed_for_long || much_waited(letter),
-            _ => false,
+        let failed_for_long = failed.any(|other| letter.died - other.appended >= milliseconds(RETRIES));
+        let enough = if *attempts == tries {
+            waited >= milliseconds(retry_delays().sum())
+        } else {
+            (1..tries).contains(attempts) && (behind_such_a_letter || failed_for_long || much_waited(letter))
         };
         if !enough {
             let id = letter.id.as_deref().unwrap_or_default();

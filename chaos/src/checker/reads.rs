@@ -99,7 +99,6 @@ impl Found {
         }
     }
 
-    /// Every body in the cache is its row.
     pub(super) fn cache(&mut self, end: &End) {
         for (device, body) in &end.cached {
             match end.resources.get(device) {

@@ -26,7 +26,6 @@ pub(super) struct StalenessAllowance<'a> {
 }
 
 impl<'a> StalenessAllowance<'a> {
-    /// All there were.
     pub(super) fn all(history: &'a History) -> Vec<Self> {
         let outages = outages(history);
         outages.iter().map(|outage| Self::of(history, &outages, outage)).collect()
@@ -47,7 +46,6 @@ impl<'a> StalenessAllowance<'a> {
         Self { from, sent, end, max_age, before, after }
     }
 
-    /// When it allows nothing any more.
     pub(super) fn end(&self) -> Duration {
         self.end
     }
@@ -81,7 +79,6 @@ impl<'a> StalenessAllowance<'a> {
     }
 }
 
-/// What is allowed of one device.
 pub(super) struct OfDevice {
     from: Duration,
     sent: Duration,

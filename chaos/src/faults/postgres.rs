@@ -23,25 +23,18 @@ pub const REFUSE: &str = "CREATE TABLE refused (device_id text PRIMARY KEY);
     CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
 
 /// Puts a database, which nobody uses yet, on a disk of its own.
-///
-/// # Errors
-/// PostgreSQL refuses.
 pub fn use_disk(server: &str, database: &str, disk: &Path) -> anyhow::Result<()> {
     let (_, name) = database.rsplit_once('/').context("a database without a name")?;
     psql(server, &format!("CREATE TABLESPACE small LOCATION '{}'", disk.display()))?;
     psql(server, &format!("ALTER DATABASE \"{name}\" SET TABLESPACE small")).map(drop)
 }
 
-/// The devices whose events are refused.
 pub(super) fn refuse(world: &World, devices: &[String]) -> anyhow::Result<()> {
     let rows: Vec<_> = devices.iter().map(|device| format!("('{device}')")).collect();
     tell(world, &format!("INSERT INTO refused VALUES {} ON CONFLICT DO NOTHING", rows.join(", ")))
 }
 
 /// How often something was refused: a sequence counts what is rolled back, too.
-///
-/// # Errors
-/// PostgreSQL does not tell.
 pub fn refusals(world: &World) -> anyhow::Result<usize> {
     Ok(psql(&world.scope.database_url, "SELECT last_value - 1 + is_called::int FROM refusals")?.parse()?)
 }

@@ -14,7 +14,6 @@ use crate::world::World;
 
 /// The longest that devices are refused while other things go wrong.
 const REFUSED_BESIDE_OTHERS: Duration = Duration::from_secs(18);
-/// Devices refused at once.
 const REFUSED: usize = 6;
 /// How long it may take until an event of a refused device comes, and until it was tried as often as it is
 /// to be: workers may be ended meanwhile, and wait for each other.
@@ -22,14 +21,12 @@ const MEETS_AN_EVENT: Duration = Duration::from_secs(180);
 /// The least time from the first refusal to the end of it: less than the first retry waits.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
-/// How many dead letters these devices have.
 fn letters(world: &World, devices: &[String]) -> anyhow::Result<usize> {
     let refused = |letter: &&Letter| letter.reason == "failed" && devices.contains(&letter.key);
     Ok(gather::letters(world)?.iter().filter(refused).count())
 }
 
 impl Injection<'_> {
-    /// Tells that nothing was refused, where nothing was.
     pub(super) fn refuse_devices(&self) -> anyhow::Result<Option<String>> {
         let Self { step, world, .. } = self;
         let device = |n| format!("device-{}", (step.choice + n * DEVICES / REFUSED) % DEVICES);

@@ -6,26 +6,23 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use devstack::kit::event;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
 use serde_json::json;
 
 use super::{Injection, within};
 use crate::history::{Place, Sent, TRANSACTIONS_DEVICE};
 use crate::load::lock;
 
-/// Events of a transaction.
 pub const TRANSACTION: usize = 6;
-/// Devices that these are of.
 const DEVICES: usize = 3;
 /// Kafka may be away meanwhile, by another fault, and come back slowly on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// How long one try of a call may take.
 const TRY: Duration = Duration::from_secs(10);
 
-/// What became of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Committed,
@@ -34,14 +31,12 @@ enum Outcome {
     Unknown,
 }
 
-/// An event of a transaction.
 struct Event {
     device: String,
     sent: Sent,
 }
 
 impl Injection<'_> {
-    /// Tells that nothing was committed, where nothing was.
     pub(super) fn transactions(&self) -> anyhow::Result<Option<String>> {
         let commits_first = self.step.choice.is_multiple_of(2);
         let mut committed = false;
@@ -67,7 +62,6 @@ impl Injection<'_> {
         Ok(outcome)
     }
 
-    /// A producer without an open transaction.
     fn producer(&self) -> anyhow::Result<BaseProducer> {
         let mut config = ClientConfig::new();
         config
@@ -126,7 +120,8 @@ fn write(
 ) -> KafkaResult<Outcome> {
     producer.begin_transaction()?;
     for Event { device, sent } in events {
-        producer.send(record(topic, device, &sent.id, &sent.payload.to_string())).map_err(|(error, _)| error)?;
+        let event = event(device).id(&sent.id).payload(&sent.payload);
+        producer.send(event.record(topic)).map_err(|(error, _)| error)?;
     }
     let are_there = producer.flush(PATIENCE).is_ok();
     sleep(open_for);
@@ -138,21 +133,6 @@ fn write(
         }
     }
     again(|| producer.abort_transaction(TRY)).map(|()| Outcome::Aborted)
-}
-
-/// An event as the API puts it on the topic.
-fn record<'a>(topic: &'a str, device: &'a str, id: &'a str, payload: &'a str) -> BaseRecord<'a, str, str> {
-    let mut headers = OwnedHeaders::new();
-    for (key, value) in [
-        ("ce_specversion", "1.0"),
-        ("ce_type", "io.edge.device.reported.v1"),
-        ("ce_id", id),
-        ("ce_subject", device),
-        ("content-type", "application/json"),
-    ] {
-        headers = headers.insert(Header { key, value: Some(value) });
-    }
-    BaseRecord::to(topic).key(device).payload(payload).headers(headers)
 }
 
 /// Again while the client says that it may be.

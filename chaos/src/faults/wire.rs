@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use devstack::wire::{WireRecord, produce};
 use fastrand::Rng;
+use shared::topic::setup::DEFAULT_PARTITIONS;
 use shared::topic::{Reason, Record, decode};
 
 use super::until_done;
@@ -12,22 +13,16 @@ use crate::history::{History, Written, fingerprint};
 use crate::load::{DEVICES, lock};
 use crate::world::World;
 
-/// Those that are always the same.
 const KNOWN: usize = 9;
-/// Those that are drawn.
 const DRAWN: usize = 6;
-/// Records, each time.
 pub const WIRE_RECORDS: usize = KNOWN + DRAWN;
-/// The name of the header by which each is known.
 pub const MARK: &str = "chaos-mark";
-/// Partitions that there are from the beginning.
-const PARTITIONS: usize = 6;
 /// Much, and less than a record may have.
 const HUGE: usize = 900_000;
 
 /// Writes one of each kind, and some that are drawn, among the events of one partition. None is an event.
 pub(super) fn write(world: &World, history: &Arc<Mutex<History>>, choice: usize) -> anyhow::Result<()> {
-    let partition = i32::try_from(choice % PARTITIONS)?;
+    let partition = i32::try_from(choice)? % DEFAULT_PARTITIONS;
     let device = format!("device-{}", choice % DEVICES);
     until_done(|| {
         // Those of a try that failed may be there nevertheless: each try has marks of its own.
@@ -117,7 +112,6 @@ const WORDS: [&[u8]; 20] = [
     b"\xc3\xa9",
 ];
 
-/// Any bytes, or a word.
 fn bytes(rng: &mut Rng) -> Vec<u8> {
     match rng.u8(..8) {
         0 => Vec::new(),

@@ -8,7 +8,6 @@ use devstack::Service;
 
 use super::{Injection, end};
 
-/// The most workers at once.
 const MAX_WORKERS: usize = 3;
 /// How long all workers may be in the hands of other faults.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(60);

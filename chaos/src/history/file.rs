@@ -50,7 +50,6 @@ enum Fact<'a> {
     Left(Left),
 }
 
-/// What does not itself say which device it is of.
 #[derive(Serialize, Deserialize)]
 struct OfDevice<'a, T: Clone> {
     device: Cow<'a, str>,
@@ -58,7 +57,6 @@ struct OfDevice<'a, T: Clone> {
     what: Cow<'a, T>,
 }
 
-/// An event of a transaction that was aborted.
 #[derive(Serialize, Deserialize)]
 struct Aborted<'a> {
     device: Cow<'a, str>,
@@ -86,9 +84,6 @@ struct Left {
 }
 
 /// Writes both down, zipped.
-///
-/// # Errors
-/// The file cannot be written.
 pub fn save(path: &Path, history: &History, end: &End) -> anyhow::Result<()> {
     let saved = File::create(path).map_err(anyhow::Error::new).and_then(|file| {
         let mut writer = BufWriter::new(GzEncoder::new(file, Compression::fast()));

@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// A header as it was written or read.
 type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Key, value and headers: how long they are, and a hash of every byte, null apart from empty, in their order.

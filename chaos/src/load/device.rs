@@ -17,7 +17,6 @@ const DUPLICATES: usize = 15;
 const BATCHES: usize = 4;
 /// Of so many batches one has an item that is no event.
 const INVALID: usize = 8;
-/// The most new events in a batch.
 const BATCH: usize = 8;
 
 /// Of so many turns a device that rests has a rest behind one, in milliseconds.
@@ -30,7 +29,6 @@ const LARGEST: usize = 64 * 1024;
 /// What is around a large payload's text, at most.
 const FRAME: usize = 32;
 
-/// How items are posted.
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
     /// `POST /events`, of the first alone.
@@ -41,10 +39,8 @@ enum Form {
     Lines,
 }
 
-/// What is posted.
 #[derive(Debug, PartialEq, Eq)]
 enum Item {
-    /// An event, by its number.
     Event(usize),
     /// What is no event, and must have no effect.
     Invalid,
@@ -68,7 +64,6 @@ impl Item {
     }
 }
 
-/// Who sends.
 #[derive(Debug)]
 pub(super) struct Device {
     name: String,

@@ -9,7 +9,6 @@ use serde::Serialize;
 /// Something that can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names say it")]
 pub enum Fault {
     KillWorker,
     StopWorker,
@@ -83,7 +82,6 @@ impl Fault {
         Self::UnreadLogs,
     ];
 
-    /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::value_variants().iter().copied()
     }
@@ -157,11 +155,8 @@ pub const WORKERS_WAYS: usize = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Whom {
-    /// Everybody.
     All,
-    /// The APIs.
     Apis,
-    /// The workers.
     Workers,
     /// Those of one way: an API alone, or every other worker.
     One(usize),
@@ -187,7 +182,6 @@ impl Whom {
         }
     }
 
-    /// Whether it concerns a worker.
     pub fn has_workers(self) -> bool {
         (APIS..APIS + WORKERS_WAYS).any(|way| self.has(way))
     }

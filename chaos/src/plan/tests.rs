@@ -43,6 +43,12 @@ fn a_whole_run_has_every_kind_of_fault() {
 }
 
 #[test]
+fn what_outlasts_the_retries_does() {
+    let retries: Duration = worker_service::lane::retry_delays().sum();
+    assert!(OUTLASTS_RETRIES >= retries + Duration::from_secs(5), "{retries:?}, and the tries themselves");
+}
+
+#[test]
 fn a_longer_run_has_every_kind_more_often() {
     for seed in 0..20 {
         let plan = Plan::drawn(seed, 5 * WHOLE);

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use devstack::{Postgres, Proxy, Redis, Stack};
 
-/// The servers beside those of the stack.
 pub struct Primaries {
     /// Takes turns with the stack's Redis.
     redis: Redis,
@@ -18,9 +17,6 @@ pub struct Primaries {
 
 impl Primaries {
     /// Those of the stack are the primaries.
-    ///
-    /// # Errors
-    /// Redis does not start.
     pub fn start(stack: &Stack) -> anyhow::Result<Self> {
         Ok(Self {
             redis: Redis::start(&[])?,
@@ -35,7 +31,6 @@ impl Primaries {
         self.database.port
     }
 
-    /// The primary of Redis, and the other server.
     pub fn redis<'a>(&'a self, stack: &'a Stack) -> (&'a Redis, &'a Redis) {
         if self.redis_is_second.load(Ordering::SeqCst) {
             (&self.redis, &stack.redis)
@@ -49,7 +44,6 @@ impl Primaries {
         self.redis_is_second.fetch_xor(true, Ordering::SeqCst);
     }
 
-    /// The primary of PostgreSQL.
     pub fn postgres<'a>(&'a self, stack: &'a Stack) -> &'a Postgres {
         self.postgres.get().unwrap_or(&stack.postgres)
     }

@@ -26,7 +26,6 @@ pub(crate) struct Dev {
 
 /// Runs until it is asked to end.
 pub(crate) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
-    devstack::announce();
     signals::listen()?;
     let ports = dev.ports.take()?;
     let folder = dev.folder.clone().unwrap_or_else(|| devstack::target_dir().join("dev"));
@@ -46,13 +45,11 @@ pub(crate) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
 fn everything(ports: Taken, folder: &Path) -> anyhow::Result<()> {
     let from = Instant::now();
     let bin = binaries()?;
-    // The mock, which takes no wishes, is where it says it is.
-    let mut settings = Settings::new(&format!("127.0.0.1:{}", ports.servers.kafka), ports)?;
+    let settings = Settings::new(ports)?;
     settings.tell_foreign();
     let stack = step("Kafka, PostgreSQL and Redis", || {
         Stack::start_on(ports.servers, |server| up(server, from, &settings, folder))
     })?;
-    settings = Settings::new(stack.kafka.brokers(), ports)?;
     let token = settings.token()?;
     let file = folder.join("env");
     settings.write(&file, &token)?;
@@ -91,12 +88,10 @@ fn up(server: Up<'_>, from: Instant, settings: &Settings, folder: &Path) -> anyh
         }
         Up::Kafka(kafka) => {
             say(&format!("Kafka answers {}: {}", after(), kafka.brokers()));
-            if kafka.is_real() {
-                // The worker will be the first to ask for its group's coordinator, and wait until the broker
-                // has made one. Asked for now, it is there by then; if not, the worker waits.
-                let (brokers, group) = (kafka.brokers().to_owned(), settings.group().to_owned());
-                std::thread::spawn(move || await_coordinator(&brokers, &group));
-            }
+            // The worker will be the first to ask for its group's coordinator, and wait until the broker
+            // has made one. Asked for now, it is there by then; if not, the worker waits.
+            let (brokers, group) = (kafka.brokers().to_owned(), settings.group().to_owned());
+            std::thread::spawn(move || await_coordinator(&brokers, &group));
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! `devstack exec`: a command beside servers of its own.
 //!
 //! Killed (SIGKILL), it takes the servers and the command with it, but not what the command had
-//! started itself; asked to end, it ends these too.
+//! started itself, nor servers that are containers; asked to end, it ends these too.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,7 +9,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use devstack::{Process, Stack, foreground, tell_family};
+use devstack::{Endpoints, Process, Stack, foreground, tell_family};
 
 use super::signals;
 
@@ -18,15 +18,40 @@ const GRACE: Duration = Duration::from_secs(20);
 /// A Ctrl-C in the terminal reached the command as well; if nothing came of it, we ask.
 const OWN_WAY: Duration = Duration::from_secs(2);
 
+/// What the servers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Servers {
+    /// Child processes of ours.
+    Processes,
+    /// Containers of their official images; devstack has to be built with its feature `containers`.
+    Containers,
+}
+
 /// Runs `command`, gives its exit code.
-pub(crate) fn run(command: &[OsString]) -> anyhow::Result<ExitCode> {
-    let (program, args) = command.split_first().context("no command")?;
+pub(crate) fn run(servers: Servers, command: &[OsString]) -> anyhow::Result<ExitCode> {
     signals::listen()?;
-    let stack = Stack::start_shared()?;
+    match servers {
+        Servers::Processes => {
+            let stack = Stack::start_shared()?;
+            beside(&stack.endpoints(), command)
+        }
+        #[cfg(feature = "containers")]
+        Servers::Containers => {
+            let containers = devstack::Containers::start().context("the servers cannot be containers")?;
+            eprintln!("devstack: Kafka, PostgreSQL and Redis are containers");
+            beside(&containers.endpoints(), command)
+        }
+        #[cfg(not(feature = "containers"))]
+        Servers::Containers => anyhow::bail!("devstack was built without its feature `containers`"),
+    }
+}
+
+fn beside(endpoints: &Endpoints, command: &[OsString]) -> anyhow::Result<ExitCode> {
+    let (program, args) = command.split_first().context("no command")?;
     if let Some(signal) = signals::first() {
         return Ok(ExitCode::from(128 + signal));
     }
-    let env = [stack.endpoints().env()?];
+    let env = [endpoints.env()?];
     let process = foreground(program, args, &env)?;
     let status = loop {
         if let Some(status) = process.wait(Duration::from_millis(100))? {

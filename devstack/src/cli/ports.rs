@@ -13,26 +13,25 @@ use super::steps::say;
 #[derive(clap::Args)]
 pub(crate) struct Wanted {
     /// The port of the API, on 127.0.0.1.
-    #[arg(long, env = "API_PORT", default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env, default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
     api_port: u16,
     /// Kafka's; 9092 where it is free.
-    #[arg(long, env = "KAFKA_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     kafka_port: Option<u16>,
     /// PostgreSQL's; 5432 where it is free.
-    #[arg(long, env = "POSTGRES_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     postgres_port: Option<u16>,
     /// Redis's; 6379 where it is free.
-    #[arg(long, env = "REDIS_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     redis_port: Option<u16>,
     /// The API's internal port, for metrics and health; 9100 where it is free.
-    #[arg(long, env = "API_OPS_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     api_ops_port: Option<u16>,
     /// The worker's; 9101 where it is free.
-    #[arg(long, env = "WORKER_OPS_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     worker_ops_port: Option<u16>,
 }
 
-/// Ports that are ours.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub(crate) api: u16,

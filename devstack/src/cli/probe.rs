@@ -9,7 +9,6 @@ pub(crate) fn ready(port: u16) -> bool {
     get(port).is_ok_and(|head| head.split(' ').nth(1) == Some("200"))
 }
 
-/// The start of the answer.
 fn get(port: u16) -> std::io::Result<String> {
     let patience = Duration::from_secs(2);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));

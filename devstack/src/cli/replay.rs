@@ -11,17 +11,17 @@ use devstack::{is_caught_up, psql};
 /// Where the running system is; `target/dev/env` has all of it.
 #[derive(clap::Args)]
 pub(crate) struct Running {
-    #[arg(long, env = "API")]
+    #[arg(long, env)]
     api: String,
-    #[arg(long, env = "TOKEN", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     token: String,
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     database_url: String,
-    #[arg(long, env = "KAFKA_BROKERS")]
+    #[arg(long, env)]
     kafka_brokers: String,
-    #[arg(long, env = "KAFKA_INPUT_TOPIC", default_value = "events-input")]
+    #[arg(long, env, default_value = "events-input")]
     kafka_input_topic: String,
-    #[arg(long, env = "KAFKA_GROUP", default_value = "events-processor")]
+    #[arg(long, env, default_value = "events-processor")]
     kafka_group: String,
 }
 

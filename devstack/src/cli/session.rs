@@ -18,8 +18,6 @@ const SETUP: Duration = Duration::from_secs(120);
 const READY: Duration = Duration::from_secs(60);
 /// What a service has to finish what it began.
 const DRAIN: Duration = Duration::from_secs(25);
-/// As `worker-service setup` would make them.
-const PARTITIONS: i32 = 6;
 
 /// Something ended by itself: nothing goes on without it.
 #[derive(Debug)]
@@ -47,19 +45,11 @@ impl<'a> Session<'a> {
         Session { stack, folder, services: vec![], tails: vec![] }
     }
 
-    /// The topics. The mock has no call that creates any.
+    /// The topics.
     pub(crate) fn topics(&self, settings: &Settings) -> anyhow::Result<()> {
-        let kafka = &self.stack.kafka;
-        if kafka.is_real() {
-            return setup(&[], settings, self.folder, "topics.log", || self.check());
-        }
-        for topic in [settings.input_topic(), settings.dlq_topic()] {
-            kafka.mock_topic(topic, PARTITIONS)?;
-        }
-        Ok(())
+        setup(&[], settings, self.folder, "topics.log", || self.check())
     }
 
-    /// Starts a service.
     pub(crate) fn start(&mut self, program: Program, args: &[&str], env: &[(String, String)]) -> anyhow::Result<()> {
         let (name, prefix) = match program {
             Program::Api => ("api.log", "api"),

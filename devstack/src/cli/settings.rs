@@ -24,7 +24,6 @@ const DATABASE: &str = "appdb";
 const SECRET: &str = "JWT_SECRET";
 /// What a token has to say where they are set.
 const CLAIMS: [&str; 2] = ["JWT_ISSUER", "JWT_AUDIENCE"];
-/// What the keys of the cache begin with.
 const CACHE_PREFIX: &str = "CACHE_KEY_PREFIX";
 /// What both services are told where the environment does not, and the commands in a shell too.
 const COMMON: [(&str, &str); 5] = [
@@ -71,7 +70,6 @@ pub(crate) const FOREIGN: [&str; 18] = [
 
 type Env = Vec<(String, String)>;
 
-/// The settings of one run.
 pub(crate) struct Settings {
     ports: Taken,
     addresses: Env,
@@ -86,22 +84,18 @@ impl Settings {
     ///
     /// # Errors
     /// One that is not text.
-    pub(crate) fn new(kafka_brokers: &str, ports: Taken) -> anyhow::Result<Settings> {
-        Settings::of(kafka_brokers, ports, |name| {
+    pub(crate) fn new(ports: Taken) -> anyhow::Result<Settings> {
+        Settings::of(ports, |name| {
             env::var_os(name)
                 .map(|value| value.into_string().ok().with_context(|| format!("{name} is not text")))
                 .transpose()
         })
     }
 
-    fn of(
-        kafka_brokers: &str,
-        ports: Taken,
-        environment: impl Fn(&str) -> anyhow::Result<Option<String>>,
-    ) -> anyhow::Result<Settings> {
-        let (postgres, redis) = (ports.servers.postgres, ports.servers.redis);
+    fn of(ports: Taken, environment: impl Fn(&str) -> anyhow::Result<Option<String>>) -> anyhow::Result<Settings> {
+        let devstack::Ports { kafka, postgres, redis } = ports.servers;
         let addresses = [
-            ("KAFKA_BROKERS", kafka_brokers.to_owned()),
+            ("KAFKA_BROKERS", format!("127.0.0.1:{kafka}")),
             ("DATABASE_URL", format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{postgres}/{DATABASE}")),
             ("REDIS_URL", format!("redis://127.0.0.1:{redis}")),
         ];
@@ -147,14 +141,6 @@ impl Settings {
         Ok(())
     }
 
-    pub(crate) fn input_topic(&self) -> &str {
-        find(&self.common, "KAFKA_INPUT_TOPIC")
-    }
-
-    pub(crate) fn dlq_topic(&self) -> &str {
-        find(&self.common, "KAFKA_DLQ_TOPIC")
-    }
-
     pub(crate) fn group(&self) -> &str {
         find(&self.common, "KAFKA_GROUP")
     }
@@ -177,7 +163,6 @@ impl Settings {
         env
     }
 
-    /// The API's address.
     pub(crate) fn api(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.api)
     }
@@ -253,7 +238,6 @@ redis-cli -p {redis} GET {prefix}device-123
     }
 }
 
-/// A setting; empty where there is none.
 fn find<'a>(env: &'a Env, name: &str) -> &'a str {
     env.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
 }
@@ -266,7 +250,7 @@ mod tests {
         let servers = devstack::Ports { kafka: 1, postgres: 2, redis: 3 };
         let ports = Taken { api: 4, servers, api_ops: 5, worker_ops: 6 };
         let value = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
-        Settings::of("127.0.0.1:1", ports, |name| Ok(value(name))).unwrap()
+        Settings::of(ports, |name| Ok(value(name))).unwrap()
     }
 
     #[test]
@@ -307,7 +291,6 @@ mod tests {
             assert_eq!(find(&api, name), value, "{name}");
         }
         assert_eq!(find(&api, "JWT_ALLOW_SHORT_SECRET"), "true", "of a secret of the user's too");
-        assert_eq!(settings.input_topic(), "other");
         for (name, value) in set.into_iter().skip(7) {
             assert!(FOREIGN.contains(&name) && find(&api, name) != value, "{name}");
         }

@@ -9,7 +9,6 @@ static ASKED: AtomicU32 = AtomicU32::new(0);
 /// The first signal's number; 0 while there was none.
 static FIRST: AtomicU32 = AtomicU32::new(0);
 
-/// Takes the signals over from here on.
 pub(crate) fn listen() -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot listen for signals")?;
@@ -39,7 +38,6 @@ async fn count((mut interrupt, mut terminate, mut hangup): (Stream, Stream, Stre
     }
 }
 
-/// Whether an end was asked for.
 pub(crate) fn asked() -> bool {
     first().is_some()
 }

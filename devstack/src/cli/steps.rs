@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-/// One line.
 pub(crate) fn say(what: &str) {
     println!("devstack: {what}");
 }

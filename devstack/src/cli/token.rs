@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use clap::Args;
 use devstack::token::{Claims, Signer, tampered, unsigned};
 
-/// What a JWKS has keys for.
 pub(crate) const ALGORITHMS: [&str; 3] = ["RS256", "ES256", "EdDSA"];
 
 const HOUR: u64 = 3600;

@@ -24,17 +24,6 @@ pub(crate) fn home() -> PathBuf {
     dir::target().join("devstack").join(format!("kafka-{}", kafka_version()))
 }
 
-/// Why a real Kafka cannot be had as a process; `None` where it can.
-pub(crate) fn obstacle() -> Option<&'static str> {
-    if java().is_none() {
-        Some("no Java found")
-    } else if !home().join("libs").is_dir() && spawn::in_path("mvn").is_none() {
-        Some("no Kafka and no Maven to fetch it found")
-    } else {
-        None
-    }
-}
-
 /// A Java that is new enough: `JAVA_HOME`'s, else the one in `PATH`.
 pub(crate) fn java() -> Option<&'static Path> {
     static JAVA: OnceLock<Option<PathBuf>> = OnceLock::new();
@@ -82,7 +71,7 @@ fn fetch() -> anyhow::Result<()> {
         .context("cannot run devstack/install")?;
     if !output.status.success() {
         bail!(
-            "cannot fetch Kafka (DEVSTACK_KAFKA=mock does without):\n{}{}",
+            "cannot fetch Kafka:\n{}{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );

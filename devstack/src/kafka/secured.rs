@@ -20,13 +20,11 @@ pub struct Secured {
     pub other_authority: PathBuf,
     /// Who may log in, with `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`.
     pub username: String,
-    /// With this password.
     pub password: String,
     keystore: PathBuf,
 }
 
 impl Secured {
-    /// Makes certificates in `dir`.
     pub(crate) fn prepare(dir: &Path, password: &str) -> anyhow::Result<Secured> {
         let (files, keystore) = (Files::make(dir)?, dir.join("keystore.pem"));
         files.write_keystore(&keystore)?;
@@ -59,22 +57,16 @@ impl Secured {
         .into()
     }
 
-    /// Not by the name of its protocol: the image's script takes that for a wish for its own settings.
-    pub(super) fn listener(&self, address: &str) -> String {
-        format!("SECURED://{address}:{}", self.port)
+    pub(super) fn listener(&self) -> String {
+        format!("SECURED://127.0.0.1:{}", self.port)
     }
 
     pub(super) fn advertised(&self) -> String {
         format!("SECURED://{}", self.brokers())
     }
 
-    pub(super) fn keystore(&self) -> &Path {
-        &self.keystore
-    }
-
-    /// The broker finds its key and certificate at `keystore`.
-    pub(super) fn properties(&self, keystore: &Path) -> String {
-        let Secured { username, password, .. } = self;
+    pub(super) fn properties(&self) -> String {
+        let Secured { username, password, keystore, .. } = self;
         let plain = "org.apache.kafka.common.security.plain.PlainLoginModule";
         let scram = "org.apache.kafka.common.security.scram.ScramLoginModule";
         format!(
@@ -92,10 +84,5 @@ impl Secured {
     pub(super) fn scram_users(&self) -> [String; 4] {
         let of = |mechanism| format!("{mechanism}=[name={},password={}]", self.username, self.password);
         ["--add-scram".to_owned(), of("SCRAM-SHA-256"), "--add-scram".to_owned(), of("SCRAM-SHA-512")]
-    }
-
-    /// The same, as a running broker is told: one at a time.
-    pub(super) fn scram_passwords(&self) -> [String; 2] {
-        ["SCRAM-SHA-256", "SCRAM-SHA-512"].map(|mechanism| format!("{mechanism}=[password={}]", self.password))
     }
 }

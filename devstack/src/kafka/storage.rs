@@ -12,7 +12,6 @@ use super::{CLUSTER, Jvm, java};
 use crate::server::last_lines;
 use crate::spawn;
 
-/// What a formatted storage consists of.
 const FILES: [&str; 2] = ["bootstrap.checkpoint", "meta.properties"];
 
 /// Formats the storage `data` of a broker with these settings.

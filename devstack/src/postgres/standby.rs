@@ -7,7 +7,6 @@ use anyhow::{bail, ensure};
 use super::{Postgres, account, bin_dir, data_dir, psql, run};
 use crate::dir::StackDir;
 use crate::server::last_lines;
-use crate::servers::are_containers;
 use crate::{port, spawn};
 
 impl Postgres {
@@ -15,9 +14,8 @@ impl Postgres {
     /// and what it reads is old by that. Dropped, it ends.
     ///
     /// # Errors
-    /// It does not start; or PostgreSQL is a container.
+    /// It does not start.
     pub fn standby(&self, delay: Duration) -> anyhow::Result<Postgres> {
-        ensure!(!are_containers()?, "PostgreSQL is a container, and a standby of it is not made here");
         let (bin, account, dir) = (bin_dir()?, account()?, StackDir::create()?);
         let (data, log) = (data_dir(dir.path(), account)?, dir.path().join("postgres.log"));
         let mut basebackup = spawn::command(&bin.join("pg_basebackup"), account);
@@ -46,9 +44,6 @@ impl Postgres {
     }
 
     /// Lets a standby take over: it applies what it has, and takes writes. The server that it followed is not told.
-    ///
-    /// # Errors
-    /// It is no standby, or is not done within a minute.
     pub fn promote(&self) -> anyhow::Result<()> {
         // What is delayed is not waited for, but applied.
         let promoted = psql(&self.url(), "SELECT pg_promote(true, 60)")?;

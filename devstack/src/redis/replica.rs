@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use super::{Redis, ask};
-use crate::servers::are_containers;
 
 /// How long a first copy of everything may take, and how long a change of roles.
 const ROLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -15,9 +14,8 @@ impl Redis {
     /// Lets this server follow another one, and waits until it has all of it.
     ///
     /// # Errors
-    /// It does not get there; or the servers are containers, which do not reach each other at these addresses.
+    /// It does not get there.
     pub fn follow(&self, primary: &Redis) -> anyhow::Result<()> {
-        ensure!(!are_containers()?, "Redis is a container, and a replica of it is not made here");
         for server in [primary, self] {
             // A copy that is asked for is made at once, not with those of others that may come.
             server.tell("CONFIG SET repl-diskless-sync-delay 0")?;
@@ -30,9 +28,6 @@ impl Redis {
 
     /// Hands the role of the primary to a server that [follows](Redis::follow) this one, as `FAILOVER` does it: no write
     /// that was acknowledged is lost. Connections stay; what they write is refused from then on.
-    ///
-    /// # Errors
-    /// It does not follow.
     pub fn hand_over(&self, replica: &Redis) -> anyhow::Result<()> {
         self.tell(&format!("FAILOVER TO 127.0.0.1 {}", replica.port))?;
         replica.until_it_says("role:master\r\n")?;
@@ -40,9 +35,6 @@ impl Redis {
     }
 
     /// Cuts a replica off from its primary: it stays one, serves what it has, and hears of nothing new.
-    ///
-    /// # Errors
-    /// It does not answer.
     pub fn lose_primary(&self) -> anyhow::Result<()> {
         // Nothing listens there.
         self.tell("REPLICAOF 127.0.0.1 1")

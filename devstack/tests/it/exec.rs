@@ -8,25 +8,44 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::helpers::{exec, folders, members};
 
-/// With the mock, which is announced: what the tests of a whole run get is what they are run with.
 #[test]
 fn the_command_gets_the_servers_and_gives_the_exit_code() {
     let mut devstack = Command::new(env!("CARGO_BIN_EXE_devstack"));
-    devstack.args(["exec", "--", "sh", "-c", "echo \"$PPID $DEVSTACK\"; exit 7"]);
-    let output = devstack.env("DEVSTACK_KAFKA", "mock").env("DEVSTACK_SERVERS", "processes").output().unwrap();
+    devstack.args(["exec", "--servers", "processes", "--", "sh", "-c", "echo \"$PPID $DEVSTACK\"; exit 7"]);
+    let output = devstack.output().unwrap();
     assert_eq!(output.status.code(), Some(7));
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        errors.lines().next().unwrap(),
-        "devstack: DEVSTACK_KAFKA=mock: Kafka is librdkafka's in-process mock, in memory; nothing \
-         survives a restart"
-    );
     let said = String::from_utf8(output.stdout).unwrap();
     let (owner, endpoints) = said.split_once(' ').unwrap();
     let endpoints: Endpoints = serde_json::from_str(endpoints).unwrap();
     assert!(endpoints.redis_url.starts_with("redis://127.0.0.1:"));
-    assert!(!endpoints.kafka_is_real && endpoints.kafka_secured.is_none());
+    assert!(endpoints.kafka_secured.is_some());
     assert_eq!(folders(owner.parse().unwrap()), 0);
+}
+
+/// What its standard error says where the servers cannot be had.
+fn refusal(servers: &str, unset: &[&str]) -> String {
+    let mut devstack = Command::new(env!("CARGO_BIN_EXE_devstack"));
+    devstack.args(["exec", "--", "true"]).env("DEVSTACK_SERVERS", servers).env("DOCKER_HOST", "unix:///nowhere");
+    for variable in unset {
+        devstack.env(variable, "/nowhere");
+    }
+    let output = devstack.output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn servers_that_cannot_be_had_are_refused_in_a_line() {
+    let why = match cfg!(feature = "containers") {
+        true => "the servers cannot be containers: ",
+        false => "devstack was built without its feature `containers`\n",
+    };
+    let said = refusal("containers", &[]);
+    assert!(said.starts_with(&format!("devstack: {why}")), "{said}");
+    let said = refusal("container", &[]);
+    assert!(said.contains("invalid value 'container'") && said.contains("processes, containers"), "{said}");
+    let said = refusal("processes", &["PATH", "JAVA_HOME"]);
+    assert!(said.contains("devstack: Java 17 or later is not installed (devstack/install does that)\n"), "{said}");
 }
 
 #[test]

@@ -44,11 +44,9 @@ pub(crate) fn frozen_servers_answer_after_the_thaw(stack: &Stack) {
         redis::cmd("PING").exec(&mut connection).unwrap();
     });
 
-    if at.kafka_is_real {
-        produce(&at.kafka_brokers, "frozen", "before", true);
-        let brokers = at.kafka_brokers.clone();
-        freezes(&stack.kafka, move || produce(&brokers, "frozen", "during", false));
-    }
+    produce(&at.kafka_brokers, "frozen", "before", true);
+    let brokers = at.kafka_brokers.clone();
+    freezes(&stack.kafka, move || produce(&brokers, "frozen", "during", false));
 
     // Frozen ones can be ended all the same.
     stack.postgres.freeze().unwrap();

@@ -3,21 +3,19 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+pub(crate) use devstack::kit::until_blocking as eventually;
+use devstack::kit::{PATIENCE, read_some};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _};
 use tokio::runtime::Runtime;
 
-/// Runs SQL, gives what it printed.
 pub(crate) fn sql(url: &str, text: &str) -> String {
-    let output = Command::new("psql").args(["-X", "-q", "-A", "-t", "-d", url, "-c", text]).output().unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    devstack::psql(url, text).unwrap()
 }
 
 /// Sends one record, creating the topic first; returns when the broker has it.
@@ -39,13 +37,8 @@ pub(crate) fn produce(brokers: &str, topic: &str, value: &str, create: bool) {
 
 /// The topic's first record.
 pub(crate) fn consume(brokers: &str, topic: &str) -> String {
-    let consumer: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "test").create().unwrap();
-    let mut from = TopicPartitionList::new();
-    from.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
-    consumer.assign(&from).unwrap();
-    let record = consumer.poll(Duration::from_secs(20)).unwrap().unwrap();
-    String::from_utf8(record.payload().unwrap().to_vec()).unwrap()
+    let text = |message: BorrowedMessage<'_>| String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
+    read_some(brokers, topic, 1, PATIENCE, text).remove(0)
 }
 
 /// `devstack exec -- COMMAND`, with its output for us.
@@ -59,23 +52,7 @@ pub(crate) fn exec(command: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Whether the servers are containers here.
-pub(crate) fn in_containers() -> bool {
-    std::env::var("DEVSTACK_SERVERS").is_ok_and(|servers| servers == "containers")
-}
-
-/// Of every container of `owner`, running or not, its image.
-pub(crate) fn containers(owner: u32) -> Vec<String> {
-    let label = format!("label=devstack={owner}");
-    let mut docker = Command::new("docker");
-    let output = docker.args(["ps", "--all", "--no-trunc", "--format", "{{.Image}}", "--filter", &label]).output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-}
-
-/// The living processes that belong to the stacks of `owner`, by command line or working folder; and
-/// its containers.
+/// The living processes that belong to the stacks of `owner`, by command line or working folder.
 pub(crate) fn members(owner: u32) -> Vec<String> {
     let mark = format!("/devstack/stack-{owner}-");
     let mut found = vec![];
@@ -88,13 +65,9 @@ pub(crate) fn members(owner: u32) -> Vec<String> {
             found.push(format!("{} {command}", entry.file_name().to_string_lossy()));
         }
     }
-    if in_containers() {
-        found.extend(containers(owner));
-    }
     found
 }
 
-/// The folders of `owner`'s stacks.
 pub(crate) fn folders(owner: u32) -> usize {
     folders_in(&devstack::target_dir().join("devstack"), owner)
 }
@@ -103,13 +76,4 @@ pub(crate) fn folders(owner: u32) -> usize {
 pub(crate) fn folders_in(all: &Path, owner: u32) -> usize {
     let mark = format!("stack-{owner}-");
     fs::read_dir(all).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&mark)).count()
-}
-
-/// Waits for something that must come soon.
-pub(crate) fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -10,5 +10,4 @@ mod proxies;
 mod redis_cluster;
 mod restart;
 mod scopes;
-mod servers;
 mod tokens;

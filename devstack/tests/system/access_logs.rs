@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use devstack::kit::json_lines;
 use devstack::logs::PLANTED;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -15,8 +16,7 @@ const ALONE: usize = 1_000;
 /// The events in lines with one of these messages: request, device, event. Others than accepted ones are left out, and
 /// the line of a batch as a whole.
 fn named(log: &str, messages: &[&str]) -> HashSet<[String; 3]> {
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let lines = lines.filter(|line| messages.iter().any(|message| line["message"] == *message));
+    let lines = json_lines(log).filter(|line| messages.iter().any(|message| line["message"] == *message));
     let lines = lines.filter(|line| line["status"].as_u64().is_none_or(|status| status == 202));
     let name = |line: &Value, name: &str| line[name].as_str().map(ToOwned::to_owned);
     lines

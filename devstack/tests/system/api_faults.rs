@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use devstack::Proxy;
+use devstack::kit::{json_lines, sample};
 use devstack::token::{Signer, jwks};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -108,15 +109,14 @@ impl Seen<'_> {
     async fn metric(&self, series: &str) -> Option<f64> {
         let page = self.system.http.get(format!("{}/metrics", self.system.ops)).send().await.unwrap();
         let page = page.text().await.unwrap();
-        page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+        sample(&page, series)
     }
 
     /// How many lines of the log have this message, and this in one of their fields.
     fn logged(&self, message: &str, field: &str) -> usize {
         let log = self.system.api.log();
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let message = |line: &Value| line["message"].as_str().is_some_and(|found| found.starts_with(message));
-        lines.filter(|line| message(line) && line.to_string().contains(field)).count()
+        json_lines(&log).filter(|line| message(line) && line.to_string().contains(field)).count()
     }
 
     /// The status of an answer, and the code of a problem.
@@ -220,7 +220,6 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
     }
 }
 
-/// Takes a resource out of the cache.
 async fn uncached(system: &System, device: &str) {
     let client = redis::Client::open(system.scope.endpoints.redis_url.as_str()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();

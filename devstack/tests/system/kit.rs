@@ -7,29 +7,29 @@ mod services;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use devstack::kit::{Event, event};
 use devstack::logs::PLANTED;
 use devstack::{Endpoints, Program, Scope, Service, token};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tokio::sync::Mutex;
 
+pub(crate) use devstack::kit::{PATIENCE, Worker, blocking, owned};
+
 pub(crate) use self::load::{Sent, refusals};
 pub(crate) use self::servers::{Own, Servers};
-pub(crate) use self::services::{Api, Worker};
+pub(crate) use self::services::Api;
 
-/// Longer than anything here takes, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) const SECRET: &str = "planted-7f3a: a secret of these tests alone, long enough";
 
 pub(crate) struct System {
     // Before the servers: what is dropped first ends first.
     pub(crate) api: Service,
     pub(crate) base: String,
-    /// The API's internal port.
     pub(crate) ops: String,
     pub(crate) token: String,
     pub(crate) http: reqwest::Client,
@@ -38,7 +38,6 @@ pub(crate) struct System {
     session: Mutex<Option<PgConnection>>,
     logs: PathBuf,
     settings: Vec<(String, String)>,
-    /// How many services beside the first API.
     started: AtomicUsize,
 }
 
@@ -49,13 +48,11 @@ impl System {
         Self::start_with(name, &[], settings).await
     }
 
-    /// The same with these servers of its own, to break them.
     pub(crate) async fn start_with(name: &str, own: &'static [Own], settings: &[(&str, &str)]) -> Arc<Self> {
         let servers = blocking(|| Servers::start(own)).await;
         Self::start_on(name, servers, owned(settings)).await
     }
 
-    /// The same on these servers.
     pub(crate) async fn start_on(name: &str, servers: Servers, settings: Vec<(String, String)>) -> Arc<Self> {
         let name = name.to_owned();
         let system = blocking(move || Self::launch(&name, servers, settings)).await;
@@ -79,9 +76,15 @@ impl System {
     }
 
     pub(crate) async fn post(&self, device: &str, id: &str, payload: &Value) -> reqwest::Result<Response> {
-        let mut event = json!({"device_id": device, "event_id": id, "payload": payload});
-        event["payload"]["planted"] = PLANTED.into();
-        self.http.post(format!("{}/events", self.base)).bearer_auth(&self.token).json(&event).send().await
+        let mut payload = payload.clone();
+        payload["planted"] = PLANTED.into();
+        self.send_to(&self.base, &event(device).id(id).payload(payload)).await
+    }
+
+    /// Posts an event as it is, to an API.
+    pub(crate) async fn send_to(&self, base: &str, event: &Event) -> reqwest::Result<Response> {
+        let post = self.http.post(format!("{base}/events")).bearer_auth(&self.token);
+        post.header("content-type", "application/json").body(event.json()).send().await
     }
 
     pub(crate) async fn get(&self, device: &str) -> reqwest::Result<Response> {
@@ -117,33 +120,22 @@ impl System {
         }
     }
 
-    /// The number that a query gives.
     pub(crate) async fn count(&self, query: &str) -> usize {
         self.sql(query).await.parse().unwrap()
     }
 
-    /// How many events have a row.
     pub(crate) async fn rows(&self) -> usize {
         self.count("SELECT count(*) FROM events").await
     }
 
-    /// How many records the dead-letter topic has.
     pub(crate) async fn dead_letters(&self) -> i64 {
         let (Endpoints { kafka_brokers, .. }, topic) = (self.scope.endpoints.clone(), self.scope.dlq_topic.clone());
         let ends = blocking(move || devstack::committed(&kafka_brokers, &topic, "nobody").unwrap());
         ends.await.values().map(|(_, end)| end).sum()
     }
 
-    /// Waits until something holds.
     pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        let since = Instant::now();
-        while !holds().await {
-            if since.elapsed() > PATIENCE {
-                panic!("not within {PATIENCE:?}: {what}");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        println!("{:4.1} s until {what}", since.elapsed().as_secs_f32());
+        devstack::kit::until(what, holds).await;
     }
 }
 
@@ -152,12 +144,4 @@ pub(crate) async fn put(brokers: &str, topic: &str, key: &str, value: &str) {
     let mut client = rdkafka::ClientConfig::new();
     let producer: FutureProducer = client.set("bootstrap.servers", brokers).create().unwrap();
     producer.send(FutureRecord::to(topic).key(key).payload(value), PATIENCE).await.unwrap();
-}
-
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
-}
-
-pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

@@ -9,7 +9,6 @@ use crate::kit::{Own, System, Worker};
 
 const EVENTS: u64 = 40;
 
-/// The last document that a worker wrote.
 fn last(worker: &Worker) -> Option<Value> {
     let log = worker.service.log();
     let line = log.lines().rev().find(|line| line.contains(r#""_aws""#) && line.ends_with('}'))?;
@@ -55,7 +54,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     assert_eq!(of("consumer_lag_records").iter().sum::<f64>(), EVENTS as f64);
     assert!(of("watermark_age_seconds").iter().any(|age| *age > 1.0));
     assert!(of("partition_waiting").contains(&1.0));
-    let health = worker.health().await.unwrap();
+    let health = worker.health().await;
     assert_eq!(health["status"], "waiting out an outage");
     let reasons = health["partitions"].as_object().unwrap().values().filter_map(|lane| lane["outage"].as_str());
     assert!(reasons.into_iter().all(|why| !why.is_empty()));
@@ -65,7 +64,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     // One that starts now waits too, and says for what.
     let second = system.worker();
     system.until("it waits", async || second.status().await == "waiting out an outage").await;
-    let outage = second.health().await.unwrap()["outage"].as_str().unwrap().to_owned();
+    let outage = second.health().await["outage"].as_str().unwrap().to_owned();
     assert!(outage.starts_with("waiting for PostgreSQL"), "{outage}");
     let waits = async || last(&second).is_some_and(|document| document["Waiting"] == 1);
     system.until("it tells CloudWatch too", waits).await;
@@ -117,7 +116,7 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
         .until("the group takes the partitions", async || {
             let page = worker.metrics().await;
             assert_eq!(gauge(&page, "consumer_lag_records").values().sum::<f64>(), EVENTS as f64);
-            worker.health().await.unwrap()["partitions"] == json!({})
+            worker.health().await["partitions"] == json!({})
         })
         .await;
     assert_eq!(gauge(&worker.metrics().await, "assigned_partitions")[""], 0.0, "at once");
@@ -134,7 +133,7 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
             age.len() == 6 && age.values().all(|age| *age > 20.0) && gauge(&page, "worker_waiting")[""] == 1.0
         })
         .await;
-    let health = worker.health().await.unwrap();
+    let health = worker.health().await;
     assert_eq!((&health["status"], &health["partitions"]), (&json!("waiting out an outage"), &json!({})));
     assert!(health["outage"].as_str().unwrap().starts_with("Kafka does not answer"), "{health}");
     worker.tells("Kafka is frozen, or cut off").await;

@@ -11,6 +11,7 @@ mod api_faults;
 mod collector;
 mod crashes;
 mod dev;
+mod documents;
 mod freezes;
 mod kit;
 mod lag;

@@ -14,7 +14,6 @@ const RULES: &str = include_str!("../../../observe/prometheus/rules.yml");
 const RULE_TESTS: &str = include_str!("../../../observe/prometheus/tests/rules.yml");
 const DASHBOARD: &str = include_str!("../../../observe/grafana/dashboards/events.json");
 
-/// A metric's kind and labels.
 type Family = (String, BTreeSet<String>);
 
 /// What the table in the documentation says of a service.

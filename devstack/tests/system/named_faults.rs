@@ -1,6 +1,7 @@
 //! What is wrong with a server that is there is named by the API's log, metrics and readiness, in the words that
 //! `docs/operations.md` quotes.
 
+use devstack::kit::json_lines;
 use devstack::{Redis, RedisCluster};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -9,7 +10,6 @@ use crate::kit::{Api, System, blocking};
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
-/// An API that has a fault.
 struct Faulty<'a> {
     system: &'a System,
     api: Api,
@@ -20,7 +20,6 @@ impl<'a> Faulty<'a> {
         Self { system, api: system.another_api_with(settings) }
     }
 
-    /// Reads a resource; gives the status.
     async fn read(&self, device: &str) -> u16 {
         let request = self.system.http.get(format!("{}/resource/{device}", self.api.base));
         request.bearer_auth(&self.system.token).send().await.map_or(0, |response| response.status().as_u16())
@@ -37,7 +36,7 @@ impl<'a> Faulty<'a> {
                 self.read(&format!("device-{n}")).await;
             }
             let log = self.api.service.log();
-            log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).any(|line| is_it(&line))
+            json_lines(&log).any(|line| is_it(&line))
         };
         self.system.until(&format!("the log says {message:?} with {text:?}"), in_log).await;
     }
@@ -56,7 +55,6 @@ impl<'a> Faulty<'a> {
         self.system.until(&format!("readiness says {text:?}"), down).await;
     }
 
-    /// Waits until it has counted refusals of this code.
     async fn counts_refusals(&self, code: &str) {
         let series = format!("redis_refusals_total{{code=\"{code}\"}} ");
         let counted = async || {

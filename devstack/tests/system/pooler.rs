@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devstack::kit::event;
 use devstack::{PgBouncer, psql};
 use serde_json::{Value, json};
 
@@ -36,9 +37,8 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
 
     // Sixty devices in all partitions, each read while it is written.
     let post = async |device: &str, number: i64| {
-        let event = json!({"device_id": device, "event_id": number.to_string(), "payload": {"n": number}});
-        let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token).json(&event);
-        post.send().await.unwrap().status()
+        let event = event(device).id(number).payload(json!({"n": number}));
+        system.send_to(&api.base, &event).await.unwrap().status()
     };
     let get = async |path: &str| {
         system.http.get(format!("{}/resource/{path}", api.base)).bearer_auth(&system.token).send().await.unwrap()
@@ -91,7 +91,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     let waits = async || {
         let outages = futures_util::future::join_all(workers.iter().map(async |worker| worker.health().await)).await;
         let server = format!("PostgreSQL at 127.0.0.1:{}: ", bouncer.port);
-        outages.iter().flatten().any(|body| body["outage"].as_str().is_some_and(|why| why.contains(&server)))
+        outages.iter().any(|body| body["outage"].as_str().is_some_and(|why| why.contains(&server)))
     };
     system.until("a worker says that the pooler does not answer", waits).await;
     bouncer.thaw().unwrap();
@@ -116,8 +116,7 @@ async fn a_pooler_that_is_not_told_of_is_named() {
     let url = bouncer.url(&direct).unwrap();
     let worker = system.worker_with(&[("DATABASE_URL", &url)]);
     let told = async || {
-        let body = worker.health().await.unwrap_or_default();
-        body["outage"]
+        worker.health().await["outage"]
             .as_str()
             .is_some_and(|why| why.contains("a pooler of transactions needs DATABASE_POOLER=transaction"))
     };

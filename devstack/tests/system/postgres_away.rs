@@ -1,5 +1,6 @@
 //! PostgreSQL is away, stopped or frozen: log and readiness of both services name the server, and say what is wrong.
 
+use devstack::kit::json_lines;
 use serde_json::{Value, json};
 
 use crate::kit::{Own, System};
@@ -28,7 +29,7 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         }
         // Something has to be waited for.
         assert_eq!(system.post("a", &number.to_string(), &json!({"n": number})).await.unwrap().status(), 202);
-        let outage = async || worker.health().await.is_some_and(|body| told(&body["outage"]));
+        let outage = async || told(&worker.health().await["outage"]);
         system.until("the worker's readiness names it, at the top", outage).await;
         assert_eq!(worker.status().await, "waiting out an outage");
         let of_api = async || {
@@ -45,8 +46,7 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         let problem = miss.text().await.unwrap();
         assert!(!problem.contains("127.0.0.1"), "{problem}");
         let lines = |log: String, message: &str| -> Vec<Value> {
-            let parsed = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            parsed.filter(|line| line["message"] == message).collect()
+            json_lines(&log).filter(|line| line["message"] == message).collect()
         };
         // The first thing that a partition meets may be the server's own farewell; the next try tells the rest.
         let says = |line: &Value, text: &str| line["error"].as_str().is_some_and(|error| error.contains(text));
@@ -77,7 +77,7 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
             postgres.start().unwrap()
         }
         system.until("the worker is well again", async || worker.status().await == "ready").await;
-        assert_eq!(worker.health().await.unwrap()["outage"], json!(null));
+        assert_eq!(worker.health().await["outage"], json!(null));
         system.until("and the event is there", async || system.rows().await == number).await;
         let up = async || {
             let page = system.http.get(format!("{}/health/ready", system.ops)).send().await.unwrap();

@@ -7,7 +7,6 @@ use crate::kit::{Sent, System, blocking};
 
 const HIT: &str = "resource-cache; hit";
 
-/// The version that is read, and where it came from.
 async fn read(system: &System, device: &str) -> (Value, String) {
     let response = system.get(device).await.unwrap();
     let source = response.headers().get("cache-status").map_or("", |value| value.to_str().unwrap()).to_owned();

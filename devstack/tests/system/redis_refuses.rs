@@ -1,6 +1,7 @@
 //! Redis refuses commands: log, metrics and readiness say what `docs/operations.md` tells of each code that it may give.
 
 use devstack::Redis;
+use devstack::kit::{json_lines, sample};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 
@@ -12,7 +13,6 @@ const MESSAGE: &str =
     "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read";
 const METRIC: &str = "redis_refusals_total";
 
-/// What Redis refuses, how that is made, and what of the worker's fences.
 struct Refusal {
     code: &'static str,
     /// What its words have of that in log and readiness.
@@ -99,12 +99,6 @@ async fn ask(redis: &mut MultiplexedConnection, command: &[&str]) {
     println!("{command:?}: {answer:?}");
 }
 
-/// A sample's value.
-fn sample(page: &str, series: &str) -> f64 {
-    let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    value.map_or(0.0, |value| value.parse().unwrap())
-}
-
 /// The version that is read, and whether Redis had it.
 async fn read(system: &System, device: &str) -> (Value, bool) {
     let response = system.get(device).await.unwrap();
@@ -141,15 +135,12 @@ async fn is_told(refusal: &Refusal) {
     system.until("it refuses", refuses).await;
     let series = format!("{METRIC}{{code=\"{code}\"}}");
     let of_api = async |path: &str| system.http.get(format!("{}{path}", system.ops)).send().await.unwrap();
-    let lines = |log: String| -> Vec<Value> {
-        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["message"] == MESSAGE).collect()
-    };
+    let lines = |log: String| -> Vec<Value> { json_lines(&log).filter(|line| line["message"] == MESSAGE).collect() };
     let says = |log: String| lines(log).iter().any(|line| line["error"].as_str().is_some_and(|e| e.contains(words)));
     // A miss, of which the lease is refused.
     let counted = async || {
         read(&system, "other").await;
-        sample(&of_api("/metrics").await.text().await.unwrap(), &series) > 0.0
+        sample(&of_api("/metrics").await.text().await.unwrap(), &series) > Some(0.0)
     };
     system.until("the API counts it", counted).await;
     system.until("its log says why", async || says(system.api.log())).await;
@@ -165,9 +156,9 @@ async fn is_told(refusal: &Refusal) {
     // The worker's fences are refused, or delete what they may not replace.
     post("cached", 2).await;
     system.until("it is applied", async || system.rows().await == 3).await;
-    system.until("the worker counts it", async || sample(&worker.metrics().await, &series) > 0.0).await;
+    system.until("the worker counts it", async || sample(&worker.metrics().await, &series) > Some(0.0)).await;
     system.until("its log says why", async || says(worker.service.log())).await;
-    let pending = async || sample(&worker.metrics().await, "cache_fences_pending");
+    let pending = async || sample(&worker.metrics().await, "cache_fences_pending").unwrap_or(0.0);
     if *fences_wait {
         system.until("a fence waits", async || pending().await > 0.0).await;
     } else {

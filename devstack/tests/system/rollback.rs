@@ -1,5 +1,6 @@
 //! The version before starts, and works, on a schema that a later version has migrated.
 
+use devstack::kit::event;
 use serde_json::{Value, json};
 
 use crate::kit::System;
@@ -41,9 +42,8 @@ async fn the_version_before_works_on_a_later_schema() {
         answer.json::<Value>().await.unwrap()["status"] == "ready"
     };
     system.until("the API is ready", ready).await;
-    let event = json!({"device_id": "d", "event_id": "2", "payload": {"n": 2}});
-    let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token).json(&event);
-    assert_eq!(post.send().await.unwrap().status(), 202);
+    let event = event("d").id(2).payload(json!({"n": 2}));
+    assert_eq!(system.send_to(&api.base, &event).await.unwrap().status(), 202);
     system.until("the next event is applied", async || version(2).await).await;
     let history = system.http.get(format!("{}/resource/d/events", api.base)).bearer_auth(&system.token).send().await;
     let history: Value = history.unwrap().json().await.unwrap();

@@ -42,7 +42,6 @@ impl Balancer {
         target
     }
 
-    /// The next target in turn.
     fn pick(&self) -> Arc<Target> {
         let targets = self.targets.read().unwrap();
         let in_use: Vec<_> = targets.iter().filter(|target| target.in_use.load(Ordering::Relaxed)).collect();

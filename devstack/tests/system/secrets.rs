@@ -1,7 +1,6 @@
 //! A start that fails says why, and never with a secret; nor does `--help` show one.
 
-use std::time::{Duration, Instant};
-
+use devstack::kit::until;
 use devstack::{Program, Service, port};
 
 use crate::kit::{PATIENCE, blocking};
@@ -116,21 +115,13 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
 
     // Both start without anybody there, and say what is away, more than once, for as long as it takes.
     for service in both {
-        let deadline = Instant::now() + PATIENCE;
-        while service.log().matches("ERROR").count() < 2 {
-            assert!(Instant::now() < deadline, "it says what is away: {}", service.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until("it says what is away", async || service.log().matches("ERROR").count() >= 2).await;
         assert!(service.is_running(), "{}", service.log());
         assert_clean("a log", &service.log());
     }
     for (service, name) in warned {
-        let deadline = Instant::now() + PATIENCE;
         let says = |line: &str| line.contains("a setting of OpenTelemetry's") && line.contains(name);
-        while !service.log().lines().any(says) {
-            assert!(Instant::now() < deadline, "it warns of {name}: {}", service.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until(&format!("it warns of {name}"), async || service.log().lines().any(says)).await;
         assert!(service.is_running(), "{}", service.log());
         assert_clean("a warning", &service.log());
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use devstack::Secured;
+use devstack::kit::event;
 use devstack::logs::{PLANTED, told};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -48,9 +49,7 @@ async fn both_services_work_over_it_with_every_mechanism() {
         let api = system.another_api_with(&[("KAFKA_SASL_MECHANISM", of_api)]);
         let worker = system.worker_with(&[("KAFKA_SASL_MECHANISM", of_worker)]);
         system.until("Kafka is up", async || kafka_is_up(&system, &api.ops).await).await;
-        let event = json!({"device_id": of_api, "payload": {}});
-        let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token).json(&event);
-        assert_eq!(post.send().await.unwrap().status(), 202, "{of_api}");
+        assert_eq!(system.send_to(&api.base, &event(of_api)).await.unwrap().status(), 202, "{of_api}");
         rows(&system, number).await;
         worker.end().await;
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use devstack::kit::event;
 
 use crate::kit::{SECRET, System};
 
@@ -26,8 +26,7 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     let (api, worker) = (system.another_api_with(&settings), system.worker_with(&settings));
     let ready = async || system.http.get(format!("{}/health/ready", api.base)).send().await.is_ok();
     system.until("it answers", ready).await;
-    let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token);
-    let posted = post.json(&json!({"device_id": "d", "event_id": "1", "payload": {}})).send().await.unwrap();
+    let posted = system.send_to(&api.base, &event("d").id(1)).await.unwrap();
     assert_eq!(posted.status(), 202, "{:?}", posted.text().await);
     system.until("it has its row", async || system.rows().await == 1).await;
     let log = api.service.log();
@@ -51,8 +50,7 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     let api = system.another_api_with(&settings);
     let ready = async || system.http.get(format!("{}/health/ready", api.base)).send().await.is_ok();
     system.until("it answers", ready).await;
-    let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token);
-    let posted = post.json(&json!({"device_id": "d", "event_id": "2", "payload": {}})).send().await.unwrap();
+    let posted = system.send_to(&api.base, &event("d").id(2)).await.unwrap();
     assert_eq!(posted.status(), 202);
     let traced =
         async || collector.spans().iter().any(|span| span.name == "POST /events" && span.service == "of the test");
@@ -81,8 +79,7 @@ async fn both_services_run_until_they_are_told_to_end_whatever_is_logged() {
         system.until("it answers", live).await;
         system.until("the worker is ready", async || worker.status().await == "ready").await;
         events += 1;
-        let post = system.http.post(format!("{}/events", api.base)).bearer_auth(&system.token);
-        let posted = post.json(&json!({"device_id": "d", "event_id": events.to_string(), "payload": {}})).send().await;
+        let posted = system.send_to(&api.base, &event("d").id(events)).await;
         assert_eq!(posted.unwrap().status(), 202, "{filter}");
         system.until("it has its row", async || system.rows().await == events).await;
         // Without a drain an end would have come by now.

@@ -131,7 +131,7 @@ async fn refused(system: &System, settings: &[(&str, &str)], name: &str, why: &[
     let of_api = async || dependency(system, &api.ops, name).await["error"].as_str().is_some_and(said);
     system.until(&format!("the API's readiness says {why:?}"), of_api).await;
     if name == "postgres" {
-        let of_worker = async || worker.health().await.is_some_and(|body| body["outage"].as_str().is_some_and(said));
+        let of_worker = async || worker.health().await["outage"].as_str().is_some_and(said);
         system.until(&format!("and the worker's says {why:?}"), of_worker).await;
         let (done, told) = system.command(&["setup"], &talkative).await;
         assert!(!done && said(&told), "{settings:?}: {told}");

@@ -27,7 +27,6 @@ async fn post(system: &System, device: &str, traceparent: Option<&str>, payload:
     post.send().await.unwrap().status().as_u16()
 }
 
-/// Waits for a span that fits.
 async fn span(system: &System, collector: &Collector, what: &str, fits: impl Fn(&Span) -> bool) -> Span {
     system.until(what, async || collector.spans().iter().any(&fits)).await;
     collector.spans().into_iter().find(fits).unwrap()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use devstack::kit::{event, sample};
 use devstack::logs::PLANTED;
 use devstack::{LogReader, Service};
 use reqwest::StatusCode;
@@ -12,10 +13,8 @@ use serde_json::{Value, json};
 
 use crate::kit::{Own, PATIENCE, System, blocking};
 
-/// The value of a counter on a page of metrics.
 fn counter(page: &str, name: &str) -> u64 {
-    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().unwrap())
+    sample(page, name).map_or(0, |value| value as u64)
 }
 
 const DROPPED: &str = r#"log_lines_dropped_total{kind="ordinary"}"#;
@@ -31,7 +30,6 @@ async fn end(service: Service) {
     assert!(status.await.unwrap().success());
 }
 
-/// The lines of a service's log that are errors and say this.
 fn errors(service: &Service, message: &str) -> Vec<Value> {
     let log = service.log();
     let lines = log.lines().filter(|line| line.starts_with('{') && line.contains(message));
@@ -82,9 +80,8 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     system.until("it is up again", async || metrics().await.contains(&format!("{down} 1"))).await;
     assert!(errors(&api.service, "down").is_empty(), "nobody reads");
     assert_eq!(counter(&metrics().await, r#"log_lines_dropped_total{kind="error"}"#), 0);
-    let event = json!({"device_id": "d", "event_id": "1", "payload": {"planted": PLANTED}});
-    let post = http.post(format!("{}/events", api.base)).bearer_auth(&system.token).json(&event);
-    assert_eq!(post.send().await.unwrap().status(), 202);
+    let event = event("d").id(1).payload(json!({"planted": PLANTED}));
+    assert_eq!(system.send_to(&api.base, &event).await.unwrap().status(), 202);
     assert_eq!(get(format!("{}/health/live", api.base)).await.unwrap().status(), 200);
 
     reader.read(true);

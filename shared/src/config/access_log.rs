@@ -16,7 +16,7 @@ pub struct AccessLogConfig {
     /// Which requests and events (API) and records (worker) are logged, one line each: `all`; `errors`, those with
     /// status 400 and up and records that were not applied (repeats aside: Kafka delivers at least once); or a share
     /// from 0 to 1, such as `0.01`, of request ids, the same ones in both services. Errors are always logged.
-    #[arg(long, env = "ACCESS_LOG", value_name = "ACCESS_LOG", default_value = "errors", value_parser = trimmed(AccessLog::from_str))]
+    #[arg(long, env, default_value = "errors", value_parser = trimmed(AccessLog::from_str))]
     pub access_log: AccessLog,
 }
 

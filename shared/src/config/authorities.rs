@@ -7,9 +7,6 @@ const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 /// The certificates of a setting, as PEM: those in the file that it names, or in itself, for where there is no file to
 /// mount.
-///
-/// # Errors
-/// The file cannot be read, or there is no certificate in it; the message names the setting.
 pub fn authorities(setting: &str, value: &str) -> anyhow::Result<String> {
     let value = value.trim();
     if value.starts_with("-----BEGIN") {

@@ -10,31 +10,24 @@ use super::{Secret, text, trimmed};
 #[derive(Debug, Clone, clap::Args)]
 pub struct KafkaConfig {
     /// Bootstrap servers, `host:port`, separated by commas.
-    #[arg(id = "kafka-brokers", long, value_name = "KAFKA_BROKERS", env = "KAFKA_BROKERS", value_parser = trimmed(brokers))]
-    pub brokers: String,
+    #[arg(long, env, value_parser = trimmed(brokers))]
+    pub kafka_brokers: String,
     /// How to talk to the brokers; certificates and host names are always verified.
-    #[arg(id = "kafka-security-protocol", long, value_name = "KAFKA_SECURITY_PROTOCOL", env = "KAFKA_SECURITY_PROTOCOL", default_value = "PLAINTEXT",
+    #[arg(long, env, default_value = "PLAINTEXT",
           value_parser = trimmed(PossibleValuesParser::new(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])))]
-    pub security_protocol: String,
+    pub kafka_security_protocol: String,
     /// How to log in, where the protocol is one with SASL; `PLAIN` where this is not set.
-    #[arg(id = "kafka-sasl-mechanism", long, value_name = "KAFKA_SASL_MECHANISM", env = "KAFKA_SASL_MECHANISM",
-          value_parser = trimmed(PossibleValuesParser::new(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])))]
-    pub sasl_mechanism: Option<String>,
+    #[arg(long, env, value_parser = trimmed(PossibleValuesParser::new(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])))]
+    pub kafka_sasl_mechanism: Option<String>,
     /// The SASL user; for Confluent Cloud, the API key.
-    #[arg(id = "kafka-sasl-username", long, value_name = "KAFKA_SASL_USERNAME", env = "KAFKA_SASL_USERNAME", value_parser = text())]
-    pub sasl_username: Option<String>,
+    #[arg(long, env, value_parser = text())]
+    pub kafka_sasl_username: Option<String>,
     /// The SASL password; for Confluent Cloud, the API secret.
-    #[arg(
-        id = "kafka-sasl-password",
-        long,
-        value_name = "KAFKA_SASL_PASSWORD",
-        env = "KAFKA_SASL_PASSWORD",
-        hide_env_values = true
-    )]
-    pub sasl_password: Option<Secret>,
+    #[arg(long, env, hide_env_values = true)]
+    pub kafka_sasl_password: Option<Secret>,
     /// A file with the certificate authorities to trust, instead of the system's.
-    #[arg(id = "kafka-ssl-ca-location", long, value_name = "KAFKA_SSL_CA_LOCATION", env = "KAFKA_SSL_CA_LOCATION", value_parser = text())]
-    pub ssl_ca_location: Option<String>,
+    #[arg(long, env, value_parser = text())]
+    pub kafka_ssl_ca_location: Option<String>,
 }
 
 /// The names of the topics: two of them.
@@ -51,25 +44,11 @@ pub struct TopicConfig {
 #[group(id = "TopicConfig")]
 struct TopicNames {
     /// The topic of accepted events.
-    #[arg(
-        id = "kafka-input-topic",
-        long,
-        value_name = "KAFKA_INPUT_TOPIC",
-        env = "KAFKA_INPUT_TOPIC",
-        default_value = "events-input",
-        value_parser = trimmed(topic_name)
-    )]
-    input: String,
+    #[arg(long, env, default_value = "events-input", value_parser = trimmed(topic_name))]
+    kafka_input_topic: String,
     /// The topic of dead letters, another one.
-    #[arg(
-        id = "kafka-dlq-topic",
-        long,
-        value_name = "KAFKA_DLQ_TOPIC",
-        env = "KAFKA_DLQ_TOPIC",
-        default_value = "events-dlq",
-        value_parser = trimmed(topic_name)
-    )]
-    dlq: String,
+    #[arg(long, env, default_value = "events-dlq", value_parser = trimmed(topic_name))]
+    kafka_dlq_topic: String,
 }
 
 /// Servers as librdkafka takes them, each with its port. It leaves out what it cannot read and says so in its own log
@@ -125,7 +104,7 @@ impl Args for TopicConfig {
 // By hand, so that no command and no service goes without the check.
 impl FromArgMatches for TopicConfig {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let TopicNames { input, dlq } = TopicNames::from_arg_matches(matches)?;
+        let TopicNames { kafka_input_topic: input, kafka_dlq_topic: dlq } = TopicNames::from_arg_matches(matches)?;
         if input == dlq {
             // A dead letter would be read as an event, and become another one.
             let message = format!("KAFKA_INPUT_TOPIC and KAFKA_DLQ_TOPIC are the same topic, {input}: set two\n");

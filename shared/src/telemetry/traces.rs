@@ -6,22 +6,22 @@
 
 mod collector;
 mod settings;
-mod traceparent;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::ensure;
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
 pub use opentelemetry::trace::{Span, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{TraceFlags, TracerProvider as _};
 pub use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider};
 
 use self::settings::Settings;
-pub use self::traceparent::{format, parse};
 use crate::config::TraceConfig;
 
 /// A span that is recorded or dropped.
@@ -34,9 +34,6 @@ const FLUSH: Duration = Duration::from_secs(3);
 
 /// Starts traces, where a collector is named. To be called in a tokio runtime, once. What is wrong with a setting is a
 /// warning in the log, which does not repeat it.
-///
-/// # Errors
-/// They were started before, or there is no HTTP client.
 pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> {
     let variables = std::env::vars_os().filter(|(_, value)| !value.is_empty());
     let (settings, warnings) = settings::read(config, variables.filter_map(|(name, _)| name.into_string().ok()));
@@ -106,4 +103,53 @@ pub async fn stop() {
 /// The context of a parent that is elsewhere, for [`SpanBuilder::start_with_context`].
 pub fn under(parent: SpanContext) -> Context {
     Context::new().with_remote_span_context(parent)
+}
+
+/// The header of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+
+/// The `traceparent` of a record or of a request, for the propagator.
+struct Only<'a>(&'a str);
+
+impl Extractor for Only<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == TRACEPARENT).then_some(self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
+}
+
+/// A `traceparent` as its sender meant it; `None` where it is not valid.
+pub fn parse(text: &str) -> Option<SpanContext> {
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Only(text));
+    let context = context.span().span_context().clone();
+    context.is_valid().then_some(context)
+}
+
+/// A `traceparent` for what comes after this span.
+pub fn format(context: &SpanContext) -> String {
+    format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags() & TraceFlags::SAMPLED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_passed_on_is_of_the_version_and_the_flags_that_we_know() {
+        const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (given, passed) in [
+            (GOOD.to_owned(), Some(GOOD)),
+            (format!("{}ff", &GOOD[..53]), Some(GOOD)),
+            (format!("cc{}-later", &GOOD[2..]), Some(GOOD)),
+            (format!("{GOOD}-x"), None),
+            (GOOD.to_uppercase(), None),
+            ("00-00000000000000000000000000000000-b7ad6b7169203331-01".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(parse(&given).as_ref().map(format).as_deref(), passed, "{given}");
+        }
+    }
 }

@@ -101,9 +101,6 @@ impl Fault {
 
 impl TopicSettings {
     /// Asks the brokers.
-    ///
-    /// # Errors
-    /// Kafka away, or the topic; or no right to `DescribeConfigs` on it.
     pub async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
         let mut settings = Self::from(describe(client, ResourceSpecifier::Topic(topic)).await?);
         anyhow::ensure!(
@@ -120,9 +117,6 @@ impl TopicSettings {
     }
 
     /// The value of one that every broker has.
-    ///
-    /// # Errors
-    /// It is not told, or not of this kind.
     pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str) -> anyhow::Result<T> {
         let value = self.get(name).with_context(|| format!("{name} is not told"))?;
         value.parse().ok().with_context(|| format!("{name}={value}"))
@@ -291,9 +285,6 @@ pub(super) async fn describe(client: &ClientConfig, what: ResourceSpecifier<'_>)
 }
 
 /// A client that changes and asks what belongs to the cluster.
-///
-/// # Errors
-/// The settings are wrong.
 pub fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<LogContext>> {
     client.create_with_context(LogContext).context("the Kafka settings")
 }

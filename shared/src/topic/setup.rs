@@ -29,11 +29,14 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 const MOST_PARTITIONS: i64 = 10_000;
 const MOST_REPLICAS: i64 = 100;
 
+/// Partitions of a topic where nothing is said.
+pub const DEFAULT_PARTITIONS: i32 = 6;
+
 /// How the topics are made.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TopicShape {
     /// Partitions of each topic, 1 to 10000.
-    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = 6, value_parser = trimmed(value_parser!(i32).range(1..=MOST_PARTITIONS)))]
+    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = DEFAULT_PARTITIONS, value_parser = trimmed(value_parser!(i32).range(1..=MOST_PARTITIONS)))]
     pub partitions: i32,
     /// Replicas of each partition, 1 to 100.
     #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = trimmed(value_parser!(i32).range(1..=MOST_REPLICAS)))]
@@ -79,18 +82,12 @@ impl TopicShape {
 }
 
 /// Makes the topics that are not there yet, and looks at the settings of both, whoever made them.
-///
-/// # Errors
-/// Those of [`make`] and of [`check`].
 pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     make(client, topics, shape).await?;
     check(client, topics, shape).await
 }
 
 /// Makes the topics that are not there yet, and gives their names.
-///
-/// # Errors
-/// Kafka away, or unwilling.
 pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
     shape.check()?;
     let reachable = client.clone();
@@ -220,9 +217,6 @@ pub struct WriteLimits {
 }
 
 /// What a topic asks of those who write to it.
-///
-/// # Errors
-/// Kafka away, or the topic; or no right to `DescribeConfigs` on it.
 pub async fn write_limits(client: &ClientConfig, topic: &str) -> anyhow::Result<WriteLimits> {
     let settings = TopicSettings::of(client, topic).await?;
     Ok(WriteLimits {

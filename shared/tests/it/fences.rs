@@ -22,9 +22,7 @@ struct Cut {
 impl Cut {
     async fn new(name: &str) -> Self {
         let kit = Kit::new(name).await;
-        let port = kit.scope.endpoints.redis_url.rsplit_once(':').unwrap().1.parse().unwrap();
-        let proxy = Proxy::to(port).unwrap();
-        let url = format!("redis://127.0.0.1:{}", proxy.port);
+        let (proxy, url) = Proxy::before(&kit.scope.endpoints.redis_url).unwrap();
         let mut redis = settings(&kit.scope.database_url, &url, &kit.scope.cache_prefix).redis;
         redis.timeout = Duration::from_millis(300);
         let cache = Cache::open(&redis, &[&RESOURCE]).unwrap();

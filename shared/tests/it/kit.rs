@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::Parser;
 use devstack::Scope;
+use devstack::kit::scope;
+pub(crate) use devstack::kit::until as eventually;
 use shared::cache::{Cache, CacheKey};
 use shared::config::{PostgresConfig, RedisConfig};
 use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE};
@@ -36,8 +38,7 @@ impl Kit {
     }
 
     pub(crate) async fn without_schema(name: &str) -> Self {
-        let owned = name.to_owned();
-        let scope = tokio::task::spawn_blocking(move || Scope::new(&owned)).await.unwrap().unwrap();
+        let scope = scope(name).await;
         let settings = settings(&scope.database_url, &scope.endpoints.redis_url, &scope.cache_prefix);
         let store = Store::open(&settings.postgres, "test").unwrap();
         let cache = Cache::open(&settings.redis, &[&RESOURCE]).unwrap();
@@ -79,15 +80,6 @@ pub(crate) fn key(id: &str) -> CacheKey {
 
 pub(crate) fn id(text: &str) -> DeviceId {
     text.parse().unwrap()
-}
-
-/// Waits until something holds.
-pub(crate) async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(30);
-    while !holds().await {
-        assert!(std::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -> DeviceDelivery {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use devstack::kit::blocking;
 use devstack::{PgBouncer, Postgres, Proxy, psql};
 use futures_util::future::join_all;
 use shared::devices::queries;
@@ -24,7 +25,7 @@ const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, sy
 pub(crate) async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
     let direct = kit.scope.database_url.clone();
     let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
-    let bouncer = tokio::task::spawn_blocking(move || PgBouncer::start(port, connections).unwrap()).await.unwrap();
+    let bouncer = blocking(move || PgBouncer::start(port, connections).unwrap()).await;
     let store = open(&bouncer.url(&direct).unwrap(), clients, Duration::from_secs(5));
     (bouncer, store)
 }
@@ -150,7 +151,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     eventually("it is refused as a standby", is_told).await;
     let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
     assert_eq!(error.class, Class::Outage, "{error}");
-    let promoted = tokio::task::spawn_blocking(move || standby.promote().map(|()| standby)).await.unwrap();
+    let promoted = blocking(move || standby.promote().map(|()| standby)).await;
     eventually("it serves", async || queries::resource(&store, &id("a")).await.is_ok()).await;
     // Nor is one that is set to read-only, as the old side of a switchover is.
     let promoted = promoted.unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devstack::kit::blocking;
 use devstack::{Postgres, psql};
 use shared::devices::queries;
 use shared::json::MAX_PAYLOAD_BYTES;
@@ -51,7 +52,7 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
 /// It is taken back, and yet waits on its commit for what every commit waits for.
 #[tokio::test]
 async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
-    let postgres = tokio::task::spawn_blocking(Postgres::start).await.unwrap().unwrap();
+    let postgres = blocking(Postgres::start).await.unwrap();
     let mut config = settings(&postgres.url(), "redis://127.0.0.1:1", "p:").postgres;
     config.timeout = Duration::from_secs(2);
     let store = Store::open(&config, "test").unwrap();
@@ -61,7 +62,7 @@ async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
         let (url, reload) = (postgres.url(), "SELECT pg_reload_conf()");
         let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{value}'");
         let both = move || psql(&url, &set).and_then(|_| psql(&url, reload));
-        tokio::task::spawn_blocking(both).await.unwrap().unwrap();
+        blocking(both).await.unwrap();
     };
     set("nobody").await;
     // A reload takes a moment.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use devstack::Scope;
+use devstack::kit::read_some;
 use devstack::wire::{Packing, WireRecord, produce, produce_as};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -15,21 +16,8 @@ use shared::topic::{Fetched, Record, next_fetched};
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn read(scope: &Scope, count: usize) -> Vec<Record> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &scope.endpoints.kafka_brokers)
-        .set("group.id", "reader")
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&scope.input_topic, 0, Offset::Beginning).unwrap();
-    consumer.assign(&list).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let mut found = Vec::new();
-    while found.len() < count {
-        assert!(Instant::now() < deadline, "{} records of {count}", found.len());
-        found.extend(consumer.poll(Duration::from_millis(100)).map(|message| Record::of(message.unwrap())));
-    }
+    let found = read_some(&scope.endpoints.kafka_brokers, &scope.input_topic, count, PATIENCE, Record::of);
+    assert_eq!(found.len(), count);
     found
 }
 

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use devstack::RedisCluster;
+use devstack::kit::blocking;
 use redis::{AsyncCommands, FromRedisValue};
 use shared::devices::RESOURCE;
 use shared::devices::queries;
@@ -14,11 +15,11 @@ use crate::kit::{Kit, at, event, id, settings};
 /// One for all tests that break nothing.
 async fn cluster() -> &'static RedisCluster {
     static CLUSTER: OnceLock<RedisCluster> = OnceLock::new();
-    tokio::task::spawn_blocking(|| CLUSTER.get_or_init(|| RedisCluster::start().unwrap())).await.unwrap()
+    blocking(|| CLUSTER.get_or_init(|| RedisCluster::start().unwrap())).await
 }
 
 pub(crate) async fn own_cluster() -> RedisCluster {
-    tokio::task::spawn_blocking(|| RedisCluster::start().unwrap()).await.unwrap()
+    blocking(|| RedisCluster::start().unwrap()).await
 }
 
 pub(crate) async fn kit(name: &str, cluster: &RedisCluster) -> Kit {

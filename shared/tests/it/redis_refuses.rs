@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use devstack::Redis;
+use devstack::kit::blocking;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use shared::devices::RESOURCE;
@@ -44,7 +45,7 @@ impl Write for Log {
 }
 
 pub(crate) async fn start(more: &'static [&'static str]) -> Redis {
-    tokio::task::spawn_blocking(|| Redis::start(more).unwrap()).await.unwrap()
+    blocking(|| Redis::start(more).unwrap()).await
 }
 
 /// A cache there, of a reader who waits for 200 ms.

@@ -51,6 +51,16 @@ impl Pair {
         queries::resource(&self.kit.store, &id(device)).await.unwrap().unwrap().body
     }
 
+    /// A reader and a worker, and this device's first event, whose body the reader finds.
+    async fn services_with_a_cached(&self, device: &str) -> (Cache, Fencer) {
+        let (api, worker) = (self.cache().await, self.cache().await);
+        self.write(device, 1).await;
+        let old = self.body(device).await;
+        self.put_into_both(device, &old).await;
+        assert_eq!(api.get(&key(device)).await, Lookup::Hit(old.into()));
+        (api, Fencer::new(worker, self.kit.store.clone()))
+    }
+
     async fn put_into_both(&self, device: &str, body: &str) {
         for server in [&self.first, &self.second] {
             let () = connection(server).await.set_ex(self.kit.key(device), body, 60).await.unwrap();
@@ -82,12 +92,7 @@ async fn so_is_one_that_does_not_answer_with_old_data() {
 async fn becomes_a_replica(test: &str, serves_stale_data: &str) {
     let pair = Pair::new(test).await;
     config_set(&mut connection(&pair.first).await, "replica-serve-stale-data", serves_stale_data).await;
-    let (api, worker) = (pair.cache().await, pair.cache().await);
-    let fencer = Fencer::new(worker, pair.kit.store.clone());
-    pair.write("a", 1).await;
-    let old = pair.body("a").await;
-    pair.put_into_both("a", &old).await;
-    assert_eq!(api.get(&id("a").cache_key()).await, Lookup::Hit(old.into()));
+    let (api, fencer) = pair.services_with_a_cached("a").await;
     let first_of_b = pair.write("b", 2).await;
     assert_eq!(fencer.fence(&first_of_b).await.outcomes, [FenceOutcome::Absent]);
     // The new primary has what the old one never had: nothing is known to be absent there.
@@ -202,12 +207,7 @@ async fn a_server_that_answers_nothing_but_errors_for_long_is_left() {
 #[tokio::test]
 async fn a_primary_that_hangs_is_left_for_its_successor() {
     let pair = Pair::new("role_hangs").await;
-    let (api, worker) = (pair.cache().await, pair.cache().await);
-    let fencer = Fencer::new(worker, pair.kit.store.clone());
-    pair.write("a", 1).await;
-    let old = pair.body("a").await;
-    pair.put_into_both("a", &old).await;
-    assert_eq!(api.get(&id("a").cache_key()).await, Lookup::Hit(old.into()));
+    let (api, fencer) = pair.services_with_a_cached("a").await;
     pair.first.freeze().unwrap();
     pair.name.lead_to(pair.second.port);
     let second = pair.write("a", 2).await;

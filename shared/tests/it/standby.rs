@@ -9,14 +9,13 @@ use shared::store::{Class, Store};
 use crate::kit::{at, event, eventually, id, settings};
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap().unwrap()
+    devstack::kit::blocking(work).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successor_is_not() {
     let primary = blocking(Postgres::start).await;
-    let name = Proxy::to(primary.port).unwrap();
-    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", name.port);
+    let (name, url) = Proxy::before(&primary.url()).unwrap();
     let config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
     let store = Store::open(&config, "test").unwrap();
     store.migrate().await.unwrap();
@@ -78,10 +77,8 @@ async fn read_only(url: &str, on: bool) {
 async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_either() {
     const REFUSED: &str = "it takes no writes: transaction_read_only is on";
     let (old, new) = blocking(|| Ok((Postgres::start()?, Postgres::start()?))).await;
-    let name = Proxy::to(old.port).unwrap();
-    let mut config =
-        settings(&format!("postgres://postgres@127.0.0.1:{}/postgres", name.port), "redis://127.0.0.1:1", "p:")
-            .postgres;
+    let (name, url) = Proxy::before(&old.url()).unwrap();
+    let mut config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
     config.max_connections = 1;
     let store = Store::open(&config, "test").unwrap();
     let green = Store::open(&settings(&new.url(), "redis://127.0.0.1:1", "p:").postgres, "test").unwrap();
@@ -133,10 +130,8 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
     let postgres = blocking(Postgres::start).await;
-    let slow = Proxy::to(postgres.port).unwrap();
-    let mut config =
-        settings(&format!("postgres://postgres@127.0.0.1:{}/postgres", slow.port), "redis://127.0.0.1:1", "p:")
-            .postgres;
+    let (slow, url) = Proxy::before(&postgres.url()).unwrap();
+    let mut config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
     config.timeout = Duration::from_secs(5);
     Store::open(&config, "test").unwrap().migrate().await.unwrap();
     for answer in [Duration::from_millis(600), Duration::from_millis(800)] {
@@ -152,8 +147,7 @@ async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     let postgres = blocking(Postgres::start).await;
-    let way = Proxy::to(postgres.port).unwrap();
-    let url = format!("postgres://postgres@127.0.0.1:{}/postgres", way.port);
+    let (way, url) = Proxy::before(&postgres.url()).unwrap();
     let mut config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
     (config.timeout, config.max_connections) = (Duration::from_secs(5), 4);
     let store = Store::open(&config, "test").unwrap();
@@ -207,9 +201,9 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     assert!(error.contains("refused"), "{error}");
 
     let postgres = blocking(Postgres::start).await;
-    let silent = Proxy::to(postgres.port).unwrap();
+    let (silent, url) = Proxy::before(&postgres.url()).unwrap();
     silent.hold();
-    let store = open(&format!("postgres://postgres@127.0.0.1:{}/postgres", silent.port));
+    let store = open(&url);
     let error = queries::resource(&store, &id("a")).await.unwrap_err().message;
     assert!(error.ends_with(": no answer in time"), "{error}");
     silent.mend();

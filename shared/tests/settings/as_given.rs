@@ -61,7 +61,6 @@ fn good(variable: &str) -> &'static str {
         | "RATE_LIMIT_READS_PER_SECOND"
         | "RATE_LIMIT_READ_BURST" => "7",
         "REQUEST_TIMEOUT"
-        | "HEADER_TIMEOUT"
         | "WRITE_TIMEOUT"
         | "KEEP_ALIVE_TIMEOUT"
         | "DRAIN_DELAY"

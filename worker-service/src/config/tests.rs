@@ -14,7 +14,6 @@ const WITH_TOPICS: [&[&str]; 8] = [
     &["forget", "device-1"],
 ];
 
-/// What the command line with these arguments comes to.
 fn parsed(command: &[&str], more: &[&str]) -> Result<Cli, String> {
     let of = |name: &str| command.first().is_some_and(|command| *command == name);
     let mut args = vec!["worker-service"];

@@ -21,14 +21,10 @@ pub(super) const MOST_REDRIVES: u32 = 1_000;
 /// The longest text of a letter that is kept, in bytes: what is longer is none of ours, and there may be many.
 const MAX_TEXT: usize = 1_024;
 
-/// A place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// The topic.
     pub topic: String,
-    /// The partition.
     pub partition: i32,
-    /// The offset.
     pub offset: i64,
     /// When it was appended, in milliseconds since the Unix epoch.
     pub timestamp: i64,
@@ -46,24 +42,17 @@ impl Place {
     }
 }
 
-/// A dead letter without its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
-    /// Its partition of the dead-letter topic.
     pub partition: i32,
-    /// Its offset there.
     pub offset: i64,
     /// The key, where it is text.
     pub device: Option<String>,
     /// A hash of the key, whatever it is; none where there is no key.
     pub key_hash: Option<u64>,
-    /// The event's id, where there is one.
     pub event_id: Option<String>,
-    /// `dlq.reason`.
     pub reason: Option<String>,
-    /// `dlq.error`.
     pub error: Option<String>,
-    /// `dlq.attempts`.
     pub attempts: Option<u32>,
     /// `dlq.failed_at`; without one, when the letter was appended.
     pub failed_at: OffsetDateTime,
@@ -71,7 +60,6 @@ pub struct Letter {
     pub died: Option<Place>,
     /// Where it first stood: `origin.topic` and so on, else where it died.
     pub origin: Option<Place>,
-    /// How often it was redriven.
     pub redrives: u32,
     /// Whether a part of it was cut, because it was too large.
     pub truncated: bool,
@@ -153,7 +141,6 @@ impl Letter {
         })
     }
 
-    /// As one line.
     pub fn line(&self, outcome: Option<Option<&str>>) -> String {
         let applied = match outcome {
             None => "unknown",

@@ -12,9 +12,6 @@ use crate::config::DlqListConfig;
 /// Lists the letters that the filter lets through, by partition and offset.
 ///
 /// PostgreSQL away is no reason to hide them: whether an event has its row is unknown then.
-///
-/// # Errors
-/// Kafka away, or the output closed.
 pub async fn run(config: &DlqListConfig, out: &mut impl Write) -> anyhow::Result<()> {
     let client = kafka::client(&config.source.kafka)?;
     let store = Store::open(&config.postgres, "worker-service dlq")?;

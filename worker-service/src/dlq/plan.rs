@@ -11,15 +11,12 @@ use std::collections::HashMap;
 
 use super::letter::{Letter, Place, hash};
 
-/// A letter to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Its place in the dead-letter topic.
     pub(super) partition: i32,
     pub(super) offset: i64,
     /// A hash of the key. Of records without one each is a device of its own, known by its first place.
     pub(super) device: u64,
-    /// How often its event was redriven.
     pub(super) redrives: u32,
     origin: Origin,
 }
@@ -41,13 +38,11 @@ impl From<&Place> for Origin {
     }
 }
 
-/// Gathers letters.
 #[derive(Debug, Default)]
 pub(super) struct Planner {
     entries: Vec<Entry>,
 }
 
-/// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// To be sent in one pass over the topic, by partition and offset.

@@ -19,7 +19,6 @@ use super::letter::{Letter, Shown};
 use super::read::{Reader, Span};
 use crate::config::{DlqPurgeConfig, LetterFilter};
 
-/// What came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Letters that were deleted; of a dry run, what would have been.
@@ -28,10 +27,6 @@ pub struct Summary {
     pub behind: u64,
 }
 
-/// Deletes what the settings choose.
-///
-/// # Errors
-/// Kafka is away, or refuses it, or the output is closed.
 pub async fn run(config: &DlqPurgeConfig, out: &mut impl Write) -> anyhow::Result<Summary> {
     let client = kafka::client(&config.source.kafka)?;
     let topic = &config.source.topics.dlq;
@@ -92,7 +87,6 @@ impl Found {
         Self { partition: span.partition, from: span.from, up_to: span.to, ..Self::default() }
     }
 
-    /// The next letter.
     fn take(&mut self, letter: Letter, is_chosen: bool) {
         match (&self.stays, is_chosen) {
             (None, true) => self.deleted += 1,
@@ -119,7 +113,6 @@ impl Found {
     }
 }
 
-/// Reads every letter, and decides.
 fn look(reader: &Reader, chosen: &LetterFilter) -> anyhow::Result<Vec<Found>> {
     let mut partitions = Vec::new();
     for span in reader.spans(None)? {

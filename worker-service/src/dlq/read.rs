@@ -32,7 +32,6 @@ pub(super) struct Span {
 /// One partition alone, or one offset of it.
 pub(super) type Only = Option<(i32, Option<i64>)>;
 
-/// How far a piece was read.
 enum Read {
     All,
     /// Nobody wants more.
@@ -49,7 +48,6 @@ pub(super) struct Reader {
     consumer: PlainConsumer,
     topic: String,
     group: String,
-    /// By partition, what could not be read.
     unreadable: RefCell<Vec<(i32, Unreadable)>>,
 }
 

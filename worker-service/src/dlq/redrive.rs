@@ -34,10 +34,8 @@ use crate::config::DlqRedriveConfig;
 /// would only wait for it.
 const FAILURES: usize = 3;
 
-/// What came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
-    /// Letters that were read.
     pub read: u64,
     /// Those that the filter let through.
     pub matched: usize,
@@ -81,7 +79,6 @@ pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Res
     report.end()
 }
 
-/// The first pass.
 async fn gather(
     config: &DlqRedriveConfig,
     reader: Reader,
@@ -109,7 +106,6 @@ async fn gather(
     Ok(planner.plan(max_redrives, config.filter.limit))
 }
 
-/// The second pass.
 async fn send(
     rate: u32,
     reader: Reader,
@@ -163,7 +159,6 @@ async fn send(
     read
 }
 
-/// Fetches what is planned, on a thread of its own.
 fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(Entry, Record)>) -> anyhow::Result<()> {
     for run in plan.streamed.chunk_by(|a, b| a.partition == b.partition) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
@@ -190,7 +185,6 @@ fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(Entry, Record)>) 
     Ok(())
 }
 
-/// Tells what happens, and counts it.
 struct Report<'a, W> {
     out: &'a mut W,
     json: bool,
@@ -198,7 +192,6 @@ struct Report<'a, W> {
 }
 
 impl<W: Write> Report<'_, W> {
-    /// Names each letter, and where it went.
     fn sent(&mut self, record: &Record, place: Option<(i32, i64)>) -> anyhow::Result<()> {
         self.summary.sent += 1;
         let letter = Letter::of(record);

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::kafka::{self, LogContext};
@@ -11,17 +11,14 @@ use shared::topic::{Record, as_text, header};
 use super::letter::{MOST_REDRIVES, REDRIVES, redrives};
 use crate::dead_letter::{KEY_ABSENT, producer_settings};
 
-/// Headers as they are sent.
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
 /// The headers that tell a record's first place.
 const ORIGIN: [&str; 4] =
     [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP];
 
-/// Why a letter was not sent.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unsent {
-    /// Kafka did not take it.
     #[error("{0}")]
     Kafka(#[from] KafkaError),
     /// A name that is no text, or `dlq.headers` that are none of ours.
@@ -39,7 +36,6 @@ impl Unsent {
     }
 }
 
-/// The input topic's producer.
 pub(super) struct Sender {
     topic: String,
     producer: FutureProducer<LogContext>,
@@ -67,7 +63,10 @@ impl Sender {
         record.payload = value.as_deref();
         let delivery = self.producer.send_result(record).map_err(|(error, _)| self.unsent(error))?;
         match delivery.await {
-            Ok(Ok(delivered)) => Ok((delivered.partition, delivered.offset)),
+            Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => {
+                Ok((delivered.partition, delivered.offset))
+            }
+            Ok(Ok(_)) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut).into()),
             Ok(Err((error, _))) => Err(self.unsent(error)),
             Err(_) => Err(KafkaError::Canceled.into()),
         }

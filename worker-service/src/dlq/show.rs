@@ -12,10 +12,6 @@ use shared::topic::{Header, Record};
 use super::read::Reader;
 use crate::config::DlqShowConfig;
 
-/// Shows the letter.
-///
-/// # Errors
-/// It is not there, or cannot be read yet, Kafka is away, or the output is closed.
 pub async fn run(config: &DlqShowConfig, out: &mut impl Write) -> anyhow::Result<()> {
     let client = kafka::client(&config.source.kafka)?;
     let reader = Reader::open(&client, &config.source.topics.dlq, &config.source.group.group)?;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::lag::Unstable;
+use crate::measured::Unstable;
 
 const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05.678 UTC);
 

@@ -83,8 +83,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::lag::Measured;
     use crate::lane::{Lane, Settings};
+    use crate::measured::Measured;
 
     fn status(health: &GroupHealth) -> (bool, String) {
         let (ready, report) = health.report();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::health::Unreadable;
 use crate::lane::HeldFull;
+use crate::measured::Unstable;
 
 fn past() -> Past {
     Past::new(Duration::from_secs(180))

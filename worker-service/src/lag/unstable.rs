@@ -5,17 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::ask::Ends;
-
-/// What waits for a transaction to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unstable {
-    /// How many offsets of the log.
-    pub records: u64,
-    /// The first of them: the transaction's own.
-    pub offset: i64,
-    /// For how long this has been the first, as far as this worker has seen.
-    pub age: Duration,
-}
+use crate::measured::Unstable;
 
 /// The transactions that hold up partitions: the first unstable offset of each, and since when.
 #[derive(Debug, Default)]

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// An event that failed is tried again after 2, 4 and 8 seconds; `None` when that was it.
+/// The waits before the retries of an event that failed: 2, 4 and 8 seconds.
+pub fn retry_delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::new().with_min_delay(Duration::from_secs(2)).with_factor(2.0).with_max_times(3).build()
+}
+
+/// The wait after so many tries; `None` when that was it.
 pub(super) fn retry_delay(attempts: u32) -> Option<Duration> {
-    let delays =
-        ExponentialBuilder::new().with_min_delay(Duration::from_secs(2)).with_factor(2.0).with_max_times(3).build();
-    delays.into_iter().nth(usize::try_from(attempts).ok()?.checked_sub(1)?)
+    retry_delays().nth(usize::try_from(attempts).ok()?.checked_sub(1)?)
 }
 
 /// The waits of one outage: growing, capped, with jitter, for as long as it takes.

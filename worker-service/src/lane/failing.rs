@@ -13,7 +13,7 @@ use super::{Lane, Task, backoff};
 /// Keys known to fail; past this many the memory starts anew.
 pub(super) const MAX_SUSPECTS: usize = 10_000;
 /// How long after a key's first failure its events have their retries.
-pub(super) const RETRIES: Duration = Duration::from_secs(2 * 60);
+pub const RETRIES: Duration = Duration::from_secs(2 * 60);
 
 /// Keys whose events fail on their own, until one is applied.
 ///

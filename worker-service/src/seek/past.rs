@@ -26,7 +26,6 @@ pub struct Skipped {
     pub to: i64,
 }
 
-/// What the note begins with.
 const NOTE: &str = "skipped as unreadable: ";
 
 impl fmt::Display for Skipped {

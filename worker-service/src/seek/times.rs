@@ -21,9 +21,6 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// Ensures that nothing before these offsets came later than what stands there. The broker's clock goes forward, so it
 /// is enough that the last record before such an offset has its time from the broker: all before it came earlier.
-///
-/// # Errors
-/// That record has its producer's time; or Kafka is away.
 pub(super) fn ensure_of_broker(client: &ClientConfig, source: &SourceConfig, moved: &[Moved]) -> anyhow::Result<()> {
     let (topic, group) = (source.topics.input.as_str(), source.group.group.as_str());
     let mut settings = client.clone();

@@ -43,17 +43,14 @@ pub(super) enum At {
     Refused,
 }
 
-/// Looks at offsets of one partition.
 pub(super) struct Prober<'a> {
     consumer: BaseConsumer<Counts>,
     topic: &'a str,
     partition: i32,
 }
 
-/// What the client counts.
 #[derive(Debug, Default)]
 struct Counts {
-    /// How often it told.
     told: AtomicU64,
     /// The answers that it took for cut off.
     cut: AtomicU64,

@@ -3,23 +3,20 @@
 
 use std::collections::BTreeMap;
 
+use devstack::kit::blocking;
 use devstack::wire::{Claims, Packing, WireRecord, encode_headers, produce, produce_as};
 use rdkafka::Message;
 use rdkafka::message::{Headers, OwnedMessage};
 
-use crate::kit::{Kit, event_headers, header};
+use crate::kit::{Kit, header};
 use crate::malformed::{no_key_of, no_value_of, put as put_claiming, sound};
 
 /// Printed by each failure, and enough to repeat it.
 const SEED: u64 = 24;
 
 /// An event as the API writes it.
-pub(crate) fn event(device: &str, id: &str) -> WireRecord {
-    WireRecord {
-        key: Some(device.into()),
-        value: Some(b"{}".to_vec()),
-        headers: event_headers(device, id).map(|(name, value)| (name.into(), Some(value.into()))).into(),
-    }
+pub(crate) fn wire_event(device: &str, id: &str) -> WireRecord {
+    devstack::kit::event(device).id(id).wire_record()
 }
 
 fn with(mut record: WireRecord, name: &[u8], value: Option<&[u8]>) -> WireRecord {
@@ -29,7 +26,7 @@ fn with(mut record: WireRecord, name: &[u8], value: Option<&[u8]>) -> WireRecord
 
 async fn put(kit: &Kit, topic: &str, records: &[WireRecord]) -> i64 {
     let (broker, topic, records) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned(), records.to_vec());
-    tokio::task::spawn_blocking(move || produce(&broker, &topic, 0, &records)).await.unwrap().unwrap()
+    blocking(move || produce(&broker, &topic, 0, &records)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,9 +39,9 @@ async fn a_header_name_that_is_no_text_ends_no_worker() {
             b"\xff",
             Some(b"1"),
         ),
-        with(event("d", "1"), b"\xff\xfe", None),
-        with(event("d", "2"), b"ce_id\0x", Some(b"3")),
-        with(event("d", "3"), b"\0", None),
+        with(wire_event("d", "1"), b"\xff\xfe", None),
+        with(wire_event("d", "2"), b"ce_id\0x", Some(b"3")),
+        with(wire_event("d", "3"), b"\0", None),
     ];
     let first = put(&kit, &kit.scope.input_topic, &strange).await;
     kit.event("d", "behind", "{}").await;
@@ -97,7 +94,7 @@ fn maybe(rng: &mut fastrand::Rng) -> Option<Vec<u8>> {
 
 /// A record of any bytes, or an event with something done to it.
 fn any_record(rng: &mut fastrand::Rng, id: usize) -> WireRecord {
-    let mut record = event(&format!("d{}", rng.u8(..4)), &format!("any-{id}"));
+    let mut record = wire_event(&format!("d{}", rng.u8(..4)), &format!("any-{id}"));
     match rng.u8(..8) {
         0 => record = WireRecord { key: maybe(rng), value: maybe(rng), headers: Vec::new() },
         1 => record.key = maybe(rng),
@@ -141,7 +138,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
     for n in 0..600 {
         claiming.push(sound(any_record(&mut rng, n)));
         if rng.u8(..3) == 0 {
-            claiming.push(sound(event(&format!("good{}", n % 3), &n.to_string())));
+            claiming.push(sound(wire_event(&format!("good{}", n % 3), &n.to_string())));
         }
         // Few, since each takes seconds.
         if n % 150 == 70 {
@@ -149,7 +146,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
             claiming.push(if rng.bool() { no_key_of(length) } else { no_value_of(length) });
         }
     }
-    claiming.push(sound(event("last", "last")));
+    claiming.push(sound(wire_event("last", "last")));
     let mut offset = 0;
     let mut rest = &claiming[..];
     while !rest.is_empty() {
@@ -169,7 +166,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
         .fetch_all(&kit.pool)
         .await
         .unwrap();
-    let metrics = worker.page("/metrics").await;
+    let metrics = worker.metrics().await;
     let events: f64 = metrics
         .lines()
         .filter(|line| line.starts_with("events_total{") && !line.contains("conflicting"))
@@ -276,7 +273,7 @@ async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
             produce_as(&broker, &topic, 0, std::slice::from_ref(record), Packing::Gzip, 0).map(drop)
         })
     };
-    tokio::task::spawn_blocking(pack).await.unwrap().unwrap();
+    blocking(pack).await.unwrap();
     kit.event("d", "behind", "{}").await;
     kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
 

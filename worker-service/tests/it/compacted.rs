@@ -1,5 +1,6 @@
 //! Records that compaction took away are told of as what they are: data loss.
 
+use devstack::kit::blocking;
 use devstack::wire::{WireRecord, produce};
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -27,7 +28,7 @@ async fn offsets(kit: &Kit) -> (Vec<i64>, i64) {
             }
         }
     };
-    tokio::task::spawn_blocking(read).await.unwrap()
+    blocking(read).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +75,7 @@ async fn what_compaction_took_away_is_lost_and_told() {
     let (left, end) = offsets(&kit).await;
     kit.until_it("all is done", async || kit.committed().await.get(&0) == Some(&end)).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id IN ('a', 'b')").await, 3, "of thirteen");
-    let metrics = worker.page("/metrics").await;
+    let metrics = worker.metrics().await;
     let lost =
         metrics.lines().find_map(|line| line.strip_prefix("records_lost_total ")).unwrap().parse::<i64>().unwrap();
     let behind = i64::try_from(left.iter().filter(|offset| **offset >= 1).count()).unwrap();
@@ -91,7 +92,7 @@ async fn dead_letters_without_a_key_go_to_a_compacted_topic() {
     kit.set_topic(&kit.scope.dlq_topic, &[("cleanup.policy", "compact")]).await;
     let keyless = WireRecord { value: Some(b"{}".to_vec()), ..WireRecord::default() };
     let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone());
-    tokio::task::spawn_blocking(move || produce(&broker, &topic, 0, &[keyless])).await.unwrap().unwrap();
+    blocking(move || produce(&broker, &topic, 0, &[keyless])).await.unwrap();
     kit.event("a", "1", "{}").await;
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events", 1).await;

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use devstack::kit::json_lines;
 
 use crate::kit::{Kit, Process};
 
 /// The partitions of the lines of this kind in a worker's log, in their order.
 fn told(worker: &Process, message: &str) -> Vec<i64> {
     let log = worker.service.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter(|line| line["message"] == message).filter_map(|line| line["partition"].as_i64()).collect()
+    json_lines(&log).filter(|line| line["message"] == message).filter_map(|line| line["partition"].as_i64()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

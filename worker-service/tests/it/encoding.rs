@@ -30,8 +30,8 @@ async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker()
     kit.event("a", "1", r#"{"escaped":"\u00e9"}"#).await;
     let worker = kit.process().await;
     kit.until_it("readiness says why", async || {
-        let page = worker.page("/health/ready").await;
-        page.starts_with("HTTP/1.0 503") && page.contains(&expected)
+        let (status, page) = worker.ready().await;
+        status == 503 && page.to_string().contains(&expected)
     })
     .await;
     // Lines are written by another thread.

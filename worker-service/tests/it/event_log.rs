@@ -1,5 +1,6 @@
 //! What the log says of events, by `ACCESS_LOG`: the binary's own lines.
 
+use devstack::kit::json_lines;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
 use shared::config::AccessLog;
@@ -9,9 +10,9 @@ use crate::kit::{Kit, Process};
 /// The lines with one of these messages so far, without what every line has.
 fn lines(worker: &Process, messages: &[&str]) -> Vec<Value> {
     let log = worker.service.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut found: Vec<_> =
-        lines.filter(|line| line["message"].as_str().is_some_and(|message| messages.contains(&message))).collect();
+    let mut found: Vec<_> = json_lines(&log)
+        .filter(|line| line["message"].as_str().is_some_and(|message| messages.contains(&message)))
+        .collect();
     for line in &mut found {
         let line = line.as_object_mut().unwrap();
         for usual in ["timestamp", "target"] {
@@ -21,7 +22,6 @@ fn lines(worker: &Process, messages: &[&str]) -> Vec<Value> {
     found
 }
 
-/// Waits until there are so many lines with one of these messages.
 async fn until_lines(kit: &Kit, worker: &Process, messages: &[&str], count: usize) -> Vec<Value> {
     kit.until_it("it is in the log", async || lines(worker, messages).len() >= count).await;
     let found = lines(worker, messages);

@@ -1,11 +1,12 @@
 //! An expiry that does not go on: what it says of itself.
 
+use devstack::kit::sample;
+
 use crate::kit::{Kit, Process};
 
 /// How far a worker says that it is behind, with the rows of this kind.
 async fn behind(worker: &Process, rows: &str) -> Option<f64> {
-    let name = format!("events_expiry_behind_seconds{{rows=\"{rows}\"}} ");
-    worker.page("/metrics").await.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+    sample(&worker.metrics().await, &format!("events_expiry_behind_seconds{{rows=\"{rows}\"}}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@ use shared::devices::queries;
 
 use std::time::{Duration, Instant};
 
+use devstack::kit::{sample, until};
 use devstack::{Program, Proxy, Scope, Service};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
@@ -21,10 +22,9 @@ struct Fenced {
 impl Fenced {
     async fn new(name: &str) -> Self {
         let kit = Kit::new(name, 1).await;
-        let port = kit.scope.endpoints.redis_url.rsplit_once(':').unwrap().1.parse().unwrap();
-        let proxy = Proxy::to(port).unwrap();
+        let (proxy, redis_url) = Proxy::before(&kit.scope.endpoints.redis_url).unwrap();
         let mut scope = kit.scope.clone();
-        scope.endpoints.redis_url = format!("redis://127.0.0.1:{}", proxy.port);
+        scope.endpoints.redis_url = redis_url;
         let redis = kit.redis().await;
         Self { kit, proxy, scope, redis }
     }
@@ -33,7 +33,7 @@ impl Fenced {
     async fn cache_the_first(&self) {
         self.kit.event("a", "1", r#"{"n":1}"#).await;
         self.kit.until("SELECT count(*) FROM events", 1).await;
-        self.eventually("it is committed", async || self.kit.committed().await.get(&0) == Some(&1)).await;
+        until("it is committed", async || self.kit.committed().await.get(&0) == Some(&1)).await;
         let body = self.row().await;
         let () = self.redis.clone().set_ex(self.kit.key("a"), body, 600).await.unwrap();
     }
@@ -44,14 +44,6 @@ impl Fenced {
 
     async fn cached(&self) -> String {
         self.redis.clone().get(self.kit.key("a")).await.unwrap()
-    }
-
-    async fn eventually(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds().await {
-            assert!(Instant::now() < deadline, "never: {what}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }
 
@@ -66,17 +58,17 @@ async fn without_redis_ingest_goes_on_and_the_fences_come_when_it_is_back() {
         fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
     }
     fenced.kit.until("SELECT version FROM resources", 20).await;
-    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
+    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
     let said = |of: &str| worker.health.report().1["cache"][of].clone();
-    fenced.eventually("it says that Redis is away", async || said("status") == "down").await;
-    fenced.eventually("and that a fence waits for it", async || said("fences_pending") == 1).await;
+    until("it says that Redis is away", async || said("status") == "down").await;
+    until("and that a fence waits for it", async || said("fences_pending") == 1).await;
     assert!(said("error").as_str().unwrap().starts_with("Redis at 127.0.0.1:"), "{}", said("error"));
     assert!(worker.health.report().0, "ready");
     assert_eq!(fenced.cached().await, first, "nobody could tell");
     fenced.proxy.mend();
     let row = fenced.row().await;
-    fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
-    fenced.eventually("it says that all is well", async || said("status") == "up" && said("fences_pending") == 0).await;
+    until("what is cached is the row", async || fenced.cached().await == row).await;
+    until("it says that all is well", async || said("status") == "up" && said("fences_pending") == 0).await;
     worker.stop().await.unwrap();
 }
 
@@ -131,8 +123,8 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
 
     let successor = fenced.kit.process().await;
     let row = fenced.row().await;
-    fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
-    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
+    until("what is cached is the row", async || fenced.cached().await == row).await;
+    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
     assert_eq!(fenced.kit.count("SELECT count(*) FROM events").await, 2, "the repeat changed nothing");
     assert_eq!((fenced.kit.version("a").await, fenced.row().await), (Some(2), row.clone()));
     // What the dead worker had sent arrives now.
@@ -140,7 +132,7 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     fenced.kit.event("a", "3", r#"{"n":3}"#).await;
     fenced.kit.until("SELECT version FROM resources", 3).await;
     let row = fenced.row().await;
-    fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
+    until("what is cached is the row", async || fenced.cached().await == row).await;
     successor.tells("A worker died, and this one has its partitions").await;
     successor.end().await;
     let _ = std::fs::remove_file(log);
@@ -155,18 +147,18 @@ async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_
     fenced.cache_the_first().await;
     fenced.proxy.cut();
     fenced.kit.event("a", "2", r#"{"n":2}"#).await;
-    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
+    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&2)).await;
     let filled = fenced.row().await;
     let () = fenced.redis.clone().set_ex(fenced.kit.key("a"), &filled, 600).await.unwrap();
     fenced.kit.event("a", "3", r#"{"n":3}"#).await;
-    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&3)).await;
+    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&3)).await;
     assert_eq!(fenced.cached().await, filled, "a hit is behind PostgreSQL");
     worker.tells("Redis is away").await;
-    assert!(worker.page("/metrics").await.contains("cache_fences_pending 1\n"), "and the worker says so");
+    assert!(worker.metrics().await.contains("cache_fences_pending 1\n"), "and the worker says so");
     fenced.proxy.mend();
     let mended = Instant::now();
     let row = fenced.row().await;
-    fenced.eventually("what is cached is the row", async || fenced.cached().await == row).await;
+    until("what is cached is the row", async || fenced.cached().await == row).await;
     assert!(mended.elapsed() < Duration::from_secs(5), "a second or so: {:?}", mended.elapsed());
     worker.tells_end_of("Redis is away").await;
     worker.end().await;
@@ -174,11 +166,8 @@ async fn what_is_filled_in_before_the_worker_finds_redis_again_is_fenced_within_
 
 /// How many events a worker has counted as visible, and how many of them within a second.
 async fn visible(worker: &Process) -> (u64, u64) {
-    let page = worker.page("/metrics").await;
-    let sample = |name: &str| {
-        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().unwrap())
-    };
+    let page = worker.metrics().await;
+    let sample = |name: &str| sample(&page, name).map_or(0, |value| value as u64);
     (sample("accepted_to_visible_seconds_count"), sample(r#"accepted_to_visible_seconds_bucket{le="1"}"#))
 }
 
@@ -187,21 +176,21 @@ async fn events_whose_fence_was_put_off_count_when_it_is_acknowledged() {
     let fenced = Fenced::new("fences_late").await;
     let worker = fenced.kit.process_with(&[("REDIS_URL", &fenced.scope.endpoints.redis_url)]).await;
     fenced.cache_the_first().await;
-    fenced.eventually("it is counted", async || visible(&worker).await.0 == 1).await;
+    until("it is counted", async || visible(&worker).await.0 == 1).await;
     // It may have waited for the worker to start.
     let (_, quick) = visible(&worker).await;
     fenced.proxy.cut();
     for n in 2..=20 {
         fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
     }
-    fenced.eventually("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
+    until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
     let put_off = Instant::now();
-    fenced.eventually("a second is over", async || put_off.elapsed() > Duration::from_secs(1)).await;
+    until("a second is over", async || put_off.elapsed() > Duration::from_secs(1)).await;
     assert_eq!(visible(&worker).await, (1, quick), "nobody is certain to see them");
     fenced.proxy.mend();
-    fenced.eventually("all are counted, as late as they are", async || visible(&worker).await == (20, quick)).await;
+    until("all are counted, as late as they are", async || visible(&worker).await == (20, quick)).await;
     fenced.kit.event("a", "21", "{}").await;
-    fenced.eventually("and the next ones as before", async || visible(&worker).await == (21, quick + 1)).await;
+    until("and the next ones as before", async || visible(&worker).await == (21, quick + 1)).await;
     worker.end().await;
 }
 
@@ -211,15 +200,15 @@ async fn events_whose_fence_never_comes_count_when_nothing_stale_can_be_cached()
     let url = fenced.scope.endpoints.redis_url.as_str();
     let worker = fenced.kit.process_with(&[("REDIS_URL", url), ("CACHE_TTL", "1s")]).await;
     fenced.cache_the_first().await;
-    fenced.eventually("it is counted", async || visible(&worker).await.0 == 1).await;
+    until("it is counted", async || visible(&worker).await.0 == 1).await;
     // It may have waited for the worker to start.
     let (_, quick) = visible(&worker).await;
     fenced.proxy.cut();
     for n in 2..=20 {
         fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
     }
-    fenced.eventually("the TTL made them visible", async || visible(&worker).await == (20, quick)).await;
-    assert!(worker.page("/metrics").await.contains("cache_fences_pending 1\n"), "the fence waits all the same");
+    until("the TTL made them visible", async || visible(&worker).await == (20, quick)).await;
+    assert!(worker.metrics().await.contains("cache_fences_pending 1\n"), "the fence waits all the same");
     worker.end().await;
 }
 

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use devstack::kit::sample;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
 use shared::topic::settings::TopicSettings;
 use time::OffsetDateTime;
 
-use crate::kit::{Kit, PATIENCE, client, event_headers, header, owned_headers};
+use crate::kit::{Kit, PATIENCE, client, event, header, owned_headers};
 
 const MINUTE: i64 = 60_000;
 /// A second into it: 0 is no time for the client.
@@ -32,7 +33,8 @@ async fn kit(name: &str) -> Kit {
 /// Puts an event on the topic, stamped with this time, in milliseconds since 1970.
 async fn stamped(kit: &Kit, device: &str, id: &str, payload: &str, millis: i64, more: &[(&str, &str)]) {
     let topic = kit.scope.input_topic.clone();
-    let headers: Vec<_> = event_headers(device, id).iter().chain(more).copied().collect();
+    let event = event(device).id(id);
+    let headers: Vec<_> = event.headers().iter().chain(more).copied().collect();
     let headers = owned_headers(&headers);
     let producer: BaseProducer = client(&kit.scope).create().unwrap();
     tokio::task::block_in_place(|| {
@@ -101,14 +103,10 @@ async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
         let mut lock = kit.pool.begin().await.unwrap();
         sqlx::query("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
         stamped(&kit, "a", "2", "{}", stamp, &[]).await;
-        let age = async || {
-            let metrics = worker.page("/metrics").await;
-            let told = metrics.lines().find_map(|line| line.strip_prefix("watermark_age_seconds{partition=\"0\"} "));
-            told.map_or(0.0, |told| told.parse::<f64>().unwrap())
-        };
+        let age = async || sample(&worker.metrics().await, "watermark_age_seconds{partition=\"0\"}").unwrap_or(0.0);
         let mut told = 0.0;
         while told <= 0.0 {
-            assert!(began.elapsed() < PATIENCE, "{name}: {}", worker.page("/metrics").await);
+            assert!(began.elapsed() < PATIENCE, "{name}: {}", worker.metrics().await);
             told = age().await;
         }
         assert!(told <= began.elapsed().as_secs_f64(), "{name}: {told}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use devstack::kit::blocking;
 use rdkafka::Message as _;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -35,7 +36,7 @@ async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 6, "all but the aborted");
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE event_id IN ('3', '4')").await, 0);
     assert_eq!(kit.version("d").await, Some(6));
-    let metrics = worker.page("/metrics").await;
+    let metrics = worker.metrics().await;
     assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
     // Each gap was looked into by the time that it has ended.
     let log = worker.end_and_log().await;
@@ -131,7 +132,7 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
         }
         looks
     };
-    let looks = tokio::task::spawn_blocking(read).await.unwrap();
+    let looks = blocking(read).await;
     assert!(looks > 3, "{looks} looks");
 
     let worker = kit.process_with(&[("RUST_LOG", "worker_service=debug")]).await;
@@ -154,7 +155,7 @@ async fn more_gaps_than_a_look_has_time_for_are_read_by_and_by_and_are_no_loss()
     producers[0].commit();
     kit.event("d", "last", "{}").await;
     kit.until_it("it is looked into", async || left_over().len() > looked && left_over().last() == Some(&0)).await;
-    let metrics = worker.page("/metrics").await;
+    let metrics = worker.metrics().await;
     assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
     let log = worker.end_and_log().await;
     for told in ["data loss", "records may be lost", "there was no time to read"] {

@@ -41,10 +41,7 @@ async fn a_second_worker_joins_and_leaves_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
     let kit = Kit::new("hangs", 6).await;
-    let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
-    let (user, port) = server.rsplit_once(':').unwrap();
-    let proxy = Proxy::to(port.parse().unwrap()).unwrap();
-    let database_url = format!("{user}:{}/{database}", proxy.port);
+    let (proxy, database_url) = Proxy::before(&kit.scope.database_url).unwrap();
     let first = Worker::start(&run_config(&Scope { database_url, ..kit.scope.clone() })).unwrap();
     let report = async |id: &str| {
         let devices: Vec<_> = (0..30).map(|device| format!("d{device}")).collect();
@@ -72,14 +69,10 @@ async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
 
 /// Waits until all six partitions are shared by these workers, each of which has some.
 async fn wait_for_partitions(workers: &[&worker_service::worker::Worker]) {
-    let deadline = std::time::Instant::now() + crate::kit::PATIENCE;
-    loop {
+    let shared = async || {
         let owned: Vec<usize> =
             workers.iter().map(|worker| worker.health.report().1["partitions"].as_object().unwrap().len()).collect();
-        if owned.iter().sum::<usize>() == 6 && owned.iter().all(|count| *count > 0) {
-            return;
-        }
-        assert!(std::time::Instant::now() < deadline, "{owned:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        if owned.iter().sum::<usize>() == 6 && owned.iter().all(|count| *count > 0) { Ok(()) } else { Err(owned) }
+    };
+    devstack::kit::found("each has some", shared).await;
 }

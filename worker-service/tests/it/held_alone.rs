@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use devstack::kit::{blocking, json_lines};
 use devstack::{Endpoints, Postgres, Scope, endpoints};
-use serde_json::Value;
 
 use crate::kit::{Kit, header};
 
@@ -54,8 +54,7 @@ async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
     for (refusal, error) in REFUSALS {
         let is_told = || {
             let log = worker.service.log();
-            let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            lines.any(|line| {
+            json_lines(&log).any(|line| {
                 line["message"]
                     == "one device alone meets what would be an outage: it is held, and the partition goes on"
                     && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
@@ -99,7 +98,7 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
     assert_eq!((of("ce_id"), of("dlq.reason")), ("0".into(), "unknown_error".into()));
     assert_eq!(of("dlq.error"), "SQLSTATE 42501: refused");
     assert!(of("dlq.attempts").parse::<u32>().unwrap() > 10);
-    let page = worker.page("/metrics").await;
+    let page = worker.metrics().await;
     assert!(page.contains("held_alone_devices{partition=\"0\"} 1\n"), "{page}");
 
     // It is mended: what waits goes on by itself, and the others are sent back.
@@ -121,7 +120,7 @@ async fn an_outage_that_everybody_meets_is_one() {
             kit.event(device, &n.to_string(), "{}").await;
         }
     }
-    let waits = async || worker.page("/health/ready").await.contains("waiting out an outage");
+    let waits = async || worker.health().await.to_string().contains("waiting out an outage");
     kit.until_it("it waits", waits).await;
     kit.until_it("each was tried several times", async || kit.tries().await.len() >= 12).await;
     assert!(waits().await);
@@ -138,7 +137,7 @@ async fn a_device_over_which_the_backend_crashes_is_held_alone() {
         let endpoints = Endpoints { postgres_url: postgres.url(), ..endpoints().clone() };
         (postgres, Scope::on(&endpoints, "crashes").unwrap())
     };
-    let (_postgres, scope) = tokio::task::spawn_blocking(start).await.unwrap();
+    let (_postgres, scope) = blocking(start).await;
     let kit = Kit::on(scope, 2).await;
     kit.refuse_with("bad", "crash").await;
     let worker = kit.process().await;
@@ -231,6 +230,6 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     assert!(was_full, "{}", worker.service.log());
     let letters = kit.dead_letters(1).await;
     assert_eq!((letters.len(), header(&letters[0], "ce_id").as_deref()), (1, Some("bad1")));
-    let page = worker.page("/metrics").await;
+    let page = worker.metrics().await;
     assert!(page.contains("partition_held_full{partition=\"0\"} 0\n"), "{page}");
 }

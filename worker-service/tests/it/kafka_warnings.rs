@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use devstack::kit::json_lines;
 
 use crate::kit::{Kit, Process, nobody};
 
 /// What the client warned of so far: by its kind, the times, and how many others there were between.
 fn warnings(worker: &Process) -> BTreeMap<String, Vec<(time::OffsetDateTime, u64)>> {
     let log = worker.service.log();
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for line in lines.filter(|line| line["level"] == "WARN" && line["message"] == "Kafka client") {
+    for line in json_lines(&log).filter(|line| line["level"] == "WARN" && line["message"] == "Kafka client") {
         let at = line["timestamp"].as_str().unwrap();
         let at = time::OffsetDateTime::parse(at, &time::format_description::well_known::Rfc3339).unwrap();
         let left_out = line["left_out"].as_u64().unwrap_or(0);

@@ -1,21 +1,19 @@
 //! A topic, a database and a worker of a test's own, and verbs to use them.
 
 mod commands;
-mod faults;
 mod kafka;
 mod metrics;
-mod process;
 mod refusal;
 mod transactions;
 
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
 use clap::Parser as _;
-use devstack::Scope;
+use devstack::kit::{self, found};
+use devstack::{Program, Scope, Service};
 use rdkafka::config::ClientConfig;
-use rdkafka::producer::FutureProducer;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{DefaultProducerContext, FutureProducer};
 use shared::config::{LogConfig, LogFormat, TopicConfig};
 use shared::store::Store;
 use shared::telemetry;
@@ -24,10 +22,9 @@ use sqlx::PgPool;
 use worker_service::config::{Cli, Command, RunConfig};
 use worker_service::worker::Worker;
 
-pub(crate) use self::faults::InProcess;
-pub(crate) use self::kafka::{event_headers, header, headers, owned_headers};
+pub(crate) use devstack::kit::{PATIENCE, Worker as Process, event, header, headers, nobody, owned_headers};
+
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
-pub(crate) use self::process::Process;
 
 pub(crate) struct Kit {
     pub(crate) scope: Scope,
@@ -36,31 +33,38 @@ pub(crate) struct Kit {
     producer: FutureProducer,
 }
 
-/// Longer than anything here takes, on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the worker logs in this process is kept, all of it: see `devstack::logs`. Gives the file.
+/// What the worker logs in this process is kept, all of it. Gives the file.
 fn keep_log() -> &'static Path {
-    static KEPT: OnceLock<PathBuf> = OnceLock::new();
-    KEPT.get_or_init(|| {
-        let path = devstack::logs::file("worker-tests").unwrap();
-        let file = std::fs::File::create(&path).unwrap();
+    kit::keep_log("worker-tests", |file| {
         telemetry::start_log_into(&LogConfig { format: LogFormat::Json, filter: "trace".into() }, file).unwrap();
-        path
     })
 }
 
-/// What was logged in this process so far.
-fn log() -> String {
-    std::fs::read_to_string(keep_log()).unwrap()
+/// A worker in this process that has a fault.
+pub(crate) struct InProcess<'a>(pub(crate) &'a Worker);
+
+impl InProcess<'_> {
+    /// Waits until it says all that the runbook tells of this fault.
+    pub(crate) async fn tells(&self, fault: &str) {
+        kit::tells(fault, async || self.report()).await;
+    }
+
+    /// The same of its end.
+    pub(crate) async fn tells_end_of(&self, fault: &str) {
+        kit::tells_end_of(fault, async || self.report()).await;
+    }
+
+    fn report(&self) -> kit::Report {
+        let (is_ready, body) = self.0.health.report();
+        let log = std::fs::read_to_string(keep_log()).unwrap();
+        kit::Report { log, metrics: metrics().render(), ready: (if is_ready { 200 } else { 503 }, body) }
+    }
 }
 
 impl Kit {
     /// Topics of this many partitions, and a migrated database.
     pub(crate) async fn new(name: &str, partitions: i32) -> Self {
-        let owned = name.to_owned();
-        let scope = tokio::task::spawn_blocking(move || Scope::new(&owned)).await.unwrap().unwrap();
-        Self::on(scope, partitions).await
+        Self::on(kit::scope(name).await, partitions).await
     }
 
     /// The same on servers of a test's own.
@@ -81,6 +85,15 @@ impl Kit {
         Self { producer: client(&scope).set("partitioner", "murmur2_random").create().unwrap(), scope, ..self }
     }
 
+    /// The same with a Kafka that refuses what it is told to refuse, which has the input topic.
+    pub(crate) fn moved_to_mock(self) -> (Self, MockCluster<'static, DefaultProducerContext>) {
+        let mock = MockCluster::new(1).unwrap();
+        let mut scope = self.scope.clone();
+        scope.endpoints.kafka_brokers = mock.bootstrap_servers();
+        mock.create_topic(&scope.input_topic, 1, 1).unwrap();
+        (self.moved_to(scope), mock)
+    }
+
     /// Makes those of the two topics that are not there.
     pub(crate) async fn make_topics(&self, partitions: i32) {
         let topics = TopicConfig { input: self.scope.input_topic.clone(), dlq: self.scope.dlq_topic.clone() };
@@ -92,28 +105,36 @@ impl Kit {
         Worker::start(&run_config(&self.scope)).unwrap()
     }
 
+    /// A worker as a process of its own, which can be frozen and killed.
+    pub(crate) async fn process(&self) -> Process {
+        self.process_with(&[]).await
+    }
+
+    /// The same with more settings.
+    pub(crate) async fn process_with(&self, more: &[(&str, &str)]) -> Process {
+        let env = [self.scope.env(), kit::owned(&[("REDIS_TIMEOUT", "2s")]), kit::owned(more)].concat();
+        // They stay, for whoever wants to know why a test failed.
+        let logs = devstack::target_dir().join("worker-logs");
+        let log = logs.join(format!("{}-{}.log", self.scope.group, fastrand::u32(..)));
+        let start = move || {
+            std::fs::create_dir_all(logs).unwrap();
+            Process::start(env, |env| Service::spawn(Program::Worker, &["run"], env, &log))
+        };
+        kit::blocking(start).await
+    }
+
     /// Waits until something holds.
     pub(crate) async fn until_it(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds().await {
-            if Instant::now() > deadline {
-                panic!("not within {PATIENCE:?}: {what}");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        kit::until(what, holds).await;
     }
 
     /// Waits until a query for one number gives this one.
     pub(crate) async fn until(&self, sql: &'static str, expected: i64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let found: i64 = sqlx::query_scalar(sql).fetch_one(&self.pool).await.unwrap();
-            if found == expected {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{sql}: {found}, not {expected}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let is_expected = async || {
+            let count = self.count(sql).await;
+            if count == expected { Ok(()) } else { Err(count) }
+        };
+        found(&format!("{sql} gives {expected}"), is_expected).await;
     }
 
     pub(crate) async fn version(&self, device: &str) -> Option<i64> {
@@ -163,9 +184,4 @@ pub(crate) fn run_config(scope: &Scope) -> RunConfig {
         Command::Run(config) => *config,
         other => panic!("{other:?}"),
     }
-}
-
-/// An address of nobody.
-pub(crate) fn nobody() -> String {
-    format!("127.0.0.1:{}", devstack::port::free())
 }

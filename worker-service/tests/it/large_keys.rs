@@ -1,5 +1,6 @@
 //! What poison with large keys takes in memory.
 
+use devstack::kit::blocking;
 use devstack::wire::{WireRecord, produce};
 
 use crate::kit::Kit;
@@ -16,7 +17,7 @@ async fn poison_with_large_keys_takes_bounded_memory() {
             produce(&broker, &topic, 0, &[record]).unwrap();
         }
     };
-    tokio::task::spawn_blocking(put).await.unwrap();
+    blocking(put).await;
     kit.event("d", "behind", "{}").await;
     let worker = kit.process().await;
     let most = std::sync::atomic::AtomicUsize::new(0);

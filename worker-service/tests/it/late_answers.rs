@@ -29,10 +29,7 @@ impl Slowed {
         kit.until("SELECT count(*) FROM events", 20).await;
         worker.stop().await.unwrap();
 
-        let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
-        let (user, port) = server.rsplit_once(':').unwrap();
-        let proxy = Proxy::to(port.parse().unwrap()).unwrap();
-        let database_url = format!("{user}:{}/{database}", proxy.port);
+        let (proxy, database_url) = Proxy::before(&kit.scope.database_url).unwrap();
         let mut config = run_config(&Scope { database_url, ..kit.scope.clone() }).stores.postgres;
         // As many sessions as questions at once: each of them is used by a question that comes too late.
         (config.timeout, config.max_connections) = (Duration::from_secs(1), 5);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use devstack::kit::blocking;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::mocking::MockCluster;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
@@ -72,12 +72,7 @@ async fn a_committed_offset_beyond_the_end_is_no_end() {
 async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
     metrics();
     let kit = Kit::new("lower", 1).await;
-    // A Kafka that refuses what it is told to refuse.
-    let mock = MockCluster::new(1).unwrap();
-    let mut scope = kit.scope.clone();
-    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
-    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
-    let kit = kit.moved_to(scope);
+    let (kit, mock) = kit.moved_to_mock();
     report(&kit, 1..=4).await;
     commit(&kit, 100).await;
     mock.request_errors(
@@ -96,13 +91,12 @@ async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
 /// Commits this offset of the first partition for the group.
 async fn commit(kit: &Kit, offset: i64) {
     let scope = kit.scope.clone();
-    tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let group: BaseConsumer = client(&scope).set("group.id", &scope.group).create().unwrap();
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&scope.input_topic, 0, Offset::Offset(offset)).unwrap();
         group.commit(&list, CommitMode::Sync).unwrap();
     })
-    .await
-    .unwrap();
+    .await;
     assert_eq!(kit.committed().await[&0], offset);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use devstack::KafkaCluster;
+use devstack::kit::until;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -80,9 +81,7 @@ async fn both_topics_are_made_with_every_setting_that_the_promises_need() {
         let told = asked.unwrap().remove(0).unwrap();
         told.get("log.cleanup.policy").and_then(|entry| entry.value.clone()).as_deref() == Some("compact")
     };
-    while !told().await {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until("the topic is compacted", told).await;
     scope.input_topic.push_str("-2");
     scope.dlq_topic.push_str("-2");
     let mut setup = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));

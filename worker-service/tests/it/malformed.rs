@@ -3,33 +3,33 @@
 
 use std::time::Duration;
 
+use devstack::kit::blocking;
 use devstack::wire::{Claims, WireRecord, produce_claiming};
 use rdkafka::Message as _;
 use time::OffsetDateTime;
 
-use crate::any_bytes::event;
+use crate::any_bytes::wire_event;
 use crate::kit::{Kit, Process, header};
 
-/// As it is.
 pub(crate) fn sound(record: WireRecord) -> (WireRecord, Claims) {
     (record, Claims::default())
 }
 
 /// Without a key, of which the length says no length.
 pub(crate) fn no_key_of(length: i64) -> (WireRecord, Claims) {
-    (WireRecord { key: None, ..event("m", "m") }, Claims { key_length: Some(length), ..Claims::default() })
+    (WireRecord { key: None, ..wire_event("m", "m") }, Claims { key_length: Some(length), ..Claims::default() })
 }
 
 /// The same of the value.
 pub(crate) fn no_value_of(length: i64) -> (WireRecord, Claims) {
-    (WireRecord { value: None, ..event("m", "m") }, Claims { value_length: Some(length), ..Claims::default() })
+    (WireRecord { value: None, ..wire_event("m", "m") }, Claims { value_length: Some(length), ..Claims::default() })
 }
 
 /// Writes one batch; gives the offset of its first.
 pub(crate) async fn put(kit: &Kit, topic: &str, partition: i32, records: Vec<(WireRecord, Claims)>) -> i64 {
     let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
     let put = move || produce_claiming(&broker, &topic, partition, &records);
-    tokio::task::spawn_blocking(put).await.unwrap().unwrap()
+    blocking(put).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,13 +37,13 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
     let kit = Kit::new("malformed", 2).await;
     let input = &kit.scope.input_topic;
     let among = vec![
-        sound(event("a", "1")),
+        sound(wire_event("a", "1")),
         no_key_of(-2),
-        sound(event("a", "2")),
+        sound(wire_event("a", "2")),
         no_value_of(-2),
         no_value_of(-77),
         no_key_of(i64::from(i32::MIN)),
-        sound(event("a", "3")),
+        sound(wire_event("a", "3")),
     ];
     assert_eq!(put(&kit, input, 0, among).await, 0);
     // The whole batch, and then one that is a batch.
@@ -70,9 +70,9 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
         assert_eq!(header(letter, "dlq.topic").as_ref(), Some(input));
     }
     kit.until_it("all is committed", async || kit.committed().await.values().eq([&12, &3])).await;
-    kit.until_it("it is ready", async || worker.page("/health/ready").await.starts_with("HTTP/1.0 200")).await;
+    kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
     worker.tells("A record cannot be taken apart").await;
-    let metrics = worker.page("/metrics").await;
+    let metrics = worker.metrics().await;
     assert!(metrics.contains("dead_letters_total{reason=\"unreadable\"} 10\n"), "{metrics}");
     assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
     let log = worker.end_and_log().await;
@@ -89,7 +89,7 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_waits_for_its_dead_letter() {
     let kit = Kit::new("malformed_waits", 1).await;
-    put(&kit, &kit.scope.input_topic, 0, vec![no_key_of(-2), sound(event("a", "1"))]).await;
+    put(&kit, &kit.scope.input_topic, 0, vec![no_key_of(-2), sound(wire_event("a", "1"))]).await;
     let dlq = &kit.scope.dlq_topic;
     kit.set_topic(dlq, &[("max.message.bytes", "100")]).await;
     let worker = kit.process().await;
@@ -98,11 +98,11 @@ async fn it_waits_for_its_dead_letter() {
     let told = unreadable().await;
     assert_eq!(told["offset"], 0);
     assert!(told["error"].as_str().unwrap().starts_with("its dead letter is not taken: "), "{told}");
-    assert!(worker.page("/health/ready").await.starts_with("HTTP/1.0 503"));
+    assert_eq!(worker.ready().await.0, 503);
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 0);
     kit.set_topic(dlq, &[]).await;
     kit.until("SELECT count(*) FROM events", 1).await;
-    kit.until_it("it is ready", async || worker.page("/health/ready").await.starts_with("HTTP/1.0 200")).await;
+    kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
     kit.dead_letters(1).await;
     worker.end().await;
 }
@@ -170,13 +170,13 @@ async fn seek_goes_past_it_and_back_over_it() {
 }
 
 fn at(device: &str, id: &str, delta: i64) -> (WireRecord, Claims) {
-    (event(device, id), Claims { offset_delta: Some(delta), ..Claims::default() })
+    (wire_event(device, id), Claims { offset_delta: Some(delta), ..Claims::default() })
 }
 
 /// Nothing was told as lost, nor as another topic.
 async fn assert_calm(worker: Process) {
     worker.tells("A batch's records are not numbered in a row").await;
-    let metrics = worker.page("/metrics").await;
+    let metrics = worker.metrics().await;
     assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
     let log = worker.end_and_log().await;
     for never in ["made anew", "data loss", "records may be lost"] {

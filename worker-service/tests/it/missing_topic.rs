@@ -3,34 +3,20 @@
 
 use std::time::Duration;
 
-use devstack::Kafka;
+use devstack::kit::{has_topic, kafka_that_makes_topics, scope};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::kit::{Kit, PATIENCE, client};
-
-/// A Kafka that makes a topic when somebody asks for it.
-fn making_topics() -> Kafka {
-    let kafka = Kafka::start(None).unwrap();
-    kafka.set(&[("auto.create.topics.enable", "true")]).unwrap();
-    kafka
-}
+use crate::kit::{Kit, client};
 
 async fn is_there(kit: &Kit, topic: &str) -> bool {
-    let (client, topic) = (client(&kit.scope), topic.to_owned());
-    let ask = move || {
-        let consumer: BaseConsumer = client.create().unwrap();
-        consumer.fetch_metadata(None, PATIENCE).unwrap().topics().iter().any(|found| found.name() == topic)
-    };
-    tokio::task::spawn_blocking(ask).await.unwrap()
+    has_topic(&kit.scope.endpoints.kafka_brokers, topic).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_wait_for_a_topic_that_is_not_there() {
-    let kafka = tokio::task::spawn_blocking(making_topics).await.unwrap();
-    let scope = tokio::task::spawn_blocking(|| devstack::Scope::new("no_dlq").unwrap()).await.unwrap();
-    let mut scope = scope;
+    let kafka = kafka_that_makes_topics().await;
+    let mut scope = scope("no_dlq").await;
     scope.endpoints.kafka_brokers = kafka.brokers().to_owned();
     let kit = Kit::on(scope, 1).await;
     let dlq = kit.scope.dlq_topic.clone();
@@ -70,7 +56,7 @@ async fn an_input_topic_that_is_not_there_is_named_and_waited_for() {
     let words = format!("the topic {input} is not there: run `worker-service setup`");
     let is_told = async || {
         let told = worker.health().await["outage"] == words.as_str();
-        told && worker.page("/metrics").await.contains("\nworker_waiting 1\n")
+        told && worker.metrics().await.contains("\nworker_waiting 1\n")
     };
     kit.until_it("it is told at the start", is_told).await;
     let is_ready = async || worker.health().await["status"] == "ready";

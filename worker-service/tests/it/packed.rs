@@ -3,24 +3,25 @@
 
 use std::time::Duration;
 
+use devstack::kit::blocking;
 use devstack::wire::{Packing, WireRecord, produce_as};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
 use shared::topic::settings::TopicSettings;
 
-use crate::any_bytes::event;
-use crate::kit::{Kit, PATIENCE, client, event_headers, owned_headers};
+use crate::any_bytes::wire_event;
+use crate::kit::{Kit, PATIENCE, client, event};
 
 /// Puts records on a partition of the input topic as one batch.
 async fn put_as(kit: &Kit, records: &[WireRecord], packing: Packing, millis: i64) -> std::io::Result<i64> {
     let (broker, topic, records) =
         (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone(), records.to_vec());
-    tokio::task::spawn_blocking(move || produce_as(&broker, &topic, 0, &records, packing, millis)).await.unwrap()
+    blocking(move || produce_as(&broker, &topic, 0, &records, packing, millis)).await
 }
 
 /// An event with so many bytes of payload, of which a compressor leaves next to nothing.
 fn large(device: &str, id: &str, bytes: usize) -> WireRecord {
-    WireRecord { value: Some(payload(bytes).into_bytes()), ..event(device, id) }
+    WireRecord { value: Some(payload(bytes).into_bytes()), ..wire_event(device, id) }
 }
 
 fn payload(bytes: usize) -> String {
@@ -39,9 +40,8 @@ async fn what_any_producer_compressed_is_applied() {
         let topic = kit.scope.input_topic.clone();
         tokio::task::block_in_place(|| {
             for n in 0..20 {
-                let (id, payload) = (format!("{codec}-{n}"), payload(3_000));
-                let headers = owned_headers(&event_headers("d", &id));
-                producer.send(BaseRecord::to(&topic).key("d").payload(&payload).headers(headers)).unwrap();
+                let event = event("d").id(format!("{codec}-{n}")).payload(payload(3_000));
+                producer.send(event.record(&topic)).unwrap();
             }
             producer.flush(PATIENCE).unwrap();
         });
@@ -85,11 +85,8 @@ async fn a_backlog_of_compressible_events_takes_bounded_memory() {
     let (topic, payload) = (kit.scope.input_topic.clone(), payload(100_000));
     tokio::task::block_in_place(|| {
         for n in 0..EVENTS {
-            let (device, id) = (format!("d{}", n % 60), n.to_string());
-            let headers = owned_headers(&event_headers(&device, &id));
-            let partition = i32::try_from(n % 6).unwrap();
-            let record = BaseRecord::to(&topic).partition(partition).key(&device).payload(&payload).headers(headers);
-            let mut next = Some(record);
+            let event = event(format!("d{}", n % 60)).id(n).payload(&payload);
+            let mut next = Some(event.record(&topic).partition(i32::try_from(n % 6).unwrap()));
             while let Some(record) = next.take() {
                 if let Err((error, again)) = producer.send(record) {
                     assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
@@ -133,13 +130,13 @@ async fn whatever_time_a_record_has_it_is_an_event_or_refused_and_holds_up_nobod
         {
             for packing in [Packing::None, Packing::Gzip, Packing::Zstd] {
                 let id = format!("{millis}-{packing:?}");
-                match put_as(&kit, &[event(&id, &id)], packing, millis).await {
+                match put_as(&kit, &[wire_event(&id, &id)], packing, millis).await {
                     Ok(_) => taken += 1,
                     Err(error) => println!("{kind}, {compression}, {id}: {error}"),
                 }
             }
         }
-        put_as(&kit, &[event("behind", "behind")], Packing::None, 0).await.unwrap();
+        put_as(&kit, &[wire_event("behind", "behind")], Packing::None, 0).await.unwrap();
         let worker = kit.process().await;
         kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
         let letters = i64::try_from(kit.dead_letters(0).await.len()).unwrap();

@@ -9,12 +9,8 @@ use worker_service::worker::{Parts, Worker};
 use crate::kit::{Kit, header, panic_over, panics_left, run_config};
 
 async fn ready(kit: &Kit, worker: &crate::kit::Process) -> Value {
-    let found = async || {
-        let page = worker.page("/health/ready").await;
-        page.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok())
-    };
-    kit.until_it("it answers", async || found().await.is_some()).await;
-    found().await.unwrap()
+    kit.until_it("it answers", async || worker.health().await.is_object()).await;
+    worker.health().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +35,7 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     assert_eq!((of("ce_id"), of("dlq.reason"), of("dlq.attempts")), ("1".into(), "panicked".into(), "4".into()));
     assert!(of("dlq.error").starts_with("panicked at ") && of("dlq.error").contains(".rs:"), "{}", of("dlq.error"));
 
-    let page = worker.page("/metrics").await;
+    let page = worker.metrics().await;
     let metric = |name: &str| -> f64 {
         let line = page.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {page}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()

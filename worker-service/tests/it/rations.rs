@@ -5,7 +5,6 @@ use worker_service::worker::Worker;
 
 use crate::kit::{Kit, run_config};
 
-/// Records that are no events, of as many devices.
 async fn flood(kit: &Kit, devices: usize) {
     let keys: Vec<_> = (0..devices).map(|n| format!("d{n}")).collect();
     futures_util::future::join_all(keys.iter().map(|key| kit.put(Some(key.as_bytes()), Some(b"x"), &[]))).await;
@@ -42,7 +41,7 @@ async fn a_pause_that_shows_is_written_down_and_outlives_a_kill() {
     let kit = Kit::new("killed", 1).await;
     let worker = kit.process().await;
     flood(&kit, 120).await;
-    kit.until_it("it is paused", async || worker.page("/health/ready").await.contains(r#""paused":true"#)).await;
+    kit.until_it("it is paused", async || worker.health().await.to_string().contains(r#""paused":true"#)).await;
     worker.service.kill().unwrap();
     assert_eq!(kit.count("SELECT count(*) FROM paused_partitions").await, 1);
 }
@@ -70,10 +69,7 @@ async fn a_pause_is_not_forgotten_because_postgresql_is_away() {
     kit.until_it("it is paused", async || is_paused(&first)).await;
 
     // The next owner's way to PostgreSQL is cut before it gets the partition.
-    let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
-    let (user, port) = server.rsplit_once(':').unwrap();
-    let proxy = Proxy::to(port.parse().unwrap()).unwrap();
-    let database_url = format!("{user}:{}/{database}", proxy.port);
+    let (proxy, database_url) = Proxy::before(&kit.scope.database_url).unwrap();
     let second = Worker::start(&run_config(&Scope { database_url, ..kit.scope.clone() })).unwrap();
     kit.until_it("it has joined", async || second.health.report().1["status"] == "ready").await;
     proxy.cut();

@@ -1,5 +1,6 @@
 //! `dlq redrive`: back to the input topic, in order, without a second effect.
 
+use devstack::kit::blocking;
 use devstack::wire::{WireRecord, produce};
 use rdkafka::Message;
 
@@ -229,7 +230,7 @@ async fn after_three_failures_in_a_row_kafka_counts_as_away() {
         })
         .collect();
     let (broker, dlq) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.dlq_topic.clone());
-    tokio::task::spawn_blocking(move || produce(&broker, &dlq, 0, &letters)).await.unwrap().unwrap();
+    blocking(move || produce(&broker, &dlq, 0, &letters)).await.unwrap();
     kit.letter("a", "1", 9, &[]).await;
     kit.set_topic(&topic, &[("cleanup.policy", "compact")]).await;
     let (summary, lines) = kit.redrive(&[]).await.unwrap();

@@ -1,13 +1,13 @@
 //! A dead-letter topic that takes nothing: nothing is lost, and nothing is committed past it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-use crate::kit::{Kit, PATIENCE, header};
+use crate::kit::{Kit, header};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
@@ -18,11 +18,7 @@ async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
     let worker = kit.worker();
     kit.event("a", "1", "{}").await;
     kit.put(Some(b"a"), Some(b"no event"), &[]).await;
-    let deadline = Instant::now() + PATIENCE;
-    while worker.health.report().1["status"] != "waiting out an outage" {
-        assert!(Instant::now() < deadline, "{:?}", worker.health.report());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    kit.until_it("it waits", async || worker.health.report().1["status"] == "waiting out an outage").await;
     assert!(kit.committed().await.get(&0).copied().unwrap_or(0) <= 1, "nothing is committed past the letter");
 
     let again = NewTopic::new(&kit.scope.dlq_topic, 1, TopicReplication::Fixed(1));

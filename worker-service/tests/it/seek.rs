@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devstack::kit::blocking;
 use redis::AsyncCommands;
 use time::OffsetDateTime;
 
@@ -144,5 +145,5 @@ async fn run(program: &'static str, args: &[&str], input: &[u8]) -> Vec<u8> {
         assert!(output.status.success(), "{program}: {}", output.status);
         output.stdout
     };
-    tokio::task::spawn_blocking(run).await.unwrap()
+    blocking(run).await
 }

@@ -2,18 +2,14 @@
 
 use std::time::Duration;
 
+use devstack::kit::blocking;
 use devstack::{Endpoints, Postgres, Proxy, Scope, endpoints};
-use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::kit::{InProcess, Kit, Process, metrics, nobody};
 
-/// A worker that has PostgreSQL behind a proxy.
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
-    let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
-    let (user, port) = server.rsplit_once(':').unwrap();
-    let proxy = Proxy::to(port.parse().unwrap()).unwrap();
-    let url = format!("{user}:{}/{database}", proxy.port);
+    let (proxy, url) = Proxy::before(&kit.scope.database_url).unwrap();
     let worker = kit.process_with(&[("DATABASE_URL", &url), ("DATABASE_TIMEOUT", "2s")]).await;
     (proxy, worker)
 }
@@ -53,11 +49,9 @@ async fn postgresql_is_away_and_then_does_not_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_is_away_when_the_worker_starts() {
     let kit = Kit::new("no_postgres_yet", 1).await;
-    let (server, database) = kit.scope.database_url.rsplit_once('/').unwrap();
-    let (user, port) = server.rsplit_once(':').unwrap();
-    let proxy = Proxy::to(port.parse().unwrap()).unwrap();
+    let (proxy, url) = Proxy::before(&kit.scope.database_url).unwrap();
     proxy.cut();
-    let worker = kit.process_with(&[("DATABASE_URL", &format!("{user}:{}/{database}", proxy.port))]).await;
+    let worker = kit.process_with(&[("DATABASE_URL", &url)]).await;
     kit.event("a", "1", "{}").await;
     worker.tells("PostgreSQL is away when the worker starts").await;
     proxy.mend();
@@ -72,13 +66,13 @@ async fn postgresql_s_name_leads_to_a_standby() {
         let scope = Scope::on(&Endpoints { postgres_url: primary.url(), ..endpoints().clone() }, "standby").unwrap();
         (primary, scope)
     };
-    let (primary, scope) = tokio::task::spawn_blocking(start).await.unwrap();
+    let (primary, scope) = blocking(start).await;
     let kit = Kit::on(scope, 1).await;
     let (name, worker) = behind_a_proxy(&kit).await;
     kit.event("a", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
     let follow = move || (primary.standby(Duration::ZERO).unwrap(), primary);
-    let (standby, primary) = tokio::task::spawn_blocking(follow).await.unwrap();
+    let (standby, primary) = blocking(follow).await;
     name.lead_to(standby.port);
     name.drop_connections();
     kit.event("a", "2", "{}").await;
@@ -136,12 +130,7 @@ async fn kafka_is_away_when_the_worker_starts() {
 async fn kafka_takes_a_commit_only_at_the_next_try() {
     metrics();
     let kit = Kit::new("no_commit", 1).await;
-    // A Kafka that refuses what it is told to refuse.
-    let mock = MockCluster::new(1).unwrap();
-    let mut scope = kit.scope.clone();
-    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
-    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
-    let kit = kit.moved_to(scope);
+    let (kit, mock) = kit.moved_to_mock();
     kit.event("a", "1", "{}").await;
     let worker = kit.worker();
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;

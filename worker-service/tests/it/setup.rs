@@ -1,5 +1,6 @@
 //! Topics that were there before: what `setup` and the worker say of them, and the one thing that is changed.
 
+use devstack::kit::until;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
 };
@@ -12,7 +13,6 @@ use worker_service::worker::{Parts, Worker};
 
 use crate::kit::{Kit, client, run_config};
 
-/// The settings that are a topic's own.
 async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
     let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
     let asked = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
@@ -77,8 +77,9 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     let worker = kit.process().await;
     kit.event("a", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
-    let page = worker.page("/health/ready").await;
-    assert!(page.starts_with("HTTP/1.0 200"), "{page}");
+    let (status, page) = worker.ready().await;
+    let page = page.to_string();
+    assert_eq!(status, 200, "{page}");
     for (name, value, _) in wrong {
         assert!(page.contains(&format!("\"{input}: {name}={value}, and ")), "{name}: {page}");
     }
@@ -126,7 +127,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
         assert!(said.error.contains("too few brokers") && !said.error.contains("kafka-configs.sh"), "{said:?}");
     }
     let worker = kit.process().await;
-    let page = async || worker.page("/health/ready").await;
+    let page = async || worker.health().await.to_string();
     kit.until_it("it is told", async || page().await.contains("replicas=1, and at least 2 is needed")).await;
     worker.end().await;
 }
@@ -159,9 +160,7 @@ async fn a_setup_that_fails_has_changed_nothing() {
         sqlx::query_scalar::<_, i64>(TABLES).fetch_one(&pool).await.unwrap()
     };
     let appears = async |topic: &str| {
-        while told(topic).await.is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
+        until("the topic is there", async || told(topic).await.is_some()).await;
     };
 
     make(dlq, &[("cleanup.policy", "compact"), ("retention.ms", "-1"), ("max.message.bytes", "1114112")]).await;
@@ -181,14 +180,10 @@ async fn a_setup_that_fails_has_changed_nothing() {
     let change = AlterConfig::new(ResourceSpecifier::Topic(dlq)).set("retention.ms", "-1");
     let change = change.set("max.message.bytes", "1114112").set("compression.type", "uncompressed");
     admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    while told(dlq).await.unwrap()[1] != "delete" {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until("it is changed", async || told(dlq).await.unwrap()[1] == "delete").await;
     let (status, error) = setup().await;
     assert_eq!(status, Some(0), "{error}");
-    while told(input).await.unwrap()[0] != "LogAppendTime" {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    until("it is changed", async || told(input).await.unwrap()[0] == "LogAppendTime").await;
     assert!(tables().await > 0);
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use devstack::kit::blocking;
 use devstack::{Scope, Stack};
 
 use crate::kit::Kit;
@@ -41,7 +42,7 @@ async fn a_worker_told_to_end_commits_what_it_did_and_its_successor_repeats_noth
     stop.store(true, Ordering::Relaxed);
     let sent: i64 = load.await.unwrap();
     kit.until_it("all is done", async || kit.count("SELECT count(*) FROM events").await == 4 * sent).await;
-    let metrics = successor.page("/metrics").await;
+    let metrics = successor.metrics().await;
     assert!(metrics.contains(r#"events_total{outcome="applied"}"#), "{metrics}");
     assert!(metrics.contains("events_total{outcome=\"repeated\"} 0\n"), "it had nothing to repeat: {metrics}");
     successor.end().await;
@@ -55,7 +56,7 @@ async fn with_nobody_to_answer_it_ends_in_time_all_the_same() {
         let scope = Scope::on(&stack.endpoints(), "nobody").unwrap();
         (stack, scope)
     };
-    let (stack, scope) = tokio::task::spawn_blocking(start).await.unwrap();
+    let (stack, scope) = blocking(start).await;
     let kit = Kit::on(scope, 2).await;
     // A collector that takes connections, and says nothing.
     let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -4,7 +4,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
 use shared::topic::{Decoded, Record, Refusal, decode};
@@ -27,11 +26,7 @@ fn of_first(worker: &Worker, what: &str) -> Value {
 async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
     let metrics = metrics();
     let kit = Kit::new("stands", 1).await;
-    let mock = MockCluster::new(1).unwrap();
-    let mut scope = kit.scope.clone();
-    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
-    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
-    let kit = kit.moved_to(scope);
+    let (kit, mock) = kit.moved_to_mock();
     kit.event("a", "1", "{}").await;
     let worker = start(&kit, Parts::default());
     kit.until("SELECT count(*) FROM events", 1).await;
@@ -54,11 +49,7 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
 async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
     let metrics = metrics();
     let kit = Kit::new("stands-beside", 1).await;
-    let mock = MockCluster::new(1).unwrap();
-    let mut scope = kit.scope.clone();
-    scope.endpoints.kafka_brokers = mock.bootstrap_servers();
-    mock.create_topic(&scope.input_topic, 1, 1).unwrap();
-    let kit = kit.moved_to(scope);
+    let (kit, mock) = kit.moved_to_mock();
     kit.refuse_with("bad", "42501").await;
     let worker = start(&kit, Parts::default());
     kit.event("bad", "1", "{}").await;

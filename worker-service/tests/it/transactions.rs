@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
+use devstack::kit::sample;
 use serde_json::{Value, json};
 use worker_service::worker::{Parts, Worker};
 
 use crate::kit::{Kit, Process, run_config};
 
-/// A gauge of the first partition.
 async fn gauge(worker: &Process, name: &str) -> Option<f64> {
-    let page = worker.page("/metrics").await;
-    let line = page.lines().find(|line| line.starts_with(&format!(r#"{name}{{partition="0"}}"#)))?;
-    line.rsplit(' ').next()?.parse().ok()
+    sample(&worker.metrics().await, &format!(r#"{name}{{partition="0"}}"#))
 }
 
 /// Neither markers nor what was aborted is behind, though no record comes after them.

@@ -1,19 +1,20 @@
 //! Batches that librdkafka cannot read, on topics that `setup` did not make: the partition says where it stands, and a
 //! command gets it past.
 
+use devstack::kit::blocking;
 use devstack::wire::{Packing, WireRecord, produce_as};
 
-use crate::any_bytes::event;
+use crate::any_bytes::wire_event;
 use crate::kit::{Kit, header};
 
 /// Eight records that unpack to more than librdkafka reads (`receive.message.max.bytes`); the offset of the first.
 async fn put_bomb(kit: &Kit, topic: &str) -> i64 {
     let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
     let put = move || {
-        let record = WireRecord { value: Some(vec![0; 13 << 20]), ..event("bomb", "bomb") };
+        let record = WireRecord { value: Some(vec![0; 13 << 20]), ..wire_event("bomb", "bomb") };
         produce_as(&broker, &topic, 0, &vec![record; 8], Packing::Zstd, 0)
     };
-    tokio::task::spawn_blocking(put).await.unwrap().unwrap()
+    blocking(put).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,8 +35,8 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     let told = unreadable().await;
     assert_eq!(told["offset"], 1);
     assert!(told["error"].as_str().unwrap().contains("BadCompression"), "{told}");
-    let page = worker.page("/health/ready").await;
-    assert!(page.starts_with("HTTP/1.0 503") && page.contains("a partition cannot be read"), "{page}");
+    let (status, page) = worker.ready().await;
+    assert!(status == 503 && page.to_string().contains("a partition cannot be read"), "{page}");
     worker.tells("A batch of records cannot be read").await;
     // What is before it, and the other partition's.
     kit.until("SELECT count(*) FROM events", 2).await;
@@ -64,7 +65,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     // It stands before the next two, which are one behind the other.
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '2'", 1).await;
-    let lost = async || worker.page("/metrics").await.contains("\nrecords_lost_total 8\n");
+    let lost = async || worker.metrics().await.contains("\nrecords_lost_total 8\n");
     kit.until_it("what was skipped counts as lost", lost).await;
     let unreadable = async || worker.health().await["partitions"]["0"]["unreadable"]["offset"].clone();
     kit.until_it("and the next is named", async || unreadable().await == 10).await;
@@ -82,15 +83,15 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
 
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 4).await;
-    let lost = async || worker.page("/metrics").await.contains("\nrecords_lost_total 16\n");
+    let lost = async || worker.metrics().await.contains("\nrecords_lost_total 16\n");
     kit.until_it("these, too", lost).await;
-    kit.until_it("it is ready", async || worker.page("/health/ready").await.starts_with("HTTP/1.0 200")).await;
+    kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
     worker.end().await;
     // They are told once.
     let worker = kit.process().await;
     kit.event_at(0, "a", "4", "{}").await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '4'", 1).await;
-    assert!(worker.page("/metrics").await.contains("\nrecords_lost_total 0\n"));
+    assert!(worker.metrics().await.contains("\nrecords_lost_total 0\n"));
     worker.end().await;
 }
 
@@ -101,8 +102,8 @@ async fn what_the_client_says_nothing_of_is_a_dead_letter_and_gone_past() {
     let kit = Kit::new("silent", 1).await;
     kit.keep_compression(&kit.scope.input_topic).await;
     let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone());
-    let put = move || produce_as(&broker, &topic, 0, &vec![event("a", "1"); 3], Packing::GzipMembers, 0);
-    tokio::task::spawn_blocking(put).await.unwrap().unwrap();
+    let put = move || produce_as(&broker, &topic, 0, &vec![wire_event("a", "1"); 3], Packing::GzipMembers, 0);
+    blocking(put).await.unwrap();
     kit.event("a", "2", "{}").await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 2).await;

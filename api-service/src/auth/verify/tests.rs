@@ -10,7 +10,6 @@ use crate::config::DeviceBinding;
 pub(super) const SECRET: &str = "a secret of more than thirty-two bytes";
 pub(super) const NOW: u64 = 1_800_000_000;
 
-/// A verifier with keys of its own.
 pub(super) struct Checker {
     pub(super) verifier: Verifier,
     pub(super) keys: Keys,
@@ -18,12 +17,12 @@ pub(super) struct Checker {
 
 impl Checker {
     pub(super) fn verify(&self, token: &str, now: u64) -> Result<Caller, Rejected> {
-        self.verifier.verify(token, now, &self.keys).map(|verified| verified.caller)
+        self.verifier.verify(token, now, &self.keys).map(|verified| Arc::unwrap_or_clone(verified.caller))
     }
 }
 
-pub(super) fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Checker {
-    let verifier = Verifier::new(&JwtConfig {
+pub(in crate::auth) fn config(issuer: Option<&str>, audience: Option<&str>) -> JwtConfig {
+    JwtConfig {
         jwt_secret: None,
         jwt_allow_short_secret: false,
         jwt_jwks_url: None,
@@ -33,7 +32,11 @@ pub(super) fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Checker 
         jwt_issuer: issuer.map(Into::into),
         jwt_audience: audience.map(Into::into),
         jwt_device_binding: DeviceBinding::Required,
-    });
+    }
+}
+
+pub(super) fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Checker {
+    let verifier = Verifier::new(&config(issuer, audience));
     Checker { verifier, keys: Keys::new(Some(SECRET), Published::Never) }
 }
 

@@ -19,12 +19,12 @@ impl System {
         let stop = Arc::new(AtomicBool::new(false));
         let senders = (0..devices).map(|n| {
             let (system, stop) = (Arc::clone(self), Arc::clone(&stop));
-            tokio::spawn(async move { system.send(format!("device-{n}"), &stop).await })
+            tokio::spawn(async move { system.send_until(format!("device-{n}"), &stop).await })
         });
         Load { senders: senders.collect(), stop }
     }
 
-    async fn send(&self, device: String, stop: &AtomicBool) -> Sent {
+    async fn send_until(&self, device: String, stop: &AtomicBool) -> Sent {
         let mut sent = Sent { device, accepted: 0, refused: BTreeMap::new() };
         while !stop.load(Ordering::Relaxed) {
             let (id, payload) = ((sent.accepted + 1).to_string(), json!({"n": sent.accepted + 1}));
@@ -98,7 +98,6 @@ impl Load {
 pub(crate) struct Sent {
     pub(crate) device: String,
     pub(crate) accepted: usize,
-    /// Refusals by their code.
     pub(crate) refused: BTreeMap<String, usize>,
 }
 

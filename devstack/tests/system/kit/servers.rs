@@ -22,7 +22,6 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Starts these, side by side.
     pub(crate) fn start(own: &[Own]) -> Self {
         Self::start_with(own, None)
     }
@@ -58,7 +57,7 @@ impl Servers {
         let mut all = endpoints().clone();
         if let Some(kafka) = &self.kafka {
             all.kafka_brokers = kafka.brokers().to_owned();
-            (all.kafka_is_real, all.kafka_secured) = (kafka.is_real(), kafka.secured().cloned());
+            all.kafka_secured = kafka.secured().cloned();
         }
         if let Some(postgres) = &self.postgres {
             all.postgres_url = postgres.url();

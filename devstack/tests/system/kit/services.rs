@@ -2,22 +2,17 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
-use devstack::runbook::{Fault, Said};
-use devstack::{LogReader, Program, Scope, Service, port};
-use reqwest::Response;
-use serde_json::Value;
+use devstack::kit::{Worker, nobody};
+use devstack::{LogReader, Program, Scope, Service};
 
 use super::{PATIENCE, SECRET, System, blocking, owned};
 
 impl System {
-    /// One more API beside the first.
     pub(crate) fn another_api(&self) -> Api {
         self.another_api_with(&[])
     }
 
-    /// The same with settings of its own.
     pub(crate) fn another_api_with(&self, more: &[(&str, &str)]) -> Api {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         Api::spawn(&self.scope, &self.with(more), &self.logs.join(format!("api-{number}.log")))
@@ -38,7 +33,6 @@ impl System {
         self.worker_with(&[])
     }
 
-    /// One with settings of its own.
     pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Worker {
         self.start_worker(more, |env, log| Service::spawn(Program::Worker, &["run"], env, log))
     }
@@ -54,11 +48,8 @@ impl System {
         spawn: impl Fn(&[(String, String)], &Path) -> anyhow::Result<Service>,
     ) -> Worker {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let ops = format!("127.0.0.1:{}", port::free());
-        let mut env = env(&self.scope, &self.with(more));
-        env.extend(owned(&[("OPS_BIND", &ops)]));
-        let service = spawn(&env, &self.logs.join(format!("worker-{number}.log"))).unwrap();
-        Worker { service, ops: format!("http://{ops}"), http: self.http.clone() }
+        let log = self.logs.join(format!("worker-{number}.log"));
+        Worker::start(env(&self.scope, &self.with(more)), |env| spawn(env, &log))
     }
 
     /// Starts a command of the worker's binary, whose log this one reads, or does not.
@@ -80,7 +71,6 @@ impl System {
 pub(crate) struct Api {
     pub(crate) service: Service,
     pub(crate) base: String,
-    /// Its internal port.
     pub(crate) ops: String,
 }
 
@@ -94,77 +84,11 @@ impl Api {
         settings: &[(String, String)],
         spawn: impl Fn(&[(String, String)]) -> anyhow::Result<Service>,
     ) -> Self {
-        let bind = format!("127.0.0.1:{}", port::free());
-        let ops = format!("127.0.0.1:{}", port::free());
+        let (bind, ops) = (nobody(), nobody());
         let mut all = owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]);
         all.extend(env(scope, settings));
         let service = spawn(&all).unwrap();
         Self { service, base: format!("http://{bind}"), ops: format!("http://{ops}") }
-    }
-}
-
-pub(crate) struct Worker {
-    pub(crate) service: Service,
-    ops: String,
-    http: reqwest::Client,
-}
-
-impl Worker {
-    /// What it says of its readiness.
-    pub(crate) async fn status(&self) -> String {
-        self.health().await.map_or("away".into(), |body| body["status"].as_str().unwrap().to_owned())
-    }
-
-    /// All that it says of its readiness; nothing while it does not answer.
-    pub(crate) async fn health(&self) -> Option<Value> {
-        Some(self.page("/health/ready").await.ok()?.json().await.unwrap())
-    }
-
-    /// The status of its liveness.
-    pub(crate) async fn live(&self) -> u16 {
-        self.page("/health/live").await.unwrap().status().as_u16()
-    }
-
-    /// Its metrics.
-    pub(crate) async fn metrics(&self) -> String {
-        self.page("/metrics").await.unwrap().text().await.unwrap()
-    }
-
-    /// Waits until it says all that the runbook tells of this fault.
-    pub(crate) async fn tells(&self, fault: &str) {
-        self.says(fault, Fault::unsaid).await;
-    }
-
-    /// The same of its end.
-    pub(crate) async fn tells_end_of(&self, fault: &str) {
-        self.says(fault, Fault::unsaid_of_end).await;
-    }
-
-    async fn says(&self, fault: &str, compare: fn(&Fault, &Said<'_>) -> Vec<String>) {
-        let (fault, since) = (Fault::named(fault).unwrap(), Instant::now());
-        loop {
-            let ready = self.page("/health/ready").await.unwrap();
-            let (status, body) = (ready.status().as_u16(), ready.json().await.unwrap());
-            let (log, metrics) = (self.service.log(), self.metrics().await);
-            let unsaid = compare(&fault, &Said { log: &log, metrics: &metrics, ready: (status, &body) });
-            if unsaid.is_empty() {
-                return;
-            }
-            let name = &fault.name;
-            assert!(since.elapsed() < PATIENCE, "{name}: docs/operations.md tells what is not so: {unsaid:#?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    async fn page(&self, path: &str) -> reqwest::Result<Response> {
-        self.http.get(format!("{}{path}", self.ops)).send().await
-    }
-
-    /// SIGTERM, and an orderly end in the promised time.
-    pub(crate) async fn end(self) {
-        self.service.terminate().unwrap();
-        let status = blocking(move || (self.service.wait(Duration::from_secs(25)), self.service.log())).await;
-        assert!(status.0.unwrap().success(), "{}", status.1);
     }
 }
 

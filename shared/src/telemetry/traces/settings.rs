@@ -4,8 +4,10 @@
 mod pairs;
 mod spans;
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
+use clap::{Arg, Args as _, Command};
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::trace::Sampler;
 use reqwest::header::HeaderMap;
@@ -39,18 +41,18 @@ pub(super) struct Settings {
 
 fn settings(config: &TraceConfig, warnings: &mut Vec<String>) -> Option<Settings> {
     let mut warn = |name: &str, what: &str| warnings.push(format!("{name} {what}"));
-    let endpoint = given(config.endpoint.as_ref())?.trim_end_matches('/');
-    match config.disabled.to_ascii_lowercase().as_str() {
+    let endpoint = given(config.otel_exporter_otlp_endpoint.as_ref())?.trim_end_matches('/');
+    match config.otel_sdk_disabled.to_ascii_lowercase().as_str() {
         "true" => return None,
         "false" | "" => {}
         _ => warn("OTEL_SDK_DISABLED", "is neither true nor false: it counts as false"),
     }
-    match config.exporter.to_ascii_lowercase().as_str() {
+    match config.otel_traces_exporter.to_ascii_lowercase().as_str() {
         "none" => return None,
         "otlp" | "" => {}
         _ => warn("OTEL_TRACES_EXPORTER", "is neither otlp nor none: it counts as otlp"),
     }
-    if !matches!(config.protocol.to_ascii_lowercase().as_str(), "http/protobuf" | "") {
+    if !matches!(config.otel_exporter_otlp_protocol.to_ascii_lowercase().as_str(), "http/protobuf" | "") {
         warn("OTEL_EXPORTER_OTLP_PROTOCOL", "is not http/protobuf, which is used instead");
     }
     let is_url = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
@@ -58,15 +60,15 @@ fn settings(config: &TraceConfig, warnings: &mut Vec<String>) -> Option<Settings
         warn("OTEL_EXPORTER_OTLP_ENDPOINT", "is not an http or https URL: there are no traces");
         return None;
     }
-    let (name, text) = match given(config.traces_headers.as_ref()) {
+    let (name, text) = match given(config.otel_exporter_otlp_traces_headers.as_ref()) {
         Some(text) => ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", text),
-        None => ("OTEL_EXPORTER_OTLP_HEADERS", given(config.headers.as_ref()).unwrap_or_default()),
+        None => ("OTEL_EXPORTER_OTLP_HEADERS", given(config.otel_exporter_otlp_headers.as_ref()).unwrap_or_default()),
     };
     let headers = pairs::headers(text).unwrap_or_else(|| {
         warn(name, "is not name=value, separated by commas: no header is sent");
         HeaderMap::new()
     });
-    let attributes = pairs::attributes(config.resource_attributes.as_deref().unwrap_or_default());
+    let attributes = pairs::attributes(config.otel_resource_attributes.as_deref().unwrap_or_default());
     let attributes = attributes.unwrap_or_else(|| {
         warn("OTEL_RESOURCE_ATTRIBUTES", "is not name=value, separated by commas: no attribute counts");
         Vec::new()
@@ -74,10 +76,11 @@ fn settings(config: &TraceConfig, warnings: &mut Vec<String>) -> Option<Settings
     let sampler = sampler(config, warn);
     let spans = spans::read(&config.spans, warnings);
     let timeout = "OTEL_EXPORTER_OTLP_TIMEOUT";
-    let timeout = spans::number(timeout, &config.timeout, &(1..=60_000), 10_000, " milliseconds", warnings);
+    let timeout =
+        spans::number(timeout, &config.otel_exporter_otlp_timeout, &(1..=60_000), 10_000, " milliseconds", warnings);
     let timeout = Duration::from_millis(timeout).min(spans.export_timeout);
     let endpoint = format!("{endpoint}/v1/traces");
-    let service_name = config.service_name.clone().filter(|name| !name.is_empty());
+    let service_name = config.otel_service_name.clone().filter(|name| !name.is_empty());
     Some(Settings { endpoint, headers, timeout, sampler, service_name, attributes, spans })
 }
 
@@ -87,7 +90,7 @@ fn given(secret: Option<&Secret>) -> Option<&str> {
 }
 
 fn sampler(config: &TraceConfig, mut warn: impl FnMut(&str, &str)) -> Sampler {
-    let named = config.sampler.to_ascii_lowercase();
+    let named = config.otel_traces_sampler.to_ascii_lowercase();
     let (is_parent_based, root) = match named.strip_prefix("parentbased_") {
         Some(root) => (true, root),
         None => (false, named.as_str()),
@@ -107,40 +110,21 @@ fn sampler(config: &TraceConfig, mut warn: impl FnMut(&str, &str)) -> Sampler {
 }
 
 fn ratio(config: &TraceConfig, mut warn: impl FnMut(&str, &str)) -> f64 {
-    if config.ratio.is_empty() {
+    if config.otel_traces_sampler_arg.is_empty() {
         return 1.0;
     }
-    config.ratio.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio)).unwrap_or_else(|| {
+    config.otel_traces_sampler_arg.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio)).unwrap_or_else(|| {
         warn("OTEL_TRACES_SAMPLER_ARG", "is not from 0 to 1: it counts as 1");
         1.0
     })
 }
 
-/// What is read, by us: the SDK says nothing of what it cannot read.
-const SUPPORTED: [&str; 18] = [
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_HEADERS",
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_TIMEOUT",
-    "OTEL_TRACES_EXPORTER",
-    "OTEL_TRACES_SAMPLER",
-    "OTEL_TRACES_SAMPLER_ARG",
-    "OTEL_SERVICE_NAME",
-    "OTEL_SDK_DISABLED",
-    "OTEL_RESOURCE_ATTRIBUTES",
-    "OTEL_BSP_SCHEDULE_DELAY",
-    "OTEL_BSP_MAX_QUEUE_SIZE",
-    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-    "OTEL_BSP_EXPORT_TIMEOUT",
-    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
-    "OTEL_SPAN_EVENT_COUNT_LIMIT",
-    "OTEL_SPAN_LINK_COUNT_LIMIT",
-    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-];
-
 /// A warning that names the variables of OpenTelemetry's that are set here and that nobody reads.
+/// The SDK says nothing of what it cannot read.
 fn unsupported(environment: impl Iterator<Item = String>) -> Option<String> {
-    let is_foreign = |name: &String| name.starts_with("OTEL_") && !SUPPORTED.contains(&name.as_str());
+    let settings = TraceConfig::augment_args(Command::new("settings"));
+    let ours: Vec<_> = settings.get_arguments().filter_map(Arg::get_env).collect();
+    let is_foreign = |name: &String| name.starts_with("OTEL_") && !ours.contains(&OsStr::new(name));
     let mut names: Vec<_> = environment.filter(is_foreign).collect();
     names.sort_unstable();
     (!names.is_empty()).then(|| format!("not supported, and not read: {}", names.join(", ")))

@@ -23,9 +23,6 @@ struct Found<'a> {
 }
 
 /// Looks at the settings of those of both topics that are there already, before anything is done.
-///
-/// # Errors
-/// Kafka away, or settings that the promises do not bear, each by its name with the command that mends it.
 pub async fn check_present(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     shape.check()?;
     let reachable = client.clone();
@@ -43,9 +40,6 @@ pub async fn check_present(client: &ClientConfig, topics: &TopicConfig, shape: &
 
 /// Looks at the settings of both topics. `message.timestamp.type` alone is changed where it is not as it has to be,
 /// and only where all others are: some of those delete records when they are changed.
-///
-/// # Errors
-/// As with [`check_present`].
 pub async fn check(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     let mut found = Vec::new();
     for (topic, role) in both(topics) {

@@ -23,7 +23,6 @@ impl Behind {
         *self = Self { found: behind, at: now };
     }
 
-    /// Shows it for the rows of this kind.
     pub(super) fn show(self, age: Age) {
         let rows = match age {
             Age::Written => "written",

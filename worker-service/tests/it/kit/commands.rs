@@ -3,6 +3,7 @@
 use std::process::Stdio;
 
 use clap::Parser as _;
+use devstack::kit::blocking;
 use worker_service::config::{Cli, Command, DlqCommand};
 use worker_service::dlq::redrive::Summary;
 use worker_service::seek::Moved;
@@ -39,7 +40,7 @@ impl Kit {
             }
             (Said::of(ending.join().unwrap()), most)
         };
-        tokio::task::spawn_blocking(run).await.unwrap()
+        blocking(run).await
     }
 
     /// Runs the binary with a command and this for its standard output.
@@ -47,7 +48,7 @@ impl Kit {
         let mut command = self.binary(args);
         command.stdout(out).stderr(Stdio::piped());
         let run = move || command.spawn().unwrap().wait_with_output().unwrap();
-        Said::of(tokio::task::spawn_blocking(run).await.unwrap())
+        Said::of(blocking(run).await)
     }
 
     fn binary(&self, args: &[&str]) -> std::process::Command {
@@ -56,7 +57,6 @@ impl Kit {
         command
     }
 
-    /// `dlq list --json`.
     pub(crate) async fn list(&self, more: &[&str]) -> Vec<serde_json::Value> {
         let mut args = vec!["dlq", "list", "--json"];
         args.extend(more);
@@ -68,7 +68,6 @@ impl Kit {
         lines(&out)
     }
 
-    /// `dlq show --json`.
     pub(crate) async fn show(&self, partition: i32, offset: i64) -> anyhow::Result<serde_json::Value> {
         let place = [partition.to_string(), offset.to_string()];
         let args = ["dlq", "show", &place[0], &place[1], "--json"];
@@ -92,7 +91,6 @@ impl Kit {
         Ok((summary, lines(&out)))
     }
 
-    /// `seek --to-time`, and what it says.
     pub(crate) async fn seek(&self, to: time::OffsetDateTime, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
         let to = shared::rfc3339::format(to);
         let mut args = vec!["seek", "--to-time", &to];
@@ -100,7 +98,6 @@ impl Kit {
         self.seek_by(&args).await
     }
 
-    /// `seek --from-beginning`, and what it says.
     pub(crate) async fn seek_to_beginning(&self) -> anyhow::Result<(Vec<Moved>, String)> {
         self.seek_by(&["seek", "--from-beginning"]).await
     }
@@ -112,7 +109,6 @@ impl Kit {
         Ok((moved, String::from_utf8(out)?))
     }
 
-    /// `forget`, and what it says.
     pub(crate) async fn forget(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
         let mut args = vec!["forget", device];
         args.extend(more);
@@ -136,7 +132,6 @@ impl Kit {
     }
 }
 
-/// What a command said.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) status: i32,

@@ -1,36 +1,19 @@
 //! What is put on the topics, and what is on them.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use devstack::kit::{blocking, event, owned_headers, read_all};
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::message::{Header, Headers, Message, OwnedHeaders, OwnedMessage};
+use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureRecord, Producer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::topic::settings::TopicSettings;
 
 use super::{Kit, PATIENCE, client};
-
-/// The headers of an event, as far as the worker wants them.
-pub(crate) fn event_headers<'a>(device: &'a str, id: &'a str) -> [(&'a str, &'a str); 5] {
-    [
-        ("ce_specversion", "1.0"),
-        ("ce_type", "io.edge.device.reported.v1"),
-        ("ce_id", id),
-        ("ce_subject", device),
-        ("content-type", "application/json"),
-    ]
-}
-
-/// The same as a client of Kafka's takes them.
-pub(crate) fn owned_headers(headers: &[(&str, &str)]) -> OwnedHeaders {
-    let add = |all: OwnedHeaders, (key, value): &(&str, &str)| all.insert(Header { key, value: Some(*value) });
-    headers.iter().fold(OwnedHeaders::new(), add)
-}
 
 impl Kit {
     /// Puts a record on the input topic as it stands, as any other client could.
@@ -86,8 +69,8 @@ impl Kit {
     /// Puts many events on the topic, as fast as Kafka takes them; `of` gives each its device.
     pub(crate) async fn flood(&self, count: usize, payload: &str, of: impl Fn(usize) -> String) {
         for n in 0..count {
-            let (device, id) = (of(n), n.to_string());
-            let headers = owned_headers(&event_headers(&device, &id));
+            let device = of(n);
+            let headers = owned_headers(&event(&device).id(n).headers());
             let mut record = FutureRecord::to(&self.scope.input_topic).headers(headers).key(&device).payload(payload);
             while let Err((error, again)) = self.producer.send_result(record) {
                 assert_eq!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::QueueFull));
@@ -96,7 +79,7 @@ impl Kit {
             }
         }
         let producer = self.producer.clone();
-        tokio::task::spawn_blocking(move || producer.flush(PATIENCE)).await.unwrap().unwrap();
+        blocking(move || producer.flush(PATIENCE)).await.unwrap();
     }
 
     pub(crate) async fn event_with(&self, device: &str, id: &str, payload: &str, more: &[(&str, &str)]) -> (i32, i64) {
@@ -111,7 +94,8 @@ impl Kit {
         payload: &str,
         more: &[(&str, &str)],
     ) -> (i32, i64) {
-        let headers = event_headers(device, id);
+        let event = event(device).id(id);
+        let headers = event.headers();
         let all: Vec<_> = headers.iter().chain(more).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let (key, value) = (Some(device.as_bytes()), Some(payload.as_bytes()));
         self.put_on(&self.scope.input_topic, partition, key, value, &all).await
@@ -121,7 +105,8 @@ impl Kit {
     /// the input topic's first partition.
     pub(crate) async fn letter(&self, device: &str, id: &str, died_at: i64, more: &[(&str, &str)]) -> (i32, i64) {
         let (offset, timestamp) = (died_at.to_string(), (1_000 + died_at).to_string());
-        let of_event = event_headers(device, id);
+        let event = event(device).id(id);
+        let of_event = event.headers();
         let of_letter = [
             ("dlq.reason", "failed"),
             ("dlq.error", "SQLSTATE P0001: refused"),
@@ -148,7 +133,7 @@ impl Kit {
             let ask = move || {
                 producer.client().fetch_metadata(Some(&topic), PATIENCE).unwrap().topics()[0].partitions().len()
             };
-            tokio::task::spawn_blocking(ask).await.unwrap() == total
+            blocking(ask).await == total
         };
         self.until_it("the partitions are there", known).await;
     }
@@ -180,13 +165,13 @@ impl Kit {
     /// Waits for this many records of the input topic, and gives all there are.
     pub(crate) async fn records(&self, at_least: usize) -> Vec<OwnedMessage> {
         let (brokers, topic) = (self.scope.endpoints.kafka_brokers.clone(), self.scope.input_topic.clone());
-        tokio::task::spawn_blocking(move || read_all(&brokers, &topic, at_least)).await.unwrap()
+        blocking(move || read_all(&brokers, &topic, at_least)).await
     }
 
     /// Waits for this many dead letters, and gives all there are.
     pub(crate) async fn dead_letters(&self, at_least: usize) -> Vec<OwnedMessage> {
         let (brokers, topic) = (self.scope.endpoints.kafka_brokers.clone(), self.scope.dlq_topic.clone());
-        tokio::task::spawn_blocking(move || read_all(&brokers, &topic, at_least)).await.unwrap()
+        blocking(move || read_all(&brokers, &topic, at_least)).await
     }
 
     /// What the group has committed, by partition.
@@ -203,56 +188,6 @@ impl Kit {
             let offsets = committed.elements().into_iter().map(|e| (e.partition(), e.offset().to_raw().unwrap_or(-1)));
             offsets.filter(|(_, offset)| *offset >= 0).collect()
         };
-        tokio::task::spawn_blocking(read).await.unwrap()
+        blocking(read).await
     }
-}
-
-fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "reader")
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-    let mut list = TopicPartitionList::new();
-    for partition in metadata.topics()[0].partitions() {
-        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
-    }
-    consumer.assign(&list).unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    let mut found = Vec::new();
-    loop {
-        let ends: i64 = metadata.topics()[0]
-            .partitions()
-            .iter()
-            .map(|p| consumer.fetch_watermarks(topic, p.id(), PATIENCE).unwrap().1)
-            .sum();
-        if found.len() >= at_least && found.len() >= usize::try_from(ends).unwrap() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "{} dead letters, not {at_least}", found.len());
-        while let Some(message) = consumer.poll(Duration::from_millis(100)) {
-            found.push(message.unwrap().detach());
-        }
-    }
-}
-
-/// A message's header as text.
-pub(crate) fn header(message: &OwnedMessage, name: &str) -> Option<String> {
-    headers(message).into_iter().find(|(found, _)| found == name).map(|(_, value)| value)
-}
-
-/// A message's headers as text, and those that are none as their bytes.
-pub(crate) fn headers(message: &OwnedMessage) -> Vec<(String, String)> {
-    message
-        .headers()
-        .unwrap()
-        .iter()
-        .map(|header| {
-            let value =
-                header.value.map_or_else(|| "<null>".into(), |value| String::from_utf8_lossy(value).into_owned());
-            (header.key.to_owned(), value)
-        })
-        .collect()
 }

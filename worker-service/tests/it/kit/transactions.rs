@@ -1,11 +1,11 @@
 //! Another producer, which writes in transactions.
 
+use devstack::kit::{blocking, event};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::task::block_in_place;
 
-use super::kafka::{event_headers, owned_headers};
 use super::{Kit, PATIENCE, client};
 
 /// A producer with a transactional id. Its calls block, and its records are in the log when they return.
@@ -20,7 +20,6 @@ impl Kit {
         self.transactional_on(&self.scope.input_topic, name)
     }
 
-    /// The same for another topic.
     pub(crate) fn transactional_on(&self, topic: &str, name: &str) -> Transactional {
         let id = format!("{}-{name}", self.scope.group);
         let config = client(&self.scope).set("transactional.id", id).set("transaction.timeout.ms", "300000").clone();
@@ -49,7 +48,7 @@ impl Kit {
             let reader: BaseConsumer = client(&scope).set("isolation.level", "read_uncommitted").create().unwrap();
             reader.fetch_watermarks(&scope.input_topic, partition, PATIENCE).unwrap().1
         };
-        tokio::task::spawn_blocking(ask).await.unwrap()
+        blocking(ask).await
     }
 }
 
@@ -58,9 +57,7 @@ impl Transactional {
     pub(crate) fn open(&self, device: &str, ids: &[&str]) {
         self.producer.begin_transaction().unwrap();
         for &id in ids {
-            let headers = owned_headers(&event_headers(device, id));
-            let record = BaseRecord::to(&self.topic).partition(0).key(device).payload("{}").headers(headers);
-            self.producer.send(record).unwrap();
+            self.producer.send(event(device).id(id).record(&self.topic).partition(0)).unwrap();
         }
         block_in_place(|| self.producer.flush(PATIENCE)).unwrap();
     }

@@ -28,8 +28,8 @@ const COUNTS: RangeInclusive<u32> = 0..=2_147_483_647;
 /// The settings, with a warning for each that is not as it should be.
 pub(super) fn read(config: &SpanConfig, warnings: &mut Vec<String>) -> Spans {
     let mut size = |name, text, default| number(name, text, &SIZES, default, "", warnings);
-    let queue_size = size("OTEL_BSP_MAX_QUEUE_SIZE", &config.queue_size, 2_048);
-    let mut batch_size = size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &config.batch_size, 512);
+    let queue_size = size("OTEL_BSP_MAX_QUEUE_SIZE", &config.otel_bsp_max_queue_size, 2_048);
+    let mut batch_size = size("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &config.otel_bsp_max_export_batch_size, 512);
     if batch_size > queue_size {
         // The default is no more than a default: it follows.
         if batch_size != 512 {
@@ -41,17 +41,17 @@ pub(super) fn read(config: &SpanConfig, warnings: &mut Vec<String>) -> Spans {
     }
     let mut millis =
         |name, text, default| Duration::from_millis(number(name, text, &MILLIS, default, " milliseconds", warnings));
-    let schedule_delay = millis("OTEL_BSP_SCHEDULE_DELAY", &config.schedule_delay, 5_000);
-    let export_timeout = millis("OTEL_BSP_EXPORT_TIMEOUT", &config.export_timeout, 30_000);
+    let schedule_delay = millis("OTEL_BSP_SCHEDULE_DELAY", &config.otel_bsp_schedule_delay, 5_000);
+    let export_timeout = millis("OTEL_BSP_EXPORT_TIMEOUT", &config.otel_bsp_export_timeout, 30_000);
     let mut count = |name, text| number(name, text, &COUNTS, 128, "", warnings);
     Spans {
         schedule_delay,
         queue_size: queue_size.try_into().unwrap_or(2_048),
         batch_size: batch_size.try_into().unwrap_or(512),
         export_timeout,
-        attributes: count("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", &config.attributes),
-        events: count("OTEL_SPAN_EVENT_COUNT_LIMIT", &config.events),
-        links: count("OTEL_SPAN_LINK_COUNT_LIMIT", &config.links),
+        attributes: count("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", &config.otel_span_attribute_count_limit),
+        events: count("OTEL_SPAN_EVENT_COUNT_LIMIT", &config.otel_span_event_count_limit),
+        links: count("OTEL_SPAN_LINK_COUNT_LIMIT", &config.otel_span_link_count_limit),
     }
 }
 

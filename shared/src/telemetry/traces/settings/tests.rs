@@ -194,12 +194,3 @@ fn a_variable_that_nobody_reads_is_named() {
     let expected = "not supported, and not read: OTEL_ATTRIBUTE_COUNT_LIMIT, OTEL_EXPORTER_OTLP_COMPRESSION";
     assert_eq!(warnings, [expected]);
 }
-
-/// Whoever adds a setting adds it to what is supported.
-#[test]
-fn each_of_ours_is_supported() {
-    let command = <Cli as clap::CommandFactory>::command();
-    for arg in command.get_arguments().filter_map(clap::Arg::get_env) {
-        assert!(SUPPORTED.contains(&arg.to_str().unwrap()), "{arg:?}");
-    }
-}

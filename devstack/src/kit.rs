@@ -1,0 +1,54 @@
+//! What the tests of all crates have in common: waiting, events, records, a worker, and what it says of its faults.
+//! Whatever does not come or cannot be done panics, for a test cannot go on then.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail loudly, its helpers too"
+)]
+
+mod events;
+mod faults;
+mod records;
+mod wait;
+mod worker;
+
+use crate::Scope;
+
+pub use self::events::{Event, event};
+pub use self::faults::{Report, tells, tells_end_of};
+pub use self::records::{has_topic, header, headers, kafka_that_makes_topics, owned_headers, read_all, read_some};
+pub use self::wait::{PATIENCE, found, until, until_blocking};
+pub use self::worker::{Worker, json_lines, sample};
+
+/// Does what blocks, on a thread of its own.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// A scope on the servers that this process's tests share.
+pub async fn scope(name: &str) -> Scope {
+    let name = name.to_owned();
+    blocking(move || Scope::new(&name).unwrap()).await
+}
+
+/// Names and values, to be kept.
+pub fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// An address where nobody listens.
+pub fn nobody() -> String {
+    format!("127.0.0.1:{}", crate::port::free())
+}
+
+/// Lets this process's log, whole and as JSON, go into a file that `make test` looks through (see
+/// [`logs`](crate::logs)). Gives the file, made anew, once; `start` has the log written there.
+pub fn keep_log(name: &str, start: impl FnOnce(std::fs::File)) -> &'static std::path::Path {
+    static KEPT: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    KEPT.get_or_init(|| {
+        let path = crate::logs::file(name).unwrap();
+        start(std::fs::File::create(&path).unwrap());
+        path
+    })
+}

@@ -1,0 +1,37 @@
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+/// How often a condition is looked at.
+const STEP: Duration = Duration::from_millis(20);
+
+/// Waits until something holds.
+pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    found(what, async || if holds().await { Ok(()) } else { Err("no") }).await;
+}
+
+/// Waits for a value. While it is not there, `seek` gives what is there instead: the last of it is told if it never
+/// comes.
+pub async fn found<T, E: Debug>(what: &str, seek: impl AsyncFn() -> Result<T, E>) -> T {
+    let begin = Instant::now();
+    loop {
+        match seek().await {
+            Ok(found) => {
+                println!("{:4.1} s until {what}", begin.elapsed().as_secs_f32());
+                return found;
+            }
+            Err(instead) => assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}: {instead:?}"),
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}
+
+/// The same as [`until`] outside of a runtime.
+pub fn until_blocking(what: &str, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(STEP);
+    }
+}

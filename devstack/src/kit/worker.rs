@@ -1,0 +1,119 @@
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Report, blocking, nobody};
+use crate::Service;
+
+/// A running `worker-service`, and what its internal port says.
+#[derive(Debug)]
+pub struct Worker {
+    /// The process.
+    pub service: Service,
+    ops: String,
+    http: reqwest::Client,
+}
+
+impl Worker {
+    /// Starts one with these settings and an internal port of its own.
+    pub fn start(
+        mut env: Vec<(String, String)>,
+        spawn: impl FnOnce(&[(String, String)]) -> anyhow::Result<Service>,
+    ) -> Worker {
+        let ops = nobody();
+        env.push(("OPS_BIND".to_owned(), ops.clone()));
+        // As each page is asked for, it may be another state of the process that answers.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Worker { service: spawn(&env).unwrap(), ops, http }
+    }
+
+    /// Status and text of a page; 0 and nothing while it does not answer.
+    async fn get(&self, path: &str) -> (u16, String) {
+        match self.http.get(format!("http://{}{path}", self.ops)).send().await {
+            Ok(page) => (page.status().as_u16(), page.text().await.unwrap_or_default()),
+            Err(_) => (0, String::new()),
+        }
+    }
+
+    /// Its readiness: the status, and all that it says.
+    pub async fn ready(&self) -> (u16, Value) {
+        let (status, text) = self.get("/health/ready").await;
+        (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// All that it says of its readiness; null while it does not answer.
+    pub async fn health(&self) -> Value {
+        self.ready().await.1
+    }
+
+    /// `status` of its readiness.
+    pub async fn status(&self) -> String {
+        self.health().await["status"].as_str().unwrap_or("away").to_owned()
+    }
+
+    /// The status of its liveness.
+    pub async fn live(&self) -> u16 {
+        self.get("/health/live").await.0
+    }
+
+    /// The page of its metrics.
+    pub async fn metrics(&self) -> String {
+        self.get("/metrics").await.1
+    }
+
+    /// Waits until it says all that the runbook tells of this fault.
+    pub async fn tells(&self, fault: &str) {
+        super::tells(fault, async || self.report().await).await;
+    }
+
+    /// The same of its end.
+    pub async fn tells_end_of(&self, fault: &str) {
+        super::tells_end_of(fault, async || self.report().await).await;
+    }
+
+    async fn report(&self) -> Report {
+        let (ready, metrics) = (self.ready().await, self.metrics().await);
+        Report { log: self.service.log(), metrics, ready }
+    }
+
+    /// What it holds in memory, in MiB.
+    pub fn resident(&self) -> usize {
+        self.memory("VmRSS:")
+    }
+
+    /// What it held at most.
+    pub fn peak(&self) -> usize {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.service.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() / 1024
+    }
+
+    /// SIGTERM, and an orderly end in the promised time; gives how long it took.
+    pub async fn end(self) -> Duration {
+        let asked = Instant::now();
+        self.end_and_log().await;
+        asked.elapsed()
+    }
+
+    /// The same; gives what it logged.
+    pub async fn end_and_log(self) -> String {
+        self.service.terminate().unwrap();
+        let (status, log) = blocking(move || (self.service.wait(Duration::from_secs(25)), self.service.log())).await;
+        assert!(status.unwrap().success(), "{log}");
+        log
+    }
+}
+
+/// The lines of a log that are JSON.
+pub fn json_lines(log: &str) -> impl Iterator<Item = Value> {
+    log.lines().filter_map(|line| serde_json::from_str(line).ok())
+}
+
+/// The value of a series on a page of metrics, which is named with its labels.
+pub fn sample(page: &str, series: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}

@@ -1,0 +1,129 @@
+//! `docs/settings.md`: its table is what the services' `--help` says.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::{binaries, dir};
+
+/// The commands that are told by settings, and their names in the table.
+const READERS: [(&str, &[&str], &str); 3] = [
+    ("api-service", &["--help"], "api"),
+    ("worker-service", &["run", "--help"], "worker"),
+    ("worker-service", &["setup", "--help"], "`setup`"),
+];
+const BEGIN: &str = "<!-- from here on written by `make settings` -->\n";
+
+/// One setting, as a `--help` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Setting {
+    variable: String,
+    default: String,
+    text: String,
+}
+
+/// Where the page is, and what has to stand there.
+///
+/// # Errors
+/// The services cannot be built or run, or the page has lost the mark behind which the table stands.
+pub fn renewed() -> anyhow::Result<(PathBuf, String)> {
+    let (file, bin) = (dir::workspace().join("docs/settings.md"), binaries()?);
+    let page = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let (by_hand, _) =
+        page.split_once(BEGIN).with_context(|| format!("no line {} in {}", BEGIN.trim(), file.display()))?;
+    let mut read = vec![];
+    for (program, args, reader) in READERS {
+        read.extend(parse(&help(&bin.join(program), args)?).into_iter().map(|setting| (setting, reader)));
+    }
+    let new = format!("{by_hand}{BEGIN}\n{}", table(read));
+    Ok((file, new))
+}
+
+fn help(program: &Path, args: &[&str]) -> anyhow::Result<String> {
+    // What the environment sets would be told, too.
+    let output = Command::new(program).args(args).env_clear().output();
+    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+    ensure!(output.status.success(), "{} {args:?}: {}", program.display(), output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The settings of a `--help`: the flags that can be set by a variable.
+fn parse(help: &str) -> Vec<Setting> {
+    help.split("\n      --").skip(1).filter_map(|option| parse_option(option, help)).collect()
+}
+
+fn parse_option(option: &str, help: &str) -> Option<Setting> {
+    let (mut variable, mut default, mut values, mut text) = (None, None, Vec::new(), Vec::new());
+    let mut lines = option.lines();
+    let flag = lines.next()?.split(' ').next()?;
+    for line in lines.take_while(|line| line.is_empty() || line.starts_with("          ")).map(str::trim) {
+        let told = |what: &str| line.strip_prefix(what)?.strip_suffix(']');
+        if let Some(env) = told("[env: ") {
+            variable = env.split('=').next();
+        } else if let Some(value) = told("[default: ") {
+            default = Some(format!("`{value}`"));
+        } else if let Some(all) = told("[possible values: ") {
+            values.extend(all.split(", ").map(|value| format!("`{value}`")));
+        } else if let Some((value, meaning)) = line.strip_prefix("- ").and_then(|line| line.split_once(':')) {
+            values.push(format!("`{value}` ({})", meaning.trim()));
+        } else if !line.is_empty() && line != "Possible values:" {
+            text.push(line);
+        }
+    }
+    let usage = help.lines().find(|line| line.starts_with("Usage: ")).unwrap_or_default();
+    let is_required = usage.contains(&format!(" --{flag} "));
+    let mut text = text.join(" ");
+    if !values.is_empty() {
+        text = format!("{text}. One of {}", values.join(", "));
+    }
+    Some(Setting {
+        variable: variable?.to_owned(),
+        default: default.unwrap_or_else(|| if is_required { "required".to_owned() } else { "not set".to_owned() }),
+        text: text.replace('|', "\\|"),
+    })
+}
+
+/// A line for each setting, in the order in which they come; one that several read says so.
+fn table(read: Vec<(Setting, &str)>) -> String {
+    let mut order: Vec<Setting> = vec![];
+    let mut readers: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (setting, reader) in read {
+        let key = format!("{setting:?}");
+        if !readers.contains_key(&key) {
+            order.push(setting);
+        }
+        readers.entry(key).or_default().push(reader);
+    }
+    let lines = order.into_iter().map(|setting| {
+        let of = readers.get(&format!("{setting:?}")).map(|readers| readers.join(", ")).unwrap_or_default();
+        let Setting { variable, default, text } = setting;
+        format!("| `{variable}` | {of} | {default} | {text} |\n")
+    });
+    let head = "| variable | read by | default | |\n|---|---|---|---|\n".to_owned();
+    std::iter::once(head).chain(lines).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELP: &str = "Usage: it [OPTIONS] --first-one <FIRST_ONE>\n\nOptions:\n      --first-one <FIRST_ONE>\n          \
+                        A way | another\n          \n          [env: FIRST_ONE]\n\n      --how <HOW>\n          How it \
+                        is\n\n          Possible values:\n          - well: Good\n          - bad:  Not good\n          \
+                        \n          [env: HOW=]\n          [default: well]\n\n      --flag <FLAG>\n          A \
+                        flag\n\n  -h, --help\n          Print help\n";
+
+    #[test]
+    fn a_setting_is_told_once_with_all_who_read_it() {
+        let two = parse(HELP).into_iter().map(|setting| (setting, "one"));
+        let one = parse(HELP).into_iter().take(1).map(|setting| (setting, "two"));
+        assert_eq!(
+            table(two.chain(one).collect()),
+            "| variable | read by | default | |\n|---|---|---|---|\n\
+             | `FIRST_ONE` | one, two | required | A way \\| another |\n\
+             | `HOW` | one | `well` | How it is. One of `well` (Good), `bad` (Not good) |\n"
+        );
+    }
+}
