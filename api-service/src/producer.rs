@@ -232,7 +232,12 @@ impl Producer {
     }
 
     /// What became of events that were handed over; what came back is sent by itself.
-    async fn settle_stage(&self, events: &[(&Outgoing, Way)], handed_over: HandedOver, deadline: Instant) -> Vec<Outcome> {
+    async fn settle_stage(
+        &self,
+        events: &[(&Outgoing, Way)],
+        handed_over: HandedOver,
+        deadline: Instant,
+    ) -> Vec<Outcome> {
         let mut verdicts = self.judge_all(handed_over, events, deadline).await;
         let again = to_send_again(events, &verdicts);
         if !again.is_empty() {

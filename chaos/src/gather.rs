@@ -11,8 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
+use shared::cache::Loaded;
 use shared::devices::queries;
-use shared::devices::DeviceId;
 use shared::store::Store;
 use shared::topic::{Header, Record as KafkaRecord};
 
@@ -84,10 +84,10 @@ fn row(line: &str) -> Option<Row> {
 async fn resources(world: &World, store: &Store) -> anyhow::Result<BTreeMap<String, Resource>> {
     let events = psql(&world.scope.database_url, "SELECT id, event_id FROM resources")?;
     let events: BTreeMap<&str, &str> = events.lines().filter_map(|line| line.split_once('|')).collect();
-    let ids: Vec<DeviceId> = events.keys().filter_map(|id| id.parse().ok()).collect();
-    let found = queries::load(&store, &ids).await?;
-    let resource = |found: shared::store::Rendered| {
-        let event = events.get(found.id.as_str()).copied().unwrap_or_default().to_owned();
+    let ids: Vec<_> = events.keys().map(|id| (*id).into()).collect();
+    let found = queries::load(store, &ids).await?;
+    let resource = |found: Loaded| {
+        let event = events.get(&*found.id).copied().unwrap_or_default().to_owned();
         (found.id.to_string(), Resource { version: found.version, event, body: found.body })
     };
     Ok(found.into_iter().map(resource).collect())
@@ -98,7 +98,7 @@ async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Re
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut cached = BTreeMap::new();
     for id in ids {
-        let key = format!("{}{id}", world.scope.cache_prefix);
+        let key = format!("{}resource:{id}", world.scope.cache_prefix);
         let value: Option<String> = redis::cmd("GET").arg(key).query_async(&mut connection).await?;
         // A lease is no body.
         cached.extend(value.filter(|value| value.starts_with('{')).map(|value| (id.clone(), value)));

@@ -1,9 +1,9 @@
 //! CloudEvents over HTTP: attributes in headers, whole in the body, and many of them.
 
 use bytes::Bytes;
-use shared::json::json;
 use shared::devices::submission as parse;
 use shared::json::batch;
+use shared::json::json;
 
 use crate::{headers_and_body, oracle};
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use shared::json::batch;
 use shared::devices::submission::{parse, parse_value};
 use shared::json::BodyError;
+use shared::json::batch;
 
 use crate::oracle;
 

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use shared::devices::submission::{Submission, parse};
-use shared::json::Fault;
-use shared::devices::{Event, EventType};
+use shared::devices::{DeviceId, Event, decode};
 use shared::ids::EventId;
-use shared::topic::{Record, decode, headers};
+use shared::json::Fault;
+use shared::topic::{Envelope, Outgoing, Record, headers};
 use time::OffsetDateTime;
 
 use crate::rules;
@@ -51,26 +51,29 @@ pub(crate) fn lead_somewhere(faults: &[Fault], body: &[u8]) {
 /// What the API would write comes back from the topic as it was.
 fn round_trip(submission: &Submission) {
     let at = submission.occurred_at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let event = Event {
-        device_id: submission.device_id.clone(),
-        event_id: submission.event_id.clone().unwrap_or_else(EventId::generate),
-        event_type: EventType::DeviceReported,
-        payload: submission.payload.clone(),
+    let device_id = &submission.device_id;
+    let envelope = Envelope {
+        event_type: submission.event_type.as_str(),
+        key: device_id.key(),
+        subject: device_id.key(),
+        id: submission.event_id.clone().unwrap_or_else(EventId::generate),
         occurred_at: at,
         accepted_at: OffsetDateTime::UNIX_EPOCH,
         request_id: Some("r".to_owned()),
         user_id: None,
         traceparent: None,
+        data: submission.payload.as_bytes().clone(),
     };
-    back_from_the_topic(&event);
+    back_from_the_topic(envelope, device_id);
 }
 
-pub(crate) fn back_from_the_topic(event: &Event) {
+pub(crate) fn back_from_the_topic(envelope: Envelope, device_id: &DeviceId) {
     // PostgreSQL is told in UTC.
-    assert!(event.occurred_at.checked_to_offset(time::UtcOffset::UTC).is_some());
-    let all = headers(event);
+    assert!(envelope.occurred_at.checked_to_offset(time::UtcOffset::UTC).is_some());
+    let event = Outgoing { envelope, source: Event::source(device_id) };
+    let all = headers(&event);
     let all: Vec<_> = all.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
-    let record = Record::new(Some(event.device_id.as_str().as_bytes()), Some(event.payload.as_bytes()), &all);
+    let record = Record::new(Some(device_id.as_str().as_bytes()), Some(&event.envelope.data), &all);
     let again = decode(&record).unwrap_or_else(|poison| panic!("what was accepted is poison: {poison}"));
-    assert_eq!(again.event, *event);
+    assert_eq!(again.envelope, event.envelope);
 }

@@ -1,6 +1,7 @@
 //! Records of a topic that anybody could have written.
 
-use shared::topic::{Record, decode};
+use shared::devices::decode;
+use shared::topic::Record;
 
 use crate::{headers_and_body, oracle};
 
@@ -20,7 +21,7 @@ pub fn topic(input: &[u8]) {
             assert_eq!(Some(decoded.event.device_id.as_str().as_bytes()), key);
             assert_eq!(decoded.position.redriven, record.is_redriven());
             assert!(headers.iter().all(|(name, _)| std::str::from_utf8(name).is_ok_and(|name| !name.contains('\0'))));
-            oracle::back_from_the_topic(&decoded.event);
+            oracle::back_from_the_topic(decoded.envelope, &decoded.event.device_id);
         }
         Err(refusal) => {
             assert!(refusal.error.len() < 300, "a reason that is too long for a log: {refusal}");

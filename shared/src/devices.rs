@@ -14,7 +14,7 @@ pub use self::made_up::made_up;
 use crate::cache::{CacheKey, Kind};
 use crate::ids::{EventId, Key, id, shown};
 use crate::json::Payload;
-use crate::topic::{Delivery, Envelope, Refusal};
+use crate::topic::{self, Delivery, Envelope, Record, Refusal};
 
 id!(
     /// A device, and the resource that is its latest state: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
@@ -23,8 +23,7 @@ id!(
 );
 
 /// Resources as they are cached: the latest state of a device.
-pub static RESOURCE: Kind =
-    Kind { prefix: "resource:", load: |store, ids| queries::load(store, ids).boxed() };
+pub static RESOURCE: Kind = Kind { prefix: "resource:", load: |store, ids| queries::load(store, ids).boxed() };
 
 impl DeviceId {
     /// One that no text is: a probe's, which reports nothing.
@@ -107,3 +106,13 @@ impl Event {
 
 /// An event of a device, and where it stands in the log.
 pub type DeviceDelivery = Delivery<Event>;
+
+/// Finds the event of a device in a record.
+///
+/// # Errors
+/// It is none, or one of a type that this version does not know; with the first reason found.
+pub fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
+    let (envelope, position) = topic::decode(record, &EVENT_TYPES)?;
+    let event = Event::decode(&envelope)?;
+    Ok(Delivery { envelope, position, event })
+}

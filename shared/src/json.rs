@@ -47,4 +47,3 @@ pub(crate) fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
     serde_json::from_str(raw.get())
         .map_err(|_| if raw.get().starts_with('"') { "contains a lone surrogate" } else { "must be a string" })
 }
-

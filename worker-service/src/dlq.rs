@@ -15,8 +15,8 @@ pub mod show;
 
 use std::collections::HashMap;
 
-use shared::devices::queries;
 use shared::devices::DeviceId;
+use shared::devices::queries;
 use shared::ids::EventId;
 use shared::store::{Store, StoreError};
 use tokio::sync::mpsc;

@@ -200,7 +200,12 @@ impl<H: Handler> Driver<H> {
 
     /// Does what asks PostgreSQL. Meanwhile the next batch gathers, a few records at a time, so that PostgreSQL's
     /// answers are not kept waiting.
-    async fn taking_in<T>(&self, work: impl Future<Output = T>, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>) -> T {
+    async fn taking_in<T>(
+        &self,
+        work: impl Future<Output = T>,
+        lane: &mut Lane<H::Event>,
+        progress: &mut Progress<'_>,
+    ) -> T {
         let mut work = pin!(work);
         let mut more = true;
         loop {

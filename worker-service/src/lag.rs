@@ -122,7 +122,8 @@ impl Lag {
                 act(&self.health, consumer.context(), &told, &anew);
             }
             let waits = self.health.waits();
-            metrics::gauge!("worker_waiting", "group" => self.health.group().to_owned()).set(flag(waits || measured.values().any(|found| found.waits)));
+            metrics::gauge!("worker_waiting", "group" => self.health.group().to_owned())
+                .set(flag(waits || measured.values().any(|found| found.waits)));
             if let Some(emitter) = &mut emitter
                 && emitter.is_due(now)
             {

@@ -188,7 +188,12 @@ impl<E> Lane<E> {
     }
 
     /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
-    pub fn applied(&mut self, batch: Vec<Task<E>>, result: Result<(), StoreError>, now: Duration) -> Option<AfterFailure> {
+    pub fn applied(
+        &mut self,
+        batch: Vec<Task<E>>,
+        result: Result<(), StoreError>,
+        now: Duration,
+    ) -> Option<AfterFailure> {
         self.share.is_back(now, self.turns.cost(now));
         let error = match result {
             Ok(()) => {

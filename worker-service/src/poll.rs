@@ -102,8 +102,14 @@ pub fn run(
         // just came does not wait long for a piece of another one's backlog.
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
-    let group =
-        Group { run, health, runtime, consumer: OnceLock::new(), lanes: Mutex::default(), hangs: AtomicBool::new(false) };
+    let group = Group {
+        run,
+        health,
+        runtime,
+        consumer: OnceLock::new(),
+        lanes: Mutex::default(),
+        hangs: AtomicBool::new(false),
+    };
     let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("the Kafka settings")?);
     // It was empty: this is the only place that sets it.
     let _ = consumer.context().consumer.set(Arc::downgrade(&consumer));

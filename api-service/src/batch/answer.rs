@@ -8,9 +8,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
-use shared::json::{BodyError, Fault};
 use shared::devices::DeviceId;
 use shared::ids::EventId;
+use shared::json::{BodyError, Fault};
 
 use crate::problem::{About, Code, Problem};
 

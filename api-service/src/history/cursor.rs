@@ -1,8 +1,8 @@
 //! A place in a history as text that callers hand back and do not look into: the microseconds since
 //! the Unix epoch, a full stop, and the event's id.
 
-use shared::ids::EventId;
 use shared::devices::queries::Cursor;
+use shared::ids::EventId;
 use time::OffsetDateTime;
 
 /// What the text of a place looks like; 18 digits last until the year 9999, and no event is later.

@@ -1,9 +1,9 @@
 //! What bodies look like.
 
 use serde_json::{Value, json};
-use shared::json::payload::{MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, MAX_NUMBER};
 use shared::devices::{DeviceId, EventType};
 use shared::ids::EventId;
+use shared::json::payload::{MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, MAX_NUMBER};
 
 use crate::batch::MAX_EVENTS;
 use crate::problem::Code;

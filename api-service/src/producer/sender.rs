@@ -11,8 +11,8 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
-use shared::topic::Outgoing;
 use shared::lifecycle::no_result;
+use shared::topic::Outgoing;
 use shared::topic::{self, setup};
 use tokio::time::{sleep, timeout};
 

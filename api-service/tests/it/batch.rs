@@ -2,8 +2,8 @@
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::devices::queries;
 use shared::devices::DeviceId;
+use shared::devices::queries;
 
 use crate::app::{TestApp, admin, problem, token};
 use crate::topic::records;
@@ -247,7 +247,7 @@ async fn a_repeat_is_accepted_again_and_counts_once() {
         assert_eq!(response.json::<Value>().await.unwrap()["accepted"], 3);
     }
     let records = records(&app, 8).await;
-    let decoded: Vec<_> = records.iter().map(|record| shared::topic::decode(record).unwrap()).collect();
+    let decoded: Vec<_> = records.iter().map(|record| shared::devices::decode(record).unwrap()).collect();
     let applied = queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
     let id: DeviceId = "d".parse().unwrap();
     assert_eq!((decoded.len(), applied.applied, applied.repeated), (8, 2, 6));

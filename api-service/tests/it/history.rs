@@ -2,8 +2,8 @@
 
 use reqwest::Response;
 use serde_json::Value;
+use shared::devices::decode;
 use shared::devices::queries;
-use shared::topic::decode;
 
 use crate::app::{TestApp, admin, nowhere, problem, token, user};
 use crate::batch::batch;

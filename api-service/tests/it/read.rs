@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use devstack::kit::{PATIENCE, event};
-use shared::devices::queries;
 use shared::cache::{Fencer, Lookup};
 use shared::devices::DeviceId;
-use shared::topic::decode;
+use shared::devices::decode;
+use shared::devices::queries;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::sleep;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use devstack::kit::{blocking, until};
 use devstack::{Proxy, Redis};
 use reqwest::Response;
+use shared::cache::{Cache, Fencer, Lookup};
 use shared::devices::RESOURCE;
 use shared::devices::queries;
-use shared::cache::{Cache, Fencer, Lookup};
 use shared::devices::{DeviceId, Event, EventType};
 use shared::json::Payload;
 use shared::position::Position;
@@ -44,7 +44,8 @@ impl Race {
             .chain([behind.as_str(), "--database-timeout=60s", "--database-max-connections=1"])
             .collect();
         let app = Arc::new(TestApp::on(scope, &[&settings[..], &["--request-timeout=90s"]].concat()).await);
-        let (store, cache) = (Store::open(&plain.postgres, "worker").unwrap(), Cache::open(&plain.redis, &[&RESOURCE]).unwrap());
+        let (store, cache) =
+            (Store::open(&plain.postgres, "worker").unwrap(), Cache::open(&plain.redis, &[&RESOURCE]).unwrap());
         Self { app, postgres, pool, store, cache }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::devices::queries;
 use shared::devices::DeviceId;
+use shared::devices::queries;
 
 use crate::app::{SECRET, TestApp, admin, nowhere, token, user};
 use crate::contract::conforms;
@@ -56,7 +56,7 @@ fn call(app: &TestApp, line: &str, token: Option<&str>) -> RequestBuilder {
 async fn work(app: &TestApp, count: usize) {
     let records = records(app, count).await;
     assert_eq!(records.len(), count);
-    let decoded: Vec<_> = records.iter().map(|record| shared::topic::decode(record).unwrap()).collect();
+    let decoded: Vec<_> = records.iter().map(|record| shared::devices::decode(record).unwrap()).collect();
     queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use devstack::Service;
-use shared::devices::queries;
 use shared::config::{Pooler, PostgresConfig};
+use shared::devices::queries;
 use shared::store::Store;
 use shared::topic::Decoded;
 use shared::topic::setup::DEFAULT_PARTITIONS;

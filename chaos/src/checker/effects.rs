@@ -141,7 +141,7 @@ impl Found {
         let much_waited = |letter: &Letter| {
             let behind = end.log.iter().filter(|record| record.device == *key && record.partition == *partition);
             let waiting = behind.filter(|record| record.offset >= letter.offset && record.appended <= letter.died);
-            waiting.count() >= Settings::default().device_records
+            waiting.count() >= Settings::default().key_records
         };
         let behind_such_a_letter = failed.clone().any(|other| {
             let is_before = other.partition == *partition && Some(other.offset) == before;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use devstack::wire::{WireRecord, produce};
 use fastrand::Rng;
 use shared::topic::setup::DEFAULT_PARTITIONS;
-use shared::topic::{Reason, Record, decode};
+use shared::topic::{Reason, Record};
 
 use super::until_done;
 use crate::history::{History, Written, fingerprint};
@@ -143,7 +143,7 @@ fn draw(rng: &mut Rng, device: &[u8]) -> WireRecord {
 /// All of it could be an event, in the end.
 fn is_no_event(record: &WireRecord) -> bool {
     let read = Record::from_bytes(record.key.as_deref(), record.value.as_deref(), &headers(record));
-    decode(&read).is_err_and(|refusal| refusal.reason == Reason::Undecodable)
+    shared::devices::decode(&read).is_err_and(|refusal| refusal.reason == Reason::Undecodable)
 }
 
 #[cfg(test)]

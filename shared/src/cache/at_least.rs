@@ -1,8 +1,8 @@
 //! The reader's own fence: who has seen a version sees none before it.
 
+use super::CacheKey;
 use super::scripts::code;
 use super::{Cache, millis, scripts};
-use super::CacheKey;
 
 impl Cache {
     /// Leaves nothing older than a body that was read and not put in, and lets nothing older come: to

@@ -119,7 +119,8 @@ impl Fencer {
     async fn send_kept(&self) {
         let _turn = self.turn.lock().await;
         let due = |(key, _): &(&CacheKey, i64)| self.cache.may_be_asked(key);
-        let kept: Vec<Fence> = self.pending().fences().filter(due).map(|(key, version)| (key.clone(), version)).collect();
+        let kept: Vec<Fence> =
+            self.pending().fences().filter(due).map(|(key, version)| (key.clone(), version)).collect();
         if kept.is_empty() {
             return;
         }

@@ -6,10 +6,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::Cmd;
 use tokio::time::Instant;
 
+use super::CacheKey;
 use super::node::Node;
 use super::servers::absent_key;
 use super::{Cache, millis, scripts, understood};
-use super::CacheKey;
 
 /// How long one command of an operator may take.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -19,7 +19,11 @@ fn pointer(name: &str) -> Pointer {
 ///
 /// # Errors
 /// [`BodyError`], with every fault that was found.
-pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Bytes, check: Check<'_>) -> Result<Submitted, BodyError> {
+pub fn binary<'a>(
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    body: &Bytes,
+    check: Check<'_>,
+) -> Result<Submitted, BodyError> {
     let data = json(body)?;
     let mut attributes = Attributes::new(check);
     let mut seen: Vec<&str> = Vec::with_capacity(8);

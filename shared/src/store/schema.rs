@@ -126,9 +126,8 @@ async fn run(migrator: &Migrator, connection: &mut PgConnection) -> anyhow::Resu
 }
 
 async fn retire_and_run(migrator: &Migrator, connection: &mut PgConnection) -> Result<(), MigrateError> {
-    let found = version(&mut Tx::direct(connection, &mut false))
-        .await
-        .map_err(|error| MigrateError::Source(error.into()))?;
+    let found =
+        version(&mut Tx::direct(connection, &mut false)).await.map_err(|error| MigrateError::Source(error.into()))?;
     for retired in RETIRED {
         // On a database that is made anew the table is empty, and has no writers.
         if 0 < found && found < retired {

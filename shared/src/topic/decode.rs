@@ -166,7 +166,11 @@ fn structured(record: &Record, types: &[&'static str]) -> Result<Envelope, Refus
     let text = utf8("value", &value)?;
     // serde's message could quote a value: its kind and place say enough.
     let not_one = |error: serde_json::Error| {
-        Refusal::undecodable(format!("not a CloudEvent in JSON ({:?} error at column {})", error.classify(), error.column()))
+        Refusal::undecodable(format!(
+            "not a CloudEvent in JSON ({:?} error at column {})",
+            error.classify(),
+            error.column()
+        ))
     };
     // As in binary mode: first what makes it an event of a type that is known.
     let kind: Kind<'_> = serde_json::from_str(text).map_err(not_one)?;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use redis::AsyncCommands;
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING};
 use shared::devices::RESOURCE;
 use shared::devices::queries;
-use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING};
 
 use crate::kit::{Kit, at, event, id, key, settings};
 

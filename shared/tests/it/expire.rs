@@ -67,7 +67,11 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
     assert_eq!(count(&pool, "recorded_at IS NULL").await, 2_505, "those of before are none of these");
     assert_eq!(expire(&kit, Age::Appended, 2_000).await, [1_999, 505]);
     assert_eq!((count(&pool, "true").await, count(&pool, "event_id IN ('1', '2')").await), (2, 2));
-    assert_eq!(queries::resource(&kit.store, &"d".parse().unwrap()).await.unwrap().unwrap().version, 5_010, "the state stays");
+    assert_eq!(
+        queries::resource(&kit.store, &"d".parse().unwrap()).await.unwrap().unwrap().version,
+        5_010,
+        "the state stays"
+    );
 }
 
 /// A batch's rows have one time, and a restored table may have it in millions of rows; and a time may be infinite.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use devstack::Proxy;
 use redis::AsyncCommands;
+use shared::cache::{Cache, Fence, FenceOutcome, Fencer, Lookup};
 use shared::devices::RESOURCE;
 use shared::devices::queries;
-use shared::cache::{Fence, Cache, FenceOutcome, Fencer, Lookup};
 use sqlx::PgPool;
 
 use crate::kit::{Kit, at, event, eventually, id, key, settings};
@@ -187,7 +187,8 @@ async fn a_lease_that_redis_takes_late_belongs_to_nobody() {
     assert!((0..=10_000).contains(&ttl), "it ends by itself: {ttl}");
     assert_eq!(cut.read().await, 1, "until then it is read from PostgreSQL");
     assert!(cut.fencer.finish(Duration::from_secs(1)).await);
-    eventually("Redis is there again", async || cut.fencer.fence(&[(id("a").cache_key(), 1)]).await.is_acknowledged()).await;
+    eventually("Redis is there again", async || cut.fencer.fence(&[(id("a").cache_key(), 1)]).await.is_acknowledged())
+        .await;
     assert_eq!(cut.kit.cache.get(&key("a")).await, Lookup::Miss, "and so does the next fence end it");
 }
 
@@ -228,7 +229,9 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
     let (a, b) = (id("a"), id("b"));
     queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
     let lease = cache.lease(&a.cache_key()).await.unwrap();
-    assert!(cache.fill(&a.cache_key(), &lease, Some(&queries::resource(&kit.store, &a).await.unwrap().unwrap().body)).await);
+    assert!(
+        cache.fill(&a.cache_key(), &lease, Some(&queries::resource(&kit.store, &a).await.unwrap().unwrap().body)).await
+    );
     let client = redis::Client::open(own.url()).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();
     let full = async |limit: &str| -> () {

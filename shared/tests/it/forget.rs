@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use redis::AsyncCommands;
+use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
+use shared::devices::DeviceDelivery;
+use shared::devices::DeviceId;
 use shared::devices::RESOURCE;
 use shared::devices::queries;
-use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
-use shared::devices::DeviceId;
 use shared::store::Class;
-use shared::devices::DeviceDelivery;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 

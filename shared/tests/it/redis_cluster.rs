@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use devstack::RedisCluster;
 use devstack::kit::blocking;
 use redis::{AsyncCommands, FromRedisValue};
-use shared::devices::RESOURCE;
-use shared::devices::queries;
 use shared::cache::{Cache, Fencer, Lookup, MISSING};
 use shared::devices::DeviceId;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 
 use crate::kit::{Kit, at, event, id, settings};
 
@@ -29,7 +29,8 @@ pub(crate) async fn kit(name: &str, cluster: &RedisCluster) -> Kit {
 }
 
 fn cache(kit: &Kit, cluster: &RedisCluster) -> Cache {
-    Cache::open(&settings(&kit.scope.database_url, &cluster.url(), &kit.scope.cache_prefix).redis, &[&RESOURCE]).unwrap()
+    Cache::open(&settings(&kit.scope.database_url, &cluster.url(), &kit.scope.cache_prefix).redis, &[&RESOURCE])
+        .unwrap()
 }
 
 /// How many nodes answer, of how many.
@@ -93,7 +94,10 @@ async fn lease_fill_and_release_work_wherever_a_key_lies() {
         assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Leased(lease.clone()));
         assert!(kit.cache.fill(&device.cache_key(), &lease, Some(&body(1, &device))).await);
         assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(body(1, &device).into()));
-        assert!(!kit.cache.fill(&device.cache_key(), &lease, Some(&body(0, &device))).await, "a lease is good for one fill");
+        assert!(
+            !kit.cache.fill(&device.cache_key(), &lease, Some(&body(0, &device))).await,
+            "a lease is good for one fill"
+        );
 
         put(cluster, &kit, device.as_str(), "nonsense").await;
         assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Corrupt);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shared::devices::RESOURCE;
-use shared::devices::queries;
 use shared::cache::{Cache, Fencer, Lookup, MISSING};
 use shared::devices::DeviceId;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 
 use crate::kit::{Kit, at, event, eventually, id, settings};
 use crate::redis_cluster::{ask, body, counts, kit, one_of_each, own_cluster, owner};
@@ -22,7 +22,8 @@ async fn slots_that_move_are_followed() {
     let ids: Vec<String> =
         vec![ask(&cluster, from, &["CLUSTER", "MYID"]).await, ask(&cluster, to, &["CLUSTER", "MYID"]).await];
     let version = async |n: i64| {
-        let applied = queries::apply_batch(&kit.store, &[&event(device.as_str(), &n.to_string(), "{}", at(0, n))]).await.unwrap();
+        let applied =
+            queries::apply_batch(&kit.store, &[&event(device.as_str(), &n.to_string(), "{}", at(0, n))]).await.unwrap();
         assert!(fencer.fence(&applied.fences).await.is_acknowledged(), "acknowledged");
         applied.fences[0].1
     };

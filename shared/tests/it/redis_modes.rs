@@ -1,7 +1,7 @@
 //! `REDIS_CLUSTER` that is not as the server is: its own words are told.
 
-use shared::devices::{DeviceId, RESOURCE};
 use shared::cache::{Cache, Lookup};
+use shared::devices::{DeviceId, RESOURCE};
 
 use crate::kit::{Kit, eventually, id, key, settings};
 use crate::redis_cluster::{one_of_each, own_cluster};

@@ -9,9 +9,9 @@ use devstack::Redis;
 use devstack::kit::blocking;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
 use shared::devices::RESOURCE;
 use shared::devices::queries;
-use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
 use tracing::subscriber::DefaultGuard;
 
 use crate::kit::{Kit, at, event, eventually, id, key, settings};
@@ -120,7 +120,8 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     // The worker does not wait for it, and keeps its fences.
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     for n in 2..=20 {
-        let versions = queries::apply_batch(&kit.store, &[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().fences;
+        let versions =
+            queries::apply_batch(&kit.store, &[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().fences;
         let asked = Instant::now();
         assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Pending]);
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());

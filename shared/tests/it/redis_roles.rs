@@ -5,9 +5,9 @@ use std::time::Duration;
 use devstack::{Proxy, Redis};
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use shared::cache::{Cache, Fence, FenceOutcome, Fencer, Lookup};
 use shared::devices::RESOURCE;
 use shared::devices::queries;
-use shared::cache::{Fence, Cache, FenceOutcome, Fencer, Lookup};
 
 use crate::kit::{Kit, at, event, eventually, id, key, settings};
 use crate::redis_refuses::{Log, config_set, connection, start};

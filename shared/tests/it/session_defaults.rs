@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use devstack::psql;
 use shared::devices::queries;
-use shared::position::Position;
 use shared::devices::queries::{Age, Expired};
+use shared::position::Position;
 use shared::store::{Class, Store};
 
 use crate::kit::{Kit, at, event, eventually, id};
@@ -66,7 +66,11 @@ async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
     let (_bouncer, behind) = pooled(&kit, 2, 4).await;
     for (n, store) in [(0, &direct), (1, &behind)] {
         store.check().await.unwrap();
-        assert_eq!(queries::resource(&store, &id("a")).await.unwrap().unwrap(), plain, "equal versions are equal bytes");
+        assert_eq!(
+            queries::resource(&store, &id("a")).await.unwrap().unwrap(),
+            plain,
+            "equal versions are equal bytes"
+        );
         assert_eq!(queries::history(&store, &id("a"), 10, None).await.unwrap().items, history);
         everything(store, &format!("d{n}"), at(0, 10)).await;
         let seen = psql(&kit.scope.database_url, "SELECT count(*) > 4 FROM seen").unwrap();

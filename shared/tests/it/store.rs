@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use shared::devices::queries;
-use shared::position::Position;
-use shared::devices::queries::Outcome;
-use shared::store::{Class, Store};
 use shared::devices::DeviceDelivery;
+use shared::devices::queries;
+use shared::devices::queries::Outcome;
+use shared::position::Position;
+use shared::store::{Class, Store};
 use sqlx::{PgPool, Row};
 
 use crate::kit::{Kit, at, event, eventually, id, settings};
@@ -236,7 +236,11 @@ async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
         let applied = queries::apply_batch(&kit.store, events).await.unwrap();
         let counts = [applied.applied, applied.superseded, applied.repeated - applied.conflicting, applied.conflicting];
         for (outcome, count) in Outcome::NAMES.into_iter().zip(counts) {
-            assert_eq!(applied.events.iter().filter(|event| event.outcome.as_str() == outcome).count(), count, "{outcome:?}");
+            assert_eq!(
+                applied.events.iter().filter(|event| event.outcome.as_str() == outcome).count(),
+                count,
+                "{outcome:?}"
+            );
         }
         applied.events.iter().map(|event| (event.outcome, event.version)).collect::<Vec<_>>()
     };
@@ -267,7 +271,12 @@ async fn a_resource_is_rendered_as_the_contract_says() {
     let kit = Kit::new("rendered").await;
     let id = "device-123".parse().unwrap();
     assert_eq!(queries::resource(&kit.store, &id).await.unwrap(), None);
-    queries::apply_batch(&kit.store, &[&event("device-123", "e-1", r#"{"status": "online", "temp_c": 37.2}"#, at(0, 1))]).await.unwrap();
+    queries::apply_batch(
+        &kit.store,
+        &[&event("device-123", "e-1", r#"{"status": "online", "temp_c": 37.2}"#, at(0, 1))],
+    )
+    .await
+    .unwrap();
     let rendered = queries::resource(&kit.store, &id).await.unwrap().unwrap();
     let start = concat!(
         r#"{"version":1,"id":"device-123","payload":{"status": "online", "temp_c": 37.2},"event_id":"e-1","#,

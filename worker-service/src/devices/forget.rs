@@ -5,14 +5,14 @@ use std::io::Write;
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
+use shared::cache::Cache;
 use shared::devices::RESOURCE;
 use shared::devices::queries;
-use shared::cache::Cache;
+use shared::devices::queries::TopicEnd;
 use shared::kafka::{self, ADMIN_TIMEOUT};
 use shared::kafka::{LogContext, PlainConsumer};
-use shared::devices::queries::TopicEnd;
-use shared::store::Store;
 use shared::rfc3339;
+use shared::store::Store;
 
 use crate::config::ForgetConfig;
 

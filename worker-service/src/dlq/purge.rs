@@ -11,9 +11,9 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::topic_partition_list::Offset;
 use serde_json::json;
 use shared::kafka::{self, ADMIN_TIMEOUT, LogContext};
-use shared::topic::settings::admin;
 use shared::rfc3339;
 use shared::topic::Record;
+use shared::topic::settings::admin;
 
 use super::letter::{Letter, Shown};
 use super::read::{Reader, Span};

@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 
 use super::Driver;
 use super::progress::Progress;
-use crate::handler::Handler;
 use crate::event_log;
+use crate::handler::Handler;
 use crate::lane::Lane;
 use crate::unreadable::Unreadable;
 

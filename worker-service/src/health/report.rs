@@ -50,7 +50,8 @@ impl Health {
         let warnings: Vec<_> = reports.iter().flat_map(|(_, (_, report))| warnings(report)).collect();
         let cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).report();
         let groups: BTreeMap<_, _> = reports.iter().map(|(group, (_, report))| (group, report)).collect();
-        let report = json!({"status": status, "outage": outage, "warnings": warnings, "cache": cache, "groups": groups});
+        let report =
+            json!({"status": status, "outage": outage, "warnings": warnings, "cache": cache, "groups": groups});
         (status == "ready", report)
     }
 }

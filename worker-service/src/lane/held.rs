@@ -165,13 +165,7 @@ impl<E> Held<E> {
         }
         let (key, waiting) = self.keys.iter().max_by_key(|(_, waiting)| waiting.share(settings))?;
         let (key_records, key_bytes) = (waiting.tasks.len(), waiting.bytes);
-        Some(HeldFull {
-            records: self.records,
-            bytes: self.bytes,
-            key: key.clone(),
-            key_records,
-            key_bytes,
-        })
+        Some(HeldFull { records: self.records, bytes: self.bytes, key: key.clone(), key_records, key_bytes })
     }
 
     /// The time of such keys has come.

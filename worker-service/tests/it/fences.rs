@@ -9,7 +9,7 @@ use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
 use worker_service::worker::Worker;
 
-use crate::kit::{Kit, PATIENCE, Process, run_config};
+use crate::kit::{Kit, PATIENCE, Process, of_group, run_config};
 
 /// A device whose first body is cached, and a worker that has Redis behind a proxy.
 struct Fenced {
@@ -81,7 +81,7 @@ async fn while_redis_is_slow_the_offset_waits_for_the_fence() {
     fenced.kit.event("a", "2", r#"{"n":2}"#).await;
     fenced.kit.until("SELECT version FROM resources", 2).await;
     let row = fenced.row().await;
-    let watermark = || worker.health.report().1["partitions"]["0"]["watermark"].as_i64();
+    let watermark = || of_group(&worker.health.report().1)["partitions"]["0"]["watermark"].as_i64();
     // Longer than a command of a fence may take (2 s here), shorter than it takes to call Redis away.
     let mend_at = Instant::now() + Duration::from_millis(2_500);
     while watermark() != Some(2) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use devstack::{Proxy, Scope};
 use worker_service::worker::Worker;
 
-use crate::kit::{Kit, run_config};
+use crate::kit::{Kit, of_group, run_config};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_worker_joins_and_leaves_under_load() {
@@ -71,7 +71,7 @@ async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
 async fn wait_for_partitions(workers: &[&worker_service::worker::Worker]) {
     let shared = async || {
         let owned: Vec<usize> =
-            workers.iter().map(|worker| worker.health.report().1["partitions"].as_object().unwrap().len()).collect();
+            workers.iter().map(|worker| of_group(&worker.health.report().1)["partitions"].as_object().unwrap().len()).collect();
         if owned.iter().sum::<usize>() == 6 && owned.iter().all(|count| *count > 0) { Ok(()) } else { Err(owned) }
     };
     devstack::kit::found("each has some", shared).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use devstack::kit::{blocking, json_lines};
 use devstack::{Endpoints, Postgres, Scope, endpoints};
 
-use crate::kit::{Kit, header};
+use crate::kit::{Kit, header, of_group};
 
 /// More than may wait behind an event of a device that is held alone.
 const EVENTS: usize = 104;
@@ -43,7 +43,7 @@ async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
         sent += 1;
         assert!(sent < 300, "{}", worker.service.log());
         let report = worker.health().await;
-        let held = |partition: i32| report["partitions"][partition.to_string()]["held_alone_devices"] == 1;
+        let held = |partition: i32| of_group(&report)["partitions"][partition.to_string()]["held_alone_keys"] == 1;
         if (0..partitions).all(held) {
             break report;
         }
@@ -57,7 +57,7 @@ async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
             json_lines(&log).any(|line| {
                 line["message"]
                     == "one device alone meets what would be an outage: it is held, and the partition goes on"
-                    && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
+                    && (&line["key"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
                     && line["error"] == error
             })
         };
@@ -99,7 +99,7 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
     assert_eq!(of("dlq.error"), "SQLSTATE 42501: refused");
     assert!(of("dlq.attempts").parse::<u32>().unwrap() > 10);
     let page = worker.metrics().await;
-    assert!(page.contains("held_alone_devices{partition=\"0\"} 1\n"), "{page}");
+    assert!(page.contains(&format!("held_alone_keys{{group=\"{}\",partition=\"0\"}} 1\n", kit.scope.group)), "{page}");
 
     // It is mended: what waits goes on by itself, and the others are sent back.
     kit.no_longer_refuse("bad").await;
@@ -143,7 +143,7 @@ async fn a_device_over_which_the_backend_crashes_is_held_alone() {
     let worker = kit.process().await;
     kit.event_at(0, "bad", "0", "{}").await;
     let mut sent = 0;
-    while worker.health().await["partitions"]["0"]["held_alone_devices"] != 1 {
+    while of_group(&worker.health().await)["partitions"]["0"]["held_alone_keys"] != 1 {
         for partition in [0, 1] {
             kit.event_at(partition, &format!("good-{partition}"), &sent.to_string(), "{}").await;
         }
@@ -171,7 +171,7 @@ async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
     kit.event("bad", "0", "{}").await;
     let is_held = async || {
         let report = worker.health().await;
-        report["partitions"]["0"]["held_alone_devices"] == 1 && report["status"] == "ready"
+        of_group(&report)["partitions"]["0"]["held_alone_keys"] == 1 && report["status"] == "ready"
     };
     kit.until_it("it is held alone", is_held).await;
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 0, "a probe leaves nothing");
@@ -211,9 +211,9 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
         // All of d1's but the bad one, within a minute, and what the others sent by then within another one.
         for _ in 0..600 {
             let report = worker.health().await;
-            let full = &report["partitions"]["0"]["held_full"];
+            let full = &of_group(&report)["partitions"]["0"]["held_full"];
             if !full.is_null() && report["status"] == "a partition takes nothing in: too much is held" {
-                was_full |= full["device_id"] == "d1" && full["bytes"].as_u64() >= Some(8 * 1024 * 1024);
+                was_full |= full["key"] == "d1" && full["bytes"].as_u64() >= Some(8 * 1024 * 1024);
             }
             if kit.version("d1").await == Some(45) {
                 break;
@@ -231,5 +231,5 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     let letters = kit.dead_letters(1).await;
     assert_eq!((letters.len(), header(&letters[0], "ce_id").as_deref()), (1, Some("bad1")));
     let page = worker.metrics().await;
-    assert!(page.contains("partition_held_full{partition=\"0\"} 0\n"), "{page}");
+    assert!(page.contains(&format!("partition_held_full{{group=\"{}\",partition=\"0\"}} 0\n", kit.scope.group)), "{page}");
 }

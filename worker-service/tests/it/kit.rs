@@ -1,6 +1,7 @@
 //! A topic, a database and a worker of a test's own, and verbs to use them.
 
 mod commands;
+mod decoding;
 mod kafka;
 mod metrics;
 mod refusal;
@@ -24,6 +25,7 @@ use worker_service::worker::Worker;
 
 pub(crate) use devstack::kit::{PATIENCE, Worker as Process, event, header, headers, nobody, owned_headers};
 
+pub(crate) use self::decoding::{Decode, of_group};
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
 
 pub(crate) struct Kit {

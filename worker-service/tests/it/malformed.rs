@@ -9,7 +9,7 @@ use rdkafka::Message as _;
 use time::OffsetDateTime;
 
 use crate::any_bytes::wire_event;
-use crate::kit::{Kit, Process, header};
+use crate::kit::{Kit, Process, header, of_group};
 
 pub(crate) fn sound(record: WireRecord) -> (WireRecord, Claims) {
     (record, Claims::default())
@@ -73,7 +73,7 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
     kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
     worker.tells("A record cannot be taken apart").await;
     let metrics = worker.metrics().await;
-    assert!(metrics.contains("dead_letters_total{reason=\"unreadable\"} 10\n"), "{metrics}");
+    assert!(metrics.contains(&format!("dead_letters_total{{group=\"{}\",reason=\"unreadable\"}} 10\n", kit.scope.group)), "{metrics}");
     assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
     let log = worker.end_and_log().await;
     for never in ["stands still", "made anew", "data loss", "records may be lost"] {
@@ -93,7 +93,7 @@ async fn it_waits_for_its_dead_letter() {
     let dlq = &kit.scope.dlq_topic;
     kit.set_topic(dlq, &[("max.message.bytes", "100")]).await;
     let worker = kit.process().await;
-    let unreadable = async || worker.health().await["partitions"]["0"]["unreadable"].clone();
+    let unreadable = async || of_group(&worker.health().await)["partitions"]["0"]["unreadable"].clone();
     kit.until_it("it is named", async || !unreadable().await.is_null()).await;
     let told = unreadable().await;
     assert_eq!(told["offset"], 0);

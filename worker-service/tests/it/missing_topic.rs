@@ -7,7 +7,7 @@ use devstack::kit::{has_topic, kafka_that_makes_topics, scope};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 
-use crate::kit::{Kit, client};
+use crate::kit::{Kit, client, of_group};
 
 async fn is_there(kit: &Kit, topic: &str) -> bool {
     has_topic(&kit.scope.endpoints.kafka_brokers, topic).await
@@ -29,7 +29,7 @@ async fn dead_letters_wait_for_a_topic_that_is_not_there() {
     kit.until("SELECT count(*) FROM events", 1).await;
     kit.event("poison", "2", "no json").await;
     // It says that it waits, once a letter was not taken.
-    let waits = async || worker.health.report().1["partitions"]["0"]["outage"].is_string();
+    let waits = async || of_group(&worker.health.report().1)["partitions"]["0"]["outage"].is_string();
     kit.until_it("the partition waits", waits).await;
     assert!(!is_there(&kit, &dlq).await, "somebody made it");
     assert_eq!(kit.committed().await.get(&0).copied().unwrap_or(0).max(1), 1, "the letter is nowhere yet");

@@ -1,6 +1,6 @@
 //! `origin.` headers that `dlq redrive` did not write: they hold up no event that comes later.
 
-use crate::kit::{Kit, header};
+use crate::kit::{Kit, header, of_group};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_first_place_holds_up_no_later_event() {
@@ -43,7 +43,7 @@ async fn only_a_whole_first_place_is_let_past_the_ration() {
     let keys: Vec<_> = (0..150).map(|n| format!("d{n}")).collect();
     let half: [(&str, Option<&[u8]>); 2] = [("origin.topic", Some(b"t")), ("origin.offset", Some(b"-1"))];
     futures_util::future::join_all(keys.iter().map(|key| kit.put(Some(key.as_bytes()), Some(b"x"), &half))).await;
-    let is_paused = async || worker.health.report().1["partitions"]["0"]["paused"] == true;
+    let is_paused = async || of_group(&worker.health.report().1)["partitions"]["0"]["paused"] == true;
     kit.until_it("its partition is paused", is_paused).await;
     assert_eq!(kit.dead_letters(100).await.len(), 100);
     worker.stop().await.unwrap();

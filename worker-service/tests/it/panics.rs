@@ -3,10 +3,11 @@
 use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
 use serde_json::Value;
-use shared::topic::{Decoded, Record, Refusal, decode};
-use worker_service::worker::{Parts, Worker};
+use shared::devices::Event;
+use shared::topic::{Envelope, Record, Refusal};
+use worker_service::worker::Parts;
 
-use crate::kit::{Kit, header, panic_over, panics_left, run_config};
+use crate::kit::{Decode, Kit, header, of_group, panic_over, panics_left};
 
 async fn ready(kit: &Kit, worker: &crate::kit::Process) -> Value {
     kit.until_it("it answers", async || worker.health().await.is_object()).await;
@@ -41,9 +42,9 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     assert!(metric("panics_total ") >= 4.0);
-    assert!((metric(r#"dead_letters_total{reason="panicked"}"#) - 1.0).abs() < 0.1);
+    assert!((metric(&format!(r#"dead_letters_total{{group="{}",reason="panicked"}}"#, kit.scope.group)) - 1.0).abs() < 0.1);
     let report = ready(&kit, &worker).await;
-    assert!(report["partitions"]["0"]["panics"].as_u64().unwrap() >= 4, "{report}");
+    assert!(of_group(&report)["partitions"]["0"]["panics"].as_u64().unwrap() >= 4, "{report}");
     assert_eq!(report["status"], "ready");
     assert_eq!(kit.list(&["--reason=panicked"]).await.len(), 1);
 
@@ -59,23 +60,26 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
 }
 
 /// As the worker's own, with a defect.
-fn decode_or_panic(record: &Record) -> Result<Decoded, Refusal> {
-    assert!(record.header("defect").is_none(), "a defect");
-    decode(record)
+struct DecodeOrPanic;
+
+impl Decode for DecodeOrPanic {
+    fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
+        assert!(envelope.user_id.as_deref() != Some("defect"), "a defect");
+        Event::decode(envelope)
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_whose_decoding_panics_is_a_dead_letter_at_once() {
     let kit = Kit::new("decoding", 1).await;
-    let worker =
-        Worker::start_with(&run_config(&kit.scope), Parts { decode: decode_or_panic, ..Parts::default() }).unwrap();
-    kit.event_with("a", "1", "{}", &[("defect", "1")]).await;
+    let worker = kit.worker_decoding::<DecodeOrPanic>(Parts::default());
+    kit.event_with("a", "1", "{}", &[("ce_userid", "defect")]).await;
     kit.event("a", "2", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
     let letters = kit.dead_letters(1).await;
     let of = |name: &str| header(&letters[0], name).unwrap();
     assert_eq!((of("ce_id"), of("dlq.reason"), of("dlq.attempts")), ("1".into(), "panicked".into(), "1".into()));
-    assert_eq!(worker.health.report().1["partitions"]["0"]["panics"], 1);
+    assert_eq!(of_group(&worker.health.report().1)["partitions"]["0"]["panics"], 1);
     worker.stop().await.unwrap();
     assert_eq!(kit.committed().await[&0], 2);
 }
@@ -90,8 +94,7 @@ fn read_or_panic(message: &mut BorrowedMessage<'_>) -> Record {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_whose_reading_panics_is_a_dead_letter_without_its_headers() {
     let kit = Kit::new("reading", 1).await;
-    let worker =
-        Worker::start_with(&run_config(&kit.scope), Parts { read: read_or_panic, ..Parts::default() }).unwrap();
+    let worker = kit.worker_with(Parts { read: read_or_panic, ..Parts::default() });
     kit.event("a", "1", "{}").await;
     kit.event_with("a", "2", r#"{"n":2}"#, &[("defect", "1")]).await;
     kit.event("a", "3", "{}").await;
@@ -101,7 +104,7 @@ async fn a_record_whose_reading_panics_is_a_dead_letter_without_its_headers() {
     assert_eq!((of("dlq.reason").as_deref(), of("dlq.offset").as_deref()), (Some("panicked"), Some("1")));
     assert_eq!((of("dlq.truncated").as_deref(), of("ce_id")), (Some("7"), None));
     assert_eq!((letters[0].key(), letters[0].payload()), (Some(&b"a"[..]), Some(&br#"{"n":2}"#[..])));
-    assert_eq!(worker.health.report().1["partitions"]["0"]["panics"], 1);
+    assert_eq!(of_group(&worker.health.report().1)["partitions"]["0"]["panics"], 1);
     worker.stop().await.unwrap();
     assert_eq!(kit.committed().await[&0], 3);
 }
@@ -117,8 +120,8 @@ async fn an_event_that_is_written_is_applied_whatever_panics_behind_that() {
         kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&(n + 1))).await;
     }
     panic_over("events_total", ("outcome", "applied"), 0);
-    let of = |name: &str| worker.health.report().1["partitions"]["0"][name].clone();
-    assert_eq!((kit.version("a").await, of("held_devices")), (Some(3), 0.into()));
+    let of = |name: &str| of_group(&worker.health.report().1)["partitions"]["0"][name].clone();
+    assert_eq!((kit.version("a").await, of("held_keys")), (Some(3), 0.into()));
     assert!(of("panics").as_u64().unwrap() >= 3, "it did happen");
     worker.stop().await.unwrap();
     assert_eq!(kit.dead_letters(0).await.len(), 0);
@@ -153,11 +156,11 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     }
     kit.until("SELECT count(*) FROM events", 10).await;
     kit.until_it("it is committed", async || kit.committed().await.get(&PARTITION) == Some(&5)).await;
-    panic_over("held_devices", ("partition", &PARTITION.to_string()), 3);
+    panic_over("held_keys", ("partition", &PARTITION.to_string()), 3);
     for n in 5..20 {
         kit.event_at(PARTITION, &format!("d{PARTITION}"), &n.to_string(), "{}").await;
     }
-    let of = |name: &str| worker.health.report().1["partitions"][PARTITION.to_string()][name].clone();
+    let of = |name: &str| of_group(&worker.health.report().1)["partitions"][PARTITION.to_string()][name].clone();
     kit.until_it("it says that it begins anew", async || {
         of("outage").as_str().is_some_and(|why| why.contains("it begins anew after"))
     })
@@ -174,7 +177,7 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     let why = of("panics_again");
     assert!(why.as_str().is_some_and(|why| why.contains(" offset 5 ") && why.contains(", 3 times now")), "{why}");
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd11'", 20).await;
-    assert_eq!((kit.version("d11").await, panics_left("held_devices")), (Some(20), 0));
+    assert_eq!((kit.version("d11").await, panics_left("held_keys")), (Some(20), 0));
     kit.until_it("it is ready again", async || worker.health.report().0).await;
     assert_eq!((of("panics"), of("panics_again")), (3.into(), Value::Null));
     worker.stop().await.unwrap();

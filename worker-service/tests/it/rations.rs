@@ -3,7 +3,7 @@
 use devstack::{Proxy, Scope};
 use worker_service::worker::Worker;
 
-use crate::kit::{Kit, run_config};
+use crate::kit::{Kit, of_group, run_config};
 
 async fn flood(kit: &Kit, devices: usize) {
     let keys: Vec<_> = (0..devices).map(|n| format!("d{n}")).collect();
@@ -11,7 +11,7 @@ async fn flood(kit: &Kit, devices: usize) {
 }
 
 fn is_paused(worker: &Worker) -> bool {
-    worker.health.report().1["partitions"]["0"]["paused"] == true
+    of_group(&worker.health.report().1)["partitions"]["0"]["paused"] == true
 }
 
 #[tokio::test(flavor = "multi_thread")]

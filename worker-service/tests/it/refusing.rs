@@ -7,7 +7,7 @@ use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-use crate::kit::{Kit, header};
+use crate::kit::{Kit, header, of_group};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
@@ -40,7 +40,7 @@ async fn letters_that_are_refused_again_and_again_are_no_flood() {
     let worker = kit.process().await;
     worker.tells("The dead-letter topic refuses").await;
     let outage = async || {
-        let lane = &worker.health().await["partitions"]["0"]["outage"];
+        let lane = &of_group(&worker.health().await)["partitions"]["0"]["outage"];
         lane.as_str().is_some_and(|why| why.starts_with("dead letters are not taken: "))
     };
     kit.until_it("it waits", outage).await;
@@ -69,7 +69,7 @@ async fn a_letter_that_does_not_fit_is_alone_in_being_sent_again() {
         kit.put(Some(key), Some(b"x"), &[]).await;
     }
     let worker = kit.worker();
-    let outage = async || worker.health.report().1["partitions"]["0"]["outage"].as_str().map(str::to_owned);
+    let outage = async || of_group(&worker.health.report().1)["partitions"]["0"]["outage"].as_str().map(str::to_owned);
     let waits = async || outage().await.is_some_and(|why| why.starts_with("dead letters are not taken: "));
     kit.until_it("it waits", waits).await;
     // Several tries.

@@ -215,7 +215,7 @@ async fn what_is_changed_while_a_worker_runs_is_told_and_so_is_its_end() {
 async fn a_worker_looks_at_the_topics_again_and_again() {
     let kit = Kit::new("looks_again", 1).await;
     let parts = Parts { topics_interval: std::time::Duration::from_millis(100), ..Parts::default() };
-    let worker = Worker::start_with(&run_config(&kit.scope), parts).unwrap();
+    let worker = kit.worker_with(parts);
     kit.event("a", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
     let is_told = || worker.health.report().1["warnings"].to_string().contains("cleanup.policy=compact");

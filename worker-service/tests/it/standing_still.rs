@@ -4,21 +4,22 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rdkafka::message::BorrowedMessage;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
-use shared::topic::{Decoded, Record, Refusal, decode};
+use shared::topic::Record;
 use worker_service::worker::{Parts, Worker};
 
-use crate::kit::{InProcess, Kit, metrics, run_config};
+use crate::kit::{InProcess, Kit, metrics, of_group, run_config};
 
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn start(kit: &Kit, parts: Parts) -> Worker {
-    Worker::start_with(&run_config(&kit.scope), Parts { stall_timeout: STALL_TIMEOUT, ..parts }).unwrap()
+    kit.worker_with(Parts { stall_timeout: STALL_TIMEOUT, ..parts })
 }
 
 fn of_first(worker: &Worker, what: &str) -> Value {
-    worker.health.report().1["partitions"]["0"][what].clone()
+    of_group(&worker.health.report().1)["partitions"]["0"][what].clone()
 }
 
 /// Kafka says that there are records, and hands out none.
@@ -56,7 +57,7 @@ async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
     let mut sent = 0;
     // It was held for several times as long as a partition may stand still.
     let was_held_long = |tries: Vec<_>| tries.windows(2).any(|two| two[1] - two[0] > 2 * 2_000);
-    while of_first(&worker, "held_alone_devices") != 1 || !was_held_long(kit.tries().await) {
+    while of_first(&worker, "held_alone_keys") != 1 || !was_held_long(kit.tries().await) {
         sent += 1;
         assert!(sent < 500, "{:?}", worker.health.report());
         kit.event("good", &sent.to_string(), "{}").await;
@@ -84,18 +85,19 @@ async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
     assert_eq!(kit.committed().await[&0], sent + 2);
 }
 
-/// Until these are set, decoding does not come back from a record: one for each test.
+/// Until these are set, reading does not come back from a record: one for each test.
 static RELEASED: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 
 /// As the worker's own, but that it does not come back.
-fn hang_or_decode(record: &Record) -> Result<Decoded, Refusal> {
+fn hang_or_read(message: &mut BorrowedMessage<'_>) -> Record {
+    let record = Record::read(message);
     if let Some(of) = record.header("hang") {
         let of = usize::from(of == b"1");
         while !RELEASED[of].load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-    decode(record)
+    record
 }
 
 /// Puts such a record on the first partition.
@@ -106,7 +108,7 @@ async fn put_hanging(kit: &Kit, device: &str, id: &str, test: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
     let kit = Kit::new("comes_back", 2).await;
-    let worker = start(&kit, Parts { decode: hang_or_decode, ..Parts::default() });
+    let worker = start(&kit, Parts { read: hang_or_read, ..Parts::default() });
     kit.event_at(0, "a", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
     put_hanging(&kit, "a", "2", "0").await;
@@ -126,7 +128,7 @@ async fn a_runner_that_comes_back_begins_anew_and_each_event_has_one_effect() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_runner_that_does_not_react_ends_the_process() {
     let kit = Kit::new("hangs_for_good", 1).await;
-    let mut worker = start(&kit, Parts { decode: hang_or_decode, ..Parts::default() });
+    let mut worker = start(&kit, Parts { read: hang_or_read, ..Parts::default() });
     put_hanging(&kit, "a", "1", "1").await;
     let ended = tokio::time::timeout(crate::kit::PATIENCE, worker.ended()).await.unwrap();
     assert_eq!(ended.unwrap_err().to_string(), "the runner of a partition does not react any more");
@@ -143,17 +145,17 @@ async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
     let metrics = metrics();
     let kit = Kit::new("commits", 1).await;
     let parts = Parts { compare_interval: Duration::from_secs(1), ..Parts::default() };
-    let worker = Worker::start_with(&run_config(&kit.scope), parts).unwrap();
+    let worker = kit.worker_with(parts);
     for n in 1..=5 {
         kit.event("a", &n.to_string(), "{}").await;
     }
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
     kit.commit_by_transaction(0, 2);
     assert_eq!(kit.committed().await[&0], 2);
-    let is_told = || metrics.render().contains("commit_behind_records{partition=\"0\"} 3");
+    let is_told = || metrics.render().contains(&format!("commit_behind_records{{group=\"{}\",partition=\"0\"}} 3", kit.scope.group));
     kit.until_it("it is told", async || is_told()).await;
     kit.until_it("it is committed again", async || kit.committed().await.get(&0) == Some(&5)).await;
-    let is_over = || metrics.render().contains("commit_behind_records{partition=\"0\"} 0");
+    let is_over = || metrics.render().contains(&format!("commit_behind_records{{group=\"{}\",partition=\"0\"}} 0", kit.scope.group));
     kit.until_it("it is over", async || is_over()).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 5);

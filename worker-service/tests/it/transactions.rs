@@ -6,10 +6,10 @@ use devstack::kit::sample;
 use serde_json::{Value, json};
 use worker_service::worker::{Parts, Worker};
 
-use crate::kit::{Kit, Process, run_config};
+use crate::kit::{Kit, Process, of_group, run_config};
 
 async fn gauge(worker: &Process, name: &str) -> Option<f64> {
-    sample(&worker.metrics().await, &format!(r#"{name}{{partition="0"}}"#))
+    sample(&worker.metrics().await, &format!(r#"{name}{{group="{}",partition="0"}}"#, kit.scope.group))
 }
 
 /// Neither markers nor what was aborted is behind, though no record comes after them.
@@ -59,7 +59,7 @@ async fn what_waits_behind_an_open_transaction_is_told() {
     assert_eq!(gauge(&worker, "consumer_lag_records").await, Some(0.0));
     assert_eq!(gauge(&worker, "watermark_age_seconds").await, Some(0.0));
     let report = worker.health().await;
-    let unstable = &report["partitions"]["0"]["unstable"];
+    let unstable = &of_group(&report)["partitions"]["0"]["unstable"];
     assert_eq!((&unstable["records"], &unstable["from_offset"]), (&json!(3), &json!(1)), "{report}");
     worker.tells("A transaction is open").await;
     worker.tells("A transaction is open for over a minute").await;
@@ -77,11 +77,11 @@ async fn what_waits_behind_an_open_transaction_is_told() {
 async fn behind_an_open_transaction_a_partition_does_not_stand_still_for_no_reason() {
     let kit = Kit::new("no_stall", 1).await;
     let parts = Parts { stall_timeout: Duration::from_secs(1), ..Parts::default() };
-    let worker = Worker::start_with(&run_config(&kit.scope), parts).unwrap();
+    let worker = kit.worker_with(parts);
     let producer = kit.transactional("no_stall");
     producer.open("d", &["1"]);
     kit.event("d", "2", "{}").await;
-    let of_first = |what: &str| worker.health.report().1["partitions"]["0"][what].clone();
+    let of_first = |what: &str| of_group(&worker.health.report().1)["partitions"]["0"][what].clone();
     let age = || of_first("unstable")["age_seconds"].as_u64();
     kit.until_it("it has been open for long", async || age() >= Some(5)).await;
     assert_eq!((of_first("stalled_seconds"), worker.health.report().0), (Value::Null, true));

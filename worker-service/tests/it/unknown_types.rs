@@ -1,24 +1,23 @@
 //! Events of a type that this version does not know: set aside for the version that does, and nothing held against
 //! the devices that sent them.
 
-use shared::topic::{Decoded, Record, Refusal, decode};
-use worker_service::worker::{Parts, Worker};
+use shared::devices::Event;
+use shared::topic::{Envelope, Refusal};
+use worker_service::worker::Parts;
 
-use crate::kit::{Kit, header, run_config};
+use crate::kit::{Decode, Kit, header};
 
 const NEW: [(&str, &str); 1] = [("ce_type", "io.edge.device.moved.v1")];
 
 /// The next version, which knows the new type; here it does with it what it does with the others.
-fn next_version(record: &Record) -> Result<Decoded, Refusal> {
-    let headers = record.headers().map(|(name, value)| {
-        let is_new = name == b"ce_type" && value == Some(NEW[0].1.as_bytes());
-        (name, if is_new { Some(&b"io.edge.device.reported.v1"[..]) } else { value })
-    });
-    let headers: Vec<_> = headers.collect();
-    let mut known = Record::from_bytes(record.key(), record.value().as_deref(), &headers);
-    known.topic.clone_from(&record.topic);
-    (known.partition, known.offset, known.timestamp) = (record.partition, record.offset, record.timestamp);
-    decode(&known)
+struct NextVersion;
+
+impl Decode for NextVersion {
+    const TYPES: &'static [&'static str] = &["io.edge.device.reported.v1", NEW[0].1];
+
+    fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
+        Event::decode(&Envelope { event_type: "io.edge.device.reported.v1", ..envelope.clone() })
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,8 +39,7 @@ async fn a_flood_of_a_new_type_pauses_nothing_and_comes_back_after_the_deploy() 
     worker.stop().await.unwrap();
 
     // The version that knows it.
-    let worker =
-        Worker::start_with(&run_config(&kit.scope), Parts { decode: next_version, ..Parts::default() }).unwrap();
+    let worker = kit.worker_decoding::<NextVersion>(Parts::default());
     kit.put(Some(b"poison"), Some(b"x"), &[]).await;
     assert_eq!(kit.dead_letters(devices.len() + 1).await.len(), devices.len() + 1);
     let (summary, lines) = kit.redrive(&["--reason=unknown_type", "--rate=10000"]).await.unwrap();

@@ -5,7 +5,7 @@ use devstack::kit::blocking;
 use devstack::wire::{Packing, WireRecord, produce_as};
 
 use crate::any_bytes::wire_event;
-use crate::kit::{Kit, header};
+use crate::kit::{Kit, header, of_group};
 
 /// Eight records that unpack to more than librdkafka reads (`receive.message.max.bytes`); the offset of the first.
 async fn put_bomb(kit: &Kit, topic: &str) -> i64 {
@@ -30,7 +30,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     kit.event_at(1, "b", "1", "{}").await;
 
     let worker = kit.process().await;
-    let unreadable = async || worker.health().await["partitions"]["0"]["unreadable"].clone();
+    let unreadable = async || of_group(&worker.health().await)["partitions"]["0"]["unreadable"].clone();
     kit.until_it("it is named", async || !unreadable().await.is_null()).await;
     let told = unreadable().await;
     assert_eq!(told["offset"], 1);
@@ -67,7 +67,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     kit.until("SELECT count(*) FROM events WHERE event_id = '2'", 1).await;
     let lost = async || worker.metrics().await.contains("\nrecords_lost_total 8\n");
     kit.until_it("what was skipped counts as lost", lost).await;
-    let unreadable = async || worker.health().await["partitions"]["0"]["unreadable"]["offset"].clone();
+    let unreadable = async || of_group(&worker.health().await)["partitions"]["0"]["unreadable"]["offset"].clone();
     kit.until_it("and the next is named", async || unreadable().await == 10).await;
     let log = worker.end_and_log().await;
     assert!(log.contains("data loss: an operator had the group go past records that cannot be read"), "{log}");

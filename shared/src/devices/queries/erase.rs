@@ -88,8 +88,8 @@ pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Resu
 /// # Errors
 /// PostgreSQL away, or too slow.
 pub async fn forget_ends(store: &Store, topics: &[String]) -> Result<(), StoreError> {
-    let query = sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)")
-        .bind(topics);
+    let query =
+        sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)").bind(topics);
     within_deadline!(store, |tx| async { Ok(query.execute(tx).await.map(drop)?) })
 }
 

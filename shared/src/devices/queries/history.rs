@@ -75,12 +75,7 @@ pub async fn history(store: &Store, id: &DeviceId, limit: u16, before: Option<&C
     within_deadline!(store, |session| page(session, id, limit, before))
 }
 
-async fn page(
-    session: &mut Tx<'_>,
-    id: &DeviceId,
-    limit: u16,
-    before: Option<&Cursor>,
-) -> Result<Page, StoreError> {
+async fn page(session: &mut Tx<'_>, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, StoreError> {
     let rows = sqlx::query(SQL)
         .bind(id.as_str())
         .bind(before.map(|cursor| cursor.accepted_at))

@@ -18,7 +18,8 @@ use crate::topic::record::from_millis;
 /// The place is incomplete, or there can be no such place.
 pub(super) fn of(record: &Record) -> Result<Option<Position>, Refusal> {
     let Some(topic) = text(record, header::ORIGIN_TOPIC)? else { return Ok(None) };
-    topic_name(topic).map_err(|_| Refusal::undecodable(format!("{} is not the name of a topic", header::ORIGIN_TOPIC)))?;
+    topic_name(topic)
+        .map_err(|_| Refusal::undecodable(format!("{} is not the name of a topic", header::ORIGIN_TOPIC)))?;
     let partition = from_nothing(header::ORIGIN_PARTITION, number(record, header::ORIGIN_PARTITION)?)?;
     let offset = from_nothing(header::ORIGIN_OFFSET, number(record, header::ORIGIN_OFFSET)?)?;
     // Not later than the record that says so: letters of earlier versions have the time of a producer's clock.

@@ -27,8 +27,7 @@ impl World {
             || all >= held_records.div_ceil(2)
             || bytes >= held_bytes.div_ceil(2);
         *self.tries.entry(offset).or_default() += 1;
-        let found =
-            self.failing.entry(key).or_insert(FailingDevice { since: self.now, may_be: false, one_try: false });
+        let found = self.failing.entry(key).or_insert(FailingDevice { since: self.now, may_be: false, one_try: false });
         found.may_be |= much || self.now - found.since >= RETRIES;
     }
 

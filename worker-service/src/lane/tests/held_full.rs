@@ -94,8 +94,7 @@ fn lasts(
 impl Came {
     /// The longest wait of an event of a key with nothing bad; those that still wait count till now.
     fn longest_wait(&self, now: Duration) -> Duration {
-        let bad: BTreeSet<_> =
-            self.log.iter().filter(|incoming| incoming.bad).map(|incoming| incoming.key).collect();
+        let bad: BTreeSet<_> = self.log.iter().filter(|incoming| incoming.bad).map(|incoming| incoming.key).collect();
         let others = self.log.iter().zip(&self.done).filter(|(incoming, _)| !bad.contains(&incoming.key));
         others.map(|(incoming, done)| done.unwrap_or(now).saturating_sub(incoming.at)).max().unwrap_or_default()
     }

@@ -44,14 +44,8 @@ pub(super) fn decoded(offset: i64, key: impl Display) -> Delivery<()> {
         traceparent: None,
         data: Bytes::from_static(b"{}"),
     };
-    let position = Position {
-        topic: "t".into(),
-        partition: 0,
-        offset,
-        appended_at: at,
-        redriven: false,
-        create_time: false,
-    };
+    let position =
+        Position { topic: "t".into(), partition: 0, offset, appended_at: at, redriven: false, create_time: false };
     Delivery { envelope, position, event: () }
 }
 
