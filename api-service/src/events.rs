@@ -84,19 +84,16 @@ pub(crate) fn event(
     traceparent: Option<String>,
 ) -> Outgoing {
     let Submission { device_id, event_type, event_id, occurred_at, payload } = submission;
+    let source = Event::source(&device_id);
+    let event = Event { device_id, event_type, payload };
     let envelope = Envelope {
-        event_type: event_type.as_str(),
-        key: device_id.key(),
-        subject: device_id.key(),
-        id: event_id.unwrap_or_else(EventId::generate),
         occurred_at: occurred_at.unwrap_or(accepted_at),
-        accepted_at,
         request_id: Some(request_id.to_owned()),
         user_id: Some(writer.subject().to_owned()),
         traceparent,
-        data: payload.as_bytes().clone(),
+        ..event.envelope(event_id.unwrap_or_else(EventId::generate), accepted_at)
     };
-    Outgoing { envelope, source: Event::source(&device_id) }
+    Outgoing { envelope, source }
 }
 
 /// What Kafka's verdict means for the caller; what it was is in the log.

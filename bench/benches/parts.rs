@@ -10,11 +10,9 @@ use api_service::config::Config;
 use bytes::Bytes;
 use clap::Parser as _;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use shared::devices::submission;
-use shared::devices::{Event, EventType};
+use shared::devices::{self, DeviceDelivery, EventType, submission};
 use shared::ids::EventId;
-use shared::json::Payload;
-use shared::topic::{self, Decoded, Record};
+use shared::topic::{self, Envelope, Outgoing, Record};
 use time::OffsetDateTime;
 use worker_service::lane::{Lane, Next, Settings};
 
@@ -32,27 +30,29 @@ fn payload(bytes: usize) -> String {
     text
 }
 
-fn event() -> Event {
-    Event {
-        device_id: "device-123".parse().unwrap(),
-        event_id: EventId::generate(),
-        event_type: EventType::DeviceReported,
-        payload: Payload::check(Bytes::from(payload(100)), "").unwrap(),
+fn event() -> Outgoing {
+    let envelope = Envelope {
+        event_type: EventType::DeviceReported.as_str(),
+        key: "device-123".into(),
+        subject: "device-123".into(),
+        id: EventId::generate(),
         occurred_at: OffsetDateTime::now_utc(),
         accepted_at: OffsetDateTime::now_utc(),
         request_id: Some("0192f3a4-5b6c-7d8e-9f00-112233445566".into()),
         user_id: Some("device-123".into()),
         traceparent: None,
-    }
+        data: Bytes::from(payload(100)),
+    };
+    Outgoing { envelope, source: "/devices/device-123".into() }
 }
 
-fn record(event: &Event, offset: i64) -> Record {
+fn record(event: &Outgoing, offset: i64) -> Record {
     let headers = topic::headers(event);
     let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
-    let mut record = Record::new(Some(event.device_id.as_str().as_bytes()), Some(event.payload.as_bytes()), &headers);
+    let mut record = Record::new(Some(event.envelope.key.as_str().as_bytes()), Some(&event.envelope.data), &headers);
     record.topic = "events-input".into();
     record.offset = offset;
-    record.timestamp = event.accepted_at;
+    record.timestamp = event.envelope.accepted_at;
     record
 }
 
@@ -62,7 +62,7 @@ fn parse(criterion: &mut Criterion) {
     for bytes in [100, 1_024, 64 * 1_024] {
         let text = Bytes::from(format!(r#"{{"device_id":"device-123","payload":{}}}"#, payload(bytes)));
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(format!("{bytes}"), |bencher| bencher.iter(|| body::parse(black_box(&text)).unwrap()));
+        group.bench_function(format!("{bytes}"), |bencher| bencher.iter(|| submission::parse(black_box(&text)).unwrap()));
     }
     group.finish();
 }
@@ -102,15 +102,15 @@ fn decode(criterion: &mut Criterion) {
     let event = event();
     let record = record(&event, 1);
     criterion.bench_function("headers", |bencher| bencher.iter(|| topic::headers(black_box(&event))));
-    criterion.bench_function("decode", |bencher| bencher.iter(|| topic::decode(black_box(&record)).unwrap()));
+    criterion.bench_function("decode", |bencher| bencher.iter(|| devices::decode(black_box(&record)).unwrap()));
 }
 
 /// A lane: a thousand records in, one batch out, and done.
 fn lane(criterion: &mut Criterion) {
-    let records: Vec<(Record, Decoded)> = (0..1_000)
+    let records: Vec<(Record, DeviceDelivery)> = (0..1_000)
         .map(|offset| {
             let record = record(&event(), offset);
-            let decoded = topic::decode(&record).unwrap();
+            let decoded = devices::decode(&record).unwrap();
             (record, decoded)
         })
         .collect();

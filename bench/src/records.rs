@@ -11,10 +11,10 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
-use shared::devices::{Event, EventType};
+use shared::devices::{DeviceDelivery, Event, EventType};
 use shared::json::Payload;
 use shared::position::Position;
-use shared::topic::{self, Decoded};
+use shared::topic::{self, Envelope, Outgoing};
 use time::OffsetDateTime;
 
 use crate::bed::Site;
@@ -43,34 +43,39 @@ pub(crate) fn lines(folder: &Path, name: &str, lines: impl Iterator<Item = Strin
 }
 
 /// The event of a number, as the API would make it; `tag` is the request's name.
-pub(crate) fn event(number: usize, devices: usize, tag: &str) -> anyhow::Result<Event> {
-    let now = OffsetDateTime::now_utc();
-    let payload = Payload::check(Bytes::from(payload(number, 100)), "");
-    Ok(Event {
-        device_id: device(number % devices).parse()?,
-        event_id: format!("{tag}-{number}").parse()?,
-        event_type: EventType::DeviceReported,
-        payload: payload.ok().context("the payload is good")?,
-        occurred_at: now,
-        accepted_at: now,
+pub(crate) fn event(number: usize, devices: usize, tag: &str) -> anyhow::Result<Outgoing> {
+    event_of(number % devices, number, tag)
+}
+
+/// The same of this device.
+pub(crate) fn event_of(device: usize, number: usize, tag: &str) -> anyhow::Result<Outgoing> {
+    let (envelope, event) = parts(device, number, tag)?;
+    Ok(Outgoing { envelope, source: Event::source(&event.device_id) })
+}
+
+fn parts(of: usize, number: usize, tag: &str) -> anyhow::Result<(Envelope, Event)> {
+    let payload = Payload::check(Bytes::from(payload(number, 100)), "").ok().context("the payload is good")?;
+    let event = Event { device_id: device(of).parse()?, event_type: EventType::DeviceReported, payload };
+    let envelope = Envelope {
         request_id: Some(tag.to_owned()),
         user_id: Some("bench".to_owned()),
-        traceparent: None,
-    })
+        ..event.envelope(format!("{tag}-{number}").parse()?, OffsetDateTime::now_utc())
+    };
+    Ok((envelope, event))
 }
 
 /// The event of a number as the worker would have it, at that offset of a partition.
-pub(crate) fn decoded(number: usize, devices: usize, partition: i32, tag: &str) -> anyhow::Result<Decoded> {
-    let event = event(number, devices, tag)?;
+pub(crate) fn decoded(number: usize, devices: usize, partition: i32, tag: &str) -> anyhow::Result<DeviceDelivery> {
+    let (envelope, event) = parts(number % devices, number, tag)?;
     let position = Position {
         topic: "bench".to_owned(),
         partition,
         offset: i64::try_from(number)?,
-        appended_at: event.accepted_at,
+        appended_at: envelope.accepted_at,
         redriven: false,
         create_time: false,
     };
-    Ok(Decoded { event, position })
+    Ok(DeviceDelivery { envelope, position, event })
 }
 
 pub(crate) struct Ready {
@@ -80,12 +85,12 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    pub(crate) fn of(event: &Event) -> Self {
+    pub(crate) fn of(event: &Outgoing) -> Self {
         let headers = topic::headers(event);
         let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
             all.insert(Header { key, value: Some(value.as_str()) })
         });
-        Self { key: event.device_id.to_string(), value: event.payload.as_bytes().clone(), headers }
+        Self { key: event.envelope.key.to_string(), value: event.envelope.data.clone(), headers }
     }
 }
 
@@ -170,7 +175,7 @@ impl Bare {
     /// Sends events once each, to a partition or to that of their device.
     pub(crate) fn fill(
         &self,
-        events: impl Iterator<Item = anyhow::Result<Event>>,
+        events: impl Iterator<Item = anyhow::Result<Outgoing>>,
         partition: Option<i32>,
     ) -> anyhow::Result<()> {
         for (number, event) in events.enumerate() {

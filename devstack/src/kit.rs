@@ -52,3 +52,8 @@ pub fn keep_log(name: &str, start: impl FnOnce(std::fs::File)) -> &'static std::
         path
     })
 }
+
+/// What a worker's health says of its only group.
+pub fn only_group(report: &serde_json::Value) -> &serde_json::Value {
+    report["groups"].as_object().and_then(|groups| groups.values().next()).unwrap_or(&serde_json::Value::Null)
+}

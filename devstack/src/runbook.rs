@@ -106,9 +106,13 @@ impl Line {
 
 impl Metric {
     fn is_in(&self, page: &str) -> bool {
+        let (name, labels) = self.series.split_once('{').unwrap_or((&self.series, ""));
+        let wanted: Vec<&str> = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()).collect();
         let samples = page.lines().filter_map(|line| {
-            let (labels, value) = line.strip_prefix(&self.series)?.rsplit_once(' ')?;
-            (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<f64>().ok())?
+            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            let is_it = labels.is_empty() || labels.starts_with('{');
+            // Others, such as the group, may stand beside them.
+            (is_it && wanted.iter().all(|label| labels.contains(label))).then(|| value.parse::<f64>().ok())?
         });
         samples.into_iter().any(|value| match self.wanted {
             Wanted::Value(wanted) => value == wanted,
@@ -122,12 +126,12 @@ impl Metric {
     }
 }
 
-/// Whether the worker or one of its partitions has something there.
+/// Whether the worker, or a partition of one of its groups, has something there.
 fn has_field(ready: &Value, field: &str) -> bool {
     let is_something = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
-    let partitions = ready["partitions"].as_object();
-    is_something(&ready[field])
-        || partitions.is_some_and(|all| all.values().any(|partition| is_something(&partition[field])))
+    let groups = ready["groups"].as_object().into_iter().flat_map(serde_json::Map::values);
+    let mut partitions = groups.filter_map(|group| group["partitions"].as_object()).flat_map(serde_json::Map::values);
+    is_something(&ready[field]) || partitions.any(|partition| is_something(&partition[field]))
 }
 
 fn rows(text: &str) -> anyhow::Result<Vec<Fault>> {

@@ -51,20 +51,15 @@ pub(crate) fn lead_somewhere(faults: &[Fault], body: &[u8]) {
 /// What the API would write comes back from the topic as it was.
 fn round_trip(submission: &Submission) {
     let at = submission.occurred_at.unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let device_id = &submission.device_id;
+    let Submission { device_id, event_type, event_id, payload, .. } = submission.clone();
+    let id = event_id.unwrap_or_else(EventId::generate);
+    let event = Event { device_id, event_type, payload };
     let envelope = Envelope {
-        event_type: submission.event_type.as_str(),
-        key: device_id.key(),
-        subject: device_id.key(),
-        id: submission.event_id.clone().unwrap_or_else(EventId::generate),
         occurred_at: at,
-        accepted_at: OffsetDateTime::UNIX_EPOCH,
         request_id: Some("r".to_owned()),
-        user_id: None,
-        traceparent: None,
-        data: submission.payload.as_bytes().clone(),
+        ..event.envelope(id, OffsetDateTime::UNIX_EPOCH)
     };
-    back_from_the_topic(envelope, device_id);
+    back_from_the_topic(envelope, &event.device_id);
 }
 
 pub(crate) fn back_from_the_topic(envelope: Envelope, device_id: &DeviceId) {

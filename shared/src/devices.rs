@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
+use time::OffsetDateTime;
 
 pub use self::made_up::made_up;
 
@@ -96,6 +97,22 @@ impl Event {
             return Err(Refusal::undecodable("the key is not the subject"));
         }
         Ok(Self { device_id, event_type, payload: envelope.payload()? })
+    }
+
+    /// What is said beside it, where no more is known than its id and when it was accepted.
+    pub fn envelope(&self, id: EventId, accepted_at: OffsetDateTime) -> Envelope {
+        Envelope {
+            event_type: self.event_type.as_str(),
+            key: self.device_id.key(),
+            subject: self.device_id.key(),
+            id,
+            occurred_at: accepted_at,
+            accepted_at,
+            request_id: None,
+            user_id: None,
+            traceparent: None,
+            data: self.payload.as_bytes().clone(),
+        }
     }
 
     /// CloudEvents `source` of what a device reports.

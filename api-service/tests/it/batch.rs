@@ -251,5 +251,5 @@ async fn a_repeat_is_accepted_again_and_counts_once() {
     let applied = queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
     let id: DeviceId = "d".parse().unwrap();
     assert_eq!((decoded.len(), applied.applied, applied.repeated), (8, 2, 6));
-    assert_eq!(applied.fences, [(id, 2)]);
+    assert_eq!(applied.fences, [(id.cache_key(), 2)]);
 }

@@ -139,7 +139,7 @@ async fn a_cursor_that_is_given_is_taken_whenever_its_event_was_accepted() {
     let mut decoded: Vec<_> = records(&app, 6).await.iter().map(|record| decode(record).unwrap()).collect();
     let years = [-4700, -1, 1969, 5139, 9000, 9999];
     for (event, year) in decoded.iter_mut().zip(years) {
-        event.event.accepted_at = event.event.accepted_at.replace_year(year).unwrap();
+        event.envelope.accepted_at = event.envelope.accepted_at.replace_year(year).unwrap();
     }
     queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
     let (mut query, mut seen) = ("?limit=1".to_owned(), Vec::new());

@@ -28,7 +28,7 @@ pub(crate) async fn report(app: &TestApp, device: &str, payload: &str) {
 }
 
 pub(crate) async fn cached(app: &TestApp, id: &DeviceId) -> Option<bytes::Bytes> {
-    match app.cache().get(id).await {
+    match app.cache().get(&id.cache_key()).await {
         Lookup::Hit(body) => Some(body),
         Lookup::Miss => None,
         other => panic!("{other:?}"),
@@ -103,7 +103,7 @@ async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version(
     work(&app, 1).await;
     let tag = app.get("d").await.headers()["etag"].clone();
     queries::erase(&app.store(), &id, None).await.unwrap();
-    app.cache().forget(&id).await.unwrap();
+    app.cache().forget(&id.cache_key()).await.unwrap();
     report("new").await;
     work(&app, 2).await;
     let again = app.request("GET", "/resource/d").bearer_auth(crate::app::user()).header("if-none-match", &tag);
@@ -202,7 +202,7 @@ async fn a_fence_between_lease_and_fill_keeps_the_older_body_out() {
         tokio::spawn(async move { app.get("d").await })
     };
     held.until_one_waits().await;
-    Fencer::new(app.cache(), app.store()).fence(&[(id.clone(), 2)]).await;
+    Fencer::new(app.cache(), app.store()).fence(&[(id.clone().cache_key(), 2)]).await;
     held.release().await;
     let response = reading.await.unwrap();
     assert_eq!((response.status().as_u16(), source(&response)), (200, "resource-cache; fwd=miss"));
@@ -216,9 +216,9 @@ async fn whoever_is_done_first_fills_under_a_lease_of_another_process() {
     let id: DeviceId = "d".parse().unwrap();
     report(&app, "d", "{}").await;
     work(&app, 1).await;
-    let lease = app.cache().lease(&id).await.unwrap();
+    let lease = app.cache().lease(&id.cache_key()).await.unwrap();
     assert_eq!(source(&app.get("d").await), "resource-cache; fwd=miss; stored");
-    assert!(!app.cache().fill(&id, &lease, Some("{\"version\":0}")).await, "the other one comes too late");
+    assert!(!app.cache().fill(&id.cache_key(), &lease, Some("{\"version\":0}")).await, "the other one comes too late");
     assert_eq!(source(&app.get("d").await), "resource-cache; hit");
 }
 
@@ -229,7 +229,7 @@ async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to
     report(&app, "d", "{}").await;
     work(&app, 1).await;
     // Another process has taken the lease and read version 1.
-    let lease = app.cache().lease(&id).await.unwrap();
+    let lease = app.cache().lease(&id.cache_key()).await.unwrap();
     let older = queries::resource(&app.store(), &id).await.unwrap().unwrap().body;
     let mut held = Held::hold(&app).await;
     let reading = {
@@ -238,7 +238,7 @@ async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to
     };
     held.until_one_waits().await;
     // It fills, and version 2 is written, before this one is answered.
-    assert!(app.cache().fill(&id, &lease, Some(&older)).await);
+    assert!(app.cache().fill(&id.cache_key(), &lease, Some(&older)).await);
     held.release_after("UPDATE resources SET version = 2").await;
     assert_eq!(tagged(&reading.await.unwrap()), 2);
     assert_eq!(tagged(&app.get("d").await), 2);

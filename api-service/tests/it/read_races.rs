@@ -9,11 +9,10 @@ use reqwest::Response;
 use shared::cache::{Cache, Fencer, Lookup};
 use shared::devices::RESOURCE;
 use shared::devices::queries;
-use shared::devices::{DeviceId, Event, EventType};
+use shared::devices::{DeviceDelivery, DeviceId, Event, EventType};
 use shared::json::Payload;
 use shared::position::Position;
 use shared::store::Store;
-use shared::topic::Decoded;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
@@ -53,17 +52,9 @@ impl Race {
     async fn write(&self, device: &str, n: i64) {
         let at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + n).unwrap();
         let payload = format!(r#"{{"n":{n},"filler":"{}"}}"#, "x".repeat(1_000));
-        let event = Event {
-            device_id: device.parse().unwrap(),
-            event_id: n.to_string().parse().unwrap(),
-            event_type: EventType::DeviceReported,
-            payload: Payload::check(payload.into(), "").unwrap(),
-            occurred_at: at,
-            accepted_at: at,
-            request_id: None,
-            user_id: None,
-            traceparent: None,
-        };
+        let payload = Payload::check(payload.into(), "").unwrap();
+        let event = Event { device_id: device.parse().unwrap(), event_type: EventType::DeviceReported, payload };
+        let envelope = event.envelope(n.to_string().parse().unwrap(), at);
         let position = Position {
             topic: "t".into(),
             partition: 0,
@@ -72,7 +63,7 @@ impl Race {
             redriven: false,
             create_time: false,
         };
-        let applied = queries::apply_batch(&self.store, &[&Decoded { event, position }]).await.unwrap();
+        let applied = queries::apply_batch(&self.store, &[&DeviceDelivery { envelope, position, event }]).await.unwrap();
         let fenced = Fencer::new(self.cache.clone(), self.store.clone()).fence(&applied.fences).await;
         assert!(fenced.is_acknowledged());
     }
@@ -107,12 +98,12 @@ async fn what_was_read_before_a_write_is_not_filled_after_its_fence_nor_joined()
     let d: DeviceId = "d".parse().unwrap();
     race.write("d", 1).await;
     let first = race.with_its_answer_in_hand("d").await;
-    let Lookup::Leased(before) = race.cache.get(&d).await else { panic!("no lease") };
+    let Lookup::Leased(before) = race.cache.get(&d.cache_key()).await else { panic!("no lease") };
     race.write("d", 2).await;
-    assert_eq!(race.cache.get(&d).await, Lookup::Miss, "the fence ended the lease");
+    assert_eq!(race.cache.get(&d.cache_key()).await, Lookup::Miss, "the fence ended the lease");
     // This one begins after the fence: it takes a lease of its own, and joins nothing older.
     let second = race.read("d");
-    until("a lease of its own", async || matches!(race.cache.get(&d).await, Lookup::Leased(lease) if lease != before))
+    until("a lease of its own", async || matches!(race.cache.get(&d.cache_key()).await, Lookup::Leased(lease) if lease != before))
         .await;
     race.postgres.mend();
     let first = first.await.unwrap();
@@ -133,10 +124,10 @@ async fn a_redis_that_restarts_empty_takes_no_fill_of_before() {
     let reading = race.with_its_answer_in_hand("d").await;
     redis.kill().unwrap();
     redis.start().unwrap();
-    until("Redis is there again", async || race.cache.get(&d).await == Lookup::Miss).await;
+    until("Redis is there again", async || race.cache.get(&d.cache_key()).await == Lookup::Miss).await;
     let other: DeviceId = "other".parse().unwrap();
-    let lease = race.cache.lease(&other).await.unwrap();
-    assert!(race.cache.fill(&other, &lease, Some(r#"{"version":1,"id":"other"}"#)).await);
+    let lease = race.cache.lease(&other.cache_key()).await.unwrap();
+    assert!(race.cache.fill(&other.cache_key(), &lease, Some(r#"{"version":1,"id":"other"}"#)).await);
     // Until then it asks PostgreSQL, in vain.
     until("for the API too", async || race.app.get("other").await.status() == 200).await;
     // Nothing is there that a fence could delete: the lease is gone all the same.

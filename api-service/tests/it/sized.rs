@@ -10,6 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use reqwest::Response;
 use shared::devices::{Event, EventType};
 use shared::json::Payload;
+use shared::topic::Outgoing;
 use shared::topic::setup;
 use time::OffsetDateTime;
 
@@ -64,19 +65,12 @@ impl Sent {
         )
     }
 
-    pub(crate) fn event(&self) -> Event {
-        let now = OffsetDateTime::now_utc();
-        Event {
-            device_id: self.device.parse().unwrap(),
-            event_id: self.id.parse().unwrap(),
-            event_type: EventType::DeviceReported,
-            payload: Payload::check(Bytes::from(self.payload.clone()), "").unwrap(),
-            occurred_at: now,
-            accepted_at: now,
-            request_id: None,
-            user_id: None,
-            traceparent: None,
-        }
+    pub(crate) fn event(&self) -> Outgoing {
+        let payload = Payload::check(Bytes::from(self.payload.clone()), "").unwrap();
+        let event =
+            Event { device_id: self.device.parse().unwrap(), event_type: EventType::DeviceReported, payload };
+        let envelope = event.envelope(self.id.parse().unwrap(), OffsetDateTime::now_utc());
+        Outgoing { envelope, source: Event::source(&event.device_id) }
     }
 }
 

@@ -330,9 +330,9 @@ async fn with_kafka_away() {
 async fn with_postgresql_away() {
     let app = TestApp::with("tables_postgres", &[&nowhere("--database-url=postgres://127.0.0.1:PORT/none")]).await;
     let hit: DeviceId = "hit".parse().unwrap();
-    let lease = app.cache().lease(&hit).await.unwrap();
+    let lease = app.cache().lease(&hit.cache_key()).await.unwrap();
     let body = r#"{"version":7,"id":"hit","payload":{},"event_id":"e","accepted_at":"2026-01-02T03:04:05.000000Z","updated_at":"2026-01-02T03:04:05.000000Z"}"#;
-    assert!(app.cache().fill(&hit, &lease, Some(body)).await);
+    assert!(app.cache().fill(&hit.cache_key(), &lease, Some(body)).await);
     const AGAIN: Headers<'_> = &[("retry-after", "1")];
     let get = |line: &str| call(&app, line, Some(&user()));
     is_answered("a hit", get("GET /resource/hit"), 200, "", &[("cache-status", "resource-cache; hit")]).await;

@@ -27,7 +27,7 @@ async fn a_limit_that_is_not_known_is_found_out_by_a_refusal() {
         requests.push(request);
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    let all: Vec<Vec<Event>> = requests.iter().map(|request| request.iter().map(Sent::event).collect()).collect();
+    let all: Vec<Vec<_>> = requests.iter().map(|request| request.iter().map(Sent::event).collect()).collect();
     for outcomes in join_all(all.iter().map(|events| producer.send_all(events, deadline))).await {
         for outcome in outcomes {
             assert!(matches!(outcome, Outcome::Accepted { .. }), "{outcome:?}");

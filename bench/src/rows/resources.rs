@@ -38,9 +38,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             let events = scale.worker_events;
             let stride = (0..events).map(|n| {
                 let device = n.wrapping_mul(7_919).wrapping_add(round * 104_729) % devices;
-                let mut event = crate::records::event(n, devices, &tag)?;
-                event.device_id = crate::records::device(device).parse()?;
-                Ok(event)
+                crate::records::event_of(device, n, &tag)
             });
             bare.fill(stride, None)?;
             let before = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;

@@ -7,7 +7,7 @@ use devstack::Service;
 use shared::config::{Pooler, PostgresConfig};
 use shared::devices::queries;
 use shared::store::Store;
-use shared::topic::Decoded;
+use shared::devices::DeviceDelivery;
 use shared::topic::setup::DEFAULT_PARTITIONS;
 
 use crate::Scale;
@@ -100,7 +100,7 @@ pub(crate) fn drain_filled_with(
 
 /// Applies events from memory, as many batches at a time as the topic has partitions.
 pub(crate) fn apply(site: &Site<'_>, store: &Store, events: usize, devices: usize, tag: &str) -> anyhow::Result<f64> {
-    let mut partitions: Vec<Vec<Decoded>> =
+    let mut partitions: Vec<Vec<DeviceDelivery>> =
         (0..PARTITIONS).map(|_| Vec::with_capacity(events / PARTITIONS + 1)).collect();
     for number in 0..events {
         // A device is in one partition.

@@ -16,7 +16,7 @@ const PAGE: &str = "# HELP lost_total x\nlost_total 2\nwaiting{partition=\"0\"} 
 
 #[test]
 fn each_thing_that_is_not_said_is_named() {
-    let ready = json!({"status": "waiting", "outage": null, "partitions": {"0": {"outage": "refused"}}});
+    let ready = json!({"status": "waiting", "outage": null, "groups": {"g": {"partitions": {"0": {"outage": "refused"}}}}});
     let said = Said { log: LOG, metrics: PAGE, ready: (503, &ready) };
     assert_eq!(fault().unsaid(&said), [""; 0]);
     let other = LOG.replace("refused", "reset");
@@ -29,13 +29,13 @@ fn each_thing_that_is_not_said_is_named() {
         assert_eq!(fault().unsaid(&Said { metrics: &other, ..said }).len(), 1, "{from}");
     }
     assert_eq!(fault().unsaid(&Said { ready: (200, &ready), ..said }).len(), 1);
-    let other = json!({"status": "waiting", "partitions": {"0": {"outage": null}}});
+    let other = json!({"status": "waiting", "groups": {"g": {"partitions": {"0": {"outage": null}}}}});
     assert_eq!(fault().unsaid(&Said { ready: (503, &other), ..said }), ["readiness: no outage"]);
 }
 
 #[test]
 fn when_it_is_over_nothing_of_it_is_left_but_what_is_counted() {
-    let ready = json!({"status": "ready", "outage": null, "partitions": {"0": {"outage": null}}});
+    let ready = json!({"status": "ready", "outage": null, "groups": {"g": {"partitions": {"0": {"outage": null}}}}});
     let log = format!("{LOG}{{\"message\":\"it is back\"}}\n");
     let page = PAGE.replace("\"0\"} 1", "\"0\"} 0");
     let said = Said { log: &log, metrics: &page, ready: (200, &ready) };

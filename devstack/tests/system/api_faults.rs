@@ -223,6 +223,6 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
 async fn uncached(system: &System, device: &str) {
     let client = redis::Client::open(system.scope.endpoints.redis_url.as_str()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let key = format!("{}{device}", system.scope.cache_prefix);
+    let key = format!("{}resource:{device}", system.scope.cache_prefix);
     let _: () = redis::cmd("UNLINK").arg(key).query_async(&mut connection).await.unwrap();
 }

@@ -8,7 +8,7 @@ use crate::ids::EventId;
 use crate::json::{MAX_PAYLOAD_BYTES, Payload};
 use crate::position::Position;
 use crate::store::{Class, StoreError};
-use crate::topic::{Delivery, Envelope};
+use crate::topic::Delivery;
 
 /// Around the text, to make it JSON.
 const AROUND: usize = r#"{"probe":""}"#.len();
@@ -29,18 +29,8 @@ pub fn made_up(payload_bytes: usize) -> Result<DeviceDelivery, StoreError> {
     let now = OffsetDateTime::now_utc();
     let id = EventId::generate();
     let device_id = DeviceId::of_nobody(&id);
-    let envelope = Envelope {
-        event_type: EventType::DeviceReported.as_str(),
-        key: device_id.key(),
-        subject: device_id.key(),
-        id,
-        occurred_at: now,
-        accepted_at: now,
-        request_id: None,
-        user_id: None,
-        traceparent: None,
-        data: payload.as_bytes().clone(),
-    };
+    let event = Event { device_id, event_type: EventType::DeviceReported, payload };
+    let envelope = event.envelope(id, now);
     let position = Position {
         topic: String::new(),
         partition: 0,
@@ -49,7 +39,7 @@ pub fn made_up(payload_bytes: usize) -> Result<DeviceDelivery, StoreError> {
         redriven: false,
         create_time: false,
     };
-    Ok(Delivery { envelope, position, event: Event { device_id, event_type: EventType::DeviceReported, payload } })
+    Ok(Delivery { envelope, position, event })
 }
 
 #[cfg(test)]

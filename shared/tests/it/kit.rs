@@ -85,19 +85,8 @@ pub(crate) fn id(text: &str) -> DeviceId {
 pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -> DeviceDelivery {
     let at = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap() + Duration::from_micros(123_456);
     let payload = Payload::check(Bytes::copy_from_slice(payload.as_bytes()), "").unwrap();
-    let envelope = Envelope {
-        event_type: EventType::DeviceReported.as_str(),
-        key: device.into(),
-        subject: device.into(),
-        id: id.parse().unwrap(),
-        occurred_at: at,
-        accepted_at: at,
-        request_id: Some("r".into()),
-        user_id: None,
-        traceparent: None,
-        data: payload.as_bytes().clone(),
-    };
     let event = Event { device_id: device.parse().unwrap(), event_type: EventType::DeviceReported, payload };
+    let envelope = Envelope { request_id: Some("r".into()), ..event.envelope(id.parse().unwrap(), at) };
     DeviceDelivery { envelope, position, event }
 }
 

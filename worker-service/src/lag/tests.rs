@@ -54,7 +54,7 @@ fn what_lies_behind_the_last_stable_offset_is_told_apart() {
 }
 
 fn full() -> HeldFull {
-    HeldFull { records: 3, bytes: 9, device: "d1".parse().unwrap(), device_records: 2, device_bytes: 8 }
+    HeldFull { records: 3, bytes: 9, key: "d1".into(), key_records: 2, key_bytes: 8 }
 }
 
 #[test]

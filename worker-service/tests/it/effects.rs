@@ -1,7 +1,7 @@
-use shared::devices::queries;
 //! What an event does: one row, one version, and the cache fenced.
 
 use redis::AsyncCommands;
+use shared::devices::queries;
 
 use crate::kit::Kit;
 

@@ -1,6 +1,6 @@
-use shared::devices::queries;
 //! The fence behind the transaction, with Redis cut off, slow, or the worker dead in between.
 
+use shared::devices::queries;
 use std::time::{Duration, Instant};
 
 use devstack::kit::{sample, until};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use redis::AsyncCommands;
-use shared::devices::RESOURCE;
-use shared::devices::queries;
 use shared::cache::{Cache, Fencer, Lookup};
 use shared::devices::DeviceId;
+use shared::devices::RESOURCE;
+use shared::devices::queries;
 use time::OffsetDateTime;
 
 use crate::kit::{Kit, nobody, run_config};
@@ -15,9 +15,9 @@ use crate::kit::{Kit, nobody, run_config};
 /// came in between.
 async fn fill(kit: &Kit, cache: &Cache, device: &DeviceId) {
     let filled = async || {
-        let Some(lease) = cache.lease(device).await else { return false };
+        let Some(lease) = cache.lease(&device.cache_key()).await else { return false };
         let found = queries::resource(&kit.store, device).await.unwrap().unwrap();
-        cache.fill(device, &lease, Some(&found.body)).await
+        cache.fill(&device.cache_key(), &lease, Some(&found.body)).await
     };
     kit.until_it("it is cached", filled).await;
 }
@@ -49,7 +49,7 @@ async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
     assert!(said.starts_with("forgot a: 7 events, version 7; "), "{said}");
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'a'").await, 0);
     assert_eq!(kit.version("a").await, None);
-    assert_eq!(cache.get(&device).await, Lookup::Miss);
+    assert_eq!(cache.get(&device.cache_key()).await, Lookup::Miss);
     assert_eq!(kit.version("b").await, Some(7), "nobody else is touched");
 
     // Everything again, from the topic and from the dead-letter topic.
@@ -70,13 +70,13 @@ async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
     // A worker that read the old body before, and sends it now, as a fence of the old version does.
     let mut redis = kit.redis().await;
     let () = redis.set_ex(kit.key("a"), r#"{"version":0}"#, 60).await.unwrap();
-    Fencer::new(cache.clone(), kit.store.clone()).fence(&[(device.clone(), 7)]).await;
-    assert_eq!(cache.get(&device).await, Lookup::Miss);
+    Fencer::new(cache.clone(), kit.store.clone()).fence(&[(device.clone().cache_key(), 7)]).await;
+    assert_eq!(cache.get(&device.cache_key()).await, Lookup::Miss);
     fill(&kit, &cache, &device).await;
     kit.event("a", "2", r#"{"new":2}"#).await;
     kit.until("SELECT version FROM resources WHERE id = 'a'", 2).await;
     worker.stop().await.unwrap();
-    match cache.get(&device).await {
+    match cache.get(&device.cache_key()).await {
         Lookup::Miss => {}
         Lookup::Hit(body) => assert!(body.starts_with(b"{\"version\":2,"), "nothing older than the fence"),
         other => panic!("{other:?}"),

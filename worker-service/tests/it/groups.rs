@@ -70,8 +70,10 @@ async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {
 /// Waits until all six partitions are shared by these workers, each of which has some.
 async fn wait_for_partitions(workers: &[&worker_service::worker::Worker]) {
     let shared = async || {
-        let owned: Vec<usize> =
-            workers.iter().map(|worker| of_group(&worker.health.report().1)["partitions"].as_object().unwrap().len()).collect();
+        let owned: Vec<usize> = workers
+            .iter()
+            .map(|worker| of_group(&worker.health.report().1)["partitions"].as_object().unwrap().len())
+            .collect();
         if owned.iter().sum::<usize>() == 6 && owned.iter().all(|count| *count > 0) { Ok(()) } else { Err(owned) }
     };
     devstack::kit::found("each has some", shared).await;

@@ -231,5 +231,8 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     let letters = kit.dead_letters(1).await;
     assert_eq!((letters.len(), header(&letters[0], "ce_id").as_deref()), (1, Some("bad1")));
     let page = worker.metrics().await;
-    assert!(page.contains(&format!("partition_held_full{{group=\"{}\",partition=\"0\"}} 0\n", kit.scope.group)), "{page}");
+    assert!(
+        page.contains(&format!("partition_held_full{{group=\"{}\",partition=\"0\"}} 0\n", kit.scope.group)),
+        "{page}"
+    );
 }

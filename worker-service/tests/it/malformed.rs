@@ -73,7 +73,10 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
     kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
     worker.tells("A record cannot be taken apart").await;
     let metrics = worker.metrics().await;
-    assert!(metrics.contains(&format!("dead_letters_total{{group=\"{}\",reason=\"unreadable\"}} 10\n", kit.scope.group)), "{metrics}");
+    assert!(
+        metrics.contains(&format!("dead_letters_total{{group=\"{}\",reason=\"unreadable\"}} 10\n", kit.scope.group)),
+        "{metrics}"
+    );
     assert!(metrics.contains("\nrecords_lost_total 0\n"), "{metrics}");
     let log = worker.end_and_log().await;
     for never in ["stands still", "made anew", "data loss", "records may be lost"] {

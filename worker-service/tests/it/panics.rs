@@ -42,7 +42,9 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     assert!(metric("panics_total ") >= 4.0);
-    assert!((metric(&format!(r#"dead_letters_total{{group="{}",reason="panicked"}}"#, kit.scope.group)) - 1.0).abs() < 0.1);
+    assert!(
+        (metric(&format!(r#"dead_letters_total{{group="{}",reason="panicked"}}"#, kit.scope.group)) - 1.0).abs() < 0.1
+    );
     let report = ready(&kit, &worker).await;
     assert!(of_group(&report)["partitions"]["0"]["panics"].as_u64().unwrap() >= 4, "{report}");
     assert_eq!(report["status"], "ready");

@@ -7,7 +7,7 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use shared::config::TopicConfig;
 use shared::topic::settings::TopicSettings;
-use worker_service::health::Health;
+use worker_service::health::GroupHealth;
 use worker_service::topics::TopicWatch;
 use worker_service::worker::{Parts, Worker};
 
@@ -190,7 +190,7 @@ async fn a_setup_that_fails_has_changed_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_changed_while_a_worker_runs_is_told_and_so_is_its_end() {
     let kit = Kit::new("watched", 1).await;
-    let (input, health) = (&kit.scope.input_topic, Health::default());
+    let (input, health) = (&kit.scope.input_topic, GroupHealth::new(&kit.scope.group));
     let topics = TopicConfig { input: input.clone(), dlq: kit.scope.dlq_topic.clone() };
     let month = std::time::Duration::from_secs(30 * 24 * 3600);
     let mut watch = TopicWatch::new(client(&kit.scope), topics, month, health.clone());

@@ -152,10 +152,14 @@ async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
     kit.commit_by_transaction(0, 2);
     assert_eq!(kit.committed().await[&0], 2);
-    let is_told = || metrics.render().contains(&format!("commit_behind_records{{group=\"{}\",partition=\"0\"}} 3", kit.scope.group));
+    let is_told = || {
+        metrics.render().contains(&format!("commit_behind_records{{group=\"{}\",partition=\"0\"}} 3", kit.scope.group))
+    };
     kit.until_it("it is told", async || is_told()).await;
     kit.until_it("it is committed again", async || kit.committed().await.get(&0) == Some(&5)).await;
-    let is_over = || metrics.render().contains(&format!("commit_behind_records{{group=\"{}\",partition=\"0\"}} 0", kit.scope.group));
+    let is_over = || {
+        metrics.render().contains(&format!("commit_behind_records{{group=\"{}\",partition=\"0\"}} 0", kit.scope.group))
+    };
     kit.until_it("it is over", async || is_over()).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 5);

@@ -1,5 +1,7 @@
 //! The model.
 
+use shared::ids::Key;
+
 use super::*;
 
 /// What is the matter with a record.
@@ -318,7 +320,7 @@ impl World {
     pub(super) fn only_held_keys_wait(&self) {
         for (offset, (key, _)) in self.records.iter().filter(|(offset, _)| self.arrived.contains(offset)) {
             assert!(
-                self.done.contains(offset) || self.lane.held.has(&format!("d{key}").parse().unwrap()),
+                self.done.contains(offset) || self.lane.held.has(&Key::from(format!("d{key}"))),
                 "{offset} waits, and its key is not held"
             );
         }

@@ -64,8 +64,3 @@ impl Kit {
         Worker::start_with(&config, worker_service::domains::register(&config), parts).unwrap()
     }
 }
-
-/// What a worker's health says of its only group.
-pub(crate) fn of_group(report: &serde_json::Value) -> serde_json::Value {
-    report["groups"].as_object().and_then(|groups| groups.values().next()).cloned().unwrap_or_default()
-}
