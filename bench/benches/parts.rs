@@ -62,7 +62,9 @@ fn parse(criterion: &mut Criterion) {
     for bytes in [100, 1_024, 64 * 1_024] {
         let text = Bytes::from(format!(r#"{{"device_id":"device-123","payload":{}}}"#, payload(bytes)));
         group.throughput(Throughput::Bytes(text.len() as u64));
-        group.bench_function(format!("{bytes}"), |bencher| bencher.iter(|| submission::parse(black_box(&text)).unwrap()));
+        group.bench_function(format!("{bytes}"), |bencher| {
+            bencher.iter(|| submission::parse(black_box(&text)).unwrap())
+        });
     }
     group.finish();
 }

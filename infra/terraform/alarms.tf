@@ -144,7 +144,7 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
         metric_name = metric_query.value.name
         stat        = metric_query.value.stat
         period      = 60
-        dimensions  = { Service = "worker-service" }
+        dimensions  = { Service = "worker-service", Group = local.kafka_group }
       }
     }
   }

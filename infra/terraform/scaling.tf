@@ -70,6 +70,10 @@ resource "aws_appautoscaling_policy" "worker" {
                 name  = "Service"
                 value = "worker-service"
               }
+              dimensions {
+                name  = "Group"
+                value = local.kafka_group
+              }
             }
           }
         }

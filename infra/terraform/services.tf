@@ -4,6 +4,8 @@ locals {
   # Of both. The dimension `Service` and the names of the metrics are the worker's
   # (docs/adr/0014-lag-for-scaling.md); the namespace is named here and nowhere else.
   emf_namespace = "DeviceEvents"
+  # KAFKA_GROUP's default: the dimension `Group`.
+  kafka_group = "events-processor"
 
   kafka = {
     KAFKA_BROKERS           = var.kafka_brokers

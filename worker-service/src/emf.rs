@@ -21,6 +21,7 @@ const MAX_VALUES: usize = 100;
 #[derive(Debug)]
 pub struct Emitter {
     namespace: String,
+    group: String,
     interval: Duration,
     /// The number of the last interval that has its document.
     last: i128,
@@ -49,10 +50,10 @@ impl Totals {
 
 impl Emitter {
     /// One, where a namespace is set. The first document comes at the next beat.
-    pub fn new(config: &EmfConfig, now: OffsetDateTime) -> Option<Self> {
+    pub fn new(config: &EmfConfig, group: &str, now: OffsetDateTime) -> Option<Self> {
         let namespace = config.namespace.clone()?;
         let interval = config.interval;
-        Some(Self { namespace, interval, last: beat(now, interval), told: Totals::default() })
+        Some(Self { namespace, group: group.to_owned(), interval, last: beat(now, interval), told: Totals::default() })
     }
 
     /// Whether this interval has no document yet; asked once for each document.
@@ -116,7 +117,7 @@ impl Emitter {
             ("WatermarkAge", "Seconds", json!(age)),
         ];
         let mut metrics = Vec::new();
-        let mut document = json!({"Service": "worker-service"});
+        let mut document = json!({"Service": "worker-service", "Group": self.group});
         // A metric without a value is none, and one that is named must be there.
         for (name, unit, value) in all {
             if value.as_array().is_none_or(|values| !values.is_empty()) {
@@ -124,7 +125,7 @@ impl Emitter {
                 insert(&mut document, name, value);
             }
         }
-        let directive = json!({"Namespace": self.namespace, "Dimensions": [["Service"]], "Metrics": metrics});
+        let directive = json!({"Namespace": self.namespace, "Dimensions": [["Service", "Group"]], "Metrics": metrics});
         let timestamp = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
         insert(&mut document, "_aws", json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
         document

@@ -99,7 +99,7 @@ impl Past {
 impl Lag {
     /// Measures until the consumer is gone.
     pub async fn run(self) {
-        let mut emitter = Emitter::new(&self.emf, OffsetDateTime::now_utc());
+        let mut emitter = Emitter::new(&self.emf, self.health.group(), OffsetDateTime::now_utc());
         let mut gone = Vec::new();
         let mut past = Past::new(self.stall_timeout);
         let every =

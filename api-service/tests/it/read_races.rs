@@ -63,7 +63,8 @@ impl Race {
             redriven: false,
             create_time: false,
         };
-        let applied = queries::apply_batch(&self.store, &[&DeviceDelivery { envelope, position, event }]).await.unwrap();
+        let applied =
+            queries::apply_batch(&self.store, &[&DeviceDelivery { envelope, position, event }]).await.unwrap();
         let fenced = Fencer::new(self.cache.clone(), self.store.clone()).fence(&applied.fences).await;
         assert!(fenced.is_acknowledged());
     }
@@ -103,8 +104,11 @@ async fn what_was_read_before_a_write_is_not_filled_after_its_fence_nor_joined()
     assert_eq!(race.cache.get(&d.cache_key()).await, Lookup::Miss, "the fence ended the lease");
     // This one begins after the fence: it takes a lease of its own, and joins nothing older.
     let second = race.read("d");
-    until("a lease of its own", async || matches!(race.cache.get(&d.cache_key()).await, Lookup::Leased(lease) if lease != before))
-        .await;
+    until(
+        "a lease of its own",
+        async || matches!(race.cache.get(&d.cache_key()).await, Lookup::Leased(lease) if lease != before),
+    )
+    .await;
     race.postgres.mend();
     let first = first.await.unwrap();
     assert_eq!((tagged(&first), source(&first)), (1, "resource-cache; fwd=miss"));

@@ -67,8 +67,7 @@ impl Sent {
 
     pub(crate) fn event(&self) -> Outgoing {
         let payload = Payload::check(Bytes::from(self.payload.clone()), "").unwrap();
-        let event =
-            Event { device_id: self.device.parse().unwrap(), event_type: EventType::DeviceReported, payload };
+        let event = Event { device_id: self.device.parse().unwrap(), event_type: EventType::DeviceReported, payload };
         let envelope = event.envelope(self.id.parse().unwrap(), OffsetDateTime::now_utc());
         Outgoing { envelope, source: Event::source(&event.device_id) }
     }

@@ -29,7 +29,8 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let api = site.api(&[])?;
     let body = bed.runtime.block_on(warm(&api.url, &bed.token))?;
     let redis = bed.stack.redis.url();
-    let one_get = Bare::start(Kind::Redis, &[("redis", &redis), ("prefix", &format!("{}resource:", site.scope.cache_prefix))])?;
+    let one_get =
+        Bare::start(Kind::Redis, &[("redis", &redis), ("prefix", &format!("{}resource:", site.scope.cache_prefix))])?;
     let bytes = Bare::start(Kind::Bytes, &[("answer", &body)])?;
     let lines = records::lines(&bed.folder, "read", (0..DEVICES).map(|n| format!("/resource/{}", records::device(n))))?;
     let load =

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use devstack::Service;
 use shared::config::{Pooler, PostgresConfig};
+use shared::devices::DeviceDelivery;
 use shared::devices::queries;
 use shared::store::Store;
-use shared::devices::DeviceDelivery;
 use shared::topic::setup::DEFAULT_PARTITIONS;
 
 use crate::Scale;

@@ -76,7 +76,7 @@ pub(crate) struct Settings {
     common: Env,
     log: Env,
     api: Env,
-    cache_prefix: String,
+    cache_prefix: Option<String>,
 }
 
 impl Settings {
@@ -115,7 +115,7 @@ impl Settings {
             common: or(&COMMON)?,
             log: or(&LOG)?,
             api,
-            cache_prefix: environment(CACHE_PREFIX)?.unwrap_or_else(|| "resource:".to_owned()),
+            cache_prefix: environment(CACHE_PREFIX)?,
         })
     }
 
@@ -188,12 +188,13 @@ impl Settings {
             ("PGPASSWORD", PASSWORD),
             ("PGDATABASE", DATABASE),
             ("REDIS_PORT", &redis),
-            (CACHE_PREFIX, &self.cache_prefix),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let prefix =
+            self.cache_prefix.iter().map(|prefix| (CACHE_PREFIX.to_owned(), prefix.clone())).collect::<Vec<_>>();
         // For `devstack token`, whose tokens this API is to take.
         let claims = self.api.iter().filter(|(name, _)| CLAIMS.contains(&name.as_str()));
-        let env = own.iter().chain(claims).chain(&self.addresses).chain(&self.common);
+        let env = own.iter().chain(&prefix).chain(claims).chain(&self.addresses).chain(&self.common);
         let text: String =
             env.map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"))).collect();
         // Made anew, so that its rights are these whoever made the last one.
@@ -223,7 +224,7 @@ curl -sS {api}/resource/device-123 -H 'authorization: Bearer {token}'
 
 # look into the database, and into the cache
 PGPASSWORD={PASSWORD} psql -h 127.0.0.1 -p {postgres} -U {USER} -d {DATABASE} -c 'SELECT * FROM resources'
-redis-cli -p {redis} GET {prefix}device-123
+redis-cli -p {redis} GET {prefix}resource:device-123
 
 # list the dead letters
 (. {file} && {worker} dlq list)
@@ -232,7 +233,7 @@ redis-cli -p {redis} GET {prefix}device-123
 . {file}
 "#,
             file = file.display(),
-            prefix = self.cache_prefix,
+            prefix = self.cache_prefix.as_deref().unwrap_or_default(),
             worker = binaries.join("worker-service").display(),
         )
     }

@@ -16,7 +16,8 @@ const PAGE: &str = "# HELP lost_total x\nlost_total 2\nwaiting{partition=\"0\"} 
 
 #[test]
 fn each_thing_that_is_not_said_is_named() {
-    let ready = json!({"status": "waiting", "outage": null, "groups": {"g": {"partitions": {"0": {"outage": "refused"}}}}});
+    let ready =
+        json!({"status": "waiting", "outage": null, "groups": {"g": {"partitions": {"0": {"outage": "refused"}}}}});
     let said = Said { log: LOG, metrics: PAGE, ready: (503, &ready) };
     assert_eq!(fault().unsaid(&said), [""; 0]);
     let other = LOG.replace("refused", "reset");

@@ -257,7 +257,7 @@ fn settings_come_from_the_environment_and_addresses_do_not() {
     assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("\"reads\";q="), "its own token: {answer}");
     let known = devstack::token::hs256("local-dev-secret", "s", &["user"], &[], Duration::from_secs(60)).unwrap();
     assert!(ask(&known).starts_with("HTTP/1.1 401 "), "the secret that everybody knows is not good here");
-    assert_eq!(redis(&dev, &["EXISTS", "mine:none"]), "1");
+    assert_eq!(redis(&dev, &["EXISTS", "mine:resource:none"]), "1");
     for log in ["api.log", "worker.log"] {
         assert!(fs::read_to_string(dev.folder.join(log)).unwrap().starts_with('{'), "{log}");
     }

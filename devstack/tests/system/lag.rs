@@ -56,7 +56,8 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     assert!(of("partition_waiting").contains(&1.0));
     let health = worker.health().await;
     assert_eq!(health["status"], "waiting out an outage");
-    let reasons = only_group(&health)["partitions"].as_object().unwrap().values().filter_map(|lane| lane["outage"].as_str());
+    let reasons =
+        only_group(&health)["partitions"].as_object().unwrap().values().filter_map(|lane| lane["outage"].as_str());
     assert!(reasons.into_iter().all(|why| !why.is_empty()));
 
     assert_eq!(worker.live().await, 200, "it lives all the same");

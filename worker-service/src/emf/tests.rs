@@ -5,7 +5,7 @@ const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05.678 UTC)
 
 fn emitter() -> Emitter {
     let config = EmfConfig { namespace: Some("DeviceEvents".into()), interval: Duration::from_secs(60) };
-    Emitter::new(&config, NOW).unwrap()
+    Emitter::new(&config, "g", NOW).unwrap()
 }
 
 fn partition(lag: Option<u64>, watermark_age: f64) -> Measured {
@@ -197,5 +197,5 @@ fn one_document_in_each_interval_at_the_beat_of_the_clock() {
     // It is five seconds past the minute.
     let due = (0..180).step_by(5).filter(|&at| emitter.is_due(seconds(at))).collect::<Vec<_>>();
     assert_eq!(due, [55, 115, 175]);
-    assert!(Emitter::new(&EmfConfig { namespace: None, interval: Duration::from_secs(60) }, NOW).is_none());
+    assert!(Emitter::new(&EmfConfig { namespace: None, interval: Duration::from_secs(60) }, "g", NOW).is_none());
 }
