@@ -74,12 +74,10 @@ impl<'a> Whole<'a> {
         Ok(())
     }
 
-    /// How much there is of it.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// What there is of it.
     pub(crate) fn take(&mut self) -> Bytes {
         std::mem::take(&mut self.bytes).into()
     }

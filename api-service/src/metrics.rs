@@ -6,7 +6,6 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram};
 use crate::producer::Outcome;
 use crate::rate::Kind;
 
-/// Tells the recorder of all of them.
 pub fn describe() {
     shared::cache::describe();
     describe_counter!(

@@ -70,7 +70,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Connections {
     let connections = Connections(watch::Sender::new(()));
-    let room = Arc::new(Semaphore::new(descriptors::enough_for(limits.connections)));
+    let room = Room::of(descriptors::enough_for(limits.connections));
     let graceful = GracefulShutdown::new();
     let leaving = Arc::new(AtomicBool::new(false));
     let mut shutdown = pin!(async {
@@ -86,7 +86,7 @@ pub async fn serve(
             },
             () = &mut shutdown => break,
         };
-        spawn(stream, permit, router.clone(), limits, &graceful, &leaving, connections.0.subscribe());
+        spawn(stream, (permit, room.clone()), router.clone(), limits, &graceful, &leaving, connections.0.subscribe());
     }
     drop(listener);
     tracing::info!(connections = graceful.count(), "draining");
@@ -94,6 +94,30 @@ pub async fn serve(
         tracing::warn!("connections were still open at the end of DRAIN_TIMEOUT");
     }
     connections
+}
+
+/// How many connections there may be.
+#[derive(Debug, Clone)]
+struct Room {
+    permits: Arc<Semaphore>,
+    /// There are so many, and the next one has to wait.
+    is_full: Arc<AtomicBool>,
+}
+
+impl Room {
+    fn of(connections: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(connections)), is_full: Arc::default() }
+    }
+
+    async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        self.is_full.store(true, Ordering::Relaxed);
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        self.is_full.store(false, Ordering::Relaxed);
+        permit
+    }
 }
 
 /// The connections that are open, each of which holds a receiver.
@@ -109,8 +133,8 @@ impl Connections {
 }
 
 /// The next connection, once there is room for it: until then it waits in the kernel's backlog.
-async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+async fn next(listener: &TcpListener, room: &Room) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = room.enter().await?;
     match listener.accept().await {
         Ok((stream, _)) => {
             if let Err(error) = stream.set_nodelay(true) {
@@ -132,7 +156,7 @@ async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStrea
 
 fn spawn(
     stream: TcpStream,
-    permit: OwnedSemaphorePermit,
+    (permit, room): (OwnedSemaphorePermit, Room),
     router: Router,
     limits: Limits,
     graceful: &GracefulShutdown,
@@ -141,10 +165,10 @@ fn spawn(
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write_timeout));
-    let (room, leaving) = (Arc::clone(permit.semaphore()), Arc::clone(leaving));
+    let leaving = Arc::clone(leaving);
     let service = service_fn(move |request: Request<Incoming>| {
         // With no room for another connection, keeping this one after its answer would keep others waiting.
-        let full = room.available_permits() == 0;
+        let full = room.is_full.load(Ordering::Relaxed);
         let (router, leaving) = (router.clone(), Arc::clone(&leaving));
         async move {
             let mut response = router.oneshot(request.map(Body::new)).await;

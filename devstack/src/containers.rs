@@ -33,9 +33,6 @@ pub struct Containers {
 
 impl Containers {
     /// Starts them, one after the other; returns when each takes connections.
-    ///
-    /// # Errors
-    /// No Docker engine answers, or one of them does not start.
     pub fn start() -> anyhow::Result<Containers> {
         let ports = Ports::free();
         let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>().into_iter();
@@ -63,7 +60,6 @@ impl Containers {
         Ok(Containers { ports, _all: [redis, postgres, kafka] })
     }
 
-    /// Where the servers are.
     pub fn endpoints(&self) -> Endpoints {
         let Ports { kafka, postgres, redis } = self.ports;
         Endpoints {

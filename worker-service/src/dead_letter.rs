@@ -109,7 +109,7 @@ impl DeadLetters {
         match delivery.await {
             Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok(()),
             // It may be there, and comes twice then.
-            Ok(Ok(_)) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)),
+            Ok(Ok(_)) => Err(unacknowledged()),
             Ok(Err((error, _))) => Err(error),
             Err(_) => Err(KafkaError::Canceled),
         }
@@ -126,6 +126,12 @@ impl DeadLetters {
     fn producer(&self) -> std::sync::MutexGuard<'_, FutureProducer<LogContext>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What stands for a report of success without an offset ([`kafka::is_acknowledged`]).
+pub(crate) fn unacknowledged() -> KafkaError {
+    tracing::warn!("librdkafka takes a record for written that no broker acknowledged");
+    KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)
 }
 
 pub(crate) fn producer_settings(client: &ClientConfig) -> ClientConfig {

@@ -106,7 +106,11 @@ async fn each_answer_closes_its_connection_while_there_is_no_room_for_another() 
     };
     let mut kept = Raw::connect(app.address).await;
     assert!(!ask(&mut kept).await.contains("connection: close"));
-    let others = [Raw::connect(app.address).await, Raw::connect(app.address).await];
+    let mut second = Raw::connect(app.address).await;
+    for raw in [&mut second, &mut kept] {
+        assert!(!ask(raw).await.contains("connection: close"), "there is room for one more");
+    }
+    let others = [second, Raw::connect(app.address).await];
     let deadline = Instant::now() + Duration::from_secs(30);
     while !ask(&mut kept).await.contains("connection: close") {
         assert!(Instant::now() < deadline, "it is kept open");

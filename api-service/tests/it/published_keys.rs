@@ -129,6 +129,17 @@ async fn made_up_names_are_no_way_to_flood_the_issuer() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_published_for_another_algorithm_is_refused() {
+    let known = signer("ES256", "k");
+    let issuer = Issuer::start(&[&known]).await;
+    let app = TestApp::with("keys_algorithm", &[&issuer.url(), "--jwt-jwks-refresh=1h"]).await;
+    assert_eq!(get(&app, &token(&known)).await, 404, "the keys were fetched");
+    let other = token(&signer("EdDSA", "k"));
+    assert_eq!((get(&app, &other).await, get(&app, &other).await), (401, 401));
+    assert_eq!(issuer.asked(), 2, "at the start, and once more: the issuer may have changed the key");
+}
+
+#[tokio::test]
 async fn made_up_names_do_not_keep_a_new_key_out() {
     let (old, new) = (signer("ES256", "old"), signer("ES256", "new"));
     let issuer = Issuer::start(&[&old]).await;

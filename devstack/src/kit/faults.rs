@@ -8,9 +8,7 @@ use crate::runbook::{Fault, Said};
 /// What a worker says of itself.
 #[derive(Debug)]
 pub struct Report {
-    /// Its log so far.
     pub log: String,
-    /// The page of its metrics.
     pub metrics: String,
     /// Status and body of its readiness.
     pub ready: (u16, Value),

@@ -23,7 +23,6 @@ pub fn read_some<T>(
     found
 }
 
-/// Waits for this many records of a topic, and gives all there are.
 pub fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage> {
     let (consumer, partitions) = reader(brokers, topic);
     let (begin, mut found) = (Instant::now(), Vec::new());
@@ -40,7 +39,6 @@ pub fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage
     }
 }
 
-/// Whether a topic is there.
 pub async fn has_topic(brokers: &str, topic: &str) -> bool {
     let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
     let ask = move || {
@@ -81,12 +79,10 @@ pub fn owned_headers(headers: &[(&str, &str)]) -> OwnedHeaders {
     headers.iter().fold(OwnedHeaders::new(), add)
 }
 
-/// A message's header as text.
 pub fn header(message: &OwnedMessage, name: &str) -> Option<String> {
     headers(message).into_iter().find(|(found, _)| found == name).map(|(_, value)| value)
 }
 
-/// A message's headers as text.
 pub fn headers(message: &OwnedMessage) -> Vec<(String, String)> {
     let text =
         |value: Option<&[u8]>| value.map_or("<null>".into(), |value| String::from_utf8_lossy(value).into_owned());

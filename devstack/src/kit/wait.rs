@@ -6,7 +6,6 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a condition is looked at.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Waits until something holds.
 pub async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     found(what, async || if holds().await { Ok(()) } else { Err("no") }).await;
 }

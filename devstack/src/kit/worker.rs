@@ -8,7 +8,6 @@ use crate::Service;
 /// A running `worker-service`, and what its internal port says.
 #[derive(Debug)]
 pub struct Worker {
-    /// The process.
     pub service: Service,
     ops: String,
     http: reqwest::Client,
@@ -56,7 +55,6 @@ impl Worker {
         self.get("/health/live").await.0
     }
 
-    /// The page of its metrics.
     pub async fn metrics(&self) -> String {
         self.get("/metrics").await.1
     }

@@ -68,8 +68,10 @@ fn root() -> PathBuf {
 
 /// All that the services are made of, without comments and tests; texts of several lines are put together.
 fn source() -> String {
+    // The names of settings, which are made of those of fields.
+    let settings = fs::read_to_string(root().join("docs/settings.md")).unwrap();
     let (mut all, mut folders) =
-        (String::new(), ["shared/src", "api-service/src", "worker-service/src"].map(|f| root().join(f)).to_vec());
+        (settings, ["shared/src", "api-service/src", "worker-service/src"].map(|f| root().join(f)).to_vec());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

@@ -121,7 +121,7 @@ impl Extractor for Only<'_> {
     }
 }
 
-/// A `traceparent` as its sender meant it; `None` where it is not valid.
+/// A `traceparent` as its sender meant it; `None` where the SDK takes it for none. It takes ids that are too short.
 pub fn parse(text: &str) -> Option<SpanContext> {
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Only(text));
     let context = context.span().span_context().clone();

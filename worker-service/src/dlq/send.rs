@@ -2,14 +2,14 @@
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::kafka::{self, LogContext};
 use shared::topic::{Record, as_text, header};
 
 use super::letter::{MOST_REDRIVES, REDRIVES, redrives};
-use crate::dead_letter::{KEY_ABSENT, producer_settings};
+use crate::dead_letter::{KEY_ABSENT, producer_settings, unacknowledged};
 
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
@@ -66,7 +66,7 @@ impl Sender {
             Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => {
                 Ok((delivered.partition, delivered.offset))
             }
-            Ok(Ok(_)) => Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut).into()),
+            Ok(Ok(_)) => Err(unacknowledged().into()),
             Ok(Err((error, _))) => Err(self.unsent(error)),
             Err(_) => Err(KafkaError::Canceled.into()),
         }

@@ -101,8 +101,11 @@ const APPENDED: Statements = statements!("appended", "events_appended", "appende
 /// before it is tried: if all that is gone cannot be looked through in time, that is not tried again and again. Not by a
 /// worker whose turn it is not, which would not try it.
 const REWIND: &str = "
-UPDATE event_expiry SET rewound_at = now() WHERE age = $1 AND rewound_at < now() - interval '1 hour'
-  AND pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)) RETURNING true";
+UPDATE event_expiry SET rewound_at = now() WHERE age = $1
+  AND CASE WHEN rewound_at < now() - interval '1 hour'
+      THEN pg_try_advisory_xact_lock(hashtextextended('events.prune', 0)) ELSE false END RETURNING true";
+/// It could not be tried, since it was another worker's turn by then.
+const REWIND_LATER: &str = "UPDATE event_expiry SET rewound_at = '-infinity' WHERE age = $1";
 
 /// How to plan: the planner's statistics of a table that is written and expired all day are behind, and a plan that
 /// sorts reads all that is old enough for each piece. Times go to and fro as text, because PostgreSQL's may be infinite.
@@ -147,6 +150,9 @@ async fn expire_piece(
 ) -> Result<Expired, StoreError> {
     let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(statements.index).fetch_one(&mut *session).await?;
     if !mine {
+        if rewinds {
+            sqlx::query(REWIND_LATER).bind(statements.age).execute(session).await?;
+        }
         return Ok(Expired::Elsewhere);
     }
     if !has_index {
