@@ -56,8 +56,11 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     assert!(of("partition_waiting").contains(&1.0));
     let health = worker.health().await;
     assert_eq!(health["status"], "waiting out an outage");
-    let reasons =
-        only_group(&health)["partitions"].as_object().unwrap().values().filter_map(|lane| lane["outage"].as_str());
+    let reasons = devstack::kit::only_group(&health)["partitions"]
+        .as_object()
+        .unwrap()
+        .values()
+        .filter_map(|lane| lane["outage"].as_str());
     assert!(reasons.into_iter().all(|why| !why.is_empty()));
 
     assert_eq!(worker.live().await, 200, "it lives all the same");
@@ -117,7 +120,7 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
         .until("the group takes the partitions", async || {
             let page = worker.metrics().await;
             assert_eq!(gauge(&page, "consumer_lag_records").values().sum::<f64>(), EVENTS as f64);
-            only_group(&worker.health().await)["partitions"] == json!({})
+            devstack::kit::only_group(&worker.health().await)["partitions"] == json!({})
         })
         .await;
     assert_eq!(gauge(&worker.metrics().await, "assigned_partitions")[""], 0.0, "at once");
@@ -135,7 +138,10 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
         })
         .await;
     let health = worker.health().await;
-    assert_eq!((&health["status"], &only_group(&health)["partitions"]), (&json!("waiting out an outage"), &json!({})));
+    assert_eq!(
+        (&health["status"], &devstack::kit::only_group(&health)["partitions"]),
+        (&json!("waiting out an outage"), &json!({}))
+    );
     assert!(health["outage"].as_str().unwrap().starts_with("Kafka does not answer"), "{health}");
     worker.tells("Kafka is frozen, or cut off").await;
     told("CloudWatch hears the same", &|document| {
