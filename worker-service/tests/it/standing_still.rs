@@ -8,7 +8,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
 use shared::kafka::Record;
-use worker_service::worker::Parts;
+use worker_service::worker::{Parts, Worker};
 
 use crate::kit::{InProcess, Kit, metrics, of_group};
 
