@@ -19,7 +19,7 @@ pub use self::events::{Event, event};
 pub use self::faults::{Report, tells, tells_end_of};
 pub use self::records::{has_topic, header, headers, kafka_that_makes_topics, owned_headers, read_all, read_some};
 pub use self::wait::{PATIENCE, found, until, until_blocking};
-pub use self::worker::{Worker, json_lines, sample};
+pub use self::worker::{Worker, json_lines, sample, samples};
 
 /// Does what blocks, on a thread of its own.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

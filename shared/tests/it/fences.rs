@@ -253,6 +253,6 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
     assert_eq!(cache.get(&b.cache_key()).await, Lookup::Leased(lease), "that Redis is full does not make it away");
     cache.forget(&a.cache_key()).await.unwrap();
     full("0").await;
-    let mark: bool = redis.exists("{r:a}forgotten").await.unwrap();
+    let mark: bool = redis.exists("{r:resource:a}forgotten").await.unwrap();
     assert!(mark);
 }
