@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use shared::cache::{Cache, CacheKey, Lease};
-use shared::store::{Store, StoreError};
+use shared::store::{Failure, Store};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Found {
 }
 
 /// A landed flight: what it found, and what the cache made of it.
-pub type Landed = Result<(Found, Settled), StoreError>;
+pub type Landed = Result<(Found, Settled), Failure>;
 
 /// To wait for a flight with; closed without a word where it crashed.
 pub type Ticket = watch::Receiver<Option<Landed>>;
@@ -38,7 +38,7 @@ impl Flights {
     /// on whatever becomes of the request that started it.
     pub fn start<R>(&self, cache: Cache, key: CacheKey, lease: Lease, read: R) -> Ticket
     where
-        R: Future<Output = Result<Found, StoreError>> + Send + 'static,
+        R: Future<Output = Result<Found, Failure>> + Send + 'static,
     {
         let (tell, ticket) = watch::channel(None);
         self.entries().insert(lease.clone(), ticket.clone());
@@ -113,7 +113,7 @@ pub async fn wait(mut ticket: Ticket) -> Option<Landed> {
 ///
 /// # Errors
 /// PostgreSQL away, or too slow.
-pub async fn read(store: &Store, key: &CacheKey) -> Result<Found, StoreError> {
+pub async fn read(store: &Store, key: &CacheKey) -> Result<Found, Failure> {
     let loaded = (key.kind().load)(store, std::slice::from_ref(key.id())).await?;
     Ok(match loaded.into_iter().next() {
         Some(loaded) => Found { version: loaded.version, body: loaded.body.into() },

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use metrics::Counter;
 use shared::cache::{self, CacheKey, Lease, Lookup};
 use shared::devices::DeviceId;
-use shared::store::StoreError;
+use shared::store::Failure;
 use tokio::time::Instant;
 
 use crate::answers::{in_time, roomy};
@@ -107,7 +107,7 @@ fn hit(body: Bytes) -> (Found, Source) {
 }
 
 /// What to do where it was not there.
-async fn fetch(app: &App, key: &CacheKey, mut lookup: Lookup) -> Result<(Found, Source), StoreError> {
+async fn fetch(app: &App, key: &CacheKey, mut lookup: Lookup) -> Result<(Found, Source), Failure> {
     if lookup == Lookup::Miss {
         if let Some(lease) = app.cache.lease(key).await {
             // The lease may vanish meanwhile (a fence, an eviction, a restart of Redis), and the next reader takes another:
@@ -138,7 +138,7 @@ async fn fetch(app: &App, key: &CacheKey, mut lookup: Lookup) -> Result<(Found, 
     }
 }
 
-async fn joined(app: &App, key: &CacheKey, ticket: Ticket) -> Result<(Found, Source), StoreError> {
+async fn joined(app: &App, key: &CacheKey, ticket: Ticket) -> Result<(Found, Source), Failure> {
     let landed: Option<Landed> = flights::wait(ticket).await;
     match landed {
         Some(landed) => landed.map(|(found, settled)| match settled {
@@ -149,14 +149,14 @@ async fn joined(app: &App, key: &CacheKey, ticket: Ticket) -> Result<(Found, Sou
     }
 }
 
-async fn direct(app: &App, key: &CacheKey, lease: Option<&Lease>) -> Result<(Found, Source), StoreError> {
+async fn direct(app: &App, key: &CacheKey, lease: Option<&Lease>) -> Result<(Found, Source), Failure> {
     let found = read(app, key).await?;
     let settled = flights::settle(&app.cache, key, lease, &found).await;
     Ok((found, settled.into()))
 }
 
 /// Reads a resource from PostgreSQL now, with whoever asks for it at the same time.
-async fn read(app: &App, key: &CacheKey) -> Result<Found, StoreError> {
+async fn read(app: &App, key: &CacheKey) -> Result<Found, Failure> {
     let store = app.store.clone();
     let query = move |key: CacheKey| {
         let store = store.clone();

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use shared::devices::DeviceId;
 use shared::devices::queries;
 use shared::kafka::ids::EventId;
-use shared::store::{Store, StoreError};
+use shared::store::{Failure, Store};
 use tokio::sync::mpsc;
 
 use crate::dead_letters::config::LetterFilter;
@@ -70,7 +70,7 @@ fn letters(
 }
 
 /// The outcomes of those letters' events that have a row, in the order of the letters.
-async fn outcomes(store: &Store, letters: &[Letter]) -> Result<Vec<Option<String>>, StoreError> {
+async fn outcomes(store: &Store, letters: &[Letter]) -> Result<Vec<Option<String>>, Failure> {
     let ids: Vec<Option<(DeviceId, EventId)>> = letters
         .iter()
         .map(|letter| Some((letter.device.as_deref()?.parse().ok()?, letter.event_id.as_deref()?.parse().ok()?)))

@@ -6,7 +6,7 @@ pub mod forget;
 use shared::devices::queries::{self, Outcome};
 use shared::devices::{EVENT_TYPES, Event, RESOURCE, made_up};
 use shared::kafka::{Delivery, Envelope, Refusal};
-use shared::store::{StoreError, Tx};
+use shared::store::{Failure, Tx};
 
 use crate::config::RunConfig;
 use crate::consumer::handler::{Applied, Handler, Processed};
@@ -39,11 +39,11 @@ impl Handler for Devices {
         Event::decode(envelope)
     }
 
-    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), StoreError> {
+    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, StoreError> {
+    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, Failure> {
         let queries::Applied { events, fences, .. } = queries::apply(tx, batch).await?;
         let processed = |it: queries::Processed| Processed {
             outcome: it.outcome.as_str(),
@@ -54,7 +54,7 @@ impl Handler for Devices {
         Ok(Applied { events: events.into_iter().map(processed).collect(), fences })
     }
 
-    fn made_up(bytes: usize) -> Result<Delivery<Event>, StoreError> {
+    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
         made_up(bytes)
     }
 }

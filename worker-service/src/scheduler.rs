@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use shared::kafka::{DeadLetter, Delivery, Record, Refusal};
-use shared::store::{Class, StoreError};
+use shared::store::{Class, Failure};
 use time::OffsetDateTime;
 
 use self::apart::Share;
@@ -188,12 +188,7 @@ impl<E> Lane<E> {
     }
 
     /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
-    pub fn applied(
-        &mut self,
-        batch: Vec<Task<E>>,
-        result: Result<(), StoreError>,
-        now: Duration,
-    ) -> Option<AfterFailure> {
+    pub fn applied(&mut self, batch: Vec<Task<E>>, result: Result<(), Failure>, now: Duration) -> Option<AfterFailure> {
         self.share.is_back(now, self.turns.cost(now));
         let error = match result {
             Ok(()) => {
@@ -218,7 +213,7 @@ impl<E> Lane<E> {
             }
             Class::Again | Class::OutageMet => self.meets_outage(batch, error, now),
             Class::Outage => {
-                self.put_off(batch, error.message, now);
+                self.put_off(batch, error.reason, now);
                 AfterFailure::Waits
             }
             Class::Poison | Class::Failed | Class::Panicked => {
@@ -256,8 +251,8 @@ impl<E> Lane<E> {
     }
 
     /// The store did not answer a question about the partition: it waits, as for a batch.
-    pub fn store_failed(&mut self, error: StoreError, now: Duration) -> Duration {
-        self.outage.wait(now, error.message);
+    pub fn store_failed(&mut self, error: Failure, now: Duration) -> Duration {
+        self.outage.wait(now, error.reason);
         self.outage.until().unwrap_or(now)
     }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Failure, Store};
 
 /// A kind of things that are cached.
 pub struct Kind {
     /// What the key of each begins with, behind `CACHE_KEY_PREFIX`: `resource:`. Unique among kinds, and without braces.
     pub prefix: &'static str,
     /// Reads those that exist.
-    pub load: for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, StoreError>>,
+    pub load: for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, Failure>>,
 }
 
 /// What PostgreSQL has for a key.

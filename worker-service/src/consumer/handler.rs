@@ -2,7 +2,7 @@
 
 use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
-use shared::store::{StoreError, Tx};
+use shared::store::{Failure, Tx};
 
 /// Handles the events of one consumer group: gives each its effect, once.
 pub trait Handler: Send + Sync + 'static {
@@ -31,10 +31,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whose class says what becomes of the batch.
-    fn prepare(
-        &self,
-        batch: &[&Delivery<Self::Event>],
-    ) -> impl Future<Output = Result<Self::Prepared, StoreError>> + Send;
+    fn prepare(&self, batch: &[&Delivery<Self::Event>])
+    -> impl Future<Output = Result<Self::Prepared, Failure>> + Send;
 
     /// Writes a batch in the transaction that is given: in the log's order within a key, each event once, however often it
     /// comes. What it comes to must not depend on where batches are cut.
@@ -46,13 +44,13 @@ pub trait Handler: Send + Sync + 'static {
         tx: &mut Tx<'_>,
         batch: &[&Delivery<Self::Event>],
         prepared: &Self::Prepared,
-    ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
     /// An event that nobody sent, of about this size, which is applied and taken back: whether others would be applied.
     ///
     /// # Errors
     /// A defect.
-    fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, StoreError>;
+    fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, Failure>;
 }
 
 /// What a batch came to.

@@ -20,7 +20,7 @@ use shared::store::Store;
 use tokio::sync::{Notify, watch};
 
 use crate::consumer::apply::Applier;
-use crate::consumer::event_log::{self, Failure};
+use crate::consumer::event_log::{self, FailedBatch};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
 use crate::consumer::poll::{Group, Queue};
@@ -146,7 +146,7 @@ impl<H: Handler> Driver<H> {
                     let failure = result
                         .as_ref()
                         .err()
-                        .and_then(|error| self.aside(|| Failure::of(&batch, error, self.tools.access_log))?);
+                        .and_then(|error| self.aside(|| FailedBatch::of(&batch, error, self.tools.access_log))?);
                     let after = lane.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
                         self.aside(|| failure.log(after, lane.held_full().is_some()));

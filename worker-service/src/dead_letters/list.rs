@@ -42,6 +42,6 @@ pub async fn run(config: &DlqListConfig, out: &mut impl Write) -> anyhow::Result
     Ok(())
 }
 
-fn complain(error: &shared::store::StoreError) {
+fn complain(error: &shared::store::Failure) {
     tracing::warn!(%error, "whether events are applied is unknown");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
-use shared::store::{Store, StoreError};
+use shared::store::{Failure, Store};
 use tokio::time::Instant;
 
 use self::behind::Behind;
@@ -44,7 +44,7 @@ async fn pass(
     older_than: Duration,
     piece: &mut Piece,
     known: &mut Behind,
-) -> Result<(), StoreError> {
+) -> Result<(), Failure> {
     let mut all = 0;
     loop {
         let from = Instant::now();

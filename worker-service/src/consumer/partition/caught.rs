@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use rdkafka::message::BorrowedMessage;
 use shared::cache::FenceReport;
 use shared::kafka::{Delivery, Reason, Record, Refusal, decode};
-use shared::store::StoreError;
+use shared::store::Failure;
 
 use super::Driver;
 use crate::consumer::handler::{Applied, Handler};
@@ -56,12 +56,12 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Applies a batch. What is written is applied, whatever becomes of what is told of it.
-    pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), StoreError> {
+    pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), Failure> {
         let trace = self.aside(|| Processing::begin(batch));
         let started = Instant::now();
         let applied = panics::caught_async(self.tools.applier.write(batch)).await.unwrap_or_else(|panicked| {
             self.note(&panicked);
-            Err(StoreError::panicked(panicked.to_string()))
+            Err(Failure::panicked(panicked.to_string()))
         });
         match applied {
             Ok(applied) => {
@@ -76,10 +76,10 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Finds out whether anybody's event would be applied now.
-    pub(super) async fn probe(&self, payload_bytes: usize) -> Result<(), StoreError> {
+    pub(super) async fn probe(&self, payload_bytes: usize) -> Result<(), Failure> {
         let result = panics::caught_async(self.tools.applier.probe(payload_bytes)).await.unwrap_or_else(|panicked| {
             self.note(&panicked);
-            Err(StoreError::panicked(panicked.to_string()))
+            Err(Failure::panicked(panicked.to_string()))
         });
         self.aside(|| event_log::probe(self.partition, &result));
         result

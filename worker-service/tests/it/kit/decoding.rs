@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use shared::devices::Event;
 use shared::kafka::{Delivery, Envelope, Refusal};
-use shared::store::StoreError;
+use shared::store::Failure;
 use shared::store::Tx;
 use worker_service::consumer::handler::{Applied, Handler};
 use worker_service::consumer::registry::{Names, Registry};
@@ -37,15 +37,15 @@ impl<D: Decode> Handler for Decoding<D> {
         D::decode(envelope)
     }
 
-    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), StoreError> {
+    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], prepared: &()) -> Result<Applied, StoreError> {
+    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], prepared: &()) -> Result<Applied, Failure> {
         Devices.apply(tx, batch, prepared).await
     }
 
-    fn made_up(bytes: usize) -> Result<Delivery<Event>, StoreError> {
+    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
         Devices::made_up(bytes)
     }
 }
