@@ -1,8 +1,7 @@
 //! A Redis cluster of three primaries, each with a third of the slots, without replicas.
 
-use std::fs;
+use std::{fs, thread};
 use std::ops::Range;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};

@@ -1,7 +1,6 @@
 //! The handle on one server: break it, mend it.
 
-use std::fmt;
-use std::fs;
+use std::{fmt, fs};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use shared::devices::submission as parse;
-use shared::json::batch;
-use shared::json::json;
+use shared::json::{batch, json};
 
 use crate::{headers_and_body, oracle};
 

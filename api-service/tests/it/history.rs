@@ -2,8 +2,7 @@
 
 use reqwest::Response;
 use serde_json::Value;
-use shared::devices::decode;
-use shared::devices::queries;
+use shared::devices::{decode, queries};
 
 use crate::app::{TestApp, admin, nowhere, problem, token, user};
 use crate::batch::batch;

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use devstack::kit::{PATIENCE, event};
 use shared::cache::{Fencer, Lookup};
-use shared::devices::DeviceId;
-use shared::devices::decode;
-use shared::devices::queries;
+use shared::devices::{DeviceId, decode, queries};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::sleep;
 

@@ -10,8 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use reqwest::Response;
 use shared::devices::{Event, EventType};
 use shared::json::Payload;
-use shared::topic::Outgoing;
-use shared::topic::setup;
+use shared::topic::{Outgoing, setup};
 use time::OffsetDateTime;
 
 use crate::app::{TestApp, admin, config, prepare, scope};

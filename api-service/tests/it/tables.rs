@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::devices::DeviceId;
-use shared::devices::queries;
+use shared::devices::{DeviceId, queries};
 
 use crate::app::{SECRET, TestApp, admin, nowhere, token, user};
 use crate::contract::conforms;

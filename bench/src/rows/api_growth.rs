@@ -1,9 +1,8 @@
 //! `POST /events` as its work grows: connections, devices, payloads.
 
-use crate::Scale;
+use crate::{Scale, records};
 use crate::bed::{Bed, Site};
 use crate::load::Load;
-use crate::records;
 use crate::report::Figure;
 use crate::rounds::Series;
 use crate::rows::saturate;

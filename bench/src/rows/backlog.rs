@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use crate::Scale;
+use crate::{Scale, disk};
 use crate::bed::{self, Bed, Site};
-use crate::disk;
 use crate::records::{self, Bare};
 use crate::report::{Bound, Figure, number};
 use crate::rounds::Series;

@@ -1,10 +1,9 @@
 //! `POST /events` against bare axum parsing the same body, beside the same running Kafka; and against one
 //! that also has Kafka acknowledge it.
 
-use crate::Scale;
+use crate::{Scale, records};
 use crate::bed::{Bare, Bed, Site};
 use crate::load::{Latency, Load};
-use crate::records;
 use crate::report::Figure;
 use crate::rows::{saturate, take_turns};
 use crate::serve::Kind;

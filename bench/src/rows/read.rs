@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::Scale;
+use crate::{Scale, records};
 use crate::bed::{self, Bare, Bed, Site};
 use crate::load::{Latency, Load};
-use crate::records;
 use crate::report::Figure;
 use crate::rows::{saturate, take_turns};
 use crate::serve::Kind;

@@ -4,11 +4,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use crate::Scale;
+use crate::{Scale, disk, records};
 use crate::bed::{self, Api, Bed, Site};
-use crate::disk;
 use crate::load::{Latency, Load};
-use crate::records;
 use crate::report::{Bound, Figure};
 use crate::rounds::Series;
 use crate::usage::Meter;

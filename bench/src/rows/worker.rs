@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use devstack::Service;
 use shared::config::{Pooler, PostgresConfig};
-use shared::devices::DeviceDelivery;
-use shared::devices::queries;
+use shared::devices::{DeviceDelivery, queries};
 use shared::store::Store;
 use shared::topic::setup::DEFAULT_PARTITIONS;
 

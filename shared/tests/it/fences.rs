@@ -5,8 +5,7 @@ use std::time::Duration;
 use devstack::Proxy;
 use redis::AsyncCommands as _;
 use shared::cache::{Cache, Fence, FenceOutcome, Fencer, Lookup};
-use shared::devices::RESOURCE;
-use shared::devices::queries;
+use shared::devices::{RESOURCE, queries};
 
 use crate::kit::{Kit, eventually, id, key};
 use crate::redis_refuses::{config_set, connection, start};

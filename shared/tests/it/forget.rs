@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use redis::AsyncCommands as _;
 use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
-use shared::devices::DeviceDelivery;
-use shared::devices::RESOURCE;
-use shared::devices::queries;
+use shared::devices::{DeviceDelivery, RESOURCE, queries};
 use shared::store::Class;
 use time::OffsetDateTime;
 

@@ -6,9 +6,7 @@ use devstack::RedisCluster;
 use devstack::kit::blocking;
 use redis::{AsyncCommands as _, FromRedisValue};
 use shared::cache::{Cache, Fencer, Lookup, MISSING};
-use shared::devices::DeviceId;
-use shared::devices::RESOURCE;
-use shared::devices::queries;
+use shared::devices::{DeviceId, RESOURCE, queries};
 
 use crate::kit::{Kit, at, event, id};
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use shared::cache::{Fencer, Lookup, MISSING};
-use shared::devices::DeviceId;
-use shared::devices::queries;
+use shared::devices::{DeviceId, queries};
 
 use crate::kit::{Kit, at, event, eventually, id};
 use crate::redis_cluster::{ask, body, counts, kit, one_of_each, own_cluster, owner};

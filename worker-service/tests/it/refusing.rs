@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::Message;
+use rdkafka::{ClientConfig, Message};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 

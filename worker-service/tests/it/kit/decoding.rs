@@ -3,8 +3,7 @@
 use std::marker::PhantomData;
 
 use shared::devices::Event;
-use shared::store::StoreError;
-use shared::store::Tx;
+use shared::store::{StoreError, Tx};
 use shared::topic::{Delivery, Envelope, Refusal};
 use worker_service::devices::Devices;
 use worker_service::handler::{Applied, Handler};
