@@ -1,8 +1,8 @@
 //! A Redis cluster of three primaries, each with a third of the slots, without replicas.
 
-use std::{fs, thread};
 use std::ops::Range;
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use anyhow::{Context as _, ensure};
 

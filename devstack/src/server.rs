@@ -1,10 +1,10 @@
 //! The handle on one server: break it, mend it.
 
-use std::{fmt, fs};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use std::{fmt, fs};
 
 use anyhow::{Context as _, bail, ensure};
 

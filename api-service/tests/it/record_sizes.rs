@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::app::{TestApp, admin, problem};
 use crate::batch::batch;
-use crate::sized::{AROUND, BATCHES, MAX_PAYLOAD, PATIENT, SINGLES, Sent, array, in_order, limit_of, limited, places, post_batch, post_single};
+use crate::sized::{
+    AROUND, BATCHES, MAX_PAYLOAD, PATIENT, SINGLES, Sent, array, in_order, limit_of, limited, places, post_batch,
+    post_single,
+};
 
 /// Requests of every size up to the limit, many at once, and what must hold of each.
 async fn generated(limit: usize) {

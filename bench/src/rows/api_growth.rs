@@ -1,11 +1,11 @@
 //! `POST /events` as its work grows: connections, devices, payloads.
 
-use crate::{Scale, records};
 use crate::bed::{Bed, Site};
 use crate::load::Load;
 use crate::report::Figure;
 use crate::rounds::Series;
 use crate::rows::saturate;
+use crate::{Scale, records};
 
 /// Connections, devices, bytes of payload.
 const POINTS: [(u32, usize, usize); 9] = [

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::{Scale, disk};
 use crate::bed::{self, Bed, Site};
 use crate::records::{self, Bare};
 use crate::report::{Bound, Figure, number};
 use crate::rounds::Series;
 use crate::rows::visible;
 use crate::usage::Meter;
+use crate::{Scale, disk};
 
 const PARTITION: i32 = 0;
 const DEVICES: usize = 10_000;

@@ -1,13 +1,13 @@
 //! `POST /events` against bare axum parsing the same body, beside the same running Kafka; and against one
 //! that also has Kafka acknowledge it.
 
-use crate::{Scale, records};
 use crate::bed::{Bare, Bed, Site};
 use crate::load::{Latency, Load};
 use crate::report::Figure;
 use crate::rows::{saturate, take_turns};
 use crate::serve::Kind;
 use crate::usage::Usage;
+use crate::{Scale, records};
 
 const CONNECTIONS: u32 = 256;
 const DEVICES: usize = 1_000;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::{Scale, records};
 use crate::bed::{self, Bare, Bed, Site};
 use crate::load::{Latency, Load};
 use crate::report::Figure;
 use crate::rows::{saturate, take_turns};
 use crate::serve::Kind;
 use crate::usage::Usage;
+use crate::{Scale, records};
 
 const CONNECTIONS: u32 = 64;
 const DEVICES: usize = 1_000;

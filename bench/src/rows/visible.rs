@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use crate::{Scale, disk, records};
 use crate::bed::{self, Api, Bed, Site};
 use crate::load::{Latency, Load};
 use crate::report::{Bound, Figure};
 use crate::rounds::Series;
 use crate::usage::Meter;
+use crate::{Scale, disk, records};
 
 const RATE: u32 = 1_000;
 const DEVICES: usize = 1_000;

@@ -24,7 +24,7 @@ const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, sy
 /// A store behind a pooler that has so many connections to it.
 pub(crate) async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
     let direct = kit.scope.database_url.clone();
-    let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let port = devstack::port::of(&direct).unwrap();
     let bouncer = blocking(move || PgBouncer::start(port, connections).unwrap()).await;
     let store = open(&bouncer.url(&direct).unwrap(), clients, Duration::from_secs(5));
     (bouncer, store)

@@ -1,7 +1,9 @@
 //! Topics that were there before: what `setup` and the worker say of them, and the one thing that is changed.
 
 use devstack::kit::until;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use shared::config::TopicConfig;
 use shared::topic::settings::TopicSettings;
