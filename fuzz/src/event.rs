@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::devices::submission::{parse, parse_value};
-use shared::json::{BodyError, batch};
+use shared::runtime::json::{BodyError, batch};
 
 use crate::oracle;
 

@@ -1,7 +1,7 @@
 //! What the log says of requests, by `ACCESS_LOG`: the binary's own lines.
 
 use serde_json::Value;
-use shared::config::AccessLog;
+use shared::runtime::config::AccessLog;
 
 use crate::app::{admin, prepare, scope};
 use crate::binary::Binary;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use devstack::kit::{blocking, read_some};
 use shared::cache::Fencer;
 use shared::devices::{decode, queries};
-use shared::topic::Record;
+use shared::kafka::Record;
 
 use crate::app::TestApp;
 

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use devstack::Service;
-use shared::config::{Pooler, PostgresConfig};
 use shared::devices::{DeviceDelivery, queries};
-use shared::store::Store;
-use shared::topic::setup::DEFAULT_PARTITIONS;
+use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
+use shared::store::{Pooler, PostgresConfig, Store};
 
 use crate::Scale;
 use crate::bed::{self, Bed, Site};

@@ -7,7 +7,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use shared::devices::queries::Outcome;
 use shared::devices::{DeviceDelivery, queries};
-use shared::position::Position;
+use shared::kafka::position::Position;
 use shared::store::{Class, Store};
 use sqlx::{PgPool, Row as _};
 
