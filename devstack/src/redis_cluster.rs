@@ -1,12 +1,13 @@
 //! A Redis cluster of three primaries, each with a third of the slots, without replicas.
 
+use std::fs;
 use std::ops::Range;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
 use crate::dir::StackDir;
+use crate::process::asked;
 use crate::redis::ask;
 use crate::{Redis, port};
 
@@ -73,24 +74,14 @@ impl RedisCluster {
                     .all(|line| info.lines().any(|found| found == *line))
             })
         };
-        let deadline = Instant::now() + PATIENCE;
-        while !self.nodes.iter().all(ok) {
-            ensure!(Instant::now() < deadline, "the Redis cluster is not well within {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        asked(PATIENCE, Duration::from_millis(50), || Ok(self.nodes.iter().all(ok).then_some(())))?
+            .with_context(|| format!("the Redis cluster is not well within {PATIENCE:?}"))
     }
 }
 
 impl Drop for RedisCluster {
     fn drop(&mut self) {
-        for node in &self.nodes {
-            if self.dir.is_kept() {
-                let _ = node.stop();
-            } else {
-                node.discard();
-            }
-        }
+        self.nodes.iter().for_each(|node| node.end_with(&self.dir));
     }
 }
 

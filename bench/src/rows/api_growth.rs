@@ -27,14 +27,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         // A new one for each: its memory is that of this point.
         let api = site.api(&[])?;
         let lines = records::lines(&bed.folder, "api", (0..devices).map(|n| records::body(n, bytes)))?;
-        let load = Load {
-            base: &api.url,
-            path: "/events",
-            lines: &lines,
-            content_type: Some("application/json"),
-            token: &bed.token,
-            connections,
-        };
+        let load = Load::posts(&api.url, "/events", &lines, &bed.token, connections);
         load.saturate(scale.turn() / 4)?;
         let (outcome, usages) = saturate(bed, &api, &load, scale.turn())?;
         let name = format!("POST: {connections} conns, {devices} devices, {bytes} B");
