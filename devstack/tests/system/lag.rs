@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use devstack::kit::samples;
 use serde_json::{Value, json};
 
-use crate::kit::{Own, System, Worker};
+use crate::kit::{Own, Running, System};
 
 const EVENTS: u64 = 40;
 
-fn last(worker: &Worker) -> Option<Value> {
+fn last(worker: &Running) -> Option<Value> {
     let log = worker.service.log();
     let line = log.lines().rev().find(|line| line.contains(r#""_aws""#) && line.ends_with('}'))?;
     Some(serde_json::from_str(line).unwrap())
@@ -79,7 +79,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     let second = system.worker();
     system
         .until("the two share the partitions, and each is counted once", async || {
-            let assigned = |worker: &Worker| last(worker).map_or(0, |document| sum(&document, "AssignedPartitions"));
+            let assigned = |worker: &Running| last(worker).map_or(0, |document| sum(&document, "AssignedPartitions"));
             (assigned(&worker), assigned(&second)) == (3, 3)
         })
         .await;

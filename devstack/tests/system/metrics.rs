@@ -115,32 +115,28 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
     let worker = system.worker();
     assert_eq!(system.post("d", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     system.until("it can be read", async || system.get("d").await.unwrap().status() == 200).await;
-    let nowhere = system.http.get(format!("{}/made-up", system.base)).send().await;
+    let nowhere = system.api.get("/made-up", "").send().await;
     assert_eq!(nowhere.unwrap().status(), 404);
     let stranger =
         token::hs256("another secret, just as long as the first", "x", &["admin"], &[], Duration::from_secs(60));
-    let refused = system.http.get(format!("{}/resource/d", system.base)).bearer_auth(stranger.unwrap()).send().await;
+    let refused = system.api.get("/resource/d", &stranger.unwrap()).send().await;
     assert_eq!(refused.unwrap().status(), 401);
     put(&system.scope.endpoints.kafka_brokers, &system.scope.input_topic, "d", "not an event").await;
     system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
 
-    let of_api = async || {
-        let answer = system.http.get(format!("{}/metrics", system.ops)).send().await.unwrap();
-        answer.text().await.unwrap()
-    };
     // The producer tells of its queue, and the worker of its lag, every five seconds.
     let all = async || {
-        scraped(&of_api().await).len() == documented("api").len()
+        scraped(&system.api.metrics().await).len() == documented("api").len()
             && scraped(&worker.metrics().await).len() == documented("worker").len()
     };
     let deadline = std::time::Instant::now() + Duration::from_secs(60);
     while !all().await && std::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(scraped(&of_api().await), documented("api"));
+    assert_eq!(scraped(&system.api.metrics().await), documented("api"));
     assert_eq!(scraped(&worker.metrics().await), documented("worker"));
 
-    let (of_api, of_worker) = (of_api().await, worker.metrics().await);
+    let (of_api, of_worker) = (system.api.metrics().await, worker.metrics().await);
     let explained = explained();
     let (api_kinds, worker_kinds) = (kinds(&of_api), kinds(&of_worker));
     for (name, values) in api_kinds.iter().chain(&worker_kinds) {

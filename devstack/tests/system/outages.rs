@@ -40,7 +40,7 @@ async fn half_a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
     assert!(miss.headers().contains_key("retry-after"));
     assert_eq!(miss.json::<Value>().await.unwrap()["code"], "store_unavailable");
     assert_eq!(worker.status().await, "waiting out an outage");
-    assert_eq!(system.ready().await, 200, "it takes events, and serves what is cached");
+    assert_eq!(system.api.public_ready().await.0, 200, "it takes events, and serves what is cached");
 
     system.servers.postgres().start().unwrap();
     system.until("the worker is well again", async || worker.status().await == "ready").await;

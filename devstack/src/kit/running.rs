@@ -1,29 +1,33 @@
+use std::net::SocketAddr;
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use reqwest::RequestBuilder;
 use serde_json::Value;
 
-use super::{Report, blocking, nobody};
+use super::{PATIENCE, Report, blocking, nobody};
 use crate::Service;
 
-/// A running `worker-service`, and what its internal port says.
+/// A running service, and what its internal port says.
 #[derive(Debug)]
-pub struct Worker {
+pub struct Running {
     pub service: Service,
-    ops: String,
+    /// Its internal port.
+    pub ops: String,
     http: reqwest::Client,
 }
 
-impl Worker {
+impl Running {
     /// Starts one with these settings and an internal port of its own.
     pub fn start(
         mut env: Vec<(String, String)>,
         spawn: impl FnOnce(&[(String, String)]) -> anyhow::Result<Service>,
-    ) -> Worker {
+    ) -> Running {
         let ops = nobody();
         env.push(("OPS_BIND".to_owned(), ops.clone()));
         // As each page is asked for, it may be another state of the process that answers.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
-        Worker { service: spawn(&env).unwrap(), ops, http }
+        Running { service: spawn(&env).unwrap(), ops, http }
     }
 
     /// Status and text of a page; 0 and nothing while it does not answer.
@@ -43,6 +47,16 @@ impl Worker {
     /// All that it says of its readiness; null while it does not answer.
     pub async fn health(&self) -> Value {
         self.ready().await.1
+    }
+
+    /// What its readiness says of a server that it depends on.
+    pub async fn dependency(&self, name: &str) -> Value {
+        self.health().await["dependencies"][name].take()
+    }
+
+    /// What its readiness says of a partition of its only group.
+    pub async fn partition(&self, number: i32) -> Value {
+        super::only_group(&self.health().await)["partitions"][number.to_string()].clone()
     }
 
     /// `status` of its readiness.
@@ -108,6 +122,57 @@ impl Worker {
         let (status, log) = blocking(move || (self.service.wait(Duration::from_secs(25)), self.service.log())).await;
         assert!(status.unwrap().success(), "{log}");
         log
+    }
+}
+
+/// A running `api-service`, and how it is called.
+#[derive(Debug)]
+pub struct Api {
+    pub running: Running,
+    pub address: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Deref for Api {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        &self.running
+    }
+}
+
+impl Api {
+    /// Starts one with these settings and ports of its own.
+    pub fn start(
+        mut env: Vec<(String, String)>,
+        spawn: impl FnOnce(&[(String, String)]) -> anyhow::Result<Service>,
+    ) -> Api {
+        let bind = nobody();
+        env.push(("API_BIND".to_owned(), bind.clone()));
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        Api { running: Running::start(env, spawn), address: bind.parse().unwrap(), http }
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn get(&self, path: &str, token: &str) -> RequestBuilder {
+        self.http.get(self.url(path)).bearer_auth(token)
+    }
+
+    /// A body that is called JSON, whatever it is.
+    pub fn post(&self, path: &str, token: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
+        let request = self.http.post(self.url(path)).bearer_auth(token);
+        request.header("content-type", "application/json").body(body)
+    }
+
+    /// What its public port says of its readiness; 0 and null while it does not answer.
+    pub async fn public_ready(&self) -> (u16, Value) {
+        match self.http.get(self.url("/health/ready")).send().await {
+            Ok(page) => (page.status().as_u16(), page.json().await.unwrap_or_default()),
+            Err(_) => (0, Value::Null),
+        }
     }
 }
 
