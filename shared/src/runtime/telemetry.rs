@@ -20,6 +20,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use self::log_queue::{Kind, LogQueue};
 use crate::runtime::config::{LogConfig, LogFormat};
+use crate::runtime::within::within;
 
 /// Upper bounds of the buckets of every histogram of seconds: a cached read is at the one end, an event
 /// that waited out an outage at the other.
@@ -81,7 +82,7 @@ pub fn flush_log() {
 
 /// The last words of a process, on standard error and behind the log. Takes a second at most, like [`flush_log`].
 pub fn last_words(line: String) {
-    log_queue::within(FLUSH_TIMEOUT, move || {
+    within(FLUSH_TIMEOUT, move || {
         if let Some(queue) = LOG.get() {
             queue.flush(FLUSH_TIMEOUT / 2);
         }

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use shared::cache::CacheKey;
 use shared::devices::{DeviceDelivery, Event, EventType};
 use shared::kafka::Delivery;
 use shared::kafka::position::Position;
@@ -10,33 +9,18 @@ use shared::runtime::json::Payload;
 use time::OffsetDateTime;
 use worker_service::devices::Devices;
 
-use super::{Subject, handler_laws};
+use super::handler_laws;
 
-handler_laws!(DeviceEvents);
+handler_laws!(Devices, logs(), |event| vec![event.event.device_id.cache_key()]);
 
-struct DeviceEvents;
-
-impl Subject for DeviceEvents {
-    type Handler = Devices;
-
-    fn handler() -> Devices {
-        Devices
-    }
-
-    fn logs() -> impl Strategy<Value = Vec<DeviceDelivery>> {
-        let record = (0..3u8, 0..12u8, 0..2u8, prop::option::weighted(0.2, 0..40i64), 0..2i32);
-        prop::collection::vec(record, 2..40).prop_map(|records| {
-            (0..).zip(records).map(|(offset, (device, id, payload, origin, partition))| match origin {
-                None => event(device, id, payload, at(0, offset)),
-                Some(first) => event(device, id, payload, Position { redriven: true, ..at(partition, first) }),
-            })
-            .collect()
-        })
-    }
-
-    fn touches(event: &DeviceDelivery) -> Vec<CacheKey> {
-        vec![event.event.device_id.cache_key()]
-    }
+/// Three devices, each event up to several times, with another payload now and then, and some redriven.
+pub(super) fn logs() -> impl Strategy<Value = Vec<DeviceDelivery>> {
+    let record = (0..3u8, 0..12u8, 0..2u8, prop::option::weighted(0.2, 0..40i64), 0..2i32);
+    let delivery = |(offset, (device, id, payload, origin, partition))| match origin {
+        None => event(device, id, payload, at(0, offset)),
+        Some(first) => event(device, id, payload, Position { redriven: true, ..at(partition, first) }),
+    };
+    prop::collection::vec(record, 2..40).prop_map(move |records| (0..).zip(records).map(delivery).collect())
 }
 
 fn event(device: u8, id: u8, payload: u8, position: Position) -> DeviceDelivery {

@@ -1,7 +1,6 @@
 //! A database with a handler's tables, and what is in them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::marker::PhantomData;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 use shared::cache::{Cache, CacheKey, Fence, Fencer, Loaded};
@@ -9,47 +8,48 @@ use shared::kafka::{Delivery, Record};
 use shared::store::{Class, Failure};
 use sqlx::{AssertSqlSafe, PgPool};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use worker_service::consumer::apply::Applier;
-use worker_service::consumer::handler::Applied;
+use worker_service::consumer::handler::{Applied, Handler};
 use worker_service::scheduler::Task;
 
-use super::{Event, Subject};
+use super::Subject;
 use crate::kit::{Kit, run_config};
 
-pub(super) struct World<S: Subject> {
+pub(super) struct World<H: Handler> {
     kit: Kit,
-    applier: Applier<S::Handler>,
+    applier: Applier<H>,
+    pub(super) touches: fn(&Delivery<H::Event>) -> Vec<CacheKey>,
     began: OffsetDateTime,
-    _subject: PhantomData<S>,
 }
 
 /// The rows of each table.
-pub(super) type Rows = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Rows = BTreeMap<String, Vec<String>>;
 
 /// By its key each thing that is to be cached, with its version.
 pub(super) fn versions(fences: &[Fence]) -> BTreeMap<String, i64> {
     fences.iter().map(|(key, version)| (key.to_string(), *version)).collect()
 }
 
-impl<S: Subject> World<S> {
-    pub(super) async fn new(name: &str) -> Self {
+impl<H: Handler<Event: Clone>> World<H> {
+    pub(super) async fn new(name: &str, subject: Subject<H>) -> Self {
         let kit = Kit::new(name, 1).await;
         let cache = Cache::open(&run_config(&kit.scope).stores.redis, &[]).unwrap();
-        let applier = Applier::new(S::handler(), kit.store.clone(), Fencer::new(cache, kit.store.clone()));
-        Self { kit, applier, began: OffsetDateTime::now_utc(), _subject: PhantomData }
+        let applier = Applier::new(subject.handler, kit.store.clone(), Fencer::new(cache, kit.store.clone()));
+        Self { kit, applier, touches: subject.touches, began: OffsetDateTime::now_utc() }
     }
 
     /// Empties all tables.
-    pub(super) async fn clear(&mut self) {
+    pub(super) async fn clear(&self) {
         let tables = self.tables().await.join(", ");
         self.sql(format!("TRUNCATE {tables}")).await;
     }
 
-    pub(super) async fn apply(&self, batch: &[Delivery<Event<S>>]) -> Applied {
+    pub(super) async fn apply(&self, batch: &[Delivery<H::Event>]) -> Applied {
         self.try_apply(batch).await.unwrap()
     }
 
-    pub(super) async fn try_apply(&self, batch: &[Delivery<Event<S>>]) -> Result<Applied, Failure> {
+    pub(super) async fn try_apply(&self, batch: &[Delivery<H::Event>]) -> Result<Applied, Failure> {
         let task = |delivery: &Delivery<_>| Task {
             record: Record::new(None, None, &[]),
             delivery: delivery.clone(),
@@ -65,26 +65,31 @@ impl<S: Subject> World<S> {
     }
 
     pub(super) async fn tables(&self) -> Vec<String> {
-        sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^_' ORDER BY 1")
-            .fetch_all(&self.kit.pool)
-            .await
-            .unwrap()
+        sqlx::query_scalar(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^_' ORDER BY 1",
+        )
+        .fetch_all(&self.kit.pool)
+        .await
+        .unwrap()
     }
 
     /// All rows, but for the times at which they were written.
     pub(super) async fn rows(&self) -> Rows {
         let mut all = Rows::new();
         for table in self.tables().await {
-            let query = AssertSqlSafe(format!("SELECT to_jsonb(r) FROM {table} AS r"));
-            let rows: Vec<Value> = sqlx::query_scalar(query).fetch_all(&self.kit.pool).await.unwrap();
-            all.insert(table, rows.into_iter().map(|row| self.without_times(row)).collect());
+            let query = AssertSqlSafe(format!("SELECT to_jsonb(r)::text FROM {table} AS r"));
+            let rows: Vec<String> = sqlx::query_scalar(query).fetch_all(&self.kit.pool).await.unwrap();
+            let mut rows: Vec<_> = rows.iter().map(|row| self.without_times(row)).collect();
+            rows.sort();
+            all.insert(table, rows);
         }
         all
     }
 
-    fn without_times(&self, mut row: Value) -> String {
+    fn without_times(&self, row: &str) -> String {
+        let mut row: Value = serde_json::from_str(row).unwrap();
         for value in row.as_object_mut().unwrap().values_mut() {
-            let time = value.as_str().and_then(shared::runtime::rfc3339::parse);
+            let time = value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
             if time.is_some_and(|time| time >= self.began) {
                 *value = "now".into();
             }
@@ -93,19 +98,19 @@ impl<S: Subject> World<S> {
     }
 
     /// What PostgreSQL has of all that these events are about: each thing that is there, with its version.
-    pub(super) async fn cached(&self, events: &[Delivery<Event<S>>]) -> BTreeMap<String, i64> {
+    pub(super) async fn cached(&self, events: &[Delivery<H::Event>]) -> BTreeMap<String, i64> {
         self.loaded(events).await.into_iter().map(|(key, loaded)| (key, loaded.version)).collect()
     }
 
     /// The same with their versions and bodies, but for the times at which they were written.
-    pub(super) async fn states(&self, events: &[Delivery<Event<S>>]) -> BTreeMap<String, (i64, String)> {
-        let state = |loaded: Loaded| (loaded.version, self.without_times(serde_json::from_str(&loaded.body).unwrap()));
+    pub(super) async fn states(&self, events: &[Delivery<H::Event>]) -> BTreeMap<String, (i64, String)> {
+        let state = |loaded: Loaded| (loaded.version, self.without_times(&loaded.body));
         self.loaded(events).await.into_iter().map(|(key, loaded)| (key, state(loaded))).collect()
     }
 
-    async fn loaded(&self, events: &[Delivery<Event<S>>]) -> BTreeMap<String, Loaded> {
+    async fn loaded(&self, events: &[Delivery<H::Event>]) -> BTreeMap<String, Loaded> {
         let mut all = BTreeMap::new();
-        for key in events.iter().flat_map(S::touches) {
+        for key in events.iter().flat_map(self.touches) {
             for loaded in (key.kind().load)(&self.kit.store, &[key.id().clone()]).await.unwrap() {
                 all.insert(CacheKey::new(key.kind(), loaded.id.clone()).to_string(), loaded);
             }
