@@ -134,6 +134,7 @@ mod tests {
     use axum::extract::Request;
     use axum::http::header;
     use clap::Parser;
+    use http_body_util::BodyExt as _;
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
     use tokio::time::timeout;

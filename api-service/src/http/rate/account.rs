@@ -74,11 +74,6 @@ pub struct Account {
 }
 
 impl Account {
-    #[cfg(test)]
-    pub(crate) fn unlimited() -> Self {
-        Self { limiter: None, slot: None }
-    }
-
     /// Takes `count` from the subject's bucket.
     ///
     /// # Errors
