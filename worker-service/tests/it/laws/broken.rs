@@ -56,8 +56,7 @@ impl Handler for Broken {
                     i64::try_from(event.position.appended_at.unix_timestamp_nanos() / 1_000).unwrap();
             }),
             Defect::WritesBeside => {
-                const WRITE: &str =
-                    "INSERT INTO forgotten_devices (device_id) VALUES (gen_random_uuid()); COMMIT; BEGIN";
+                const WRITE: &str = "INSERT INTO forgotten_devices VALUES (gen_random_uuid(), now()); COMMIT; BEGIN";
                 sqlx::raw_sql(WRITE).execute(&mut *tx).await?;
             }
             Defect::RepeatsUnfenced => {}
