@@ -161,7 +161,8 @@ mod tests {
             log_panics();
             panic!("planted");
         }
-        let name = "telemetry::tests::a_panic_before_there_is_a_log_is_one_line_without_its_message";
+        let name = concat!(module_path!(), "::a_panic_before_there_is_a_log_is_one_line_without_its_message");
+        let name = name.strip_prefix("shared::").unwrap();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
