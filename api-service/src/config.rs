@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::{Args, Parser, value_parser};
 use shared::cache::RedisConfig;
-use shared::kafka::{KafkaConfig, TopicConfig};
+use shared::devices::DeviceTopics;
+use shared::kafka::KafkaConfig;
 use shared::runtime::config::{
     AccessLogConfig, CONNECTION_TIMEOUTS, LogConfig, OpsConfig, TraceConfig, duration_in, trimmed,
 };
@@ -41,7 +42,7 @@ pub struct Config {
     #[command(flatten)]
     pub kafka: KafkaConfig,
     #[command(flatten)]
-    pub topics: TopicConfig,
+    pub topics: DeviceTopics,
     #[command(flatten)]
     pub producer: ProducerConfig,
     #[command(flatten)]

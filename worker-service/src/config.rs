@@ -1,24 +1,23 @@
-//! The worker's settings and commands; `--help` is their reference.
+//! The worker's settings and commands; `--help` is their reference. What domains bring to them is composed here.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
+mod domain;
+mod sources;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use shared::cache::StoresConfig;
+use shared::kafka::KafkaConfig;
 use shared::kafka::topics::setup::TopicShape;
-use shared::kafka::{GroupConfig, KafkaConfig, SourceConfig, TopicConfig};
-use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig, duration_in};
+use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig, trimmed};
 use shared::runtime::probe::HealthConfig;
 use shared::store::PostgresConfig;
 
+pub use self::domain::{DomainCommand, DomainSettings};
+pub use self::sources::{Groups, OneSource, Sources, Streams};
 use crate::consumer::seek::SeekConfig;
-use crate::dead_letters::config::DlqCommand;
-use crate::devices::forget::ForgetConfig;
+use crate::dead_letters::config::{DlqListConfig, DlqPurgeConfig, DlqRedriveConfig, DlqShowConfig};
+use crate::domains;
 use crate::observe::emf::EmfConfig;
-
-const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * YEAR);
-/// As people write it: 365.25 days.
-const YEAR: u64 = 31_557_600;
 
 /// Consumes events from Kafka into PostgreSQL.
 #[derive(Debug, Parser)]
@@ -46,27 +45,64 @@ pub enum Command {
     },
     /// Rewind the group, after PostgreSQL was restored to an earlier time, or have one partition go past records that
     /// cannot be read; all workers must be stopped.
-    Seek(SeekConfig),
-    /// Erase a device: its events, its resource, its cache entry, and what its records would do.
-    Forget(ForgetConfig),
+    Seek(OfHandler<SeekConfig>),
+    /// A command that a domain brings.
+    #[command(flatten)]
+    Domain(DomainCommand),
     /// Ask the worker that runs beside this command for its health; for a container's health check.
     Health(HealthConfig),
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// One line a letter; never its payload.
+    List(OfHandler<DlqListConfig>),
+    /// One letter, whole.
+    Show(OfHandler<DlqShowConfig>),
+    /// Send letters back to the input topic, in the order of their first places.
+    Redrive(OfHandler<DlqRedriveConfig>),
+    /// Delete old letters from the beginning of each partition, up to the first one that stays.
+    Purge(OfHandler<DlqPurgeConfig>),
+}
+
+/// Settings of a command that works on what one handler reads.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OfHandler<C: clap::Args> {
+    /// The command's own.
+    #[command(flatten)]
+    pub command: C,
+    /// The handler's group and topics.
+    #[command(flatten)]
+    pub source: OneSource,
 }
 
 /// Settings of `run`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunConfig {
+    /// Which handlers and tasks to run, by their names, separated by commas (the flag is `--only`); all of them where
+    /// this is not set.
+    #[arg(
+        id = "only",
+        long,
+        value_name = "NAMES",
+        env = "WORKER_ONLY",
+        value_delimiter = ',',
+        value_parser = trimmed(PossibleValuesParser::new(domains::registry().names()))
+    )]
+    pub only: Vec<String>,
     /// Kafka.
     #[command(flatten)]
-    pub source: SourceConfig,
+    pub kafka: KafkaConfig,
+    /// The groups and the topics of all handlers.
+    #[command(flatten)]
+    pub sources: Sources,
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
-    /// How long an event is remembered. It has to be longer than the topic keeps records: a record
-    /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
-    /// only for a trial.
-    #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
-    pub events_retention: Duration,
+    /// What domains have as settings.
+    #[command(flatten)]
+    pub domains: DomainSettings,
     /// CloudWatch metrics.
     #[command(flatten)]
     pub emf: EmfConfig,
@@ -92,7 +128,7 @@ pub struct SetupConfig {
     pub kafka: KafkaConfig,
     /// The topics.
     #[command(flatten)]
-    pub topics: TopicConfig,
+    pub streams: Streams,
     /// How they are made.
     #[command(flatten)]
     pub shape: TopicShape,
@@ -110,9 +146,9 @@ pub struct SetupConfig {
 /// Settings of `resume`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ResumeConfig {
-    /// The group.
+    /// The groups.
     #[command(flatten)]
-    pub group: GroupConfig,
+    pub groups: Groups,
     /// Only this partition.
     #[arg(long)]
     pub partition: Option<i32>,

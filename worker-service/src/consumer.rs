@@ -12,4 +12,5 @@ pub mod partition;
 pub mod poll;
 pub mod registry;
 pub mod seek;
+pub mod tasks;
 pub mod topics;

@@ -157,6 +157,12 @@ impl<E> Lane<E> {
         }
     }
 
+    /// A record came in that is none of this group's: it needs no effect.
+    pub fn pass_over(&mut self, record: &Record) {
+        self.watermark.begin(record.offset, record.appended_at());
+        self.watermark.finish(record.offset);
+    }
+
     /// No record stands before this offset that did not come in: what is missing is none.
     pub fn reach(&mut self, offset: i64) {
         self.watermark.reach(offset);

@@ -73,6 +73,7 @@ fn good(variable: &str) -> &'static str {
         | "EMF_INTERVAL" => "1m 3s",
         "DATABASE_TIMEOUT" | "REDIS_TIMEOUT" => "3s 500ms",
         "EVENTS_RETENTION" => "40days 3s",
+        "WORKER_ONLY" => "devices",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
         "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" | "OTEL_RESOURCE_ATTRIBUTES" => "a=b",
         "OTEL_EXPORTER_OTLP_PROTOCOL" => "http/protobuf",
