@@ -19,6 +19,17 @@ use crate::dead_letters::config::{DlqListConfig, DlqPurgeConfig, DlqRedriveConfi
 use crate::domains;
 use crate::observe::emf::EmfConfig;
 
+/// Room for a batch, and for another one that gathers.
+const LEAST_BYTES_IN_HAND: u64 = 16 * 1024 * 1024;
+const MOST_BYTES_IN_HAND: u64 = 1 << 40;
+
+fn bytes_in_hand(text: &str) -> Result<usize, String> {
+    let (least, most) = (LEAST_BYTES_IN_HAND, MOST_BYTES_IN_HAND);
+    let bytes = text.parse().ok().filter(|bytes| (least..=most).contains(bytes));
+    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    bytes.ok_or_else(|| format!("it must be from {least} to {most}"))
+}
+
 /// Consumes events from Kafka into PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -97,6 +108,10 @@ pub struct RunConfig {
     /// The groups and the topics of all handlers.
     #[command(flatten)]
     pub sources: Sources,
+    /// How many bytes of records all partitions may hold at once, in hand or held for a retry; one that is over takes
+    /// nothing in. From 16777216 to 1099511627776. What is fetched ahead is not counted: 2 MiB for each partition.
+    #[arg(long, env, default_value_t = 128 * 1024 * 1024, value_parser = trimmed(bytes_in_hand))]
+    pub max_bytes_in_hand: usize,
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,

@@ -4,6 +4,7 @@
 //! the scheduler says, moves the committed offset) → [`apply`] (the handler's transaction, and the fence) or a dead letter.
 
 pub mod apply;
+pub mod budget;
 pub mod event_log;
 pub mod handler;
 pub mod health;

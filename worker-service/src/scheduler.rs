@@ -129,6 +129,11 @@ impl<E> Lane<E> {
         self.held.full(&self.settings)
     }
 
+    /// How many bytes came in and are without their effect.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.held.bytes()
+    }
+
     /// Whether everything that came in has had its effect.
     pub fn is_empty(&self) -> bool {
         self.watermark.is_whole()

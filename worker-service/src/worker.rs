@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::config::RunConfig;
+use crate::consumer::budget::ByteBudget;
 use crate::consumer::health::{GroupHealth, Health, watch_cache};
 use crate::consumer::lag::{Lag, LogEnds};
 use crate::consumer::poll;
@@ -46,6 +47,9 @@ const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// See [`Parts::topics_interval`].
 const TOPICS_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How often it is shown what partitions hold.
+const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker is made of beside its settings. Tests put in their own.
 #[derive(Debug, Clone)]
@@ -101,12 +105,14 @@ impl Worker {
         let store = Store::open(&config.stores.postgres, "worker-service")?;
         let cache = Cache::open(&config.stores.redis, &kinds)?;
         let fencer = Fencer::new(cache.clone(), store.clone());
+        let budget = ByteBudget::new(config.max_bytes_in_hand);
         let given = Dependencies {
             client,
             store,
             fencer: fencer.clone(),
             access_log: config.access_log.access_log,
             read: parts.read,
+            budget: budget.clone(),
             settings: config.domains.0.clone(),
         };
         let (stop, stopped) = watch::channel(false);
@@ -135,6 +141,7 @@ impl Worker {
             watch_cache(cache, fencer, health)
         };
         runtime.spawn(async move { panics::keep_running("cache", watched).await });
+        runtime.spawn(async move { panics::keep_running("budget", || show_budget(&budget)).await });
         Ok(Self { health, fencer, stop, ends, tasks: running })
     }
 
@@ -173,6 +180,15 @@ impl Worker {
             tracing::warn!("Redis is away: what is cached of some resources may be stale until its TTL ends");
         }
         outcome
+    }
+}
+
+/// Shows what partitions hold, again and again.
+async fn show_budget(budget: &ByteBudget) {
+    loop {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("bytes_in_hand").set(budget.used() as f64);
+        tokio::time::sleep(BUDGET_INTERVAL).await;
     }
 }
 

@@ -20,6 +20,7 @@ use shared::store::Store;
 use tokio::sync::{Notify, watch};
 
 use crate::consumer::apply::Applier;
+use crate::consumer::budget::{ByteBudget, Share};
 use crate::consumer::event_log::{self, FailedBatch};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
@@ -63,6 +64,8 @@ pub struct RunnerDependencies<H> {
     pub dead_letters: DeadLetters,
     /// Reads what stands in gaps.
     pub gap_reader: GapReader,
+    /// What all partitions of the process may hold.
+    pub budget: ByteBudget,
     /// What is told outside.
     pub health: GroupHealth,
 }
@@ -101,6 +104,8 @@ pub struct Assigned {
 pub struct Driver<H> {
     assigned: Assigned,
     dependencies: Arc<RunnerDependencies<H>>,
+    /// Of the bytes that all partitions may hold.
+    share: Share,
 }
 
 impl<H> Deref for Driver<H> {
@@ -122,7 +127,10 @@ pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Runs partitions by these dependencies.
 pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
-    Box::new(move |assigned| Driver { assigned, dependencies: Arc::clone(&dependencies) }.run().boxed())
+    Box::new(move |assigned| {
+        let share = dependencies.budget.join();
+        Driver { assigned, dependencies: Arc::clone(&dependencies), share }.run().boxed()
+    })
 }
 
 impl<H: Handler> Driver<H> {
@@ -130,6 +138,8 @@ impl<H: Handler> Driver<H> {
     async fn run_lane(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
+        // What one held that broke down is gone.
+        self.share.holds(0);
         self.dependencies.health.begun(self.partition, from);
         let mut progress = Progress::new(from, gaps);
         let mut pause = self.known_pause(&mut lane, started).await;
@@ -177,6 +187,7 @@ impl<H: Handler> Driver<H> {
                         let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
                         tokio::select! {
                             () = self.assigned.wake.notified(), if lane.has_room() => {}
+                            () = self.share.freed(), if !self.share.has_room() => {}
                             () = tokio::time::sleep(until) => {}
                             _ = self.assigned.stop.changed() => {}
                         }
@@ -184,6 +195,7 @@ impl<H: Handler> Driver<H> {
                     pause = self.look_at_pause(pause, &mut lane).await;
                 }
             }
+            self.share.holds(lane.bytes());
             self.dependencies.health.lane(self.partition, &lane, started);
             progress.store(self, &lane);
             self.look_for_losses(progress.gaps).await;
@@ -214,6 +226,7 @@ impl<H: Handler> Driver<H> {
                 result = &mut work => return result,
                 () = tokio::task::yield_now(), if more => {}
                 () = self.wake.notified(), if !more && lane.has_room() => {}
+                () = self.share.freed(), if !more && !self.share.has_room() => {}
             }
             more = self.take_in(lane, progress, FEW);
         }
@@ -223,7 +236,7 @@ impl<H: Handler> Driver<H> {
     /// could be taken in.
     fn take_in(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>, most: usize) -> bool {
         for _ in 0..most {
-            if !lane.has_room() || progress.return_to.is_some() {
+            if !lane.has_room() || !self.share.has_room() || progress.return_to.is_some() {
                 return false;
             }
             let taken = match progress.put_off.take() {
@@ -278,6 +291,7 @@ impl<H: Handler> Driver<H> {
             }
             let (record, decoded) = self.decoded(taken);
             lane.arrive(record, decoded);
+            self.share.holds(lane.bytes());
         }
         true
     }

@@ -19,6 +19,7 @@ use shared::store::Store;
 pub use self::command::{CommandSpec, GivenCommand, Out};
 pub use self::settings::{Settings, SettingsSpec};
 use crate::consumer::apply::Applier;
+use crate::consumer::budget::ByteBudget;
 use crate::consumer::handler::{Handler, Retention};
 use crate::consumer::health::GroupHealth;
 use crate::consumer::partition::{GapReader, Run, RunnerDependencies, runner};
@@ -40,6 +41,8 @@ pub struct Dependencies {
     pub access_log: AccessLog,
     /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
+    /// What all partitions of the process may hold.
+    pub budget: ByteBudget,
     /// What domains have as settings.
     pub settings: Settings,
 }
@@ -188,7 +191,7 @@ fn start<H: Handler>(
     health: &GroupHealth,
 ) -> anyhow::Result<Started> {
     metrics::begin_group(health.group(), H::OUTCOMES);
-    let Dependencies { client, store, fencer, access_log, read, settings: _ } = given.clone();
+    let Dependencies { client, store, fencer, access_log, read, budget, settings: _ } = given.clone();
     let retention = handler.retention();
     let run = runner(Arc::new(RunnerDependencies {
         dead_letters: DeadLetters::new(&client, &source.topics.dlq, health.group())?,
@@ -199,6 +202,7 @@ fn start<H: Handler>(
         read,
         applier: Applier::new(handler, store, fencer),
         access_log,
+        budget,
         health: health.clone(),
     }));
     Ok(Started { run, retention })
