@@ -129,6 +129,11 @@ impl<E> Lane<E> {
         self.held.full(&self.settings)
     }
 
+    /// How many bytes came in and are without their effect.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.held.bytes()
+    }
+
     /// Whether everything that came in has had its effect.
     pub fn is_empty(&self) -> bool {
         self.watermark.is_whole()
@@ -155,6 +160,12 @@ impl<E> Lane<E> {
                 self.letters.push_back(DeadLetter { record, reason, error, attempts: 1 });
             }
         }
+    }
+
+    /// A record came in that is none of this group's: it needs no effect.
+    pub fn pass_over(&mut self, record: &Record) {
+        self.watermark.begin(record.offset, record.appended_at());
+        self.watermark.finish(record.offset);
     }
 
     /// No record stands before this offset that did not come in: what is missing is none.

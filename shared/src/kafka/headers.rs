@@ -32,4 +32,6 @@ pub mod header {
     pub const ORIGIN_OFFSET: &str = "origin.offset";
     /// Where a redriven record first stood: append time, milliseconds since the Unix epoch.
     pub const ORIGIN_TIMESTAMP: &str = "origin.timestamp";
+    /// The consumer group whose dead letter was redriven: other groups pass over the record.
+    pub const REDRIVE_GROUP: &str = "redrive.group";
 }

@@ -239,8 +239,6 @@ impl fmt::Display for Text<'_> {
 
 #[cfg(test)]
 mod tests {
-    use shared::devices::EVENT_TYPES;
-
     use super::*;
 
     #[test]
@@ -261,7 +259,7 @@ mod tests {
     fn names(key: &str, value: &str, headers: &[(&str, &str)]) -> [Option<String>; 3] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let record = Record::new(Some(key.as_bytes()), Some(value.as_bytes()), &headers);
-        let Names { key, event_id, request_id } = Names::of_record(&record, &EVENT_TYPES);
+        let Names { key, event_id, request_id } = Names::of_record(&record, &["io.edge.device.reported.v1"]);
         [key, event_id.map(|id| id.to_string()), request_id]
     }
 

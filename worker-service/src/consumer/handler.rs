@@ -1,8 +1,12 @@
 //! What a domain brings to the worker: the events that are its own, and their effect.
 
+use std::time::Duration;
+
 use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{Failure, Tx};
+
+use crate::source::HandlerSpec;
 
 /// Handles the events of one consumer group: gives each its effect, once.
 pub trait Handler: Send + Sync + 'static {
@@ -11,14 +15,19 @@ pub trait Handler: Send + Sync + 'static {
     /// What is got ready before the transaction; `()` for most.
     type Prepared: Send + Sync;
 
-    /// Its name: what `--only` calls it.
-    const NAME: &'static str;
-    /// The CloudEvents types that it takes. Another one becomes a dead letter `unknown_type`.
-    const TYPES: &'static [&'static str];
+    /// Its name, its group, its stream, and the types that it takes. An event of another type becomes a dead letter
+    /// `unknown_type`.
+    const SPEC: HandlerSpec;
     /// What may become of an event, as [`Processed::outcome`] has it.
     const OUTCOMES: &'static [&'static str];
     /// What its transactions begin with: a lock, mostly.
     const BEGIN: &'static str;
+
+    /// For how long it recognises an event that comes again; for ever, where nothing is said. The topic must not keep
+    /// records for as long.
+    fn retention(&self) -> Option<Retention> {
+        None
+    }
 
     /// Parses an event of one of these types, as it arrives.
     ///
@@ -51,6 +60,15 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// A defect.
     fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, Failure>;
+}
+
+/// For how long events are recognised that come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The setting that says so.
+    pub setting: &'static str,
+    /// What it says.
+    pub period: Duration,
 }
 
 /// What a batch came to.

@@ -42,6 +42,7 @@ mod purge;
 mod rations;
 mod redrive;
 mod refusing;
+mod roles;
 mod seek;
 mod servers_away;
 mod setup;

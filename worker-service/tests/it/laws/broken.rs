@@ -7,6 +7,7 @@ use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{Failure, Tx};
 use worker_service::consumer::handler::{Applied, Handler};
 use worker_service::devices::Devices;
+use worker_service::source::HandlerSpec;
 
 use super::{Subject, devices};
 
@@ -32,8 +33,7 @@ impl Handler for Broken {
     type Event = Event;
     type Prepared = ();
 
-    const NAME: &'static str = Devices::NAME;
-    const TYPES: &'static [&'static str] = Devices::TYPES;
+    const SPEC: HandlerSpec = Devices::SPEC;
     const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
     const BEGIN: &'static str = Devices::BEGIN;
 
@@ -61,7 +61,7 @@ impl Handler for Broken {
             }
             Defect::RepeatsUnfenced => {}
         }
-        let mut applied = Devices.apply(tx, &events.iter().collect::<Vec<_>>(), &()).await?;
+        let mut applied = devices::handler().apply(tx, &events.iter().collect::<Vec<_>>(), &()).await?;
         if self.0 == Defect::RepeatsUnfenced && applied.events.iter().all(|event| event.outcome == "repeated") {
             applied.fences.clear();
             applied.events.iter_mut().for_each(|event| event.fence = None);

@@ -1,5 +1,7 @@
 //! The devices' handler.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use shared::devices::{DeviceDelivery, Event, EventType};
@@ -7,11 +9,15 @@ use shared::kafka::Delivery;
 use shared::kafka::position::Position;
 use shared::runtime::json::Payload;
 use time::OffsetDateTime;
-use worker_service::devices::Devices;
+use worker_service::devices::{Devices, EventsConfig};
 
 use super::handler_laws;
 
-handler_laws!(Devices, logs(), |event| vec![event.event.device_id.cache_key()]);
+handler_laws!(handler(), logs(), |event| vec![event.event.device_id.cache_key()]);
+
+pub(super) fn handler() -> Devices {
+    Devices { events: EventsConfig { events_retention: Duration::MAX } }
+}
 
 /// Three devices, each event up to several times, with another payload now and then, and some redriven.
 pub(super) fn logs() -> impl Strategy<Value = Vec<DeviceDelivery>> {
