@@ -1,14 +1,14 @@
 //! The settings of devices.
 
 use clap::{Args, ValueEnum};
-use shared::kafka::TopicConfig;
+use shared::devices::DeviceTopics;
 use shared::runtime::config::one_of;
 
 /// What devices may do, and where their events go.
 #[derive(Debug, Clone, Args)]
 pub struct DevicesConfig {
     #[command(flatten)]
-    pub topics: TopicConfig,
+    pub topics: DeviceTopics,
     /// What becomes of a `device` token without a `device_id` claim.
     #[arg(long, env, default_value = "required", value_parser = one_of::<DeviceBinding>())]
     pub jwt_device_binding: DeviceBinding,
