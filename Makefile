@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract chaos bench soak fuzz memcheck settings alerts
+.PHONY: help dev test lint telemetry contract chaos bench soak fuzz memcheck settings picture alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
@@ -75,6 +75,9 @@ memcheck: ## Runs the only unsafe code under valgrind, on records of any bytes
 settings: ## Writes docs/settings.md anew, from what --help of both services says
 	@$(CARGO) build --bins $(SERVICES)
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/devstack settings
+
+picture: ## Draws docs/architecture.svg anew, by docs/architecture.svg.py
+	@python3 docs/architecture.svg.py
 
 alerts: ## Tests the alert rules (needs promtool, Debian's package prometheus)
 	promtool check rules observe/prometheus/rules.yml
