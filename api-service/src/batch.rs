@@ -8,9 +8,9 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use shared::devices::submission::{self, Submission};
-use shared::json::batch::{self, BatchError};
-use shared::json::{BodyError, Fault};
-use shared::topic::Outgoing;
+use shared::kafka::Outgoing;
+use shared::runtime::json::batch::{self, BatchError};
+use shared::runtime::json::{BodyError, Fault};
 use time::{Duration, OffsetDateTime};
 
 use self::answer::{Batch, Refusal};

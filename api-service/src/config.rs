@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::{Args, Parser, value_parser};
-use shared::config::{
-    AccessLogConfig, CONNECTION_TIMEOUTS, KafkaConfig, LogConfig, OpsConfig, PostgresConfig, RedisConfig, TopicConfig,
-    TraceConfig, duration_in, trimmed,
+use shared::cache::RedisConfig;
+use shared::kafka::{KafkaConfig, TopicConfig};
+use shared::runtime::config::{
+    AccessLogConfig, CONNECTION_TIMEOUTS, LogConfig, OpsConfig, TraceConfig, duration_in, trimmed,
 };
+use shared::store::PostgresConfig;
 
 pub use self::cli::Cli;
 pub use self::jwt::{DeviceBinding, JwtConfig};

@@ -8,9 +8,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared::devices::submission::Submission;
 use shared::devices::{DeviceId, Event};
-use shared::ids::EventId;
-use shared::json::BodyError;
-use shared::topic::{Envelope, Outgoing};
+use shared::kafka::ids::EventId;
+use shared::kafka::{Envelope, Outgoing};
+use shared::runtime::json::BodyError;
 use time::OffsetDateTime;
 
 use crate::app::App;

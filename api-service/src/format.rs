@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::devices::submission::{self, Submission};
-use shared::json::{BodyError, json};
+use shared::runtime::json::{BodyError, json};
 
 use crate::named;
 use crate::problem::{About, Code, Problem};

@@ -9,8 +9,8 @@ use api_service::app::App;
 use api_service::config::{Cli, Config};
 use api_service::health;
 use api_service::run::run;
-use shared::probe::{self, HealthConfig};
-use shared::{lifecycle, ops, telemetry};
+use shared::runtime::probe::{self, HealthConfig};
+use shared::runtime::{lifecycle, ops, telemetry};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// Fewer instructions for each of the many small things that a request and an event are made of.
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 }
 
 async fn serve() -> ExitCode {
-    let config = match shared::config::read() {
+    let config = match shared::runtime::config::read() {
         Cli::Serve(config) => *config,
         Cli::Health(config) => return asked(&config),
     };

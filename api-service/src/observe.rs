@@ -14,9 +14,9 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram};
-use shared::config::AccessLog;
 use shared::devices::DeviceId;
-use shared::ids::EventId;
+use shared::kafka::ids::EventId;
+use shared::runtime::config::AccessLog;
 use tower::Service;
 use tower_http::request_id::RequestId;
 

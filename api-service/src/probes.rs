@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use shared::topic::setup::{self, WriteLimits};
+use shared::kafka::topics::setup::{self, WriteLimits};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;

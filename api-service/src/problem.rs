@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared::devices::DeviceId;
-use shared::ids::EventId;
-use shared::json::Fault;
+use shared::kafka::ids::EventId;
+use shared::runtime::json::Fault;
 
 /// The fixed list: each code's status, its name in the answer, and what it means in general.
 macro_rules! codes {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 use rdkafka::ClientConfig;
-use shared::topic::Outgoing;
+use shared::kafka::Outgoing;
 use tokio::time::{Instant, timeout_at};
 
 use self::limit::BatchLimit;

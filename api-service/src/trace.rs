@@ -6,7 +6,7 @@
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use shared::telemetry::traces::{
+use shared::runtime::telemetry::traces::{
     self, KeyValue, RecordedSpan, Span as _, SpanBuilder, SpanContext, SpanKind, Status, Tracer as _,
 };
 

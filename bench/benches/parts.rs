@@ -11,10 +11,10 @@ use bytes::Bytes;
 use clap::Parser as _;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use shared::devices::{self, DeviceDelivery, EventType, submission};
-use shared::ids::EventId;
-use shared::topic::{self, Envelope, Outgoing, Record};
+use shared::kafka::ids::EventId;
+use shared::kafka::{self, Envelope, Outgoing, Record};
 use time::OffsetDateTime;
-use worker_service::lane::{Lane, Next, Settings};
+use worker_service::scheduler::{Lane, Next, Settings};
 
 const SECRET: &str = "the secret of a measurement, long enough";
 
@@ -47,7 +47,7 @@ fn event() -> Outgoing {
 }
 
 fn record(event: &Outgoing, offset: i64) -> Record {
-    let headers = topic::headers(event);
+    let headers = kafka::headers(event);
     let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
     let mut record = Record::new(Some(event.envelope.key.as_str().as_bytes()), Some(&event.envelope.data), &headers);
     record.topic = "events-input".into();
@@ -103,7 +103,7 @@ fn token(criterion: &mut Criterion) {
 fn decode(criterion: &mut Criterion) {
     let event = event();
     let record = record(&event, 1);
-    criterion.bench_function("headers", |bencher| bencher.iter(|| topic::headers(black_box(&event))));
+    criterion.bench_function("headers", |bencher| bencher.iter(|| kafka::headers(black_box(&event))));
     criterion.bench_function("decode", |bencher| bencher.iter(|| devices::decode(black_box(&record)).unwrap()));
 }
 

@@ -12,9 +12,9 @@ use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 use shared::devices::{DeviceDelivery, Event, EventType};
-use shared::json::Payload;
-use shared::position::Position;
-use shared::topic::{self, Envelope, Outgoing};
+use shared::kafka::position::Position;
+use shared::kafka::{self, Envelope, Outgoing};
+use shared::runtime::json::Payload;
 use time::OffsetDateTime;
 
 use crate::bed::Site;
@@ -86,7 +86,7 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn of(event: &Outgoing) -> Self {
-        let headers = topic::headers(event);
+        let headers = kafka::headers(event);
         let headers = headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (key, value)| {
             all.insert(Header { key, value: Some(value.as_str()) })
         });

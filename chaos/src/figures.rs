@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
-use shared::topic::setup::DEFAULT_PARTITIONS;
+use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
 
 use crate::checker::Verdict;
 use crate::history::{End, History};

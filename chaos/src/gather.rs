@@ -13,8 +13,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use shared::cache::Loaded;
 use shared::devices::queries;
+use shared::kafka::{Header, Record as KafkaRecord};
 use shared::store::Store;
-use shared::topic::{Header, Record as KafkaRecord};
 
 use crate::faults::MARK;
 use crate::history::{End, Letter, Record, Resource, Row, brief, fingerprint};
@@ -230,7 +230,7 @@ pub fn store(world: &World) -> anyhow::Result<Store> {
     #[derive(clap::Parser)]
     struct Settings {
         #[command(flatten)]
-        postgres: shared::config::PostgresConfig,
+        postgres: shared::store::PostgresConfig,
     }
     let settings = Settings::try_parse_from(["chaos", &format!("--database-url={}", world.scope.database_url)])?;
     Store::open(&settings.postgres, "chaos")

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use shared::devices::submission as parse;
-use shared::json::batch;
-use shared::json::json;
+use shared::runtime::json::batch;
+use shared::runtime::json::json;
 
 use crate::{headers_and_body, oracle};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::devices::submission::{parse, parse_value};
-use shared::json::BodyError;
-use shared::json::batch;
+use shared::runtime::json::BodyError;
+use shared::runtime::json::batch;
 
 use crate::oracle;
 

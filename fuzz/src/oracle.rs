@@ -5,9 +5,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use shared::devices::submission::{Submission, parse};
 use shared::devices::{DeviceId, Event, decode};
-use shared::ids::EventId;
-use shared::json::Fault;
-use shared::topic::{Envelope, Outgoing, Record, headers};
+use shared::kafka::ids::EventId;
+use shared::kafka::{Envelope, Outgoing, Record, headers};
+use shared::runtime::json::Fault;
 use time::OffsetDateTime;
 
 use crate::rules;

@@ -1,7 +1,7 @@
 //! Records of a topic that anybody could have written.
 
 use shared::devices::decode;
-use shared::topic::Record;
+use shared::kafka::Record;
 
 use crate::{headers_and_body, oracle};
 

@@ -8,6 +8,7 @@
 mod at_least;
 mod breaker;
 mod cluster;
+mod config;
 mod connection;
 mod diagnosis;
 mod failure;
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 use tokio::time::Instant;
 
+pub use self::config::{RedisConfig, StoresConfig};
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
 use self::gather::Gathering;
@@ -39,7 +41,6 @@ use self::node::{Failure, Node};
 use self::scripts::Call;
 use self::servers::{Servers, absent_key};
 pub use self::verdict::describe;
-use crate::config::RedisConfig;
 
 /// The cache. Cloning it shares the connections.
 #[derive(Clone)]

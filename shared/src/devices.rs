@@ -13,13 +13,14 @@ use time::OffsetDateTime;
 pub use self::made_up::made_up;
 
 use crate::cache::{CacheKey, Kind};
-use crate::ids::{EventId, Key, id, shown};
-use crate::json::Payload;
-use crate::topic::{self, Delivery, Envelope, Record, Refusal};
+use crate::kafka::ids::{EventId, Key, id};
+use crate::kafka::{self, Delivery, Envelope, Record, Refusal};
+use crate::runtime::json::Payload;
+use crate::runtime::json::shown;
 
 id!(
     /// A device, and the resource that is its latest state: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
-    DeviceId,
+    pub DeviceId,
     128
 );
 
@@ -129,7 +130,7 @@ pub type DeviceDelivery = Delivery<Event>;
 /// # Errors
 /// It is none, or one of a type that this version does not know; with the first reason found.
 pub fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
-    let (envelope, position) = topic::decode(record, &EVENT_TYPES)?;
+    let (envelope, position) = kafka::decode(record, &EVENT_TYPES)?;
     let event = Event::decode(&envelope)?;
     Ok(Delivery { envelope, position, event })
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL: connections, deadlines, transactions, migrations, and what an error means. Domains have the queries.
 
 mod classify;
+mod config;
 mod connect;
 mod idle;
 mod in_use;
@@ -20,6 +21,7 @@ use sqlx::{ConnectOptions, PgPool, Postgres};
 use tokio::sync::Semaphore;
 
 pub use classify::{Class, StoreError};
+pub use config::{Pooler, PostgresConfig};
 pub use session::Tx;
 pub use transact::Work;
 
@@ -27,7 +29,7 @@ use self::connect::{Diagnosis, takes_writes};
 use self::idle::Idle;
 use self::in_use::Use;
 use self::session::Begin;
-use crate::config::{Pooler, PostgresConfig, authorities};
+use crate::runtime::config::authorities;
 
 /// The tables, through a pool of connections.
 #[derive(Debug, Clone)]

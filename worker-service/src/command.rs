@@ -5,27 +5,31 @@ use std::io::{self, Write};
 
 use anyhow::Context;
 use shared::devices::queries;
+use shared::kafka;
+use shared::runtime::telemetry;
 use shared::store::Store;
-use shared::{kafka, telemetry, topic};
 
-use crate::config::{DlqCommand, ForgetConfig, ResumeConfig, SeekConfig, SetupConfig};
-use crate::dlq;
+use crate::config::{ResumeConfig, SetupConfig};
+use crate::consumer::seek::SeekConfig;
+use crate::dead_letters;
+use crate::dead_letters::config::DlqCommand;
+use crate::devices::forget::ForgetConfig;
 
 /// Migrates, and makes the topics. Where a topic that is there has settings that are wrong, nothing is done.
 pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let client = kafka::client(&config.kafka)?;
     if !config.skip_topics {
-        topic::setup::check_present(&client, &config.topics, &config.shape).await?;
+        kafka::topics::setup::check_present(&client, &config.topics, &config.shape).await?;
     }
     let store = Store::open(&config.postgres, "worker-service setup")?;
     store.migrate().await?;
     tracing::info!("the schema is up to date");
     if !config.skip_topics {
-        let made = topic::setup::make(&client, &config.topics, &config.shape).await?;
+        let made = kafka::topics::setup::make(&client, &config.topics, &config.shape).await?;
         // Their offsets begin at 0 again.
         queries::forget_ends(&store, &made).await?;
-        topic::setup::check(&client, &config.topics, &config.shape).await?;
+        kafka::topics::setup::check(&client, &config.topics, &config.shape).await?;
     }
     store.close().await;
     Ok(())
@@ -72,21 +76,21 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
     match command {
         DlqCommand::List(config) => {
             telemetry::start_log_aside(&config.log)?;
-            dlq::list::run(config, out).await
+            dead_letters::list::run(config, out).await
         }
         DlqCommand::Show(config) => {
             telemetry::start_log_aside(&config.log)?;
-            dlq::show::run(config, out).await
+            dead_letters::show::run(config, out).await
         }
         DlqCommand::Redrive(config) => {
             telemetry::start_log_aside(&config.log)?;
-            let failed = dlq::redrive::run(config, &mut Told(out)).await?.failed;
+            let failed = dead_letters::redrive::run(config, &mut Told(out)).await?.failed;
             anyhow::ensure!(failed == 0, "{failed} letters were not sent; run the same command again");
             Ok(())
         }
         DlqCommand::Purge(config) => {
             telemetry::start_log_aside(&config.log)?;
-            dlq::purge::run(config, &mut Told(out)).await.map(drop)
+            dead_letters::purge::run(config, &mut Told(out)).await.map(drop)
         }
     }
 }
@@ -94,7 +98,7 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
 /// Rewinds the group.
 pub async fn seek(config: &SeekConfig) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
-    crate::seek::run(config, &mut Told(io::stdout())).await.map(drop)
+    crate::consumer::seek::run(config, &mut Told(io::stdout())).await.map(drop)
 }
 
 /// Erases a device.

@@ -5,12 +5,12 @@ pub mod forget;
 
 use shared::devices::queries::{self, Outcome};
 use shared::devices::{EVENT_TYPES, Event, RESOURCE, made_up};
+use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{StoreError, Tx};
-use shared::topic::{Delivery, Envelope, Refusal};
 
 use crate::config::RunConfig;
-use crate::handler::{Applied, Handler, Processed};
-use crate::registry::{Names, Registry};
+use crate::consumer::handler::{Applied, Handler, Processed};
+use crate::consumer::registry::{Names, Registry};
 
 /// What a worker does for devices.
 pub fn register(worker: &mut Registry, config: &RunConfig) {

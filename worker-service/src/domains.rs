@@ -1,8 +1,8 @@
 //! The domains of this worker: one line each.
 
 use crate::config::RunConfig;
+use crate::consumer::registry::Registry;
 use crate::devices;
-use crate::registry::Registry;
 
 /// What they all do.
 pub fn register(config: &RunConfig) -> Registry {

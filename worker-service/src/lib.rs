@@ -1,33 +1,16 @@
-//! Consumes events from Kafka into PostgreSQL, fences the Redis cache, and sends to the
-//! dead-letter topic what cannot be processed.
+//! Consumes events from Kafka into PostgreSQL, fences the Redis cache, and sends to the dead-letter topic what cannot be
+//! processed.
 //!
-//! The way of a record: [`poll`] (the group, and a lane for each partition) → [`drive`] (takes
-//! records in, does what the lane says, moves the watermark) → [`lane`] (decides; pure) →
-//! [`apply`] (the transaction and the fence) or [`dead_letter`].
-//!
-//! The operator's commands: [`command`] (the small ones), [`dlq`], [`seek`], [`forget`].
+//! Each part uses only those before it: [`scheduler`] (decides what a partition does next; pure) → [`observe`] (metrics,
+//! spans, panics) → [`dead_letters`] (the topic, and the commands `dlq`) → [`consumer`] (a group and its partitions) → the
+//! domains ([`devices`]) → [`domains`] (which there are) → [`worker`] and [`command`].
 
-pub mod apply;
 pub mod command;
 pub mod config;
-pub mod dead_letter;
+pub mod consumer;
+pub mod dead_letters;
 pub mod devices;
-pub mod dlq;
 pub mod domains;
-pub mod drive;
-pub mod emf;
-pub mod event_log;
-pub mod handler;
-pub mod health;
-pub mod lag;
-pub mod lane;
-pub mod measured;
-pub mod metrics;
-pub mod panics;
-pub mod poll;
-pub mod registry;
-pub mod seek;
-pub mod topics;
-pub mod trace;
-pub mod unreadable;
+pub mod observe;
+pub mod scheduler;
 pub mod worker;

@@ -1,7 +1,7 @@
 //! The worker: parse, start telemetry, build, run, drain.
 
 use anyhow::Context;
-use shared::{config, lifecycle, ops, probe, telemetry};
+use shared::runtime::{config, lifecycle, ops, probe, telemetry};
 use tokio::net::TcpListener;
 use worker_service::command;
 use worker_service::config::{Cli, Command, RunConfig};
@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     // Before the runtime, which may panic too.
-    worker_service::panics::log_panics();
+    worker_service::observe::panics::log_panics();
     match lifecycle::runtime() {
         Ok(runtime) => runtime.block_on(work()),
         Err(error) => {
@@ -47,7 +47,7 @@ async fn run(config: &RunConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     telemetry::traces::start(&config.traces, "worker-service")?;
     let metrics = telemetry::start_metrics()?;
-    worker_service::metrics::describe();
+    worker_service::observe::metrics::describe();
     let bind = config.ops.bind;
     let ops = TcpListener::bind(bind).await.with_context(|| format!("OPS_BIND={bind}"))?;
     let mut worker = Worker::start(config)?;

@@ -8,17 +8,19 @@ use futures_util::stream::FuturesUnordered;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Cache, Fencer};
 use shared::kafka;
+use shared::kafka::Record;
 use shared::store::Store;
-use shared::topic::Record;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::RunConfig;
-use crate::health::{GroupHealth, Health, watch_cache};
-use crate::lag::{Lag, LogEnds};
-use crate::registry::{Dependencies, Group, Registry};
-use crate::topics::TopicWatch;
-use crate::{domains, panics, poll};
+use crate::consumer::health::{GroupHealth, Health, watch_cache};
+use crate::consumer::lag::{Lag, LogEnds};
+use crate::consumer::poll;
+use crate::consumer::registry::{Dependencies, Group, Registry};
+use crate::consumer::topics::TopicWatch;
+use crate::domains;
+use crate::observe::panics;
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
 /// a shutdown takes 20 s at most, whatever is away: 25 s are promised.

@@ -75,7 +75,7 @@ impl Source {
                 (Origin::Local(local), Published::Known(set.keys))
             }
         };
-        let secret = config.jwt_secret.as_ref().map(shared::config::Secret::expose);
+        let secret = config.jwt_secret.as_ref().map(shared::runtime::config::Secret::expose);
         // A file was just read.
         let fetched = matches!(published, Published::Known(_)).then(Instant::now);
         Ok(Self {

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use shared::devices::DeviceId;
-use shared::ids::EventId;
-use shared::json::{BodyError, Fault};
+use shared::kafka::ids::EventId;
+use shared::runtime::json::{BodyError, Fault};
 
 use crate::problem::{About, Code, Problem};
 

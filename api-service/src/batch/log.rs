@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use shared::config::AccessLog;
 use shared::devices::DeviceId;
-use shared::ids::EventId;
+use shared::kafka::ids::EventId;
+use shared::runtime::config::AccessLog;
 use tokio::task::coop;
 
 use super::answer::Item;

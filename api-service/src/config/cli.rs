@@ -1,7 +1,7 @@
 //! The command line: without a command it serves.
 
 use clap::{ArgMatches, Args as _, Command, CommandFactory, FromArgMatches, Parser};
-use shared::probe::HealthConfig;
+use shared::runtime::probe::HealthConfig;
 
 use super::Config;
 
@@ -44,7 +44,7 @@ impl Parser for Cli {}
 
 #[cfg(test)]
 mod tests {
-    use shared::probe::Question;
+    use shared::runtime::probe::Question;
 
     use super::*;
 

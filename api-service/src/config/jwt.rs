@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::builder::PathBufValueParser;
 use clap::{ArgAction, Args, ValueEnum, value_parser};
-use shared::config::{Secret, duration_in, one_of, text, trimmed, yes_or_no};
+use shared::runtime::config::{Secret, duration_in, one_of, text, trimmed, yes_or_no};
 
 /// The shortest key that RFC 7518 allows for HS256.
 const MIN_SECRET: usize = 32;

@@ -2,7 +2,7 @@
 
 use anyhow::ensure;
 use clap::{Args, value_parser};
-use shared::config::trimmed;
+use shared::runtime::config::trimmed;
 
 const MOST: i64 = 1_000_000;
 const MOST_AT_ONCE: i64 = 10 * MOST;

@@ -2,7 +2,7 @@
 //! the Unix epoch, a full stop, and the event's id.
 
 use shared::devices::queries::Cursor;
-use shared::ids::EventId;
+use shared::kafka::ids::EventId;
 use time::OffsetDateTime;
 
 /// What the text of a place looks like; 18 digits last until the year 9999, and no event is later.

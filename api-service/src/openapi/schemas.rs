@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 use shared::devices::{DeviceId, EventType};
-use shared::ids::EventId;
-use shared::json::payload::{MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, MAX_NUMBER};
+use shared::kafka::ids::EventId;
+use shared::runtime::json::payload::{
+    MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, MAX_NUMBER,
+};
 
 use crate::batch::MAX_EVENTS;
 use crate::problem::Code;

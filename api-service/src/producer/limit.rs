@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use shared::topic::Outgoing;
+use shared::kafka::Outgoing;
 
 /// librdkafka's own default of `batch.size`.
 pub(super) const MAX_BATCH_BYTES: usize = 1_000_000;
@@ -116,7 +116,7 @@ fn record_bytes(event: &Outgoing) -> usize {
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
-    use shared::topic::{Envelope, each_header};
+    use shared::kafka::{Envelope, each_header};
     use time::{OffsetDateTime, UtcOffset};
 
     use super::*;

@@ -10,8 +10,8 @@
 
 use std::collections::HashMap;
 
-use shared::ids::Key;
-use shared::topic::Outgoing;
+use shared::kafka::Outgoing;
+use shared::kafka::ids::Key;
 
 use super::Way;
 

@@ -11,9 +11,10 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
-use shared::lifecycle::no_result;
-use shared::topic::Outgoing;
-use shared::topic::{self, setup};
+use shared::kafka;
+use shared::kafka::Outgoing;
+use shared::kafka::topics::setup;
+use shared::runtime::lifecycle::no_result;
 use tokio::time::{sleep, timeout};
 
 use super::limit::BatchLimit;
@@ -81,8 +82,8 @@ impl Sender {
 
     /// Puts an event into the client's queue, which copies it. It never sleeps while the queue is full.
     pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Box<Waiting>) -> Result<(), KafkaError> {
-        let mut headers = Some(OwnedHeaders::new_with_capacity(topic::MAX_HEADERS));
-        topic::each_header(event, |key, value| {
+        let mut headers = Some(OwnedHeaders::new_with_capacity(kafka::MAX_HEADERS));
+        kafka::each_header(event, |key, value| {
             headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
         });
         let mut record = BaseRecord::with_opaque_to(&self.topic, waiting)

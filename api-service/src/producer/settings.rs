@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use shared::topic::setup::MAX_RECORD_BYTES;
+use shared::kafka::topics::setup::MAX_RECORD_BYTES;
 
 use crate::config::Config;
 

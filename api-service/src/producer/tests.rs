@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Parser as _;
-use shared::topic::Envelope;
+use shared::kafka::Envelope;
 use time::OffsetDateTime;
 
 use rdkafka::mocking::MockCluster;

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use shared::kafka::Outgoing;
 use shared::kafka::{is_acknowledged, is_too_large, is_without_topic};
-use shared::topic::Outgoing;
 
 use super::reports::Report;
 use super::sender::Sender;

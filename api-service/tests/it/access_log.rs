@@ -2,7 +2,7 @@
 
 use reqwest::Client;
 use serde_json::Value;
-use shared::config::AccessLog;
+use shared::runtime::config::AccessLog;
 
 use crate::app::{admin, prepare, scope};
 use crate::binary::Binary;

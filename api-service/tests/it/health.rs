@@ -4,7 +4,7 @@ use devstack::kit::found;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use serde_json::{Value, json};
-use shared::topic::setup;
+use shared::kafka::topics::setup;
 
 use crate::app::{TestApp, config, nowhere, prepare, scope};
 use crate::binary::Binary;

@@ -9,9 +9,9 @@ use devstack::{KafkaCluster, Scope};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use shared::config::TopicConfig;
+use shared::kafka::TopicConfig;
+use shared::kafka::topics::setup::{self, TopicShape};
 use shared::store::Store;
-use shared::topic::setup::{self, TopicShape};
 
 use crate::app::{TestApp, config, problem, scope};
 use crate::topic::records;

@@ -9,9 +9,9 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use reqwest::Response;
 use shared::devices::{Event, EventType};
-use shared::json::Payload;
-use shared::topic::Outgoing;
-use shared::topic::setup;
+use shared::kafka::Outgoing;
+use shared::kafka::topics::setup;
+use shared::runtime::json::Payload;
 use time::OffsetDateTime;
 
 use crate::app::{TestApp, admin, config, prepare, scope};

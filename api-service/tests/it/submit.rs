@@ -13,7 +13,7 @@ const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-
 /// Odd on purpose: nothing may be parsed and written anew.
 const PAYLOAD: &str = "{ \"b\":1.0,\n \"a\" : [1e2,\"\\u00e9\"] }";
 
-fn text<'a>(record: &'a shared::topic::Record, header: &str) -> &'a str {
+fn text<'a>(record: &'a shared::kafka::Record, header: &str) -> &'a str {
     std::str::from_utf8(record.header(header).unwrap()).unwrap()
 }
 

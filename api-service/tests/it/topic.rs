@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use devstack::kit::{blocking, read_some};
-use shared::topic::Record;
+use shared::kafka::Record;
 
 use crate::app::TestApp;
 

@@ -6,7 +6,6 @@ use api_service::producer::{Outcome, Producer};
 use futures_util::future::join_all;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use shared::devices::Event;
 
 use crate::app::{PARTITIONS, TestApp, admin, config, prepare, problem, scope};
 use crate::batch::batch;

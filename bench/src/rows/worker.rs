@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use devstack::Service;
-use shared::config::{Pooler, PostgresConfig};
 use shared::devices::DeviceDelivery;
 use shared::devices::queries;
+use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
 use shared::store::Store;
-use shared::topic::setup::DEFAULT_PARTITIONS;
+use shared::store::{Pooler, PostgresConfig};
 
 use crate::Scale;
 use crate::bed::{self, Bed, Site};

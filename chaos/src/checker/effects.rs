@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use worker_service::lane::{RETRIES, Settings, retry_delays};
+use worker_service::scheduler::{RETRIES, Settings, retry_delays};
 
 use super::{Device, Found, is_refusal};
 use crate::history::{End, History, Letter};

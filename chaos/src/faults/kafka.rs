@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use shared::topic::setup::MAX_DEAD_LETTER_BYTES;
+use shared::kafka::topics::setup::MAX_DEAD_LETTER_BYTES;
 
 use crate::history::History;
 use crate::load::{DEVICES, lock};

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use devstack::wire::{WireRecord, produce};
 use fastrand::Rng;
-use shared::topic::setup::DEFAULT_PARTITIONS;
-use shared::topic::{Reason, Record};
+use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
+use shared::kafka::{Reason, Record};
 
 use super::until_done;
 use crate::history::{History, Written, fingerprint};

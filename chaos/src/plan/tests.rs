@@ -44,7 +44,7 @@ fn a_whole_run_has_every_kind_of_fault() {
 
 #[test]
 fn what_outlasts_the_retries_does() {
-    let retries: Duration = worker_service::lane::retry_delays().sum();
+    let retries: Duration = worker_service::scheduler::retry_delays().sum();
     assert!(OUTLASTS_RETRIES >= retries + Duration::from_secs(5), "{retries:?}, and the tries themselves");
 }
 

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::Kind;
 use super::cluster::Cluster;
 use super::node::{Failure, Node};
-use crate::config::{RedisConfig, authorities};
+use crate::cache::RedisConfig;
+use crate::runtime::config::authorities;
 
 /// Where the keys are.
 #[derive(Clone)]

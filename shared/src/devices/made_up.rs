@@ -4,11 +4,11 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::{DeviceDelivery, DeviceId, Event, EventType};
-use crate::ids::EventId;
-use crate::json::{MAX_PAYLOAD_BYTES, Payload};
-use crate::position::Position;
+use crate::kafka::Delivery;
+use crate::kafka::ids::EventId;
+use crate::kafka::position::Position;
+use crate::runtime::json::{MAX_PAYLOAD_BYTES, Payload};
 use crate::store::{Class, StoreError};
-use crate::topic::Delivery;
 
 /// Around the text, to make it JSON.
 const AROUND: usize = r#"{"probe":""}"#.len();

@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::{DeviceId, EventType};
-use crate::cloud_events;
-use crate::ids::{EventId, IdError};
-use crate::json::{BodyError, Faults, Payload, at, json, no_object, text};
-use crate::rfc3339;
+use crate::kafka::cloud_events;
+use crate::kafka::ids::{EventId, IdError};
+use crate::runtime::json::{BodyError, Faults, Payload, at, json, no_object, text};
+use crate::runtime::rfc3339;
 
 /// What a device submitted, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,7 +192,7 @@ impl<'de> serde::Deserialize<'de> for Fields<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::Fault;
+    use crate::runtime::json::Fault;
 
     fn read(body: &str) -> Result<Submission, BodyError> {
         parse(&Bytes::copy_from_slice(body.as_bytes()))

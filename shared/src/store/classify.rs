@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::session::IS_READ_ONLY;
-use crate::redact::redact;
+use crate::runtime::redact::redact;
 
 /// What to do with what failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

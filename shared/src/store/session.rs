@@ -10,7 +10,7 @@ use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo}
 use sqlx::{AssertSqlSafe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 
 use super::classify::{Class, StoreError};
-use crate::config::Pooler;
+use crate::store::Pooler;
 
 /// Divides by zero on a standby, and takes zero's logarithm on another server that takes no writes. A pooler may lead to
 /// one at any time: `takes_writes` is asked but once a connection. An error, because then nobody has to wait for an

@@ -7,13 +7,14 @@ use clap::Parser;
 use devstack::Scope;
 use devstack::kit::scope;
 pub(crate) use devstack::kit::until as eventually;
+use shared::cache::RedisConfig;
 use shared::cache::{Cache, CacheKey};
-use shared::config::{PostgresConfig, RedisConfig};
 use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE};
-use shared::json::Payload;
-use shared::position::Position;
+use shared::kafka::Envelope;
+use shared::kafka::position::Position;
+use shared::runtime::json::Payload;
+use shared::store::PostgresConfig;
 use shared::store::Store;
-use shared::topic::Envelope;
 use time::OffsetDateTime;
 
 #[derive(Debug, Parser)]

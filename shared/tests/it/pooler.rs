@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use devstack::kit::blocking;
 use devstack::{PgBouncer, Postgres, Proxy, psql};
 use futures_util::future::join_all;
-use shared::config::Pooler;
 use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
+use shared::store::Pooler;
 use shared::store::{Class, Store};
 use sqlx::PgPool;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use devstack::kit::blocking;
 use devstack::{Postgres, psql};
 use shared::devices::queries;
-use shared::json::MAX_PAYLOAD_BYTES;
+use shared::runtime::json::MAX_PAYLOAD_BYTES;
 use shared::store::{Class, Store};
 use sqlx::PgPool;
 

@@ -9,8 +9,8 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::topic::setup::{TopicCompression, TopicShape};
-use shared::topic::{Fetched, Record, next_fetched};
+use shared::kafka::topics::setup::{TopicCompression, TopicShape};
+use shared::kafka::{Fetched, Record, next_fetched};
 
 /// Longer than anything here takes, under valgrind too.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -24,10 +24,10 @@ fn read(scope: &Scope, count: usize) -> Vec<Record> {
 fn make_topic(scope: &Scope, compression: TopicCompression) {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &scope.endpoints.kafka_brokers);
-    let topics = shared::config::TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
+    let topics = shared::kafka::TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
     let shape = TopicShape { partitions: 1, replication: 1, min_insync_replicas: 1, compression };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(shared::topic::setup::create(&client, &topics, &shape)).unwrap();
+    runtime.block_on(shared::kafka::topics::setup::create(&client, &topics, &shape)).unwrap();
 }
 
 fn bytes(rng: &mut fastrand::Rng, most: usize) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use shared::cache::{Cache, Lookup};
 use shared::devices::{DeviceId, RESOURCE};
 
-use crate::kit::{Kit, eventually, id, key, settings};
+use crate::kit::{Kit, eventually, key, settings};
 use crate::redis_cluster::{one_of_each, own_cluster};
 use crate::redis_refuses::{Log, start};
 

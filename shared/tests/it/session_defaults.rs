@@ -6,7 +6,7 @@ use std::time::Duration;
 use devstack::psql;
 use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
-use shared::position::Position;
+use shared::kafka::position::Position;
 use shared::store::{Class, Store};
 
 use crate::kit::{Kit, at, event, eventually, id};

@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use shared::devices::DeviceDelivery;
 use shared::devices::queries;
 use shared::devices::queries::Outcome;
-use shared::position::Position;
+use shared::kafka::position::Position;
 use shared::store::{Class, Store};
 use sqlx::{PgPool, Row};
 

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
-use shared::config::{AccessLog, LogFormat, Pooler, Secret};
+use shared::runtime::config::{AccessLog, LogFormat, Secret};
+use shared::store::Pooler;
 
 /// Blanks are a part of these, and only the line feed at the end of a file is not.
 const EXACT: [&str; 2] = ["JWT_SECRET", "KAFKA_SASL_PASSWORD"];

@@ -68,7 +68,7 @@ fn each_setting_of_each_command_means_the_same_however_it_is_given() {
         _ => &[],
     };
     let tried = as_given::each_means_the_same(&Cli::command(), &needed, &|matches, id| {
-        as_given::of::<shared::topic::setup::TopicCompression>(matches, id)
+        as_given::of::<shared::kafka::topics::setup::TopicCompression>(matches, id)
     });
     assert!(tried > 80, "{tried}");
 }

@@ -5,16 +5,17 @@ use std::io::Write;
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
-use shared::cache::Cache;
+use shared::cache::{Cache, StoresConfig};
+use shared::devices::DeviceId;
 use shared::devices::RESOURCE;
 use shared::devices::queries;
 use shared::devices::queries::TopicEnd;
+use shared::kafka::SourceConfig;
 use shared::kafka::{self, ADMIN_TIMEOUT};
 use shared::kafka::{LogContext, PlainConsumer};
-use shared::rfc3339;
+use shared::runtime::config::LogConfig;
+use shared::runtime::rfc3339;
 use shared::store::Store;
-
-use crate::config::ForgetConfig;
 
 /// Erases a device's rows, leaves its tombstone, and then deletes its cache entry: in this order,
 /// because until the transaction is over a reader could put the entry back.
@@ -27,7 +28,9 @@ pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
     cache.is_there().await.context("nothing was erased: Redis does not answer")?;
     let (client, topic) = (kafka::client(&config.source.kafka)?, config.source.topics.input.clone());
-    let end = tokio::task::spawn_blocking(move || end(&client, topic)).await.map_err(shared::lifecycle::no_result)?;
+    let end = tokio::task::spawn_blocking(move || end(&client, topic))
+        .await
+        .map_err(shared::runtime::lifecycle::no_result)?;
     let end = end.context("nothing was erased: Kafka does not say where the topic ends")?;
     let gone = queries::erase(&store, &config.device, end.as_ref()).await.context("nothing was erased")?;
     // Nothing is told before all is done: whether somebody reads it changes nothing of that.
@@ -61,4 +64,21 @@ fn end(client: &ClientConfig, topic: String) -> anyhow::Result<Option<TopicEnd>>
         offsets.push(consumer.fetch_watermarks(&topic, partition, ADMIN_TIMEOUT)?.1);
     }
     Ok(Some(TopicEnd { topic, offsets }))
+}
+
+/// Settings of `forget`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ForgetConfig {
+    /// The device.
+    #[arg(value_name = "DEVICE")]
+    pub device: DeviceId,
+    /// Kafka, which says where the topic ends.
+    #[command(flatten)]
+    pub source: SourceConfig,
+    /// PostgreSQL and Redis.
+    #[command(flatten)]
+    pub stores: StoresConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
 }

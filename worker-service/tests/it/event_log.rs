@@ -3,7 +3,7 @@
 use devstack::kit::json_lines;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
-use shared::config::AccessLog;
+use shared::runtime::config::AccessLog;
 
 use crate::kit::{Kit, Process};
 

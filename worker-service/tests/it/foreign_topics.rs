@@ -6,7 +6,7 @@ use devstack::kit::sample;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
-use shared::topic::settings::TopicSettings;
+use shared::kafka::topics::settings::TopicSettings;
 use time::OffsetDateTime;
 
 use crate::kit::{Kit, PATIENCE, client, event, header, owned_headers};
@@ -126,7 +126,7 @@ async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whatever_its_time() {
     let kit = kit("forgotten").await;
-    let ahead = shared::rfc3339::format(OffsetDateTime::now_utc() + time::Duration::days(1));
+    let ahead = shared::runtime::rfc3339::format(OffsetDateTime::now_utc() + time::Duration::days(1));
     let accepted = [("ce_acceptedat", ahead.as_str())];
     let worker = kit.worker();
     stamped(&kit, "a", "1", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
@@ -196,7 +196,7 @@ async fn no_offset_is_told_for_a_time_while_records_of_before_the_clock_was_mend
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waited_behind_an_open_transaction_when_its_device_was_forgotten_has_no_effect() {
     let kit = kit("forgotten_unstable").await;
-    let ahead = shared::rfc3339::format(OffsetDateTime::now_utc() + time::Duration::days(1));
+    let ahead = shared::runtime::rfc3339::format(OffsetDateTime::now_utc() + time::Duration::days(1));
     let accepted = [("ce_acceptedat", ahead.as_str())];
     let producer = kit.transactional("open");
     producer.open("b", &["1"]);

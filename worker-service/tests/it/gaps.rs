@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use worker_service::drive::GapReader;
+use worker_service::consumer::partition::GapReader;
 
 use crate::kit::{Kit, PATIENCE, client};
 

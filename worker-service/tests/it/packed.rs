@@ -7,7 +7,7 @@ use devstack::kit::blocking;
 use devstack::wire::{Packing, WireRecord, produce_as};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
-use shared::topic::settings::TopicSettings;
+use shared::kafka::topics::settings::TopicSettings;
 
 use crate::any_bytes::wire_event;
 use crate::kit::{Kit, PATIENCE, client, event};

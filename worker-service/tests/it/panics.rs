@@ -4,7 +4,7 @@ use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
 use serde_json::Value;
 use shared::devices::Event;
-use shared::topic::{Envelope, Record, Refusal};
+use shared::kafka::{Envelope, Record, Refusal};
 use worker_service::worker::Parts;
 
 use crate::kit::{Decode, Kit, header, of_group, panic_over, panics_left};

@@ -113,7 +113,7 @@ async fn a_database_restored_from_a_backup_catches_up() {
     assert!((60..450).contains(&had), "it is an earlier state: {had}");
 
     let scope = devstack::Scope { database_url: restored, ..kit.scope.clone() };
-    let to_time = shared::rfc3339::format(before);
+    let to_time = shared::runtime::rfc3339::format(before);
     let said = kit.command(&["seek", "--to-time", &to_time]).await;
     assert_eq!(said.status, 0, "{said:?}");
     let worker = worker_service::worker::Worker::start(&crate::kit::run_config(&scope)).unwrap();

@@ -5,13 +5,13 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use shared::config::TopicConfig;
-use shared::topic::settings::TopicSettings;
-use worker_service::health::GroupHealth;
-use worker_service::topics::TopicWatch;
-use worker_service::worker::{Parts, Worker};
+use shared::kafka::TopicConfig;
+use shared::kafka::topics::settings::TopicSettings;
+use worker_service::consumer::health::GroupHealth;
+use worker_service::consumer::topics::TopicWatch;
+use worker_service::worker::Parts;
 
-use crate::kit::{Kit, client, run_config};
+use crate::kit::{Kit, client};
 
 async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
     let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();

@@ -7,10 +7,10 @@ use std::time::Duration;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
-use shared::topic::Record;
+use shared::kafka::Record;
 use worker_service::worker::{Parts, Worker};
 
-use crate::kit::{InProcess, Kit, metrics, of_group, run_config};
+use crate::kit::{InProcess, Kit, metrics, of_group};
 
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 

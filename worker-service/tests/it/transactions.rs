@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use devstack::kit::sample;
 use serde_json::{Value, json};
-use worker_service::worker::{Parts, Worker};
+use worker_service::worker::Parts;
 
-use crate::kit::{Kit, Process, of_group, run_config};
+use crate::kit::{Kit, Process, of_group};
 
 async fn gauge(kit: &Kit, worker: &Process, name: &str) -> Option<f64> {
     sample(&worker.metrics().await, &format!(r#"{name}{{group="{}",partition="0"}}"#, kit.scope.group))

@@ -2,7 +2,7 @@
 //! the devices that sent them.
 
 use shared::devices::Event;
-use shared::topic::{Envelope, Refusal};
+use shared::kafka::{Envelope, Refusal};
 use worker_service::worker::Parts;
 
 use crate::kit::{Decode, Kit, header};

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::applied::{Applied, Outcome};
 use super::erase::{is_forgotten, tombstones};
 use crate::devices::DeviceDelivery;
-use crate::position::Position;
+use crate::kafka::position::Position;
 use crate::store::{StoreError, Tx};
 
 /// An event of a batch, and where it stands there.

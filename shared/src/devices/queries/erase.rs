@@ -25,7 +25,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 
 use crate::devices::{DeviceDelivery, DeviceId};
-use crate::position::Position;
+use crate::kafka::position::Position;
 use crate::store::{Class, Store, StoreError, Tx, Work, within_deadline};
 
 /// How a transaction begins that must not be overtaken by [`erase`].

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sqlx::Row;
 
 use crate::devices::DeviceId;
-use crate::ids::EventId;
+use crate::kafka::ids::EventId;
 use crate::store::{Store, StoreError, within_deadline};
 
 /// Of these events those that have a row, with its outcome: `applied` or `superseded`.

@@ -4,9 +4,10 @@ use std::process::Stdio;
 
 use clap::Parser as _;
 use devstack::kit::blocking;
-use worker_service::config::{Cli, Command, DlqCommand};
-use worker_service::dlq::redrive::Summary;
-use worker_service::seek::Moved;
+use worker_service::config::{Cli, Command};
+use worker_service::consumer::seek::Moved;
+use worker_service::dead_letters::config::DlqCommand;
+use worker_service::dead_letters::redrive::Summary;
 
 use super::Kit;
 
@@ -64,7 +65,7 @@ impl Kit {
             panic!()
         };
         let mut out = Vec::new();
-        worker_service::dlq::list::run(&config, &mut out).await.unwrap();
+        worker_service::dead_letters::list::run(&config, &mut out).await.unwrap();
         lines(&out)
     }
 
@@ -73,7 +74,7 @@ impl Kit {
         let args = ["dlq", "show", &place[0], &place[1], "--json"];
         let Command::Dlq { command: DlqCommand::Show(config) } = self.parse(&args, &["kafka"]) else { panic!() };
         let mut out = Vec::new();
-        worker_service::dlq::show::run(&config, &mut out).await?;
+        worker_service::dead_letters::show::run(&config, &mut out).await?;
         Ok(lines(&out).remove(0))
     }
 
@@ -87,12 +88,12 @@ impl Kit {
             panic!()
         };
         let mut out = Vec::new();
-        let summary = worker_service::dlq::redrive::run(&config, &mut out).await?;
+        let summary = worker_service::dead_letters::redrive::run(&config, &mut out).await?;
         Ok((summary, lines(&out)))
     }
 
     pub(crate) async fn seek(&self, to: time::OffsetDateTime, more: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
-        let to = shared::rfc3339::format(to);
+        let to = shared::runtime::rfc3339::format(to);
         let mut args = vec!["seek", "--to-time", &to];
         args.extend(more);
         self.seek_by(&args).await
@@ -105,7 +106,7 @@ impl Kit {
     async fn seek_by(&self, args: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
         let Command::Seek(config) = self.parse(args, &["kafka", "redis", "cache"]) else { panic!() };
         let mut out = Vec::new();
-        let moved = worker_service::seek::run(&config, &mut out).await?;
+        let moved = worker_service::consumer::seek::run(&config, &mut out).await?;
         Ok((moved, String::from_utf8(out)?))
     }
 

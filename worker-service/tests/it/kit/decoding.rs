@@ -3,12 +3,12 @@
 use std::marker::PhantomData;
 
 use shared::devices::Event;
+use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::StoreError;
 use shared::store::Tx;
-use shared::topic::{Delivery, Envelope, Refusal};
+use worker_service::consumer::handler::{Applied, Handler};
+use worker_service::consumer::registry::{Names, Registry};
 use worker_service::devices::Devices;
-use worker_service::handler::{Applied, Handler};
-use worker_service::registry::{Names, Registry};
 use worker_service::worker::{Parts, Worker};
 
 use super::{Kit, run_config};

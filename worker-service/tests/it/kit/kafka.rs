@@ -11,7 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use shared::topic::settings::TopicSettings;
+use shared::kafka::topics::settings::TopicSettings;
 
 use super::{Kit, PATIENCE, client};
 

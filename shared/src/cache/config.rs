@@ -1,0 +1,63 @@
+//! Where Redis is, and how long it keeps what it is given.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::value_parser;
+
+use crate::runtime::config::{Secret, duration_in, text, trimmed, yes_or_no};
+use crate::store::PostgresConfig;
+
+const TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3_600);
+/// Less is not enough for a command on a busy machine: the cache would never be used, nor fenced.
+/// The worker waits for a fence as long, too, and ingest with it.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
+
+/// The connection to Redis.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RedisConfig {
+    /// `redis://user:password@host:port`, or `rediss://` for TLS, which verifies certificate and host name; several,
+    /// separated by commas, with `REDIS_CLUSTER`.
+    #[arg(id = "redis-url", long, value_name = "REDIS_URL", env = "REDIS_URL", hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
+    pub url: Secret,
+    /// The certificate authorities to trust instead of the system's: a file, or the certificates themselves (PEM).
+    #[arg(id = "redis-tls-ca", long, value_name = "REDIS_TLS_CA", env = "REDIS_TLS_CA", value_parser = text())]
+    pub tls_ca: Option<String>,
+    /// Whether it is a cluster.
+    #[arg(id = "redis-cluster", long, value_name = "REDIS_CLUSTER", env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set, value_parser = yes_or_no())]
+    pub cluster: bool,
+    /// How long a body stays in the cache, from 1s to 30days.
+    #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = duration_in(TTLS))]
+    pub ttl: Duration,
+    /// What every key starts with, before what each kind of thing begins with (`resource:`); without braces, where it is
+    /// a cluster.
+    #[arg(
+        id = "cache-key-prefix",
+        long,
+        value_name = "CACHE_KEY_PREFIX",
+        env = "CACHE_KEY_PREFIX",
+        value_parser = text()
+    )]
+    pub key_prefix: Option<String>,
+    /// How long one command may take before the read goes to PostgreSQL instead, from 10ms to 10s.
+    #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = duration_in(TIMEOUTS))]
+    pub timeout: Duration,
+}
+
+impl RedisConfig {
+    /// What every key starts with.
+    pub fn key_prefix(&self) -> &str {
+        self.key_prefix.as_deref().unwrap_or_default()
+    }
+}
+
+/// Where events have their effect.
+#[derive(Debug, Clone, clap::Args)]
+pub struct StoresConfig {
+    /// PostgreSQL.
+    #[command(flatten)]
+    pub postgres: PostgresConfig,
+    /// Redis.
+    #[command(flatten)]
+    pub redis: RedisConfig,
+}

@@ -1,0 +1,185 @@
+//! An event as a CloudEvent 1.0: in the JSON format (structured and batched mode over HTTP), or as
+//! attributes beside the data (binary mode).
+//!
+//! `id` is the event's id, `time` when it occurred, `data` the payload. What `type` and `subject` may be the domain
+//! decides that takes the event. `source` has to be there and is not kept. Extensions have to be well-formed and are
+//! passed over.
+
+mod binary;
+mod structured;
+
+pub use binary::binary;
+pub use structured::structured;
+
+use time::OffsetDateTime;
+
+use crate::kafka::ids::{EventId, IdError};
+use crate::runtime::json::{Fault, Faults, Payload, Pointer};
+use crate::runtime::rfc3339;
+
+/// Says of an attribute, by its name and text, what is wrong with it, if a domain has something against it.
+pub type Check<'a> = &'a mut dyn FnMut(&str, &str) -> Result<(), String>;
+
+/// What every CloudEvent says that was submitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// CloudEvents `id`.
+    pub id: EventId,
+    /// CloudEvents `time`.
+    pub time: Option<OffsetDateTime>,
+    /// CloudEvents `data`.
+    pub data: Payload,
+}
+
+/// The version that is understood.
+const SPEC_VERSION: &str = "1.0";
+
+/// What the attributes said, each at its pointer.
+struct Attributes<'c> {
+    check: Check<'c>,
+    id: Option<EventId>,
+    time: Option<OffsetDateTime>,
+    faults: Faults,
+}
+
+impl<'c> Attributes<'c> {
+    fn new(check: Check<'c>) -> Self {
+        Self { check, id: None, time: None, faults: Faults::default() }
+    }
+
+    /// Takes an attribute that is there.
+    fn take(&mut self, name: &str, at: impl FnOnce() -> Pointer, text: &str) {
+        let outcome = match name {
+            "specversion" if text != SPEC_VERSION => Err(format!("must be {SPEC_VERSION}")),
+            "source" if !is_uri_reference(text) => Err("must be a URI-reference of RFC 3986, and not empty".into()),
+            "dataschema" if !is_uri(text) => Err("must be a URI of RFC 3986".into()),
+            "datacontenttype" if !is_json(text) => Err("must be application/json".into()),
+            "id" => parse(text, &mut self.id),
+            "time" => match rfc3339::parse(text) {
+                Some(time) => {
+                    self.time = Some(time);
+                    Ok(())
+                }
+                None => Err("must be a date and time of RFC 3339, in the years 1 to 9999".into()),
+            },
+            name => (self.check)(name, text),
+        };
+        if let Err(detail) = outcome {
+            self.faults.add(at, detail);
+        }
+    }
+
+    /// The event, where nothing was wrong.
+    fn with(self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submitted, Vec<Fault>> {
+        let (payload, in_payload) = match payload {
+            Some(Ok(payload)) => (Some(payload), Vec::new()),
+            Some(Err(faults)) => (None, faults),
+            None => (None, Vec::new()),
+        };
+        match (self.id, payload) {
+            (Some(id), Some(data)) if self.faults.is_empty() => Ok(Submitted { id, time: self.time, data }),
+            _ => Err([self.faults.list(""), in_payload].concat()),
+        }
+    }
+}
+
+/// The attributes that have to be there: those that CloudEvents requires, and what the event is about.
+const REQUIRED: [&str; 5] = ["specversion", "type", "source", "id", "subject"];
+
+fn parse<T: std::str::FromStr<Err = IdError>>(text: &str, place: &mut Option<T>) -> Result<(), String> {
+    *place = Some(text.parse().map_err(|error: IdError| error.to_string())?);
+    Ok(())
+}
+
+/// Attribute names: lower-case letters and digits.
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// A media type whose data stands as JSON.
+fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let subtype = essence.split_once('/').map(|(_, subtype)| subtype).unwrap_or_default();
+    subtype == "json" || subtype.ends_with("+json")
+}
+
+/// An absolute or relative reference (RFC 3986, section 4.1) that is not empty.
+fn is_uri_reference(text: &str) -> bool {
+    if text.is_empty() || !has_uri_characters(text) {
+        return false;
+    }
+    // A colon in the first segment ends a scheme.
+    let segment = text.split(['/', '?', '#']).next().unwrap_or_default();
+    segment.split_once(':').is_none_or(|(scheme, _)| is_scheme(scheme))
+}
+
+fn is_uri(text: &str) -> bool {
+    is_uri_reference(text) && text.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme))
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+fn has_uri_characters(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let mut fragments = 0;
+    while let Some(byte) = bytes.next() {
+        let good = match byte {
+            b'%' => [bytes.next(), bytes.next()].iter().all(|next| next.is_some_and(|next| next.is_ascii_hexdigit())),
+            b'#' => {
+                fragments += 1;
+                fragments == 1
+            }
+            // Brackets belong to the address of an authority; what stands in them is its business.
+            _ => byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=".contains(&byte),
+        };
+        if !good {
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn uri_references() {
+        for good in ["/devices/1", "a", "urn:x:y", "https://[::1]:80/a?b=c#d", "//h/p", "?q", "#f", "%41", "a/b:c", "."]
+        {
+            assert!(is_uri_reference(good), "{good}");
+        }
+        for bad in ["", " ", "a b", "%", "%4", "%4g", "#a#b", "1a:b", ":b", "ü", "a\"b", "<x>", "a\\b", "{x}", "\u{0}"]
+        {
+            assert!(!is_uri_reference(bad), "{bad}");
+        }
+        assert!(is_uri("https://example.com/schema"));
+        for bad in ["", "/a", "a/b:c", "a?b:c"] {
+            assert!(!is_uri(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn media_types_of_json() {
+        for good in ["application/json", "Application/JSON; charset=utf-8", "text/json", "application/senml+json"] {
+            assert!(is_json(good), "{good}");
+        }
+        for bad in ["", "json", "text/plain", "application/jsonp", "application/octet-stream"] {
+            assert!(!is_json(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn references_are_made_of_their_characters(text in "\\PC{0,12}") {
+            if is_uri_reference(&text) {
+                let none = [' ', '"', '<', '>', '\\', '^', '`', '{', '|', '}'];
+                prop_assert!(text.is_ascii() && !text.contains(none));
+            }
+        }
+    }
+}

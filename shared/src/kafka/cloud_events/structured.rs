@@ -1,0 +1,246 @@
+//! The JSON event format: one object with the attributes and `data`.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Attributes, Check, REQUIRED, Submitted, is_name};
+use crate::runtime::json::{BodyError, Payload, at, no_object, text};
+
+/// Parses one CloudEvent in the JSON format that is a part of `body`, whose memory the payload
+/// shares. A member that is null counts as absent, as the format says.
+///
+/// # Errors
+/// [`BodyError`], with every fault that was found.
+pub fn structured(body: &Bytes, value: &RawValue, check: Check<'_>) -> Result<Submitted, BodyError> {
+    if !value.get().starts_with('{') {
+        return Err(BodyError::NotAnEvent(vec![no_object()]));
+    }
+    let members: Members<'_> =
+        serde_json::from_str(value.get()).map_err(|error| BodyError::NotJson(error.to_string()))?;
+    let mut attributes = Attributes::new(check);
+    let (mut data, mut seen) = (None, [false; REQUIRED.len()]);
+    for (name, value) in &members.all {
+        let here = || at("").then(name);
+        if value.get() == "null" {
+            continue;
+        }
+        match name.as_ref() {
+            "data" => data = Some(*value),
+            "data_base64" => attributes.faults.add(here, "is not taken: send the payload as data"),
+            _ if !is_name(name) => attributes.faults.add(here, "is no attribute's name: lower-case letters and digits"),
+            name => {
+                if let Some(place) = REQUIRED.iter().position(|required| *required == name) {
+                    seen.iter_mut().skip(place).take(1).for_each(|seen| *seen = true);
+                }
+                let known = REQUIRED.contains(&name) || OPTIONAL.contains(&name);
+                match text(value) {
+                    Ok(text) => attributes.take(name, here, &text),
+                    Err(wrong) if known || value.get().starts_with('"') => attributes.faults.add(here, wrong),
+                    Err(_) if is_scalar(value.get()) => {}
+                    Err(_) => attributes.faults.add(here, "must be a string, a boolean or an integer"),
+                }
+            }
+        }
+    }
+    if members.too_many {
+        attributes.faults.add(|| at(""), format!("has more than {MAX_MEMBERS} members"));
+    }
+    for wrong in &members.names {
+        attributes.faults.add(|| at(""), format!("has a key that {wrong}"));
+    }
+    for name in members.repeated() {
+        attributes.faults.add(|| at("").then(name), "is there more than once");
+    }
+    for (name, _) in REQUIRED.iter().zip(seen).filter(|(_, seen)| !seen) {
+        attributes.faults.add(|| at("").then(name), "is required");
+    }
+    if data.is_none() {
+        attributes.faults.add(|| at("/data"), "is required");
+    }
+    let payload = data.map(|data| Payload::check(body.slice_ref(data.get().as_bytes()), "/data"));
+    attributes.with(payload).map_err(BodyError::NotAnEvent)
+}
+
+/// Attributes that may be absent, and are strings where they are there.
+const OPTIONAL: [&str; 3] = ["time", "datacontenttype", "dataschema"];
+
+/// A boolean, or an integer of 32 bits: what an attribute may be beside a string. `5.0` is one too,
+/// as in JSON Schema.
+fn is_scalar(json: &str) -> bool {
+    let is_integer = |number: f64| number.fract() == 0.0 && (i32::MIN.into()..=i32::MAX.into()).contains(&number);
+    matches!(json, "true" | "false") || json.parse().is_ok_and(is_integer)
+}
+
+/// The members of an object, in order, as they stand.
+#[derive(Default)]
+struct Members<'a> {
+    all: Vec<(Cow<'a, str>, &'a RawValue)>,
+    /// What is wrong with names that are no text.
+    names: Vec<&'static str>,
+    too_many: bool,
+}
+
+impl Members<'_> {
+    /// The names that are there more than once.
+    fn repeated(&self) -> impl Iterator<Item = &str> {
+        let mut names: Vec<&str> = self.all.iter().map(|(name, _)| name.as_ref()).collect();
+        names.sort_unstable();
+        let mut repeated: Vec<&str> = names.windows(2).filter_map(same).collect();
+        repeated.dedup();
+        repeated.into_iter()
+    }
+}
+
+fn same<'a>(pair: &[&'a str]) -> Option<&'a str> {
+    match pair {
+        [a, b] if a == b => Some(a),
+        _ => None,
+    }
+}
+
+/// More members than any event has; what has more would only cost memory.
+const MAX_MEMBERS: usize = 256;
+
+impl<'de> serde::Deserialize<'de> for Members<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a CloudEvent")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Members::default();
+                while members.all.len() + members.names.len() < MAX_MEMBERS {
+                    let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? else { return Ok(members) };
+                    match text(name) {
+                        Ok(name) => members.all.push((name, value)),
+                        Err(wrong) => members.names.push(wrong),
+                    }
+                }
+                while map.next_entry::<&RawValue, IgnoredAny>()?.is_some() {
+                    members.too_many = true;
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::submission::{self, Submission};
+    use proptest::prelude::*;
+
+    const GOOD: &str =
+        r#""specversion":"1.0","type":"io.edge.device.reported.v1","source":"/x","id":"e-1","subject":"d""#;
+
+    fn read(text: &str) -> Result<Submission, BodyError> {
+        let body = Bytes::copy_from_slice(text.as_bytes());
+        submission::structured(&body, serde_json::from_slice(&body).unwrap())
+    }
+
+    fn pointers(text: &str) -> Vec<String> {
+        match read(text) {
+            Ok(_) => Vec::new(),
+            Err(BodyError::NotAnEvent(faults)) => faults.into_iter().map(|fault| fault.pointer).collect(),
+            Err(error) => panic!("{text}: {error}"),
+        }
+    }
+
+    #[test]
+    fn the_whole_event() {
+        let event = read(&format!(
+            r#"{{{GOOD},"time":"2026-01-02T03:04:05Z","datacontenttype":"application/json","dataschema":"https://s/1",
+                "data":{{"a" : 1.0}},"sequence":7,"whole":-5.0e1,"sampled":true,"traceparent":"x","gone":null}}"#
+        ))
+        .unwrap();
+        assert_eq!((event.device_id.as_str(), event.event_id.unwrap().as_str()), ("d", "e-1"));
+        assert_eq!(event.occurred_at, Some(time::macros::datetime!(2026-01-02 03:04:05 UTC)));
+        assert_eq!(event.payload.as_str(), r#"{"a" : 1.0}"#, "byte for byte");
+    }
+
+    #[test]
+    fn what_may_be_absent_may_be_null() {
+        let event = read(&format!(r#"{{{GOOD},"data":{{}},"time":null,"datacontenttype":null,"data_base64":null}}"#));
+        assert_eq!(event.unwrap().occurred_at, None);
+        assert_eq!(pointers(&format!(r#"{{{GOOD},"data":null}}"#)), ["/data"]);
+    }
+
+    #[test]
+    fn every_fault_with_its_pointer() {
+        let with = |more: &str| format!(r#"{{{GOOD},"data":{{}},{more}}}"#);
+        let changed = |from: &str, to: &str| format!(r#"{{{},"data":{{}}}}"#, GOOD.replace(from, to));
+        let cases: &[(String, &[&str])] = &[
+            ("[]".into(), &[""]),
+            ("{}".into(), &["/specversion", "/type", "/source", "/id", "/subject", "/data"]),
+            (changed("\"1.0\"", "\"0.3\""), &["/specversion"]),
+            (changed("\"1.0\"", "1.0"), &["/specversion"]),
+            (changed(".v1", ".v2"), &["/type"]),
+            (changed("/x", ""), &["/source"]),
+            (changed("/x", "a b"), &["/source"]),
+            (changed("e-1", "e 1"), &["/id"]),
+            (changed("\"d\"", "\"\""), &["/subject"]),
+            (changed("\"d\"", "null"), &["/subject"]),
+            (with(r#""time":"now""#), &["/time"]),
+            (with(r#""datacontenttype":"text/xml""#), &["/datacontenttype"]),
+            (with(r#""dataschema":"x""#), &["/dataschema"]),
+            (with(r#""data_base64":"e30=""#), &["/data_base64"]),
+            (with(r#""Upper":1,"a_b":"","a/b":"""#), &["/Upper", "/a_b", "/a~1b"]),
+            (with(r#""ext":{}"#), &["/ext"]),
+            (with(r#""ext":1.5"#), &["/ext"]),
+            (with(r#""ext":2147483648"#), &["/ext"]),
+            (with(r#""ext":-2147483649"#), &["/ext"]),
+            (with(r#""ext":1e999"#), &["/ext"]),
+            (with(r#""subject":"e""#), &["/subject"]),
+            (changed("e-1", "\\ud800"), &["/id"]),
+            (with(r#""ext":"\udc00""#), &["/ext"]),
+            (with(r#""\ud800":"""#), &[""]),
+            (format!(r#"{{{GOOD},"data":[]}}"#), &["/data"]),
+            (format!(r#"{{{GOOD},"data":{{"x":"\u0000"}}}}"#), &["/data/x"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(pointers(text), *expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_members_are_few_faults() {
+        let many: Vec<String> = (0..100_000).map(|n| format!(r#""A{n}":[]"#)).collect();
+        let found = pointers(&format!("{{{}}}", many.join(",")));
+        assert_eq!(found.len(), 21);
+        let names: Vec<String> = (0..1000).map(|_| r#""\ud800":1"#.to_owned()).collect();
+        assert_eq!(pointers(&format!("{{{}}}", names.join(","))).len(), 21);
+    }
+
+    proptest! {
+        #[test]
+        fn well_formed_extensions_change_nothing(
+            names in prop::collection::hash_set("x[a-z0-9]{1,19}", 0..8),
+            value in prop_oneof!["[ -~]{0,12}".prop_map(serde_json::Value::from), any::<i32>().prop_map(Into::into), any::<bool>().prop_map(Into::into)],
+        ) {
+            let plain = read(&format!(r#"{{{GOOD},"data":{{}}}}"#));
+            let more: String = names.iter().map(|name| format!(r#","{name}":{value}"#)).collect();
+            prop_assert_eq!(read(&format!(r#"{{{GOOD},"data":{{}}{more}}}"#)), plain);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(members in prop::collection::vec(("[a-z_A-Z]{0,3}|id|data|time|type|source|subject", "null|1|\"[a\\\\]?\"|\\{\\}|\\[1\\]"), 0..6)) {
+            let members: Vec<String> = members.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
+            let body = Bytes::from(format!("{{{}}}", members.join(",")));
+            if let Ok(value) = serde_json::from_slice::<&RawValue>(&body) {
+                let _ = submission::structured(&body, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! From a record to the event in it. Pure.
+
+mod origin;
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+
+use super::client_headers::UNREAD;
+use super::{Record, Refusal, header};
+use crate::kafka::ids::{EventId, Key};
+use crate::kafka::position::Position;
+use crate::runtime::json::Payload;
+use crate::runtime::json::shown;
+use crate::runtime::redact::redact;
+use crate::runtime::rfc3339;
+
+/// What every event says, whatever its domain: the attributes of a CloudEvent, and its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// CloudEvents `type`: one of those that its stream has.
+    pub event_type: &'static str,
+    /// The record's key.
+    pub key: Key,
+    /// CloudEvents `subject`: what it is about.
+    pub subject: Key,
+    /// CloudEvents `id`.
+    pub id: EventId,
+    /// When it happened, by the clock of who says so; CloudEvents `time`.
+    pub occurred_at: OffsetDateTime,
+    /// When the API accepted it.
+    pub accepted_at: OffsetDateTime,
+    /// The HTTP request that brought it.
+    pub request_id: Option<String>,
+    /// The token's subject.
+    pub user_id: Option<String>,
+    /// W3C Trace Context of the request.
+    pub traceparent: Option<String>,
+    /// CloudEvents `data`: one JSON value.
+    pub data: Bytes,
+}
+
+/// An event of a domain, with what every event says, and where it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery<E> {
+    /// What every event says.
+    pub envelope: Envelope,
+    /// Its place: the record's own, or where a redriven one first stood.
+    pub position: Position,
+    /// The event.
+    pub event: E,
+}
+
+impl Envelope {
+    /// The subject, as what a domain has for it.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
+        parse("subject", self.subject.as_str())
+    }
+
+    /// The data, where it is an object that PostgreSQL can store.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn payload(&self) -> Result<Payload, Refusal> {
+        Payload::check(self.data.clone(), "").map_err(|faults| {
+            // It quotes keys.
+            let first = faults.first().map_or_else(String::new, |fault| redact(&fault.detail).into_owned());
+            Refusal::undecodable(format!("the payload {first}"))
+        })
+    }
+}
+
+/// Decodes a record in binary or structured content mode, of a stream that has events of these types.
+///
+/// # Errors
+/// It is no event, or one of a type that is not one of these; with the first reason found.
+pub fn decode(record: &Record, types: &[&'static str]) -> Result<(Envelope, Position), Refusal> {
+    if record.headers_are_unread() {
+        return poison(format!("{UNREAD}; they are not in the letter"));
+    }
+    for (name, _) in record.headers() {
+        utf8("a header's name", name)?;
+    }
+    let content_type = text(record, header::CONTENT_TYPE)?.unwrap_or_default().to_ascii_lowercase();
+    let envelope = if content_type.starts_with("application/cloudevents+json") {
+        structured(record, types)?
+    } else {
+        binary(record, &content_type, types)?
+    };
+    Ok((envelope, position(record)?))
+}
+
+fn binary(record: &Record, content_type: &str, types: &[&'static str]) -> Result<Envelope, Refusal> {
+    match required(record, header::SPEC_VERSION)? {
+        "1.0" => {}
+        _ => return poison("ce_specversion is not 1.0"),
+    }
+    // Before all else: what an event of another type holds, and how, is not known here.
+    let event_type = event_type(header::TYPE, required(record, header::TYPE)?, types)?;
+    if !content_type.is_empty() && !content_type.starts_with("application/json") {
+        return poison("content-type is not JSON");
+    }
+    let id = parse(header::ID, required(record, header::ID)?)?;
+    let subject = Key::from(required(record, header::SUBJECT)?);
+    let accepted_at = accepted_at(record)?;
+    let occurred_at = match text(record, header::TIME)? {
+        Some(text) => instant(header::TIME, text)?,
+        None => accepted_at,
+    };
+    let Some(value) = record.value() else { return poison("it has no value") };
+    let json: &RawValue = serde_json::from_str(utf8("value", &value)?)
+        .map_err(|error| Refusal::undecodable(format!("the value is not JSON (at column {})", error.column())))?;
+    Ok(Envelope {
+        event_type,
+        key: key(record, &subject)?,
+        subject,
+        id,
+        occurred_at,
+        accepted_at,
+        request_id: owned(record, header::REQUEST_ID)?,
+        user_id: owned(record, header::USER_ID)?,
+        traceparent: owned(record, header::TRACEPARENT)?,
+        data: value.slice_ref(json.get().as_bytes()),
+    })
+}
+
+/// The record's key: mostly the same as its subject.
+fn key(record: &Record, subject: &Key) -> Result<Key, Refusal> {
+    match record.key() {
+        Some(key) if key == subject.as_str().as_bytes() => Ok(subject.clone()),
+        Some(key) => Ok(Key::from(utf8("key", key)?)),
+        None => poison("it has no key"),
+    }
+}
+
+/// What every CloudEvent has.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    specversion: Cow<'a, str>,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+}
+
+/// The JSON format of CloudEvents 1.0, as far as it is used here; further attributes are let be.
+#[derive(Deserialize)]
+struct Structured<'a> {
+    id: String,
+    subject: String,
+    time: Option<String>,
+    requestid: Option<String>,
+    userid: Option<String>,
+    traceparent: Option<String>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+fn structured(record: &Record, types: &[&'static str]) -> Result<Envelope, Refusal> {
+    let Some(value) = record.value() else { return poison("it has no value") };
+    let text = utf8("value", &value)?;
+    // serde's message could quote a value: its kind and place say enough.
+    let not_one = |error: serde_json::Error| {
+        Refusal::undecodable(format!(
+            "not a CloudEvent in JSON ({:?} error at column {})",
+            error.classify(),
+            error.column()
+        ))
+    };
+    // As in binary mode: first what makes it an event of a type that is known.
+    let kind: Kind<'_> = serde_json::from_str(text).map_err(not_one)?;
+    if kind.specversion != "1.0" {
+        return poison("specversion is not 1.0");
+    }
+    let event_type = event_type("type", &kind.r#type, types)?;
+    let event: Structured<'_> = serde_json::from_str(text).map_err(not_one)?;
+    let accepted_at = accepted_at(record)?;
+    without_nul("subject", &event.subject)?;
+    let subject = Key::from(event.subject);
+    Ok(Envelope {
+        event_type,
+        key: key(record, &subject)?,
+        subject,
+        id: parse("id", &event.id)?,
+        occurred_at: event.time.map_or(Ok(accepted_at), |text| instant("time", &text))?,
+        accepted_at,
+        request_id: storable("requestid", event.requestid)?,
+        user_id: storable("userid", event.userid)?,
+        traceparent: storable("traceparent", event.traceparent)?,
+        data: value.slice_ref(event.data.get().as_bytes()),
+    })
+}
+
+fn accepted_at(record: &Record) -> Result<OffsetDateTime, Refusal> {
+    match text(record, header::ACCEPTED_AT)? {
+        Some(text) => instant(header::ACCEPTED_AT, text),
+        None => Ok(record.timestamp),
+    }
+}
+
+fn position(record: &Record) -> Result<Position, Refusal> {
+    Ok(origin::of(record)?.unwrap_or_else(|| Position {
+        topic: record.topic.clone(),
+        partition: record.partition,
+        offset: record.offset,
+        appended_at: record.timestamp,
+        redriven: false,
+        create_time: record.create_time,
+    }))
+}
+
+/// Whether a record has a first place that could be one.
+pub(super) fn is_redriven(record: &Record) -> bool {
+    matches!(origin::of(record), Ok(Some(_)))
+}
+
+fn poison<T>(reason: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::undecodable(reason))
+}
+
+fn utf8<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a str, Refusal> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::undecodable(format!("{name} is not UTF-8")))?;
+    without_nul(name, text)?;
+    Ok(text)
+}
+
+fn storable(name: &str, text: Option<String>) -> Result<Option<String>, Refusal> {
+    text.as_deref().map_or(Ok(()), |text| without_nul(name, text))?;
+    Ok(text)
+}
+
+/// PostgreSQL's text cannot hold it; a header could bring it, and an escape in JSON.
+fn without_nul(name: &str, text: &str) -> Result<(), Refusal> {
+    if text.contains('\0') { Err(Refusal::undecodable(format!("{name} contains a NUL"))) } else { Ok(()) }
+}
+
+fn text<'a>(record: &'a Record, name: &str) -> Result<Option<&'a str>, Refusal> {
+    record.header(name).map(|bytes| utf8(name, bytes)).transpose()
+}
+
+fn owned(record: &Record, name: &str) -> Result<Option<String>, Refusal> {
+    Ok(text(record, name)?.map(str::to_owned))
+}
+
+fn required<'a>(record: &'a Record, name: &str) -> Result<&'a str, Refusal> {
+    text(record, name)?.ok_or_else(|| Refusal::undecodable(format!("{name} is missing")))
+}
+
+/// A type that is not known is no fault of the event: a later version may know it.
+fn event_type(name: &str, text: &str, types: &[&'static str]) -> Result<&'static str, Refusal> {
+    if text.is_empty() {
+        return poison(format!("{name} is empty"));
+    }
+    let known = types.iter().find(|known| **known == text).copied();
+    known.ok_or_else(|| Refusal::unknown_type(format!("{name}: unknown event type {:?}", shown(text))))
+}
+
+fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Refusal> {
+    text.parse().map_err(|error: T::Err| Refusal::undecodable(format!("{name}: {}", error.to_string())))
+}
+
+fn number<T: FromStr>(record: &Record, name: &str) -> Result<T, Refusal> {
+    required(record, name)?.parse().map_err(|_| Refusal::undecodable(format!("{name} is not a number")))
+}
+
+fn instant(name: &str, text: &str) -> Result<OffsetDateTime, Refusal> {
+    rfc3339::parse(text).ok_or_else(|| Refusal::undecodable(format!("{name} is not a time of RFC 3339")))
+}
+
+#[cfg(test)]
+mod tests;

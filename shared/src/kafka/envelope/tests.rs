@@ -1,0 +1,277 @@
+//! Records that are events, and records that are none.
+
+use super::*;
+use crate::devices::{DeviceDelivery, EVENT_TYPES, Event, EventType};
+use crate::kafka::{Outgoing, Reason, headers};
+use proptest::prelude::*;
+
+fn event() -> Outgoing {
+    let envelope = Envelope {
+        event_type: EventType::DeviceReported.as_str(),
+        key: "device-1".into(),
+        subject: "device-1".into(),
+        id: "e-1".parse().unwrap(),
+        occurred_at: time::macros::datetime!(2026-01-02 03:04:05.678 UTC),
+        accepted_at: time::macros::datetime!(2026-01-02 03:04:06 UTC),
+        request_id: Some("r".into()),
+        user_id: Some("u".into()),
+        traceparent: None,
+        data: Bytes::from_static(br#"{"a": 1}"#),
+    };
+    Outgoing { envelope, source: "/devices/device-1".into() }
+}
+
+/// The event of a device in a record.
+fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
+    let (envelope, position) = super::decode(record, &EVENT_TYPES)?;
+    let event = Event::decode(&envelope)?;
+    Ok(DeviceDelivery { envelope, position, event })
+}
+
+fn poisoned(why: &str) -> Refusal {
+    Refusal::undecodable(why)
+}
+
+fn record(key: &str, value: &[u8], headers: &[(&str, String)]) -> Record {
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+    let mut record = Record::new(Some(key.as_bytes()), Some(value), &headers);
+    record.topic = "events-input".into();
+    (record.partition, record.offset) = (3, 42);
+    record.timestamp = time::macros::datetime!(2026-01-02 03:04:07 UTC);
+    record
+}
+
+fn changed(name: &str, value: Option<&str>) -> Result<DeviceDelivery, Refusal> {
+    let mut all = headers(&event());
+    all.retain(|(n, _)| *n != name);
+    let name: &'static str = name.to_owned().leak();
+    all.extend(value.map(|v| (name, v.to_owned())));
+    decode(&record("device-1", br#"{"a": 1}"#, &all))
+}
+
+#[test]
+fn what_the_api_writes_comes_back() {
+    let decoded = decode(&record("device-1", br#"{"a": 1}"#, &headers(&event()))).unwrap();
+    assert_eq!(decoded.envelope, event().envelope);
+    assert_eq!(decoded.position.offset, 42);
+    assert_eq!(decoded.position.appended_at, time::macros::datetime!(2026-01-02 03:04:07 UTC));
+    assert!(!decoded.position.redriven);
+}
+
+#[test]
+fn attributes_that_may_be_absent() {
+    assert_eq!(changed("ce_time", None).unwrap().envelope.occurred_at, event().envelope.accepted_at);
+    assert_eq!(
+        changed("ce_acceptedat", None).unwrap().envelope.accepted_at,
+        time::macros::datetime!(2026-01-02 03:04:07 UTC),
+        "without it the record's timestamp counts"
+    );
+    for name in ["ce_requestid", "ce_userid", "ce_source", "content-type"] {
+        assert!(changed(name, None).is_ok(), "{name}");
+    }
+    assert!(changed("content-type", Some("application/json; charset=utf-8")).is_ok());
+}
+
+#[test]
+fn poison_says_why() {
+    let cases = [
+        ("ce_specversion", None, "ce_specversion is missing"),
+        ("ce_specversion", Some("0.3"), "ce_specversion is not 1.0"),
+        ("ce_type", None, "ce_type is missing"),
+        ("ce_type", Some(""), "ce_type is empty"),
+        ("ce_id", None, "ce_id is missing"),
+        ("ce_id", Some("a b"), "ce_id: may contain only A-Z a-z 0-9 . _ : -"),
+        ("ce_subject", None, "ce_subject is missing"),
+        ("ce_subject", Some("device-2"), "the key is not the subject"),
+        ("ce_time", Some("now"), "ce_time is not a time of RFC 3339"),
+        ("ce_time", Some("9999-12-31T23:59:59-01:00"), "ce_time is not a time of RFC 3339"),
+        ("ce_acceptedat", Some(""), "ce_acceptedat is not a time of RFC 3339"),
+        ("ce_userid", Some("a\0b"), "ce_userid contains a NUL"),
+        ("content-type", Some("text/plain"), "content-type is not JSON"),
+    ];
+    for (name, value, why) in cases {
+        assert_eq!(changed(name, value), Err(poisoned(why)), "{name}={value:?}");
+    }
+    let all = headers(&event());
+    let values: [(&[u8], &str); 5] = [
+        (b"not json", "the value is not JSON (at column 2)"),
+        (b"[]", "the payload must be a JSON object"),
+        (b"{\"a\":\"\xff\"}", "value is not UTF-8"),
+        (br#"{"a":"\u0000"}"#, "the payload contains \\u0000"),
+        (br#"{"secret":1,"secret":1}"#, "the payload has the key … more than once"),
+    ];
+    for (value, why) in values {
+        assert_eq!(decode(&record("device-1", value, &all)), Err(poisoned(why)));
+    }
+    assert_eq!(decode(&Record::new(None, None, &[])), Err(poisoned("ce_specversion is missing")));
+}
+
+#[test]
+fn a_name_that_is_no_text_is_poison_whoever_it_is_for() {
+    let all = headers(&event());
+    let mut all: Vec<_> = all.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))).collect();
+    for (name, why) in [(&b"\xff"[..], "a header's name is not UTF-8"), (b"ce_id\0", "a header's name contains a NUL")]
+    {
+        all.push((name, Some(b"1")));
+        let record = Record::from_bytes(Some(b"device-1"), Some(b"{}"), &all);
+        assert_eq!(decode(&record), Err(poisoned(why)));
+        all.pop();
+    }
+}
+
+#[test]
+fn a_type_that_is_not_known_is_no_poison() {
+    let unknown = Refusal { reason: Reason::UnknownType, error: "ce_type: unknown event type \"other\"".into() };
+    assert_eq!(changed("ce_type", Some("other")), Err(unknown.clone()));
+    // What an event of another type holds is not known here.
+    let mut all = headers(&event());
+    all.retain(|(name, _)| *name != "ce_type" && *name != "content-type");
+    all.extend([(header::TYPE, "other".to_owned()), (header::CONTENT_TYPE, "application/protobuf".to_owned())]);
+    assert_eq!(decode(&record("another key", b"\xff", &all)), Err(unknown));
+    let content_type = [(header::CONTENT_TYPE, "application/cloudevents+json".to_owned())];
+    let value = br#"{"specversion":"1.0","type":"other","data_base64":"AA=="}"#;
+    let refusal = decode(&record("device-1", value, &content_type)).unwrap_err();
+    assert_eq!((refusal.reason, refusal.error.as_str()), (Reason::UnknownType, "type: unknown event type \"other\""));
+    // Of a later type all may be different, but for what makes it one.
+    assert_eq!(changed("ce_specversion", Some("2.0")).unwrap_err().reason, Reason::Undecodable);
+}
+
+#[test]
+fn a_null_behind_a_value_takes_the_value_back() {
+    let mut all = headers(&event());
+    all.retain(|(name, _)| *name != header::TIME);
+    let mut all: Vec<_> = all.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+    all.extend([(header::TIME, Some(&b"2026-01-02T03:04:05Z"[..])), (header::TIME, None)]);
+    let decoded = decode(&Record::new(Some(b"device-1"), Some(b"{}"), &all)).unwrap();
+    assert_eq!(decoded.envelope.occurred_at, event().envelope.accepted_at, "as if there were none");
+    all.push((header::ID, None));
+    let refused = decode(&Record::new(Some(b"device-1"), Some(b"{}"), &all)).unwrap_err();
+    assert_eq!(refused.error, "ce_id is missing");
+}
+
+#[test]
+fn a_structured_record_is_understood() {
+    let value = br#"{"specversion":"1.0","type":"io.edge.device.reported.v1","source":"/x","id":"e-1",
+        "subject":"device-1","time":"2026-01-02T03:04:05Z","data":{"a" : 1},"other":true}"#;
+    let content_type = [(header::CONTENT_TYPE, "application/cloudevents+json; charset=UTF-8".to_owned())];
+    let decoded = decode(&record("device-1", value, &content_type)).unwrap();
+    assert_eq!(decoded.event.payload.as_str(), r#"{"a" : 1}"#);
+    assert_eq!(decoded.envelope.occurred_at, time::macros::datetime!(2026-01-02 03:04:05 UTC));
+    assert_eq!(decode(&record("device-2", value, &content_type)), Err(poisoned("the key is not the subject")));
+    let broken = decode(&record("device-1", br#"{"specversion":"1.0"}"#, &content_type)).unwrap_err();
+    assert_eq!(broken.error, "not a CloudEvent in JSON (Data error at column 21)");
+    let whole = std::str::from_utf8(value).unwrap();
+    let nul = whole.replace(r#""other":true"#, r#""userid":"u\u0000""#);
+    let refused = decode(&record("device-1", nul.as_bytes(), &content_type)).unwrap_err();
+    assert_eq!(refused.error, "userid contains a NUL");
+}
+
+#[test]
+fn a_redriven_record_counts_by_its_first_place() {
+    let mut all = headers(&event());
+    all.extend([
+        (header::ORIGIN_TOPIC, "old".to_owned()),
+        (header::ORIGIN_PARTITION, "5".to_owned()),
+        (header::ORIGIN_OFFSET, "7".to_owned()),
+        (header::ORIGIN_TIMESTAMP, "1000".to_owned()),
+    ]);
+    let decoded = decode(&record("device-1", b"{}", &all)).unwrap();
+    let appended_at = time::macros::datetime!(1970-01-01 00:00:01 UTC);
+    let expected =
+        Position { topic: "old".into(), partition: 5, offset: 7, appended_at, redriven: true, create_time: false };
+    assert_eq!(decoded.position, expected);
+    all.retain(|(name, _)| *name != header::ORIGIN_TIMESTAMP);
+    all.push((header::ORIGIN_TIMESTAMP, "253402300799000".to_owned()));
+    let ahead = decode(&record("device-1", b"{}", &all)).unwrap().position.appended_at;
+    assert_eq!(ahead, record("device-1", b"{}", &all).timestamp, "a time that was still to come");
+    all.retain(|(name, _)| *name != header::ORIGIN_OFFSET);
+    assert_eq!(decode(&record("device-1", b"{}", &all)), Err(poisoned("origin.offset is missing")));
+}
+
+/// Written into partition 3 at offset 42, at 03:04:07.
+fn redriven(topic: &str, partition: i32, offset: i64, timestamp: i64) -> Record {
+    let mut all = headers(&event());
+    all.extend([
+        (header::ORIGIN_TOPIC, topic.to_owned()),
+        (header::ORIGIN_PARTITION, partition.to_string()),
+        (header::ORIGIN_OFFSET, offset.to_string()),
+        (header::ORIGIN_TIMESTAMP, timestamp.to_string()),
+    ]);
+    record("device-1", b"{}", &all)
+}
+
+#[test]
+fn a_first_place_that_cannot_be_is_poison_and_no_redriven_record() {
+    let now = i64::try_from(redriven("t", 0, 0, 0).timestamp.unix_timestamp_nanos() / 1_000_000).unwrap();
+    let beyond = "origin.offset is not before the record's own offset, in the same partition and minute";
+    for (topic, partition, offset, timestamp, why) in [
+        ("events-input", 3, i64::MAX, now, Some(beyond)),
+        ("events-input", 3, 42, now - 60_000, Some(beyond)),
+        ("events-input", 3, 43, now + 60_000, Some(beyond)),
+        // The topic was made anew since then.
+        ("events-input", 3, i64::MAX, now - 60_001, None),
+        ("events-input", 3, 41, now, None),
+        ("events-input", 4, i64::MAX, now, None),
+        ("another", 3, i64::MAX, now, None),
+        ("", 3, 1, 1, Some("origin.topic is not the name of a topic")),
+        ("a topic", 3, 1, 1, Some("origin.topic is not the name of a topic")),
+        ("t", -1, 1, 1, Some("origin.partition is less than 0")),
+        ("t", 1, -1, 1, Some("origin.offset is less than 0")),
+    ] {
+        let record = redriven(topic, partition, offset, timestamp);
+        assert_eq!(decode(&record).err(), why.map(poisoned), "{topic} {partition} {offset} {timestamp}");
+        assert_eq!(record.is_redriven(), why.is_none());
+    }
+    for name in [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP] {
+        for value in [None, Some("x\0"), Some("?")] {
+            let whole = redriven("t", 0, 1, 1);
+            let mut parts: Vec<_> = whole.headers().collect();
+            parts.retain(|(found, _)| *found != name.as_bytes());
+            parts.extend(value.map(|value| (name.as_bytes(), Some(value.as_bytes()))));
+            let record = Record::from_bytes(whole.key(), whole.value().as_deref(), &parts);
+            assert!(!record.is_redriven(), "{name}={value:?}");
+            // Without a topic they are a stranger's headers.
+            assert_eq!(decode(&record).is_ok(), name == header::ORIGIN_TOPIC && value.is_none(), "{name}={value:?}");
+        }
+    }
+}
+
+proptest! {
+    /// Whatever a producer writes there, what is appended behind it is newer.
+    #[test]
+    fn no_first_place_holds_up_what_comes_later(
+        topic in "events-input|another",
+        (partition, later_partition) in (0..5, 2..5),
+        offset in prop_oneof![0..100_i64, any::<i64>()],
+        ago in prop_oneof![-200_000..200_000_i64, any::<i64>()],
+        (later, after) in (1..50_i64, 1..120_000_i64),
+    ) {
+        let mut first = redriven(&topic, partition, offset, 0);
+        let now = i64::try_from(first.timestamp.unix_timestamp_nanos() / 1_000_000).unwrap();
+        first = redriven(&topic, partition, offset, now.saturating_sub(ago));
+        if let Ok(decoded) = decode(&first) {
+            let mut next = record("device-1", b"{}", &headers(&event()));
+            (next.partition, next.offset) = (later_partition, first.offset + later);
+            next.timestamp = first.timestamp + std::time::Duration::from_millis(after.unsigned_abs());
+            let next = decode(&next).unwrap();
+            prop_assert!(next.position.is_newer_than(&decoded.position), "{:?}", decoded.position);
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_makes_it_panic(
+        key in prop::option::of(prop::collection::vec(any::<u8>(), 0..8)),
+        name in prop::collection::vec(any::<u8>(), 0..4),
+        value in prop::option::of("[{}\\[\\]\":,a-z0-9\\\\]{0,24}"),
+        values in prop::collection::vec(prop::option::of("(1\\.0|[ -~]{0,12}|\u{0})"), 11),
+    ) {
+        let names = ["ce_specversion", "ce_type", "ce_id", "ce_subject", "ce_time", "ce_acceptedat",
+            "content-type", "origin.topic", "origin.partition", "origin.offset", "origin.timestamp"];
+        let mut headers: Vec<_> =
+            names.into_iter().zip(&values).map(|(n, v)| (n.as_bytes(), v.as_deref().map(str::as_bytes))).collect();
+        headers.push((&name, None));
+        let _ = decode(&Record::from_bytes(key.as_deref(), value.as_deref().map(str::as_bytes), &headers));
+    }
+}

@@ -1,0 +1,5 @@
+//! Topics: their settings, which the promises need, and how `setup` makes them.
+
+mod replicas;
+pub mod settings;
+pub mod setup;

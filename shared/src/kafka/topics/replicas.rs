@@ -1,0 +1,111 @@
+//! On how many brokers a topic lies. Its settings do not tell that: `min.insync.replicas=1` with one replica says all is
+//! well, on one disk.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::metadata::MetadataBroker;
+use serde_json::json;
+
+use crate::kafka::{ADMIN_TIMEOUT, LogContext, PlainConsumer};
+
+/// What stands for their number where others stand by their names.
+pub(super) const REPLICAS: &str = "replicas";
+
+/// Which brokers have which partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Replicas {
+    topic: String,
+    /// All brokers that there are.
+    brokers: Vec<i32>,
+    partitions: BTreeMap<i32, Vec<i32>>,
+}
+
+impl Replicas {
+    /// Asks the brokers.
+    pub(super) async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
+        // A consumer's question makes no topic.
+        let consumer: PlainConsumer = client.create_with_context(LogContext).context("the Kafka settings")?;
+        let topic = topic.to_owned();
+        let ask = move || {
+            let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let found = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
+            let found = found.with_context(|| format!("the partitions of the topic {topic} are not told"))?;
+            let partitions = found.partitions().iter().map(|found| (found.id(), found.replicas().to_vec())).collect();
+            let mut brokers: Vec<_> = metadata.brokers().iter().map(MetadataBroker::id).collect();
+            brokers.sort_unstable();
+            Ok(Self { topic, brokers, partitions })
+        };
+        tokio::task::spawn_blocking(ask).await.map_err(crate::runtime::lifecycle::no_result)?
+    }
+
+    /// How many has the partition that has the fewest.
+    pub(super) fn fewest(&self) -> Option<usize> {
+        self.partitions.values().map(Vec::len).min()
+    }
+
+    /// What `kafka-reassign-partitions.sh` has to do so that each partition has so many, and one more, where there are
+    /// brokers for it, so that one may be away. None where there are too few brokers.
+    pub(super) fn reassignment(&self, least: usize) -> Option<String> {
+        if self.brokers.len() < least {
+            return None;
+        }
+        let wanted = self.brokers.len().min(least + 1);
+        let few = self.partitions.iter().filter(|(_, replicas)| replicas.len() < least);
+        let changed = few.map(|(partition, replicas)| {
+            let mut replicas = replicas.clone();
+            // Each partition begins with another broker.
+            let others = self.brokers.iter().cycle().skip(usize::try_from(*partition).unwrap_or(0));
+            for broker in others.take(self.brokers.len()) {
+                if replicas.len() < wanted && !replicas.contains(broker) {
+                    replicas.push(*broker);
+                }
+            }
+            json!({"topic": self.topic, "partition": partition, "replicas": replicas})
+        });
+        Some(json!({"version": 1, "partitions": changed.collect::<Vec<_>>()}).to_string())
+    }
+}
+
+/// The command of such a reassignment.
+pub(super) fn command(reassignment: &str, brokers: &str) -> String {
+    if reassignment.is_empty() {
+        return "the cluster has too few brokers for that: it needs more of them first".to_owned();
+    }
+    format!(
+        "echo '{reassignment}' > replicas.json && kafka-reassign-partitions.sh --bootstrap-server {brokers} \
+         --reassignment-json-file replicas.json --execute"
+    )
+}
+
+#[cfg(test)]
+impl Replicas {
+    pub(super) fn new(topic: &str, brokers: &[i32], partitions: &[&[i32]]) -> Self {
+        let partitions = (0..).zip(partitions).map(|(partition, replicas)| (partition, replicas.to_vec())).collect();
+        Self { topic: topic.to_owned(), brokers: brokers.to_vec(), partitions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_with_too_few_gets_more_and_keeps_those_it_has() {
+        let replicas = Replicas::new("t", &[1, 2, 3], &[&[3], &[1, 2], &[1]]);
+        assert_eq!(replicas.fewest(), Some(1));
+        let changed: serde_json::Value = serde_json::from_str(&replicas.reassignment(2).unwrap()).unwrap();
+        let expected = json!({"version": 1, "partitions": [
+            {"topic": "t", "partition": 0, "replicas": [3, 1, 2]},
+            {"topic": "t", "partition": 2, "replicas": [1, 3, 2]},
+        ]});
+        assert_eq!(changed, expected);
+        let two = Replicas::new("t", &[1, 2], &[&[1]]).reassignment(2).unwrap();
+        assert!(two.contains(r#""replicas":[1,2]"#), "{two}");
+        assert_eq!(Replicas::new("t", &[1], &[&[1]]).reassignment(2), None);
+        assert!(command("", "b:1").contains("too few brokers"));
+    }
+}

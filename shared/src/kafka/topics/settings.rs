@@ -1,0 +1,297 @@
+//! What the promises need of a topic's settings, and where one does not have it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ConfigSource, ResourceSpecifier};
+
+use super::replicas::{self, REPLICAS, Replicas};
+use crate::kafka::{ADMIN_TIMEOUT, LogContext};
+
+/// The largest record of the input topic, in bytes.
+pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// What a dead letter takes more than its record: room for the `dlq.` headers.
+const LETTER_BYTES: usize = 64 * 1024;
+/// The largest record of the dead-letter topic.
+pub const MAX_DEAD_LETTER_BYTES: usize = MAX_RECORD_BYTES + LETTER_BYTES;
+/// The largest event that the API accepts, with all its headers.
+const MAX_EVENT_BYTES: usize = crate::runtime::json::MAX_PAYLOAD_BYTES + 32 * 1024;
+
+/// How long the input topic keeps records: a week, in milliseconds.
+pub(super) const RETENTION_MS: &str = "604800000";
+/// The least that it may: what an outage of PostgreSQL may last with time left to mend it.
+const LEAST_RETENTION_MS: i64 = 24 * 3600 * 1000;
+/// By how much a producer's clock may be off before the broker refuses what it sends.
+const LEAST_DIFFERENCE_MS: i64 = 3600 * 1000;
+/// The settings that say how much that is. They mean nothing where the broker's own clock counts.
+const DIFFERENCES: [&str; 3] =
+    ["message.timestamp.before.max.ms", "message.timestamp.after.max.ms", "message.timestamp.difference.max.ms"];
+
+pub(super) const CLEANUP_POLICY: &str = "cleanup.policy";
+pub(super) const RETENTION: &str = "retention.ms";
+pub(super) const RETENTION_BYTES: &str = "retention.bytes";
+pub(super) const MAX_MESSAGE: &str = "max.message.bytes";
+pub(super) const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+pub(super) const COMPRESSION: &str = "compression.type";
+pub(super) const MIN_INSYNC: &str = "min.insync.replicas";
+pub(super) const UNCLEAN: &str = "unclean.leader.election.enable";
+/// The broker unpacks what producers compressed, and then looks at its size.
+pub(super) const UNCOMPRESSED: &str = "uncompressed";
+/// The broker's clock says when a record was appended.
+pub(super) const LOG_APPEND_TIME: &str = "LogAppendTime";
+
+/// Which of the two topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// That of accepted events.
+    Input,
+    /// That of dead letters.
+    DeadLetters,
+}
+
+/// A topic's settings, as the brokers tell them: its own, and their defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicSettings {
+    all: BTreeMap<String, String>,
+    /// The names of those that are the topic's own.
+    own: Vec<String>,
+    /// And of those that are or may be, and whose value is not told.
+    untold: Vec<String>,
+    /// Who has its partitions; none where that is not told.
+    replicas: Option<Replicas>,
+}
+
+/// A setting that a topic should not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Its name.
+    pub setting: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What it has to be, in words.
+    pub needed: String,
+    /// A value that is good.
+    pub good: String,
+    /// What it does.
+    pub harm: &'static str,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}, and {} is needed: {}", self.setting, self.found, self.needed, self.harm)
+    }
+}
+
+impl Fault {
+    /// The command that mends it.
+    pub fn command(&self, brokers: &str, topic: &str) -> String {
+        if self.setting == REPLICAS {
+            return replicas::command(&self.good, brokers);
+        }
+        format!(
+            "kafka-configs.sh --bootstrap-server {brokers} --alter --entity-type topics --entity-name {topic} \
+             --add-config {}={}",
+            self.setting, self.good
+        )
+    }
+}
+
+impl TopicSettings {
+    /// Asks the brokers.
+    pub async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
+        let mut settings = Self::from(describe(client, ResourceSpecifier::Topic(topic)).await?);
+        anyhow::ensure!(
+            !settings.all.is_empty(),
+            "the settings of the topic {topic} are not told: it is not there, or that takes DescribeConfigs on it"
+        );
+        settings.replicas = Some(Replicas::of(client, topic).await?);
+        Ok(settings)
+    }
+
+    /// The value of one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.all.get(name).map(String::as_str)
+    }
+
+    /// The value of one that every broker has.
+    pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str) -> anyhow::Result<T> {
+        let value = self.get(name).with_context(|| format!("{name} is not told"))?;
+        value.parse().ok().with_context(|| format!("{name}={value}"))
+    }
+
+    /// Those that are the topic's own, and no default.
+    pub(super) fn own(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.own.iter().filter_map(|name| Some((name.as_str(), self.get(name)?)))
+    }
+
+    /// Those that are or may be the topic's own, and that the brokers do not tell in full: a secret, or one of which
+    /// they do not say whose it is.
+    pub(super) fn untold(&self) -> &[String] {
+        &self.untold
+    }
+
+    /// The same with another value.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.all.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// How many replicas the partition has that has the fewest; none where that is not told.
+    pub fn replicas(&self) -> Option<usize> {
+        self.replicas.as_ref().and_then(Replicas::fewest)
+    }
+
+    /// How long the topic keeps records; none where it keeps them for ever, or that is not told.
+    pub fn retention(&self) -> Option<Duration> {
+        self.number(RETENTION).and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis)
+    }
+
+    /// Whether a record's time is its producer's word.
+    pub fn has_create_time(&self) -> bool {
+        self.get(TIMESTAMP_TYPE).is_some_and(|kind| kind != LOG_APPEND_TIME)
+    }
+
+    /// Each setting that the promises do not bear. Those that are not told count as good: a broker that does not
+    /// know them does not do them either.
+    ///
+    /// `min_insync` is what `min.insync.replicas` has to be, and `input` the other topic's settings, where this is that
+    /// of its dead letters.
+    pub fn faults(&self, role: Role, min_insync: i32, input: Option<&Self>) -> Vec<Fault> {
+        let mut faults = Faults { settings: self, found: Vec::new() };
+        faults.text(CLEANUP_POLICY, "delete", "compaction deletes what a device sent before it sent again");
+        faults.text(
+            COMPRESSION,
+            UNCOMPRESSED,
+            "a compressed batch may unpack to more than its reader has memory for, or to more than it reads at all",
+        );
+        match role {
+            Role::Input => {
+                faults.least(
+                    RETENTION,
+                    (LEAST_RETENTION_MS, "at least a day (86400000)"),
+                    RETENTION_MS,
+                    "events that wait out an outage are deleted",
+                );
+                faults.text(RETENTION_BYTES, "-1", "events that were not consumed yet are deleted for their size");
+                let least = (bytes(MAX_EVENT_BYTES), "room for the largest event (294912)");
+                faults.least(MAX_MESSAGE, least, &MAX_RECORD_BYTES.to_string(), "large events are refused");
+                faults.text(
+                    TIMESTAMP_TYPE,
+                    LOG_APPEND_TIME,
+                    "producers' clocks decide which state of a device that moved is the newer one",
+                );
+                if self.has_create_time() {
+                    for name in DIFFERENCES {
+                        faults.least(
+                            name,
+                            (LEAST_DIFFERENCE_MS, "at least an hour (3600000)"),
+                            &LEAST_DIFFERENCE_MS.to_string(),
+                            "events of an API whose clock is off by more are refused",
+                        );
+                    }
+                }
+            }
+            Role::DeadLetters => {
+                faults.text(RETENTION, "-1", "dead letters are deleted before anybody has looked at them");
+                faults.text(RETENTION_BYTES, "-1", "dead letters are deleted for their size");
+                let of_input = input.and_then(|input| input.number(MAX_MESSAGE)).unwrap_or(bytes(MAX_RECORD_BYTES));
+                let least = of_input.min(bytes(MAX_RECORD_BYTES)) + bytes(LETTER_BYTES);
+                let needed = format!("the input topic's and 64 KiB ({least})");
+                let good = least.max(bytes(MAX_DEAD_LETTER_BYTES)).to_string();
+                faults.least(MAX_MESSAGE, (least, &needed), &good, "letters are cut, and cannot be redriven");
+            }
+        }
+        let (least, needed) = (i64::from(min_insync), format!("at least {min_insync}"));
+        // As many as have to hold a record, by what is needed and by what the topic says itself.
+        let holders = usize::try_from(least.max(self.number(MIN_INSYNC).unwrap_or(1))).unwrap_or(1);
+        if let Some(replicas) = &self.replicas
+            && let Some(found) = replicas.fewest().filter(|found| *found < holders)
+        {
+            faults.found.push(Fault {
+                setting: REPLICAS,
+                found: found.to_string(),
+                needed: format!("at least {holders}"),
+                good: replicas.reassignment(holders).unwrap_or_default(),
+                harm: "an acknowledgement is too few disks' word, whatever min.insync.replicas is",
+            });
+        }
+        faults.least(
+            MIN_INSYNC,
+            (least, &needed),
+            &min_insync.to_string(),
+            "an acknowledgement is too few disks' word",
+        );
+        faults.text(UNCLEAN, "false", "a replica that lags may lead, and what it lacks is lost");
+        faults.found
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.get(name)?.parse().ok()
+    }
+}
+
+struct Faults<'a> {
+    settings: &'a TopicSettings,
+    found: Vec<Fault>,
+}
+
+impl Faults<'_> {
+    /// A setting that has to be just that.
+    fn text(&mut self, setting: &'static str, needed: &str, harm: &'static str) {
+        if let Some(found) = self.settings.get(setting).filter(|found| *found != needed) {
+            let (found, needed) = (found.to_owned(), needed.to_owned());
+            self.found.push(Fault { setting, found, good: needed.clone(), needed, harm });
+        }
+    }
+
+    /// One that has to be so much, or without a limit.
+    fn least(&mut self, setting: &'static str, (least, needed): (i64, &str), good: &str, harm: &'static str) {
+        if let Some(found) = self.settings.number(setting).filter(|found| (0..least).contains(found)) {
+            let (needed, good) = (needed.to_owned(), good.to_owned());
+            self.found.push(Fault { setting, found: found.to_string(), needed, good, harm });
+        }
+    }
+}
+
+impl From<ConfigResource> for TopicSettings {
+    fn from(told: ConfigResource) -> Self {
+        let mut settings = Self::default();
+        for entry in told.entries {
+            let is_own = entry.source == ConfigSource::DynamicTopic;
+            // A broker that does not say whose it is.
+            let may_be = entry.source == ConfigSource::Unknown && !entry.is_default;
+            if may_be || is_own && entry.value.is_none() {
+                settings.untold.push(entry.name.clone());
+            }
+            let Some(value) = entry.value else { continue };
+            if is_own {
+                settings.own.push(entry.name.clone());
+            }
+            settings.all.insert(entry.name, value);
+        }
+        settings
+    }
+}
+
+/// The settings of a topic or of a broker.
+pub(super) async fn describe(client: &ClientConfig, what: ResourceSpecifier<'_>) -> anyhow::Result<ConfigResource> {
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let described = admin(client)?.describe_configs([&what], &options).await?;
+    described.into_iter().next().context("no answer")?.map_err(|code| anyhow::anyhow!("{code}"))
+}
+
+/// A client that changes and asks what belongs to the cluster.
+pub fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<LogContext>> {
+    client.create_with_context(LogContext).context("the Kafka settings")
+}
+
+fn bytes(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+//! Makes both topics, and looks whether they are as they should be.
+
+mod check;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::value_parser;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode;
+
+pub use self::check::{check, check_present};
+use super::settings::{
+    CLEANUP_POLICY, COMPRESSION, LOG_APPEND_TIME, MAX_MESSAGE, MIN_INSYNC, RETENTION, RETENTION_BYTES, RETENTION_MS,
+    TIMESTAMP_TYPE, TopicSettings, UNCLEAN, UNCOMPRESSED, admin, describe,
+};
+pub use super::settings::{MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES};
+use crate::kafka::ADMIN_TIMEOUT;
+use crate::kafka::TopicConfig;
+use crate::runtime::config::{one_of, trimmed};
+
+/// How long the brokers may take to know a topic that was just made.
+const APPEAR_TIMEOUT: Duration = Duration::from_secs(10);
+/// And to answer with a setting that was just changed.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// As many as Kafka makes in one request.
+const MOST_PARTITIONS: i64 = 10_000;
+const MOST_REPLICAS: i64 = 100;
+
+/// Partitions of a topic where nothing is said.
+pub const DEFAULT_PARTITIONS: i32 = 6;
+
+/// How the topics are made.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TopicShape {
+    /// Partitions of each topic, 1 to 10000.
+    #[arg(id = "topic-partitions", long, value_name = "TOPIC_PARTITIONS", env = "TOPIC_PARTITIONS", default_value_t = DEFAULT_PARTITIONS, value_parser = trimmed(value_parser!(i32).range(1..=MOST_PARTITIONS)))]
+    pub partitions: i32,
+    /// Replicas of each partition, 1 to 100.
+    #[arg(id = "topic-replication", long, value_name = "TOPIC_REPLICATION", env = "TOPIC_REPLICATION", default_value_t = 3, value_parser = trimmed(value_parser!(i32).range(1..=MOST_REPLICAS)))]
+    pub replication: i32,
+    /// In-sync replicas that must hold a record before it counts as written, 1 to 100.
+    #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = trimmed(value_parser!(i32).range(1..=MOST_REPLICAS)))]
+    pub min_insync_replicas: i32,
+    /// Whether the brokers unpack what producers compressed. A worker's memory is bounded only where they do.
+    #[arg(id = "topic-compression", long, value_name = "TOPIC_COMPRESSION", env = "TOPIC_COMPRESSION", default_value = "uncompressed", value_parser = one_of::<TopicCompression>())]
+    pub compression: TopicCompression,
+}
+
+/// The `compression.type` of a topic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TopicCompression {
+    /// Records lie in the log as they are, so that the topic's limit of a batch is one of what a reader unpacks.
+    #[default]
+    Uncompressed,
+    /// As producers compressed them; of a topic that is there, whatever it has. For clusters that let nobody choose.
+    Producer,
+}
+
+impl TopicCompression {
+    /// As Kafka calls it.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uncompressed => UNCOMPRESSED,
+            Self::Producer => "producer",
+        }
+    }
+}
+
+impl TopicShape {
+    fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.min_insync_replicas <= self.replication,
+            "TOPIC_MIN_INSYNC_REPLICAS={} is more than TOPIC_REPLICATION={}",
+            self.min_insync_replicas,
+            self.replication
+        );
+        Ok(())
+    }
+}
+
+/// Makes the topics that are not there yet, and looks at the settings of both, whoever made them.
+pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
+    make(client, topics, shape).await?;
+    check(client, topics, shape).await
+}
+
+/// Makes the topics that are not there yet, and gives their names.
+pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
+    shape.check()?;
+    let reachable = client.clone();
+    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable))
+        .await
+        .map_err(crate::runtime::lifecycle::no_result)??
+        .brokers;
+    let defaults = defaults(client, &brokers).await;
+    let min_insync = shape.min_insync_replicas.to_string();
+    let input_bytes = MAX_RECORD_BYTES.to_string();
+    let dlq_bytes = MAX_DEAD_LETTER_BYTES.to_string();
+    let both = [
+        (CLEANUP_POLICY, "delete"),
+        (RETENTION_BYTES, "-1"),
+        (COMPRESSION, shape.compression.as_str()),
+        // Positions across partitions are compared by the broker's clock, not by the devices'.
+        (TIMESTAMP_TYPE, LOG_APPEND_TIME),
+        (MIN_INSYNC, min_insync.as_str()),
+        (UNCLEAN, "false"),
+    ];
+    let topic = |name, of_its_own: [(&'static str, _); 2]| {
+        let new = NewTopic::new(name, shape.partitions, TopicReplication::Fixed(shape.replication));
+        // A cluster with a policy may refuse a setting by its name, whatever its value.
+        let differs = |(setting, value): &(&str, &str)| defaults.get(setting).is_none_or(|default| default != value);
+        both.into_iter().chain(of_its_own).filter(differs).fold(new, |new, (setting, value)| new.set(setting, value))
+    };
+    let new = [
+        topic(topics.input.as_str(), [(MAX_MESSAGE, input_bytes.as_str()), (RETENTION, RETENTION_MS)]),
+        // A dead letter stays until somebody has looked at it.
+        topic(topics.dlq.as_str(), [(MAX_MESSAGE, dlq_bytes.as_str()), (RETENTION, "-1")]),
+    ];
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
+    let mut made = Vec::new();
+    for result in admin(client)?.create_topics(&new, &options).await.context("making the topics")? {
+        match result {
+            Ok(topic) => {
+                tracing::info!(topic, "made the topic");
+                made.push(topic);
+            }
+            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => tracing::info!(topic, "the topic is there"),
+            Err((topic, error @ (RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig)))
+                if shape.compression == TopicCompression::Uncompressed =>
+            {
+                anyhow::bail!(
+                    "making the topic {topic}: {error}. A cluster that lets nobody choose compression.type takes \
+                     TOPIC_COMPRESSION=producer, with which a worker's memory is not bounded"
+                )
+            }
+            Err((topic, error)) => anyhow::bail!("making the topic {topic}: {error}"),
+        }
+    }
+    Ok(made)
+}
+
+/// What a topic gets that is made without settings: as all brokers say, or, where they do not, as Kafka's own defaults
+/// are. A topic that gets something else is found out behind its making.
+async fn defaults(client: &ClientConfig, brokers: &[i32]) -> BTreeMap<&'static str, String> {
+    let mut common: Option<BTreeMap<&'static str, String>> = None;
+    for broker in brokers {
+        let of_one = match describe(client, ResourceSpecifier::Broker(*broker)).await {
+            Ok(told) => of_broker(&told),
+            Err(error) => {
+                tracing::debug!(broker, error = format!("{error:#}"), "a broker's defaults are not told");
+                BTreeMap::new()
+            }
+        };
+        if of_one.is_empty() {
+            common = None;
+            break;
+        }
+        match &mut common {
+            Some(common) => common.retain(|name, value| of_one.get(name) == Some(value)),
+            None => common = Some(of_one),
+        }
+    }
+    common.unwrap_or_else(|| {
+        [
+            (CLEANUP_POLICY, "delete"),
+            (RETENTION, RETENTION_MS),
+            (RETENTION_BYTES, "-1"),
+            (MAX_MESSAGE, "1048588"),
+            (TIMESTAMP_TYPE, "CreateTime"),
+            (COMPRESSION, "producer"),
+            (MIN_INSYNC, "1"),
+            (UNCLEAN, "false"),
+        ]
+        .map(|(name, value)| (name, value.to_owned()))
+        .into()
+    })
+}
+
+/// A broker's settings by the names that they have of a topic.
+fn of_broker(told: &ConfigResource) -> BTreeMap<&'static str, String> {
+    let value = |name: &str| told.get(name).and_then(|entry| entry.value.clone()).filter(|value| !value.is_empty());
+    let times =
+        |name: &str, millis: i64| value(name)?.parse::<i64>().ok()?.checked_mul(millis).map(|it| it.to_string());
+    [
+        (CLEANUP_POLICY, value("log.cleanup.policy")),
+        (
+            RETENTION,
+            value("log.retention.ms")
+                .or_else(|| times("log.retention.minutes", 60_000))
+                .or_else(|| times("log.retention.hours", 3_600_000)),
+        ),
+        (RETENTION_BYTES, value("log.retention.bytes")),
+        (MAX_MESSAGE, value("message.max.bytes")),
+        (TIMESTAMP_TYPE, value("log.message.timestamp.type")),
+        (COMPRESSION, value(COMPRESSION)),
+        (MIN_INSYNC, value(MIN_INSYNC)),
+        (UNCLEAN, value(UNCLEAN)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
+/// The settings of a topic that a producer has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteLimits {
+    /// `min.insync.replicas`: with less than 2, an acknowledgement is one disk's word.
+    pub min_insync_replicas: i32,
+    /// How many replicas the partition has that has the fewest; none where that is not told.
+    pub replicas: Option<usize>,
+    /// `max.message.bytes`, the topic's own or the broker's: what one batch may have as it lies in the log, which is
+    /// after the broker unpacked it where the topic's `compression.type` is `uncompressed`.
+    pub max_message_bytes: usize,
+}
+
+/// What a topic asks of those who write to it.
+pub async fn write_limits(client: &ClientConfig, topic: &str) -> anyhow::Result<WriteLimits> {
+    let settings = TopicSettings::of(client, topic).await?;
+    Ok(WriteLimits {
+        min_insync_replicas: settings.parsed(MIN_INSYNC)?,
+        replicas: settings.replicas(),
+        max_message_bytes: settings.parsed(MAX_MESSAGE)?,
+    })
+}

@@ -1,0 +1,219 @@
+//! Whether the topics' settings are as they have to be. All of both topics is looked at before anything is changed, so
+//! that a `setup` that fails has changed none of them.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
+use tokio::time::{Instant, sleep};
+
+use super::{APPEAR_TIMEOUT, ASK_AGAIN, TopicCompression, TopicShape};
+use crate::kafka::ADMIN_TIMEOUT;
+use crate::kafka::TopicConfig;
+use crate::kafka::topics::settings::{
+    CLEANUP_POLICY, COMPRESSION, Fault, LOG_APPEND_TIME, Role, TIMESTAMP_TYPE, TopicSettings, admin,
+};
+
+/// A topic that is there.
+struct Found<'a> {
+    topic: &'a str,
+    role: Role,
+    settings: TopicSettings,
+}
+
+/// Looks at the settings of those of both topics that are there already, before anything is done.
+pub async fn check_present(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
+    shape.check()?;
+    let reachable = client.clone();
+    let present: BTreeSet<_> = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable))
+        .await
+        .map_err(crate::runtime::lifecycle::no_result)??
+        .topics;
+    let mut found = Vec::new();
+    for (topic, role) in both(topics).into_iter().filter(|(topic, _)| present.contains(*topic)) {
+        let settings = TopicSettings::of(client, topic).await.context(SKIP)?;
+        found.push(Found { topic, role, settings });
+    }
+    all_good(&wrong(&found, shape, brokers(client)))
+}
+
+/// Looks at the settings of both topics. `message.timestamp.type` alone is changed where it is not as it has to be,
+/// and only where all others are: some of those delete records when they are changed.
+pub async fn check(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
+    let mut found = Vec::new();
+    for (topic, role) in both(topics) {
+        let settings = settings_of_new(client, topic).await.context(SKIP)?;
+        found.push(Found { topic, role, settings });
+    }
+    all_good(&wrong(&found, shape, brokers(client)))?;
+    for Found { topic, role, settings } in &found {
+        let Some(fault) = clock(settings, *role) else { continue };
+        if let Err(error) = mend(client, topic).await {
+            let why = format!(" (it cannot be changed here: {error:#})");
+            return all_good(&[told(topic, &fault, &why, brokers(client))]);
+        }
+        let (setting, found, now) = (fault.setting, fault.found.as_str(), fault.good.as_str());
+        tracing::warn!(topic, setting, found, now, "changed a setting of the topic");
+    }
+    Ok(())
+}
+
+const SKIP: &str = "`--skip-topics` goes on without";
+
+fn both(topics: &TopicConfig) -> [(&str, Role); 2] {
+    [(&topics.input, Role::Input), (&topics.dlq, Role::DeadLetters)]
+}
+
+fn brokers(client: &ClientConfig) -> &str {
+    client.get("bootstrap.servers").unwrap_or_default()
+}
+
+fn all_good(wrong: &[String]) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        wrong.is_empty(),
+        "topics have settings with which events are lost. Look at each, because some delete records when they are \
+         changed, and run its command; or go on as it is with `--skip-topics`:\n{}",
+        wrong.join("\n")
+    );
+    Ok(())
+}
+
+fn told(topic: &str, fault: &Fault, why: &str, brokers: &str) -> String {
+    format!("{topic}: {fault}{why}\n  {}", fault.command(brokers, topic))
+}
+
+/// The fault that is mended here.
+fn clock(settings: &TopicSettings, role: Role) -> Option<Fault> {
+    // It is a fault whatever the number of replicas.
+    settings.faults(role, 1, None).into_iter().find(|fault| fault.setting == TIMESTAMP_TYPE)
+}
+
+/// What is wrong, and is not mended here.
+fn wrong(found: &[Found<'_>], shape: &TopicShape, brokers: &str) -> Vec<String> {
+    let input = found.iter().find(|found| found.role == Role::Input).map(|found| &found.settings);
+    let mut wrong = Vec::new();
+    for Found { topic, role, settings } in found {
+        let other = input.filter(|_| *role != Role::Input);
+        let can_mend = kept(settings);
+        // As it will be.
+        let settings = match &can_mend {
+            Ok(()) => settings.clone().with(TIMESTAMP_TYPE, LOG_APPEND_TIME),
+            Err(_) => settings.clone(),
+        };
+        for fault in settings.faults(*role, shape.min_insync_replicas, other) {
+            let why = match &can_mend {
+                _ if fault.setting == CLEANUP_POLICY => {
+                    " (let the workers read to the end first: what is older than the retention goes with the change)"
+                        .to_owned()
+                }
+                Err(error) if fault.setting == TIMESTAMP_TYPE => format!(" (it cannot be changed here: {error:#})"),
+                _ if fault.setting != COMPRESSION => String::new(),
+                _ if shape.compression == TopicCompression::Producer => continue,
+                _ => " (TOPIC_COMPRESSION=producer leaves it as it is)".to_owned(),
+            };
+            wrong.push(told(topic, &fault, &why, brokers));
+        }
+    }
+    wrong
+}
+
+/// A topic's settings are replaced as a whole, because the client has no other way. One whose value the brokers do not
+/// tell would be lost.
+fn kept(settings: &TopicSettings) -> anyhow::Result<()> {
+    let untold = settings.untold();
+    anyhow::ensure!(untold.is_empty(), "the topic has settings of its own that are not told: {}", untold.join(", "));
+    Ok(())
+}
+
+/// Has the broker's clock count from now on. The settings that are the topic's own go along, as they are this moment.
+async fn mend(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
+    let now = TopicSettings::of(client, topic).await?;
+    kept(&now)?;
+    let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (name, value) in now.own() {
+        change = change.set(name, value);
+    }
+    change = change.set(TIMESTAMP_TYPE, LOG_APPEND_TIME);
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT));
+    let changed = admin(client)?.alter_configs(&[change], &options).await?;
+    changed.into_iter().next().context("no answer")?.map_err(|(_, code)| anyhow::anyhow!("{code}"))?;
+    Ok(())
+}
+
+/// The settings of a topic that may have been made this moment.
+async fn settings_of_new(client: &ClientConfig, topic: &str) -> anyhow::Result<TopicSettings> {
+    let until = Instant::now() + APPEAR_TIMEOUT;
+    loop {
+        match TopicSettings::of(client, topic).await {
+            Err(_) if Instant::now() < until => sleep(ASK_AGAIN).await,
+            told => return told,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::admin::{ConfigEntry, ConfigResource, ConfigSource, OwnedResourceSpecifier};
+
+    use super::*;
+
+    const SHAPE: TopicShape = TopicShape {
+        partitions: 1,
+        replication: 1,
+        min_insync_replicas: 1,
+        compression: TopicCompression::Uncompressed,
+    };
+
+    fn entry(name: &str, value: Option<&str>, source: ConfigSource) -> ConfigEntry {
+        let (name, value) = (name.to_owned(), value.map(str::to_owned));
+        let is_sensitive = value.is_none();
+        ConfigEntry { name, value, source, is_read_only: false, is_default: false, is_sensitive }
+    }
+
+    fn settings(entries: Vec<ConfigEntry>) -> TopicSettings {
+        ConfigResource { specifier: OwnedResourceSpecifier::Topic("t".into()), entries }.into()
+    }
+
+    fn of_clock(more: Vec<ConfigEntry>) -> Vec<String> {
+        let mut entries = vec![
+            entry(TIMESTAMP_TYPE, Some("CreateTime"), ConfigSource::DynamicTopic),
+            entry("message.timestamp.after.max.ms", Some("1000"), ConfigSource::DynamicTopic),
+        ];
+        entries.extend(more);
+        wrong(&[Found { topic: "t", role: Role::Input, settings: settings(entries) }], &SHAPE, "b:1")
+    }
+
+    #[test]
+    fn a_setting_whose_value_is_not_told_is_not_lost_with_the_clock() {
+        let known = || entry("follower.replication.throttled.replicas", Some(""), ConfigSource::DynamicTopic);
+        assert!(of_clock(vec![known()]).is_empty(), "it is mended");
+        let of_brokers = entry("secret.default", None, ConfigSource::DynamicDefaultBroker);
+        assert!(of_clock(vec![of_brokers]).is_empty(), "it is none of the topic's own");
+        let whose = entry("whose", Some("1"), ConfigSource::Unknown);
+        assert_eq!(of_clock(vec![whose]).len(), 2, "it may be the topic's own");
+        let found = of_clock(vec![known(), entry("vendor.secret", None, ConfigSource::DynamicTopic)]);
+        let [clock, difference] = &found[..] else { panic!("{found:?}") };
+        assert!(clock.starts_with("t: message.timestamp.type=CreateTime, and LogAppendTime is needed"), "{clock}");
+        assert!(
+            clock.contains(
+                "(it cannot be changed here: the topic has settings of its own that are not told: vendor.secret)"
+            ),
+            "{clock}"
+        );
+        assert!(clock.ends_with("--add-config message.timestamp.type=LogAppendTime"), "{clock}");
+        assert!(difference.starts_with("t: message.timestamp.after.max.ms=1000"), "it counts then: {difference}");
+    }
+
+    #[test]
+    fn every_setting_of_the_topics_own_goes_along() {
+        let all = settings(vec![
+            entry("a", Some("1"), ConfigSource::DynamicTopic),
+            entry("b", Some(""), ConfigSource::DynamicTopic),
+            entry("c", Some("0:1,1:2"), ConfigSource::DynamicTopic),
+            entry("d", Some("4"), ConfigSource::Default),
+            entry("e", Some("5"), ConfigSource::DynamicBroker),
+        ]);
+        assert_eq!(all.own().collect::<Vec<_>>(), [("a", "1"), ("b", ""), ("c", "0:1,1:2")]);
+    }
+}

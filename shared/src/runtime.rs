@@ -1,0 +1,11 @@
+//! What every process needs, whatever it does: settings, log, traces, metrics, signals, the internal port, JSON and times
+//! as text.
+
+pub mod config;
+pub mod json;
+pub mod lifecycle;
+pub mod ops;
+pub mod probe;
+pub(crate) mod redact;
+pub mod rfc3339;
+pub mod telemetry;

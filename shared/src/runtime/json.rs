@@ -1,0 +1,58 @@
+//! JSON as it comes from outside: what it has to be so that PostgreSQL can store it, and what is wrong with it, each fault
+//! at its place.
+
+pub mod batch;
+mod faults;
+pub mod payload;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+pub use self::faults::Fault;
+pub(crate) use self::faults::{Faults, Pointer, at};
+pub use self::payload::{MAX_BYTES as MAX_PAYLOAD_BYTES, Payload};
+
+/// Why a body is not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// It is not JSON (RFC 8259).
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// It is JSON, but not an event: every fault.
+    #[error("not an event")]
+    NotAnEvent(Vec<Fault>),
+}
+
+/// The one JSON value that a text is.
+///
+/// # Errors
+/// [`BodyError::NotJson`].
+pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
+    let text = std::str::from_utf8(text).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
+    serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))
+}
+
+/// What is wrong with a body that is another kind of JSON.
+pub(crate) fn no_object() -> Fault {
+    Fault { pointer: String::new(), detail: "must be a JSON object".into() }
+}
+
+/// The text of a JSON string. The only ones that are well-formed and no text have a lone surrogate.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
+    serde_json::from_str(raw.get())
+        .map_err(|_| if raw.get().starts_with('"') { "contains a lone surrogate" } else { "must be a string" })
+}
+
+/// The start of a text from outside, short enough to be put into a message.
+pub(crate) fn shown(text: &str) -> String {
+    let as_written = |written: &mut usize, c: char| {
+        *written += c.escape_debug().count();
+        (*written <= 64).then_some(c)
+    };
+    text.chars().scan(0, as_written).collect()
+}

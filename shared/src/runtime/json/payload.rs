@@ -1,0 +1,382 @@
+//! A payload: a JSON object that PostgreSQL can store, and give back, without surprise.
+//!
+//! `jsonb` refuses `\u0000` and lone surrogates, silently keeps only the last of duplicate keys,
+//! writes every number out (`1e300` becomes 301 digits), and has no room for some. All that is decided here, so that
+//! what was accepted can also be stored, and read again at about the size at which it came.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::faults::{Fault, Faults, Pointer, at};
+
+/// The greatest size of a payload, in bytes, as it is sent.
+pub const MAX_BYTES: usize = 256 * 1024;
+/// The greatest size of a payload with its numbers written out as `jsonb` does, in bytes.
+pub const MAX_BYTES_WRITTEN_OUT: usize = 512 * 1024;
+/// The deepest nesting; the payload itself is the first level.
+pub const MAX_DEPTH: usize = 64;
+/// The most significant digits of a number.
+pub const MAX_DIGITS: usize = 64;
+/// The greatest exponent of a number, either way.
+pub const MAX_EXPONENT: i64 = 308;
+/// The longest number, in characters as it is sent: zeros are not significant, and `numeric` still
+/// has no room for more than 16,383 of them behind the point.
+pub const MAX_NUMBER: usize = 512;
+
+/// A JSON object within the limits of this module, byte for byte as the device sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload(Bytes);
+
+impl Payload {
+    /// Checks a text that is known to be one well-formed JSON value (RFC 8259), as a
+    /// [`serde_json::value::RawValue`] is; `at` is the JSON pointer under which it stands.
+    ///
+    /// # Errors
+    /// Every fault, up to a bound, with its JSON pointer.
+    pub fn check(json: Bytes, at: &str) -> Result<Self, Vec<Fault>> {
+        let mut scan = Scan { text: &json, at, place: 0, levels: Vec::new(), written: 0, faults: Faults::default() };
+        scan.run();
+        let faults = scan.faults;
+        if faults.is_empty() { Ok(Self(json)) } else { Err(faults.list(at)) }
+    }
+
+    /// The JSON text.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        // Checked on construction; `unsafe` would save a scan that costs less than it is worth.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// An object or array that is open.
+enum Level<'a> {
+    Object { keys: Vec<Cow<'a, str>> },
+    Array { index: usize },
+}
+
+/// One pass over well-formed JSON. Because it is well-formed, the scan may look at single bytes
+/// where a parser would have to ask for grammar.
+struct Scan<'a> {
+    text: &'a [u8],
+    at: &'a str,
+    place: usize,
+    levels: Vec<Level<'a>>,
+    /// The size with numbers written out, and a space behind each colon and comma.
+    written: usize,
+    faults: Faults,
+}
+
+impl<'a> Scan<'a> {
+    fn run(&mut self) {
+        if self.text.len() > MAX_BYTES {
+            return self.fault(format!("is larger than {MAX_BYTES} bytes"));
+        }
+        if self.text.first() != Some(&b'{') {
+            return self.fault("must be a JSON object".into());
+        }
+        let mut key_next = false;
+        while let Some(&byte) = self.text.get(self.place) {
+            match byte {
+                b'{' | b'[' => {
+                    let level =
+                        if byte == b'{' { Level::Object { keys: Vec::new() } } else { Level::Array { index: 0 } };
+                    if self.levels.len() == MAX_DEPTH {
+                        // Nothing below is worth a word, and keeping the path would cost memory.
+                        return self.fault(format!("is nested more than {MAX_DEPTH} deep"));
+                    }
+                    self.levels.push(level);
+                    key_next = byte == b'{';
+                    self.step(1);
+                }
+                b'}' | b']' => {
+                    self.close();
+                    self.step(1);
+                }
+                b',' => {
+                    match self.levels.last_mut() {
+                        Some(Level::Array { index }) => *index += 1,
+                        Some(Level::Object { .. }) => key_next = true,
+                        None => {}
+                    }
+                    self.step(2);
+                }
+                b':' => {
+                    key_next = false;
+                    self.step(2);
+                }
+                b'"' => {
+                    let (string, wrong) = self.string();
+                    match self.levels.last_mut() {
+                        // No pointer leads to such a key: its object is told.
+                        Some(Level::Object { keys }) if key_next => {
+                            keys.push(string);
+                            wrong.into_iter().for_each(|wrong| self.fault_above(format!("has a key that {wrong}")));
+                        }
+                        _ => wrong.into_iter().for_each(|wrong| self.fault(wrong.into())),
+                    }
+                }
+                b'-' | b'0'..=b'9' => self.number(),
+                b' ' | b'\t' | b'\r' | b'\n' => self.place += 1,
+                _ => self.step(1), // true, false, null
+            }
+        }
+        if self.written > MAX_BYTES_WRITTEN_OUT {
+            self.fault(format!("is larger than {MAX_BYTES_WRITTEN_OUT} bytes with its numbers written out"));
+        }
+    }
+
+    /// One byte on, which takes `written` bytes when PostgreSQL writes it.
+    fn step(&mut self, written: usize) {
+        self.place += 1;
+        self.written += written;
+    }
+
+    fn close(&mut self) {
+        let repeated = match self.levels.last() {
+            Some(Level::Object { keys }) => repeated(keys),
+            _ => None,
+        };
+        self.levels.pop();
+        if let Some(key) = repeated {
+            // Long keys are cut: the answer must not be larger than the question.
+            self.fault(format!("has the key {:?} more than once", crate::runtime::json::shown(&key)));
+        }
+    }
+
+    /// Reads the string at this place, with what is wrong with it, and steps behind it.
+    fn string(&mut self) -> (Cow<'a, str>, Option<&'static str>) {
+        let start = self.place + 1;
+        let mut end = start;
+        let mut escaped = false;
+        while let Some(&byte) = self.text.get(end) {
+            match byte {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    end += 2;
+                }
+                _ => end += 1,
+            }
+        }
+        self.place = end + 1;
+        let inner = self.text.get(start..end).unwrap_or_default();
+        self.written += inner.len() + 2;
+        if !escaped {
+            return (String::from_utf8_lossy(inner), None);
+        }
+        // serde_json knows surrogates; that it fails can only mean a lone one.
+        let quoted = self.text.get(start - 1..=end).unwrap_or_default();
+        match serde_json::from_slice::<String>(quoted) {
+            Ok(text) => {
+                let wrong = text.contains('\0').then_some("contains \\u0000");
+                (Cow::Owned(text), wrong)
+            }
+            Err(_) => (String::from_utf8_lossy(inner), Some("contains a lone surrogate")),
+        }
+    }
+
+    /// Reads the number at this place, and steps behind it.
+    fn number(&mut self) {
+        let rest = self.text.get(self.place..).unwrap_or_default();
+        let length = rest
+            .iter()
+            .position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
+            .unwrap_or(rest.len());
+        let token = std::str::from_utf8(rest.get(..length).unwrap_or_default()).unwrap_or_default();
+        self.place += length;
+
+        let (mantissa, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
+        let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|&digit| digit == b'0').count();
+        // An exponent too long for an integer is beyond any limit.
+        let exponent = exponent.parse::<i64>().unwrap_or(i64::MAX).saturating_abs();
+        // A greater exponent is a fault by itself.
+        let written = usize::try_from(exponent.min(MAX_EXPONENT)).unwrap_or(0);
+        // It comes to no more than this: `1e-2` is `0.01`.
+        self.written += token.len() + written;
+
+        if length > MAX_NUMBER {
+            self.fault(format!("has more than {MAX_NUMBER} characters"));
+        } else if exponent > MAX_EXPONENT {
+            self.fault(format!("has an exponent beyond {MAX_EXPONENT}"));
+        } else if digits > MAX_DIGITS {
+            self.fault(format!("has more than {MAX_DIGITS} significant digits"));
+        } else if !token.parse::<f64>().is_ok_and(f64::is_finite) {
+            self.fault("is not finite as an IEEE 754 double".into());
+        }
+    }
+
+    fn fault(&mut self, detail: String) {
+        self.faults.add(|| pointer(self.at, &self.levels), detail);
+    }
+
+    /// A fault of the object or array that is open.
+    fn fault_above(&mut self, detail: String) {
+        let levels = self.levels.get(..self.levels.len().saturating_sub(1)).unwrap_or_default();
+        self.faults.add(|| pointer(self.at, levels), detail);
+    }
+}
+
+/// Where the scan is.
+fn pointer(start: &str, levels: &[Level<'_>]) -> Pointer {
+    levels.iter().fold(at(start), |place, level| match level {
+        Level::Array { index } => place.then(&index.to_string()),
+        Level::Object { keys } => match keys.last() {
+            Some(key) => place.then(key),
+            None => place,
+        },
+    })
+}
+
+/// The first key that is there twice. Few keys are compared with each other: most objects have few.
+fn repeated(keys: &[Cow<'_, str>]) -> Option<String> {
+    if keys.len() <= 8 {
+        keys.iter().enumerate().find(|(i, key)| keys.iter().take(*i).any(|k| k == *key)).map(|(_, key)| key.to_string())
+    } else {
+        let mut seen = HashSet::with_capacity(keys.len());
+        keys.iter().map(AsRef::as_ref).find(|key: &&str| !seen.insert(*key)).map(str::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn faults(json: &str) -> Vec<(String, String)> {
+        serde_json::from_str::<&serde_json::value::RawValue>(json).expect("the test's text is JSON");
+        match Payload::check(Bytes::copy_from_slice(json.as_bytes()), "/payload") {
+            Ok(payload) => {
+                assert_eq!(payload.as_str(), json);
+                Vec::new()
+            }
+            Err(faults) => faults.into_iter().map(|f| (f.pointer, f.detail)).collect(),
+        }
+    }
+
+    #[test]
+    fn refusals() {
+        let nested = |depth: usize| format!("{}{}", r#"{"a":"#.repeat(depth - 1) + "{}", "}".repeat(depth - 1));
+        let long = |digits: usize| format!(r#"{{"n":{}}}"#, "9".repeat(digits));
+        let zeros = |n: usize| format!(r#"{{"n":0.{}1}}"#, "0".repeat(n - 1));
+        let no_one = |n: usize| format!(r#"{{"n":-0.{}}}"#, "0".repeat(n));
+        let many = |n: usize, number: &str| format!(r#"{{"n":[{}]}}"#, vec![number; n].join(","));
+        let big = |bytes: usize| format!(r#"{{"s":"{}"}}"#, "x".repeat(bytes - 8));
+        let good = [
+            "{}".to_owned(),
+            r#"{"a":[1,-2.5,1e308,1E-308,0.1,true,null,"\ud83d\ude00 \n"],"b":{"a":1}}"#.to_owned(),
+            nested(64),
+            long(64),
+            zeros(MAX_NUMBER - 2),
+            no_one(MAX_NUMBER - 3),
+            many(1000, "1e300"),
+            big(MAX_BYTES),
+        ];
+        for json in &good {
+            assert_eq!(faults(json), [], "{}", crate::runtime::json::shown(json));
+        }
+        let bad = [
+            ("[]", "/payload", "must be a JSON object"),
+            ("7", "/payload", "must be a JSON object"),
+            (r#"{"a":"\u0000"}"#, "/payload/a", "contains \\u0000"),
+            (r#"{"\u0000":1}"#, "/payload", "has a key that contains \\u0000"),
+            (r#"{"a":1,"\u0000":2}"#, "/payload", "has a key that contains \\u0000"),
+            (r#"{"a":{"b":1,"\ud800":2}}"#, "/payload/a", "has a key that contains a lone surrogate"),
+            (r#"{"a":[{"b":1},{"c":1,"\udc00":2}]}"#, "/payload/a/1", "has a key that contains a lone surrogate"),
+            (r#"{"a":["\ud800"]}"#, "/payload/a/0", "contains a lone surrogate"),
+            (r#"{"a":["x","\udc00"]}"#, "/payload/a/1", "contains a lone surrogate"),
+            (r#"{"a":1,"a":2}"#, "/payload", "has the key \"a\" more than once"),
+            (r#"{"a":1,"\u0061":2}"#, "/payload", "has the key \"a\" more than once"),
+            (r#"{"x":{"b":1,"b":2}}"#, "/payload/x", "has the key \"b\" more than once"),
+            (r#"{"a/b~c":1e309}"#, "/payload/a~1b~0c", "has an exponent beyond 308"),
+            (r#"{"a":1e-309}"#, "/payload/a", "has an exponent beyond 308"),
+            (r#"{"a":1e99999999999999999999}"#, "/payload/a", "has an exponent beyond 308"),
+            (r#"{"a":9e308}"#, "/payload/a", "is not finite as an IEEE 754 double"),
+            (&zeros(MAX_NUMBER - 1), "/payload/n", "has more than 512 characters"),
+            (&zeros(16_400), "/payload/n", "has more than 512 characters"),
+            (&no_one(16_400), "/payload/n", "has more than 512 characters"),
+            (&long(65), "/payload/n", "has more than 64 significant digits"),
+            (&nested(65), "", "is nested more than 64 deep"),
+            (&many(2000, "1e300"), "/payload", "is larger than 524288 bytes with its numbers written out"),
+            (&big(MAX_BYTES + 1), "/payload", "is larger than 262144 bytes"),
+        ];
+        for (json, pointer, detail) in bad {
+            let found = faults(json);
+            assert_eq!(found.len(), 1, "{}: {found:?}", crate::runtime::json::shown(json));
+            assert_eq!(found[0].1, detail);
+            if !pointer.is_empty() {
+                assert_eq!(found[0].0, pointer);
+            }
+        }
+    }
+
+    #[test]
+    fn every_fault_is_found_at_once() {
+        let found = faults(r#"{"a":"\u0000","b":{"c":1,"c":1e999}}"#);
+        let pointers: Vec<_> = found.iter().map(|(p, _)| p.as_str()).collect();
+        assert_eq!(pointers, ["/payload/a", "/payload/b/c", "/payload/b"]);
+    }
+
+    #[test]
+    fn what_is_not_told_is_counted() {
+        let found = faults(&format!(r#"{{"a":[{}]}}"#, vec![r#""\u0000""#; 1000].join(",")));
+        assert_eq!(found.len(), 21);
+        assert_eq!(found[19].0, "/payload/a/19");
+        assert_eq!(found[20], ("/payload".to_owned(), "has 980 more faults".to_owned()));
+    }
+
+    #[test]
+    fn a_pointer_is_never_cut() {
+        let key = "k".repeat(1000);
+        let found = faults(&format!(r#"{{"a":{{"{key}":{{"b":"\u0000"}}}}}}"#));
+        assert_eq!(found, [("/payload/a".into(), "has something deeper in it that contains \\u0000".into())]);
+        // Keys of 250 bytes, 60 deep, around many faults: 25 KB became 480 KB.
+        let deep = format!(r#"{{"{}":"#, "k".repeat(250)).repeat(60);
+        let found = faults(&format!("{deep}[{}]{}", vec![r#""\u0000""#; 1000].join(","), "}".repeat(60)));
+        let told: usize = found.iter().map(|(pointer, detail)| pointer.len() + detail.len()).sum();
+        assert!(told < 10_000, "{told}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_nested_arrays_are_one_fault() {
+        assert_eq!(faults(&format!(r#"{{"a":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000))).len(), 1);
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            (-1e300..1e300).prop_map(Into::<serde_json::Value>::into),
+            "[^\0]{0,12}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(6, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Into::into),
+                prop::collection::hash_map("[^\0]{0,6}", inner, 0..12)
+                    .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_serde_writes_is_taken(fields in prop::collection::hash_map("[^\0]{0,6}", json(), 0..12), pretty: bool) {
+            let value = serde_json::Value::Object(fields.into_iter().collect());
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            prop_assert_eq!(faults(&text), []);
+        }
+
+        #[test]
+        fn no_well_formed_text_makes_it_panic(text in r#"[\[\]{}":,\\ud80eE+0-9.a-c -]{0,40}"#) {
+            if serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok() {
+                let _ = Payload::check(Bytes::from(text), "");
+            }
+        }
+    }
+}

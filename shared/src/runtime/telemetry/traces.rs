@@ -1,0 +1,155 @@
+//! Traces: off, unless a collector is named.
+//!
+//! Spans are made by hand, at the few places that have one, and only where the trace is sampled. They
+//! are handed to a thread of the SDK, which sends them in batches; where the collector is away they
+//! are dropped, and nobody waits.
+
+mod collector;
+mod settings;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::ensure;
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+pub use opentelemetry::trace::{Span, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt, Tracer};
+use opentelemetry::trace::{TraceFlags, TracerProvider as _};
+pub use opentelemetry::{Context, KeyValue};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider};
+
+use self::settings::Settings;
+use crate::runtime::config::TraceConfig;
+
+/// A span that is recorded or dropped.
+pub type RecordedSpan = opentelemetry_sdk::trace::Span;
+
+static TRACES: OnceLock<(SdkTracerProvider, SdkTracer)> = OnceLock::new();
+
+/// How long the last spans may take on their way at the end.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// Starts traces, where a collector is named. To be called in a tokio runtime, once. What is wrong with a setting is a
+/// warning in the log, which does not repeat it.
+pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> {
+    let variables = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    let (settings, warnings) = settings::read(config, variables.filter_map(|(name, _)| name.into_string().ok()));
+    for warning in warnings {
+        tracing::warn!(warning, "a setting of OpenTelemetry's");
+    }
+    let Some(settings) = settings else { return Ok(()) };
+    let Settings { endpoint, headers, timeout, sampler, service_name, attributes, spans } = settings;
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(collector::Client::new(timeout, headers)?)
+        .with_protocol(Protocol::HttpBinary)
+        .with_timeout(timeout)
+        .with_endpoint(endpoint)
+        .build();
+    // Its text may quote the endpoint, which may hold a secret.
+    let Ok(exporter) = exporter else {
+        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is not right: there are no traces");
+        return Ok(());
+    };
+    let batches = BatchConfigBuilder::default()
+        .with_max_queue_size(spans.queue_size)
+        .with_max_export_batch_size(spans.batch_size)
+        .with_scheduled_delay(spans.schedule_delay)
+        .build();
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
+        .with_max_attributes_per_span(spans.attributes)
+        .with_max_events_per_span(spans.events)
+        .with_max_links_per_span(spans.links)
+        .with_sampler(sampler)
+        .with_resource(resource(service, service_name, attributes))
+        .build();
+    let tracer = provider.tracer(service);
+    ensure!(TRACES.set((provider, tracer)).is_ok(), "traces were started before");
+    Ok(())
+}
+
+/// What is said of this service: its own name is the least of it. The SDK's detector of the environment is left out,
+/// because we have read that.
+fn resource(service: &'static str, named: Option<String>, attributes: Vec<KeyValue>) -> Resource {
+    let resource = Resource::builder_empty()
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_service_name(service)
+        .with_attributes(attributes);
+    match named {
+        Some(name) => resource.with_service_name(name).build(),
+        None => resource.build(),
+    }
+}
+
+/// What makes spans, where traces are on.
+pub fn tracer() -> Option<&'static SdkTracer> {
+    TRACES.get().map(|(_, tracer)| tracer)
+}
+
+/// Sends what is left, within a bound.
+pub async fn stop() {
+    let Some((provider, _)) = TRACES.get() else { return };
+    // It waits for its thread, which needs this runtime.
+    let stopped = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(FLUSH)).await;
+    if !matches!(stopped, Ok(Ok(()))) {
+        tracing::warn!("the last traces were not taken");
+    }
+}
+
+/// The context of a parent that is elsewhere, for [`SpanBuilder::start_with_context`].
+pub fn under(parent: SpanContext) -> Context {
+    Context::new().with_remote_span_context(parent)
+}
+
+/// The header of W3C Trace Context.
+const TRACEPARENT: &str = "traceparent";
+
+/// The `traceparent` of a record or of a request, for the propagator.
+struct Only<'a>(&'a str);
+
+impl Extractor for Only<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        (key == TRACEPARENT).then_some(self.0)
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec![TRACEPARENT]
+    }
+}
+
+/// A `traceparent` as its sender meant it; `None` where the SDK takes it for none. It takes ids that are too short.
+pub fn parse(text: &str) -> Option<SpanContext> {
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Only(text));
+    let context = context.span().span_context().clone();
+    context.is_valid().then_some(context)
+}
+
+/// A `traceparent` for what comes after this span.
+pub fn format(context: &SpanContext) -> String {
+    format!("00-{}-{}-{:02x}", context.trace_id(), context.span_id(), context.trace_flags() & TraceFlags::SAMPLED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_passed_on_is_of_the_version_and_the_flags_that_we_know() {
+        const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (given, passed) in [
+            (GOOD.to_owned(), Some(GOOD)),
+            (format!("{}ff", &GOOD[..53]), Some(GOOD)),
+            (format!("cc{}-later", &GOOD[2..]), Some(GOOD)),
+            (format!("{GOOD}-x"), None),
+            (GOOD.to_uppercase(), None),
+            ("00-00000000000000000000000000000000-b7ad6b7169203331-01".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(parse(&given).as_ref().map(format).as_deref(), passed, "{given}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A batch's effect: the transaction, then the fence, then what is measured of it. Each is a step of its own: what goes
+//! wrong behind the transaction is no verdict on its events.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use shared::cache::{Accepted, FenceReport, Fencer};
+use shared::kafka::Delivery;
+use shared::store::{Store, StoreError, Tx, Work};
+
+use crate::consumer::handler::{Applied, Handler};
+use crate::scheduler::Task;
+
+/// Applies batches.
+pub struct Applier<H> {
+    handler: H,
+    store: Store,
+    fencer: Fencer,
+}
+
+impl<H: Handler> Applier<H> {
+    /// By this handler, on this store and this cache.
+    pub fn new(handler: H, store: Store, fencer: Fencer) -> Self {
+        Self { handler, store, fencer }
+    }
+
+    /// Writes a batch.
+    ///
+    /// # Errors
+    /// [`StoreError`] with its class; nothing has changed then.
+    pub async fn write(&self, batch: &[Task<H::Event>]) -> Result<Applied, StoreError> {
+        let batch: Vec<_> = batch.iter().map(|task| &task.delivery).collect();
+        self.store.transact(H::BEGIN, &self.writing(&batch).await?).await
+    }
+
+    /// Writes an event that nobody sent, of so many bytes, and takes it back.
+    ///
+    /// # Errors
+    /// [`StoreError`] with its class.
+    pub async fn probe(&self, bytes: usize) -> Result<(), StoreError> {
+        let event = H::made_up(bytes)?;
+        self.store.probe(H::BEGIN, &self.writing(&[&event]).await?).await
+    }
+
+    async fn writing<'a>(&'a self, batch: &'a [&'a Delivery<H::Event>]) -> Result<Writing<'a, H>, StoreError> {
+        let prepared = self.handler.prepare(batch).await?;
+        Ok(Writing { handler: &self.handler, batch, prepared })
+    }
+
+    /// Fences what was touched, also where a redelivery changed nothing: the worker may have died between the one and
+    /// the other.
+    pub async fn fence(&self, batch: &[Task<H::Event>], applied: &Applied) -> FenceReport {
+        let place = |(task, event): (&Task<H::Event>, &_)| accepted(task, event, applied);
+        let events: Vec<Accepted<'_>> = batch.iter().zip(&applied.events).filter_map(place).collect();
+        self.fencer.fence_events(&applied.fences, &events).await
+    }
+}
+
+fn accepted<'a, E>(
+    task: &Task<E>,
+    event: &crate::consumer::handler::Processed,
+    applied: &'a Applied,
+) -> Option<Accepted<'a>> {
+    let (key, _) = applied.fences.get(event.fence?)?;
+    Some((key, task.delivery.envelope.accepted_at))
+}
+
+/// A batch that is being written.
+struct Writing<'a, H: Handler> {
+    handler: &'a H,
+    batch: &'a [&'a Delivery<H::Event>],
+    prepared: H::Prepared,
+}
+
+impl<H: Handler> Work for Writing<'_, H> {
+    type Output = Applied;
+
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Applied, StoreError> {
+        self.handler.apply(tx, self.batch, &self.prepared).await
+    }
+}
+
+/// Measures a batch that was written, and fenced or not. When its events became visible the fencer counts.
+pub fn measure<H: Handler>(group: &str, started: Instant, applied: &Applied) {
+    let labels = [("group", group.to_owned())];
+    #[expect(clippy::cast_precision_loss, reason = "a histogram")]
+    metrics::histogram!("batch_records", &labels).record(applied.events.len() as f64);
+    metrics::histogram!("batch_duration_seconds", &labels).record(started.elapsed());
+    let mut counts: HashMap<_, u64> = H::OUTCOMES.iter().map(|outcome| (*outcome, 0)).collect();
+    for event in &applied.events {
+        *counts.entry(event.outcome).or_default() += 1;
+    }
+    for (outcome, count) in counts {
+        metrics::counter!("events_total", "group" => group.to_owned(), "outcome" => outcome).increment(count);
+    }
+}

@@ -1,0 +1,78 @@
+//! What a domain brings to the worker: the events that are its own, and their effect.
+
+use shared::cache::Fence;
+use shared::kafka::{Delivery, Envelope, Refusal};
+use shared::store::{StoreError, Tx};
+
+/// Handles the events of one consumer group: gives each its effect, once.
+pub trait Handler: Send + Sync + 'static {
+    /// An event, parsed.
+    type Event: Send + Sync + 'static;
+    /// What is got ready before the transaction; `()` for most.
+    type Prepared: Send + Sync;
+
+    /// Its name: what `--only` calls it.
+    const NAME: &'static str;
+    /// The CloudEvents types that it takes. Another one becomes a dead letter `unknown_type`.
+    const TYPES: &'static [&'static str];
+    /// What may become of an event, as [`Processed::outcome`] has it.
+    const OUTCOMES: &'static [&'static str];
+    /// What its transactions begin with: a lock, mostly.
+    const BEGIN: &'static str;
+
+    /// Parses an event of one of these types, as it arrives.
+    ///
+    /// # Errors
+    /// It is none: it becomes a dead letter at once.
+    fn decode(envelope: &Envelope) -> Result<Self::Event, Refusal>;
+
+    /// Does before the transaction what holds no row's lock, such as putting a file somewhere. It may be done again, and is
+    /// over within two seconds: a partition that is revoked has eight for everything.
+    ///
+    /// # Errors
+    /// Whose class says what becomes of the batch.
+    fn prepare(
+        &self,
+        batch: &[&Delivery<Self::Event>],
+    ) -> impl Future<Output = Result<Self::Prepared, StoreError>> + Send;
+
+    /// Writes a batch in the transaction that is given: in the log's order within a key, each event once, however often it
+    /// comes. What it comes to must not depend on where batches are cut.
+    ///
+    /// # Errors
+    /// Whose class says what becomes of the batch; nothing of it is written then.
+    fn apply(
+        &self,
+        tx: &mut Tx<'_>,
+        batch: &[&Delivery<Self::Event>],
+        prepared: &Self::Prepared,
+    ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+
+    /// An event that nobody sent, of about this size, which is applied and taken back: whether others would be applied.
+    ///
+    /// # Errors
+    /// A defect.
+    fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, StoreError>;
+}
+
+/// What a batch came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Each event of the batch, in its order.
+    pub events: Vec<Processed>,
+    /// All that was touched, new or not, with the version that nothing cached may be below from now on.
+    pub fences: Vec<Fence>,
+}
+
+/// An event of a batch that was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Processed {
+    /// What became of it: a metric's label, and in the log.
+    pub outcome: &'static str,
+    /// Whether it counts: now, or, of a repeat, since the first time. The log has a line for each that does not.
+    pub counts: bool,
+    /// The version that it brought what it is about to, or found it at.
+    pub version: Option<i64>,
+    /// Which of the fences is that of what it is about.
+    pub fence: Option<usize>,
+}

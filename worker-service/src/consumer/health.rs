@@ -1,0 +1,367 @@
+//! What the worker says of itself: of each consumer group, and of what all of them share.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use shared::kafka::Reason;
+use time::OffsetDateTime;
+
+pub use self::cache::{CacheState, watch_cache};
+pub use self::report::Health;
+pub use self::unreadable::Unreadable;
+use crate::observe::emf::Totals;
+use crate::observe::measured::{Measured, Unstable};
+use crate::scheduler::{HeldFull, Lane};
+
+mod cache;
+mod report;
+mod unreadable;
+
+/// A transaction of somebody else's that is open for longer makes the worker unready. By itself Kafka ends one after
+/// its producer's `transaction.timeout.ms`, which is a minute by default.
+const LONG_OPEN: Duration = Duration::from_secs(60);
+
+/// What is said where partitions were lost as they were.
+const LOST: &str = "the group took the partitions from this worker, whose session ended: it is joining anew";
+
+/// The state of a consumer group's part in this worker, as seen from outside; cloning shares it.
+#[derive(Debug, Clone)]
+pub struct GroupHealth {
+    group: Arc<str>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    joined: bool,
+    /// What is waited for before the group is joined.
+    before_joining: Option<String>,
+    /// Why Kafka does not answer, if it does not.
+    kafka: Option<String>,
+    /// What is said where the input topic is not there.
+    missing_topic: Option<String>,
+    lanes: BTreeMap<i32, LaneState>,
+    /// Partitions that the group took from this worker without its knowing, as they were; until it is in the group again.
+    lost: BTreeMap<i32, LaneState>,
+    /// What is wrong with the topics' settings.
+    topics: Vec<String>,
+    /// What happened so far.
+    totals: Totals,
+}
+
+/// A panic that a partition's own code meets again and again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PanicsAgain {
+    /// What is told of it.
+    pub why: String,
+    /// The first record without its effect: where that moves on, it is over.
+    pub at: Option<i64>,
+}
+
+/// What is known of a lane.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneState {
+    /// Why it waits out an outage, if it does.
+    pub outage: Option<String>,
+    /// Whether it waits for an operator.
+    pub paused: bool,
+    /// Keys that are held.
+    pub held: usize,
+    /// Those of them that alone meet what would be an outage.
+    pub held_alone: usize,
+    /// Where there is nothing to do but to wait for a held key: until when, at the longest.
+    pub held_until: Option<Instant>,
+    /// What is held, where it is so much that nothing more comes in.
+    pub held_full: Option<HeldFull>,
+    /// The offset up to which the partition came in; none before anything did.
+    pub read_to: Option<i64>,
+    /// How many records have had their effect since the lane began.
+    pub finished: u64,
+    /// Panics that were caught since the partition is ours.
+    pub panics: u64,
+    /// The panic that its own code meets again and again, if it does.
+    pub panics_again: Option<PanicsAgain>,
+    /// Where the group stood when the lane began.
+    pub begun_at: Option<i64>,
+    /// The offset up to which all is done; none before anything came in.
+    pub watermark: Option<i64>,
+    /// Whether records have come in that are without their effect.
+    pub in_hand: bool,
+    /// The time of the first record without its effect, if one has come in, and its time is the broker's.
+    pub waiting_since: Option<OffsetDateTime>,
+    /// What lies behind the last stable offset, if anything.
+    pub unstable: Option<Unstable>,
+    /// For how long it has stood still for no reason, if it does.
+    pub stalled: Option<Duration>,
+    /// What it stands before, where that cannot be read.
+    pub unreadable: Option<Unreadable>,
+}
+
+impl LaneState {
+    /// Where it stands: before the first record without its effect.
+    pub fn at(&self) -> Option<i64> {
+        self.watermark.or(self.begun_at)
+    }
+}
+
+impl GroupHealth {
+    /// That of a group.
+    pub fn new(group: &str) -> Self {
+        Self { group: group.into(), state: Arc::default() }
+    }
+
+    /// The group's id.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The group has told which partitions are ours, if any. Those that were lost have their owners again.
+    pub fn joined(&self) {
+        let mut state = self.state();
+        state.joined = true;
+        state.lost.clear();
+    }
+
+    /// The group is not joined yet, because something else has to be there first; `None` when it is.
+    pub fn waits_before_joining(&self, why: Option<String>) {
+        self.state().before_joining = why;
+    }
+
+    /// Kafka does not answer, and why; `None` when it does again. A lane does not tell: nothing comes
+    /// in, and after a while the partitions are somebody else's.
+    pub fn kafka_is_away(&self, why: Option<String>) {
+        let mut state = self.state();
+        match (&state.kafka, &why) {
+            (None, Some(why)) => tracing::error!(error = why, "Kafka does not answer"),
+            (Some(_), None) => tracing::info!("Kafka answers again"),
+            _ => {}
+        }
+        state.kafka = why;
+    }
+
+    /// The input topic is not there, and how to say so; `None` when it is.
+    pub fn topic_is_missing(&self, why: Option<String>) {
+        let mut state = self.state();
+        match (&state.missing_topic, &why) {
+            (None, Some(why)) => tracing::error!("{why}"),
+            (Some(_), None) => tracing::info!("the input topic is there"),
+            _ => {}
+        }
+        state.missing_topic = why;
+    }
+
+    /// A lane begins where the group stood, if that is known.
+    pub fn begun(&self, partition: i32, at: Option<i64>) {
+        let mut state = self.state();
+        let lane = state.lanes.entry(partition).or_default();
+        (lane.begun_at, lane.watermark, lane.held_until) = (at, None, None);
+        if lane.outage.take().is_some() {
+            tracing::info!(partition, "the outage is over");
+        }
+    }
+
+    /// A lane does not begin yet, and why.
+    pub fn waits_to_begin(&self, partition: i32, why: String) {
+        tracing::warn!(partition, error = why, "the partition does not begin yet");
+        self.state().lanes.entry(partition).or_default().outage = Some(why);
+    }
+
+    /// How far the partitions are behind, as it was measured.
+    pub fn measured(&self, measured: &BTreeMap<i32, Measured>) {
+        let mut state = self.state();
+        for (&partition, found) in measured {
+            let Some(lane) = state.lanes.get_mut(&partition) else { continue };
+            let is_long = |unstable: Option<Unstable>| unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN);
+            match (lane.unstable, found.unstable) {
+                (None, Some(Unstable { records, offset, .. })) => {
+                    tracing::warn!(partition, offset, records, "records wait behind a transaction that is open");
+                }
+                (Some(_), None) => tracing::info!(partition, "no transaction is open any more"),
+                (before, Some(Unstable { records, offset, age })) if is_long(found.unstable) && !is_long(before) => {
+                    tracing::error!(
+                        partition,
+                        offset,
+                        records,
+                        ?age,
+                        "a transaction of another producer is open for long: what is behind it has no effect"
+                    );
+                }
+                _ => {}
+            }
+            match (lane.stalled, found.stalled) {
+                (None, Some(since)) => {
+                    let (offset, lag) = (lane.at(), found.lag);
+                    tracing::error!(partition, offset, lag, ?since, "the partition stands still for no reason");
+                }
+                (Some(_), None) => tracing::info!(partition, "the partition moves again"),
+                _ => {}
+            }
+            (lane.unstable, lane.stalled) = (found.unstable, found.stalled);
+            lane.unreadable.take_if(|unreadable| unreadable.is_over(Instant::now()));
+        }
+    }
+
+    /// The code of a partition panicked, and that was caught.
+    pub fn panicked(&self, partition: i32) {
+        self.state().lanes.entry(partition).or_default().panics += 1;
+    }
+
+    /// A partition waits before it begins anew, and why; and where that comes again and again, the offset that it does
+    /// not get past.
+    pub fn begins_anew(&self, partition: i32, why: String, again: Option<Option<i64>>) {
+        {
+            let mut state = self.state();
+            let lane = state.lanes.entry(partition).or_default();
+            lane.panics_again = again.map(|at| PanicsAgain { why: why.clone(), at });
+            lane.outage = Some(why.clone());
+        }
+        match again {
+            None => tracing::error!(partition, error = why, "the partition begins anew"),
+            Some(offset) => {
+                tracing::error!(partition, offset, error = why, "the code of the partition panics again and again");
+            }
+        }
+    }
+
+    /// What is wrong with the topics' settings; nothing waits for it.
+    pub fn topics(&self, warnings: Vec<String>) {
+        self.state().topics = warnings;
+    }
+
+    /// Records are lost, or may be.
+    pub fn records_lost(&self, records: u64) {
+        metrics::counter!("records_lost_total", "group" => self.group.to_string()).increment(records);
+        self.state().totals.records_lost += records;
+    }
+
+    /// Kafka has a dead letter.
+    pub fn dead_letter(&self, reason: Reason) {
+        if reason == Reason::UnknownError {
+            self.state().totals.unknown_errors += 1;
+        }
+    }
+
+    /// What happened so far.
+    pub fn totals(&self) -> Totals {
+        Totals { log_lines_dropped: shared::runtime::telemetry::log_lines_dropped(), ..self.state().totals }
+    }
+
+    /// The lanes as they are.
+    pub fn lanes(&self) -> BTreeMap<i32, LaneState> {
+        self.state().lanes.clone()
+    }
+
+    /// The partitions that were lost as they were, while the worker is not in the group again.
+    pub fn lost(&self) -> BTreeMap<i32, LaneState> {
+        self.state().lost.clone()
+    }
+
+    /// Whether something is waited for that is no lane's own affair: Kafka, what has to be there before the group is
+    /// joined, or to be in the group again.
+    pub fn waits(&self) -> bool {
+        let state = self.state();
+        state.of_all().is_some()
+    }
+
+    /// How a lane is, whose times count from this moment on.
+    pub fn lane<E>(&self, partition: i32, lane: &Lane<E>, started: Instant) {
+        let mut state = self.state();
+        let entry = state.lanes.entry(partition).or_default();
+        if entry.outage.as_deref() != lane.outage() {
+            match lane.outage() {
+                Some(why) if entry.outage.is_none() => {
+                    tracing::error!(partition, error = why, "an outage: the partition waits");
+                }
+                Some(_) => {}
+                None => tracing::info!(partition, "the outage is over"),
+            }
+            entry.outage = lane.outage().map(str::to_owned);
+        }
+        if entry.panics_again.as_ref().is_some_and(|again| lane.watermark() > again.at) {
+            entry.panics_again = None;
+            tracing::info!(partition, "the code of the partition panics no more");
+        }
+        entry.paused = lane.is_paused();
+        entry.held = lane.held_keys();
+        entry.held_alone = lane.held_alone();
+        entry.held_until = lane.held_until().filter(|_| lane.is_idle()).map(|due| started + due);
+        show_held_full(partition, entry.held_full.as_ref(), lane.held_full().as_ref());
+        entry.held_full = lane.held_full();
+        entry.read_to = lane.read_to();
+        entry.finished = lane.finished();
+        entry.watermark = lane.watermark();
+        entry.in_hand = !lane.is_empty();
+        entry.waiting_since = lane.waiting_since();
+        #[expect(clippy::cast_precision_loss, reason = "gauges")]
+        {
+            let labels = self.labels(partition);
+            metrics::gauge!("held_keys", &labels).set(entry.held as f64);
+            metrics::gauge!("held_alone_keys", &labels).set(entry.held_alone as f64);
+            metrics::gauge!("partition_held_full", &labels).set(if entry.held_full.is_some() { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// The group took a partition from this worker, whose session ended: nobody may have it yet, and the worker has to
+    /// join anew.
+    pub fn lost_to_group(&self, partition: i32) {
+        let mut state = self.state();
+        state.joined = false;
+        if let Some(lane) = state.lanes.get(&partition).cloned() {
+            state.lost.insert(partition, lane);
+        }
+        drop(state);
+        self.gone(partition);
+    }
+
+    /// A partition is no longer ours.
+    pub fn gone(&self, partition: i32) {
+        let mut state = self.state();
+        state.lanes.remove(&partition);
+        // At once: whoever measures how far behind the partitions are may be waiting for Kafka.
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("assigned_partitions", "group" => self.group.to_string()).set(state.lanes.len() as f64);
+        drop(state);
+        let labels = self.labels(partition);
+        metrics::gauge!("held_keys", &labels).set(0.0);
+        metrics::gauge!("held_alone_keys", &labels).set(0.0);
+        metrics::gauge!("partition_held_full", &labels).set(0.0);
+    }
+
+    /// A partition's labels.
+    pub fn labels(&self, partition: i32) -> [(&'static str, String); 2] {
+        [("group", self.group.to_string()), ("partition", partition.to_string())]
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What is waited for that is no lane's own affair.
+    fn of_all(&self) -> Option<&str> {
+        let told = self.before_joining.as_ref().or(self.kafka.as_ref()).or(self.missing_topic.as_ref());
+        told.map(String::as_str).or_else(|| (!self.lost.is_empty()).then_some(LOST))
+    }
+}
+
+/// The log says when so much is held that nothing more comes in, and when it is less again.
+fn show_held_full(partition: i32, before: Option<&HeldFull>, now: Option<&HeldFull>) {
+    match (before, now) {
+        (None, Some(HeldFull { records, bytes, key, key_records, key_bytes })) => tracing::error!(
+            partition,
+            records,
+            bytes,
+            %key,
+            key_records,
+            key_bytes,
+            "so much is held that the partition takes nothing in"
+        ),
+        (Some(_), None) => tracing::info!(partition, "the partition takes records in again"),
+        _ => {}
+    }
+}

@@ -1,0 +1,111 @@
+//! What `/health/ready` says.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::{CacheState, GroupHealth, LONG_OPEN, LaneState, Unreadable, Unstable};
+
+/// The worker's state, as seen from outside; cloning shares it.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    groups: Vec<GroupHealth>,
+    stopping: AtomicBool,
+    /// What is known of Redis, which nothing waits for.
+    cache: Mutex<CacheState>,
+}
+
+impl Health {
+    /// That of a worker with these groups.
+    pub fn new(groups: Vec<GroupHealth>) -> Self {
+        Self(Arc::new(All { groups, ..All::default() }))
+    }
+
+    /// The worker is about to end.
+    pub fn stopping(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// What is known of Redis.
+    pub fn cache(&self, found: CacheState) {
+        *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Ready while every group is.
+    pub fn report(&self) -> shared::runtime::ops::Health {
+        let reports: Vec<_> = self.0.groups.iter().map(|group| (group.group().to_owned(), group.report())).collect();
+        let unready = reports.iter().map(|(_, (_, report))| report).find(|report| report["status"] != "ready");
+        let status = match unready {
+            _ if self.0.stopping.load(Ordering::Relaxed) => "stopping",
+            Some(report) => report["status"].as_str().unwrap_or_default(),
+            None => "ready",
+        };
+        let outage = reports.iter().map(|(_, (_, report))| &report["outage"]).find(|outage| !outage.is_null());
+        let warnings = |report: &Value| report["warnings"].as_array().cloned().unwrap_or_default();
+        let warnings: Vec<_> = reports.iter().flat_map(|(_, (_, report))| warnings(report)).collect();
+        let cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).report();
+        let groups: BTreeMap<_, _> = reports.iter().map(|(group, (_, report))| (group, report)).collect();
+        let report =
+            json!({"status": status, "outage": outage, "warnings": warnings, "cache": cache, "groups": groups});
+        (status == "ready", report)
+    }
+}
+
+impl GroupHealth {
+    /// Ready while the group is joined, Kafka answers, and no partition waits out an outage, stands before what cannot
+    /// be read or still for no reason, takes nothing in because too much is held, or waits behind a transaction that has
+    /// been open for long.
+    pub fn report(&self) -> shared::runtime::ops::Health {
+        let state = self.state();
+        let any = |is_so: fn(&LaneState) -> bool| state.lanes.values().any(is_so);
+        // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
+        let outage = state.of_all().or_else(|| state.lanes.values().find_map(|lane| lane.outage.as_deref()));
+        let status = if any(|lane| lane.panics_again.is_some()) {
+            "the code of a partition panics again and again"
+        } else if outage.is_some() {
+            "waiting out an outage"
+        } else if !state.joined {
+            "joining"
+        } else if any(|lane| lane.unreadable.is_some()) {
+            "a partition cannot be read"
+        } else if any(|lane| lane.stalled.is_some()) {
+            "a partition stands still"
+        } else if any(|lane| lane.held_full.is_some()) {
+            "a partition takes nothing in: too much is held"
+        } else if any(|lane| lane.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN)) {
+            "waiting behind an open transaction"
+        } else {
+            "ready"
+        };
+        let partitions: BTreeMap<_, _> = state
+            .lanes
+            .iter()
+            .map(|(partition, lane)| {
+                // Which producer it is the client has no way to ask (Kafka's DescribeProducers).
+                let unstable = lane.unstable.map(|Unstable { records, offset, age }| {
+                    json!({"records": records, "from_offset": offset, "age_seconds": age.as_secs()})
+                });
+                let again = lane.panics_again.as_ref().map(|again| &again.why);
+                let unreadable = lane.unreadable.as_ref().map(|Unreadable { offset, error, since, .. }| {
+                    json!({"offset": offset, "error": error, "seconds": since.elapsed().as_secs()})
+                });
+                let full = lane.held_full.as_ref().map(|full| {
+                    json!({"records": full.records, "bytes": full.bytes, "key": full.key.as_str(),
+                        "key_records": full.key_records, "key_bytes": full.key_bytes})
+                });
+                let lane = json!({"watermark": lane.watermark, "held_keys": lane.held,
+                    "held_alone_keys": lane.held_alone, "held_full": full, "paused": lane.paused,
+                    "panics": lane.panics, "panics_again": again, "outage": lane.outage, "unstable": unstable, "unreadable": unreadable,
+                    "stalled_seconds": lane.stalled.map(|since| since.as_secs())});
+                (partition.to_string(), lane)
+            })
+            .collect();
+        let report = json!({"status": status, "outage": outage, "warnings": state.topics, "partitions": partitions});
+        (status == "ready", report)
+    }
+}

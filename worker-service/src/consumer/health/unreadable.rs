@@ -1,0 +1,128 @@
+//! A partition that stands before a batch that cannot be read.
+
+use std::time::{Duration, Instant};
+
+use super::GroupHealth;
+
+/// How often the log says so, while it stands there.
+const TELL_INTERVAL: Duration = Duration::from_secs(300);
+/// The client tries again twice a second, so without another error for so long it is over.
+const OVER: Duration = Duration::from_secs(30);
+
+/// What is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The offset that is expected next. The batch is there, or behind offsets without a record. None where nothing
+    /// of the partition was read or committed yet: it is the first that there is.
+    pub offset: Option<i64>,
+    /// What the client says.
+    pub error: String,
+    /// Since when.
+    pub since: Instant,
+    seen: Instant,
+    told: Instant,
+}
+
+impl Unreadable {
+    pub(crate) fn new(offset: Option<i64>, error: String, now: Instant) -> Self {
+        Self { offset, error, since: now, seen: now, told: now }
+    }
+
+    /// It was met again there. Says whether the log is to tell.
+    pub(super) fn again(&mut self, now: Instant) -> bool {
+        self.seen = now;
+        let is_due = now.saturating_duration_since(self.told) >= TELL_INTERVAL;
+        if is_due {
+            self.told = now;
+        }
+        is_due
+    }
+
+    /// Whether the client has not met it for long.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.seen) >= OVER
+    }
+}
+
+impl GroupHealth {
+    /// The client cannot read what is at this offset, or behind it; told again each time that it tries.
+    pub fn cannot_read(&self, partition: i32, offset: Option<i64>, error: String) {
+        let (mut state, now) = (self.state(), Instant::now());
+        let lane = state.lanes.entry(partition).or_default();
+        let is_told = match &mut lane.unreadable {
+            Some(unreadable) if unreadable.offset == offset => unreadable.again(now),
+            other => {
+                *other = Some(Unreadable::new(offset, error.clone(), now));
+                true
+            }
+        };
+        if is_told {
+            tracing::error!(
+                partition,
+                offset,
+                error,
+                "a batch of records cannot be read: the partition stands still until `worker-service seek \
+                 --past-unreadable`"
+            );
+        }
+    }
+
+    /// A record of the partition came in.
+    pub fn can_read(&self, partition: i32) {
+        let mut state = self.state();
+        if state.lanes.get_mut(&partition).and_then(|lane| lane.unreadable.take()).is_some() {
+            tracing::info!(partition, "the partition can be read again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::observe::measured::Measured;
+    use crate::scheduler::{Lane, Settings};
+
+    fn status(health: &GroupHealth) -> (bool, String) {
+        let (ready, report) = health.report();
+        (ready, report["status"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn it_is_told_now_and_then_and_is_over_when_it_is_not_met_again() {
+        let began = Instant::now();
+        let mut unreadable = Unreadable::new(Some(7), "bad".to_owned(), began);
+        // For half an hour, twice a second.
+        let told = (0..3_600).filter(|n| unreadable.again(began + Duration::from_millis(500 * n))).count();
+        assert_eq!(told, 5, "beside the first time");
+        let last = began + Duration::from_millis(500 * 3_599);
+        assert!(!unreadable.is_over(last + Duration::from_secs(29)));
+        assert!(unreadable.is_over(last + Duration::from_secs(30)));
+        assert_eq!(unreadable.since, began);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_until_a_record_comes() {
+        let health = GroupHealth::new("g");
+        health.joined();
+        health.begun(3, Some(7));
+        let unreadable = || health.report().1["partitions"]["3"]["unreadable"].clone();
+        assert_eq!((status(&health), unreadable()), ((true, "ready".into()), json!(null)));
+        health.cannot_read(3, Some(9), "bad".into());
+        health.cannot_read(3, Some(9), "bad".into());
+        health.lane(3, &Lane::<()>::new(Settings::default(), 1), Instant::now());
+        assert_eq!(status(&health), (false, "a partition cannot be read".into()));
+        assert_eq!(unreadable(), json!({"offset": 9, "error": "bad", "seconds": 0}));
+        health.measured(&BTreeMap::from([(3, Measured::default())]));
+        assert!(!unreadable().is_null(), "it is met again and again");
+        health.can_read(3);
+        assert_eq!((status(&health), unreadable()), ((true, "ready".into()), json!(null)));
+        health.cannot_read(3, None, "bad".into());
+        assert_eq!(unreadable()["offset"], json!(null));
+        health.gone(3);
+        assert_eq!(status(&health), (true, "ready".into()), "whose partition it is now says it");
+    }
+}

@@ -1,0 +1,312 @@
+//! How far behind each partition is: measured every few seconds, for Prometheus, for health, and for CloudWatch
+//! where that is asked for. Whoever asks Kafka so often is the first to learn that it is away, and that a partition
+//! stands still.
+//!
+//! Behind is what can be read and has had no effect: records before the last stable offset. What lies behind that
+//! waits for somebody's transaction, and is told apart.
+
+mod ask;
+mod commits;
+mod known;
+mod unstable;
+mod watchdog;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use time::OffsetDateTime;
+
+pub use self::ask::LogEnds;
+use self::ask::{Ends, Told, ask};
+use self::commits::Commits;
+use self::known::Known;
+use self::unstable::OpenTransactions;
+use self::watchdog::{Finding, Seen, Watchdog};
+use crate::consumer::health::{GroupHealth, LaneState};
+use crate::consumer::poll::Group;
+use crate::observe::emf::EmfConfig;
+use crate::observe::emf::Emitter;
+use crate::observe::measured::Measured;
+
+/// How often it is measured.
+const EVERY: Duration = Duration::from_secs(5);
+/// The most that counts as passed between two measurements: a machine that stood still did not see what happened.
+const LONGEST_STEP: Duration = Duration::from_secs(30);
+/// How much later than it is due a held device may be tried: a transaction is under way.
+const HELD_LATE: Duration = Duration::from_secs(10);
+/// How many times in a row Kafka has to stay silent to be away: once is a broker that starts anew.
+const SILENCES: u32 = 2;
+
+/// What is measured, and for whom.
+pub struct Lag {
+    /// The consumer, once there is one; before that, there is no partition.
+    pub consumer: Arc<OnceLock<Weak<BaseConsumer<Group>>>>,
+    /// Where the logs end.
+    pub log_ends: LogEnds,
+    /// The input topic.
+    pub topic: String,
+    /// What is told of it, and what is known of the partitions.
+    pub health: GroupHealth,
+    /// Whether CloudWatch is told, and how often.
+    pub emf: EmfConfig,
+    /// How long a partition may stand still for no reason.
+    pub stall_timeout: Duration,
+    /// How often what is committed is compared with what was stored.
+    pub compare_interval: Duration,
+}
+
+/// A partition when Kafka last said where it ends.
+struct LastKnown {
+    /// None where it has never said.
+    lag: Option<u64>,
+    at: Instant,
+}
+
+/// What one measurement knows of those before.
+struct Past {
+    /// The time that passed while this ran.
+    elapsed: Duration,
+    /// When it was measured last.
+    measured: Instant,
+    known: Known,
+    last: BTreeMap<i32, LastKnown>,
+    open: OpenTransactions,
+    watchdog: Watchdog,
+    commits: Commits,
+    /// When the committed offsets were last asked for.
+    compared: Option<Instant>,
+    silences: u32,
+}
+
+impl Past {
+    fn new(stall_timeout: Duration) -> Self {
+        Self {
+            elapsed: Duration::ZERO,
+            measured: Instant::now(),
+            known: Known::default(),
+            last: BTreeMap::new(),
+            open: OpenTransactions::default(),
+            watchdog: Watchdog::new(stall_timeout),
+            commits: Commits::default(),
+            compared: None,
+            silences: 0,
+        }
+    }
+}
+
+impl Lag {
+    /// Measures until the consumer is gone.
+    pub async fn run(self) {
+        let mut emitter = Emitter::new(&self.emf, self.health.group(), OffsetDateTime::now_utc());
+        let mut gone = Vec::new();
+        let mut past = Past::new(self.stall_timeout);
+        let every =
+            [self.emf.interval, self.stall_timeout, self.compare_interval].into_iter().fold(EVERY, Duration::min);
+        loop {
+            tokio::time::sleep(every).await;
+            let (consumer, told) = match self.consumer.get().map(Weak::upgrade) {
+                None => (None, Told::default()),
+                Some(None) => return,
+                Some(Some(consumer)) => {
+                    let told = self.ask(&consumer, &mut past).await;
+                    (Some(consumer), told)
+                }
+            };
+            let now = OffsetDateTime::now_utc();
+            let (measured, anew) = measure(&self.health.lanes(), &self.health.lost(), &told.ends, now, &mut past);
+            show(&self.health, &measured, &mut gone);
+            self.health.measured(&measured);
+            if let Some(consumer) = consumer {
+                act(&self.health, consumer.context(), &told, &anew);
+            }
+            let waits = self.health.waits();
+            metrics::gauge!("worker_waiting", "group" => self.health.group().to_owned())
+                .set(flag(waits || measured.values().any(|found| found.waits)));
+            if let Some(emitter) = &mut emitter
+                && emitter.is_due(now)
+            {
+                let totals = self.health.totals();
+                if shared::runtime::telemetry::log_metrics(&emitter.document(&measured, waits, totals, now)) {
+                    emitter.told(totals);
+                }
+            }
+        }
+    }
+
+    /// Asks Kafka, and tells where it does not answer.
+    async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> Told {
+        let ours: Vec<_> = self.health.lanes().into_keys().collect();
+        let is_due = past.compared.is_none_or(|compared| compared.elapsed() >= self.compare_interval);
+        let with_committed = is_due && !ours.is_empty();
+        let told = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
+        if let Some(partitions) = told.partitions {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("topic_partitions", "group" => self.health.group().to_owned()).set(partitions as f64);
+        }
+        let missing = || format!("the topic {} is not there: run `worker-service setup`", self.topic);
+        self.health.topic_is_missing(told.is_missing.then(missing));
+        past.silences = if told.silent.is_some() { past.silences + 1 } else { 0 };
+        if told.silent.is_none() || past.silences >= SILENCES {
+            self.health.kafka_is_away(told.silent.clone());
+        }
+        if let Some(held) = &told.committed {
+            past.compared = Some(Instant::now());
+            compare_commits(&self.health, consumer.context(), held, &mut past.commits);
+        }
+        told
+    }
+}
+
+/// Tells where the broker holds less as committed than was stored, and has it committed again.
+fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commits) {
+    let behind = commits.compare(group.stored(), held);
+    for partition in held.keys() {
+        let records = behind.get(partition).map_or(0, |behind| behind.stored - behind.committed);
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("commit_behind_records", &health.labels(*partition)).set(records as f64);
+    }
+    for (partition, found) in behind {
+        tracing::warn!(
+            partition,
+            committed = found.committed,
+            stored = found.stored,
+            "the broker holds less as committed than was stored: it is committed again"
+        );
+        group.holds_less(partition, found.committed);
+    }
+}
+
+/// Tells the runners what was found out.
+fn act(health: &GroupHealth, group: &Group, told: &Told, anew: &[i32]) {
+    for (partition, ends) in &told.ends {
+        group.ends_at(*partition, ends.stable);
+    }
+    for partition in anew {
+        metrics::counter!("partition_stalls_total", "group" => health.group().to_owned()).increment(1);
+        group.begin_anew(*partition);
+    }
+}
+
+/// What is behind, and the partitions whose runner is to begin anew. Of those that are lost it is what was known of
+/// them, and older by now.
+fn measure(
+    lanes: &BTreeMap<i32, LaneState>,
+    lost: &BTreeMap<i32, LaneState>,
+    ends: &BTreeMap<i32, Ends>,
+    now: OffsetDateTime,
+    past: &mut Past,
+) -> (BTreeMap<i32, Measured>, Vec<i32>) {
+    let Past { known, last, open, watchdog, .. } = past;
+    let is_told = |partition: &i32| lanes.contains_key(partition) || lost.contains_key(partition);
+    known.retain(|partition| is_told(&partition));
+    last.retain(|partition, _| is_told(partition));
+    open.retain(|partition| lanes.contains_key(&partition));
+    watchdog.retain(|partition| lanes.contains_key(&partition));
+    past.elapsed += past.measured.elapsed().min(LONGEST_STEP);
+    let seen = Instant::now();
+    past.measured = seen;
+    let elapsed = past.elapsed;
+    let mut age_of = |partition, lane: &LaneState, ends: Option<Ends>, lag: Option<u64>| {
+        let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
+        // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
+        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
+        let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
+        let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
+        let last = last.entry(partition).or_insert(LastKnown { lag, at: seen });
+        if lag.is_some() {
+            *last = LastKnown { lag, at: seen };
+        }
+        (last.lag, in_hand.max(known.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
+    };
+    let mut anew = Vec::new();
+    let of_one = |(&partition, lane): (&i32, &LaneState)| {
+        let ends = ends.get(&partition).copied();
+        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
+        let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
+        let (last, watermark_age) = age_of(partition, lane, ends, lag);
+        let unreadable = lane.unreadable.is_some();
+        let seen = Seen {
+            at: lane.at(),
+            read_to: lane.read_to,
+            finished: lane.finished,
+            lag,
+            has_reason: has_reason(lane, ends, Instant::now()),
+        };
+        let stalled = match watchdog.look(elapsed, partition, seen) {
+            Finding::Fine => None,
+            Finding::Stands { since, begin_anew } => {
+                anew.extend(begin_anew.then_some(partition));
+                Some(since)
+            }
+        };
+        let measured = Measured {
+            lag: last,
+            is_unknown: lag.is_none(),
+            is_lost: false,
+            watermark_age,
+            waits: lane.outage.is_some(),
+            paused: lane.paused,
+            unstable: open.look(elapsed, partition, ends),
+            stalled,
+            held_alone: lane.held_alone,
+            unreadable,
+        };
+        (partition, measured)
+    };
+    let mut measured: BTreeMap<_, _> = lanes.iter().map(of_one).collect();
+    for (&partition, lane) in lost.iter().filter(|(partition, _)| !lanes.contains_key(partition)) {
+        let (lag, watermark_age) = age_of(partition, lane, None, None);
+        let found =
+            Measured { lag, watermark_age, is_unknown: true, is_lost: true, waits: true, ..Measured::default() };
+        measured.insert(partition, found);
+    }
+    (measured, anew)
+}
+
+/// Whether a partition is known to wait for something. A held device is that only until it is to be tried again, and
+/// where it is all that is left to do: where there are more records, and room for them, they have to come in.
+fn has_reason(lane: &LaneState, ends: Option<Ends>, now: Instant) -> bool {
+    let is_read = ends.is_none_or(|ends| lane.read_to.is_some_and(|read_to| ends.stable <= read_to));
+    let waits_for_held =
+        lane.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || lane.held_full.is_some());
+    lane.outage.is_some() || lane.paused || lane.unreadable.is_some() || lane.panics_again.is_some() || waits_for_held
+}
+
+/// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them. Those of one that
+/// is lost stay until that is so.
+fn show(health: &GroupHealth, measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
+    let nothing = Measured { lag: Some(0), ..Measured::default() };
+    let gone = || shown.iter().filter(|partition| !measured.contains_key(partition));
+    for &partition in gone() {
+        metrics::gauge!("commit_behind_records", &health.labels(partition)).set(0.0);
+    }
+    for (&partition, found) in measured.iter().chain(gone().map(|partition| (partition, &nothing))) {
+        let labels = health.labels(partition);
+        if let Some(lag) = found.lag {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("consumer_lag_records", &labels).set(lag as f64);
+        }
+        metrics::gauge!("watermark_age_seconds", &labels).set(found.watermark_age);
+        metrics::gauge!("partition_waiting", &labels).set(flag(found.waits));
+        metrics::gauge!("partition_paused", &labels).set(flag(found.paused));
+        let (records, age) = found.unstable.map_or((0, 0.0), |open| (open.records, open.age.as_secs_f64()));
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("unstable_records", &labels).set(records as f64);
+        metrics::gauge!("unstable_age_seconds", &labels).set(age);
+        metrics::gauge!("partition_unreadable", &labels).set(flag(found.unreadable));
+        metrics::gauge!("partition_stalled", &labels).set(flag(found.stalled.is_some()));
+    }
+    let assigned = measured.values().filter(|found| !found.is_lost).count();
+    #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+    metrics::gauge!("assigned_partitions", "group" => health.group().to_owned()).set(assigned as f64);
+    *shown = measured.keys().copied().collect();
+}
+
+fn flag(set: bool) -> f64 {
+    if set { 1.0 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The code that runs for one record or one batch, each piece caught by itself: a panic is a verdict on the record
+//! where it keeps the record from having its effect, and on nothing where it comes behind that, or beside it.
+
+use std::time::{Instant, SystemTime};
+
+use rdkafka::message::BorrowedMessage;
+use shared::cache::FenceReport;
+use shared::kafka::{Delivery, Reason, Record, Refusal, decode};
+use shared::store::StoreError;
+
+use super::Driver;
+use crate::consumer::handler::{Applied, Handler};
+use crate::consumer::{apply, event_log};
+use crate::observe::panics::{self, Panicked};
+use crate::observe::trace::Processing;
+use crate::scheduler::Task;
+
+/// A record as it came in; a panic, where it could not be read as a whole.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) record: Record,
+    unread: Option<Panicked>,
+}
+
+/// The event in a record.
+fn delivery<H: Handler>(record: &Record) -> Result<Delivery<H::Event>, Refusal> {
+    let (envelope, position) = decode(record, H::TYPES)?;
+    let event = H::decode(&envelope)?;
+    Ok(Delivery { envelope, position, event })
+}
+
+impl<H: Handler> Driver<H> {
+    /// Reads a record. Where that panics, it is what can be had of it.
+    pub(super) fn read(&self, mut message: BorrowedMessage<'_>) -> Taken {
+        match panics::caught(|| (self.tools.read)(&mut message)) {
+            Ok(record) => Taken { record, unread: None },
+            Err(panicked) => {
+                self.note(&panicked);
+                Taken { record: Record::without_headers(&message), unread: Some(panicked) }
+            }
+        }
+    }
+
+    /// The record, and the event in it. Where reading or decoding it panicked, it is as if it were no event.
+    pub(super) fn decoded(&self, taken: Taken) -> (Record, Result<Delivery<H::Event>, Refusal>) {
+        let Taken { record, unread } = taken;
+        let refused = |panicked: Panicked| Err(Refusal { reason: Reason::Panicked, error: panicked.to_string() });
+        let decoded = match unread {
+            Some(panicked) => refused(panicked),
+            None => panics::caught(|| delivery::<H>(&record)).unwrap_or_else(|panicked| {
+                self.note(&panicked);
+                refused(panicked)
+            }),
+        };
+        (record, decoded)
+    }
+
+    /// Applies a batch. What is written is applied, whatever becomes of what is told of it.
+    pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), StoreError> {
+        let trace = self.aside(|| Processing::begin(batch));
+        let started = Instant::now();
+        let applied = panics::caught_async(self.tools.applier.write(batch)).await.unwrap_or_else(|panicked| {
+            self.note(&panicked);
+            Err(StoreError::panicked(panicked.to_string()))
+        });
+        match applied {
+            Ok(applied) => {
+                self.show(batch, trace, started, &applied).await;
+                Ok(())
+            }
+            Err(error) => {
+                self.aside(|| trace.map(|trace| trace.failed(batch, &error)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds out whether anybody's event would be applied now.
+    pub(super) async fn probe(&self, payload_bytes: usize) -> Result<(), StoreError> {
+        let result = panics::caught_async(self.tools.applier.probe(payload_bytes)).await.unwrap_or_else(|panicked| {
+            self.note(&panicked);
+            Err(StoreError::panicked(panicked.to_string()))
+        });
+        self.aside(|| event_log::probe(self.partition, &result));
+        result
+    }
+
+    async fn show(&self, batch: &[Task<H::Event>], trace: Option<Processing>, started: Instant, applied: &Applied) {
+        let committed = SystemTime::now();
+        let fenced = match panics::caught_async(self.tools.applier.fence(batch, applied)).await {
+            Ok(fenced) => fenced,
+            Err(panicked) => {
+                self.note(&panicked);
+                FenceReport::pending(applied.fences.len())
+            }
+        };
+        let is_fenced = fenced.is_acknowledged();
+        self.aside(|| trace.map(|trace| trace.done(batch, committed, is_fenced)));
+        self.aside(|| event_log::processed(self.tools.access_log, batch, applied, &fenced));
+        self.aside(|| apply::measure::<H>(&self.tools.group, started, applied));
+    }
+
+    /// Runs what decides about nothing: a line of the log, a span, a metric.
+    pub(super) fn aside<T>(&self, code: impl FnOnce() -> T) -> Option<T> {
+        panics::caught(code).map_err(|panicked| self.note(&panicked)).ok()
+    }
+
+    /// A panic was caught.
+    pub(super) fn note(&self, panicked: &Panicked) {
+        self.tools.health.panicked(self.partition);
+        panicked.tell(self.partition);
+    }
+}

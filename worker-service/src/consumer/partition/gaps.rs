@@ -1,0 +1,339 @@
+//! Gaps in the offsets: markers of transactions, what was aborted or compacted away, or records that are lost.
+//!
+//! Only the log can tell which, and a topic that is written by transactions has a gap for each of them. So they
+//! are gathered, and looked into at most once a second, beside the way of the records.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use rdkafka::consumer::Consumer as _;
+use tokio::task::JoinHandle;
+
+use super::Driver;
+use super::explain::{Found, behind, in_order, without};
+use crate::consumer::handler::Handler;
+use crate::consumer::health::GroupHealth;
+
+/// How often the broker is asked at most.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it may take to answer.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long gaps of one partition may be read at a time: all share a reader.
+const READ_TIME: Duration = Duration::from_secs(2);
+/// How long the last look may take, with the one that is under way: a partition that is revoked has eight seconds,
+/// of which a transaction takes five.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+/// The most gaps that are kept of each kind; where there are more, nobody looks into the first of them.
+const MOST_GAPS: usize = 100_000;
+
+/// Gaps that are not explained, and no offset that held a record that was consumed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Unexplained {
+    /// Those that were met since the broker was last asked, as they came.
+    fresh: Vec<Range<i64>>,
+    /// Those that it was asked about without an answer, and those that its log did not have yet.
+    late: Vec<Range<i64>>,
+    /// Those that its log still had when it answered, and that there was no time to read.
+    seen: Vec<Range<i64>>,
+}
+
+impl Unexplained {
+    fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.late.is_empty() && self.seen.is_empty()
+    }
+
+    fn all(&self) -> Vec<Range<i64>> {
+        in_order([&*self.fresh, &*self.late, &*self.seen].concat())
+    }
+
+    /// The same in order, each offset once: of one that was met again, or that was made anew, the newest counts.
+    fn sorted(self) -> Self {
+        let fresh = in_order(self.fresh);
+        let late = without(&in_order(self.late), &fresh);
+        let seen = without(&without(&in_order(self.seen), &fresh), &late);
+        Self { fresh, late, seen }
+    }
+}
+
+/// The gaps of a partition that nobody has looked into yet. Those that are left at its end are told.
+#[derive(Debug)]
+pub(super) struct Gaps {
+    partition: i32,
+    met: Unexplained,
+    began: Instant,
+    /// When the broker was last asked, since then.
+    asked: Option<Duration>,
+    looking: Option<Look>,
+}
+
+/// What is left of the gaps that were looked into; none where there was no answer.
+type Answer = Option<Left>;
+
+/// What is left of gaps after the broker has answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Left {
+    /// What its log had, and there was no time for.
+    seen: Vec<Range<i64>>,
+    /// What its log does not have yet.
+    beyond: Vec<Range<i64>>,
+}
+
+/// A look that is under way.
+#[derive(Debug)]
+struct Look {
+    into: Arc<Unexplained>,
+    task: JoinHandle<Answer>,
+}
+
+impl Gaps {
+    pub(super) fn new(partition: i32) -> Self {
+        Self { partition, met: Unexplained::default(), began: Instant::now(), asked: None, looking: None }
+    }
+
+    /// The next record is behind the offset that was expected.
+    pub(super) fn met(&mut self, expected: i64, offset: i64) {
+        if self.met.fresh.len() >= MOST_GAPS {
+            self.bound();
+        }
+        self.met.fresh.push(expected..offset);
+    }
+
+    /// Lets go of the first gaps where there are too many.
+    fn bound(&mut self) {
+        for gaps in [&mut self.met.fresh, &mut self.met.late, &mut self.met.seen] {
+            if gaps.len() < MOST_GAPS {
+                continue;
+            }
+            *gaps = in_order(std::mem::take(gaps));
+            // Some at a time, so that this is seldom.
+            let gone: Vec<_> = gaps.drain(..gaps.len().saturating_sub(MOST_GAPS - MOST_GAPS / 10)).collect();
+            if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
+                let (partition, from, to, gaps) = (self.partition, first.start, last.end, gone.len());
+                tracing::warn!(partition, from, to, gaps, "there are too many gaps: nobody will look into these");
+            }
+        }
+    }
+
+    /// Has the broker asked for what is due, where it is not being asked.
+    async fn look(&mut self, now: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<Answer>) {
+        if let Some(Look { into, task }) = self.looking.take_if(|look| look.task.is_finished()) {
+            let answer = task.await.ok().flatten();
+            self.put_back(&into, answer);
+        }
+        if self.looking.is_none()
+            && let Some(due) = self.take_due(now)
+        {
+            let into = Arc::new(due);
+            self.looking = Some(Look { task: ask(Arc::clone(&into)), into });
+        }
+    }
+
+    /// The same for all that is left, and waits for the answers, within a bound.
+    async fn look_last(&mut self, within: Duration, ask: impl FnOnce(Arc<Unexplained>) -> JoinHandle<Answer>) {
+        let deadline = tokio::time::Instant::now() + within;
+        self.finish(deadline).await;
+        if !self.met.is_empty() {
+            let into = Arc::new(std::mem::take(&mut self.met).sorted());
+            self.looking = Some(Look { task: ask(Arc::clone(&into)), into });
+            self.finish(deadline).await;
+        }
+    }
+
+    /// Waits for the look that is under way.
+    async fn finish(&mut self, deadline: tokio::time::Instant) {
+        if let Some(look) = &mut self.looking {
+            let answered = tokio::time::timeout_at(deadline, &mut look.task).await;
+            let into = Arc::clone(&look.into);
+            self.looking = None;
+            self.put_back(&into, answered.ok().and_then(Result::ok).flatten());
+        }
+    }
+
+    /// Of the look that is under way nobody waits for the answer.
+    fn give_up(&mut self) {
+        if let Some(Look { into, task }) = self.looking.take() {
+            self.put_back(&into, task.now_or_never().and_then(Result::ok).flatten());
+        }
+    }
+
+    /// What is to be looked into now, if anything.
+    fn take_due(&mut self, now: Duration) -> Option<Unexplained> {
+        let is_early = self.asked.is_some_and(|asked| now.saturating_sub(asked) < LOOK_INTERVAL);
+        if self.met.is_empty() || is_early {
+            return None;
+        }
+        self.asked = Some(now);
+        Some(std::mem::take(&mut self.met).sorted())
+    }
+
+    /// What a look left is looked into again: all of it where there was no answer.
+    fn put_back(&mut self, into: &Unexplained, answer: Answer) {
+        match answer {
+            Some(Left { seen, beyond }) => {
+                self.met.seen.extend(seen);
+                self.met.late.extend(beyond);
+            }
+            None => {
+                self.met.late.extend(in_order([&*into.fresh, &*into.late].concat()));
+                self.met.seen.extend_from_slice(&into.seen);
+            }
+        }
+        self.bound();
+    }
+}
+
+impl Drop for Gaps {
+    fn drop(&mut self) {
+        self.give_up();
+        let Unexplained { fresh, late, seen } = std::mem::take(&mut self.met).sorted();
+        let partition = self.partition;
+        let unasked = in_order([fresh, late].concat());
+        if let (Some(first), Some(last)) = (unasked.first(), unasked.last()) {
+            let (from, to, gaps) = (first.start, last.end, unasked.len());
+            tracing::error!(
+                partition,
+                from,
+                to,
+                gaps,
+                "records may be lost: these gaps were not looked into before the partition ended here"
+            );
+        }
+        if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
+            let (from, to, gaps) = (first.start, last.end, seen.len());
+            tracing::warn!(
+                partition,
+                from,
+                to,
+                gaps,
+                "there was no time to read these gaps before the partition ended here: the log still had them"
+            );
+        }
+    }
+}
+
+/// What a look has found out.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Loss {
+    /// The first record that is lost, and how many are.
+    certain: Option<(i64, u64)>,
+    /// The same of records that may be lost, at most.
+    possible: Option<(i64, u64)>,
+}
+
+/// What of the gaps the log still has, where it begins at `low`; and those that it does not have yet, or any more,
+/// where it ends at `end`: a leader that is new, or a topic that was made anew.
+fn readable(gaps: &[Range<i64>], low: i64, end: i64) -> (Vec<Range<i64>>, Vec<Range<i64>>) {
+    behind(gaps, low).into_iter().partition(|gap| gap.end <= end)
+}
+
+/// What was lost in these gaps, which are in order, where the partition now begins at `low`. Whoever asks for a record
+/// that is gone is sent to the first that is there, so the loss lies in the gap that `low` is in. Gaps before that were
+/// there when they were read past. That holds for gaps that were met just now: where the partition begins in one by
+/// now that is older, or behind it, nobody can tell any more what it was.
+fn lost(Unexplained { fresh, late, seen }: &Unexplained, low: i64) -> Loss {
+    let gap = fresh.iter().find(|gap| gap.start < low && low <= gap.end);
+    let certain = gap.map(|gap| (gap.start, low.abs_diff(gap.start)));
+    let doubtful = if certain.is_some() { &[][..] } else { fresh };
+    let passed = [doubtful, late, seen].concat().into_iter().filter(|gap| gap.start < low);
+    let passed = in_order(passed.map(|gap| gap.start..gap.end.min(low)).collect());
+    let possible = passed.first().map(|first| (first.start, offsets(&passed)));
+    Loss { certain, possible }
+}
+
+/// How many offsets these are.
+fn offsets(ranges: &[Range<i64>]) -> u64 {
+    ranges.iter().map(|range| range.end.abs_diff(range.start)).sum()
+}
+
+impl Loss {
+    fn tell(&self, health: &GroupHealth, partition: i32, low: i64) {
+        if let Some((expected, lost)) = self.certain {
+            health.records_lost(lost);
+            tracing::error!(
+                partition,
+                expected,
+                low,
+                lost,
+                "data loss: the broker no longer has records that were not consumed"
+            );
+        }
+        if let Some((expected, at_most)) = self.possible {
+            health.records_lost(at_most);
+            tracing::error!(
+                partition,
+                expected,
+                low,
+                at_most,
+                "records may be lost: the log begins behind gaps that nobody had looked into"
+            );
+        }
+    }
+}
+
+/// Offsets of a log that hold neither a record nor a transaction's marker.
+fn tell_missing(health: &GroupHealth, partition: i32, missing: &[Range<i64>]) {
+    let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return };
+    let lost = offsets(missing);
+    health.records_lost(lost);
+    tracing::error!(
+        partition,
+        expected = first.start,
+        to = last.end,
+        lost,
+        "data loss: records are missing within the log: the topic is compacted, or was"
+    );
+}
+
+impl<H: Handler> Driver<H> {
+    /// Has the broker asked for what is due, where it is not being asked.
+    pub(super) async fn look_for_losses(&self, gaps: &mut Gaps) {
+        gaps.look(gaps.began.elapsed(), |due| self.look_into(due, LOOK_TIMEOUT)).await;
+    }
+
+    /// The partition ends: what nobody has looked into is looked into, and that is waited for. What cannot be
+    /// explained by then is told as that.
+    pub(super) async fn look_for_last_losses(&self, gaps: &mut Gaps) {
+        gaps.look_last(LAST_LOOK, |due| self.look_into(due, LAST_LOOK)).await;
+    }
+
+    fn look_into(&self, due: Arc<Unexplained>, timeout: Duration) -> JoinHandle<Answer> {
+        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+        let tools = Arc::clone(&self.tools);
+        tokio::task::spawn_blocking(move || {
+            let (began, health, all) = (Instant::now(), &tools.health, due.all());
+            let (gaps, again) = (all.len(), due.late.len() + due.seen.len());
+            let cannot = |error: String| {
+                let expected = all.first().map(|gap| gap.start);
+                tracing::warn!(partition, expected, gaps, error, "gaps that cannot be explained yet");
+            };
+            let (low, end) = match consumer.fetch_watermarks(&topic, partition, timeout) {
+                Ok(watermarks) => watermarks,
+                Err(error) => {
+                    cannot(error.to_string());
+                    return None;
+                }
+            };
+            // Also where nothing can be read: what is asked about once more begins at `low`.
+            lost(&due, low).tell(health, partition, low);
+            let (there, beyond) = readable(&all, low, end);
+            let seen = match tools.gap_reader.read(&topic, partition, &there, READ_TIME) {
+                Ok(Found { missing, left }) => {
+                    tell_missing(health, partition, &missing);
+                    left
+                }
+                Err(error) => {
+                    cannot(format!("{error:#}"));
+                    there
+                }
+            };
+            let left_over = seen.len() + beyond.len();
+            tracing::debug!(partition, gaps, again, low, left_over, took = ?began.elapsed(), "looked into gaps");
+            Some(Left { seen, beyond })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! Records that the client cannot take apart, as their producer wrote them. Nobody could mend them, and no setting
+//! helps: each is a dead letter that has its place alone, and the partition goes on behind it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::topic_partition_list::Offset;
+use shared::kafka::{DeadLetter, Reason, Record};
+use time::OffsetDateTime;
+
+use super::Driver;
+use super::progress::Progress;
+use crate::consumer::event_log;
+use crate::consumer::handler::Handler;
+use crate::scheduler::Lane;
+use shared::kafka::unreadable::Unreadable;
+
+/// How long librdkafka may take to go on behind them.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl<H: Handler> Driver<H> {
+    /// The partition stands before what cannot be read; says whether it goes on behind it. The client must not have
+    /// gone on meanwhile.
+    pub(super) async fn meet_unreadable(
+        &self,
+        here: Option<i64>,
+        found: Unreadable,
+        lane: &mut Lane<H::Event>,
+        progress: &mut Progress<'_>,
+    ) -> bool {
+        let (partition, health) = (self.partition, &self.tools.health);
+        let Unreadable { from, to, error, is_malformed } = found;
+        progress.beyond.met_unreadable = Some(Instant::now());
+        if !is_malformed {
+            health.cannot_read(partition, Some(from), error);
+            return false;
+        }
+        let letters = (from..to).map(|offset| self.letter_of_place(offset, &error)).collect();
+        let mut behind = from;
+        let mut refused = None;
+        for (letter, sent) in self.tools.dead_letters.send(letters).await {
+            match sent {
+                Ok(()) => {
+                    self.aside(|| event_log::dead_letter(&letter, H::TYPES));
+                    health.dead_letter(letter.reason);
+                    // One that was not taken is sent again, with those behind it.
+                    behind += i64::from(refused.is_none());
+                }
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        if let Some(why) = &refused {
+            health.cannot_read(partition, Some(behind), format!("its dead letter is not taken: {why}"));
+        }
+        if behind == from || !self.go_on_at(behind).await {
+            return false;
+        }
+        tracing::error!(
+            partition,
+            from,
+            to = behind,
+            error,
+            "records cannot be read as they were written: each is a dead letter, and the partition goes on behind"
+        );
+        // What stands before them is looked into as where a record comes behind a gap.
+        if let Some(here) = here.filter(|here| *here < from) {
+            progress.gaps.met(here, from);
+        }
+        lane.reach(behind);
+        progress.reach(behind);
+        if refused.is_none() {
+            health.can_read(partition);
+        }
+        true
+    }
+
+    /// A batch's records are not numbered in a row, as their producer wrote them.
+    pub(super) fn tell_unordered(&self, expected: i64, offset: i64) {
+        tracing::warn!(
+            partition = self.partition,
+            expected,
+            offset,
+            "a batch whose records are not numbered in a row, as their producer wrote it"
+        );
+    }
+
+    /// Has the client go back to behind such a batch, where it went elsewhere, and all before it is done.
+    pub(super) async fn return_where_due(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>) {
+        if let Some(to) = progress.return_to
+            && lane.is_empty()
+            && self.go_on_at(to).await
+        {
+            lane.begin_anew();
+            lane.reach(to);
+            progress.returned(to);
+        }
+    }
+
+    /// Has the client fetch from an offset on. What it may have fetched comes again.
+    async fn go_on_at(&self, offset: i64) -> bool {
+        let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+        let seeking = move || consumer.seek(&topic, partition, Offset::Offset(offset), SEEK_TIMEOUT);
+        match tokio::task::spawn_blocking(seeking).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => tracing::warn!(partition, offset, %error, "going on behind what cannot be read"),
+            Err(error) => tracing::warn!(partition, offset, %error, "going on behind what cannot be read"),
+        }
+        false
+    }
+
+    /// Neither its bytes nor its time are known: it counts from now on, when it was first seen.
+    fn letter_of_place(&self, offset: i64, error: &str) -> DeadLetter {
+        let mut record = Record::new(None, None, &[]);
+        (record.topic, record.partition, record.offset) = (self.topic.clone(), self.partition, offset);
+        (record.timestamp, record.create_time) = (OffsetDateTime::now_utc(), true);
+        DeadLetter { record, reason: Reason::Unreadable, error: error.to_owned(), attempts: 1 }
+    }
+}

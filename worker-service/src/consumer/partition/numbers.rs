@@ -1,0 +1,197 @@
+//! Batches whose records are not numbered in a row. Brokers give a batch as many offsets as it has records, and keep what
+//! each record says of its own: two may say the same, or one a later offset than the batch has. librdkafka believes
+//! them, and fetches from behind the last one it saw. Where the log does not reach so far yet, it is sent to the
+//! beginning of the partition, again and again.
+//!
+//! The records of a batch are known by the time at which their broker appended them. Pure.
+
+use std::ops::Range;
+
+use time::OffsetDateTime;
+
+/// The numbers of the batch that the last record was of.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    appended_at: Option<OffsetDateTime>,
+    /// Records with an offset that was there before. As many of the batch's offsets have none.
+    repeated: i64,
+    jump: Option<Jump>,
+    /// Where the client was sent back to, and how often in a row; none since something came from there.
+    returned: Option<(i64, u32)>,
+}
+
+/// So often the client is sent back to the same offset. While it cannot find an offset it asks again and again, and
+/// what it decides on that may come after the seek, which is lost then. More often it is not that.
+const RETURNS: u32 = 10;
+
+/// Offsets that a batch leaves out, as it seems. That they are lost is only true where the log goes on behind them.
+#[derive(Debug)]
+struct Jump {
+    gap: Range<i64>,
+    /// Where the batch ends, if its records had been numbered in a row.
+    end: i64,
+}
+
+/// What it means that a record has an earlier offset than expected.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Back {
+    /// The topic was made anew, or has lost its end.
+    NewLog,
+    /// Nothing: it stands behind the one before.
+    Unordered,
+    /// The client went elsewhere, and has to go here.
+    Elsewhere { to: i64 },
+}
+
+impl Numbers {
+    /// The next record has a later offset than expected. Whether that needs no explanation, or has to wait for one.
+    pub(super) fn forward(&mut self, expected: i64, offset: i64, appended_at: Option<OffsetDateTime>) -> bool {
+        let missing = offset - expected;
+        if missing <= self.repeated {
+            self.repeated -= missing;
+            return true;
+        }
+        let is_within = appended_at.is_some() && self.appended_at == appended_at && self.jump.is_none();
+        if is_within {
+            // The record itself is counted when it is noted.
+            self.jump = Some(Jump { gap: expected..offset, end: expected });
+        }
+        is_within
+    }
+
+    /// A record is noted that is not an earlier one. Gives what its batch left out, where the log goes on behind it.
+    pub(super) fn go_on(&mut self, appended_at: Option<OffsetDateTime>) -> Option<Range<i64>> {
+        self.returned = None;
+        if self.appended_at == appended_at {
+            if let Some(jump) = &mut self.jump {
+                jump.end += 1;
+            }
+            return None;
+        }
+        let before = std::mem::replace(self, Self { appended_at, ..Self::default() });
+        before.jump.map(|jump| jump.gap)
+    }
+
+    /// Whether a batch left something out, as it seems, and nothing came since.
+    pub(super) fn is_open(&self) -> bool {
+        self.jump.is_some()
+    }
+
+    /// What that was, where nobody waits for what comes next.
+    pub(super) fn close(&mut self) -> Option<Range<i64>> {
+        self.jump.take().map(|jump| jump.gap)
+    }
+
+    /// The client was sent back to this offset.
+    pub(super) fn returned(&mut self, to: i64) {
+        let before = self.returned.filter(|(before, _)| *before == to).map_or(0, |(_, times)| times);
+        self.returned = Some((to, before + 1));
+    }
+
+    /// A record has an earlier offset than expected. It is noted when it comes again.
+    pub(super) fn back(&mut self, offset: i64, appended_at: Option<OffsetDateTime>) -> Back {
+        if let Some((to, _)) = self.returned.filter(|(to, times)| offset < *to && *times < RETURNS) {
+            return Back::Elsewhere { to };
+        }
+        let is_within = appended_at.is_some() && self.appended_at == appended_at;
+        match self.jump.take() {
+            // The next batch.
+            Some(jump) if offset == jump.end => Back::Unordered,
+            Some(jump) if is_within && jump.gap.start <= offset => {
+                self.jump = Some(jump);
+                Back::Unordered
+            }
+            Some(jump) => Back::Elsewhere { to: jump.end },
+            None if is_within => {
+                self.repeated += 1;
+                Back::Unordered
+            }
+            None => Back::NewLog,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gaps::Gaps;
+    use super::super::progress::{Progress, Step};
+    use super::*;
+    use shared::kafka::Record;
+
+    fn at(offset: i64, second: i64) -> Record {
+        let mut record = Record::new(None, None, &[]);
+        (record.offset, record.timestamp) = (offset, OffsetDateTime::from_unix_timestamp(second).unwrap());
+        record.create_time = second == 0;
+        record
+    }
+
+    /// What the steps are, from offset 0 on, of records with these offsets and times. One that goes back comes again
+    /// when all before it is done.
+    fn steps(log: &[(i64, i64)]) -> Vec<String> {
+        let mut gaps = Gaps::new(0);
+        let mut progress = Progress::new(Some(0), &mut gaps);
+        let mut step = |&(offset, second): &(i64, i64)| {
+            let told = match progress.step_to(&at(offset, second)) {
+                Step::Next => "next".to_owned(),
+                Step::Gap(_) => "gap".to_owned(),
+                Step::Back(_) => "back".to_owned(),
+                Step::Unordered(_) => "unordered".to_owned(),
+                Step::Elsewhere(_) => {
+                    let to = progress.return_to.unwrap();
+                    progress.returned(to);
+                    return format!("to {to}");
+                }
+            };
+            if progress.expected.is_none() {
+                assert!(matches!(progress.step_to(&at(offset, second)), Step::Next));
+            }
+            told
+        };
+        log.iter().map(&mut step).collect()
+    }
+
+    #[test]
+    fn offsets_that_a_batch_has_twice_explain_those_that_it_has_not() {
+        assert_eq!(steps(&[(0, 5), (0, 5), (2, 6)]), ["next", "unordered", "next"]);
+        let twice = [(0, 5), (0, 5), (1, 5), (1, 5), (4, 6), (6, 7)];
+        assert_eq!(steps(&twice), ["next", "unordered", "next", "unordered", "next", "gap"]);
+        assert_eq!(steps(&[(0, 5), (0, 5), (3, 6)])[2], "gap", "one more is missing");
+        assert_eq!(steps(&[(0, 5), (0, 5), (1, 6), (3, 7)])[3], "gap", "of another batch");
+        assert_eq!(steps(&[(0, 5), (1, 5), (0, 6)])[2], "back");
+        assert_eq!(steps(&[(0, 0), (0, 0)])[1], "back", "a producer's time tells nothing");
+    }
+
+    #[test]
+    fn a_later_offset_than_the_batch_has_is_gone_back_from() {
+        // The next batch came in the same answer.
+        assert_eq!(steps(&[(0, 5), (5, 5), (2, 6), (3, 7)]), ["next", "next", "unordered", "next"]);
+        // The client was sent to the beginning.
+        assert_eq!(steps(&[(0, 4), (1, 5), (6, 5), (0, 4), (3, 6)]), ["next", "next", "next", "to 3", "next"]);
+        assert_eq!(steps(&[(0, 5), (5, 5), (0, 5), (2, 6)]), ["next", "next", "to 2", "next"]);
+        assert_eq!(steps(&[(0, 4), (1, 5), (6, 5), (7, 5), (0, 4)])[4], "to 4");
+    }
+
+    #[test]
+    fn where_the_client_does_not_stay_where_it_was_sent_it_is_sent_again() {
+        let log = [(0, 4), (1, 5), (6, 5), (0, 4), (0, 4), (0, 4), (3, 6), (9, 6), (0, 4)];
+        let there = ["next", "next", "next", "to 3", "to 3", "to 3", "next", "next", "to 5"];
+        assert_eq!(steps(&log), there);
+        // It is not that: the log does not reach so far any more.
+        let mut log = vec![(0, 4), (1, 5), (6, 5)];
+        log.extend([(0, 7); 11]);
+        let steps = steps(&log);
+        assert!(steps[3..13].iter().all(|step| step == "to 3"), "{steps:?}");
+        assert_eq!(steps[13], "back");
+    }
+
+    #[test]
+    fn what_a_batch_leaves_out_is_a_gap_where_the_log_goes_on_behind_it() {
+        let mut numbers = Numbers::default();
+        let time = |second| OffsetDateTime::from_unix_timestamp(second).ok();
+        assert_eq!(numbers.go_on(time(5)), None);
+        assert!(numbers.forward(1, 5, time(5)));
+        assert_eq!(numbers.go_on(time(5)), None);
+        assert_eq!(numbers.go_on(time(6)), Some(1..5));
+        assert!(!numbers.forward(7, 9, time(8)), "between batches it is one at once");
+    }
+}

@@ -1,0 +1,153 @@
+//! What becomes of a partition whose own code panicked, or which stands still for no reason: it begins anew, and
+//! neither the process nor another partition ends with it. Where it panics at the same place again and again, that is
+//! told by name, and it begins anew less and less often.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::topic_partition_list::Offset;
+use shared::runtime::lifecycle::no_result;
+
+use super::gaps::Gaps;
+use super::{Driver, LOOK};
+use crate::consumer::handler::Handler;
+use crate::observe::panics;
+
+/// The first wait before a partition begins anew; each one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A partition that ran for so long begins with the first wait again.
+const CALM: Duration = Duration::from_secs(600);
+/// From so many panics at the same place on it is one that comes again and again.
+const AGAIN: u32 = 3;
+/// How long librdkafka may take to go back.
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl<H: Handler> Driver<H> {
+    /// Runs until told to stop, and ends between two effects, with the offset stored up to which all is done.
+    /// After a panic outside of decoding and applying, which are caught for themselves, it begins anew where that
+    /// offset is: what the lane held is in doubt, and nothing of it counts. So it does where it is asked to.
+    pub async fn run(mut self) {
+        let mut gaps = Gaps::new(self.partition);
+        self.run_lanes(&mut gaps).await;
+        self.look_for_last_losses(&mut gaps).await;
+    }
+
+    async fn run_lanes(&mut self, gaps: &mut Gaps) {
+        let signals = Arc::clone(&self.signals);
+        let mut from = self.ask_committed().await;
+        let mut panics = Panics::default();
+        loop {
+            let began = Instant::now();
+            let ended = tokio::select! {
+                ended = panics::caught_async(self.run_lane(from, gaps)) => Some(ended),
+                () = signals.begin_anew.notified() => None,
+            };
+            match ended {
+                Some(Ok(())) => return,
+                Some(Err(panicked)) => {
+                    self.note(&panicked);
+                    let stored = signals.stored.load(Ordering::Relaxed);
+                    let at = if stored < 0 { from } else { Some(stored) };
+                    let wait = panics.note(panicked.to_string(), at, began.elapsed());
+                    self.aside(|| self.tools.health.begins_anew(self.partition, panics.tell(wait), panics.again()));
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        _ = self.assigned.stop.changed() => {}
+                    }
+                }
+                None => {
+                    signals.begun_anew.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(partition = self.partition, "the partition begins anew: it stood still");
+                }
+            }
+            let Some(at) = self.go_back().await else { return };
+            from = at;
+        }
+    }
+
+    /// Has the client fetch anew from what is done; what it fetched before is dropped. None where it is to stop.
+    async fn go_back(&mut self) -> Option<Option<i64>> {
+        while !*self.stop.borrow() {
+            let stored = self.signals.stored.load(Ordering::Relaxed);
+            let from = if stored < 0 { self.ask_committed().await } else { Some(stored) };
+            let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
+            let to = from.map_or(Offset::Beginning, Offset::Offset);
+            let seeking = move || consumer.seek(&topic, partition, to, SEEK_TIMEOUT);
+            match tokio::task::spawn_blocking(seeking).await {
+                Ok(Ok(())) => return Some(from),
+                Ok(Err(error)) => self.tools.health.waits_to_begin(partition, format!("going back: {error}")),
+                Err(error) => {
+                    self.tools.health.waits_to_begin(partition, format!("going back: {}", no_result(error)));
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {}
+                _ = self.assigned.stop.changed() => {}
+            }
+        }
+        None
+    }
+}
+
+/// The panics of a runner, one after the other.
+#[derive(Debug, Default)]
+struct Panics {
+    what: String,
+    /// The offset of the first record without its effect.
+    at: Option<i64>,
+    /// How often it was the same, there.
+    times: u32,
+    wait: Duration,
+}
+
+impl Panics {
+    /// Notes one, of a runner that ran for so long; says how long to wait.
+    fn note(&mut self, what: String, at: Option<i64>, ran: Duration) -> Duration {
+        let is_same = self.what == what && self.at == at;
+        self.times = if is_same { self.times + 1 } else { 1 };
+        (self.what, self.at) = (what, at);
+        self.wait = if ran > CALM { FIRST_WAIT } else { (2 * self.wait).clamp(FIRST_WAIT, LONGEST_WAIT) };
+        self.wait
+    }
+
+    fn tell(&self, wait: Duration) -> String {
+        let at = self.at.map_or_else(|| "the beginning".to_owned(), |at| format!("offset {at}"));
+        let times = if self.times > 1 { format!(", {} times now", self.times) } else { String::new() };
+        format!("{} while {at} was the first to be done{times}: it begins anew after {wait:?}", self.what)
+    }
+
+    /// Whether it comes again and again, and the offset behind which it is over.
+    fn again(&self) -> Option<Option<i64>> {
+        (self.times >= AGAIN).then_some(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_at_the_same_place_is_told_as_one_that_comes_again_and_again() {
+        let mut panics = Panics::default();
+        let mut note = |what: &str, at, ran| {
+            let wait = panics.note(what.to_owned(), at, Duration::from_secs(ran));
+            (wait.as_secs(), panics.again(), panics.tell(wait))
+        };
+        let (wait, again, told) = note("panicked at a.rs:1:2", Some(7), 5);
+        assert_eq!((wait, again), (1, None));
+        assert_eq!(told, "panicked at a.rs:1:2 while offset 7 was the first to be done: it begins anew after 1s");
+        assert_eq!(note("panicked at a.rs:1:2", Some(7), 5).0, 2);
+        let (wait, again, told) = note("panicked at a.rs:1:2", Some(7), 5);
+        assert_eq!((wait, again), (4, Some(Some(7))));
+        assert!(told.contains(" offset 7 ") && told.contains(", 3 times now: "), "{told}");
+        // Elsewhere, or another one: it is no longer the same, and what it waits is not less for that.
+        assert_eq!((note("panicked at a.rs:1:2", Some(8), 5).0, note("panicked", Some(8), 5).1), (8, None));
+        let waits: Vec<_> = (0..4).map(|_| note("panicked", None, 5).0).collect();
+        assert_eq!(waits, [32, 60, 60, 60]);
+        assert_eq!(note("panicked", None, 601).0, 1, "it was calm for long");
+    }
+}

@@ -1,0 +1,39 @@
+//! Records that an operator had the group go past, because they cannot be read (`worker-service seek
+//! --past-unreadable`). They are lost, and told as such by the worker, whose metric counts all losses.
+
+use std::sync::atomic::Ordering;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+
+use super::Driver;
+use crate::consumer::handler::Handler;
+use crate::consumer::seek::Skipped;
+
+impl<H: Handler> Driver<H> {
+    /// Tells what was skipped, if the committed offset says that something was, and takes the note away.
+    pub(super) fn note_skipped(&self, committed: &TopicPartitionList) {
+        let elements = committed.elements();
+        let Some((element, Skipped { from, to })) = elements.first().and_then(|it| Some((it, Skipped::of(it)?))) else {
+            return;
+        };
+        let (partition, lost) = (self.partition, to.abs_diff(from));
+        // A runner that begins anew before the note is gone finds it again.
+        if self.signals.skipped_to.swap(to, Ordering::Relaxed) < to {
+            self.tools.health.records_lost(lost);
+            tracing::error!(
+                partition,
+                expected = from,
+                offset = to,
+                lost,
+                "data loss: an operator had the group go past records that cannot be read"
+            );
+        }
+        let mut list = TopicPartitionList::new();
+        let added = list.add_partition_offset(&self.topic, partition, element.offset());
+        // Until this is there, the next to begin tells it again.
+        if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
+            tracing::warn!(partition, %error, "the note of what was skipped is still there");
+        }
+    }
+}

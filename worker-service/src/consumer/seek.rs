@@ -1,0 +1,248 @@
+//! `seek`: rewinds the group, after PostgreSQL was restored to an earlier time.
+//!
+//! Rewinds, and never goes forward: to read records again is harmless, because events are known by
+//! their rows, and to leave some out would lose events that were accepted. Forward goes [`past`] alone, where
+//! records cannot be read.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::cache::{Cache, RedisConfig};
+use shared::devices::RESOURCE;
+use shared::kafka::SourceConfig;
+use shared::kafka::topics::settings::TopicSettings;
+use shared::kafka::{self, ADMIN_TIMEOUT};
+use shared::kafka::{LogContext, PlainConsumer};
+use shared::runtime::config::LogConfig;
+use shared::runtime::rfc3339;
+use time::OffsetDateTime;
+
+mod past;
+mod times;
+
+pub use self::past::Skipped;
+
+/// Where a partition of the group stood, and where it stands now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    pub partition: i32,
+    /// The committed offset before; none where nothing was committed.
+    pub from: Option<i64>,
+    /// The committed offset now.
+    pub to: i64,
+    /// The first offset that the broker still has.
+    pub first: i64,
+}
+
+/// Rewinds, and then clears the cache: its bodies may be at versions that the restored rows have yet
+/// to reach again, and which no fence would replace.
+///
+/// # Errors
+/// The group has members, Kafka or Redis is away, or the topic's times say nothing; the message says what was done.
+pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Vec<Moved>> {
+    if let Some(partition) = config.partition {
+        past::run(config, partition, out).await?;
+        return Ok(Vec::new());
+    }
+    let client = kafka::client(&config.source.kafka)?;
+    let cache = Cache::open(&config.redis, &[&RESOURCE])?;
+    if !config.dry_run {
+        cache.is_there().await.context("nothing was changed: Redis does not answer")?;
+    }
+    if config.to_time.is_some() {
+        ensure_times(&client, &config.source.topics.input).await?;
+    }
+    let moved = tokio::task::spawn_blocking({
+        let config = config.clone();
+        move || rewind(&client, &config)
+    });
+    let moved = moved.await.map_err(shared::runtime::lifecycle::no_result)??;
+    // Nothing is told before all is done: whether somebody reads it changes nothing of that.
+    let cleared = if config.dry_run { Ok(None) } else { cache.clear().await.map(Some) };
+    let told = tell(out, &config.source.topics.input, &moved, cleared.as_ref().ok().copied());
+    let cleared = cleared.context("the group is rewound, but the cache is not cleared: run the same command again")?;
+    let done = if cleared.is_some() { "the group is rewound" } else { "nothing was changed" };
+    told.with_context(|| format!("{done}, but that could not be told"))?;
+    Ok(moved)
+}
+
+/// What was moved, and how many cache entries were deleted: of a dry run there is no number, and of a cache that
+/// could not be cleared nothing is said here.
+fn tell(out: &mut impl Write, topic: &str, moved: &[Moved], cleared: Option<Option<u64>>) -> io::Result<()> {
+    for Moved { partition, from, to, first } in moved {
+        let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
+        let gone = if to == first && *first > 0 { " (what was before is gone from the topic)" } else { "" };
+        writeln!(out, "{topic} [{partition}] {from} -> {to}{gone}")?;
+    }
+    match cleared {
+        Some(Some(deleted)) => writeln!(out, "{deleted} cache entries deleted")?,
+        Some(None) => writeln!(out, "a dry run: nothing was changed")?,
+        None => {}
+    }
+    out.flush()
+}
+
+fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
+    let group = config.source.group.group.as_str();
+    let mut settings = client.clone();
+    settings.set("group.id", group).set("enable.auto.commit", "false");
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
+    ensure_stopped(&consumer, group)?;
+    let moved = plan(&consumer, config)?;
+    if config.to_time.is_some() {
+        times::ensure_of_broker(client, &config.source, &moved)?;
+    }
+    if !config.dry_run {
+        let mut list = TopicPartitionList::new();
+        for Moved { partition, to, .. } in &moved {
+            list.add_partition_offset(&config.source.topics.input, *partition, Offset::Offset(*to))?;
+        }
+        // By a client that is no member: should a worker have joined by now, the broker refuses it.
+        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: the group takes no offsets")?;
+    }
+    Ok(moved)
+}
+
+/// Where a record's time is its producer's word, one that came later may have an earlier time: to begin with the first
+/// of a time or later would leave some out.
+async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
+    let instead = "`--from-beginning` asks for no time, and goes back to the first record that there is";
+    let settings = TopicSettings::of(client, topic).await;
+    let settings =
+        settings.with_context(|| format!("nothing was changed: it is not known whose the times are. {instead}"))?;
+    anyhow::ensure!(
+        !settings.has_create_time(),
+        "nothing was changed: the topic {topic} has message.timestamp.type=CreateTime, so its records have the times of \
+         their producers' clocks, and no offset can be told for a time. {instead}"
+    );
+    Ok(())
+}
+
+/// A worker that runs would go on from where it is, and commit over what is committed here.
+fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
+    let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("asking for the group")?;
+    let found = groups.groups().iter().find(|found| found.name() == group);
+    let Some(found) = found.filter(|found| !matches!(found.state(), "Empty" | "Dead" | "")) else { return Ok(()) };
+    anyhow::bail!(
+        "nothing was changed: the group {group} has {} members (state {}). Stop all workers first; one that was \
+         killed leaves after 10 s",
+        found.members().len(),
+        found.state()
+    )
+}
+
+fn plan(consumer: &PlainConsumer, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
+    let topic = config.source.topics.input.as_str();
+    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let mut partitions: Vec<i32> =
+        found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
+    anyhow::ensure!(!partitions.is_empty(), "there is no topic {topic}");
+    partitions.sort_unstable();
+    let mut all = TopicPartitionList::new();
+    for partition in &partitions {
+        all.add_partition(topic, *partition);
+    }
+    let times = config.to_time.map(|to_time| at_time(consumer, topic, &partitions, to_time)).transpose()?;
+    let committed = consumer.committed_offsets(all, ADMIN_TIMEOUT).context("asking for the group's offsets")?;
+    let mut moved = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
+        let at_time = match &times {
+            Some(times) => {
+                let found = times.find_partition(topic, partition).context("a partition without an answer")?;
+                found.error().with_context(|| format!("asking for the offset of partition {partition}"))?;
+                known(found.offset())
+            }
+            None => Some(first),
+        };
+        let from = committed.find_partition(topic, partition).and_then(|found| known(found.offset()));
+        let to = target(at_time, from, first, end);
+        moved.push(Moved { partition, from, to, first });
+    }
+    Ok(moved)
+}
+
+/// The first offset of each partition whose record has that time, or a later one.
+fn at_time(
+    consumer: &PlainConsumer,
+    topic: &str,
+    partitions: &[i32],
+    to_time: OffsetDateTime,
+) -> anyhow::Result<TopicPartitionList> {
+    let millis = i64::try_from(to_time.unix_timestamp_nanos() / 1_000_000)?;
+    let mut times = TopicPartitionList::new();
+    for partition in partitions {
+        times.add_partition_offset(topic, *partition, Offset::Offset(millis.max(0)))?;
+    }
+    consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("asking for the offsets of that time")
+}
+
+fn known(offset: Offset) -> Option<i64> {
+    match offset {
+        Offset::Offset(offset) => Some(offset),
+        _ => None,
+    }
+}
+
+/// The offset of that time, or the end where nothing came later; but never behind where the group
+/// stands, and where it stands nowhere it would begin with the first.
+fn target(at_time: Option<i64>, from: Option<i64>, first: i64, end: i64) -> i64 {
+    at_time.unwrap_or(end).min(from.unwrap_or(first)).max(first)
+}
+
+/// Settings of `seek`.
+#[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["to_time", "from_beginning", "past_unreadable", "to_offset"]))]
+pub struct SeekConfig {
+    /// The time (RFC 3339) to go back to: not later than what PostgreSQL was restored to, rather some
+    /// minutes earlier. What was applied before is recognised.
+    #[arg(long, value_parser = rfc3339::instant)]
+    pub to_time: Option<OffsetDateTime>,
+    /// Go back to the first record that the topic has, whatever its time: for a topic with
+    /// `message.timestamp.type=CreateTime`, whose times are its producers' word.
+    #[arg(long)]
+    pub from_beginning: bool,
+    /// Go past what the partition stands before and the client cannot read, to the first offset that can be read. What
+    /// is skipped counts as lost.
+    #[arg(long, requires = "partition")]
+    pub past_unreadable: bool,
+    /// Go on at this offset of the partition, where nothing before it can be read. For what the client neither reads
+    /// nor refuses.
+    #[arg(long, requires = "partition", value_parser = clap::value_parser!(i64).range(0..))]
+    pub to_offset: Option<i64>,
+    /// The partition that is to go past what cannot be read.
+    #[arg(long, conflicts_with_all = ["to_time", "from_beginning"])]
+    pub partition: Option<i32>,
+    /// Say where the group would stand, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub source: SourceConfig,
+    /// Redis.
+    #[command(flatten)]
+    pub redis: RedisConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target;
+
+    #[test]
+    fn a_group_only_ever_goes_back() {
+        assert_eq!(target(Some(5), Some(9), 0, 10), 5);
+        assert_eq!(target(Some(9), Some(5), 0, 10), 5, "not forward");
+        assert_eq!(target(None, Some(10), 0, 10), 10, "nothing later: the end");
+        assert_eq!(target(None, Some(7), 0, 10), 7, "but not past what is not consumed");
+        assert_eq!(target(Some(5), None, 2, 10), 2, "a group that stands nowhere begins with the first");
+        assert_eq!(target(Some(5), Some(3), 4, 10), 4, "what is gone is gone");
+    }
+}

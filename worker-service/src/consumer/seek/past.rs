@@ -1,0 +1,166 @@
+//! `seek --past-unreadable` and `--to-offset`: one partition goes past records that cannot be read, and that would
+//! otherwise hold it up for ever. The only way of the group forward, so nothing that can be read is gone past, and
+//! the worker that has the partition next tells what was.
+
+use std::fmt;
+use std::io::Write;
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+use shared::kafka::{self, ADMIN_TIMEOUT};
+use shared::kafka::{LogContext, PlainConsumer};
+
+use super::{ensure_stopped, known};
+use crate::consumer::seek::SeekConfig;
+use crate::observe::panics;
+use shared::kafka::unreadable::{self, Unreadable};
+
+/// What is noted with the committed offset, for the worker to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Skipped {
+    /// The first offset that was skipped.
+    pub from: i64,
+    /// The first that was not.
+    pub to: i64,
+}
+
+const NOTE: &str = "skipped as unreadable: ";
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{NOTE}{}..{}", self.from, self.to)
+    }
+}
+
+impl Skipped {
+    /// The note of a committed offset, if it has one.
+    pub fn of(committed: &TopicPartitionListElem<'_>) -> Option<Self> {
+        // rdkafka panics where it is no text, and whoever commits for the group may write anything.
+        Self::parse(&panics::caught(|| committed.metadata().to_owned()).ok()?)
+    }
+
+    /// The note that came with a committed offset, if it is one.
+    fn parse(note: &str) -> Option<Self> {
+        let (from, to) = note.strip_prefix(NOTE)?.split_once("..")?;
+        let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+        (0 <= from && from < to).then_some(Self { from, to })
+    }
+}
+
+/// Where the partition stood, and what it is to go past.
+struct Plan {
+    at: i64,
+    skipped: Skipped,
+    found: Vec<Unreadable>,
+}
+
+/// Moves the partition.
+///
+/// # Errors
+/// The group has members, Kafka is away, or the partition can be read; the message says that nothing was changed.
+pub(super) async fn run(config: &SeekConfig, partition: i32, out: &mut impl Write) -> anyhow::Result<()> {
+    let client = kafka::client(&config.source.kafka)?;
+    let owned = config.clone();
+    let moved = tokio::task::spawn_blocking(move || go_past(&client, &owned, partition));
+    let Plan { at, skipped: Skipped { from, to }, found } =
+        moved.await.map_err(shared::runtime::lifecycle::no_result)??;
+    let topic = &config.source.topics.input;
+    let done = if config.dry_run { "a dry run: nothing was changed" } else { "the group is moved" };
+    let mut told = format!("{topic} [{partition}] {at} -> {to}\n");
+    for Unreadable { from, to, error, .. } in found {
+        told += &format!("{} offsets from {from} to {} cannot be read: {error}\n", to - from, to - 1);
+    }
+    told += &format!("{} offsets count as lost\n{done}\n", to - from);
+    out.write_all(told.as_bytes())
+        .and_then(|()| out.flush())
+        .with_context(|| format!("{done}, but that could not be told"))
+}
+
+fn go_past(client: &ClientConfig, config: &SeekConfig, partition: i32) -> anyhow::Result<Plan> {
+    let (group, topic) = (config.source.group.group.as_str(), config.source.topics.input.as_str());
+    let mut settings = client.clone();
+    settings.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
+    if !config.dry_run {
+        ensure_stopped(&consumer, group)?;
+    }
+    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let is_there = found.is_some_and(|found| found.partitions().iter().any(|found| found.id() == partition));
+    anyhow::ensure!(is_there, "nothing was changed: the topic {topic} has no partition {partition}");
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, partition);
+    let committed = consumer.committed_offsets(list, ADMIN_TIMEOUT).context("asking for the group's offsets")?;
+    let committed = committed.find_partition(topic, partition);
+    // What an earlier command skipped, and no worker has told yet.
+    let earlier = committed.as_ref().and_then(|found| Skipped::of(found));
+    let committed = committed.and_then(|found| known(found.offset()));
+    let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
+    let at = committed.unwrap_or(first).max(first);
+    let mut plan = plan(client, config, partition, at, end)?;
+    if let Some(earlier) = earlier.filter(|earlier| earlier.to == at) {
+        plan.skipped.from = earlier.from;
+    }
+    if !config.dry_run {
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition(topic, partition);
+        element.set_offset(Offset::Offset(plan.skipped.to))?;
+        element.set_metadata(plan.skipped.to_string());
+        // By a client that is no member: should a worker have joined by now, the broker refuses it.
+        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: the group takes no offsets")?;
+    }
+    Ok(plan)
+}
+
+fn plan(client: &ClientConfig, config: &SeekConfig, partition: i32, at: i64, end: i64) -> anyhow::Result<Plan> {
+    let (group, topic) = (config.source.group.group.as_str(), config.source.topics.input.as_str());
+    let look = || unreadable::from(client, group, topic, partition, at, end);
+    if let Some(to) = config.to_offset {
+        anyhow::ensure!(
+            (at + 1..=end).contains(&to),
+            "nothing was changed: the partition stands at {at} and ends at {end}; {to} is not between them"
+        );
+        // Where the client says nothing at all of what stands there, only the operator knows how far that goes.
+        let readable = match look() {
+            Ok(found) => found.last().map_or(Some(at), |last| (last.to < to).then_some(last.to)),
+            Err(error) => {
+                tracing::warn!(
+                    partition,
+                    offset = at,
+                    error = format!("{error:#}"),
+                    "nothing is told of what is skipped"
+                );
+                None
+            }
+        };
+        if let Some(readable) = readable {
+            anyhow::bail!("nothing was changed: the partition can be read at {readable}, before {to}");
+        }
+        return Ok(Plan { at, skipped: Skipped { from: at, to }, found: Vec::new() });
+    }
+    let found = look().context(
+        "nothing was changed: where the client says nothing of what stands there, `--to-offset` goes on behind it",
+    )?;
+    let (Some(first), Some(last)) = (found.first(), found.last()) else {
+        anyhow::bail!("nothing was changed: the partition can be read where it stands, at {at}");
+    };
+    Ok(Plan { at, skipped: Skipped { from: first.from, to: last.to }, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_note_is_read_as_it_was_written_and_no_other_is() {
+        let skipped = Skipped { from: 17, to: 25 };
+        assert_eq!(Skipped::parse(&skipped.to_string()), Some(skipped));
+        for other in
+            ["", "17..25", "skipped as unreadable: ", "skipped as unreadable: 25..17", "skipped as unreadable: x..y"]
+        {
+            assert_eq!(Skipped::parse(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Looks whether the topics still have the settings that the promises need, and says where one does not. It changes
+//! nothing, and nothing waits for it: an operator may have a reason.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use shared::kafka::TopicConfig;
+use shared::kafka::topics::settings::{Role, TopicSettings};
+
+use crate::consumer::health::GroupHealth;
+
+/// How soon it looks again where the brokers did not say.
+const AGAIN: Duration = Duration::from_secs(30);
+/// What `min.insync.replicas` has to be, so that an acknowledgement is more than one disk's word.
+const MIN_INSYNC: i32 = 2;
+
+/// Who looks.
+pub struct TopicWatch {
+    client: ClientConfig,
+    topics: TopicConfig,
+    events_retention: Duration,
+    health: GroupHealth,
+    /// What was last said, and whether the brokers answered.
+    said: Option<Result<Vec<String>, String>>,
+}
+
+impl TopicWatch {
+    /// On these topics.
+    pub fn new(client: ClientConfig, topics: TopicConfig, events_retention: Duration, health: GroupHealth) -> Self {
+        Self { client, topics, events_retention, health, said: None }
+    }
+
+    /// Looks again and again, for ever; `told` is whether the brokers answered the first time.
+    pub async fn run(mut self, mut told: bool, every: Duration) {
+        loop {
+            tokio::time::sleep(if told { every } else { AGAIN.min(every) }).await;
+            told = self.look().await;
+        }
+    }
+
+    /// Looks once, and says what is new; whether the brokers answered.
+    pub async fn look(&mut self) -> bool {
+        let found = self.warnings().await.map_err(|error| format!("{error:#}"));
+        if self.said.as_ref() != Some(&found) {
+            match &found {
+                Ok(warnings) => {
+                    for warning in warnings {
+                        tracing::warn!(warning, "a topic has a setting with which events may be lost");
+                    }
+                    if warnings.is_empty() && matches!(&self.said, Some(Ok(before)) if !before.is_empty()) {
+                        tracing::info!("the topics' settings are as they have to be again");
+                    }
+                }
+                Err(error) => tracing::warn!(error, "the topics' settings are not known"),
+            }
+        }
+        let told = found.is_ok();
+        if let Ok(warnings) = &found {
+            self.health.topics(warnings.clone());
+        }
+        self.said = Some(found);
+        told
+    }
+
+    async fn warnings(&self) -> anyhow::Result<Vec<String>> {
+        let input = TopicSettings::of(&self.client, &self.topics.input).await?;
+        let dlq = TopicSettings::of(&self.client, &self.topics.dlq).await;
+        let of = |topic: &str, role, settings: &TopicSettings, other| {
+            let faults = settings.faults(role, MIN_INSYNC, other);
+            faults.into_iter().map(|fault| format!("{topic}: {fault}")).collect::<Vec<_>>()
+        };
+        let mut warnings = of(&self.topics.input, Role::Input, &input, None);
+        warnings.extend(kept_too_long(&self.topics.input, &input, self.events_retention));
+        match dlq {
+            Ok(dlq) => warnings.extend(of(&self.topics.dlq, Role::DeadLetters, &dlq, Some(&input))),
+            Err(error) if warnings.is_empty() => return Err(error),
+            Err(error) => warnings.push(format!("{}: its settings are not known: {error:#}", self.topics.dlq)),
+        }
+        Ok(warnings)
+    }
+}
+
+/// A record that is read again after its event's row is gone is a new event.
+fn kept_too_long(topic: &str, settings: &TopicSettings, rows: Duration) -> Option<String> {
+    let told = settings.get("retention.ms")?;
+    if settings.retention().is_some_and(|kept| kept < rows) {
+        return None;
+    }
+    let rows = rows.as_millis();
+    Some(format!(
+        "{topic}: retention.ms={told}, and less than EVENTS_RETENTION ({rows} ms) is needed: a replay may apply an event \
+         twice"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_kept_for_longer_than_records() {
+        let week = Duration::from_secs(7 * 24 * 3600);
+        let with = |retention| kept_too_long("t", &TopicSettings::default().with("retention.ms", retention), week);
+        assert_eq!(with("604799999"), None);
+        for retention in ["604800000", "-1"] {
+            let told = with(retention).unwrap();
+            assert!(
+                told.starts_with(&format!("t: retention.ms={retention}, and less than EVENTS_RETENTION")),
+                "{told}"
+            );
+        }
+        assert_eq!(kept_too_long("t", &TopicSettings::default(), week), None, "it is not told");
+    }
+}

@@ -1,0 +1,82 @@
+//! Dead letters, for those who look after them: [`list`], [`show`], [`redrive`], [`purge`].
+//!
+//! The dead-letter topic is read without joining a group, from its beginning to where it ends at that
+//! moment, partition by partition ([`read`]). Only [`purge`] takes something out of it: a letter
+//! that was redriven stays, and is known by the row that its event has then.
+
+pub mod config;
+pub mod letter;
+pub mod list;
+pub mod producer;
+pub mod purge;
+mod read;
+pub mod redrive;
+pub mod show;
+
+use std::collections::HashMap;
+
+use shared::devices::DeviceId;
+use shared::devices::queries;
+use shared::kafka::ids::EventId;
+use shared::store::{Store, StoreError};
+use tokio::sync::mpsc;
+
+use crate::dead_letters::config::LetterFilter;
+use letter::Letter;
+use read::{Only, Reader, Span};
+
+/// Letters whose rows are asked for at once.
+const CHUNK: usize = 500;
+
+/// Reads letters on a thread of its own: those that the filter lets through come out in chunks,
+/// without their values, so that a topic of any size takes little memory. What cannot be read yet is told in the log.
+fn letters(
+    reader: Reader,
+    only: Only,
+    filter: LetterFilter,
+) -> (mpsc::Receiver<Vec<Letter>>, tokio::task::JoinHandle<anyhow::Result<u64>>) {
+    let (chunks, receiver) = mpsc::channel(2);
+    let task = tokio::task::spawn_blocking(move || {
+        let mut seen = 0;
+        let mut chunk = Vec::new();
+        let (spans, unstable) = reader.spans_and_unstable(only)?;
+        for Span { partition, from, to } in unstable {
+            let (from_offset, offsets) = (from, to - from);
+            tracing::warn!(
+                partition,
+                from_offset,
+                offsets,
+                "letters wait behind a transaction that is open, and cannot be read yet"
+            );
+        }
+        for span in spans {
+            let on = reader.read(span, |record| {
+                seen += 1;
+                let letter = Letter::of(&record);
+                if letter.matches(&filter) {
+                    chunk.push(letter);
+                }
+                // Nobody wants more: the other end is gone.
+                chunk.len() < CHUNK || chunks.blocking_send(std::mem::take(&mut chunk)).is_ok()
+            })?;
+            if !on {
+                return Ok(seen);
+            }
+        }
+        let _ = chunks.blocking_send(chunk);
+        Ok(seen)
+    });
+    (receiver, task)
+}
+
+/// The outcomes of those letters' events that have a row, in the order of the letters.
+async fn outcomes(store: &Store, letters: &[Letter]) -> Result<Vec<Option<String>>, StoreError> {
+    let ids: Vec<Option<(DeviceId, EventId)>> = letters
+        .iter()
+        .map(|letter| Some((letter.device.as_deref()?.parse().ok()?, letter.event_id.as_deref()?.parse().ok()?)))
+        .collect();
+    let asked: Vec<_> = ids.iter().flatten().cloned().collect();
+    let found = if asked.is_empty() { HashMap::new() } else { queries::outcomes(&store, &asked).await? };
+    let outcome = |(device, event): &(DeviceId, EventId)| found.get(&(device.to_string(), event.to_string())).cloned();
+    Ok(ids.iter().map(|id| id.as_ref().and_then(outcome)).collect())
+}

@@ -1,0 +1,144 @@
+//! The settings of `dlq`; `--help` is their reference.
+
+use clap::Subcommand;
+use shared::cache::StoresConfig;
+use shared::kafka::{Reason, SourceConfig};
+use shared::runtime::config::LogConfig;
+use shared::runtime::rfc3339;
+use shared::store::PostgresConfig;
+use time::OffsetDateTime;
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// One line a letter; never its payload.
+    List(DlqListConfig),
+    /// One letter, whole.
+    Show(DlqShowConfig),
+    /// Send letters back to the input topic, in the order of their first places.
+    Redrive(DlqRedriveConfig),
+    /// Delete old letters from the beginning of each partition, up to the first one that stays.
+    Purge(DlqPurgeConfig),
+}
+
+/// Which letters.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct LetterFilter {
+    /// Only of this device.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Only with this `dlq.reason`.
+    #[arg(long, value_parser = Reason::ALL.map(Reason::as_str))]
+    pub reason: Option<String>,
+    /// Only what failed at this time (RFC 3339) or later.
+    #[arg(long, value_parser = rfc3339::instant)]
+    pub since: Option<OffsetDateTime>,
+    /// Only what failed before this time (RFC 3339).
+    #[arg(long, value_parser = rfc3339::instant)]
+    pub until: Option<OffsetDateTime>,
+    /// At most so many.
+    #[arg(long)]
+    pub limit: Option<usize>,
+}
+
+/// Settings of `dlq list`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqListConfig {
+    /// Which letters.
+    #[command(flatten)]
+    pub filter: LetterFilter,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub source: SourceConfig,
+    /// PostgreSQL, which says whether a letter's event has a row.
+    #[command(flatten)]
+    pub postgres: PostgresConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `dlq show`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqShowConfig {
+    /// The letter's partition of the dead-letter topic.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// As one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub source: SourceConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `dlq redrive`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqRedriveConfig {
+    /// Which letters.
+    #[command(flatten)]
+    pub filter: LetterFilter,
+    /// Only of this partition of the dead-letter topic.
+    #[arg(long)]
+    pub partition: Option<i32>,
+    /// Only the letter at this offset of the partition.
+    #[arg(long, requires = "partition")]
+    pub offset: Option<i64>,
+    /// Say what would be sent, and send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Letters a second, at most.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// An event that was redriven so often already is refused.
+    #[arg(long, default_value_t = 3)]
+    pub max_redrives: u32,
+    /// Send those too.
+    #[arg(long)]
+    pub force: bool,
+    /// Send also what has a row in PostgreSQL already; it changes nothing.
+    #[arg(long)]
+    pub include_applied: bool,
+    /// One JSON object a line, the summary last.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub source: SourceConfig,
+    /// PostgreSQL and Redis.
+    #[command(flatten)]
+    pub stores: StoresConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+/// Settings of `dlq purge`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DlqPurgeConfig {
+    /// What failed before this time (RFC 3339).
+    #[arg(long, value_parser = rfc3339::instant)]
+    pub before: OffsetDateTime,
+    /// Only of this device: up to the first letter of another one.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// Say what would be deleted, and delete nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object a partition, the summary last.
+    #[arg(long)]
+    pub json: bool,
+    /// Kafka.
+    #[command(flatten)]
+    pub source: SourceConfig,
+    /// The log, on standard error.
+    #[command(flatten)]
+    pub log: LogConfig,
+}

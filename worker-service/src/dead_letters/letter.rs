@@ -1,0 +1,360 @@
+//! What a dead letter says of itself, without its value. Pure.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+
+use serde_json::json;
+use shared::devices::EVENT_TYPES;
+use shared::kafka::{Reason, Record, as_text, decode, header};
+use shared::runtime::rfc3339;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::dead_letters::config::LetterFilter;
+use crate::observe::panics;
+
+/// The header that counts how often an event was redriven.
+pub const REDRIVES: &str = "redrive.count";
+/// The most that is taken for a count of ours: nobody redrives an event so often, and a stranger may write anything.
+pub(super) const MOST_REDRIVES: u32 = 1_000;
+/// The longest text of a letter that is kept, in bytes: what is longer is none of ours, and there may be many.
+const MAX_TEXT: usize = 1_024;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// When it was appended, in milliseconds since the Unix epoch.
+    pub timestamp: i64,
+}
+
+impl Place {
+    pub(super) fn of(record: &Record, prefix: &str) -> Option<Self> {
+        let text = |name: &str| text(record, &format!("{prefix}.{name}"));
+        Some(Self {
+            topic: text("topic")?,
+            partition: text("partition")?.parse().ok()?,
+            offset: text("offset")?.parse().ok()?,
+            timestamp: text("timestamp")?.parse().ok()?,
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    pub partition: i32,
+    pub offset: i64,
+    /// The key, where it is text.
+    pub device: Option<String>,
+    /// A hash of the key, whatever it is; none where there is no key.
+    pub key_hash: Option<u64>,
+    pub event_id: Option<String>,
+    pub reason: Option<String>,
+    pub error: Option<String>,
+    pub attempts: Option<u32>,
+    /// `dlq.failed_at`; without one, when the letter was appended.
+    pub failed_at: OffsetDateTime,
+    /// Where the record died: `dlq.topic` and so on.
+    pub died: Option<Place>,
+    /// Where it first stood: `origin.topic` and so on, else where it died.
+    pub origin: Option<Place>,
+    pub redrives: u32,
+    /// Whether a part of it was cut, because it was too large.
+    pub truncated: bool,
+    /// Why its record cannot be written again, if so.
+    pub unwritable: Option<&'static str>,
+}
+
+impl Letter {
+    /// Reads a record of the dead-letter topic; whatever is missing is left open.
+    pub fn of(record: &Record) -> Self {
+        let died = Place::of(record, "dlq");
+        let failed_at = text(record, "dlq.failed_at").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
+        let (own, unwritable) = own(record);
+        // A structured record has its id in its value, where only decoding finds it.
+        let event_id = text(&own, header::ID)
+            .or_else(|| Some(panics::caught(|| decode(&own, &EVENT_TYPES)).ok()?.ok()?.0.id.as_str().to_owned()));
+        Self {
+            partition: record.partition,
+            offset: record.offset,
+            device: record.key().and_then(shown_text),
+            key_hash: record.key().map(hash),
+            event_id,
+            reason: text(record, "dlq.reason"),
+            error: text(record, "dlq.error"),
+            attempts: text(record, "dlq.attempts").and_then(|count| count.parse().ok()),
+            failed_at: failed_at.unwrap_or(record.timestamp),
+            // One that makes no sense is not replaced: it goes back as it came.
+            origin: match own.header(header::ORIGIN_TOPIC) {
+                Some(_) => Place::of(&own, "origin"),
+                None => died.clone(),
+            },
+            died,
+            redrives: redrives(&own).unwrap_or(0),
+            truncated: record.header("dlq.truncated").is_some(),
+            unwritable,
+        }
+    }
+
+    /// Whether a filter lets it through; its limit is not looked at.
+    pub fn matches(&self, filter: &LetterFilter) -> bool {
+        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        same(&filter.device, &self.device)
+            && same(&filter.reason, &self.reason)
+            && filter.since.is_none_or(|since| self.failed_at >= since)
+            && filter.until.is_none_or(|until| self.failed_at < until)
+    }
+
+    /// Why it can never be sent back, if so.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        if self.reason.as_deref() == Some(Reason::Unreadable.as_str()) {
+            Some("its record could not be read, and is only where it died, while that topic keeps it")
+        } else if self.truncated {
+            Some("a part of it was cut")
+        } else if self.origin.is_none() {
+            Some("it does not say where it came from")
+        } else {
+            self.unwritable
+        }
+    }
+
+    /// As one JSON object; the outcome is that of its event's row, where PostgreSQL was asked.
+    pub fn json(&self, outcome: Option<Option<&str>>) -> serde_json::Value {
+        json!({
+            "partition": self.partition,
+            "offset": self.offset,
+            "device": self.device,
+            "event_id": self.event_id,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "error": self.error,
+            "failed_at": rfc3339::format(self.failed_at),
+            "origin": self.origin.as_ref().map(|origin| json!({
+                "topic": origin.topic, "partition": origin.partition, "offset": origin.offset,
+            })),
+            "redrives": self.redrives,
+            "truncated": self.truncated,
+            "applied": outcome.map(|row| row.is_some()),
+            "outcome": outcome.flatten(),
+        })
+    }
+
+    pub fn line(&self, outcome: Option<Option<&str>>) -> String {
+        let applied = match outcome {
+            None => "unknown",
+            Some(None) => "no",
+            Some(Some(outcome)) => outcome,
+        };
+        let origin = self.origin.as_ref().map(|o| format!("{}/{}/{}", o.topic, o.partition, o.offset));
+        format!(
+            "{}/{} device={} event={} reason={} attempts={} failed_at={} origin={} redrives={}{} applied={applied} error={:?}",
+            self.partition,
+            self.offset,
+            Shown(&self.device),
+            Shown(&self.event_id),
+            Shown(&self.reason),
+            self.attempts.unwrap_or(0),
+            rfc3339::format(self.failed_at),
+            Shown(&origin),
+            self.redrives,
+            if self.truncated { " truncated" } else { "" },
+            self.error.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+/// Text from outside on an operator's terminal: nothing in it may be taken for a command, or for the
+/// end of the word.
+pub(super) struct Shown<'a>(pub(super) &'a Option<String>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("-"),
+            Some(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) => f.write_str(text),
+            Some(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
+/// The record with its own headers as they were, and why it cannot be written with them, if so.
+fn own(record: &Record) -> (Cow<'_, Record>, Option<&'static str>) {
+    if record.headers_are_unread() {
+        return (Cow::Borrowed(record), Some("its headers could not be read"));
+    }
+    let Some(headers) = record.original_headers() else {
+        return (Cow::Borrowed(record), Some("its `dlq.headers` are none of ours"));
+    };
+    let unwritable = (!headers.iter().all(|(name, _)| as_text(name).is_some()))
+        .then_some("the name of one of its headers is no text, or holds a NUL: such a name cannot be written here");
+    let own = if record.header("dlq.headers").is_none() {
+        Cow::Borrowed(record)
+    } else {
+        Cow::Owned(Record::from_bytes(record.key(), record.value().as_deref(), &headers))
+    };
+    (own, unwritable)
+}
+
+/// How often a record was redriven, if that is what its header says. Redriving writes the first place with the count;
+/// a count without one is a stranger's header, and so is what is no such number as we write.
+pub(super) fn redrives(own: &Record) -> Option<u32> {
+    let said = text(own, REDRIVES)?;
+    let count = said.parse().ok().filter(|count| (1..=MOST_REDRIVES).contains(count) && count.to_string() == said)?;
+    own.is_redriven().then(|| Place::of(own, "origin"))?.map(|_| count)
+}
+
+/// Two devices that share one are kept in one order, which harms neither.
+pub(super) fn hash(of: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn text(record: &Record, name: &str) -> Option<String> {
+    record.header(name).and_then(shown_text)
+}
+
+/// Text from outside, shortened where it is beyond all measure.
+fn shown_text(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let end = text.floor_char_boundary(MAX_TEXT);
+    let rest = if end < text.len() { "…" } else { "" };
+    Some(format!("{}{rest}", text.get(..end).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    fn record(headers: &[(&str, &str)]) -> Record {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        let mut record = Record::new(Some(b"a"), Some(b"{}"), &headers);
+        (record.partition, record.offset) = (2, 17);
+        record
+    }
+
+    const DIED: [(&str, &str); 8] = [
+        ("ce_id", "e-1"),
+        ("dlq.reason", "failed"),
+        ("dlq.attempts", "4"),
+        ("dlq.error", "SQLSTATE P0001: no\n"),
+        ("dlq.topic", "in"),
+        ("dlq.partition", "1"),
+        ("dlq.offset", "5"),
+        ("dlq.timestamp", "1000"),
+    ];
+
+    #[test]
+    fn a_line_tells_all_of_a_letter_but_its_value() {
+        let mut headers = DIED.to_vec();
+        headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
+        let letter = Letter::of(&record(&headers));
+        assert_eq!(
+            letter.line(Some(Some("superseded"))),
+            "2/17 device=a event=e-1 reason=failed attempts=4 failed_at=2026-01-02T03:04:05Z origin=in/1/5 redrives=0 \
+             applied=superseded error=\"SQLSTATE P0001: no\\n\""
+        );
+        assert!(letter.line(None).contains("applied=unknown"));
+        assert_eq!(letter.json(Some(None))["applied"], false);
+        assert_eq!(letter.json(None)["applied"], serde_json::Value::Null);
+        assert_eq!(letter.json(Some(Some("applied")))["outcome"], "applied");
+    }
+
+    #[test]
+    fn the_first_place_is_told_and_not_the_last_one() {
+        let mut headers = DIED.to_vec();
+        headers.extend([
+            ("origin.topic", "old"),
+            ("origin.partition", "3"),
+            ("origin.offset", "9"),
+            ("origin.timestamp", "500"),
+            ("redrive.count", "2"),
+        ]);
+        let letter = Letter::of(&record(&headers));
+        let place = |topic: &str, partition, offset, timestamp| {
+            Some(Place { topic: topic.into(), partition, offset, timestamp })
+        };
+        assert_eq!((letter.origin, letter.died), (place("old", 3, 9, 500), place("in", 1, 5, 1000)));
+        assert_eq!(letter.redrives, 2);
+    }
+
+    #[test]
+    fn a_strangers_count_does_not_count() {
+        let count = |place: bool, said: &str| {
+            let mut headers = DIED.to_vec();
+            if place {
+                let origin = ["origin.topic", "origin.partition", "origin.offset", "origin.timestamp"];
+                headers.extend(origin.into_iter().zip(["old", "3", "9", "500"]));
+            }
+            headers.push((REDRIVES, said));
+            Letter::of(&record(&headers)).redrives
+        };
+        assert_eq!([count(true, "1"), count(true, "1000")], [1, 1_000]);
+        for said in ["", "x", "-1", "+1", "01", " 1", "1001", "4294967295", "4294967296", "99999999999999999999"] {
+            assert_eq!(count(true, said), 0, "{said}");
+        }
+        assert_eq!(count(false, "3"), 0, "it was never redriven");
+    }
+
+    #[test]
+    fn what_is_no_letter_of_ours_is_shown_and_never_sent() {
+        let letter = Letter::of(&Record::new(Some(b"\xff"), None, &[]));
+        assert!(letter.line(Some(None)).starts_with("0/0 device=- event=- reason=- attempts=0 "));
+        assert!(letter.obstacle().is_some());
+        let mut headers = DIED.to_vec();
+        headers.push(("dlq.truncated", "2000000"));
+        assert_eq!(Letter::of(&record(&headers)).obstacle(), Some("a part of it was cut"));
+        assert_eq!(Letter::of(&record(&DIED)).obstacle(), None);
+        let mut headers = DIED.to_vec();
+        headers.retain(|(name, _)| *name != "dlq.reason");
+        headers.push(("dlq.reason", "unreadable"));
+        assert!(Letter::of(&record(&headers)).obstacle().unwrap().starts_with("its record could not be read"));
+        assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
+    }
+
+    #[test]
+    fn headers_that_are_encoded_are_told_as_they_were() {
+        // A header of the name b"\xff", and the event's id.
+        let encoded = b"\x04\x02\xff\x02x\x0ace_id\x04e2";
+        let mut headers: Vec<_> = DIED.iter().skip(1).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+        headers.push(("dlq.headers", Some(encoded)));
+        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers));
+        assert_eq!(letter.event_id.as_deref(), Some("e2"));
+        assert!(letter.obstacle().unwrap().starts_with("the name of one of its headers is no text"));
+        // Of the name `dlq.x`, which is text: it was only not to be taken for ours.
+        headers.pop();
+        headers.push(("dlq.headers", Some(b"\x02\x0adlq.x\x01")));
+        assert_eq!(Letter::of(&Record::new(Some(b"a"), None, &headers)).obstacle(), None);
+        headers.pop();
+        headers.push(("dlq.headers", Some(b"?")));
+        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers));
+        assert_eq!(letter.obstacle(), Some("its `dlq.headers` are none of ours"));
+    }
+
+    #[test]
+    fn of_a_text_beyond_all_measure_the_beginning_is_kept() {
+        let long = "é".repeat(1_000_000);
+        let letter = Letter::of(&Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]));
+        let short = format!("{}…", "é".repeat(512));
+        assert_eq!((letter.device.as_ref(), letter.error.as_ref()), (Some(&short), Some(&short)));
+    }
+
+    #[test]
+    fn filters() {
+        let mut headers = DIED.to_vec();
+        headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
+        let letter = Letter::of(&record(&headers));
+        let at = datetime!(2026-01-02 03:04:05 UTC);
+        let second = time::Duration::SECOND;
+        let filter = LetterFilter::default();
+        assert!(letter.matches(&filter));
+        assert!(letter.matches(&LetterFilter { since: Some(at), until: Some(at + second), ..filter.clone() }));
+        assert!(!letter.matches(&LetterFilter { since: Some(at + second), ..filter.clone() }));
+        assert!(!letter.matches(&LetterFilter { until: Some(at), ..filter.clone() }));
+        assert!(!letter.matches(&LetterFilter { device: Some("b".into()), ..filter.clone() }));
+        assert!(!letter.matches(&LetterFilter { reason: Some("rejected".into()), ..filter }));
+    }
+}

@@ -1,0 +1,309 @@
+//! Sends dead letters, and says so only once Kafka holds them.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use shared::kafka::topics::setup::MAX_DEAD_LETTER_BYTES;
+use shared::kafka::{self, LogContext};
+use shared::kafka::{DeadLetter, LetterHeaders};
+use time::OffsetDateTime;
+
+use crate::observe::panics::{self, Panicked};
+use crate::observe::trace::Burying;
+
+/// How long one letter may take; the lane then waits and sends it again.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a record takes beyond its key, value and headers, generously.
+const OVERHEAD: usize = 512;
+/// A letter is not cut to less: its own headers need about as much.
+const LEAST_BYTES: usize = 2048;
+
+pub struct DeadLetters {
+    topic: String,
+    group: String,
+    config: ClientConfig,
+    producer: Mutex<FutureProducer<LogContext>>,
+}
+
+impl DeadLetters {
+    pub fn new(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
+        let config = producer_settings(client);
+        let producer = Mutex::new(config.create_with_context(LogContext)?);
+        Ok(Self { topic: topic.to_owned(), group: group.to_owned(), config, producer })
+    }
+
+    /// Sends letters, and gives each back with how it went: `Ok` only when all in-sync replicas have
+    /// it. A letter that was not acknowledged may be there nevertheless.
+    pub async fn send(&self, letters: Vec<DeadLetter>) -> Vec<(DeadLetter, Result<(), String>)> {
+        let producer = self.producer().clone();
+        // Each is caught by itself: one that cannot be sent for a defect of ours keeps no other one back.
+        let one = async |letter: &DeadLetter| match panics::caught_async(self.send_one(&producer, letter)).await {
+            Ok(sent) => sent,
+            Err(panicked) => {
+                panicked.tell(letter.record.partition);
+                Err(panicked.to_string())
+            }
+        };
+        let sent = join_all(letters.iter().map(one)).await;
+        if sent.iter().any(Result::is_err) && producer.client().fatal_error().is_some() {
+            self.renew();
+        }
+        for (letter, _) in letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok()) {
+            let labels = || [("group", self.group.clone()), ("reason", letter.reason.as_str().to_owned())];
+            let count = || metrics::counter!("dead_letters_total", &labels()).increment(1);
+            tell(letter, panics::caught(count));
+        }
+        letters.into_iter().zip(sent).collect()
+    }
+
+    /// What is too large, for the client or for the broker, whose limit nobody tells, is cut to the
+    /// half until it fits.
+    async fn send_one(&self, producer: &FutureProducer<LogContext>, letter: &DeadLetter) -> Result<(), String> {
+        let value = letter.record.value();
+        let (key, failed_at) = (letter.record.key(), OffsetDateTime::now_utc());
+        let with = |headers: LetterHeaders| Sent { key, value: value.as_deref(), headers };
+        let whole = || {
+            let mut headers = letter.headers(&self.group, failed_at);
+            if letter.record.headers_are_unread() {
+                headers.push(truncated(value.as_deref()));
+            }
+            with(headers)
+        };
+        let bare = || {
+            let mut headers = letter.our_headers(&self.group, failed_at);
+            headers.push(truncated(value.as_deref()));
+            with(headers)
+        };
+        let mut whole = whole_or_bare(letter, whole, bare).map_err(|panicked| panicked.to_string())?;
+        let span = tell(letter, panics::caught(|| Burying::begin(letter, &self.topic)));
+        let mut sent = self.deliver(producer, &whole).await;
+        if whole.key.is_none() && is_invalid(&sent) {
+            whole = whole.with_a_key();
+            sent = self.deliver(producer, &whole).await;
+        }
+        let mut room = MAX_DEAD_LETTER_BYTES;
+        while is_too_large(&sent) && room > LEAST_BYTES {
+            if room < whole.size() {
+                sent = self.deliver(producer, &whole.cut(room)).await;
+            }
+            room /= 2;
+        }
+        tell(letter, panics::caught(|| span.map(|span| span.end(sent.as_ref().err()))));
+        sent.map_err(|error| error.to_string())
+    }
+
+    async fn deliver(&self, producer: &FutureProducer<LogContext>, letter: &Sent<'_>) -> Result<(), KafkaError> {
+        let mut owned = OwnedHeaders::new_with_capacity(letter.headers.len());
+        for (key, value) in &letter.headers {
+            owned = owned.insert(Header { key, value: value.as_deref() });
+        }
+        let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
+        (record.key, record.payload) = (letter.key, letter.value);
+        // `send` would sleep while the queue is full; the lane waits better.
+        let delivery = producer.send_result(record).map_err(|(error, _)| error)?;
+        match delivery.await {
+            Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok(()),
+            // It may be there, and comes twice then.
+            Ok(Ok(_)) => Err(unacknowledged()),
+            Ok(Err((error, _))) => Err(error),
+            Err(_) => Err(KafkaError::Canceled),
+        }
+    }
+
+    /// A fatal error ends an idempotent producer for good: a new one takes its place.
+    fn renew(&self) {
+        match self.config.create_with_context(LogContext) {
+            Ok(producer) => *self.producer() = producer,
+            Err(error) => tracing::error!(%error, "the dead-letter producer cannot be made anew"),
+        }
+    }
+
+    fn producer(&self) -> std::sync::MutexGuard<'_, FutureProducer<LogContext>> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What stands for a report of success without an offset ([`kafka::is_acknowledged`]).
+pub(crate) fn unacknowledged() -> KafkaError {
+    tracing::warn!("librdkafka takes a record for written that no broker acknowledged");
+    KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)
+}
+
+pub(crate) fn producer_settings(client: &ClientConfig) -> ClientConfig {
+    let mut config = client.clone();
+    config
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("compression.type", "lz4")
+        // Each alone: a batch is taken or refused as a whole, also for its size.
+        .set("batch.num.messages", "1")
+        .set("linger.ms", "0")
+        .set("partitioner", "murmur2_random")
+        .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string())
+        .set("message.max.bytes", MAX_DEAD_LETTER_BYTES.to_string());
+    config
+}
+
+/// A letter, or, where that panics, what needs less code: without its record's headers.
+fn whole_or_bare<'a>(
+    letter: &DeadLetter,
+    whole: impl FnOnce() -> Sent<'a>,
+    bare: impl FnOnce() -> Sent<'a>,
+) -> Result<Sent<'a>, Panicked> {
+    panics::caught(whole).or_else(|panicked| {
+        panicked.tell(letter.record.partition);
+        panics::caught(bare)
+    })
+}
+
+/// What decides about nothing: where it panicked, that is told.
+fn tell<T>(letter: &DeadLetter, result: Result<T, Panicked>) -> Option<T> {
+    result.map_err(|panicked| panicked.tell(letter.record.partition)).ok()
+}
+
+fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
+    matches!(sent, Err(KafkaError::MessageProduction(code)) if kafka::is_too_large(*code))
+}
+
+/// A topic that is compacted takes no record without a key.
+fn is_invalid(sent: &Result<(), KafkaError>) -> bool {
+    matches!(sent, Err(KafkaError::MessageProduction(RDKafkaErrorCode::InvalidRecord)))
+}
+
+#[derive(Debug)]
+struct Sent<'a> {
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
+    headers: LetterHeaders,
+}
+
+impl Sent<'_> {
+    /// The same with an empty key, and a header that says that there was none.
+    fn with_a_key(mut self) -> Self {
+        self.key = Some(b"");
+        self.headers.push((KEY_ABSENT.to_owned(), Some(b"true".to_vec())));
+        self
+    }
+
+    fn size(&self) -> usize {
+        OVERHEAD + self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + size_of_headers(&self.headers)
+    }
+
+    /// The same, made to fit into so many bytes: first the value is cut; headers beyond all measure are left out,
+    /// but for ours; at last the key is cut, because a record that cannot be sent at all would stop its partition.
+    /// `dlq.truncated` tells the value's size before, and `dlq.key_truncated` the key's.
+    fn cut(&self, room: usize) -> Self {
+        let room = room.saturating_sub(OVERHEAD);
+        let mut headers = self.headers.clone();
+        if !headers.iter().any(|(name, _)| name == TRUNCATED) {
+            headers.push(truncated(self.value));
+        }
+        let (mut key, mut left) = (self.key, room.saturating_sub(size_of_headers(&headers)));
+        let key_size = key.map_or(0, <[u8]>::len);
+        if key_size > left || size_of_headers(&headers) > room {
+            headers.retain(|(name, _)| name.starts_with("dlq.") && name != "dlq.headers");
+            left = room.saturating_sub(size_of_headers(&headers));
+        }
+        if key_size > left {
+            headers.push(("dlq.key_truncated".to_owned(), Some(key_size.to_string().into_bytes())));
+            left = room.saturating_sub(size_of_headers(&headers));
+            key = key.and_then(|key| key.get(..left));
+        }
+        left = left.saturating_sub(key.map_or(0, <[u8]>::len));
+        let value = self.value.map(|value| value.get(..left).unwrap_or(value));
+        Self { key, value, headers }
+    }
+}
+
+/// Says that a part of a letter was cut, and the size of its value.
+const TRUNCATED: &str = "dlq.truncated";
+
+/// Says that the record had no key.
+pub(crate) const KEY_ABSENT: &str = "dlq.key_absent";
+
+fn truncated(value: Option<&[u8]>) -> (String, Option<Vec<u8>>) {
+    (TRUNCATED.to_owned(), Some(value.map_or(0, <[u8]>::len).to_string().into_bytes()))
+}
+
+fn size_of_headers(headers: &[(String, Option<Vec<u8>>)]) -> usize {
+    headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len) + 16).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::kafka::{Reason, Record};
+
+    fn whole<'a>(key: &'a [u8], value: &'a [u8], header: usize) -> Sent<'a> {
+        let record = Record::new(Some(key), Some(value), &[("big", Some(&vec![b'h'; header]))]);
+        let letter = DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 };
+        Sent { key: Some(key), value: Some(value), headers: letter.headers("g", OffsetDateTime::UNIX_EPOCH) }
+    }
+
+    #[test]
+    fn every_replica_has_a_letter_before_its_offset_moves() {
+        let config = producer_settings(&ClientConfig::new());
+        assert_eq!((config.get("acks"), config.get("enable.idempotence")), (Some("all"), Some("true")));
+    }
+
+    #[test]
+    fn what_is_too_large_is_cut_to_fit() {
+        let key = vec![b'k'; 3 << 20];
+        for (key_size, value, header, kept) in [
+            (1, 2 << 20, 100, true),
+            (1, 100, 2 << 20, false),
+            (1, 2 << 20, 2 << 20, false),
+            (1 << 20, 2 << 20, 2 << 20, false),
+            (3 << 20, 100, 100, false),
+            (3 << 20, 2 << 20, 2 << 20, false),
+        ] {
+            for room in [MAX_DEAD_LETTER_BYTES, 50_000, 2 * LEAST_BYTES] {
+                let whole_value = vec![b'v'; value];
+                let whole = whole(&key[..key_size], &whole_value, header);
+                let cut = whole.cut(room);
+                assert!(cut.size() <= room, "{} of {room}", cut.size());
+                let is_whole = (cut.key, cut.value) == (whole.key, whole.value);
+                assert!(is_whole || room - cut.size() < 100, "no more is cut than has to be");
+                let header = |name: &str| {
+                    let (_, value) = cut.headers.iter().find(|(found, _)| found == name)?;
+                    Some(std::str::from_utf8(value.as_deref().unwrap()).unwrap().to_owned())
+                };
+                assert_eq!(header("dlq.truncated"), Some(value.to_string()));
+                assert_eq!(header("big").is_some(), kept);
+                assert!(key.starts_with(cut.key.unwrap()) && whole_value.starts_with(cut.value.unwrap()));
+                let is_cut = cut.key.unwrap().len() < key_size;
+                assert_eq!(header("dlq.key_truncated"), is_cut.then(|| key_size.to_string()));
+                assert!(!is_cut || cut.value.unwrap().is_empty(), "the value goes first");
+            }
+        }
+    }
+
+    #[test]
+    fn a_letter_that_panics_is_sent_without_its_records_headers() {
+        let record = Record::new(Some(b"k"), Some(b"v"), &[("h", None)]);
+        let letter = DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 };
+        let sent = |headers| Sent { key: Some(b"k"), value: Some(b"v"), headers };
+        let bare = || sent(letter.our_headers("g", OffsetDateTime::UNIX_EPOCH));
+        let found = whole_or_bare(&letter, || panic!("a defect"), bare).unwrap();
+        let names: Vec<_> = found.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(names.contains(&"dlq.offset") && names.iter().all(|name| name.starts_with("dlq.")), "{names:?}");
+        assert!(whole_or_bare(&letter, || panic!("a defect"), || panic!("a defect")).is_err());
+        let whole = || sent(letter.headers("g", OffsetDateTime::UNIX_EPOCH));
+        assert_eq!(whole_or_bare(&letter, whole, bare).unwrap().headers.len(), 1 + names.len());
+    }
+
+    #[test]
+    fn headers_that_are_encoded_go_before_the_key() {
+        let record = Record::from_bytes(Some(b"k"), None, &[(b"\xff", Some(&vec![b'h'; 2 << 20]))]);
+        let letter = DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 };
+        let headers = letter.headers("g", OffsetDateTime::UNIX_EPOCH);
+        let cut = Sent { key: Some(b"k"), value: None, headers }.cut(MAX_DEAD_LETTER_BYTES);
+        assert!(cut.size() < 5_000 && cut.headers.iter().all(|(name, _)| name != "dlq.headers"));
+        assert_eq!((cut.key, cut.value), (Some(&b"k"[..]), None));
+    }
+}

@@ -1,0 +1,227 @@
+//! `dlq purge`: deletes old letters, for the topic keeps them for ever and erasure has to reach it.
+//!
+//! Kafka deletes the beginning of a partition, and nothing in its middle. So what goes ends before the first letter
+//! that stays, in each partition, and what would go behind that is told.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::topic_partition_list::Offset;
+use serde_json::json;
+use shared::kafka::Record;
+use shared::kafka::topics::settings::admin;
+use shared::kafka::{self, ADMIN_TIMEOUT, LogContext};
+use shared::runtime::rfc3339;
+
+use super::letter::{Letter, Shown};
+use super::read::{Reader, Span};
+use crate::dead_letters::config::{DlqPurgeConfig, LetterFilter};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Letters that were deleted; of a dry run, what would have been.
+    pub deleted: u64,
+    /// Letters that were chosen, and stay because of one before them that was not.
+    pub behind: u64,
+}
+
+pub async fn run(config: &DlqPurgeConfig, out: &mut impl Write) -> anyhow::Result<Summary> {
+    let client = kafka::client(&config.source.kafka)?;
+    let topic = &config.source.topics.dlq;
+    let reader = Reader::open(&client, topic, &config.source.group.group)?;
+    let chosen = LetterFilter {
+        device: config.device.clone(),
+        reason: None,
+        since: None,
+        until: Some(config.before),
+        limit: None,
+    };
+    let partitions = tokio::task::spawn_blocking(move || look(&reader, &chosen)).await??;
+    let mut summary = Summary::default();
+    for found in &partitions {
+        if found.deletes() && !config.dry_run {
+            delete(&admin(&client)?, topic, found).await?;
+        }
+        summary.deleted += found.deleted;
+        summary.behind += found.behind;
+        tell(config, found, out)?;
+    }
+    let Summary { deleted, behind } = summary;
+    if config.json {
+        let summary = json!({"deleted": deleted, "behind": behind, "dry_run": config.dry_run});
+        writeln!(out, "{}", json!({"summary": summary}))?;
+    } else {
+        let did = if config.dry_run { "would delete" } else { "deleted" };
+        writeln!(out, "{did} {deleted} letters; {behind} that are as old stay behind others")?;
+    }
+    out.flush()?;
+    Ok(summary)
+}
+
+/// A partition: what goes from its beginning, and what does not.
+#[derive(Debug, Default)]
+struct Found {
+    partition: i32,
+    /// Where it begins now, and where it begins then.
+    from: i64,
+    up_to: i64,
+    deleted: u64,
+    /// The first that stays, and why nothing behind it goes.
+    stays: Option<Stays>,
+    behind: u64,
+}
+
+#[derive(Debug)]
+enum Stays {
+    /// It was not chosen.
+    Letter(Box<Letter>),
+    /// What cannot be read cannot be chosen.
+    Unreadable(i64),
+}
+
+impl Found {
+    /// Nothing yet of a partition, all of which goes unless something stays.
+    fn of(span: Span) -> Self {
+        Self { partition: span.partition, from: span.from, up_to: span.to, ..Self::default() }
+    }
+
+    fn take(&mut self, letter: Letter, is_chosen: bool) {
+        match (&self.stays, is_chosen) {
+            (None, true) => self.deleted += 1,
+            (None, false) => {
+                self.up_to = letter.offset;
+                self.stays = Some(Stays::Letter(Box::new(letter)));
+            }
+            (Some(_), true) => self.behind += 1,
+            (Some(_), false) => {}
+        }
+    }
+
+    /// At this offset something cannot be read; so many letters before it go.
+    fn is_unreadable_from(&mut self, offset: i64, deleted: u64) {
+        if offset < self.up_to {
+            self.behind += self.deleted - deleted;
+            (self.up_to, self.deleted) = (offset, deleted);
+            self.stays = Some(Stays::Unreadable(offset));
+        }
+    }
+
+    fn deletes(&self) -> bool {
+        self.up_to > self.from
+    }
+}
+
+fn look(reader: &Reader, chosen: &LetterFilter) -> anyhow::Result<Vec<Found>> {
+    let mut partitions = Vec::new();
+    for span in reader.spans(None)? {
+        let mut found = Found::of(span);
+        // Offsets of those that go, until one stays: to know how many stand before what cannot be read.
+        let mut last = Vec::new();
+        reader.read(span, |record: Record| {
+            let letter = Letter::of(&record);
+            let is_chosen = letter.matches(chosen);
+            if found.stays.is_none() && is_chosen {
+                last.push(record.offset);
+            }
+            found.take(letter, is_chosen);
+            true
+        })?;
+        if let Some(offset) = reader.first_unreadable(span.partition) {
+            let before = last.iter().filter(|at| **at < offset).count();
+            found.is_unreadable_from(offset, u64::try_from(before)?);
+        }
+        partitions.push(found);
+    }
+    Ok(partitions)
+}
+
+async fn delete(admin: &AdminClient<LogContext>, topic: &str, found: &Found) -> anyhow::Result<()> {
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, found.partition, Offset::Offset(found.up_to))?;
+    let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
+    let refused = || format!("deleting from {topic} [{}]", found.partition);
+    let told = admin.delete_records(&offsets, &options).await.with_context(refused)?;
+    for element in told.elements() {
+        element.error().with_context(refused)?;
+    }
+    Ok(())
+}
+
+fn tell(config: &DlqPurgeConfig, found: &Found, out: &mut impl Write) -> anyhow::Result<()> {
+    let Found { partition, up_to, deleted, behind, stays, .. } = found;
+    if config.json {
+        let stays = match stays {
+            None => json!(null),
+            Some(Stays::Letter(letter)) => letter.json(None),
+            Some(Stays::Unreadable(offset)) => {
+                json!({"partition": partition, "offset": offset, "error": "it cannot be read"})
+            }
+        };
+        let told = json!({
+            "partition": partition, "deleted": deleted, "up_to": up_to, "stays": stays, "behind": behind,
+        });
+        writeln!(out, "{told}")?;
+        return Ok(());
+    }
+    let did = if config.dry_run { "would delete" } else { "deleted" };
+    write!(out, "{partition}: {did} {deleted} letters, up to offset {up_to}")?;
+    match stays {
+        None => writeln!(out)?,
+        Some(Stays::Letter(letter)) => writeln!(
+            out,
+            "; {partition}/{} stays (device={} event={} failed_at={}), and {behind} as old behind it",
+            letter.offset,
+            Shown(&letter.device),
+            Shown(&letter.event_id),
+            rfc3339::format(letter.failed_at)
+        )?,
+        Some(Stays::Unreadable(offset)) => {
+            writeln!(out, "; {partition}/{offset} stays, for it cannot be read, and {behind} as old behind it")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn letter(offset: i64) -> Letter {
+        let mut letter = Letter::of(&Record::new(Some(b"d"), None, &[]));
+        letter.offset = offset;
+        letter
+    }
+
+    proptest! {
+        /// Nothing goes that was not chosen, everything before the first that stays goes, and all are counted.
+        #[test]
+        fn what_goes_ends_before_the_first_that_stays(
+            chosen in prop::collection::vec(any::<bool>(), 0..40), unreadable in proptest::option::of(0_i64..100),
+        ) {
+            // Every other offset: markers of transactions stand between.
+            let offset = |place: usize| 10 + 2 * i64::try_from(place).unwrap();
+            let end = offset(chosen.len());
+            let mut found = Found::of(Span { partition: 0, from: 10, to: end });
+            for (place, is_chosen) in chosen.iter().enumerate() {
+                found.take(letter(offset(place)), *is_chosen);
+            }
+            let first = chosen.iter().position(|chosen| !chosen);
+            let mut expected = first.map_or(end, offset);
+            if let Some(unreadable) = unreadable.filter(|at| (10..end).contains(at)) {
+                let before = (0..first.unwrap_or(chosen.len())).filter(|place| offset(*place) < unreadable).count();
+                found.is_unreadable_from(unreadable, before as u64);
+                expected = expected.min(unreadable);
+            }
+            prop_assert_eq!(found.up_to, expected);
+            let goes = (0..chosen.len()).filter(|place| offset(*place) < expected).count();
+            let all = chosen.iter().filter(|chosen| **chosen).count();
+            prop_assert_eq!((found.deleted, found.deleted + found.behind), (goes as u64, all as u64));
+            prop_assert_eq!(found.stays.is_some(), expected < end);
+            prop_assert_eq!(found.deletes(), expected > 10);
+        }
+    }
+}

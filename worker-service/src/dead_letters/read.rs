@@ -1,0 +1,252 @@
+//! Reads the dead-letter topic, or a piece of it. Blocks its thread.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shared::kafka::ADMIN_TIMEOUT;
+use shared::kafka::Record;
+use shared::kafka::{LogContext, PlainConsumer};
+
+use shared::kafka::unreadable::{self, Unreadable, is_unreadable};
+
+/// Without a record for so long, Kafka is taken to be away.
+const STALL: Duration = Duration::from_secs(30);
+/// Without a record or an error for so long, what stands there is looked at.
+const SILENCE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(200);
+
+/// A piece of a partition: from the first offset to before the second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) partition: i32,
+    pub(super) from: i64,
+    pub(super) to: i64,
+}
+
+/// One partition alone, or one offset of it.
+pub(super) type Only = Option<(i32, Option<i64>)>;
+
+enum Read {
+    All,
+    /// Nobody wants more.
+    Enough,
+    /// What is at this offset, or behind it, cannot be read.
+    UpTo(i64, KafkaError),
+    /// Nothing is told of what is at this offset, or behind it.
+    Silent(i64),
+}
+
+/// A reader of one topic that belongs to no group and commits nothing.
+pub(super) struct Reader {
+    client: ClientConfig,
+    consumer: PlainConsumer,
+    topic: String,
+    group: String,
+    unreadable: RefCell<Vec<(i32, Unreadable)>>,
+}
+
+impl Reader {
+    /// The group is only a name that librdkafka wants; it is not joined. The worker's own is one that
+    /// this user may surely use.
+    pub(super) fn open(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
+        let mut config = client.clone();
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "true")
+            // The client's default, said here because the ends are asked by it: they are the last stable offsets.
+            .set("isolation.level", "read_committed")
+            // The worker's own bounds of what is fetched ahead: of values alone the bytes are counted, so that letters
+            // with large keys or headers need a bound on their number too.
+            .set("queued.max.messages.kbytes", "2048")
+            .set("queued.min.messages", "8")
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.max.bytes", "8388608")
+            .set("max.partition.fetch.bytes", "262144")
+            .set("fetch.wait.max.ms", "100");
+        let consumer = config.create_with_context(LogContext).context("the Kafka settings")?;
+        let (client, topic, group) = (client.clone(), topic.to_owned(), group.to_owned());
+        Ok(Self { client, consumer, topic, group, unreadable: RefCell::default() })
+    }
+
+    /// What can be read of the topic now: all of it, one partition, or one offset of it.
+    pub(super) fn spans(&self, only: Only) -> anyhow::Result<Vec<Span>> {
+        self.bounds(&self.consumer, only)
+    }
+
+    /// The same, and with it what cannot be read yet, because it stands behind the beginning of a transaction that is
+    /// open.
+    pub(super) fn spans_and_unstable(&self, only: Only) -> anyhow::Result<(Vec<Span>, Vec<Span>)> {
+        let mut config = self.client.clone();
+        let whole = config
+            .set("isolation.level", "read_uncommitted")
+            .create_with_context(LogContext)
+            .context("the Kafka settings")?;
+        // The log's end first: what comes in between is not taken for unstable.
+        let whole = self.bounds(&whole, only)?;
+        let spans = self.spans(only)?;
+        let unstable = spans.iter().filter_map(|span| {
+            let to = whole.iter().find(|whole| whole.partition == span.partition)?.to;
+            let from = span.to.max(span.from);
+            (from < to).then_some(Span { partition: span.partition, from, to })
+        });
+        let unstable = unstable.collect();
+        Ok((spans, unstable))
+    }
+
+    fn bounds(&self, consumer: &PlainConsumer, only: Only) -> anyhow::Result<Vec<Span>> {
+        let metadata = consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
+        let mut partitions: Vec<_> =
+            topic.into_iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+        anyhow::ensure!(!partitions.is_empty(), "there is no topic {}: run `worker-service setup`", self.topic);
+        partitions.sort_unstable();
+        if let Some((wanted, _)) = only {
+            partitions.retain(|partition| *partition == wanted);
+            anyhow::ensure!(!partitions.is_empty(), "the topic {} has no partition {wanted}", self.topic);
+        }
+        let mut spans = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let (low, high) = consumer
+                .fetch_watermarks(&self.topic, partition, ADMIN_TIMEOUT)
+                .with_context(|| format!("asking Kafka for partition {partition}"))?;
+            let (from, to) = match only {
+                Some((_, Some(offset))) => (low.max(offset), high.min(offset.saturating_add(1))),
+                _ => (low, high),
+            };
+            spans.push(Span { partition, from, to });
+        }
+        Ok(spans)
+    }
+
+    /// Hands over what is there, in order, until `visit` has enough; says whether it wanted more. What cannot be read
+    /// is told in the log, and the rest is handed over all the same.
+    pub(super) fn read(&self, span: Span, mut visit: impl FnMut(Record) -> bool) -> anyhow::Result<bool> {
+        let (mut from, mut refused, mut silent) = (span.from, None, None);
+        while from < span.to {
+            match self.read_from(Span { from, ..span }, silent, &mut visit)? {
+                Read::All => return Ok(true),
+                Read::Enough => return Ok(false),
+                Read::UpTo(at, error) => {
+                    // One look finds it readable, and the next does not.
+                    anyhow::ensure!(
+                        refused != Some(at),
+                        "reading {} [{}] at {at}: {error}",
+                        self.topic,
+                        span.partition
+                    );
+                    refused = Some(at);
+                    from = self.note_unreadable(Span { from: at, ..span })?;
+                }
+                Read::Silent(at) => {
+                    silent = Some(at);
+                    from = self.note_unreadable(Span { from: at, ..span })?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Tells what cannot be read from the beginning of a piece on, and where it can be read again.
+    fn note_unreadable(&self, span: Span) -> anyhow::Result<i64> {
+        let Span { partition, from, to } = span;
+        let found = unreadable::from(&self.client, &self.group, &self.topic, partition, from, to)?;
+        for unreadable in &found {
+            let Unreadable { from, to, error, .. } = unreadable;
+            let topic = self.topic.as_str();
+            tracing::error!(
+                topic,
+                partition,
+                from_offset = from,
+                offsets = to - from,
+                error,
+                "records cannot be read, and are left out"
+            );
+        }
+        // Where it can be read after all it is read again.
+        let next = found.last().map_or(from, |last| last.to);
+        self.unreadable.borrow_mut().extend(found.into_iter().map(|found| (partition, found)));
+        Ok(next)
+    }
+
+    /// The first offset of a partition that could not be read, if that was met.
+    pub(super) fn first_unreadable(&self, partition: i32) -> Option<i64> {
+        let all = self.unreadable.borrow();
+        all.iter().filter(|(of, _)| *of == partition).map(|(_, found)| found.from).min()
+    }
+
+    /// Why this offset could not be read, if that was met.
+    pub(super) fn why_unreadable(&self, partition: i32, offset: i64) -> Option<String> {
+        let all = self.unreadable.borrow();
+        let found = all.iter().find(|(of, found)| *of == partition && (found.from..found.to).contains(&offset));
+        found.map(|(_, found)| found.error.clone())
+    }
+
+    /// `silent` is where it was looked already, because nothing was told: there it takes as long as it takes.
+    fn read_from(
+        &self,
+        span: Span,
+        silent: Option<i64>,
+        visit: &mut impl FnMut(Record) -> bool,
+    ) -> anyhow::Result<Read> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, span.partition, Offset::Offset(span.from))?;
+        self.consumer.assign(&list)?;
+        let mut next = span.from;
+        let mut since = Instant::now();
+        let mut trouble = None;
+        loop {
+            match self.consumer.poll(POLL) {
+                Some(Ok(message)) => {
+                    if message.partition() != span.partition {
+                        continue;
+                    }
+                    if message.offset() >= span.to {
+                        return Ok(Read::All);
+                    }
+                    next = message.offset() + 1;
+                    if !visit(Record::of(message)) {
+                        return Ok(Read::Enough);
+                    }
+                    if next == span.to {
+                        return Ok(Read::All);
+                    }
+                    since = Instant::now();
+                }
+                // The end may be a gap: what was there last is gone.
+                Some(Err(KafkaError::PartitionEOF(partition))) if partition == span.partition => return Ok(Read::All),
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) if is_unreadable(&error) => return Ok(Read::UpTo(next, error)),
+                Some(Err(error)) => trouble = Some(error),
+                None => {}
+            }
+            if since.elapsed() > SILENCE && trouble.is_none() && silent != Some(next) {
+                return Ok(Read::Silent(next));
+            }
+            if since.elapsed() > STALL {
+                let why = trouble.map_or_else(|| "no answer".to_owned(), |error| error.to_string());
+                anyhow::bail!("reading {} [{}]: {why}", self.topic, span.partition);
+            }
+        }
+    }
+
+    /// One record, if it is there.
+    pub(super) fn one(&self, partition: i32, offset: i64) -> anyhow::Result<Option<Record>> {
+        let mut found = None;
+        for span in self.spans(Some((partition, Some(offset))))? {
+            self.read(span, |record| {
+                found = (record.offset == offset).then_some(record);
+                false
+            })?;
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,262 @@
+//! `dlq redrive`: sends letters back to the input topic.
+//!
+//! Two passes. The first reads every letter and keeps only what is needed to order them
+//! ([`plan`]); the second reads those again that are to be sent, and sends each when the one
+//! before it is acknowledged. So memory is bounded by some 80 bytes a letter to be sent, however large
+//! the values are, and the events of a device never overtake each other.
+//!
+//! Nothing is lost: a letter stays where it is. Nothing is applied twice: an event that has its row is
+//! left out, and would be a repeat if it were sent.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::json;
+use shared::cache::Cache;
+use shared::devices::RESOURCE;
+use shared::kafka;
+use shared::kafka::Record;
+use shared::store::Store;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+mod plan;
+mod send;
+
+use self::plan::{Entry, Plan, Planner};
+use self::send::Sender;
+use super::letter::{Letter, Shown};
+use super::read::{Reader, Span};
+use super::{letters, outcomes};
+use crate::dead_letters::config::DlqRedriveConfig;
+
+/// So many letters failed one after the other, and not because of what they are: Kafka is away, and the rest
+/// would only wait for it.
+const FAILURES: usize = 3;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    pub read: u64,
+    /// Those that the filter let through.
+    pub matched: usize,
+    /// Left out, because their event has its row.
+    pub applied: usize,
+    /// Left out, because a later letter of the same event is there.
+    pub repeated: usize,
+    /// Not sent: redriven too often, cut, no letter of ours, or too large for the topic.
+    pub refused: usize,
+    /// Acknowledged by Kafka; of a dry run, what would have been sent.
+    pub sent: usize,
+    /// Not acknowledged, or not sent because an earlier one of the device was not; they may be there.
+    pub failed: usize,
+    /// Whether nothing was sent on purpose.
+    pub dry_run: bool,
+}
+
+/// Sends what the settings choose.
+///
+/// # Errors
+/// The worker's stores are not there (nothing is sent then), Kafka is away, or the output is closed.
+pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Result<Summary> {
+    let client = kafka::client(&config.source.kafka)?;
+    let store = Store::open(&config.stores.postgres, "worker-service dlq")?;
+    let cache = Cache::open(&config.stores.redis, &[&RESOURCE])?;
+    // What would be sent now would only wait in the input topic, or leave the cache behind.
+    store.check().await.context("nothing was sent: PostgreSQL is not ready")?;
+    cache.is_there().await.context("nothing was sent: Redis does not answer")?;
+
+    let open = || Reader::open(&client, &config.source.topics.dlq, &config.source.group.group);
+    let mut report =
+        Report { out, json: config.json, summary: Summary { dry_run: config.dry_run, ..Summary::default() } };
+    let plan = gather(config, open()?, &store, &mut report).await?;
+    for entry in &plan.refused {
+        report.refused(entry.partition, entry.offset, &format!("redriven {} times already", entry.redrives))?;
+    }
+    report.summary.repeated = plan.repeated;
+    let sender = if config.dry_run { None } else { Some(Sender::new(&client, &config.source.topics.input)?) };
+    send(config.rate, open()?, plan, sender.as_ref(), &mut report).await?;
+    store.close().await;
+    report.end()
+}
+
+async fn gather(
+    config: &DlqRedriveConfig,
+    reader: Reader,
+    store: &Store,
+    report: &mut Report<'_, impl Write>,
+) -> anyhow::Result<Plan> {
+    let mut planner = Planner::default();
+    let only = config.partition.map(|partition| (partition, config.offset));
+    let (mut chunks, task) = letters(reader, only, config.filter.clone());
+    while let Some(chunk) = chunks.recv().await {
+        report.summary.matched += chunk.len();
+        let rows = outcomes(store, &chunk).await?;
+        for (letter, row) in chunk.iter().zip(rows) {
+            if row.is_some() && !config.include_applied {
+                report.summary.applied += 1;
+            } else if let Some(obstacle) = letter.obstacle() {
+                report.refused(letter.partition, letter.offset, obstacle)?;
+            } else {
+                planner.add(letter);
+            }
+        }
+    }
+    report.summary.read = task.await.map_err(shared::runtime::lifecycle::no_result)??;
+    let max_redrives = (!config.force).then_some(config.max_redrives);
+    Ok(planner.plan(max_redrives, config.filter.limit))
+}
+
+async fn send(
+    rate: u32,
+    reader: Reader,
+    plan: Plan,
+    sender: Option<&Sender>,
+    report: &mut Report<'_, impl Write>,
+) -> anyhow::Result<()> {
+    let planned = plan.streamed.len() + plan.picked.len();
+    let (records, mut receiver) = mpsc::channel(4);
+    let task = tokio::task::spawn_blocking(move || fetch(&reader, &plan, &records));
+    let pause = Duration::from_secs(1) / rate;
+    let mut next = Instant::now();
+    let mut held = HashSet::new();
+    let mut in_a_row = 0;
+    let mut got = 0;
+    while in_a_row < FAILURES
+        && let Some((entry, record)) = receiver.recv().await
+    {
+        got += 1;
+        let Some(sender) = sender else {
+            report.sent(&record, None)?;
+            continue;
+        };
+        if held.contains(&entry.device) {
+            report.failed(&entry, "an earlier one of its device was not sent")?;
+            continue;
+        }
+        tokio::time::sleep_until(next).await;
+        next = next.max(Instant::now()) + pause;
+        match sender.send(&record, entry.redrives.saturating_add(1)).await {
+            Ok(place) => {
+                in_a_row = 0;
+                report.sent(&record, Some(place))?;
+            }
+            // It is not waited for: the next ones of its device go on without it.
+            Err(error) if error.is_of_this_one() => {
+                in_a_row = 0;
+                report.refused(entry.partition, entry.offset, &error.to_string())?;
+            }
+            Err(error) => {
+                in_a_row += 1;
+                held.insert(entry.device);
+                report.failed(&entry, &error.to_string())?;
+            }
+        }
+    }
+    drop(receiver);
+    let read = task.await?;
+    // Not fetched, because Kafka is away, or no longer there.
+    report.summary.failed += planned - got;
+    read
+}
+
+fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(Entry, Record)>) -> anyhow::Result<()> {
+    for run in plan.streamed.chunk_by(|a, b| a.partition == b.partition) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        let mut wanted = run.iter().copied().peekable();
+        let span = Span { partition: first.partition, from: first.offset, to: last.offset + 1 };
+        let on = reader.read(span, |record| {
+            while wanted.next_if(|entry| entry.offset < record.offset).is_some() {}
+            match wanted.next_if(|entry| entry.offset == record.offset) {
+                Some(entry) => records.blocking_send((entry, record)).is_ok(),
+                None => true,
+            }
+        })?;
+        if !on {
+            return Ok(());
+        }
+    }
+    for entry in &plan.picked {
+        if let Some(record) = reader.one(entry.partition, entry.offset)?
+            && records.blocking_send((*entry, record)).is_err()
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+struct Report<'a, W> {
+    out: &'a mut W,
+    json: bool,
+    summary: Summary,
+}
+
+impl<W: Write> Report<'_, W> {
+    fn sent(&mut self, record: &Record, place: Option<(i32, i64)>) -> anyhow::Result<()> {
+        self.summary.sent += 1;
+        let letter = Letter::of(record);
+        if self.json {
+            let told = match place {
+                Some((partition, offset)) => {
+                    json!({"sent": letter.json(None), "to": {"partition": partition, "offset": offset}})
+                }
+                None => json!({"would_send": letter.json(None)}),
+            };
+            writeln!(self.out, "{told}")?;
+            return Ok(());
+        }
+        let did = if place.is_some() { "sent" } else { "would send" };
+        write!(
+            self.out,
+            "{did} {}/{} device={} event={} redrives={}",
+            letter.partition,
+            letter.offset,
+            Shown(&letter.device),
+            Shown(&letter.event_id),
+            letter.redrives
+        )?;
+        match place {
+            Some((partition, offset)) => writeln!(self.out, " to={partition}/{offset}")?,
+            None => writeln!(self.out)?,
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, partition: i32, offset: i64, why: &str) -> anyhow::Result<()> {
+        self.summary.refused += 1;
+        self.say("refused", partition, offset, why)
+    }
+
+    fn failed(&mut self, entry: &Entry, why: &str) -> anyhow::Result<()> {
+        self.summary.failed += 1;
+        self.say("failed", entry.partition, entry.offset, why)
+    }
+
+    fn say(&mut self, what: &str, partition: i32, offset: i64, why: &str) -> anyhow::Result<()> {
+        if self.json {
+            writeln!(self.out, "{}", json!({what: {"partition": partition, "offset": offset, "why": why}}))?;
+        } else {
+            writeln!(self.out, "{what} {partition}/{offset}: {why}")?;
+        }
+        Ok(())
+    }
+
+    fn end(self) -> anyhow::Result<Summary> {
+        let s = self.summary;
+        if self.json {
+            writeln!(self.out, "{}", json!({"summary": s}))?;
+        } else {
+            let sent = if s.dry_run { "would send" } else { "sent" };
+            writeln!(
+                self.out,
+                "{} letters read, {} matched: {sent} {}, applied already {}, repeated {}, refused {}, failed {}",
+                s.read, s.matched, s.sent, s.applied, s.repeated, s.refused, s.failed
+            )?;
+        }
+        self.out.flush()?;
+        Ok(s)
+    }
+}

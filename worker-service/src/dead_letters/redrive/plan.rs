@@ -1,0 +1,236 @@
+//! In which order letters are sent back. Pure.
+//!
+//! What is kept of a letter here is its places and a hash of its key, some 80 bytes: values are read
+//! again when they are sent, one at a time. Nearly always a device's letters lie in the dead-letter
+//! topic in the order of their first places, because that is the order in which they failed; all
+//! those are sent in the order of the topic, in one pass over it. A device of which this is not so (a
+//! letter was written twice around a crash, an event died again after it was redriven, partitions
+//! were added to the topic) is sent apart, each letter fetched from its place, in order of origin.
+
+use std::collections::HashMap;
+
+use crate::dead_letters::letter::{Letter, Place, hash};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// A hash of the key. Of records without one each is a device of its own, known by its first place.
+    pub(super) device: u64,
+    pub(super) redrives: u32,
+    origin: Origin,
+}
+
+/// Where an event first stood, its topic by a hash: there may be as many names as there are letters, and any text. Two
+/// that share one are taken for one topic. Compares topic, partition, offset, time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Origin {
+    topic: u64,
+    partition: i32,
+    offset: i64,
+    timestamp: i64,
+}
+
+impl From<&Place> for Origin {
+    fn from(place: &Place) -> Self {
+        let Place { topic, partition, offset, timestamp } = place;
+        Self { topic: hash(topic), partition: *partition, offset: *offset, timestamp: *timestamp }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Planner {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// To be sent in one pass over the topic, by partition and offset.
+    pub(super) streamed: Vec<Entry>,
+    /// To be fetched one by one, in this order.
+    pub(super) picked: Vec<Entry>,
+    /// Letters of an event of which a later letter is there.
+    pub(super) repeated: usize,
+    /// Redriven too often already.
+    pub(super) refused: Vec<Entry>,
+}
+
+impl Planner {
+    /// Takes in a letter; one that does not say where it came from cannot be planned.
+    pub(super) fn add(&mut self, letter: &Letter) {
+        let Some(origin) = &letter.origin else { return };
+        let origin = Origin::from(origin);
+        let device = letter.key_hash.unwrap_or_else(|| hash(origin));
+        let (partition, offset) = (letter.partition, letter.offset);
+        self.entries.push(Entry { partition, offset, device, redrives: letter.redrives, origin });
+    }
+
+    /// The plan: of each event one letter, and no more than `limit` in all.
+    pub(super) fn plan(self, max_redrives: Option<u32>, limit: Option<usize>) -> Plan {
+        let mut plan = Plan::default();
+        let mut once = self.latest_of_each(&mut plan.repeated);
+        if let Some(max) = max_redrives {
+            (plan.refused, once) = once.into_iter().partition(|entry| entry.redrives >= max);
+        }
+        sort_by_origin(&mut once);
+        for run in once.chunk_by(|a, b| a.device == b.device) {
+            let in_order = run.is_sorted_by(|a, b| a.partition == b.partition && a.offset < b.offset);
+            if in_order { plan.streamed.extend(run) } else { plan.picked.extend(run) }
+        }
+        plan.streamed.sort_unstable_by_key(|entry| (entry.partition, entry.offset));
+        // Cut from the ends: of each device the earliest remain.
+        let limit = limit.unwrap_or(usize::MAX);
+        plan.streamed.truncate(limit);
+        plan.picked.truncate(limit.saturating_sub(plan.streamed.len()));
+        plan
+    }
+
+    /// Of each event the letter that was redriven most often, and of such the one that stands last.
+    fn latest_of_each(self, repeated: &mut usize) -> Vec<Entry> {
+        let mut entries = self.entries;
+        let before = entries.len();
+        entries.sort_unstable_by_key(|e| (e.origin, e.device, std::cmp::Reverse((e.redrives, e.offset)), e.partition));
+        entries.dedup_by_key(|entry| (entry.origin, entry.device));
+        *repeated = before - entries.len();
+        entries
+    }
+}
+
+/// By device, and for a device by origin: within a partition its offsets are the order of the log; a
+/// device that changed its partition did so once, and its partitions follow in order of time.
+fn sort_by_origin(entries: &mut [Entry]) {
+    let mut began: HashMap<(u64, u64, i32), i64> = HashMap::new();
+    for entry in entries.iter() {
+        let first = began.entry((entry.device, entry.origin.topic, entry.origin.partition)).or_insert(i64::MAX);
+        *first = (*first).min(entry.origin.timestamp);
+    }
+    entries.sort_by_cached_key(|entry| {
+        let began = began.get(&(entry.device, entry.origin.topic, entry.origin.partition)).copied();
+        (entry.device, began, entry.origin)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use shared::kafka::Record;
+
+    fn letter(device: &str, partition: i32, offset: i64, origin: i64, redrives: u32) -> Letter {
+        let mut letter = Letter::of(&Record::new(Some(device.as_bytes()), None, &[]));
+        (letter.partition, letter.offset, letter.redrives) = (partition, offset, redrives);
+        letter.origin = Some(Place { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
+        letter
+    }
+
+    fn plan(letters: &[Letter], max: Option<u32>, limit: Option<usize>) -> Plan {
+        let mut planner = Planner::default();
+        letters.iter().for_each(|letter| planner.add(letter));
+        planner.plan(max, limit)
+    }
+
+    fn places(entries: &[Entry]) -> Vec<(i32, i64)> {
+        entries.iter().map(|entry| (entry.partition, entry.offset)).collect()
+    }
+
+    #[test]
+    fn what_lies_in_order_is_streamed_and_the_rest_is_picked_in_order() {
+        let letters = [
+            letter("a", 0, 0, 10, 0),
+            letter("b", 0, 1, 30, 0),
+            letter("a", 0, 2, 11, 0),
+            letter("b", 0, 3, 20, 0),
+            letter("c", 1, 0, 5, 0),
+        ];
+        let plan = plan(&letters, Some(3), None);
+        assert_eq!(places(&plan.streamed), [(0, 0), (0, 2), (1, 0)]);
+        assert_eq!(places(&plan.picked), [(0, 3), (0, 1)]);
+    }
+
+    #[test]
+    fn of_an_event_that_died_again_the_last_letter_counts() {
+        let letters = [
+            letter("a", 0, 0, 10, 0),
+            letter("a", 0, 1, 10, 0),
+            letter("a", 0, 2, 10, 1),
+            letter("b", 0, 3, 7, 0),
+            letter("b", 0, 4, 7, 3),
+        ];
+        let found = plan(&letters, Some(3), None);
+        assert_eq!(places(&found.streamed), [(0, 2)]);
+        assert_eq!(places(&found.refused), [(0, 4)], "not sent by its first letter either");
+        assert_eq!(found.repeated, 3);
+        assert_eq!(plan(&letters, None, None).streamed.len(), 2, "unless forced");
+    }
+
+    #[test]
+    fn keys_that_are_no_text_are_devices_and_so_is_each_record_without_one() {
+        let letter = |key: Option<&[u8]>, offset: i64, origin: i64| {
+            let mut letter = Letter::of(&Record::new(key, None, &[]));
+            letter.offset = offset;
+            letter.origin = Some(Place { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
+            letter
+        };
+        let letters = [
+            letter(Some(b"\xff"), 0, 1),
+            letter(Some(b"\xfe"), 1, 2),
+            letter(Some(b"\xff"), 2, 3),
+            letter(None, 3, 4),
+            letter(None, 4, 5),
+            letter(None, 5, 4),
+        ];
+        let plan = plan(&letters, None, None);
+        let devices: Vec<_> = plan.streamed.iter().map(|entry| entry.device).collect();
+        assert_eq!((devices.len(), plan.repeated), (5, 1));
+        assert_eq!(devices[0], devices[2]);
+        assert_eq!(devices.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+    }
+
+    /// A letter says by itself which topic it came from: each may name another one.
+    #[test]
+    fn what_is_kept_of_a_letter_is_bounded_whatever_topic_it_names() {
+        assert_eq!(size_of::<Planner>(), size_of::<Vec<Entry>>(), "nothing is kept beside the entries");
+        assert!(size_of::<Entry>() <= 64, "{}", size_of::<Entry>());
+        let in_topic = |topic: String, offset| {
+            let mut letter = letter("a", 0, offset, 7, 0);
+            letter.origin = Some(Place { topic, partition: 0, offset: 7, timestamp: 7 });
+            letter
+        };
+        // Searched one by one, these would take minutes.
+        let letters: Vec<_> = (0..50_000).map(|n| in_topic(format!("{n}{}", "t".repeat(50)), n)).collect();
+        let found = plan(&letters, None, None);
+        assert_eq!((found.streamed.len() + found.picked.len(), found.repeated), (50_000, 0), "each is another event");
+        let same: Vec<_> = (0..3).map(|n| in_topic("t".to_owned(), n)).collect();
+        assert_eq!(plan(&same, None, None).repeated, 2);
+    }
+
+    #[test]
+    fn a_limit_keeps_the_earliest() {
+        let letters =
+            [letter("a", 0, 0, 1, 0), letter("a", 0, 1, 2, 0), letter("b", 0, 3, 1, 0), letter("b", 0, 2, 2, 0)];
+        let plan = plan(&letters, None, Some(3));
+        assert_eq!(places(&plan.streamed), [(0, 0), (0, 1)]);
+        assert_eq!(places(&plan.picked), [(0, 3)]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_is_sent_once_and_each_device_in_order(
+            log in prop::collection::vec((0..4u8, 0..12i64, 0..3u32), 0..60)
+        ) {
+            let letters: Vec<_> = (0..).zip(&log).map(|(offset, (device, origin, redrives))| {
+                letter(&device.to_string(), i32::from(device % 2), offset, *origin, *redrives)
+            }).collect();
+            let plan = plan(&letters, None, None);
+            let sent: Vec<_> = plan.streamed.iter().chain(&plan.picked).collect();
+            let events: std::collections::HashSet<_> = log.iter().map(|(device, origin, _)| (device, origin)).collect();
+            prop_assert_eq!(sent.len(), events.len());
+            prop_assert_eq!(sent.len() + plan.repeated, letters.len());
+            for (n, a) in sent.iter().enumerate() {
+                for b in sent.iter().skip(n + 1).filter(|b| b.device == a.device) {
+                    prop_assert!(a.origin.offset < b.origin.offset);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Sends a letter's record back to where it came from.
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use shared::kafka::{self, LogContext};
+use shared::kafka::{Record, as_text, header};
+
+use crate::dead_letters::letter::{MOST_REDRIVES, REDRIVES, redrives};
+use crate::dead_letters::producer::{KEY_ABSENT, producer_settings, unacknowledged};
+
+type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
+
+/// The headers that tell a record's first place.
+const ORIGIN: [&str; 4] =
+    [header::ORIGIN_TOPIC, header::ORIGIN_PARTITION, header::ORIGIN_OFFSET, header::ORIGIN_TIMESTAMP];
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unsent {
+    #[error("{0}")]
+    Kafka(#[from] KafkaError),
+    /// A name that is no text, or `dlq.headers` that are none of ours.
+    #[error("it has headers that cannot be written here")]
+    Headers,
+    /// It went alone, so that it is too large itself. What was dead has a few headers more than it had.
+    #[error("it is too large for the topic {0}: that takes a larger max.message.bytes")]
+    TooLarge(String),
+}
+
+impl Unsent {
+    /// Whether this letter can never be sent as the topic is, whatever becomes of others.
+    pub(super) fn is_of_this_one(&self) -> bool {
+        matches!(self, Self::Headers | Self::TooLarge(_))
+    }
+}
+
+pub(super) struct Sender {
+    topic: String,
+    producer: FutureProducer<LogContext>,
+}
+
+impl Sender {
+    pub(super) fn new(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
+        let config = settings(client);
+        Ok(Self {
+            topic: topic.to_owned(),
+            producer: config.create_with_context(LogContext).context("the Kafka settings")?,
+        })
+    }
+
+    /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.
+    pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), Unsent> {
+        let count = redrives.min(MOST_REDRIVES).to_string();
+        let mut owned = OwnedHeaders::new();
+        for (key, value) in headers(letter, &count).ok_or(Unsent::Headers)? {
+            owned = owned.insert(Header { key, value });
+        }
+        let value = letter.value();
+        let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
+        record.key = letter.key().filter(|_| letter.header(KEY_ABSENT).is_none());
+        record.payload = value.as_deref();
+        let delivery = self.producer.send_result(record).map_err(|(error, _)| self.unsent(error))?;
+        match delivery.await {
+            Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => {
+                Ok((delivered.partition, delivered.offset))
+            }
+            Ok(Ok(_)) => Err(unacknowledged().into()),
+            Ok(Err((error, _))) => Err(self.unsent(error)),
+            Err(_) => Err(KafkaError::Canceled.into()),
+        }
+    }
+
+    fn unsent(&self, error: KafkaError) -> Unsent {
+        match error.rdkafka_error_code() {
+            Some(code) if kafka::is_too_large(code) => Unsent::TooLarge(self.topic.clone()),
+            _ => error.into(),
+        }
+    }
+}
+
+/// The producer's settings: those of the one of dead letters, whose records these are.
+fn settings(client: &ClientConfig) -> ClientConfig {
+    let mut config = producer_settings(client);
+    // An operator waits for each.
+    config.set("message.timeout.ms", "10000");
+    config
+}
+
+/// The record's own headers, its first place, and the count. Where it has a first place already, that
+/// stays, whatever it died of since: events count by it. What only looks like one of these is the record's own, and
+/// stays, too; the last of a name counts. None where a header cannot be written.
+fn headers<'a>(letter: &'a Record, count: &'a str) -> Option<Headers<'a>> {
+    let own = letter.original_headers()?;
+    let own = own.into_iter().map(|(name, value)| Some((as_text(name)?, value))).collect::<Option<Headers<'a>>>()?;
+    let origin = own.iter().rev().find(|(name, _)| *name == header::ORIGIN_TOPIC);
+    let keeps_origin = origin.is_some_and(|(_, value)| value.is_some());
+    let mut headers = own;
+    if !keeps_origin {
+        headers.retain(|(name, _)| !ORIGIN.contains(name));
+    }
+    // The count of before is the last of its name. One that is none of ours is the record's own.
+    let is_ours = {
+        let all: Vec<_> = headers.iter().map(|(name, value)| (name.as_bytes(), *value)).collect();
+        redrives(&Record::from_bytes(None, None, &all)).is_some()
+    };
+    if is_ours && let Some(last) = headers.iter().rposition(|(name, _)| *name == REDRIVES) {
+        headers.remove(last);
+    }
+    if !keeps_origin {
+        let from = ["dlq.topic", "dlq.partition", "dlq.offset", "dlq.timestamp"];
+        headers.extend(ORIGIN.into_iter().zip(from.map(|name| letter.header(name))));
+    }
+    headers.push((REDRIVES, Some(count.as_bytes())));
+    Some(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIED: [(&str, Option<&[u8]>); 7] = [
+        ("x", Some(b"1")),
+        ("dlq.reason", Some(b"failed")),
+        ("dlq.topic", Some(b"in")),
+        ("dlq.partition", Some(b"1")),
+        ("dlq.offset", Some(b"5")),
+        ("dlq.timestamp", Some(b"1000")),
+        ("x", None),
+    ];
+    const FIRST: [(&str, Option<&[u8]>); 4] = [
+        ("origin.topic", Some(b"in")),
+        ("origin.partition", Some(b"1")),
+        ("origin.offset", Some(b"5")),
+        ("origin.timestamp", Some(b"1000")),
+    ];
+
+    #[test]
+    fn the_first_place_is_set_once() {
+        let letter = Record::new(None, None, &DIED);
+        let first = headers(&letter, "1").unwrap();
+        let mut expected = vec![("x", Some(&b"1"[..])), ("x", None)];
+        expected.extend(FIRST);
+        expected.push(("redrive.count", Some(b"1")));
+        assert_eq!(first, expected);
+
+        // It dies again, elsewhere.
+        let again: Vec<_> =
+            first.into_iter().chain([("dlq.topic", Some(&b"in"[..])), ("dlq.offset", Some(b"99"))]).collect();
+        let letter = Record::new(None, None, &again);
+        expected.pop();
+        expected.push(("redrive.count", Some(b"2")));
+        assert_eq!(headers(&letter, "2"), Some(expected));
+    }
+
+    #[test]
+    fn headers_that_are_encoded_go_back_as_they_were() {
+        let died = |encoded: &'static [u8]| {
+            let mut died = DIED.to_vec();
+            died.retain(|(name, _)| *name != "x");
+            died.push(("dlq.headers", Some(encoded)));
+            Record::new(None, None, &died)
+        };
+        let letter = died(b"\x04\x02x\x021\x0adlq.x\x01");
+        let found = headers(&letter, "1").unwrap();
+        assert_eq!(found[..2], [("x", Some(&b"1"[..])), ("dlq.x", None)]);
+        assert_eq!((&found[2..6], found.len()), (&FIRST[..], 7));
+        assert_eq!(headers(&died(b"\x02\x02\xff\x01"), "1"), None);
+        assert_eq!(headers(&died(b"?"), "1"), None);
+    }
+
+    #[test]
+    fn half_a_first_place_is_none() {
+        let mut half = DIED.to_vec();
+        half.push(("origin.offset", Some(b"77")));
+        let letter = Record::new(None, None, &half);
+        let found = headers(&letter, "1").unwrap();
+        assert_eq!(found.iter().filter(|(name, _)| *name == "origin.offset").count(), 1);
+        assert_eq!(found[2..6], FIRST);
+    }
+
+    /// They only look like ours.
+    #[test]
+    fn a_strangers_headers_stay_as_they_came() {
+        let strange: [(&str, Option<&[u8]>); 4] = [
+            ("origin.country", Some(b"de")),
+            ("redrive.count", Some(b"many")),
+            ("redrive.count", Some(b"7")),
+            ("redrive.counts", Some(b"7")),
+        ];
+        let with_strange = |more: &[(&'static str, Option<&'static [u8]>)]| {
+            let all: Vec<_> = strange.iter().chain(more).chain(&DIED).copied().collect();
+            Record::new(None, None, &all)
+        };
+        let letter = with_strange(&[]);
+        let found = headers(&letter, "1").unwrap();
+        let mut expected = strange.to_vec();
+        expected.extend([("x", Some(&b"1"[..])), ("x", None)]);
+        expected.extend(FIRST);
+        expected.push(("redrive.count", Some(b"1")));
+        assert_eq!(found, expected);
+        // It dies again: only the count of ours is replaced.
+        let again: Vec<_> = found.iter().chain(&DIED[1..6]).copied().collect();
+        let letter = Record::new(None, None, &again);
+        assert_eq!(redrives(&letter), Some(1));
+        expected.last_mut().unwrap().1 = Some(b"2");
+        assert_eq!(headers(&letter, "2"), Some(expected));
+    }
+
+    #[test]
+    fn every_replica_has_what_was_redriven_once() {
+        let config = settings(&ClientConfig::new());
+        assert_eq!((config.get("acks"), config.get("enable.idempotence")), (Some("all"), Some("true")));
+    }
+}

@@ -1,0 +1,175 @@
+//! The lag as CloudWatch metrics, by the embedded metric format: a JSON line in the log, which
+//! CloudWatch Logs takes apart. No SDK, no call.
+//!
+//! Every worker writes one document in each interval, all at the same beat of the clock, and a
+//! metric has one value for each partition of its own. So over one interval the `Sum` of
+//! `ConsumerLag` is the lag of the whole topic, its `Maximum` that of the worst partition, whichever
+//! worker has it.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::runtime::config::{duration_in, trimmed};
+use time::OffsetDateTime;
+
+use crate::observe::measured::Measured;
+
+/// The most values that a metric may have in one document; the largest are told.
+const MAX_VALUES: usize = 100;
+
+const EMF_INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+
+#[derive(Debug)]
+pub struct Emitter {
+    namespace: String,
+    group: String,
+    interval: Duration,
+    /// The number of the last interval that has its document.
+    last: i128,
+    told: Totals,
+}
+
+/// What happened so far in this process. A document has what is new.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records that are lost, or may be.
+    pub records_lost: u64,
+    /// Dead letters of events that alone met what would be an outage.
+    pub unknown_errors: u64,
+    pub log_lines_dropped: u64,
+}
+
+impl Totals {
+    fn since(self, before: Self) -> Self {
+        Self {
+            records_lost: self.records_lost.saturating_sub(before.records_lost),
+            unknown_errors: self.unknown_errors.saturating_sub(before.unknown_errors),
+            log_lines_dropped: self.log_lines_dropped.saturating_sub(before.log_lines_dropped),
+        }
+    }
+}
+
+impl Emitter {
+    /// One, where a namespace is set. The first document comes at the next beat.
+    pub fn new(config: &EmfConfig, group: &str, now: OffsetDateTime) -> Option<Self> {
+        let namespace = config.namespace.clone()?;
+        let interval = config.interval;
+        Some(Self { namespace, group: group.to_owned(), interval, last: beat(now, interval), told: Totals::default() })
+    }
+
+    /// Whether this interval has no document yet; asked once for each document.
+    pub fn is_due(&mut self, now: OffsetDateTime) -> bool {
+        let beat = beat(now, self.interval);
+        std::mem::replace(&mut self.last, beat) != beat
+    }
+
+    /// The document of these partitions.
+    ///
+    /// - `ConsumerLag`: records without their effect, for each partition that is being worked off. One
+    ///   that waits for an operator is left out, and so is one that cannot be read: more workers do not help it.
+    ///   Where Kafka does not answer it is what was last known, so that a sum over all is never too small for that.
+    /// - `WatermarkAge`: how long the first of these has been in the log, or of those that cannot be read: nothing else
+    ///   here tells of them.
+    /// - `Waiting`: 1 while an outage is waited out, PostgreSQL's or Kafka's. Whoever scales by the
+    ///   lag must not while this is not 0: it grows, and more workers do not help.
+    /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
+    /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
+    ///   one has been open that was opened first.
+    /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices that alone meet what would be an outage, and their dead letters.
+    /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
+    pub fn document(
+        &self,
+        measured: &BTreeMap<i32, Measured>,
+        worker_waits: bool,
+        totals: Totals,
+        now: OffsetDateTime,
+    ) -> Value {
+        let worked_off = || measured.values().filter(|found| !found.paused);
+        let mut lag: Vec<_> = worked_off().filter(|found| !found.unreadable).filter_map(|found| found.lag).collect();
+        lag.sort_unstable_by(|a, b| b.cmp(a));
+        lag.truncate(MAX_VALUES);
+        let mut age: Vec<_> = worked_off().map(|found| found.watermark_age).collect();
+        age.sort_unstable_by(|a, b| b.total_cmp(a));
+        age.truncate(MAX_VALUES);
+        let unknown = measured.values().any(|found| found.is_unknown);
+        let waits = worker_waits || unknown || measured.values().any(|found| found.waits);
+        let paused = measured.values().filter(|found| found.paused).count();
+
+        let stalled = measured.values().filter(|found| found.stalled.is_some()).count();
+        let unreadable = measured.values().filter(|found| found.unreadable).count();
+        let unstable = || measured.values().filter_map(|found| found.unstable);
+        let unstable_age = unstable().map(|open| open.age).max().unwrap_or_default();
+        let alone: usize = measured.values().map(|found| found.held_alone).sum();
+        let new = totals.since(self.told);
+
+        let all = [
+            ("Waiting", "None", json!(u8::from(waits))),
+            ("PausedPartitions", "Count", json!(paused)),
+            ("AssignedPartitions", "Count", json!(measured.values().filter(|found| !found.is_lost).count())),
+            ("StalledPartitions", "Count", json!(stalled)),
+            ("UnreadablePartitions", "Count", json!(unreadable)),
+            ("UnstableRecords", "Count", json!(unstable().map(|open| open.records).sum::<u64>())),
+            ("UnstableAge", "Seconds", json!(unstable_age.as_secs_f64())),
+            ("HeldAloneDevices", "Count", json!(alone)),
+            ("UnknownErrorLetters", "Count", json!(new.unknown_errors)),
+            ("RecordsLost", "Count", json!(new.records_lost)),
+            ("LogLinesDropped", "Count", json!(new.log_lines_dropped)),
+            ("ConsumerLag", "Count", json!(lag)),
+            ("WatermarkAge", "Seconds", json!(age)),
+        ];
+        let mut metrics = Vec::new();
+        let mut document = json!({"Service": "worker-service", "Group": self.group});
+        // A metric without a value is none, and one that is named must be there.
+        for (name, unit, value) in all {
+            if value.as_array().is_none_or(|values| !values.is_empty()) {
+                metrics.push(json!({"Name": name, "Unit": unit}));
+                insert(&mut document, name, value);
+            }
+        }
+        let directive = json!({"Namespace": self.namespace, "Dimensions": [["Service", "Group"]], "Metrics": metrics});
+        let timestamp = i64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+        insert(&mut document, "_aws", json!({"Timestamp": timestamp, "CloudWatchMetrics": [directive]}));
+        document
+    }
+
+    /// A document with these was written: the next one has what is new since. One for which the log had no room has
+    /// told nobody.
+    pub fn told(&mut self, totals: Totals) {
+        self.told = totals;
+    }
+}
+
+fn insert(document: &mut Value, name: &str, value: Value) {
+    if let Value::Object(members) = document {
+        members.insert(name.to_owned(), value);
+    }
+}
+
+fn beat(now: OffsetDateTime, interval: Duration) -> i128 {
+    now.unix_timestamp_nanos() / i128::try_from(interval.as_nanos()).unwrap_or(i128::MAX).max(1)
+}
+
+/// The lag as CloudWatch metrics, in the log.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EmfConfig {
+    /// Writes lag, watermark age and whether an outage is waited out as metrics of this CloudWatch
+    /// namespace into the log (embedded metric format). Off where this is not set.
+    #[arg(id = "emf-namespace", long, value_name = "EMF_NAMESPACE", env = "EMF_NAMESPACE", value_parser = trimmed(emf_namespace))]
+    pub namespace: Option<String>,
+    /// How often, from 1s to 1h, at the beat of the clock: all workers at once.
+    #[arg(id = "emf-interval", long, value_name = "EMF_INTERVAL", env = "EMF_INTERVAL", default_value = "60s", value_parser = duration_in(EMF_INTERVALS))]
+    pub interval: Duration,
+}
+
+fn emf_namespace(text: &str) -> Result<String, String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || ".-_/#:".contains(c);
+    if !(1..=255).contains(&text.len()) || !text.chars().all(known) {
+        return Err("it must be 1 to 255 of A-Z a-z 0-9 . - _ / # :".to_owned());
+    }
+    if text.starts_with("AWS/") { Err("AWS/ is Amazon's own".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests;

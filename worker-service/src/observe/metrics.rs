@@ -1,0 +1,87 @@
+//! Every metric of the worker, described. The counters that alerts look at are there from the start,
+//! at 0: one that appears with its first increment has no increase.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use shared::kafka::Reason;
+
+pub fn describe() {
+    shared::cache::describe();
+    describe_histogram!(
+        "accepted_to_visible_seconds",
+        "From the API's acceptance of an event until no read gets less: its fence, or the end of what may be stale."
+    );
+    describe_counter!("events_total", "Events that had their effect, by outcome.");
+    describe_histogram!("batch_records", "Records of a batch.");
+    describe_histogram!("batch_duration_seconds", "A batch's transaction and its fence.");
+    describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
+    describe_counter!("panics_total", "Panics that were caught while a partition's records were processed.");
+    describe_gauge!("held_keys", "Keys whose events wait for a retry, by partition.");
+    describe_gauge!(
+        "consumer_lag_records",
+        "Records before the last stable offset that are without their effect, by partition."
+    );
+    describe_gauge!(
+        "unstable_records",
+        "Offsets that wait for a transaction of another producer to end, by partition."
+    );
+    describe_gauge!(
+        "unstable_age_seconds",
+        "For how long the same transaction has held up the partition, as far as this worker has seen."
+    );
+    describe_gauge!("partition_unreadable", "Whether a partition stands before records that cannot be read.");
+    describe_gauge!("partition_stalled", "Whether a partition stands still for no reason.");
+    describe_counter!("partition_stalls_total", "How often a partition's runner was told to begin anew for that.");
+    describe_gauge!(
+        "commit_behind_records",
+        "How much less the broker holds as committed than was stored half a minute before, by partition."
+    );
+    describe_gauge!("partition_held_full", "Whether a partition takes nothing in because as much is held as may be.");
+    describe_gauge!("held_alone_keys", "Keys whose events alone meet what would be an outage, by partition.");
+    describe_gauge!(
+        "watermark_age_seconds",
+        "How long the first record without its effect has been in the log, by partition; where its time is its producer's \
+         word, for how long this worker has known it to be there."
+    );
+    describe_gauge!("partition_waiting", "Whether a partition waits out an outage.");
+    describe_gauge!("partition_paused", "Whether a partition waits for an operator.");
+    describe_gauge!(
+        "worker_waiting",
+        "Whether this worker waits out an outage, PostgreSQL's or Kafka's, with or without a partition."
+    );
+    describe_gauge!("assigned_partitions", "Partitions of the input topic that this worker has.");
+    describe_gauge!("topic_partitions", "Partitions that the input topic has.");
+    describe_counter!(
+        "records_lost_total",
+        "Records that were gone before they were consumed, and those of which that cannot be told any more."
+    );
+    describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
+    describe_counter!("events_pruned_total", "Events forgotten after EVENTS_RETENTION.");
+    describe_gauge!(
+        "events_expiry_behind_seconds",
+        "For how long events may have been there beyond EVENTS_RETENTION, as far as this worker knows."
+    );
+    describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
+    describe_counter!("cache_fences_lost_total", "Fences that did not fit among those that wait.");
+
+    for name in ["panics_total", "events_pruned_total", "cache_fences_lost_total"] {
+        counter!(name).increment(0);
+    }
+    gauge!("cache_fences_pending").set(0.0);
+}
+
+/// Those of a group, whose events may come to these outcomes.
+pub fn begin_group(group: &str, outcomes: &[&'static str]) {
+    let group = || ("group", group.to_owned());
+    for outcome in outcomes {
+        counter!("events_total", &[group(), ("outcome", (*outcome).to_owned())]).increment(0);
+    }
+    for reason in Reason::ALL {
+        counter!("dead_letters_total", &[group(), ("reason", reason.as_str().to_owned())]).increment(0);
+    }
+    for name in ["partition_stalls_total", "records_lost_total", "commits_failed_total"] {
+        counter!(name, &[group()]).increment(0);
+    }
+    for name in ["worker_waiting", "assigned_partitions"] {
+        gauge!(name, &[group()]).set(0.0);
+    }
+}

@@ -1,0 +1,101 @@
+//! Panics, caught where the code runs for one partition: a defect that one record meets ends neither the process nor
+//! the other partitions.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+/// A panic that was caught. Its message is not kept: it may quote what came from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Panicked {
+    /// File, line and column, where [`log_panics`] saw it.
+    place: Option<String>,
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Some(place) => write!(f, "panicked at {place}"),
+            None => f.write_str("panicked"),
+        }
+    }
+}
+
+impl Panicked {
+    /// Counts it, and logs it. Either may be what panicked.
+    pub fn tell(&self, partition: i32) {
+        let _ = caught(|| metrics::counter!("panics_total").increment(1));
+        let _ = caught(|| tracing::error!(partition, error = %self, "a panic was caught"));
+    }
+}
+
+/// How long a task that panicked waits until it begins anew.
+const PAUSE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static PLACE: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Logs every panic of the process, and remembers its place for whoever catches it.
+pub fn log_panics() {
+    shared::runtime::telemetry::log_panics();
+    let log = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        log(panic);
+        PLACE.set(panic.location().map(ToString::to_string));
+    }));
+}
+
+/// Runs code that may panic. What it changed is in doubt then.
+pub fn caught<T>(code: impl FnOnce() -> T) -> Result<T, Panicked> {
+    PLACE.set(None);
+    catch_unwind(AssertUnwindSafe(code)).map_err(|_| panicked())
+}
+
+/// The same for code that waits. What it uses must not be used again, once it panicked.
+pub async fn caught_async<T>(code: impl Future<Output = T>) -> Result<T, Panicked> {
+    // It is polled, panics and is caught on one thread, whichever that is.
+    AssertUnwindSafe(code).catch_unwind().await.map_err(|_| panicked())
+}
+
+/// Runs a task of the process that ends only with it. Where it panics, it begins anew.
+pub async fn keep_running<F: Future<Output = ()>>(task: &'static str, run: impl Fn() -> F) {
+    while let Err(panicked) = caught_async(run()).await {
+        let _ = caught(|| metrics::counter!("panics_total").increment(1));
+        let _ = caught(|| tracing::error!(task, error = %panicked, "a panic was caught"));
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn panicked() -> Panicked {
+    Panicked { place: PLACE.take() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_caught_and_what_does_not_panic_comes_back() {
+        assert_eq!(caught(|| 7), Ok(7));
+        assert_eq!(caught(|| panic!("secret")).map(|()| 0).unwrap_err().to_string(), "panicked");
+        assert_eq!(caught_async(async { 7 }).await, Ok(7));
+        let late = async {
+            tokio::task::yield_now().await;
+            panic!("secret")
+        };
+        assert_eq!(caught_async(late).await.map(|()| 0).unwrap_err().to_string(), "panicked");
+        let runs = Cell::new(0);
+        let run = async || {
+            runs.set(runs.get() + 1);
+            assert!(runs.get() > 1, "a defect");
+        };
+        keep_running("test", run).await;
+        assert_eq!(runs.get(), 2, "it began anew");
+        PLACE.set(Some("src/x.rs:1:2".into()));
+        assert_eq!(panicked().to_string(), "panicked at src/x.rs:1:2");
+    }
+}

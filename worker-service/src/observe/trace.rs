@@ -1,0 +1,142 @@
+//! The trace of a record: its way to the write, or to the dead letter.
+//!
+//! A batch holds records of many traces. Each trace that is sampled gets a span of its own, under the
+//! span that sent the record; what is not sampled costs a look at its `traceparent`.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use rdkafka::error::KafkaError;
+use shared::kafka::{DeadLetter, header};
+use shared::runtime::telemetry::traces::{
+    self, KeyValue, RecordedSpan, Span as _, SpanBuilder, SpanContext, SpanKind, Status, Tracer as _,
+};
+use shared::store::{Class, StoreError};
+
+use crate::scheduler::Task;
+
+/// A batch that is being applied.
+#[derive(Debug)]
+pub struct Processing {
+    started: SystemTime,
+    /// The distinct parents that are sampled.
+    parents: Vec<Parent>,
+}
+
+/// The span that sent records, which of the batch is the first of them, and how many they are.
+#[derive(Debug)]
+struct Parent {
+    context: SpanContext,
+    first: usize,
+    count: i64,
+}
+
+impl Processing {
+    /// Begins it.
+    pub fn begin<E>(batch: &[Task<E>]) -> Self {
+        let parents = if traces::tracer().is_some() { parents(batch) } else { Vec::new() };
+        Self { started: SystemTime::now(), parents }
+    }
+
+    /// It is written, and, where it was fenced, nothing older can be read any more.
+    pub fn done<E>(self, batch: &[Task<E>], committed: SystemTime, fenced: bool) {
+        for parent in &self.parents {
+            if let Some(mut span) = self.span(batch, parent) {
+                span.add_event_with_timestamp("committed", committed, Vec::new());
+                span.set_attribute(KeyValue::new("cache.fenced", fenced));
+                span.end();
+            }
+        }
+    }
+
+    /// An event on its own could not be written. What fails together is tried apart first, and what an
+    /// outage is to blame for is tried until it is over: neither has a span.
+    pub fn failed<E>(self, batch: &[Task<E>], error: &StoreError) {
+        if batch.len() > 1 || matches!(error.class, Class::Outage | Class::OutageMet | Class::Again) {
+            return;
+        }
+        for parent in &self.parents {
+            if let Some(mut span) = self.span(batch, parent) {
+                span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.class).to_lowercase()));
+                span.set_status(Status::error(error.message.clone()));
+                span.end();
+            }
+        }
+    }
+
+    fn span<E>(&self, batch: &[Task<E>], parent: &Parent) -> Option<RecordedSpan> {
+        let task = batch.get(parent.first)?;
+        let mut attributes = vec![
+            KeyValue::new("messaging.system", "kafka"),
+            KeyValue::new("messaging.operation.name", "process"),
+            KeyValue::new("messaging.operation.type", "process"),
+            KeyValue::new("messaging.destination.name", task.record.topic.clone()),
+            KeyValue::new("messaging.destination.partition.id", task.record.partition.to_string()),
+            KeyValue::new("messaging.kafka.offset", task.record.offset),
+        ];
+        if parent.count == 1 {
+            attributes.push(KeyValue::new("key", task.delivery.envelope.key.to_string()));
+            attributes.push(KeyValue::new("event_id", task.delivery.envelope.id.to_string()));
+        } else {
+            attributes.push(KeyValue::new("messaging.batch.message_count", parent.count));
+        }
+        let builder = SpanBuilder::from_name(format!("process {}", task.record.topic));
+        let builder = builder.with_kind(SpanKind::Consumer).with_attributes(attributes).with_start_time(self.started);
+        Some(traces::tracer()?.build_with_context(builder, &traces::under(parent.context.clone())))
+    }
+}
+
+fn parents<E>(batch: &[Task<E>]) -> Vec<Parent> {
+    let mut places = BTreeMap::new();
+    let mut parents: Vec<Parent> = Vec::new();
+    for (first, task) in batch.iter().enumerate() {
+        let Some(text) = task.delivery.envelope.traceparent.as_deref() else { continue };
+        let place = *places.entry(text).or_insert_with(|| {
+            let context = traces::parse(text).filter(SpanContext::is_sampled)?;
+            parents.push(Parent { context, first, count: 0 });
+            Some(parents.len() - 1)
+        });
+        if let Some(parent) = place.and_then(|place| parents.get_mut(place)) {
+            parent.count += 1;
+        }
+    }
+    parents
+}
+
+/// A dead letter on its way, where its record's trace is sampled.
+#[derive(Debug)]
+pub struct Burying(Option<RecordedSpan>);
+
+impl Burying {
+    /// Begins it.
+    pub fn begin(letter: &DeadLetter, topic: &str) -> Self {
+        let span = traces::tracer().and_then(|tracer| {
+            let parent = letter.record.header(header::TRACEPARENT)?;
+            let parent = traces::parse(std::str::from_utf8(parent).ok()?).filter(SpanContext::is_sampled)?;
+            let attributes = [
+                KeyValue::new("messaging.system", "kafka"),
+                KeyValue::new("messaging.operation.name", "send"),
+                KeyValue::new("messaging.operation.type", "send"),
+                KeyValue::new("messaging.destination.name", topic.to_owned()),
+                KeyValue::new("dlq.reason", letter.reason.as_str()),
+                KeyValue::new("dlq.attempts", i64::from(letter.attempts)),
+                KeyValue::new("dlq.topic", letter.record.topic.clone()),
+                KeyValue::new("dlq.partition", i64::from(letter.record.partition)),
+                KeyValue::new("dlq.offset", letter.record.offset),
+            ];
+            let builder = SpanBuilder::from_name(format!("send {topic}"));
+            let builder = builder.with_kind(SpanKind::Producer).with_attributes(attributes);
+            Some(tracer.build_with_context(builder, &traces::under(parent)))
+        });
+        Self(span)
+    }
+
+    /// Kafka has it, or the reason why not.
+    pub fn end(self, error: Option<&KafkaError>) {
+        let Some(mut span) = self.0 else { return };
+        if let Some(error) = error {
+            span.set_status(Status::error(error.to_string()));
+        }
+        span.end();
+    }
+}

@@ -1,0 +1,161 @@
+//! Events that fail on their own: how often each is tried, and when there is an end to it.
+
+use super::*;
+use crate::scheduler::failing::RETRIES;
+
+/// What is known of a key that fails, since one of its events was applied.
+#[derive(Debug)]
+pub(in crate::scheduler) struct FailingDevice {
+    since: Duration,
+    /// Since when there may be one try each, for as much waited as that takes, or more than the lane knows.
+    may_be: bool,
+    /// An event had less than its tries: each of the next ones has one.
+    one_try: bool,
+}
+
+impl World {
+    /// An event failed alone, with its own error.
+    pub(super) fn note_failure(&mut self, offset: i64) {
+        let key = self.records[&offset].0;
+        let waits = |at: &&i64| !self.done.contains(at);
+        let of_device = self.arrived.iter().filter(waits).filter(|at| self.records[at].0 == key).count();
+        let all = self.arrived.iter().filter(waits).count();
+        let bytes: usize = self.arrived.iter().filter(waits).map(|at| size_at_most(*at)).sum();
+        let Settings { key_records, key_bytes, held_records, held_bytes, .. } = self.settings;
+        let much = of_device >= key_records
+            || bytes >= key_bytes
+            || all >= held_records.div_ceil(2)
+            || bytes >= held_bytes.div_ceil(2);
+        *self.tries.entry(offset).or_default() += 1;
+        let found = self.failing.entry(key).or_insert(FailingDevice { since: self.now, may_be: false, one_try: false });
+        found.may_be |= much || self.now - found.since >= RETRIES;
+    }
+
+    /// What became of it: four tries, but where too much waits, or for too long.
+    pub(super) fn check_failure(&mut self, offset: i64, after: AfterFailure) {
+        let (now, tries, key) = (self.now, self.tries[&offset], self.records[&offset].0);
+        let found = self.failing.get_mut(&key).unwrap();
+        match after {
+            AfterFailure::Held(delay) => {
+                assert_eq!(delay, Duration::from_secs(2_u64.pow(tries)), "{offset}: try {tries}");
+                assert!(!found.one_try && now - found.since < RETRIES, "{offset} has one try: {found:?}");
+            }
+            AfterFailure::DeadLetter if tries < 4 => {
+                assert!(found.may_be, "{offset} is a dead letter after {tries} tries: {found:?}");
+                found.one_try = true;
+            }
+            AfterFailure::DeadLetter => assert_eq!(tries, 4),
+            other => panic!("{offset}: {other:?}"),
+        }
+    }
+}
+
+fn size_at_most(offset: i64) -> usize {
+    sized(offset, 0).size() + 2 * size_of::<Task>()
+}
+
+/// A lot of room: there is an end by time alone.
+fn roomy() -> Settings {
+    let many = usize::MAX / 4;
+    Settings { held_records: many, held_bytes: many, key_records: many, key_bytes: many, ..small() }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn each_event_has_its_tries_until_its_device_has_failed_for_two_minutes(
+        records in history(prop_oneof![
+            3 => Just(Kind::Good),
+            1 => Just(Kind::Rejected),
+            1 => Just(Kind::Panics),
+            1 => (1..200u64).prop_map(Kind::FailsUntil),
+            3 => Just(Kind::FailsAlways),
+        ]),
+        chunks in prop::collection::vec(0..7usize, 0..20),
+        luck in prop::collection::vec(luck(), 0..30),
+    ) {
+        let world = World::new(roomy(), &records, luck).run(&chunks);
+        for (&offset, &(reason, attempts)) in &world.letters {
+            let failed = matches!(reason, Reason::Failed | Reason::Panicked);
+            prop_assert!(!failed || world.tries[&offset] == attempts, "{} says {}", offset, attempts);
+        }
+    }
+}
+
+#[test]
+fn each_failed_event_is_tried_four_times() {
+    let records = [(1, 0, Kind::FailsAlways), (1, 0, Kind::FailsAlways), (1, 0, Kind::Good), (1, 0, Kind::FailsAlways)];
+    let world = World::new(Settings::default(), &records, Vec::new()).run(&[1]);
+    let letters: Vec<_> = world.letters.values().copied().collect();
+    assert_eq!(letters, [(Reason::Failed, 4); 3]);
+    assert_eq!(world.now, Duration::from_secs(3 * 14), "2 + 4 + 8, each time");
+}
+
+/// A key reports once a second, and its events fail for so long; gives its letters, and how many tries each had.
+fn fault(settings: &Settings, events: i64, seconds: u64, at_once: bool) -> Vec<(i64, u32)> {
+    let mut lane = Lane::new(settings.clone(), 0);
+    let (mut now, mut came, mut letters) = (Duration::ZERO, 0, Vec::new());
+    while lane.watermark() != Some(events) {
+        while came < events && (at_once || Duration::from_secs(came.unsigned_abs()) <= now) && lane.has_room() {
+            lane.arrive(record(came, 0, b"{}"), Ok(decoded(came, 0)));
+            came += 1;
+        }
+        match lane.next(now) {
+            Next::Apply(batch) if now < Duration::from_secs(seconds) => {
+                lane.applied(batch, Err(error(Class::Failed)), now);
+            }
+            Next::Apply(batch) => assert_eq!(lane.applied(batch, Ok(()), now), None),
+            Next::DeadLetter(sent_now) => {
+                letters.extend(sent_now.iter().map(|letter| (letter.record.offset, letter.attempts)));
+                lane.dead_lettered(sent(sent_now, Ok(())), now);
+            }
+            // The next one comes before that.
+            Next::Wait(until) => now = until.unwrap_or(Duration::MAX).min(now + Duration::from_secs(1)),
+            Next::Pause | Next::Probe(_) => panic!("one key is no flood, and this is no outage"),
+        }
+        assert!(now < Duration::from_secs(10_000), "it does not end");
+    }
+    letters
+}
+
+#[test]
+fn a_short_fault_makes_no_heap_of_letters() {
+    let settings = Settings::default();
+    assert_eq!(fault(&settings, 60, 13, false), [], "it is over before the first event has had its tries");
+    assert_eq!(fault(&settings, 60, 16, false), [(0, 4)]);
+    assert_eq!(fault(&settings, 60, 16, true), [(0, 4)]);
+}
+
+#[test]
+fn a_long_fault_has_an_end_by_time_and_by_room() {
+    // Eight have their tries within two minutes, and the ninth the most of them. Then what waited has one try.
+    let letters = fault(&Settings { key_records: usize::MAX, ..Settings::default() }, 300, 200, false);
+    let expected = |offset: i64| if offset < 9 { 4 } else { 1 };
+    assert!(letters.len() > 190, "{letters:?}");
+    assert!(letters.iter().all(|(offset, attempts)| *attempts == expected(*offset)), "{letters:?}");
+    // With a hundred waiting there is no time for that.
+    let letters = fault(&Settings::default(), 300, 200, false);
+    let (first, rest) = letters.split_at(7);
+    assert!(first.iter().all(|(_, attempts)| *attempts == 4), "{letters:?}");
+    assert!(rest.iter().skip(1).all(|(_, attempts)| *attempts == 1), "{letters:?}");
+    let letters = fault(&Settings::default(), 300, 10, true);
+    assert_eq!(letters.len(), 300, "the first one fails with 300 behind it, and so each has one try");
+    assert!(letters.iter().all(|(_, attempts)| *attempts == 1));
+    // With half of what may be held in the partition waiting, neither.
+    let settings = Settings { held_records: 20, ..Settings::default() };
+    let letters = fault(&settings, 12, 10, true);
+    assert_eq!(letters, (0..12).map(|offset| (offset, 1)).collect::<Vec<_>>());
+    let settings = Settings { held_records: 30, ..Settings::default() };
+    assert_eq!(fault(&settings, 12, 10, true), []);
+}
+
+#[test]
+fn what_is_applied_ends_it() {
+    use Kind::{FailsAlways, Good};
+    // Ten fail for over two minutes; the one behind them is applied, and so the next one has its tries again.
+    let records: Vec<_> = (0..10).map(|_| (1, 0, FailsAlways)).chain([(1, 0, Good), (1, 0, FailsAlways)]).collect();
+    let world = World::new(roomy(), &records, Vec::new()).run(&[12]);
+    let attempts: Vec<_> = world.letters.values().map(|(_, attempts)| *attempts).collect();
+    assert_eq!(attempts, [4, 4, 4, 4, 4, 4, 4, 4, 4, 1, 4]);
+}

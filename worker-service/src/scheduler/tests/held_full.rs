@@ -1,0 +1,317 @@
+//! Keys that are held alone, and whose events are large: what they hold is bounded, and nobody else in their partition
+//! waits for long, whatever they do.
+
+use super::*;
+use crate::scheduler::alone::{FEW_CONTROLS, MANY_LETTERS};
+
+/// How long a transaction takes, with the wait for more.
+const TRANSACTION: Duration = Duration::from_millis(20);
+/// How long anybody else's event waits, at most: what it takes to find the keys, and to be certain.
+const LONGEST: Duration = Duration::from_secs(300);
+const KIB: usize = 1024;
+
+#[derive(Debug, Clone, Copy)]
+struct Incoming {
+    at: Duration,
+    key: u16,
+    size: usize,
+    /// It meets an outage that nobody else meets.
+    bad: bool,
+}
+
+/// What comes of what comes in.
+struct Came {
+    lane: Lane,
+    log: Vec<Incoming>,
+    /// When each had its effect.
+    done: Vec<Option<Duration>>,
+    /// Those that are letters, with their tries and when.
+    letters: BTreeMap<usize, (u32, Duration)>,
+    most_held: (usize, usize),
+    /// How long nothing came in, since too much was held.
+    full: Duration,
+}
+
+/// Lets it come in for so long, where a try of what is bad takes so long. Within the times nobody is served.
+fn lasts(
+    log: Vec<Incoming>,
+    bad_takes: Duration,
+    away: Option<std::ops::Range<Duration>>,
+    long: Duration,
+    seed: u64,
+) -> Came {
+    let lane = Lane::new(Settings::default(), seed);
+    let done = vec![None; log.len()];
+    let mut came = Came { lane, log, done, letters: BTreeMap::new(), most_held: (0, 0), full: Duration::ZERO };
+    let (mut now, mut next) = (Duration::ZERO, 0);
+    let is_away = |now: Duration| away.as_ref().is_some_and(|away| away.contains(&now));
+    while now < long {
+        while came.lane.has_room() && came.log.get(next).is_some_and(|incoming| incoming.at <= now) {
+            let Incoming { key, size, .. } = came.log[next];
+            let offset = i64::try_from(next).unwrap();
+            came.lane.arrive(record(offset, key, &vec![b' '; size]), Ok(decoded(offset, key)));
+            next += 1;
+        }
+        let index = |offset: i64| usize::try_from(offset).unwrap();
+        let began = now;
+        match came.lane.next(now) {
+            Next::Apply(batch) => {
+                let is_bad = batch.iter().any(|task| came.log[index(task.record.offset)].bad);
+                let fails = is_bad || is_away(now);
+                now += if is_bad && !is_away(now) { bad_takes } else { TRANSACTION };
+                if !fails {
+                    batch.iter().for_each(|task| came.done[index(task.record.offset)] = Some(now));
+                }
+                came.lane.applied(batch, if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
+            }
+            Next::Probe(_) => {
+                let fails = is_away(now);
+                now += TRANSACTION;
+                came.lane.probed(if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
+            }
+            Next::DeadLetter(letters) => {
+                for letter in &letters {
+                    came.done[index(letter.record.offset)] = Some(now);
+                    came.letters.insert(index(letter.record.offset), (letter.attempts, now));
+                }
+                came.lane.dead_lettered(sent(letters, Ok(())), now);
+            }
+            Next::Wait(until) => {
+                let soon = now + TRANSACTION;
+                now = until.map_or(soon, |until| until.clamp(now + Duration::from_millis(1), soon));
+            }
+            Next::Pause => panic!("no letter of these is rationed"),
+        }
+        let held = (came.lane.held.records(), came.lane.held.bytes());
+        came.most_held = (came.most_held.0.max(held.0), came.most_held.1.max(held.1));
+        if came.lane.held_full().is_some() {
+            came.full += now - began;
+        }
+    }
+    came
+}
+
+impl Came {
+    /// The longest wait of an event of a key with nothing bad; those that still wait count till now.
+    fn longest_wait(&self, now: Duration) -> Duration {
+        let bad: BTreeSet<_> = self.log.iter().filter(|incoming| incoming.bad).map(|incoming| incoming.key).collect();
+        let others = self.log.iter().zip(&self.done).filter(|(incoming, _)| !bad.contains(&incoming.key));
+        others.map(|(incoming, done)| done.unwrap_or(now).saturating_sub(incoming.at)).max().unwrap_or_default()
+    }
+
+    fn letters_of_good_events(&self) -> Vec<usize> {
+        self.letters.keys().copied().filter(|index| !self.log[*index].bad).collect()
+    }
+
+    /// What holds whatever comes in.
+    fn is_borne(&self, long: Duration) {
+        self.is_borne_within(LONGEST, long);
+    }
+
+    fn is_borne_within(&self, most: Duration, long: Duration) {
+        let longest = self.longest_wait(long);
+        assert!(longest <= most, "others wait for {longest:?}; {:?} held, full for {:?}", self.most_held, self.full);
+        let Settings { batch_records, batch_bytes, held_records, held_bytes, .. } = Settings::default();
+        let (records, bytes) = self.most_held;
+        assert!(records < held_records + 2 * batch_records && bytes < held_bytes + 2 * batch_bytes + 2 * 256 * KIB);
+        // An event that nobody tried went with others of its key, of which many in a row were tried.
+        let mut tried = BTreeMap::<u16, usize>::new();
+        for (&index, (attempts, _)) in &self.letters {
+            let before = tried.entry(self.log[index].key).or_default();
+            assert!(*attempts > 0 || *before >= 2, "{index}");
+            *before += usize::from(*attempts > 0);
+        }
+    }
+}
+
+/// One key's events come in by itself; of the others each has its own pace.
+fn every(key: u16, every: Duration, from: Duration, long: Duration, size: usize) -> Vec<Incoming> {
+    let count = u32::try_from(long.saturating_sub(from).as_millis() / every.as_millis()).unwrap();
+    (0..count).map(|n| Incoming { at: from + every * n, key, size, bad: false }).collect()
+}
+
+fn in_order(mut all: Vec<Incoming>) -> Vec<Incoming> {
+    all.sort_by_key(|incoming| incoming.at);
+    all
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+#[test]
+fn a_burst_behind_one_bad_event_stops_nobody() {
+    let mut log = every(5, Duration::from_millis(500), Duration::ZERO, HOUR, 10);
+    for n in 0..46 {
+        log.push(Incoming { at: Duration::from_secs(1), key: 0, size: 255 * KIB, bad: n == 0 });
+    }
+    let came = lasts(in_order(log), TRANSACTION, None, HOUR, 1);
+    came.is_borne(HOUR);
+    assert!(came.longest_wait(HOUR) < Duration::from_secs(60), "{:?}", came.longest_wait(HOUR));
+    assert_eq!((came.letters.len(), came.letters_of_good_events().len()), (1, 0));
+    assert!(came.done.iter().filter(|done| done.is_some()).count() > came.log.len() - 3, "all the others are applied");
+}
+
+/// The first that this worker gets of a partition: nobody else was applied yet.
+#[test]
+fn nor_where_it_is_the_first_of_all() {
+    let mut log = every(5, Duration::from_millis(500), Duration::from_secs(1), HOUR, 10);
+    for n in 0..46 {
+        log.push(Incoming { at: Duration::ZERO, key: 0, size: 255 * KIB, bad: n == 0 });
+    }
+    let came = lasts(in_order(log), TRANSACTION, None, HOUR, 1);
+    came.is_borne(HOUR);
+    assert_eq!((came.letters.len(), came.letters_of_good_events().len()), (1, 0));
+}
+
+/// All of its events are bad, and it goes on with them.
+#[test]
+fn nor_does_a_device_that_goes_on_with_large_bad_events() {
+    let (long, short) = (HOUR / 12, HOUR / 60);
+    for (size, pace, time) in [
+        (250 * KIB, 1_000, long),
+        (250 * KIB, 200, long),
+        (100 * KIB, 100, long),
+        (20 * KIB, 50, long),
+        // Thousands are held, and each try takes the longer.
+        (2 * KIB, 20, short),
+        (100, 20, short),
+    ] {
+        let mut log = every(0, Duration::from_millis(pace), Duration::from_secs(1), time, size);
+        log.iter_mut().for_each(|incoming| incoming.bad = true);
+        log.extend(every(5, Duration::from_millis(500), Duration::ZERO, time, 10));
+        let came = lasts(in_order(log), TRANSACTION, None, time, 1);
+        came.is_borne(time);
+        assert!(came.longest_wait(time) < Duration::from_secs(60), "{size} {:?}", came.longest_wait(time));
+    }
+}
+
+/// So many of 300 keys are bad, with 30 events in a second of all together.
+fn tenants(bad: u16, size: usize, bad_takes: Duration, long: Duration) -> Came {
+    let mut random = fastrand::Rng::with_seed(7);
+    let events = (0..u32::try_from(long.as_millis() / 33).unwrap()).map(|n| {
+        let key = random.u16(..300);
+        Incoming { at: Duration::from_millis(33) * n, key, size, bad: key < bad }
+    });
+    let came = lasts(events.collect(), bad_takes, None, long, 7);
+    assert_eq!(came.letters_of_good_events(), [0; 0]);
+    came
+}
+
+#[test]
+fn ordinary_load_with_a_few_bad_devices_is_borne() {
+    for (bad, size) in [(1, 20_000), (5, 20_000), (20, 20_000), (60, 2_000), (60, 20_000), (5, 100_000)] {
+        let came = tenants(bad, size, TRANSACTION, HOUR / 6);
+        came.is_borne(HOUR / 6);
+        assert!(!came.letters.is_empty(), "{bad} {size}");
+    }
+}
+
+/// Each try takes 4 s. While ten of them are found the rest waits for six minutes (`slow.rs`), and what they hold is full
+/// by then.
+#[test]
+fn so_is_one_with_locked_rows() {
+    tenants(3, 50_000, Duration::from_secs(4), HOUR).is_borne(HOUR);
+    tenants(10, 20_000, Duration::from_secs(4), HOUR).is_borne_within(Duration::from_secs(480), HOUR);
+}
+
+/// How keys with bad events report.
+#[derive(Debug, Clone)]
+struct Bad {
+    size: usize,
+    every: Duration,
+    from: Duration,
+    /// How likely each of its events is bad.
+    share: f64,
+}
+
+fn bad() -> impl Strategy<Value = Bad> {
+    let size = prop_oneof![100..2_000_usize, 2_000..50_000_usize, 50_000..255 * KIB];
+    (size, 1..100_u64, 0..300_u64, prop_oneof![Just(1.0), Just(0.2), 0.0..1.0f64]).prop_map(
+        |(size, every, from, share)| {
+            // No more than what a partition bears: of each key 500 KB/s, and, where good events are between the bad
+            // ones, two bad ones in five seconds.
+            let bytes = Duration::from_micros(2 * size as u64);
+            let bad = if share < 1.0 { Duration::from_secs_f64(2.5 * share) } else { Duration::ZERO };
+            let every = Duration::from_millis(every * 10).max(bytes).max(bad);
+            Bad { size, every, from: Duration::from_secs(from), share }
+        },
+    )
+}
+
+fn log_of(keys: &[Bad], long: Duration, seed: u64) -> Vec<Incoming> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut log = every(100, Duration::from_millis(300), Duration::ZERO, long, 500);
+    log.extend(every(101, Duration::from_secs(20), Duration::from_millis(7), long, 5_000));
+    for (n, key) in (0..).zip(keys) {
+        let events = every(n, key.every, key.from, long, key.size);
+        log.extend(events.into_iter().map(|incoming| Incoming { bad: random.f64() < key.share, ..incoming }));
+    }
+    in_order(log)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    #[test]
+    fn whatever_devices_that_are_held_alone_do_the_others_go_on(
+        keys in prop::collection::vec(bad(), 1..6), seed: u64
+    ) {
+        let long = Duration::from_secs(900);
+        let came = lasts(log_of(&keys, long, seed), TRANSACTION, None, long, seed);
+        came.is_borne(long);
+        // Where it was tried, it was bad. What went untried with many that were may be good.
+        for index in came.letters_of_good_events() {
+            prop_assert_eq!(came.letters[&index].0, 0, "{}", index);
+        }
+    }
+
+    #[test]
+    fn a_true_outage_meanwhile_makes_no_letter(
+        keys in prop::collection::vec(bad(), 1..6), from in 30..400_u64, lasts_for in 1..400_u64, seed: u64
+    ) {
+        let long = Duration::from_secs(900);
+        let away = Duration::from_secs(from)..Duration::from_secs(from + lasts_for);
+        let came = lasts(log_of(&keys, long, seed), TRANSACTION, Some(away.clone()), long, seed);
+        for (&index, &(attempts, at)) in &came.letters {
+            prop_assert!(came.log[index].bad || attempts == 0, "{}", index);
+            // What was all but certain before, and failed once more.
+            let soon = away.start + Duration::from_secs(5);
+            prop_assert!(!(soon..away.end).contains(&at), "{} at {:?}", index, at);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Whoever was set aside in an outage of all is tried as soon as others succeed, whatever wait it had.
+    #[test]
+    fn after_an_outage_everything_is_applied_within_seconds(
+        keys in 1..30u16, pace in 100..2_000u64, from in 5..60u64, lasts_for in 1..400u64, seed: u64
+    ) {
+        let of = |key| every(key, Duration::from_millis(pace), Duration::from_millis(u64::from(key) * 37), HOUR / 6, 10);
+        let log = in_order((0..keys).flat_map(of).collect());
+        let end = Duration::from_secs(from + lasts_for);
+        let came = lasts(log, TRANSACTION, Some(Duration::from_secs(from)..end), HOUR / 6, seed);
+        prop_assert!(came.letters.is_empty());
+        let waited = came.log.iter().zip(&came.done).filter(|(incoming, _)| incoming.at < end);
+        let last = waited.map(|(_, done)| done.unwrap_or(Duration::MAX)).max().unwrap_or_default();
+        prop_assert!(last <= end + Duration::from_secs(12), "{:?} after the end", last.saturating_sub(end));
+    }
+}
+
+#[test]
+fn many_letters_in_a_row_take_others_with_them_only_while_much_is_held() {
+    let log = |pace| {
+        let mut log = every(0, Duration::from_millis(pace), Duration::from_secs(1), HOUR / 12, 2 * KIB);
+        log.iter_mut().for_each(|incoming| incoming.bad = true);
+        log.extend(every(5, Duration::from_millis(500), Duration::ZERO, HOUR / 12, 10));
+        in_order(log)
+    };
+    let untried = |came: &Came| came.letters.values().filter(|(attempts, _)| *attempts == 0).count();
+    let came = lasts(log(5_000), TRANSACTION, None, HOUR / 12, 1);
+    assert_eq!(untried(&came), 0);
+    let came = lasts(log(10), TRANSACTION, None, HOUR / 12, 1);
+    let tried: Vec<_> = came.letters.values().map(|(attempts, _)| *attempts).filter(|tries| *tries > 0).collect();
+    assert!(untried(&came) > 1_000 && tried.len() > MANY_LETTERS);
+    assert!(tried.iter().all(|tries| *tries > FEW_CONTROLS));
+}

@@ -1,0 +1,76 @@
+//! Records and letters for the tests.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use shared::kafka::Envelope;
+use shared::kafka::ids::Key;
+use shared::kafka::position::Position;
+use time::OffsetDateTime;
+
+use super::*;
+
+/// All letters taken, or none of them.
+pub(super) fn sent(letters: Vec<DeadLetter>, result: Result<(), &str>) -> Vec<(DeadLetter, Result<(), String>)> {
+    letters.into_iter().map(|letter| (letter, result.map_err(str::to_owned))).collect()
+}
+
+pub(super) fn error(class: Class) -> StoreError {
+    StoreError { class, message: format!("{class:?}") }
+}
+
+pub(super) fn no_event() -> Refusal {
+    Refusal { reason: Reason::Undecodable, error: "no event".into() }
+}
+
+pub(super) fn record(offset: i64, key: impl Display, value: &[u8]) -> Record {
+    let mut record = Record::new(Some(format!("d{key}").as_bytes()), Some(value), &[]);
+    record.offset = offset;
+    record
+}
+
+pub(super) fn decoded(offset: i64, key: impl Display) -> Delivery<()> {
+    let at = OffsetDateTime::UNIX_EPOCH;
+    let key = Key::from(format!("d{key}"));
+    let envelope = Envelope {
+        event_type: "t",
+        key: key.clone(),
+        subject: key,
+        id: format!("e{offset}").parse().unwrap(),
+        occurred_at: at,
+        accepted_at: at,
+        request_id: None,
+        user_id: None,
+        traceparent: None,
+        data: Bytes::from_static(b"{}"),
+    };
+    let position =
+        Position { topic: "t".into(), partition: 0, offset, appended_at: at, redriven: false, create_time: false };
+    Delivery { envelope, position, event: () }
+}
+
+pub(super) fn small() -> Settings {
+    Settings {
+        batch_records: 4,
+        batch_bytes: 3_000,
+        held_records: 6,
+        held_bytes: 5_000,
+        key_records: 3,
+        key_bytes: usize::MAX,
+        ration_letters: 3,
+        ration_keys: 1,
+        ration_window: 8,
+    }
+}
+
+/// Records of all sizes up to a batch's, and some that were redriven.
+pub(super) fn sized(offset: i64, key: u8) -> Record {
+    let value = vec![b' '; usize::try_from(offset * 677 % 2_000).unwrap()];
+    let place = [("topic", &b"t"[..]), ("partition", b"0"), ("offset", b"1"), ("timestamp", b"1000")];
+    let names = place.map(|(name, value)| (format!("origin.{name}"), value));
+    let redriven = names.each_ref().map(|(name, value)| (name.as_str(), Some(*value)));
+    let headers = if offset % 7 == 3 { &redriven[..] } else { &[] };
+    let mut record = Record::new(Some(format!("d{key}").as_bytes()), Some(&value), headers);
+    record.offset = offset;
+    record
+}

@@ -1,0 +1,383 @@
+//! The model.
+
+use shared::kafka::ids::Key;
+
+use super::*;
+
+/// What is the matter with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Good,
+    Undecodable,
+    UnknownType,
+    Rejected,
+    Panics,
+    /// Fails until that many seconds have gone by.
+    FailsUntil(u64),
+    FailsAlways,
+    /// Meets an outage that nobody else meets, until that many seconds have gone by.
+    AloneUntil(u64),
+    Alone,
+}
+
+/// What happens to one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Luck {
+    Fine,
+    /// The store is away.
+    Outage,
+    /// It fails in the middle.
+    OutageMet,
+    Conflict,
+}
+
+pub(super) struct World {
+    pub(super) settings: Settings,
+    pub(super) lane: Lane,
+    pub(super) now: Duration,
+    pub(super) records: BTreeMap<i64, (u8, Kind)>,
+    /// What this lane has got, and what it has brought to an end.
+    pub(super) arrived: BTreeSet<i64>,
+    pub(super) done: BTreeSet<i64>,
+    /// Offsets that have had their effect.
+    pub(super) applied: BTreeSet<i64>,
+    pub(super) letters: BTreeMap<i64, (Reason, u32)>,
+    pub(super) luck: Vec<Luck>,
+    /// Until when every transaction meets an outage.
+    pub(super) outage_until: Duration,
+    /// Transactions that were applied.
+    pub(super) transactions: usize,
+    /// By key, how many had been applied when an event of it first met an outage on its own, since one of its events
+    /// was applied; and by offset, with the time.
+    pub(super) met: BTreeMap<u8, usize>,
+    pub(super) met_at: BTreeMap<i64, (Duration, usize)>,
+    /// Whether half of what may be held was, with the last batch.
+    pub(super) half_full: bool,
+    /// By key, since when its events fail on their own; and by offset, how often one did.
+    pub(super) failing: BTreeMap<u8, failing::FailingDevice>,
+    pub(super) tries: BTreeMap<i64, u32>,
+    /// For the ration: what came to an end since the last pause, for a letter its key; and the
+    /// letters that were let through.
+    pub(super) ends: Vec<Option<u8>>,
+    pub(super) let_through: BTreeSet<i64>,
+    /// How often a lane was lost, with what was in hand.
+    pub(super) crashes: usize,
+}
+
+impl World {
+    pub(super) fn new(settings: Settings, records: &[(i64, u8, Kind)], luck: Vec<Luck>) -> Self {
+        let mut offset = 100;
+        let records = records
+            .iter()
+            .map(|&(gap, key, kind)| {
+                offset += gap;
+                (offset, (key, kind))
+            })
+            .collect();
+        Self {
+            lane: Lane::new(settings.clone(), 1),
+            settings,
+            now: Duration::ZERO,
+            records,
+            arrived: BTreeSet::new(),
+            done: BTreeSet::new(),
+            applied: BTreeSet::new(),
+            letters: BTreeMap::new(),
+            luck,
+            outage_until: Duration::ZERO,
+            transactions: 0,
+            met: BTreeMap::new(),
+            met_at: BTreeMap::new(),
+            half_full: false,
+            failing: BTreeMap::new(),
+            tries: BTreeMap::new(),
+            ends: Vec::new(),
+            let_through: BTreeSet::new(),
+            crashes: 0,
+        }
+    }
+
+    /// The partition is lost in the middle of everything, and another lane begins at what was
+    /// committed.
+    pub(super) fn crash(&mut self, committed: Option<i64>) {
+        self.lane = Lane::new(self.settings.clone(), 2);
+        self.arrived.retain(|offset| committed.is_some_and(|committed| *offset < committed));
+        self.done.clone_from(&self.arrived);
+        self.ends.clear();
+        self.let_through.clear();
+        self.met.clear();
+        self.met_at.clear();
+        self.failing.clear();
+        self.tries.clear();
+        self.crashes += 1;
+    }
+
+    pub(super) fn arrive(&mut self, at_most: usize) {
+        let new: Vec<_> =
+            self.records.iter().filter(|(offset, _)| !self.arrived.contains(offset)).take(at_most).collect();
+        for (&offset, &(key, kind)) in new {
+            if !self.lane.has_room() {
+                break;
+            }
+            let decoded = match kind {
+                Kind::Undecodable => Err(no_event()),
+                Kind::UnknownType => Err(Refusal { reason: Reason::UnknownType, ..no_event() }),
+                _ => Ok(decoded(offset, key)),
+            };
+            self.lane.arrive(sized(offset, key), decoded);
+            self.arrived.insert(offset);
+        }
+        let (lane, at_most) = (&self.lane, &self.settings);
+        assert!(lane.records + lane.held.records() < 2 * at_most.batch_records + at_most.held_records);
+        let largest = 4_000;
+        assert!(lane.bytes + lane.held.bytes() < 2 * at_most.batch_bytes + at_most.held_bytes + 2 * largest);
+    }
+
+    pub(super) fn has_effect(&self, offset: i64) -> bool {
+        self.applied.contains(&offset) || self.letters.contains_key(&offset)
+    }
+
+    pub(super) fn fails(&self, offset: i64) -> Option<Class> {
+        match self.records[&offset].1 {
+            Kind::Rejected => Some(Class::Poison),
+            Kind::FailsAlways => Some(Class::Failed),
+            Kind::Panics => Some(Class::Panicked),
+            Kind::FailsUntil(until) if self.now < Duration::from_secs(until) => Some(Class::Failed),
+            Kind::Alone => Some(Class::OutageMet),
+            Kind::AloneUntil(until) if self.now < Duration::from_secs(until) => Some(Class::OutageMet),
+            _ => None,
+        }
+    }
+
+    /// One transaction, and whether it may be tried at all.
+    pub(super) fn apply(&mut self, batch: &[Task]) -> Result<(), StoreError> {
+        assert!((1..=self.settings.batch_records).contains(&batch.len()));
+        let bytes: usize = batch.iter().map(Task::size).sum();
+        assert!(batch.len() == 1 || bytes <= self.settings.batch_bytes, "{bytes} bytes");
+        let mut before = BTreeSet::new();
+        for task in batch {
+            let offset = task.record.offset;
+            assert!(!self.has_effect(offset) || self.crashes > 0, "{offset} is applied twice");
+            let key = self.records[&offset].0;
+            for (&earlier, _) in self.records.range(..offset).filter(|(_, (d, _))| *d == key) {
+                let decided = self.has_effect(earlier)
+                    || before.contains(&earlier)
+                    || self.lane.letters.iter().any(|letter| letter.record.offset == earlier);
+                assert!(decided, "{offset} is tried before {earlier}");
+            }
+            before.insert(offset);
+        }
+        if let Some(class) = self.everybody().or_else(|| batch.iter().find_map(|task| self.fails(task.record.offset))) {
+            self.note_outage(batch, class);
+            if let (Class::Failed | Class::Panicked, [task]) = (class, batch) {
+                self.note_failure(task.record.offset);
+            }
+            return Err(error(class));
+        }
+        self.transactions += 1;
+        for offset in &before {
+            self.met.remove(&self.records[offset].0);
+            self.failing.remove(&self.records[offset].0);
+        }
+        self.ends.extend(batch.iter().filter(|task| !task.record.is_redriven()).map(|_| None));
+        self.done.extend(&before);
+        self.applied.extend(before);
+        Ok(())
+    }
+
+    /// What the next transaction meets, whatever is in it.
+    fn everybody(&mut self) -> Option<Class> {
+        match self.luck.pop().unwrap_or(Luck::Fine) {
+            Luck::Fine => (self.now < self.outage_until).then_some(Class::OutageMet),
+            Luck::Outage => Some(Class::Outage),
+            Luck::OutageMet => Some(Class::OutageMet),
+            Luck::Conflict => Some(Class::Again),
+        }
+    }
+
+    /// Whether a letter of this key has to wait for an operator.
+    pub(super) fn is_over_the_ration(&self, key: u8) -> bool {
+        let last = self.ends.iter().rev().take(self.settings.ration_window).flatten();
+        let keys: BTreeSet<_> = last.clone().copied().chain([key]).collect();
+        last.count() >= self.settings.ration_letters && keys.len() > self.settings.ration_keys
+    }
+
+    /// Letters go out; each counts once, however often it has to be sent.
+    pub(super) fn count(&mut self, letters: &[DeadLetter]) {
+        let counts = |letter: &&DeadLetter| {
+            !letter.record.is_redriven() && !matches!(letter.reason, Reason::UnknownType | Reason::UnknownError)
+        };
+        for letter in letters.iter().filter(counts) {
+            let key = self.records[&letter.record.offset].0;
+            if self.let_through.insert(letter.record.offset) {
+                assert!(!self.is_over_the_ration(key), "{} is too much", letter.record.offset);
+                self.ends.push(Some(key));
+            }
+        }
+    }
+
+    /// One step; false when there is nothing left to do.
+    pub(super) fn step(&mut self) -> bool {
+        self.step_while_arrive(0)
+    }
+
+    /// One step, while so many records come in.
+    pub(super) fn step_while_arrive(&mut self, meanwhile: usize) -> bool {
+        match self.lane.next(self.now) {
+            Next::Apply(batch) => {
+                self.arrive(meanwhile);
+                let result = self.apply(&batch);
+                let (count, key, offset) = (batch.len(), batch[0].key().clone(), batch[0].record.offset);
+                let failed = result.as_ref().err().map(|error| error.class);
+                self.half_full = self.lane.waiting_with(&batch[0]).is_half_full;
+                let after = self.lane.applied(batch, result, self.now);
+                assert!(
+                    match (failed, after) {
+                        (None, None) => true,
+                        (Some(Class::Again), Some(AfterFailure::TriedAgain)) => true,
+                        (Some(Class::Outage | Class::Again | Class::OutageMet), Some(AfterFailure::Waits)) =>
+                            self.lane.outage().is_some(),
+                        (Some(Class::Again | Class::OutageMet), Some(AfterFailure::Split)) => count > 1,
+                        (
+                            Some(Class::Again | Class::OutageMet),
+                            Some(AfterFailure::Held(_) | AfterFailure::HeldAlone(_)),
+                        ) => count == 1 && self.lane.held.has(&key),
+                        (Some(Class::Again | Class::OutageMet), Some(AfterFailure::DeadLetter)) =>
+                            count == 1 && !self.lane.letters.is_empty(),
+                        (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::Split)) => count > 1,
+                        (Some(Class::Failed | Class::Panicked), Some(AfterFailure::Held(_))) =>
+                            count == 1 && self.lane.held.has(&key),
+                        (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::DeadLetter)) =>
+                            count == 1 && !self.lane.letters.is_empty(),
+                        _ => false,
+                    },
+                    "{count} failed with {failed:?}, and the lane says {after:?}"
+                );
+                if let (Some(Class::Failed | Class::Panicked), Some(after), 1) = (failed, after, count) {
+                    self.check_failure(offset, after);
+                }
+            }
+            Next::Probe(_) => {
+                self.arrive(meanwhile);
+                let waits = self.lane.held.keys() > 0 && self.lane.work.is_empty();
+                assert!(waits, "there is nobody for whom it is to be known, or others are there to be tried");
+                let failed = self.everybody();
+                self.transactions += usize::from(failed.is_none());
+                self.lane.probed(failed.map_or(Ok(()), |class| Err(error(class))), self.now);
+                let is_outage = matches!(failed, Some(Class::Outage | Class::OutageMet));
+                assert!(failed.is_some() || self.lane.outage().is_none());
+                assert!(!is_outage || self.lane.outage().is_some());
+            }
+            Next::DeadLetter(letters) => {
+                self.check_outages(&letters);
+                self.arrive(meanwhile);
+                self.count(&letters);
+                // Refused together, or every second one, or none.
+                let luck = self.luck.pop().unwrap_or(Luck::Fine);
+                let taken = |n: usize| luck == Luck::Fine || (luck == Luck::Conflict && n % 2 == 1);
+                let mut sent = Vec::new();
+                for (n, letter) in letters.into_iter().enumerate() {
+                    if !taken(n) {
+                        sent.push((letter, Err("refused".into())));
+                        continue;
+                    }
+                    let twice = self.letters.insert(letter.record.offset, (letter.reason, letter.attempts));
+                    let once = twice.is_none() && !self.applied.contains(&letter.record.offset);
+                    assert!(once || self.crashes > 0);
+                    self.done.insert(letter.record.offset);
+                    sent.push((letter, Ok(())));
+                }
+                self.lane.dead_lettered(sent, self.now);
+            }
+            Next::Pause => {
+                let first = self.lane.letters.front().unwrap().record.offset;
+                assert!(self.is_over_the_ration(self.records[&first].0), "paused without need");
+                assert!(matches!(self.lane.next(self.now), Next::Wait(None)) && !self.lane.has_room());
+                self.lane.resume();
+                self.ends.clear();
+            }
+            Next::Wait(until) => {
+                if self.lane.outage().is_none() {
+                    self.only_held_keys_wait();
+                }
+                match until {
+                    Some(until) => {
+                        assert!(until > self.now);
+                        let soon = if self.others_report() { self.now + Duration::from_secs(5) } else { until };
+                        self.now = until.min(soon);
+                    }
+                    None => return false,
+                }
+            }
+        }
+        let first_without = self.arrived.iter().find(|offset| !self.done.contains(offset)).copied();
+        let end = self.arrived.last().map(|last| last + 1);
+        assert_eq!(self.lane.watermark(), first_without.or(end), "the watermark");
+        true
+    }
+
+    /// A failing event holds up its own key, never its partition.
+    pub(super) fn only_held_keys_wait(&self) {
+        for (offset, (key, _)) in self.records.iter().filter(|(offset, _)| self.arrived.contains(offset)) {
+            assert!(
+                self.done.contains(offset) || self.lane.held.has(&Key::from(format!("d{key}"))),
+                "{offset} waits, and its key is not held"
+            );
+        }
+    }
+
+    pub(super) fn run(self, chunks: &[usize]) -> Self {
+        self.run_with_crashes(chunks, &[])
+    }
+
+    /// Lets the lane be lost after so many steps each time; what is committed by then is the
+    /// watermark of some step before.
+    pub(super) fn run_with_crashes(mut self, chunks: &[usize], crashes: &[(usize, usize)]) -> Self {
+        let mut chunks = chunks.iter().copied().chain(std::iter::repeat(3));
+        let mut crashes = crashes.iter().copied();
+        let mut crash = crashes.next();
+        let mut committed = vec![None];
+        for _ in 0..100_000 {
+            self.arrive(chunks.next().unwrap_or(1));
+            let more = self.step_while_arrive(chunks.next().unwrap_or(1));
+            committed.push(self.lane.watermark().or(committed.last().copied().flatten()));
+            match crash {
+                Some((0, late)) => {
+                    let at = committed.len().saturating_sub(1 + late);
+                    committed.truncate(at.max(1));
+                    self.crash(committed.last().copied().flatten());
+                    crash = crashes.next();
+                }
+                Some((steps, late)) => crash = Some((steps - 1, late)),
+                None if !more && self.arrived.len() == self.records.len() => return self,
+                None => {}
+            }
+        }
+        panic!("it does not end");
+    }
+}
+
+pub(super) fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![
+        8 => Just(Kind::Good),
+        1 => Just(Kind::Undecodable),
+        1 => Just(Kind::UnknownType),
+        1 => Just(Kind::Rejected),
+        1 => Just(Kind::Panics),
+        1 => (1..20u64).prop_map(Kind::FailsUntil),
+        1 => Just(Kind::FailsAlways),
+    ]
+}
+
+pub(super) fn luck() -> impl Strategy<Value = Luck> {
+    prop_oneof![
+        6 => Just(Luck::Fine),
+        1 => Just(Luck::Outage),
+        1 => Just(Luck::OutageMet),
+        1 => Just(Luck::Conflict),
+    ]
+}
+
+pub(super) fn history(kind: impl Strategy<Value = Kind>) -> impl Strategy<Value = Vec<(i64, u8, Kind)>> {
+    prop::collection::vec((1..3i64, 0..4u8, kind), 0..40)
+}

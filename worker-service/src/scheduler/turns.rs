@@ -1,0 +1,172 @@
+//! Whose turn it is: a key that met an outage alone is tried again behind the others, and no oftener than they can
+//! bear.
+//!
+//! A try of such a key may take as long as the store's deadline, and the partition waits for it. A few of them could
+//! fill all the time there is, and even stand before what is being tried apart, for ever. So they have turns: one at a
+//! time, when nothing that was begun is left to do, when others were applied since the last one, and when as much time
+//! has gone by as that one took. With however many of them the others have half of the time at least.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use shared::kafka::ids::Key;
+
+use super::suspects::Before;
+use super::{Lane, Task};
+
+/// What is to be tried next.
+#[derive(Debug)]
+pub(super) enum Choice<E> {
+    Batch(Vec<Task<E>>),
+    /// What everybody would meet, with a payload of so many bytes.
+    Probe(usize),
+    /// Nothing before this time, or, without one, before more comes in.
+    Wait(Option<Duration>),
+}
+
+/// When the next key that was set aside, or is held alone, may be tried.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// When the batch that is under way was handed out.
+    begun: Duration,
+    /// Its records were tried before.
+    again: bool,
+    /// Not before.
+    from: Duration,
+    /// It is others' turn, if there is something of theirs to do.
+    of_others: bool,
+}
+
+impl Turns {
+    /// A batch is handed out.
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.begun = now;
+    }
+
+    /// How long the batch took that failed just now.
+    pub(super) fn cost(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.begun)
+    }
+
+    /// Whether the records of the batch that is under way were tried before, in it or with others.
+    pub(super) fn is_again(&self) -> bool {
+        self.again
+    }
+
+    /// Others had their turn.
+    pub(super) fn others_had_theirs(&mut self) {
+        self.of_others = false;
+    }
+
+    /// A try failed that took so long, in which nobody else had a turn; the others have so much more time before the
+    /// next one.
+    pub(super) fn failed(&mut self, now: Duration, cost: Duration, theirs: Duration) {
+        self.from = now.max(self.from + cost) + theirs;
+    }
+}
+
+impl<E> Lane<E> {
+    /// What is to be tried next.
+    pub(super) fn choose(&mut self, now: Duration) -> Choice<E> {
+        while let Some(key) = self.held.first_due(now, |key| self.begins_whole(key)).cloned() {
+            self.begin_held(&key);
+        }
+        // Where no more keys may be set aside, what was begun may fail for ever; and one of those that were may be
+        // well again.
+        let may_be = now >= self.turns.from && (self.work.is_empty() || self.suspects_of_outage.set_aside_is_full());
+        if may_be
+            && !self.turns.of_others
+            && let Some(key) = self.next_set_aside(now)
+        {
+            self.begin_held(&key);
+            self.turns.of_others = true;
+        }
+        self.turns.again = true;
+        if let Some(task) = self.next_apart_in_turn(now) {
+            return Choice::Batch(vec![task]);
+        }
+        self.turns.again = !self.work.is_empty();
+        let batch = self.work.pop_front().unwrap_or_else(|| self.gather(now));
+        if !batch.is_empty() {
+            self.share.begin(&batch);
+            return Choice::Batch(batch);
+        }
+        if let Some(task) = self.next_apart(now) {
+            self.turns.again = true;
+            return Choice::Batch(vec![task]);
+        }
+        // There was nothing of others'.
+        let suspects = &self.suspects_of_outage;
+        if now >= suspects.probe_from()
+            && let Some(bytes) = suspects.waits_for_others(&self.held)
+        {
+            return Choice::Probe(self.suspects_of_outage.probe_for(bytes, now));
+        }
+        let Some(key) = self.next_set_aside(now).filter(|_| now >= self.turns.from) else {
+            return Choice::Wait(self.due());
+        };
+        match suspects.before(&key, now) {
+            Before::Probe(bytes) => Choice::Probe(self.suspects_of_outage.probe_for(bytes, now)),
+            Before::Wait => Choice::Wait(self.due_of_others().into_iter().chain([suspects.probe_from()]).min()),
+            Before::Nothing => {
+                self.begin_held(&key);
+                Choice::Batch(self.work.pop_front().unwrap_or_default())
+            }
+        }
+    }
+
+    /// When there is something to do again, if nothing comes in.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let aside = self.held.earliest(|key| self.suspects_of_outage.is_aside(key));
+        let aside = aside.map(|due| due.max(self.turns.from));
+        let waits = self.suspects_of_outage.waits_for_others(&self.held);
+        let probe = waits.map(|_| self.suspects_of_outage.probe_from());
+        self.due_of_others().into_iter().chain(aside).chain(probe).min()
+    }
+
+    /// The same of those that are held for a failure of their own.
+    fn due_of_others(&self) -> Option<Duration> {
+        self.held.earliest(|key| !self.suspects_of_outage.is_aside(key))
+    }
+
+    /// A batch waits out an outage behind all that was begun, with whatever of its keys comes later: where no more
+    /// may be set aside, one of the others may be well. Nothing is halved there, so that an outage leaves few small
+    /// batches behind.
+    pub(super) fn put_off_behind(&mut self, batch: Vec<Task<E>>, message: String, now: Duration) {
+        let keys: HashSet<_> = batch.iter().map(|task| task.key().clone()).collect();
+        self.note_begun(&batch);
+        let mut behind = VecDeque::from([batch]);
+        for unit in &mut self.work {
+            let (same, other) = std::mem::take(unit).into_iter().partition(|task| keys.contains(task.key()));
+            *unit = other;
+            behind.push_back(same);
+        }
+        self.work.append(&mut behind);
+        self.work.retain(|unit| !unit.is_empty());
+        self.turns.others_had_theirs();
+        self.outage.wait(now, message);
+    }
+
+    /// The key that was set aside, or is held alone, and is to be tried now. Where much is held it is one of those
+    /// that hold the most, and of these the one that is the nearest to an end.
+    fn next_set_aside(&self, now: Duration) -> Option<Key> {
+        let is_aside = |key: &_| self.suspects_of_outage.is_aside(key);
+        if !self.is_half_full(0, 0) {
+            return self.held.first_due(now, is_aside).cloned();
+        }
+        let largest = self.held.largest_due(now, &self.settings, is_aside);
+        let nearest = largest.max_by_key(|(key, share)| (self.suspects_of_outage.case(key), *share));
+        nearest.map(|(key, _)| key.clone())
+    }
+
+    /// Whether a held key is tried again before all others when its time has come, with all that is held of it.
+    fn begins_whole(&self, key: &Key) -> bool {
+        !self.suspects_of_outage.is_aside(key) && !self.held.is_apart(key) && !self.share.has_begun(key)
+    }
+
+    fn begin_held(&mut self, key: &Key) {
+        if let Some(tasks) = self.held.take(key) {
+            self.begin_again(tasks);
+        }
+    }
+}
