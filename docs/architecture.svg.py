@@ -149,7 +149,7 @@ def draw():
         text(x + width / 2, 431, "yours/", "code middle domain-text")
     box(206, 484, 666, 82, "server")
     text(222, 509, "shared", "name")
-    text(222, 529, "what both agree on", "small")
+    text(222, 529, "the code of both", "small")
     box(372, 498, 146, 54, "domain", 6)
     text(445, 521, "devices/", "code middle")
     text(445, 540, "types, rules, queries", "small middle")
@@ -159,10 +159,8 @@ def draw():
         text(650, y, words, "small")
 
     # What the colours mean.
-    for y, kind, words in [(492, "write", "an event"), (514, "read", "a read"), (536, "dead", "what cannot"),
-                           (553, "", "be applied")]:
-        if kind:
-            drawn.append(f'<path d="M24 {y - 5} L56 {y - 5}" class="arrow {kind}"/>')
+    for y, kind, words in [(492, "write", "an event"), (514, "read", "a read"), (536, "dead", "a dead letter")]:
+        drawn.append(f'<path d="M24 {y - 5} L56 {y - 5}" class="arrow {kind}"/>')
         text(66, y, words, "small")
 
 
