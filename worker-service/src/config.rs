@@ -34,22 +34,22 @@ pub struct Cli {
 pub enum Command {
     /// Consume, until SIGTERM.
     Run(Box<RunConfig>),
-    /// Migrate the schema and create the topics; safe to repeat.
+    /// Bring the schema up to date and make the topics; safe to repeat.
     Setup(SetupConfig),
-    /// Resume partitions that were paused because their dead-letter budget was used up.
+    /// Let partitions go on that ran out of their ration of dead letters.
     Resume(ResumeConfig),
-    /// List and show dead letters, send them back to the input topic, or delete them.
+    /// Look at dead letters, and send them back to the input topic.
     Dlq {
         /// What to do with them.
         #[command(subcommand)]
         command: DlqCommand,
     },
-    /// Rewind the group after PostgreSQL was restored to an earlier time, or skip records of a partition that cannot be
-    /// read; all workers must be stopped.
+    /// Rewind the group, after PostgreSQL was restored to an earlier time, or have one partition go past records that
+    /// cannot be read; all workers must be stopped.
     Seek(SeekConfig),
-    /// Erase a device: its events, its resource and its cache entry, and the effect of its records that come again.
+    /// Erase a device: its events, its resource, its cache entry, and what its records would do.
     Forget(ForgetConfig),
-    /// Ask the worker in this container for its health; for a container's health check.
+    /// Ask the worker that runs beside this command for its health; for a container's health check.
     Health(HealthConfig),
 }
 
@@ -62,8 +62,9 @@ pub struct RunConfig {
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
-    /// How long an event is remembered. Must be longer than the retention of the topic: a record that is read again
-    /// after its event was deleted is a new event. From 1m to 100years; short times are for trials only.
+    /// How long an event is remembered. It has to be longer than the topic keeps records: a record
+    /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
+    /// only for a trial.
     #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub events_retention: Duration,
     /// CloudWatch metrics.
@@ -95,7 +96,7 @@ pub struct SetupConfig {
     /// How they are made.
     #[command(flatten)]
     pub shape: TopicShape,
-    /// Only migrate; for topics that are created in another way.
+    /// Only migrate; for topics that somebody else makes.
     #[arg(long)]
     pub skip_topics: bool,
     /// PostgreSQL.

@@ -12,11 +12,11 @@ pub struct KafkaConfig {
     /// Bootstrap servers, `host:port`, separated by commas.
     #[arg(long, env, value_parser = trimmed(brokers))]
     pub kafka_brokers: String,
-    /// The protocol to the brokers; certificates and host names are always verified.
+    /// How to talk to the brokers; certificates and host names are always verified.
     #[arg(long, env, default_value = "PLAINTEXT",
           value_parser = trimmed(PossibleValuesParser::new(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])))]
     pub kafka_security_protocol: String,
-    /// The login mechanism, if the protocol has SASL; `PLAIN` if this is not set.
+    /// How to log in, where the protocol is one with SASL; `PLAIN` where this is not set.
     #[arg(long, env, value_parser = trimmed(PossibleValuesParser::new(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])))]
     pub kafka_sasl_mechanism: Option<String>,
     /// The SASL user; for Confluent Cloud, the API key.
@@ -46,7 +46,7 @@ struct TopicNames {
     /// The topic of accepted events.
     #[arg(long, env, default_value = "events-input", value_parser = trimmed(topic_name))]
     kafka_input_topic: String,
-    /// The topic of dead letters; must differ from the first.
+    /// The topic of dead letters, another one.
     #[arg(long, env, default_value = "events-dlq", value_parser = trimmed(topic_name))]
     kafka_dlq_topic: String,
 }
