@@ -33,8 +33,10 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
     let binary = Binary::with(&scope, &settings);
     let metrics = format!("http://{}/metrics", binary.internal);
     let (mut posted, start) = (0, Instant::now());
-    let queued =
-        async || reqwest::get(&metrics).await.unwrap().text().await.unwrap().contains("\nkafka_queue_records 1\n");
+    let queued = async || {
+        let metrics = reqwest::get(&metrics).await.unwrap().text().await.unwrap();
+        metrics.lines().any(|line| line.starts_with("kafka_queue_records{") && line.ends_with("} 1"))
+    };
     // The first client is replaced once Kafka has said what the topic takes, and sends what it has.
     let client = 'queued: loop {
         assert!(start.elapsed() < Duration::from_secs(45), "the event is not in the queue");
