@@ -10,7 +10,7 @@ use reqwest::{Client, Response};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use crate::app::{admin, prepare, scope};
+use crate::app::{admin, prepared};
 use crate::binary::Binary;
 use crate::http::{Raw, post};
 
@@ -28,8 +28,7 @@ struct Attacked {
 
 impl Attacked {
     async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
-        let scope = scope(name).await;
-        prepare(&scope).await;
+        let scope = prepared(name).await;
         let binary = Binary::with(&scope, settings);
         let client = Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().unwrap();
         let mut this = Self { binary, client, token: admin(), before: 0 };
@@ -85,8 +84,7 @@ async fn open(address: std::net::SocketAddr, count: usize, text: &str, answered:
         for _ in 0..(count - all.len()).min(250) {
             let text = text.to_owned();
             some.spawn(async move {
-                let mut raw = Raw::connect(address).await;
-                raw.write(&text).await;
+                let mut raw = Raw::send(address, &text).await;
                 if answered {
                     raw.read_answer().await;
                 }

@@ -13,7 +13,7 @@ use shared::kafka::topics::setup;
 use shared::runtime::json::Payload;
 use time::OffsetDateTime;
 
-use crate::app::{TestApp, admin, config, prepare, scope};
+use crate::app::{TestApp, admin, config, prepared};
 use crate::batch::batch;
 use crate::topic::records;
 
@@ -132,8 +132,7 @@ pub(crate) async fn limit_of(scope: &Scope, bytes: usize, compression: &str) {
 }
 
 pub(crate) async fn limited(name: &str, bytes: usize) -> Scope {
-    let scope = scope(name).await;
-    prepare(&scope).await;
+    let scope = prepared(name).await;
     limit(&scope, bytes).await;
     scope
 }
