@@ -36,8 +36,7 @@ async fn both_services_work_over_it_with_every_mechanism() {
     assert_eq!(system.post("plain", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     rows(&system, 1).await;
     // Dead letters go the same way, and so do the commands.
-    let (brokers, topic) = (&system.scope.endpoints.kafka_brokers, &system.scope.input_topic);
-    crate::kit::put(brokers, topic, "no-event", "not an event").await;
+    system.put("no-event", "not an event", &[]).await;
     system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
     let (listed, said) = system.command(&["dlq", "list", "--json"], &[]).await;
     assert!(listed && said.contains("undecodable"), "{said}");
