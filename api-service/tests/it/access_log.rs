@@ -1,10 +1,8 @@
 //! What the log says of requests, by `ACCESS_LOG`: the binary's own lines.
 
-use serde_json::Value;
 use shared::runtime::config::AccessLog;
 
-use crate::app::{admin, prepared};
-use crate::binary::Binary;
+use crate::prelude::*;
 
 async fn get(binary: &Binary, path: &str, request_id: &str) -> u16 {
     let request = binary.get(path, &admin()).header("x-request-id", request_id);

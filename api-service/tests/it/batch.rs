@@ -1,11 +1,6 @@
 //! Many events in one request: what is in the topic then, and what became of each.
 
-use reqwest::{RequestBuilder, Response};
-use serde_json::{Value, json};
-use shared::devices::{DeviceId, queries};
-
-use crate::app::{TestApp, admin, problem, token};
-use crate::topic::records;
+use crate::prelude::*;
 
 pub(crate) fn batch(app: &TestApp, token: &str, media_type: &str, body: impl Into<reqwest::Body>) -> RequestBuilder {
     let request = app.request("POST", "/events/batch").bearer_auth(token).header("content-type", media_type);

@@ -1,12 +1,8 @@
 //! Batches that Kafka does not take, or not whole.
 
-use std::time::{Duration, Instant};
-
 use devstack::kit;
-use serde_json::{Value, json};
 
-use crate::app::{TestApp, admin, is_refused, nowhere, problem};
-use crate::batch::batch;
+use crate::prelude::*;
 
 async fn without_kafka(name: &str, more: &[&str]) -> TestApp {
     let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");

@@ -1,11 +1,6 @@
 //! Slow callers.
 
-use std::time::{Duration, Instant};
-
-use tokio::time::sleep;
-
-use crate::app::{TestApp, admin};
-use crate::http::{Raw, post};
+use crate::prelude::*;
 
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
 

@@ -3,11 +3,8 @@
 
 use devstack::token::hs256;
 use reqwest::Client;
-use serde_json::{Value, json};
-use std::time::Duration;
 
-use crate::app::{SECRET, admin, prepared};
-use crate::binary::Binary;
+use crate::prelude::*;
 
 const MARK: &str = devstack::logs::PLANTED;
 

@@ -1,14 +1,7 @@
 //! Requests whose beginning or end is a lie: each is answered once and for all, with a problem or, below the router,
 //! with a bare status, or its connection is closed; and what hides behind it is never taken for a request.
 
-use std::time::{Duration, Instant};
-
-use futures_util::future::join_all;
-use serde_json::Value;
-
-use crate::app::{TestApp, admin};
-use crate::http::Raw;
-use crate::topic::records;
+use crate::prelude::*;
 
 const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
 

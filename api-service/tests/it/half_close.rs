@@ -1,14 +1,10 @@
 //! Clients that send nothing more and wait for their answer (FIN), or are gone before it (RST): each request is
 //! answered where there is somebody to answer, and is in the log and in the metrics in any case.
 
-use devstack::kit::{blocking, found, json_lines, until};
-use serde_json::Value;
+use devstack::kit::json_lines;
 
-use crate::app::{TestApp, admin, prepared, user};
-use crate::binary::Binary;
-use crate::http::{Raw, post};
+use crate::prelude::*;
 use crate::read::Held;
-use crate::topic::records;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 

@@ -1,13 +1,10 @@
 //! Live, and ready.
 
-use devstack::kit::found;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use serde_json::{Value, json};
 use shared::kafka::topics::setup;
 
-use crate::app::{TestApp, config, nowhere, prepared};
-use crate::binary::Binary;
+use crate::prelude::*;
 
 async fn until(app: &TestApp, status: u16, expected: &Value) {
     let is_it = async || {

@@ -2,17 +2,14 @@
 //! test prints its figures.
 
 use std::io::Write as _;
-use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::{Client, Response};
+use reqwest::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use crate::app::{admin, prepared};
-use crate::binary::Binary;
-use crate::http::{Raw, post};
+use crate::prelude::*;
 
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
 const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;

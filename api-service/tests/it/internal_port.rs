@@ -1,11 +1,7 @@
 //! The internal port: metrics, and health for who has no other port.
 
-use devstack::kit::until;
-
-use crate::app::{admin, prepared, scope, user};
-use crate::binary::Binary;
 use crate::half_close::counted;
-use crate::http::Raw;
+use crate::prelude::*;
 
 #[tokio::test]
 async fn metrics_count_what_was_answered() {

@@ -1,17 +1,12 @@
 //! What one caller, and all of them together, may ask for.
 
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
 
 use api_service::http::in_flight::InFlight;
 use devstack::token::hs256;
-use reqwest::Response;
 
-use crate::app::{SECRET, TestApp, admin, is_refused, problem, user};
-use crate::contract::conforms;
 use crate::history::{history, report};
-use crate::http::{Raw, post};
-use crate::topic::{records, work};
+use crate::prelude::*;
 
 const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
 

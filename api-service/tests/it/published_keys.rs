@@ -1,16 +1,9 @@
 //! Tokens that are signed with published keys: rotation, and a source that is down.
 
-use std::time::{Duration, Instant};
-
-use devstack::kit::found;
 use devstack::token::{Signer, jwks};
-use serde_json::{Value, json};
-use tokio::time::sleep;
 
-use crate::app::{TestApp, admin, is_refused, prepared, problem};
-use crate::binary::Binary;
-use crate::contract::conforms;
 use crate::issuer::Issuer;
+use crate::prelude::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

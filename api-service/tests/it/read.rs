@@ -1,18 +1,14 @@
 //! Redis → (miss) lease → PostgreSQL → fill while the lease stands.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use devstack::Scope;
 use devstack::kit::{PATIENCE, event};
 use shared::cache::{Fencer, Lookup};
-use shared::devices::{DeviceId, queries};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
-use crate::app::{TestApp, problem};
-use crate::topic::work;
+use crate::prelude::*;
 
 pub(crate) async fn report(app: &TestApp, device: &str, payload: &str) {
     let response = app.submit(event(device).payload(payload).json()).await;

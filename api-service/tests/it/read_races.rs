@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use devstack::kit::{blocking, until};
 use devstack::{Proxy, Redis};
-use reqwest::Response;
 use shared::cache::{Cache, Fencer, Lookup};
-use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE, queries};
+use shared::devices::{DeviceDelivery, Event, EventType, RESOURCE};
 use shared::kafka::position::Position;
 use shared::runtime::json::Payload;
 use shared::store::Store;
@@ -15,7 +13,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
-use crate::app::{TestApp, config, scope};
+use crate::prelude::*;
 use crate::read::{Held, cached, reading, source, tagged};
 
 /// An API that has PostgreSQL behind a proxy, and its worker, which has not.

@@ -1,14 +1,9 @@
 //! The end: what is under way is answered, and nothing more is taken.
 
-use std::time::Duration;
-
 use api_service::backbone::health;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
-use crate::app::{TestApp, admin};
-use crate::http::{Raw, post};
-use crate::topic::records;
+use crate::prelude::*;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 

@@ -1,14 +1,9 @@
 //! What was handed to Kafka is written, though nobody waits for it any more.
 
-use std::time::{Duration, Instant};
-
-use devstack::kit::{blocking, until};
 use rdkafka::mocking::MockCluster;
 use tokio::net::TcpStream;
 
-use crate::app::{PARTITIONS, admin, prepared};
-use crate::binary::Binary;
-use crate::http::{Raw, post};
+use crate::prelude::*;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 

@@ -6,16 +6,13 @@ use bytes::Bytes;
 use devstack::Scope;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use reqwest::Response;
 use shared::devices::{Event, EventType};
 use shared::kafka::Outgoing;
 use shared::kafka::topics::setup;
 use shared::runtime::json::Payload;
 use time::OffsetDateTime;
 
-use crate::app::{TestApp, admin, config, prepared};
-use crate::batch::batch;
-use crate::topic::records;
+use crate::prelude::*;
 
 /// A record's headers, and the frame around a batch: never more than this.
 pub(crate) const AROUND: usize = 600;

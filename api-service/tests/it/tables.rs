@@ -1,17 +1,9 @@
 //! The two tables of the contract, a case a line: which call answers what to whom, and what bad
 //! input is answered with. Each answer is compared with the document too.
 
-use std::time::{Duration, Instant};
-
-use reqwest::{RequestBuilder, Response};
-use serde_json::{Value, json};
 use shared::cache::Lookup;
-use shared::devices::{DeviceId, queries};
 
-use crate::app::{SECRET, TestApp, admin, nowhere, token, user};
-use crate::contract::conforms;
-use crate::http::{Raw, post};
-use crate::topic::{records, work};
+use crate::prelude::*;
 
 const GOOD: &str = r#"{"device_id":"mine","event_id":"e-1","payload":{}}"#;
 const JSON: &str = "application/json";

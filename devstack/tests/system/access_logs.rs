@@ -2,12 +2,9 @@
 
 use std::collections::HashSet;
 
-use devstack::kit::json_lines;
 use devstack::logs::PLANTED;
-use futures_util::future::join_all;
-use serde_json::{Value, json};
 
-use crate::kit::System;
+use crate::prelude::*;
 
 const BATCHES: usize = 40;
 const EVENTS: usize = 200;

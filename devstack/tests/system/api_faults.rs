@@ -1,17 +1,14 @@
 //! Each server is away for a while: the API's log, metrics, readiness and answers say what `docs/operations.md` tells.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use devstack::Proxy;
-use devstack::kit::{event, json_lines, sample};
 use devstack::token::{Signer, jwks};
-use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::kit::{Own, System, ask, direct};
+use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 

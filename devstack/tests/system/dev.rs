@@ -2,15 +2,17 @@
 //! knows whatever else runs here.
 
 use std::cell::RefCell;
-use std::fs::{self, File};
+use std::fs;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use devstack::kit::until_blocking;
 use devstack::port;
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::prelude::*;
 
 /// In its folder, all that it says.
 const SAID: &str = "said.log";

@@ -21,6 +21,7 @@ mod outages;
 mod planted;
 mod pooler;
 mod postgres_away;
+mod prelude;
 mod redis_cluster;
 mod redis_refuses;
 mod rollback;

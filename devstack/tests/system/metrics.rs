@@ -1,13 +1,10 @@
 //! Every metric that the documentation names is there, and none beside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use devstack::token;
-use serde_json::json;
 
-use crate::collector::Collector;
-use crate::kit::System;
+use crate::prelude::*;
 
 const DOCS: &str = include_str!("../../../docs/operations.md");
 const RULES: &str = include_str!("../../../observe/prometheus/rules.yml");

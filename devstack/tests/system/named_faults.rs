@@ -1,11 +1,9 @@
 //! What is wrong with a server that is there is named by the API's log, metrics and readiness, in the words that
 //! `docs/operations.md` quotes.
 
-use devstack::kit::{json_lines, sample};
 use devstack::{Redis, RedisCluster};
-use serde_json::Value;
 
-use crate::kit::{Api, System, ask, blocking, direct};
+use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 

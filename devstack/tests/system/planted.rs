@@ -2,15 +2,12 @@
 //! wrong: it is planted everywhere, in every secret setting too, and looked for in all that they write, in
 //! health, metrics, problems and traces. (Of `Debug`, see `shared/src/config.rs`.)
 
-use std::time::Duration;
-
 use devstack::logs::{PLANTED, told};
 use devstack::token;
 use reqwest::RequestBuilder;
-use serde_json::json;
 
-use crate::collector::Collector;
-use crate::kit::{PATIENCE, Servers, System, ask, blocking, direct, owned};
+use crate::kit::owned;
+use crate::prelude::*;
 
 /// What must be known of a service's log before it says anything that it is clean.
 fn assert_clean(what: &str, log: &str, says: &[&str]) {

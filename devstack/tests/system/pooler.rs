@@ -1,12 +1,8 @@
 //! Both services behind a pooler of transactions (PgBouncer), with few connections behind it for many in front.
 
-use std::time::Duration;
-
-use devstack::kit::event;
 use devstack::{PgBouncer, psql};
-use serde_json::{Value, json};
 
-use crate::kit::{System, blocking};
+use crate::prelude::*;
 
 /// Connections of the pooler to PostgreSQL; each service may have ten to the pooler.
 const BEHIND: u32 = 3;

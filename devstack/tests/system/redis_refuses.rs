@@ -1,10 +1,8 @@
 //! Redis refuses commands: log, metrics and readiness say what `docs/operations.md` tells of each code that it may give.
 
 use devstack::Redis;
-use devstack::kit::{json_lines, sample};
-use serde_json::{Value, json};
 
-use crate::kit::{System, ask, blocking, direct};
+use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 /// Quoted there, with the metric.

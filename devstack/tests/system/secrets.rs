@@ -3,7 +3,7 @@
 use devstack::kit::until;
 use devstack::{Program, Service, port};
 
-use crate::kit::{PATIENCE, blocking};
+use crate::prelude::*;
 
 /// Every planted secret begins so; it needs no encoding in a URL.
 const MARK: &str = "planted7f3a";

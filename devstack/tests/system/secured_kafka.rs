@@ -1,14 +1,9 @@
 //! Kafka as Confluent Cloud has it: TLS, a certificate for a host name, and a login.
 
-use std::sync::Arc;
-
 use devstack::Secured;
-use devstack::kit::event;
 use devstack::logs::{PLANTED, told};
-use futures_util::future::join_all;
-use serde_json::json;
 
-use crate::kit::{Api, Servers, System, blocking};
+use crate::prelude::*;
 
 /// The listener that the shared broker has beside the usual one.
 async fn secured() -> Secured {

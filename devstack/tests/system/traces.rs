@@ -1,11 +1,7 @@
 //! One trace from the request to the write, and one to the dead letter.
 
-use std::sync::Arc;
-
-use serde_json::json;
-
-use crate::collector::{Collector, Span};
-use crate::kit::System;
+use crate::collector::Span;
+use crate::prelude::*;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
