@@ -154,7 +154,7 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
         r#"http_requests_total{method="GET",route="none",status="404"} 1"#,
         r#"kafka_produce_total{outcome="accepted"} 1"#,
         r#"kafka_produce_total{outcome="queue_full"} 0"#,
-        "kafka_queue_limit_bytes 67108864",
+        &format!(r#"kafka_queue_limit_bytes{{topic="{}"}} 67108864"#, system.scope.input_topic),
         r#"auth_rejected_total{reason="signature"} 1"#,
         r#"dependency_up{dependency="Kafka"} 1"#,
     ] {
