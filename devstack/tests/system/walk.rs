@@ -9,9 +9,8 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use serde_json::Value;
-
 use crate::dev::{Dev, own_network, workspace};
+use crate::prelude::*;
 
 /// Printed behind each piece that is pasted.
 const DONE: &str = "=pasted=";
