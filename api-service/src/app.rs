@@ -34,7 +34,7 @@ impl App {
     /// # Errors
     /// A setting.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
-        let domains = config.domains.as_ref().map_or_else(|| Ok(Domains::all()), |names| Domains::named(names))?;
+        let domains = config.domains.as_deref().map_or_else(|| Ok(Domains::all()), Domains::named)?;
         let claims: Vec<_> = domains.declared().flat_map(|domain| domain.claims).copied().collect();
         let kinds: Vec<_> = domains.declared().flat_map(|domain| domain.kinds).copied().collect();
         let backbone = Backbone::new(config.backbone(), &claims, &kinds)?;

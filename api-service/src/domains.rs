@@ -1,6 +1,6 @@
 //! The domains of this service: one line each.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::backbone::{Backbone, Domain, Served};
@@ -24,21 +24,17 @@ impl Domains {
         Self(DOMAINS.to_vec())
     }
 
-    /// Those with these names.
+    /// Those that a list with commas names.
     ///
     /// # Errors
     /// There is none with such a name.
-    pub fn named(names: &[String]) -> anyhow::Result<Self> {
-        let find = |name: &String| {
+    pub fn named(names: &str) -> anyhow::Result<Self> {
+        let find = |name: &str| {
             let found = DOMAINS.iter().find(|(domain, _)| domain.name == name);
             let known = || DOMAINS.map(|(domain, _)| domain.name).join(", ");
             found.copied().with_context(|| format!("API_DOMAINS: there is no domain {name:?}; there is {}", known()))
         };
-        let found = names.iter().map(find).collect::<anyhow::Result<Vec<_>>>()?;
-        if found.is_empty() {
-            bail!("API_DOMAINS names no domain");
-        }
-        Ok(Self(found))
+        names.split(',').map(|name| find(name.trim())).collect::<anyhow::Result<Vec<_>>>().map(Self)
     }
 
     /// What they declare.
@@ -80,6 +76,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn domains_are_chosen_by_name() {
+        assert_eq!(
+            Domains::named("devices").unwrap().declared().map(|domain| domain.name).collect::<Vec<_>>(),
+            ["devices"]
+        );
+        for wrong in ["", "devices,", "device"] {
+            let refused = Domains::named(wrong).err().unwrap().to_string();
+            assert!(
+                refused.starts_with("API_DOMAINS: there is no domain") && refused.ends_with("devices"),
+                "{refused}"
+            );
+        }
+    }
 
     fn codes(value: &Value, found: &mut Vec<String>) {
         match value {

@@ -13,8 +13,11 @@ pub struct Kind {
     /// What the key of each begins with, behind `CACHE_KEY_PREFIX`: `resource:`. Unique among kinds, and without braces.
     pub prefix: &'static str,
     /// Reads those that exist.
-    pub load: for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, Failure>>,
+    pub load: Load,
 }
+
+/// Reads those with these identifiers that exist.
+pub type Load = for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, Failure>>;
 
 /// What PostgreSQL has for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
