@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use devstack::kit::sample;
 use devstack::token;
 
 use crate::prelude::*;
