@@ -159,7 +159,7 @@ impl<H: Handler> Driver<H> {
                     });
                     let after = lane.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
-                        self.aside(|| failure.log(after, lane.held_full().is_some()));
+                        self.aside(|| failure.log(&H::LINES, after, lane.held_full().is_some()));
                     }
                 }
                 Next::Probe(bytes) => {
@@ -169,7 +169,7 @@ impl<H: Handler> Driver<H> {
                 Next::DeadLetter(letters) => {
                     let sent = self.dependencies.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        self.aside(|| event_log::dead_letter(letter, H::SPEC.types));
+                        self.aside(|| event_log::dead_letter(&H::LINES, letter, H::SPEC.types));
                         self.dependencies.health.dead_letter(letter.reason);
                     }
                     lane.dead_lettered(sent, started.elapsed());

@@ -42,7 +42,7 @@ impl<H: Handler> Driver<H> {
         for (letter, sent) in self.dependencies.dead_letters.send(letters).await {
             match sent {
                 Ok(()) => {
-                    self.aside(|| event_log::dead_letter(&letter, H::SPEC.types));
+                    self.aside(|| event_log::dead_letter(&H::LINES, &letter, H::SPEC.types));
                     health.dead_letter(letter.reason);
                     // One that was not taken is sent again, with those behind it.
                     behind += i64::from(refused.is_none());

@@ -6,6 +6,7 @@ use shared::devices::Event;
 use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::Failure;
 use shared::store::Tx;
+use worker_service::consumer::event_log::EventLines;
 use worker_service::consumer::handler::{Applied, Handler};
 use worker_service::consumer::registry::{Registry, Settings};
 use worker_service::devices::{Devices, EventsConfig};
@@ -31,6 +32,7 @@ impl<D: Decode> Handler for Decoding<D> {
 
     const SPEC: HandlerSpec = HandlerSpec { types: D::TYPES, ..Devices::SPEC };
     const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
+    const LINES: EventLines = Devices::LINES;
     const BEGIN: &'static str = Devices::BEGIN;
 
     fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
