@@ -135,7 +135,6 @@ impl Letter {
             "offset": self.offset,
             "device": self.device,
             "event_id": self.event_id,
-            "group": self.group,
             "reason": self.reason,
             "attempts": self.attempts,
             "error": self.error,
