@@ -107,9 +107,9 @@ fn parents<E>(batch: &[Task<E>]) -> Vec<Parent> {
 
 /// A dead letter on its way, where its record's trace is sampled.
 #[derive(Debug)]
-pub struct Burying(Option<RecordedSpan>);
+pub struct DeadLetterSpan(Option<RecordedSpan>);
 
-impl Burying {
+impl DeadLetterSpan {
     /// Begins it.
     pub fn begin(letter: &DeadLetter, topic: &str) -> Self {
         let span = traces::tracer().and_then(|tracer| {

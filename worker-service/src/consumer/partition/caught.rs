@@ -8,7 +8,7 @@ use shared::cache::FenceReport;
 use shared::kafka::{Delivery, Reason, Record, Refusal, decode};
 use shared::store::Failure;
 
-use super::Driver;
+use super::PartitionRunner;
 use crate::consumer::handler::{Applied, Handler};
 use crate::consumer::{apply, event_log};
 use crate::observe::panics::{self, Panicked};
@@ -29,7 +29,7 @@ fn delivery<H: Handler>(record: &Record) -> Result<Delivery<H::Event>, Refusal> 
     Ok(Delivery { envelope, position, event })
 }
 
-impl<H: Handler> Driver<H> {
+impl<H: Handler> PartitionRunner<H> {
     /// Reads a record. Where that panics, it is what can be had of it.
     pub(super) fn read(&self, mut message: BorrowedMessage<'_>) -> Taken {
         match panics::caught(|| (self.dependencies.read)(&mut message)) {
