@@ -1,176 +1,169 @@
-//! What the handlers share, and every route and layer on one screen.
+//! The service, built and run.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::Router;
-use axum::http::header;
-use axum::routing::{get, post};
-use shared::cache::Cache;
-use shared::devices::RESOURCE;
-use shared::runtime::config::AccessLog;
-use shared::store::Store;
-use tower::ServiceBuilder;
-use tower::layer::layer_fn;
-use tower_http::request_id::{PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::sensitive_headers::SetSensitiveRequestHeadersLayer;
+use axum::middleware::from_fn;
+use futures_util::future::BoxFuture;
+use shared::runtime::{ops, telemetry};
+use tokio::net::TcpListener;
 
-use crate::auth::tokens::Tokens;
-use crate::collapse::Collapse;
-use crate::config::{Config, DeviceBinding};
-use crate::flights::Flights;
-use crate::health::{self, Health};
-use crate::in_flight::InFlight;
-use crate::observe::Observed;
-use crate::producer::Producer;
-use crate::rate::{Rates, announce};
-use crate::request_id::{self, UuidV7};
-use crate::server::Limits;
-use crate::{batch, docs, events, history, probes, resources};
+use crate::backbone::probes::Probes;
+use crate::backbone::{self, Backbone, health};
+use crate::config::Config;
+use crate::domains::Domains;
+use crate::http::server::{self, Limits};
+use crate::http::{Route, docs, layers, openapi, rate};
+use crate::ingest::producer::Producer;
 
-/// What the handlers share. Cheap to clone.
-#[derive(Clone)]
-pub struct App(Arc<Shared>);
-
-pub struct Shared {
-    pub tokens: Tokens,
-    pub rates: Rates,
-    pub in_flight: InFlight,
-    pub answers: InFlight,
-    pub device_binding: DeviceBinding,
-    pub producer: Producer,
-    pub cache: Cache,
-    pub store: Store,
-    /// Reads of PostgreSQL under a lease.
-    pub flights: Flights,
-    /// Those without one.
-    pub collapse: Collapse,
-    pub health: Health,
-    pub probe: probes::KafkaProbe,
-    pub request_timeout: Duration,
-    /// How long its body may take: what Kafka does not need of that.
-    pub body_timeout: Duration,
-    pub limits: Limits,
-    pub access_log: AccessLog,
-}
-
-impl std::ops::Deref for App {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
+/// The service. It connects by itself, and binds no port.
+pub struct App {
+    pub backbone: Backbone,
+    pub producers: Vec<Producer>,
+    routes: Vec<Route>,
+    tasks: Vec<BoxFuture<'static, ()>>,
+    drained: Vec<BoxFuture<'static, ()>>,
+    limits: Limits,
+    probes: Probes,
 }
 
 impl App {
-    /// Builds everything; nothing has to be up, and no port is bound.
+    /// Builds everything; nothing has to be up.
+    ///
+    /// # Errors
+    /// A setting.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self(Arc::new(Shared {
-            tokens: Tokens::new(&config.jwt)?,
-            rates: Rates::new(&config.rates),
-            in_flight: InFlight::new(config.http.max_bytes_in_flight),
-            answers: InFlight::new(config.http.max_bytes_in_flight),
-            device_binding: config.jwt.jwt_device_binding,
-            producer: Producer::new(config)?,
-            cache: Cache::open(&config.redis, &[&RESOURCE])?,
-            store: Store::open(&config.postgres, "api-service")?,
-            flights: Flights::default(),
-            collapse: Collapse::default(),
-            health: Health::default(),
-            probe: probes::KafkaProbe::new(config)?,
-            request_timeout: config.http.request_timeout,
-            body_timeout: config.body_timeout(),
-            limits: Limits::of(&config.http),
-            access_log: config.access_log.access_log,
-        })))
+        let domains = config.domains.as_deref().map_or_else(|| Ok(Domains::all()), Domains::named)?;
+        let claims: Vec<_> = domains.declared().flat_map(|domain| domain.claims).copied().collect();
+        let kinds: Vec<_> = domains.declared().flat_map(|domain| domain.kinds).copied().collect();
+        let backbone = Backbone::new(config.backbone(), &claims, &kinds)?;
+        let mut routes = health::routes(Arc::clone(&backbone.health), Arc::clone(&backbone.tokens)).to_vec();
+        routes.extend(docs::routes(openapi::text(&domains.document())));
+        let (mut producers, mut tasks, mut drained) = (Vec::new(), Vec::new(), Vec::new());
+        for served in domains.serve(config, &backbone)? {
+            routes.extend(served.routes);
+            producers.extend(served.producers);
+            tasks.extend(served.task);
+            drained.extend(served.drained);
+        }
+        let (limits, probes) = (Limits::of(&config.http), backbone.probes()?);
+        Ok(Self { backbone, producers, routes, tasks, drained, limits, probes })
     }
 
-    /// Every route and layer, outermost first.
+    /// The paths of all routes.
+    pub fn paths(&self) -> Vec<&'static str> {
+        self.routes.iter().map(|(path, _)| *path).collect()
+    }
+
+    /// Every route, and the layers around them.
     pub fn router(&self) -> Router {
-        let [events, batch, resource, history, live, ready, document, page, file] = ROUTES;
-        let routes = Router::new()
-            .route(events, post(events::submit))
-            .route(batch, post(batch::submit))
-            .route(resource, get(resources::show))
-            .route(history, get(history::show))
-            .route(live, get(health::live))
-            .route(ready, get(health::ready))
-            .route(document, get(docs::document))
-            .route(page, get(docs::page))
-            .route(file, get(docs::file));
-        let routes = if self.rates.any() { routes.layer(axum::middleware::from_fn(announce)) } else { routes };
-        layered(routes.with_state(self.clone()), self.access_log)
+        let all = self.routes.iter().cloned();
+        let routes = all.fold(Router::new(), |router, (path, answers)| router.route(path, answers));
+        let limited = self.backbone.rates.any();
+        let routes = if limited { routes.layer(from_fn(rate::announce)) } else { routes };
+        layers::layered(routes, self.backbone.ingest.access_log)
     }
-}
 
-/// Every route's path, as in the metrics and in the document.
-pub const ROUTES: [&str; 9] = [
-    "/events",
-    "/events/batch",
-    "/resource/{id}",
-    "/resource/{id}/events",
-    "/health/live",
-    "/health/ready",
-    "/openapi.json",
-    "/docs",
-    "/docs/{file}",
-];
+    /// Serves on the ports of these settings until the service is told to end.
+    ///
+    /// # Errors
+    /// A port cannot be had.
+    pub async fn serve(self, config: &Config, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
+        let metrics = telemetry::start_metrics()?;
+        backbone::describe();
+        let internal = config.ops.bind;
+        let internal = TcpListener::bind(internal).await.with_context(|| format!("OPS_BIND={internal}"))?;
+        let listener = server::listen(config.http.bind).with_context(|| format!("API_BIND={}", config.http.bind))?;
+        tracing::info!(address = %listener.local_addr()?, internal = %internal.local_addr()?, "listening");
 
-/// The layers around every route, and around what is none, outermost first. They are one to axum: each call of its
-/// `layer` costs every request some boxes.
-fn layered(routes: Router, access_log: AccessLog) -> Router {
-    let layers = ServiceBuilder::new()
-        .map_request(request_id::sane)
-        .layer(SetRequestIdLayer::new(request_id::HEADER, UuidV7))
-        .layer(PropagateRequestIdLayer::new(request_id::HEADER))
-        // Whoever prints a request prints no secret.
-        .layer(SetSensitiveRequestHeadersLayer::new([header::AUTHORIZATION, header::COOKIE]))
-        .layer(layer_fn(move |inner| Observed { inner, access_log }));
-    routes.layer(layers)
+        let (health, tokens) = (Arc::clone(&self.backbone.health), Arc::clone(&self.backbone.tokens));
+        let report = move || std::future::ready(health::report(&health, &tokens));
+        tokio::spawn(ops::serve(internal, metrics, report));
+        self.run(listener, async {
+            // Not within the line: where it is not logged, its values are not asked for.
+            let signal = termination.await;
+            tracing::info!(signal, "told to end");
+        })
+        .await;
+        telemetry::traces::stop().await;
+        tracing::info!("ended");
+        Ok(())
+    }
+
+    /// Serves until `shutdown` comes, and returns when everything that was accepted is settled.
+    pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let router = self.router();
+        let Self { backbone, producers, tasks, drained, limits, probes, .. } = self;
+        let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
+        let probes = tokio::spawn(probes.run(producers.clone()));
+        let keys = tokio::spawn({
+            let tokens = Arc::clone(&backbone.tokens);
+            async move { tokens.source.run().await }
+        });
+        let ending = async {
+            shutdown.await;
+            // Before the listener closes: who asks must not be sent here any more.
+            backbone.health.end();
+        };
+        let connections = server::serve(listener, router, limits, ending).await;
+        // Only now does nobody wait for an acknowledgement, so nothing is in the queue for long.
+        for producer in &producers {
+            producer.close();
+        }
+        for producer in &producers {
+            producer.flush().await;
+        }
+        // A request that waited for an acknowledgement until now is answered before its connection ends.
+        connections.close().await;
+        for task in tasks.into_iter().chain([probes, keys]) {
+            task.abort();
+        }
+        for hook in drained {
+            hook.await;
+        }
+        backbone.store.close().await;
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::body::Body;
     use axum::extract::Request;
-    use futures_util::FutureExt as _;
-    use http_body_util::BodyExt;
-    use metrics_exporter_prometheus::PrometheusBuilder;
+    use axum::http::header;
+    use clap::Parser;
+    use http_body_util::BodyExt as _;
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use serde_json::json;
+    use tokio::time::timeout;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::http::problem::Code;
 
-    #[test]
-    fn a_request_that_is_dropped_in_its_handler_is_counted() {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || {
-            let routes = Router::new().route("/events", post(std::future::pending::<()>));
-            let request = Request::post("/events").body(Body::empty()).unwrap();
-            assert!(layered(routes, AccessLog::ERRORS).oneshot(request).now_or_never().is_none());
-        });
-        let counted = recorder.handle().render();
-        let expected = r#"http_requests_total{method="POST",route="/events",status="499"} 1"#;
-        assert!(counted.contains(expected), "{counted}");
-    }
+    const SECRET: &str = "a secret that is long enough for this";
 
+    /// Nothing is there: PostgreSQL would be waited for for two seconds.
     #[tokio::test]
-    async fn a_panic_is_a_problem_without_its_message() {
-        let routes = Router::new().route(
-            "/events",
-            post(|| async {
-                if true {
-                    panic!("secret");
-                }
-            }),
-        );
-        let request = Request::post("/events").body(Body::empty()).unwrap();
-        let response = layered(routes, AccessLog::ERRORS).oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 500);
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
-        assert!(response.headers().contains_key("x-request-id"));
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(body["code"], "internal");
-        assert!(!body.to_string().contains("secret"));
+    async fn a_read_has_the_time_of_a_request_and_no_more() {
+        let settings = ["api-service", "--kafka-brokers", "127.0.0.1:1", "--jwt-secret", SECRET];
+        let stores = ["--database-url", "postgres://127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1"];
+        let times = ["--request-timeout", "50ms", "--redis-timeout", "10ms"];
+        let config = Config::try_parse_from(settings.into_iter().chain(stores).chain(times)).unwrap();
+        let routes = App::build(&config).unwrap().router();
+        let claims = json!({"sub": "test", "roles": ["admin"], "exp": 4_000_000_000_u64});
+        let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
+        for path in ["/resource/device", "/resource/device/events"] {
+            let bearer = format!("Bearer {token}");
+            let request = Request::get(path).header(header::AUTHORIZATION, bearer).body(Body::empty()).unwrap();
+            let answer = timeout(Duration::from_secs(30), routes.clone().oneshot(request)).await;
+            let answer = answer.expect("it ends by itself").unwrap();
+            assert_eq!(answer.status(), 503, "{path}");
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(problem["code"], Code::TIMED_OUT.as_str(), "{path}");
+        }
     }
 }

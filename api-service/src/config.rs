@@ -1,32 +1,21 @@
 //! Every setting of the API; `--help` is the reference.
 
 mod cli;
-mod jwt;
-mod rates;
-
-use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-use std::str::FromStr as _;
-use std::time::Duration;
 
 use anyhow::ensure;
-use clap::{Args, Parser, value_parser};
+use clap::Parser;
 use shared::cache::RedisConfig;
-use shared::devices::DeviceTopics;
 use shared::kafka::KafkaConfig;
-use shared::runtime::config::{
-    AccessLogConfig, CONNECTION_TIMEOUTS, LogConfig, OpsConfig, TraceConfig, duration_in, trimmed,
-};
+use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig, text};
 use shared::store::PostgresConfig;
 
 pub use self::cli::Cli;
-pub use self::jwt::{DeviceBinding, JwtConfig};
-pub use self::rates::RateConfig;
-
-const KEEP_ALIVE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 3_600);
-const DRAINS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_600);
-/// As librdkafka has it.
-const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(900);
+use crate::auth::JwtConfig;
+use crate::backbone::Settings;
+use crate::devices::DevicesConfig;
+use crate::http::HttpConfig;
+use crate::http::rate::RateConfig;
+use crate::ingest::producer::ProducerConfig;
 
 /// Accepts events over HTTP and answers only once Kafka holds them; serves the latest state of a
 /// resource.
@@ -42,7 +31,7 @@ pub struct Config {
     #[command(flatten)]
     pub kafka: KafkaConfig,
     #[command(flatten)]
-    pub topics: DeviceTopics,
+    pub devices: DevicesConfig,
     #[command(flatten)]
     pub producer: ProducerConfig,
     #[command(flatten)]
@@ -57,69 +46,24 @@ pub struct Config {
     pub access_log: AccessLogConfig,
     #[command(flatten)]
     pub traces: TraceConfig,
-}
-
-/// The public port.
-#[derive(Debug, Clone, Args)]
-pub struct HttpConfig {
-    /// The address that is served.
-    #[arg(long = "api-bind", env = "API_BIND", value_name = "API_BIND", default_value = "0.0.0.0:8000", value_parser = trimmed(SocketAddr::from_str))]
-    pub bind: SocketAddr,
-    /// How long one request may take, from its headers to the answer: from 1ms to 1h. The body has what
-    /// `KAFKA_MESSAGE_TIMEOUT` leaves of it, so that a slow one does not cut Kafka's time short.
-    #[arg(long, env = "REQUEST_TIMEOUT", default_value = "10s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
-    pub request_timeout: Duration,
-    /// How long a client may take none of its answer before its connection is closed, from 1ms to 1h.
-    #[arg(long, env = "WRITE_TIMEOUT", default_value = "30s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
-    pub write_timeout: Duration,
-    /// How long a connection may wait for a request's headers to be there, from its start or from the
-    /// answer before. Longer than a load balancer in front keeps an idle one, or it answers 502 now and
-    /// then. From 1ms to 1day.
-    #[arg(long, env = "KEEP_ALIVE_TIMEOUT", default_value = "75s", value_parser = duration_in(KEEP_ALIVE_TIMEOUTS))]
-    pub keep_alive_timeout: Duration,
-    /// The most connections at once. One more waits for one to end, and meanwhile each is closed with
-    /// its next answer. From 1 to 1000000.
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = 10_000, value_parser = trimmed(value_parser!(u32).range(1..=1_000_000)))]
-    pub max_connections: u32,
-    /// How many bytes of bodies may be in memory at once, and how many of large answers; who comes on
-    /// top is told to come back. From 17825792 to 1099511627776: room for
-    /// the largest body at least, and for unpacking it.
-    #[arg(long, env = "MAX_BYTES_IN_FLIGHT", default_value_t = 64 * 1024 * 1024, value_parser = trimmed(bytes_in_flight))]
-    pub max_bytes_in_flight: usize,
-    /// How long traffic is still taken after the service was told to end, and says so on
-    /// `/health/ready`: as long as the load balancer needs to notice; up to 1h.
-    #[arg(long, env = "DRAIN_DELAY", default_value = "5s", value_parser = duration_in(DRAINS))]
-    pub drain_delay: Duration,
-    /// How long requests under way may take to end after that, up to 1h.
-    #[arg(long, env = "DRAIN_TIMEOUT", default_value = "15s", value_parser = duration_in(DRAINS))]
-    pub drain_timeout: Duration,
-}
-
-/// How events are handed to Kafka.
-#[derive(Debug, Clone, Args)]
-pub struct ProducerConfig {
-    /// How long Kafka may take to acknowledge an event, from 1ms to 1h; less than `REQUEST_TIMEOUT`.
-    #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
-    pub message_timeout: Duration,
-    /// How long an event waits for others to travel with: up to 15m, and less than `KAFKA_MESSAGE_TIMEOUT`.
-    #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "5ms", value_parser = duration_in(LINGERS))]
-    pub linger: Duration,
-    /// How many bytes may wait for Kafka, from 1024 to 1099511627776; what comes on top is refused at once.
-    #[arg(long = "kafka-queue-bytes", env = "KAFKA_QUEUE_BYTES", value_name = "KAFKA_QUEUE_BYTES", default_value_t = 64 * 1024 * 1024,
-          value_parser = trimmed(value_parser!(u64).range(1024..=1 << 40)))]
-    pub queue_bytes: u64,
-}
-
-fn bytes_in_flight(text: &str) -> Result<usize, String> {
-    let bytes: usize = text.parse().map_err(|_| "it must be a number of bytes".to_owned())?;
-    let bounds = crate::encoding::MOST_ROOM..=1 << 40;
-    if bounds.contains(&bytes) { Ok(bytes) } else { Err("it must be from 17825792 to 1099511627776".to_owned()) }
+    /// The domains that this instance serves, as a list with commas; all, where this is not set.
+    #[arg(long = "api-domains", env = "API_DOMAINS", value_name = "API_DOMAINS", value_parser = text())]
+    pub domains: Option<String>,
 }
 
 impl Config {
-    /// How long a request's body may take: Kafka then has its whole time.
-    pub fn body_timeout(&self) -> Duration {
-        self.http.request_timeout.saturating_sub(self.producer.message_timeout)
+    /// Those of the backbone.
+    pub fn backbone(&self) -> Settings<'_> {
+        Settings {
+            http: &self.http,
+            jwt: &self.jwt,
+            rates: &self.rates,
+            kafka: &self.kafka,
+            producer: &self.producer,
+            postgres: &self.postgres,
+            redis: &self.redis,
+            access_log: self.access_log.access_log,
+        }
     }
 
     /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
@@ -159,10 +103,11 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::devices::DeviceBinding;
 
     #[test]
     fn each_setting_means_the_same_however_it_is_given() {
-        let tried = as_given::each_means_the_same(&Cli::command(), &|_| &[], &as_given::of::<jwt::DeviceBinding>);
+        let tried = as_given::each_means_the_same(&Cli::command(), &|_| &[], &as_given::of::<DeviceBinding>);
         assert!(tried > 40, "{tried}");
     }
 
@@ -191,7 +136,7 @@ mod tests {
         let config = config(&[]);
         config.check().unwrap();
         assert_eq!(config.http.bind.port(), 8000);
-        assert_eq!(config.jwt.jwt_device_binding, DeviceBinding::Required);
+        assert_eq!(config.devices.jwt_device_binding, DeviceBinding::Required);
     }
 
     #[test]
@@ -214,7 +159,6 @@ mod tests {
         );
         assert_eq!(line(&["--rate-limit-burst=5"]), "RATE_LIMIT_BURST is set, and RATE_LIMIT_EVENTS_PER_SECOND is not");
         config(&["--request-timeout=6s"]).check().unwrap();
-        assert_eq!(config(&["--request-timeout=6s"]).body_timeout(), Duration::from_secs(1));
         assert_eq!(line(&["--kafka-linger=6s"]), "KAFKA_LINGER=6s must be less than KAFKA_MESSAGE_TIMEOUT=5s");
         assert_eq!(line(&["--redis-timeout=10s"]), "REDIS_TIMEOUT=10s must be less than REQUEST_TIMEOUT=10s");
     }

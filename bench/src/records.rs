@@ -115,7 +115,8 @@ pub(crate) fn settings(brokers: &str) -> anyhow::Result<ClientConfig> {
     // What is needed to have settings at all, and plays no part.
     let others = ["--database-url", "postgres://unused", "--redis-url", "redis://unused"];
     let settings = ["api-service", "--kafka-brokers", brokers].into_iter().chain(others);
-    api_service::producer::settings(&api_service::config::Config::try_parse_from(settings)?)
+    let config = api_service::config::Config::try_parse_from(settings)?;
+    api_service::ingest::producer::settings(&config.kafka, &config.producer)
 }
 
 /// A bare librdkafka producer, with the API's settings.

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::time::Duration;
 
-use api_service::encoding::read;
-use api_service::in_flight::InFlight;
-use api_service::problem::Code;
+use api_service::http::encoding::read;
+use api_service::http::in_flight::InFlight;
+use api_service::http::problem::Code;
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use bytes::Bytes;
@@ -61,12 +61,12 @@ pub fn content(input: &[u8]) {
             assert!(bytes.len() <= LIMIT && good, "broken, and taken");
             assert!(bytes == expected, "something else came out");
         }
-        Err(problem) if problem.code == Code::BodyTooLarge => {
+        Err(problem) if problem.code == Code::BODY_TOO_LARGE => {
             // What is broken behind the limit may be told as either.
             assert!(expected.len() > LIMIT || packed.len() > LIMIT || !good, "not too large");
         }
         Err(problem) => {
-            assert_eq!(problem.code, Code::BadRequest);
+            assert_eq!(problem.code, Code::BAD_REQUEST);
             let begins = if gzip { &[0x1f, 0x8b, 8][..] } else { &[0x28, 0xb5, 0x2f, 0xfd] };
             let many = packed.windows(begins.len()).filter(|bytes| *bytes == begins).count() > MEMBERS;
             // A body that is empty is nobody's archive, whatever a reader makes of it.

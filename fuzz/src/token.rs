@@ -3,10 +3,10 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use api_service::auth::JwtConfig;
 use api_service::auth::keys::{Keys, Published, parse};
 use api_service::auth::rejected::Rejected;
 use api_service::auth::verify::{Verified, Verifier};
-use api_service::config::{DeviceBinding, JwtConfig};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -25,17 +25,19 @@ struct World {
 fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
     WORLD.get_or_init(|| {
-        let verifier = Verifier::new(&JwtConfig {
-            jwt_secret: None,
-            jwt_allow_short_secret: false,
-            jwt_jwks_url: None,
-            jwt_jwks_file: None,
-            jwt_jwks_refresh: Duration::ZERO,
-            jwt_jwks_allow_http: false,
-            jwt_issuer: Some("us".to_owned()),
-            jwt_audience: Some("api".to_owned()),
-            jwt_device_binding: DeviceBinding::Required,
-        });
+        let verifier = Verifier::new(
+            &JwtConfig {
+                jwt_secret: None,
+                jwt_allow_short_secret: false,
+                jwt_jwks_url: None,
+                jwt_jwks_file: None,
+                jwt_jwks_refresh: Duration::ZERO,
+                jwt_jwks_allow_http: false,
+                jwt_issuer: Some("us".to_owned()),
+                jwt_audience: Some("api".to_owned()),
+            },
+            &["device_id"],
+        );
         let set = parse(JWKS).expect("the corpus's keys are good");
         World { verifier, keys: Keys::new(Some(SECRET), Published::Known(set.keys)) }
     })
@@ -91,7 +93,7 @@ fn check(token: &str, verified: &Verified) {
     let claims: Value = serde_json::from_slice(&part(1)).expect("claims");
     assert!(is_good(&claims), "{claims}");
     assert_eq!(claims.get("sub").and_then(Value::as_str), Some(verified.caller.subject.as_str()));
-    assert_eq!(claims.get("device_id").is_some(), verified.caller.devices.is_some());
+    assert_eq!(claims.get("device_id").is_some(), verified.caller.bound_to("device_id").is_some());
 }
 
 fn is_good(claims: &Value) -> bool {

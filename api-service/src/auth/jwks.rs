@@ -16,11 +16,11 @@ use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::config::JwtConfig;
 use super::fetch::{Local, Remote, Stamp, address};
 use super::keys::{Keys, Published, parse};
 use super::rejected::Rejected;
 use super::schedule::Schedule;
-use crate::config::JwtConfig;
 
 /// How long a request waits for a fetch.
 const FETCH_WAIT: Duration = Duration::from_secs(2);

@@ -7,11 +7,11 @@ use jsonwebtoken::decode_header;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::config::JwtConfig;
 use super::jwks::Source;
 use super::rejected::Rejected;
 use super::verify::{Caller, MAX_TOKEN, Verified, Verifier};
-use crate::config::JwtConfig;
-use crate::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 
 /// How long, in seconds, a token counts without another look at its signature.
 const REMEMBER: u64 = 60;
@@ -38,16 +38,20 @@ struct Bytes;
 
 impl Weighter<Id, Verified> for Bytes {
     fn weight(&self, _: &Id, Verified { caller, .. }: &Verified) -> u64 {
-        let names = caller.roles.iter().chain(caller.devices.iter().flatten());
+        let names = caller.roles.iter().chain(caller.bound.iter().flat_map(|(_, ids)| ids));
         let names: usize = names.map(|name| size_of::<String>() + name.len()).sum();
         (EACH + caller.subject.len() + names) as u64
     }
 }
 
 impl Tokens {
-    pub fn new(config: &JwtConfig) -> anyhow::Result<Self> {
+    /// Checks tokens, and reads these claims of each, see [`Verifier::new`].
+    ///
+    /// # Errors
+    /// A setting.
+    pub fn new(config: &JwtConfig, binding: &[&'static str]) -> anyhow::Result<Self> {
         Ok(Self {
-            verifier: Verifier::new(config),
+            verifier: Verifier::new(config, binding),
             source: Source::new(config)?,
             remembered: Cache::with_weighter(MOST, MAX_BYTES, Bytes),
         })
@@ -72,8 +76,8 @@ impl Tokens {
             };
             metrics::counter!("auth_rejected_total", "reason" => rejected.reason()).increment(1);
             match later {
-                Some(later) => Problem::new(Code::KeysUnavailable, rejected.to_string()).retry_after(later),
-                None => Problem::new(Code::InvalidToken, rejected.to_string()),
+                Some(later) => Problem::new(Code::KEYS_UNAVAILABLE, rejected.to_string()).retry_after(later),
+                None => Problem::new(Code::INVALID_TOKEN, rejected.to_string()),
             }
         })
     }
@@ -120,12 +124,12 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn tokens() -> Tokens {
-        Tokens::new(&config(None, None)).unwrap()
+        Tokens::new(&config(None, None), &["device_id"]).unwrap()
     }
 
     fn verified(devices: usize, expires: u64) -> Verified {
-        let devices = Some(vec!["device".to_owned(); devices]);
-        let caller = Caller { subject: "s".into(), roles: vec!["device".into()], devices };
+        let bound = vec![("device_id", vec!["device".to_owned(); devices])];
+        let caller = Caller { subject: "s".into(), roles: vec!["device".into()], bound };
         Verified { caller: Arc::new(caller), expires }
     }
 

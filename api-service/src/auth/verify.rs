@@ -6,9 +6,10 @@ use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::claims::Bound;
+use super::config::JwtConfig;
 use super::keys::Keys;
 use super::rejected::Rejected;
-use crate::config::JwtConfig;
 
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// The longest subject: it goes into a header of Kafka and a column of PostgreSQL.
@@ -23,13 +24,18 @@ pub struct Caller {
     pub subject: String,
     /// `roles`.
     pub roles: Vec<String>,
-    /// `device_id`: the devices that the token is bound to, where it has the claim.
-    pub devices: Option<Vec<String>>,
+    /// The claims that bind the token to things of a domain, by name, where it has them.
+    pub bound: Vec<(&'static str, Vec<String>)>,
 }
 
 impl Caller {
     pub fn has_any(&self, roles: &[&str]) -> bool {
         self.roles.iter().any(|role| roles.contains(&role.as_str()))
+    }
+
+    /// What a claim binds the token to; none where the token does not have the claim.
+    pub fn bound_to(&self, claim: &str) -> Option<&[String]> {
+        self.bound.iter().find(|(name, _)| *name == claim).map(|(_, ids)| &**ids)
     }
 }
 
@@ -44,6 +50,7 @@ pub struct Verified {
 pub struct Verifier {
     issuer: Option<String>,
     audience: Option<String>,
+    binding: Vec<&'static str>,
 }
 
 #[derive(Deserialize)]
@@ -58,15 +65,6 @@ struct Claims {
     aud: serde_json::Value,
     #[serde(default)]
     roles: Vec<String>,
-    #[serde(default, deserialize_with = "present")]
-    device_id: Option<OneOrMany>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
 }
 
 /// A claim may be absent, but not null.
@@ -75,8 +73,9 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 }
 
 impl Verifier {
-    pub fn new(config: &JwtConfig) -> Self {
-        Self { issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone() }
+    /// One that looks for these claims besides, each of which binds a token to things: a string, or a list of them.
+    pub fn new(config: &JwtConfig, binding: &[&'static str]) -> Self {
+        Self { issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone(), binding: binding.to_vec() }
     }
 
     /// The caller that a token speaks for, at a time in seconds since the Unix epoch.
@@ -97,10 +96,11 @@ impl Verifier {
         let text =
             decode::<Box<RawValue>>(token, key, &signature_only(header.alg)).map_err(|error| rejected(&error))?;
         let claims: Claims = serde_json::from_str(text.claims.get()).map_err(|_| Rejected::Claim)?;
-        self.check(claims, now)
+        let bound = Bound::read(text.claims.get(), &self.binding).map_err(|_| Rejected::Claim)?;
+        self.check(claims, bound, now)
     }
 
-    fn check(&self, claims: Claims, now: u64) -> Result<Verified, Rejected> {
+    fn check(&self, claims: Claims, Bound(bound): Bound, now: u64) -> Result<Verified, Rejected> {
         #[expect(clippy::cast_precision_loss, reason = "seconds of this era are far below 2^53")]
         let now = now as f64;
         if claims.exp + LEEWAY <= now {
@@ -122,17 +122,13 @@ impl Verifier {
         if claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT || claims.sub.chars().any(char::is_control) {
             return Err(Rejected::Claim);
         }
-        let devices = claims.device_id.map(|devices| match devices {
-            OneOrMany::One(device) => vec![device],
-            OneOrMany::Many(devices) => devices,
-        });
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "what is out of range is cut to it"
         )]
         let expires = claims.exp as u64;
-        let caller = Arc::new(Caller { subject: claims.sub, roles: claims.roles, devices });
+        let caller = Arc::new(Caller { subject: claims.sub, roles: claims.roles, bound });
         Ok(Verified { caller, expires })
     }
 }

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api_service::app::App;
+use api_service::backbone::Backbone;
 use api_service::config::Config;
-use api_service::run::run;
+use api_service::ingest::producer::Producer;
 use clap::Parser;
 use devstack::Scope;
 pub(crate) use devstack::kit::scope;
@@ -31,7 +32,9 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) scope: Scope,
     pub(crate) config: Config,
-    pub(crate) app: App,
+    pub(crate) backbone: Backbone,
+    pub(crate) producer: Producer,
+    pub(crate) paths: Vec<&'static str>,
     client: Client,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
@@ -58,14 +61,15 @@ impl TestApp {
         keep_log();
         let config = config(&scope, settings);
         let app = App::build(&config).unwrap();
+        let (backbone, producer, paths) = (app.backbone.clone(), app.producers[0].clone(), app.paths());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(run(app.clone(), listener, async {
+        let running = tokio::spawn(app.run(listener, async {
             let _ = stopped.await;
         }));
         let client = Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-        Self { address, scope, config, app, client, stop: Some(stop), running }
+        Self { address, scope, config, backbone, producer, paths, client, stop: Some(stop), running }
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {

@@ -126,7 +126,7 @@ async fn a_connection_more_waits_where_all_are_busy() {
     let body = r#"{"device_id":"d","payload":{}}"#;
     first.write(&post(&admin(), body.len())).await;
     first.write(&body[..9]).await;
-    while app.app.in_flight.left() == app.config.http.max_bytes_in_flight {
+    while app.backbone.ingest.in_flight.left() == app.config.http.max_bytes_in_flight {
         sleep(Duration::from_millis(1)).await;
     }
     let address = app.address;

@@ -179,7 +179,7 @@ async fn a_half_closed_client_is_answered_at_the_end() {
     let mut raw = Raw::connect(app.address).await;
     raw.write(&format!("{}{BODY}", post(&admin(), BODY.len()))).await;
     raw.half_close().await;
-    while app.app.in_flight.left() == app.config.http.max_bytes_in_flight {
+    while app.backbone.ingest.in_flight.left() == app.config.http.max_bytes_in_flight {
         sleep(Duration::from_millis(1)).await;
     }
     app.stop();

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use api_service::in_flight::InFlight;
+use api_service::http::in_flight::InFlight;
 use devstack::token::hs256;
 use reqwest::Response;
 
@@ -130,7 +130,7 @@ async fn without_a_rate_there_are_no_headers() {
 async fn no_room_for_another_body() {
     let app = TestApp::with("room", &["--max-bytes-in-flight=17825792"]).await;
     // All but enough for a small one.
-    let mut held = app.app.in_flight.empty();
+    let mut held = app.backbone.ingest.in_flight.empty();
     held.cover(17 * 1024 * 1024 - 1000).unwrap();
     assert_eq!(app.submit(GOOD).await.status(), 202);
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(2000));
@@ -155,7 +155,7 @@ async fn no_room_for_another_body() {
 async fn a_body_takes_its_room_as_it_comes_and_until_it_is_answered() {
     let app = TestApp::with("room_held", &["--max-bytes-in-flight=17825792"]).await;
     let all = 17 * 1024 * 1024;
-    let taken = async |bytes: usize| left(&app.app.in_flight, all - bytes..=all - bytes).await;
+    let taken = async |bytes: usize| left(&app.backbone.ingest.in_flight, all - bytes..=all - bytes).await;
     let body = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
     let mut raw = Raw::connect(app.address).await;
     raw.write(&post(&admin(), body.len())).await;
@@ -190,12 +190,12 @@ async fn one_subjects_bodies_leave_room_for_all_others() {
     let (alice, bob) = (of("alice"), of("bob"));
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
     // All of it, but for the last byte of the largest body.
-    let mut held = app.app.in_flight.empty().of("alice");
+    let mut held = app.backbone.ingest.in_flight.empty().of("alice");
     held.cover(9 * MIB).unwrap();
     let mut slow = Raw::connect(app.address).await;
     slow.write(&post(&alice, 8 * MIB).replace("/events ", "/events/batch ")).await;
     slow.write(&" ".repeat(8 * MIB - 1)).await;
-    left(&app.app.in_flight, 0..=ALL / 2 + 1).await;
+    left(&app.backbone.ingest.in_flight, 0..=ALL / 2 + 1).await;
     let refused = app.submission(&alice, large.clone()).send().await.unwrap();
     assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
     assert_eq!(problem(refused).await["code"], "overloaded");
@@ -203,7 +203,7 @@ async fn one_subjects_bodies_leave_room_for_all_others() {
         assert_eq!(app.submission(&bob, large.clone()).send().await.unwrap().status(), 202);
     }
     drop((slow, held));
-    left(&app.app.in_flight, ALL..=ALL).await;
+    left(&app.backbone.ingest.in_flight, ALL..=ALL).await;
     assert_eq!(app.submission(&alice, large).send().await.unwrap().status(), 202);
 }
 
@@ -211,7 +211,7 @@ async fn one_subjects_bodies_leave_room_for_all_others() {
 async fn answers_to_submissions_have_room_until_they_are_taken() {
     const ALL: usize = 18_000_000;
     let app = TestApp::with("room_told", &["--max-bytes-in-flight=18000000", "--write-timeout=2s"]).await;
-    let in_flight = &app.app.in_flight;
+    let in_flight = &app.backbone.ingest.in_flight;
     // A small one, and each of its events is told, because the last one differs.
     let body = format!("[{}{GOOD}]", "7,".repeat(999));
     let submit = || {
@@ -274,7 +274,7 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
     let path = "/resource/d/events?limit=200";
     let whole = history(&app, &user(), "?limit=200").await.bytes().await.unwrap();
     assert!(whole.len() > 3_500_000, "{}", whole.len());
-    let left = async |bytes: usize| left(&app.app.answers, bytes..=bytes).await;
+    let left = async |bytes: usize| left(&app.backbone.answers, bytes..=bytes).await;
     left(18_000_000).await;
 
     let mut idlers = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use api_service::producer::settings;
+use api_service::ingest::producer::settings;
 use devstack::kit::{blocking, event, found};
 use devstack::{KafkaCluster, Scope};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -67,7 +67,7 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
     tokio::task::block_in_place(|| cluster.nodes[2].kill().unwrap());
     until_in_sync(&scope, |replicas| !replicas.contains(&3)).await;
     // What the broker says of it, with the API's settings but for the tries.
-    let mut once = settings(&app.config).unwrap();
+    let mut once = settings(&app.config.kafka, &app.config.producer).unwrap();
     let once: FutureProducer = once.set("message.send.max.retries", "1").create().unwrap();
     let (mut accepted, mut refused) = (0, 0);
     for (partition, replicas) in in_sync(&scope).await {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use api_service::backbone::health;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -28,7 +29,7 @@ async fn a_request_under_way_is_answered_before_the_end() {
     assert_eq!(fresh.read_to_end().await, "", "one that was never used, too");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert!(TcpStream::connect(app.address).await.is_err(), "nothing more is accepted");
-    let (ready, report) = api_service::health::report(&app.app);
+    let (ready, report) = health::report(&app.backbone.health, &app.backbone.tokens);
     assert!(!ready, "{report}");
     assert_eq!(report["status"], "unready");
 

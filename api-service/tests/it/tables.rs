@@ -319,10 +319,10 @@ async fn with_kafka_away() {
     becomes(&app, "degraded").await;
     let ready = || call(&app, "GET /health/ready", None);
     is_answered("ready for reads", ready(), 200, "", &[("cache-control", "no-store")]).await;
-    app.app.health.end();
+    app.backbone.health.end();
     is_answered("about to end", ready(), 503, "", &[("cache-control", "no-store")]).await;
     is_answered("reads go on", call(&app, "GET /resource/d", Some(&user())), 404, "resource_not_found", &[]).await;
-    app.app.producer.close();
+    app.producer.close();
     is_answered("shutting down", post(GOOD), 503, "shutting_down", AGAIN).await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api_service::producer::{Outcome, Producer};
+use api_service::ingest::producer::{Outcome, Producer};
 use futures_util::future::join_all;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -15,7 +15,8 @@ use crate::sized::{MAX_PAYLOAD, PATIENT, Sent, array, in_order, limit, limited, 
 #[tokio::test]
 async fn a_limit_that_is_not_known_is_found_out_by_a_refusal() {
     let scope = limited("unknown_limit", 50_000).await;
-    let producer = Producer::new(&config(&scope, &PATIENT)).unwrap();
+    let config = config(&scope, &PATIENT);
+    let producer = Producer::new(&config.kafka, &config.producer, &config.devices.topics.input).unwrap();
     let mut random = fastrand::Rng::new();
     let mut requests = Vec::new();
     for n in 0..6 {
@@ -46,7 +47,7 @@ async fn the_order_is_kept_while_the_limit_is_made_smaller() {
     let mut random = fastrand::Rng::new();
     // The broker knows the producer on every partition, and the producer the limit.
     let first: Vec<_> = (0..30).map(|n| Sent::new(&mut random, format!("w{n}"), "0".into(), 10, false)).collect();
-    let is_asked_for = async || app.app.producer.batch_limit() == Some(1_000_000);
+    let is_asked_for = async || app.producer.batch_limit() == Some(1_000_000);
     devstack::kit::until("the limit is asked for", is_asked_for).await;
     assert_eq!(batch(&app, &admin(), "application/json", array(&first)).send().await.unwrap().status(), 202);
     limit(&scope, 100_000).await;
@@ -134,7 +135,7 @@ async fn where_kafka_is_far_away_and_does_not_say_its_limit_good_events_are_acce
         let status = answer.status();
         assert_eq!(status, 202, "{what}: {:.300}", answer.text().await.unwrap());
         println!("{what}: {:?}", start.elapsed());
-        assert_eq!(app.app.producer.batch_limit(), None, "it is still not told");
+        assert_eq!(app.producer.batch_limit(), None, "it is still not told");
         // Of more, that broker keeps the newest alone.
         if what.starts_with("every second") {
             let places = places(&app, 3020).await;

@@ -34,6 +34,7 @@ fn good(variable: &str) -> &'static str {
         | "KAFKA_INPUT_TOPIC"
         | "KAFKA_DLQ_TOPIC"
         | "CACHE_KEY_PREFIX"
+        | "API_DOMAINS"
         | "JWT_ISSUER"
         | "JWT_AUDIENCE"
         | "OTEL_SERVICE_NAME"

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::super::keys::Published;
 use super::*;
-use crate::config::DeviceBinding;
 
 pub(super) const SECRET: &str = "a secret of more than thirty-two bytes";
 pub(super) const NOW: u64 = 1_800_000_000;
@@ -31,12 +30,11 @@ pub(in crate::auth) fn config(issuer: Option<&str>, audience: Option<&str>) -> J
         jwt_jwks_allow_http: false,
         jwt_issuer: issuer.map(Into::into),
         jwt_audience: audience.map(Into::into),
-        jwt_device_binding: DeviceBinding::Required,
     }
 }
 
 pub(super) fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Checker {
-    let verifier = Verifier::new(&config(issuer, audience));
+    let verifier = Verifier::new(&config(issuer, audience), &["device_id"]);
     Checker { verifier, keys: Keys::new(Some(SECRET), Published::Never) }
 }
 
@@ -68,10 +66,11 @@ fn verify(changes: Value) -> Result<Caller, Rejected> {
 #[test]
 fn a_good_token() {
     let caller = verify(json!({"roles": ["user", "odd"]})).unwrap();
-    assert_eq!(caller, Caller { subject: "alice".into(), roles: vec!["user".into(), "odd".into()], devices: None });
-    assert_eq!(verify(json!({"device_id": "a"})).unwrap().devices, Some(vec!["a".into()]));
-    assert_eq!(verify(json!({"device_id": ["a", "b"]})).unwrap().devices, Some(vec!["a".into(), "b".into()]));
-    assert_eq!(verify(json!({"device_id": []})).unwrap().devices, Some(vec![]));
+    assert_eq!(caller, Caller { subject: "alice".into(), roles: vec!["user".into(), "odd".into()], bound: Vec::new() });
+    for (claim, ids) in [(json!("a"), &["a"][..]), (json!(["a", "b"]), &["a", "b"]), (json!([]), &[])] {
+        let ids: Vec<_> = ids.iter().map(|&id| id.to_owned()).collect();
+        assert_eq!(verify(json!({"device_id": claim})).unwrap().bound_to("device_id"), Some(&*ids));
+    }
     assert!(verify(json!({"roles": null})).unwrap().roles.is_empty(), "without a role it is good for nothing");
     assert!(verify(json!({"iss": "whoever", "aud": "whatever"})).is_ok(), "not looked at where not configured");
 }

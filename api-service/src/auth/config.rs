@@ -1,0 +1,75 @@
+//! Which tokens are good.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::builder::PathBufValueParser;
+use clap::{ArgAction, Args, value_parser};
+use shared::runtime::config::{Secret, duration_in, text, trimmed, yes_or_no};
+
+/// The shortest key that RFC 7518 allows for HS256.
+const MIN_SECRET: usize = 32;
+const REFRESH: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
+/// Which tokens are good. At least one source of keys must be configured.
+#[derive(Debug, Clone, Args)]
+pub struct JwtConfig {
+    /// The key of HS256 tokens: at least 32 bytes, unless `JWT_ALLOW_SHORT_SECRET` is set. Without it no
+    /// such token is good.
+    #[arg(long, env, hide_env_values = true)]
+    pub jwt_secret: Option<Secret>,
+    /// Takes a `JWT_SECRET` of under 32 bytes, which can be guessed from a token: for development alone.
+    #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_parser = yes_or_no())]
+    pub jwt_allow_short_secret: bool,
+    /// Where the keys of RS256, ES256 and EdDSA tokens are published (a JWKS): https, or http on
+    /// this machine.
+    #[arg(long, env, hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
+    pub jwt_jwks_url: Option<Secret>,
+    /// The same as a file, read again when it changes.
+    #[arg(long, env, value_parser = trimmed(PathBufValueParser::new()))]
+    pub jwt_jwks_file: Option<PathBuf>,
+    /// How often `JWT_JWKS_URL` is read, from 1s to 1day. A key that is not known is looked for at
+    /// once, at most every 30 s.
+    #[arg(long, env, default_value = "10min", value_parser = duration_in(REFRESH))]
+    pub jwt_jwks_refresh: Duration,
+    /// Takes an http `JWT_JWKS_URL` of another machine: only where nobody can be in between.
+    #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_parser = yes_or_no())]
+    pub jwt_jwks_allow_http: bool,
+    /// The `iss` that a token must have. Not looked at where this is not set.
+    #[arg(long, env, value_parser = text())]
+    pub jwt_issuer: Option<String>,
+    /// The `aud` that a token must have. Not looked at where this is not set.
+    #[arg(long, env, value_parser = text())]
+    pub jwt_audience: Option<String>,
+}
+
+impl JwtConfig {
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let (url, file) = (self.jwt_jwks_url.is_some(), self.jwt_jwks_file.is_some());
+        ensure!(
+            self.jwt_secret.is_some() || url || file,
+            "one of JWT_SECRET, JWT_JWKS_URL and JWT_JWKS_FILE is needed: nobody could have a token"
+        );
+        ensure!(!(url && file), "JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both");
+        let length = self.jwt_secret.as_ref().map_or(MIN_SECRET, |secret| secret.expose().len());
+        ensure!(
+            length >= MIN_SECRET || self.jwt_allow_short_secret,
+            "JWT_SECRET must have at least {MIN_SECRET} bytes, as HS256 asks for; for development alone a shorter one \
+             is taken with JWT_ALLOW_SHORT_SECRET=true"
+        );
+        Ok(())
+    }
+
+    /// Says in the log, loudly, what must not be so where tokens protect anything; to be called at the
+    /// start.
+    pub fn warn(&self) {
+        if self.jwt_allow_short_secret {
+            tracing::warn!(
+                "JWT_ALLOW_SHORT_SECRET is set, for development alone: whoever has a token can find out a short \
+                 JWT_SECRET, and make tokens of any role with it"
+            );
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What every domain is given, and what runs beside them: no domain is named here.
+
+pub mod health;
+pub mod openapi;
+pub mod probes;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use metrics::describe_gauge;
+use shared::cache::{Cache, Kind, RedisConfig};
+use shared::kafka::KafkaConfig;
+use shared::runtime::config::AccessLog;
+use shared::store::{PostgresConfig, Store};
+
+use self::health::Health;
+use self::probes::{KafkaProbe, Probes};
+use crate::auth::JwtConfig;
+use crate::auth::tokens::Tokens;
+use crate::cached::Cached;
+use crate::http::in_flight::InFlight;
+use crate::http::openapi::Part;
+use crate::http::problem::Code;
+use crate::http::rate::{RateConfig, Rates};
+use crate::http::{HttpConfig, Route};
+use crate::ingest;
+use crate::ingest::producer::{Producer, ProducerConfig};
+
+/// What a domain declares.
+pub struct Domain {
+    /// Its name, as `API_DOMAINS` has it.
+    pub name: &'static str,
+    /// Claims that bind a token to things of this domain: a string, or a list of them.
+    pub claims: &'static [&'static str],
+    /// The codes of its problems.
+    pub codes: &'static [Code],
+    /// What it keeps in the cache.
+    pub kinds: &'static [&'static Kind],
+    /// Its part of the document.
+    pub openapi: fn() -> Part,
+}
+
+/// A domain that is served.
+#[derive(Default)]
+pub struct Served {
+    /// Its routes.
+    pub routes: Vec<Route>,
+    /// The producers of its topics.
+    pub producers: Vec<Producer>,
+    /// What runs beside its routes, until the producers are flushed.
+    pub task: Option<BoxFuture<'static, ()>>,
+    /// What is left to do then, before the pool of PostgreSQL closes.
+    pub drained: Option<BoxFuture<'static, ()>>,
+}
+
+/// The settings that are the backbone's.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    pub http: &'a HttpConfig,
+    pub jwt: &'a JwtConfig,
+    pub rates: &'a RateConfig,
+    pub kafka: &'a KafkaConfig,
+    pub producer: &'a ProducerConfig,
+    pub postgres: &'a PostgresConfig,
+    pub redis: &'a RedisConfig,
+    pub access_log: AccessLog,
+}
+
+/// What every domain is given. Cheap to clone.
+#[derive(Clone)]
+pub struct Backbone(Arc<Shared>);
+
+pub struct Shared {
+    pub tokens: Arc<Tokens>,
+    pub rates: Rates,
+    /// The budget of large answers.
+    pub answers: Arc<InFlight>,
+    pub store: Store,
+    pub cached: Cached,
+    /// What taking events needs.
+    pub ingest: ingest::Dependencies,
+    pub health: Arc<Health>,
+    cache: Cache,
+    kafka: KafkaConfig,
+    producer: ProducerConfig,
+}
+
+impl std::ops::Deref for Backbone {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Backbone {
+    /// Builds everything; nothing has to be up, and no port is bound. `claims` and `kinds` are those of the domains.
+    ///
+    /// # Errors
+    /// A setting.
+    pub fn new(settings: Settings<'_>, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Self> {
+        let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
+        let tokens = Arc::new(Tokens::new(jwt, claims)?);
+        let rates = Rates::new(rates);
+        let answers = Arc::new(InFlight::new(http.max_bytes_in_flight));
+        let cache = Cache::open(redis, kinds)?;
+        let store = Store::open(postgres, "api-service")?;
+        Ok(Self(Arc::new(Shared {
+            cached: Cached::new(cache.clone(), store.clone(), Arc::clone(&answers), http.request_timeout),
+            ingest: ingest::Dependencies {
+                tokens: Arc::clone(&tokens),
+                rates: rates.clone(),
+                in_flight: Arc::new(InFlight::new(http.max_bytes_in_flight)),
+                request_timeout: http.request_timeout,
+                body_timeout: http.request_timeout.saturating_sub(producer.message_timeout),
+                access_log,
+            },
+            tokens,
+            rates,
+            answers,
+            cache,
+            store,
+            health: Arc::default(),
+            kafka: kafka.clone(),
+            producer: producer.clone(),
+        })))
+    }
+
+    /// A producer to this topic.
+    ///
+    /// # Errors
+    /// A setting.
+    pub fn producer(&self, topic: &str) -> anyhow::Result<Producer> {
+        Producer::new(&self.kafka, &self.producer, topic)
+    }
+
+    /// What looks after Kafka, PostgreSQL and Redis.
+    ///
+    /// # Errors
+    /// A setting.
+    pub fn probes(&self) -> anyhow::Result<Probes> {
+        let (store, cache, health) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.health));
+        Ok(Probes { kafka: KafkaProbe::new(&self.kafka)?, store, cache, health })
+    }
+}
+
+/// Describes every metric.
+pub fn describe() {
+    crate::http::describe();
+    crate::auth::describe();
+    ingest::producer::describe();
+    crate::cached::describe();
+    describe_gauge!("dependency_up", "Whether a dependency works, as this instance sees it.");
+}

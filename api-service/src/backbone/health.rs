@@ -1,0 +1,170 @@
+//! Whether the process lives, and whether traffic may come here.
+//!
+//! Live is never a matter of Kafka, PostgreSQL or Redis. Ready is: while events can be taken or
+//! resources be read, and tokens be checked. The states come from [`probes`](super::probes), never from a probe for each
+//! request.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::auth::jwks::Freshness;
+use crate::auth::tokens::Tokens;
+use crate::http::Route;
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Dependency {
+    #[serde(rename = "status", serialize_with = "up_or_down")]
+    pub up: bool,
+    /// What an operator should look at, though it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<&'static str>,
+    /// Why it does not work: the last error. Told on the internal port alone, for it names servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublishedKeys {
+    /// Whether they could be read, the last time.
+    #[serde(rename = "status", serialize_with = "up_or_down")]
+    pub up: bool,
+    /// How long ago they were last read; null: never since the start.
+    pub age_seconds: Option<u64>,
+    /// Why they could not. Told on the internal port alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl From<Freshness> for PublishedKeys {
+    fn from(Freshness { up, error, age }: Freshness) -> Self {
+        Self { up, age_seconds: age.map(|age| age.as_secs()), error }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Dependencies {
+    pub kafka: Dependency,
+    pub postgres: Dependency,
+    pub redis: Dependency,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<PublishedKeys>,
+}
+
+/// The last known state of everything.
+#[derive(Debug, Default)]
+pub struct Health {
+    dependencies: Mutex<Dependencies>,
+    ending: AtomicBool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn up_or_down<S: serde::Serializer>(up: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *up { "up" } else { "down" })
+}
+
+impl Health {
+    pub fn note(&self, change: impl FnOnce(&mut Dependencies)) {
+        change(&mut self.locked());
+    }
+
+    /// The end has begun: no more traffic, please.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Dependencies> {
+        self.dependencies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether traffic may come here, and why: with what is wrong, for the internal port.
+pub fn report(health: &Health, tokens: &Tokens) -> (bool, serde_json::Value) {
+    told(health, tokens, dependencies(health, tokens))
+}
+
+/// The same for everybody: an error names servers, and is left out.
+fn public_report(health: &Health, tokens: &Tokens) -> (bool, serde_json::Value) {
+    let mut found = dependencies(health, tokens);
+    for dependency in [&mut found.kafka, &mut found.postgres, &mut found.redis] {
+        dependency.error = None;
+    }
+    if let Some(keys) = &mut found.jwks {
+        keys.error = None;
+    }
+    told(health, tokens, found)
+}
+
+fn dependencies(health: &Health, tokens: &Tokens) -> Dependencies {
+    Dependencies { jwks: tokens.source.freshness().map(PublishedKeys::from), ..health.locked().clone() }
+}
+
+fn told(health: &Health, tokens: &Tokens, found: Dependencies) -> (bool, serde_json::Value) {
+    let status = status(&found, tokens.source.keys().any(), health.ending.load(Ordering::Relaxed));
+    (status != "unready", json!({"status": status, "dependencies": found}))
+}
+
+fn status(found: &Dependencies, any_key: bool, ending: bool) -> &'static str {
+    let Dependencies { kafka, postgres, redis, jwks } = found;
+    match (kafka.up, postgres.up, redis.up, jwks.as_ref().is_none_or(|keys| keys.up)) {
+        // Without a key every token is answered 503.
+        _ if ending || !any_key => "unready",
+        (true, true, true, true) => "ready",
+        (false, false, false, _) => "unready",
+        // At least one of the two ways works, for the tokens whose keys are known.
+        _ => "degraded",
+    }
+}
+
+/// Whether the process lives.
+pub(super) const LIVE: &str = "/health/live";
+/// Whether traffic may come here.
+pub(super) const READY: &str = "/health/ready";
+
+/// Both.
+pub fn routes(health: Arc<Health>, tokens: Arc<Tokens>) -> [Route; 2] {
+    let ready = move || std::future::ready(ready(public_report(&health, &tokens)));
+    [(LIVE, get(live)), (READY, get(ready))]
+}
+
+async fn live() -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(json!({"status": "live"}))).into_response()
+}
+
+fn ready((ready, body): (bool, serde_json::Value)) -> Response {
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_while_one_of_the_two_ways_works() {
+        let found = |kafka, postgres, redis| {
+            let dependency = |up| Dependency { up, ..Dependency::default() };
+            let (kafka, postgres, redis) = (dependency(kafka), dependency(postgres), dependency(redis));
+            Dependencies { kafka, postgres, redis, jwks: None }
+        };
+        assert_eq!(status(&found(true, true, true), true, false), "ready");
+        assert_eq!(status(&found(false, true, true), true, false), "degraded", "reads work");
+        assert_eq!(status(&found(false, false, true), true, false), "degraded", "hits work");
+        assert_eq!(status(&found(true, false, false), true, false), "degraded", "writes work");
+        assert_eq!(status(&found(false, false, false), true, false), "unready");
+        assert_eq!(status(&found(true, true, true), true, true), "unready", "about to end");
+        let with = |up| Dependencies {
+            jwks: Some(PublishedKeys { up, age_seconds: None, error: None }),
+            ..found(true, true, true)
+        };
+        assert_eq!(status(&with(true), true, false), "ready");
+        assert_eq!(status(&with(false), true, false), "degraded", "the last keys, or the secret, count");
+        assert_eq!(status(&with(false), false, false), "unready", "no token can be checked");
+    }
+}

@@ -1,0 +1,81 @@
+//! Health, for the document.
+
+use serde_json::{Value, json};
+
+use super::health::{LIVE, READY};
+use crate::http::openapi::Part;
+use crate::http::openapi::answers::{self, answers, parameters};
+use crate::http::openapi::headers::constant;
+use crate::http::openapi::schemas::{object, schema};
+use crate::http::problem::Code;
+
+/// This part.
+pub fn part() -> Part {
+    Part {
+        tags: vec![("health", "For load balancers and orchestrators")],
+        paths: json!({LIVE: {"get": live_operation()}, READY: {"get": ready_operation()}}),
+        schemas: schemas(),
+        ..Part::default()
+    }
+}
+
+fn schemas() -> Value {
+    json!({
+        "Live": object(&["status"], json!({"status": {"const": "live"}})),
+        "Ready": object(&["status", "dependencies"], json!({
+            "status": {
+                "enum": ["ready", "degraded", "unready"],
+                "description": "`degraded`: not all of it works. Events can be taken, or resources be read, and not both; or the keys of tokens cannot be read anew."
+            },
+            "dependencies": object(&["kafka", "postgres", "redis"], json!({
+                "kafka": schema("Dependency"), "postgres": schema("Dependency"), "redis": schema("Dependency"),
+                "jwks": schema("PublishedKeys")
+            }))
+        })),
+        "PublishedKeys": object(&["status", "age_seconds"], json!({
+            "status": {"enum": ["up", "down"]},
+            "age_seconds": {
+                "type": ["integer", "null"],
+                "minimum": 0,
+                "description": "How long ago the published keys of tokens were last read; null: never since the start."
+            }
+        })),
+        "Dependency": object(&["status"], json!({
+            "status": {"enum": ["up", "down"]},
+            "warning": {"type": "string", "description": "What an operator should look at, though it works."}
+        }))
+    })
+}
+
+fn live_operation() -> Value {
+    json!({
+        "operationId": "live",
+        "tags": ["health"],
+        "summary": "Whether the process lives",
+        "description": "Never a matter of Kafka, PostgreSQL or Redis.",
+        "security": [],
+        "parameters": parameters(["X-Request-Id"]),
+        "responses": answers(json!({
+            "200": answers::json("It does.", "Live", json!({"status": "live"}), [("cache-control", constant("no-store"))])
+        }), &[&[Code::INTERNAL]], &[])
+    })
+}
+
+fn ready_operation() -> Value {
+    let answer = |description: &str, status: &str, redis: &str| {
+        let (up, one) = (json!({"status": "up"}), json!({"status": redis}));
+        let example = json!({"status": status, "dependencies": {"kafka": one, "postgres": one, "redis": up}});
+        answers::json(description, "Ready", example, [("cache-control", constant("no-store"))])
+    };
+    json!({
+        "operationId": "ready",
+        "tags": ["health"],
+        "summary": "Whether traffic may come here",
+        "security": [],
+        "parameters": parameters(["X-Request-Id"]),
+        "responses": answers(json!({
+            "200": answer("It may.", "ready", "up"),
+            "503": answer("It may not.", "unready", "down")
+        }), &[&[Code::INTERNAL]], &[])
+    })
+}

@@ -1,0 +1,228 @@
+//! Looks at each dependency every two seconds, each at its own pace, and logs what changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use shared::cache::Cache;
+use shared::kafka::KafkaConfig;
+use shared::kafka::topics::setup::{self, WriteLimits};
+use shared::store::Store;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::health::{Dependencies, Dependency, Health};
+use crate::ingest::kafka_log::LogContext;
+use crate::ingest::producer::Producer;
+
+const EVERY: Duration = Duration::from_secs(2);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+/// Longer than the store waits for a connection, and then looks why there is none: its words are what is told.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A dependency that stays down is told again where the reason is another one, at most so often.
+const TELL_AGAIN: Duration = Duration::from_secs(30);
+/// How soon the topic's settings are asked for again where they were not told.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// And where they were: an operator may change them.
+const ASK_ANEW: Duration = Duration::from_secs(300);
+
+/// Asks Kafka whether topics can be written. It is a consumer that never consumes.
+pub struct KafkaProbe {
+    client: Arc<BaseConsumer<LogContext>>,
+    settings: ClientConfig,
+}
+
+impl KafkaProbe {
+    /// A probe; it connects when it is first used.
+    ///
+    /// # Errors
+    /// A setting.
+    pub fn new(config: &KafkaConfig) -> anyhow::Result<Self> {
+        let mut settings = shared::kafka::client(config)?;
+        settings.set("client.id", "api-service-probe");
+        // What it meets is told by the probe's outcome, once.
+        settings.set("log_level", "0");
+        let client = settings.create_with_context(LogContext).context("the Kafka settings")?;
+        Ok(Self { client: Arc::new(client), settings })
+    }
+
+    async fn writable(&self, topic: &str) -> anyhow::Result<()> {
+        let (client, topic) = (Arc::clone(&self.client), topic.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let metadata = client.fetch_metadata(Some(&topic), METADATA_TIMEOUT)?;
+            // Nobody else takes what the client has to say.
+            while client.poll(Duration::ZERO).is_some() {}
+            let found = metadata.topics().first().context("no answer")?;
+            ensure!(found.error().is_none() && !found.partitions().is_empty(), "the topic {topic} is not there");
+            ensure!(found.partitions().iter().all(|partition| partition.leader() >= 0), "a partition has no leader");
+            Ok(())
+        })
+        .await?
+    }
+}
+
+/// What is looked after.
+pub struct Probes {
+    pub kafka: KafkaProbe,
+    pub store: Store,
+    pub cache: Cache,
+    /// Where the states are noted.
+    pub health: Arc<Health>,
+}
+
+impl Probes {
+    /// Looks after everything, and after the topics of these producers, for ever.
+    pub async fn run(self, producers: Vec<Producer>) {
+        tokio::join!(kafka(&self, &producers), postgres(&self), redis(&self));
+    }
+}
+
+async fn kafka(probes: &Probes, producers: &[Producer]) {
+    let mut state = Told::new("Kafka", |all| &mut all.kafka);
+    let mut topics: Vec<Topic<'_>> = producers.iter().map(Topic::new).collect();
+    loop {
+        let mut all_writable = Ok(());
+        for topic in &topics {
+            all_writable = all_writable.and(probes.kafka.writable(topic.producer.topic()).await);
+        }
+        let is_up = all_writable.is_ok();
+        let warning = |topics: &[Topic<'_>]| topics.iter().find_map(|topic| topic.warning);
+        state.tell(&probes.health, all_writable.map(|()| warning(&topics)));
+        let mut asked = false;
+        for topic in topics.iter_mut().filter(|topic| is_up && Instant::now() >= topic.ask_at) {
+            topic.ask(&probes.kafka.settings).await;
+            asked = true;
+        }
+        if asked && is_up {
+            state.tell(&probes.health, Ok(warning(&topics)));
+        } else {
+            sleep(EVERY).await;
+        }
+    }
+}
+
+/// What is known of a topic that is written.
+struct Topic<'a> {
+    producer: &'a Producer,
+    ask_at: Instant,
+    warning: Option<&'static str>,
+    /// The last time, its settings were not told.
+    refused: bool,
+}
+
+impl<'a> Topic<'a> {
+    fn new(producer: &'a Producer) -> Self {
+        Self { producer, ask_at: Instant::now(), warning: None, refused: false }
+    }
+
+    /// Asks for its settings, which bound the producer's batches.
+    async fn ask(&mut self, settings: &ClientConfig) {
+        match setup::write_limits(settings, self.producer.topic()).await {
+            Ok(limits) => {
+                self.ask_at = Instant::now() + ASK_ANEW;
+                self.producer.learn(limits.max_message_bytes);
+                self.warning = warning_of(&limits);
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                if self.refused {
+                    tracing::debug!(error, "the input topic's settings are not known");
+                } else {
+                    tracing::warn!(error, "the input topic's settings are not known: it takes DescribeConfigs on it");
+                }
+                (self.refused, self.ask_at) = (true, Instant::now() + ASK_AGAIN);
+            }
+        }
+    }
+}
+
+/// Where an acknowledgement is one disk's word.
+fn warning_of(limits: &WriteLimits) -> Option<&'static str> {
+    if limits.min_insync_replicas < 2 {
+        Some("min.insync.replicas of the input topic is below 2")
+    } else if limits.replicas.is_some_and(|replicas| replicas < 2) {
+        Some("a partition of the input topic has fewer than 2 replicas")
+    } else {
+        None
+    }
+}
+
+async fn postgres(probes: &Probes) {
+    let mut state = Told::new("PostgreSQL", |all| &mut all.postgres);
+    loop {
+        let found = match timeout(STORE_TIMEOUT, probes.store.check()).await {
+            Ok(found) => found.map_err(anyhow::Error::from),
+            Err(_) => {
+                Err(anyhow::anyhow!("PostgreSQL at {}: no answer within {STORE_TIMEOUT:?}", probes.store.server()))
+            }
+        };
+        state.tell(&probes.health, found.map(|()| None));
+        sleep(EVERY).await;
+    }
+}
+
+async fn redis(probes: &Probes) {
+    let mut state = Told::new("Redis", |all| &mut all.redis);
+    loop {
+        let asked = probes.cache.answering().await;
+        let found = match (asked.answering, asked.nodes) {
+            (0, _) => asked.all().map(|()| None),
+            (some, all) => Ok((some < all).then_some("a node of the cluster does not answer")),
+        };
+        state.tell(&probes.health, found);
+        sleep(EVERY).await;
+    }
+}
+
+struct Told {
+    name: &'static str,
+    place: fn(&mut Dependencies) -> &mut Dependency,
+    before: Option<(Dependency, Instant)>,
+}
+
+impl Told {
+    fn new(name: &'static str, place: fn(&mut Dependencies) -> &mut Dependency) -> Self {
+        Self { name, place, before: None }
+    }
+
+    /// Notes what was found out, and logs it where it is new.
+    fn tell(&mut self, health: &Health, found: anyhow::Result<Option<&'static str>>) {
+        let now = match &found {
+            Ok(warning) => Dependency { up: true, warning: *warning, error: None },
+            Err(error) => Dependency { up: false, warning: None, error: Some(format!("{error:#}")) },
+        };
+        health.note(|all| *(self.place)(all) = now.clone());
+        metrics::gauge!("dependency_up", "dependency" => self.name).set(if now.up { 1.0 } else { 0.0 });
+        if self.before.as_ref().is_some_and(|(before, at)| is_told(before, &now, at.elapsed())) {
+            return;
+        }
+        match (&now.error, now.warning) {
+            (None, None) => tracing::info!(dependency = self.name, "up"),
+            (None, Some(warning)) => tracing::warn!(dependency = self.name, warning, "up"),
+            (Some(error), _) => tracing::error!(dependency = self.name, error, "down"),
+        }
+        self.before = Some((now, Instant::now()));
+    }
+}
+
+/// Whether the log says it already: what was told last, so long ago.
+fn is_told(before: &Dependency, now: &Dependency, ago: Duration) -> bool {
+    (before.up, before.warning) == (now.up, now.warning) && (before.error == now.error || ago < TELL_AGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_at_once_and_another_reason_now_and_then() {
+        let up = Dependency { up: true, ..Dependency::default() };
+        let down = |error: &str| Dependency { error: Some(error.to_owned()), ..Dependency::default() };
+        let (soon, late) = (Duration::from_secs(2), TELL_AGAIN);
+        assert!(is_told(&up, &up, late) && !is_told(&up, &down("a"), soon) && !is_told(&down("a"), &up, soon));
+        assert!(!is_told(&up, &Dependency { warning: Some("w"), ..up.clone() }, soon));
+        assert!(is_told(&down("a"), &down("a"), late), "nothing is new");
+        assert!(is_told(&down("a"), &down("b"), soon) && !is_told(&down("a"), &down("b"), late));
+    }
+}

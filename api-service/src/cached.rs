@@ -1,0 +1,247 @@
+//! Serves what is cached, for every domain: Redis → (miss) lease → PostgreSQL → fill while the lease stands.
+
+mod collapse;
+pub mod openapi;
+mod single_flight;
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use metrics::{Counter, describe_counter};
+use shared::cache::{self, Cache, CacheKey, Lease, Lookup};
+use shared::store::{Store, Failure};
+use tokio::time::Instant;
+
+use self::collapse::Collapse;
+use self::single_flight::{Landed, Loaded, Settled, SingleFlight, Waiter};
+use crate::http::in_flight::InFlight;
+use crate::http::is_fresh;
+use crate::http::problem::{About, Code, Problem};
+use crate::http::response_budget::{in_time, within_budget};
+
+/// Where an answer came from: a `Cache-Status` (RFC 9211).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Redis.
+    Hit,
+    /// PostgreSQL, and it is in Redis now.
+    Stored,
+    /// PostgreSQL.
+    Miss,
+    /// The query of another request.
+    Joined,
+    /// PostgreSQL, because Redis gave no answer.
+    Bypass,
+}
+
+impl Source {
+    pub(crate) const ALL: [Self; 5] = [Self::Hit, Self::Stored, Self::Miss, Self::Joined, Self::Bypass];
+
+    /// Its name in the metrics, and the header.
+    pub(crate) const fn parts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Hit => ("hit", "resource-cache; hit"),
+            Self::Stored => ("stored", "resource-cache; fwd=miss; stored"),
+            Self::Miss => ("miss", "resource-cache; fwd=miss"),
+            Self::Joined => ("joined", "resource-cache; fwd=miss; collapsed"),
+            Self::Bypass => ("bypass", "resource-cache; fwd=bypass"),
+        }
+    }
+
+    fn counter(self) -> &'static Counter {
+        // Looked up once, each in its place of `ALL`.
+        static LOOKUPS: LazyLock<[Counter; 5]> = LazyLock::new(|| {
+            Source::ALL.map(|source| metrics::counter!("cache_lookups_total", "outcome" => source.parts().0))
+        });
+        let [hit, stored, miss, joined, bypass] = &*LOOKUPS;
+        match self {
+            Self::Hit => hit,
+            Self::Stored => stored,
+            Self::Miss => miss,
+            Self::Joined => joined,
+            Self::Bypass => bypass,
+        }
+    }
+}
+
+impl From<Settled> for Source {
+    fn from(settled: Settled) -> Self {
+        match settled {
+            Settled::Stored => Self::Stored,
+            Settled::Passed => Self::Miss,
+            Settled::Unanswered => Self::Bypass,
+        }
+    }
+}
+
+/// What is cached. Cheap to clone.
+#[derive(Clone)]
+pub struct Cached(Arc<Inner>);
+
+struct Inner {
+    cache: Cache,
+    store: Store,
+    /// Reads of PostgreSQL under a lease.
+    flights: SingleFlight,
+    /// Those without one.
+    collapse: Collapse,
+    answers: Arc<InFlight>,
+    request_timeout: Duration,
+}
+
+impl Cached {
+    /// What this cache holds, with PostgreSQL behind it; large answers take their room of `answers`.
+    pub fn new(cache: Cache, store: Store, answers: Arc<InFlight>, request_timeout: Duration) -> Self {
+        let (flights, collapse) = (SingleFlight::default(), Collapse::default());
+        Self(Arc::new(Inner { cache, store, flights, collapse, answers, request_timeout }))
+    }
+
+    /// When the answer to a request that comes now is due.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.0.request_timeout
+    }
+
+    /// The answer that shows what stands under a key. Whether the caller may see it is asked before.
+    ///
+    /// # Errors
+    /// 404 where there is none, 503 where it cannot be read.
+    pub async fn show(
+        &self,
+        key: &CacheKey,
+        headers: &HeaderMap,
+        deadline: Instant,
+        about: About,
+    ) -> Result<Response, Problem> {
+        let (found, source) = match self.0.cache.get(key).await {
+            Lookup::Hit(body) => hit(body),
+            // In a box: it is large, and each hit would carry it along.
+            lookup => in_time(deadline, Box::pin(self.fetch(key, lookup))).await?.map_err(|error| {
+                tracing::warn!(%key, %error, "cannot read the resource");
+                Problem::new(Code::STORE_UNAVAILABLE, "try again later").about(about.clone())
+            })?,
+        };
+        source.counter().increment(1);
+        let mut response = answer(found, headers, &about);
+        response.headers_mut().insert("cache-status", HeaderValue::from_static(source.parts().1));
+        response.extensions_mut().insert(about);
+        within_budget(&self.0.answers, response).await
+    }
+
+    /// What to do where it was not there.
+    async fn fetch(&self, key: &CacheKey, mut lookup: Lookup) -> Result<(Loaded, Source), Failure> {
+        let Inner { cache, flights, .. } = &*self.0;
+        if lookup == Lookup::Miss {
+            if let Some(lease) = cache.lease(key).await {
+                // The lease may vanish meanwhile (a fence, an eviction, a restart of Redis), and the next reader takes
+                // another: that is no reason for another query at a time.
+                let query = {
+                    let (cached, key) = (self.clone(), key.clone());
+                    async move { cached.read(&key).await }
+                };
+                let waiter = flights.start(cache.clone(), key.clone(), lease, query);
+                return match single_flight::wait(waiter).await {
+                    Some(Ok((found, settled))) => Ok((found, settled.into())),
+                    Some(Err(error)) => Err(error),
+                    None => self.direct(key, None).await,
+                };
+            }
+            // Somebody was quicker: what they left may be of use.
+            lookup = cache.get(key).await;
+        }
+        match lookup {
+            Lookup::Hit(body) => Ok(hit(body)),
+            Lookup::Leased(lease) => match flights.join(&lease) {
+                Some(waiter) => self.joined(key, waiter).await,
+                // Of another process: whoever of us is done first fills.
+                None => self.direct(key, Some(&lease)).await,
+            },
+            Lookup::Miss | Lookup::Corrupt => self.direct(key, None).await,
+            Lookup::Unavailable => Ok((self.read(key).await?, Source::Bypass)),
+        }
+    }
+
+    async fn joined(&self, key: &CacheKey, waiter: Waiter) -> Result<(Loaded, Source), Failure> {
+        let landed: Option<Landed> = single_flight::wait(waiter).await;
+        match landed {
+            Some(landed) => landed.map(|(found, settled)| match settled {
+                Settled::Stored | Settled::Passed => (found, Source::Joined),
+                Settled::Unanswered => (found, Source::Bypass),
+            }),
+            None => self.direct(key, None).await,
+        }
+    }
+
+    async fn direct(&self, key: &CacheKey, lease: Option<&Lease>) -> Result<(Loaded, Source), Failure> {
+        let found = self.read(key).await?;
+        let settled = single_flight::settle(&self.0.cache, key, lease, &found).await;
+        Ok((found, settled.into()))
+    }
+
+    /// Reads from PostgreSQL now, with whoever asks for the same at the same time.
+    async fn read(&self, key: &CacheKey) -> Result<Loaded, Failure> {
+        let store = self.0.store.clone();
+        let query = move |key: CacheKey| {
+            let store = store.clone();
+            async move { single_flight::read(&store, &key).await }
+        };
+        self.0.collapse.read(key, query).await
+    }
+}
+
+/// Describes what is measured here.
+pub fn describe() {
+    cache::describe();
+    describe_counter!("cache_lookups_total", "Reads of a resource, by where it came from.");
+}
+
+fn hit(body: Bytes) -> (Loaded, Source) {
+    (Loaded { version: cache::version(&body).unwrap_or(0), body }, Source::Hit)
+}
+
+fn answer(found: Loaded, headers: &HeaderMap, about: &About) -> Response {
+    if found.version == 0 {
+        return Problem::new(Code::RESOURCE_NOT_FOUND, "there is no such resource")
+            .about(about.clone())
+            .into_response();
+    }
+    let tag = tag(&found);
+    let fresh = is_fresh(headers, tag.as_ref().map(HeaderValue::as_bytes).unwrap_or_default());
+    let mut response = if fresh { StatusCode::NOT_MODIFIED.into_response() } else { found.body.into_response() };
+    let answer = response.headers_mut();
+    if !fresh {
+        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    if let Some(tag) = tag {
+        answer.insert(header::ETAG, tag);
+    }
+    // It may be kept by the one who asked, and must be asked for again.
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
+}
+
+/// The entity tag of a state: its version, and `updated_at`, which every body ends with. The version
+/// alone would not do: a device that was forgotten begins anew at 1, and what was erased must not be
+/// confirmed to whoever kept it.
+fn tag(found: &Loaded) -> Option<HeaderValue> {
+    let body = found.body.strip_suffix(b"\"}")?;
+    let updated_at = body.rsplit(|byte| *byte == b'"').next()?;
+    let version = found.version.to_string();
+    let tag = [b"\"", version.as_bytes(), b"-", updated_at, b"\""].concat();
+    HeaderValue::from_maybe_shared(Bytes::from(tag)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_is_made_of_what_the_body_says_at_both_ends() {
+        let tag_of = |body: &'static str| tag(&Loaded { version: 7, body: body.into() });
+        let body = r#"{"version":7,"id":"d","payload":{"x": "\""},"event_id":"e","accepted_at":"2026-01-02T03:04:05.000001Z","updated_at":"2026-01-02T03:04:05.678901Z"}"#;
+        assert_eq!(tag_of(body).unwrap(), "\"7-2026-01-02T03:04:05.678901Z\"");
+        assert_eq!((tag_of("{}"), tag_of("")), (None, None));
+    }
+}

@@ -1,0 +1,57 @@
+//! What reads of the cache answer, for the document.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::Source;
+use crate::http::openapi::Part;
+use crate::http::openapi::answers::{self, TOKEN, answers, rated, rates};
+use crate::http::openapi::headers::{constant, header};
+use crate::http::problem::Code;
+
+/// What every read may be refused with.
+pub(crate) const READ: [Code; 4] =
+    [Code::RESOURCE_NOT_FOUND, Code::STORE_UNAVAILABLE, Code::OVERLOADED, Code::TIMED_OUT];
+
+/// The answers that show what is cached, whose body has this schema; `codes` are those of the domain.
+pub fn shown(name: &str, example: &Value, codes: &[Code]) -> Value {
+    let codes = [&TOKEN[..], codes, &READ];
+    let headers = || {
+        let own = [
+            ("etag", header("ETag")),
+            ("cache-status", header("Cache-Status")),
+            ("cache-control", constant("private, no-cache")),
+        ];
+        own.into_iter().chain(rates())
+    };
+    let good = json!({
+        "200": answers::json("The latest state.", name, example.clone(), headers()),
+        "304": answers::empty("It is still the state of `If-None-Match`.", headers())
+    });
+    let mut more = rated(&codes);
+    // It is in every answer but that to a name that no resource can have.
+    let mut source = Map::from_iter([("description".to_owned(), json!("Where it is known from that there is none."))]);
+    source.insert("schema".into(), json!({"$ref": "#/components/headers/Cache-Status/schema"}));
+    more.push((StatusCode::NOT_FOUND, "cache-status", Value::Object(source)));
+    answers(good, &codes, &more)
+}
+
+/// What all reads have in common.
+pub fn part() -> Part {
+    let sources = Source::ALL.map(|source| source.parts().1);
+    let required =
+        |description: &str, schema: Value| json!({"required": true, "description": description, "schema": schema});
+    let headers = json!({
+        "ETag": required(
+            "A name of this very state. What it is made of is nothing to rely on.",
+            json!({"type": "string", "pattern": "^\"[1-9][0-9]*-[0-9T:.-]+Z\"$"})
+        ),
+        "Cache-Status": required(
+            "Where the answer came from (RFC 9211): the cache; PostgreSQL, and it is in the cache now (`stored`); \
+             PostgreSQL; the query of another request (`collapsed`); PostgreSQL because the cache gave no answer \
+             (`bypass`).",
+            json!({"type": "string", "enum": sources})
+        )
+    });
+    Part { headers, ..Part::default() }
+}

@@ -1,0 +1,134 @@
+//! Reads of PostgreSQL that others may join: those that found the flight's own lease standing.
+//!
+//! A lease is deleted by every fence, so who finds it standing knows that the flight's read is not
+//! older than any fence before.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use shared::cache::{Cache, CacheKey, Lease};
+use shared::store::{Store, Failure};
+use tokio::sync::watch;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Loaded {
+    /// The number of events applied; 0 where there is no resource.
+    pub version: i64,
+    pub body: Bytes,
+}
+
+/// A landed flight: what it found, and what the cache made of it.
+pub(super) type Landed = Result<(Loaded, Settled), Failure>;
+
+/// To wait for a flight with; closed without a word where it crashed.
+pub(super) type Waiter = watch::Receiver<Option<Landed>>;
+
+/// The flights of this process, by lease.
+#[derive(Clone, Default)]
+pub(super) struct SingleFlight(Arc<Mutex<HashMap<Lease, Waiter>>>);
+
+impl SingleFlight {
+    /// The flight of a lease, if it is one of this process.
+    pub(super) fn join(&self, lease: &Lease) -> Option<Waiter> {
+        self.entries().get(lease).cloned()
+    }
+
+    /// Starts one: reads, by a query that begins no earlier than this call, fills while the lease stands, tells. It goes
+    /// on whatever becomes of the request that started it.
+    pub(super) fn start<R>(&self, cache: Cache, key: CacheKey, lease: Lease, read: R) -> Waiter
+    where
+        R: Future<Output = Result<Loaded, Failure>> + Send + 'static,
+    {
+        let (tell, waiter) = watch::channel(None);
+        self.entries().insert(lease.clone(), waiter.clone());
+        let entry = Entry { flights: self.clone(), lease };
+        tokio::spawn(async move {
+            let landed = match read.await {
+                Ok(found) => {
+                    let settled = settle(&cache, &key, Some(&entry.lease), &found).await;
+                    Ok((found, settled))
+                }
+                Err(error) => {
+                    cache.release(&key, &entry.lease).await;
+                    Err(error)
+                }
+            };
+            let _ = tell.send(Some(landed));
+            drop(entry);
+        });
+        waiter
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<Lease, Waiter>> {
+        // The map is whole whenever the lock is free, whatever the holder's fate.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes its flight off the list, also where the flight panics.
+struct Entry {
+    flights: SingleFlight,
+    lease: Lease,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.flights.entries().remove(&self.lease);
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// It is in there.
+    Stored,
+    /// It is not, and nothing older is.
+    Passed,
+    /// Redis gave no answer: something older may be in there until its fence comes.
+    Unanswered,
+}
+
+/// Puts in what was read under a lease that stood when the read began. Where it came too late, or had
+/// no lease, it sees to it that nothing older is read after it.
+pub(super) async fn settle(cache: &Cache, key: &CacheKey, lease: Option<&Lease>, found: &Loaded) -> Settled {
+    let body = (found.version > 0).then(|| std::str::from_utf8(&found.body).unwrap_or_default());
+    if let Some(lease) = lease
+        && cache.fill(key, lease, body).await
+    {
+        return Settled::Stored;
+    }
+    match body {
+        Some(body) if !cache.at_least(key, found.version, body).await => Settled::Unanswered,
+        _ => Settled::Passed,
+    }
+}
+
+/// Waits for a flight; none where it crashed.
+pub(super) async fn wait(mut waiter: Waiter) -> Option<Landed> {
+    let landed = waiter.wait_for(Option::is_some).await.ok()?;
+    landed.clone()
+}
+
+/// Reads what PostgreSQL has for a key.
+///
+/// # Errors
+/// PostgreSQL away, or too slow.
+pub(super) async fn read(store: &Store, key: &CacheKey) -> Result<Loaded, Failure> {
+    let loaded = (key.kind().load)(store, std::slice::from_ref(key.id())).await?;
+    Ok(match loaded.into_iter().next() {
+        Some(loaded) => Loaded { version: loaded.version, body: loaded.body.into() },
+        None => Loaded { version: 0, body: Bytes::new() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_a_flight_that_crashed_is_told_so() {
+        let (tell, waiter) = watch::channel(None);
+        drop(tell);
+        assert!(wait(waiter).await.is_none());
+    }
+}

@@ -1,0 +1,68 @@
+//! Devices: they send events, and dashboards read the state of each.
+
+mod config;
+mod history;
+mod openapi;
+mod resource;
+mod rights;
+mod submit;
+
+use axum::http::StatusCode;
+use axum::routing::get;
+use shared::devices::{DeviceId, RESOURCE as RESOURCES};
+
+pub use self::config::{DeviceBinding, DevicesConfig};
+use self::rights::Rights;
+use self::submit::Devices;
+use crate::backbone::{Backbone, Domain, Served};
+use crate::http::problem::Code;
+use crate::http::subject::{Subject, SubjectKind, subject_kind};
+use crate::ingest;
+
+/// The token is for another device.
+pub const DEVICE_NOT_ALLOWED: Code =
+    Code::new(StatusCode::FORBIDDEN, "device_not_allowed", "The token is for another device");
+
+/// What this domain declares.
+pub const DOMAIN: Domain = Domain {
+    name: "devices",
+    claims: &[rights::CLAIM],
+    codes: &[DEVICE_NOT_ALLOWED],
+    kinds: &[&RESOURCES],
+    openapi: openapi::part,
+};
+
+const EVENTS: &str = "/events";
+const EVENTS_BATCH: &str = "/events/batch";
+const RESOURCE: &str = "/resource/{id}";
+const RESOURCE_EVENTS: &str = "/resource/{id}/events";
+
+/// A device, as the log calls it.
+static DEVICE: SubjectKind = subject_kind!(device_id);
+
+/// Serves it.
+///
+/// # Errors
+/// A setting.
+pub fn serve(config: &DevicesConfig, backbone: &Backbone) -> anyhow::Result<Served> {
+    let rights = Rights { binding: config.jwt_device_binding };
+    let producer = backbone.producer(&config.topics.input)?;
+    let devices = Devices { rights };
+    let mut routes =
+        ingest::routes([EVENTS, EVENTS_BATCH], devices, producer.clone(), backbone.ingest.clone()).to_vec();
+    let reads = Reads { rights, backbone: backbone.clone() };
+    routes.push((RESOURCE, get(resource::show).with_state(reads.clone())));
+    routes.push((RESOURCE_EVENTS, get(history::show).with_state(reads)));
+    Ok(Served { routes, producers: vec![producer], ..Served::default() })
+}
+
+/// What reads need.
+#[derive(Clone)]
+struct Reads {
+    rights: Rights,
+    backbone: Backbone,
+}
+
+fn subject(device: &DeviceId) -> Subject {
+    Subject::new(&DEVICE, device.key())
+}

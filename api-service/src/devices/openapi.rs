@@ -1,0 +1,175 @@
+//! Devices, for the document.
+
+mod examples;
+
+use serde_json::{Value, json};
+use shared::devices::{DeviceId, EVENT_TYPES, EventType};
+
+use super::history::{DEFAULT_LIMIT, MAX_LIMIT, PATTERN};
+use super::{DEVICE_NOT_ALLOWED, EVENTS, EVENTS_BATCH, RESOURCE, RESOURCE_EVENTS};
+use crate::cached::openapi::{READ, shown};
+use crate::http::openapi::Part;
+use crate::http::openapi::answers::{self, TOKEN, answers, parameters, rated, rates};
+use crate::http::openapi::headers::{constant, header};
+use crate::http::openapi::schemas::{ID, object, schema};
+use crate::http::problem::Code;
+use crate::ingest::openapi::Operations;
+
+/// This part.
+pub(super) fn part() -> Part {
+    let operations = operations();
+    let mut schemas = schemas();
+    if let (Value::Object(all), Value::Object(more)) = (&mut schemas, operations.schemas()) {
+        all.extend(more);
+    }
+    Part {
+        tags: vec![("events", "What devices send"), ("resources", "What became of it: one resource a device")],
+        token: "Roles of this service are `device`, `user` and `admin`. The devices that a `device` token may speak for \
+            are in `device_id`, a string or a list.",
+        paths: json!({
+            EVENTS: {"post": operations.one()},
+            EVENTS_BATCH: {"post": operations.many()},
+            RESOURCE: {"get": show()},
+            RESOURCE_EVENTS: {"get": show_history()}
+        }),
+        schemas,
+        headers: json!({
+            "Link": {
+                "description": "The address of the next page, where there is one.",
+                "schema": {
+                    "type": "string",
+                    "pattern": "^</resource/[^>]+/events\\?limit=[0-9]+&before=[^>]+>; rel=\"next\"$"
+                }
+            }
+        }),
+        parameters: json!({
+        "Id": {
+            "in": "path", "name": "id", "required": true, "schema": schema("DeviceId"),
+            "description": "The device."
+        },
+        "Limit": {
+            "in": "query", "name": "limit",
+            "description": "How many events the page may have; it ends after 4 MiB all the same.",
+            "schema": {
+                "type": "integer", "minimum": 1,
+                "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT
+            }
+        },
+        "Before": {
+            "in": "query", "name": "before",
+            "description": "The `next` of the page before. To be handed back as it is, not to be made up.",
+            "schema": {"type": "string", "pattern": PATTERN},
+            "example": "1767323045678901.reading-0001"
+        }
+        }),
+    }
+}
+
+fn operations() -> Operations {
+    Operations {
+        tag: "events",
+        ids: ["submitEvent", "submitBatch"],
+        roles: "Roles: `device` (for the devices of its token), `admin`.",
+        codes: &[DEVICE_NOT_ALLOWED],
+        event: "Event",
+        cloud_event: "CloudEvent",
+        types: &EVENT_TYPES,
+        subject: "DeviceId",
+        data: "Payload",
+        events: examples::events(),
+        arrays: examples::arrays(),
+        lines: examples::LINES,
+        example: examples::cloud_event(),
+    }
+}
+
+fn show() -> Value {
+    json!({
+        "operationId": "showResource",
+        "tags": ["resources"],
+        "summary": "Shows the latest state of a device",
+        "description": "Roles: `user`, `admin`, `device` (for the devices of its token).",
+        "security": [{"token": []}],
+        "parameters": parameters(["Id", "If-None-Match", "X-Request-Id"]),
+        "responses": shown("Resource", &examples::resource(), &[DEVICE_NOT_ALLOWED])
+    })
+}
+
+fn show_history() -> Value {
+    let codes = [&TOKEN[..], &READ, &[Code::BAD_REQUEST]];
+    let headers = [("link", header("Link")), ("cache-control", constant("private, no-cache"))];
+    let good = json!({
+        "200": answers::json("A page, newest first.", "History", examples::history(), headers.into_iter().chain(rates()))
+    });
+    json!({
+        "operationId": "showHistory",
+        "tags": ["resources"],
+        "summary": "Shows what happened to a device",
+        "description": "Roles: `user`, `admin`. Sorted by when events were accepted, and an event takes its place when it \
+            is applied: one that is applied late (held back, or redriven) may come into a page that was read already. \
+            No event comes twice, and none is left out that was there when the first page was read.",
+        "security": [{"token": []}],
+        "parameters": parameters(["Id", "Limit", "Before", "X-Request-Id"]),
+        "responses": answers(good, &codes, &rated(&codes))
+    })
+}
+
+fn schemas() -> Value {
+    let time = || schema("Time");
+    json!({
+        "DeviceId": {
+            "type": "string", "minLength": 1, "maxLength": DeviceId::MAX, "pattern": ID,
+            "description": "A device, and the resource that is its latest state.",
+            "examples": ["device-123"]
+        },
+        "Event": {
+            "type": "object",
+            "required": ["device_id", "payload"],
+            "additionalProperties": false,
+            "properties": {
+                "device_id": schema("DeviceId"),
+                "payload": schema("Payload"),
+                "event_id": {
+                    "$ref": "#/components/schemas/EventId",
+                    "description": "Unique for its device; a UUIDv7 where it is absent. With it an event may be sent \
+                        again as often as you like: it counts once."
+                },
+                "occurred_at": {
+                    "type": "string", "format": "date-time",
+                    "description": "When it happened, by the device's clock (RFC 3339); when it was accepted, where \
+                        this is absent."
+                }
+            }
+        },
+        "Resource": object(&["version", "id", "payload", "event_id", "accepted_at", "updated_at"], json!({
+            "version": {"type": "integer", "minimum": 1, "description": "How many events were applied."},
+            "id": schema("DeviceId"),
+            "payload": {"type": "object", "description": "The latest, as PostgreSQL writes it."},
+            "event_id": schema("EventId"),
+            "accepted_at": time(),
+            "updated_at": time()
+        })),
+        "History": object(&["items", "next"], json!({
+            "items": {"type": "array", "maxItems": MAX_LIMIT, "items": schema("PastEvent")},
+            "next": {
+                "type": ["string", "null"],
+                "description": "What `before` takes for the next page; null behind the last one."
+            }
+        })),
+        "PastEvent": object(
+            &["event_id", "type", "occurred_at", "accepted_at", "outcome", "request_id", "payload"],
+            json!({
+                "event_id": schema("EventId"),
+                "type": {"const": EventType::DeviceReported.as_str()},
+                "occurred_at": time(),
+                "accepted_at": time(),
+                "outcome": {
+                    "enum": ["applied", "superseded"],
+                    "description": "`superseded`: it came behind a newer state, and changed nothing."
+                },
+                "request_id": {"type": ["string", "null"]},
+                "payload": {"type": "object"}
+            })
+        )
+    })
+}

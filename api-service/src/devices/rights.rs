@@ -1,0 +1,129 @@
+//! What a caller may do with devices.
+
+use shared::devices::DeviceId;
+use shared::kafka::ids::EventId;
+
+use super::config::DeviceBinding;
+use super::{DEVICE_NOT_ALLOWED, subject};
+use crate::auth::{Caller, no_role};
+use crate::http::problem::{About, Code, Problem};
+
+/// What a token says that its bearer is; other roles are passed over.
+mod role {
+    /// Sends events of devices, reads their resources.
+    pub(super) const DEVICE: &str = "device";
+    /// Reads every resource.
+    pub(super) const USER: &str = "user";
+    /// Sends events of, and reads, everything.
+    pub(super) const ADMIN: &str = "admin";
+}
+
+/// The claim that names the devices that a `device` token may speak for.
+pub(super) const CLAIM: &str = "device_id";
+
+/// Who sends events of every device.
+const WRITERS: &[&str] = &[role::ADMIN];
+/// Who reads of every device.
+const READERS: &[&str] = &[role::ADMIN, role::USER];
+
+/// What callers may do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rights {
+    /// What becomes of a device's token that names no devices.
+    pub binding: DeviceBinding,
+}
+
+impl Rights {
+    /// Lets in who may send events: of every device, or of those that the token names.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn writes(self, caller: &Caller) -> Result<(), Problem> {
+        self.admit(caller, WRITERS)
+    }
+
+    /// Lets in who may read resources: every one, or those that the token names.
+    ///
+    /// # Errors
+    /// 403.
+    pub(super) fn reads(self, caller: &Caller) -> Result<(), Problem> {
+        self.admit(caller, READERS)
+    }
+
+    /// Lets in who has one of the roles that are not bound to devices, or is a device.
+    fn admit(self, caller: &Caller, unbound: &[&str]) -> Result<(), Problem> {
+        if caller.has_any(unbound) {
+            return Ok(());
+        }
+        if !caller.has_any(&[role::DEVICE]) {
+            return Err(no_role());
+        }
+        if caller.bound_to(CLAIM).is_none() && self.binding == DeviceBinding::Required {
+            return Err(Problem::new(Code::FORBIDDEN, "a device's token must name its devices in the claim device_id"));
+        }
+        Ok(())
+    }
+}
+
+/// Lets in who may read what every device ever said: no device may, not even of itself.
+///
+/// # Errors
+/// 403.
+pub(super) fn reads_history(caller: &Caller) -> Result<(), Problem> {
+    if caller.has_any(READERS) { Ok(()) } else { Err(no_role()) }
+}
+
+/// Refuses an event of another device than the token's.
+///
+/// # Errors
+/// 403.
+pub(super) fn may_write(caller: &Caller, device: &DeviceId, event: Option<&EventId>) -> Result<(), Problem> {
+    allow(caller, WRITERS, device, event)
+}
+
+/// Refuses another device than the token's.
+///
+/// # Errors
+/// 403.
+pub(super) fn may_read(caller: &Caller, device: &DeviceId) -> Result<(), Problem> {
+    allow(caller, READERS, device, None)
+}
+
+fn allow(caller: &Caller, unbound: &[&str], device: &DeviceId, event: Option<&EventId>) -> Result<(), Problem> {
+    match caller.bound_to(CLAIM) {
+        Some(named) if !caller.has_any(unbound) && !named.iter().any(|name| name == device.as_str()) => {
+            let about = About { subject: Some(subject(device)), event_id: event.cloned() };
+            Err(Problem::new(DEVICE_NOT_ALLOWED, "the token does not name this device").logged_about(about))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(roles: &[&str], devices: Option<&[&str]>) -> Caller {
+        let own = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
+        let bound = devices.map(|devices| (CLAIM, own(devices))).into_iter().collect();
+        Caller { subject: "s".into(), roles: own(roles), bound }
+    }
+
+    #[test]
+    fn a_device_is_bound_to_its_devices_and_nobody_else_is() {
+        let (mine, other): (DeviceId, DeviceId) = ("mine".parse().unwrap(), "other".parse().unwrap());
+        let writes = |caller: &Caller, device| may_write(caller, device, None).map_err(|problem| problem.code);
+        let reads = |caller: &Caller, device| may_read(caller, device).map_err(|problem| problem.code);
+        let device = caller(&["device"], Some(&["mine"]));
+        assert_eq!((writes(&device, &mine), reads(&device, &mine)), (Ok(()), Ok(())));
+        assert_eq!(writes(&device, &other), Err(DEVICE_NOT_ALLOWED));
+        assert_eq!(reads(&device, &other), Err(DEVICE_NOT_ALLOWED));
+
+        let both = caller(&["device", "user"], Some(&["mine"]));
+        assert_eq!(reads(&both, &other), Ok(()));
+        assert!(writes(&both, &other).is_err(), "a user does not write");
+        assert_eq!(writes(&caller(&["device", "admin"], Some(&["mine"])), &other), Ok(()));
+        assert_eq!(writes(&caller(&["device"], None), &other), Ok(()));
+        assert!(writes(&caller(&["device"], Some(&[])), &mine).is_err(), "an empty list names none");
+    }
+}

@@ -1,0 +1,72 @@
+//! `POST /events`, `POST /events/batch`: what devices send.
+
+use shared::devices::Event;
+use shared::devices::submission::{self, Submission};
+use shared::kafka::ids::EventId;
+use shared::kafka::{Envelope, Outgoing};
+use shared::runtime::json::BodyError;
+use time::OffsetDateTime;
+
+use super::DEVICE;
+use super::rights::{Rights, may_write};
+use crate::auth::Caller;
+use crate::http::problem::Problem;
+use crate::http::subject::SubjectKind;
+use crate::ingest::{Admission, Given, Ingest, Item, attributes};
+
+/// Takes what devices send.
+pub(super) struct Devices {
+    pub rights: Rights,
+}
+
+/// An event of a device that its token allows.
+pub(super) struct Allowed {
+    event: Event,
+    id: EventId,
+    occurred_at: Option<OffsetDateTime>,
+}
+
+impl Ingest for Devices {
+    type Submission = Submission;
+    type Admitted = Allowed;
+
+    const SUBJECT: &'static SubjectKind = &DEVICE;
+
+    fn authorize(&self, caller: &Caller) -> Result<(), Problem> {
+        self.rights.writes(caller)
+    }
+
+    fn parse(&self, item: Item<'_>) -> Result<Submission, BodyError> {
+        match item {
+            Item::Plain(body, value) => submission::parse_value(body, value),
+            Item::Structured(body, value) => submission::structured(body, value),
+            Item::Binary(headers, body) => submission::binary(attributes(headers), body),
+        }
+    }
+
+    async fn admit(&self, caller: &Caller, events: Vec<Submission>) -> Vec<Admission<Allowed>> {
+        let admit = |event: Submission| {
+            let Submission { device_id, event_type, event_id, occurred_at, payload } = event;
+            match may_write(caller, &device_id, event_id.as_ref()) {
+                Ok(()) => {
+                    let event = Event { device_id, event_type, payload };
+                    let id = event_id.unwrap_or_else(EventId::generate);
+                    Admission::Send(Allowed { event, id, occurred_at })
+                }
+                Err(problem) => Admission::Refuse(problem),
+            }
+        };
+        events.into_iter().map(admit).collect()
+    }
+
+    fn record(&self, Allowed { event, id, occurred_at }: &Allowed, given: &Given<'_>) -> Outgoing {
+        let envelope = Envelope {
+            occurred_at: occurred_at.unwrap_or(given.accepted_at),
+            request_id: Some(given.request_id.to_owned()),
+            user_id: Some(given.user_id.to_owned()),
+            traceparent: given.traceparent.clone(),
+            ..event.envelope(id.clone(), given.accepted_at)
+        };
+        Outgoing { envelope, source: Event::source(&event.device_id) }
+    }
+}

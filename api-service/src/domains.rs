@@ -1,0 +1,143 @@
+//! The domains of this service: one line each.
+
+use anyhow::Context as _;
+use serde_json::Value;
+
+use crate::backbone::{Backbone, Domain, Served};
+use crate::config::Config;
+use crate::devices;
+use crate::http::openapi;
+use crate::http::problem::Code;
+
+type Serve = fn(&Config, &Backbone) -> anyhow::Result<Served>;
+
+/// All of them.
+const DOMAINS: [(&Domain, Serve); 1] =
+    [(&devices::DOMAIN, |config, backbone| devices::serve(&config.devices, backbone))];
+
+/// The domains that are served: those that `API_DOMAINS` names, or all.
+pub struct Domains(Vec<(&'static Domain, Serve)>);
+
+impl Domains {
+    /// Every one.
+    pub fn all() -> Self {
+        Self(DOMAINS.to_vec())
+    }
+
+    /// Those that a list with commas names.
+    ///
+    /// # Errors
+    /// There is none with such a name.
+    pub fn named(names: &str) -> anyhow::Result<Self> {
+        let find = |name: &str| {
+            let found = DOMAINS.iter().find(|(domain, _)| domain.name == name);
+            let known = || DOMAINS.map(|(domain, _)| domain.name).join(", ");
+            found.copied().with_context(|| format!("API_DOMAINS: there is no domain {name:?}; there is {}", known()))
+        };
+        names.split(',').map(|name| find(name.trim())).collect::<anyhow::Result<Vec<_>>>().map(Self)
+    }
+
+    /// What they declare.
+    pub fn declared(&self) -> impl Iterator<Item = &'static Domain> {
+        self.0.iter().map(|(domain, _)| *domain)
+    }
+
+    /// Serves each.
+    ///
+    /// # Errors
+    /// A setting.
+    pub fn serve(&self, config: &Config, backbone: &Backbone) -> anyhow::Result<Vec<Served>> {
+        self.0.iter().map(|(_, serve)| serve(config, backbone)).collect()
+    }
+
+    /// Every code that may be answered, by status.
+    pub fn codes(&self) -> Vec<Code> {
+        let own = self.declared().flat_map(|domain| domain.codes);
+        let mut all: Vec<Code> = Code::BACKBONE.iter().chain(own).copied().collect();
+        all.sort_by_key(|code| code.status());
+        all
+    }
+
+    /// The contract.
+    pub fn document(&self) -> Value {
+        let backbone = [
+            openapi::part(),
+            crate::backbone::openapi::part(),
+            crate::ingest::openapi::part(),
+            crate::cached::openapi::part(),
+        ];
+        let own = self.declared().map(|domain| (domain.openapi)());
+        openapi::document(own.chain(backbone).collect(), &self.codes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn domains_are_chosen_by_name() {
+        assert_eq!(
+            Domains::named("devices").unwrap().declared().map(|domain| domain.name).collect::<Vec<_>>(),
+            ["devices"]
+        );
+        for wrong in ["", "devices,", "device"] {
+            let refused = Domains::named(wrong).err().unwrap().to_string();
+            assert!(
+                refused.starts_with("API_DOMAINS: there is no domain") && refused.ends_with("devices"),
+                "{refused}"
+            );
+        }
+    }
+
+    fn codes(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                if let Some(Value::Array(names)) = members.get("code").and_then(|code| code.get("enum")) {
+                    found.extend(names.iter().map(|name| name.as_str().unwrap().to_owned()));
+                }
+                members.values().for_each(|member| codes(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| codes(item, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn plain_json_comes_first_and_without_an_id_of_its_own() {
+        let document = Domains::all().document();
+        let text = openapi::text(&document);
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
+        for path in ["/events", "/events/batch"] {
+            let body = &document["paths"][path]["post"]["requestBody"]["content"];
+            assert!(body.as_object().unwrap().len() > 1, "there is a choice");
+            // As it is sent, because that order counts.
+            let sent = openapi::text(body);
+            assert!(text.contains(&sent) && sent.starts_with(r#"{"application/json":{"#), "{sent}");
+            // The page offers the first example: to send it again is to be another event.
+            let examples = body["application/json"]["examples"].as_object().unwrap();
+            let first = examples.values().next().unwrap()["value"].to_string();
+            assert!(first.contains("device_id") && !first.contains("event_id"), "{first}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_in_the_document_and_no_other() {
+        let document = Domains::all().document();
+        let all = Domains::all().codes();
+        let mut operations = Vec::new();
+        codes(&document["paths"], &mut operations);
+        for code in &all {
+            let is_there = operations.iter().any(|name| name == code.as_str());
+            // That one is of what is no operation.
+            assert_eq!(is_there, *code != Code::METHOD_NOT_ALLOWED, "{}", code.as_str());
+        }
+        let known: Vec<_> = all.iter().map(|code| code.as_str()).collect();
+        for name in &operations {
+            assert!(known.contains(&name.as_str()), "{name}");
+        }
+        assert_eq!(document["components"]["schemas"]["Code"]["enum"], json!(known));
+    }
+}

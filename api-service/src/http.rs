@@ -1,0 +1,54 @@
+//! HTTP, whatever it carries: the server, the limits of bodies and answers, problems, log lines, the document.
+
+pub mod body;
+mod conditional;
+mod config;
+pub mod docs;
+pub mod encoding;
+pub mod in_flight;
+pub mod layers;
+pub mod observe;
+pub mod openapi;
+pub mod problem;
+pub mod rate;
+pub mod request_id;
+pub mod response_budget;
+pub mod server;
+pub mod subject;
+pub mod trace;
+
+use axum::routing::MethodRouter;
+use metrics::{counter, describe_counter, describe_histogram};
+
+pub(crate) use self::conditional::is_fresh;
+pub use self::config::HttpConfig;
+use self::rate::Kind;
+
+/// A route: its path, as in the metrics and in the document, and what answers it.
+pub type Route = (&'static str, MethodRouter);
+
+/// Describes what is measured here. The counters that alerts look at are there from the start, at 0: one that appears
+/// with its first increment has no increase.
+pub fn describe() {
+    describe_counter!(
+        "http_requests_total",
+        "Requests, by method, route and status; 499 is one that was not answered."
+    );
+    describe_histogram!("http_request_duration_seconds", "From a request's headers to its answer, by route.");
+    describe_counter!("rate_limited_total", "Requests answered 429, by policy.");
+    describe_counter!("rate_limit_forgotten_total", "Subjects whose account was forgotten for want of room.");
+    describe_counter!("overloaded_total", "Requests refused because there was no room for their body or answer.");
+    describe_counter!(
+        "http_connections_closed_total",
+        "Connections that ended before their clients were done, by reason."
+    );
+    for name in ["rate_limit_forgotten_total", "overloaded_total"] {
+        counter!(name).increment(0);
+    }
+    for kind in Kind::ALL {
+        counter!("rate_limited_total", "policy" => kind.policy()).increment(0);
+    }
+    for reason in ["answer_not_taken", "client_gone", "headers_too_large", "idle", "unreadable"] {
+        counter!("http_connections_closed_total", "reason" => reason).increment(0);
+    }
+}

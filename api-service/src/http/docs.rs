@@ -1,0 +1,122 @@
+//! `GET /openapi.json` and `GET /docs`: the contract, and a page to read and to try it. All of it is
+//! in the binary; the page asks nobody else for anything.
+
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+
+use super::Route;
+use super::conditional::is_fresh;
+use super::problem::{Code, Problem};
+
+/// It may be kept, and must be asked for again: a new version shows at once.
+pub(crate) const CACHE_CONTROL: &str = "public, no-cache";
+/// The page runs what comes from here, and sends to nowhere else.
+pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+pub(crate) struct Asset {
+    pub(crate) name: &'static str,
+    media_type: &'static str,
+    is_gzip: bool,
+    content: &'static [u8],
+}
+
+/// Swagger UI is packed by the build, and is served so to everybody: every browser unpacks it.
+pub(crate) const FILES: [Asset; 4] = [
+    Asset {
+        name: "swagger-ui-bundle.js",
+        media_type: "text/javascript",
+        is_gzip: true,
+        content: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui-bundle.js.gz")),
+    },
+    Asset {
+        name: "swagger-ui.css",
+        media_type: "text/css",
+        is_gzip: true,
+        content: include_bytes!(concat!(env!("OUT_DIR"), "/swagger-ui.css.gz")),
+    },
+    Asset { name: "page.css", media_type: "text/css", is_gzip: false, content: include_bytes!("docs/page.css") },
+    Asset { name: "start.js", media_type: "text/javascript", is_gzip: false, content: include_bytes!("docs/start.js") },
+];
+
+/// Content as it is sent, with a hash of it.
+struct Served {
+    headers: HeaderMap,
+    tag: String,
+    content: Bytes,
+}
+
+impl Served {
+    fn new(media_type: &'static str, content: Bytes, more: &[(HeaderName, &'static str)]) -> Self {
+        let hash = digest(&SHA256, &content);
+        let hash: String = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        let tag = format!("\"{hash}\"");
+        let usual = [
+            (header::CONTENT_TYPE, media_type),
+            (header::CACHE_CONTROL, CACHE_CONTROL),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ];
+        let headers = usual.iter().chain(more).map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        let mut headers: HeaderMap = headers.collect();
+        if let Ok(tag) = HeaderValue::try_from(&tag) {
+            headers.insert(header::ETAG, tag);
+        }
+        Self { headers, tag, content }
+    }
+
+    fn answer(&self, request: &HeaderMap) -> Response {
+        let mut headers = self.headers.clone();
+        if is_fresh(request, self.tag.as_bytes()) {
+            headers.remove(header::CONTENT_TYPE);
+            headers.remove(header::CONTENT_ENCODING);
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        (headers, self.content.clone()).into_response()
+    }
+}
+
+/// Where the document is served.
+pub(crate) const DOCUMENT: &str = "/openapi.json";
+/// Where the page is, which asks for its files below it.
+pub(crate) const PAGE: &str = "/docs";
+/// Its files.
+pub(crate) const FILE: &str = "/docs/{file}";
+
+/// The routes of the page and of this document.
+pub fn routes(document: String) -> [Route; 3] {
+    let document = Arc::new(Served::new("application/json", document.into(), &[]));
+    let document = move |headers: HeaderMap| std::future::ready(document.answer(&headers));
+    [(DOCUMENT, get(document)), (PAGE, get(page)), (FILE, get(file))]
+}
+
+/// `GET /docs`.
+async fn page(headers: HeaderMap) -> Response {
+    static SERVED: LazyLock<Served> = LazyLock::new(|| {
+        let page = Bytes::from_static(include_bytes!("docs/page.html"));
+        let more = [(header::CONTENT_SECURITY_POLICY, POLICY), (header::REFERRER_POLICY, "no-referrer")];
+        Served::new("text/html; charset=utf-8", page, &more)
+    });
+    SERVED.answer(&headers)
+}
+
+/// `GET /docs/{file}`.
+async fn file(path: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Result<Response, Problem> {
+    static SERVED: LazyLock<[(&str, Served); FILES.len()]> = LazyLock::new(|| {
+        FILES.map(|Asset { name, media_type, is_gzip, content }| {
+            let packed = [(header::CONTENT_ENCODING, "gzip")];
+            let more = if is_gzip { &packed[..] } else { &[] };
+            (name, Served::new(media_type, Bytes::from_static(content), more))
+        })
+    });
+    let name = path.map(|Path(name)| name).unwrap_or_default();
+    let found = SERVED.iter().find(|(known, _)| *known == name);
+    let (_, served) = found.ok_or_else(|| Problem::new(Code::NOT_FOUND, "the page has no such file"))?;
+    Ok(served.answer(&headers))
+}

@@ -1,0 +1,151 @@
+//! `content-encoding`: unpacks a body while it arrives, with one limit on the wire and on what
+//! comes out. No more than that is ever held, however much a body would unpack to, and what comes
+//! out takes its room as it does; so does what it takes to unpack it, from the first byte on.
+
+use std::io;
+use std::pin::Pin;
+
+use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
+use async_compression::zstd::DParameter;
+use axum::body::Body;
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use http_body_util::{BodyDataStream, LengthLimitError, Limited};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::io::StreamReader;
+
+use super::body::{self, Whole};
+use super::in_flight::MemoryPermit;
+use super::problem::{Code, Problem};
+
+/// What can be unpacked, as an answer's `accept-encoding` (RFC 7694) tells it.
+pub const ACCEPTED: &str = "gzip, zstd";
+
+/// The largest window of zstd, as a power of two: what RFC 9659 lets senders of HTTP use.
+const ZSTD_WINDOW_LOG: u32 = 23;
+/// How much is unpacked at a time.
+const STEP: usize = 32 * 1024;
+/// The most members of gzip, or frames of zstd, that a body may have: each costs a decoder, and twenty bytes are one.
+const MAX_MEMBERS: usize = 1024;
+
+/// How a body is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Gzip,
+    Zstd,
+}
+
+impl Encoding {
+    /// What unpacking takes, with so much unpacked: the decoder, its tables and its buffers, and of zstd the window,
+    /// which is memory only as far as it has been written.
+    fn room(self, unpacked: usize) -> usize {
+        STEP + match self {
+            Self::Gzip => 64 * 1024,
+            Self::Zstd => 384 * 1024 + unpacked.min(1 << ZSTD_WINDOW_LOG),
+        }
+    }
+
+    /// Unpacks one member, or one frame.
+    fn decoder<'a>(self, packed: impl AsyncBufRead + Send + 'a) -> Pin<Box<dyn AsyncRead + Send + 'a>> {
+        match self {
+            Self::Gzip => Box::pin(GzipDecoder::new(packed)),
+            Self::Zstd => {
+                let window = DParameter::window_log_max(ZSTD_WINDOW_LOG);
+                Box::pin(ZstdDecoder::with_params(packed, &[window]))
+            }
+        }
+    }
+}
+
+/// The whole body, unpacked and counted in `room`.
+///
+/// # Errors
+/// As [`body::read`]; 415 for an encoding that is not known, or for several; 400 where the body is
+/// not what its encoding says.
+pub async fn read(
+    headers: &HeaderMap,
+    body: &mut Body,
+    limit: usize,
+    deadline: Instant,
+    room: &mut MemoryPermit,
+) -> Result<Bytes, Problem> {
+    match of(headers)? {
+        None => body::read(headers, body, limit, deadline, room).await,
+        Some(encoding) => {
+            body::check_told(headers, limit)?;
+            let unpacked = timeout_at(deadline, unpack(encoding, body, limit, room)).await;
+            unpacked.unwrap_or_else(|_| Err(body::late()))
+        }
+    }
+}
+
+/// The encoding of a body, or none.
+fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let name = value.as_bytes();
+    // RFC 9110 keeps x-gzip for gzip. A comma, or another line, stacks encodings.
+    let found = match () {
+        () if values.next().is_some() => None,
+        () if name.eq_ignore_ascii_case(b"identity") => Some(None),
+        () if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") => Some(Some(Encoding::Gzip)),
+        () if name.eq_ignore_ascii_case(b"zstd") => Some(Some(Encoding::Zstd)),
+        () => None,
+    };
+    found.ok_or_else(|| {
+        Problem::new(Code::UNSUPPORTED_ENCODING, format!("the content encoding must be one of {ACCEPTED}"))
+            .with_header(header::ACCEPT_ENCODING, ACCEPTED)
+    })
+}
+
+async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut MemoryPermit) -> Result<Bytes, Problem> {
+    let failed = |error: io::Error| failed(&error, limit);
+    let packed = BodyDataStream::new(Limited::new(body, limit)).map_err(io::Error::other);
+    let mut packed = StreamReader::new(packed);
+    let mut beside = room.beside();
+    let mut whole = Whole::new(limit, room);
+    let mut step = Vec::new();
+    let mut members = 0;
+    // Who sends nothing costs nothing: a decoder is made when there is something to unpack.
+    while !packed.fill_buf().await.map_err(failed)?.is_empty() {
+        members += 1;
+        if members > MAX_MEMBERS {
+            return Err(too_many_members());
+        }
+        beside.cover(encoding.room(whole.len()))?;
+        step.reserve_exact(STEP);
+        let mut member = encoding.decoder(&mut packed);
+        while member.read_buf(&mut step).await.map_err(failed)? > 0 {
+            whole.push(&step)?;
+            step.clear();
+            beside.cover(encoding.room(whole.len()))?;
+        }
+    }
+    if members == 0 {
+        return Err(broken());
+    }
+    Ok(whole.take())
+}
+
+/// What an error while unpacking means.
+fn failed(error: &io::Error, limit: usize) -> Problem {
+    match error.get_ref() {
+        Some(of_body) if of_body.is::<LengthLimitError>() || of_body.is::<axum::Error>() => {
+            body::broken_off(of_body, limit)
+        }
+        _ => broken(),
+    }
+}
+
+fn broken() -> Problem {
+    Problem::new(Code::BAD_REQUEST, "the body is not what its content encoding says")
+}
+
+fn too_many_members() -> Problem {
+    Problem::new(Code::BAD_REQUEST, format!("the body has more than {MAX_MEMBERS} members of gzip, or frames of zstd"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! Around every request that has its id: its log line, its metrics, its span, and the form of its errors, a panic
+//! among them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt as _;
+use metrics::{Counter, Histogram};
+use shared::kafka::ids::EventId;
+use shared::runtime::config::AccessLog;
+use tower::Service;
+use tower_http::request_id::RequestId;
+use tracing::Level;
+
+use super::problem::{About, Problem};
+use super::request_id;
+use super::subject::{Answered, Subject};
+use super::trace::Answering;
+
+/// The layer inside of those that name a request. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for
+/// each request.
+#[derive(Debug, Clone)]
+pub struct Observed<S> {
+    pub inner: S,
+    pub access_log: AccessLog,
+}
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response: IntoResponse, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let context = RequestContext::of(&mut request, self.access_log);
+        let answering = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        Box::pin(async move {
+            let response = match answering.await {
+                Ok(answer) => answer?.into_response(),
+                // The log has the place, the caller gets no more than that it happened.
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            };
+            Ok(context.answered(response))
+        })
+    }
+}
+
+/// A request that is being answered. One that is dropped before it is answered is logged and counted too.
+struct RequestContext {
+    start: Instant,
+    /// None outside of the layers that name requests.
+    request_id: Option<RequestId>,
+    method: &'static str,
+    route: Route,
+    /// None once it is answered.
+    answering: Option<Answering>,
+    access_log: AccessLog,
+}
+
+/// The status, in log and metrics alone, of a request whose connection ended before there was an answer: nginx made
+/// it the usual one.
+const NOT_ANSWERED: u16 = 499;
+
+/// The path of a route, as the router has it: callers cannot make up new ones.
+struct Route(Option<MatchedPath>);
+
+impl Route {
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("none", MatchedPath::as_str)
+    }
+}
+
+impl RequestContext {
+    /// Notes what will be asked for, and hands the request what is behind here to know.
+    fn of(request: &mut Request, access_log: AccessLog) -> Self {
+        let start = Instant::now();
+        let request_id = request.extensions().get::<RequestId>().cloned();
+        let method = method(request.method());
+        let route = Route(request.extensions().get::<MatchedPath>().cloned());
+        let (answering, passed) = Answering::begin(method, route.as_str(), request.headers());
+        if let Some(passed) = passed {
+            request.extensions_mut().insert(passed);
+        }
+        Self { start, request_id, method, route, answering: Some(answering), access_log }
+    }
+
+    /// Writes a problem down, and reports the answer.
+    fn answered(mut self, mut response: Response) -> Response {
+        let problem = match response.extensions_mut().remove::<Problem>() {
+            None if response.status().is_client_error() || response.status().is_server_error() => {
+                // Health says that it is not ready in a form of its own.
+                let own = self.is_probe() && response.status() == StatusCode::SERVICE_UNAVAILABLE;
+                (!own).then(|| Problem::of_status(response.status()))
+            }
+            problem => problem,
+        };
+        if let Some(problem) = &problem {
+            response = problem.write(response, request_id::text(self.request_id.as_ref()));
+        }
+        let about = problem.as_ref().map(|problem| &problem.about).or_else(|| response.extensions().get::<About>());
+        let code = problem.as_ref().map(|problem| problem.code.as_str());
+        self.report(response.status().as_u16(), code, about);
+        response
+    }
+
+    /// Probes come every few seconds, and a state that changes is logged where it is found out.
+    fn is_probe(&self) -> bool {
+        self.route.as_str().starts_with("/health")
+    }
+
+    /// Counts and logs the request, and ends its span; nothing where that was done already.
+    fn report(&mut self, status: u16, code: Option<&'static str>, about: Option<&About>) {
+        let Some(answering) = self.answering.take() else { return };
+        let (route, took) = (self.route.as_str(), self.start.elapsed());
+        count(self.method, route, status, took);
+        let request_id = request_id::text(self.request_id.as_ref());
+        let subject = about.and_then(|about| about.subject.as_ref());
+        let event_id = about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str);
+        if let Some((level, message)) = self.line(status, request_id) {
+            let trace_id = answering.trace_id();
+            let trace_id = trace_id.as_deref();
+            let method = self.method;
+            Answered { level, request_id, method, route, status, code, event_id, trace_id, took, message }.log(subject);
+        }
+        let ids = [("request_id", Some(request_id)), ("event_id", event_id)];
+        let subject = subject.map(Subject::field).map(|(name, id)| (name, Some(id)));
+        answering.end(status, code, ids.into_iter().chain(subject));
+    }
+
+    /// How it is logged: errors always, and of all others those that `ACCESS_LOG` asks for.
+    fn line(&self, status: u16, request_id: &str) -> Option<(Level, &'static str)> {
+        let usual = if self.is_probe() { Level::DEBUG } else { Level::INFO };
+        match status {
+            NOT_ANSWERED => Some((Level::INFO, "not answered")),
+            500.. if self.is_probe() => Some((Level::DEBUG, "answered")),
+            500.. => Some((Level::WARN, "answered")),
+            400..500 => Some((Level::INFO, "answered")),
+            _ => self.access_log.takes(request_id).then_some((usual, "answered")),
+        }
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        self.report(NOT_ANSWERED, Some("not_answered"), None);
+    }
+}
+
+/// The series of a route: the counters by method and status, and the durations.
+struct Series {
+    requests: HashMap<[&'static str; 2], Counter>,
+    durations: Histogram,
+}
+
+thread_local! {
+    /// Each looked up once by a thread: a series costs more to find than to count.
+    static SERIES: RefCell<HashMap<Box<str>, Series>> = RefCell::default();
+}
+
+fn count(method: &'static str, route: &str, code: u16, took: Duration) {
+    let code = status(code);
+    let new = |route: &str| Series {
+        requests: HashMap::new(),
+        durations: metrics::histogram!("http_request_duration_seconds", "route" => route.to_owned()),
+    };
+    let counter =
+        || metrics::counter!("http_requests_total", "method" => method, "route" => route.to_owned(), "status" => code);
+    SERIES.with_borrow_mut(|all| {
+        if !all.contains_key(route) {
+            all.insert(route.into(), new(route));
+        }
+        if let Some(series) = all.get_mut(route) {
+            series.requests.entry([method, code]).or_insert_with(counter).increment(1);
+            series.durations.record(took);
+        }
+    });
+}
+
+/// Callers must not be able to make up new series.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn status(status: u16) -> &'static str {
+    macro_rules! known {
+        ($($code:literal)*) => {
+            match status {
+                $($code => stringify!($code),)*
+                _ => "other",
+            }
+        };
+    }
+    known!(200 202 207 304 400 401 403 404 405 408 413 415 422 429 499 500 503)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_bounded() {
+        assert_eq!(status(202), "202");
+        assert_eq!(status(418), "other");
+        assert_eq!(method(&Method::from_bytes(b"BREW").unwrap()), "other");
+        assert_eq!(Route(None).as_str(), "none");
+    }
+}

@@ -1,0 +1,108 @@
+//! The contract as a document: OpenAPI 3.1, made of what the code goes by: the paths of the routers,
+//! the codes of [`problem`](super::problem), the limits that the parsers keep. Each part of the service gives its own.
+//!
+//! Bodies are parsed by hand, so that every fault is told at once, and rendered by PostgreSQL: there
+//! are no types to derive a schema from. What keeps document and service together are the tests of
+//! the contract (`tests/it/contract.rs`), which send what the document says to the real router.
+
+pub mod answers;
+mod documentation;
+pub mod headers;
+pub mod schemas;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+pub use self::documentation::part;
+use super::problem::Code;
+
+/// What a part of the service adds to the document: each an object, by name.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// Groups of operations: a name, and what they are for.
+    pub tags: Vec<(&'static str, &'static str)>,
+    /// What is said of tokens.
+    pub token: &'static str,
+    pub paths: Value,
+    pub schemas: Value,
+    pub headers: Value,
+    pub parameters: Value,
+}
+
+/// The document as it is sent. Of the kinds of one body plain JSON comes first: pages like Swagger UI offer
+/// the first one, and the members of an object in memory are sorted by name, a CloudEvent before an event.
+pub fn text(document: &Value) -> String {
+    // Strings and numbers can always be written.
+    serde_json::to_string(&PlainFirst(document)).unwrap_or_default()
+}
+
+/// Writes a value with this member of each object first.
+struct PlainFirst<'a>(&'a Value);
+
+const PLAIN: &str = "application/json";
+
+impl Serialize for PlainFirst<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(PlainFirst)),
+            Value::Object(members) => {
+                let others = members.iter().filter(|(name, _)| *name != PLAIN);
+                let all = members.get_key_value(PLAIN).into_iter().chain(others);
+                serializer.collect_map(all.map(|(name, value)| (name, PlainFirst(value))))
+            }
+            other => other.serialize(serializer),
+        }
+    }
+}
+
+/// The document that these parts come to, with all codes that may be answered.
+pub fn document(parts: Vec<Part>, codes: &[Code]) -> Value {
+    let mut tags = Vec::new();
+    let mut token = vec![TOKEN];
+    let (mut paths, mut headers, mut parameters) = (Map::new(), Map::new(), Map::new());
+    let mut schemas = Map::from_iter([("Code".to_owned(), schemas::codes(codes))]);
+    for part in parts {
+        tags.extend(part.tags.iter().map(|(name, description)| json!({"name": name, "description": description})));
+        token.extend((!part.token.is_empty()).then_some(part.token));
+        for (all, more) in [
+            (&mut paths, part.paths),
+            (&mut schemas, part.schemas),
+            (&mut headers, part.headers),
+            (&mut parameters, part.parameters),
+        ] {
+            if let Value::Object(more) = more {
+                all.extend(more);
+            }
+        }
+    }
+    json!({
+        "openapi": "3.1.1",
+        "info": {
+            "title": "Events",
+            "summary": "Takes events, and serves the state that they come to.",
+            "description": DESCRIPTION,
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"}
+        },
+        "servers": [{"url": "/", "description": "Where this document comes from"}],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": token.join(" ")}
+            },
+            "schemas": schemas,
+            "headers": headers,
+            "parameters": parameters
+        }
+    })
+}
+
+const TOKEN: &str = "A JWT with `sub`, `exp` and `roles`, signed with HS256, RS256, ES256 or EdDSA.";
+
+const DESCRIPTION: &str = "A 202 means that the event is in Kafka, acknowledged by all in-sync replicas. Send an \
+    `event_id` and an event may be sent as often as you like: it counts once.\n\n\
+    Every error is `application/problem+json` (RFC 9457) with a `code` that never changes its meaning; they are listed \
+    with the schema `Code`. A path that is not here is answered 404 `not_found`, a method that is not here 405 \
+    `method_not_allowed` with `Allow`. `HEAD` goes wherever `GET` does. What is no HTTP is answered 400, \
+    and headers of more than 16 KiB or 100 lines 431: these two have a status and no body, and the connection is closed.";

@@ -1,0 +1,126 @@
+//! Answers: those of success, and a problem for each status that an operation's codes have.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::headers::{constant, header, parameter};
+use super::schemas::schema;
+use crate::http::problem::{Code, Problem};
+
+/// The request of the examples.
+pub(crate) const REQUEST_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+/// What every call that needs a token may be refused with.
+pub(crate) const TOKEN: [Code; 5] =
+    [Code::INVALID_TOKEN, Code::FORBIDDEN, Code::RATE_LIMITED, Code::INTERNAL, Code::KEYS_UNAVAILABLE];
+
+fn usual() -> Map<String, Value> {
+    Map::from_iter([("x-request-id".to_owned(), header("X-Request-Id"))])
+}
+
+/// What an answer has past the token, where a rate is set.
+pub(crate) fn rates() -> [(&'static str, Value); 2] {
+    [("ratelimit", header("RateLimit")), ("ratelimit-policy", header("RateLimit-Policy"))]
+}
+
+pub(crate) fn json(
+    description: &str,
+    name: &str,
+    example: Value,
+    headers: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Value {
+    let content = json!({"application/json": {"schema": schema(name), "example": example}});
+    with_content(description, content, headers)
+}
+
+pub(crate) fn with_content(
+    description: &str,
+    content: Value,
+    headers: impl IntoIterator<Item = (&'static str, Value)>,
+) -> Value {
+    let mut answer = empty(description, headers);
+    if let Some(answer) = answer.as_object_mut() {
+        answer.insert("content".into(), content);
+    }
+    answer
+}
+
+pub(crate) fn empty(description: &str, headers: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    let mut all = usual();
+    all.extend(headers.into_iter().map(|(name, header)| (name.to_owned(), header)));
+    json!({"description": description, "headers": all})
+}
+
+/// The problems with these codes, by status. Headers `more` are in those of the status behind them.
+pub(crate) fn problems(codes: &[Code], more: &[(StatusCode, &'static str, Value)]) -> Map<String, Value> {
+    let mut by_status: BTreeMap<StatusCode, Vec<Code>> = BTreeMap::new();
+    for code in codes {
+        by_status.entry(code.status()).or_default().push(*code);
+    }
+    by_status
+        .into_iter()
+        .map(|(status, codes)| {
+            let mut headers = vec![("cache-control", constant("no-store"))];
+            // Of one status, all codes ask for the same.
+            if let Some(challenge) = codes.iter().find_map(|code| code.challenge()) {
+                headers.push(("www-authenticate", constant(challenge)));
+            }
+            if codes.contains(&Code::UNSUPPORTED_ENCODING) {
+                headers.push(("accept-encoding", header("Accept-Encoding")));
+            }
+            if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+                headers.push(("retry-after", header("Retry-After")));
+            }
+            let more = more.iter().filter(|(of, ..)| *of == status);
+            headers.extend(more.map(|(_, name, header)| (*name, header.clone())));
+            (status.as_u16().to_string(), problem(status, &codes, headers))
+        })
+        .collect()
+}
+
+fn problem(status: StatusCode, codes: &[Code], headers: Vec<(&'static str, Value)>) -> Value {
+    let titles: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
+    let examples: Map<String, Value> = codes
+        .iter()
+        .map(|code| {
+            let body = Problem::new(*code, code.title()).body(REQUEST_ID);
+            let example: Value = serde_json::from_slice(&body).unwrap_or_default();
+            (code.as_str().to_owned(), json!({"value": example}))
+        })
+        .collect();
+    let content = json!({
+        "application/problem+json": {
+            "schema": {
+                "allOf": [schema("Problem")],
+                "properties": {"status": {"const": status.as_u16()}, "code": {"enum": codes}}
+            },
+            "examples": examples
+        }
+    });
+    with_content(&titles.join("; "), content, headers)
+}
+
+/// References to parameters, by name.
+pub(crate) fn parameters(names: impl IntoIterator<Item = &'static str>) -> Vec<Value> {
+    names.into_iter().map(parameter).collect()
+}
+
+/// All answers of an operation: those that are good, and the problems with these codes.
+pub(crate) fn answers(good: Value, codes: &[&[Code]], more: &[(StatusCode, &'static str, Value)]) -> Value {
+    let mut all = problems(&codes.concat(), more);
+    if let Value::Object(good) = good {
+        all.extend(good);
+    }
+    Value::Object(all)
+}
+
+/// The headers of a rate, on every problem that may come behind it.
+pub(crate) fn rated(codes: &[&[Code]]) -> Vec<(StatusCode, &'static str, Value)> {
+    let mut statuses: Vec<_> = codes.concat().iter().map(|code| code.status()).collect();
+    statuses.retain(|status| *status != StatusCode::UNAUTHORIZED);
+    statuses.sort_unstable();
+    statuses.dedup();
+    statuses.into_iter().flat_map(|status| rates().map(|(name, header)| (status, name, header))).collect()
+}

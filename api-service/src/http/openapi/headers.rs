@@ -1,0 +1,75 @@
+//! Headers of requests and of answers.
+
+use std::iter;
+
+use serde_json::{Value, json};
+
+use super::schemas::schema;
+use crate::http::encoding;
+use crate::http::rate::Kind;
+
+pub(crate) fn header(name: &str) -> Value {
+    json!({"$ref": format!("#/components/headers/{name}")})
+}
+
+/// A header that is in every answer of its kind, and always says the same.
+pub(crate) fn constant(value: &str) -> Value {
+    json!({"required": true, "schema": {"type": "string", "const": value}})
+}
+
+pub(crate) fn parameter(name: &str) -> Value {
+    json!({"$ref": format!("#/components/parameters/{name}")})
+}
+
+pub(crate) fn all() -> Value {
+    let required =
+        |description: &str, schema: Value| json!({"required": true, "description": description, "schema": schema});
+    let optional = |description: &str, schema: Value| json!({"description": description, "schema": schema});
+    let policies = Kind::ALL.map(Kind::policy).join("|");
+    json!({
+        "X-Request-Id": required("The request's name, as in the logs.", schema("RequestId")),
+        "Document-ETag": required("A hash of the content.", json!({"type": "string", "pattern": "^\"[0-9a-f]{32}\"$"})),
+        "Retry-After": required("In how many seconds to try again.", json!({"type": "integer", "minimum": 1})),
+        "RateLimit-Policy": optional(
+            "Where a rate is set: how much a full bucket has, and in how many seconds an empty one is full \
+             (draft-ietf-httpapi-ratelimit-headers).",
+            json!({"type": "string", "pattern": format!("^\"({policies})\";q=[0-9]+;w=[0-9]+$")})
+        ),
+        "RateLimit": optional(
+            "Where a rate is set: how much is left, and in how many seconds it is all there again.",
+            json!({"type": "string", "pattern": format!("^\"({policies})\";r=[0-9]+;t=[0-9]+$")})
+        ),
+        "Accept-Encoding": optional(
+            "With `unsupported_encoding`: what can be unpacked (RFC 7694).",
+            json!({"type": "string", "const": encoding::ACCEPTED})
+        )
+    })
+}
+
+/// Headers of requests, and what stands in paths and queries.
+pub(crate) fn parameters() -> Value {
+    let encodings: Vec<_> = iter::once("identity").chain(encoding::ACCEPTED.split(", ")).collect();
+    json!({
+        "X-Request-Id": {
+            "in": "header", "name": "x-request-id",
+            "description": "A name for the request, 1 to 128 of `A-Z a-z 0-9 . _ : -`. Any other is replaced.",
+            "schema": {"type": "string"}
+        },
+        "Traceparent": {
+            "in": "header", "name": "traceparent",
+            "description": "W3C Trace Context. One that is not well-formed is passed over.",
+            "schema": {"type": "string"}
+        },
+        "If-None-Match": {
+            "in": "header", "name": "if-none-match",
+            "description": "Entity tags (RFC 9110): the answer is 304 where the state is that of one of them.",
+            "schema": {"type": "string"}
+        },
+        "Content-Encoding": {
+            "in": "header", "name": "content-encoding",
+            "description": "How the body is packed: one of these. The limit of the body holds for what is sent and \
+                for what it unpacks to.",
+            "schema": {"type": "string", "enum": encodings}
+        }
+    })
+}

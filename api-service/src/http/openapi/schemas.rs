@@ -1,0 +1,76 @@
+//! What bodies look like, those of problems among them.
+
+use serde_json::{Value, json};
+use shared::kafka::ids::EventId;
+
+use crate::http::problem::Code;
+
+/// What an identifier is made of.
+pub(crate) const ID: &str = "^[A-Za-z0-9._:-]+$";
+
+pub(crate) fn schema(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+/// An object with these members and no other.
+pub(crate) fn object(required: &[&str], properties: Value) -> Value {
+    json!({"type": "object", "required": required, "additionalProperties": false, "properties": properties})
+}
+
+/// All codes of problems.
+pub(super) fn codes(codes: &[Code]) -> Value {
+    json!({"type": "string", "enum": codes, "description": meanings(codes)})
+}
+
+fn meanings(codes: &[Code]) -> String {
+    let mut text =
+        String::from("What went wrong; it never changes its meaning.\n\n| status | code | meaning |\n|---|---|---|\n");
+    for code in codes {
+        text.push_str(&format!("| {} | `{}` | {} |\n", code.status().as_u16(), code.as_str(), code.title()));
+    }
+    text
+}
+
+pub(super) fn all() -> Value {
+    json!({
+        "EventId": {
+            "type": "string", "minLength": 1, "maxLength": EventId::MAX, "pattern": ID,
+            "description": "Unique for what it is about.",
+            "examples": ["reading-0001"]
+        },
+        "RequestId": {
+            "type": "string", "minLength": 1, "maxLength": 128, "pattern": ID,
+            "description": "The caller's `x-request-id` where it is of this form, else a UUIDv7."
+        },
+        "Time": {
+            "type": "string", "format": "date-time",
+            "description": "RFC 3339, in UTC, with microseconds.",
+            "examples": ["2026-01-02T03:04:05.678901Z"]
+        },
+        "Problem": object(&["type", "title", "status", "detail", "code", "request_id"], json!({
+            "type": {"type": "string", "format": "uri-reference"},
+            "title": {"type": "string"},
+            "status": {"type": "integer", "minimum": 400, "maximum": 599},
+            "detail": {"type": "string", "description": "For people: it may be worded differently tomorrow."},
+            "code": schema("Code"),
+            "request_id": schema("RequestId"),
+            "event_id": {
+                "$ref": "#/components/schemas/EventId",
+                "description": "Of an event that may have been written, or can be sent again."
+            },
+            "errors": schema("Faults"),
+            "items": schema("Outcomes")
+        })),
+        "Faults": {
+            "type": "array", "minItems": 1, "items": schema("Fault"),
+            "description": "Everything that is wrong with the body, up to a bound; the last one counts the rest."
+        },
+        "Fault": object(&["pointer", "detail"], json!({
+            "pointer": {
+                "type": "string",
+                "description": "A JSON pointer (RFC 6901); into `/headers` and `/data` in the binary mode of CloudEvents."
+            },
+            "detail": {"type": "string"}
+        }))
+    })
+}

@@ -1,0 +1,275 @@
+//! Every error answer: RFC 9457 `application/problem+json`, with a stable `code`.
+//!
+//! A handler returns a [`Problem`]; [`observe`](super::observe) writes it down, because only there
+//! the request's id is known, and turns what the framework rejects into problems too.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use shared::kafka::ids::EventId;
+use shared::runtime::json::Fault;
+
+use super::subject::Subject;
+
+/// What went wrong: a status, and a name that clients decide by; a name never changes its meaning. Those below are the
+/// backbone's; a domain declares its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    status: StatusCode,
+    name: &'static str,
+    title: &'static str,
+}
+
+macro_rules! codes {
+    ($($code:ident: $status:ident, $name:literal, $title:literal;)*) => {
+        impl Code {
+            $(#[doc = $title] pub const $code: Self = Self::new(StatusCode::$status, $name, $title);)*
+
+            /// All of the backbone's.
+            pub const BACKBONE: &[Self] = &[$(Self::$code),*];
+        }
+    };
+}
+
+codes! {
+    BAD_REQUEST: BAD_REQUEST, "bad_request", "The request cannot be read";
+    NOT_JSON: BAD_REQUEST, "not_json", "The body is not JSON";
+    INVALID_TOKEN: UNAUTHORIZED, "invalid_token", "No valid token";
+    FORBIDDEN: FORBIDDEN, "forbidden", "The token does not allow this";
+    NOT_FOUND: NOT_FOUND, "not_found", "There is nothing here";
+    RESOURCE_NOT_FOUND: NOT_FOUND, "resource_not_found", "There is no such resource";
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method";
+    REQUEST_TIMEOUT: REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time";
+    BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
+    TOO_MANY_EVENTS: PAYLOAD_TOO_LARGE, "too_many_events", "The batch holds too many events";
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood";
+    UNSUPPORTED_ENCODING: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The body is packed in a way that is not understood";
+    INVALID_EVENT: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event";
+    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "Too much for now";
+    INTERNAL: INTERNAL_SERVER_ERROR, "internal", "Something went wrong here";
+    QUEUE_FULL: SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written";
+    TOPIC_MISSING: SERVICE_UNAVAILABLE, "topic_missing", "The topic of events is not there";
+    SHUTTING_DOWN: SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end";
+    OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", "Too much is under way here";
+    OUTCOME_UNKNOWN: SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written";
+    STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "store_unavailable", "The resource cannot be read now";
+    TIMED_OUT: SERVICE_UNAVAILABLE, "timed_out", "It took too long";
+    KEYS_UNAVAILABLE: SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be checked now";
+}
+
+impl Code {
+    /// A code of its own: its status, its name in the answer, and what it means in general.
+    pub const fn new(status: StatusCode, name: &'static str, title: &'static str) -> Self {
+        Self { status, name, title }
+    }
+
+    /// The status that it is answered with.
+    pub const fn status(self) -> StatusCode {
+        self.status
+    }
+
+    /// Its name, in answers and in the log.
+    pub const fn as_str(self) -> &'static str {
+        self.name
+    }
+
+    /// What it means in general.
+    pub const fn title(self) -> &'static str {
+        self.title
+    }
+
+    /// What it asks for (RFC 6750, section 3), as a `WWW-Authenticate`.
+    pub(crate) const fn challenge(self) -> Option<&'static str> {
+        match self.status {
+            StatusCode::UNAUTHORIZED => Some(r#"Bearer error="invalid_token""#),
+            StatusCode::FORBIDDEN => Some(r#"Bearer error="insufficient_scope""#),
+            _ => None,
+        }
+    }
+
+    /// What the framework answered without a problem of ours.
+    fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::NOT_FOUND,
+            StatusCode::METHOD_NOT_ALLOWED => Self::METHOD_NOT_ALLOWED,
+            StatusCode::REQUEST_TIMEOUT => Self::REQUEST_TIMEOUT,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::BODY_TOO_LARGE,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UNSUPPORTED_MEDIA_TYPE,
+            StatusCode::TOO_MANY_REQUESTS => Self::RATE_LIMITED,
+            StatusCode::SERVICE_UNAVAILABLE => Self::TIMED_OUT,
+            status if status.is_client_error() => Self::BAD_REQUEST,
+            _ => Self::INTERNAL,
+        }
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name)
+    }
+}
+
+/// What a request, or an event of a batch, is about: for the log and for traces.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Whose event, or what is read.
+    pub subject: Option<Subject>,
+    /// The event.
+    pub event_id: Option<EventId>,
+}
+
+impl About {
+    /// This subject alone.
+    pub fn subject(subject: Subject) -> Self {
+        Self { subject: Some(subject), event_id: None }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct Problem {
+    pub code: Code,
+    detail: Cow<'static, str>,
+    errors: Vec<Fault>,
+    pub about: About,
+    /// Whether the caller is told the event too, to send it again.
+    event_is_told: bool,
+    retry_after: Option<u32>,
+    /// A header that belongs to it.
+    header: Option<(HeaderName, &'static str)>,
+    /// What became of each event of a batch, as JSON.
+    items: Option<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [Fault],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items: Option<&'a RawValue>,
+}
+
+impl Problem {
+    /// A problem with words for the caller: nothing internal.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        // Whatever is answered with 503 may be tried again.
+        let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        let (detail, about) = (detail.into(), About::default());
+        Self { code, detail, errors: Vec::new(), about, event_is_told: false, retry_after, header: None, items: None }
+    }
+
+    /// What stands for an answer of the framework.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let code = Code::of_status(status);
+        Self::new(code, code.title())
+    }
+
+    /// With what is wrong with the body, place by place.
+    #[must_use]
+    pub fn with_errors(self, errors: Vec<Fault>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// With what became of each event of a batch, as JSON.
+    #[must_use]
+    pub fn with_items(self, items: Option<Box<RawValue>>) -> Self {
+        Self { items, ..self }
+    }
+
+    /// With what it is about; the event is told to the caller too.
+    #[must_use]
+    pub fn about(self, about: About) -> Self {
+        Self { about, event_is_told: true, ..self }
+    }
+
+    /// With what it is about, as far as that could be read, for the log alone.
+    #[must_use]
+    pub fn logged_about(self, about: About) -> Self {
+        Self { about, ..self }
+    }
+
+    /// With the seconds after which it may be tried again.
+    #[must_use]
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// With a header that belongs to it.
+    #[must_use]
+    pub(crate) fn with_header(self, name: HeaderName, value: &'static str) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
+        let Code { status, name: code, title } = self.code;
+        let body = Body {
+            kind: format!("/problems/{code}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            code,
+            request_id,
+            event_id: self.about.event_id.as_ref().filter(|_| self.event_is_told).map(EventId::as_str),
+            errors: &self.errors,
+            items: self.items.as_deref(),
+        };
+        // Strings and numbers can always be written.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// Writes the answer that it stands for, keeping the headers that are there.
+    pub(crate) fn write(&self, response: Response, request_id: &str) -> Response {
+        let text = self.body(request_id);
+        let (mut parts, _) = response.into_parts();
+        parts.status = self.code.status();
+        // The framework's were about its own body.
+        parts.headers.remove(header::CONTENT_LENGTH);
+        let headers = &mut parts.headers;
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some((name, value)) = &self.header {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if let Some(challenge) = self.code.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        Response::from_parts(parts, text.into())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_framework_rejects_has_a_code_of_its_own_status() {
+        for status in [404, 405, 408, 413, 415, 400, 500, 503] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(Code::of_status(status).status(), status);
+        }
+        assert_eq!(Code::of_status(StatusCode::IM_A_TEAPOT), Code::BAD_REQUEST);
+        assert_eq!(Code::of_status(StatusCode::BAD_GATEWAY), Code::INTERNAL);
+    }
+}

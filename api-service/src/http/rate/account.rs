@@ -1,0 +1,128 @@
+//! The buckets behind a request, and what its answer says of them.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::config::RateConfig;
+use super::{Limiter, Refused, Standing};
+use crate::http::problem::{Code, Problem};
+
+#[derive(Clone)]
+pub struct Rates {
+    events: Option<Arc<Limiter>>,
+    reads: Option<Arc<Limiter>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Events,
+    Reads,
+}
+
+impl Kind {
+    pub const ALL: [Self; 2] = [Self::Events, Self::Reads];
+
+    /// The name of its policy, in headers and metrics.
+    pub const fn policy(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Reads => "reads",
+        }
+    }
+}
+
+impl Rates {
+    pub fn new(config: &RateConfig) -> Self {
+        let limiter = |kind: Kind, per_second, burst: Option<u32>| {
+            // Ten seconds' worth, unless it is said.
+            let burst = burst.unwrap_or_else(|| u32::saturating_mul(per_second, 10));
+            Limiter::new(kind.policy(), per_second, burst).map(Arc::new)
+        };
+        Self {
+            events: limiter(Kind::Events, config.rate_limit_events_per_second, config.rate_limit_burst),
+            reads: limiter(Kind::Reads, config.rate_limit_reads_per_second, config.rate_limit_read_burst),
+        }
+    }
+
+    pub fn any(&self) -> bool {
+        self.events.is_some() || self.reads.is_some()
+    }
+
+    /// What a request draws on, once it is known whose it is.
+    pub fn account(&self, kind: Kind, parts: &Parts) -> Account {
+        let limiter = match kind {
+            Kind::Events => self.events.clone(),
+            Kind::Reads => self.reads.clone(),
+        };
+        Account { limiter, slot: parts.extensions.get::<Slot>().cloned() }
+    }
+}
+
+/// Where a request's standing is left for its answer.
+#[derive(Debug, Clone, Default)]
+struct Slot(Arc<Mutex<Option<Standing>>>);
+
+pub struct Account {
+    limiter: Option<Arc<Limiter>>,
+    slot: Option<Slot>,
+}
+
+impl Account {
+    /// Takes `count` from the subject's bucket.
+    ///
+    /// # Errors
+    /// 429; 413 where it is more than a full bucket has. Nothing is taken.
+    pub fn charge(&self, subject: &str, count: u32) -> Result<(), Problem> {
+        let (Some(limiter), Some(count)) = (&self.limiter, NonZeroU32::new(count)) else { return Ok(()) };
+        let charged = limiter.charge(subject, count);
+        let (Ok(standing) | Err(Refused::Until(_, standing) | Refused::Never(standing))) = charged;
+        if let Some(Slot(slot)) = &self.slot {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+        }
+        let Standing { policy, quota, remaining, .. } = standing;
+        match charged {
+            Ok(_) => Ok(()),
+            Err(Refused::Until(seconds, _)) => {
+                metrics::counter!("rate_limited_total", "policy" => policy).increment(1);
+                let detail =
+                    format!("this subject asks for {count} {policy} at once, and {remaining} of {quota} are left");
+                Err(Problem::new(Code::RATE_LIMITED, detail).retry_after(u32::try_from(seconds).unwrap_or(u32::MAX)))
+            }
+            Err(Refused::Never(_)) => {
+                let detail = format!("a subject may send up to {quota} {policy} at once, and these are {count}");
+                Err(Problem::new(Code::TOO_MANY_EVENTS, detail))
+            }
+        }
+    }
+}
+
+/// The layer that tells each caller how it stands
+/// (draft-ietf-httpapi-ratelimit-headers, as structured fields).
+pub async fn announce(mut request: Request, next: Next) -> Response {
+    let slot = Slot::default();
+    request.extensions_mut().insert(slot.clone());
+    let mut response = next.run(request).await;
+    let standing = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(standing) = standing {
+        write(response.headers_mut(), standing);
+    }
+    response
+}
+
+fn write(headers: &mut HeaderMap, standing: Standing) {
+    let Standing { policy, quota, window, remaining, reset, .. } = standing;
+    let mut put = |name, text: String| {
+        // A name of ours and numbers are always a header's value.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    put("ratelimit-policy", format!(r#""{policy}";q={quota};w={window}"#));
+    put("ratelimit", format!(r#""{policy}";r={remaining};t={reset}"#));
+}

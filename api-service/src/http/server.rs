@@ -1,0 +1,244 @@
+//! Connections: accepted up to a cap, with deadlines, and drained at the end.
+
+mod descriptors;
+
+use std::error::Error as _;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt;
+
+use super::config::HttpConfig;
+
+/// The wait after an error of `accept` that would only come again: no descriptor is free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The most bytes that a request's headers may have: twice the longest token.
+const MAX_HEAD: usize = 16 * 1024;
+/// How much is read from a connection at once, at most.
+const MAX_READ: usize = 64 * 1024;
+
+/// Connections that may wait to be accepted, as many as Linux allows by default (`net.core.somaxconn`); tokio's own
+/// `bind` asks for 128.
+const BACKLOG: u32 = 4_096;
+
+/// Listens with room for a fleet that comes back at once: when the backlog is full, the kernel drops the connection
+/// attempt, and the client tries again after a second or more.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does: connections of the process before may still be ending.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How long its client may take none of an answer.
+    pub write_timeout: Duration,
+    /// How long it may wait for a request's headers, from the connection's start or the answer before.
+    pub keep_alive_timeout: Duration,
+    pub connections: usize,
+    /// How long traffic is still taken after the service was told to end.
+    pub drain_delay: Duration,
+    /// How long the last requests may take.
+    pub drain_timeout: Duration,
+}
+
+impl Limits {
+    pub fn of(config: &HttpConfig) -> Self {
+        Self {
+            write_timeout: config.write_timeout,
+            keep_alive_timeout: config.keep_alive_timeout,
+            connections: usize::try_from(config.max_connections).unwrap_or(usize::MAX),
+            drain_delay: config.drain_delay,
+            drain_timeout: config.drain_timeout,
+        }
+    }
+}
+
+/// Serves until `shutdown` comes, and a while longer: whoever sends traffic has to notice first. In
+/// this while each connection is closed with its next answer, so that its client takes another,
+/// elsewhere. Then accepts nothing more, closes idle connections, and waits for the others to be
+/// answered, within the limit. Gives those that are still open then.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) -> Connections {
+    let connections = Connections(watch::Sender::new(()));
+    let room = ConnectionLimiter::of(descriptors::enough_for(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let leaving = Arc::new(AtomicBool::new(false));
+    let mut shutdown = pin!(async {
+        shutdown.await;
+        leaving.store(true, Ordering::Relaxed);
+        sleep(limits.drain_delay).await;
+    });
+    loop {
+        let (stream, permit) = tokio::select! {
+            next = next(&listener, &room) => match next {
+                Some(next) => next,
+                None => continue,
+            },
+            () = &mut shutdown => break,
+        };
+        spawn(stream, (permit, room.clone()), router.clone(), limits, &graceful, &leaving, connections.0.subscribe());
+    }
+    drop(listener);
+    tracing::info!(connections = graceful.count(), "draining");
+    if timeout(limits.drain_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("connections were still open at the end of DRAIN_TIMEOUT");
+    }
+    connections
+}
+
+/// How many connections there may be.
+#[derive(Debug, Clone)]
+struct ConnectionLimiter {
+    permits: Arc<Semaphore>,
+    /// There are so many, and the next one has to wait.
+    is_full: Arc<AtomicBool>,
+}
+
+impl ConnectionLimiter {
+    fn of(connections: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(connections)), is_full: Arc::default() }
+    }
+
+    async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
+        }
+        self.is_full.store(true, Ordering::Relaxed);
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        self.is_full.store(false, Ordering::Relaxed);
+        permit
+    }
+}
+
+/// The connections that are open, each of which holds a receiver.
+#[derive(Debug)]
+pub struct Connections(watch::Sender<()>);
+
+impl Connections {
+    /// Ends each, whatever it is doing, and waits until what is dropped with it has been logged and counted.
+    pub async fn close(self) {
+        self.0.send_replace(());
+        self.0.closed().await;
+    }
+}
+
+/// The next connection, once there is room for it: until then it waits in the kernel's backlog.
+async fn next(listener: &TcpListener, room: &ConnectionLimiter) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = room.enter().await?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+            Some((stream, permit))
+        }
+        Err(error) => {
+            use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+            // Those concern the one connection; the others will be over when something closes.
+            if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+            None
+        }
+    }
+}
+
+fn spawn(
+    stream: TcpStream,
+    (permit, room): (OwnedSemaphorePermit, ConnectionLimiter),
+    router: Router,
+    limits: Limits,
+    graceful: &GracefulShutdown,
+    leaving: &Arc<AtomicBool>,
+    mut end: watch::Receiver<()>,
+) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
+    let leaving = Arc::clone(leaving);
+    let service = service_fn(move |request: Request<Incoming>| {
+        // With no room for another connection, keeping this one after its answer would keep others waiting.
+        let full = room.is_full.load(Ordering::Relaxed);
+        let (router, leaving) = (router.clone(), Arc::clone(&leaving));
+        async move {
+            let mut response = router.oneshot(request.map(Body::new)).await;
+            if let (true, Ok(response)) = (full || leaving.load(Ordering::Relaxed), &mut response) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // It runs from the answer before, so it is the deadline of an idle connection, too.
+        .header_read_timeout(limits.keep_alive_timeout)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_READ)
+        // A client that sends nothing more may wait for its answer all the same. So the end of what it sends does not
+        // drop a handler; nor does the end of the client, which a write of the answer notices.
+        .half_close(true)
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    let connection = graceful.watch(connection);
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            ended = connection => if let Err(error) = ended {
+                ended_early(&error);
+            },
+            _ = end.changed() => {}
+        }
+        drop(permit);
+    });
+}
+
+/// Counts a connection that ended before its client was done. What is no HTTP, and headers that are too large, hyper
+/// answers itself, with a status alone and below the router, so that this is all that is told of them.
+fn ended_early(error: &hyper::Error) {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, TimedOut};
+    let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let reason = match kind {
+        _ if error.is_parse_too_large() => "headers_too_large",
+        _ if error.is_parse() => "unreadable",
+        _ if error.is_timeout() => "idle",
+        Some(TimedOut) => "answer_not_taken",
+        Some(BrokenPipe | ConnectionReset) => "client_gone",
+        _ => {
+            tracing::debug!(%error, "a connection ended early");
+            return;
+        }
+    };
+    metrics::counter!("http_connections_closed_total", "reason" => reason).increment(1);
+    if error.is_parse() {
+        tracing::info!(%error, reason, "a request that cannot be read");
+    } else {
+        tracing::debug!(%error, reason, "a connection ended early");
+    }
+}

@@ -1,0 +1,179 @@
+//! Takes events: `POST` of one and of many, for every domain. An event is in Kafka, acknowledged by all in-sync
+//! replicas, before its sender gets a 202.
+//!
+//! The order: token → rights → rate → format → memory → body → each event parsed → each admitted → Kafka → the answer.
+
+pub mod batch;
+mod format;
+pub(crate) mod kafka_log;
+mod named;
+pub mod openapi;
+pub mod producer;
+mod request_reader;
+pub mod single;
+mod trace;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::HeaderMap;
+use axum::routing::post;
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use shared::kafka::Outgoing;
+use shared::runtime::config::AccessLog;
+use shared::runtime::json::BodyError;
+use time::OffsetDateTime;
+
+use self::producer::{Outcome, Producer};
+use crate::auth::Caller;
+use crate::auth::tokens::Tokens;
+use crate::http::Route;
+use crate::http::in_flight::InFlight;
+use crate::http::problem::{About, Code, Problem};
+use crate::http::rate::Rates;
+use crate::http::subject::{Subject, SubjectKind};
+
+/// What a domain says of the events that it takes.
+pub trait Ingest: Send + Sync + 'static {
+    /// An event as it was sent, parsed.
+    type Submission: Send;
+    /// An event that may be sent to Kafka.
+    type Admitted: Send + Sync;
+
+    /// What its events are about.
+    const SUBJECT: &'static SubjectKind;
+
+    /// Whether this caller may send events at all: asked before the body is read.
+    ///
+    /// # Errors
+    /// 403.
+    fn authorize(&self, caller: &Caller) -> Result<(), Problem>;
+
+    /// Parses an event.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    fn parse(&self, item: Item<'_>) -> Result<Self::Submission, BodyError>;
+
+    /// Looks at rights and bounds, for a whole request at a time: a verdict for each event, in order.
+    fn admit(
+        &self,
+        caller: &Caller,
+        events: Vec<Self::Submission>,
+    ) -> impl Future<Output = Vec<Admission<Self::Admitted>>> + Send;
+
+    /// The record of an event.
+    fn record(&self, admitted: &Self::Admitted, given: &Given<'_>) -> Outgoing;
+
+    /// What Kafka's verdict means for the caller. It is asked once for each event that was admitted.
+    ///
+    /// # Errors
+    /// The event was not taken, or it is not known whether it was.
+    fn settle(&self, admitted: Self::Admitted, outcome: Outcome) -> Result<(), (Code, &'static str)> {
+        drop(admitted);
+        outcome.verdict()
+    }
+}
+
+/// An event as it was sent, and the body that it is a part of, whose memory it may share.
+#[derive(Debug, Clone, Copy)]
+pub enum Item<'a> {
+    /// In the domain's own form.
+    Plain(&'a Bytes, &'a RawValue),
+    /// A CloudEvent in the JSON format.
+    Structured(&'a Bytes, &'a RawValue),
+    /// A CloudEvent whose attributes are headers, and whose data is the body.
+    Binary(&'a HeaderMap, &'a Bytes),
+}
+
+/// The attributes of a CloudEvent in binary mode: its headers, without `ce-`.
+pub fn attributes(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("ce-")?, value.as_bytes())))
+}
+
+/// Whether an event may be sent to Kafka.
+#[derive(Debug)]
+pub enum Admission<T> {
+    /// It may.
+    Send(T),
+    /// It may not. The problem says what the event is about.
+    Refuse(Problem),
+}
+
+/// What a record says beside its event.
+#[derive(Debug)]
+pub struct Given<'a> {
+    /// When the event was accepted.
+    pub accepted_at: OffsetDateTime,
+    /// The request that brought it.
+    pub request_id: &'a str,
+    /// The token's subject.
+    pub user_id: &'a str,
+    /// W3C Trace Context.
+    pub traceparent: Option<String>,
+}
+
+impl Outcome {
+    /// What it means for the caller; what it was is in the log.
+    ///
+    /// # Errors
+    /// The event was not taken, or it is not known whether it was.
+    pub fn verdict(self) -> Result<(), (Code, &'static str)> {
+        Err(match self {
+            Self::Accepted { .. } => return Ok(()),
+            Self::QueueFull => (Code::QUEUE_FULL, "the event was not taken; try again later"),
+            Self::NoTopic => (Code::TOPIC_MISSING, "Kafka has no topic for events; try again later"),
+            Self::Closed => (Code::SHUTTING_DOWN, "the event was not taken; try again"),
+            Self::TooLarge => (Code::BODY_TOO_LARGE, "the event is too large for its topic"),
+            Self::Unknown => (
+                Code::OUTCOME_UNKNOWN,
+                "the event may or may not have been written; send it again with this event_id, it counts once",
+            ),
+        })
+    }
+}
+
+/// What taking events needs beside the domain.
+#[derive(Clone)]
+pub struct Dependencies {
+    pub tokens: Arc<Tokens>,
+    pub rates: Rates,
+    pub in_flight: Arc<InFlight>,
+    pub request_timeout: Duration,
+    /// How long a body may take: what Kafka does not need of that.
+    pub body_timeout: Duration,
+    pub access_log: AccessLog,
+}
+
+/// Takes the events of a domain, into its topic.
+pub(crate) struct Endpoint<I> {
+    ingest: I,
+    producer: Producer,
+    given: Dependencies,
+}
+
+/// The routes that take events: one at a time, and many.
+pub fn routes<I: Ingest>(
+    [one, many]: [&'static str; 2],
+    ingest: I,
+    producer: Producer,
+    given: Dependencies,
+) -> [Route; 2] {
+    let endpoint = Arc::new(Endpoint { ingest, producer, given });
+    let one = (one, post(single::submit::<I>).with_state(Arc::clone(&endpoint)));
+    [one, (many, post(batch::submit::<I>).with_state(endpoint))]
+}
+
+/// What a record is about.
+fn about<I: Ingest>(record: &Outgoing) -> About {
+    let subject = Subject::new(I::SUBJECT, record.envelope.subject.clone());
+    About { subject: Some(subject), event_id: Some(record.envelope.id.clone()) }
+}
+
+fn acknowledged(record: &Outgoing, outcome: Outcome) {
+    if let Outcome::Accepted { partition, offset } = outcome {
+        tracing::debug!(key = %record.envelope.key, partition, offset, "acknowledged");
+    }
+}

@@ -1,0 +1,171 @@
+//! `POST` of many events: each has an outcome of its own. They go to Kafka in order, and one wait is for all of them.
+
+mod answer;
+mod log;
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use shared::kafka::Outgoing;
+use shared::runtime::json::batch::{self, BatchError};
+use shared::runtime::json::{BodyError, Fault, json};
+use time::{Duration, OffsetDateTime};
+
+use self::answer::{Batch, Refusal};
+use super::format::BatchFormat;
+use super::named::named;
+use super::request_reader::Intake;
+use super::single::request_id_of;
+use super::trace::Publishing;
+use super::{Admission, Endpoint, Given, Ingest, Item, about, acknowledged};
+use crate::http::problem::{About, Code, Problem};
+use crate::http::response_budget;
+
+pub(crate) const MAX_EVENTS: usize = 1_000;
+pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
+
+pub(crate) async fn submit<I: Ingest>(
+    State(endpoint): State<Arc<Endpoint<I>>>,
+    request: Request,
+) -> Result<Response, Response> {
+    let mut intake = Intake::read(&endpoint, request, MAX_BODY, 0, BatchFormat::of).await?;
+    let answer = accept(&endpoint, &mut intake).await.map_err(IntoResponse::into_response)?;
+    Ok(response_budget::within(intake.room, answer).await)
+}
+
+async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchFormat>) -> Result<Response, Problem> {
+    let Endpoint { ingest, producer, given } = endpoint;
+    let Intake { parts, caller, account, format, bytes, room, deadline } = intake;
+    let items = Items::of(*format, bytes);
+    // What is no batch costs one, as what is no event does.
+    let count = items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX));
+    account.charge(&caller.subject, count)?;
+    let items = items?;
+
+    let mut refusals: Vec<Option<Refusal>> = Vec::with_capacity(items.len());
+    let mut submissions = Vec::with_capacity(items.len());
+    for place in 0..items.len() {
+        // 8 MiB take a while to parse, and others want this thread too.
+        tokio::task::coop::consume_budget().await;
+        refusals.push(match items.parse(place, ingest) {
+            Ok(submission) => {
+                submissions.push(submission);
+                None
+            }
+            Err(refusal) => Some(refusal),
+        });
+    }
+    let mut admissions = ingest.admit(caller, submissions).await.into_iter();
+
+    let publishing = Publishing::begin(parts, producer.topic());
+    let traceparent = publishing.header();
+    let (accepted_at, request_id, user_id) = (OffsetDateTime::now_utc(), request_id_of(parts), &*caller.subject);
+    let mut given_to = Given { accepted_at, request_id, user_id, traceparent };
+    let mut batch = Batch::default();
+    let (mut admitted, mut records) = (Vec::new(), Vec::<Outgoing>::with_capacity(items.len()));
+    for refusal in refusals {
+        match refusal.map_or_else(|| admissions.next().map_or_else(lost, Ok), Err) {
+            Ok(Admission::Send(event)) => {
+                let record = ingest.record(&event, &given_to);
+                // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
+                // the order of the batch.
+                given_to.accepted_at += Duration::MICROSECOND;
+                batch.wait_for(about::<I>(&record));
+                records.push(record);
+                admitted.push(event);
+            }
+            Ok(Admission::Refuse(problem)) => batch.refuse(Refusal::of(problem)),
+            Err(refusal) => batch.refuse(refusal),
+        }
+    }
+    // An answer that will not fit has to be refused before anything is sent.
+    room.cover(bytes.len() + batch.most_bytes())?;
+    let outcomes = producer.send_all(&records, *deadline).await;
+    publishing.end(&outcomes);
+    let settled = admitted.into_iter().zip(&records).zip(outcomes).map(|((event, record), outcome)| {
+        acknowledged(record, outcome);
+        ingest.settle(event, outcome)
+    });
+    batch.settle(settled);
+    log::items(request_id, given.access_log, batch.items()).await;
+    batch.answer(request_id)
+}
+
+/// A domain that gave no verdict on an event.
+fn lost<T>() -> Result<T, Refusal> {
+    Err(Refusal { code: Code::INTERNAL, event_id: None, about: About::default(), errors: Vec::new() })
+}
+
+enum Items<'a> {
+    Array(Vec<&'a RawValue>, &'a Bytes, BatchFormat),
+    Lines(Vec<batch::Line>),
+}
+
+impl<'a> Items<'a> {
+    fn of(format: BatchFormat, bytes: &'a Bytes) -> Result<Self, Problem> {
+        let items = match format {
+            BatchFormat::Array | BatchFormat::CloudEvents => {
+                Self::Array(batch::array(bytes, MAX_EVENTS).map_err(no_batch)?, bytes, format)
+            }
+            BatchFormat::Lines => Self::Lines(batch::lines(bytes, MAX_EVENTS).map_err(no_batch)?),
+        };
+        if items.len() == 0 {
+            return Err(answer::invalid("the batch holds no event"));
+        }
+        Ok(items)
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Array(items, ..) => items.len(),
+            Self::Lines(lines) => lines.len(),
+        }
+    }
+
+    /// Parses one, or refuses it under the ids that it names.
+    fn parse<I: Ingest>(&self, place: usize, ingest: &I) -> Result<I::Submission, Refusal> {
+        let item = self.get(place).map_err(|error| Refusal::invalid(error, About::default()))?;
+        ingest.parse(item).map_err(|error| Refusal::invalid(self.placed(place, error), named(item, I::SUBJECT)))
+    }
+
+    fn get(&self, place: usize) -> Result<Item<'_>, BodyError> {
+        let none = || BodyError::NotAnEvent(Vec::new());
+        match self {
+            Self::Array(items, bytes, format) => {
+                let item = items.get(place).ok_or_else(none)?;
+                let is_ours = *format == BatchFormat::Array;
+                Ok(if is_ours { Item::Plain(bytes, item) } else { Item::Structured(bytes, item) })
+            }
+            // A line that is not JSON is one bad item: the others are told apart from it all the same.
+            Self::Lines(lines) => {
+                let line = lines.get(place).ok_or_else(none)?;
+                Ok(Item::Plain(&line.text, json(&line.text).map_err(|error| self.placed(place, error))?))
+            }
+        }
+    }
+
+    /// What is wrong, with the number of its line.
+    fn placed(&self, place: usize, error: BodyError) -> BodyError {
+        match (self, error) {
+            (Self::Lines(lines), BodyError::NotJson(why)) => {
+                let number = lines.get(place).map_or(0, |line| line.number);
+                BodyError::NotJson(format!("{why} (line {number} of the body)"))
+            }
+            (_, error) => error,
+        }
+    }
+}
+
+fn no_batch(error: BatchError) -> Problem {
+    match error {
+        BatchError::NotJson(why) => Problem::new(Code::NOT_JSON, format!("the body is not JSON: {why}")),
+        BatchError::NotAnArray => {
+            let fault = Fault { pointer: String::new(), detail: "must be a JSON array of events".into() };
+            answer::invalid("the body is not a batch").with_errors(vec![fault])
+        }
+        BatchError::TooMany(max) => Problem::new(Code::TOO_MANY_EVENTS, format!("a batch may hold up to {max} events")),
+    }
+}

@@ -1,0 +1,41 @@
+//! A line for each event of a batch, as a single one has it with its request: chosen by `ACCESS_LOG` with the request,
+//! and always where it was refused.
+
+use std::collections::BTreeMap;
+
+use shared::runtime::config::AccessLog;
+use tokio::task::coop;
+use tracing::Level;
+
+use super::answer::Item;
+use crate::http::subject::AnsweredItem;
+
+/// Of those that name neither subject nor event there is one line for each code: a body of two kilobytes may hold a
+/// thousand of them.
+pub(super) async fn items(request_id: &str, access_log: AccessLog, items: &[Item]) {
+    let all = access_log.takes(request_id);
+    if !all && items.iter().all(|item| item.code.is_none()) {
+        return;
+    }
+    let mut nameless: BTreeMap<&'static str, (u16, usize)> = BTreeMap::new();
+    for item in items {
+        // A thousand lines take milliseconds, and others want this thread too.
+        coop::consume_budget().await;
+        let level = match (item.status, item.code) {
+            (_, Some(code)) if item.about.subject.is_none() && item.about.event_id.is_none() => {
+                nameless.entry(code.as_str()).or_insert((item.status, 0)).1 += 1;
+                continue;
+            }
+            (500.., _) => Level::WARN,
+            (400..500, _) => Level::INFO,
+            _ if all => Level::INFO,
+            _ => continue,
+        };
+        let &Item { index, status, code, .. } = item;
+        AnsweredItem { level, request_id, index, status, code, event_id: item.about.event_id.as_ref() }
+            .log(&item.about);
+    }
+    for (code, (status, items)) in nameless {
+        tracing::info!(%request_id, status, %code, items, "answered in a batch");
+    }
+}

@@ -1,0 +1,93 @@
+//! What the body of a submission is, by its content type.
+
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use shared::runtime::json::{BodyError, json};
+
+use super::Item;
+use crate::http::problem::{Code, Problem};
+
+/// What tells a CloudEvent in binary mode from an event of our own.
+const CE_SPECVERSION: &str = "ce-specversion";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// As the README has it.
+    Plain,
+    /// A CloudEvent, whole in the body.
+    Structured,
+    /// A CloudEvent, its attributes in headers.
+    Binary,
+}
+
+impl Format {
+    /// The format of `POST /events`. The content type decides first, as the HTTP binding of
+    /// CloudEvents says.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let essence = essence(headers);
+        if essence.eq_ignore_ascii_case("application/json") {
+            Ok(if headers.contains_key(CE_SPECVERSION) { Self::Binary } else { Self::Plain })
+        } else if essence.eq_ignore_ascii_case("application/cloudevents+json") {
+            Ok(Self::Structured)
+        } else {
+            Err(unsupported("the content type must be application/json or application/cloudevents+json"))
+        }
+    }
+
+    /// The event that a body is in this format.
+    ///
+    /// # Errors
+    /// It is not JSON.
+    pub(crate) fn item<'a>(self, headers: &'a HeaderMap, bytes: &'a Bytes) -> Result<Item<'a>, BodyError> {
+        Ok(match self {
+            Self::Plain => Item::Plain(bytes, json(bytes)?),
+            Self::Structured => Item::Structured(bytes, json(bytes)?),
+            Self::Binary => Item::Binary(headers, bytes),
+        })
+    }
+}
+
+/// What a batch is, by its content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchFormat {
+    /// An array of events of our own.
+    Array,
+    /// An array of CloudEvents.
+    CloudEvents,
+    /// An event of our own on each line.
+    Lines,
+}
+
+impl BatchFormat {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let essence = essence(headers).to_ascii_lowercase();
+        let format = match essence.as_str() {
+            "application/json" => Self::Array,
+            "application/cloudevents-batch+json" => return Ok(Self::CloudEvents),
+            "application/x-ndjson" | "application/jsonl" => Self::Lines,
+            _ => {
+                return Err(unsupported(
+                    "the content type must be one of application/json, application/x-ndjson, application/jsonl and \
+                     application/cloudevents-batch+json",
+                ));
+            }
+        };
+        // Its one event would be taken for something else.
+        if headers.contains_key(CE_SPECVERSION) {
+            return Err(Problem::new(Code::BAD_REQUEST, "the binary mode of CloudEvents has no batches"));
+        }
+        Ok(format)
+    }
+}
+
+fn essence(headers: &HeaderMap) -> &str {
+    let mut all = headers.get_all(header::CONTENT_TYPE).iter();
+    // Of two that differ, whoever looked at it before us may have taken the other one.
+    let (Some(only), None) = (all.next(), all.next()) else { return "" };
+    let media_type = only.to_str().unwrap_or_default();
+    media_type.split(';').next().unwrap_or_default().trim()
+}
+
+fn unsupported(detail: &'static str) -> Problem {
+    Problem::new(Code::UNSUPPORTED_MEDIA_TYPE, detail)
+}

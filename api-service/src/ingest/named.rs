@@ -1,0 +1,119 @@
+//! The ids that a refused event names, as far as they can be read: for the log, where an operator looks for its device.
+
+use std::fmt;
+
+use axum::http::HeaderMap;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use shared::kafka::ids::is_identifier;
+
+use super::Item;
+use crate::http::problem::About;
+use crate::http::subject::{Subject, SubjectKind};
+
+/// The ids of an event whose subject is of this kind: what is no id, or is none that is allowed, is left out.
+pub(super) fn named(item: Item<'_>, kind: &'static SubjectKind) -> About {
+    match item {
+        Item::Plain(_, value) | Item::Structured(_, value) => in_json(value.get().as_bytes(), kind),
+        Item::Binary(headers, _) => in_headers(headers, kind),
+    }
+}
+
+/// The members of an object, each as it stands.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// The text of the member with this name, where there is one such member and it is a text.
+    fn text(&self, name: &str) -> Option<String> {
+        let mut found = self.0.iter().filter(|(member, _)| member == name);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => serde_json::from_str(value.get()).ok(),
+            _ => None,
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(member, _)| member == name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(All)
+    }
+}
+
+fn in_json(text: &[u8], kind: &'static SubjectKind) -> About {
+    let Ok(members) = serde_json::from_slice::<Members<'_>>(text) else { return About::default() };
+    let first = |name, other| members.text(if members.has(name) { name } else { other });
+    about(first(kind.field, "subject"), first("event_id", "id"), kind)
+}
+
+/// Those of a CloudEvent in binary mode; none where it is not one.
+fn in_headers(headers: &HeaderMap, kind: &'static SubjectKind) -> About {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    about(text("ce-subject"), text("ce-id"), kind)
+}
+
+fn about(subject: Option<String>, event_id: Option<String>, kind: &'static SubjectKind) -> About {
+    let subject = subject.filter(|text| is_identifier(text));
+    About {
+        subject: subject.map(|id| Subject::new(kind, id.into())),
+        event_id: event_id.and_then(|text| text.parse().ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static KIND: SubjectKind = crate::http::subject::subject_kind!(device_id);
+
+    fn named(About { subject, event_id }: About) -> (Option<String>, Option<String>) {
+        (subject.map(|subject| subject.field().1.to_owned()), event_id.map(|id| id.as_str().to_owned()))
+    }
+
+    #[test]
+    fn what_can_be_read_and_is_an_id() {
+        for (text, device, event) in [
+            (r#"{"device_id":"d","event_id":"e","payload":7}"#, Some("d"), Some("e")),
+            (r#"{"subject":"d","id":"e","data":{}}"#, Some("d"), Some("e")),
+            (r#"{"event_id":"e","nonsense":{"device_id":"no"}}"#, None, Some("e")),
+            (r#"{"device_id":"d/..","event_id":"not sane"}"#, None, None),
+            (r#"{"device_id":7,"event_id":"e"}"#, None, Some("e")),
+            (r#"{"device_id":"d","device_id":"other"}"#, None, None),
+            (r#"{"device_id":"d","payload":{"#, None, None),
+            (r#"["device_id"]"#, None, None),
+            ("", None, None),
+        ] {
+            assert_eq!(
+                named(in_json(text.as_bytes(), &KIND)),
+                (device.map(Into::into), event.map(Into::into)),
+                "{text}"
+            );
+        }
+        let headers = [("ce-subject", "d"), ("ce-id", "not sane")];
+        let headers =
+            headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).into_iter().collect();
+        assert_eq!(named(in_headers(&headers, &KIND)), (Some("d".into()), None));
+    }
+}

@@ -1,0 +1,295 @@
+//! The operations that take events, for the document. A domain says what its events look like.
+
+use serde_json::{Value, json};
+use shared::runtime::json::payload::{
+    MAX_BYTES, MAX_BYTES_WRITTEN_OUT, MAX_DEPTH, MAX_DIGITS, MAX_EXPONENT, MAX_NUMBER,
+};
+
+use self::batch::MAX_EVENTS;
+use super::{batch, single};
+use crate::http::openapi::Part;
+use crate::http::openapi::answers::{self, REQUEST_ID, TOKEN, answers, parameters, rated, rates};
+use crate::http::openapi::schemas::{object, schema};
+use crate::http::problem::Code;
+
+/// A text that PostgreSQL can store.
+const TEXT: &str = "^[^\\u0000]*$";
+/// A name of a CloudEvents attribute, or of its data.
+const ATTRIBUTE: &str = "^([a-z0-9]+|data_base64)$";
+/// A media type whose data stands as JSON.
+const JSON_TYPE: &str = r"^\s*[^;/]*/([^;]*\+)?[Jj][Ss][Oo][Nn]\s*(;[\s\S]*)?$";
+
+/// What every submission may be refused with.
+const SUBMISSION: [Code; 12] = [
+    Code::BAD_REQUEST,
+    Code::NOT_JSON,
+    Code::REQUEST_TIMEOUT,
+    Code::BODY_TOO_LARGE,
+    Code::UNSUPPORTED_MEDIA_TYPE,
+    Code::UNSUPPORTED_ENCODING,
+    Code::INVALID_EVENT,
+    Code::QUEUE_FULL,
+    Code::TOPIC_MISSING,
+    Code::SHUTTING_DOWN,
+    Code::OVERLOADED,
+    Code::OUTCOME_UNKNOWN,
+];
+
+/// How the events of a domain are sent. Schemas are told by their names.
+pub struct Operations {
+    /// The group of both.
+    pub tag: &'static str,
+    /// The ids of the operations.
+    pub ids: [&'static str; 2],
+    /// The roles that may send, as a sentence.
+    pub roles: &'static str,
+    /// What an event may be refused with besides.
+    pub codes: &'static [Code],
+    /// An event in the domain's own form; with an `s` behind it, an array of them.
+    pub event: &'static str,
+    /// An event as a CloudEvent; likewise.
+    pub cloud_event: &'static str,
+    /// The values of CloudEvents `type`.
+    pub types: &'static [&'static str],
+    /// CloudEvents `subject`.
+    pub subject: &'static str,
+    /// CloudEvents `data`.
+    pub data: &'static str,
+    /// Examples, by name. The page at `/docs` offers the first one.
+    pub events: Value,
+    /// The same, of arrays.
+    pub arrays: Value,
+    /// Events, one on each line.
+    pub lines: &'static str,
+    /// A CloudEvent.
+    pub example: Value,
+}
+
+impl Operations {
+    /// `POST` of one.
+    pub fn one(&self) -> Value {
+        let codes = [&TOKEN[..], &SUBMISSION, self.codes];
+        let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "event_id": "reading-0001"});
+        let good = json!({
+            "202": answers::json("Kafka holds the event.", "Accepted", accepted, rates())
+        });
+        let mut parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
+        parameters.extend(self.attributes());
+        json!({
+            "operationId": self.ids[0],
+            "tags": [self.tag],
+            "summary": "Sends an event",
+            "description": format!(
+                "{} The body may have up to {} bytes.\n\n\
+                 CloudEvents 1.0 are taken in structured mode (`application/cloudevents+json`) and in binary mode: with \
+                 `ce-specversion` and the other `ce-` headers beside `application/json` the body is the payload alone, a \
+                 `{}` and no `{}`: OpenAPI cannot let a header decide between two schemas of one type.\n\n\
+                 With 503 `outcome_unknown` the event may have been written: send it again with the same `event_id`.",
+                self.roles, single::MAX_BODY, self.data, self.event
+            ),
+            "security": [{"token": []}],
+            "parameters": parameters,
+            "requestBody": {
+                "required": true,
+                "content": {
+                    "application/json": {"schema": schema(self.event), "examples": self.events},
+                    "application/cloudevents+json": {"schema": schema(self.cloud_event), "example": self.example}
+                }
+            },
+            "responses": answers(good, &codes, &rated(&codes))
+        })
+    }
+
+    /// `POST` of many.
+    pub fn many(&self) -> Value {
+        let codes = [&TOKEN[..], &SUBMISSION, &[Code::TOO_MANY_EVENTS], self.codes];
+        let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "accepted": 2});
+        let good = json!({
+            "202": answers::json("Kafka holds all events.", "BatchAccepted", accepted, rates()),
+            "207": answers::json(
+                "Events came to different ends: each is told.",
+                "BatchPartial",
+                partial(),
+                rates()
+            )
+        });
+        let parameters = parameters(["X-Request-Id", "Traceparent", "Content-Encoding"]);
+        // OpenAPI 3.1 has no word for a sequence of values: it is typed as the array that it stands for.
+        let lines = json!({
+            "schema": {
+                "$ref": format!("#/components/schemas/{}s", self.event),
+                "description": "Not an array: its items, one on each line."
+            },
+            "example": self.lines
+        });
+        json!({
+            "operationId": self.ids[1],
+            "tags": [self.tag],
+            "summary": "Sends many events",
+            "description": format!(
+                "{} Up to {} events and {} bytes: a JSON array, or \
+                 NDJSON with an event on each line, or CloudEvents in batched mode.\n\n\
+                 Where all events come to the same end the answer is the one that a single event would get, with pointers \
+                 that begin with the index; with 503 `items` tells the `event_id` of each, so that they can be sent again. \
+                 Events go to Kafka in their order, and behind one that finds no room none is taken.",
+                self.roles, MAX_EVENTS, batch::MAX_BODY
+            ),
+            "security": [{"token": []}],
+            "parameters": parameters,
+            "requestBody": {
+                "required": true,
+                "content": {
+                    "application/json": {"schema": schema(&format!("{}s", self.event)), "examples": self.arrays},
+                    "application/x-ndjson": lines.clone(),
+                    "application/jsonl": lines,
+                    "application/cloudevents-batch+json": {
+                        "schema": schema(&format!("{}s", self.cloud_event)), "example": [self.example]
+                    }
+                }
+            },
+            "responses": answers(good, &codes, &rated(&codes))
+        })
+    }
+
+    /// The schemas of a CloudEvent, and of arrays.
+    pub fn schemas(&self) -> Value {
+        let array = |of: &str| json!({"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": schema(of)});
+        json!({
+            self.cloud_event: self.cloud_event(),
+            format!("{}s", self.event): array(self.event),
+            format!("{}s", self.cloud_event): array(self.cloud_event)
+        })
+    }
+
+    fn cloud_event(&self) -> Value {
+        json!({
+            "type": "object",
+            "description": "A CloudEvent 1.0 in the JSON format. Extensions are taken and not kept.",
+            "required": ["specversion", "type", "source", "id", "subject", "data"],
+            "maxProperties": 256,
+            "propertyNames": {"pattern": ATTRIBUTE},
+            "properties": {
+                "specversion": {"const": "1.0"},
+                "type": {"enum": self.types},
+                "source": {
+                    "type": "string", "format": "uri-reference", "minLength": 1,
+                    "description": "Has to be there, and is not kept."
+                },
+                "id": schema("EventId"),
+                "subject": schema(self.subject),
+                "time": {
+                    "type": ["string", "null"], "format": "date-time",
+                    "description": "When it happened, by the device's clock."
+                },
+                "datacontenttype": {"type": ["string", "null"], "pattern": JSON_TYPE},
+                "dataschema": {"type": ["string", "null"], "format": "uri"},
+                "data": schema(self.data),
+                "data_base64": {"type": "null", "description": "Not taken: the payload is JSON."}
+            },
+            "additionalProperties": {
+                "anyOf": [
+                    {"type": ["string", "boolean", "null"]},
+                    {"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX}
+                ]
+            }
+        })
+    }
+
+    /// The headers of a CloudEvent in binary mode.
+    fn attributes(&self) -> Vec<Value> {
+        let ce = |name: &str, description: &str, schema: Value| json!({"in": "header", "name": format!("ce-{name}"), "description": description, "schema": schema});
+        vec![
+            ce(
+                "specversion",
+                "Makes it a CloudEvent in binary mode: the body is the payload alone, and `ce-type`, `ce-source`, \
+                 `ce-id` and `ce-subject` have to be there too. Values are percent-encoded.",
+                json!({"const": "1.0"}),
+            ),
+            ce("type", "Binary mode.", json!({"enum": self.types})),
+            ce(
+                "source",
+                "Binary mode. Has to be there, and is not kept.",
+                json!({"type": "string", "format": "uri-reference", "minLength": 1}),
+            ),
+            ce("id", "Binary mode: the event's id.", schema("EventId")),
+            ce("subject", "Binary mode: what it is about.", schema(self.subject)),
+            ce("time", "Binary mode: when it happened.", json!({"type": "string", "format": "date-time"})),
+        ]
+    }
+}
+
+/// What the events of all domains have in common.
+pub fn part() -> Part {
+    let payload = format!(
+        "A JSON object of up to {MAX_BYTES} bytes as it is sent, and {MAX_BYTES_WRITTEN_OUT} with its numbers written \
+         out; nested at most {MAX_DEPTH} deep, itself the first level. No key twice, no `\\u0000`, no lone surrogate; \
+         numbers of at most {MAX_NUMBER} characters, with at most {MAX_DIGITS} significant digits and an exponent of at \
+         most {MAX_EXPONENT} either way."
+    );
+    let schemas = json!({
+        "Payload": {
+            "type": "object",
+            "propertyNames": {"pattern": TEXT},
+            "additionalProperties": schema("Json"),
+            "description": payload,
+            "examples": [{"status": "online", "temp_c": 37.2}]
+        },
+        "Json": {
+            "description": "Any JSON value within the limits of a payload.",
+            "anyOf": [
+                {"type": ["null", "boolean"]},
+                // An exponent of 308, as far as values can say it; neither can they count digits.
+                {"type": "number", "anyOf": [{"const": 0}, {"minimum": 1e-308}, {"maximum": -1e-308}]},
+                {"type": "string", "pattern": TEXT},
+                {"type": "array", "items": schema("Json")},
+                {"type": "object", "propertyNames": {"pattern": TEXT}, "additionalProperties": schema("Json")}
+            ]
+        },
+        "Accepted": object(&["request_id", "status", "event_id"], json!({
+            "request_id": schema("RequestId"),
+            "status": {"const": "accepted"},
+            "event_id": schema("EventId")
+        })),
+        "BatchAccepted": object(&["request_id", "status", "accepted"], json!({
+            "request_id": schema("RequestId"),
+            "status": {"const": "accepted"},
+            "accepted": {"type": "integer", "minimum": 1, "maximum": MAX_EVENTS}
+        })),
+        "BatchPartial": object(&["request_id", "status", "accepted", "items"], json!({
+            "request_id": schema("RequestId"),
+            "status": {"const": "partial"},
+            "accepted": {"type": "integer", "minimum": 0, "maximum": MAX_EVENTS - 1},
+            "items": schema("Outcomes")
+        })),
+        "Outcomes": {
+            "type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": schema("Outcome"),
+            "description": "One for each event of the batch, in order."
+        },
+        "Outcome": object(&["index", "status"], json!({
+            "index": {"type": "integer", "minimum": 0, "maximum": MAX_EVENTS - 1},
+            "status": {"type": "integer", "description": "The status that the event would get alone."},
+            "code": schema("Code"),
+            "event_id": schema("EventId"),
+            "errors": schema("Faults")
+        }))
+    });
+    Part { schemas, ..Part::default() }
+}
+
+/// Where events of a batch differ.
+fn partial() -> Value {
+    json!({
+        "request_id": REQUEST_ID,
+        "status": "partial",
+        "accepted": 1,
+        "items": [
+            {"index": 0, "status": 202, "event_id": "reading-0003"},
+            {
+                "index": 1,
+                "status": 422,
+                "code": "invalid_event",
+                "errors": [{"pointer": "/1/device_id", "detail": "is required"}]
+            }
+        ]
+    })
+}

@@ -1,0 +1,171 @@
+//! From librdkafka's thread to who waits: delivery reports.
+//!
+//! Reports come many at a time, on a thread of librdkafka's. To wake a task from there costs a lock and
+//! often a system call, so that thread wakes one task for all of them, and that one, inside the
+//! runtime, wakes the others for next to nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::{ClientContext, Message as _, Statistics};
+use shared::kafka::is_too_large;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, oneshot};
+
+use crate::ingest::kafka_log::LogContext;
+
+/// What became of a record: its partition and offset, or why it has none.
+pub(super) type Report = Result<(i32, i64), KafkaError>;
+
+pub(super) enum Waiting {
+    Alone(oneshot::Sender<Report>),
+    /// A request with many: this is its event of that index.
+    Of(Arc<Batch>, usize),
+}
+
+impl Waiting {
+    /// A request with one event, and what it gets its report from; an error where the client was
+    /// dropped.
+    pub(super) fn alone() -> (Box<Self>, oneshot::Receiver<Report>) {
+        let (tell, report) = oneshot::channel();
+        (Box::new(Self::Alone(tell)), report)
+    }
+}
+
+/// The reports of a request with many events. It is woken once, when all are there.
+pub(super) struct Batch {
+    reports: Mutex<Vec<Option<Report>>>,
+    left: AtomicUsize,
+    settled: Notify,
+}
+
+impl Batch {
+    pub(super) fn new(events: usize) -> Arc<Self> {
+        Arc::new(Self {
+            reports: Mutex::new(vec![None; events]),
+            left: AtomicUsize::new(events),
+            settled: Notify::new(),
+        })
+    }
+
+    pub(super) fn waiting(self: &Arc<Self>, index: usize) -> Box<Waiting> {
+        Box::new(Waiting::Of(Arc::clone(self), index))
+    }
+
+    /// One event was not handed over: no report comes of it.
+    pub(super) fn skip(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.settled.notify_one();
+        }
+    }
+
+    pub(super) async fn settled(&self) {
+        if self.left.load(Ordering::Acquire) > 0 {
+            self.settled.notified().await;
+        }
+    }
+
+    pub(super) fn reports(&self) -> Vec<Option<Report>> {
+        std::mem::take(&mut self.held())
+    }
+
+    fn put(&self, index: usize, report: Report) {
+        // After the deadline nobody looks any more, and there is no place.
+        if let Some(place) = self.held().get_mut(index) {
+            *place = Some(report);
+        }
+        self.skip();
+    }
+
+    fn held(&self) -> MutexGuard<'_, Vec<Option<Report>>> {
+        // The vector is whole whenever the lock is free, whatever the holder's fate.
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Told = (oneshot::Sender<Report>, Report);
+
+pub(super) struct Reports {
+    log: LogContext,
+    tell: UnboundedSender<Told>,
+    was_refused: Arc<AtomicBool>,
+}
+
+impl Reports {
+    /// For one client, with what has to run beside it until it is gone. It notes there that a batch was
+    /// refused as too large.
+    pub(super) fn new(was_refused: Arc<AtomicBool>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        // Bounded by the client's queue: a report for each record that is in there.
+        let (tell, told) = unbounded_channel();
+        (Self { log: LogContext, tell, was_refused }, hand_out(told))
+    }
+}
+
+async fn hand_out(mut told: UnboundedReceiver<Told>) {
+    let mut some = Vec::new();
+    while told.recv_many(&mut some, 256).await > 0 {
+        for (waiting, report) in some.drain(..) {
+            // Who does not wait any more has been answered.
+            let _ = waiting.send(report);
+        }
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, message: &str) {
+        self.log.log(level, what, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.log.stats(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.log.error(error, reason);
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Box<Waiting>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Box<Waiting>) {
+        let report = match result {
+            Ok(message) => Ok((message.partition(), message.offset())),
+            Err((error, _)) => {
+                if error.rdkafka_error_code().is_some_and(is_too_large) {
+                    self.was_refused.store(true, Ordering::Release);
+                }
+                Err(error.clone())
+            }
+        };
+        match *waiting {
+            Waiting::Alone(waiting) => {
+                let _ = self.tell.send((waiting, report));
+            }
+            Waiting::Of(batch, index) => batch.put(index, report),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_is_settled_when_each_has_a_report_or_needs_none() {
+        let batch = Batch::new(3);
+        let mut settled = std::pin::pin!(batch.settled());
+        batch.put(2, Ok((1, 7)));
+        batch.skip();
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut settled).await.is_err());
+        batch.put(0, Err(KafkaError::Canceled));
+        settled.await;
+        batch.settled().await;
+        let reports = batch.reports();
+        assert!(matches!(reports[..], [Some(Err(KafkaError::Canceled)), None, Some(Ok((1, 7)))]), "{reports:?}");
+        batch.put(1, Ok((0, 0)));
+    }
+}

@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Parser as _;
+use shared::kafka::Envelope;
+use time::OffsetDateTime;
+
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::*;
+
+#[derive(clap::Parser)]
+struct Settings {
+    #[command(flatten)]
+    kafka: KafkaConfig,
+    #[command(flatten)]
+    producer: ProducerConfig,
+}
+
+/// The usual settings, and these.
+pub(super) fn config(more: &[&str]) -> (KafkaConfig, ProducerConfig) {
+    let brokers = ["--kafka-brokers=b:1"];
+    let usual = if more.is_empty() { &brokers[..] } else { &[] };
+    let Settings { kafka, producer } = Settings::parse_from([&["api"], usual, more].concat());
+    (kafka, producer)
+}
+
+fn producer(settings: &[&str]) -> Producer {
+    let (kafka, producer) = config(settings);
+    Producer::new(&kafka, &producer, "events").unwrap()
+}
+
+pub(super) fn event(device: &str) -> Outgoing {
+    let now = OffsetDateTime::now_utc();
+    let envelope = Envelope {
+        event_type: "io.edge.device.reported.v1",
+        key: device.into(),
+        subject: device.into(),
+        id: "e".parse().unwrap(),
+        occurred_at: now,
+        accepted_at: now,
+        request_id: None,
+        user_id: None,
+        traceparent: None,
+        data: Bytes::from_static(b"{}"),
+    };
+    Outgoing { envelope, source: format!("/devices/{device}") }
+}
+
+/// On one thread, so that the task that replaces the client runs where the test waits, and nowhere else.
+#[tokio::test]
+async fn a_devices_events_are_not_batched_by_a_client_that_does_not_keep_to_the_limit_yet() {
+    let producer = producer(&[]);
+    let events = ["several", "one", "several"].map(event);
+    let alone = || {
+        let steps = producer.plan(&producer.0.batched.client(), &events);
+        let alone = events.iter().zip(steps).filter(|(_, step)| step.way == Way::Alone);
+        alone.map(|(event, _)| event.envelope.key.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(alone(), ["several"; 2], "the limit is unknown, and they are few");
+
+    producer.learn(20_000);
+    assert_eq!(producer.batch_limit(), Some(20_000));
+    assert_eq!(alone(), ["several"; 2], "the client of before makes larger batches");
+
+    let replaced = async {
+        while !producer.0.batched.client().keeps_to(&producer.0.limit) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), replaced).await.expect("the client is not replaced");
+    assert!(alone().is_empty(), "{:?}", alone());
+
+    producer.learn(1_000_000);
+    assert!(alone().is_empty(), "its batches are smaller than they could be: {:?}", alone());
+}
+
+/// A broker that starts refuses a producer's first batch to a partition, and takes the second: it knows nothing of the
+/// producer, and does not miss the first one. librdkafka concludes from the second that the first was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_broker_acknowledged_is_not_accepted() {
+    let kafka = MockCluster::new(1).unwrap();
+    let producer = producer(&["--kafka-brokers", &kafka.bootstrap_servers(), "--kafka-linger=0ms"]);
+    kafka.create_topic(producer.topic(), 1, 1).unwrap();
+    let send = async |device: &str, after| {
+        tokio::time::sleep(after).await;
+        producer.send(&event(device), Instant::now() + Duration::from_secs(20)).await
+    };
+    assert!(matches!(send("first", Duration::ZERO).await, Outcome::Accepted { .. }), "it is connected");
+    // So long that both are under way at the same time.
+    kafka.broker_round_trip_time(1, Duration::from_millis(500)).unwrap();
+    kafka.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION]);
+    let outcomes = tokio::join!(send("a", Duration::ZERO), send("b", Duration::from_millis(100)));
+    assert!(matches!(outcomes, (Outcome::Unknown, Outcome::Accepted { offset: 1, .. })), "{outcomes:?}");
+}
