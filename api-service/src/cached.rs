@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use metrics::{Counter, describe_counter};
 use shared::cache::{self, Cache, CacheKey, Lease, Lookup};
-use shared::store::{Store, Failure};
+use shared::store::{Failure, Store};
 use tokio::time::Instant;
 
 use self::collapse::Collapse;

@@ -44,13 +44,15 @@ impl Bed {
         self.stack.postgres.restart()
     }
 
-    pub(crate) fn meters(&self) -> Vec<Meter> {
+    /// Of the servers, and of these services.
+    pub(crate) fn meters(&self, services: &[&Service]) -> Vec<Meter> {
         let servers = [
             ("kafka", self.stack.kafka.pid()),
             ("postgresql", self.stack.postgres.pid()),
             ("redis", self.stack.redis.pid()),
         ];
-        servers.into_iter().filter_map(|(name, pid)| Some(Meter::start(name, pid?))).collect()
+        let servers = servers.into_iter().filter_map(|(name, pid)| Some(Meter::start(name, pid?)));
+        servers.chain(services.iter().copied().map(meter)).collect()
     }
 }
 
@@ -89,11 +91,7 @@ impl<'a> Site<'a> {
         Ok(Api { service, url: format!("http://{bind}") })
     }
 
-    pub(crate) fn worker(&self) -> anyhow::Result<Service> {
-        self.worker_with(&[])
-    }
-
-    pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> anyhow::Result<Service> {
+    pub(crate) fn worker(&self, more: &[(&str, &str)]) -> anyhow::Result<Service> {
         self.spawn(Program::Worker, &["run"], more)
     }
 
@@ -134,15 +132,13 @@ impl Drop for Site<'_> {
 }
 
 pub(crate) struct Api {
-    service: Service,
+    pub(crate) service: Service,
     /// `http://host:port`.
     pub(crate) url: String,
 }
 
-impl Api {
-    pub(crate) fn meter(&self) -> Meter {
-        Meter::start("api-service", self.service.pid())
-    }
+pub(crate) fn meter(service: &Service) -> Meter {
+    Meter::start(service.program().name(), service.pid())
 }
 
 pub(crate) fn end(service: &Service) -> anyhow::Result<ExitStatus> {

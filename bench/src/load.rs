@@ -5,8 +5,8 @@
 //! that is asked no more than it can do. oha sends at a rate, whether or not answers come, and counts
 //! from when a request was due: a stall is seen by all that had to wait behind it.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -70,7 +70,12 @@ struct Told {
     p999: f64,
 }
 
-impl Load<'_> {
+impl<'a> Load<'a> {
+    /// One that posts the lines to this path, as JSON.
+    pub(crate) fn posts(base: &'a str, path: &'a str, lines: &'a Path, token: &'a str, connections: u32) -> Self {
+        Self { base, path, lines, content_type: Some("application/json"), token, connections }
+    }
+
     /// As fast as answers come, with wrk.
     pub(crate) fn saturate(&self, time: Duration) -> anyhow::Result<Outcome> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("wrk.lua");
@@ -98,7 +103,7 @@ impl Load<'_> {
 
     /// So many requests a second, with oha.
     pub(crate) fn at_rate(&self, rate: u32, time: Duration) -> anyhow::Result<Outcome> {
-        let mut command = Command::new(oha());
+        let mut command = Command::new(devstack::target_dir().join("tools/bin/oha"));
         command
             .args(["--no-tui", "--output-format", "json", "--latency-correction", "--disable-compression"])
             // A request that is under way at the end is waited for, not counted as failed.
@@ -157,10 +162,6 @@ struct Percentiles {
     p999: f64,
 }
 
-fn oha() -> PathBuf {
-    devstack::target_dir().join("tools/bin/oha")
-}
-
 /// Runs a generator to its end, with an eye on what it uses.
 fn run(name: &str, mut command: Command) -> anyhow::Result<(String, Usage)> {
     let child = command
@@ -178,15 +179,10 @@ fn run(name: &str, mut command: Command) -> anyhow::Result<(String, Usage)> {
         }
         cpu
     });
-    let output = wait(child, name)?;
-    drop(done);
-    let cpu_seconds = watch.join().unwrap_or(0.0);
-    Ok((output, Usage { name: name.to_owned(), cpu_seconds, resident_mib: 0.0, peak_mib: 0.0 }))
-}
-
-fn wait(child: Child, name: &str) -> anyhow::Result<String> {
     let output = child.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{name} failed ({}): {text}", output.status);
-    Ok(text)
+    drop(done);
+    let cpu_seconds = watch.join().unwrap_or(0.0);
+    Ok((text, Usage { name: name.to_owned(), cpu_seconds, resident_mib: 0.0, peak_mib: 0.0 }))
 }

@@ -140,6 +140,11 @@ impl Report {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a count")]
+pub(crate) fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
 pub(crate) fn number(value: f64) -> String {
     if value.abs() < 100.0 {
         return format!("{value:.2}");

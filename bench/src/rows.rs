@@ -16,9 +16,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::Scale;
-use crate::bed::{Api, Bed};
+use crate::bed::{Api, Bare, Bed};
 use crate::load::{Load, Outcome};
 use crate::report::Figure;
+use crate::rounds::Series;
 use crate::usage::{Meter, Usage};
 
 /// A row.
@@ -51,45 +52,73 @@ impl Row {
     pub(crate) const IN_TEN_MINUTES: [Self; 7] =
         [Self::Post, Self::Batch, Self::Read, Self::Worker, Self::Visible, Self::Backlog, Self::Api];
 
-    pub(crate) fn what(self) -> &'static str {
+    /// What it is, and what measures it.
+    pub(crate) fn parts(self) -> (&'static str, fn(&Bed, &Scale) -> anyhow::Result<Vec<Figure>>) {
         match self {
-            Self::Post => "POST /events, 256 connections, against bare axum parsing the same body",
-            Self::Batch => "POST /events/batch, events a second, against a bare librdkafka producer",
-            Self::Read => "GET /resource/{id}, hits, against axum with one GET on the same Redis",
-            Self::Worker => "the worker on a preloaded topic, against the same statements from memory",
-            Self::Visible => "accepted to visible, and memory, at 1,000 events a second",
-            Self::Backlog => "the same on partitions without a backlog, while another one drains",
-            Self::Api => "POST /events with other connections, devices and payloads",
-            Self::Growth => "the worker with more resources",
-            Self::Expire => "expiry beside an ingest, in a large table",
-            Self::Pooler => "the worker behind PgBouncer, against the worker without it",
-        }
-    }
-
-    pub(crate) fn measure(self, bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
-        match self {
-            Self::Post => post::measure(bed, scale),
-            Self::Batch => batch::measure(bed, scale),
-            Self::Read => read::measure(bed, scale),
-            Self::Worker => worker::measure(bed, scale),
-            Self::Visible => visible::measure(bed, scale),
-            Self::Backlog => backlog::measure(bed, scale),
-            Self::Api => api_growth::measure(bed, scale),
-            Self::Growth => resources::measure(bed, scale),
-            Self::Expire => expire::measure(bed, scale),
-            Self::Pooler => pooler::measure(bed, scale),
+            Self::Post => ("POST /events, 256 connections, against bare axum parsing the same body", post::measure),
+            Self::Batch => ("POST /events/batch, events a second, against a bare librdkafka producer", batch::measure),
+            Self::Read => ("GET /resource/{id}, hits, against axum with one GET on the same Redis", read::measure),
+            Self::Worker => {
+                ("the worker on a preloaded topic, against the same statements from memory", worker::measure)
+            }
+            Self::Visible => ("accepted to visible, and memory, at 1,000 events a second", visible::measure),
+            Self::Backlog => ("the same on partitions without a backlog, while another one drains", backlog::measure),
+            Self::Api => ("POST /events with other connections, devices and payloads", api_growth::measure),
+            Self::Growth => ("the worker with more resources", resources::measure),
+            Self::Expire => ("expiry beside an ingest, in a large table", expire::measure),
+            Self::Pooler => ("the worker behind PgBouncer, against the worker without it", pooler::measure),
         }
     }
 }
 
 /// As fast as the API answers, with what every process used meanwhile.
 fn saturate(bed: &Bed, api: &Api, load: &Load<'_>, time: Duration) -> anyhow::Result<(Outcome, Vec<Usage>)> {
-    let mut meters = bed.meters();
-    meters.push(api.meter());
+    let meters = bed.meters(&[&api.service]);
     let outcome = load.saturate(time)?;
     let mut usages: Vec<_> = meters.iter().map(Meter::read).collect();
     usages.push(outcome.usage.clone());
     Ok((outcome, usages))
+}
+
+/// The API beside two bare servers under the same load, each as fast as it answers; and for the latency that a caller
+/// sees while there is room, the API at a rate.
+fn beside<'a>(
+    bed: &Bed,
+    scale: &Scale,
+    name: &str,
+    api: &'a Api,
+    [one, other]: [(&str, &'a Bare); 2],
+    load: impl Fn(&'a str) -> Load<'a>,
+    rate: u32,
+) -> anyhow::Result<(Figure, [Series; 2])> {
+    let mut last = None;
+    let [figure, first, second] = take_turns(
+        scale.rounds,
+        ["api", one.0, other.0],
+        [
+            &mut || {
+                let (outcome, usages) = saturate(bed, api, &load(&api.url), scale.turn())?;
+                last = Some((outcome.latency, usages));
+                Ok(outcome.rate)
+            },
+            &mut || Ok(load(&one.1.url).saturate(scale.turn())?.rate),
+            &mut || Ok(load(&other.1.url).saturate(scale.turn())?.rate),
+        ],
+    )?;
+    let open = Load { connections: 64, ..load(&api.url) }.at_rate(rate, scale.turn())?;
+    println!("  at {rate} a second: p99 {:.2} ms", open.latency.p99);
+    let (saturated, usages) = last.unzip();
+    let saturated = saturated.map(|latency| ("saturated (closed loop)".to_owned(), latency));
+    let open = (format!("at {rate} requests/s (open loop, corrected)"), open.latency);
+    let row = Figure {
+        name: name.to_owned(),
+        unit: "requests/s",
+        figure,
+        latencies: saturated.into_iter().chain([open]).collect(),
+        usages: usages.unwrap_or_default(),
+        ..Figure::default()
+    };
+    Ok((row, [first, second]))
 }
 
 /// Lets several things take turns, and says how it goes. The first one is what is measured, the others
@@ -98,8 +127,8 @@ fn take_turns<const N: usize>(
     rounds: u32,
     names: [&str; N],
     mut turns: [&mut dyn FnMut() -> anyhow::Result<f64>; N],
-) -> anyhow::Result<[crate::rounds::Series; N]> {
-    let mut all = [const { crate::rounds::Series { rounds: Vec::new() } }; N];
+) -> anyhow::Result<[Series; N]> {
+    let mut all = [const { Series { rounds: Vec::new() } }; N];
     for round in 0..=rounds {
         let mut line = if round == 0 { "  warming".to_owned() } else { format!("  round {round}/{rounds}") };
         for ((name, turn), series) in names.iter().zip(&mut turns).zip(&mut all) {

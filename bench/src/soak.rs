@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::bed::{Bed, Site, end};
+use crate::bed::{Bed, Site, end, meter};
 use crate::rounds::Series;
 use crate::rows::visible;
 use crate::usage::Meter;
@@ -44,35 +44,20 @@ enum Measure {
     WorkerMemory,
 }
 
+const MEASURES: [(Measure, &str); 10] = [
+    (Measure::Events, "table events, MiB"),
+    (Measure::EventsIndexes, "its indexes, MiB"),
+    (Measure::Resources, "resources with indexes, MiB"),
+    (Measure::DeadEvents, "dead tuples of events"),
+    (Measure::DeadResources, "dead tuples of resources"),
+    (Measure::OldestEvent, "age of the oldest event, s"),
+    (Measure::Lag, "lag, events"),
+    (Measure::Committed, "accepted to committed, p99, ms"),
+    (Measure::ApiMemory, "api-service, MiB"),
+    (Measure::WorkerMemory, "worker-service, MiB"),
+];
+
 impl Measure {
-    const ALL: [Self; 10] = [
-        Self::Events,
-        Self::EventsIndexes,
-        Self::Resources,
-        Self::DeadEvents,
-        Self::DeadResources,
-        Self::OldestEvent,
-        Self::Lag,
-        Self::Committed,
-        Self::ApiMemory,
-        Self::WorkerMemory,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Events => "table events, MiB",
-            Self::EventsIndexes => "its indexes, MiB",
-            Self::Resources => "resources with indexes, MiB",
-            Self::DeadEvents => "dead tuples of events",
-            Self::DeadResources => "dead tuples of resources",
-            Self::OldestEvent => "age of the oldest event, s",
-            Self::Lag => "lag, events",
-            Self::Committed => "accepted to committed, p99, ms",
-            Self::ApiMemory => "api-service, MiB",
-            Self::WorkerMemory => "worker-service, MiB",
-        }
-    }
-
     /// What the end may have beside a tenth more than the tenth sample: what comes and goes between two runs of
     /// autovacuum, between two batches, or in a disk's bad moment, whatever there was at first. Autovacuum comes once a
     /// minute: how much room rows take that are expired and not removed, and pages of indexes that are emptied and not
@@ -123,28 +108,25 @@ pub(crate) fn run(bed: &Bed, settings: &Settings, folder: &Path) -> anyhow::Resu
     println!("{SAMPLES} times {} s at 1,000 events/s; EVENTS_RETENTION={}s", time.as_secs(), retention.as_secs());
     let site = Site::new(bed, "soak")?;
     let api = site.api(&[])?;
-    let worker = site.worker_with(&[("EVENTS_RETENTION", &format!("{}s", retention.as_secs()))])?;
-    let meters = [api.meter(), Meter::start("worker-service", worker.pid())];
-    let mut samples: Vec<[f64; Measure::ALL.len()]> = Vec::new();
+    let worker = site.worker(&[("EVENTS_RETENTION", &format!("{}s", retention.as_secs()))])?;
+    let meters = [meter(&api.service), meter(&worker)];
+    let mut samples: Vec<[f64; MEASURES.len()]> = Vec::new();
     let began = Instant::now();
     for number in 1..=SAMPLES {
         visible::load(&site, &api, time)?;
         let lag = devstack::committed(&site.scope.endpoints.kafka_brokers, &site.scope.input_topic, &site.scope.group)?;
         let sample = sample(&site, &meters, time, &lag)?;
-        let told: Vec<_> = Measure::ALL
-            .iter()
-            .zip(&sample)
-            .map(|(measure, figure)| format!("{}: {figure:.1}", measure.name()))
-            .collect();
+        let told: Vec<_> =
+            MEASURES.iter().zip(&sample).map(|((_, name), figure)| format!("{name}: {figure:.1}")).collect();
         println!("{number:>3}, {:>5.0} s  {}", began.elapsed().as_secs_f64(), told.join("; "));
         samples.push(sample);
     }
     site.until_caught_up(Duration::from_secs(60))?;
     end(&worker)?;
-    let of = |(at, measure): (usize, Measure)| {
+    let of = |(at, (measure, _)): (usize, (Measure, &str))| {
         Course::of(measure, samples.iter().filter_map(|sample| sample.get(at)).copied().collect())
     };
-    let courses: Vec<_> = Measure::ALL.into_iter().enumerate().map(of).collect();
+    let courses: Vec<_> = MEASURES.into_iter().enumerate().map(of).collect();
     tell(&courses);
     let report = folder.join("soak.json");
     std::fs::write(&report, serde_json::to_vec_pretty(&courses)?)?;
@@ -158,7 +140,7 @@ fn sample(
     meters: &[Meter; 2],
     time: Duration,
     lag: &std::collections::BTreeMap<i32, (i64, i64)>,
-) -> anyhow::Result<[f64; Measure::ALL.len()]> {
+) -> anyhow::Result<[f64; MEASURES.len()]> {
     const MIB: &str = "/ 1048576.0";
     let tables = site.numbers(&format!(
         "SELECT pg_table_size('events') {MIB}, pg_indexes_size('events') {MIB}, pg_total_relation_size('resources') {MIB},
@@ -177,22 +159,11 @@ fn sample(
 }
 
 fn tell(courses: &[Course]) {
-    println!(
-        "\n{:<34} {:>12} {:>12} {:>12} {:>12}",
-        format!("of {SAMPLES} samples"),
-        format!("around {TENTH}"),
-        "at the end",
-        "least",
-        "most"
-    );
-    for Course { measure, samples, at_the_tenth, at_the_end, holds } in courses {
-        println!(
-            "{:<34} {at_the_tenth:>12.1} {at_the_end:>12.1} {:>12.1} {:>12.1} {}",
-            measure.name(),
-            samples.min(),
-            samples.max(),
-            if *holds { "holds" } else { "GROWS" }
-        );
+    let (of, around) = (format!("of {SAMPLES} samples"), format!("around {TENTH}"));
+    println!("\n{of:<34} {around:>12} {:>12} {:>12} {:>12}", "at the end", "least", "most");
+    for (Course { samples, at_the_tenth, at_the_end, holds, .. }, (_, name)) in courses.iter().zip(MEASURES) {
+        let (least, most, verdict) = (samples.min(), samples.max(), if *holds { "holds" } else { "GROWS" });
+        println!("{name:<34} {at_the_tenth:>12.1} {at_the_end:>12.1} {least:>12.1} {most:>12.1} {verdict}");
     }
 }
 

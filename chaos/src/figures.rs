@@ -10,48 +10,65 @@ use crate::checker::Verdict;
 use crate::history::{End, History};
 use crate::load::Counts;
 
-/// The counts of a run; in [`least`](crate::least), what they have to be at least.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Figures {
-    pub accepted: usize,
+/// The counts of a run, each with its row in the table.
+macro_rules! figures {
+    ($($(#[$doc:meta])* $name:ident: $row:literal,)*) => {
+        /// The counts of a run; in [`least`](crate::least), what they have to be at least.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+        pub struct Figures {
+            $($(#[$doc])* pub $name: usize,)*
+        }
+
+        impl Figures {
+            pub const NONE: Self = Self { $($name: 0),* };
+
+            pub fn rows(&self) -> Vec<(&'static str, usize)> {
+                vec![$(($row, self.$name)),*]
+            }
+        }
+    };
+}
+
+figures! {
+    accepted: "events accepted",
     /// Of these, those that were sent when all faults were over.
-    pub accepted_at_last: usize,
+    accepted_at_last: "  after all faults",
     /// Events sent again although they had been acknowledged, or twice in one post.
-    pub duplicates: usize,
+    duplicates: "  duplicates sent",
     /// Posts of several events at once.
-    pub batches: usize,
+    batches: "posts of batches",
     /// Of these, answered 207: some of their events were taken, and some were not.
-    pub partial_batches: usize,
+    partial_batches: "  answered 207",
     /// Posts that were answered otherwise than 202 and 207, or not at all.
-    pub failed_posts: usize,
+    failed_posts: "posts that failed",
     /// Records of the input topic, duplicates and poison included.
-    pub records: usize,
+    records: "records in the log",
     /// Of these, records in partitions that were added.
-    pub records_in_added_partitions: usize,
-    pub rows: usize,
+    records_in_added_partitions: "  in added partitions",
+    rows: "rows",
     /// Of these, rows that came behind a newer state.
-    pub superseded: usize,
+    superseded: "  superseded",
     /// How often PostgreSQL refused an event as data.
-    pub refusals: usize,
-    pub dead_letters: usize,
+    refusals: "refusals",
+    dead_letters: "dead letters",
     /// Of these, events that PostgreSQL refused for too long; the others are no events.
-    pub refused_letters: usize,
+    refused_letters: "  of refused devices",
     /// Events of transactions of another producer that are in the log.
-    pub committed_events: usize,
-    pub aborted_events: usize,
+    committed_events: "events in transactions",
+    aborted_events: "  aborted",
     /// Partitions assigned, over all workers.
-    pub assignments: usize,
+    assignments: "partitions assigned",
     /// How often it was seen what is committed, and so fenced.
-    pub commits: usize,
-    pub reads: usize,
+    commits: "commits seen",
+    reads: "reads",
     /// Of these, those that were answered when all events were sent.
-    pub reads_at_last: usize,
+    reads_at_last: "  after all events",
     /// Of all reads, those that had to show all that was fenced when they began, where something was.
-    pub strict_reads: usize,
+    strict_reads: "  judged strictly",
     /// And reads that had to show only what was fenced before Redis was away from a worker.
-    pub excused_reads: usize,
+    excused_reads: "  excused",
     /// Bodies in the cache at the end, each compared with its row.
-    pub cached: usize,
+    cached: "cached bodies at last",
 }
 
 impl Figures {
@@ -79,32 +96,5 @@ impl Figures {
             cached: end.cached.len(),
             ..Self::default()
         }
-    }
-
-    pub fn rows(&self) -> [(&'static str, usize); 22] {
-        [
-            ("events accepted", self.accepted),
-            ("  after all faults", self.accepted_at_last),
-            ("  duplicates sent", self.duplicates),
-            ("posts of batches", self.batches),
-            ("  answered 207", self.partial_batches),
-            ("posts that failed", self.failed_posts),
-            ("records in the log", self.records),
-            ("  in added partitions", self.records_in_added_partitions),
-            ("rows", self.rows),
-            ("  superseded", self.superseded),
-            ("refusals", self.refusals),
-            ("dead letters", self.dead_letters),
-            ("  of refused devices", self.refused_letters),
-            ("events in transactions", self.committed_events),
-            ("  aborted", self.aborted_events),
-            ("partitions assigned", self.assignments),
-            ("commits seen", self.commits),
-            ("reads", self.reads),
-            ("  after all events", self.reads_at_last),
-            ("  judged strictly", self.strict_reads),
-            ("  excused", self.excused_reads),
-            ("cached bodies at last", self.cached),
-        ]
     }
 }

@@ -29,14 +29,7 @@ const TWO_MINUTES: Figures = Figures {
     reads_at_last: AT_LAST,
     strict_reads: 1_000,
     cached: 8,
-    records_in_added_partitions: 0,
-    superseded: 0,
-    refusals: 0,
-    dead_letters: 0,
-    refused_letters: 0,
-    committed_events: 0,
-    aborted_events: 0,
-    excused_reads: 0,
+    ..Figures::NONE
 };
 
 /// The least of each figure: of what the load does, in proportion to the length of the run and to its pace; of what comes
@@ -72,7 +65,7 @@ pub fn figures(plan: &Plan) -> Figures {
         reads_at_last: TWO_MINUTES.reads_at_last,
         strict_reads: share(TWO_MINUTES.strict_reads),
         cached: TWO_MINUTES.cached,
-        ..Figures::default()
+        ..Figures::NONE
     }
 }
 
@@ -83,7 +76,7 @@ pub fn faults(plan: &Plan) -> BTreeMap<Fault, usize> {
     least.values_mut().for_each(|times| *times = times.div_ceil(2));
     if !plan.is_part {
         let whole = usize::try_from(plan.length.as_secs() / WHOLE.as_secs()).unwrap_or(usize::MAX);
-        for kind in Fault::DRAWN {
+        for kind in Fault::drawn() {
             let times = least.entry(kind).or_default();
             *times = whole.max(*times);
         }

@@ -141,7 +141,7 @@ impl Client {
     }
 }
 
-/// The history, whatever became of whoever held it.
-pub fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
-    history.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is in it, whatever became of whoever held it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serde::Serialize;
 
-pub use self::fault::{APIS, Fault, WORKERS_WAYS, Whom};
+pub use self::fault::{APIS, Fault, Turn, WORKERS_WAYS, Whom};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -77,7 +77,7 @@ impl Plan {
         let mut at = WARM;
         while at < length {
             if bag.is_empty() {
-                bag = Fault::DRAWN.to_vec();
+                bag = Fault::drawn();
                 random.shuffle(&mut bag);
             }
             let Some(fault) = bag.pop() else { break };

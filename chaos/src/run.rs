@@ -75,7 +75,7 @@ async fn run_in(plan: &Plan, logs: &Path, history_file: &Path) -> anyhow::Result
     let history = load.end().await?;
     let end = gather::gather(&world, &gather::store(&world)?, left).await?;
     world.tend()?;
-    file::save(history_file, &history, &end)?;
+    file::save(history_file, history, end)?;
     // What was written is what is judged: who judges it again gets the same.
     let (history, end) = file::load(history_file)?;
     let verdict = checker::check(&history, &end);

@@ -4,16 +4,18 @@ mod primaries;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use devstack::kit::owned;
 use devstack::{LogReader, Postgres, Program, Proxy, Redis, Scope, Service, SmallDisk, Stack, port, psql, token};
 
 use self::primaries::Primaries;
 use crate::faults;
-use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
+use crate::load::lock;
+use crate::plan::{APIS, Fault, Turn, WORKERS_WAYS, Whom};
 
 const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
@@ -94,7 +96,7 @@ impl World {
         for way in 0..APIS {
             let bind = format!("127.0.0.1:{}", port::free());
             let mut env = world.env(way)?;
-            env.extend(pairs(&[("API_BIND", &bind), ("JWT_SECRET", SECRET), ("KAFKA_MESSAGE_TIMEOUT", "4s")]));
+            env.extend(owned(&[("API_BIND", &bind), ("JWT_SECRET", SECRET), ("KAFKA_MESSAGE_TIMEOUT", "4s")]));
             let api = world.spawn(Program::Api, &[], &env)?;
             world.apis.push(Mutex::new(api));
             world.urls.push(format!("http://{bind}"));
@@ -130,7 +132,7 @@ impl World {
         let way = self.ways.get(way).context("there is no such way")?;
         let mut env = self.scope.env();
         let database = self.scope.database_url.rsplit_once('/').map_or("", |(_, name)| name);
-        env.extend(pairs(&[
+        env.extend(owned(&[
             ("KAFKA_BROKERS", &format!("127.0.0.1:{}", way.kafka.port)),
             ("DATABASE_URL", &format!("postgres://postgres@127.0.0.1:{}/{database}", way.postgres.port)),
             ("REDIS_URL", &format!("redis://127.0.0.1:{}", way.redis.port)),
@@ -226,50 +228,11 @@ impl World {
     /// The right to do something to the server of a fault.
     pub fn turn(&self, fault: Fault) -> Option<MutexGuard<'_, ()>> {
         let [kafka, postgres, redis, transactions] = &self.turns;
-        match fault {
-            Fault::KillKafka
-            | Fault::StopKafka
-            | Fault::FreezeKafka
-            | Fault::CutKafka
-            | Fault::SlowKafka
-            | Fault::WireRecords
-            | Fault::RefuseLetters => Some(lock(kafka)),
-            Fault::KillPostgres
-            | Fault::StopPostgres
-            | Fault::FreezePostgres
-            | Fault::CutPostgres
-            | Fault::SlowPostgres
-            | Fault::ReadOnlyPostgres
-            | Fault::FillDisk
-            | Fault::LosePostgres
-            | Fault::FailOverPostgres => Some(lock(postgres)),
-            Fault::KillRedis
-            | Fault::StopRedis
-            | Fault::FreezeRedis
-            | Fault::CutRedis
-            | Fault::SlowRedis
-            | Fault::SwapRedis => Some(lock(redis)),
-            // These write beside whatever goes wrong; one after the other.
-            Fault::Transactions => Some(lock(transactions)),
-            Fault::KillWorker
-            | Fault::StopWorker
-            | Fault::FreezeWorker
-            | Fault::AddWorker
-            | Fault::KillApi
-            | Fault::StopApi
-            | Fault::FreezeApi
-            | Fault::RefuseDevices
-            | Fault::Poison
-            | Fault::UnreadLogs
-            | Fault::AddPartitions => None,
-        }
+        fault.turn().map(|turn| match turn {
+            Turn::Kafka => lock(kafka),
+            Turn::Postgres => lock(postgres),
+            Turn::Redis => lock(redis),
+            Turn::Transactions => lock(transactions),
+        })
     }
-}
-
-fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
 
-use crate::process::{everyone, kill_stray, stat};
+use crate::process::{everyone, kill_stray, owner_is_dead, this};
 
 /// A file in a stack's folder that keeps it from being removed.
 const KEEP: &str = "keep";
@@ -41,8 +41,7 @@ impl StackDir {
         if count == 0 {
             tidy(&root);
         }
-        let pid = std::process::id();
-        let started = stat(pid).map_or(0, |stat| stat.started);
+        let (pid, started) = this();
         let path = root.join(format!("stack-{pid}-{started}-{count}"));
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         if std::env::var_os("DEVSTACK_KEEP").is_some() {
@@ -73,37 +72,21 @@ impl Drop for StackDir {
 /// Removes the folders of stacks whose owner is dead, and what still runs in them: a frozen
 /// backend does not notice that its postmaster died.
 fn tidy(root: &Path) {
-    let Ok(entries) = fs::read_dir(root) else {
-        return;
-    };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        if path.join(KEEP).exists() || !owner_is_dead(&path) {
+    let Ok(entries) = fs::read_dir(root) else { return };
+    for entry in entries.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_dead = name.to_str().and_then(|name| name.strip_prefix("stack-")).is_some_and(owner_is_dead);
+        if path.join(KEEP).exists() || !is_dead {
             continue;
         }
         let elsewhere = fs::read_link(path.join(ELSEWHERE)).ok();
         for stat in everyone() {
-            let Ok(cwd) = fs::read_link(format!("/proc/{}/cwd", stat.pid)) else {
-                continue;
-            };
+            let Ok(cwd) = fs::read_link(format!("/proc/{}/cwd", stat.pid)) else { continue };
             if cwd.starts_with(&path) || elsewhere.as_ref().is_some_and(|dir| cwd.starts_with(dir)) {
                 kill_stray(stat.pid);
             }
         }
         remove(&path);
-    }
-}
-
-/// Whether this is a stack's folder and the process in its name is gone.
-fn owner_is_dead(path: &Path) -> bool {
-    let owner = path.file_name().and_then(|name| {
-        let mut parts = name.to_str()?.strip_prefix("stack-")?.split('-');
-        let pid: u32 = parts.next()?.parse().ok()?;
-        let started: u64 = parts.next()?.parse().ok()?;
-        Some((pid, started))
-    });
-    match owner {
-        Some((pid, started)) => stat(pid).is_none_or(|stat| stat.started != started),
-        None => false,
     }
 }
 

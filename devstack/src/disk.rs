@@ -5,12 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
-use crate::process::stat;
-use crate::spawn::Account;
+use crate::process::{owner_is_dead, this};
+use crate::spawn::{Account, output};
 
 /// What it holds at most while it is not full: a bound, taken from memory only as it is used.
 const ROOM: u64 = 4 << 30;
@@ -27,18 +27,17 @@ impl SmallDisk {
     /// Mounts one for this account, after removing those of dead owners.
     pub(crate) fn mount(account: Option<Account>) -> anyhow::Result<SmallDisk> {
         tidy();
-        let pid = std::process::id();
-        let started = stat(pid).map_or(0, |stat| stat.started);
+        let (pid, started) = this();
+        let source = format!("{SOURCE}{pid}-{started}");
         let path = std::env::temp_dir().join(format!("{SOURCE}{pid}-{:08x}", fastrand::u32(..)));
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         let owner = account.map(|Account { uid, gid }| format!(",uid={uid},gid={gid}")).unwrap_or_default();
         let options = format!("size={ROOM},mode=0700{owner}");
-        let mounted =
-            run(Command::new("mount").args(["-t", "tmpfs", "-o", &options]).arg(source(pid, started)).arg(&path));
-        if let Err(error) = mounted {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options]).arg(source).arg(&path);
+        output(&mut mount).inspect_err(|_| {
             let _ = fs::remove_dir(&path);
-            return Err(error);
-        }
+        })?;
         Ok(SmallDisk { path })
     }
 
@@ -59,13 +58,12 @@ impl SmallDisk {
         filled
     }
 
-    /// There is room on it again.
     pub fn clear(&self) -> anyhow::Result<()> {
         self.resize(ROOM)
     }
 
     fn resize(&self, size: u64) -> anyhow::Result<()> {
-        run(Command::new("mount").arg("-o").arg(format!("remount,size={size}")).arg(&self.path))
+        output(Command::new("mount").arg("-o").arg(format!("remount,size={size}")).arg(&self.path)).map(drop)
     }
 }
 
@@ -75,20 +73,13 @@ impl Drop for SmallDisk {
     }
 }
 
-fn source(pid: u32, started: u64) -> String {
-    format!("{SOURCE}{pid}-{started}")
-}
-
 /// Removes the disks whose owner is dead.
 fn tidy() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     for line in mounts.lines() {
         let mut fields = line.split(' ');
         let (Some(from), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let mut owner = from.strip_prefix(SOURCE).unwrap_or_default().splitn(2, '-').map(str::parse::<u64>);
-        let (Some(Ok(pid)), Some(Ok(started))) = (owner.next(), owner.next()) else { continue };
-        let is_alive = u32::try_from(pid).ok().and_then(stat).is_some_and(|stat| stat.started == started);
-        if !is_alive {
+        if from.strip_prefix(SOURCE).is_some_and(owner_is_dead) {
             unmount(Path::new(path));
         }
     }
@@ -96,14 +87,8 @@ fn tidy() {
 
 /// At once for those who look for it, and for those who have files of it open when they close them.
 fn unmount(path: &Path) {
-    let unmounted = run(Command::new("umount").arg("-l").arg(path)).and_then(|()| Ok(fs::remove_dir(path)?));
+    let unmounted = output(Command::new("umount").arg("-l").arg(path)).and_then(|_| Ok(fs::remove_dir(path)?));
     if let Err(error) = unmounted {
         eprintln!("devstack: cannot remove {}: {error:#}", path.display());
     }
-}
-
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(())
 }

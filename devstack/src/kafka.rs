@@ -8,10 +8,8 @@ mod storage;
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -25,7 +23,6 @@ pub(crate) use self::java::kafka_version as version;
 pub use self::secured::Secured;
 pub(crate) use self::settings::Place;
 use self::settings::{changed, with_listeners};
-use crate::child::Child;
 use crate::dir::StackDir;
 use crate::server::{Recipe, Server};
 use crate::{Proxy, port, spawn};
@@ -38,7 +35,7 @@ const CLUSTER: &str = "ZGV2c3RhY2stY2x1c3Rlcg";
 
 #[derive(Debug)]
 pub struct Kafka {
-    server: Server,
+    pub(crate) server: Server,
     brokers: String,
     secured: Option<Secured>,
     /// Its settings, to be changed while it is stopped.
@@ -80,16 +77,14 @@ impl Kafka {
         let settings = config.clone();
         let server = Server::launch(Recipe {
             name: "Kafka",
-            child: Child {
-                discard: jvm.discard_signal(),
-                command: Box::new(move || {
-                    let mut command = jvm.command("kafka.Kafka", true);
-                    command.arg(&settings);
-                    command
-                }),
-                stop: Signal::TERM,
-                process: Mutex::default(),
-            },
+            // It saves its classes at an orderly end.
+            discard: if jvm.archive_to.is_some() { Signal::TERM } else { Signal::KILL },
+            command: Box::new(move || {
+                let mut command = jvm.command("kafka.Kafka", true);
+                command.arg(&settings);
+                command
+            }),
+            stop: Signal::TERM,
             ready: Box::new(move || answers(port)),
             log,
         })?;
@@ -108,26 +103,15 @@ impl Kafka {
     /// Ways into the broker that can be cut and slowed, each by itself. A client is told where to find
     /// the broker by the listener that it asks, so each way has a listener of its own that names its
     /// proxy. The broker is started anew for it.
-    ///
-    /// # Errors
-    /// It does not come back.
     pub fn proxies(&self, count: usize) -> anyhow::Result<Vec<Proxy>> {
-        let mut listeners = Vec::with_capacity(count);
-        let mut proxies = Vec::with_capacity(count);
-        for _ in 0..count {
-            let port = port::free();
-            let proxy = Proxy::to(port)?;
-            listeners.push((port, proxy.port));
-            proxies.push(proxy);
-        }
+        let ports: Vec<_> = std::iter::repeat_with(port::free).take(count).collect();
+        let proxies = ports.iter().map(|port| Ok(Proxy::to(*port)?)).collect::<anyhow::Result<Vec<_>>>()?;
+        let listeners: Vec<_> = ports.into_iter().zip(proxies.iter().map(|proxy| proxy.port)).collect();
         self.change(|properties| with_listeners(properties, &listeners))?;
         Ok(proxies)
     }
 
     /// Gives the broker these settings, over those that it has, and starts it anew.
-    ///
-    /// # Errors
-    /// It does not come back.
     pub fn set(&self, changes: &[(&str, &str)]) -> anyhow::Result<()> {
         self.change(|properties| changed(properties, changes))
     }
@@ -156,14 +140,6 @@ impl Kafka {
         self.server.stop()?;
         self.keep_classes();
         self.server.start()
-    }
-}
-
-impl Deref for Kafka {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
     }
 }
 
@@ -207,13 +183,6 @@ impl Jvm {
         }
         command.arg("-cp").arg(&self.class_path).arg(class);
         command
-    }
-
-    fn discard_signal(&self) -> Signal {
-        match self.archive_to {
-            Some(_) => Signal::TERM,
-            None => Signal::KILL,
-        }
     }
 }
 

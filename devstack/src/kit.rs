@@ -1,4 +1,4 @@
-//! What the tests of all crates have in common: waiting, events, records, a worker, and what it says of its faults.
+//! What the tests of all crates have in common: waiting, events, records, a service, and what it says of its faults.
 //! Whatever does not come or cannot be done panics, for a test cannot go on then.
 #![allow(
     clippy::unwrap_used,
@@ -10,16 +10,16 @@
 mod events;
 mod faults;
 mod records;
+mod running;
 mod wait;
-mod worker;
 
 use crate::Scope;
 
 pub use self::events::{Event, event};
 pub use self::faults::{Report, tells, tells_end_of};
 pub use self::records::{has_topic, header, headers, kafka_that_makes_topics, owned_headers, read_all, read_some};
+pub use self::running::{Api, Running, json_lines, sample, samples};
 pub use self::wait::{PATIENCE, found, until, until_blocking};
-pub use self::worker::{Worker, json_lines, sample};
 
 /// Does what blocks, on a thread of its own.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -10,7 +10,6 @@
 //! even when it is killed (see `spawn`).
 
 mod binaries;
-mod child;
 #[cfg(feature = "containers")]
 mod containers;
 mod dir;

@@ -2,18 +2,14 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
-use std::ops::Deref;
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
-use crate::child::Child;
 use crate::dir::StackDir;
 use crate::port;
-use crate::postgres::{account, data_dir, psql};
+use crate::postgres::{account, data_dir, hand_over, psql};
 use crate::server::{Recipe, Server};
 use crate::spawn::{self, Account};
 
@@ -22,7 +18,7 @@ const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
 #[derive(Debug)]
 pub struct PgBouncer {
-    server: Server,
+    pub(crate) server: Server,
     pub port: u16,
     // Last, so that it goes last.
     _dir: StackDir,
@@ -51,16 +47,13 @@ impl PgBouncer {
         let url = format!("postgres://postgres@127.0.0.1:{port}/pgbouncer?connect_timeout=2");
         let server = Server::launch(Recipe {
             name: "PgBouncer",
-            child: Child {
-                command: Box::new(move || {
-                    let mut command = spawn::command(&program, account);
-                    command.arg(&settings);
-                    command
-                }),
-                stop: Signal::INT,
-                discard: Signal::KILL,
-                process: Mutex::default(),
-            },
+            command: Box::new(move || {
+                let mut command = spawn::command(&program, account);
+                command.arg(&settings);
+                command
+            }),
+            stop: Signal::INT,
+            discard: Signal::KILL,
             ready: Box::new(move || {
                 // Much cheaper than a client, while nothing listens.
                 drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
@@ -79,20 +72,8 @@ impl PgBouncer {
     }
 }
 
-impl Deref for PgBouncer {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
-
 /// A file that its user can read.
 fn write(file: &Path, text: &str, account: Option<Account>) -> anyhow::Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
-    if let Some(Account { uid, gid }) = account {
-        chown(file, Some(uid), Some(gid))?;
-    }
-    Ok(())
+    hand_over(file, 0o600, account)
 }

@@ -12,6 +12,8 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
+use anyhow::Context as _;
+
 const RANGE: Range<u16> = 18_000..32_000;
 
 static MARKS: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
@@ -30,6 +32,13 @@ pub fn free() -> u16 {
 /// Whether something listens on this port of 127.0.0.1 (or on all addresses) already.
 pub fn in_use(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err()
+}
+
+/// The port of a URL, with or without a path behind it.
+pub fn of(url: &str) -> anyhow::Result<u16> {
+    let address = url.split("://").nth(1).and_then(|rest| rest.split('/').next());
+    let port = address.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
+    port.with_context(|| format!("no port in the URL {url}"))
 }
 
 /// Takes this very port, where nobody listens on it and it was not handed out before.

@@ -6,16 +6,13 @@ mod standby;
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
-use std::ops::Deref;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
-use crate::child::Child;
 use crate::dir::{ELSEWHERE, StackDir};
 use crate::disk::SmallDisk;
 use crate::port;
@@ -30,7 +27,7 @@ pub(crate) const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "
 /// backends.
 #[derive(Debug)]
 pub struct Postgres {
-    server: Server,
+    pub(crate) server: Server,
     pub port: u16,
     // Last, so that it goes last.
     dir: Option<StackDir>,
@@ -46,9 +43,6 @@ impl Postgres {
     }
 
     /// The same with TLS, under the name `localhost`; without it, it answers too.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn start_with_tls(certificates: &Certificates) -> anyhow::Result<Postgres> {
         let (dir, port) = (StackDir::create()?, port::free());
         let server = process(dir.path(), port, Some(&certificates.files))?;
@@ -60,10 +54,7 @@ impl Postgres {
         Ok(Postgres { server: process(dir, port, None)?, port, dir: None })
     }
 
-    /// A disk that its user owns, for a tablespace that can run out of room.
-    ///
-    /// # Errors
-    /// None may be mounted here.
+    /// A disk that its user owns, for a tablespace that can run out of room; an error where none may be mounted.
     pub fn small_disk(&self) -> anyhow::Result<SmallDisk> {
         SmallDisk::mount(account()?)
     }
@@ -71,14 +62,6 @@ impl Postgres {
     /// Its database `postgres`, as its superuser.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
-    }
-}
-
-impl Deref for Postgres {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
     }
 }
 
@@ -108,10 +91,7 @@ fn offer_tls(data: &Path, account: Option<Account>, files: &Files) -> anyhow::Re
     for (from, name) in [(&files.certificate, "server.crt"), (&files.key, "server.key")] {
         let to = data.join(name);
         fs::copy(from, &to).with_context(|| format!("cannot write {}", to.display()))?;
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o600))?;
-        if let Some(Account { uid, gid }) = account {
-            chown(&to, Some(uid), Some(gid))?;
-        }
+        hand_over(&to, 0o600, account)?;
     }
     let settings = data.join("postgresql.auto.conf");
     fs::write(&settings, "ssl = on\n").with_context(|| format!("cannot write {}", settings.display()))
@@ -122,21 +102,18 @@ fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: 
     let pg_isready = bin.join("pg_isready");
     Server::launch(Recipe {
         name: "PostgreSQL",
-        child: Child {
-            command: Box::new(move || {
-                let mut command = spawn::command(&postgres, account);
-                command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
-                // Its socket's path may be longer than a socket's may be.
-                for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories="].iter().chain(&SETTINGS) {
-                    command.args(["-c", setting]);
-                }
-                command
-            }),
-            stop: Signal::INT,
-            // At once and without a checkpoint; killed, it would leave a shared memory segment.
-            discard: Signal::QUIT,
-            process: Mutex::default(),
-        },
+        command: Box::new(move || {
+            let mut command = spawn::command(&postgres, account);
+            command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
+            // Its socket's path may be longer than a socket's may be.
+            for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories="].iter().chain(&SETTINGS) {
+                command.args(["-c", setting]);
+            }
+            command
+        }),
+        stop: Signal::INT,
+        // At once and without a checkpoint; killed, it would leave a shared memory segment.
+        discard: Signal::QUIT,
         ready: Box::new(move || {
             // Much cheaper than a program, while nothing listens.
             drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
@@ -163,13 +140,9 @@ pub fn create_database(url: &str, name: &str) -> anyhow::Result<String> {
 
 /// Runs one statement; gives what it returns, a line a row.
 pub fn psql(url: &str, statement: &str) -> anyhow::Result<String> {
-    let output = client(&psql_program()?)
-        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", url, "--command", statement])
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run psql")?;
-    ensure!(output.status.success(), "psql: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    let mut psql = client(&psql_program()?);
+    psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", url, "--command", statement]);
+    spawn::output(&mut psql)
 }
 
 /// A program that speaks to a server of ours, whatever the environment says of others: that they want TLS, say.
@@ -253,9 +226,14 @@ pub(crate) fn data_dir(dir: &Path, account: Option<Account>) -> anyhow::Result<P
 
 fn own(dir: &Path, account: Option<Account>) -> anyhow::Result<()> {
     fs::create_dir(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    hand_over(dir, 0o700, account).context("cannot give PostgreSQL its data directory")
+}
+
+/// Makes a file or a folder a server's own.
+pub(crate) fn hand_over(path: &Path, mode: u32, account: Option<Account>) -> anyhow::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     if let Some(Account { uid, gid }) = account {
-        chown(dir, Some(uid), Some(gid)).context("cannot give PostgreSQL its data directory")?;
+        chown(path, Some(uid), Some(gid))?;
     }
     Ok(())
 }

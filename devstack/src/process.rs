@@ -50,16 +50,7 @@ impl Process {
 
     /// Waits for its end, for so long; `None` if it still runs.
     pub fn wait(&self, timeout: Duration) -> anyhow::Result<Option<ExitStatus>> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            if let Some(status) = self.ended()? {
-                return Ok(Some(status));
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            sleep(STEP);
-        }
+        asked(timeout, STEP, || self.ended())
     }
 
     /// Stops it and all below it from running. The parent first: it cannot start more of them.
@@ -98,12 +89,8 @@ impl Process {
             send(*pid, Signal::KILL)?;
         }
         self.kill()?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while below.iter().any(|pid| alive(*pid)) {
-            anyhow::ensure!(Instant::now() < deadline, "a child of it does not end");
-            sleep(STEP);
-        }
-        Ok(())
+        let all_ended = || Ok(below.iter().all(|pid| !alive(*pid)).then_some(()));
+        asked(Duration::from_secs(10), STEP, all_ended)?.context("a child of it does not end")
     }
 
     fn lock(&self) -> MutexGuard<'_, Child> {
@@ -197,6 +184,19 @@ pub(crate) fn everyone() -> Vec<Stat> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(stat).collect()
 }
 
+/// This process, by its number and its start.
+pub(crate) fn this() -> (u32, u64) {
+    let pid = std::process::id();
+    (pid, stat(pid).map_or(0, |stat| stat.started))
+}
+
+/// Whether a process is gone that something has in its name: `pid-start`, and perhaps more behind another dash.
+pub(crate) fn owner_is_dead(name: &str) -> bool {
+    let mut parts = name.split('-').map(str::parse::<u64>);
+    let (Some(Ok(pid)), Some(Ok(started))) = (parts.next(), parts.next()) else { return false };
+    u32::try_from(pid).ok().and_then(stat).is_none_or(|stat| stat.started != started)
+}
+
 /// Whether it runs: a dead one that nobody has reaped does not.
 fn alive(pid: u32) -> bool {
     stat(pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
@@ -204,8 +204,23 @@ fn alive(pid: u32) -> bool {
 
 /// A signal to stop is taken soon, not at once; this waits for it.
 fn settle(pid: u32) {
-    let deadline = Instant::now() + Duration::from_secs(1);
-    while stat(pid).is_some_and(|stat| !matches!(stat.state, 'T' | 't' | 'Z' | 'X')) && Instant::now() < deadline {
-        sleep(Duration::from_millis(1));
+    let is_stopped = || Ok(stat(pid).is_none_or(|stat| matches!(stat.state, 'T' | 't' | 'Z' | 'X')).then_some(()));
+    let _ = asked(Duration::from_secs(1), Duration::from_millis(1), is_stopped);
+}
+
+/// Asks again and again for an answer, for so long; the last time when the time is over.
+pub(crate) fn asked<T>(
+    timeout: Duration,
+    step: Duration,
+    mut ask: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<Option<T>> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let is_last = Instant::now() >= deadline;
+        let answer = ask()?;
+        if answer.is_some() || is_last {
+            return Ok(answer);
+        }
+        sleep(step);
     }
 }

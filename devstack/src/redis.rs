@@ -4,15 +4,12 @@ mod replica;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::ops::Deref;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
-use crate::child::Child;
 use crate::dir::StackDir;
 use crate::server::{Recipe, Server};
 use crate::tls::{Certificates, Files};
@@ -23,7 +20,7 @@ const FORGETFUL: [&str; 4] = ["--save", "", "--appendonly", "no"];
 
 #[derive(Debug)]
 pub struct Redis {
-    server: Server,
+    pub(crate) server: Server,
     pub port: u16,
     /// Where it does so with TLS, if it does.
     pub tls_port: Option<u16>,
@@ -42,9 +39,6 @@ impl Redis {
     }
 
     /// The same with TLS on a port beside its own, under the name `localhost`.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn start_with_tls(certificates: &Certificates, more: &[&str]) -> anyhow::Result<Redis> {
         let port = port::free();
         let Files { authority, certificate, key, .. } = &certificates.files;
@@ -61,11 +55,21 @@ impl Redis {
     }
 
     pub(crate) fn start_with(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Redis> {
+        let program =
+            spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
+        let data = dir.to_path_buf();
         let server = Server::launch(Recipe {
             name: "Redis",
-            child: child(dir, port, more)?,
+            command: Box::new(move || {
+                let mut command = spawn::command(&program, None);
+                command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
+                command.args(FORGETFUL).arg("--dir").arg(&data).args(&more);
+                command
+            }),
+            stop: Signal::TERM,
+            discard: Signal::KILL,
             ready: Box::new(move || {
-                ensure!(ping(port)?, "it does not answer PING");
+                ensure!(ask(port, "PING")? == "+PONG\r\n", "it does not answer PING");
                 Ok(())
             }),
             log: dir.join("redis.log"),
@@ -76,35 +80,6 @@ impl Redis {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
-}
-
-impl Deref for Redis {
-    type Target = Server;
-
-    fn deref(&self) -> &Server {
-        &self.server
-    }
-}
-
-fn child(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Child> {
-    let program =
-        spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
-    let data = dir.to_path_buf();
-    Ok(Child {
-        command: Box::new(move || {
-            let mut command = spawn::command(&program, None);
-            command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
-            command.args(FORGETFUL).arg("--dir").arg(&data).args(&more);
-            command
-        }),
-        stop: Signal::TERM,
-        discard: Signal::KILL,
-        process: Mutex::default(),
-    })
-}
-
-fn ping(port: u16) -> std::io::Result<bool> {
-    Ok(ask(port, "PING")? == "+PONG\r\n")
 }
 
 /// Sends one command, and gives what comes back, as it stands on the wire, up to its end.

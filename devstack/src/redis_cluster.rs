@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::ops::Range;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
 use crate::dir::StackDir;
+use crate::process::asked;
 use crate::redis::ask;
 use crate::{Redis, port};
 
@@ -74,24 +74,14 @@ impl RedisCluster {
                     .all(|line| info.lines().any(|found| found == *line))
             })
         };
-        let deadline = Instant::now() + PATIENCE;
-        while !self.nodes.iter().all(ok) {
-            ensure!(Instant::now() < deadline, "the Redis cluster is not well within {PATIENCE:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        asked(PATIENCE, Duration::from_millis(50), || Ok(self.nodes.iter().all(ok).then_some(())))?
+            .with_context(|| format!("the Redis cluster is not well within {PATIENCE:?}"))
     }
 }
 
 impl Drop for RedisCluster {
     fn drop(&mut self) {
-        for node in &self.nodes {
-            if self.dir.is_kept() {
-                let _ = node.stop();
-            } else {
-                node.discard();
-            }
-        }
+        self.nodes.iter().for_each(|node| node.end_with(&self.dir));
     }
 }
 

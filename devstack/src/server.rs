@@ -1,26 +1,31 @@
-//! The handle on one server: break it, mend it.
+//! The handle on one server, a child process of ours: break it, mend it.
 
-use std::fmt;
-use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::{fmt, fs};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
 
-use crate::child::Child;
-use crate::process::STEP;
+use crate::dir::StackDir;
+use crate::process::{Process, STEP, asked};
+use crate::spawn;
 
 /// Long enough for a cold start beside a compiler on a small machine.
-pub(crate) const START: Duration = Duration::from_secs(180);
+const START: Duration = Duration::from_secs(180);
 /// After this a server that was asked to stop is killed.
-pub(crate) const STOP: Duration = Duration::from_secs(20);
+const STOP: Duration = Duration::from_secs(20);
 
 /// How a server is run, and asked whether it answers.
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
-    pub(crate) child: Child,
+    pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
+    pub(crate) stop: Signal,
+    /// The signal for the quickest end that leaves nothing outside its data directory.
+    pub(crate) discard: Signal,
     /// Whether it answers now, or why not. Asked often, so it is quick to say no.
     pub(crate) ready: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
     pub(crate) log: PathBuf,
@@ -30,12 +35,13 @@ pub(crate) struct Recipe {
 /// threads use it. After [`start`](Server::start) it has its old port and its old data.
 pub struct Server {
     recipe: Recipe,
-    turn: Mutex<()>,
+    /// Locked while anything is done to it.
+    process: Mutex<Option<Process>>,
 }
 
 impl Server {
     pub(crate) fn launch(recipe: Recipe) -> anyhow::Result<Server> {
-        let server = Server { recipe, turn: Mutex::new(()) };
+        let server = Server { recipe, process: Mutex::default() };
         server.start()?;
         Ok(server)
     }
@@ -43,46 +49,35 @@ impl Server {
     /// Starts it, on the port and the data that it had; returns when it answers. Nothing to do
     /// for one that runs.
     pub fn start(&self) -> anyhow::Result<()> {
-        let Server { recipe, .. } = self;
-        let _turn = self.turn();
-        if recipe.child.ended()?.is_none() {
-            return Ok(());
+        let Recipe { name, command, log, .. } = &self.recipe;
+        let mut there = self.process();
+        if ended(there.as_ref())?.is_some() {
+            let process = spawn::background(command(), log).with_context(|| format!("{name} does not start"))?;
+            self.recipe.until_ready(&process)?;
+            *there = Some(process);
         }
-        let started = recipe
-            .child
-            .start(&recipe.log)
-            .with_context(|| format!("{} does not start", recipe.name))
-            .and_then(|()| recipe.until_ready());
-        if started.is_err() {
-            let _ = recipe.child.kill();
-        }
-        started
+        Ok(())
     }
 
     /// Ends it in its orderly way, and waits; kills it where that takes too long.
     pub fn stop(&self) -> anyhow::Result<()> {
-        let _turn = self.turn();
-        self.recipe.child.stop()
+        self.end(self.recipe.stop)
     }
 
     pub fn kill(&self) -> anyhow::Result<()> {
-        let _turn = self.turn();
-        self.recipe.child.kill()
+        let mut there = self.process();
+        there.take().map_or(Ok(()), |process| process.kill_tree())
     }
 
     /// Stops it from running (SIGSTOP), with all its processes; its connections stay open.
     pub fn freeze(&self) -> anyhow::Result<()> {
-        let _turn = self.turn();
-        self.recipe.child.freeze().context(self.recipe.name)
+        self.told(Process::freeze)
     }
 
-    /// Lets it run again after [`freeze`](Server::freeze).
     pub fn thaw(&self) -> anyhow::Result<()> {
-        let _turn = self.turn();
-        self.recipe.child.thaw().context(self.recipe.name)
+        self.told(Process::thaw)
     }
 
-    /// [`stop`](Server::stop), then [`start`](Server::start).
     pub fn restart(&self) -> anyhow::Result<()> {
         self.stop()?;
         self.start()
@@ -90,67 +85,98 @@ impl Server {
 
     /// Whether its process is there, frozen or not.
     pub fn is_running(&self) -> bool {
-        let _turn = self.turn();
-        matches!(self.recipe.child.ended(), Ok(None))
+        matches!(ended(self.process().as_ref()), Ok(None))
     }
 
     /// How it ended, where it did so by itself.
     pub fn casualty(&self) -> Option<Casualty> {
-        let Server { recipe, .. } = self;
-        let _turn = self.turn();
-        let how = match recipe.child.ended() {
-            Ok(how) => how?,
-            Err(error) => format!("{error:#}"),
-        };
-        Some(Casualty { name: recipe.name, how, log: recipe.log.clone() })
+        let how = ended(self.process().as_ref()).unwrap_or_else(|error| Some(format!("{error:#}")))?;
+        Some(Casualty { name: self.recipe.name, how, log: self.recipe.log.clone() })
     }
 
     /// The number of its process, of PostgreSQL its first one; none while it is stopped.
     pub fn pid(&self) -> Option<u32> {
-        let _turn = self.turn();
-        self.recipe.child.pid()
+        self.process().as_ref().map(Process::pid)
     }
 
-    /// The last lines that it logged.
     pub fn log(&self) -> String {
         last_lines(&self.recipe.log, 20)
     }
 
     /// Ends it quickly, for its data is not needed any more.
     pub(crate) fn discard(&self) {
-        let _turn = self.turn();
-        let _ = self.recipe.child.discard();
+        let _ = self.end(self.recipe.discard);
     }
 
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Ends it with its folder, which may be kept.
+    pub(crate) fn end_with(&self, dir: &StackDir) {
+        if dir.is_kept() {
+            let _ = self.stop();
+        } else {
+            self.discard();
+        }
+    }
+
+    fn end(&self, signal: Signal) -> anyhow::Result<()> {
+        let mut there = self.process();
+        let Some(process) = there.take() else { return Ok(()) };
+        // A frozen process takes no signal but these two.
+        process.thaw()?;
+        process.signal(signal)?;
+        if process.wait(STOP)?.is_none() { process.kill_tree() } else { Ok(()) }
+    }
+
+    fn told(&self, act: fn(&Process) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.process().as_ref().context("it is not running").and_then(act).context(self.recipe.name)
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How it ended; nothing while it is there, frozen or not.
+fn ended(process: Option<&Process>) -> anyhow::Result<Option<String>> {
+    match process {
+        Some(process) => Ok(process.ended()?.map(|status| status.to_string())),
+        None => Ok(Some("it is not running".to_owned())),
     }
 }
 
 impl Recipe {
-    fn until_ready(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START;
-        loop {
-            self.still_there()?;
-            // Only an answer from a server that still lives is its own, not a stranger's.
-            let Err(why) = (self.ready)() else { return self.still_there() };
-            ensure!(
-                Instant::now() < deadline,
-                "{} does not answer within {START:?}: {why:#}:\n{}",
-                self.name,
-                last_lines(&self.log, 15)
-            );
-            sleep(2 * STEP);
-        }
-    }
-
-    fn still_there(&self) -> anyhow::Result<()> {
-        match self.child.ended()? {
+    fn until_ready(&self, process: &Process) -> anyhow::Result<()> {
+        let still_there = || match process.ended()? {
             None => Ok(()),
             Some(how) => bail!("{} does not start ({how}):\n{}", self.name, last_lines(&self.log, 15)),
-        }
+        };
+        let mut why = None;
+        let ready = asked(START, 2 * STEP, || {
+            still_there()?;
+            why = (self.ready)().err();
+            // Only an answer from a server that still lives is its own, not a stranger's.
+            if why.is_none() { still_there().map(Some) } else { Ok(None) }
+        })?;
+        ready.with_context(|| {
+            let why = why.map(|error| format!("{error:#}")).unwrap_or_default();
+            format!("{} does not answer within {START:?}: {why}:\n{}", self.name, last_lines(&self.log, 15))
+        })
     }
 }
+
+/// What has a server can be told all that a server can.
+macro_rules! servers {
+    ($($name:ident),*) => {$(
+        impl Deref for crate::$name {
+            type Target = Server;
+
+            fn deref(&self) -> &Server {
+                &self.server
+            }
+        }
+    )*};
+}
+
+servers!(Kafka, PgBouncer, Postgres, Redis);
 
 /// A server or a service that ended by itself.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::process::Process;
 
@@ -63,6 +63,14 @@ pub fn foreground(program: &OsStr, args: &[impl AsRef<OsStr>], env: &[(String, S
     let mut command = command(Path::new(program), None);
     command.args(args).envs(env.iter().map(|(key, value)| (key, value)));
     start(command)
+}
+
+/// Runs a command to its end; gives what it wrote, or, where it failed, an error with its complaint.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {command:?}"))?;
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
+    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn start(command: Command) -> anyhow::Result<Process> {

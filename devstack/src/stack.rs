@@ -1,12 +1,13 @@
 //! Three servers that belong together.
 
 use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 
 use crate::dir::StackDir;
 use crate::logs::PLANTED;
+use crate::process::asked;
 use crate::server::{Casualty, Server};
 use crate::{Endpoints, Kafka, Postgres, Redis, port};
 
@@ -15,7 +16,6 @@ const SEEN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
-    /// Kafka's.
     pub kafka: u16,
     pub postgres: u16,
     pub redis: u16,
@@ -54,9 +54,6 @@ impl Stack {
 
     /// The same with all that tests share: a secured listener of Kafka's beside the usual one; see
     /// [`Kafka::secured`].
-    ///
-    /// # Errors
-    /// A server that does not start.
     pub fn start_shared() -> anyhow::Result<Stack> {
         let secured = format!("{PLANTED}-kafka");
         let stack = Stack::start_as(Ports::free(), Some(&secured), |_| Ok(()))?;
@@ -119,14 +116,8 @@ impl Stack {
 /// Why something did not work on a server: that it is no more, if so.
 fn why(server: &Server, error: anyhow::Error) -> anyhow::Error {
     // Its clients learn of its end a moment before it can be seen here.
-    let deadline = Instant::now() + SEEN;
-    loop {
-        match server.casualty() {
-            Some(casualty) => return anyhow!("{casualty}"),
-            None if Instant::now() >= deadline => return error,
-            None => thread::sleep(Duration::from_millis(20)),
-        }
-    }
+    let casualty = asked(SEEN, Duration::from_millis(20), || Ok(server.casualty()));
+    casualty.ok().flatten().map_or(error, |casualty| anyhow!("{casualty}"))
 }
 
 fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -136,18 +127,8 @@ fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<
 impl Drop for Stack {
     fn drop(&mut self) {
         let servers = [&*self.kafka, &*self.postgres, &*self.redis];
-        let keep = self.dir.is_kept();
-        thread::scope(|scope| {
-            for server in servers {
-                scope.spawn(move || {
-                    if keep {
-                        let _ = server.stop();
-                    } else {
-                        server.discard();
-                    }
-                });
-            }
-        });
+        let dir = &self.dir;
+        thread::scope(|scope| servers.map(|server| scope.spawn(move || server.end_with(dir))).map(drop));
         self.kafka.keep_classes();
     }
 }

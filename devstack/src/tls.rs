@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use crate::dir::StackDir;
+use crate::spawn::output;
 
 /// What servers with TLS need: a certificate for `localhost`, signed by an authority of its own. Dropped, the files go.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Files {
         command.args(["-x509", "-days", "2", "-subj", "/CN=server", "-addext", "subjectAltName=DNS:localhost"]);
         command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         command.arg("-CA").arg(&authority).arg("-CAkey").arg(authority_key);
-        openssl(command.arg("-out").arg(&certificate))?;
+        output(command.arg("-out").arg(&certificate))?;
         Ok(Files { authority, other_authority, certificate, key })
     }
 
@@ -66,7 +67,7 @@ fn make_authority(dir: &Path, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> 
     let mut command = new_key(&key);
     command.args(["-x509", "-days", "2", "-subj", "/CN=devstack"]);
     command.args(["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign"]);
-    openssl(command.arg("-out").arg(&certificate))?;
+    output(command.arg("-out").arg(&certificate))?;
     Ok((certificate, key))
 }
 
@@ -75,10 +76,4 @@ fn new_key(key: &Path) -> Command {
     let mut command = Command::new("openssl");
     command.args(["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout"]).arg(key);
     command
-}
-
-fn openssl(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.stdin(Stdio::null()).output().context("cannot run openssl")?;
-    ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }

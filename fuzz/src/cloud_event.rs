@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use shared::devices::submission as parse;
-use shared::runtime::json::batch;
-use shared::runtime::json::json;
+use shared::runtime::json::{batch, json};
 
 use crate::{headers_and_body, oracle};
 

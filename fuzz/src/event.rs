@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::devices::submission::{parse, parse_value};
-use shared::runtime::json::BodyError;
-use shared::runtime::json::batch;
+use shared::runtime::json::{BodyError, batch};
 
 use crate::oracle;
 

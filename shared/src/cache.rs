@@ -8,6 +8,7 @@
 mod at_least;
 mod breaker;
 mod cluster;
+mod commands;
 mod config;
 mod connection;
 mod diagnosis;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use shared::cache::{Cache, CacheKey, Lease};
-use shared::store::{Store, Failure};
+use shared::store::{Failure, Store};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

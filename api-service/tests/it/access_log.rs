@@ -1,33 +1,19 @@
 //! What the log says of requests, by `ACCESS_LOG`: the binary's own lines.
 
-use reqwest::Client;
 use serde_json::Value;
 use shared::runtime::config::AccessLog;
 
 use crate::app::{admin, prepare, scope};
 use crate::binary::Binary;
 
-struct Caller {
-    client: Client,
-    url: String,
-    token: String,
+async fn get(binary: &Binary, path: &str, request_id: &str) -> u16 {
+    let request = binary.get(path, &admin()).header("x-request-id", request_id);
+    request.send().await.unwrap().status().as_u16()
 }
 
-impl Caller {
-    fn of(binary: &Binary) -> Self {
-        Self { client: Client::new(), url: format!("http://{}", binary.address), token: admin() }
-    }
-
-    async fn get(&self, path: &str, request_id: &str) -> u16 {
-        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
-        request.header("x-request-id", request_id).send().await.unwrap().status().as_u16()
-    }
-
-    async fn post(&self, event: &str, request_id: &str) -> u16 {
-        let request = self.client.post(format!("{}/events", self.url)).bearer_auth(&self.token);
-        let request = request.header("content-type", "application/json").header("x-request-id", request_id);
-        request.body(event.to_owned()).send().await.unwrap().status().as_u16()
-    }
+async fn post(binary: &Binary, event: &'static str, request_id: &str) -> u16 {
+    let request = binary.post("/events", &admin(), event).header("x-request-id", request_id);
+    request.send().await.unwrap().status().as_u16()
 }
 
 fn answered(seen: &[String]) -> Vec<Value> {
@@ -43,13 +29,11 @@ async fn every_request_has_one_line_in_either_format() {
     prepare(&scope).await;
     for format in ["json", "pretty"] {
         let binary = Binary::with(&scope, &[("ACCESS_LOG", "all"), ("LOG_FORMAT", format)]);
-        let caller = Caller::of(&binary);
-        assert_eq!(caller.post(EVENT, "r-1").await, 202);
-        assert_eq!(caller.get("/openapi.json", "r-2").await, 200);
-        assert_eq!(caller.get("/resource/d", "r-3").await, 404);
+        assert_eq!(post(&binary, EVENT, "r-1").await, 202);
+        assert_eq!(get(&binary, "/openapi.json", "r-2").await, 200);
+        assert_eq!(get(&binary, "/resource/d", "r-3").await, 404);
         // A load balancer's, every few seconds.
-        assert_eq!(caller.get("/health/live", "r-4").await, 200);
-        drop(caller);
+        assert_eq!(get(&binary, "/health/live", "r-4").await, 200);
         let (_, seen) = binary.terminate();
         if format == "json" {
             let answered = answered(&seen);
@@ -90,13 +74,11 @@ async fn errors_alone_are_logged_by_default() {
     prepare(&scope).await;
     // Even at the most talkative level.
     let binary = Binary::with(&scope, &[("RUST_LOG", "api_service=trace")]);
-    let caller = Caller::of(&binary);
-    assert_eq!(caller.post(EVENT, "r-1").await, 202);
-    assert_eq!(caller.get("/openapi.json", "r-2").await, 200);
-    assert_eq!(caller.get("/resource/d", "r-3").await, 404);
-    assert_eq!(caller.post("no event", "r-4").await, 400);
-    assert_eq!(caller.get("/nowhere", "r-5").await, 404);
-    drop(caller);
+    assert_eq!(post(&binary, EVENT, "r-1").await, 202);
+    assert_eq!(get(&binary, "/openapi.json", "r-2").await, 200);
+    assert_eq!(get(&binary, "/resource/d", "r-3").await, 404);
+    assert_eq!(post(&binary, "no event", "r-4").await, 400);
+    assert_eq!(get(&binary, "/nowhere", "r-5").await, 404);
     let (_, seen) = binary.terminate();
     let ids: Vec<_> = answered(&seen).iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids, ["r-3", "r-4", "r-5"]);
@@ -107,24 +89,22 @@ async fn of_a_share_the_request_id_decides_and_errors_are_all_there() {
     let scope = scope("access_share").await;
     prepare(&scope).await;
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "0.3")]);
-    let caller = Caller::of(&binary);
     // As the worker decides, which gets the same ids with the records.
     let share: AccessLog = "0.3".parse().unwrap();
     let (mut expected, mut good) = (Vec::new(), 0);
     for n in 0..60 {
         let id = format!("r-{n}");
         if n % 6 == 0 {
-            assert_eq!(caller.get("/nowhere", &id).await, 404);
+            assert_eq!(get(&binary, "/nowhere", &id).await, 404);
             expected.push(id);
         } else {
-            assert_eq!(caller.post(EVENT, &id).await, 202);
+            assert_eq!(post(&binary, EVENT, &id).await, 202);
             if share.takes(&id) {
                 expected.push(id);
                 good += 1;
             }
         }
     }
-    drop(caller);
     assert!((3..40).contains(&good), "{expected:?}");
     let (_, seen) = binary.terminate();
     let ids: Vec<_> = answered(&seen).iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect();

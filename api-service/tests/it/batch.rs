@@ -2,8 +2,7 @@
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::devices::DeviceId;
-use shared::devices::queries;
+use shared::devices::{DeviceId, queries};
 
 use crate::app::{TestApp, admin, problem, token};
 use crate::topic::records;

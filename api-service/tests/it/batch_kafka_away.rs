@@ -48,7 +48,7 @@ async fn behind_one_that_finds_no_room_none_is_taken() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_a_whole_batch_at_once() {
+async fn a_full_queue_refuses_a_whole_batch_and_a_single_event_at_once() {
     let app = without_kafka("batch_full_before", &["--kafka-queue-bytes=1024"]).await;
     let waiting = tokio::spawn(app.submission(&admin(), event(0, 900)).send());
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -61,5 +61,8 @@ async fn a_full_queue_refuses_a_whole_batch_at_once() {
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"1".parse().unwrap()));
     assert_eq!(problem(response).await["code"], "queue_full");
+    let single = problem(app.submit(event(3, 900)).await).await;
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    assert_eq!((&single["code"], &single["event_id"]), (&"queue_full".into(), &"e-3".into()));
     assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
 }

@@ -1,4 +1,5 @@
-//! Each event, accepted or refused, alone or in a batch, is found in the log by its request, its device and its id.
+//! Each event, accepted or refused, alone or in a batch, is found in the log by its request, its device and its id; and
+//! no line holds a payload, a token or a secret.
 
 use devstack::token::hs256;
 use reqwest::Client;
@@ -7,6 +8,8 @@ use std::time::Duration;
 
 use crate::app::{SECRET, admin, prepare, scope};
 use crate::binary::Binary;
+
+const MARK: &str = devstack::logs::PLANTED;
 
 /// What the log has of an event: request, status, code, device, event.
 type Line = (String, u64, Option<String>, Option<String>, Option<String>);
@@ -30,17 +33,18 @@ fn lines(seen: &[String], message: &str) -> Vec<Line> {
 async fn post_all(binary: &Binary) {
     let client = Client::new();
     let post = async |id: &str, path: &str, kind: &str, token: &str, body: String, headers: &[(&str, &str)]| {
-        let request = client.post(format!("http://{}{path}", binary.address)).bearer_auth(token);
+        let request = client.post(binary.url(path)).bearer_auth(token);
         let request = request.header("content-type", kind).header("x-request-id", id).body(body);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         request.send().await.unwrap().status().as_u16()
     };
     let bound = hs256(SECRET, "device", &["device"], &["mine"], Duration::from_secs(60)).unwrap();
     let (json, admin) = ("application/json", admin());
-    let event = |device: &str, event: &str| json!({"device_id": device, "event_id": event, "payload": {}});
+    let event = |device: &str, event: &str| json!({"device_id": device, "event_id": event, "payload": {"x": MARK}});
     let single = "/events";
     assert_eq!(post("one", single, json, &admin, event("d-1", "e-1").to_string(), &[]).await, 202);
-    let bad = json!({"device_id": "d-2", "event_id": "e-2", "payload": 7}).to_string();
+    assert_eq!(post("nobody", single, json, &admin[1..], event("d-1", "e-1").to_string(), &[]).await, 401);
+    let bad = json!({"device_id": "d-2", "event_id": "e-2", MARK: 7}).to_string();
     assert_eq!(post("bad", single, json, &admin, bad, &[]).await, 422);
     assert_eq!(post("other", single, json, &bound, event("d-3", "e-3").to_string(), &[]).await, 403);
     let binary_mode = [("ce-specversion", "1.0"), ("ce-subject", "d-4"), ("ce-id", "e-4")];
@@ -77,9 +81,19 @@ fn refused_alone() -> Vec<Line> {
 async fn all_of_them_with_all() {
     let scope = scope("event_log_all").await;
     prepare(&scope).await;
-    let binary = Binary::with(&scope, &[("ACCESS_LOG", "all")]);
+    let binary = Binary::with(&scope, &[("RUST_LOG", "debug"), ("ACCESS_LOG", "all")]);
     post_all(&binary).await;
-    let (_, seen) = binary.terminate();
+    let (status, seen) = binary.terminate();
+    assert_eq!(status, Some(0));
+    for line in &seen {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "not JSON: {line}");
+        for secret in [MARK, SECRET, &scope.database_url] {
+            assert!(!line.contains(secret), "{secret}: {line}");
+        }
+        assert_eq!(devstack::logs::told(line), None, "{line}");
+    }
+    let nobody = seen.iter().filter(|line| line.contains(r#""request_id":"nobody""#)).collect::<Vec<_>>();
+    assert!(nobody.len() == 1 && nobody[0].contains(r#""code":"invalid_token""#), "{nobody:?}");
     let alone: Vec<_> = lines(&seen, "answered").into_iter().filter(|line| line.3.is_some()).collect();
     assert_eq!(alone, [vec![line("one", 202, "", "d-1", "e-1")], refused_alone()].concat());
     let expected = [
@@ -122,8 +136,7 @@ async fn a_thousand_nameless_items_are_one_line() {
     let scope = scope("event_log_nameless").await;
     prepare(&scope).await;
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "all")]);
-    let request = Client::new().post(format!("http://{}/events/batch", binary.address)).bearer_auth(admin());
-    let request = request.header("content-type", "application/json").body(format!("[{}7]", "7,".repeat(999)));
+    let request = binary.post("/events/batch", &admin(), format!("[{}7]", "7,".repeat(999)));
     assert_eq!(request.send().await.unwrap().status(), 422);
     let (_, seen) = binary.terminate();
     assert_eq!(lines(&seen, "answered in a batch").len(), 1, "{seen:#?}");

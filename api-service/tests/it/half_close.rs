@@ -1,16 +1,13 @@
 //! Clients that send nothing more and wait for their answer (FIN), or are gone before it (RST): each request is
 //! answered where there is somebody to answer, and is in the log and in the metrics in any case.
 
-use std::time::{Duration, Instant};
-
-use devstack::kit::blocking;
+use devstack::kit::{blocking, found, json_lines, until};
 use serde_json::Value;
-use sqlx::{PgPool, Postgres, Transaction};
-use tokio::time::sleep;
 
 use crate::app::{TestApp, admin, prepare, scope, user};
 use crate::binary::Binary;
 use crate::http::{Raw, post};
+use crate::read::Held;
 use crate::topic::records;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
@@ -34,44 +31,22 @@ fn get() -> String {
 
 /// The line of this request, once it is there: message and status.
 async fn logged(binary: &Binary, id: &str) -> (String, u64) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let lines = binary.seen();
-        let mut lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mine = lines.find(|line| line["request_id"] == id && line["status"].is_u64());
-        if let Some(line) = mine {
-            return (line["message"].as_str().unwrap().to_owned(), line["status"].as_u64().unwrap());
-        }
-        assert!(Instant::now() < deadline, "no line of {id}: {:?}", binary.seen());
-        sleep(Duration::from_millis(10)).await;
-    }
+    let line = async || {
+        let log = binary.service.log();
+        let line = json_lines(&log).find(|line| line["request_id"] == id && line["status"].is_u64());
+        line.ok_or(log)
+    };
+    let line = found(&format!("there is a line of {id}"), line).await;
+    (line["message"].as_str().unwrap().to_owned(), line["status"].as_u64().unwrap())
 }
 
 /// Waits until the metrics have this line.
 pub(crate) async fn counted(binary: &Binary, line: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let metrics = reqwest::get(format!("http://{}/metrics", binary.internal)).await.unwrap().text().await.unwrap();
-        if metrics.lines().any(|found| found == line) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "no {line} in {metrics}");
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// Keeps every read of a resource in its handler.
-async fn lock(pool: &PgPool) -> Transaction<'static, Postgres> {
-    pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap()
-}
-
-async fn a_read_waits(pool: &PgPool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
-    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(pool).await.unwrap() == 0 {
-        assert!(Instant::now() < deadline, "no read came to PostgreSQL");
-        sleep(Duration::from_millis(10)).await;
-    }
+    let metrics = async || {
+        let metrics = binary.metrics().await;
+        if metrics.lines().any(|found| found == line) { Ok(()) } else { Err(metrics) }
+    };
+    found(line, metrics).await;
 }
 
 #[tokio::test]
@@ -105,13 +80,12 @@ async fn a_client_that_half_closes_is_answered_logged_and_counted() {
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{answer}");
     assert_eq!(logged(&binary, "half").await, ("answered".into(), 400));
 
-    let pool = PgPool::connect(&scope.database_url).await.unwrap();
-    let locked = lock(&pool).await;
+    let mut held = Held::hold(&scope).await;
     let mut raw = Raw::connect(binary.address).await;
     raw.write(&named(&get(), "read")).await;
     raw.half_close().await;
-    a_read_waits(&pool).await;
-    locked.rollback().await.unwrap();
+    held.until_one_waits().await;
+    held.release().await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 404"));
     assert_eq!(logged(&binary, "read").await, ("answered".into(), 404));
     counted(&binary, r#"http_requests_total{method="POST",route="/events",status="202"} 4"#).await;
@@ -123,13 +97,12 @@ async fn a_client_that_is_gone_before_its_answer_is_logged_and_counted() {
     let scope = scope("client_gone").await;
     prepare(&scope).await;
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "all")]);
-    let pool = PgPool::connect(&scope.database_url).await.unwrap();
-    let locked = lock(&pool).await;
+    let mut held = Held::hold(&scope).await;
     let mut raw = Raw::connect(binary.address).await;
     raw.write(&named(&get(), "gone")).await;
-    a_read_waits(&pool).await;
+    held.until_one_waits().await;
     raw.reset();
-    locked.rollback().await.unwrap();
+    held.release().await;
     assert_eq!(logged(&binary, "gone").await, ("answered".into(), 404));
     counted(&binary, r#"http_requests_total{method="GET",route="/resource/{id}",status="404"} 1"#).await;
     counted(&binary, r#"http_connections_closed_total{reason="client_gone"} 1"#).await;
@@ -153,13 +126,12 @@ async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
     raw.half_close().await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 400"));
 
-    let pool = PgPool::connect(&app.scope.database_url).await.unwrap();
-    let locked = lock(&pool).await;
+    let held = Held::hold(&app.scope).await;
     let mut raw = Raw::connect(app.address).await;
     raw.write(&get()).await;
     raw.half_close().await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 503"), "REQUEST_TIMEOUT counts");
-    locked.rollback().await.unwrap();
+    held.release().await;
 
     let mut raw = Raw::connect_narrow(app.address).await;
     let document = "GET /openapi.json HTTP/1.1\r\nhost: test\r\n\r\n";
@@ -179,9 +151,8 @@ async fn a_half_closed_client_is_answered_at_the_end() {
     let mut raw = Raw::connect(app.address).await;
     raw.write(&format!("{}{BODY}", post(&admin(), BODY.len()))).await;
     raw.half_close().await;
-    while app.backbone.ingest.in_flight.left() == app.config.http.max_bytes_in_flight {
-        sleep(Duration::from_millis(1)).await;
-    }
+    let is_taken_in = async || app.backbone.ingest.in_flight.left() < app.config.http.max_bytes_in_flight;
+    until("its body is there", is_taken_in).await;
     app.stop();
     let answer = raw.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");

@@ -74,10 +74,7 @@ async fn a_database_of_another_encoding_is_down_and_named() {
     devstack::psql(&scope.database_url, &create).unwrap();
     let url = format!("{server}/{other}");
     let binary = Binary::with(&scope, &[("DATABASE_URL", url.as_str())]);
-    let down = async || {
-        let page = reqwest::get(format!("http://{}/health/ready", binary.address)).await.unwrap();
-        page.json::<Value>().await.unwrap()["dependencies"]["postgres"]["status"] == "down"
-    };
+    let down = async || binary.public_ready().await.1["dependencies"]["postgres"]["status"] == "down";
     let expected = format!("the encoding of the database {other} is LATIN1, and UTF8 is needed");
     let told = async || down().await && binary.seen().iter().any(|line| line.contains(&expected));
     devstack::kit::until("it says so", told).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use reqwest::{Client, Response};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use crate::app::{admin, prepare, scope};
@@ -16,14 +16,14 @@ use crate::http::{Raw, post};
 
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
 const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
-const MIB: u64 = 1024;
 
 /// The binary, and one client of it that behaves.
 struct Attacked {
     binary: Binary,
     client: Client,
     token: String,
-    before: u64,
+    /// In MiB, as all figures.
+    before: usize,
 }
 
 impl Attacked {
@@ -34,12 +34,12 @@ impl Attacked {
         let client = Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().unwrap();
         let mut this = Self { binary, client, token: admin(), before: 0 };
         this.well_behaved("before").await;
-        this.before = this.binary.memory("VmRSS");
+        this.before = this.binary.resident();
         this
     }
 
     async fn post(&self, path: &str, body: Vec<u8>, encoding: &str) -> Response {
-        let request = self.client.post(format!("http://{}{path}", self.binary.address)).bearer_auth(&self.token);
+        let request = self.client.post(self.binary.url(path)).bearer_auth(&self.token);
         let request = request.header("content-type", "application/json").header("content-encoding", encoding);
         request.body(body).send().await.unwrap()
     }
@@ -58,11 +58,10 @@ impl Attacked {
     }
 
     /// Prints what it holds, which must not be more than before and this.
-    fn memory(&self, when: &str, more: u64) {
-        let (now, peak) = (self.binary.memory("VmRSS"), self.binary.memory("VmHWM"));
-        let mib = |kib: u64| kib / MIB;
-        println!("{when}: {} MiB before, {} MiB now, {} MiB at the peak", mib(self.before), mib(now), mib(peak));
-        assert!(peak < self.before + more * MIB, "{when}: {peak} KiB");
+    fn memory(&self, when: &str, more: usize) {
+        let (before, now, peak) = (self.before, self.binary.resident(), self.binary.peak());
+        println!("{when}: {before} MiB before, {now} MiB now, {peak} MiB at the peak");
+        assert!(peak < before + more, "{when}: {peak} MiB");
     }
 }
 
@@ -122,12 +121,12 @@ async fn a_thousand_wait_to_be_accepted() {
     let count = 1_000;
     raise_limit(2 * count);
     let attacked = Attacked::start("hostile_herd", &[]).await;
-    attacked.binary.signal(Signal::STOP);
+    attacked.binary.service.freeze().unwrap();
     let address = attacked.binary.address;
     let herd = (0..count).map(|_| Raw::connect(address)).collect::<JoinSet<_>>();
     // One that finds no room is dropped, and tries again and again.
     let connected = tokio::time::timeout(Duration::from_secs(60), herd.join_all()).await;
-    attacked.binary.signal(Signal::CONT);
+    attacked.binary.service.thaw().unwrap();
     for raw in &mut connected.expect("not all are let in, or net.core.somaxconn is less than 1,000") {
         raw.write(LIVE).await;
         raw.read_answer().await;
@@ -203,7 +202,7 @@ async fn bombs_and_nests() {
             // Ten at a time.
             let mut all = JoinSet::new();
             for _ in 0..10 {
-                let (url, token) = (format!("http://{}{path}", attacked.binary.address), attacked.token.clone());
+                let (url, token) = (attacked.binary.url(path), attacked.token.clone());
                 let (client, body, encoding) = (attacked.client.clone(), body.clone(), (*encoding).to_owned());
                 all.spawn(async move {
                     let request = client.post(url).bearer_auth(token).header("content-type", "application/json");

@@ -1,10 +1,8 @@
 //! The internal port: metrics, and health for who has no other port.
 
-use std::time::{Duration, Instant};
+use devstack::kit::until;
 
-use tokio::time::sleep;
-
-use crate::app::{prepare, scope, token};
+use crate::app::{admin, prepare, scope, user};
 use crate::binary::Binary;
 use crate::half_close::counted;
 use crate::http::Raw;
@@ -14,16 +12,12 @@ async fn metrics_count_what_was_answered() {
     let scope = scope("internal").await;
     prepare(&scope).await;
     let binary = Binary::start(&scope);
-    let client = reqwest::Client::new();
-    let public = |path: &str| format!("http://{}{path}", binary.address);
-    let internal = |path: &str| format!("http://{}{path}", binary.internal);
-    let post = client.post(public("/events")).bearer_auth(token(&["admin"], &[]));
-    let post = post.header("content-type", "application/json").body(r#"{"device_id":"d","payload":{}}"#);
+    let post = binary.post("/events", &admin(), r#"{"device_id":"d","payload":{}}"#);
     assert_eq!(post.send().await.unwrap().status(), 202);
     for path in ["/made/up", "/resource/none"] {
-        client.get(public(path)).bearer_auth(token(&["user"], &[])).send().await.unwrap();
+        binary.get(path, &user()).send().await.unwrap();
     }
-    let metrics = client.get(internal("/metrics")).send().await.unwrap().text().await.unwrap();
+    let metrics = binary.metrics().await;
     for expected in [
         r#"http_requests_total{method="POST",route="/events",status="202"} 1"#,
         r#"http_requests_total{method="GET",route="none",status="404"} 1"#,
@@ -34,10 +28,8 @@ async fn metrics_count_what_was_answered() {
     ] {
         assert!(metrics.contains(expected), "{expected}\n{metrics}");
     }
-    let live = client.get(internal("/health/live")).send().await.unwrap();
-    assert_eq!(live.status(), 200);
-    assert_eq!(client.get(public("/metrics")).send().await.unwrap().status(), 404, "not in public");
-    drop(client);
+    assert_eq!(binary.live().await, 200);
+    assert_eq!(binary.get("/metrics", &user()).send().await.unwrap().status(), 404, "not in public");
     assert_eq!(binary.terminate().0, Some(0));
 }
 
@@ -50,11 +42,8 @@ async fn what_cannot_be_read_is_counted_and_has_its_line() {
         raw.write(request).await;
         assert!(raw.read_to_the_end().await.starts_with(&format!("HTTP/1.1 {status} ")));
         let line = format!(r#""reason":"{reason}""#);
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !binary.seen().iter().any(|seen| seen.contains("a request that cannot be read") && seen.contains(&line)) {
-            assert!(Instant::now() < deadline, "{:?}", binary.seen());
-            sleep(Duration::from_millis(10)).await;
-        }
+        let says = |seen: &str| seen.contains("a request that cannot be read") && seen.contains(&line);
+        until("it has its line", async || binary.service.log().lines().any(says)).await;
         counted(&binary, &format!(r#"http_connections_closed_total{{reason="{reason}"}} 1"#)).await;
     }
 }

@@ -8,9 +8,10 @@ use devstack::token::hs256;
 use reqwest::Response;
 
 use crate::app::{SECRET, TestApp, admin, problem, user};
-use crate::history::{history, report, work};
+use crate::contract::conforms;
+use crate::history::{history, report};
 use crate::http::{Raw, post};
-use crate::topic::records;
+use crate::topic::{records, work};
 
 const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
 
@@ -39,6 +40,7 @@ async fn a_subject_past_its_rate_is_told_when_to_come_back() {
     assert_eq!(first.status(), 202);
     assert_eq!(header(&first, "ratelimit-policy"), Some(r#""events";q=100;w=100"#));
     assert_eq!(header(&first, "ratelimit"), Some(r#""events";r=99;t=1"#));
+    conforms("/events", 202, &first.headers().clone(), &first.bytes().await.unwrap());
 
     // It counts before the body is looked at.
     assert_eq!(post(&alice, "{").await.unwrap().status(), 400);

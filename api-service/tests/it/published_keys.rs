@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use devstack::kit::found;
 use devstack::token::{Signer, jwks};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -27,11 +28,7 @@ async fn get(app: &TestApp, token: &str) -> u16 {
 }
 
 async fn until(app: &TestApp, token: &str, status: u16) {
-    let start = Instant::now();
-    while get(app, token).await != status {
-        assert!(start.elapsed() < Duration::from_secs(20), "never {status}");
-        sleep(Duration::from_millis(50)).await;
-    }
+    devstack::kit::until(&format!("it is {status}"), async || get(app, token).await == status).await;
 }
 
 #[tokio::test]
@@ -76,11 +73,7 @@ async fn over_https_with_an_authority_that_the_machine_trusts_and_no_other() {
     let file = folder.join(format!("authority-{}.pem", std::process::id()));
     std::fs::write(&file, authority).unwrap();
     let scope = scope("keys_https").await;
-    let get = |binary: &Binary| {
-        let address = binary.address;
-        let request = reqwest::Client::new().get(format!("http://{address}/resource/none")).bearer_auth(token(&signer));
-        async move { request.send().await.unwrap() }
-    };
+    let get = async |binary: &Binary| binary.get("/resource/none", &token(&signer)).send().await.unwrap();
     prepare(&scope).await;
 
     let trusting = [("JWT_JWKS_URL", &*url), ("SSL_CERT_FILE", file.to_str().unwrap())];
@@ -179,9 +172,7 @@ async fn the_last_good_keys_count_while_the_issuer_is_down_or_talks_nonsense() {
     ] {
         issuer.say(status, headers, &body);
         let asked = issuer.asked();
-        while issuer.asked() < asked + 2 {
-            sleep(Duration::from_millis(20)).await;
-        }
+        devstack::kit::until("it is asked again", async || issuer.asked() >= asked + 2).await;
         assert_eq!(get(&app, &token(&known)).await, 404, "{status} {body}");
     }
     issuer.down();
@@ -198,23 +189,15 @@ async fn the_last_good_keys_count_while_the_issuer_is_down_or_talks_nonsense() {
 
 /// The answer of `/health/ready`, once it is this status.
 async fn readiness(binary: &Binary, status: &str) -> (u16, Value) {
-    let start = Instant::now();
-    loop {
-        let response = reqwest::get(format!("http://{}/health/ready", binary.address)).await.unwrap();
+    let is_it = async || {
+        let response = binary.get("/health/ready", "").send().await.unwrap();
         let (code, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await.unwrap();
         conforms("/health/ready", code, &headers, &body);
         let report: Value = serde_json::from_slice(&body).unwrap();
-        if report["status"] == status {
-            return (code, report["dependencies"]["jwks"].clone());
-        }
-        assert!(start.elapsed() < Duration::from_secs(30), "{report}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn metrics(binary: &Binary) -> String {
-    reqwest::get(format!("http://{}/metrics", binary.internal)).await.unwrap().text().await.unwrap()
+        if report["status"] == status { Ok((code, report["dependencies"]["jwks"].clone())) } else { Err(report) }
+    };
+    found(status, is_it).await
 }
 
 #[tokio::test]
@@ -227,24 +210,19 @@ async fn without_any_key_it_is_not_ready_and_says_so() {
     let url = url.strip_prefix("--jwt-jwks-url=").unwrap();
     let settings = [("JWT_JWKS_ALLOW_HTTP", "true"), ("JWT_JWKS_URL", url), ("JWT_JWKS_REFRESH", "1s")];
     let binary = Binary::with_and_without(&scope, &settings, &["JWT_SECRET"]);
-    let refused = async || {
-        let request = reqwest::Client::new().get(format!("http://{}/resource/none", binary.address));
-        request.bearer_auth(token(&signer)).send().await.unwrap().status().as_u16()
-    };
+    let refused = async || binary.get("/resource/none", &token(&signer)).send().await.unwrap().status().as_u16();
     assert_eq!(refused().await, 503);
     let nothing = json!({"status": "down", "age_seconds": null});
     assert_eq!(readiness(&binary, "unready").await, (503, nothing));
     // Why, for operators alone: it may name a server.
-    let internal = reqwest::get(format!("http://{}/health/ready", binary.internal)).await.unwrap();
-    assert_eq!(internal.status(), 503);
-    let internal: Value = internal.json().await.unwrap();
+    let (status, internal) = binary.ready().await;
+    assert_eq!(status, 503);
     assert!(internal["dependencies"]["jwks"]["error"].as_str().is_some_and(|error| !error.is_empty()), "{internal}");
-    assert!(metrics(&binary).await.contains("\njwks_keys 0\n"));
+    assert!(binary.metrics().await.contains("\njwks_keys 0\n"));
     let says = |text: &str| binary.seen().iter().filter(|line| line.contains(text)).count();
     // The log is written by a thread of its own.
-    while says("the keys of tokens cannot be read, and none was read before") == 0 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    let why = "the keys of tokens cannot be read, and none was read before";
+    devstack::kit::until(why, async || says(why) == 1).await;
 
     issuer.publish(&[&signer]);
     issuer.up().await;
@@ -252,16 +230,13 @@ async fn without_any_key_it_is_not_ready_and_says_so() {
     assert_eq!((status, &jwks["status"]), (200, &"up".into()));
     assert!(jwks["age_seconds"].as_u64().unwrap() < 30, "{jwks}");
     assert_eq!(refused().await, 404);
-    assert!(metrics(&binary).await.contains("\njwks_keys 1\n"));
+    assert!(binary.metrics().await.contains("\njwks_keys 1\n"));
 
     issuer.down();
     let (status, jwks) = readiness(&binary, "degraded").await;
     assert_eq!((status, &jwks["status"]), (200, &"down".into()));
-    let start = Instant::now();
-    while readiness(&binary, "degraded").await.1["age_seconds"].as_u64().unwrap() < 3 {
-        assert!(start.elapsed() < Duration::from_secs(30), "the age stands still");
-        sleep(Duration::from_millis(50)).await;
-    }
+    let age = async || readiness(&binary, "degraded").await.1["age_seconds"].as_u64().unwrap();
+    devstack::kit::until("its age grows", async || age().await >= 3).await;
     assert_eq!(refused().await, 404, "the last ones count");
     assert_eq!(says("the keys of tokens cannot be read: the last ones count"), 1);
     assert_eq!(says("none was read before"), 1, "not again");

@@ -2,25 +2,15 @@
 
 use std::time::Duration;
 
+use devstack::Scope;
 use devstack::kit::{PATIENCE, event};
 use shared::cache::{Fencer, Lookup};
-use shared::devices::DeviceId;
-use shared::devices::decode;
-use shared::devices::queries;
+use shared::devices::{DeviceId, queries};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::sleep;
 
 use crate::app::{TestApp, problem};
-use crate::topic::records;
-
-/// Plays the worker: applies all that is in the topic, and fences it.
-pub(crate) async fn work(app: &TestApp, count: usize) {
-    let records = records(app, count).await;
-    assert_eq!(records.len(), count);
-    let decoded: Vec<_> = records.iter().map(|record| decode(record).unwrap()).collect();
-    let applied = queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
-    Fencer::new(app.cache(), app.store()).fence(&applied.fences).await;
-}
+use crate::topic::work;
 
 pub(crate) async fn report(app: &TestApp, device: &str, payload: &str) {
     let response = app.submit(event(device).payload(payload).json()).await;
@@ -131,12 +121,12 @@ async fn a_resource_that_is_not_there_is_not_asked_for_again_and_comes_with_its_
 pub(crate) struct Held(PgConnection, PgConnection);
 
 impl Held {
-    pub(crate) async fn hold(app: &TestApp) -> Self {
-        let mut connection = PgConnection::connect(&app.scope.database_url).await.unwrap();
+    pub(crate) async fn hold(scope: &Scope) -> Self {
+        let mut connection = PgConnection::connect(&scope.database_url).await.unwrap();
         for statement in ["BEGIN", "LOCK TABLE resources IN ACCESS EXCLUSIVE MODE"] {
             sqlx::query(statement).execute(&mut connection).await.unwrap();
         }
-        Self(connection, PgConnection::connect(&app.scope.database_url).await.unwrap())
+        Self(connection, PgConnection::connect(&scope.database_url).await.unwrap())
     }
 
     async fn waiting(&mut self) -> i64 {
@@ -168,7 +158,7 @@ async fn who_finds_a_lease_of_this_process_joins_its_query() {
     let app = std::sync::Arc::new(TestApp::start("read_join").await);
     report(&app, "d", "{}").await;
     work(&app, 1).await;
-    let mut held = Held::hold(&app).await;
+    let mut held = Held::hold(&app.scope).await;
     let read = || {
         let app = std::sync::Arc::clone(&app);
         tokio::spawn(async move { app.get("d").await })
@@ -196,7 +186,7 @@ async fn a_fence_between_lease_and_fill_keeps_the_older_body_out() {
     let id: DeviceId = "d".parse().unwrap();
     report(&app, "d", "{}").await;
     work(&app, 1).await;
-    let mut held = Held::hold(&app).await;
+    let mut held = Held::hold(&app.scope).await;
     let reading = {
         let app = std::sync::Arc::clone(&app);
         tokio::spawn(async move { app.get("d").await })
@@ -231,7 +221,7 @@ async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to
     // Another process has taken the lease and read version 1.
     let lease = app.cache().lease(&id.cache_key()).await.unwrap();
     let older = queries::resource(&app.store(), &id).await.unwrap().unwrap().body;
-    let mut held = Held::hold(&app).await;
+    let mut held = Held::hold(&app.scope).await;
     let reading = {
         let app = std::sync::Arc::clone(&app);
         tokio::spawn(async move { app.get("d").await })

@@ -7,9 +7,7 @@ use devstack::kit::{blocking, until};
 use devstack::{Proxy, Redis};
 use reqwest::Response;
 use shared::cache::{Cache, Fencer, Lookup};
-use shared::devices::RESOURCE;
-use shared::devices::queries;
-use shared::devices::{DeviceDelivery, DeviceId, Event, EventType};
+use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE, queries};
 use shared::kafka::position::Position;
 use shared::runtime::json::Payload;
 use shared::store::Store;
@@ -78,7 +76,7 @@ impl Race {
     async fn with_its_answer_in_hand(&self, device: &'static str) -> JoinHandle<Response> {
         // The statement is prepared: what waits for the lock is its execution.
         assert_eq!(self.app.get("warm").await.status(), 404);
-        let mut held = Held::hold(&self.app).await;
+        let mut held = Held::hold(&self.app.scope).await;
         let reading = self.read(device);
         held.until_one_waits().await;
         self.postgres.hold_answers();

@@ -2,11 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use devstack::kit::blocking;
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use devstack::kit::{blocking, until};
 use rdkafka::mocking::MockCluster;
-use rustix::process::Signal;
 use tokio::net::TcpStream;
 
 use crate::app::{PARTITIONS, admin, prepare, scope};
@@ -16,12 +13,8 @@ use crate::http::{Raw, post};
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 
 async fn written(brokers: String, topic: String) -> i64 {
-    let counted = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-        let end = |partition| consumer.fetch_watermarks(&topic, partition, Duration::from_secs(30)).unwrap().1;
-        (0..PARTITIONS).map(end).sum()
-    });
-    counted.await.unwrap()
+    let ends = blocking(move || devstack::committed(&brokers, &topic, "nobody").unwrap());
+    ends.await.values().map(|(_, end)| end).sum()
 }
 
 #[tokio::test]
@@ -31,10 +24,8 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
     // It waits in the producer's queue for others to travel with, for longer than the test takes.
     let settings = [("KAFKA_LINGER", "50s"), ("KAFKA_MESSAGE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "70s")];
     let binary = Binary::with(&scope, &settings);
-    let metrics = format!("http://{}/metrics", binary.internal);
     let (mut posted, start) = (0, Instant::now());
-    let queued =
-        async || reqwest::get(&metrics).await.unwrap().text().await.unwrap().contains("\nkafka_queue_records 1\n");
+    let queued = async || binary.metrics().await.contains("\nkafka_queue_records 1\n");
     // The first client is replaced once Kafka has said what the topic takes, and sends what it has.
     let client = 'queued: loop {
         assert!(start.elapsed() < Duration::from_secs(45), "the event is not in the queue");
@@ -76,21 +67,12 @@ async fn events_that_go_alone_are_in_the_topic_after_the_end_too() {
     let clients = binary.threads("rdk:main");
     assert!(clients > 0, "librdkafka names its threads in another way");
 
-    let request = reqwest::Client::new().post(format!("http://{}/events/batch", binary.address)).bearer_auth(admin());
-    let request = request.header("content-type", "application/json").body(format!("[{BODY},{BODY}]"));
-    let request = tokio::spawn(request.send());
-    let start = Instant::now();
+    let request = tokio::spawn(binary.post("/events/batch", &admin(), format!("[{BODY},{BODY}]")).send());
     // That client is started for these events, and gets them at once.
-    while binary.threads("rdk:main") == clients {
-        assert!(start.elapsed() < Duration::from_secs(30), "no client was started for them: {:?}", binary.seen());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("a client is started for them", async || binary.threads("rdk:main") != clients).await;
     request.abort();
-    binary.signal(Signal::TERM);
-    while TcpStream::connect(binary.address).await.is_ok() {
-        assert!(start.elapsed() < Duration::from_secs(30), "it goes on: {:?}", binary.seen());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    binary.service.terminate().unwrap();
+    until("nothing more is accepted", async || TcpStream::connect(binary.address).await.is_err()).await;
     cluster.broker_up(1).unwrap();
     let (status, log) = blocking(|| binary.terminate()).await;
     assert_eq!(status, Some(0), "{log:?}");

@@ -1,7 +1,6 @@
 //! Events of a given size, a topic with a given limit, and where in the log they stand.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use devstack::Scope;
@@ -128,10 +127,8 @@ pub(crate) async fn limit_of(scope: &Scope, bytes: usize, compression: &str) {
     let change = change.set("message.timestamp.type", "LogAppendTime").set("max.message.bytes", &bytes_as_text);
     let change = change.set("compression.type", compression);
     admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while setup::write_limits(&client, &scope.input_topic).await.unwrap().max_message_bytes != bytes {
-        assert!(Instant::now() < deadline, "the topic does not get its limit");
-    }
+    let limit = async || setup::write_limits(&client, &scope.input_topic).await.unwrap().max_message_bytes;
+    devstack::kit::until("the topic has its limit", async || limit().await == bytes).await;
 }
 
 pub(crate) async fn limited(name: &str, bytes: usize) -> Scope {

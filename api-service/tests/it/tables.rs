@@ -1,17 +1,17 @@
 //! The two tables of the contract, a case a line: which call answers what to whom, and what bad
 //! input is answered with. Each answer is compared with the document too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use shared::devices::DeviceId;
-use shared::devices::queries;
+use shared::cache::Lookup;
+use shared::devices::{DeviceId, queries};
 
 use crate::app::{SECRET, TestApp, admin, nowhere, token, user};
 use crate::contract::conforms;
 use crate::http::{Raw, post};
-use crate::topic::records;
+use crate::topic::{records, work};
 
 const GOOD: &str = r#"{"device_id":"mine","event_id":"e-1","payload":{}}"#;
 const JSON: &str = "application/json";
@@ -53,13 +53,6 @@ fn call(app: &TestApp, line: &str, token: Option<&str>) -> RequestBuilder {
     }
 }
 
-async fn work(app: &TestApp, count: usize) {
-    let records = records(app, count).await;
-    assert_eq!(records.len(), count);
-    let decoded: Vec<_> = records.iter().map(|record| shared::devices::decode(record).unwrap()).collect();
-    queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
-}
-
 /// Waits until it has found out how its dependencies are.
 async fn becomes(app: &TestApp, status: &str) {
     let is_it = async || {
@@ -77,7 +70,9 @@ async fn who_may_call_what() {
     becomes(&app, "ready").await;
     let other = GOOD.replace("mine", "other");
     let (batch, others, both) = (format!("[{GOOD}]"), format!("[{other}]"), format!("[{GOOD},{other}]"));
-    let [device, admin, user, guest] = [token(&["device"], &["mine"]), admin(), user(), token(&["guest"], &["mine"])];
+    // An admin is bound to no device, though it may be a device too.
+    let admin = token(&["device", "admin"], &["another"]);
+    let [device, user, guest] = [token(&["device"], &["mine"]), user(), token(&["guest"], &["mine"])];
     let table = [
         //                                   device admin user guest nobody
         ("POST /events", GOOD, [202, 202, 403, 403, 401]),
@@ -112,6 +107,19 @@ async fn who_may_call_what() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_binding_may_be_left_to_the_claim() {
+    let app = TestApp::with("tables_claimed", &["--jwt-device-binding=claimed"]).await;
+    let post = |token: &str| app.submission(token, GOOD);
+    let get = |token: &str| call(&app, "GET /resource/mine", Some(token));
+    let (unbound, other) = (token(&["device"], &[]), token(&["device"], &["other"]));
+    is_answered("an event without a claim", post(&unbound), 202, "", &[]).await;
+    is_answered("a read without a claim", get(&unbound), 404, "resource_not_found", &[]).await;
+    // Where it is there, it counts.
+    is_answered("an event of another", post(&other), 403, "device_not_allowed", &[]).await;
+    is_answered("a read of another", get(&other), 403, "device_not_allowed", &[]).await;
 }
 
 #[tokio::test]
@@ -190,7 +198,6 @@ async fn bad_input() {
     const CHALLENGE: Headers<'_> = &[("www-authenticate", r#"Bearer error="invalid_token""#), ("retry-after", "")];
     const NONE: Headers<'_> = &[("www-authenticate", ""), ("retry-after", "")];
     const SCOPE: Headers<'_> = &[("www-authenticate", r#"Bearer error="insufficient_scope""#), ("retry-after", "")];
-    const PACKINGS: Headers<'_> = &[("accept-encoding", "gzip, zstd")];
 
     let app = TestApp::with("tables_bad", &["--jwt-issuer=us", "--jwt-audience=api"]).await;
     let good = claims(json!({}));
@@ -199,12 +206,11 @@ async fn bad_input() {
     let body = |body: &str| app.submission(&good, body.to_owned());
     let typed =
         |media_type: &str| call(&app, "POST /events", Some(&good)).header("content-type", media_type).body(GOOD);
-    let batch = |body: String| call(&app, "POST /events/batch", Some(&good)).header("content-type", JSON).body(body);
     let get = |line: &str| call(&app, line, Some(&good));
     let nobody = |line: &str| call(&app, line, None);
     let large = || format!(r#"{{"device_id":"mine","payload":{{"x":"{}"}}}}"#, "1".repeat(300 * 1024));
     let zeros = |n: usize| format!(r#"{{"device_id":"mine","payload":{{"n":0.{}}}}}"#, "0".repeat(n));
-    let many = || format!("[{}]", vec![GOOD; 1001].join(","));
+    let unbound = call(&app, "GET /resource/mine", Some(&claims(json!({"roles": ["device"]}))));
     let tampered = format!("{}x{}", &good[..good.len() - 2], &good[good.len() - 1..]);
 
     let table: Vec<(&str, RequestBuilder, u16, &str, Headers<'_>)> = vec![
@@ -228,6 +234,7 @@ async fn bad_input() {
         ("without any role", with(json!({"roles": []})), 403, "forbidden", SCOPE),
         ("the role counts before the body", with(json!({"roles": []})).body("{"), 403, "forbidden", SCOPE),
         ("a device's without devices", with(json!({"roles": ["device"]})), 403, "forbidden", SCOPE),
+        ("nor may that one read", unbound, 403, "forbidden", SCOPE),
         (
             "for another device",
             with(json!({"roles": ["device"], "device_id": "other"})),
@@ -244,8 +251,6 @@ async fn bad_input() {
         ),
         ("not JSON", body("{"), 400, "not_json", NONE),
         ("empty", body(""), 400, "not_json", NONE),
-        ("a batch that is not JSON", batch("[{}".into()), 400, "not_json", NONE),
-        ("packed in another way than said", body(GOOD).header("content-encoding", "gzip"), 400, "bad_request", NONE),
         ("a query that is none", get("GET /resource/a/events?limit=0"), 400, "bad_request", NONE),
         ("no content type", call(&app, "POST /events", Some(&good)).body(GOOD), 415, "unsupported_media_type", NONE),
         ("wrong content type", typed("text/plain"), 415, "unsupported_media_type", NONE),
@@ -258,22 +263,12 @@ async fn bad_input() {
         ),
         ("nearly JSON", typed("application/jsonp"), 415, "unsupported_media_type", NONE),
         ("a batch for one", typed("application/x-ndjson"), 415, "unsupported_media_type", NONE),
-        (
-            "packed as nobody can unpack it",
-            body(GOOD).header("content-encoding", "br"),
-            415,
-            "unsupported_encoding",
-            PACKINGS,
-        ),
         ("too large", body(&large()), 413, "body_too_large", NONE),
-        ("too many events", batch(many()), 413, "too_many_events", NONE),
         ("JSON, but no event", body(r#"{"device_id":1}"#), 422, "invalid_event", NONE),
         ("a device that is not Unicode", body(r#"{"device_id":"\ud800","payload":{}}"#), 422, "invalid_event", NONE),
         ("a key that is not", body(r#"{"\ud800":1,"device_id":"a","payload":{}}"#), 422, "invalid_event", NONE),
         ("a number that jsonb has no room for", body(&zeros(16_400)), 422, "invalid_event", NONE),
         ("a number that is too long", body(&zeros(511)), 422, "invalid_event", NONE),
-        ("a batch that is no array", batch("{}".into()), 422, "invalid_event", NONE),
-        ("a batch of nothing", batch("[]".into()), 422, "invalid_event", NONE),
         ("no such path", get("GET /nothing"), 404, "not_found", NONE),
         ("a path and more", get("GET /events/batch/"), 404, "not_found", NONE),
         ("no such method", nobody("GET /events"), 405, "method_not_allowed", &[("allow", "POST")]),
@@ -290,23 +285,6 @@ async fn bad_input() {
 }
 
 #[tokio::test]
-async fn over_the_rate() {
-    let app = TestApp::with("tables_rate", &["--rate-limit-events-per-second=1", "--rate-limit-burst=1000"]).await;
-    let batch = || {
-        let body = format!("[{}]", vec![GOOD; 1000].join(","));
-        call(&app, "POST /events/batch", Some(&admin())).header("content-type", JSON).body(body)
-    };
-    // The rest depends on the clock: that it is well-formed, and there, is the document's matter.
-    const POLICY: (&str, &str) = ("ratelimit-policy", r#""events";q=1000;w=1000"#);
-    is_answered("all at once", batch(), 202, "", &[POLICY, ("retry-after", "")]).await;
-    let refused = batch().send().await.unwrap();
-    for name in ["retry-after", "ratelimit"] {
-        assert!(refused.headers().contains_key(name), "{name}");
-    }
-    is_answered("and once more", batch(), 429, "rate_limited", &[POLICY]).await;
-}
-
-#[tokio::test]
 async fn with_kafka_away() {
     let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
     let settings = [&*brokers, "--kafka-message-timeout=3s", "--request-timeout=6s", "--kafka-queue-bytes=2048"];
@@ -315,7 +293,12 @@ async fn with_kafka_away() {
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "y".repeat(4096));
     let post = |body: &str| app.submission(&admin(), body.to_owned());
     is_answered("no room in the queue", post(&large), 503, "queue_full", AGAIN).await;
-    is_answered("not acknowledged in time", post(GOOD), 503, "outcome_unknown", AGAIN).await;
+    let start = Instant::now();
+    let unknown = is_answered("not acknowledged in time", post(GOOD), 503, "outcome_unknown", AGAIN).await;
+    assert!(unknown["event_id"] == "e-1" && start.elapsed() < Duration::from_secs(6), "{unknown}");
+    let unnamed = post(r#"{"device_id":"d","payload":{}}"#);
+    let unnamed = is_answered("nor this one", unnamed, 503, "outcome_unknown", AGAIN).await;
+    assert!(unnamed["event_id"].as_str().is_some_and(|id| id.len() == 36), "a generated one is told too: {unnamed}");
     becomes(&app, "degraded").await;
     let ready = || call(&app, "GET /health/ready", None);
     is_answered("ready for reads", ready(), 200, "", &[("cache-control", "no-store")]).await;
@@ -335,8 +318,12 @@ async fn with_postgresql_away() {
     assert!(app.cache().fill(&hit.cache_key(), &lease, Some(body)).await);
     const AGAIN: Headers<'_> = &[("retry-after", "1")];
     let get = |line: &str| call(&app, line, Some(&user()));
-    is_answered("a hit", get("GET /resource/hit"), 200, "", &[("cache-status", "resource-cache; hit")]).await;
+    let told =
+        is_answered("a hit", get("GET /resource/hit"), 200, "", &[("cache-status", "resource-cache; hit")]).await;
+    assert_eq!(told, serde_json::from_str::<Value>(body).unwrap());
     is_answered("a miss", get("GET /resource/miss"), 503, "store_unavailable", AGAIN).await;
+    let miss = "miss".parse::<DeviceId>().unwrap().cache_key();
+    assert_eq!(app.cache().get(&miss).await, Lookup::Miss, "the lease was given back");
     is_answered("a history", get("GET /resource/hit/events"), 503, "store_unavailable", AGAIN).await;
     is_answered("an event", app.submission(&admin(), GOOD), 202, "", &[]).await;
 }
@@ -365,6 +352,7 @@ async fn a_body_that_does_not_come() {
     .await;
     let mut raw = Raw::connect(app.address).await;
     raw.write(&post(&admin(), 100)).await;
+    raw.write("{").await;
     let answer = tokio::time::timeout(Duration::from_secs(20), raw.read_to_end()).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 408"), "{head}");

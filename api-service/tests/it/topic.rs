@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use devstack::kit::{blocking, read_some};
+use shared::cache::Fencer;
+use shared::devices::{decode, queries};
 use shared::kafka::Record;
 
 use crate::app::TestApp;
@@ -11,4 +13,13 @@ use crate::app::TestApp;
 pub(crate) async fn records(app: &TestApp, count: usize) -> Vec<Record> {
     let (brokers, topic) = (app.scope.endpoints.kafka_brokers.clone(), app.scope.input_topic.clone());
     blocking(move || read_some(&brokers, &topic, count, Duration::from_secs(10), Record::of)).await
+}
+
+/// Plays the worker: applies all that is in the topic, and fences it.
+pub(crate) async fn work(app: &TestApp, count: usize) {
+    let records = records(app, count).await;
+    assert_eq!(records.len(), count);
+    let decoded: Vec<_> = records.iter().map(|record| decode(record).unwrap()).collect();
+    let applied = queries::apply_batch(&app.store(), &decoded.iter().collect::<Vec<_>>()).await.unwrap();
+    Fencer::new(app.cache(), app.store()).fence(&applied.fences).await;
 }

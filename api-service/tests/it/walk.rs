@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::app::{TestApp, problem, scope};
 use crate::binary::Binary;
-use crate::read::work;
+use crate::topic::work;
 
 const SECRET: &str = "local-dev-secret";
 

@@ -1,12 +1,11 @@
 //! `POST /events` as its work grows: connections, devices, payloads.
 
-use crate::Scale;
 use crate::bed::{Bed, Site};
 use crate::load::Load;
-use crate::records;
 use crate::report::Figure;
 use crate::rounds::Series;
 use crate::rows::saturate;
+use crate::{Scale, records};
 
 /// Connections, devices, bytes of payload.
 const POINTS: [(u32, usize, usize); 9] = [
@@ -28,14 +27,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         // A new one for each: its memory is that of this point.
         let api = site.api(&[])?;
         let lines = records::lines(&bed.folder, "api", (0..devices).map(|n| records::body(n, bytes)))?;
-        let load = Load {
-            base: &api.url,
-            path: "/events",
-            lines: &lines,
-            content_type: Some("application/json"),
-            token: &bed.token,
-            connections,
-        };
+        let load = Load::posts(&api.url, "/events", &lines, &bed.token, connections);
         load.saturate(scale.turn() / 4)?;
         let (outcome, usages) = saturate(bed, &api, &load, scale.turn())?;
         let name = format!("POST: {connections} conns, {devices} devices, {bytes} B");

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use crate::Scale;
 use crate::bed::{self, Bed, Site};
-use crate::disk;
 use crate::records::{self, Bare};
-use crate::report::{Bound, Figure, number};
+use crate::report::{Bound, Figure, as_f64, number};
 use crate::rounds::Series;
 use crate::rows::visible;
 use crate::usage::Meter;
+use crate::{Scale, disk};
 
 const PARTITION: i32 = 0;
 const DEVICES: usize = 10_000;
@@ -17,7 +16,7 @@ const DEVICES: usize = 10_000;
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "backlog")?;
     let api = site.api(&[])?;
-    let worker = site.worker()?;
+    let worker = site.worker(&[])?;
     visible::load(&site, &api, scale.turn())?;
     site.until_caught_up(Duration::from_secs(30))?;
     bed::end(&worker)?;
@@ -26,9 +25,8 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let backlog = (0..scale.backlog).map(|n| records::event(n, DEVICES, "backlog"));
     Bare::new(&site)?.fill(backlog, Some(PARTITION))?;
     site.sql("CHECKPOINT")?;
-    let worker = site.worker()?;
-    let mut meters = bed.meters();
-    meters.extend([api.meter(), Meter::start("worker-service", worker.pid())]);
+    let worker = site.worker(&[])?;
+    let meters = bed.meters(&[&api.service, &worker]);
     // It drains from here on; the others' events come while it does.
     while site.sql("SELECT count(*) FROM (SELECT FROM events WHERE request_id = 'backlog' LIMIT 1) AS one")? == "0" {
         std::thread::sleep(Duration::from_millis(100));
@@ -94,9 +92,4 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             ..Figure::default()
         },
     ])
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a count")]
-fn as_f64(count: usize) -> f64 {
-    count as f64
 }

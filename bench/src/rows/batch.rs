@@ -4,7 +4,7 @@ use crate::Scale;
 use crate::bed::{Bed, Site};
 use crate::load::{Latency, Load};
 use crate::records::{self, Bare, Ready};
-use crate::report::Figure;
+use crate::report::{Figure, as_f64};
 use crate::rows::{saturate, take_turns};
 use crate::usage::Usage;
 
@@ -25,14 +25,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let ready: Vec<Ready> = (0..EVENTS * BODIES)
         .map(|n| Ok(Ready::of(&records::event(n, DEVICES, "batch")?)))
         .collect::<anyhow::Result<_>>()?;
-    let load = Load {
-        base: &api.url,
-        path: "/events/batch",
-        lines: &lines,
-        content_type: Some("application/json"),
-        token: &bed.token,
-        connections: CONNECTIONS,
-    };
+    let load = Load::posts(&api.url, "/events/batch", &lines, &bed.token, CONNECTIONS);
     let mut last: Option<(Latency, Vec<Usage>)> = None;
     let [figure, ceiling] = take_turns(
         scale.rounds,
@@ -41,8 +34,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             &mut || {
                 let (outcome, usages) = saturate(bed, &api, &load, scale.turn())?;
                 last = Some((outcome.latency, usages));
-                #[expect(clippy::cast_precision_loss, reason = "a thousand")]
-                Ok(outcome.rate * EVENTS as f64)
+                Ok(outcome.rate * as_f64(EVENTS))
             },
             &mut || bare.saturate(&ready, scale.turn()),
         ],

@@ -4,12 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use devstack::Service;
 
 use crate::Scale;
 use crate::bed::{self, Bed, Site};
 use crate::records::{self, Bare};
-use crate::report::{Figure, number};
+use crate::report::{Figure, as_f64, number};
 use crate::rounds::Series;
 use crate::rows::{take_turns, worker};
 use crate::usage::{Meter, Usage};
@@ -125,7 +124,7 @@ fn prepare(site: &Site<'_>, rows: usize) -> anyhow::Result<()> {
 
 /// Rows that a worker without any events expires a second.
 fn alone(site: &Site<'_>, time: Duration) -> anyhow::Result<f64> {
-    let worker = site.worker_with(&[("EVENTS_RETENTION", EXPIRING)])?;
+    let worker = site.worker(&[("EVENTS_RETENTION", EXPIRING)])?;
     let mut deletions = Deletions::default();
     let deadline = Instant::now() + TIMEOUT;
     while deletions.seconds() < time.as_secs_f64() {
@@ -147,9 +146,8 @@ struct Drained {
 fn drain(site: &Site<'_>, bare: &Bare, events: usize, tag: &str, retention: &str) -> anyhow::Result<Drained> {
     bare.fill((0..events).map(|n| records::event(n, DEVICES, tag)), None)?;
     site.sql("CHECKPOINT")?;
-    let mut meters = site.bed.meters();
-    let worker: Service = site.worker_with(&[("EVENTS_RETENTION", retention)])?;
-    meters.push(Meter::start("worker-service", worker.pid()));
+    let worker = site.worker(&[("EVENTS_RETENTION", retention)])?;
+    let meters = site.bed.meters(&[&worker]);
     let done = AtomicBool::new(false);
     let (caught_up, deletions) = std::thread::scope(|threads| {
         let watch = threads.spawn(|| {
@@ -208,11 +206,6 @@ impl Deletions {
         let (first, last) = (changes.next()?, changes.next_back()?);
         Some((last.1 - first.1) / (last.0 - first.0))
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a count")]
-fn as_f64(count: usize) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         turns.borrow_mut().0 += 1;
         let tag = format!("pooler{}", turns.borrow().0);
         bare.fill((0..events).map(|n| records::event(n, DEVICES, &tag)), None)?;
-        worker::drain_filled_with(&site, settings, events, &tag)
+        worker::drain_filled(&site, settings, events, &tag)
     };
     let [figure, direct] = take_turns(
         scale.rounds.min(4),

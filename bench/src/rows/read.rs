@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::Scale;
 use crate::bed::{self, Bare, Bed, Site};
-use crate::load::{Latency, Load};
-use crate::records;
+use crate::load::Load;
 use crate::report::Figure;
-use crate::rows::{saturate, take_turns};
+use crate::rows::beside;
 use crate::serve::Kind;
-use crate::usage::Usage;
+use crate::{Scale, records};
 
 const CONNECTIONS: u32 = 64;
 const DEVICES: usize = 1_000;
@@ -21,7 +19,7 @@ const PASSES: usize = 5;
 
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "read")?;
-    let worker = site.worker()?;
+    let worker = site.worker(&[])?;
     records::Bare::new(&site)?.fill((0..DEVICES).map(|n| records::event(n, DEVICES, "read")), None)?;
     site.until_caught_up(Duration::from_secs(60))?;
     bed::end(&worker)?;
@@ -35,34 +33,8 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let lines = records::lines(&bed.folder, "read", (0..DEVICES).map(|n| format!("/resource/{}", records::device(n))))?;
     let load =
         |base| Load { base, path: "/", lines: &lines, content_type: None, token: &bed.token, connections: CONNECTIONS };
-    let mut last: Option<(Latency, Vec<Usage>)> = None;
-    let [figure, ceiling, bytes] = take_turns(
-        scale.rounds,
-        ["api", "axum + GET", "axum"],
-        [
-            &mut || {
-                let (outcome, usages) = saturate(bed, &api, &load(&api.url), scale.turn())?;
-                last = Some((outcome.latency, usages));
-                Ok(outcome.rate)
-            },
-            &mut || Ok(load(&one_get.url).saturate(scale.turn())?.rate),
-            &mut || Ok(load(&bytes.url).saturate(scale.turn())?.rate),
-        ],
-    )?;
-    let open = load(&api.url).at_rate(RATE, scale.turn())?;
-    println!("  at {RATE} a second: p99 {:.2} ms", open.latency.p99);
-    let (saturated, usages) = last.unzip();
-    let mut latencies: Vec<_> =
-        saturated.map(|latency| ("saturated (closed loop)".to_owned(), latency)).into_iter().collect();
-    latencies.push((format!("at {RATE} requests/s (open loop, corrected)"), open.latency));
-    let row = Figure {
-        name: "GET /resource/{id}, hit".into(),
-        unit: "requests/s",
-        figure,
-        latencies,
-        usages: usages.unwrap_or_default(),
-        ..Figure::default()
-    };
+    let bares = [("axum + GET", &one_get), ("axum", &bytes)];
+    let (row, [ceiling, bytes]) = beside(bed, scale, "GET /resource/{id}, hit", &api, bares, load, RATE)?;
     let ceilings = vec![("axum with one GET on the same Redis", ceiling), ("bare axum with the same bytes", bytes)];
     Ok(vec![row.against(ceilings, 0.80)])
 }

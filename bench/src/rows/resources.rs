@@ -3,12 +3,12 @@
 use crate::Scale;
 use crate::bed::{Bed, Site};
 use crate::records::Bare;
-use crate::report::{Bound, Figure, number};
+use crate::report::{Bound, Figure, as_f64, number};
 use crate::rounds::Series;
 use crate::rows::worker;
 
 /// How many resources there are, one after the other.
-const RESOURCES: [u64; 3] = [10_000, 1_000_000, 10_000_000];
+const RESOURCES: [usize; 3] = [10_000, 1_000_000, 10_000_000];
 /// How far the worker may fall, from the first number of resources to the last.
 const FLOOR: f64 = 0.40;
 /// What a server for so many resources is given; the defaults are those of the first machine that
@@ -24,12 +24,11 @@ const TUNED: [&str; 5] = [
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     bed.tune(&TUNED)?;
     let mut rows: Vec<Figure> = Vec::new();
-    for resources in &RESOURCES {
+    for resources in RESOURCES {
         let site = Site::new(bed, "growth")?;
-        println!("  {} resources", number(as_f64(*resources)));
-        fill(&site, *resources)?;
+        println!("  {} resources", number(as_f64(resources)));
+        fill(&site, resources)?;
         let bare = Bare::new(&site)?;
-        let devices = usize::try_from(*resources)?;
         let mut figure = Series::default();
         let (mut usages, mut wal) = (Vec::new(), 0.0);
         for round in 0..3 {
@@ -37,22 +36,22 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             let tag = format!("growth{round}");
             let events = scale.worker_events;
             let stride = (0..events).map(|n| {
-                let device = n.wrapping_mul(7_919).wrapping_add(round * 104_729) % devices;
+                let device = n.wrapping_mul(7_919).wrapping_add(round * 104_729) % resources;
                 crate::records::event_of(device, n, &tag)
             });
             bare.fill(stride, None)?;
             let before = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;
-            let (rate, used) = worker::drain_filled(&site, events, &tag)?;
+            let (rate, used) = worker::drain_filled(&site, &[], events, &tag)?;
             let after = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;
             if let (Some(before), Some(after)) = (before.first(), after.first()) {
-                wal = (after - before) / as_f64(events as u64);
+                wal = (after - before) / as_f64(events);
             }
             println!("    round {}/3: {} events/s, {} bytes of WAL an event", round + 1, number(rate), number(wal));
             figure.push(rate);
             usages = used;
         }
         rows.push(Figure {
-            name: format!("worker, {} resources", number(as_f64(*resources))),
+            name: format!("worker, {} resources", number(as_f64(resources))),
             unit: "events/s",
             figure,
             usages,
@@ -72,7 +71,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
 }
 
 /// Makes resources as the worker would have, one event each, without their events.
-fn fill(site: &Site<'_>, resources: u64) -> anyhow::Result<()> {
+fn fill(site: &Site<'_>, resources: usize) -> anyhow::Result<()> {
     site.sql(&format!(
         r#"INSERT INTO resources (id, payload, version, event_id, accepted_at, updated_at, topic, partition, "offset", appended_at)
            SELECT 'device-' || lpad(n::text, greatest(6, length(n::text)), '0'),
@@ -83,9 +82,4 @@ fn fill(site: &Site<'_>, resources: u64) -> anyhow::Result<()> {
     ))?;
     site.sql("VACUUM ANALYZE resources")?;
     site.sql("CHECKPOINT").map(drop)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a count")]
-fn as_f64(count: u64) -> f64 {
-    count as f64
 }

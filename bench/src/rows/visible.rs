@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use crate::Scale;
 use crate::bed::{self, Api, Bed, Site};
-use crate::disk;
 use crate::load::{Latency, Load};
-use crate::records;
 use crate::report::{Bound, Figure};
 use crate::rounds::Series;
 use crate::usage::Meter;
+use crate::{Scale, disk, records};
 
 const RATE: u32 = 1_000;
 const DEVICES: usize = 1_000;
@@ -22,13 +20,12 @@ const PROBED: usize = 50;
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "visible")?;
     let api = site.api(&[])?;
-    let worker = site.worker()?;
+    let worker = site.worker(&[])?;
     let time = 3 * scale.turn();
     // What starts up is not what runs: Kafka's JVM compiles, which takes a quarter of two cores for as long
     // as it does, and pools connect.
     load(&site, &api, time)?;
-    let mut meters = bed.meters();
-    meters.extend([api.meter(), Meter::start("worker-service", worker.pid())]);
+    let meters = bed.meters(&[&api.service, &worker]);
     let began = site.sql("SELECT now()")?;
     let (posted, probed, disk) = std::thread::scope(|threads| {
         let probing = threads.spawn(|| bed.runtime.block_on(probe(&api.url, &bed.token, time)));
@@ -71,15 +68,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
 
 pub(crate) fn load(site: &Site<'_>, api: &Api, time: Duration) -> anyhow::Result<Latency> {
     let lines = records::lines(&site.bed.folder, "visible", (0..DEVICES).map(|n| records::body(n, 100)))?;
-    let load = Load {
-        base: &api.url,
-        path: "/events",
-        lines: &lines,
-        content_type: Some("application/json"),
-        token: &site.bed.token,
-        connections: 64,
-    };
-    Ok(load.at_rate(RATE, time)?.latency)
+    Ok(Load::posts(&api.url, "/events", &lines, &site.bed.token, 64).at_rate(RATE, time)?.latency)
 }
 
 /// From the API's acceptance to the commit, of the events that a condition picks.

@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use devstack::Service;
-use shared::devices::DeviceDelivery;
-use shared::devices::queries;
+use shared::devices::{DeviceDelivery, queries};
 use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
-use shared::store::Store;
-use shared::store::{Pooler, PostgresConfig};
+use shared::store::{Pooler, PostgresConfig, Store};
 
 use crate::Scale;
 use crate::bed::{self, Bed, Site};
 use crate::records::{self, Bare};
-use crate::report::Figure;
+use crate::report::{Figure, as_f64};
 use crate::rows::take_turns;
 use crate::usage::{Meter, Usage};
 
@@ -25,7 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "worker")?;
     let bare = Bare::new(&site)?;
-    let store = store(&site)?;
+    let url = site.scope.database_url.parse()?;
+    let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
+    let store = {
+        let _runtime = bed.runtime.enter();
+        Store::open(&config, "bench")?
+    };
     let mut usages = Vec::new();
     let (mut drained, mut applied) = (0, 0);
     let events = scale.worker_events;
@@ -36,13 +38,15 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         [
             &mut || {
                 drained += 1;
-                let (rate, used) = drain(&site, &bare, events, DEVICES, &format!("drain{drained}"))?;
+                let tag = format!("drain{drained}");
+                bare.fill((0..events).map(|n| records::event(n, DEVICES, &tag)), None)?;
+                let (rate, used) = drain_filled(&site, &[], events, &tag)?;
                 usages = used;
                 Ok(rate)
             },
             &mut || {
                 applied += 1;
-                apply(&site, &store, events, DEVICES, &format!("apply{applied}"))
+                apply(&site, &store, events, &format!("apply{applied}"))
             },
         ],
     )?;
@@ -58,40 +62,16 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     Ok(vec![row.against(vec![("the same statements on rows from memory", ceiling)], 0.70)])
 }
 
-pub(crate) fn store(site: &Site<'_>) -> anyhow::Result<Store> {
-    let url = site.scope.database_url.parse()?;
-    let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
-    let _runtime = site.bed.runtime.enter();
-    Store::open(&config, "bench")
-}
-
-/// Fills the topic, lets a worker drain it, and gives its rate.
-pub(crate) fn drain(
-    site: &Site<'_>,
-    bare: &Bare,
-    events: usize,
-    devices: usize,
-    tag: &str,
-) -> anyhow::Result<(f64, Vec<Usage>)> {
-    bare.fill((0..events).map(|n| records::event(n, devices, tag)), None)?;
-    drain_filled(site, events, tag)
-}
-
-/// Lets a worker drain what is in the topic, and gives its rate over the events of that tag.
-pub(crate) fn drain_filled(site: &Site<'_>, events: usize, tag: &str) -> anyhow::Result<(f64, Vec<Usage>)> {
-    drain_filled_with(site, &[], events, tag)
-}
-
-pub(crate) fn drain_filled_with(
+/// Lets a worker with these settings drain what is in the topic, and gives its rate over the events of that tag.
+pub(crate) fn drain_filled(
     site: &Site<'_>,
     settings: &[(&str, &str)],
     events: usize,
     tag: &str,
 ) -> anyhow::Result<(f64, Vec<Usage>)> {
     site.sql("CHECKPOINT")?;
-    let mut meters = site.bed.meters();
-    let worker: Service = site.worker_with(settings)?;
-    meters.push(Meter::start("worker-service", worker.pid()));
+    let worker = site.worker(settings)?;
+    let meters = site.bed.meters(&[&worker]);
     site.until_caught_up(PATIENCE)?;
     let usages = meters.iter().map(Meter::read).collect();
     bed::end(&worker)?;
@@ -99,14 +79,14 @@ pub(crate) fn drain_filled_with(
 }
 
 /// Applies events from memory, as many batches at a time as the topic has partitions.
-pub(crate) fn apply(site: &Site<'_>, store: &Store, events: usize, devices: usize, tag: &str) -> anyhow::Result<f64> {
+fn apply(site: &Site<'_>, store: &Store, events: usize, tag: &str) -> anyhow::Result<f64> {
     let mut partitions: Vec<Vec<DeviceDelivery>> =
         (0..PARTITIONS).map(|_| Vec::with_capacity(events / PARTITIONS + 1)).collect();
     for number in 0..events {
         // A device is in one partition.
-        let place = number % devices % PARTITIONS;
+        let place = number % DEVICES % PARTITIONS;
         let partition = partitions.get_mut(place).context("a partition")?;
-        partition.push(records::decoded(number, devices, i32::try_from(place)?, tag)?);
+        partition.push(records::decoded(number, DEVICES, i32::try_from(place)?, tag)?);
     }
     site.sql("CHECKPOINT")?;
     site.bed.runtime.block_on(async {
@@ -140,8 +120,6 @@ pub(crate) fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<
                 extract(epoch FROM max(at) - min(at)) FROM committed"
     ))?;
     let [all, after_first, seconds] = found[..] else { anyhow::bail!("not three numbers: {found:?}") };
-    #[expect(clippy::cast_precision_loss, reason = "a count")]
-    let expected = events as f64;
-    ensure!(all == expected && seconds > 0.0, "{all} of {events} events in {seconds} s");
+    ensure!(all == as_f64(events) && seconds > 0.0, "{all} of {events} events in {seconds} s");
     Ok(after_first / seconds)
 }

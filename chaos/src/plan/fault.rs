@@ -29,9 +29,8 @@ pub enum Fault {
     SlowPostgres,
     ReadOnlyPostgres,
     FillDisk,
-    LosePostgres,
-    FailOverPostgres,
     RefuseDevices,
+    Transactions,
     KillRedis,
     StopRedis,
     FreezeRedis,
@@ -42,45 +41,17 @@ pub enum Fault {
     WireRecords,
     RefuseLetters,
     UnreadLogs,
+    LosePostgres,
+    FailOverPostgres,
     AddPartitions,
-    Transactions,
 }
 
 impl Fault {
-    /// Those that come again and again. The others happen once at most.
-    pub const DRAWN: [Self; 31] = [
-        Self::KillWorker,
-        Self::StopWorker,
-        Self::FreezeWorker,
-        Self::AddWorker,
-        Self::KillApi,
-        Self::StopApi,
-        Self::FreezeApi,
-        Self::KillKafka,
-        Self::StopKafka,
-        Self::FreezeKafka,
-        Self::CutKafka,
-        Self::SlowKafka,
-        Self::KillPostgres,
-        Self::StopPostgres,
-        Self::FreezePostgres,
-        Self::CutPostgres,
-        Self::SlowPostgres,
-        Self::ReadOnlyPostgres,
-        Self::FillDisk,
-        Self::RefuseDevices,
-        Self::Transactions,
-        Self::KillRedis,
-        Self::StopRedis,
-        Self::FreezeRedis,
-        Self::CutRedis,
-        Self::SlowRedis,
-        Self::SwapRedis,
-        Self::Poison,
-        Self::WireRecords,
-        Self::RefuseLetters,
-        Self::UnreadLogs,
-    ];
+    /// Those that come again and again, in an order that seeds count on. The others happen once at most.
+    pub fn drawn() -> Vec<Self> {
+        let once = [Self::LosePostgres, Self::FailOverPostgres, Self::AddPartitions];
+        Self::all().filter(|fault| !once.contains(fault)).collect()
+    }
 
     pub fn all() -> impl Iterator<Item = Self> {
         Self::value_variants().iter().copied()
@@ -93,57 +64,47 @@ impl Fault {
 
     /// Whether it happens between services and a server, and so may concern some of them only.
     pub fn has_whom(self) -> bool {
-        matches!(
-            self,
-            Self::CutKafka
-                | Self::SlowKafka
-                | Self::CutPostgres
-                | Self::SlowPostgres
-                | Self::FailOverPostgres
-                | Self::CutRedis
-                | Self::SlowRedis
-        )
+        self.nature().2
     }
 
     /// Whether it lasts as long as its step says, and does not just happen.
     pub fn lasts(self) -> bool {
+        self.nature().1
+    }
+
+    /// Whose turn it takes, if anybody's.
+    pub fn turn(self) -> Option<Turn> {
+        self.nature().0
+    }
+
+    /// Whose turn it takes, whether it lasts, and whether it happens in between.
+    fn nature(self) -> (Option<Turn>, bool, bool) {
+        let (kafka, postgres, redis) = (Some(Turn::Kafka), Some(Turn::Postgres), Some(Turn::Redis));
         match self {
-            Self::KillWorker
-            | Self::StopWorker
-            | Self::AddWorker
-            | Self::KillApi
-            | Self::StopApi
-            | Self::Poison
-            | Self::WireRecords
-            | Self::AddPartitions => false,
-            Self::FreezeWorker
-            | Self::FreezeApi
-            | Self::KillKafka
-            | Self::StopKafka
-            | Self::FreezeKafka
-            | Self::CutKafka
-            | Self::SlowKafka
-            | Self::KillPostgres
-            | Self::StopPostgres
-            | Self::FreezePostgres
-            | Self::CutPostgres
-            | Self::SlowPostgres
-            | Self::ReadOnlyPostgres
-            | Self::FillDisk
-            | Self::LosePostgres
-            | Self::FailOverPostgres
-            | Self::RefuseDevices
-            | Self::KillRedis
-            | Self::StopRedis
-            | Self::FreezeRedis
-            | Self::CutRedis
-            | Self::SlowRedis
-            | Self::SwapRedis
-            | Self::RefuseLetters
-            | Self::UnreadLogs
-            | Self::Transactions => true,
+            Self::KillWorker | Self::StopWorker | Self::AddWorker => (None, false, false),
+            Self::KillApi | Self::StopApi | Self::Poison | Self::AddPartitions => (None, false, false),
+            Self::FreezeWorker | Self::FreezeApi | Self::RefuseDevices | Self::UnreadLogs => (None, true, false),
+            Self::WireRecords => (kafka, false, false),
+            Self::KillKafka | Self::StopKafka | Self::FreezeKafka | Self::RefuseLetters => (kafka, true, false),
+            Self::CutKafka | Self::SlowKafka => (kafka, true, true),
+            Self::KillPostgres | Self::StopPostgres | Self::FreezePostgres => (postgres, true, false),
+            Self::ReadOnlyPostgres | Self::FillDisk | Self::LosePostgres => (postgres, true, false),
+            Self::CutPostgres | Self::SlowPostgres | Self::FailOverPostgres => (postgres, true, true),
+            Self::KillRedis | Self::StopRedis | Self::FreezeRedis | Self::SwapRedis => (redis, true, false),
+            Self::CutRedis | Self::SlowRedis => (redis, true, true),
+            // These write beside whatever goes wrong; one after the other.
+            Self::Transactions => (Some(Turn::Transactions), true, false),
         }
     }
+}
+
+/// Of one of these only one thing goes wrong at a time.
+#[derive(Debug, Clone, Copy)]
+pub enum Turn {
+    Kafka,
+    Postgres,
+    Redis,
+    Transactions,
 }
 
 /// The APIs. Each has a way of its own to each server.

@@ -1,9 +1,9 @@
 //! Three brokers, so that a topic can have replicas, and one of them can be away.
 
-use std::thread::{scope, sleep};
-use std::time::{Duration, Instant};
+use std::thread::scope;
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
@@ -11,6 +11,7 @@ use super::Kafka;
 use super::settings::Place;
 use crate::dir::StackDir;
 use crate::port;
+use crate::process::asked;
 
 /// A broker is known to the others at its first heartbeat; the rest is for a busy machine.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,9 +28,6 @@ pub struct KafkaCluster {
 
 impl KafkaCluster {
     /// Starts three brokers on free ports; returns when each knows of all.
-    ///
-    /// # Errors
-    /// They do not start.
     pub fn start() -> anyhow::Result<KafkaCluster> {
         let dir = StackDir::create()?;
         let path = dir.path();
@@ -57,17 +55,14 @@ impl KafkaCluster {
     }
 
     pub fn until_joined(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + JOIN_TIMEOUT;
         for node in &self.nodes {
             let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", node.brokers()).create()?;
             let joined = || {
                 let metadata = client.fetch_metadata(None, Duration::from_secs(5));
-                metadata.is_ok_and(|metadata| metadata.brokers().len() == self.nodes.len())
+                Ok(metadata.is_ok_and(|metadata| metadata.brokers().len() == self.nodes.len()).then_some(()))
             };
-            while !joined() {
-                ensure!(Instant::now() < deadline, "the Kafka cluster is not complete within {JOIN_TIMEOUT:?}");
-                sleep(Duration::from_millis(50));
-            }
+            asked(JOIN_TIMEOUT, Duration::from_millis(50), joined)?
+                .with_context(|| format!("the Kafka cluster is not complete within {JOIN_TIMEOUT:?}"))?;
         }
         Ok(())
     }
@@ -76,12 +71,6 @@ impl KafkaCluster {
 impl Drop for KafkaCluster {
     fn drop(&mut self) {
         // The controller goes last: without it the others would take their time.
-        for node in self.nodes.iter().rev() {
-            if self.dir.is_kept() {
-                let _ = node.stop();
-            } else {
-                node.discard();
-            }
-        }
+        self.nodes.iter().rev().for_each(|node| node.end_with(&self.dir));
     }
 }

@@ -12,9 +12,6 @@ use crate::{port, spawn};
 impl Postgres {
     /// Starts a hot standby: it streams from this server, and applies what it got so much later. It takes no writes,
     /// and what it reads is old by that. Dropped, it ends.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn standby(&self, delay: Duration) -> anyhow::Result<Postgres> {
         let (bin, account, dir) = (bin_dir()?, account()?, StackDir::create()?);
         let (data, log) = (data_dir(dir.path(), account)?, dir.path().join("postgres.log"));

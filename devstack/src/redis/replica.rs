@@ -1,20 +1,17 @@
 //! A server that follows another one, and takes over from it.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 
 use super::{Redis, ask};
+use crate::process::asked;
 
 /// How long a first copy of everything may take, and how long a change of roles.
 const ROLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Redis {
     /// Lets this server follow another one, and waits until it has all of it.
-    ///
-    /// # Errors
-    /// It does not get there.
     pub fn follow(&self, primary: &Redis) -> anyhow::Result<()> {
         for server in [primary, self] {
             // A copy that is asked for is made at once, not with those of others that may come.
@@ -47,20 +44,11 @@ impl Redis {
     }
 
     fn until_it_says(&self, words: &str) -> anyhow::Result<()> {
-        let deadline = Instant::now() + ROLE_TIMEOUT;
-        loop {
-            let said = ask(self.port, "INFO replication").unwrap_or_default();
-            if said.contains(words) {
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < deadline,
-                "Redis on port {} does not say {}: {}",
-                self.port,
-                words.trim(),
-                said.trim()
-            );
-            sleep(Duration::from_millis(20));
-        }
+        let mut said = String::new();
+        let says = asked(ROLE_TIMEOUT, Duration::from_millis(20), || {
+            said = ask(self.port, "INFO replication").unwrap_or_default();
+            Ok(said.contains(words).then_some(()))
+        })?;
+        says.with_context(|| format!("Redis on port {} does not say {}: {}", self.port, words.trim(), said.trim()))
     }
 }

@@ -30,8 +30,8 @@ async fn thousands_of_events_under_load_are_in_both_logs_by_request_device_and_i
     let worker = system.worker();
     let event = |device: usize, id: String| json!({"device_id": format!("device-{device}"), "event_id": id, "payload": {"planted": PLANTED}});
     let post = async |path: &str, request_id: String, body: Value| {
-        let request = system.http.post(format!("{}{path}", system.base)).bearer_auth(&system.token);
-        request.header("x-request-id", request_id).json(&body).send().await.unwrap().status().as_u16()
+        let request = system.api.post(path, &system.token, body.to_string()).header("x-request-id", request_id);
+        request.send().await.unwrap().status().as_u16()
     };
     let mut expected = HashSet::new();
     let mut name = |request: &str, device: usize, id: &str| {
@@ -64,7 +64,7 @@ async fn thousands_of_events_under_load_are_in_both_logs_by_request_device_and_i
         system.until(what, async || named(&log(), messages).len() >= expected.len()).await;
         assert!(named(&log(), messages) == expected, "{what}: others than those that were sent");
     };
-    found("each is in the API's log", &|| system.api.log(), &["answered", "answered in a batch"]).await;
+    found("each is in the API's log", &|| system.api.service.log(), &["answered", "answered in a batch"]).await;
     found("each is in the worker's log", &|| worker.service.log(), &["Processed message"]).await;
     worker.end().await;
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use devstack::Proxy;
-use devstack::kit::{json_lines, sample};
+use devstack::kit::{event, json_lines, sample};
 use devstack::token::{Signer, jwks};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 use crate::kit::{Own, System};
@@ -101,20 +101,13 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    async fn readiness(&self) -> (u16, Value) {
-        let response = self.system.http.get(format!("{}/health/ready", self.system.base)).send().await.unwrap();
-        (response.status().as_u16(), response.json().await.unwrap())
-    }
-
     async fn metric(&self, series: &str) -> Option<f64> {
-        let page = self.system.http.get(format!("{}/metrics", self.system.ops)).send().await.unwrap();
-        let page = page.text().await.unwrap();
-        sample(&page, series)
+        sample(&self.system.api.metrics().await, series)
     }
 
     /// How many lines of the log have this message, and this in one of their fields.
     fn logged(&self, message: &str, field: &str) -> usize {
-        let log = self.system.api.log();
+        let log = self.system.api.service.log();
         let message = |line: &Value| line["message"].as_str().is_some_and(|found| found.starts_with(message));
         json_lines(&log).filter(|line| message(line) && line.to_string().contains(field)).count()
     }
@@ -128,14 +121,11 @@ impl Seen<'_> {
     }
 
     async fn post(&self, device: &str) -> String {
-        let event = json!({"device_id": device, "payload": {}});
-        let request = self.system.http.post(format!("{}/events", self.system.base)).bearer_auth(&self.token);
-        Self::answer(request.json(&event)).await
+        Self::answer(self.system.api.post("/events", &self.token, event(device).json())).await
     }
 
     async fn read(&self, device: &str) -> String {
-        let request = self.system.http.get(format!("{}/resource/{device}", self.system.base));
-        Self::answer(request.bearer_auth(&self.token)).await
+        Self::answer(self.system.api.get(&format!("/resource/{device}"), &self.token)).await
     }
 }
 
@@ -158,7 +148,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
     let worker = system.worker();
     let token = signer.token("alice", &["admin"], &[], Duration::from_secs(3600)).unwrap();
     let seen = Seen { system: &system, token };
-    let all_is_well = async || seen.readiness().await.1["status"] == "ready";
+    let all_is_well = async || system.api.public_ready().await.1["status"] == "ready";
     system.until("all is well", all_is_well).await;
     for device in ["cached", "other"] {
         system.until("it is accepted", async || seen.post(device).await == "202").await;
@@ -185,7 +175,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
             _ => keys.cut(),
         }
         let down = async || {
-            let (status, report) = seen.readiness().await;
+            let (status, report) = system.api.public_ready().await;
             let down = report["dependencies"][member]["status"] == "down";
             assert!(!down || (status == 200 && report["status"] == "degraded"), "{status} {report}");
             down

@@ -68,10 +68,10 @@ async fn the_api_ends_in_order_and_what_it_accepted_is_there() {
     let mut posts: JoinSet<bool> = posts.collect();
     // In the middle of them.
     let mut accepted = usize::from(posts.join_next().await.unwrap().unwrap());
-    system.api.terminate().unwrap();
+    system.api.service.terminate().unwrap();
     accepted += posts.join_all().await.into_iter().map(usize::from).sum::<usize>();
     let ended = Arc::clone(&system);
-    assert!(blocking(move || ended.api.wait(Duration::from_secs(25))).await.unwrap().success());
+    assert!(blocking(move || ended.api.service.wait(Duration::from_secs(25))).await.unwrap().success());
     // What was on its way when the connection closed may be there too, and nobody was told.
     system.until("every accepted event is a row", async || system.rows().await >= accepted).await;
     worker.end().await;

@@ -18,19 +18,16 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tokio::sync::Mutex;
 
-pub(crate) use devstack::kit::{PATIENCE, Worker, blocking, owned};
+pub(crate) use devstack::kit::{Api, PATIENCE, Running, blocking, owned};
 
 pub(crate) use self::load::{Sent, refusals};
 pub(crate) use self::servers::{Own, Servers};
-pub(crate) use self::services::Api;
 
 pub(crate) const SECRET: &str = "planted-7f3a: a secret of these tests alone, long enough";
 
 pub(crate) struct System {
     // Before the servers: what is dropped first ends first.
-    pub(crate) api: Service,
-    pub(crate) base: String,
-    pub(crate) ops: String,
+    pub(crate) api: Api,
     pub(crate) token: String,
     pub(crate) http: reqwest::Client,
     pub(crate) scope: Scope,
@@ -56,7 +53,7 @@ impl System {
     pub(crate) async fn start_on(name: &str, servers: Servers, settings: Vec<(String, String)>) -> Arc<Self> {
         let name = name.to_owned();
         let system = blocking(move || Self::launch(&name, servers, settings)).await;
-        system.until("the API is ready", async || system.ready().await == 200).await;
+        system.until("the API is ready", async || system.api.public_ready().await.0 == 200).await;
         Arc::new(system)
     }
 
@@ -69,31 +66,29 @@ impl System {
         let log = logs.join("setup.log");
         let setup = Service::spawn(Program::Worker, &["setup"], &services::env(&scope, &settings), &log).unwrap();
         assert!(setup.wait(PATIENCE).unwrap().success(), "{}", setup.log());
-        let Api { service: api, base, ops } = Api::spawn(&scope, &settings, &logs.join("api.log"));
+        let api = services::spawn_api(&scope, &settings, &logs.join("api.log"));
         let token = token::hs256(SECRET, "test", &["admin"], &[], Duration::from_secs(3600)).unwrap();
         let (http, started) = (reqwest::Client::new(), AtomicUsize::new(0));
-        Self { api, base, ops, token, http, scope, servers, session: Mutex::default(), logs, settings, started }
+        Self { api, token, http, scope, servers, session: Mutex::default(), logs, settings, started }
     }
 
     pub(crate) async fn post(&self, device: &str, id: &str, payload: &Value) -> reqwest::Result<Response> {
         let mut payload = payload.clone();
         payload["planted"] = PLANTED.into();
-        self.send_to(&self.base, &event(device).id(id).payload(payload)).await
+        self.send_to(&self.api, &event(device).id(id).payload(payload)).await
     }
 
     /// Posts an event as it is, to an API.
-    pub(crate) async fn send_to(&self, base: &str, event: &Event) -> reqwest::Result<Response> {
-        let post = self.http.post(format!("{base}/events")).bearer_auth(&self.token);
-        post.header("content-type", "application/json").body(event.json()).send().await
+    pub(crate) async fn send_to(&self, api: &Api, event: &Event) -> reqwest::Result<Response> {
+        api.post("/events", &self.token, event.json()).send().await
     }
 
     pub(crate) async fn get(&self, device: &str) -> reqwest::Result<Response> {
-        self.http.get(format!("{}/resource/{device}", self.base)).bearer_auth(&self.token).send().await
+        self.get_from(&self.api, device).await
     }
 
-    pub(crate) async fn ready(&self) -> u16 {
-        let asked = self.http.get(format!("{}/health/ready", self.base)).send().await;
-        asked.map_or(0, |response| response.status().as_u16())
+    pub(crate) async fn get_from(&self, api: &Api, device: &str) -> reqwest::Result<Response> {
+        api.get(&format!("/resource/{device}"), &self.token).send().await
     }
 
     /// Runs a statement; gives its first value, where it has one.

@@ -1,7 +1,7 @@
 //! What is wrong with a server that is there is named by the API's log, metrics and readiness, in the words that
 //! `docs/operations.md` quotes.
 
-use devstack::kit::json_lines;
+use devstack::kit::{json_lines, sample};
 use devstack::{Redis, RedisCluster};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
@@ -21,8 +21,8 @@ impl<'a> Faulty<'a> {
     }
 
     async fn read(&self, device: &str) -> u16 {
-        let request = self.system.http.get(format!("{}/resource/{device}", self.api.base));
-        request.bearer_auth(&self.system.token).send().await.map_or(0, |response| response.status().as_u16())
+        let answer = self.system.get_from(&self.api, device).await;
+        answer.map_or(0, |response| response.status().as_u16())
     }
 
     /// Waits until the log has a line with this message, and this in it, while resources are read.
@@ -44,10 +44,7 @@ impl<'a> Faulty<'a> {
     /// Waits until the readiness of the internal port says that the server is down, and why.
     async fn says_down(&self, member: &str, text: &str) {
         let down = async || {
-            let Ok(page) = self.system.http.get(format!("{}/health/ready", self.api.ops)).send().await else {
-                return false;
-            };
-            let (status, body) = (page.status(), page.json::<Value>().await.unwrap());
+            let (status, body) = self.api.ready().await;
             let found = &body["dependencies"][member];
             (status == 200 && body["status"] == "degraded" && found["status"] == "down")
                 && found["error"].as_str().is_some_and(|error| error.contains(text))
@@ -56,12 +53,8 @@ impl<'a> Faulty<'a> {
     }
 
     async fn counts_refusals(&self, code: &str) {
-        let series = format!("redis_refusals_total{{code=\"{code}\"}} ");
-        let counted = async || {
-            let page = self.system.http.get(format!("{}/metrics", self.api.ops)).send().await.unwrap();
-            let page = page.text().await.unwrap();
-            page.lines().any(|line| line.strip_prefix(&series).is_some_and(|value| value != "0"))
-        };
+        let series = format!("redis_refusals_total{{code=\"{code}\"}}");
+        let counted = async || sample(&self.api.metrics().await, &series) > Some(0.0);
         self.system.until(&series, counted).await;
     }
 }

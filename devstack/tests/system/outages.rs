@@ -40,7 +40,7 @@ async fn half_a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
     assert!(miss.headers().contains_key("retry-after"));
     assert_eq!(miss.json::<Value>().await.unwrap()["code"], "store_unavailable");
     assert_eq!(worker.status().await, "waiting out an outage");
-    assert_eq!(system.ready().await, 200, "it takes events, and serves what is cached");
+    assert_eq!(system.api.public_ready().await.0, 200, "it takes events, and serves what is cached");
 
     system.servers.postgres().start().unwrap();
     system.until("the worker is well again", async || worker.status().await == "ready").await;
@@ -118,8 +118,8 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
     system.servers.kafka().start().unwrap();
     worker.tells_end_of("Kafka is frozen, or cut off").await;
     let whole = async || {
-        let metrics = worker.metrics().await;
-        metrics.contains("\nassigned_partitions 6") && metrics.contains("\nworker_waiting 0")
+        let of = async |metric| worker.sample(metric).await;
+        (of("assigned_partitions").await, of("worker_waiting").await) == (Some(6.0), Some(0.0))
     };
     system.until("and has all partitions again", whole).await;
     let accepted = async || system.post("somebody", "1", &json!({"n": 1})).await.unwrap().status() == 202;

@@ -46,17 +46,14 @@ async fn put(system: &System, key: &str, value: &str, headers: &[(&str, &str)]) 
 /// Requests that come to every end that there is while all servers run.
 async fn ask(system: &System) {
     let request = |method: &str, path: &str| {
-        system.http.request(method.parse().unwrap(), format!("{}{path}", system.base)).bearer_auth(&system.token)
+        system.http.request(method.parse().unwrap(), system.api.url(path)).bearer_auth(&system.token)
     };
     let post = |body: String| request("POST", "/events").header("content-type", "application/json").body(body);
     let signed = |secret: &str, roles: &[&str], devices: &[&str]| {
         token::hs256(secret, PLANTED, roles, devices, Duration::from_secs(60)).unwrap()
     };
     let good = format!(r#"{{"device_id":"d","event_id":"e-1","payload":{{"x":"{PLANTED}"}}}}"#);
-    let with = |token: String| {
-        let request = system.http.post(format!("{}/events", system.base)).bearer_auth(token);
-        request.header("content-type", "application/json").body(good.clone())
-    };
+    let with = |token: String| system.api.post("/events", &token, good.clone());
     let fault = |from: &str, to: &str| post(good.replace(from, to));
     let secret = crate::kit::SECRET;
     let batch =
@@ -83,7 +80,7 @@ async fn ask(system: &System) {
         (with(signed("another secret of thirty-two bytes", &["admin"], &[])), 401),
         (with(PLANTED.to_owned()), 401),
         (with(format!("{}x", system.token)), 401),
-        (system.http.get(format!("{}/resource/d", system.base)).basic_auth(PLANTED, Some(PLANTED)), 401),
+        (system.http.get(system.api.url("/resource/d")).basic_auth(PLANTED, Some(PLANTED)), 401),
         (request("GET", &format!("/resource/d?token={PLANTED}")).header("cookie", PLANTED), 200),
         (request("GET", &format!("/{PLANTED}?{PLANTED}")), 404),
         (request("GET", &format!("/resource/{PLANTED}%20")), 404),
@@ -176,7 +173,7 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
 
     // Each server goes away under load: what is said of it then is the richest.
     let event = json!({"device_id": "d", "event_id": "e-3", "payload": {}});
-    let post = || system.http.post(format!("{}/events", system.base)).bearer_auth(&system.token).json(&event).send();
+    let post = || system.api.post("/events", &system.token, event.to_string()).send();
     system.servers.redis().stop().unwrap();
     assert_eq!(post().await.unwrap().status(), 202);
     assert_eq!(system.get("d").await.unwrap().status(), 200);
@@ -189,21 +186,20 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
     assert_eq!(refused.status(), 503);
     assert_shows_nothing("a problem", &refused.text().await.unwrap());
     let unready = async || {
-        let asked = system.http.get(format!("{}/health/ready", system.base)).send().await.unwrap();
-        let status = asked.status();
-        assert_shows_nothing("health", &asked.text().await.unwrap());
+        let (status, said) = system.api.public_ready().await;
+        assert_shows_nothing("health", &said.to_string());
         status == 503
     };
     system.until("the API notices", unready).await;
     assert_shows_nothing("the worker's health", &worker.health().await.to_string());
     let System { api, servers, .. } = std::sync::Arc::into_inner(system).unwrap();
     let (api_log, worker_log) = blocking(move || {
-        for service in [&api, &worker.service] {
+        for service in [&api.service, &worker.service] {
             service.terminate().unwrap();
             service.wait(PATIENCE).unwrap();
         }
         drop(servers);
-        (api.log(), worker.service.log())
+        (api.service.log(), worker.service.log())
     })
     .await;
     let statuses = [200, 202, 207, 400, 401, 403, 404, 413, 415, 422, 503].map(|status| format!("\"status\":{status}"));
@@ -245,7 +241,7 @@ async fn poison(system: &System) -> i64 {
 /// What others see of it while all of it works: an answer, health, metrics and traces.
 async fn shown(system: &System, collector: &Collector) {
     let event = json!({"device_id": "clean", "payload": {}});
-    let post = system.http.post(format!("{}/events", system.base)).bearer_auth(&system.token).json(&event);
+    let post = system.api.post("/events", &system.token, event.to_string());
     assert_eq!(post.send().await.unwrap().status(), 202);
     let read = async || {
         let answer = system.get("clean").await.unwrap();
@@ -255,9 +251,8 @@ async fn shown(system: &System, collector: &Collector) {
         status == 200
     };
     system.until("it can be read", read).await;
-    for page in ["/health/ready", "/metrics"].map(|page| format!("{}{page}", system.ops)) {
-        assert_shows_nothing(&page, &system.http.get(&page).send().await.unwrap().text().await.unwrap());
-    }
+    assert_shows_nothing("readiness", &system.api.health().await.to_string());
+    assert_shows_nothing("metrics", &system.api.metrics().await);
     let traced = async || {
         let spans = collector.spans();
         ["api-service", "worker-service"].iter().all(|name| spans.iter().any(|span| span.service == *name))

@@ -16,7 +16,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     // `setup` goes past it.
     let system = System::start("pooler", &[]).await;
     let direct = system.scope.database_url.clone();
-    let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let port = devstack::port::of(&direct).unwrap();
     let bouncer = blocking(move || PgBouncer::start(port, BEHIND).unwrap()).await;
     let url = bouncer.url(&direct).unwrap();
     let pooled = [("DATABASE_URL", url.as_str()), ("DATABASE_POOLER", "transaction"), ("REDIS_TIMEOUT", "5s")];
@@ -28,21 +28,15 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     for worker in &workers {
         system.until("the worker is ready", async || worker.status().await == "ready").await;
     }
-    let ready = async || {
-        let page = system.http.get(format!("{}/health/ready", api.ops)).send().await;
-        let Ok(page) = page else { return false };
-        page.json::<Value>().await.unwrap()["dependencies"]["postgres"] == json!({"status": "up"})
-    };
+    let ready = async || api.dependency("postgres").await == json!({"status": "up"});
     system.until("the API reaches PostgreSQL", ready).await;
 
     // Sixty devices in all partitions, each read while it is written.
     let post = async |device: &str, number: i64| {
         let event = event(device).id(number).payload(json!({"n": number}));
-        system.send_to(&api.base, &event).await.unwrap().status()
+        system.send_to(&api, &event).await.unwrap().status()
     };
-    let get = async |path: &str| {
-        system.http.get(format!("{}/resource/{path}", api.base)).bearer_auth(&system.token).send().await.unwrap()
-    };
+    let get = async |path: &str| system.get_from(&api, path).await.unwrap();
     let devices: Vec<_> = (0..60).map(|n| format!("d{n}")).collect();
     let report = async |device: &String| {
         for number in 1..=5 {
@@ -111,7 +105,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
 async fn a_pooler_that_is_not_told_of_is_named() {
     let system = System::start("pooler-untold", &[]).await;
     let direct = system.scope.database_url.clone();
-    let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let port = devstack::port::of(&direct).unwrap();
     let bouncer = blocking(move || PgBouncer::start(port, BEHIND).unwrap()).await;
     let url = bouncer.url(&direct).unwrap();
     let worker = system.worker_with(&[("DATABASE_URL", &url)]);

@@ -32,13 +32,9 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         let outage = async || told(&worker.health().await["outage"]);
         system.until("the worker's readiness names it, at the top", outage).await;
         assert_eq!(worker.status().await, "waiting out an outage");
-        let of_api = async || {
-            let page = system.http.get(format!("{}/health/ready", system.ops)).send().await.unwrap();
-            told(&page.json::<Value>().await.unwrap()["dependencies"]["postgres"]["error"])
-        };
+        let of_api = async || told(&system.api.dependency("postgres").await["error"]);
         system.until("the API's readiness names it", of_api).await;
-        let public = system.http.get(format!("{}/health/ready", system.base)).send().await.unwrap();
-        let public: Value = public.json().await.unwrap();
+        let (_, public) = system.api.public_ready().await;
         assert_eq!(public["dependencies"]["postgres"], json!({"status": "down"}), "the public port names no server");
 
         let miss = system.get(&format!("never-read-{number}")).await.unwrap();
@@ -61,7 +57,7 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         };
         system.until("the worker's log names it", of_a_try).await;
         for message in ["down", "cannot read the resource"] {
-            let in_log = async || lines(system.api.log(), message).iter().any(|line| told(&line["error"]));
+            let in_log = async || lines(system.api.service.log(), message).iter().any(|line| told(&line["error"]));
             system.until(&format!("the API's log names it: {message}"), in_log).await;
         }
         if !freeze {
@@ -79,14 +75,11 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         system.until("the worker is well again", async || worker.status().await == "ready").await;
         assert_eq!(worker.health().await["outage"], json!(null));
         system.until("and the event is there", async || system.rows().await == number).await;
-        let up = async || {
-            let page = system.http.get(format!("{}/health/ready", system.ops)).send().await.unwrap();
-            page.json::<Value>().await.unwrap()["dependencies"]["postgres"] == json!({"status": "up"})
-        };
+        let up = async || system.api.dependency("postgres").await == json!({"status": "up"});
         // What is wrong next is then told at once.
         system.until("the API reaches it", up).await;
     }
-    for log in [worker.service.log(), system.api.log()] {
+    for log in [worker.service.log(), system.api.service.log()] {
         assert_eq!(log.lines().find(|line| line.contains(OF_THE_POOL)), None);
     }
     worker.end().await;

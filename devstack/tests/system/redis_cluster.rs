@@ -57,20 +57,14 @@ async fn on_a_redis_cluster_reads_hit_and_a_node_away_costs_its_keys_alone() {
     }
     assert!((1..devices.len()).contains(&hits), "{hits}");
     assert_eq!(worker.status().await, "ready");
-    let ready = async || -> Value {
-        system.http.get(format!("{}/health/ready", system.base)).send().await.unwrap().json().await.unwrap()
-    };
-    system
-        .until("the API says so", async || {
-            let redis = ready().await["dependencies"]["redis"].take();
-            redis == json!({"status": "up", "warning": "a node of the cluster does not answer"})
-        })
-        .await;
+    let says = json!({"status": "up", "warning": "a node of the cluster does not answer"});
+    let said = async || system.api.public_ready().await.1["dependencies"]["redis"] == says;
+    system.until("the API says so", said).await;
 
     // The node is named: `docs/operations.md` says how.
     let node = format!("127.0.0.1:{}", cluster.nodes[0].port);
     let is_told = |line: &str| line.contains(r#""message":"Redis is away"#) && line.contains(&node);
-    assert!(system.api.log().lines().any(is_told), "{}", system.api.log());
+    assert!(system.api.service.log().lines().any(is_told), "{}", system.api.service.log());
 
     cluster.nodes[0].start().unwrap();
     until_all_are(3, true).await;

@@ -134,20 +134,18 @@ async fn is_told(refusal: &Refusal) {
     };
     system.until("it refuses", refuses).await;
     let series = format!("{METRIC}{{code=\"{code}\"}}");
-    let of_api = async |path: &str| system.http.get(format!("{}{path}", system.ops)).send().await.unwrap();
     let lines = |log: String| -> Vec<Value> { json_lines(&log).filter(|line| line["message"] == MESSAGE).collect() };
     let says = |log: String| lines(log).iter().any(|line| line["error"].as_str().is_some_and(|e| e.contains(words)));
     // A miss, of which the lease is refused.
     let counted = async || {
         read(&system, "other").await;
-        sample(&of_api("/metrics").await.text().await.unwrap(), &series) > Some(0.0)
+        sample(&system.api.metrics().await, &series) > Some(0.0)
     };
     system.until("the API counts it", counted).await;
-    system.until("its log says why", async || says(system.api.log())).await;
+    system.until("its log says why", async || says(system.api.service.log())).await;
     let readiness = async || {
         read(&system, "other").await;
-        let answer = of_api("/health/ready").await;
-        let (status, body) = (answer.status(), answer.json::<Value>().await.unwrap());
+        let (status, body) = system.api.ready().await;
         let down = &body["dependencies"]["redis"];
         (status == 200 && body["status"] == "degraded" && down["status"] == "down")
             && down["error"].as_str().is_some_and(|error| error.contains(words))
@@ -170,11 +168,7 @@ async fn is_told(refusal: &Refusal) {
     ask(&mut direct, mend).await;
     system.until("no fence waits", async || pending().await == 0.0).await;
     system.until("the newest is cached", async || read(&system, "cached").await == (2.into(), true)).await;
-    system
-        .until("the API says so", async || {
-            let body: Value = of_api("/health/ready").await.json().await.unwrap();
-            body["dependencies"]["redis"] == json!({"status": "up"})
-        })
-        .await;
+    let up = async || system.api.dependency("redis").await == json!({"status": "up"});
+    system.until("the API says so", up).await;
     worker.end().await;
 }

@@ -36,17 +36,11 @@ async fn the_version_before_works_on_a_later_schema() {
     let worker = system.worker();
     let api = system.another_api();
     system.until("the worker is ready", async || worker.status().await == "ready").await;
-    let ready = async || {
-        let asked = system.http.get(format!("{}/health/ready", api.base)).send().await;
-        let Ok(answer) = asked else { return false };
-        answer.json::<Value>().await.unwrap()["status"] == "ready"
-    };
-    system.until("the API is ready", ready).await;
+    system.until("the API is ready", async || api.status().await == "ready").await;
     let event = event("d").id(2).payload(json!({"n": 2}));
-    assert_eq!(system.send_to(&api.base, &event).await.unwrap().status(), 202);
+    assert_eq!(system.send_to(&api, &event).await.unwrap().status(), 202);
     system.until("the next event is applied", async || version(2).await).await;
-    let history = system.http.get(format!("{}/resource/d/events", api.base)).bearer_auth(&system.token).send().await;
-    let history: Value = history.unwrap().json().await.unwrap();
+    let history: Value = system.get_from(&api, "d/events").await.unwrap().json().await.unwrap();
     assert_eq!(history["items"].as_array().unwrap().len(), 2);
     assert_eq!(system.dead_letters().await, 0);
     let (done, said) = system.command(&["forget", "d"], &[]).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use devstack::Service;
 use serde_json::{Value, json};
 
-use crate::kit::{Api, PATIENCE, Sent, System, Worker, blocking};
+use crate::kit::{Api, PATIENCE, Running, Sent, System, blocking};
 
 /// How often the balancer looks, and how many answers in a row change its mind: as an impatient
 /// load balancer is set up, and together less than `DRAIN_DELAY` is by default.
@@ -109,8 +109,8 @@ async fn a_deploy_of_both_services_under_load_loses_nothing_and_answers_nobody_w
     let system = System::start("rolling", &[]).await;
     let balancer = Arc::new(Balancer::default());
     let mut apis: Vec<Api> = (0..2).map(|_| system.another_api()).collect();
-    let mut workers: Vec<Worker> = (0..2).map(|_| system.worker()).collect();
-    let targets: Vec<_> = apis.iter().map(|api| balancer.register(&api.base)).collect();
+    let mut workers: Vec<Running> = (0..2).map(|_| system.worker()).collect();
+    let targets: Vec<_> = apis.iter().map(|api| balancer.register(&api.url(""))).collect();
     ready(&system, &targets).await;
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -125,9 +125,9 @@ async fn a_deploy_of_both_services_under_load_loses_nothing_and_answers_nobody_w
         system.until("events are applied", async || system.rows().await > before + 50).await;
 
         let fresh: Vec<_> = (0..2).map(|_| system.another_api()).collect();
-        let targets: Vec<_> = fresh.iter().map(|api| balancer.register(&api.base)).collect();
+        let targets: Vec<_> = fresh.iter().map(|api| balancer.register(&api.url(""))).collect();
         ready(&system, &targets).await;
-        end(std::mem::replace(&mut apis, fresh).into_iter().map(|api| api.service).collect()).await;
+        end(std::mem::replace(&mut apis, fresh).into_iter().map(|api| api.running.service).collect()).await;
 
         let fresh: Vec<_> = (0..2).map(|_| system.worker()).collect();
         for worker in &fresh {

@@ -6,9 +6,9 @@ use devstack::Secured;
 use devstack::kit::event;
 use devstack::logs::{PLANTED, told};
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::kit::{Servers, System, blocking};
+use crate::kit::{Api, Servers, System, blocking};
 
 /// The listener that the shared broker has beside the usual one.
 async fn secured() -> Secured {
@@ -23,10 +23,8 @@ async fn rows(system: &System, expected: usize) {
     system.until("the event has its row", async || system.rows().await == expected).await;
 }
 
-async fn kafka_is_up(system: &System, ops: &str) -> bool {
-    let asked = system.http.get(format!("{ops}/health/ready")).send().await;
-    let Ok(answer) = asked else { return false };
-    answer.json::<Value>().await.unwrap()["dependencies"]["kafka"]["status"] == "up"
+async fn kafka_is_up(api: &Api) -> bool {
+    api.dependency("kafka").await["status"] == "up"
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +32,7 @@ async fn both_services_work_over_it_with_every_mechanism() {
     let system = start("secured").await;
     let worker = system.worker();
     system.until("the worker is ready", async || worker.status().await == "ready").await;
-    system.until("Kafka is up", async || kafka_is_up(&system, &system.ops).await).await;
+    system.until("Kafka is up", async || kafka_is_up(&system.api).await).await;
     assert_eq!(system.post("plain", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     rows(&system, 1).await;
     // Dead letters go the same way, and so do the commands.
@@ -48,8 +46,8 @@ async fn both_services_work_over_it_with_every_mechanism() {
     for (number, of_api, of_worker) in [(2, "SCRAM-SHA-256", "SCRAM-SHA-512"), (3, "scram-sha-512", "scram-sha-256")] {
         let api = system.another_api_with(&[("KAFKA_SASL_MECHANISM", of_api)]);
         let worker = system.worker_with(&[("KAFKA_SASL_MECHANISM", of_worker)]);
-        system.until("Kafka is up", async || kafka_is_up(&system, &api.ops).await).await;
-        assert_eq!(system.send_to(&api.base, &event(of_api)).await.unwrap().status(), 202, "{of_api}");
+        system.until("Kafka is up", async || kafka_is_up(&api).await).await;
+        assert_eq!(system.send_to(&api, &event(of_api)).await.unwrap().status(), 202, "{of_api}");
         rows(&system, number).await;
         worker.end().await;
     }
@@ -89,9 +87,7 @@ async fn refused(system: &System, settings: &[(&str, &str)], why: &str) {
             system.until(&format!("it says {says:?}"), async || service.log().contains(says)).await;
         }
     }
-    let report: Value =
-        system.http.get(format!("{}/health/ready", api.ops)).send().await.unwrap().json().await.unwrap();
-    assert_eq!(report["dependencies"]["kafka"]["status"], "down", "{settings:?}");
+    assert_eq!(api.dependency("kafka").await["status"], "down", "{settings:?}");
     assert_ne!(worker.status().await, "ready", "{settings:?}");
     let (done, said) = system.command(&["setup"], &talkative).await;
     assert!(!done && said.contains(why), "{settings:?}: {said}");

@@ -24,9 +24,9 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     padded.extend(more.map(|(name, value)| (name.to_owned(), value)));
     let settings: Vec<_> = padded.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let (api, worker) = (system.another_api_with(&settings), system.worker_with(&settings));
-    let ready = async || system.http.get(format!("{}/health/ready", api.base)).send().await.is_ok();
+    let ready = async || api.public_ready().await.0 > 0;
     system.until("it answers", ready).await;
-    let posted = system.send_to(&api.base, &event("d").id(1)).await.unwrap();
+    let posted = system.send_to(&api, &event("d").id(1)).await.unwrap();
     assert_eq!(posted.status(), 202, "{:?}", posted.text().await);
     system.until("it has its row", async || system.rows().await == 1).await;
     let log = api.service.log();
@@ -48,9 +48,9 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     ];
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let api = system.another_api_with(&settings);
-    let ready = async || system.http.get(format!("{}/health/ready", api.base)).send().await.is_ok();
+    let ready = async || api.public_ready().await.0 > 0;
     system.until("it answers", ready).await;
-    let posted = system.send_to(&api.base, &event("d").id(2)).await.unwrap();
+    let posted = system.send_to(&api, &event("d").id(2)).await.unwrap();
     assert_eq!(posted.status(), 202);
     let traced =
         async || collector.spans().iter().any(|span| span.name == "POST /events" && span.service == "of the test");
@@ -75,11 +75,11 @@ async fn both_services_run_until_they_are_told_to_end_whatever_is_logged() {
     for filter in ["off", "error", "warn", "info,api_service=warn,worker_service=warn"] {
         let settings = [("RUST_LOG", filter), ("DRAIN_DELAY", "0s")];
         let (api, worker) = (system.another_api_with(&settings), system.worker_with(&settings));
-        let live = async || system.http.get(format!("{}/health/live", api.base)).send().await.is_ok();
+        let live = async || api.live().await == 200;
         system.until("it answers", live).await;
         system.until("the worker is ready", async || worker.status().await == "ready").await;
         events += 1;
-        let posted = system.send_to(&api.base, &event("d").id(events)).await;
+        let posted = system.send_to(&api, &event("d").id(events)).await;
         assert_eq!(posted.unwrap().status(), 202, "{filter}");
         system.until("it has its row", async || system.rows().await == events).await;
         // Without a drain an end would have come by now.

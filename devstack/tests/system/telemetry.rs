@@ -21,17 +21,17 @@ async fn real_readings_go_in_and_come_out_and_repeats_change_nothing() {
     assert!(replay.devices() > 20 && events > 500, "{events} of {} devices", replay.devices());
     let all = Posted { accepted: events, ..Posted::default() };
 
-    assert_eq!(replay.post(&system.base, &system.token).await.unwrap(), all);
-    replay.verify(&system.base, &system.token, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(replay.post(&system.api.url(""), &system.token).await.unwrap(), all);
+    replay.verify(&system.api.url(""), &system.token, Duration::from_secs(10)).await.unwrap();
     assert_eq!(system.rows().await, events);
 
-    assert_eq!(replay.post(&system.base, &system.token).await.unwrap(), all);
+    assert_eq!(replay.post(&system.api.url(""), &system.token).await.unwrap(), all);
     let caught_up = async || {
         let scope = system.scope.clone();
         blocking(move || is_caught_up(&scope.endpoints.kafka_brokers, &scope.input_topic, &scope.group).unwrap()).await
     };
     system.until("the worker has seen the repeats", caught_up).await;
-    replay.verify(&system.base, &system.token, Duration::from_secs(10)).await.unwrap();
+    replay.verify(&system.api.url(""), &system.token, Duration::from_secs(10)).await.unwrap();
     assert_eq!(system.rows().await, events);
     assert_eq!(system.dead_letters().await, 0);
 }

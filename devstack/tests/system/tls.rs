@@ -39,21 +39,13 @@ async fn start(name: &str) -> (Arc<System>, Certificates) {
     (System::start_on(name, servers, settings).await, certificates)
 }
 
-/// What the API's internal port says of a dependency.
-async fn dependency(system: &System, ops: &str, name: &str) -> Value {
-    match system.http.get(format!("{ops}/health/ready")).send().await {
-        Ok(page) => page.json::<Value>().await.unwrap()["dependencies"][name].take(),
-        Err(_) => Value::Null,
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn both_services_and_the_commands_work_over_it() {
     let (system, _certificates) = start("tls").await;
     let worker = system.worker();
     system.until("the worker is ready", async || worker.status().await == "ready").await;
     for name in ["postgres", "redis"] {
-        let up = async || dependency(&system, &system.ops, name).await == json!({"status": "up"});
+        let up = async || system.api.dependency(name).await == json!({"status": "up"});
         system.until(&format!("{name} is up"), up).await;
     }
     assert_eq!(system.post("a", "1", &json!({"n": 1})).await.unwrap().status(), 202);
@@ -105,18 +97,13 @@ async fn a_wrong_certificate_and_a_wrong_name_are_refused_and_named() {
         refused(&system, settings, "redis", why).await;
     }
     // A server of the same settings that has no TLS is no way around it.
-    let plain = system.scope.database_url.replace(&format!(":{postgres}/"), &format!(":{}/", plain_postgres()));
+    let shared = devstack::port::of(&devstack::endpoints().postgres_url).unwrap();
+    let plain = system.scope.database_url.replace(&format!(":{postgres}/"), &format!(":{shared}/"));
     refused(&system, &[("DATABASE_URL", &plain)], "postgres", &["server does not support TLS"]).await;
     // The very same settings with the right values are good.
     let (done, said) = system.command(&["setup"], &[]).await;
     assert!(done, "{said}");
     assert_eq!(psql(&system.servers.endpoints().postgres_url, "SELECT 1").unwrap(), "1");
-}
-
-/// The port of the PostgreSQL that all tests share, which has no TLS.
-fn plain_postgres() -> u16 {
-    let url = &devstack::endpoints().postgres_url;
-    url.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap()
 }
 
 /// Neither service gets through to a dependency with these settings; both logs and readiness say why.
@@ -128,7 +115,7 @@ async fn refused(system: &System, settings: &[(&str, &str)], name: &str, why: &[
         assert_eq!(system.post("fenced", &format!("{:x}", fastrand::u64(..)), &json!({})).await.unwrap().status(), 202);
     }
     let said = |text: &str| why.iter().all(|part| text.contains(part));
-    let of_api = async || dependency(system, &api.ops, name).await["error"].as_str().is_some_and(said);
+    let of_api = async || api.dependency(name).await["error"].as_str().is_some_and(said);
     system.until(&format!("the API's readiness says {why:?}"), of_api).await;
     if name == "postgres" {
         let of_worker = async || worker.health().await["outage"].as_str().is_some_and(said);

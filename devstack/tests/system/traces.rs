@@ -20,7 +20,7 @@ async fn start(name: &str, more: &[(&str, &str)]) -> (Arc<System>, Collector) {
 
 async fn post(system: &System, device: &str, traceparent: Option<&str>, payload: &serde_json::Value) -> u16 {
     let event = json!({"device_id": device, "event_id": "e-1", "payload": payload});
-    let mut post = system.http.post(format!("{}/events", system.base)).bearer_auth(&system.token).json(&event);
+    let mut post = system.api.post("/events", &system.token, event.to_string());
     if let Some(traceparent) = traceparent {
         post = post.header("traceparent", traceparent);
     }
@@ -73,7 +73,7 @@ async fn one_trace_goes_from_the_post_to_the_write_and_one_to_the_dead_letter() 
     // together where both are there before the worker is.
     worker.end().await;
     let batch = json!([{"device_id": "b", "payload": {}}, {"device_id": "b", "payload": {}}]);
-    let batch = system.http.post(format!("{}/events/batch", system.base)).bearer_auth(&system.token).json(&batch);
+    let batch = system.api.post("/events/batch", &system.token, batch.to_string());
     assert_eq!(batch.send().await.unwrap().status(), 202);
     let answer = span(&system, &collector, "the batch", |span| span.name == "POST /events/batch").await;
     assert_eq!(answer.parent, "");
@@ -125,7 +125,7 @@ async fn the_last_spans_are_sent_at_the_end() {
     assert!(collector.spans().is_empty());
     worker.end().await;
     assert_eq!(collector.spans().iter().map(|span| span.kind).collect::<Vec<_>>(), [5]);
-    system.api.terminate().unwrap();
+    system.api.service.terminate().unwrap();
     system
         .until("the API has sent its own", async || collector.spans().iter().any(|span| span.name == "POST /events"))
         .await;
@@ -139,11 +139,11 @@ async fn a_collector_that_is_away_is_no_matter_to_anybody() {
     let worker = system.worker();
     let load = system.load(4);
     let said = |log: String| log.matches("the collector does not take traces").count();
-    system.until("the API says so", async || said(system.api.log()) == 1).await;
+    system.until("the API says so", async || said(system.api.service.log()) == 1).await;
     system.until("the worker says so", async || said(worker.service.log()) == 1).await;
     let sent = load.end().await;
     assert_eq!(crate::kit::refusals(&sent), 0);
     system.settle(&sent).await;
-    assert_eq!((said(system.api.log()), said(worker.service.log())), (1, 1), "once, and not for each try");
+    assert_eq!((said(system.api.service.log()), said(worker.service.log())), (1, 1), "once, and not for each try");
     worker.end().await;
 }

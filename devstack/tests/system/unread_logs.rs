@@ -48,16 +48,12 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     let settings = [("ACCESS_LOG", "all"), ("DRAIN_DELAY", "100ms"), ("DRAIN_TIMEOUT", "5s")];
     let reader = LogReader::stopped();
     let api = system.api_read_by(&reader, &settings);
-    let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
-    let get = async |url: String| http.get(url).send().await;
-    let ready = async || get(format!("{}/health/ready", api.base)).await.is_ok_and(|answer| answer.status() == 200);
-    system.until("it is ready", ready).await;
-    let metrics = async || get(format!("{}/metrics", api.ops)).await.unwrap().text().await.unwrap();
+    system.until("it is ready", async || api.public_ready().await.0 == 200).await;
 
     // Each request is a line, and soon there is no room for it.
     let enough = Arc::new(AtomicBool::new(false));
     let callers = (0..16).map(|_| {
-        let (http, url, enough) = (http.clone(), format!("{}/resource/nobody", api.base), Arc::clone(&enough));
+        let (http, url, enough) = (system.http.clone(), api.url("/resource/nobody"), Arc::clone(&enough));
         tokio::spawn(async move {
             while !enough.load(Ordering::Relaxed) {
                 let answer = http.get(&url).header("x-request-id", "x".repeat(128)).send().await.unwrap();
@@ -66,7 +62,7 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
         })
     });
     let callers: Vec<_> = callers.collect();
-    let dropped = async || counter(&metrics().await, DROPPED) > 0;
+    let dropped = async || counter(&api.metrics().await, DROPPED) > 0;
     system.until("lines are dropped, and counted", dropped).await;
     enough.store(true, Ordering::Relaxed);
     for caller in callers {
@@ -75,14 +71,14 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     // There is no room for ordinary lines, and something goes wrong.
     system.servers.redis().stop().unwrap();
     let down = r#"dependency_up{dependency="Redis"}"#;
-    system.until("Redis is down", async || metrics().await.contains(&format!("{down} 0"))).await;
+    system.until("Redis is down", async || api.metrics().await.contains(&format!("{down} 0"))).await;
     system.servers.redis().start().unwrap();
-    system.until("it is up again", async || metrics().await.contains(&format!("{down} 1"))).await;
+    system.until("it is up again", async || api.metrics().await.contains(&format!("{down} 1"))).await;
     assert!(errors(&api.service, "down").is_empty(), "nobody reads");
-    assert_eq!(counter(&metrics().await, r#"log_lines_dropped_total{kind="error"}"#), 0);
+    assert_eq!(counter(&api.metrics().await, r#"log_lines_dropped_total{kind="error"}"#), 0);
     let event = event("d").id(1).payload(json!({"planted": PLANTED}));
-    assert_eq!(system.send_to(&api.base, &event).await.unwrap().status(), 202);
-    assert_eq!(get(format!("{}/health/live", api.base)).await.unwrap().status(), 200);
+    assert_eq!(system.send_to(&api, &event).await.unwrap().status(), 202);
+    assert_eq!(api.live().await, 200);
 
     reader.read(true);
     told(&system, &api.service).await;
@@ -91,10 +87,11 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     assert!(told.iter().any(|line| line["dependency"] == "Redis"), "errors have their room: {told:?}");
     // Once more, and so it is told to end.
     reader.read(false);
+    let nobody = system.http.get(api.url("/resource/nobody"));
     for _ in 0..1_000 {
-        assert_eq!(get(format!("{}/resource/nobody", api.base)).await.unwrap().status(), 401);
+        assert_eq!(nobody.try_clone().unwrap().send().await.unwrap().status(), 401);
     }
-    end(api.service).await;
+    end(api.running.service).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +105,7 @@ async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
     let post = async |batch: usize| {
         let event = |n| json!({"device_id": format!("device-{batch}-{n}"), "payload": {"planted": PLANTED}});
         let events: Vec<_> = (0..1_000).map(event).collect();
-        let post = system.http.post(format!("{}/events/batch", system.base)).bearer_auth(&system.token).json(&events);
+        let post = system.api.post("/events/batch", &system.token, json!(events).to_string());
         assert_eq!(post.send().await.unwrap().status(), 202);
     };
     for batch in 0..BATCHES {
@@ -156,7 +153,7 @@ async fn what_the_kafka_client_logs_goes_the_same_way_and_so_does_a_command_s() 
     let nobody = format!("127.0.0.1:{}", devstack::port::free());
     let settings = [("KAFKA_BROKERS", nobody.as_str()), ("RUST_LOG", "trace"), ("DRAIN_DELAY", "100ms")];
     let (api, worker) = (system.api_read_by(&reader, &settings), system.worker_read_by(&reader, &settings));
-    let live = async || system.http.get(format!("{}/health/live", api.base)).send().await.is_ok();
+    let live = async || api.live().await == 200;
     system.until("the API lives", live).await;
     system.until("the worker says that Kafka is away", async || worker.status().await == "waiting out an outage").await;
     assert_eq!(worker.live().await, 200);
@@ -169,6 +166,6 @@ async fn what_the_kafka_client_logs_goes_the_same_way_and_so_does_a_command_s() 
     let says = |service: &Service| service.log().contains("Connection refused");
     system.until("they said why", async || says(&api.service) && says(&worker.service)).await;
     reader.read(false);
-    end(api.service).await;
+    end(api.running.service).await;
     end(worker.service).await;
 }

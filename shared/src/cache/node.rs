@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{
-    Arg, Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
+    Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
 };
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
+use super::commands::{Does, beginning, beginning_of, reading, reads};
 use super::connection::Connection;
 pub(super) use super::failure::CommandFailure;
 use super::refusals::Refusals;
@@ -355,63 +356,5 @@ impl Node {
             let error = said.unwrap_or_else(met);
             tracing::warn!(node = &*node.name, error, "Redis is away: reads come from PostgreSQL");
         });
-    }
-}
-
-/// What a command does. A server may have no room to store anything, or the user no right to, and do all else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Does {
-    Reads,
-    /// Or what takes no room either.
-    Deletes,
-    Stores,
-}
-
-impl Does {
-    fn of(command: &Cmd) -> Self {
-        let mut args = command.args_iter();
-        match (args.next(), args.next()) {
-            (Some(Arg::Simple(b"GET")), _) => Self::Reads,
-            (Some(Arg::Simple(b"SET")), _) => Self::Stores,
-            (Some(Arg::Simple(b"EVALSHA" | b"EVAL")), Some(Arg::Simple(script))) if scripts::stores(script) => {
-                Self::Stores
-            }
-            _ => Self::Deletes,
-        }
-    }
-}
-
-/// Whether a command changes nothing.
-fn reads(command: &Cmd) -> bool {
-    Does::of(command) == Does::Reads
-}
-
-/// Commands that read, with the one before them that a replica refuses.
-fn reading(absent_key: &str, commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
-    let commands = commands.into_iter();
-    let mut all = Pipeline::with_capacity(1 + commands.size_hint().0);
-    all.cmd("DEL").arg(absent_key);
-    for command in commands {
-        all.add_command(command);
-    }
-    all
-}
-
-/// Asks for the first bytes under a key, up to this one. There is one of these for each hit, so that its memory is
-/// asked for at once.
-fn beginning_of(key: &str, last: &str) -> Cmd {
-    const NAME: &str = "GETRANGE";
-    let mut command = Cmd::with_capacity(4, NAME.len() + key.len() + "0".len() + last.len());
-    command.arg(NAME).arg(key).arg("0").arg(last);
-    command
-}
-
-/// A key that holds no string looks like an absent one; so does an empty string, which is nothing of ours.
-fn beginning(answer: Value) -> RedisResult<Option<Bytes>> {
-    match answer.extract_error() {
-        Ok(Value::BulkString(bytes)) => Ok(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())),
-        Ok(_) => Ok(None),
-        Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
-        Err(error) => Err(error),
     }
 }

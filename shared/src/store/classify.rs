@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::failure::{Class, Failure};
-use super::session::IS_READ_ONLY;
+use super::failure::{Class, Failure, IS_READ_ONLY};
 use crate::runtime::redact::redact;
 
 /// What a write is refused with by a server that is set to read-only.

@@ -11,9 +11,8 @@ use sqlx::{Connection as _, Executor, PgConnection, Postgres, Row as _};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::failure::Failure;
+use super::failure::{Failure, IS_A_STANDBY, IS_READ_ONLY};
 use super::in_use::InUse;
-use super::session::{IS_A_STANDBY, IS_READ_ONLY};
 
 /// How long a look may take: it comes on top of what was waited for a connection.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 
-use super::failure::Failure;
+use super::failure::{Failure, IS_A_STANDBY, IS_READ_ONLY};
 use crate::store::Pooler;
 
 /// Divides by zero on a standby, and takes zero's logarithm on another server that takes no writes. A pooler may lead to
@@ -19,10 +19,6 @@ const ON_A_PRIMARY: &str =
     "SELECT 1 / (1 - pg_is_in_recovery()::int), ln(1 - (current_setting('transaction_read_only') = 'on')::int)";
 const DIVISION_BY_ZERO: &str = "22012";
 const LOGARITHM_OF_ZERO: &str = "2201E";
-/// What a standby is refused with.
-pub(super) const IS_A_STANDBY: &str = "it takes no writes: it is a standby";
-/// What a server is refused with that is set to read-only.
-pub(super) const IS_READ_ONLY: &str = "it takes no writes: transaction_read_only is on";
 
 /// What each session is given: where it has settings of its own when it is made, else in each transaction.
 pub(super) const fn limits(server_side: &str) -> [(&'static str, &str); 4] {

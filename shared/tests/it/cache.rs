@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use redis::AsyncCommands;
-use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING};
-use shared::devices::RESOURCE;
+use redis::AsyncCommands as _;
+use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
 use shared::devices::queries;
 
-use crate::kit::{Kit, at, event, id, key, settings};
+use crate::kit::{Kit, at, event, id, key};
 
 fn body(version: i64) -> String {
     format!(r#"{{"version":{version},"id":"a"}}"#)
@@ -72,8 +71,8 @@ async fn a_fence_leaves_nothing_older() {
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     let mut redis = kit.redis().await;
     let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
-    queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap();
-    let row = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
+    kit.apply(&events).await;
+    let row = kit.body("a").await;
     let newer = body(3);
     let cases = [
         (None, None, FenceOutcome::Absent, "an absent key is left alone"),
@@ -136,11 +135,11 @@ async fn a_reader_leaves_nothing_older_than_it_has_seen() {
 async fn a_slow_reader_cannot_put_in_what_it_read_before_the_fence() {
     let kit = Kit::new("slow").await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
-    queries::apply_batch(&kit.store, &[&event("a", "1", r#"{"n":1}"#, at(0, 1))]).await.unwrap();
+    kit.apply([&event("a", "1", r#"{"n":1}"#, at(0, 1))]).await;
     let lease = kit.cache.lease(&key("a")).await.unwrap();
     let read = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap();
     // Here the reader stops for a while.
-    let applied = queries::apply_batch(&kit.store, &[&event("a", "2", r#"{"n":2}"#, at(0, 2))]).await.unwrap();
+    let applied = kit.apply([&event("a", "2", r#"{"n":2}"#, at(0, 2))]).await;
     assert_eq!(fencer.fence(&applied.fences).await.outcomes, [FenceOutcome::LeaseDeleted]);
     assert!(!kit.cache.fill(&key("a"), &lease, Some(&read.body)).await);
     assert_eq!(kit.cache.get(&key("a")).await, Lookup::Miss);
@@ -152,7 +151,7 @@ async fn many_resources_are_fenced_at_once() {
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     let mut redis = kit.redis().await;
     let events: Vec<_> = (0..1_000).map(|n| event(&format!("d{n}"), "1", "{}", at(0, n))).collect();
-    let applied = queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap();
+    let applied = kit.apply(&events).await;
     for n in (0..1_000).step_by(2) {
         let () = redis.set(kit.key(&format!("d{n}")), r#"{"version":0}"#).await.unwrap();
     }
@@ -171,8 +170,7 @@ async fn many_resources_are_fenced_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_cache_costs_little_and_its_fences_are_kept() {
     let kit = Kit::new("dead").await;
-    let closed = settings(&kit.scope.database_url, &format!("redis://127.0.0.1:{}", devstack::port::free()), "x:");
-    let cache = Cache::open(&closed.redis, &[&RESOURCE]).unwrap();
+    let cache = kit.cache_at(&format!("redis://{}", devstack::kit::nobody()));
     let started = std::time::Instant::now();
     for _ in 0..1_000 {
         assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::AssertSqlSafe;
 
-use crate::kit::{Kit, at, event};
+use crate::kit::{Kit, at, event, eventually};
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -24,13 +24,13 @@ async fn expire(kit: &Kit, age: Age, piece: u32) -> Vec<u64> {
     }
 }
 
-async fn count(pool: &PgPool, condition: &'static str) -> i64 {
+async fn count(kit: &Kit, condition: &'static str) -> i64 {
     let sql = format!("SELECT count(*) FROM events WHERE {condition}");
-    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(pool).await.unwrap()
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&kit.pool).await.unwrap()
 }
 
 /// Rows as a worker wrote them: `first` to `last`, with a time for each.
-async fn fill(pool: &PgPool, first: u32, last: u32, recorded_at: &str) {
+async fn fill(kit: &Kit, first: u32, last: u32, recorded_at: &str) {
     let sql = format!(
         r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition, "offset",
                                appended_at, outcome, recorded_at)
@@ -38,16 +38,15 @@ async fn fill(pool: &PgPool, first: u32, last: u32, recorded_at: &str) {
                   'applied', {recorded_at}
            FROM generate_series({first}, {last}) AS n"#
     );
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&kit.pool).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
     let kit = Kit::new("expire").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let log: Vec<_> = (0..5_010).map(|n| event("d", &n.to_string(), "{}", at(0, n))).collect();
     for batch in log.chunks(1_000) {
-        queries::apply_batch(&kit.store, &batch.iter().collect::<Vec<_>>()).await.unwrap();
+        kit.apply(batch).await;
     }
     assert_eq!(expire(&kit, Age::Written, 1_000).await, [0], "their records say 2023, and they were written just now");
     // Half of them were written long ago, the others by a worker of before, which count by their append. Not so two:
@@ -59,14 +58,14 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
          UPDATE events SET accepted_at = now() WHERE event_id = '3';
          UPDATE events SET appended_at = now() WHERE event_id = '4'",
     )
-    .execute(&pool)
+    .execute(&kit.pool)
     .await
     .unwrap();
     // The last row of a piece stays for the next one, for others may have the same time.
     assert_eq!(expire(&kit, Age::Written, 1_000).await, [999, 999, 506]);
-    assert_eq!(count(&pool, "recorded_at IS NULL").await, 2_505, "those of before are none of these");
+    assert_eq!(count(&kit, "recorded_at IS NULL").await, 2_505, "those of before are none of these");
     assert_eq!(expire(&kit, Age::Appended, 2_000).await, [1_999, 505]);
-    assert_eq!((count(&pool, "true").await, count(&pool, "event_id IN ('1', '2')").await), (2, 2));
+    assert_eq!((count(&kit, "true").await, count(&kit, "event_id IN ('1', '2')").await), (2, 2));
     assert_eq!(
         queries::resource(&kit.store, &"d".parse().unwrap()).await.unwrap().unwrap().version,
         5_010,
@@ -78,12 +77,11 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
 #[tokio::test]
 async fn rows_of_one_time_go_too_however_many_they_are() {
     let kit = Kit::new("expire_ties").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    fill(&pool, 1, 1, "now() - interval '60 days'").await;
-    fill(&pool, 2, 250, "now() - interval '50 days'").await;
-    fill(&pool, 251, 270, "'-infinity'").await;
-    fill(&pool, 271, 280, "now() - interval '29 days'").await;
-    fill(&pool, 281, 290, "'infinity'").await;
+    fill(&kit, 1, 1, "now() - interval '60 days'").await;
+    fill(&kit, 2, 250, "now() - interval '50 days'").await;
+    fill(&kit, 251, 270, "'-infinity'").await;
+    fill(&kit, 271, 280, "now() - interval '29 days'").await;
+    fill(&kit, 281, 290, "'infinity'").await;
     // How far it is behind is known as soon as there is a finite time.
     let expired = queries::expire(&kit.store, Age::Written, MONTH, 10).await.unwrap();
     assert_eq!(expired, Expired::Rows { rows: 10, more: true, behind: None });
@@ -92,8 +90,8 @@ async fn rows_of_one_time_go_too_however_many_they_are() {
     assert_eq!((behind.as_secs() + 60) / (24 * 3600), 20, "the next is of fifty days ago: {behind:?}");
     let pieces = expire(&kit, Age::Written, 100).await;
     assert_eq!(pieces, [100, 100, 49]);
-    assert_eq!(count(&pool, "event_id::int > 270").await, 20);
-    assert_eq!(count(&pool, "true").await, 20);
+    assert_eq!(count(&kit, "event_id::int > 270").await, 20);
+    assert_eq!(count(&kit, "true").await, 20);
 }
 
 /// Five thousand pages were emptied, and are still to be vacuumed. A piece reads its own rows: not those pages, and not
@@ -102,10 +100,9 @@ async fn rows_of_one_time_go_too_however_many_they_are() {
 async fn a_piece_reads_nothing_of_what_is_gone() {
     const EMPTIED: u32 = 40_000;
     let kit = Kit::new("expire_reads").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    sqlx::raw_sql("ALTER TABLE events SET (autovacuum_enabled = off)").execute(&pool).await.unwrap();
-    fill(&pool, 1, EMPTIED, "now() - interval '90 days' + n * interval '1 s'").await;
-    fill(&pool, EMPTIED + 1, EMPTIED + 1_000, "now() - interval '60 days' + n * interval '1 s'").await;
+    kit.sql("ALTER TABLE events SET (autovacuum_enabled = off)").await;
+    fill(&kit, 1, EMPTIED, "now() - interval '90 days' + n * interval '1 s'").await;
+    fill(&kit, EMPTIED + 1, EMPTIED + 1_000, "now() - interval '60 days' + n * interval '1 s'").await;
     let mut rows = 0;
     while rows < u64::from(EMPTIED) {
         let expired = queries::expire(&kit.store, Age::Written, MONTH, 5_001).await.unwrap();
@@ -113,25 +110,22 @@ async fn a_piece_reads_nothing_of_what_is_gone() {
         rows += piece;
     }
     assert_eq!(rows, u64::from(EMPTIED));
-    let blocks = async || {
+    let blocks = async |kit: &Kit| {
         // Backends that are connected report what they read when they like; those that leave, then.
         let idle =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test'";
-        crate::kit::eventually("the others left", async || {
-            sqlx::query_scalar::<_, i64>(idle).fetch_one(&pool).await.unwrap() == 0
-        })
-        .await;
+        eventually("the others left", async || kit.number(idle).await == 0).await;
         let read = "SELECT (heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read)::bigint
                     FROM pg_statio_user_tables WHERE relname = 'events'";
-        sqlx::query_scalar::<_, i64>(read).fetch_one(&pool).await.unwrap()
+        kit.number(read).await
     };
     kit.store.close().await;
-    let before = blocks().await;
+    let before = blocks(&kit).await;
     let kit = Kit { store: kit.reopened(), ..kit };
     let expired = queries::expire(&kit.store, Age::Written, MONTH, 101).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 100, more: true, .. }), "{expired:?}");
     kit.store.close().await;
-    let read = blocks().await - before;
+    let read = blocks(&kit).await - before;
     assert!(read < 1_000, "one piece of a hundred rows read {read} blocks");
 }
 
@@ -139,22 +133,20 @@ async fn a_piece_reads_nothing_of_what_is_gone() {
 #[tokio::test]
 async fn what_is_behind_the_position_goes_within_the_hour() {
     let kit = Kit::new("expire_rewinds").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    fill(&pool, 1, 10, "now() - interval '50 days'").await;
+    fill(&kit, 1, 10, "now() - interval '50 days'").await;
     assert_eq!(expire(&kit, Age::Written, 100).await, [10]);
-    fill(&pool, 11, 20, "now() - interval '60 days'").await;
+    fill(&kit, 11, 20, "now() - interval '60 days'").await;
     assert_eq!(expire(&kit, Age::Written, 100).await, [0], "it goes on where it was, as after a restart");
     let hour_later = "UPDATE event_expiry SET rewound_at = rewound_at - interval '61 minutes'";
-    sqlx::raw_sql(hour_later).execute(&pool).await.unwrap();
+    kit.sql(hour_later).await;
     assert_eq!(expire(&kit, Age::Written, 100).await, [10]);
 }
 
 #[tokio::test]
 async fn of_several_workers_one_deletes_and_without_its_index_none() {
     let kit = Kit::new("expire_turns").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    fill(&pool, 1, 10, "now() - interval '60 days'").await;
-    let mut other = pool.begin().await.unwrap();
+    fill(&kit, 1, 10, "now() - interval '60 days'").await;
+    let mut other = kit.pool.begin().await.unwrap();
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('events.prune', 0))")
         .execute(&mut *other)
         .await
@@ -163,7 +155,7 @@ async fn of_several_workers_one_deletes_and_without_its_index_none() {
     other.rollback().await.unwrap();
     assert_eq!(expire(&kit, Age::Written, 100).await, [10]);
 
-    sqlx::raw_sql("DROP INDEX events_written").execute(&pool).await.unwrap();
+    kit.sql("DROP INDEX events_written").await;
     let error = queries::expire(&kit.store, Age::Written, MONTH, 100).await.unwrap_err();
     assert_eq!(error.reason, "the index events_written is missing: run `worker-service setup`");
 }

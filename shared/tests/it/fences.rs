@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use devstack::Proxy;
-use redis::AsyncCommands;
+use redis::AsyncCommands as _;
 use shared::cache::{Cache, Fence, FenceOutcome, Fencer, Lookup};
-use shared::devices::RESOURCE;
-use shared::devices::queries;
-use sqlx::PgPool;
+use shared::devices::{RESOURCE, queries};
 
-use crate::kit::{Kit, at, event, eventually, id, key, settings};
+use crate::kit::{Kit, eventually, id, key};
+use crate::redis_refuses::{config_set, connection, start};
 
 /// Redis behind a proxy, for one who is to be cut off; the kit's own cache goes straight there.
 struct Cut {
@@ -23,7 +22,7 @@ impl Cut {
     async fn new(name: &str) -> Self {
         let kit = Kit::new(name).await;
         let (proxy, url) = Proxy::before(&kit.scope.endpoints.redis_url).unwrap();
-        let mut redis = settings(&kit.scope.database_url, &url, &kit.scope.cache_prefix).redis;
+        let mut redis = kit.redis_config(&url);
         redis.timeout = Duration::from_millis(300);
         let cache = Cache::open(&redis, &[&RESOURCE]).unwrap();
         // Connected, whatever comes.
@@ -34,11 +33,11 @@ impl Cut {
 
     /// Writes the device's next event; the fence is still to come.
     async fn write(&self, n: i64) -> Vec<Fence> {
-        queries::apply_batch(&self.kit.store, &[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().fences
+        self.kit.write("a", n).await.fences
     }
 
     async fn body(&self) -> String {
-        queries::resource(&self.kit.store, &id("a")).await.unwrap().unwrap().body
+        self.kit.body("a").await
     }
 
     /// Reads the device as the API does, and gives the version.
@@ -124,19 +123,15 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     cut.proxy.mend();
     // A body of version 3 that is on its way to Redis while version 4 is written and fenced: held
     // between the fence's two steps.
-    let () = cut.kit.redis().await.set_ex(cut.kit.key("a"), r#"{"version":1,"id":"a"}"#, 60).await.unwrap();
+    cut.kit.put("a", r#"{"version":1,"id":"a"}"#).await;
     eventually("Redis is there again", async || cut.cache.get(&key("a")).await != Lookup::Unavailable).await;
-    let pool = PgPool::connect(&cut.kit.scope.database_url).await.unwrap();
-    let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lock = cut.kit.pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let fence = {
         let (fencer, third) = (cut.fencer.clone(), third.clone());
         tokio::spawn(async move { fencer.fence(&third).await })
     };
     let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'resources'::regclass";
-    eventually("it reads the body", async || {
-        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&pool).await.unwrap() == 1
-    })
-    .await;
+    eventually("it reads the body", async || cut.kit.number(waiting).await == 1).await;
     cut.proxy.hold();
     lock.rollback().await.unwrap();
     assert_eq!(fence.await.unwrap().outcomes, [FenceOutcome::Pending], "given up");
@@ -160,12 +155,11 @@ async fn a_fence_does_not_take_a_body_that_is_older_than_what_it_was_asked_for()
     let kit = Kit::new("older_body").await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     for n in 1..=3 {
-        queries::apply_batch(&kit.store, &[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap();
+        kit.write("a", n).await;
     }
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     for (found, expected) in [(2, FenceOutcome::Deleted), (3, FenceOutcome::Replaced)] {
-        let () = kit.redis().await.set_ex(kit.key("a"), r#"{"version":1,"id":"a"}"#, 60).await.unwrap();
-        sqlx::query("UPDATE resources SET version = $1").bind(found).execute(&pool).await.unwrap();
+        kit.put("a", r#"{"version":1,"id":"a"}"#).await;
+        sqlx::query("UPDATE resources SET version = $1").bind(found).execute(&kit.pool).await.unwrap();
         assert_eq!(fencer.fence(&[(id("a").cache_key(), 3)]).await.outcomes, [expected], "{found}");
         let is_there = match kit.cache.get(&key("a")).await {
             Lookup::Hit(body) => shared::cache::version(&body),
@@ -222,24 +216,19 @@ async fn a_fill_that_redis_does_late_is_judged_when_it_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_a_fence_deletes_what_it_cannot_replace() {
     let kit = Kit::new("no_room").await;
-    let own = tokio::task::spawn_blocking(|| devstack::Redis::start(&["--maxmemory-policy", "noeviction"]));
-    let own = own.await.unwrap().unwrap();
-    let cache = Cache::open(&settings(&kit.scope.database_url, &own.url(), "r:").redis, &[&RESOURCE]).unwrap();
+    let own = start(&["--maxmemory-policy", "noeviction"]).await;
+    let cache = kit.cache_at(&own.url());
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     let (a, b) = (id("a"), id("b"));
-    queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    kit.write("a", 1).await;
     let lease = cache.lease(&a.cache_key()).await.unwrap();
     assert!(
         cache.fill(&a.cache_key(), &lease, Some(&queries::resource(&kit.store, &a).await.unwrap().unwrap().body)).await
     );
-    let client = redis::Client::open(own.url()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
-    let full = async |limit: &str| -> () {
-        let mut redis = redis.clone();
-        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(limit).query_async(&mut redis).await.unwrap()
-    };
+    let mut redis = connection(&own).await;
+    let full = async |limit: &str| config_set(&mut redis.clone(), "maxmemory", limit).await;
     full("1").await;
-    let applied = queries::apply_batch(&kit.store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    let applied = kit.write("a", 2).await;
     assert_eq!(fencer.fence(&applied.fences).await.outcomes, [FenceOutcome::Deleted]);
     assert_eq!(cache.get(&a.cache_key()).await, Lookup::Miss);
     // A reader without a lease, or without room for its body, goes without.
@@ -253,6 +242,6 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
     assert_eq!(cache.get(&b.cache_key()).await, Lookup::Leased(lease), "that Redis is full does not make it away");
     cache.forget(&a.cache_key()).await.unwrap();
     full("0").await;
-    let mark: bool = redis.exists("{r:a}forgotten").await.unwrap();
+    let mark: bool = redis.exists(format!("{{{}}}forgotten", kit.key("a"))).await.unwrap();
     assert!(mark);
 }

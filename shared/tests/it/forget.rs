@@ -2,17 +2,14 @@
 
 use std::time::Duration;
 
-use redis::AsyncCommands;
-use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
-use shared::devices::DeviceDelivery;
-use shared::devices::DeviceId;
-use shared::devices::RESOURCE;
-use shared::devices::queries;
+use devstack::kit::blocking;
+use redis::AsyncCommands as _;
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING, RedisConfig};
+use shared::devices::{DeviceDelivery, RESOURCE, queries};
 use shared::store::Class;
-use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use crate::kit::{Kit, at, event, key};
+use crate::kit::{Kit, at, event, id, key};
 
 /// An event of the new life.
 fn new(mut decoded: DeviceDelivery) -> DeviceDelivery {
@@ -23,12 +20,12 @@ fn new(mut decoded: DeviceDelivery) -> DeviceDelivery {
     decoded
 }
 
-async fn count(pool: &PgPool, device: &str) -> i64 {
+async fn count(kit: &Kit, device: &str) -> i64 {
     sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM events WHERE device_id = $1) + (SELECT count(*) FROM resources WHERE id = $1)",
     )
     .bind(device)
-    .fetch_one(pool)
+    .fetch_one(&kit.pool)
     .await
     .unwrap()
 }
@@ -36,20 +33,19 @@ async fn count(pool: &PgPool, device: &str) -> i64 {
 #[tokio::test]
 async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     let kit = Kit::new("life").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    let d: DeviceId = "d".parse().unwrap();
+    let d = id("d");
     let old: Vec<_> = (0..3).map(|n| event("d", &n.to_string(), "{}", at(0, n))).collect();
-    queries::apply_batch(&kit.store, &old.iter().collect::<Vec<_>>()).await.unwrap();
+    kit.apply(&old).await;
     let gone = queries::erase(&kit.store, &d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (3, Some(3)));
-    let again = queries::apply_batch(&kit.store, &old.iter().collect::<Vec<_>>()).await.unwrap();
+    let again = kit.apply(&old).await;
     assert_eq!((again.forgotten, again.applied, again.repeated, again.fences.len()), (3, 0, 0, 0));
-    assert_eq!(count(&pool, "d").await, 0);
+    assert_eq!(count(&kit, "d").await, 0);
 
     // One batch with an old event, and the device's new one of the same id behind it.
     let again = new(event("d", "0", r#"{"new":true}"#, at(0, 9)));
     let other = event("e", "0", "{}", at(0, 8));
-    let applied = queries::apply_batch(&kit.store, &[&old[0], &other, &again]).await.unwrap();
+    let applied = kit.apply([&old[0], &other, &again]).await;
     assert_eq!((applied.forgotten, applied.applied, applied.repeated), (1, 2, 0));
     assert!(applied.fences.contains(&(d.clone().cache_key(), 1)));
     assert!(queries::resource(&kit.store, &d).await.unwrap().unwrap().body.contains(r#"{"new": true}"#));
@@ -57,25 +53,24 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     // Accepted before and appended after, or the other way about: of the old life both.
     let mut half = new(event("d", "x", "{}", at(0, 10)));
     half.envelope.accepted_at = gone.at;
-    assert_eq!(queries::apply_batch(&kit.store, &[&half]).await.unwrap().forgotten, 1);
+    assert_eq!(kit.apply([&half]).await.forgotten, 1);
     let mut half = new(event("d", "x", "{}", at(0, 10)));
     half.position.appended_at = gone.at;
-    assert_eq!(queries::apply_batch(&kit.store, &[&half]).await.unwrap().forgotten, 1);
+    assert_eq!(kit.apply([&half]).await.forgotten, 1);
 
     // A broker whose clock is ahead: its records are forgotten by what they say.
     let gone = queries::erase(&kit.store, &d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (1, Some(1)));
     assert_eq!(gone.at.unix_timestamp(), again.position.appended_at.unix_timestamp());
-    assert_eq!(queries::apply_batch(&kit.store, &[&again]).await.unwrap().forgotten, 1);
+    assert_eq!(kit.apply([&again]).await.forgotten, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
     let kit = Kit::new("hand").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    queries::apply_batch(&kit.store, &[&event("other", "1", "{}", at(0, 1))]).await.unwrap();
+    kit.write("other", 1).await;
     // Past its question, with a row that nobody else sees.
-    let mut hand = pool.begin_with("BEGIN; LOCK TABLE forgotten_devices IN ROW SHARE MODE").await.unwrap();
+    let mut hand = kit.pool.begin_with("BEGIN; LOCK TABLE forgotten_devices IN ROW SHARE MODE").await.unwrap();
     sqlx::query("INSERT INTO events SELECT 'd', event_id, type, payload, user_id, request_id, accepted_at, occurred_at, topic, partition, \"offset\", appended_at, outcome FROM events")
         .execute(&mut *hand)
         .await
@@ -86,13 +81,12 @@ async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
     assert!(!forget.is_finished(), "it waits");
     hand.commit().await.unwrap();
     assert_eq!(forget.await.unwrap().events, 1);
-    assert_eq!((count(&pool, "d").await, count(&pool, "other").await), (0, 2));
+    assert_eq!((count(&kit, "d").await, count(&kit, "other").await), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_under_load_bring_nothing_back() {
     let kit = Kit::new("load").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let write = |partition: i32| {
         let store = kit.store.clone();
         async move {
@@ -118,7 +112,7 @@ async fn workers_under_load_bring_nothing_back() {
         writer.await.unwrap();
     }
     for device in 0..10 {
-        assert_eq!(count(&pool, &format!("d{device}")).await, 0);
+        assert_eq!(count(&kit, &format!("d{device}")).await, 0);
     }
 }
 
@@ -129,7 +123,7 @@ async fn a_fence_that_was_on_its_way_does_not_put_the_old_body_back() {
     let (a, mut redis) = (key("a"), kit.redis().await);
     // What the worker reads for its fence is this row, as before the transaction.
     let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
-    queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap();
+    kit.apply(&events).await;
     let deleted = FenceOutcome::Deleted;
     for (cached, outcome) in
         [(MISSING, deleted), ("lease:of-a-reader", FenceOutcome::LeaseDeleted), (r#"{"version":1,"id":"a"}"#, deleted)]
@@ -156,6 +150,21 @@ async fn clearing_takes_this_prefix_and_no_other() {
     assert_eq!(kit.cache.clear().await.unwrap(), 0);
     let left: Option<String> = redis.get(&other).await.unwrap();
     assert_eq!(left.as_deref(), Some("x"));
-    let all = crate::kit::settings(&kit.scope.database_url, &kit.scope.endpoints.redis_url, "");
-    assert!(shared::cache::Cache::open(&all.redis, &[&RESOURCE]).unwrap().clear().await.is_err(), "never everything");
+}
+
+#[tokio::test]
+async fn without_a_prefix_clearing_takes_what_is_cached_and_never_everything() {
+    let kit = Kit::new("clear_all").await;
+    let own = blocking(|| devstack::Redis::start(&[])).await.unwrap();
+    let config = RedisConfig { key_prefix: Some(String::new()), ..kit.redis_config(&own.url()) };
+    let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
+    let client = redis::Client::open(own.url()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    for key in ["resource:a", "resource:b", "resource", "other", "other:resource:a"] {
+        let () = redis.set(key, "x").await.unwrap();
+    }
+    assert_eq!(cache.clear().await.unwrap(), 2);
+    let mut left: Vec<String> = redis.keys("*").await.unwrap();
+    left.sort();
+    assert_eq!(left, ["other", "other:resource:a", "resource"]);
 }

@@ -7,14 +7,15 @@ use clap::Parser;
 use devstack::Scope;
 use devstack::kit::scope;
 pub(crate) use devstack::kit::until as eventually;
-use shared::cache::RedisConfig;
-use shared::cache::{Cache, CacheKey};
+use redis::AsyncCommands as _;
+use shared::cache::{Cache, CacheKey, RedisConfig};
+use shared::devices::queries::{self, Applied};
 use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE};
 use shared::kafka::Envelope;
 use shared::kafka::position::Position;
 use shared::runtime::json::Payload;
-use shared::store::PostgresConfig;
-use shared::store::Store;
+use shared::store::{Failure, PostgresConfig, Store};
+use sqlx::PgPool;
 use time::OffsetDateTime;
 
 #[derive(Debug, Parser)]
@@ -27,6 +28,7 @@ pub(crate) struct Settings {
 
 pub(crate) struct Kit {
     pub(crate) scope: Scope,
+    pub(crate) pool: PgPool,
     pub(crate) store: Store,
     pub(crate) cache: Cache,
 }
@@ -43,13 +45,22 @@ impl Kit {
         let settings = settings(&scope.database_url, &scope.endpoints.redis_url, &scope.cache_prefix);
         let store = Store::open(&settings.postgres, "test").unwrap();
         let cache = Cache::open(&settings.redis, &[&RESOURCE]).unwrap();
-        Self { scope, store, cache }
+        let pool = PgPool::connect(&scope.database_url).await.unwrap();
+        Self { scope, pool, store, cache }
     }
 
     /// The store anew, after it was closed.
     pub(crate) fn reopened(&self) -> Store {
-        let settings = settings(&self.scope.database_url, &self.scope.endpoints.redis_url, &self.scope.cache_prefix);
-        Store::open(&settings.postgres, "test").unwrap()
+        Store::open(&postgres(&self.scope.database_url), "test").unwrap()
+    }
+
+    /// Settings of a cache there, under the test's prefix.
+    pub(crate) fn redis_config(&self, url: &str) -> RedisConfig {
+        settings(&self.scope.database_url, url, &self.scope.cache_prefix).redis
+    }
+
+    pub(crate) fn cache_at(&self, url: &str) -> Cache {
+        Cache::open(&self.redis_config(url), &[&RESOURCE]).unwrap()
     }
 
     pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
@@ -60,6 +71,46 @@ impl Kit {
     pub(crate) fn key(&self, id: &str) -> String {
         format!("{}resource:{id}", self.scope.cache_prefix)
     }
+
+    /// Puts a value under a device's key, whatever is there.
+    pub(crate) async fn put(&self, device: &str, value: &str) {
+        let () = self.redis().await.set_ex(self.key(device), value, 60).await.unwrap();
+    }
+
+    /// Applies these events in one batch.
+    pub(crate) async fn apply(&self, events: impl IntoIterator<Item = &DeviceDelivery>) -> Applied {
+        queries::apply_batch(&self.store, &events.into_iter().collect::<Vec<_>>()).await.unwrap()
+    }
+
+    /// Applies a device's event of this number.
+    pub(crate) async fn write(&self, device: &str, n: i64) -> Applied {
+        write(&self.store, device, n).await.unwrap()
+    }
+
+    /// The device as it is rendered now.
+    pub(crate) async fn body(&self, device: &str) -> String {
+        queries::resource(&self.store, &id(device)).await.unwrap().unwrap().body
+    }
+
+    pub(crate) async fn sql(&self, statements: &'static str) {
+        sqlx::raw_sql(statements).execute(&self.pool).await.unwrap();
+    }
+
+    /// What a query for one number gives.
+    pub(crate) async fn number(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+/// Applies a device's event of this number, at this offset.
+pub(crate) async fn write(store: &Store, device: &str, n: i64) -> Result<Applied, Failure> {
+    queries::apply_batch(store, &[&event(device, &n.to_string(), "{}", at(0, n))]).await
+}
+
+/// The cache is not well, and says why.
+pub(crate) async fn assert_says(cache: &Cache, expected: &str) {
+    let why = cache.answering().await.all().unwrap_err().to_string();
+    assert!(why.contains(expected), "{why}");
 }
 
 pub(crate) fn settings(database_url: &str, redis_url: &str, prefix: &str) -> Settings {
@@ -73,6 +124,11 @@ pub(crate) fn settings(database_url: &str, redis_url: &str, prefix: &str) -> Set
     ]);
     settings.redis.key_prefix = Some(prefix.to_owned());
     settings
+}
+
+/// Settings of a store there.
+pub(crate) fn postgres(url: &str) -> PostgresConfig {
+    settings(url, "redis://127.0.0.1:1", "p:").postgres
 }
 
 pub(crate) fn key(id: &str) -> CacheKey {

@@ -2,43 +2,40 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::AssertSqlSafe;
 use tokio::time::timeout;
 
 use crate::kit::{Kit, eventually};
 
-const ROW: &str = r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition,
+/// An event as a worker of any version writes it.
+pub(crate) const ROW: &str = r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition,
     "offset", appended_at, outcome) SELECT 'd', $1, 't', '{}', now(), now(), 't', 0, 0, now(), 'applied'"#;
 
 /// A database as an earlier version left it, after so many migrations.
-async fn as_of(kit: &Kit, pool: &PgPool, migrations: &[&str]) {
+pub(crate) async fn as_of(kit: &Kit, migrations: &[&str]) {
     // As sqlx leaves them: the checksums are asked for of a database that was migrated by it.
     kit.store.migrate().await.unwrap();
-    sqlx::raw_sql("DROP TABLE events, resources, paused_partitions, forgotten_devices, event_expiry")
-        .execute(pool)
-        .await
-        .unwrap();
+    kit.sql("DROP TABLE events, resources, paused_partitions, forgotten_devices, event_expiry").await;
     for name in migrations {
         let sql = std::fs::read_to_string(format!("{}/../migrations/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap();
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&kit.pool).await.unwrap();
     }
     let newer = "DELETE FROM _sqlx_migrations WHERE version > $1";
-    sqlx::query(newer).bind(i64::try_from(migrations.len()).unwrap()).execute(pool).await.unwrap();
+    sqlx::query(newer).bind(i64::try_from(migrations.len()).unwrap()).execute(&kit.pool).await.unwrap();
 }
 
-async fn indexes(pool: &PgPool) -> Vec<String> {
+async fn indexes(kit: &Kit) -> Vec<String> {
     let sql = "SELECT relname::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
                WHERE indrelid = 'events'::regclass AND indisvalid ORDER BY 1";
-    sqlx::query_scalar(sql).fetch_all(pool).await.unwrap()
+    sqlx::query_scalar(sql).fetch_all(&kit.pool).await.unwrap()
 }
 
 /// Each of the migrations wants a lock that writers keep from it, and each index waits for their transactions.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_lock_timeout() {
     let kit = Kit::without_schema("migrate_locked").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    as_of(&kit, &pool, &["0001_events_and_resources", "0002_forgotten"]).await;
-    let mut holder = pool.begin().await.unwrap();
+    as_of(&kit, &["0001_events_and_resources", "0002_forgotten"]).await;
+    let mut holder = kit.pool.begin().await.unwrap();
     sqlx::query(ROW).bind("held").execute(&mut *holder).await.unwrap();
 
     let store = kit.store.clone();
@@ -49,10 +46,10 @@ async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_loc
     let mut number = 0;
     // It came, was turned away, and came again.
     while waits < 3 {
-        waits += sqlx::query_scalar::<_, i64>(is_waiting).fetch_one(&pool).await.unwrap().min(1);
+        waits += kit.number(is_waiting).await.min(1);
         let from = Instant::now();
         number += 1;
-        let written = sqlx::query(ROW).bind(number.to_string()).execute(&pool);
+        let written = sqlx::query(ROW).bind(number.to_string()).execute(&kit.pool);
         timeout(Duration::from_secs(30), written).await.expect("a writer waits for setup").unwrap();
         slowest = slowest.max(from.elapsed());
         assert!(!setup.is_finished(), "it cannot have its lock yet");
@@ -63,9 +60,9 @@ async fn while_a_transaction_holds_the_table_writers_wait_no_longer_than_the_loc
     timeout(Duration::from_secs(60), setup).await.expect("it can have it now").unwrap().unwrap();
     kit.store.check().await.unwrap();
     let now = ["events_appended", "events_history", "events_pkey", "events_written"];
-    assert_eq!(indexes(&pool).await, now, "0003 was not run, and what it made in other databases is gone");
+    assert_eq!(indexes(&kit).await, now, "0003 was not run, and what it made in other databases is gone");
     let applied: Vec<i64> =
-        sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY 1").fetch_all(&pool).await.unwrap();
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations ORDER BY 1").fetch_all(&kit.pool).await.unwrap();
     assert_eq!(applied, [1, 2, 3, 4, 5]);
     // A second time there is nothing to do, and so for a setup that is a version behind: the checksums are the files'.
     kit.store.migrate().await.unwrap();
@@ -78,13 +75,12 @@ async fn a_migration_that_keeps_writers_out_is_not_run() {
     let files = ["0001_events_and_resources", "0002_forgotten"];
     for found in 1..=files.len() {
         let kit = Kit::without_schema(&format!("migrate_from_{found}")).await;
-        let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-        as_of(&kit, &pool, &files[..found]).await;
+        as_of(&kit, &files[..found]).await;
         // Run, it would fail at an index of the name of its own.
-        sqlx::raw_sql("CREATE INDEX events_appended_at ON events (appended_at)").execute(&pool).await.unwrap();
+        kit.sql("CREATE INDEX events_appended_at ON events (appended_at)").await;
         kit.store.migrate().await.unwrap();
         kit.store.check().await.unwrap();
-        assert_eq!(indexes(&pool).await, ["events_appended", "events_history", "events_pkey", "events_written"]);
+        assert_eq!(indexes(&kit).await, ["events_appended", "events_history", "events_pkey", "events_written"]);
     }
 }
 
@@ -93,12 +89,8 @@ async fn a_migration_that_keeps_writers_out_is_not_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_an_index_is_made_writers_do_not_wait() {
     let kit = Kit::new("migrate_index").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    sqlx::raw_sql("DROP INDEX events_written; CREATE INDEX events_recorded_at ON events USING brin (recorded_at)")
-        .execute(&pool)
-        .await
-        .unwrap();
-    let mut holder = pool.begin().await.unwrap();
+    kit.sql("DROP INDEX events_written; CREATE INDEX events_recorded_at ON events USING brin (recorded_at)").await;
+    let mut holder = kit.pool.begin().await.unwrap();
     sqlx::query(ROW).bind("held").execute(&mut *holder).await.unwrap();
     let begin = || {
         let store = kit.store.clone();
@@ -108,17 +100,14 @@ async fn while_an_index_is_made_writers_do_not_wait() {
     let is_waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted
                       AND locktype = 'virtualxid' AND datname = current_database()";
     let waits = async || {
-        eventually("the index waits for the transaction", async || {
-            sqlx::query_scalar::<_, i64>(is_waiting).fetch_one(&pool).await.unwrap() > 0
-        })
-        .await;
+        eventually("the index waits for the transaction", async || kit.number(is_waiting).await > 0).await;
     };
     // One that is ended in the middle of it says so, and is no success: without its index nothing expires.
     let setup = begin();
     waits().await;
     let end = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                WHERE query LIKE 'CREATE INDEX%' AND datname = current_database()";
-    assert!(sqlx::query_scalar::<_, bool>(end).fetch_one(&pool).await.unwrap());
+    assert!(sqlx::query_scalar::<_, bool>(end).fetch_one(&kit.pool).await.unwrap());
     let error = format!("{:#}", timeout(Duration::from_secs(30), setup).await.unwrap().unwrap().unwrap_err());
     assert!(error.contains("the index events_written is not made") && error.contains("57014"), "{error}");
     assert!(error.contains("run `worker-service setup` again"), "{error}");
@@ -126,12 +115,12 @@ async fn while_an_index_is_made_writers_do_not_wait() {
     let setup = begin();
     waits().await;
     for number in 0..100 {
-        let written = sqlx::query(ROW).bind(number.to_string()).execute(&pool);
+        let written = sqlx::query(ROW).bind(number.to_string()).execute(&kit.pool);
         timeout(Duration::from_secs(5), written).await.expect("a writer waits for setup").unwrap();
     }
     assert!(!setup.is_finished());
-    assert!(indexes(&pool).await.contains(&"events_recorded_at".to_owned()), "dropped only when the others are there");
+    assert!(indexes(&kit).await.contains(&"events_recorded_at".to_owned()), "dropped only when the others are there");
     holder.commit().await.unwrap();
     timeout(Duration::from_secs(60), setup).await.expect("it can go on now").unwrap().unwrap();
-    assert_eq!(indexes(&pool).await, ["events_appended", "events_history", "events_pkey", "events_written"]);
+    assert_eq!(indexes(&kit).await, ["events_appended", "events_history", "events_pkey", "events_written"]);
 }

@@ -9,9 +9,9 @@ use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
 use shared::store::Pooler;
 use shared::store::{Class, Store};
-use sqlx::PgPool;
 
-use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::kit::{Kit, at, event, eventually, id, postgres, write};
+use crate::standby::{read_only, until_refused};
 
 /// What each transaction that inserts has for settings, in a table, on a server whose own are otherwise.
 const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, synchronous text);
@@ -24,14 +24,14 @@ const WATCH: &str = "CREATE TABLE seen (statement text, lock text, idle text, sy
 /// A store behind a pooler that has so many connections to it.
 pub(crate) async fn pooled(kit: &Kit, connections: u32, clients: u32) -> (PgBouncer, Store) {
     let direct = kit.scope.database_url.clone();
-    let port = direct.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap();
+    let port = devstack::port::of(&direct).unwrap();
     let bouncer = blocking(move || PgBouncer::start(port, connections).unwrap()).await;
     let store = open(&bouncer.url(&direct).unwrap(), clients, Duration::from_secs(5));
     (bouncer, store)
 }
 
 fn open(url: &str, clients: u32, timeout: Duration) -> Store {
-    let mut config = settings(url, "redis://127.0.0.1:1", "p:").postgres;
+    let mut config = postgres(url);
     (config.pooler, config.max_connections, config.timeout) = (Pooler::Transaction, clients, timeout);
     Store::open(&config, "test").unwrap()
 }
@@ -62,15 +62,13 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
         }
     });
     join_all(work).await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    let number = async |sql: &'static str| sqlx::query_scalar::<_, i64>(sql).fetch_one(&pool).await.unwrap();
-    assert_eq!(number("SELECT count(*) FROM events").await, 20 * 6);
-    assert_eq!(number("SELECT count(*) FROM resources").await, 20);
+    assert_eq!(kit.number("SELECT count(*) FROM events").await, 20 * 6);
+    assert_eq!(kit.number("SELECT count(*) FROM resources").await, 20);
     let sessions =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'test'";
-    assert!(number(sessions).await <= 2, "the pooler's own");
+    assert!(kit.number(sessions).await <= 2, "the pooler's own");
     let others = "SELECT count(*) FROM seen WHERE (statement, lock, idle, synchronous) <> ('4s', '4s', '4s', 'on')";
-    assert_eq!((number(others).await, number("SELECT count(*) FROM seen").await > 0), (0, true));
+    assert_eq!((kit.number(others).await, kit.number("SELECT count(*) FROM seen").await > 0), (0, true));
 
     // A pause, an erasure and an expiry.
     store.pause("g", "t", 0, "why").await.unwrap();
@@ -83,7 +81,7 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
 
     // And nothing of all that is left on the connections: no statement, no transaction, no setting.
     let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
-    assert_eq!(number(left).await, 0);
+    assert_eq!(kit.number(left).await, 0);
     let by_pooler = bouncer.url(&kit.scope.database_url).unwrap();
     for _ in 0..4 {
         let found =
@@ -96,19 +94,18 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
 async fn what_fails_or_is_given_up_leaves_no_transaction_behind() {
     let kit = Kit::new("pooler_fails").await;
     let (_bouncer, store) = pooled(&kit, 1, 4).await;
-    queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
+    write(&store, "a", 1).await.unwrap();
 
     // What PostgreSQL does not take.
-    sqlx::raw_sql("ALTER TABLE events ADD CONSTRAINT no CHECK (event_id <> 'no')").execute(&pool).await.unwrap();
+    kit.sql("ALTER TABLE events ADD CONSTRAINT no CHECK (event_id <> 'no')").await;
     let error = queries::apply_batch(&store, &[&event("a", "no", "{}", at(0, 2))]).await.unwrap_err();
     assert_eq!(error.class, Class::Failed, "{error}");
     assert_eq!(queries::resource(&store, &id("a")).await.unwrap().unwrap().version, 1);
 
     // One that is locked: the server gives up first, and says so.
-    let lock = pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let lock = kit.pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let began = Instant::now();
-    let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+    let error = write(&store, "a", 3).await.unwrap_err();
     assert!(error.reason.contains("SQLSTATE 55P03") || error.reason.contains("SQLSTATE 57014"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     // And one that nobody waits for any more.
@@ -116,7 +113,7 @@ async fn what_fails_or_is_given_up_leaves_no_transaction_behind() {
     assert!(given_up.is_err());
     lock.rollback().await.unwrap();
     eventually("the one connection is free", async || queries::resource(&store, &id("a")).await.is_ok()).await;
-    let applied = queries::apply_batch(&store, &[&event("a", "4", "{}", at(0, 4))]).await.unwrap();
+    let applied = write(&store, "a", 4).await.unwrap();
     assert_eq!(applied.fences, [(id("a").cache_key(), 2)]);
 }
 
@@ -126,21 +123,21 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
         let primary = Postgres::start().unwrap();
         let name = Proxy::to(primary.port).unwrap();
         let bouncer = PgBouncer::start(name.port, 2).unwrap();
-        let config = settings(&primary.url(), "redis://127.0.0.1:1", "p:").postgres;
+        let config = postgres(&primary.url());
         (primary, config, name, bouncer)
     })
     .await
     .unwrap();
     Store::open(&config, "test").unwrap().migrate().await.unwrap();
     let store = open(&bouncer.url(&primary.url()).unwrap(), 4, Duration::from_secs(5));
-    queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    write(&store, "a", 1).await.unwrap();
     let (_primary, standby) = tokio::task::spawn_blocking(move || {
         let standby = primary.standby(Duration::from_secs(3600)).unwrap();
         (primary, standby)
     })
     .await
     .unwrap();
-    queries::apply_batch(&store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    write(&store, "a", 2).await.unwrap();
     name.lead_to(standby.port);
     name.drop_connections();
     // The connections to the pooler are as they were, and lead elsewhere.
@@ -149,7 +146,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
         Err(error) => error.class == Class::Outage && error.reason.contains("it takes no writes: it is a standby"),
     };
     eventually("it is refused as a standby", is_told).await;
-    let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+    let error = write(&store, "a", 3).await.unwrap_err();
     assert_eq!(error.class, Class::Outage, "{error}");
     let promoted = blocking(move || standby.promote().map(|()| standby)).await;
     eventually("it serves", async || queries::resource(&store, &id("a")).await.is_ok()).await;
@@ -157,25 +154,13 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     let promoted = promoted.unwrap();
     let expected = "it takes no writes: transaction_read_only is on";
     let url = promoted.url();
-    let set = tokio::task::spawn_blocking(move || {
-        psql(&url, "ALTER SYSTEM SET default_transaction_read_only = on").unwrap();
-        psql(&url, "SELECT pg_reload_conf()").unwrap();
-    });
     // A connection that is in use all the time is not tried in between: its next transaction is refused as it begins.
-    let until_refused = async {
-        loop {
-            if let Err(error) = queries::resource(&store, &id("a")).await {
-                break error;
-            }
-        }
-    };
-    let refused = tokio::time::timeout(Duration::from_secs(30), until_refused);
-    let (error, set) = tokio::join!(refused, set);
-    set.unwrap();
+    let read = async || queries::resource(&store, &id("a")).await;
+    let (error, ()) = tokio::join!(until_refused(read), read_only(&url, true));
     let error = error.expect("it is read for ever");
     assert!(error.class == Class::Outage && error.reason.starts_with("PostgreSQL at "), "{error}");
     assert!(error.reason.ends_with(expected), "{error}");
-    let error = queries::apply_batch(&store, &[&event("a", "4", "{}", at(0, 4))]).await.unwrap_err();
+    let error = write(&store, "a", 4).await.unwrap_err();
     assert!(error.class == Class::Outage && error.reason.contains(expected), "{error}");
     drop(promoted);
 }
@@ -187,7 +172,7 @@ async fn what_a_pooler_needs_is_said() {
     let error = store.migrate().await.unwrap_err().to_string();
     assert!(error.contains("migrations need sessions") && error.contains("DATABASE_POOLER=transaction"), "{error}");
     // As one that knows of no pooler.
-    let config = settings(&bouncer.url(&kit.scope.database_url).unwrap(), "redis://127.0.0.1:1", "p:").postgres;
+    let config = postgres(&bouncer.url(&kit.scope.database_url).unwrap());
     let unaware = Store::open(&config, "test").unwrap();
     let server = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", bouncer.port);
     for error in [unaware.check().await.unwrap_err().to_string(), unaware.migrate().await.unwrap_err().to_string()] {

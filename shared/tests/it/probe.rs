@@ -7,14 +7,12 @@ use devstack::{Postgres, psql};
 use shared::devices::queries;
 use shared::runtime::json::MAX_PAYLOAD_BYTES;
 use shared::store::{Class, Store};
-use sqlx::PgPool;
 
-use crate::kit::{Kit, at, event, eventually, settings};
+use crate::kit::{Kit, eventually, postgres, write};
 
 #[tokio::test]
 async fn it_meets_what_every_event_meets_and_leaves_no_row() {
     let kit = Kit::new("probe").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     for bytes in [0, 1_000, MAX_PAYLOAD_BYTES] {
         queries::probe(&kit.store, bytes).await.unwrap();
     }
@@ -22,10 +20,10 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
     let (one, other) = tokio::join!(queries::probe(&kit.store, 10), queries::probe(&kit.store, 10));
     one.and(other).unwrap();
     let refused = async |make: &'static str, class, code: &str, mend: &'static str| {
-        sqlx::raw_sql(make).execute(&pool).await.unwrap();
+        kit.sql(make).await;
         let error = queries::probe(&kit.store, 100).await.unwrap_err();
         assert!(error.class == class && error.reason.contains(code), "{make}: {error}");
-        sqlx::raw_sql(mend).execute(&pool).await.unwrap();
+        kit.sql(mend).await;
         queries::probe(&kit.store, 100).await.unwrap();
     };
     let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
@@ -41,25 +39,25 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
     refused(check, Class::Failed, "23514", "ALTER TABLE resources DROP CONSTRAINT known").await;
 
     let rows: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM resources)")
-        .fetch_one(&pool)
+        .fetch_one(&kit.pool)
         .await
         .unwrap();
     assert_eq!(rows, 0);
     // The connection is as before.
-    queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    kit.write("a", 1).await;
 }
 
 /// It is taken back, and yet waits on its commit for what every commit waits for.
 #[tokio::test]
 async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
-    let postgres = blocking(Postgres::start).await.unwrap();
-    let mut config = settings(&postgres.url(), "redis://127.0.0.1:1", "p:").postgres;
+    let server = blocking(Postgres::start).await.unwrap();
+    let mut config = postgres(&server.url());
     config.timeout = Duration::from_secs(2);
     let store = Store::open(&config, "test").unwrap();
     store.migrate().await.unwrap();
     queries::probe(&store, 100).await.unwrap();
     let set = async |value: &str| {
-        let (url, reload) = (postgres.url(), "SELECT pg_reload_conf()");
+        let (url, reload) = (server.url(), "SELECT pg_reload_conf()");
         let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{value}'");
         let both = move || psql(&url, &set).and_then(|_| psql(&url, reload));
         blocking(both).await.unwrap();
@@ -68,7 +66,7 @@ async fn it_waits_for_a_synchronous_standby_as_everybody_does() {
     // A reload takes a moment.
     let waits = async || queries::probe(&store, 100).await.is_err_and(|error| error.class == Class::OutageMet);
     eventually("a probe waits for it", waits).await;
-    let error = queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap_err();
+    let error = write(&store, "a", 1).await.unwrap_err();
     assert_eq!(error.class, Class::OutageMet, "as an event does: {error}");
     set("").await;
     eventually("it goes on", async || queries::probe(&store, 100).await.is_ok()).await;

@@ -6,7 +6,7 @@ use devstack::Scope;
 use devstack::kit::read_some;
 use devstack::wire::{Packing, WireRecord, produce, produce_as};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::topics::setup::{TopicCompression, TopicShape};

@@ -4,13 +4,11 @@ use std::sync::OnceLock;
 
 use devstack::RedisCluster;
 use devstack::kit::blocking;
-use redis::{AsyncCommands, FromRedisValue};
+use redis::{AsyncCommands as _, FromRedisValue};
 use shared::cache::{Cache, Fencer, Lookup, MISSING};
-use shared::devices::DeviceId;
-use shared::devices::RESOURCE;
-use shared::devices::queries;
+use shared::devices::{DeviceId, RESOURCE, queries};
 
-use crate::kit::{Kit, at, event, id, settings};
+use crate::kit::{Kit, at, event, id};
 
 /// One for all tests that break nothing.
 async fn cluster() -> &'static RedisCluster {
@@ -24,13 +22,8 @@ pub(crate) async fn own_cluster() -> RedisCluster {
 
 pub(crate) async fn kit(name: &str, cluster: &RedisCluster) -> Kit {
     let mut kit = Kit::new(name).await;
-    kit.cache = cache(&kit, cluster);
+    kit.cache = kit.cache_at(&cluster.url());
     kit
-}
-
-fn cache(kit: &Kit, cluster: &RedisCluster) -> Cache {
-    Cache::open(&settings(&kit.scope.database_url, &cluster.url(), &kit.scope.cache_prefix).redis, &[&RESOURCE])
-        .unwrap()
 }
 
 /// How many nodes answer, of how many.
@@ -109,7 +102,7 @@ async fn lease_fill_and_release_work_wherever_a_key_lies() {
         let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
         assert!(kit.cache.fill(&device.cache_key(), &lease, None).await);
         assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(MISSING.into()));
-        let applied = queries::apply_batch(&kit.store, &[&event(device.as_str(), "1", "{}", at(0, 1))]).await.unwrap();
+        let applied = kit.write(device.as_str(), 1).await;
         assert!(Fencer::new(kit.cache.clone(), kit.store.clone()).fence(&applied.fences).await.is_acknowledged());
         let rendered = queries::resource(&kit.store, &device).await.unwrap().unwrap().body;
         assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(rendered.into()));
@@ -126,7 +119,7 @@ async fn many_resources_in_many_slots_are_fenced_at_once() {
     let kit = kit("cluster_many", cluster).await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     let events: Vec<_> = (0..1_000).map(|n| event(&format!("d{n}"), "1", "{}", at(0, n))).collect();
-    let applied = queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap();
+    let applied = kit.apply(&events).await;
     let mut connections = [node(cluster, 0).await, node(cluster, 1).await, node(cluster, 2).await];
     let mut seen = [0; 3];
     for n in 0..1_000 {
@@ -178,7 +171,7 @@ async fn a_forgotten_devices_mark_lies_beside_its_key() {
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     for (n, device) in (1..).zip(one_of_each(cluster, &kit).await) {
         // What a worker that began before has read for its fence.
-        queries::apply_batch(&kit.store, &[&event(device.as_str(), "1", "{}", at(0, n))]).await.unwrap();
+        kit.apply([&event(device.as_str(), "1", "{}", at(0, n))]).await;
         put(cluster, &kit, device.as_str(), r#"{"version":7,"old":true}"#).await;
         kit.cache.forget(&device.cache_key()).await.unwrap();
         assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
@@ -192,7 +185,8 @@ async fn a_forgotten_devices_mark_lies_beside_its_key() {
 async fn a_prefix_that_would_part_a_key_from_its_mark_is_refused() {
     let kit = Kit::without_schema("cluster_brace").await;
     for prefix in ["{a}:", "a{b:", "a}b:"] {
-        let settings = settings(&kit.scope.database_url, "redis://a,redis://b", prefix);
-        assert!(Cache::open(&settings.redis, &[&RESOURCE]).is_err(), "{prefix}");
+        let mut config = kit.redis_config("redis://a,redis://b");
+        config.key_prefix = Some(prefix.to_owned());
+        assert!(Cache::open(&config, &[&RESOURCE]).is_err(), "{prefix}");
     }
 }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use shared::cache::{Cache, Fencer, Lookup, MISSING};
-use shared::devices::DeviceId;
-use shared::devices::RESOURCE;
-use shared::devices::queries;
+use shared::cache::{Fencer, Lookup, MISSING};
+use shared::devices::{DeviceId, queries};
 
-use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::kit::{Kit, at, event, eventually, id};
 use crate::redis_cluster::{ask, body, counts, kit, one_of_each, own_cluster, owner};
 
 #[tokio::test]
@@ -22,8 +20,7 @@ async fn slots_that_move_are_followed() {
     let ids: Vec<String> =
         vec![ask(&cluster, from, &["CLUSTER", "MYID"]).await, ask(&cluster, to, &["CLUSTER", "MYID"]).await];
     let version = async |n: i64| {
-        let applied =
-            queries::apply_batch(&kit.store, &[&event(device.as_str(), &n.to_string(), "{}", at(0, n))]).await.unwrap();
+        let applied = kit.write(device.as_str(), n).await;
         assert!(fencer.fence(&applied.fences).await.is_acknowledged(), "acknowledged");
         applied.fences[0].1
     };
@@ -106,7 +103,7 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
     let write = async |n: i64| {
         let events: Vec<_> =
             devices.iter().map(|device| event(device.as_str(), &n.to_string(), "{}", at(0, n))).collect();
-        queries::apply_batch(&kit.store, &events.iter().collect::<Vec<_>>()).await.unwrap().fences
+        kit.apply(&events).await.fences
     };
     let fill = async || {
         for device in &devices {
@@ -171,7 +168,7 @@ async fn scripts_that_a_node_forgot_are_sent_again_though_another_is_away() {
     let kit = kit("cluster_scripts", &cluster).await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     let [away, device, _] = one_of_each(&cluster, &kit).await;
-    queries::apply_batch(&kit.store, &[&event(device.as_str(), "1", "{}", at(0, 1))]).await.unwrap();
+    kit.write(device.as_str(), 1).await;
     let turn = async || {
         let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
         kit.cache.release(&device.cache_key(), &lease).await;
@@ -206,8 +203,7 @@ async fn a_cluster_that_comes_after_its_users_is_found() {
     }
     // Of two addresses one is nobody's for ever.
     let urls = format!("redis://127.0.0.1:{},{}", devstack::port::free(), cluster.nodes[2].url());
-    let config = settings(&kit.scope.database_url, &urls, &kit.scope.cache_prefix);
-    let cache = Cache::open(&config.redis, &[&RESOURCE]).unwrap();
+    let cache = kit.cache_at(&urls);
     let started = std::time::Instant::now();
     for n in 0..1_000 {
         assert_eq!(cache.get(&id(&format!("d{n}")).cache_key()).await, Lookup::Unavailable);

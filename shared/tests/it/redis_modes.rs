@@ -3,12 +3,12 @@
 use shared::cache::{Cache, Lookup};
 use shared::devices::{DeviceId, RESOURCE};
 
-use crate::kit::{Kit, eventually, key, settings};
+use crate::kit::{Kit, eventually, key};
 use crate::redis_cluster::{one_of_each, own_cluster};
 use crate::redis_refuses::{Log, start};
 
 fn cache(kit: &Kit, url: &str, cluster: bool) -> Cache {
-    let mut config = settings(&kit.scope.database_url, url, &kit.scope.cache_prefix).redis;
+    let mut config = kit.redis_config(url);
     config.cluster = cluster;
     Cache::open(&config, &[&RESOURCE]).unwrap()
 }

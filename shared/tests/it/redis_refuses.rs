@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use devstack::Redis;
 use devstack::kit::blocking;
-use redis::AsyncCommands;
+use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
 use shared::devices::RESOURCE;
-use shared::devices::queries;
 use tracing::subscriber::DefaultGuard;
 
-use crate::kit::{Kit, at, event, eventually, id, key, settings};
+use crate::kit::{Kit, assert_says, eventually, key};
 
 /// What is logged on this thread, which is all of a test's.
 #[derive(Clone, Default)]
@@ -50,7 +49,7 @@ pub(crate) async fn start(more: &'static [&'static str]) -> Redis {
 
 /// A cache there, of a reader who waits for 200 ms.
 fn cache(kit: &Kit, redis: &Redis) -> Cache {
-    let mut config = settings(&kit.scope.database_url, &redis.url(), &kit.scope.cache_prefix).redis;
+    let mut config = kit.redis_config(&redis.url());
     config.timeout = Duration::from_millis(200);
     Cache::open(&config, &[&RESOURCE]).unwrap()
 }
@@ -81,8 +80,7 @@ async fn one_with_too_many_clients_says_so_and_costs_nobody_more_than_the_timeou
     eventually("the log has its answer", async || log.count(ANSWER) > 0).await;
     assert_eq!((log.count("Redis is away"), log.count(ANSWER), log.count("no answer")), (1, 1, 0));
     // The probe of the API, and an operator's command.
-    let why = cache.answering().await.all().unwrap_err().to_string();
-    assert!(why.contains(ANSWER), "{why}");
+    assert_says(&cache, ANSWER).await;
     let why = cache.is_there().await.unwrap_err().to_string();
     assert!(why.contains(ANSWER), "{why}");
 
@@ -98,7 +96,7 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     let redis = start(&["--save", "3600 1", "--dir", "/proc"]).await;
     let cache = cache(&kit, &redis);
     let mut direct = connection(&redis).await;
-    let first = queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    let first = kit.write("a", 1).await;
     let body = r#"{"version":1,"id":"a"}"#;
     eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Miss).await;
     let () = direct.set_ex(kit.key("a"), body, 60).await.unwrap();
@@ -120,8 +118,7 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     // The worker does not wait for it, and keeps its fences.
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     for n in 2..=20 {
-        let versions =
-            queries::apply_batch(&kit.store, &[&event("a", &n.to_string(), "{}", at(0, n))]).await.unwrap().fences;
+        let versions = kit.write("a", n).await.fences;
         let asked = Instant::now();
         assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Pending]);
         assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
@@ -129,15 +126,14 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     assert_eq!((first.fences.len(), fencer.pending_len()), (1, 1));
     assert_eq!((log.count("Redis refuses commands"), log.count("MISCONF")), (1, 1), "once, in its own words");
     assert_eq!((log.count("Redis is away"), log.count("no answer")), (0, 0), "it is there");
-    let why = cache.answering().await.all().unwrap_err().to_string();
-    assert!(why.contains("MISCONF"), "{why}");
+    assert_says(&cache, "MISCONF").await;
     let why = cache.forget(&key("a")).await.unwrap_err().to_string();
     assert!(why.starts_with("Redis refuses writes: ") && why.contains("MISCONF"), "{why}");
 
     config_set(&mut direct, "stop-writes-on-bgsave-error", "no").await;
     let sent = fencer.finish(Duration::from_secs(30)).await;
     assert!(sent, "what was kept is sent: {}", String::from_utf8_lossy(&log.0.lock().unwrap()));
-    let row = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
+    let row = kit.body("a").await;
     assert_eq!(cache.get(&key("a")).await, Lookup::Hit(row.into()));
 }
 
@@ -158,7 +154,7 @@ async fn one_that_closes_idle_connections_costs_no_read() {
         };
         eventually("the idle ones are closed", alone).await;
         if n == 2 {
-            let versions = queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap().fences;
+            let versions = kit.write("a", 1).await.fences;
             assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Absent]);
         } else {
             assert_eq!(cache.get(&key("a")).await, Lookup::Miss, "not as if it were away");

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use devstack::{Proxy, Redis};
-use redis::AsyncCommands;
+use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
 use shared::cache::{Cache, Fence, FenceOutcome, Fencer, Lookup};
 use shared::devices::RESOURCE;
-use shared::devices::queries;
 
-use crate::kit::{Kit, at, event, eventually, id, key, settings};
+use crate::kit::{Kit, assert_says, eventually, id, key};
 use crate::redis_refuses::{Log, config_set, connection, start};
 
 /// Two servers, and a name that leads to one of them.
@@ -35,7 +34,7 @@ impl Pair {
     /// A cache of a service of its own.
     async fn cache(&self) -> Cache {
         let url = format!("redis://127.0.0.1:{}", self.name.port);
-        let mut config = settings(&self.kit.scope.database_url, &url, &self.kit.scope.cache_prefix).redis;
+        let mut config = self.kit.redis_config(&url);
         config.timeout = Duration::from_millis(500);
         let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
         eventually("it is connected", async || cache.get(&key("none")).await == Lookup::Miss).await;
@@ -44,11 +43,11 @@ impl Pair {
 
     /// Writes the device's next event, and puts its body into both servers.
     async fn write(&self, device: &str, n: i64) -> Vec<Fence> {
-        queries::apply_batch(&self.kit.store, &[&event(device, &n.to_string(), "{}", at(0, n))]).await.unwrap().fences
+        self.kit.write(device, n).await.fences
     }
 
     async fn body(&self, device: &str) -> String {
-        queries::resource(&self.kit.store, &id(device)).await.unwrap().unwrap().body
+        self.kit.body(device).await
     }
 
     /// A reader and a worker, and this device's first event, whose body the reader finds.
@@ -126,13 +125,12 @@ async fn a_replica_that_the_name_leads_to_for_a_while_is_told_and_left() {
     let pair = Pair::new("role_found").await;
     replica_of(&mut connection(&pair.first).await, "127.0.0.1", "1").await;
     let url = format!("redis://127.0.0.1:{}", pair.name.port);
-    let config = settings(&pair.kit.scope.database_url, &url, &pair.kit.scope.cache_prefix).redis;
+    let config = pair.kit.redis_config(&url);
     // A service that starts meanwhile: it is connected, and knows that to whom.
     let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
     for _ in 0..5 {
         assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
-        let why = cache.answering().await.all().unwrap_err().to_string();
-        assert!(why.contains("read only replica"), "{why}");
+        assert_says(&cache, "read only replica").await;
     }
     pair.name.lead_to(pair.second.port);
     eventually("it gets to the primary", async || cache.get(&key("a")).await == Lookup::Miss).await;
@@ -157,8 +155,7 @@ async fn where_writes_are_refused_for_long_another_connection_may_take_them() {
     config_set(&mut connection(&pair.first).await, "min-replicas-to-write", "1").await;
     pair.name.lead_to(pair.second.port);
     assert_eq!(cache.lease(&key("a")).await, None);
-    let why = cache.answering().await.all().unwrap_err().to_string();
-    assert!(why.contains("NOREPLICAS"), "{why}");
+    assert_says(&cache, "NOREPLICAS").await;
     eventually("it is connected anew", async || cache.lease(&key("a")).await.is_some()).await;
     assert_eq!(pair.log.count("NOREPLICAS"), 1);
 }

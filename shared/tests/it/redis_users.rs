@@ -4,12 +4,10 @@
 use std::time::{Duration, Instant};
 
 use devstack::Redis;
-use redis::AsyncCommands;
+use redis::AsyncCommands as _;
 use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
-use shared::devices::RESOURCE;
-use shared::devices::queries;
 
-use crate::kit::{Kit, at, event, eventually, id, key, settings};
+use crate::kit::{Kit, assert_says, eventually, key};
 use crate::redis_refuses::{Log, config_set, connection, start};
 
 /// A cache of a user with these rights.
@@ -19,7 +17,7 @@ async fn cache_as(kit: &Kit, redis: &Redis, rights: &[&str]) -> Cache {
     setuser.arg("SETUSER").arg("u").arg("reset").arg("on").arg(">p").arg("~*").arg(rights);
     let () = setuser.query_async(&mut direct).await.unwrap();
     let url = format!("redis://u:p@127.0.0.1:{}", redis.port);
-    Cache::open(&settings(&kit.scope.database_url, &url, &kit.scope.cache_prefix).redis, &[&RESOURCE]).unwrap()
+    kit.cache_at(&url)
 }
 
 #[tokio::test]
@@ -34,15 +32,15 @@ async fn what_a_user_may_not_do_is_told_and_what_is_read_is_no_older_than_the_tt
         let redis = start(&[]).await;
         let cache = cache_as(&kit, &redis, rights).await;
         let fencer = Fencer::new(cache.clone(), kit.store.clone());
-        queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
-        let old = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
+        kit.write("a", 1).await;
+        let old = kit.body("a").await;
         let ttl = Duration::from_secs(3);
         let put = Instant::now();
         let millis = u64::try_from(ttl.as_millis()).unwrap();
         let () = connection(&redis).await.pset_ex(kit.key("a"), &old, millis).await.unwrap();
         eventually("it is connected", async || cache.get(&key("a")).await != Lookup::Unavailable).await;
 
-        let versions = queries::apply_batch(&kit.store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap().fences;
+        let versions = kit.write("a", 2).await.fences;
         let outcome = fencer.fence(&versions).await.outcomes;
         if name == "set" {
             // What it may not replace it deletes.
@@ -62,8 +60,7 @@ async fn what_a_user_may_not_do_is_told_and_what_is_read_is_no_older_than_the_tt
             .await;
             assert!(put.elapsed() >= ttl, "it was there until its TTL ended");
         }
-        let why = cache.answering().await.all().unwrap_err().to_string();
-        assert!(why.contains(said), "{name}: {why}");
+        assert_says(&cache, said).await;
         // Met by a script, it has other words than met by the command itself.
         assert!((1..=2).contains(&log.count("Redis refuses commands")), "{name}: once, in its own words");
         assert_eq!(log.count(logged), 1, "{name}: once, in its own words");
@@ -89,8 +86,7 @@ async fn of_a_user_who_may_not_delete_nothing_is_read() {
         assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
     }
     eventually("the log says why", async || log.count("'del'") > 0).await;
-    let why = cache.answering().await.all().unwrap_err().to_string();
-    assert!(why.contains("'del'"), "{why}");
+    assert_says(&cache, "'del'").await;
 }
 
 #[tokio::test]
@@ -100,20 +96,19 @@ async fn a_redis_without_room_says_so_and_leaves_nothing_stale() {
     let redis = start(&[]).await;
     let cache = cache_as(&kit, &redis, &["+@all"]).await;
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
-    queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
-    let old = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
+    kit.write("a", 1).await;
+    let old = kit.body("a").await;
     let mut direct = connection(&redis).await;
     let () = direct.set_ex(kit.key("a"), &old, 60).await.unwrap();
     eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Hit(old.clone().into())).await;
     config_set(&mut direct, "maxmemory", "1").await;
 
     assert_eq!(cache.lease(&key("b")).await, None, "nothing new is cached");
-    let versions = queries::apply_batch(&kit.store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap().fences;
+    let versions = kit.write("a", 2).await.fences;
     assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Deleted]);
     assert_eq!(cache.get(&key("a")).await, Lookup::Miss);
     assert_eq!((log.count("Redis refuses commands"), log.count("OOM")), (1, 1), "once, in its own words");
-    let why = cache.answering().await.all().unwrap_err().to_string();
-    assert!(why.contains("OOM"), "{why}");
+    assert_says(&cache, "OOM").await;
 }
 
 #[tokio::test]
@@ -125,13 +120,13 @@ async fn a_user_of_the_prefix_alone_fences_and_where_it_may_not_replace_it_delet
     let cache = cache_as(&kit, &redis, &["resetkeys", &pattern, "+@all"]).await;
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Miss).await;
-    let first = queries::apply_batch(&kit.store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap().fences;
+    let first = kit.write("a", 1).await.fences;
     assert_eq!(fencer.fence(&first).await.outcomes, [FenceOutcome::Absent]);
-    let old = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap().body;
+    let old = kit.body("a").await;
     let lease = cache.lease(&key("a")).await.unwrap();
     assert!(cache.fill(&key("a"), &lease, Some(&old)).await);
     eventually("all is well", async || cache.answering().await.all().is_ok()).await;
-    let second = queries::apply_batch(&kit.store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap().fences;
+    let second = kit.write("a", 2).await.fences;
     // The mark of a device that was forgotten lies beside the prefix.
     assert_eq!(fencer.fence(&second).await.outcomes, [FenceOutcome::Deleted]);
     assert_eq!(cache.get(&key("a")).await, Lookup::Miss);

@@ -3,7 +3,8 @@
 use shared::store::Store;
 use sqlx::PgPool;
 
-use crate::kit::{Kit, settings};
+use crate::kit::{Kit, postgres};
+use crate::migrations::{ROW, as_of};
 
 #[tokio::test]
 async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
@@ -14,9 +15,8 @@ async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
     kit.store.check().await.unwrap();
     kit.store.migrate().await.unwrap();
 
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'newer', true, '', 0)")
-        .execute(&pool)
+        .execute(&kit.pool)
         .await
         .unwrap();
     kit.store.migrate().await.unwrap();
@@ -27,62 +27,45 @@ async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
 #[tokio::test]
 async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_get_one() {
     let kit = Kit::without_schema("recorded").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    const ROW: &str = r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic,
-        partition, "offset", appended_at, outcome)
-        SELECT 'd', $1, 't', '{}', now(), now(), 't', 0, 0, '1970-01-01', 'applied'"#;
-    let before: Vec<_> = ["0001_events_and_resources", "0002_forgotten", "0003_events_by_append"]
-        .map(|name| {
-            std::fs::read_to_string(format!("{}/../migrations/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap()
-        })
-        .into();
-    // As sqlx leaves them: the checksums are asked for of a database that was migrated by it.
-    kit.store.migrate().await.unwrap();
-    sqlx::raw_sql("DROP TABLE events, resources, paused_partitions, forgotten_devices, event_expiry")
-        .execute(&pool)
-        .await
-        .unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(before.concat())).execute(&pool).await.unwrap();
-    sqlx::query("DELETE FROM _sqlx_migrations WHERE version > 3").execute(&pool).await.unwrap();
-    sqlx::query(ROW).bind("before").execute(&pool).await.unwrap();
+    as_of(&kit, &["0001_events_and_resources", "0002_forgotten", "0003_events_by_append"]).await;
+    sqlx::query(ROW).bind("before").execute(&kit.pool).await.unwrap();
     let file = "SELECT pg_relation_filenode('events')::bigint";
-    let node: i64 = sqlx::query_scalar(file).fetch_one(&pool).await.unwrap();
+    let node: i64 = sqlx::query_scalar(file).fetch_one(&kit.pool).await.unwrap();
 
     // Two at once, as two workflows may run it.
     let (one, other) = tokio::join!(kit.store.migrate(), kit.store.migrate());
     one.unwrap();
     other.unwrap();
-    assert_eq!(sqlx::query_scalar::<_, i64>(file).fetch_one(&pool).await.unwrap(), node, "the table was not rewritten");
-    sqlx::query(ROW).bind("after").execute(&pool).await.unwrap();
+    assert_eq!(kit.number(file).await, node, "the table was not rewritten");
+    sqlx::query(ROW).bind("after").execute(&kit.pool).await.unwrap();
     let recorded: Vec<(String, Option<bool>)> =
         sqlx::query_as("SELECT event_id, now() - recorded_at < '1 minute' FROM events ORDER BY event_id")
-            .fetch_all(&pool)
+            .fetch_all(&kit.pool)
             .await
             .unwrap();
     assert_eq!(recorded, [("after".to_owned(), Some(true)), ("before".to_owned(), None)]);
     const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('events_written')";
-    assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&pool).await.unwrap(), Some(true));
+    assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&kit.pool).await.unwrap(), Some(true));
 
     // What a setup leaves behind that ended in the middle of it.
     sqlx::query("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('events_written')")
-        .execute(&pool)
+        .execute(&kit.pool)
         .await
         .unwrap();
     kit.store.migrate().await.unwrap();
-    assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&pool).await.unwrap(), Some(true));
+    assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&kit.pool).await.unwrap(), Some(true));
 }
 
 #[tokio::test]
 async fn only_a_database_of_unicode_is_taken() {
     let kit = Kit::without_schema("encoding").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let (server, name) = kit.scope.database_url.rsplit_once('/').unwrap();
     for encoding in ["SQL_ASCII", "LATIN1", "EUC_JP"] {
         let other = format!("{name}_{}", encoding.to_lowercase());
         let create = format!("CREATE DATABASE \"{other}\" TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&pool).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(create)).execute(&kit.pool).await.unwrap();
         let url = format!("{server}/{other}");
-        let store = Store::open(&settings(&url, &kit.scope.endpoints.redis_url, "").postgres, "test").unwrap();
+        let store = Store::open(&postgres(&url), "test").unwrap();
         let expected = format!("the encoding of the database {other} is {encoding}, and UTF8 is needed");
         let said = [
             store.migrate().await.unwrap_err().to_string(),
@@ -109,7 +92,7 @@ async fn a_login_that_postgres_refuses_is_told_with_what_ends_the_old_data() {
         (format!("{server}/no_such_database"), "database \"no_such_database\" does not exist"),
         (format!("{scheme}://no_such_user:password@{address}/postgres"), "\"no_such_user\""),
     ] {
-        let store = Store::open(&settings(&url, &kit.scope.endpoints.redis_url, "").postgres, "test").unwrap();
+        let store = Store::open(&postgres(&url), "test").unwrap();
         let said = format!("{:#}", store.migrate().await.unwrap_err());
         assert!(said.contains("`docker compose down --volumes --remove-orphans`"), "{said}");
         assert!(said.contains(cause), "{said}");

@@ -57,7 +57,7 @@ fn set_odd(kit: &Kit) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
     let kit = Kit::new("defaults").await;
-    queries::apply_batch(&kit.store, &[&event("a", "1", r#"{"x":0.1,"ü":"é"}"#, at(0, 1))]).await.unwrap();
+    kit.apply([&event("a", "1", r#"{"x":0.1,"ü":"é"}"#, at(0, 1))]).await;
     let plain = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap();
     let history = queries::history(&kit.store, &id("a"), 10, None).await.unwrap().items;
     set_odd(&kit);

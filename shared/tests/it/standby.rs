@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use devstack::{Postgres, Proxy, psql};
 use shared::devices::queries;
-use shared::store::{Class, Store};
+use shared::store::{Class, Failure, Store};
+use tokio::time::error::Elapsed;
 
-use crate::kit::{at, event, eventually, id, settings};
+use crate::kit::{eventually, id, postgres, write};
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> T {
     devstack::kit::blocking(work).await.unwrap()
@@ -16,17 +17,17 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + 
 async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successor_is_not() {
     let primary = blocking(Postgres::start).await;
     let (name, url) = Proxy::before(&primary.url()).unwrap();
-    let config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
+    let config = postgres(&url);
     let store = Store::open(&config, "test").unwrap();
     store.migrate().await.unwrap();
-    queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+    write(&store, "a", 1).await.unwrap();
     // It stays an hour behind.
     let (primary, standby) = blocking(move || {
         let standby = primary.standby(Duration::from_secs(3600))?;
         Ok((primary, standby))
     })
     .await;
-    queries::apply_batch(&store, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    write(&store, "a", 2).await.unwrap();
     let lagging = psql(&standby.url(), "SELECT version FROM resources").unwrap();
     assert_eq!(lagging, "1", "it is behind");
 
@@ -44,7 +45,7 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     let expected = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", name.port);
     assert!(error.reason.starts_with(&expected) && error.reason.contains("it takes no writes"), "{error}");
     assert_eq!(error.class, Class::Outage);
-    let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+    let error = write(&store, "a", 3).await.unwrap_err();
     assert!(error.reason.contains("it takes no writes"), "{error}");
 
     let standby = blocking(move || {
@@ -55,13 +56,13 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     .await;
     eventually("it serves", async || queries::resource(&store, &id("a")).await.is_ok()).await;
     assert_eq!(queries::resource(&store, &id("a")).await.unwrap().unwrap().version, 2, "all that it got is applied");
-    let applied = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap();
+    let applied = write(&store, "a", 3).await.unwrap();
     assert_eq!(applied.fences, [(id("a").cache_key(), 3)]);
     drop(standby);
 }
 
 /// Sets a server to read-only, or back, as far as new transactions know.
-async fn read_only(url: &str, on: bool) {
+pub(crate) async fn read_only(url: &str, on: bool) {
     let url = url.to_owned();
     blocking(move || {
         let value = if on { "SET default_transaction_read_only = on" } else { "RESET default_transaction_read_only" };
@@ -71,6 +72,18 @@ async fn read_only(url: &str, on: bool) {
     .await;
 }
 
+/// Reads, on a connection that is in use all the time, until a read is refused.
+pub(crate) async fn until_refused<T>(read: impl AsyncFn() -> Result<T, Failure>) -> Result<Failure, Elapsed> {
+    let refused = async {
+        loop {
+            if let Err(error) = read().await {
+                break error;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), refused).await
+}
+
 /// The old side of a switchover: it is no standby, and takes no writes. A connection of before that is in use all the
 /// time notices it, whatever is read, and none is made anew.
 #[tokio::test(flavor = "multi_thread")]
@@ -78,15 +91,15 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
     const REFUSED: &str = "it takes no writes: transaction_read_only is on";
     let (old, new) = blocking(|| Ok((Postgres::start()?, Postgres::start()?))).await;
     let (name, url) = Proxy::before(&old.url()).unwrap();
-    let mut config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
+    let mut config = postgres(&url);
     config.max_connections = 1;
     let store = Store::open(&config, "test").unwrap();
-    let green = Store::open(&settings(&new.url(), "redis://127.0.0.1:1", "p:").postgres, "test").unwrap();
+    let green = Store::open(&postgres(&new.url()), "test").unwrap();
     for store in [&store, &green] {
         store.migrate().await.unwrap();
-        queries::apply_batch(&store, &[&event("a", "1", "{}", at(0, 1))]).await.unwrap();
+        write(&store, "a", 1).await.unwrap();
     }
-    queries::apply_batch(&green, &[&event("a", "2", "{}", at(0, 2))]).await.unwrap();
+    write(&green, "a", 2).await.unwrap();
 
     for what in ["a resource", "one that is not there", "several", "a history", "a history that is empty", "a check"] {
         eventually(what, async || queries::resource(&store, &id("a")).await.is_ok()).await;
@@ -98,20 +111,12 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
             "a history that is empty" => queries::history(&store, &id("nobody"), 10, None).await.map(drop),
             _ => store.check().await,
         };
-        let until_refused = async {
-            loop {
-                if let Err(error) = read().await {
-                    break error;
-                }
-            }
-        };
-        let refused = tokio::time::timeout(Duration::from_secs(30), until_refused);
         let old = old.url();
-        let (error, ()) = tokio::join!(refused, read_only(&old, true));
+        let (error, ()) = tokio::join!(until_refused(read), read_only(&old, true));
         let error = error.unwrap_or_else(|_| panic!("{what} is read for ever")).reason;
         assert!(error.starts_with("PostgreSQL at ") && error.ends_with(REFUSED), "{what}: {error}");
         // Its connection is closed, and another one is refused; so is a write.
-        let error = queries::apply_batch(&store, &[&event("a", "3", "{}", at(0, 3))]).await.unwrap_err();
+        let error = write(&store, "a", 3).await.unwrap_err();
         assert!(error.reason.ends_with(REFUSED), "{error}");
         let error = queries::resource(&store, &id("a")).await.unwrap_err();
         assert!(error.reason.starts_with("no connection to PostgreSQL at "), "{error}");
@@ -129,9 +134,9 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
 /// With three answers for a connection, each takes longer than what somebody waits for one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
-    let postgres = blocking(Postgres::start).await;
-    let (slow, url) = Proxy::before(&postgres.url()).unwrap();
-    let mut config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
+    let server = blocking(Postgres::start).await;
+    let (slow, url) = Proxy::before(&server.url()).unwrap();
+    let mut config = postgres(&url);
     config.timeout = Duration::from_secs(5);
     Store::open(&config, "test").unwrap().migrate().await.unwrap();
     for answer in [Duration::from_millis(600), Duration::from_millis(800)] {
@@ -146,9 +151,9 @@ async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
 /// first one, and those in use are not told as a pool that is too small.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
-    let postgres = blocking(Postgres::start).await;
-    let (way, url) = Proxy::before(&postgres.url()).unwrap();
-    let mut config = settings(&url, "redis://127.0.0.1:1", "p:").postgres;
+    let server = blocking(Postgres::start).await;
+    let (way, url) = Proxy::before(&server.url()).unwrap();
+    let mut config = postgres(&url);
     (config.timeout, config.max_connections) = (Duration::from_secs(5), 4);
     let store = Store::open(&config, "test").unwrap();
     store.migrate().await.unwrap();
@@ -159,7 +164,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     let connections = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test'";
     eventually("all are made", async || {
         all().await;
-        psql(&postgres.url(), connections).unwrap() == "4"
+        psql(&server.url(), connections).unwrap() == "4"
     })
     .await;
     // In use: each meets its deadline, and who waits meanwhile is told why.
@@ -176,7 +181,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     // Idle: the first one that is tried takes a second, and the others are not.
     eventually("all are made anew", async || {
         all().await;
-        psql(&postgres.url(), connections).unwrap().parse::<u32>().unwrap() >= 4
+        psql(&server.url(), connections).unwrap().parse::<u32>().unwrap() >= 4
     })
     .await;
     tokio::time::sleep(Duration::from_millis(1_200)).await;
@@ -188,7 +193,7 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
 #[tokio::test]
 async fn why_there_is_no_connection_is_told_with_the_server() {
     let open = |url: &str| {
-        let mut config = settings(url, "redis://127.0.0.1:1", "p:").postgres;
+        let mut config = postgres(url);
         // A connection is waited for half as long as a statement may take.
         config.timeout = Duration::from_secs(5);
         config.max_connections = 1;
@@ -200,22 +205,22 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     assert!(error.starts_with(&format!("no connection to PostgreSQL at 127.0.0.1:{port}: ")), "{error}");
     assert!(error.contains("refused"), "{error}");
 
-    let postgres = blocking(Postgres::start).await;
-    let (silent, url) = Proxy::before(&postgres.url()).unwrap();
+    let server = blocking(Postgres::start).await;
+    let (silent, url) = Proxy::before(&server.url()).unwrap();
     silent.hold();
     let store = open(&url);
     let error = queries::resource(&store, &id("a")).await.unwrap_err().reason;
     assert!(error.ends_with(": no answer in time"), "{error}");
     silent.mend();
 
-    let store = open(&format!("postgres://postgres@127.0.0.1:{}/nothing", postgres.port));
+    let store = open(&format!("postgres://postgres@127.0.0.1:{}/nothing", server.port));
     let error = queries::resource(&store, &id("a")).await.unwrap_err().reason;
     assert!(error.contains("3D000") && error.contains("\"nothing\" does not exist"), "{error}");
 
     // All that it may have are in use.
-    let store = open(&postgres.url());
+    let store = open(&server.url());
     store.migrate().await.unwrap();
-    let lock = sqlx::PgPool::connect(&postgres.url()).await.unwrap();
+    let lock = sqlx::PgPool::connect(&server.url()).await.unwrap();
     let lock = lock.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let (a, b) = (id("a"), id("b"));
     let (first, second) = tokio::join!(queries::resource(&store, &a), queries::resource(&store, &b));

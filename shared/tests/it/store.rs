@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
+use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
-use shared::devices::DeviceDelivery;
-use shared::devices::queries;
 use shared::devices::queries::Outcome;
+use shared::devices::{DeviceDelivery, queries};
 use shared::kafka::position::Position;
 use shared::store::{Class, Store};
-use sqlx::{PgPool, Row};
+use sqlx::{PgPool, Row as _};
 
-use crate::kit::{Kit, at, event, eventually, id, settings};
+use crate::kit::{Kit, at, event, eventually, id, postgres, write};
 
 /// The whole of what should be there, told one event at a time.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -44,14 +43,20 @@ impl Model {
         model
     }
 
-    async fn found(pool: &PgPool, prefix: &str) -> Self {
+    async fn found(kit: &Kit, prefix: &str) -> Self {
         let like = format!("{prefix}%");
         let events = sqlx::query("SELECT device_id, event_id, outcome FROM events WHERE device_id LIKE $1").bind(&like);
         let resources = sqlx::query("SELECT id, version, payload::text FROM resources WHERE id LIKE $1").bind(&like);
         Self {
-            events: events.fetch_all(pool).await.unwrap().iter().map(|r| ((r.get(0), r.get(1)), r.get(2))).collect(),
+            events: events
+                .fetch_all(&kit.pool)
+                .await
+                .unwrap()
+                .iter()
+                .map(|r| ((r.get(0), r.get(1)), r.get(2)))
+                .collect(),
             resources: resources
-                .fetch_all(pool)
+                .fetch_all(&kit.pool)
                 .await
                 .unwrap()
                 .iter()
@@ -79,7 +84,6 @@ fn log(case: usize) -> impl Strategy<Value = Vec<DeviceDelivery>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_outcome_is_the_models_however_the_log_is_cut() {
     let kit = Kit::new("model").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let mut runner = TestRunner::deterministic();
     for case in 0..60 {
         let log = log(case).new_tree(&mut runner).unwrap().current();
@@ -94,7 +98,7 @@ async fn the_outcome_is_the_models_however_the_log_is_cut() {
             assert_eq!(again.fences, applied.fences, "and is fenced at the same versions");
         }
         assert_eq!(
-            Model::found(&pool, &format!("c{case}-")).await,
+            Model::found(&kit, &format!("c{case}-")).await,
             Model::of(&log),
             "case {case}, cut at {cut}: {log:#?}"
         );
@@ -106,9 +110,8 @@ async fn the_outcome_is_the_models_however_the_log_is_cut() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_that_was_waited_for_is_told_with_the_version_it_has() {
     let kit = Kit::new("waited").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    queries::apply_batch(&kit.store, &[&event("d", "e1", "{}", at(0, 1))]).await.unwrap();
-    let mut first = pool.begin().await.unwrap();
+    kit.apply([&event("d", "e1", "{}", at(0, 1))]).await;
+    let mut first = kit.pool.begin().await.unwrap();
     for statement in [
         r#"INSERT INTO events SELECT (jsonb_populate_record(events, '{"event_id": "e2", "offset": 2}')).* FROM events"#,
         r#"UPDATE resources SET version = 2, event_id = 'e2', "offset" = 2"#,
@@ -120,7 +123,7 @@ async fn a_repeat_that_was_waited_for_is_told_with_the_version_it_has() {
     eventually("it waits for the first", async || {
         let waits =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.unwrap() == 1
+        kit.number(waits).await == 1
     })
     .await;
     first.commit().await.unwrap();
@@ -151,16 +154,15 @@ async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
     for writer in [0, 1, 2].map(|partition| tokio::spawn(write(partition))) {
         writer.await.unwrap();
     }
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let wrong: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM resources WHERE version <>
          (SELECT count(*) FROM events WHERE device_id = resources.id AND outcome = 'applied')",
     )
-    .fetch_one(&pool)
+    .fetch_one(&kit.pool)
     .await
     .unwrap();
     assert_eq!(wrong, 0, "a version counts the events applied");
-    let events: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&pool).await.unwrap();
+    let events: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&kit.pool).await.unwrap();
     assert_eq!(events, 3 * 40 * 5);
 }
 
@@ -168,10 +170,10 @@ async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
 async fn a_repeat_is_known_by_its_event_and_not_by_its_place() {
     let kit = Kit::new("places").await;
     let old = event("old", "e", "{}", Position { redriven: true, ..at(0, 7) });
-    queries::apply_batch(&kit.store, &[&old]).await.unwrap();
+    kit.apply([&old]).await;
     // Redriven twice, and in a batch with a record of the topic that was made anew.
     let new = event("new", "e", "{}", at(0, 7));
-    let applied = queries::apply_batch(&kit.store, &[&old, &new]).await.unwrap();
+    let applied = kit.apply([&old, &new]).await;
     assert_eq!((applied.applied, applied.repeated), (1, 1));
     let version = queries::resource(&kit.store, &"old".parse().unwrap()).await.unwrap().unwrap().version;
     assert_eq!(version, 1, "one event, one version");
@@ -183,11 +185,11 @@ async fn a_repeat_with_another_payload_is_ignored_and_counted() {
     let first = event("d", "e", r#"{"a": 1, "b": 2}"#, at(0, 1));
     let same = event("d", "e", r#"{"b":2,"a":1}"#, at(0, 2));
     let other = event("d", "e", r#"{"a": 2}"#, at(0, 3));
-    let applied = queries::apply_batch(&kit.store, &[&first, &same, &other]).await.unwrap();
+    let applied = kit.apply([&first, &same, &other]).await;
     assert_eq!((applied.applied, applied.repeated, applied.conflicting), (1, 2, 1), "in one batch");
-    let applied = queries::apply_batch(&kit.store, &[&same]).await.unwrap();
+    let applied = kit.apply([&same]).await;
     assert_eq!((applied.repeated, applied.conflicting), (1, 0), "written differently, and the same");
-    let applied = queries::apply_batch(&kit.store, &[&other]).await.unwrap();
+    let applied = kit.apply([&other]).await;
     assert_eq!((applied.repeated, applied.conflicting), (1, 1));
 }
 
@@ -214,18 +216,18 @@ async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {
         for (first, again) in [(&one, &other), (&other, &one)] {
             let id = |way: &str| format!("{way}-{place}-{}", first == &one);
             let (kept, same) = (event("d", &id("in"), first, at(0, 1)), event("d", &id("in"), again, at(0, 2)));
-            let together = queries::apply_batch(&kit.store, &[&kept, &same]).await.unwrap();
+            let together = kit.apply([&kept, &same]).await;
             let (kept, later) = (event("d", &id("later"), first, at(0, 3)), event("d", &id("later"), again, at(0, 4)));
-            queries::apply_batch(&kit.store, &[&kept]).await.unwrap();
-            let apart = queries::apply_batch(&kit.store, &[&later]).await.unwrap();
+            kit.apply([&kept]).await;
+            let apart = kit.apply([&later]).await;
             let found = [together, apart].map(|applied| (applied.repeated, applied.conflicting));
             assert_eq!(found, [(1, usize::from(differ)); 2], "{first}, then {again}");
         }
     }
     // What counts is what is stored, not what came first in the batch.
     let (stored, other) = (event("d", "e", "{}", at(1, 1)), event("d", "e", r#"{"v":1}"#, at(1, 2)));
-    queries::apply_batch(&kit.store, &[&stored]).await.unwrap();
-    let applied = queries::apply_batch(&kit.store, &[&other, &stored, &other]).await.unwrap();
+    kit.apply([&stored]).await;
+    let applied = kit.apply([&other, &stored, &other]).await;
     assert_eq!((applied.repeated, applied.conflicting), (3, 2));
 }
 
@@ -288,12 +290,8 @@ async fn a_resource_is_rendered_as_the_contract_says() {
 
 #[tokio::test]
 async fn a_database_that_is_away_is_an_outage() {
-    let settings = crate::kit::settings(
-        &format!("postgres://nobody@127.0.0.1:{}/none", devstack::port::free()),
-        "redis://127.0.0.1:1",
-        "x:",
-    );
-    let store = shared::store::Store::open(&settings.postgres, "test").unwrap();
+    let url = format!("postgres://nobody@{}/none", devstack::kit::nobody());
+    let store = Store::open(&postgres(&url), "test").unwrap();
     let error = queries::apply_batch(&store, &[&event("d", "e", "{}", at(0, 1))]).await.unwrap_err();
     assert_eq!(error.class, Class::Outage);
 }
@@ -301,7 +299,6 @@ async fn a_database_that_is_away_is_an_outage() {
 #[tokio::test]
 async fn what_the_database_refuses_is_classified() {
     let kit = Kit::new("refused").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let mut batch = event("d", "e", "{}", at(0, 1));
     batch.envelope.user_id = Some("a\0b".into());
     assert_eq!(queries::apply_batch(&kit.store, &[&batch]).await.unwrap_err().class, Class::Poison);
@@ -319,7 +316,7 @@ async fn what_the_database_refuses_is_classified() {
              $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{raise}'; END $$;
              CREATE OR REPLACE TRIGGER refuse BEFORE INSERT ON events EXECUTE FUNCTION refuse()"
         )))
-        .execute(&pool)
+        .execute(&kit.pool)
         .await
         .unwrap();
         let error = queries::apply_batch(&kit.store, &[&batch]).await.unwrap_err();
@@ -330,7 +327,6 @@ async fn what_the_database_refuses_is_classified() {
 #[tokio::test]
 async fn a_commit_is_on_disk_whatever_the_database_has_as_its_default() {
     let kit = Kit::new("durable").await;
-    let pool = PgPool::connect(&kit.scope.database_url).await.unwrap();
     sqlx::raw_sql(
         "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$;
          CREATE TABLE seen AS SELECT current_setting('synchronous_commit') AS setting WHERE false;
@@ -338,13 +334,12 @@ async fn a_commit_is_on_disk_whatever_the_database_has_as_its_default() {
          $$ BEGIN INSERT INTO seen SELECT current_setting('synchronous_commit'); RETURN NULL; END $$;
          CREATE TRIGGER see AFTER INSERT ON events EXECUTE FUNCTION see()",
     )
-    .execute(&pool)
+    .execute(&kit.pool)
     .await
     .unwrap();
-    let settings = settings(&kit.scope.database_url, &kit.scope.endpoints.redis_url, &kit.scope.cache_prefix);
-    let new = Store::open(&settings.postgres, "test").unwrap();
-    queries::apply_batch(&new, &[&event("d", "1", "{}", at(0, 1))]).await.unwrap();
-    let seen: Vec<String> = sqlx::query_scalar("SELECT setting FROM seen").fetch_all(&pool).await.unwrap();
+    let new = kit.reopened();
+    write(&new, "d", 1).await.unwrap();
+    let seen: Vec<String> = sqlx::query_scalar("SELECT setting FROM seen").fetch_all(&kit.pool).await.unwrap();
     assert_eq!(seen, ["on"]);
     let others = PgPool::connect(&kit.scope.database_url).await.unwrap();
     let default: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&others).await.unwrap();

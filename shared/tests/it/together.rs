@@ -1,6 +1,6 @@
 //! Reads that come at the same time are asked together: each gets its own answer all the same.
 
-use redis::AsyncCommands;
+use redis::AsyncCommands as _;
 use shared::cache::Lookup;
 use shared::devices::DeviceId;
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use redis::AsyncCommands;
 use shared::cache::{Cache, Fencer, Lookup};
-use shared::devices::DeviceId;
-use shared::devices::RESOURCE;
-use shared::devices::queries;
+use shared::devices::{DeviceId, RESOURCE, queries};
 use time::OffsetDateTime;
 
 use crate::kit::{Kit, nobody, run_config};

@@ -25,7 +25,7 @@ use worker_service::config::{Cli, Command, RunConfig};
 use worker_service::worker::Worker;
 
 pub(crate) use devstack::kit::{
-    PATIENCE, Worker as Process, event, header, headers, nobody, only_group as of_group, owned_headers,
+    PATIENCE, Running as Process, event, header, headers, nobody, only_group as of_group, owned_headers,
 };
 
 pub(crate) use self::decoding::Decode;
@@ -168,7 +168,7 @@ impl Kit {
     }
 
     pub(crate) fn key(&self, device: &str) -> String {
-        format!("{}{device}", self.scope.cache_prefix)
+        format!("{}resource:{device}", self.scope.cache_prefix)
     }
 }
 

@@ -27,6 +27,7 @@ mod kafka_warnings;
 mod kit;
 mod large_keys;
 mod late_answers;
+mod laws;
 mod letters;
 mod losses;
 mod made_anew;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::Message;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::{ClientConfig, Message};
 
 use crate::kit::{Kit, header, of_group};
 

@@ -102,7 +102,7 @@ fn full() -> (History, End) {
 fn text() -> String {
     let (history, end) = full();
     let mut text = Vec::new();
-    write(&mut text, &history, &end).unwrap();
+    write(&mut text, history, end).unwrap();
     String::from_utf8(text).unwrap()
 }
 
@@ -119,12 +119,12 @@ fn a_file_is_read_zipped_or_not() {
     let folder = tempfile::tempdir().unwrap();
     let (zipped, plain) = (folder.path().join("history.jsonl.gz"), folder.path().join("history.jsonl"));
     let (history, end) = full();
-    save(&zipped, &history, &end).unwrap();
+    save(&zipped, history, end).unwrap();
     assert!(std::fs::read(&zipped).unwrap().starts_with(&ZIPPED));
     assert_eq!(load(&zipped).unwrap(), full());
     std::fs::write(&plain, text()).unwrap();
     assert_eq!(load(&plain).unwrap(), full());
-    let nowhere = save(&folder.path().join("no/such"), &history, &end).unwrap_err().to_string();
+    let nowhere = save(&folder.path().join("no/such"), History::default(), End::default()).unwrap_err().to_string();
     assert!(nowhere.starts_with("cannot write "), "{nowhere}");
 }
 

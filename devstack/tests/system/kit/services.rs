@@ -1,9 +1,9 @@
 //! Our own binaries.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use devstack::kit::{Worker, nobody};
+use devstack::kit::{Api, Running};
 use devstack::{LogReader, Program, Scope, Service};
 
 use super::{PATIENCE, SECRET, System, blocking, owned};
@@ -14,31 +14,36 @@ impl System {
     }
 
     pub(crate) fn another_api_with(&self, more: &[(&str, &str)]) -> Api {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        Api::spawn(&self.scope, &self.with(more), &self.logs.join(format!("api-{number}.log")))
+        spawn_api(&self.scope, &self.with(more), &self.log_of("api"))
     }
 
     /// One whose log this one reads, or does not.
     pub(crate) fn api_read_by(&self, reader: &LogReader, more: &[(&str, &str)]) -> Api {
+        let log = self.log_of("api");
+        let env = api_env(&self.scope, &self.with(more));
+        Api::start(env, |env| Service::spawn_read_by(reader, Program::Api, &[], env, &log))
+    }
+
+    /// A log of its own for one more process.
+    fn log_of(&self, what: &str) -> PathBuf {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = self.logs.join(format!("api-{number}.log"));
-        Api::start(&self.scope, &self.with(more), |env| Service::spawn_read_by(reader, Program::Api, &[], env, &log))
+        self.logs.join(format!("{what}-{number}.log"))
     }
 
     fn with(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         self.settings.iter().cloned().chain(owned(more)).collect()
     }
 
-    pub(crate) fn worker(&self) -> Worker {
+    pub(crate) fn worker(&self) -> Running {
         self.worker_with(&[])
     }
 
-    pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Worker {
+    pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Running {
         self.start_worker(more, |env, log| Service::spawn(Program::Worker, &["run"], env, log))
     }
 
     /// One whose log this one reads, or does not.
-    pub(crate) fn worker_read_by(&self, reader: &LogReader, more: &[(&str, &str)]) -> Worker {
+    pub(crate) fn worker_read_by(&self, reader: &LogReader, more: &[(&str, &str)]) -> Running {
         self.start_worker(more, |env, log| Service::spawn_read_by(reader, Program::Worker, &["run"], env, log))
     }
 
@@ -46,50 +51,31 @@ impl System {
         &self,
         more: &[(&str, &str)],
         spawn: impl Fn(&[(String, String)], &Path) -> anyhow::Result<Service>,
-    ) -> Worker {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = self.logs.join(format!("worker-{number}.log"));
-        Worker::start(env(&self.scope, &self.with(more)), |env| spawn(env, &log))
+    ) -> Running {
+        let log = self.log_of("worker");
+        Running::start(env(&self.scope, &self.with(more)), |env| spawn(env, &log))
     }
 
     /// Starts a command of the worker's binary, whose log this one reads, or does not.
     pub(crate) fn command_read_by(&self, reader: &LogReader, args: &[&str]) -> Service {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = self.logs.join(format!("command-{number}.log"));
+        let log = self.log_of("command");
         Service::spawn_read_by(reader, Program::Worker, args, &env(&self.scope, &self.settings), &log).unwrap()
     }
 
     /// Runs a command of the worker's binary to its end: whether it was a success, and what it wrote.
     pub(crate) async fn command(&self, args: &[&str], more: &[(&str, &str)]) -> (bool, String) {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = self.logs.join(format!("command-{number}.log"));
+        let log = self.log_of("command");
         let service = Service::spawn(Program::Worker, args, &env(&self.scope, &self.with(more)), &log).unwrap();
         blocking(move || (service.wait(PATIENCE).unwrap().success(), service.log())).await
     }
 }
 
-pub(crate) struct Api {
-    pub(crate) service: Service,
-    pub(crate) base: String,
-    pub(crate) ops: String,
+pub(super) fn spawn_api(scope: &Scope, settings: &[(String, String)], log: &Path) -> Api {
+    Api::start(api_env(scope, settings), |env| Service::spawn(Program::Api, &[], env, log))
 }
 
-impl Api {
-    pub(super) fn spawn(scope: &Scope, settings: &[(String, String)], log: &Path) -> Self {
-        Self::start(scope, settings, |env| Service::spawn(Program::Api, &[], env, log))
-    }
-
-    fn start(
-        scope: &Scope,
-        settings: &[(String, String)],
-        spawn: impl Fn(&[(String, String)]) -> anyhow::Result<Service>,
-    ) -> Self {
-        let (bind, ops) = (nobody(), nobody());
-        let mut all = owned(&[("API_BIND", &bind), ("OPS_BIND", &ops), ("JWT_SECRET", SECRET)]);
-        all.extend(env(scope, settings));
-        let service = spawn(&all).unwrap();
-        Self { service, base: format!("http://{bind}"), ops: format!("http://{ops}") }
-    }
+fn api_env(scope: &Scope, settings: &[(String, String)]) -> Vec<(String, String)> {
+    [owned(&[("JWT_SECRET", SECRET)]), env(scope, settings)].concat()
 }
 
 /// The settings of a scope, and then these, which count where they name the same. On a busy machine Kafka may
