@@ -17,7 +17,7 @@ use shared::store::{Failure, Store, Tx};
 use tokio::time::Instant;
 
 use self::erase::EraseConfig;
-use crate::consumer::event_log::EventLines;
+use crate::consumer::event_lines::EventLines;
 use crate::consumer::handler::{Applied, Handler, Processed, Retention};
 use crate::consumer::registry::Registry;
 use crate::event_lines;

@@ -1,10 +1,6 @@
 //! What the log says of events: a line for each that was processed, or whose batch failed, as `ACCESS_LOG` has it, and
 //! in any case for each that was not applied. Identifiers, places and outcomes; never a payload.
 
-mod lines;
-
-use std::fmt;
-
 use shared::cache::FenceReport;
 use shared::kafka::ids::{EventId, is_identifier};
 use shared::kafka::{DeadLetter, Envelope, Record, decode, header};
@@ -12,14 +8,10 @@ use shared::runtime::config::AccessLog;
 use shared::store::{Class, Failure};
 use tracing::Level;
 
-pub use self::lines::{BatchFailure, EventLines, EventNames, LetterFailure, ProcessedEvent, TARGET};
-
+use crate::consumer::event_lines::{BatchFailure, EventLines, EventNames, LetterFailure, ProcessedEvent, TARGET, Text};
 use crate::consumer::handler::Applied;
 use crate::observe::panics;
 use crate::scheduler::{AfterFailure, Task};
-
-/// The most characters of a text from outside in a line.
-const MAX_TEXT: usize = 128;
 
 /// A batch that was written and fenced: one line an event, with its outcome, the version that it brought its
 /// resource to, and what became of the cache entry. What is not logged costs a hash at most.
@@ -177,39 +169,9 @@ impl Names {
     }
 }
 
-/// A text that another producer may have written: of bounded length, and nothing in it ends the line or
-/// moves a terminal's cursor.
-#[derive(Debug, Clone, Copy)]
-pub struct Text<'a>(&'a str);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut characters = self.0.chars();
-        for character in characters.by_ref().take(MAX_TEXT) {
-            write!(f, "{}", character.escape_debug())?;
-        }
-        if characters.next().is_some() { f.write_str("…") } else { Ok(()) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_text_from_outside_stays_on_its_line() {
-        for (text, shown) in [
-            ("0191f3c4-0000-7000-8000-000000000000", "0191f3c4-0000-7000-8000-000000000000"),
-            ("a\nb\u{1b}[2Jc", "a\\nb\\u{1b}[2Jc"),
-            ("é", "é"),
-            ("", ""),
-        ] {
-            assert_eq!(Text(text).to_string(), shown);
-        }
-        let long = "x".repeat(MAX_TEXT);
-        assert_eq!(Text(&long).to_string(), long);
-        assert_eq!(Text(&format!("{long}y")).to_string(), format!("{long}…"));
-    }
 
     fn names(key: &str, value: &str, headers: &[(&str, &str)]) -> [Option<String>; 3] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();

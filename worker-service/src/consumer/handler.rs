@@ -6,7 +6,7 @@ use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{Failure, Tx};
 
-use crate::consumer::event_log::EventLines;
+use crate::consumer::event_lines::EventLines;
 use crate::source::HandlerSpec;
 
 /// Handles the events of one consumer group: gives each its effect, once.

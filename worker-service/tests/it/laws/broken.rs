@@ -5,7 +5,7 @@ use shared::devices::{DeviceDelivery, Event};
 use shared::kafka::ids::EventId;
 use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{Failure, Tx};
-use worker_service::consumer::event_log::EventLines;
+use worker_service::consumer::event_lines::EventLines;
 use worker_service::consumer::handler::{Applied, Handler};
 use worker_service::devices::Devices;
 use worker_service::source::HandlerSpec;

@@ -1,9 +1,12 @@
 //! The lines themselves. A field's name is part of a line's source, so a domain makes its lines by a macro, with what it
 //! calls its records' keys: `const LINES: EventLines = event_lines!(device_id);`.
 
+use std::fmt;
+
 use shared::kafka::ids::EventId;
 
-use super::Text;
+/// The most characters of a text from outside in a line.
+const MAX_TEXT: usize = 128;
 
 /// What every line is filed under, whatever the domain.
 pub const TARGET: &str = "worker_service::consumer::event_log";
@@ -79,15 +82,30 @@ pub struct EventLines {
     pub dead_letter: fn(EventNames<'_>, LetterFailure<'_>),
 }
 
+/// A text that another producer may have written: of bounded length, and nothing in it ends the line or
+/// moves a terminal's cursor.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a>(pub &'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut characters = self.0.chars();
+        for character in characters.by_ref().take(MAX_TEXT) {
+            write!(f, "{}", character.escape_debug())?;
+        }
+        if characters.next().is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}
+
 /// The lines of a domain that calls its records' keys so.
 #[macro_export]
 macro_rules! event_lines {
     ($key:ident) => {
-        $crate::consumer::event_log::EventLines {
+        $crate::consumer::event_lines::EventLines {
             key: stringify!($key),
             processed: |event, told| {
                 ::tracing::info!(
-                    target: $crate::consumer::event_log::TARGET,
+                    target: $crate::consumer::event_lines::TARGET,
                     $key = event.key,
                     event_id = event.event_id.map(::tracing::field::display),
                     request_id = event.request_id.map(::tracing::field::display),
@@ -101,7 +119,7 @@ macro_rules! event_lines {
             },
             batch_failed: |event, told| {
                 ::tracing::warn!(
-                    target: $crate::consumer::event_log::TARGET,
+                    target: $crate::consumer::event_lines::TARGET,
                     $key = event.key,
                     event_id = event.event_id.map(::tracing::field::display),
                     request_id = event.request_id.map(::tracing::field::display),
@@ -117,7 +135,7 @@ macro_rules! event_lines {
             },
             event_of_failed_batch: |event, then| {
                 ::tracing::info!(
-                    target: $crate::consumer::event_log::TARGET,
+                    target: $crate::consumer::event_lines::TARGET,
                     $key = event.key,
                     event_id = event.event_id.map(::tracing::field::display),
                     request_id = event.request_id.map(::tracing::field::display),
@@ -129,7 +147,7 @@ macro_rules! event_lines {
             },
             held_alone: |event, error| {
                 ::tracing::error!(
-                    target: $crate::consumer::event_log::TARGET,
+                    target: $crate::consumer::event_lines::TARGET,
                     $key = event.key,
                     partition = event.partition,
                     offset = event.offset,
@@ -139,7 +157,7 @@ macro_rules! event_lines {
             },
             held_alone_and_full: |event, error| {
                 ::tracing::error!(
-                    target: $crate::consumer::event_log::TARGET,
+                    target: $crate::consumer::event_lines::TARGET,
                     $key = event.key,
                     partition = event.partition,
                     offset = event.offset,
@@ -149,7 +167,7 @@ macro_rules! event_lines {
             },
             dead_letter: |event, told| {
                 ::tracing::warn!(
-                    target: $crate::consumer::event_log::TARGET,
+                    target: $crate::consumer::event_lines::TARGET,
                     $key = event.key,
                     event_id = event.event_id.map(::tracing::field::display),
                     request_id = event.request_id.map(::tracing::field::display),
@@ -163,4 +181,24 @@ macro_rules! event_lines {
             },
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_outside_stays_on_its_line() {
+        for (text, shown) in [
+            ("0191f3c4-0000-7000-8000-000000000000", "0191f3c4-0000-7000-8000-000000000000"),
+            ("a\nb\u{1b}[2Jc", "a\\nb\\u{1b}[2Jc"),
+            ("é", "é"),
+            ("", ""),
+        ] {
+            assert_eq!(Text(text).to_string(), shown);
+        }
+        let long = "x".repeat(MAX_TEXT);
+        assert_eq!(Text(&long).to_string(), long);
+        assert_eq!(Text(&format!("{long}y")).to_string(), format!("{long}…"));
+    }
 }
