@@ -5,7 +5,6 @@
 
 pub mod batch;
 mod format;
-pub(crate) mod kafka_log;
 mod named;
 pub mod openapi;
 pub mod producer;

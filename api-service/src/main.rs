@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     telemetry::log_panics();
     match lifecycle::runtime() {
         Ok(runtime) => runtime.block_on(run()),
-        Err(error) => refused(&error.into()),
+        Err(error) => refused(&error),
     }
 }
 

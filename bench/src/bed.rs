@@ -110,9 +110,11 @@ impl<'a> Site<'a> {
     }
 
     /// The same, for numbers: of a row, in its order.
-    pub(crate) fn numbers(&self, statement: &str) -> anyhow::Result<Vec<f64>> {
+    pub(crate) fn numbers<const N: usize>(&self, statement: &str) -> anyhow::Result<[f64; N]> {
         let text = self.sql(statement)?;
-        text.split('|').map(|field| field.parse().with_context(|| format!("{statement}: {text}"))).collect()
+        let all: Result<Vec<f64>, _> = text.split('|').map(str::parse).collect();
+        let all = all.ok().and_then(|all| all.try_into().ok());
+        all.with_context(|| format!("{statement}: not {N} numbers: {text}"))
     }
 }
 

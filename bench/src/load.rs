@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::usage::{self, Usage};
 
@@ -126,40 +127,16 @@ impl<'a> Load<'a> {
             }
         }
         let (output, usage) = run("oha", command)?;
-        let told: Report = serde_json::from_str(&output).with_context(|| output.clone())?;
-        let good: u64 =
-            told.status_codes.iter().filter(|(code, _)| code.starts_with('2')).map(|(_, count)| count).sum();
-        let all: u64 = told.status_codes.values().sum();
-        ensure!(good == all && good > 0 && told.errors.is_empty(), "requests failed: {output}");
-        let Percentiles { p50, p99, p999 } = told.percentiles;
-        let latency = Latency { p50: p50 * 1e3, p99: p99 * 1e3, p999: p999 * 1e3 };
-        Ok(Outcome { rate: told.summary.rate, latency, usage })
+        let told: Value = serde_json::from_str(&output).with_context(|| output.clone())?;
+        let number = |place: &str| told.pointer(place).and_then(Value::as_f64).with_context(|| output.clone());
+        let counts = |place: &str| told.get(place).and_then(Value::as_object).with_context(|| output.clone());
+        let statuses = counts("statusCodeDistribution")?;
+        let good = !statuses.is_empty() && statuses.keys().all(|code| code.starts_with('2'));
+        ensure!(good && counts("errorDistribution")?.is_empty(), "requests failed: {output}");
+        let percentile = |name: &str| Ok::<_, anyhow::Error>(number(&format!("/latencyPercentiles/{name}"))? * 1e3);
+        let latency = Latency { p50: percentile("p50")?, p99: percentile("p99")?, p999: percentile("p99.9")? };
+        Ok(Outcome { rate: number("/summary/requestsPerSec")?, latency, usage })
     }
-}
-
-#[derive(Deserialize)]
-struct Report {
-    summary: Summary,
-    #[serde(rename = "latencyPercentiles")]
-    percentiles: Percentiles,
-    #[serde(rename = "statusCodeDistribution")]
-    status_codes: std::collections::BTreeMap<String, u64>,
-    #[serde(rename = "errorDistribution")]
-    errors: std::collections::BTreeMap<String, u64>,
-}
-
-#[derive(Deserialize)]
-struct Summary {
-    #[serde(rename = "requestsPerSec")]
-    rate: f64,
-}
-
-#[derive(Deserialize)]
-struct Percentiles {
-    p50: f64,
-    p99: f64,
-    #[serde(rename = "p99.9")]
-    p999: f64,
 }
 
 /// Runs a generator to its end, with an eye on what it uses.

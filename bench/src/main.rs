@@ -101,9 +101,8 @@ fn measure(settings: Settings, folder: &Path) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(&bed)?;
     for row in rows {
         let from = Instant::now();
-        let (what, measure) = row.parts();
-        println!("\n{row:?}: {what}");
-        report.rows.extend(measure(&bed, &settings.scale)?);
+        println!("\n{row:?}: {}", row.what());
+        report.rows.extend(row.measure()(&bed, &settings.scale)?);
         println!("  took {:.0} s", from.elapsed().as_secs_f64());
         // What was measured is kept, whatever becomes of the next row.
         report.seconds = began.elapsed().as_secs();

@@ -52,21 +52,24 @@ impl Row {
     pub(crate) const IN_TEN_MINUTES: [Self; 7] =
         [Self::Post, Self::Batch, Self::Read, Self::Worker, Self::Visible, Self::Backlog, Self::Api];
 
-    /// What it is, and what measures it.
-    pub(crate) fn parts(self) -> (&'static str, fn(&Bed, &Scale) -> anyhow::Result<Vec<Figure>>) {
+    /// As `--help` has it.
+    pub(crate) fn what(self) -> String {
+        let value = self.to_possible_value();
+        value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default()
+    }
+
+    pub(crate) fn measure(self) -> fn(&Bed, &Scale) -> anyhow::Result<Vec<Figure>> {
         match self {
-            Self::Post => ("POST /events, 256 connections, against bare axum parsing the same body", post::measure),
-            Self::Batch => ("POST /events/batch, events a second, against a bare librdkafka producer", batch::measure),
-            Self::Read => ("GET /resource/{id}, hits, against axum with one GET on the same Redis", read::measure),
-            Self::Worker => {
-                ("the worker on a preloaded topic, against the same statements from memory", worker::measure)
-            }
-            Self::Visible => ("accepted to visible, and memory, at 1,000 events a second", visible::measure),
-            Self::Backlog => ("the same on partitions without a backlog, while another one drains", backlog::measure),
-            Self::Api => ("POST /events with other connections, devices and payloads", api_growth::measure),
-            Self::Growth => ("the worker with more resources", resources::measure),
-            Self::Expire => ("expiry beside an ingest, in a large table", expire::measure),
-            Self::Pooler => ("the worker behind PgBouncer, against the worker without it", pooler::measure),
+            Self::Post => post::measure,
+            Self::Batch => batch::measure,
+            Self::Read => read::measure,
+            Self::Worker => worker::measure,
+            Self::Visible => visible::measure,
+            Self::Backlog => backlog::measure,
+            Self::Api => api_growth::measure,
+            Self::Growth => resources::measure,
+            Self::Expire => expire::measure,
+            Self::Pooler => pooler::measure,
         }
     }
 }

@@ -142,15 +142,12 @@ fn sample(
     lag: &std::collections::BTreeMap<i32, (i64, i64)>,
 ) -> anyhow::Result<[f64; MEASURES.len()]> {
     const MIB: &str = "/ 1048576.0";
-    let tables = site.numbers(&format!(
+    let [events, indexes, resources, dead_events, dead_resources, oldest] = site.numbers(&format!(
         "SELECT pg_table_size('events') {MIB}, pg_indexes_size('events') {MIB}, pg_total_relation_size('resources') {MIB},
                 (SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'events'),
                 (SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 'resources'),
                 (SELECT coalesce(extract(epoch FROM now() - min(accepted_at)), 0) FROM events)"
     ))?;
-    let [events, indexes, resources, dead_events, dead_resources, oldest] = tables[..] else {
-        anyhow::bail!("not six numbers: {tables:?}")
-    };
     let lag: i64 = lag.values().map(|(committed, end)| end - committed).sum();
     let committed = visible::committed(site, &format!("accepted_at >= now() - interval '{} s'", time.as_secs()))
         .context("of the last sample's events")?;

@@ -98,3 +98,12 @@ fn remove(path: &Path) {
         eprintln!("devstack: cannot remove {}: {error}", path.display());
     }
 }
+
+/// Makes a folder that later processes look for, under its name only once it is complete. If another process was
+/// quicker, its one is as good.
+pub(crate) fn keep(kept: &Path, make: impl FnOnce(&Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let new = kept.with_extension(format!("new-{}-{:08x}", std::process::id(), fastrand::u32(..)));
+    make(&new).and_then(|()| Ok(fs::rename(&new, kept)?)).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&new);
+    })
+}

@@ -10,7 +10,6 @@ use crate::{Secured, Stack};
 /// The environment variable through which `devstack exec` hands its servers on.
 pub(crate) const VARIABLE: &str = "DEVSTACK";
 
-/// The addresses of a stack's servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
     /// `host:port`.
@@ -32,10 +31,6 @@ impl Endpoints {
 
 /// The servers that this process's tests share: those of the `devstack exec` that it runs under,
 /// else ones of its own, started here and now, that end with the process.
-///
-/// # Panics
-///
-/// When they cannot be had: there is nothing to test then.
 pub fn endpoints() -> &'static Endpoints {
     static SHARED: OnceLock<(Endpoints, Option<Stack>)> = OnceLock::new();
     let (endpoints, _) = SHARED.get_or_init(|| match shared() {

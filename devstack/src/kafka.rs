@@ -143,7 +143,6 @@ impl Kafka {
     }
 }
 
-/// How to run a class of Kafka's.
 struct Jvm {
     java: &'static Path,
     class_path: String,

@@ -26,7 +26,6 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// A scope on the servers that this process's tests share.
 pub async fn scope(name: &str) -> Scope {
     let name = name.to_owned();
     blocking(move || Scope::new(&name).unwrap()).await

@@ -19,7 +19,7 @@ pub struct Proxy {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     server: AtomicU16,
     cut: AtomicBool,
@@ -36,15 +36,7 @@ impl Proxy {
     pub fn to(server: u16) -> io::Result<Proxy> {
         let port = port::free();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
-        let shared = Arc::new(Shared {
-            server: AtomicU16::new(server),
-            cut: AtomicBool::new(false),
-            hold_questions: AtomicBool::new(false),
-            hold_answers: AtomicBool::new(false),
-            delay_micros: AtomicU64::new(0),
-            silences: AtomicU64::new(0),
-            connections: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { server: AtomicU16::new(server), ..Shared::default() });
         let accepting = Arc::clone(&shared);
         thread::Builder::new().name("proxy".into()).spawn(move || {
             for client in listener.incoming().flatten() {
@@ -56,16 +48,10 @@ impl Proxy {
     }
 
     /// A proxy in front of the server of a URL, and the URL that leads there through it.
-    ///
-    /// # Errors
-    /// The URL has no port, or no port is free.
-    pub fn before(url: &str) -> io::Result<(Proxy, String)> {
-        let no_port = || io::Error::other("the URL has no port");
-        let (scheme, rest) = url.split_once("://").ok_or_else(no_port)?;
-        let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let (host, server) = address.rsplit_once(':').ok_or_else(no_port)?;
-        let proxy = Proxy::to(server.parse().map_err(|_| no_port())?)?;
-        let url = format!("{scheme}://{host}:{}{path}", proxy.port);
+    pub fn before(url: &str) -> anyhow::Result<(Proxy, String)> {
+        let server = port::of(url)?;
+        let proxy = Proxy::to(server)?;
+        let url = url.replacen(&format!(":{server}"), &format!(":{}", proxy.port), 1);
         Ok((proxy, url))
     }
 
@@ -77,9 +63,7 @@ impl Proxy {
 
     /// Closes every connection; new ones are passed on.
     pub fn drop_connections(&self) {
-        for connection in self.shared.connections().drain(..) {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
+        self.shared.drop_connections();
     }
 
     /// Leads new connections to this port of 127.0.0.1, as a name does that another server took over; those that are
@@ -123,6 +107,12 @@ impl Shared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn drop_connections(&self) {
+        for connection in self.connections().drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+
     fn pass(self: &Arc<Self>, client: TcpStream) -> io::Result<()> {
         if self.cut.load(Ordering::SeqCst) {
             return Ok(());
@@ -151,9 +141,7 @@ impl Shared {
         }
         // It was cut while we connected.
         if self.cut.load(Ordering::SeqCst) {
-            for connection in self.connections().drain(..) {
-                let _ = connection.shutdown(Shutdown::Both);
-            }
+            self.drop_connections();
         }
         Ok(())
     }

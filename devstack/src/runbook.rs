@@ -68,27 +68,28 @@ impl Fault {
 
     /// What the document tells and the worker does not say, while it has the fault.
     pub fn unsaid(&self, said: &Said<'_>) -> Vec<String> {
-        let lines = self.log.iter().filter(|line| !line.is_in(said.log)).map(|line| format!("log: {line:?}"));
         let metrics = self.metrics.iter().filter(|metric| !metric.is_in(said.metrics));
         let metrics = metrics.map(|metric| format!("metrics: {metric:?}"));
-        let status = said.ready.1["status"].as_str().unwrap_or_default();
-        let ready = (said.ready.0, status) != (self.ready.0, &self.ready.1);
-        let ready = ready.then(|| format!("readiness: {:?}, not {status:?}", self.ready));
         let fields = self.fields.iter().filter(|field| !has_field(said.ready.1, field));
-        lines.chain(metrics).chain(ready).chain(fields.map(|field| format!("readiness: no {field}"))).collect()
+        let fields = fields.map(|field| format!("readiness: no {field}"));
+        unsaid(&self.log, (self.ready.0, &self.ready.1), said).chain(metrics).chain(fields).collect()
     }
 
     /// What it does not say yet, or says still, when the fault is over.
     pub fn unsaid_of_end(&self, said: &Said<'_>) -> Vec<String> {
-        let lines = self.end.iter().filter(|line| !line.is_in(said.log)).map(|line| format!("log: {line:?}"));
         let metrics = self.metrics.iter().filter(|metric| metric.is_gauge_of_fault() && metric.is_in(said.metrics));
         let metrics = metrics.map(|metric| format!("metrics, still: {metric:?}"));
-        let status = said.ready.1["status"].as_str().unwrap_or_default();
-        let ready = (said.ready.0, status) != (200, "ready");
-        let ready = ready.then(|| format!("readiness: {} {status:?}", said.ready.0));
         let fields = self.fields.iter().filter(|field| has_field(said.ready.1, field));
-        lines.chain(metrics).chain(ready).chain(fields.map(|field| format!("readiness, still: {field}"))).collect()
+        let fields = fields.map(|field| format!("readiness, still: {field}"));
+        unsaid(&self.end, (200, "ready"), said).chain(metrics).chain(fields).collect()
     }
+}
+
+/// These lines, where they are not in the log, and this readiness, where it is another.
+fn unsaid(lines: &[Line], wanted: (u16, &str), said: &Said<'_>) -> impl Iterator<Item = String> {
+    let lines = lines.iter().filter(|line| !line.is_in(said.log)).map(|line| format!("log: {line:?}"));
+    let ready = (said.ready.0, said.ready.1["status"].as_str().unwrap_or_default());
+    lines.chain((ready != wanted).then(|| format!("readiness: {wanted:?}, not {ready:?}")))
 }
 
 impl Line {

@@ -60,7 +60,10 @@ impl Service {
         env: &[(String, String)],
         log: &Path,
     ) -> anyhow::Result<Service> {
-        let process = spawn::background(command(program, variables, args, env)?, log)?;
+        Service::run(program, spawn::background(command(program, variables, args, env)?, log)?, log)
+    }
+
+    fn run(program: Program, process: Process, log: &Path) -> anyhow::Result<Service> {
         logs::keep(log, program.name())?;
         Ok(Service { program, process, log: log.to_path_buf() })
     }
@@ -74,9 +77,7 @@ impl Service {
         log: &Path,
     ) -> anyhow::Result<Service> {
         let out = reader.pipe_into(log)?;
-        let process = spawn::background_into(command(program, &[], args, env)?, out.into())?;
-        logs::keep(log, program.name())?;
-        Ok(Service { program, process, log: log.to_path_buf() })
+        Service::run(program, spawn::background_into(command(program, &[], args, env)?, out.into())?, log)
     }
 
     pub fn program(&self) -> Program {

@@ -25,9 +25,6 @@ struct Setting {
 }
 
 /// Where the page is, and what has to stand there.
-///
-/// # Errors
-/// The services cannot be built or run, or the page has lost the mark behind which the table stands.
 pub fn renewed() -> anyhow::Result<(PathBuf, String)> {
     let (file, bin) = (dir::workspace().join("docs/settings.md"), binaries()?);
     let page = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;

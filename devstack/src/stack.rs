@@ -74,21 +74,18 @@ impl Stack {
     ) -> anyhow::Result<Stack> {
         let dir = StackDir::create()?;
         let path = dir.path();
+        let told = |server: &Server, up: Up<'_>| then(up).map_err(|error| why(server, error));
         let (kafka, postgres, redis) = thread::scope(|scope| {
             let kafka = scope.spawn(|| {
                 let kafka = Kafka::start_in(path, ports.kafka, secured)?;
-                then(Up::Kafka(&kafka)).map_err(|error| why(&kafka, error))?;
-                Ok(kafka)
+                told(&kafka, Up::Kafka(&kafka)).map(|()| kafka)
             });
             let postgres = scope.spawn(|| {
                 let postgres = Postgres::start_in(path, ports.postgres)?;
-                then(Up::Postgres(&postgres)).map_err(|error| why(&postgres, error))?;
-                Ok(postgres)
+                told(&postgres, Up::Postgres(&postgres)).map(|()| postgres)
             });
-            let redis = Redis::start_in(path, ports.redis).and_then(|redis| {
-                then(Up::Redis(&redis)).map_err(|error| why(&redis, error))?;
-                Ok(redis)
-            });
+            let redis = Redis::start_in(path, ports.redis);
+            let redis = redis.and_then(|redis| told(&redis, Up::Redis(&redis)).map(|()| redis));
             (joined(kafka), joined(postgres), redis)
         });
         let stack = Stack { kafka: kafka?, postgres: postgres?, redis: redis?, dir };

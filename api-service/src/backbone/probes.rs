@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use shared::cache::Cache;
-use shared::kafka::KafkaConfig;
 use shared::kafka::topics::setup::{self, WriteLimits};
+use shared::kafka::{KafkaConfig, LogContext, PlainConsumer};
 use shared::store::Store;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::health::{Dependencies, Dependency, Health};
-use crate::ingest::kafka_log::LogContext;
 use crate::ingest::producer::Producer;
 
 const EVERY: Duration = Duration::from_secs(2);
@@ -29,7 +28,7 @@ const ASK_ANEW: Duration = Duration::from_secs(300);
 
 /// Asks Kafka whether topics can be written. It is a consumer that never consumes.
 pub struct KafkaProbe {
-    client: Arc<BaseConsumer<LogContext>>,
+    client: Arc<PlainConsumer>,
     settings: ClientConfig,
 }
 

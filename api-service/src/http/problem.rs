@@ -4,6 +4,7 @@
 //! the request's id is known, and turns what the framework rejects into problems too.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -128,11 +129,18 @@ impl About {
     }
 }
 
+/// An error answer. In a box: nearly every result on a request's way has room for one.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Parts>);
+
+/// What a [`Problem`] says.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// What went wrong.
     pub code: Code,
     detail: Cow<'static, str>,
     errors: Vec<Fault>,
+    /// What it is about.
     pub about: About,
     /// Whether the caller is told the event too, to send it again.
     event_is_told: bool,
@@ -141,6 +149,14 @@ pub struct Problem {
     header: Option<(HeaderName, &'static str)>,
     /// What became of each event of a batch, as JSON.
     items: Option<Box<RawValue>>,
+}
+
+impl Deref for Problem {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 #[derive(Serialize)]
@@ -166,7 +182,17 @@ impl Problem {
         // Whatever is answered with 503 may be tried again.
         let retry_after = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
         let (detail, about) = (detail.into(), About::default());
-        Self { code, detail, errors: Vec::new(), about, event_is_told: false, retry_after, header: None, items: None }
+        let errors = Vec::new();
+        Self(Box::new(Parts {
+            code,
+            detail,
+            errors,
+            about,
+            event_is_told: false,
+            retry_after,
+            header: None,
+            items: None,
+        }))
     }
 
     /// What stands for an answer of the framework.
@@ -177,38 +203,44 @@ impl Problem {
 
     /// With what is wrong with the body, place by place.
     #[must_use]
-    pub fn with_errors(self, errors: Vec<Fault>) -> Self {
-        Self { errors, ..self }
+    pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
+        self.0.errors = errors;
+        self
     }
 
     /// With what became of each event of a batch, as JSON.
     #[must_use]
-    pub fn with_items(self, items: Option<Box<RawValue>>) -> Self {
-        Self { items, ..self }
+    pub fn with_items(mut self, items: Option<Box<RawValue>>) -> Self {
+        self.0.items = items;
+        self
     }
 
     /// With what it is about; the event is told to the caller too.
     #[must_use]
-    pub fn about(self, about: About) -> Self {
-        Self { about, event_is_told: true, ..self }
+    pub fn about(mut self, about: About) -> Self {
+        self.0.event_is_told = true;
+        self.logged_about(about)
     }
 
     /// With what it is about, as far as that could be read, for the log alone.
     #[must_use]
-    pub fn logged_about(self, about: About) -> Self {
-        Self { about, ..self }
+    pub fn logged_about(mut self, about: About) -> Self {
+        self.0.about = about;
+        self
     }
 
     /// With the seconds after which it may be tried again.
     #[must_use]
-    pub fn retry_after(self, seconds: u32) -> Self {
-        Self { retry_after: Some(seconds), ..self }
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
     }
 
     /// With a header that belongs to it.
     #[must_use]
-    pub(crate) fn with_header(self, name: HeaderName, value: &'static str) -> Self {
-        Self { header: Some((name, value)), ..self }
+    pub(crate) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.0.header = Some((name, value));
+        self
     }
 
     pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {

@@ -77,7 +77,7 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
                 records.push(record);
                 admitted.push(event);
             }
-            Ok(Admission::Refuse(problem)) => batch.refuse(Refusal::of(problem)),
+            Ok(Admission::Refuse(problem)) => batch.refuse(Refusal::of(&problem)),
             Err(refusal) => batch.refuse(refusal),
         }
     }

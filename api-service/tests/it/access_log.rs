@@ -1,10 +1,8 @@
 //! What the log says of requests, by `ACCESS_LOG`: the binary's own lines.
 
-use serde_json::Value;
 use shared::runtime::config::AccessLog;
 
-use crate::app::{admin, prepare, scope};
-use crate::binary::Binary;
+use crate::prelude::*;
 
 async fn get(binary: &Binary, path: &str, request_id: &str) -> u16 {
     let request = binary.get(path, &admin()).header("x-request-id", request_id);
@@ -21,12 +19,15 @@ fn answered(seen: &[String]) -> Vec<Value> {
     lines.filter(|line| line["message"] == "answered").collect()
 }
 
+fn ids(seen: &[String]) -> Vec<String> {
+    answered(seen).iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect()
+}
+
 const EVENT: &str = r#"{"device_id":"d","event_id":"e-1","payload":{}}"#;
 
 #[tokio::test]
 async fn every_request_has_one_line_in_either_format() {
-    let scope = scope("access_all").await;
-    prepare(&scope).await;
+    let scope = prepared("access_all").await;
     for format in ["json", "pretty"] {
         let binary = Binary::with(&scope, &[("ACCESS_LOG", "all"), ("LOG_FORMAT", format)]);
         assert_eq!(post(&binary, EVENT, "r-1").await, 202);
@@ -70,25 +71,20 @@ async fn every_request_has_one_line_in_either_format() {
 
 #[tokio::test]
 async fn errors_alone_are_logged_by_default() {
-    let scope = scope("access_errors").await;
-    prepare(&scope).await;
     // Even at the most talkative level.
-    let binary = Binary::with(&scope, &[("RUST_LOG", "api_service=trace")]);
+    let binary = Binary::with(&prepared("access_errors").await, &[("RUST_LOG", "api_service=trace")]);
     assert_eq!(post(&binary, EVENT, "r-1").await, 202);
     assert_eq!(get(&binary, "/openapi.json", "r-2").await, 200);
     assert_eq!(get(&binary, "/resource/d", "r-3").await, 404);
     assert_eq!(post(&binary, "no event", "r-4").await, 400);
     assert_eq!(get(&binary, "/nowhere", "r-5").await, 404);
     let (_, seen) = binary.terminate();
-    let ids: Vec<_> = answered(&seen).iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(ids, ["r-3", "r-4", "r-5"]);
+    assert_eq!(ids(&seen), ["r-3", "r-4", "r-5"]);
 }
 
 #[tokio::test]
 async fn of_a_share_the_request_id_decides_and_errors_are_all_there() {
-    let scope = scope("access_share").await;
-    prepare(&scope).await;
-    let binary = Binary::with(&scope, &[("ACCESS_LOG", "0.3")]);
+    let binary = Binary::with(&prepared("access_share").await, &[("ACCESS_LOG", "0.3")]);
     // As the worker decides, which gets the same ids with the records.
     let share: AccessLog = "0.3".parse().unwrap();
     let (mut expected, mut good) = (Vec::new(), 0);
@@ -107,6 +103,5 @@ async fn of_a_share_the_request_id_decides_and_errors_are_all_there() {
     }
     assert!((3..40).contains(&good), "{expected:?}");
     let (_, seen) = binary.terminate();
-    let ids: Vec<_> = answered(&seen).iter().map(|line| line["request_id"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(ids, expected);
+    assert_eq!(ids(&seen), expected);
 }

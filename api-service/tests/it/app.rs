@@ -115,6 +115,13 @@ fn keep_log() {
     });
 }
 
+/// A scope of its own with topics and tables.
+pub(crate) async fn prepared(name: &str) -> Scope {
+    let scope = scope(name).await;
+    prepare(&scope).await;
+    scope
+}
+
 pub(crate) async fn prepare(scope: &Scope) {
     let plain = config(scope, &[]);
     let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
@@ -177,5 +184,14 @@ pub(crate) async fn problem(response: Response) -> Value {
     for member in ["type", "title", "detail", "code"] {
         assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");
     }
+    problem
+}
+
+/// Reads a problem that has to have this status and code, and to say when to come back, or that there is no use in it.
+pub(crate) async fn is_refused(response: Response, status: u16, code: &str, later: Option<&str>) -> Value {
+    let told = response.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+    let found = response.status().as_u16();
+    let problem = problem(response).await;
+    assert_eq!((found, problem["code"].as_str(), told.as_deref()), (status, Some(code), later), "{problem}");
     problem
 }

@@ -1,9 +1,6 @@
 //! Bad bodies, and bodies that nobody wants.
 
-use std::time::Duration;
-
-use crate::app::{TestApp, admin, problem, token};
-use crate::http::Raw;
+use crate::prelude::*;
 
 #[tokio::test]
 async fn every_fault_has_its_pointer() {

@@ -1,12 +1,8 @@
 //! Batches that Kafka does not take, or not whole.
 
-use std::time::{Duration, Instant};
-
 use devstack::kit;
-use serde_json::{Value, json};
 
-use crate::app::{TestApp, admin, nowhere, problem};
-use crate::batch::batch;
+use crate::prelude::*;
 
 async fn without_kafka(name: &str, more: &[&str]) -> TestApp {
     let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
@@ -23,10 +19,7 @@ async fn without_an_acknowledgement_nothing_is_known_of_any() {
     let app = without_kafka("batch_no_kafka", &[]).await;
     let body = format!(r#"[{},{{"device_id":"d","payload":{{}}}}]"#, event(0, 1));
     let response = batch(&app, &admin(), "application/json", body).send().await.unwrap();
-    assert_eq!(response.status(), 503);
-    assert_eq!(response.headers()["retry-after"], "1");
-    let unknown = problem(response).await;
-    assert_eq!(unknown["code"], "outcome_unknown");
+    let unknown = is_refused(response, 503, "outcome_unknown", Some("1")).await;
     assert_eq!(unknown["items"][0], json!({"index": 0, "status": 503, "code": "outcome_unknown", "event_id": "e-0"}));
     assert_eq!(unknown["items"][1]["event_id"].as_str().unwrap().len(), 36, "a generated one is told too");
 }
@@ -59,8 +52,7 @@ async fn a_full_queue_refuses_a_whole_batch_and_a_single_event_at_once() {
     let body = format!("[{one},{other}]");
     let response = batch(&app, &admin(), "application/json", body).send().await.unwrap();
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
-    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (503, &"1".parse().unwrap()));
-    assert_eq!(problem(response).await["code"], "queue_full");
+    is_refused(response, 503, "queue_full", Some("1")).await;
     let single = problem(app.submit(event(3, 900)).await).await;
     assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     assert_eq!((&single["code"], &single["event_id"]), (&"queue_full".into(), &"e-3".into()));

@@ -1,11 +1,6 @@
 //! CloudEvents 1.0 over HTTP, in all three modes.
 
-use reqwest::RequestBuilder;
-use serde_json::Value;
-
-use crate::app::{TestApp, admin, problem, token};
-use crate::batch::batch;
-use crate::topic::records;
+use crate::prelude::*;
 
 const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
 const ATTRIBUTES: [(&str, &str); 7] = [

@@ -1,11 +1,6 @@
 //! Slow callers.
 
-use std::time::{Duration, Instant};
-
-use tokio::time::sleep;
-
-use crate::app::{TestApp, admin};
-use crate::http::{Raw, post};
+use crate::prelude::*;
 
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
 
@@ -41,8 +36,7 @@ async fn an_idle_connection_is_closed_in_the_end() {
 async fn a_slow_body_leaves_kafka_its_time() {
     // Half a second is left for the body.
     let app = TestApp::with("slow_left", &["--request-timeout=60s", "--kafka-message-timeout=59500ms"]).await;
-    let mut raw = Raw::connect(app.address).await;
-    raw.write(&post(&admin(), 100)).await;
+    let mut raw = Raw::send(app.address, &post(&admin(), 100)).await;
     raw.write("{").await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 408"));
 }
@@ -74,8 +68,7 @@ async fn who_does_not_take_its_answers_in_is_let_go() {
 async fn a_connection_more_waits_until_one_ends() {
     let app = TestApp::with("cap", &["--max-connections=1", "--keep-alive-timeout=1s"]).await;
     let mut silent = Raw::connect(app.address).await;
-    let mut next = Raw::connect(app.address).await;
-    next.write(LIVE).await;
+    let mut next = Raw::send(app.address, LIVE).await;
     assert!(next.read_answer().await.starts_with("HTTP/1.1 200"));
     assert_eq!(silent.read_to_end().await, "", "its time was over first");
 }
@@ -113,8 +106,7 @@ async fn a_connection_more_waits_where_all_are_busy() {
     devstack::kit::until("its body is there", is_taken_in).await;
     let address = app.address;
     let second = tokio::spawn(async move {
-        let mut second = Raw::connect(address).await;
-        second.write(LIVE).await;
+        let mut second = Raw::send(address, LIVE).await;
         second.read_answer().await
     });
     sleep(Duration::from_millis(300)).await;

@@ -5,10 +5,8 @@ use std::io::Read as _;
 use api_service::domains::Domains;
 use api_service::http::openapi;
 use flate2::read::GzDecoder;
-use serde_json::Value;
 
-use crate::app::{TestApp, problem};
-use crate::contract::conforms;
+use crate::prelude::*;
 
 #[tokio::test]
 async fn the_page_and_all_that_it_asks_for() {

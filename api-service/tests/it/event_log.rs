@@ -3,11 +3,8 @@
 
 use devstack::token::hs256;
 use reqwest::Client;
-use serde_json::{Value, json};
-use std::time::Duration;
 
-use crate::app::{SECRET, admin, prepare, scope};
-use crate::binary::Binary;
+use crate::prelude::*;
 
 const MARK: &str = devstack::logs::PLANTED;
 
@@ -79,8 +76,7 @@ fn refused_alone() -> Vec<Line> {
 
 #[tokio::test]
 async fn all_of_them_with_all() {
-    let scope = scope("event_log_all").await;
-    prepare(&scope).await;
+    let scope = prepared("event_log_all").await;
     let binary = Binary::with(&scope, &[("RUST_LOG", "debug"), ("ACCESS_LOG", "all")]);
     post_all(&binary).await;
     let (status, seen) = binary.terminate();
@@ -118,9 +114,7 @@ async fn all_of_them_with_all() {
 
 #[tokio::test]
 async fn those_that_were_refused_without_it() {
-    let scope = scope("event_log_errors").await;
-    prepare(&scope).await;
-    let binary = Binary::with(&scope, &[]);
+    let binary = Binary::with(&prepared("event_log_errors").await, &[]);
     post_all(&binary).await;
     let (_, seen) = binary.terminate();
     let alone: Vec<_> = lines(&seen, "answered").into_iter().filter(|line| line.3.is_some()).collect();
@@ -133,9 +127,7 @@ async fn those_that_were_refused_without_it() {
 /// A body of many items that say nothing makes no log of as many lines.
 #[tokio::test]
 async fn a_thousand_nameless_items_are_one_line() {
-    let scope = scope("event_log_nameless").await;
-    prepare(&scope).await;
-    let binary = Binary::with(&scope, &[("ACCESS_LOG", "all")]);
+    let binary = Binary::with(&prepared("event_log_nameless").await, &[("ACCESS_LOG", "all")]);
     let request = binary.post("/events/batch", &admin(), format!("[{}7]", "7,".repeat(999)));
     assert_eq!(request.send().await.unwrap().status(), 422);
     let (_, seen) = binary.terminate();

@@ -1,14 +1,7 @@
 //! Requests whose beginning or end is a lie: each is answered once and for all, with a problem or, below the router,
 //! with a bare status, or its connection is closed; and what hides behind it is never taken for a request.
 
-use std::time::{Duration, Instant};
-
-use futures_util::future::join_all;
-use serde_json::Value;
-
-use crate::app::{TestApp, admin};
-use crate::http::Raw;
-use crate::topic::records;
+use crate::prelude::*;
 
 const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
 
@@ -59,14 +52,13 @@ fn answers(text: &str) -> Vec<(u16, String)> {
 
 #[tokio::test]
 async fn the_table() {
-    let app = TestApp::with(
-        "framing",
-        &["--request-timeout=4s", "--redis-timeout=100ms", "--kafka-message-timeout=3s", "--keep-alive-timeout=1s"],
-    )
-    .await;
+    let waits = ["--request-timeout=4s", "--redis-timeout=100ms", "--kafka-message-timeout=3s"];
+    let app = TestApp::with("framing", &[&waits[..], &["--keep-alive-timeout=1s"]].concat()).await;
     let length = |length: &str| post(&format!("content-length: {length}"), GOOD);
     let coded = |coding: &str, rest: &str| post(&format!("transfer-encoding: {coding}"), rest);
     let smuggled = smuggled();
+    let both = format!("content-length: {}\r\ntransfer-encoding: chunked", 5 + smuggled.len());
+    let (behind, behind_one) = (format!("0\r\n\r\n{smuggled}"), format!("{}{smuggled}", chunked("{")));
     let bad = &[(400, "bad_request")][..];
     let bare = &[(400, "")][..];
     let large = &[(413, "body_too_large")][..];
@@ -106,34 +98,11 @@ async fn the_table() {
         ("coding: two lines", coded("gzip\r\ntransfer-encoding: chunked", &chunked(GOOD)), bad),
         ("coding: in HTTP/1.0", coded("chunked", &chunked(GOOD)).replace("HTTP/1.1", "HTTP/1.0"), bare),
         // RFC 9112, section 6.3: the chunks count, and the connection ends with them.
-        (
-            "smuggling: CL.TE",
-            post(
-                &format!("content-length: {}\r\ntransfer-encoding: chunked", 5 + smuggled.len()),
-                &format!("0\r\n\r\n{smuggled}"),
-            ),
-            not_json,
-        ),
-        (
-            "smuggling: TE.CL",
-            post("transfer-encoding: chunked\r\ncontent-length: 4", &format!("{}{smuggled}", chunked("{"))),
-            not_json,
-        ),
-        (
-            "smuggling: TE.TE",
-            post("transfer-encoding: chunked\r\ntransfer-encoding: x", &format!("0\r\n\r\n{smuggled}")),
-            bare,
-        ),
-        (
-            "smuggling: a name with a blank",
-            post("content-length: 0\r\ntransfer-encoding : chunked", &format!("0\r\n\r\n{smuggled}")),
-            bare,
-        ),
-        (
-            "smuggling: a folded line",
-            post("content-length: 0\r\nx: y\r\n transfer-encoding: chunked", &format!("0\r\n\r\n{smuggled}")),
-            bare,
-        ),
+        ("smuggling: CL.TE", post(&both, &behind), not_json),
+        ("smuggling: TE.CL", post("transfer-encoding: chunked\r\ncontent-length: 4", &behind_one), not_json),
+        ("smuggling: TE.TE", post("transfer-encoding: chunked\r\ntransfer-encoding: x", &behind), bare),
+        ("smuggling: a name with a blank", post("content-length: 0\r\ntransfer-encoding : chunked", &behind), bare),
+        ("smuggling: a folded line", post("content-length: 0\r\nx: y\r\n transfer-encoding: chunked", &behind), bare),
         ("smuggling: a bare CR", post("content-length: 0\r\nx: y\rtransfer-encoding: chunked", "0\r\n\r\n"), bare),
         ("head: NUL in a value", post("content-length: 30\r\nx: a\0b", GOOD), bare),
         ("head: no colon", post("content-length: 30\r\nnonsense", GOOD), bare),
@@ -168,8 +137,7 @@ async fn the_table() {
         ),
         format!("\r\n\r\n{}", post("content-length: 30\r\nconnection: close", GOOD)),
     ] {
-        let mut raw = Raw::connect(app.address).await;
-        raw.write(&request).await;
+        let mut raw = Raw::send(app.address, &request).await;
         assert_eq!(answers(&raw.read_to_the_end().await), [(202, String::new())], "{request}");
     }
     assert_eq!(records(&app, 5).await.len(), 4);

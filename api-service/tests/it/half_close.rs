@@ -1,14 +1,10 @@
 //! Clients that send nothing more and wait for their answer (FIN), or are gone before it (RST): each request is
 //! answered where there is somebody to answer, and is in the log and in the metrics in any case.
 
-use devstack::kit::{blocking, found, json_lines, until};
-use serde_json::Value;
+use devstack::kit::json_lines;
 
-use crate::app::{TestApp, admin, prepare, scope, user};
-use crate::binary::Binary;
-use crate::http::{Raw, post};
+use crate::prelude::*;
 use crate::read::Held;
-use crate::topic::records;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 
@@ -51,14 +47,12 @@ pub(crate) async fn counted(binary: &Binary, line: &str) {
 
 #[tokio::test]
 async fn a_client_that_half_closes_is_answered_logged_and_counted() {
-    let scope = scope("half_close").await;
-    prepare(&scope).await;
+    let scope = prepared("half_close").await;
     // Kafka is asked a while after the end of the request has come.
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "all"), ("KAFKA_LINGER", "300ms")]);
     let whole = format!("{}{BODY}", post(&admin(), BODY.len()));
     for (id, request) in [("length", whole), ("chunked", chunked()), ("expecting", format!("{}{BODY}", expecting()))] {
-        let mut raw = Raw::connect(binary.address).await;
-        raw.write(&named(&request, id)).await;
+        let mut raw = Raw::send(binary.address, &named(&request, id)).await;
         raw.half_close().await;
         let answer = raw.read_to_end().await;
         let answer = answer.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
@@ -66,23 +60,20 @@ async fn a_client_that_half_closes_is_answered_logged_and_counted() {
         assert_eq!(logged(&binary, id).await, ("answered".into(), 202));
     }
 
-    let mut raw = Raw::connect(binary.address).await;
-    raw.write(&named(&expecting(), "asking first")).await;
+    let mut raw = Raw::send(binary.address, &named(&expecting(), "asking first")).await;
     raw.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
     raw.write(BODY).await;
     raw.half_close().await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 202"));
 
-    let mut raw = Raw::connect(binary.address).await;
-    raw.write(&named(&format!("{}{BODY}", post(&admin(), BODY.len() + 1)), "half")).await;
+    let mut raw = Raw::send(binary.address, &named(&format!("{}{BODY}", post(&admin(), BODY.len() + 1)), "half")).await;
     raw.half_close().await;
     let answer = raw.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{answer}");
     assert_eq!(logged(&binary, "half").await, ("answered".into(), 400));
 
     let mut held = Held::hold(&scope).await;
-    let mut raw = Raw::connect(binary.address).await;
-    raw.write(&named(&get(), "read")).await;
+    let mut raw = Raw::send(binary.address, &named(&get(), "read")).await;
     raw.half_close().await;
     held.until_one_waits().await;
     held.release().await;
@@ -94,12 +85,10 @@ async fn a_client_that_half_closes_is_answered_logged_and_counted() {
 
 #[tokio::test]
 async fn a_client_that_is_gone_before_its_answer_is_logged_and_counted() {
-    let scope = scope("client_gone").await;
-    prepare(&scope).await;
+    let scope = prepared("client_gone").await;
     let binary = Binary::with(&scope, &[("ACCESS_LOG", "all")]);
     let mut held = Held::hold(&scope).await;
-    let mut raw = Raw::connect(binary.address).await;
-    raw.write(&named(&get(), "gone")).await;
+    let raw = Raw::send(binary.address, &named(&get(), "gone")).await;
     held.until_one_waits().await;
     raw.reset();
     held.release().await;
@@ -116,19 +105,16 @@ async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
     let connections = ["--max-connections=1", "--write-timeout=500ms", "--keep-alive-timeout=5min"];
     let app = TestApp::with("half_close_held", &[times.as_slice(), &connections].concat()).await;
 
-    let mut raw = Raw::connect(app.address).await;
-    raw.write("GET /health/li").await;
+    let mut raw = Raw::send(app.address, "GET /health/li").await;
     raw.half_close().await;
     assert_eq!(raw.read_to_end().await, "", "half a head is no request");
 
-    let mut raw = Raw::connect(app.address).await;
-    raw.write(&post(&admin(), 100)).await;
+    let mut raw = Raw::send(app.address, &post(&admin(), 100)).await;
     raw.half_close().await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 400"));
 
     let held = Held::hold(&app.scope).await;
-    let mut raw = Raw::connect(app.address).await;
-    raw.write(&get()).await;
+    let mut raw = Raw::send(app.address, &get()).await;
     raw.half_close().await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 503"), "REQUEST_TIMEOUT counts");
     held.release().await;
@@ -139,8 +125,7 @@ async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
     raw.write(&document.repeat(500)).await;
     raw.half_close().await;
     // The one connection that there may be is free again.
-    let mut next = Raw::connect(app.address).await;
-    next.write("GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut next = Raw::send(app.address, "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
     assert!(next.read_answer().await.starts_with("HTTP/1.1 200"));
     drop(raw);
 }
@@ -148,8 +133,7 @@ async fn a_half_closed_client_is_held_for_no_longer_than_any_other() {
 #[tokio::test]
 async fn a_half_closed_client_is_answered_at_the_end() {
     let mut app = TestApp::with("half_close_end", &["--kafka-linger=1s"]).await;
-    let mut raw = Raw::connect(app.address).await;
-    raw.write(&format!("{}{BODY}", post(&admin(), BODY.len()))).await;
+    let mut raw = Raw::send(app.address, &format!("{}{BODY}", post(&admin(), BODY.len()))).await;
     raw.half_close().await;
     let is_taken_in = async || app.backbone.ingest.in_flight.left() < app.config.http.max_bytes_in_flight;
     until("its body is there", is_taken_in).await;
@@ -162,11 +146,8 @@ async fn a_half_closed_client_is_answered_at_the_end() {
 
 #[tokio::test]
 async fn a_request_that_the_end_of_the_service_drops_is_logged() {
-    let scope = scope("dropped").await;
-    prepare(&scope).await;
-    let binary = Binary::with(&scope, &[("DRAIN_TIMEOUT", "300ms")]);
-    let mut raw = Raw::connect(binary.address).await;
-    raw.write(&named(&expecting(), "stuck")).await;
+    let binary = Binary::with(&prepared("dropped").await, &[("DRAIN_TIMEOUT", "300ms")]);
+    let mut raw = Raw::send(binary.address, &named(&expecting(), "stuck")).await;
     // It is in its handler, and nothing more comes.
     raw.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
     let (status, seen) = blocking(|| binary.terminate()).await;

@@ -1,13 +1,10 @@
 //! Live, and ready.
 
-use devstack::kit::found;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use serde_json::{Value, json};
 use shared::kafka::topics::setup;
 
-use crate::app::{TestApp, config, nowhere, prepare, scope};
-use crate::binary::Binary;
+use crate::prelude::*;
 
 async fn until(app: &TestApp, status: u16, expected: &Value) {
     let is_it = async || {
@@ -41,8 +38,7 @@ async fn ready_with_all_and_a_warning_of_one_replica() {
 /// `setup` says to set it so, and one disk is one disk.
 #[tokio::test]
 async fn a_warning_of_one_replica_whatever_min_insync_replicas_is() {
-    let scope = scope("health_replicas").await;
-    prepare(&scope).await;
+    let scope = prepared("health_replicas").await;
     let client = shared::kafka::client(&config(&scope, &[]).kafka).unwrap();
     let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
     let two = AlterConfig::new(ResourceSpecifier::Topic(&scope.input_topic)).set("min.insync.replicas", "2");
@@ -66,8 +62,7 @@ async fn degraded_while_one_of_the_two_ways_works() {
 
 #[tokio::test]
 async fn a_database_of_another_encoding_is_down_and_named() {
-    let scope = scope("health_encoding").await;
-    prepare(&scope).await;
+    let scope = prepared("health_encoding").await;
     let (server, name) = scope.database_url.rsplit_once('/').unwrap();
     let other = format!("{name}_l");
     let create = format!("CREATE DATABASE \"{other}\" TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'");

@@ -1,12 +1,8 @@
 //! What happened to a device, newest first.
 
-use reqwest::Response;
-use serde_json::Value;
-use shared::devices::{decode, queries};
+use shared::devices::decode;
 
-use crate::app::{TestApp, admin, problem, token, user};
-use crate::batch::batch;
-use crate::topic::{records, work};
+use crate::prelude::*;
 
 pub(crate) async fn history(app: &TestApp, token: &str, query: &str) -> Response {
     app.request("GET", &format!("/resource/d/events{query}")).bearer_auth(token).send().await.unwrap()

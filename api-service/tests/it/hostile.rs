@@ -2,17 +2,14 @@
 //! test prints its figures.
 
 use std::io::Write as _;
-use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::{Client, Response};
+use reqwest::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
-use crate::app::{admin, prepare, scope};
-use crate::binary::Binary;
-use crate::http::{Raw, post};
+use crate::prelude::*;
 
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
 const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
@@ -28,8 +25,7 @@ struct Attacked {
 
 impl Attacked {
     async fn start(name: &str, settings: &[(&str, &str)]) -> Self {
-        let scope = scope(name).await;
-        prepare(&scope).await;
+        let scope = prepared(name).await;
         let binary = Binary::with(&scope, settings);
         let client = Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(60)).build().unwrap();
         let mut this = Self { binary, client, token: admin(), before: 0 };
@@ -85,8 +81,7 @@ async fn open(address: std::net::SocketAddr, count: usize, text: &str, answered:
         for _ in 0..(count - all.len()).min(250) {
             let text = text.to_owned();
             some.spawn(async move {
-                let mut raw = Raw::connect(address).await;
-                raw.write(&text).await;
+                let mut raw = Raw::send(address, &text).await;
                 if answered {
                     raw.read_answer().await;
                 }

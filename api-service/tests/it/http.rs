@@ -18,6 +18,13 @@ impl Raw {
         Self(TcpStream::connect(address).await.unwrap())
     }
 
+    /// One that begins with this.
+    pub(crate) async fn send(address: SocketAddr, text: &str) -> Self {
+        let mut raw = Self::connect(address).await;
+        raw.write(text).await;
+        raw
+    }
+
     /// One whose kernel takes little in for it.
     pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();

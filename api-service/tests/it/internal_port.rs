@@ -1,17 +1,11 @@
 //! The internal port: metrics, and health for who has no other port.
 
-use devstack::kit::until;
-
-use crate::app::{admin, prepare, scope, user};
-use crate::binary::Binary;
 use crate::half_close::counted;
-use crate::http::Raw;
+use crate::prelude::*;
 
 #[tokio::test]
 async fn metrics_count_what_was_answered() {
-    let scope = scope("internal").await;
-    prepare(&scope).await;
-    let binary = Binary::start(&scope);
+    let binary = Binary::start(&prepared("internal").await);
     let post = binary.post("/events", &admin(), r#"{"device_id":"d","payload":{}}"#);
     assert_eq!(post.send().await.unwrap().status(), 202);
     for path in ["/made/up", "/resource/none"] {
@@ -38,8 +32,7 @@ async fn what_cannot_be_read_is_counted_and_has_its_line() {
     let binary = Binary::start(&scope("internal_unreadable").await);
     let large = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(17 * 1024));
     for (request, reason, status) in [("nonsense\r\n\r\n", "unreadable", 400), (&large, "headers_too_large", 431)] {
-        let mut raw = Raw::connect(binary.address).await;
-        raw.write(request).await;
+        let mut raw = Raw::send(binary.address, request).await;
         assert!(raw.read_to_the_end().await.starts_with(&format!("HTTP/1.1 {status} ")));
         let line = format!(r#""reason":"{reason}""#);
         let says = |seen: &str| seen.contains("a request that cannot be read") && seen.contains(&line);

@@ -28,11 +28,13 @@ pub(crate) struct Issuer {
 
 impl Issuer {
     pub(crate) async fn start(signers: &[&Signer]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut issuer = Self { address, state: Arc::default(), serving: None, tls: None };
+        Self::start_with(signers, None).await
+    }
+
+    async fn start_with(signers: &[&Signer], tls: Option<TlsAcceptor>) -> Self {
+        let mut issuer = Self { tls, ..Self::down_at_first() };
         issuer.publish(signers);
-        issuer.serve(listener);
+        issuer.up().await;
         issuer
     }
 
@@ -56,16 +58,11 @@ impl Issuer {
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
 
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let tls = Some(TlsAcceptor::from(Arc::new(config)));
-        let mut issuer = Self { address, state: Arc::default(), serving: None, tls };
-        issuer.publish(signers);
-        issuer.serve(listener);
-        (issuer, authority.pem())
+        (Self::start_with(signers, Some(TlsAcceptor::from(Arc::new(config)))).await, authority.pem())
     }
 
-    fn serve(&mut self, listener: TcpListener) {
+    pub(crate) async fn up(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
         let (state, tls) = (Arc::clone(&self.state), self.tls.clone());
         self.serving = Some(tokio::spawn(async move {
             loop {
@@ -84,10 +81,6 @@ impl Issuer {
                 });
             }
         }));
-    }
-
-    pub(crate) async fn up(&mut self) {
-        self.serve(TcpListener::bind(self.address).await.unwrap());
     }
 
     pub(crate) fn down(&mut self) {

@@ -1,17 +1,12 @@
 //! What one caller, and all of them together, may ask for.
 
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
 
 use api_service::http::in_flight::InFlight;
 use devstack::token::hs256;
-use reqwest::Response;
 
-use crate::app::{SECRET, TestApp, admin, problem, user};
-use crate::contract::conforms;
 use crate::history::{history, report};
-use crate::http::{Raw, post};
-use crate::topic::{records, work};
+use crate::prelude::*;
 
 const GOOD: &str = r#"{"device_id":"d","payload":{}}"#;
 
@@ -113,10 +108,7 @@ async fn a_batch_comes_after_the_wait_that_it_is_told_and_is_taken() {
 #[tokio::test]
 async fn a_batch_beyond_the_burst_is_told_how_many_may_come_and_no_wait() {
     let app = TestApp::with("rate_beyond", &["--rate-limit-events-per-second=1", "--rate-limit-burst=10"]).await;
-    let refused = batch(&app, &admin(), 12).await;
-    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (413, None));
-    let refused = problem(refused).await;
-    assert_eq!(refused["code"], "too_many_events");
+    let refused = is_refused(batch(&app, &admin(), 12).await, 413, "too_many_events", None).await;
     assert_eq!(refused["detail"], "a subject may send up to 10 events at once, and these are 12");
     assert_eq!(batch(&app, &admin(), 10).await.status(), 202, "it has cost nothing");
 }
@@ -136,9 +128,7 @@ async fn no_room_for_another_body() {
     held.cover(17 * 1024 * 1024 - 1000).unwrap();
     assert_eq!(app.submit(GOOD).await.status(), 202);
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(2000));
-    let refused = app.submit(large.clone()).await;
-    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
-    assert_eq!(problem(refused).await["code"], "overloaded");
+    is_refused(app.submit(large.clone()).await, 503, "overloaded", Some("1")).await;
 
     // Of a length that is not known before it is there, or is not what it unpacks to.
     let mut raw = Raw::connect(app.address).await;
@@ -159,8 +149,7 @@ async fn a_body_takes_its_room_as_it_comes_and_until_it_is_answered() {
     let all = 17 * 1024 * 1024;
     let taken = async |bytes: usize| left(&app.backbone.ingest.in_flight, all - bytes..=all - bytes).await;
     let body = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
-    let mut raw = Raw::connect(app.address).await;
-    raw.write(&post(&admin(), body.len())).await;
+    let mut raw = Raw::send(app.address, &post(&admin(), body.len())).await;
     raw.write(&body[..10]).await;
     taken(10).await;
     raw.write(&body[10..]).await;
@@ -173,8 +162,7 @@ async fn who_promises_much_and_sends_nothing_takes_nobodys_room() {
     let app = TestApp::with("room_promised", &["--max-bytes-in-flight=17825792"]).await;
     let mut liars = Vec::new();
     for _ in 0..50 {
-        let mut raw = Raw::connect(app.address).await;
-        raw.write(&post(&admin(), 260 * 1024).replace("/events ", "/events/batch ")).await;
+        let raw = Raw::send(app.address, &post(&admin(), 260 * 1024).replace("/events ", "/events/batch ")).await;
         liars.push(raw);
     }
     let large = format!(r#"{{"device_id":"d","payload":{{"x":"{}"}}}}"#, "x".repeat(200_000));
@@ -194,13 +182,10 @@ async fn one_subjects_bodies_leave_room_for_all_others() {
     // All of it, but for the last byte of the largest body.
     let mut held = app.backbone.ingest.in_flight.empty().of("alice");
     held.cover(9 * MIB).unwrap();
-    let mut slow = Raw::connect(app.address).await;
-    slow.write(&post(&alice, 8 * MIB).replace("/events ", "/events/batch ")).await;
+    let mut slow = Raw::send(app.address, &post(&alice, 8 * MIB).replace("/events ", "/events/batch ")).await;
     slow.write(&" ".repeat(8 * MIB - 1)).await;
     left(&app.backbone.ingest.in_flight, 0..=ALL / 2 + 1).await;
-    let refused = app.submission(&alice, large.clone()).send().await.unwrap();
-    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
-    assert_eq!(problem(refused).await["code"], "overloaded");
+    is_refused(app.submission(&alice, large.clone()).send().await.unwrap(), 503, "overloaded", Some("1")).await;
     for _ in 0..20 {
         assert_eq!(app.submission(&bob, large.clone()).send().await.unwrap().status(), 202);
     }
@@ -229,9 +214,7 @@ async fn answers_to_submissions_have_room_until_they_are_taken() {
     // Room for the body, and not for the answer: nothing is sent.
     let mut others = in_flight.empty();
     others.cover(ALL - 10_000).unwrap();
-    let refused = submit().await.unwrap();
-    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
-    assert_eq!(problem(refused).await["code"], "overloaded");
+    is_refused(submit().await.unwrap(), 503, "overloaded", Some("1")).await;
     assert_eq!(records(&app, 1).await.len(), 1);
     drop(others);
 
@@ -286,9 +269,7 @@ async fn answers_that_nobody_takes_have_their_room_and_no_more() {
         left(18_000_000 - nth * whole.len()).await;
         idlers.push(raw);
     }
-    let refused = history(&app, &user(), "?limit=200").await;
-    assert_eq!((refused.status().as_u16(), header(&refused, "retry-after")), (503, Some("1")));
-    assert_eq!(problem(refused).await["code"], "overloaded");
+    is_refused(history(&app, &user(), "?limit=200").await, 503, "overloaded", Some("1")).await;
     assert_eq!(app.submit(GOOD).await.status(), 202, "bodies are another matter");
     assert_eq!(app.get("none").await.status(), 404, "and so are small answers");
     // The deadline for taking them in ends it.

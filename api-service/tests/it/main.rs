@@ -30,6 +30,7 @@ mod internal_port;
 mod issuer;
 mod limits;
 mod missing_topic;
+mod prelude;
 mod producer_reborn;
 mod published_keys;
 mod read;

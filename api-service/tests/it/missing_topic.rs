@@ -1,12 +1,9 @@
 //! A topic that is not there is not made, whatever the broker allows, and no event is accepted for it.
 
-use std::time::{Duration, Instant};
+use devstack::kit::{has_topic, kafka_that_makes_topics};
 
-use devstack::kit::{has_topic, kafka_that_makes_topics, until};
-use serde_json::Value;
-
-use crate::app::{TestApp, admin, prepare, problem, scope};
-use crate::batch::batch;
+use crate::app::prepare;
+use crate::prelude::*;
 
 const BODY: &str = r#"{"device_id":"d","event_id":"1","payload":{}}"#;
 

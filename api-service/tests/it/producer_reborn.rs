@@ -3,7 +3,7 @@
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::app::{TestApp, problem};
+use crate::prelude::*;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 

@@ -1,16 +1,14 @@
 //! Redis → (miss) lease → PostgreSQL → fill while the lease stands.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use devstack::Scope;
 use devstack::kit::{PATIENCE, event};
 use shared::cache::{Fencer, Lookup};
-use shared::devices::{DeviceId, queries};
 use sqlx::{Connection, PgConnection, Row};
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
 
-use crate::app::{TestApp, problem};
-use crate::topic::work;
+use crate::prelude::*;
 
 pub(crate) async fn report(app: &TestApp, device: &str, payload: &str) {
     let response = app.submit(event(device).payload(payload).json()).await;
@@ -23,6 +21,11 @@ pub(crate) async fn cached(app: &TestApp, id: &DeviceId) -> Option<bytes::Bytes>
         Lookup::Miss => None,
         other => panic!("{other:?}"),
     }
+}
+
+pub(crate) fn reading(app: &Arc<TestApp>, id: &'static str) -> JoinHandle<reqwest::Response> {
+    let app = Arc::clone(app);
+    tokio::spawn(async move { app.get(id).await })
 }
 
 pub(crate) fn source(response: &reqwest::Response) -> &str {
@@ -155,14 +158,11 @@ impl Held {
 
 #[tokio::test]
 async fn who_finds_a_lease_of_this_process_joins_its_query() {
-    let app = std::sync::Arc::new(TestApp::start("read_join").await);
+    let app = Arc::new(TestApp::start("read_join").await);
     report(&app, "d", "{}").await;
     work(&app, 1).await;
     let mut held = Held::hold(&app.scope).await;
-    let read = || {
-        let app = std::sync::Arc::clone(&app);
-        tokio::spawn(async move { app.get("d").await })
-    };
+    let read = || reading(&app, "d");
     let first = read();
     held.until_one_waits().await;
     let others: Vec<_> = (0..5).map(|_| read()).collect();
@@ -182,15 +182,12 @@ async fn who_finds_a_lease_of_this_process_joins_its_query() {
 
 #[tokio::test]
 async fn a_fence_between_lease_and_fill_keeps_the_older_body_out() {
-    let app = std::sync::Arc::new(TestApp::start("read_fence").await);
+    let app = Arc::new(TestApp::start("read_fence").await);
     let id: DeviceId = "d".parse().unwrap();
     report(&app, "d", "{}").await;
     work(&app, 1).await;
     let mut held = Held::hold(&app.scope).await;
-    let reading = {
-        let app = std::sync::Arc::clone(&app);
-        tokio::spawn(async move { app.get("d").await })
-    };
+    let reading = reading(&app, "d");
     held.until_one_waits().await;
     Fencer::new(app.cache(), app.store()).fence(&[(id.clone().cache_key(), 2)]).await;
     held.release().await;
@@ -214,7 +211,7 @@ async fn whoever_is_done_first_fills_under_a_lease_of_another_process() {
 
 #[tokio::test]
 async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to_come() {
-    let app = std::sync::Arc::new(TestApp::start("read_monotonic").await);
+    let app = Arc::new(TestApp::start("read_monotonic").await);
     let id: DeviceId = "d".parse().unwrap();
     report(&app, "d", "{}").await;
     work(&app, 1).await;
@@ -222,10 +219,7 @@ async fn who_has_seen_a_version_sees_none_before_it_though_its_fence_is_still_to
     let lease = app.cache().lease(&id.cache_key()).await.unwrap();
     let older = queries::resource(&app.store(), &id).await.unwrap().unwrap().body;
     let mut held = Held::hold(&app.scope).await;
-    let reading = {
-        let app = std::sync::Arc::clone(&app);
-        tokio::spawn(async move { app.get("d").await })
-    };
+    let reading = reading(&app, "d");
     held.until_one_waits().await;
     // It fills, and version 2 is written, before this one is answered.
     assert!(app.cache().fill(&id.cache_key(), &lease, Some(&older)).await);

@@ -1,14 +1,10 @@
 //! Reads with PostgreSQL away, or Redis.
 
-use std::time::{Duration, Instant};
-
 use devstack::Redis;
-use devstack::kit::blocking;
 use sqlx::PgPool;
 
-use crate::app::{TestApp, nowhere};
+use crate::prelude::*;
 use crate::read::{report, source, tagged};
-use crate::topic::work;
 
 /// Many who poll one device while Redis is of no use are one query at a time, and leave the pool, of four connections,
 /// to others. So are those whose leases vanish meanwhile, by fences, evictions or a restart of Redis.

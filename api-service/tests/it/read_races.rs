@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use devstack::kit::{blocking, until};
 use devstack::{Proxy, Redis};
-use reqwest::Response;
 use shared::cache::{Cache, Fencer, Lookup};
-use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE, queries};
+use shared::devices::{DeviceDelivery, Event, EventType, RESOURCE};
 use shared::kafka::position::Position;
 use shared::runtime::json::Payload;
 use shared::store::Store;
@@ -15,8 +13,8 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
-use crate::app::{TestApp, config, scope};
-use crate::read::{Held, cached, source, tagged};
+use crate::prelude::*;
+use crate::read::{Held, cached, reading, source, tagged};
 
 /// An API that has PostgreSQL behind a proxy, and its worker, which has not.
 struct Race {
@@ -35,14 +33,10 @@ impl Race {
         let pool = PgPool::connect(&scope.database_url).await.unwrap();
         let behind = format!("--database-url={behind}");
         // A stopped reader is not to be given up; and of one connection it is known what it has seen.
-        let settings: Vec<_> = settings
-            .iter()
-            .copied()
-            .chain([behind.as_str(), "--database-timeout=60s", "--database-max-connections=1"])
-            .collect();
-        let app = Arc::new(TestApp::on(scope, &[&settings[..], &["--request-timeout=90s"]].concat()).await);
-        let (store, cache) =
-            (Store::open(&plain.postgres, "worker").unwrap(), Cache::open(&plain.redis, &[&RESOURCE]).unwrap());
+        let own = [&*behind, "--database-timeout=60s", "--database-max-connections=1", "--request-timeout=90s"];
+        let app = Arc::new(TestApp::on(scope, &[settings, &own].concat()).await);
+        let store = Store::open(&plain.postgres, "worker").unwrap();
+        let cache = Cache::open(&plain.redis, &[&RESOURCE]).unwrap();
         Self { app, postgres, pool, store, cache }
     }
 
@@ -53,23 +47,16 @@ impl Race {
         let payload = Payload::check(payload.into(), "").unwrap();
         let event = Event { device_id: device.parse().unwrap(), event_type: EventType::DeviceReported, payload };
         let envelope = event.envelope(n.to_string().parse().unwrap(), at);
-        let position = Position {
-            topic: "t".into(),
-            partition: 0,
-            offset: n,
-            appended_at: at,
-            redriven: false,
-            create_time: false,
-        };
-        let applied =
-            queries::apply_batch(&self.store, &[&DeviceDelivery { envelope, position, event }]).await.unwrap();
+        let (topic, partition, redriven, create_time) = ("t".into(), 0, false, false);
+        let position = Position { topic, partition, offset: n, appended_at: at, redriven, create_time };
+        let event = DeviceDelivery { envelope, position, event };
+        let applied = queries::apply_batch(&self.store, &[&event]).await.unwrap();
         let fenced = Fencer::new(self.cache.clone(), self.store.clone()).fence(&applied.fences).await;
         assert!(fenced.is_acknowledged());
     }
 
     fn read(&self, device: &'static str) -> JoinHandle<Response> {
-        let app = Arc::clone(&self.app);
-        tokio::spawn(async move { app.get(device).await })
+        reading(&self.app, device)
     }
 
     /// A reader that PostgreSQL has answered, and that does not know yet.

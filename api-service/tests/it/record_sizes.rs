@@ -2,11 +2,7 @@
 
 use std::collections::HashSet;
 
-use futures_util::future::join_all;
-use serde_json::{Value, json};
-
-use crate::app::{TestApp, admin, problem};
-use crate::batch::batch;
+use crate::prelude::*;
 use crate::sized::{
     AROUND, BATCHES, MAX_PAYLOAD, PATIENT, SINGLES, Sent, array, in_order, limit_of, limited, places, post_batch,
     post_single,

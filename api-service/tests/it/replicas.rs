@@ -1,20 +1,19 @@
 //! A 202 rests on every in-sync replica, and on as many of them as the topic asks for.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use api_service::ingest::producer::settings;
-use devstack::kit::{blocking, event, found};
+use devstack::kit::event;
 use devstack::{KafkaCluster, Scope};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::kafka::TopicConfig;
-use shared::kafka::topics::setup::{self, TopicShape};
+use shared::kafka::topics::setup;
+use shared::kafka::topics::setup::TopicShape;
 use shared::store::Store;
 
-use crate::app::{TestApp, config, problem, scope};
-use crate::topic::records;
+use crate::prelude::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -1,26 +1,19 @@
 //! The end: what is under way is answered, and nothing more is taken.
 
-use std::time::Duration;
-
 use api_service::backbone::health;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
-use crate::app::{TestApp, admin};
-use crate::http::{Raw, post};
-use crate::topic::records;
+use crate::prelude::*;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 
 #[tokio::test]
 async fn a_request_under_way_is_answered_before_the_end() {
     let mut app = TestApp::start("shutdown").await;
-    let mut idle = Raw::connect(app.address).await;
-    idle.write("GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut idle = Raw::send(app.address, "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
     idle.read_answer().await;
     let mut fresh = Raw::connect(app.address).await;
-    let mut busy = Raw::connect(app.address).await;
-    busy.write(&post(&admin(), BODY.len())).await;
+    let mut busy = Raw::send(app.address, &post(&admin(), BODY.len())).await;
     sleep(Duration::from_millis(200)).await;
 
     app.stop();
@@ -43,8 +36,7 @@ async fn a_request_under_way_is_answered_before_the_end() {
 #[tokio::test]
 async fn traffic_is_still_taken_until_the_load_balancer_has_noticed() {
     let mut app = TestApp::with("shutdown_delay", &["--drain-delay=5min"]).await;
-    let mut kept = Raw::connect(app.address).await;
-    kept.write("GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
+    let mut kept = Raw::send(app.address, "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n").await;
     let answer = kept.read_answer().await;
     assert!(!answer.contains("connection: close"), "{answer}");
 
@@ -64,8 +56,7 @@ async fn traffic_is_still_taken_until_the_load_balancer_has_noticed() {
 #[tokio::test]
 async fn the_end_has_a_deadline() {
     let mut app = TestApp::with("shutdown_deadline", &["--drain-timeout=300ms"]).await;
-    let mut stuck = Raw::connect(app.address).await;
-    stuck.write(&post(&admin(), BODY.len())).await;
+    let stuck = Raw::send(app.address, &post(&admin(), BODY.len())).await;
     sleep(Duration::from_millis(200)).await;
     app.stop();
     let start = std::time::Instant::now();

@@ -1,14 +1,9 @@
 //! What was handed to Kafka is written, though nobody waits for it any more.
 
-use std::time::{Duration, Instant};
-
-use devstack::kit::{blocking, until};
 use rdkafka::mocking::MockCluster;
 use tokio::net::TcpStream;
 
-use crate::app::{PARTITIONS, admin, prepare, scope};
-use crate::binary::Binary;
-use crate::http::{Raw, post};
+use crate::prelude::*;
 
 const BODY: &str = r#"{"device_id":"d","payload":{}}"#;
 
@@ -19,18 +14,19 @@ async fn written(brokers: String, topic: String) -> i64 {
 
 #[tokio::test]
 async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
-    let scope = scope("flush").await;
-    prepare(&scope).await;
+    let scope = prepared("flush").await;
     // It waits in the producer's queue for others to travel with, for longer than the test takes.
     let settings = [("KAFKA_LINGER", "50s"), ("KAFKA_MESSAGE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "70s")];
     let binary = Binary::with(&scope, &settings);
     let (mut posted, start) = (0, Instant::now());
-    let queued = async || binary.metrics().await.contains("\nkafka_queue_records 1\n");
+    let queued = async || {
+        let metrics = binary.metrics().await;
+        metrics.lines().any(|line| line.starts_with("kafka_queue_records{") && line.ends_with("} 1"))
+    };
     // The first client is replaced once Kafka has said what the topic takes, and sends what it has.
     let client = 'queued: loop {
         assert!(start.elapsed() < Duration::from_secs(45), "the event is not in the queue");
-        let mut client = Raw::connect(binary.address).await;
-        client.write(&post(&admin(), BODY.len())).await;
+        let mut client = Raw::send(binary.address, &post(&admin(), BODY.len())).await;
         client.write(BODY).await;
         posted += 1;
         // The producer tells of its queue every five seconds.
@@ -54,8 +50,7 @@ async fn an_event_whose_client_has_gone_is_in_the_topic_after_the_end() {
 /// Of the client that sends each event by itself, whose queue is another one.
 #[tokio::test]
 async fn events_that_go_alone_are_in_the_topic_after_the_end_too() {
-    let scope = scope("flush_alone").await;
-    prepare(&scope).await;
+    let scope = prepared("flush_alone").await;
     // librdkafka's own broker never says what the topic takes: several events of one device go alone. It is away
     // until the service has nothing left to do but wait for it.
     let cluster = MockCluster::new(1).unwrap();

@@ -6,16 +6,13 @@ use bytes::Bytes;
 use devstack::Scope;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use reqwest::Response;
 use shared::devices::{Event, EventType};
 use shared::kafka::Outgoing;
 use shared::kafka::topics::setup;
 use shared::runtime::json::Payload;
 use time::OffsetDateTime;
 
-use crate::app::{TestApp, admin, config, prepare, scope};
-use crate::batch::batch;
-use crate::topic::records;
+use crate::prelude::*;
 
 /// A record's headers, and the frame around a batch: never more than this.
 pub(crate) const AROUND: usize = 600;
@@ -132,8 +129,7 @@ pub(crate) async fn limit_of(scope: &Scope, bytes: usize, compression: &str) {
 }
 
 pub(crate) async fn limited(name: &str, bytes: usize) -> Scope {
-    let scope = scope(name).await;
-    prepare(&scope).await;
+    let scope = prepared(name).await;
     limit(&scope, bytes).await;
     scope
 }

@@ -2,12 +2,10 @@
 
 use std::str::from_utf8 as utf8;
 
-use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::app::{PARTITIONS, TestApp, token};
-use crate::topic::records;
+use crate::prelude::*;
 
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// Odd on purpose: nothing may be parsed and written anew.

@@ -1,17 +1,9 @@
 //! The two tables of the contract, a case a line: which call answers what to whom, and what bad
 //! input is answered with. Each answer is compared with the document too.
 
-use std::time::{Duration, Instant};
-
-use reqwest::{RequestBuilder, Response};
-use serde_json::{Value, json};
 use shared::cache::Lookup;
-use shared::devices::{DeviceId, queries};
 
-use crate::app::{SECRET, TestApp, admin, nowhere, token, user};
-use crate::contract::conforms;
-use crate::http::{Raw, post};
-use crate::topic::{records, work};
+use crate::prelude::*;
 
 const GOOD: &str = r#"{"device_id":"mine","event_id":"e-1","payload":{}}"#;
 const JSON: &str = "application/json";
@@ -203,6 +195,7 @@ async fn bad_input() {
     let good = claims(json!({}));
     let by = |token: &str| app.submission(token, GOOD);
     let with = |changes: Value| by(&claims(changes));
+    let bound = |devices: Value| with(json!({"roles": ["device"], "device_id": devices}));
     let body = |body: &str| app.submission(&good, body.to_owned());
     let typed =
         |media_type: &str| call(&app, "POST /events", Some(&good)).header("content-type", media_type).body(GOOD);
@@ -235,32 +228,14 @@ async fn bad_input() {
         ("the role counts before the body", with(json!({"roles": []})).body("{"), 403, "forbidden", SCOPE),
         ("a device's without devices", with(json!({"roles": ["device"]})), 403, "forbidden", SCOPE),
         ("nor may that one read", unbound, 403, "forbidden", SCOPE),
-        (
-            "for another device",
-            with(json!({"roles": ["device"], "device_id": "other"})),
-            403,
-            "device_not_allowed",
-            SCOPE,
-        ),
-        (
-            "for other devices",
-            with(json!({"roles": ["device"], "device_id": ["a", "b"]})),
-            403,
-            "device_not_allowed",
-            SCOPE,
-        ),
+        ("for another device", bound(json!("other")), 403, "device_not_allowed", SCOPE),
+        ("for other devices", bound(json!(["a", "b"])), 403, "device_not_allowed", SCOPE),
         ("not JSON", body("{"), 400, "not_json", NONE),
         ("empty", body(""), 400, "not_json", NONE),
         ("a query that is none", get("GET /resource/a/events?limit=0"), 400, "bad_request", NONE),
         ("no content type", call(&app, "POST /events", Some(&good)).body(GOOD), 415, "unsupported_media_type", NONE),
         ("wrong content type", typed("text/plain"), 415, "unsupported_media_type", NONE),
-        (
-            "two content types",
-            typed("application/json").header("content-type", "text/plain"),
-            415,
-            "unsupported_media_type",
-            NONE,
-        ),
+        ("two content types", typed(JSON).header("content-type", "text/plain"), 415, "unsupported_media_type", NONE),
         ("nearly JSON", typed("application/jsonp"), 415, "unsupported_media_type", NONE),
         ("a batch for one", typed("application/x-ndjson"), 415, "unsupported_media_type", NONE),
         ("too large", body(&large()), 413, "body_too_large", NONE),
@@ -345,13 +320,9 @@ async fn with_redis_away() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come() {
-    let app = TestApp::with(
-        "tables_slow",
-        &["--request-timeout=600ms", "--redis-timeout=100ms", "--kafka-message-timeout=300ms"],
-    )
-    .await;
-    let mut raw = Raw::connect(app.address).await;
-    raw.write(&post(&admin(), 100)).await;
+    let times = ["--request-timeout=600ms", "--redis-timeout=100ms", "--kafka-message-timeout=300ms"];
+    let app = TestApp::with("tables_slow", &times).await;
+    let mut raw = Raw::send(app.address, &post(&admin(), 100)).await;
     raw.write("{").await;
     let answer = tokio::time::timeout(Duration::from_secs(20), raw.read_to_end()).await.unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

@@ -1,14 +1,11 @@
 //! The topic's limit is not known, or is another one since: good events are accepted all the same, in their order.
 
-use std::time::{Duration, Instant};
-
 use api_service::ingest::producer::{Outcome, Producer};
-use futures_util::future::join_all;
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::app::{PARTITIONS, TestApp, admin, config, prepare, problem, scope};
-use crate::batch::batch;
+use crate::app::prepare;
+use crate::prelude::*;
 use crate::sized::{MAX_PAYLOAD, PATIENT, Sent, array, in_order, limit, limited, places};
 
 /// The producer by itself, which nobody has told what the topic takes.

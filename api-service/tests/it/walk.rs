@@ -1,13 +1,10 @@
 //! The walk's token: HS256 with the short secret that everybody knows, and no claim but the least.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header, encode};
-use serde_json::{Value, json};
 
-use crate::app::{TestApp, problem, scope};
-use crate::binary::Binary;
-use crate::topic::work;
+use crate::prelude::*;
 
 const SECRET: &str = "local-dev-secret";
 

@@ -44,26 +44,23 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     site.until_caught_up(Duration::from_secs(600))?;
     bed::end(&worker)?;
 
-    let drained = site.numbers(
+    let [count, seconds, drained_at] = site.numbers(
         "SELECT count(*), extract(epoch FROM max(at) - min(at)), extract(epoch FROM max(at)) FROM
            (SELECT pg_xact_commit_timestamp(xmin) AS at FROM events WHERE request_id = 'backlog') AS events",
     )?;
-    let [count, seconds, drained_at] = drained[..] else { anyhow::bail!("not three numbers: {drained:?}") };
     let during = format!("accepted_at BETWEEN '{began}' AND '{ended}' AND request_id <> 'backlog'");
     let latency = visible::committed(&site, &format!("{during} AND partition <> {PARTITION}"))?;
     let behind = visible::committed(&site, &format!("{during} AND partition = {PARTITION}"));
-    let left = site.numbers(&format!("SELECT {drained_at} - extract(epoch FROM timestamptz '{ended}')"))?;
+    let [left] = site.numbers(&format!("SELECT {drained_at} - extract(epoch FROM timestamptz '{ended}')"))?;
     let mut notes = vec![format!(
         "partition {PARTITION} drained {} events in {seconds:.1} s: {} a second",
         number(count),
         number(count / seconds)
     )];
-    match left.first() {
-        Some(left) if *left < 0.0 => {
-            notes.push(format!("the backlog was gone {:.1} s before the load ended: use a larger BENCH_BACKLOG", -left))
-        }
-        _ => notes.push("the backlog outlasted the load".to_owned()),
-    }
+    notes.push(match left {
+        ..0.0 => format!("the backlog was gone {:.1} s before the load ended: use a larger BENCH_BACKLOG", -left),
+        _ => "the backlog outlasted the load".to_owned(),
+    });
     if let Ok(behind) = behind {
         notes.push(format!(
             "events behind the backlog waited {:.1} s (p50), {:.1} s (p99)",

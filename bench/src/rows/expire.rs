@@ -166,12 +166,11 @@ fn drain(site: &Site<'_>, bare: &Bare, events: usize, tag: &str, retention: &str
     let deletions = deletions.map_err(|_| anyhow::anyhow!("the watch panicked"))??;
     let usages = meters.iter().map(Meter::read).collect();
     bed::end(&worker)?;
-    let committed = site.numbers(&format!(
+    let [first, last] = site.numbers(&format!(
         "SELECT extract(epoch FROM min(at)), extract(epoch FROM max(at)) FROM
            (SELECT pg_xact_commit_timestamp(xmin) AS at FROM events
             WHERE recorded_at > now() - interval '1 hour' AND request_id = '{tag}') AS committed"
     ))?;
-    let [first, last] = committed[..] else { anyhow::bail!("not two numbers: {committed:?}") };
     Ok(Drained { events: worker::rate(site, tag, events)?, expired: deletions.rate(first, last), usages })
 }
 
@@ -181,10 +180,9 @@ struct Deletions(Vec<(f64, f64)>);
 
 impl Deletions {
     fn look(&mut self, site: &Site<'_>) -> anyhow::Result<()> {
-        let told = site.numbers(
+        let [at, rows] = site.numbers(
             "SELECT extract(epoch FROM clock_timestamp()), n_tup_del FROM pg_stat_user_tables WHERE relname = 'events'",
         )?;
-        let [at, rows] = told[..] else { anyhow::bail!("not two numbers: {told:?}") };
         // When it changed is known, and not how long it had been so.
         if self.0.last().is_none_or(|last| last.1 < rows) {
             self.0.push((at, rows));

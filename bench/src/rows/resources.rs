@@ -40,12 +40,10 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
                 crate::records::event_of(device, n, &tag)
             });
             bare.fill(stride, None)?;
-            let before = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;
+            let [before] = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;
             let (rate, used) = worker::drain_filled(&site, &[], events, &tag)?;
-            let after = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;
-            if let (Some(before), Some(after)) = (before.first(), after.first()) {
-                wal = (after - before) / as_f64(events);
-            }
+            let [after] = site.numbers("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")?;
+            wal = (after - before) / as_f64(events);
             println!("    round {}/3: {} events/s, {} bytes of WAL an event", round + 1, number(rate), number(wal));
             figure.push(rate);
             usages = used;

@@ -73,14 +73,13 @@ pub(crate) fn load(site: &Site<'_>, api: &Api, time: Duration) -> anyhow::Result
 
 /// From the API's acceptance to the commit, of the events that a condition picks.
 pub(crate) fn committed(site: &Site<'_>, condition: &str) -> anyhow::Result<Latency> {
-    let found = site.numbers(&format!(
+    let [count, p50, p99, p999] = site.numbers(&format!(
         "SELECT count(*), 1000 * percentile_cont(0.5) WITHIN GROUP (ORDER BY took),
                 1000 * percentile_cont(0.99) WITHIN GROUP (ORDER BY took),
                 1000 * percentile_cont(0.999) WITHIN GROUP (ORDER BY took)
          FROM (SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin) - accepted_at) AS took
                FROM events WHERE {condition}) AS events"
     ))?;
-    let [count, p50, p99, p999] = found[..] else { anyhow::bail!("not four numbers: {found:?}") };
     ensure!(count >= 1_000.0, "only {count} events");
     Ok(Latency { p50, p99, p999 })
 }

@@ -110,7 +110,7 @@ fn apply(site: &Site<'_>, store: &Store, events: usize, tag: &str) -> anyhow::Re
 
 /// Events a second between the first commit and the last, as PostgreSQL noted them.
 pub(crate) fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<f64> {
-    let found = site.numbers(&format!(
+    let [all, after_first, seconds] = site.numbers(&format!(
         // The first commit by a subquery of its own, which is asked once: joined to, a planner without
         // statistics may ask it anew for each row.
         "WITH committed AS MATERIALIZED (
@@ -119,7 +119,6 @@ pub(crate) fn rate(site: &Site<'_>, tag: &str, events: usize) -> anyhow::Result<
          SELECT count(*), count(*) FILTER (WHERE at > (SELECT min(at) FROM committed)),
                 extract(epoch FROM max(at) - min(at)) FROM committed"
     ))?;
-    let [all, after_first, seconds] = found[..] else { anyhow::bail!("not three numbers: {found:?}") };
     ensure!(all == as_f64(events) && seconds > 0.0, "{all} of {events} events in {seconds} s");
     Ok(after_first / seconds)
 }

@@ -164,6 +164,12 @@ fn broken(change: impl FnOnce(&mut History, &mut End)) -> Vec<u8> {
     promises.into_iter().collect()
 }
 
+/// These promises are broken by that, and no other.
+#[track_caller]
+fn breaks<const N: usize>(promises: [u8; N], what: &str, change: impl FnOnce(&mut History, &mut End)) {
+    assert_eq!(broken(change), promises, "{what}");
+}
+
 const NOTHING: [u8; 0] = [];
 
 /// Puts a later state of "a" into the tables.

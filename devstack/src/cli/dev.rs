@@ -14,7 +14,6 @@ use super::settings::Settings;
 use super::signals;
 use super::steps::{say, step};
 
-/// How `devstack dev` is run.
 #[derive(clap::Args)]
 pub(crate) struct Dev {
     #[command(flatten)]
@@ -24,7 +23,6 @@ pub(crate) struct Dev {
     folder: Option<PathBuf>,
 }
 
-/// Runs until it is asked to end.
 pub(crate) fn run(dev: &Dev) -> anyhow::Result<ExitCode> {
     signals::listen()?;
     let ports = dev.ports.take()?;

@@ -18,7 +18,6 @@ const GRACE: Duration = Duration::from_secs(20);
 /// A Ctrl-C in the terminal reached the command as well; if nothing came of it, we ask.
 const OWN_WAY: Duration = Duration::from_secs(2);
 
-/// What the servers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Servers {
     /// Child processes of ours.
@@ -27,7 +26,6 @@ pub(crate) enum Servers {
     Containers,
 }
 
-/// Runs `command`, gives its exit code.
 pub(crate) fn run(servers: Servers, command: &[OsString]) -> anyhow::Result<ExitCode> {
     signals::listen()?;
     match servers {

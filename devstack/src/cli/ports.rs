@@ -41,10 +41,6 @@ pub(crate) struct Taken {
 }
 
 impl Wanted {
-    /// Takes them all.
-    ///
-    /// # Errors
-    /// One that was asked for is taken: by which variable it is moved.
     pub(crate) fn take(&self) -> anyhow::Result<Taken> {
         // Those that were asked for come first: none of them is lost to one that can give way.
         let exact = |wanted: Option<u16>, variable| wanted.map(|port| exact(port, variable)).transpose();

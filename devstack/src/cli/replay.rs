@@ -29,7 +29,6 @@ pub(crate) struct Running {
 const VISIBLE: Duration = Duration::from_secs(10);
 const CAUGHT_UP: Duration = Duration::from_secs(120);
 
-/// Posts the file twice and checks both times.
 pub(crate) fn run(file: &Path, lines: usize, running: &Running) -> anyhow::Result<ExitCode> {
     let replay = Replay::read(file, |number| number <= lines)?;
     println!("{} events of {} devices", replay.events(), replay.devices());

@@ -40,12 +40,10 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// One without services yet, whose logs lie in this folder.
     pub(crate) fn new(stack: &'a Stack, folder: &'a Path) -> Self {
         Session { stack, folder, services: vec![], tails: vec![] }
     }
 
-    /// The topics.
     pub(crate) fn topics(&self, settings: &Settings) -> anyhow::Result<()> {
         setup(&[], settings, self.folder, "topics.log", || self.check())
     }
@@ -61,7 +59,6 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Returns when each of these services is ready, at its port.
     pub(crate) fn until_ready(&self, ports: &[(&str, u16)]) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         for (name, port) in ports {
@@ -115,7 +112,6 @@ impl Drop for Session<'_> {
     }
 }
 
-/// The tables, by `worker-service setup`.
 pub(crate) fn tables(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
     setup(&["--skip-topics"], settings, folder, "tables.log", || Ok(()))
 }
@@ -151,7 +147,6 @@ fn pause() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An empty log file.
 fn fresh(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let log = folder.join(name);
     fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;

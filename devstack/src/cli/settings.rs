@@ -80,10 +80,6 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of the environment, and ours.
-    ///
-    /// # Errors
-    /// One that is not text.
     pub(crate) fn new(ports: Taken) -> anyhow::Result<Settings> {
         Settings::of(ports, |name| {
             env::var_os(name)
@@ -132,7 +128,6 @@ impl Settings {
         }
     }
 
-    /// Creates the services' role and their database.
     pub(crate) fn create_database(&self, postgres: &Postgres) -> anyhow::Result<()> {
         let url = postgres.url();
         psql(&url, &format!("CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'"))?;
@@ -208,7 +203,6 @@ impl Settings {
             .with_context(|| format!("cannot write {}", file.display()))
     }
 
-    /// The calls to try, ready to be pasted into any terminal.
     pub(crate) fn calls(&self, token: &str, file: &Path, binaries: &Path) -> String {
         let api = self.api();
         let (postgres, redis) = (self.ports.servers.postgres, self.ports.servers.redis);

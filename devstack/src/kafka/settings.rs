@@ -66,7 +66,6 @@ pub(super) fn with_listeners(properties: &str, listeners: &[(u16, u16)]) -> Stri
     text
 }
 
-/// These settings with others in place of some.
 pub(super) fn changed(properties: &str, changes: &[(&str, &str)]) -> String {
     let is_kept =
         |line: &&str| !line.split_once('=').is_some_and(|(name, _)| changes.iter().any(|(new, _)| *new == name));

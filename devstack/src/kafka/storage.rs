@@ -5,12 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use super::secured::Secured;
 use super::{CLUSTER, Jvm, java};
 use crate::server::last_lines;
-use crate::spawn;
+use crate::{dir, spawn};
 
 const FILES: [&str; 2] = ["bootstrap.checkpoint", "meta.properties"];
 
@@ -36,7 +36,7 @@ pub(super) fn format(
     }
     if secured.is_none() {
         // If it cannot be kept, the next one is formatted as well.
-        let _ = keep(node, data);
+        let _ = dir::keep(&kept(node), |new| copy(data, new));
     }
     Ok(())
 }
@@ -55,14 +55,4 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
         fs::write(to.join(name), bytes)?;
     }
     Ok(())
-}
-
-/// Under its name only once it is complete. If another process was quicker, its copy is as good.
-fn keep(node: usize, data: &Path) -> anyhow::Result<()> {
-    let new = java::home().join(format!("formatting-{}-{:08x}", std::process::id(), fastrand::u32(..)));
-    let kept = copy(data, &new).and_then(|()| fs::rename(&new, kept(node)).context("cannot keep it"));
-    if kept.is_err() {
-        let _ = fs::remove_dir_all(&new);
-    }
-    kept
 }

@@ -20,7 +20,6 @@ pub fn event(device: impl Display) -> Event {
 }
 
 impl Event {
-    /// With this id.
     pub fn id(self, id: impl Display) -> Event {
         Event { id: Some(id.to_string()), ..self }
     }

@@ -5,12 +5,10 @@ use serde_json::Value;
 use super::PATIENCE;
 use crate::runbook::{Fault, Said};
 
-/// What a worker says of itself.
 #[derive(Debug)]
 pub struct Report {
     pub log: String,
     pub metrics: String,
-    /// Status and body of its readiness.
     pub ready: (u16, Value),
 }
 

@@ -38,7 +38,6 @@ impl Running {
         }
     }
 
-    /// Its readiness: the status, and all that it says.
     pub async fn ready(&self) -> (u16, Value) {
         let (status, text) = self.get("/health/ready").await;
         (status, serde_json::from_str(&text).unwrap_or_default())
@@ -59,12 +58,10 @@ impl Running {
         super::only_group(&self.health().await)["partitions"][number.to_string()].clone()
     }
 
-    /// `status` of its readiness.
     pub async fn status(&self) -> String {
         self.health().await["status"].as_str().unwrap_or("away").to_owned()
     }
 
-    /// The status of its liveness.
     pub async fn live(&self) -> u16 {
         self.get("/health/live").await.0
     }
@@ -93,7 +90,6 @@ impl Running {
         Report { log: self.service.log(), metrics, ready }
     }
 
-    /// What it holds in memory, in MiB.
     pub fn resident(&self) -> usize {
         self.memory("VmRSS:")
     }
@@ -176,7 +172,6 @@ impl Api {
     }
 }
 
-/// The lines of a log that are JSON.
 pub fn json_lines(log: &str) -> impl Iterator<Item = Value> {
     log.lines().filter_map(|line| serde_json::from_str(line).ok())
 }

@@ -41,7 +41,10 @@ pub(super) fn make(bin: &Path, account: Option<Account>, data: &Path, log: &Path
     }
     if let Some(kept) = kept {
         // If it cannot be kept, the next one is made as well.
-        let _ = keep(data, &kept);
+        let _ = dir::keep(&kept, |new| {
+            fs::create_dir_all(new)?;
+            copy(data, new)
+        });
     }
     Ok(())
 }
@@ -68,17 +71,4 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
     let status = cp.status()?;
     ensure!(status.success() && is_complete(to), "cp: {status}");
     Ok(())
-}
-
-/// Under its name only once it is complete. If another process was quicker, its copy is as good.
-fn keep(data: &Path, kept: &Path) -> anyhow::Result<()> {
-    let new = kept.with_extension(format!("new-{}-{:08x}", std::process::id(), fastrand::u32(..)));
-    let renamed = fs::create_dir_all(&new).map_err(Into::into).and_then(|()| {
-        copy(data, &new)?;
-        fs::rename(&new, kept).map_err(anyhow::Error::from)
-    });
-    if renamed.is_err() {
-        let _ = fs::remove_dir_all(&new);
-    }
-    renamed
 }

@@ -1,17 +1,14 @@
 //! Each server is away for a while: the API's log, metrics, readiness and answers say what `docs/operations.md` tells.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use devstack::Proxy;
-use devstack::kit::{event, json_lines, sample};
 use devstack::token::{Signer, jwks};
-use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::kit::{Own, System};
+use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
@@ -168,11 +165,9 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         }
         let before = seen.metric(fault.metric).await.unwrap_or_default();
         let lines: Vec<_> = fault.log.iter().map(|(message, field)| seen.logged(message, field)).collect();
-        match name {
-            "Kafka" => system.servers.kafka().stop().unwrap(),
-            "PostgreSQL" => system.servers.postgres().stop().unwrap(),
-            "Redis" => system.servers.redis().stop().unwrap(),
-            _ => keys.cut(),
+        match system.servers.named(name) {
+            Some(server) => server.stop().unwrap(),
+            None => keys.cut(),
         }
         let down = async || {
             let (status, report) = system.api.public_ready().await;
@@ -197,11 +192,9 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         let (message, text) = if name == "JWKS" { ("the keys of tokens are up to date", "") } else { ("up", name) };
         assert!(OPERATIONS.contains(&format!("`{message}`")), "docs/operations.md does not tell: {message}");
         let over = seen.logged(message, text);
-        match name {
-            "Kafka" => system.servers.kafka().start().unwrap(),
-            "PostgreSQL" => system.servers.postgres().start().unwrap(),
-            "Redis" => system.servers.redis().start().unwrap(),
-            _ => keys.mend(),
+        match system.servers.named(name) {
+            Some(server) => server.start().unwrap(),
+            None => keys.mend(),
         }
         system.until("all is well again", all_is_well).await;
         system.until("the log says that it is over", async || seen.logged(message, text) > over).await;
@@ -211,8 +204,6 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
 }
 
 async fn uncached(system: &System, device: &str) {
-    let client = redis::Client::open(system.scope.endpoints.redis_url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let key = format!("{}resource:{device}", system.scope.cache_prefix);
-    let _: () = redis::cmd("UNLINK").arg(key).query_async(&mut connection).await.unwrap();
+    let mut redis = direct(&system.scope.endpoints.redis_url).await;
+    ask(&mut redis, &["UNLINK", &format!("{}resource:{device}", system.scope.cache_prefix)]).await.unwrap();
 }

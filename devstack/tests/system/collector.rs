@@ -1,7 +1,7 @@
 //! A collector of traces: takes OTLP over HTTP, and keeps what it was sent.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -12,6 +12,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use prost::Message as _;
 use tokio::net::TcpListener;
+
+use crate::prelude::*;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Span {

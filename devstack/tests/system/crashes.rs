@@ -1,11 +1,9 @@
 //! Workers die and come and go under load; every 202 still has exactly one effect.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use tokio::task::JoinSet;
 
-use crate::kit::{System, blocking, refusals};
+use crate::kit::refusals;
+use crate::prelude::*;
 
 /// Waits until the worker has written some more: a kill in the middle of the work.
 async fn some_more(system: &System) {

@@ -1,18 +1,21 @@
 //! `devstack dev` as it is run by people: in a network of its own, so that it has the ports that everybody
 //! knows whatever else runs here.
 
+use std::cell::RefCell;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::OnceLock;
 
+use devstack::kit::until_blocking;
 use devstack::port;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::kit::PATIENCE;
+use crate::prelude::*;
+
+/// In its folder, all that it says.
+const SAID: &str = "said.log";
 
 /// Brings up the network's only device, then becomes the command.
 const LO_UP: &str = "ip link set lo up 2>/dev/null || python3 -c 'import fcntl, socket, struct; \
@@ -44,13 +47,9 @@ pub(crate) fn own_network() -> Option<&'static [&'static str]> {
     })
 }
 
-type Said = Arc<(Mutex<Vec<String>>, Condvar)>;
-
 /// A running `devstack dev`, asked to end when dropped.
 pub(crate) struct Dev {
     child: Child,
-    said: Said,
-    readers: Vec<JoinHandle<()>>,
     pub(crate) folder: PathBuf,
 }
 
@@ -68,11 +67,9 @@ impl Dev {
             command.env_remove(variable);
         }
         command.env("DEVSTACK_BINARIES", devstack::binaries().unwrap()).envs(env.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let said = Arc::new((Mutex::default(), Condvar::new()));
-        let readers = vec![collect(child.stdout.take().unwrap(), &said), collect(child.stderr.take().unwrap(), &said)];
-        Dev { child, said, readers, folder }
+        let said = File::create(folder.join(SAID)).unwrap();
+        command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+        Dev { child: command.spawn().unwrap(), folder }
     }
 
     /// The same on ports that are free here, where it can have no network of its own.
@@ -101,18 +98,16 @@ impl Dev {
         command
     }
 
+    /// Its whole lines so far.
     pub(crate) fn said(&self) -> String {
-        self.said.0.lock().unwrap().join("\n")
+        let said = fs::read_to_string(self.folder.join(SAID)).unwrap();
+        said[..said.rfind('\n').map_or(0, |end| end + 1)].to_owned()
     }
 
     pub(crate) fn line(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
-        let (lines, more) = &*self.said;
-        let is_missing = |lines: &mut Vec<String>| !lines.iter().any(|line| is(line));
-        let found = {
-            let (lines, _) = more.wait_timeout_while(lines.lock().unwrap(), PATIENCE, is_missing).unwrap();
-            lines.iter().find(|line| is(line)).cloned()
-        };
-        found.unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}; it said:\n{}", self.said()))
+        let found = || self.said().lines().find(|line| is(line)).map(str::to_owned);
+        until_blocking(&format!("{what} (see {SAID} in {})", self.folder.display()), || found().is_some());
+        found().unwrap()
     }
 
     pub(crate) fn until_ready(&self) -> String {
@@ -120,17 +115,11 @@ impl Dev {
         line.strip_prefix("ready: ").unwrap_or_else(|| panic!("{}", self.said())).to_owned()
     }
 
-    /// Waits for its end, and for the last of what it says.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                self.readers.drain(..).for_each(|reader| reader.join().unwrap());
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it does not end:\n{}", self.said());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let child = RefCell::new(&mut self.child);
+        let ended = || child.borrow_mut().try_wait().unwrap().is_some();
+        until_blocking(&format!("it ends (see {SAID} in {})", self.folder.display()), ended);
+        self.child.wait().unwrap()
     }
 
     /// Asks it to end, as Ctrl-C does, and waits.
@@ -163,16 +152,6 @@ impl Drop for Dev {
 
 fn signal(pid: u32, signal: Signal) {
     kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
-}
-
-fn collect(output: impl Read + Send + 'static, said: &Said) -> JoinHandle<()> {
-    let said = Arc::clone(said);
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines() {
-            said.0.lock().unwrap().push(line.unwrap());
-            said.1.notify_all();
-        }
-    })
 }
 
 /// Kills it, and gives what is said of that.

@@ -1,8 +1,6 @@
 //! PostgreSQL stops running in the middle of everything, and runs again after every deadline.
 
-use std::time::{Duration, Instant};
-
-use crate::kit::{Own, System, blocking};
+use crate::prelude::*;
 
 /// By partition: what the group has committed, and behind what is in the tables.
 async fn committed_and_done(system: &System) -> Vec<(usize, usize)> {

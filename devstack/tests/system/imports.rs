@@ -22,7 +22,6 @@ const ORDERS: [Order; 3] = [
     Order {
         folder: "worker-service",
         backbone: &[&["scheduler"], &["observe"], &["source"], &["dead_letters"], &["consumer"], &["outbox"]],
-        // The settings of all domains are composed from what they register.
         top: &[&["domains"], &["config"], &["worker"], &["command"], &["main"]],
         registry: &["domains", "main"],
     },

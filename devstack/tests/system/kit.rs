@@ -9,19 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use devstack::kit::{Event, event};
+use devstack::kit::{Event, event, owned_headers};
 use devstack::logs::PLANTED;
 use devstack::{Endpoints, Program, Scope, Service, token};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::Response;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
-use tokio::sync::Mutex;
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Row as _};
 
 pub(crate) use devstack::kit::{Api, PATIENCE, Running, blocking, owned};
 
 pub(crate) use self::load::{Sent, refusals};
-pub(crate) use self::servers::{Own, Servers};
+pub(crate) use self::servers::{Own, Servers, ask, direct};
 
 pub(crate) const SECRET: &str = "planted-7f3a: a secret of these tests alone, long enough";
 
@@ -32,7 +32,8 @@ pub(crate) struct System {
     pub(crate) http: reqwest::Client,
     pub(crate) scope: Scope,
     pub(crate) servers: Servers,
-    session: Mutex<Option<PgConnection>>,
+    /// Of one connection, which is made anew where PostgreSQL was away.
+    session: PgPool,
     logs: PathBuf,
     settings: Vec<(String, String)>,
     started: AtomicUsize,
@@ -69,7 +70,8 @@ impl System {
         let api = services::spawn_api(&scope, &settings, &logs.join("api.log"));
         let token = token::hs256(SECRET, "test", &["admin"], &[], Duration::from_secs(3600)).unwrap();
         let (http, started) = (reqwest::Client::new(), AtomicUsize::new(0));
-        Self { api, token, http, scope, servers, session: Mutex::default(), logs, settings, started }
+        let session = PgPoolOptions::new().max_connections(1).connect_lazy(&scope.database_url).unwrap();
+        Self { api, token, http, scope, servers, session, logs, settings, started }
     }
 
     pub(crate) async fn post(&self, device: &str, id: &str, payload: &Value) -> reqwest::Result<Response> {
@@ -93,26 +95,18 @@ impl System {
 
     /// Runs a statement; gives its first value, where it has one.
     pub(crate) async fn sql(&self, statement: &str) -> String {
-        let mut session = self.session.lock().await;
-        let mut last = false;
-        loop {
-            let mut connection = match session.take() {
-                Some(connection) => connection,
-                None => {
-                    last = true;
-                    PgConnection::connect(&self.scope.database_url).await.unwrap()
-                }
-            };
-            match sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch_all(&mut connection).await {
-                Ok(rows) => {
-                    *session = Some(connection);
-                    return rows.first().map_or_else(String::new, |row| row.get_unchecked(0));
-                }
-                // A session from before PostgreSQL went away.
-                Err(error) if !last => drop(error),
-                Err(error) => panic!("{statement}: {error}"),
-            }
-        }
+        let rows = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch_all(&self.session).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        rows.first().map_or_else(String::new, |row| row.get_unchecked(0))
+    }
+
+    /// Puts a record on the input topic as anybody could.
+    pub(crate) async fn put(&self, key: &str, value: &str, headers: &[(&str, &str)]) {
+        let mut client = rdkafka::ClientConfig::new();
+        client.set("bootstrap.servers", &self.scope.endpoints.kafka_brokers);
+        let producer: FutureProducer = client.create().unwrap();
+        let record = FutureRecord::to(&self.scope.input_topic).key(key).payload(value).headers(owned_headers(headers));
+        producer.send(record, PATIENCE).await.unwrap();
     }
 
     pub(crate) async fn count(&self, query: &str) -> usize {
@@ -132,11 +126,4 @@ impl System {
     pub(crate) async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
         devstack::kit::until(what, holds).await;
     }
-}
-
-/// Puts a record on a topic as anybody could.
-pub(crate) async fn put(brokers: &str, topic: &str, key: &str, value: &str) {
-    let mut client = rdkafka::ClientConfig::new();
-    let producer: FutureProducer = client.set("bootstrap.servers", brokers).create().unwrap();
-    producer.send(FutureRecord::to(topic).key(key).payload(value), PATIENCE).await.unwrap();
 }

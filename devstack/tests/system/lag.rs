@@ -1,11 +1,9 @@
 //! How far the workers are behind, as CloudWatch and Prometheus hear of it.
 
-use std::time::{Duration, Instant};
-
 use devstack::kit::samples;
-use serde_json::{Value, json};
 
-use crate::kit::{Own, Running, System};
+use crate::kit::Running;
+use crate::prelude::*;
 
 const EVENTS: u64 = 40;
 

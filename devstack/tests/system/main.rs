@@ -22,6 +22,7 @@ mod outages;
 mod planted;
 mod pooler;
 mod postgres_away;
+mod prelude;
 mod redis_cluster;
 mod redis_refuses;
 mod rollback;

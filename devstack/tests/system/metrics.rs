@@ -1,14 +1,11 @@
 //! Every metric that the documentation names is there, and none beside.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use devstack::kit::sample;
 use devstack::token;
-use serde_json::json;
 
-use crate::collector::Collector;
-use crate::kit::{System, put};
+use crate::prelude::*;
 
 const DOCS: &str = include_str!("../../../docs/operations.md");
 const RULES: &str = include_str!("../../../observe/prometheus/rules.yml");
@@ -17,21 +14,26 @@ const DASHBOARD: &str = include_str!("../../../observe/grafana/dashboards/events
 
 type Family = (String, BTreeSet<String>);
 
-/// What the table in the documentation says of a service.
-fn documented(service: &str) -> BTreeMap<String, Family> {
+/// The cells of each row of the table in the documentation.
+fn rows() -> impl Iterator<Item = Vec<&'static str>> {
     let section = DOCS.split("\n## Metrics\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.split('|').map(str::trim).collect())
+}
+
+fn quoted(cell: &str) -> impl Iterator<Item = String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+/// What the table says of a service.
+fn documented(service: &str) -> BTreeMap<String, Family> {
     let mut all = BTreeMap::new();
-    for row in section.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<_> = row.split('|').map(str::trim).collect();
-        let [_, names, kinds, labels, services, ..] = cells[..] else { panic!("{row}") };
-        if !services.split(", ").any(|of| of == service) {
-            continue;
-        }
-        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    for cells in rows() {
+        let [_, names, kinds, labels, services, ..] = cells[..] else { panic!("{cells:?}") };
         let kinds: Vec<_> = kinds.split(", ").collect();
-        for (n, name) in quoted(names).into_iter().enumerate() {
+        for (n, name) in quoted(names).enumerate().filter(|_| services.split(", ").any(|of| of == service)) {
             let kind = kinds.get(n).or(kinds.last()).unwrap();
-            all.insert(name, ((*kind).to_owned(), quoted(labels).into_iter().collect()));
+            all.insert(name, ((*kind).to_owned(), quoted(labels).collect()));
         }
     }
     assert!(all.len() > 10, "the table is not where it was: {all:?}");
@@ -40,15 +42,10 @@ fn documented(service: &str) -> BTreeMap<String, Family> {
 
 /// By metric, the words that its row explains it by.
 fn explained() -> BTreeMap<String, BTreeSet<String>> {
-    let section = DOCS.split("\n## Metrics\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let mut all = BTreeMap::new();
-    for row in section.lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<_> = row.split('|').collect();
-        let quoted = |cells: &[&str]| -> Vec<String> {
-            cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
-        };
-        let words: BTreeSet<_> = quoted(&cells[5..]).into_iter().collect();
-        all.extend(quoted(&cells[1..2]).into_iter().map(|name| (name, words.clone())));
+    for cells in rows() {
+        let words: BTreeSet<_> = cells[5..].iter().flat_map(|cell| quoted(cell)).collect();
+        all.extend(quoted(cells[1]).map(|name| (name, words.clone())));
     }
     all
 }
@@ -121,7 +118,7 @@ async fn the_documentation_lists_every_metric_and_each_is_there() {
         token::hs256("another secret, just as long as the first", "x", &["admin"], &[], Duration::from_secs(60));
     let refused = system.api.get("/resource/d", &stranger.unwrap()).send().await;
     assert_eq!(refused.unwrap().status(), 401);
-    put(&system.scope.endpoints.kafka_brokers, &system.scope.input_topic, "d", "not an event").await;
+    system.put("d", "not an event", &[]).await;
     system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
 
     // The producer tells of its queue, and the worker of its lag, every five seconds.

@@ -1,12 +1,9 @@
 //! What is wrong with a server that is there is named by the API's log, metrics and readiness, in the words that
 //! `docs/operations.md` quotes.
 
-use devstack::kit::{json_lines, sample};
 use devstack::{Redis, RedisCluster};
-use redis::aio::MultiplexedConnection;
-use serde_json::Value;
 
-use crate::kit::{Api, System, blocking};
+use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
@@ -59,15 +56,6 @@ impl<'a> Faulty<'a> {
     }
 }
 
-async fn ask(redis: &mut MultiplexedConnection, command: &[&str]) {
-    let [name, arguments @ ..] = command else { panic!("no command") };
-    redis::cmd(name).arg(arguments).query_async::<redis::Value>(redis).await.unwrap();
-}
-
-async fn direct(redis: &Redis) -> MultiplexedConnection {
-    redis::Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_not_there_is_named() {
     let system = System::start("named-topic", &[]).await;
@@ -110,9 +98,9 @@ async fn a_redis_that_becomes_a_replica_is_named() {
     let faulty = Faulty::start(&system, &[("REDIS_URL", &redis.url())]);
     let up = async || faulty.read("nothing").await == 404;
     system.until("it serves", up).await;
-    let mut direct = direct(&redis).await;
+    let mut direct = direct(&redis.url()).await;
     // Of nobody, which it does not mind.
-    ask(&mut direct, &["REPLICAOF", "127.0.0.1", &devstack::port::free().to_string()]).await;
+    ask(&mut direct, &["REPLICAOF", "127.0.0.1", &devstack::port::free().to_string()]).await.unwrap();
     faulty.logs("Redis is a replica now", "").await;
     faulty.counts_refusals("READONLY").await;
     faulty.says_down("redis", "").await;
@@ -123,8 +111,8 @@ async fn a_redis_that_becomes_a_replica_is_named() {
 async fn a_redis_with_too_many_clients_is_named() {
     let redis = blocking(|| Redis::start(&[]).unwrap()).await;
     let system = System::start("named-clients", &[]).await;
-    let mut direct = direct(&redis).await;
-    ask(&mut direct, &["CONFIG", "SET", "maxclients", "1"]).await;
+    let mut direct = direct(&redis.url()).await;
+    ask(&mut direct, &["CONFIG", "SET", "maxclients", "1"]).await.unwrap();
     let faulty = Faulty::start(&system, &[("REDIS_URL", &redis.url())]);
     let why = "max number of clients reached";
     assert!(OPERATIONS.contains(&format!("`{why}`")));

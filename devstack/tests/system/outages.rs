@@ -1,10 +1,7 @@
 //! A server is away for a while; nothing is lost, nothing is blamed on an event.
 
-use std::time::{Duration, Instant};
-
-use serde_json::{Value, json};
-
-use crate::kit::{Own, Sent, System, refusals};
+use crate::kit::refusals;
+use crate::prelude::*;
 
 /// How long PostgreSQL is away: longer than every deadline, session and backoff of either service.
 const OUTAGE: Duration = Duration::from_secs(30);

@@ -1,19 +1,13 @@
 //! Neither service ever shows a payload, a token or a secret, at whatever level it logs, and whatever goes
 //! wrong: it is planted everywhere, in every secret setting too, and looked for in all that they write, in
-//! health, metrics, problems and traces. (Of `Debug`, see `shared/src/config.rs`.)
-
-use std::time::Duration;
+//! health, metrics, problems and traces. (Of `Debug`, see `shared/src/runtime/config.rs`.)
 
 use devstack::logs::{PLANTED, told};
 use devstack::token;
-use rdkafka::ClientConfig;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use reqwest::RequestBuilder;
-use serde_json::json;
 
-use crate::collector::Collector;
-use crate::kit::{PATIENCE, Servers, System, blocking, owned};
+use crate::kit::owned;
+use crate::prelude::*;
 
 /// What must be known of a service's log before it says anything that it is clean.
 fn assert_clean(what: &str, log: &str, says: &[&str]) {
@@ -31,20 +25,8 @@ fn assert_shows_nothing(what: &str, text: &str) {
     assert_clean(what, text, &[]);
 }
 
-/// Puts a record on the input topic as anybody could.
-async fn put(system: &System, key: &str, value: &str, headers: &[(&str, &str)]) {
-    let brokers = &system.scope.endpoints.kafka_brokers;
-    let producer: FutureProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let mut all = OwnedHeaders::new();
-    for (key, value) in headers {
-        all = all.insert(Header { key, value: Some(*value) });
-    }
-    let record = FutureRecord::to(&system.scope.input_topic).key(key).payload(value).headers(all);
-    producer.send(record, PATIENCE).await.unwrap();
-}
-
 /// Requests that come to every end that there is while all servers run.
-async fn ask(system: &System) {
+async fn ask_all(system: &System) {
     let request = |method: &str, path: &str| {
         system.http.request(method.parse().unwrap(), system.api.url(path)).bearer_auth(&system.token)
     };
@@ -118,10 +100,8 @@ async fn ask(system: &System) {
 /// Servers that check the passwords that are planted; PostgreSQL takes any.
 async fn servers() -> Servers {
     let servers = blocking(|| Servers::secured(&format!("{PLANTED}-kafka"))).await;
-    let client = redis::Client::open(servers.redis().url()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
     // The one that the address in a scope has.
-    let () = redis::cmd("CONFIG").arg(&["SET", "requirepass", PLANTED]).query_async(&mut redis).await.unwrap();
+    ask(&mut direct(&servers.redis().url()).await, &["CONFIG", "SET", "requirepass", PLANTED]).await.unwrap();
     servers
 }
 
@@ -152,7 +132,7 @@ async fn nothing_that_is_planted_shows_anywhere_while_all_of_it_works_and_when_n
     );
     cast.await;
     let worker = system.worker();
-    ask(&system).await;
+    ask_all(&system).await;
 
     // Events that fail, and records that are none.
     system.post("failing", "f-1", &json!({"fail": true})).await.unwrap();
@@ -233,7 +213,7 @@ async fn poison(system: &System) -> i64 {
         ("p", format!(r#"{{"x":"{PLANTED}"}}"#), &[]),
     ];
     for (key, value, headers) in &poison {
-        put(system, key, value, headers).await;
+        system.put(key, value, headers).await;
     }
     i64::try_from(poison.len()).unwrap()
 }

@@ -1,12 +1,8 @@
 //! Both services behind a pooler of transactions (PgBouncer), with few connections behind it for many in front.
 
-use std::time::Duration;
-
-use devstack::kit::event;
 use devstack::{PgBouncer, psql};
-use serde_json::{Value, json};
 
-use crate::kit::{System, blocking, put};
+use crate::prelude::*;
 
 /// Connections of the pooler to PostgreSQL; each service may have ten to the pooler.
 const BEHIND: u32 = 3;
@@ -64,8 +60,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     assert!(servers.lines().count() <= usize::try_from(BEHIND).unwrap(), "{servers}");
 
     // A dead letter, and the commands.
-    let (brokers, topic) = (&system.scope.endpoints.kafka_brokers, &system.scope.input_topic);
-    put(brokers, topic, "no-event", "not an event").await;
+    system.put("no-event", "not an event", &[]).await;
     system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
     for (command, expected) in [
         (&["dlq", "list", "--json"][..], "undecodable"),

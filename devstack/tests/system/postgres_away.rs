@@ -1,9 +1,6 @@
 //! PostgreSQL is away, stopped or frozen: log and readiness of both services name the server, and say what is wrong.
 
-use devstack::kit::json_lines;
-use serde_json::{Value, json};
-
-use crate::kit::{Own, System};
+use crate::prelude::*;
 
 /// What a pool says of itself, whatever is wrong with its server.
 const OF_THE_POOL: &str = "pool timed out";

@@ -1,9 +1,8 @@
 //! Both services on a Redis cluster of three nodes, one of which goes away.
 
 use devstack::RedisCluster;
-use serde_json::{Value, json};
 
-use crate::kit::{Sent, System, blocking};
+use crate::prelude::*;
 
 const HIT: &str = "resource-cache; hit";
 

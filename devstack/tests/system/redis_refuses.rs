@@ -1,11 +1,8 @@
 //! Redis refuses commands: log, metrics and readiness say what `docs/operations.md` tells of each code that it may give.
 
 use devstack::Redis;
-use devstack::kit::{json_lines, sample};
-use redis::aio::MultiplexedConnection;
-use serde_json::{Value, json};
 
-use crate::kit::{System, blocking};
+use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 /// Quoted there, with the metric.
@@ -93,12 +90,6 @@ async fn one_that_lets_its_user_run_no_script_is_told_of() {
     is_told(&REFUSALS[3]).await;
 }
 
-async fn ask(redis: &mut MultiplexedConnection, command: &[&str]) {
-    let [name, arguments @ ..] = command else { panic!("no command") };
-    let answer = redis::cmd(name).arg(arguments).query_async::<redis::Value>(redis).await;
-    println!("{command:?}: {answer:?}");
-}
-
 /// The version that is read, and whether Redis had it.
 async fn read(system: &System, device: &str) -> (Value, bool) {
     let response = system.get(device).await.unwrap();
@@ -114,7 +105,7 @@ async fn is_told(refusal: &Refusal) {
     let url = redis.url();
     let system = System::start(&name, &[("REDIS_URL", &url), ("CACHE_TTL", "10min")]).await;
     let worker = system.worker();
-    let mut direct = redis::Client::open(url.as_str()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut direct = direct(&url).await;
     let post = async |device: &str, n: i64| {
         assert_eq!(system.post(device, &n.to_string(), &json!({"n": n})).await.unwrap().status(), 202);
     };
@@ -124,7 +115,7 @@ async fn is_told(refusal: &Refusal) {
     system.until("it is cached", async || read(&system, "cached").await == (1.into(), true)).await;
 
     for command in *make {
-        ask(&mut direct, command).await;
+        println!("{command:?}: {:?}", ask(&mut direct, command).await);
     }
     // It saves in the background.
     let refuses = async || {
@@ -165,7 +156,7 @@ async fn is_told(refusal: &Refusal) {
     }
     assert_eq!(worker.status().await, "ready", "nobody waits for Redis");
 
-    ask(&mut direct, mend).await;
+    ask(&mut direct, mend).await.unwrap();
     system.until("no fence waits", async || pending().await == 0.0).await;
     system.until("the newest is cached", async || read(&system, "cached").await == (2.into(), true)).await;
     let up = async || system.api.dependency("redis").await == json!({"status": "up"});

@@ -1,9 +1,6 @@
 //! The version before starts, and works, on a schema that a later version has migrated.
 
-use devstack::kit::event;
-use serde_json::{Value, json};
-
-use crate::kit::System;
+use crate::prelude::*;
 
 /// What a later version may do while this one still runs: add, and never take away.
 const LATER: &str = "

@@ -1,14 +1,13 @@
 //! A deploy under load: new instances beside the old ones, then SIGTERM to the old ones. Nobody may
 //! notice.
 
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use devstack::Service;
-use serde_json::{Value, json};
 
-use crate::kit::{Api, PATIENCE, Running, Sent, System, blocking};
+use crate::kit::Running;
+use crate::prelude::*;
 
 /// How often the balancer looks, and how many answers in a row change its mind: as an impatient
 /// load balancer is set up, and together less than `DRAIN_DELAY` is by default.

@@ -3,7 +3,7 @@
 use devstack::kit::until;
 use devstack::{Program, Service, port};
 
-use crate::kit::{PATIENCE, blocking};
+use crate::prelude::*;
 
 /// Every planted secret begins so; it needs no encoding in a URL.
 const MARK: &str = "planted7f3a";
@@ -66,31 +66,27 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         let service = Service::spawn(program, args, &env, &logs.join(format!("{number}-{}", program.name()))).unwrap();
         (service, number)
     };
+    let of_both: [(Program, &[&str]); 2] = [(Program::Api, &[]), (Program::Worker, &["run"])];
     let mut ended = Vec::new();
     for (number, (name, value)) in wrong.iter().enumerate() {
-        let of_both: [(Program, &[&str]); 2] = [(Program::Api, &[]), (Program::Worker, &["run"])];
-        for (program, args) in of_both {
-            if program == Program::Api || of_worker(name) {
-                ended.push((
-                    run(number, program, args, Some((name, value.clone()))),
-                    format!("{} with a wrong {name}", program.name()),
-                ));
-            }
+        for (program, args) in of_both.into_iter().filter(|(program, _)| *program == Program::Api || of_worker(name)) {
+            let what = format!("{} with a wrong {name}", program.name());
+            ended.push((run(number, program, args, Some((name, value.clone()))), what));
         }
     }
-    let help: [(Program, &[&str]); 9] = [
-        (Program::Api, &["--help"]),
-        (Program::Worker, &["--help"]),
-        (Program::Worker, &["run", "--help"]),
-        (Program::Worker, &["setup", "--help"]),
-        (Program::Worker, &["dlq", "list", "--help"]),
-        (Program::Worker, &["dlq", "redrive", "--help"]),
-        (Program::Worker, &["seek", "--help"]),
-        (Program::Worker, &["forget", "--help"]),
-        (Program::Worker, &["resume", "--help"]),
+    ended.push((run(100, Program::Api, &["--help"], None), "api-service --help".to_owned()));
+    let help: [&[&str]; 8] = [
+        &["--help"],
+        &["run", "--help"],
+        &["setup", "--help"],
+        &["dlq", "list", "--help"],
+        &["dlq", "redrive", "--help"],
+        &["seek", "--help"],
+        &["forget", "--help"],
+        &["resume", "--help"],
     ];
-    for (number, (program, args)) in help.into_iter().enumerate() {
-        ended.push((run(100 + number, program, args, None), format!("{} {args:?}", program.name())));
+    for (number, args) in help.into_iter().enumerate() {
+        ended.push((run(101 + number, Program::Worker, args, None), format!("worker-service {args:?}")));
     }
     // Those that need somebody who is not there.
     let commands: [&[&str]; 4] = [&["setup"], &["resume"], &["dlq", "list"], &["forget", "d"]];
@@ -99,11 +95,10 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
     }
     let warned = warned.iter().enumerate().flat_map(|(number, (name, value))| {
         let change = || Some((*name, value.clone()));
-        [(Program::Api, &[][..]), (Program::Worker, &["run"])]
-            .map(|(program, args)| (run(400 + number, program, args, change()).0, *name))
+        of_both.map(|(program, args)| (run(400 + number, program, args, change()).0, *name))
     });
     let warned: Vec<_> = warned.collect();
-    let both = [run(300, Program::Api, &[], None).0, run(300, Program::Worker, &["run"], None).0];
+    let both = of_both.map(|(program, args)| run(300, program, args, None).0);
     for ((service, number), what) in ended {
         let (status, log) = blocking(move || (service.wait(PATIENCE), service.log())).await;
         let status = status.unwrap_or_else(|error| panic!("{what}: {error}\n{log}"));

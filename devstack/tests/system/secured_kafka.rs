@@ -1,14 +1,9 @@
 //! Kafka as Confluent Cloud has it: TLS, a certificate for a host name, and a login.
 
-use std::sync::Arc;
-
 use devstack::Secured;
-use devstack::kit::event;
 use devstack::logs::{PLANTED, told};
-use futures_util::future::join_all;
-use serde_json::json;
 
-use crate::kit::{Api, Servers, System, blocking};
+use crate::prelude::*;
 
 /// The listener that the shared broker has beside the usual one.
 async fn secured() -> Secured {
@@ -36,8 +31,7 @@ async fn both_services_work_over_it_with_every_mechanism() {
     assert_eq!(system.post("plain", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     rows(&system, 1).await;
     // Dead letters go the same way, and so do the commands.
-    let (brokers, topic) = (&system.scope.endpoints.kafka_brokers, &system.scope.input_topic);
-    crate::kit::put(brokers, topic, "no-event", "not an event").await;
+    system.put("no-event", "not an event", &[]).await;
     system.until("there is a dead letter", async || system.dead_letters().await == 1).await;
     let (listed, said) = system.command(&["dlq", "list", "--json"], &[]).await;
     assert!(listed && said.contains("undecodable"), "{said}");

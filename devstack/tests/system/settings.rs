@@ -1,11 +1,8 @@
 //! Settings as environments hold them: each with blanks and a line feed around it, and those of OpenTelemetry's that
 //! are empty, in capitals, or not supported; and a log that is turned down.
 
-use std::time::Duration;
-
-use devstack::kit::event;
-
-use crate::kit::{SECRET, System};
+use crate::kit::SECRET;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {

@@ -1,12 +1,11 @@
 //! Real readings of real machines, in at one end and out at the other.
 
 use std::path::Path;
-use std::time::Duration;
 
 use devstack::is_caught_up;
 use devstack::replay::{Posted, Replay};
 
-use crate::kit::{System, blocking};
+use crate::prelude::*;
 
 /// One in so many of them, of every device; `make telemetry` sends all.
 const ONE_IN: usize = 180;

@@ -1,14 +1,11 @@
 //! PostgreSQL and Redis with TLS, as RDS and ElastiCache have it: certificate and host name are verified, Redis asks for
 //! a user and a password.
 
-use std::sync::Arc;
-
 use devstack::logs::{PLANTED, told};
 use devstack::{Certificates, psql};
-use futures_util::future::join_all;
-use serde_json::{Value, json};
 
-use crate::kit::{Servers, System, blocking, owned};
+use crate::kit::owned;
+use crate::prelude::*;
 
 const USER: &str = "app";
 

@@ -1,11 +1,7 @@
 //! One trace from the request to the write, and one to the dead letter.
 
-use std::sync::Arc;
-
-use serde_json::json;
-
-use crate::collector::{Collector, Span};
-use crate::kit::System;
+use crate::collector::Span;
+use crate::prelude::*;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -62,7 +58,7 @@ async fn one_trace_goes_from_the_post_to_the_write_and_one_to_the_dead_letter() 
         ("202".into(), "/events".into())
     );
     for (span, name, value) in
-        [(&answer, "device_id", "traced"), (&process, "device_id", "traced"), (&process, "event_id", "e-1")]
+        [(&answer, "device_id", "traced"), (&process, "key", "traced"), (&process, "event_id", "e-1")]
     {
         assert_eq!(named(span, name), value, "{}", span.name);
     }

@@ -1,17 +1,13 @@
 //! Nobody reads the log of a service: standard output is a full pipe from its first line on. All goes on; lines are
 //! dropped and counted; errors and metrics have room kept for them; and the end comes in its time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use devstack::kit::{event, sample};
 use devstack::logs::PLANTED;
 use devstack::{LogReader, Service};
 use reqwest::StatusCode;
-use serde_json::{Value, json};
 
-use crate::kit::{Own, PATIENCE, System, blocking};
+use crate::prelude::*;
 
 fn counter(page: &str, name: &str) -> u64 {
     sample(page, name).map_or(0, |value| value as u64)

@@ -19,6 +19,9 @@ pub struct Kind {
     pub load: Load,
 }
 
+/// Reads those with these identifiers that exist.
+pub type Load = for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, Failure>>;
+
 /// What PostgreSQL has for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {

@@ -90,7 +90,7 @@ fn good(variable: &str) -> &'static str {
         | "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
         | "OTEL_SPAN_EVENT_COUNT_LIMIT"
         | "OTEL_SPAN_LINK_COUNT_LIMIT" => "64",
-        new => panic!("a new setting, {new}: which value does it take, and what does README.md (Settings) say of it?"),
+        new => panic!("a new setting, {new}: which value does it take, and what does docs/settings.md say of it?"),
     }
 }
 

@@ -33,7 +33,7 @@ pub struct DlqListConfig {
     /// Which letters.
     #[command(flatten)]
     pub filter: LetterFilter,
-    /// One JSON object a line.
+    /// One JSON object for each line.
     #[arg(long)]
     pub json: bool,
     /// Kafka.

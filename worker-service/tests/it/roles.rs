@@ -50,15 +50,15 @@ async fn what_is_redriven_for_another_group_is_passed_over() {
     let origin =
         [("origin.topic", "t"), ("origin.partition", "0"), ("origin.offset", "1"), ("origin.timestamp", "1000")];
     let redriven = |group| [&origin[..], &[("redrive.group", group)]].concat();
-    kit.event_with("a", "of another", "{}", &redriven("another")).await;
-    kit.event_with("b", "of ours", "{}", &redriven(kit.scope.group.as_str())).await;
+    kit.event_with("a", "of-another", "{}", &redriven("another")).await;
+    kit.event_with("b", "of-ours", "{}", &redriven(kit.scope.group.as_str())).await;
     // The name that the group had before, say.
-    kit.event_with("c", "of nobody", "{}", &redriven("unknown")).await;
+    kit.event_with("c", "of-nobody", "{}", &redriven("unknown")).await;
     // Without a first place nobody redrove it.
     kit.event_with("d", "foreign", "{}", &[("redrive.group", "another")]).await;
     kit.until("SELECT count(*) FROM events", 4).await;
-    assert_eq!(kit.outcome("of another").await, None);
-    kit.event_with("a", "of another", "{}", &redriven("another")).await;
+    assert_eq!(kit.outcome("of-another").await, None);
+    kit.event_with("a", "of-another", "{}", &redriven("another")).await;
     kit.until_it("it is committed past all of them", async || kit.committed().await.get(&0) == Some(&6)).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
     worker.stop().await.unwrap();

@@ -33,8 +33,8 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// An item that its domain refuses.
-    pub(super) fn of(problem: Problem) -> Self {
-        let Problem { code, about, .. } = problem;
+    pub(super) fn of(problem: &Problem) -> Self {
+        let (code, about) = (problem.code, problem.about.clone());
         Self { code, event_id: about.event_id.clone(), about, errors: Vec::new() }
     }
 

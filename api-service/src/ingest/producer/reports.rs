@@ -11,11 +11,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Message as _, Statistics};
-use shared::kafka::is_too_large;
+use shared::kafka::{self, is_too_large};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
-
-use crate::ingest::kafka_log::LogContext;
 
 /// What became of a record: its partition and offset, or why it has none.
 pub(super) type Report = Result<(i32, i64), KafkaError>;
@@ -89,18 +87,19 @@ impl Batch {
 type Told = (oneshot::Sender<Report>, Report);
 
 pub(super) struct Reports {
-    log: LogContext,
+    /// The client's topic.
+    topic: String,
     tell: UnboundedSender<Told>,
     was_refused: Arc<AtomicBool>,
 }
 
 impl Reports {
-    /// For one client, with what has to run beside it until it is gone. It notes there that a batch was
+    /// For one client of this topic, with what has to run beside it until it is gone. It notes there that a batch was
     /// refused as too large.
-    pub(super) fn new(was_refused: Arc<AtomicBool>) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn new(topic: &str, was_refused: Arc<AtomicBool>) -> (Self, impl Future<Output = ()> + Send + 'static) {
         // Bounded by the client's queue: a report for each record that is in there.
         let (tell, told) = unbounded_channel();
-        (Self { log: LogContext, tell, was_refused }, hand_out(told))
+        (Self { topic: topic.to_owned(), tell, was_refused }, hand_out(told))
     }
 }
 
@@ -116,15 +115,22 @@ async fn hand_out(mut told: UnboundedReceiver<Told>) {
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, what: &str, message: &str) {
-        self.log.log(level, what, message);
+        kafka::log(level, what, message);
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.log.stats(statistics);
+        #[expect(clippy::cast_precision_loss, reason = "gauges")]
+        for (name, value) in [
+            ("kafka_queue_records", statistics.msg_cnt),
+            ("kafka_queue_bytes", statistics.msg_size),
+            ("kafka_queue_limit_bytes", statistics.msg_size_max),
+        ] {
+            metrics::gauge!(name, "topic" => self.topic.clone()).set(value as f64);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.log.error(error, reason);
+        kafka::log_error(&error, reason);
     }
 }
 

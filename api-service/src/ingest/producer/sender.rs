@@ -63,7 +63,7 @@ impl Sender {
         topic: &str,
         message_timeout: Duration,
     ) -> anyhow::Result<Arc<Self>> {
-        let client = Client::start(&settings, batching.bytes())?;
+        let client = Client::start(&settings, topic, batching.bytes())?;
         Ok(Arc::new(Self {
             client: ArcSwap::from_pointee(client),
             settings,
@@ -133,7 +133,9 @@ impl Sender {
         }
         let sender = Arc::clone(self);
         // It may read certificates.
-        let fresh = tokio::task::spawn_blocking(move || Client::start(&sender.settings, sender.batching.bytes()));
+        let fresh = tokio::task::spawn_blocking(move || {
+            Client::start(&sender.settings, &sender.topic, sender.batching.bytes())
+        });
         self.client.store(Arc::new(fresh.await.map_err(no_result)??));
         // Whoever waits for a delivery report of the old one gets it before it goes.
         tokio::task::spawn_blocking(move || old.settle(message_timeout));
@@ -176,9 +178,9 @@ impl Sender {
 }
 
 impl Client {
-    fn start(settings: &ClientConfig, batch_bytes: usize) -> anyhow::Result<Self> {
+    fn start(settings: &ClientConfig, topic: &str, batch_bytes: usize) -> anyhow::Result<Self> {
         let was_refused = Arc::new(AtomicBool::new(false));
-        let (reports, hand_out) = Reports::new(Arc::clone(&was_refused));
+        let (reports, hand_out) = Reports::new(topic, Arc::clone(&was_refused));
         let mut settings = settings.clone();
         settings.set("batch.size", batch_bytes.to_string());
         let producer = settings.create_with_context(reports).context("the Kafka settings")?;

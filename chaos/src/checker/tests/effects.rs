@@ -17,8 +17,9 @@ fn an_event_that_was_never_acknowledged_may_be_there() {
 fn an_event_in_the_log_without_an_effect() {
     assert!(broken(|_, end| drop(end.rows.remove(1))).contains(&2));
     assert_eq!(broken(|_, end| drop(end.letters.remove(1))), [2], "not even a dead letter");
-    let unacknowledged = |_: &mut History, end: &mut End| end.log.push(record("a", 4, 0));
-    assert_eq!(broken(unacknowledged), [2], "nobody was told that it is there; it is there all the same");
+    breaks([2], "unacknowledged: nobody was told that it is there; it is there all the same", |_, end| {
+        end.log.push(record("a", 4, 0))
+    });
 }
 
 #[test]
@@ -35,11 +36,10 @@ fn a_row_twice() {
 fn an_event_that_nobody_sent() {
     assert_eq!(broken(|history, _| drop(history.sent.get_mut("a").unwrap().remove(0))), [2]);
     assert_eq!(broken(|_, end| drop(end.log.remove(3))), [1], "the refused one, which has no row");
-    let from_nowhere = |history: &mut History, end: &mut End| {
+    breaks([2], "from nowhere: it has a row, and never was in the log", |history, end| {
         history.sent.get_mut("a").unwrap().remove(0);
         end.log.remove(0);
-    };
-    assert_eq!(broken(from_nowhere), [2], "it has a row, and never was in the log");
+    });
 }
 
 #[test]
@@ -89,12 +89,11 @@ fn an_event_of_a_transaction_that_was_committed() {
         end.log.push(record);
     };
     assert_eq!(broken(committed), NOTHING);
-    let without_an_effect = |history: &mut History, end: &mut End| {
+    breaks([2], "without an effect", |history, end| {
         committed(history, end);
         end.rows.pop();
         end.resources.remove("transactions-0");
-    };
-    assert_eq!(broken(without_an_effect), [2]);
+    });
     let twice = |history: &mut History, end: &mut End| {
         committed(history, end);
         end.rows.push(end.rows.last().unwrap().clone());
@@ -126,11 +125,10 @@ fn a_letter_from_the_wire_that_lost_its_mark_with_its_headers_is_known_by_its_re
         history.letters_refused.clear();
     };
     assert_eq!(broken(room), [2], "there was room for it");
-    let whole = |history: &mut History, end: &mut End| {
+    breaks([2, 4], "whole: it lost its mark and was not cut", |history, end| {
         lost(history, end);
         end.letters[2].cut = false;
-    };
-    assert_eq!(broken(whole), [2, 4], "it lost its mark and was not cut");
+    });
 }
 
 #[test]
@@ -143,9 +141,8 @@ fn a_dead_letter_that_does_not_hold_its_record() {
         end.letters[2].cut = true;
     };
     assert_eq!(broken(cut), [2], "there was room for it");
-    let refused = |history: &mut History, end: &mut End| {
+    breaks(NOTHING, "refused", |history, end| {
         cut(history, end);
         history.letters_refused.push(Span { from: at(1), to: at(2) });
-    };
-    assert_eq!(broken(refused), NOTHING);
+    });
 }

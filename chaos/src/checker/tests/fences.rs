@@ -4,15 +4,13 @@ use super::*;
 
 #[test]
 fn a_read_older_than_a_fence() {
-    let older = |history: &mut History, _: &mut End| history.reads[1] = read(5, 1);
-    assert_eq!(broken(older), [5]);
+    breaks([5], "older", |history, _| history.reads[1] = read(5, 1));
     assert_eq!(broken(|history, _| history.reads[2] = read(9, 2)), [5]);
     assert_eq!(broken(|history, _| history.reads[2] = read(9, 0)), [5], "a 404 for what is there");
-    let across_partitions = |history: &mut History, end: &mut End| {
+    breaks([5], "across partitions", |history, end| {
         moved(history, end);
         history.reads[2] = read(9, 2);
-    };
-    assert_eq!(broken(across_partitions), [5]);
+    });
 }
 
 /// A read at 9 s gave version 2; 3 was fenced at 8 s, 2 at 4 s.
@@ -33,31 +31,27 @@ fn a_read_while_fences_are_put_off() {
     let counts = (verdict.strict, verdict.excused);
     assert_eq!(counts, (0, 2), "the one at 5 s and the one at 9 s; at 0 s nothing was fenced yet");
     assert_eq!(excused_until(&history), at(9));
-    let past_the_cache = |history: &mut History, end: &mut End| {
+    breaks([5], "past the cache: PostgreSQL had it", |history, end| {
         excused(history, end);
         history.reads[2].bypass = true;
-    };
-    assert_eq!(broken(past_the_cache), [5], "PostgreSQL had it");
+    });
     let never_sent = |history: &mut History, _: &mut End| {
         stale(history);
         history.redis_away.push(span(5, 7));
     };
     assert_eq!(broken(never_sent), [5], "all fences were sent by 8 s");
-    let before_it_was_away = |history: &mut History, _: &mut End| {
+    breaks([5], "before it was away: 2 was fenced at 4 s", |history, _| {
         history.reads[2] = read(9, 1);
         history.redis_away.push(span(5, 8));
-    };
-    assert_eq!(broken(before_it_was_away), [5], "2 was fenced at 4 s");
-    let without_postgres = |history: &mut History, end: &mut End| {
+    });
+    breaks(NOTHING, "without postgres: the fence waited for PostgreSQL, too", |history, end| {
         never_sent(history, end);
         history.postgres_away.push(span(2, 6));
-    };
-    assert_eq!(broken(without_postgres), NOTHING, "the fence waited for PostgreSQL, too");
-    let postgres_was_back = |history: &mut History, end: &mut End| {
+    });
+    breaks([5], "postgres was back", |history, end| {
         never_sent(history, end);
         history.postgres_away.push(span(2, 4));
-    };
-    assert_eq!(broken(postgres_was_back), [5]);
+    });
 }
 
 /// Redis is away at 5 s for a second; at 26 s version 2 is read still, and 3 was fenced at 8 s.
@@ -74,27 +68,22 @@ fn a_read_after_a_worker_ended_with_fences_put_off() {
     let (mut history, _) = whole();
     lost(&mut history, &at_6);
     assert_eq!(excused_until(&history), at(28), "a body that was read up to 2 s earlier lives for 20 s");
-    let gone = |history: &mut History, _: &mut End| {
+    breaks([5], "gone: nothing lives longer than that", |history, _| {
         lost(history, &at_6);
         history.reads.push(read(29, 2));
-    };
-    assert_eq!(broken(gone), [5], "nothing lives longer than that");
-    let made_up_for = |history: &mut History, _: &mut End| {
+    });
+    breaks([5], "made up for: event 3 had a fence of its own", |history, _| {
         lost(history, &at_6);
         history.sent.get_mut("a").unwrap()[2].first.at = Duration::from_millis(7_500);
-    };
-    assert_eq!(broken(made_up_for), [5], "event 3 had a fence of its own");
+    });
     // Two asked after all was well again say that event 3 had not had its effect.
-    let not_put_off = |history: &mut History, _: &mut End| {
+    breaks([5], "not put off: it was known to have its effect much later", |history, _| {
         lost(history, &at_6);
         history.reads.retain(|read| read.version < 3);
         history.commits = vec![commit(4.0, 21), commit(8.0, 21), commit(9.0, 21), commit(10.0, 31)];
-    };
-    assert_eq!(broken(not_put_off), [5], "it was known to have its effect much later");
-    let ended_before = |history: &mut History, _: &mut End| lost(history, &[ended(1, 4)]);
-    assert_eq!(broken(ended_before), [5], "it had nothing put off");
-    let ended_after = |history: &mut History, _: &mut End| lost(history, &[ended(1, 8)]);
-    assert_eq!(broken(ended_after), [5], "it had sent all of it by 7 s");
+    });
+    breaks([5], "ended before: it had nothing put off", |history, _| lost(history, &[ended(1, 4)]));
+    breaks([5], "ended after: it had sent all of it by 7 s", |history, _| lost(history, &[ended(1, 8)]));
 }
 
 #[test]
@@ -113,16 +102,14 @@ fn a_read_after_a_worker_stood_still_with_fences_put_off() {
         history.reads.push(read(11, 2));
     };
     assert_eq!(broken(too_late), [5], "a fence that comes late is not lost");
-    let ended_then = |history: &mut History, end: &mut End| {
+    breaks(NOTHING, "ended then: but one that ends before it has sent them loses them", |history, end| {
         too_late(history, end);
         history.workers_away.push(ended(1, 9));
-    };
-    assert_eq!(broken(ended_then), NOTHING, "but one that ends before it has sent them loses them");
-    let another_ended = |history: &mut History, end: &mut End| {
+    });
+    breaks([5], "another ended: and that other one had sent its own", |history, end| {
         too_late(history, end);
         history.workers_away.push(ended(2, 9));
-    };
-    assert_eq!(broken(another_ended), [5], "and that other one had sent its own");
+    });
     let redis_away_again = |history: &mut History, end: &mut End| {
         goes_on(history, end);
         history.redis_away.push(span(9, 12));
@@ -130,11 +117,10 @@ fn a_read_after_a_worker_stood_still_with_fences_put_off() {
         history.reads.push(read(13, 2));
     };
     assert_eq!(broken(redis_away_again), NOTHING, "it can send them at 12 s only");
-    let and_back = |history: &mut History, end: &mut End| {
+    breaks([5], "and back", |history, end| {
         redis_away_again(history, end);
         history.reads.push(read(14, 2));
-    };
-    assert_eq!(broken(and_back), [5]);
+    });
 }
 
 #[test]
@@ -203,30 +189,25 @@ fn a_read_that_went_back() {
     // Version 3 is fenced at 8 s only; who has seen it before expects it all the same.
     let back = |history: &mut History, _: &mut End| history.reads.extend([read(6, 3), read(7, 2)]);
     assert_eq!(broken(back), [5]);
-    let excused = |history: &mut History, end: &mut End| {
+    breaks(NOTHING, "excused", |history, end| {
         back(history, end);
         history.redis_away.push(span(5, 6));
-    };
-    assert_eq!(broken(excused), NOTHING);
-    let seen_before = |history: &mut History, _: &mut End| {
+    });
+    breaks([5], "seen before: it was seen before Redis was away", |history, _| {
         history.reads.extend([read(4, 3), read(7, 2)]);
         history.redis_away.push(span(5, 6));
-    };
-    assert_eq!(broken(seen_before), [5], "it was seen before Redis was away");
-    let too_late = |history: &mut History, end: &mut End| {
+    });
+    breaks([5], "too late", |history, end| {
         back(history, end);
         history.redis_away.push(span(4, 5));
-    };
-    assert_eq!(broken(too_late), [5]);
-    let past_the_cache = |history: &mut History, _: &mut End| {
+    });
+    breaks(NOTHING, "past the cache: the cache has not heard of it", |history, _| {
         history.reads.extend([Read { bypass: true, ..read(6, 3) }, read(7, 2)]);
-    };
-    assert_eq!(broken(past_the_cache), NOTHING, "the cache has not heard of it");
-    let together = |history: &mut History, _: &mut End| {
+    });
+    breaks(NOTHING, "together: they overlap", |history, _| {
         history.reads.push(Read { to: at(7), ..read(6, 3) });
         history.reads.push(read(7, 2));
-    };
-    assert_eq!(broken(together), NOTHING, "they overlap");
+    });
 }
 
 #[test]

@@ -5,11 +5,10 @@ use super::*;
 #[test]
 fn a_state_that_is_not_the_last_event() {
     assert_eq!(broken(|_, end| end.resources.get_mut("a").unwrap().event = "2".into()), [3]);
-    let across_partitions = |history: &mut History, end: &mut End| {
+    breaks([3], "across partitions", |history, end| {
         moved(history, end);
         end.resources.get_mut("a").unwrap().event = "2".into();
-    };
-    assert_eq!(broken(across_partitions), [3]);
+    });
 }
 
 /// Exchanges two events' places in the log and in the tables.
@@ -42,25 +41,23 @@ fn a_log_in_another_order_than_that_of_a_batch() {
 
 #[test]
 fn a_log_in_another_order_across_partitions() {
-    let swapped = |history: &mut History, end: &mut End| {
+    breaks([3], "swapped", |history, end| {
         moved(history, end);
         history.reads.clear();
         swap(end, 1, 2);
         state(end, 3, "2");
-    };
-    assert_eq!(broken(swapped), [3]);
+    });
 }
 
 #[test]
 fn an_event_that_was_not_acknowledged_when_the_next_was_sent_may_stand_behind_it() {
-    let late = |history: &mut History, end: &mut End| {
+    breaks(NOTHING, "late", |history, end| {
         history.reads.clear();
         let again = Place { post: 3, index: 0, at: at(3) };
         history.sent.get_mut("a").unwrap()[1].acknowledged = Some(again);
         swap(end, 1, 2);
         state(end, 3, "2");
-    };
-    assert_eq!(broken(late), NOTHING);
+    });
 }
 
 #[test]
@@ -71,25 +68,26 @@ fn an_event_that_was_passed_over() {
         state(end, 2, "3");
     };
     assert_eq!(broken(passed_over), [3]);
-    let beside_the_newer = |history: &mut History, end: &mut End| {
-        passed_over(history, end);
-        end.rows[0].transaction = end.rows[1].transaction;
-    };
-    assert_eq!(broken(beside_the_newer), [3], "only a dead letter may come behind what is newer in its partition");
-    let newer_in_another_partition = |history: &mut History, end: &mut End| {
+    breaks(
+        [3],
+        "beside the newer: only a dead letter may come behind what is newer in its partition",
+        |history, end| {
+            passed_over(history, end);
+            end.rows[0].transaction = end.rows[1].transaction;
+        },
+    );
+    breaks(NOTHING, "newer in another partition", |history, end| {
         moved(history, end);
         history.reads.clear();
         end.rows[1].applied = false;
         state(end, 2, "3");
-    };
-    assert_eq!(broken(newer_in_another_partition), NOTHING);
-    let older_in_another_partition = |history: &mut History, end: &mut End| {
+    });
+    breaks([3], "older in another partition: that one does not explain it", |history, end| {
         history.reads.clear();
         (end.log[0].partition, end.rows[0].partition) = (7, 7);
         end.rows[1].applied = false;
         state(end, 2, "3");
-    };
-    assert_eq!(broken(older_in_another_partition), [3], "that one does not explain it");
+    });
 }
 
 /// Event 1 of "r" became a dead letter, event 2 was applied, and the worker ended before its commit:
@@ -102,29 +100,25 @@ fn read_again(end: &mut End, applied: bool) {
 #[test]
 fn a_dead_letter_that_is_read_again_comes_behind_the_newer_state() {
     assert_eq!(broken(|_, end| read_again(end, false)), NOTHING);
-    let never_a_letter = |_: &mut History, end: &mut End| {
+    breaks([3], "never a letter: event 2 was let through", |_, end| {
         read_again(end, false);
         end.letters.remove(1);
-    };
-    assert_eq!(broken(never_a_letter), [3], "event 2 was let through");
-    let over_the_newer_state = |_: &mut History, end: &mut End| {
+    });
+    breaks([3], "over the newer state", |_, end| {
         read_again(end, true);
         end.resources.insert("r".into(), Resource { version: 2, event: "2".into(), body: body(2) });
-    };
-    assert_eq!(broken(over_the_newer_state), [3]);
-    let behind_an_older_one = |_: &mut History, end: &mut End| {
+    });
+    breaks([3], "behind an older one: that one does not explain it", |_, end| {
         end.letters[1] = letter("r", "2", "failed", REFUSED);
         end.rows[3].applied = false;
         end.rows.push(row(&record("r", 1, 1)));
         end.resources.insert("r".into(), Resource { version: 1, event: "1".into(), body: body(1) });
-    };
-    assert_eq!(broken(behind_an_older_one), [3], "that one does not explain it");
-    let before_anything_newer = |_: &mut History, end: &mut End| {
+    });
+    breaks([3], "before anything newer: it was passed over, and nothing newer was there yet", |_, end| {
         read_again(end, false);
         end.rows[4].transaction = 500;
         end.rows[3].transaction = 600;
-    };
-    assert_eq!(broken(before_anything_newer), [3], "it was passed over, and nothing newer was there yet");
+    });
 }
 
 #[test]
@@ -134,53 +128,46 @@ fn a_later_event_that_was_let_through_before_a_held_one() {
         end.rows[0].transaction = 2_500;
     };
     assert_eq!(broken(let_through), [3]);
-    let partitions_added = |history: &mut History, end: &mut End| {
+    breaks([3], "partitions added", |history, end| {
         moved(history, end);
         let_through(history, end);
-    };
-    assert_eq!(broken(partitions_added), [3]);
-    let beside_another_partition = |history: &mut History, end: &mut End| {
+    });
+    breaks(NOTHING, "beside another partition", |history, end| {
         moved(history, end);
         end.rows[1].transaction = 4_000;
-    };
-    assert_eq!(broken(beside_another_partition), NOTHING);
-    let at_once = |_: &mut History, end: &mut End| end.rows[0].transaction = 2_000;
-    assert_eq!(broken(at_once), NOTHING, "in one transaction they are in order");
+    });
+    breaks(NOTHING, "at once: in one transaction they are in order", |_, end| end.rows[0].transaction = 2_000);
 }
 
 #[test]
 fn an_event_that_counts_by_its_second_copy() {
-    let second = |history: &mut History, end: &mut End| {
+    breaks([3], "second", |history, end| {
         history.reads.clear();
         let copy = Record { offset: 25, appended: 2_500, ..end.log[0].clone() };
         (end.rows[0].offset, end.rows[0].appended) = (25, 2_500);
         end.log.push(copy);
-    };
-    assert_eq!(broken(second), [3]);
-    let in_another_partition = |history: &mut History, end: &mut End| {
+    });
+    breaks(NOTHING, "in another partition: which of two partitions is read first is open", |history, end| {
         history.reads.clear();
         let copy = Record { partition: 7, offset: 0, appended: 2_500, ..end.log[0].clone() };
         (end.rows[0].partition, end.rows[0].offset, end.rows[0].appended) = (7, 0, 2_500);
         end.log.push(copy);
-    };
-    assert_eq!(broken(in_another_partition), NOTHING, "which of two partitions is read first is open");
-    let after_a_dead_letter = |_: &mut History, end: &mut End| {
+    });
+    breaks(NOTHING, "after a dead letter: its first copy was refused", |_, end| {
         let copy = Record { offset: 25, appended: 2_500, ..record("r", 1, 1) };
         let record = &copy;
         end.rows.push(row(record));
         end.log.push(copy);
         end.resources.insert("r".into(), Resource { version: 2, event: "1".into(), body: body(2) });
-    };
-    assert_eq!(broken(after_a_dead_letter), NOTHING, "its first copy was refused");
+    });
 }
 
 #[test]
 fn a_version_that_was_another_event() {
     assert_eq!(broken(|history, _| history.reads[1] = Read { version: 2, ..read(5, 1) }), [3]);
-    let one_version_two_states = |history: &mut History, end: &mut End| {
+    breaks([3], "one version two states", |history, end| {
         moved(history, end);
         let other = Read { event: "1".into(), payload: payload(1), ..history.reads[1].clone() };
         history.reads.push(other);
-    };
-    assert_eq!(broken(one_version_two_states), [3]);
+    });
 }

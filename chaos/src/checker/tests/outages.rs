@@ -34,9 +34,8 @@ fn a_dead_letter_without_its_tries() {
     assert_eq!(broken(many_behind(100)), NOTHING);
     assert_eq!(broken(many_behind(99)), NOTHING, "the one before it had its tries, and a hundred behind it at last");
     assert_eq!(broken(many_behind(98)), [4], "that many may wait");
-    let behind_one_of_one_try = |history: &mut History, end: &mut End| {
+    breaks(NOTHING, "behind one of one try: the one before it had a hundred behind it", |history, end| {
         many_behind(99)(history, end);
         (end.letters[1].attempts, end.letters[1].died) = (1, 15_001);
-    };
-    assert_eq!(broken(behind_one_of_one_try), NOTHING, "the one before it had a hundred behind it");
+    });
 }

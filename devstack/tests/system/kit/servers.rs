@@ -2,7 +2,9 @@
 
 use std::thread;
 
-use devstack::{Certificates, Endpoints, Kafka, Postgres, Redis, endpoints};
+use devstack::{Certificates, Endpoints, Kafka, Postgres, Redis, Server, endpoints};
+use redis::RedisResult;
+use redis::aio::MultiplexedConnection;
 
 /// A server that a test has to itself, because it breaks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,16 @@ impl Servers {
         all
     }
 
+    /// By the name that metrics and logs have for it.
+    pub(crate) fn named(&self, name: &str) -> Option<&Server> {
+        match name {
+            "Kafka" => Some(self.kafka()),
+            "PostgreSQL" => Some(self.postgres()),
+            "Redis" => Some(self.redis()),
+            _ => None,
+        }
+    }
+
     pub(crate) fn kafka(&self) -> &Kafka {
         self.kafka.as_ref().unwrap()
     }
@@ -83,4 +95,13 @@ impl Servers {
     pub(crate) fn redis(&self) -> &Redis {
         self.redis.as_ref().unwrap()
     }
+}
+
+pub(crate) async fn direct(redis: &str) -> MultiplexedConnection {
+    redis::Client::open(redis).unwrap().get_multiplexed_async_connection().await.unwrap()
+}
+
+pub(crate) async fn ask(redis: &mut MultiplexedConnection, command: &[&str]) -> RedisResult<redis::Value> {
+    let [name, arguments @ ..] = command else { panic!("no command") };
+    redis::cmd(name).arg(arguments).query_async(redis).await
 }
