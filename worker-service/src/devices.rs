@@ -17,8 +17,10 @@ use shared::store::{Failure, Store, Tx};
 use tokio::time::Instant;
 
 use self::erase::EraseConfig;
+use crate::consumer::event_lines::EventLines;
 use crate::consumer::handler::{Applied, Handler, Processed, Retention};
 use crate::consumer::registry::Registry;
+use crate::event_lines;
 use crate::source::{EventName, HandlerSpec};
 
 const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * YEAR);
@@ -85,6 +87,7 @@ impl Handler for Devices {
         outcomes: |store, events| outcomes(store, events).boxed(),
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
+    const LINES: EventLines = event_lines!(device_id);
     const BEGIN: &'static str = queries::BEGIN;
 
     fn retention(&self) -> Option<Retention> {
