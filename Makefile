@@ -1,6 +1,6 @@
 # Everything runs on private servers of its own (devstack), on free ports, gone afterwards.
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint telemetry contract chaos bench soak fuzz memcheck settings alerts
+.PHONY: help dev test lint telemetry contract chaos bench soak fuzz memcheck settings picture alerts
 
 CARGO ?= cargo
 # Always built together, so that cargo chooses the same features of their dependencies each time and compiles
@@ -25,7 +25,7 @@ test: ## Runs every test, against real servers (TESTS="-E 'package(shared)'" cho
 	@tools/step "tests" tools/test $(TESTS)
 
 # 91,711 readings of 21 real machines, each posted twice.
-telemetry: ## Sends a file of real readings through a running `make dev`, and checks what came of it
+telemetry: ## Sends a file of real readings through a running `make dev`, and checks the result
 	@$(CARGO) build --bins $(SERVICES)
 	@. target/dev/env && target/debug/devstack replay devstack/tests/data/telemetry.jsonl.gz
 
@@ -37,7 +37,7 @@ contract: ## Compares thousands of generated answers of the API with its documen
 	@target/contract/bin/pip install --quiet --disable-pip-version-check -r api-service/tests/contract/requirements.txt
 	@target/debug/devstack exec -- target/contract/bin/python api-service/tests/contract/run.py
 
-chaos: ## Breaks what can be broken while load runs, and checks the five promises (CHAOS_SECONDS, CHAOS_SEED)
+chaos: ## Breaks everything that can be broken while load runs, and checks the five promises (CHAOS_SECONDS, CHAOS_SEED)
 	@devstack/install
 	@$(CARGO) build --bins $(SERVICES) -p chaos
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/chaos
@@ -51,7 +51,7 @@ bench: ## Measures everything beside its ceiling (ROW=post,batch,read,worker,vis
 	@DEVSTACK_BINARIES=$(CURDIR)/target/release \
 	  DEVSTACK_JAVA_OPTS="$${DEVSTACK_JAVA_OPTS:--XX:TieredStopAtLevel=4 -Xmx1g}" target/release/bench
 
-soak: ## Runs for an hour at 1,000 events/s with short retention, and tells what grows (SOAK_SECONDS)
+soak: ## Runs for an hour at 1,000 events/s with short retention, and reports what grows (SOAK_SECONDS)
 	@devstack/install
 	@bench/install
 	@$(CARGO) build --release --locked --bins $(SERVICES) -p bench
@@ -72,9 +72,12 @@ memcheck: ## Runs the only unsafe code under valgrind, on records of any bytes
 	@$(CARGO) build --bins $(SERVICES)
 	@tools/memcheck
 
-settings: ## Writes docs/settings.md anew, from what --help of both services says
+settings: ## Writes docs/settings.md again, from --help of both services
 	@$(CARGO) build --bins $(SERVICES)
 	@DEVSTACK_BINARIES=$(CURDIR)/target/debug target/debug/devstack settings
+
+picture: ## Draws docs/architecture.svg again, with docs/architecture.svg.py
+	@python3 docs/architecture.svg.py
 
 alerts: ## Tests the alert rules (needs promtool, Debian's package prometheus)
 	promtool check rules observe/prometheus/rules.yml

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use metrics::{Counter, describe_counter};
 use shared::cache::{self, Cache, CacheKey, Lease, Lookup};
-use shared::store::{Store, StoreError};
+use shared::store::{Failure, Store};
 use tokio::time::Instant;
 
 use self::collapse::Collapse;
@@ -131,7 +131,7 @@ impl Cached {
     }
 
     /// What to do where it was not there.
-    async fn fetch(&self, key: &CacheKey, mut lookup: Lookup) -> Result<(Loaded, Source), StoreError> {
+    async fn fetch(&self, key: &CacheKey, mut lookup: Lookup) -> Result<(Loaded, Source), Failure> {
         let Inner { cache, flights, .. } = &*self.0;
         if lookup == Lookup::Miss {
             if let Some(lease) = cache.lease(key).await {
@@ -163,7 +163,7 @@ impl Cached {
         }
     }
 
-    async fn joined(&self, key: &CacheKey, waiter: Waiter) -> Result<(Loaded, Source), StoreError> {
+    async fn joined(&self, key: &CacheKey, waiter: Waiter) -> Result<(Loaded, Source), Failure> {
         let landed: Option<Landed> = single_flight::wait(waiter).await;
         match landed {
             Some(landed) => landed.map(|(found, settled)| match settled {
@@ -174,14 +174,14 @@ impl Cached {
         }
     }
 
-    async fn direct(&self, key: &CacheKey, lease: Option<&Lease>) -> Result<(Loaded, Source), StoreError> {
+    async fn direct(&self, key: &CacheKey, lease: Option<&Lease>) -> Result<(Loaded, Source), Failure> {
         let found = self.read(key).await?;
         let settled = single_flight::settle(&self.0.cache, key, lease, &found).await;
         Ok((found, settled.into()))
     }
 
     /// Reads from PostgreSQL now, with whoever asks for the same at the same time.
-    async fn read(&self, key: &CacheKey) -> Result<Loaded, StoreError> {
+    async fn read(&self, key: &CacheKey) -> Result<Loaded, Failure> {
         let store = self.0.store.clone();
         let query = move |key: CacheKey| {
             let store = store.clone();

@@ -46,7 +46,7 @@ pub struct Config {
     pub access_log: AccessLogConfig,
     #[command(flatten)]
     pub traces: TraceConfig,
-    /// The domains that this instance serves, as a list with commas; all, where this is not set.
+    /// The domains that this instance serves, separated by commas; all if this is not set.
     #[arg(long = "api-domains", env = "API_DOMAINS", value_name = "API_DOMAINS", value_parser = text())]
     pub domains: Option<String>,
 }

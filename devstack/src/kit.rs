@@ -18,7 +18,7 @@ use crate::Scope;
 pub use self::events::{Event, event};
 pub use self::faults::{Report, tells, tells_end_of};
 pub use self::records::{has_topic, header, headers, kafka_that_makes_topics, owned_headers, read_all, read_some};
-pub use self::running::{Api, Running, json_lines, sample};
+pub use self::running::{Api, Running, json_lines, sample, samples};
 pub use self::wait::{PATIENCE, found, until, until_blocking};
 
 /// Does what blocks, on a thread of its own.

@@ -40,7 +40,7 @@ locals {
       threshold   = 0
       minutes     = 2
       missing     = "notBreaching"
-      description = "A partition is paused for its many dead letters, until an operator resumes it."
+      description = "A partition is paused because of many dead letters, until an operator resumes it."
     }
     # With no worker at all there is no document, which is the same and worse.
     PartitionsHaveNoOwner = {
@@ -65,7 +65,7 @@ locals {
       threshold   = 0
       minutes     = 2
       missing     = "notBreaching"
-      description = "A partition has records and gets on with none of them, for no reason that is known."
+      description = "A partition has records and makes no progress with them, for no known reason."
     }
     PartitionCannotBeRead = {
       expression  = "unreadable"
@@ -73,7 +73,7 @@ locals {
       threshold   = 0
       minutes     = 2
       missing     = "notBreaching"
-      description = "A partition stands before records that cannot be read, until an operator has it go past them."
+      description = "A partition stands before records that cannot be read, until an operator skips them."
     }
     HeldAlone = {
       expression  = "alone + letters"
@@ -81,7 +81,7 @@ locals {
       threshold   = 0
       minutes     = 1
       missing     = "notBreaching"
-      description = "Events of single devices alone meet what would be an outage of PostgreSQL's."
+      description = "Only events of single devices meet errors that would be an outage of PostgreSQL."
     }
     RecordsLost = {
       expression  = "lost"
@@ -97,7 +97,7 @@ locals {
       threshold   = 0
       minutes     = 1
       missing     = "notBreaching"
-      description = "A worker dropped lines of its log: nobody reads it in time."
+      description = "A worker dropped lines of its log: it is not read in time."
     }
   }
 }
@@ -166,7 +166,7 @@ resource "aws_cloudwatch_log_metric_filter" "api_log_lines_dropped" {
 
 resource "aws_cloudwatch_metric_alarm" "api_log" {
   alarm_name          = "${var.name}-ApiLogLinesDropped"
-  alarm_description   = "An API dropped lines of its log: nobody reads it in time. See docs/operations.md, LogLinesDropped."
+  alarm_description   = "An API dropped lines of its log: it is not read in time. See docs/operations.md, LogLinesDropped."
   namespace           = local.emf_namespace
   metric_name         = aws_cloudwatch_log_metric_filter.api_log_lines_dropped.metric_transformation[0].name
   statistic           = "Sum"
@@ -225,7 +225,7 @@ resource "aws_cloudwatch_metric_alarm" "targets" {
     NobodyAnswers    = { metric = "HealthyHostCount", stat = "Maximum", comparison = "LessThanThreshold", threshold = 1, minutes = 2, missing = "breaching" }
   }
   alarm_name          = "${var.name}-${each.key}"
-  alarm_description   = "API tasks that are ready, as the load balancer finds them. See docs/operations.md, NobodyAnswers."
+  alarm_description   = "API tasks that the load balancer finds ready. See docs/operations.md, NobodyAnswers."
   namespace           = "AWS/ApplicationELB"
   metric_name         = each.value.metric
   statistic           = each.value.stat

@@ -8,6 +8,7 @@
 mod at_least;
 mod breaker;
 mod cluster;
+mod commands;
 mod config;
 mod connection;
 mod diagnosis;
@@ -37,7 +38,7 @@ pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
 use self::gather::Gathering;
 pub use self::key::{CacheKey, Kind, Load, Loaded};
-use self::node::{Failure, Node};
+use self::node::{CommandFailure, Node};
 use self::scripts::Call;
 use self::servers::{Servers, absent_key};
 pub use self::verdict::describe;
@@ -256,15 +257,15 @@ impl Cache {
 
     /// One question about a key, within the deadline, and not at all while the one to ask is known to
     /// be away. What was given up may be carried out all the same, later.
-    async fn ask<T: FromRedisValue>(&self, key: impl AsRef<[u8]>, command: &Cmd) -> Result<T, Failure> {
+    async fn ask<T: FromRedisValue>(&self, key: impl AsRef<[u8]>, command: &Cmd) -> Result<T, CommandFailure> {
         understood(self.servers.ask(key.as_ref(), command, Instant::now() + self.timeout).await?)
     }
 
     /// Runs a script, likewise.
-    async fn run<T: FromRedisValue>(&self, call: &Call) -> Result<T, Failure> {
+    async fn run<T: FromRedisValue>(&self, call: &Call) -> Result<T, CommandFailure> {
         let until = Instant::now() + self.timeout;
         match self.servers.ask(call.first_key().as_bytes(), &call.by_hash(), until).await {
-            Err(Failure::Answered(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            Err(CommandFailure::Answered(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 understood(self.servers.ask(call.first_key().as_bytes(), &call.in_full(), until).await?)
             }
             answer => understood(answer?),
@@ -272,8 +273,8 @@ impl Cache {
     }
 }
 
-fn understood<T: FromRedisValue>(answer: Value) -> Result<T, Failure> {
-    T::from_redis_value(answer).map_err(|error| Failure::Answered(error.into()))
+fn understood<T: FromRedisValue>(answer: Value) -> Result<T, CommandFailure> {
+    T::from_redis_value(answer).map_err(|error| CommandFailure::Answered(error.into()))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -14,7 +14,7 @@ pub use self::made_up::made_up;
 
 use crate::cache::{CacheKey, Kind};
 use crate::kafka::ids::{EventId, Key, id};
-use crate::kafka::{self, Delivery, Envelope, Record, Refusal};
+use crate::kafka::{self, Delivery, Envelope, Record, Refusal, Setting, Stream, StreamSpec, TopicsOf};
 use crate::runtime::json::Payload;
 use crate::runtime::json::shown;
 
@@ -74,6 +74,32 @@ impl FromStr for EventType {
         }
     }
 }
+
+/// The stream of what devices report.
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceStream;
+
+impl Stream for DeviceStream {
+    const SPEC: StreamSpec = StreamSpec {
+        name: "devices",
+        topic: Setting {
+            variable: "KAFKA_INPUT_TOPIC",
+            flag: "kafka-input-topic",
+            default: "events-input",
+            help: "The topic of accepted events",
+        },
+        dead_letters: Setting {
+            variable: "KAFKA_DLQ_TOPIC",
+            flag: "kafka-dlq-topic",
+            default: "events-dlq",
+            help: "The topic of dead letters, another one",
+        },
+        types: &EVENT_TYPES,
+    };
+}
+
+/// The names of its topics, as settings.
+pub type DeviceTopics = TopicsOf<DeviceStream>;
 
 /// An event of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]

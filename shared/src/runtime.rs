@@ -9,3 +9,4 @@ pub mod probe;
 pub(crate) mod redact;
 pub mod rfc3339;
 pub mod telemetry;
+pub(crate) mod within;

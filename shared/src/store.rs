@@ -3,6 +3,7 @@
 mod classify;
 mod config;
 mod connect;
+mod failure;
 mod idle;
 mod in_use;
 mod indexes;
@@ -20,8 +21,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, Postgres};
 use tokio::sync::Semaphore;
 
-pub use classify::{Class, StoreError};
 pub use config::{Pooler, PostgresConfig};
+pub use failure::{Class, Failure};
 pub use session::Tx;
 pub use transact::Work;
 
@@ -96,7 +97,7 @@ impl Store {
         self.diagnosis.server()
     }
 
-    pub(crate) async fn acquire(&self) -> Result<Lent, StoreError> {
+    pub(crate) async fn acquire(&self) -> Result<Lent, Failure> {
         let mut acquiring = Box::pin(self.pool.acquire());
         let acquired = match tokio::time::timeout(self.timeout.min(PATIENCE), &mut acquiring).await {
             Ok(acquired) => acquired,
@@ -127,10 +128,10 @@ impl Store {
     pub(crate) fn settle<T>(
         &self,
         mut lent: Lent,
-        outcome: Result<Result<T, StoreError>, tokio::time::error::Elapsed>,
-    ) -> Result<T, StoreError> {
-        let result = outcome.unwrap_or_else(|_| Err(StoreError::deadline(self.timeout)));
-        lent.in_doubt = matches!(&result, Err(StoreError { class: Class::Outage | Class::OutageMet, .. }));
+        outcome: Result<Result<T, Failure>, tokio::time::error::Elapsed>,
+    ) -> Result<T, Failure> {
+        let result = outcome.unwrap_or_else(|_| Err(Failure::deadline(self.timeout)));
+        lent.in_doubt = result.as_ref().is_err_and(|failure| failure.class.is_outage());
         match result {
             Err(error) if error.class == Class::OutageMet => Err(error.of_server(&self.begin.server)),
             result => result,

@@ -4,32 +4,34 @@
 use std::io::{self, Write};
 
 use anyhow::Context;
-use shared::devices::queries;
-use shared::kafka;
+use shared::kafka::{self, TopicConfig};
 use shared::runtime::telemetry;
 use shared::store::Store;
 
-use crate::config::{ResumeConfig, SetupConfig};
+use crate::config::{DlqCommand, DomainCommand, OfHandler, ResumeConfig, SetupConfig};
 use crate::consumer::seek::SeekConfig;
-use crate::dead_letters;
-use crate::dead_letters::config::DlqCommand;
-use crate::devices::forget::ForgetConfig;
+use crate::{dead_letters, domains};
 
-/// Migrates, and makes the topics. Where a topic that is there has settings that are wrong, nothing is done.
+/// Migrates, and makes the topics of every stream. Where a topic that is there has settings that are wrong, nothing is
+/// done.
 pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let client = kafka::client(&config.kafka)?;
-    if !config.skip_topics {
-        kafka::topics::setup::check_present(&client, &config.topics, &config.shape).await?;
+    let streams: &[TopicConfig] = if config.skip_topics { &[] } else { &config.streams.0 };
+    for topics in streams {
+        kafka::topics::setup::check_present(&client, topics, &config.shape).await?;
     }
     let store = Store::open(&config.postgres, "worker-service setup")?;
     store.migrate().await?;
     tracing::info!("the schema is up to date");
-    if !config.skip_topics {
-        let made = kafka::topics::setup::make(&client, &config.topics, &config.shape).await?;
+    let topics_made = domains::registry().topics_made;
+    for topics in streams {
+        let made = kafka::topics::setup::make(&client, topics, &config.shape).await?;
         // Their offsets begin at 0 again.
-        queries::forget_ends(&store, &made).await?;
-        kafka::topics::setup::check(&client, &config.topics, &config.shape).await?;
+        for hook in &topics_made {
+            hook(&store, &made).await?;
+        }
+        kafka::topics::setup::check(&client, topics, &config.shape).await?;
     }
     store.close().await;
     Ok(())
@@ -39,13 +41,15 @@ pub async fn setup(config: &SetupConfig) -> anyhow::Result<()> {
 pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
     telemetry::start_log(&config.log)?;
     let store = Store::open(&config.postgres, "worker-service resume")?;
-    let resumed = store.resume(&config.group.group, config.partition).await?;
-    store.close().await;
-    let mut said: String =
-        resumed.iter().map(|(topic, partition)| format!("resumed {topic} [{partition}]\n")).collect();
-    if resumed.is_empty() {
-        said = format!("no partition of the group {} was paused\n", config.group.group);
+    let mut said = String::new();
+    for group in &config.groups.0 {
+        let resumed = store.resume(group, config.partition).await?;
+        said.extend(resumed.iter().map(|(topic, partition)| format!("resumed {topic} [{partition}]\n")));
+        if resumed.is_empty() {
+            said += &format!("no partition of the group {group} was paused\n");
+        }
     }
+    store.close().await;
     let out = &mut Told(io::stdout());
     out.write_all(said.as_bytes()).and_then(|()| out.flush()).context("they are resumed, but that could not be told")
 }
@@ -74,38 +78,40 @@ impl<W: Write> Write for Told<W> {
 pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
     let out = &mut io::stdout();
     match command {
-        DlqCommand::List(config) => {
-            telemetry::start_log_aside(&config.log)?;
-            dead_letters::list::run(config, out).await
+        DlqCommand::List(OfHandler { command, source }) => {
+            telemetry::start_log_aside(&command.log)?;
+            dead_letters::list::run(command, &source.0, out).await
         }
-        DlqCommand::Show(config) => {
-            telemetry::start_log_aside(&config.log)?;
-            dead_letters::show::run(config, out).await
+        DlqCommand::Show(OfHandler { command, source }) => {
+            telemetry::start_log_aside(&command.log)?;
+            dead_letters::show::run(command, &source.0, out).await
         }
-        DlqCommand::Redrive(config) => {
-            telemetry::start_log_aside(&config.log)?;
-            let failed = dead_letters::redrive::run(config, &mut Told(out)).await?.failed;
+        DlqCommand::Redrive(OfHandler { command, source }) => {
+            telemetry::start_log_aside(&command.log)?;
+            let kinds = domains::registry().kinds;
+            let failed = dead_letters::redrive::run(command, &source.0, &kinds, &mut Told(out)).await?.failed;
             anyhow::ensure!(failed == 0, "{failed} letters were not sent; run the same command again");
             Ok(())
         }
-        DlqCommand::Purge(config) => {
-            telemetry::start_log_aside(&config.log)?;
-            dead_letters::purge::run(config, &mut Told(out)).await.map(drop)
+        DlqCommand::Purge(OfHandler { command, source }) => {
+            telemetry::start_log_aside(&command.log)?;
+            dead_letters::purge::run(command, &source.0, &mut Told(out)).await.map(drop)
         }
     }
 }
 
-/// Rewinds the group.
-pub async fn seek(config: &SeekConfig) -> anyhow::Result<()> {
-    telemetry::start_log_aside(&config.log)?;
-    crate::consumer::seek::run(config, &mut Told(io::stdout())).await.map(drop)
+/// Rewinds a group.
+pub async fn seek(OfHandler { command, source }: &OfHandler<SeekConfig>) -> anyhow::Result<()> {
+    telemetry::start_log_aside(&command.log)?;
+    let kinds = domains::registry().kinds;
+    crate::consumer::seek::run(command, &source.0, &kinds, &mut Told(io::stdout())).await.map(drop)
 }
 
-/// Erases a device.
+/// Runs a command that a domain brings.
 ///
 /// # Errors
-/// Those of [`crate::devices::forget::run`].
-pub async fn forget(config: &ForgetConfig) -> anyhow::Result<()> {
+/// Those of the command.
+pub async fn of_domain(config: &DomainCommand) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
-    crate::devices::forget::run(config, &mut Told(io::stdout())).await
+    config.command.run(&mut Told(io::stdout())).await
 }

@@ -1,24 +1,34 @@
-//! The worker's settings and commands; `--help` is their reference.
+//! The worker's settings and commands; `--help` is their reference. What domains bring to them is composed here.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
+mod domain;
+mod sources;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use shared::cache::StoresConfig;
+use shared::kafka::KafkaConfig;
 use shared::kafka::topics::setup::TopicShape;
-use shared::kafka::{GroupConfig, KafkaConfig, SourceConfig, TopicConfig};
-use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig, duration_in};
+use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig, trimmed};
 use shared::runtime::probe::HealthConfig;
 use shared::store::PostgresConfig;
 
+pub use self::domain::{DomainCommand, DomainSettings};
+pub use self::sources::{Groups, OneSource, Sources, Streams};
 use crate::consumer::seek::SeekConfig;
-use crate::dead_letters::config::DlqCommand;
-use crate::devices::forget::ForgetConfig;
+use crate::dead_letters::config::{DlqListConfig, DlqPurgeConfig, DlqRedriveConfig, DlqShowConfig};
+use crate::domains;
 use crate::observe::emf::EmfConfig;
 
-const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * YEAR);
-/// As people write it: 365.25 days.
-const YEAR: u64 = 31_557_600;
+/// Room for a batch, and for another one that gathers.
+const LEAST_BYTES_IN_HAND: u64 = 16 * 1024 * 1024;
+const MOST_BYTES_IN_HAND: u64 = 1 << 40;
+
+fn bytes_in_hand(text: &str) -> Result<usize, String> {
+    let (least, most) = (LEAST_BYTES_IN_HAND, MOST_BYTES_IN_HAND);
+    let bytes = text.parse().ok().filter(|bytes| (least..=most).contains(bytes));
+    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    bytes.ok_or_else(|| format!("it must be from {least} to {most}"))
+}
 
 /// Consumes events from Kafka into PostgreSQL.
 #[derive(Debug, Parser)]
@@ -46,27 +56,68 @@ pub enum Command {
     },
     /// Rewind the group, after PostgreSQL was restored to an earlier time, or have one partition go past records that
     /// cannot be read; all workers must be stopped.
-    Seek(SeekConfig),
-    /// Erase a device: its events, its resource, its cache entry, and what its records would do.
-    Forget(ForgetConfig),
+    Seek(OfHandler<SeekConfig>),
+    /// A command that a domain brings.
+    #[command(flatten)]
+    Domain(DomainCommand),
     /// Ask the worker that runs beside this command for its health; for a container's health check.
     Health(HealthConfig),
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// One line a letter; never its payload.
+    List(OfHandler<DlqListConfig>),
+    /// One letter, whole.
+    Show(OfHandler<DlqShowConfig>),
+    /// Send letters back to the input topic, in the order of their first places.
+    Redrive(OfHandler<DlqRedriveConfig>),
+    /// Delete old letters from the beginning of each partition, up to the first one that stays.
+    Purge(OfHandler<DlqPurgeConfig>),
+}
+
+/// Settings of a command that works on what one handler reads.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OfHandler<C: clap::Args> {
+    /// The command's own.
+    #[command(flatten)]
+    pub command: C,
+    /// The handler's group and topics.
+    #[command(flatten)]
+    pub source: OneSource,
 }
 
 /// Settings of `run`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunConfig {
+    /// Which handlers and tasks to run, by their names, separated by commas (the flag is `--only`); all of them where
+    /// this is not set.
+    #[arg(
+        id = "only",
+        long,
+        value_name = "NAMES",
+        env = "WORKER_ONLY",
+        value_delimiter = ',',
+        value_parser = trimmed(PossibleValuesParser::new(domains::registry().names()))
+    )]
+    pub only: Vec<String>,
     /// Kafka.
     #[command(flatten)]
-    pub source: SourceConfig,
+    pub kafka: KafkaConfig,
+    /// The groups and the topics of all handlers.
+    #[command(flatten)]
+    pub sources: Sources,
+    /// How many bytes of records all partitions may hold at once, in hand or held for a retry; one that is over takes
+    /// nothing in. From 16777216 to 1099511627776. What is fetched ahead is not counted: 2 MiB for each partition.
+    #[arg(long, env, default_value_t = 128 * 1024 * 1024, value_parser = trimmed(bytes_in_hand))]
+    pub max_bytes_in_hand: usize,
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
-    /// How long an event is remembered. It has to be longer than the topic keeps records: a record
-    /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
-    /// only for a trial.
-    #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
-    pub events_retention: Duration,
+    /// What domains have as settings.
+    #[command(flatten)]
+    pub domains: DomainSettings,
     /// CloudWatch metrics.
     #[command(flatten)]
     pub emf: EmfConfig,
@@ -92,7 +143,7 @@ pub struct SetupConfig {
     pub kafka: KafkaConfig,
     /// The topics.
     #[command(flatten)]
-    pub topics: TopicConfig,
+    pub streams: Streams,
     /// How they are made.
     #[command(flatten)]
     pub shape: TopicShape,
@@ -110,9 +161,9 @@ pub struct SetupConfig {
 /// Settings of `resume`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ResumeConfig {
-    /// The group.
+    /// The groups.
     #[command(flatten)]
-    pub group: GroupConfig,
+    pub groups: Groups,
     /// Only this partition.
     #[arg(long)]
     pub partition: Option<i32>,

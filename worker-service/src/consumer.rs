@@ -4,6 +4,7 @@
 //! the scheduler says, moves the committed offset) → [`apply`] (the handler's transaction, and the fence) or a dead letter.
 
 pub mod apply;
+pub mod budget;
 pub mod event_log;
 pub mod handler;
 pub mod health;
@@ -12,4 +13,5 @@ pub mod partition;
 pub mod poll;
 pub mod registry;
 pub mod seek;
+pub mod tasks;
 pub mod topics;

@@ -15,15 +15,14 @@ pub mod show;
 
 use std::collections::HashMap;
 
-use shared::devices::DeviceId;
-use shared::devices::queries;
-use shared::kafka::ids::EventId;
-use shared::store::{Store, StoreError};
+use shared::store::{Failure, Store};
 use tokio::sync::mpsc;
 
 use crate::dead_letters::config::LetterFilter;
 use letter::Letter;
 use read::{Only, Reader, Span};
+
+use crate::source::{EventName, HandlerSpec, Source};
 
 /// Letters whose rows are asked for at once.
 const CHUNK: usize = 500;
@@ -34,6 +33,7 @@ fn letters(
     reader: Reader,
     only: Only,
     filter: LetterFilter,
+    source: Source,
 ) -> (mpsc::Receiver<Vec<Letter>>, tokio::task::JoinHandle<anyhow::Result<u64>>) {
     let (chunks, receiver) = mpsc::channel(2);
     let task = tokio::task::spawn_blocking(move || {
@@ -52,8 +52,8 @@ fn letters(
         for span in spans {
             let on = reader.read(span, |record| {
                 seen += 1;
-                let letter = Letter::of(&record);
-                if letter.matches(&filter) {
+                let letter = Letter::of(&record, source.handler.types);
+                if letter.is_of(&source) && letter.matches(&filter) {
                     chunk.push(letter);
                 }
                 // Nobody wants more: the other end is gone.
@@ -69,14 +69,11 @@ fn letters(
     (receiver, task)
 }
 
-/// The outcomes of those letters' events that have a row, in the order of the letters.
-async fn outcomes(store: &Store, letters: &[Letter]) -> Result<Vec<Option<String>>, StoreError> {
-    let ids: Vec<Option<(DeviceId, EventId)>> = letters
-        .iter()
-        .map(|letter| Some((letter.device.as_deref()?.parse().ok()?, letter.event_id.as_deref()?.parse().ok()?)))
-        .collect();
-    let asked: Vec<_> = ids.iter().flatten().cloned().collect();
-    let found = if asked.is_empty() { HashMap::new() } else { queries::outcomes(&store, &asked).await? };
-    let outcome = |(device, event): &(DeviceId, EventId)| found.get(&(device.to_string(), event.to_string())).cloned();
-    Ok(ids.iter().map(|id| id.as_ref().and_then(outcome)).collect())
+/// The outcomes of those letters' events whose effect is there, in the order of the letters.
+async fn outcomes(store: &Store, handler: HandlerSpec, letters: &[Letter]) -> Result<Vec<Option<String>>, Failure> {
+    let name = |letter: &Letter| Some((letter.device.clone()?, letter.event_id.clone()?));
+    let names: Vec<Option<EventName>> = letters.iter().map(name).collect();
+    let asked: Vec<_> = names.iter().flatten().cloned().collect();
+    let found = if asked.is_empty() { HashMap::new() } else { (handler.outcomes)(store, &asked).await? };
+    Ok(names.iter().map(|name| found.get(name.as_ref()?).cloned()).collect())
 }

@@ -1,49 +1,105 @@
 //! Devices: their events become rows of `events` and the state of `resources`.
 
+pub mod erase;
 pub mod expire;
-pub mod forget;
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::Command;
+use futures_util::FutureExt as _;
 use shared::devices::queries::{self, Outcome};
-use shared::devices::{EVENT_TYPES, Event, RESOURCE, made_up};
-use shared::kafka::{Delivery, Envelope, Refusal};
-use shared::store::{StoreError, Tx};
+use shared::devices::{DeviceStream, EVENT_TYPES, Event, RESOURCE, made_up};
+use shared::kafka::{Delivery, Envelope, Refusal, Setting, Stream as _};
+use shared::runtime::config::duration_in;
+use shared::store::{Failure, Store, Tx};
+use tokio::time::Instant;
 
-use crate::config::RunConfig;
-use crate::consumer::handler::{Applied, Handler, Processed};
-use crate::consumer::registry::{Names, Registry};
+use self::erase::EraseConfig;
+use crate::consumer::handler::{Applied, Handler, Processed, Retention};
+use crate::consumer::registry::Registry;
+use crate::source::{EventName, HandlerSpec};
+
+const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * YEAR);
+/// As people write it: 365.25 days.
+const YEAR: u64 = 31_557_600;
 
 /// What a worker does for devices.
-pub fn register(worker: &mut Registry, config: &RunConfig) {
-    let names = Names { group: config.source.group.group.clone(), topics: config.source.topics.clone() };
-    let (retention, since) = (config.events_retention, tokio::time::Instant::now());
+pub fn register(worker: &mut Registry) {
     worker
-        .handler(Devices, names)
-        .task("expire", move |given| expire::run(given.store.clone(), retention, since))
+        .settings::<EventsConfig>()
+        .handler(|settings| Ok(Devices { events: settings.of::<EventsConfig>()?.clone() }))
+        .task("devices-expire", |given| {
+            let (store, since) = (given.store.clone(), Instant::now());
+            let older_than = given.settings.of::<EventsConfig>()?.events_retention;
+            Ok(move |stop| expire::run(store.clone(), older_than, since, stop))
+        })
+        .command::<EraseConfig>(
+            Command::new("erase")
+                .visible_alias("forget")
+                .about("Erase a device: its events, its resource, its cache entry, and what its records would do"),
+            erase::run,
+        )
+        .topics_made(|store, made| async move { Ok(queries::forget_ends(store, made).await?) }.boxed())
         .cached(&RESOURCE);
 }
 
+/// The events of devices.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EventsConfig {
+    /// How long an event is remembered. It has to be longer than the topic keeps records: a record
+    /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
+    /// only for a trial.
+    #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
+    pub events_retention: Duration,
+}
+
 /// Applies what devices report.
-#[derive(Debug, Clone, Copy)]
-pub struct Devices;
+#[derive(Debug, Clone)]
+pub struct Devices {
+    /// For how long events are remembered.
+    pub events: EventsConfig,
+}
+
+/// The rows of these events, with their outcomes.
+async fn outcomes(store: &Store, events: &[EventName]) -> Result<HashMap<EventName, String>, Failure> {
+    let parsed = events.iter().filter_map(|(device, event)| Some((device.parse().ok()?, event.parse().ok()?)));
+    queries::outcomes(store, &parsed.collect::<Vec<_>>()).await
+}
 
 impl Handler for Devices {
     type Event = Event;
     type Prepared = ();
 
-    const NAME: &'static str = "devices";
-    const TYPES: &'static [&'static str] = &EVENT_TYPES;
+    const SPEC: HandlerSpec = HandlerSpec {
+        name: "devices",
+        group: Setting {
+            variable: "KAFKA_GROUP",
+            flag: "kafka-group",
+            default: "events-processor",
+            help: "The consumer group",
+        },
+        stream: DeviceStream::SPEC,
+        types: &EVENT_TYPES,
+        outcomes: |store, events| outcomes(store, events).boxed(),
+    };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
     const BEGIN: &'static str = queries::BEGIN;
+
+    fn retention(&self) -> Option<Retention> {
+        Some(Retention { setting: "EVENTS_RETENTION", period: self.events.events_retention })
+    }
 
     fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
         Event::decode(envelope)
     }
 
-    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), StoreError> {
+    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, StoreError> {
+    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, Failure> {
         let queries::Applied { events, fences, .. } = queries::apply(tx, batch).await?;
         let processed = |it: queries::Processed| Processed {
             outcome: it.outcome.as_str(),
@@ -54,7 +110,7 @@ impl Handler for Devices {
         Ok(Applied { events: events.into_iter().map(processed).collect(), fences })
     }
 
-    fn made_up(bytes: usize) -> Result<Delivery<Event>, StoreError> {
+    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
         made_up(bytes)
     }
 }

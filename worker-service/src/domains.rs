@@ -1,12 +1,11 @@
 //! The domains of this worker: one line each.
 
-use crate::config::RunConfig;
 use crate::consumer::registry::Registry;
 use crate::devices;
 
 /// What they all do.
-pub fn register(config: &RunConfig) -> Registry {
+pub fn registry() -> Registry {
     let mut worker = Registry::default();
-    devices::register(&mut worker, config);
+    devices::register(&mut worker);
     worker
 }

@@ -2,8 +2,9 @@
 //! processed.
 //!
 //! Each part uses only those before it: [`scheduler`] (decides what a partition does next; pure) → [`observe`] (metrics,
-//! spans, panics) → [`dead_letters`] (the topic, and the commands `dlq`) → [`consumer`] (a group and its partitions) → the
-//! domains ([`devices`]) → [`domains`] (which there are) → [`worker`] and [`command`].
+//! spans, panics) → [`source`] (what a handler reads) → [`dead_letters`] (the topic, and the commands `dlq`) → [`consumer`]
+//! (a group and its partitions) → the domains ([`devices`]) → [`domains`] (which there are) → [`config`] (all settings) →
+//! [`worker`] and [`command`].
 
 pub mod command;
 pub mod config;
@@ -13,4 +14,5 @@ pub mod devices;
 pub mod domains;
 pub mod observe;
 pub mod scheduler;
+pub mod source;
 pub mod worker;

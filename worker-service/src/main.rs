@@ -30,7 +30,7 @@ async fn work() {
         Command::Resume(config) => command::resume(&config).await,
         Command::Dlq { command } => command::dlq(&command).await,
         Command::Seek(config) => command::seek(&config).await,
-        Command::Forget(config) => command::forget(&config).await,
+        Command::Domain(config) => command::of_domain(&config).await,
         Command::Health(config) => probe::health(&config),
     };
     if let Err(error) = outcome {

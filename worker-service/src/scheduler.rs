@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use shared::kafka::{DeadLetter, Delivery, Record, Refusal};
-use shared::store::{Class, StoreError};
+use shared::store::{Class, Failure};
 use time::OffsetDateTime;
 
 use self::apart::Share;
@@ -129,6 +129,11 @@ impl<E> Lane<E> {
         self.held.full(&self.settings)
     }
 
+    /// How many bytes came in and are without their effect.
+    pub fn bytes(&self) -> usize {
+        self.bytes + self.held.bytes()
+    }
+
     /// Whether everything that came in has had its effect.
     pub fn is_empty(&self) -> bool {
         self.watermark.is_whole()
@@ -155,6 +160,12 @@ impl<E> Lane<E> {
                 self.letters.push_back(DeadLetter { record, reason, error, attempts: 1 });
             }
         }
+    }
+
+    /// A record came in that is none of this group's: it needs no effect.
+    pub fn pass_over(&mut self, record: &Record) {
+        self.watermark.begin(record.offset, record.appended_at());
+        self.watermark.finish(record.offset);
     }
 
     /// No record stands before this offset that did not come in: what is missing is none.
@@ -188,12 +199,7 @@ impl<E> Lane<E> {
     }
 
     /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
-    pub fn applied(
-        &mut self,
-        batch: Vec<Task<E>>,
-        result: Result<(), StoreError>,
-        now: Duration,
-    ) -> Option<AfterFailure> {
+    pub fn applied(&mut self, batch: Vec<Task<E>>, result: Result<(), Failure>, now: Duration) -> Option<AfterFailure> {
         self.share.is_back(now, self.turns.cost(now));
         let error = match result {
             Ok(()) => {
@@ -218,7 +224,7 @@ impl<E> Lane<E> {
             }
             Class::Again | Class::OutageMet => self.meets_outage(batch, error, now),
             Class::Outage => {
-                self.put_off(batch, error.message, now);
+                self.put_off(batch, error.reason, now);
                 AfterFailure::Waits
             }
             Class::Poison | Class::Failed | Class::Panicked => {
@@ -256,8 +262,8 @@ impl<E> Lane<E> {
     }
 
     /// The store did not answer a question about the partition: it waits, as for a batch.
-    pub fn store_failed(&mut self, error: StoreError, now: Duration) -> Duration {
-        self.outage.wait(now, error.message);
+    pub fn store_failed(&mut self, error: Failure, now: Duration) -> Duration {
+        self.outage.wait(now, error.reason);
         self.outage.until().unwrap_or(now)
     }
 

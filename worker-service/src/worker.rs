@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use rdkafka::message::BorrowedMessage;
@@ -12,15 +13,19 @@ use shared::kafka::Record;
 use shared::store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::config::RunConfig;
+use crate::consumer::budget::ByteBudget;
 use crate::consumer::health::{GroupHealth, Health, watch_cache};
 use crate::consumer::lag::{Lag, LogEnds};
 use crate::consumer::poll;
-use crate::consumer::registry::{Dependencies, Group, Registry};
+use crate::consumer::registry::{Dependencies, RegisteredTask, Registry, Start, Started};
+use crate::consumer::tasks::{self, StopSignal, TaskHealth};
 use crate::consumer::topics::TopicWatch;
 use crate::domains;
 use crate::observe::panics;
+use crate::source::Source;
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
 /// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
@@ -42,6 +47,9 @@ const COMPARE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// See [`Parts::topics_interval`].
 const TOPICS_INTERVAL: Duration = Duration::from_secs(300);
+
+/// How often it is shown what partitions hold.
+const BUDGET_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a worker is made of beside its settings. Tests put in their own.
 #[derive(Debug, Clone)]
@@ -75,6 +83,7 @@ pub struct Worker {
     fencer: Fencer,
     stop: watch::Sender<bool>,
     ends: FuturesUnordered<oneshot::Receiver<anyhow::Result<()>>>,
+    tasks: JoinSet<()>,
 }
 
 impl Worker {
@@ -83,7 +92,7 @@ impl Worker {
     /// # Errors
     /// Settings that are wrong or contradict each other.
     pub fn start(config: &RunConfig) -> anyhow::Result<Self> {
-        Self::start_with(config, domains::register(config), Parts::default())
+        Self::start_with(config, domains::registry(), Parts::default())
     }
 
     /// The same, of these handlers and tasks, with other parts.
@@ -91,26 +100,39 @@ impl Worker {
     /// # Errors
     /// As with [`Self::start`].
     pub fn start_with(config: &RunConfig, registry: Registry, parts: Parts) -> anyhow::Result<Self> {
-        let client = kafka::client(&config.source.kafka)?;
+        let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only)?;
+        let client = kafka::client(&config.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
-        let cache = Cache::open(&config.stores.redis, &registry.kinds)?;
+        let cache = Cache::open(&config.stores.redis, &kinds)?;
         let fencer = Fencer::new(cache.clone(), store.clone());
+        let budget = ByteBudget::new(config.max_bytes_in_hand);
         let given = Dependencies {
             client,
             store,
             fencer: fencer.clone(),
             access_log: config.access_log.access_log,
             read: parts.read,
+            budget: budget.clone(),
+            settings: config.domains.0.clone(),
         };
         let (stop, stopped) = watch::channel(false);
         let (mut healths, ends) = (Vec::new(), FuturesUnordered::new());
-        for group in registry.groups {
-            let health = GroupHealth::new(&group.names.group);
+        for handler in handlers {
+            let name = handler.spec.name;
+            let source = config.sources.0.iter().find(|source| source.handler.name == name);
+            let source = source.with_context(|| format!("the handler {name} has no settings"))?;
+            let health = GroupHealth::new(&source.group);
             healths.push(health.clone());
-            ends.push(start_group(group, config, &parts, &given, health, stopped.clone())?);
+            ends.push(start_group(handler.start, source, config, &parts, &given, health, stopped.clone())?);
         }
-        let health = Health::new(healths);
         let runtime = Handle::current();
+        let (mut task_healths, mut running) = (Vec::new(), JoinSet::new());
+        for RegisteredTask { name, start } in tasks {
+            let health = TaskHealth::new(name);
+            task_healths.push(health.clone());
+            running.spawn_on(tasks::keep_running(start(&given)?, StopSignal::new(stopped.clone()), health), &runtime);
+        }
+        let health = Health::new(healths, task_healths);
         let fences = fencer.clone();
         runtime.spawn(async move { panics::keep_running("fences", || fences.run()).await });
         let watch = (cache, fencer.clone(), health.clone());
@@ -119,11 +141,8 @@ impl Worker {
             watch_cache(cache, fencer, health)
         };
         runtime.spawn(async move { panics::keep_running("cache", watched).await });
-        for (name, task) in registry.tasks {
-            let given = given.clone();
-            runtime.spawn(async move { panics::keep_running(name, || task(&given)).await });
-        }
-        Ok(Self { health, fencer, stop, ends })
+        runtime.spawn(async move { panics::keep_running("budget", || show_budget(&budget)).await });
+        Ok(Self { health, fencer, stop, ends, tasks: running })
     }
 
     /// Waits until it ends by itself, which only a fatal error makes it do.
@@ -133,7 +152,8 @@ impl Worker {
     pub async fn ended(&mut self) -> anyhow::Result<()> {
         match self.ends.next().await {
             Some(ended) => ended?,
-            None => Ok(()),
+            // It runs tasks alone.
+            None => std::future::pending().await,
         }
     }
 
@@ -149,6 +169,7 @@ impl Worker {
             while let Some(ended) = self.ends.next().await {
                 outcome = outcome.and(ended?);
             }
+            while self.tasks.join_next().await.is_some() {}
             outcome
         };
         let outcome = tokio::time::timeout(SHUTDOWN, all).await.unwrap_or_else(|_| {
@@ -162,19 +183,28 @@ impl Worker {
     }
 }
 
+/// Shows what partitions hold, again and again.
+async fn show_budget(budget: &ByteBudget) {
+    loop {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("bytes_in_hand").set(budget.used() as f64);
+        tokio::time::sleep(BUDGET_INTERVAL).await;
+    }
+}
+
 /// Starts a consumer group: its polling thread, and who measures how far behind it is. Gives how it ends.
 fn start_group(
-    group: Group,
+    start: Start,
+    source: &Source,
     config: &RunConfig,
     parts: &Parts,
     given: &Dependencies,
     health: GroupHealth,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
-    let Group { names, start, .. } = group;
-    let run = start(given, &health)?;
+    let Started { run, retention } = start(given, source, &health)?;
     let Dependencies { client, store, .. } = given.clone();
-    let topic = names.topics.input.clone();
+    let topic = source.topics.input.clone();
     let consumer = Arc::new(OnceLock::new());
     let lag = Lag {
         consumer: Arc::clone(&consumer),
@@ -187,7 +217,7 @@ fn start_group(
     };
     let runtime = Handle::current();
     runtime.spawn(lag.run());
-    let mut watch = TopicWatch::new(client.clone(), names.topics, config.events_retention, health.clone());
+    let mut watch = TopicWatch::new(client.clone(), source.topics.clone(), retention, health.clone());
     let (ended, end) = oneshot::channel();
     let topics_interval = parts.topics_interval;
     std::thread::Builder::new().name("poll".into()).spawn(move || {

@@ -16,31 +16,29 @@ const REFRESH: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::fro
 /// Which tokens are good. At least one source of keys must be configured.
 #[derive(Debug, Clone, Args)]
 pub struct JwtConfig {
-    /// The key of HS256 tokens: at least 32 bytes, unless `JWT_ALLOW_SHORT_SECRET` is set. Without it no
-    /// such token is good.
+    /// The key of HS256 tokens: at least 32 bytes, unless `JWT_ALLOW_SHORT_SECRET` is set. Without it all HS256 tokens
+    /// are refused.
     #[arg(long, env, hide_env_values = true)]
     pub jwt_secret: Option<Secret>,
-    /// Takes a `JWT_SECRET` of under 32 bytes, which can be guessed from a token: for development alone.
+    /// Accepts a `JWT_SECRET` of under 32 bytes, which can be guessed from a token: for development only.
     #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_parser = yes_or_no())]
     pub jwt_allow_short_secret: bool,
-    /// Where the keys of RS256, ES256 and EdDSA tokens are published (a JWKS): https, or http on
-    /// this machine.
+    /// The URL of the keys of RS256, ES256 and EdDSA tokens (a JWKS): https, or http on this machine.
     #[arg(long, env, hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
     pub jwt_jwks_url: Option<Secret>,
-    /// The same as a file, read again when it changes.
+    /// The same keys as a file, which is read again when it changes.
     #[arg(long, env, value_parser = trimmed(PathBufValueParser::new()))]
     pub jwt_jwks_file: Option<PathBuf>,
-    /// How often `JWT_JWKS_URL` is read, from 1s to 1day. A key that is not known is looked for at
-    /// once, at most every 30 s.
+    /// How often `JWT_JWKS_URL` is fetched, from 1s to 1day. An unknown key causes a fetch at once, at most every 30 s.
     #[arg(long, env, default_value = "10min", value_parser = duration_in(REFRESH))]
     pub jwt_jwks_refresh: Duration,
-    /// Takes an http `JWT_JWKS_URL` of another machine: only where nobody can be in between.
+    /// Accepts an http `JWT_JWKS_URL` of another machine: only on a network where nobody can change the answer.
     #[arg(long, env, default_value_t = false, action = ArgAction::Set, value_parser = yes_or_no())]
     pub jwt_jwks_allow_http: bool,
-    /// The `iss` that a token must have. Not looked at where this is not set.
+    /// The `iss` that a token must have. Not checked if this is not set.
     #[arg(long, env, value_parser = text())]
     pub jwt_issuer: Option<String>,
-    /// The `aud` that a token must have. Not looked at where this is not set.
+    /// The `aud` that a token must have. Not checked if this is not set.
     #[arg(long, env, value_parser = text())]
     pub jwt_audience: Option<String>,
 }

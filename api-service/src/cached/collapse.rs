@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::cache::CacheKey;
-use shared::store::StoreError;
+use shared::store::Failure;
 use tokio::sync::watch;
 
 use super::single_flight::Loaded;
 
-type Answer = Result<Loaded, StoreError>;
+type Answer = Result<Loaded, Failure>;
 /// Closed without a word where the query crashed.
 type Ticket = watch::Receiver<Option<Answer>>;
 
@@ -60,7 +60,7 @@ impl Collapse {
         };
         match ticket.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(answer)) => answer.clone(),
-            Ok(None) | Err(_) => Err(StoreError::unanswered()),
+            Ok(None) | Err(_) => Err(Failure::unanswered()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use shared::cache::{Cache, CacheKey, Lease};
-use shared::store::{Store, StoreError};
+use shared::store::{Failure, Store};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) struct Loaded {
 }
 
 /// A landed flight: what it found, and what the cache made of it.
-pub(super) type Landed = Result<(Loaded, Settled), StoreError>;
+pub(super) type Landed = Result<(Loaded, Settled), Failure>;
 
 /// To wait for a flight with; closed without a word where it crashed.
 pub(super) type Waiter = watch::Receiver<Option<Landed>>;
@@ -38,7 +38,7 @@ impl SingleFlight {
     /// on whatever becomes of the request that started it.
     pub(super) fn start<R>(&self, cache: Cache, key: CacheKey, lease: Lease, read: R) -> Waiter
     where
-        R: Future<Output = Result<Loaded, StoreError>> + Send + 'static,
+        R: Future<Output = Result<Loaded, Failure>> + Send + 'static,
     {
         let (tell, waiter) = watch::channel(None);
         self.entries().insert(lease.clone(), waiter.clone());
@@ -113,7 +113,7 @@ pub(super) async fn wait(mut waiter: Waiter) -> Option<Landed> {
 ///
 /// # Errors
 /// PostgreSQL away, or too slow.
-pub(super) async fn read(store: &Store, key: &CacheKey) -> Result<Loaded, StoreError> {
+pub(super) async fn read(store: &Store, key: &CacheKey) -> Result<Loaded, Failure> {
     let loaded = (key.kind().load)(store, std::slice::from_ref(key.id())).await?;
     Ok(match loaded.into_iter().next() {
         Some(loaded) => Loaded { version: loaded.version, body: loaded.body.into() },

@@ -1,24 +1,24 @@
 //! The settings of devices.
 
 use clap::{Args, ValueEnum};
-use shared::kafka::TopicConfig;
+use shared::devices::DeviceTopics;
 use shared::runtime::config::one_of;
 
 /// What devices may do, and where their events go.
 #[derive(Debug, Clone, Args)]
 pub struct DevicesConfig {
     #[command(flatten)]
-    pub topics: TopicConfig,
-    /// What becomes of a `device` token without a `device_id` claim.
+    pub topics: DeviceTopics,
+    /// Whether a token of the role `device` needs the claim `device_id`.
     #[arg(long, env, default_value = "required", value_parser = one_of::<DeviceBinding>())]
     pub jwt_device_binding: DeviceBinding,
 }
 
-/// What becomes of a `device` token without a `device_id` claim.
+/// Whether a token of the role `device` needs the claim `device_id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DeviceBinding {
-    /// It is refused.
+    /// A token without the claim is refused.
     Required,
-    /// It may speak for every device; the claim counts where it is there.
+    /// A token without the claim may send for every device; a claim limits it.
     Claimed,
 }

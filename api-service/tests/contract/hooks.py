@@ -14,7 +14,7 @@ header means nothing there, and which header is the bad one is not told.
 
 So what is never tried here: binary mode with a header missing, or with a bad payload that is an
 object; a body that is not packed as it says. `tests/it/cloud_events.rs`, `tests/it/encodings.rs` and
-the tests of `shared/src/event/cloud_event/binary.rs` have those.
+the tests of `shared/src/kafka/cloud_events/binary.rs` have those.
 """
 
 import atexit

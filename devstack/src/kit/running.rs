@@ -70,6 +70,11 @@ impl Running {
         self.get("/metrics").await.1
     }
 
+    /// The sum of a metric's samples with these labels ([`sample`]).
+    pub async fn sample(&self, series: &str) -> Option<f64> {
+        sample(&self.metrics().await, series)
+    }
+
     /// Waits until it says all that the runbook tells of this fault.
     pub async fn tells(&self, fault: &str) {
         super::tells(fault, async || self.report().await).await;
@@ -171,7 +176,50 @@ pub fn json_lines(log: &str) -> impl Iterator<Item = Value> {
     log.lines().filter_map(|line| serde_json::from_str(line).ok())
 }
 
-/// The value of a series on a page of metrics, which is named with its labels.
+/// The samples of a metric on a page, each with its labels and its value.
+pub fn samples<'a>(page: &'a str, metric: &str) -> impl Iterator<Item = (&'a str, f64)> {
+    page.lines().filter_map(move |line| {
+        let (labels, value) = line.strip_prefix(metric)?.rsplit_once(' ')?;
+        let labels = if labels.is_empty() { "" } else { labels.strip_prefix('{')?.strip_suffix('}')? };
+        Some((labels, value.parse().ok()?))
+    })
+}
+
+/// The sum of the samples that have these labels at least: `events_total{outcome="applied"}` is of all groups. None where
+/// there is no such sample.
 pub fn sample(page: &str, series: &str) -> Option<f64> {
-    page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    let (metric, wanted) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));
+    let wanted: Vec<_> = labels(wanted).collect();
+    let has_all = |found: &str| wanted.iter().all(|label| labels(found).any(|found| found == *label));
+    let values = samples(page, metric).filter(|(found, _)| has_all(found)).map(|(_, value)| value);
+    values.fold(None, |sum, value| Some(sum.unwrap_or_default() + value))
+}
+
+/// `name="value` of each; a value holds no `",`.
+fn labels(all: &str) -> impl Iterator<Item = &str> {
+    all.trim_end_matches('"').split("\",").filter(|label| !label.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample;
+
+    #[test]
+    fn a_sample_is_the_sum_of_all_that_have_its_labels() {
+        let page = "# TYPE a_total counter\na_total{group=\"g\",reason=\"x y\"} 1\na_total{group=\"h\",reason=\"x y\"} 2\n\
+                    a_total{group=\"g\",reason=\"z\"} 4\na_totals 8\nb_total 16\nc{partition=\"1\"} 0\n";
+        for (series, sum) in [
+            ("a_total", Some(7.0)),
+            (r#"a_total{group="g"}"#, Some(5.0)),
+            (r#"a_total{reason="x y"}"#, Some(3.0)),
+            (r#"a_total{reason="x y",group="h"}"#, Some(2.0)),
+            (r#"a_total{reason="x"}"#, None),
+            (r#"c{partition="1"}"#, Some(0.0)),
+            (r#"c{partition="11"}"#, None),
+            ("b_total", Some(16.0)),
+            ("total", None),
+        ] {
+            assert_eq!(sample(page, series), sum, "{series}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
-//! What the documents say is so: the settings, the decisions and who refers to them, and the files of CONTRIBUTING.md.
+//! The documents are true: settings, decisions and references to them, links, and the files and tests that they name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
 
@@ -34,16 +34,104 @@ fn decisions_are_numbered_without_gaps_and_each_is_in_the_index() {
     assert_eq!(lines.next(), None, "docs/adr/README.md has a line too many");
 }
 
-/// A path that begins with one of the workspace's folders is one of this repository's.
+/// The tracked files.
+fn tracked() -> BTreeSet<String> {
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(workspace()).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    String::from_utf8(listed.stdout).unwrap().split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// Every document with its text, without blocks of code.
+fn documents() -> Vec<(String, String)> {
+    let files = tracked().into_iter().filter(|file| file.ends_with(".md"));
+    let text = |file: &str| fs::read_to_string(workspace().join(file)).unwrap().split("\n```").step_by(2).collect();
+    files.map(|file| (file.clone(), text(&file))).collect()
+}
+
+/// What a text quotes as code.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// A path that begins with one of the workspace's folders leads to a file or a folder, and the name of a source file alone
+/// (`frozen.rs`) is the end of such a path.
 #[test]
-fn the_files_that_contributing_names_are_there() {
-    let text = fs::read_to_string(workspace().join("CONTRIBUTING.md")).unwrap();
-    let paths = text.split('`').skip(1).step_by(2).filter(|code| {
-        let is_path = code.contains('/') && !code.contains(|c: char| c.is_whitespace() || "…*{$".contains(c));
-        is_path && code.split('/').next().is_some_and(|first| first != "target" && workspace().join(first).exists())
-    });
-    let missing: Vec<_> = paths.clone().filter(|path| !workspace().join(path).exists()).collect();
-    assert!(paths.count() > 30 && missing.is_empty(), "CONTRIBUTING.md names what is not there: {missing:?}");
+fn the_files_that_the_documents_name_are_there() {
+    let (files, mut found, mut missing) = (tracked(), 0, Vec::new());
+    for (document, text) in documents() {
+        let names = quoted(&text).filter(|code| !code.contains(|c: char| c.is_whitespace() || "…*{$<".contains(c)));
+        for name in names {
+            let folder = name.split_once('/').map(|(first, _)| first);
+            let is_path =
+                folder.is_some_and(|first| !["", "target"].contains(&first) && workspace().join(first).is_dir());
+            let is_there = if is_path {
+                workspace().join(name).exists()
+            } else if name.ends_with(".rs") {
+                files.iter().any(|file| file == name || file.ends_with(&format!("/{name}")))
+            } else {
+                continue;
+            };
+            found += 1;
+            if !is_there {
+                missing.push(format!("{document}: {name}"));
+            }
+        }
+    }
+    assert!(found > 200 && missing.is_empty(), "of {found} files these are not there: {missing:#?}");
+}
+
+/// A name of many words is that of a test.
+#[test]
+fn the_tests_that_the_architecture_names_are_there() {
+    let text = fs::read_to_string(workspace().join("docs/architecture.md")).unwrap();
+    let is_name = |text: &&str| text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
+    let names: BTreeSet<_> = quoted(&text).filter(is_name).filter(|name| name.matches('_').count() > 3).collect();
+    let sources = tracked().into_iter().filter(|file| file.ends_with(".rs"));
+    let sources: String = sources.filter_map(|file| fs::read_to_string(workspace().join(file)).ok()).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(names.len() > 15 && missing.is_empty(), "docs/architecture.md names tests that are not there: {missing:?}");
+}
+
+/// The anchor that GitHub gives a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let documents: BTreeMap<_, _> = documents().into_iter().collect();
+    let (mut found, mut broken) = (0, Vec::new());
+    for (document, text) in &documents {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            found += 1;
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let to = if path.is_empty() { document.clone() } else { joined(folder, path) };
+            let has_heading = |text: &String| {
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                headings.map(|line| anchor(line.trim_start_matches('#'))).any(|there| there == heading)
+            };
+            let is_there = heading.is_empty() || documents.get(&to).is_some_and(has_heading);
+            if !is_there || !workspace().join(&to).exists() {
+                broken.push(format!("{document}: {link}"));
+            }
+        }
+    }
+    assert!(found > 150 && broken.is_empty(), "of {found} links these lead nowhere: {broken:#?}");
+}
+
+/// A relative path, from a folder of the workspace.
+fn joined(folder: &str, path: &str) -> String {
+    let mut parts: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
 }
 
 /// What follows a mark in a text, each time.
@@ -57,10 +145,8 @@ fn behind<'a>(text: &'a str, mark: &str) -> impl Iterator<Item = &'a str> {
 #[test]
 fn who_refers_to_a_decision_finds_it() {
     let (known, mut found) = (decisions(), 0);
-    let tracked = Command::new("git").args(["ls-files", "-z"]).current_dir(workspace()).output().unwrap();
-    assert!(tracked.status.success(), "{}", String::from_utf8_lossy(&tracked.stderr));
-    for file in String::from_utf8(tracked.stdout).unwrap().split_terminator('\0') {
-        let Ok(text) = fs::read_to_string(workspace().join(file)) else { continue };
+    for file in tracked() {
+        let Ok(text) = fs::read_to_string(workspace().join(&file)) else { continue };
         let marks = if file.starts_with("docs/adr/") { [concat!("ad", "r/"), "]("] } else { [concat!("ad", "r/"); 2] };
         for name in marks.iter().flat_map(|mark| behind(&text, mark)) {
             let is_number = name.len() >= 4 && name[..4].bytes().all(|digit| digit.is_ascii_digit());

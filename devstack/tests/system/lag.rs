@@ -1,6 +1,6 @@
 //! How far the workers are behind, as CloudWatch and Prometheus hear of it.
 
-use std::collections::BTreeMap;
+use devstack::kit::samples;
 
 use crate::kit::Running;
 use crate::prelude::*;
@@ -43,11 +43,8 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
         sum(document, "ConsumerLag") == EVENTS && document["Waiting"] == 1 && age.is_some_and(|age| age > 1.0)
     })
     .await;
-    let metrics = worker.metrics().await;
-    let of = |name: &str| -> Vec<f64> {
-        let lines = metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
-    };
+    let page = worker.metrics().await;
+    let of = |name: &str| samples(&page, name).map(|(_, value)| value).collect::<Vec<_>>();
     assert_eq!(of("consumer_lag_records").len(), 6);
     assert_eq!(of("consumer_lag_records").iter().sum::<f64>(), EVENTS as f64);
     assert!(of("watermark_age_seconds").iter().any(|age| *age > 1.0));
@@ -71,7 +68,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     let waits = async || last(&second).is_some_and(|document| document["Waiting"] == 1);
     system.until("it tells CloudWatch too", waits).await;
     assert_eq!(second.live().await, 200);
-    system.until("and Prometheus", async || second.metrics().await.contains("\nworker_waiting 1")).await;
+    system.until("and Prometheus", async || second.sample("worker_waiting").await == Some(1.0)).await;
     second.service.kill().unwrap();
 
     system.servers.postgres().start().unwrap();
@@ -86,13 +83,6 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
         .await;
     second.end().await;
     worker.end().await;
-}
-
-/// A gauge's values, by partition; or its only one, under nothing.
-fn gauge(page: &str, name: &str) -> BTreeMap<String, f64> {
-    let samples = page.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
-    let samples = samples.filter(|(labels, _)| labels.is_empty() || labels.starts_with('{'));
-    samples.map(|(labels, value)| (labels.to_owned(), value.parse().unwrap())).collect()
 }
 
 /// What the worker cannot know any more is not 0: neither before nor after the group takes its partitions.
@@ -110,18 +100,17 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
         assert_eq!(system.post(&format!("d{n}"), "1", &json!({"n": n})).await.unwrap().status(), 202);
     }
     told("they wait", &|document| sum(document, "ConsumerLag") == EVENTS).await;
-    let lag = async || gauge(&worker.metrics().await, "consumer_lag_records").values().sum::<f64>();
-    system.until("Prometheus hears of it", async || lag().await == EVENTS as f64).await;
+    let lag = async || worker.sample("consumer_lag_records").await;
+    system.until("Prometheus hears of it", async || lag().await == Some(EVENTS as f64)).await;
 
     system.servers.kafka().freeze().unwrap();
     system
         .until("the group takes the partitions", async || {
-            let page = worker.metrics().await;
-            assert_eq!(gauge(&page, "consumer_lag_records").values().sum::<f64>(), EVENTS as f64);
+            assert_eq!(lag().await, Some(EVENTS as f64));
             devstack::kit::only_group(&worker.health().await)["partitions"] == json!({})
         })
         .await;
-    assert_eq!(gauge(&worker.metrics().await, "assigned_partitions")[""], 0.0, "at once");
+    assert_eq!(worker.sample("assigned_partitions").await, Some(0.0), "at once");
     let log = worker.service.log();
     assert_eq!(log.lines().filter(|line| line.contains(r#""message":"lost""#)).count(), 6, "{log}");
     assert!(log.contains("Consumer group session timed out"), "{log}");
@@ -129,10 +118,11 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
     system
         .until("they are older and older", async || {
             let page = worker.metrics().await;
-            let (lag, age) = (gauge(&page, "consumer_lag_records"), gauge(&page, "watermark_age_seconds"));
-            assert_eq!((lag.len(), lag.values().sum::<f64>()), (6, EVENTS as f64));
-            assert_eq!(gauge(&page, "assigned_partitions")[""], 0.0);
-            age.len() == 6 && age.values().all(|age| *age > 20.0) && gauge(&page, "worker_waiting")[""] == 1.0
+            let of = |name: &str| samples(&page, name).map(|(_, value)| value).collect::<Vec<_>>();
+            let (lag, age) = (of("consumer_lag_records"), of("watermark_age_seconds"));
+            assert_eq!((lag.len(), lag.iter().sum::<f64>()), (6, EVENTS as f64));
+            assert_eq!(of("assigned_partitions"), [0.0]);
+            age.len() == 6 && age.iter().all(|age| *age > 20.0) && of("worker_waiting") == [1.0]
         })
         .await;
     let health = worker.health().await;
@@ -162,9 +152,8 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
         assert!(thawed.elapsed() < Duration::from_secs(240), "it does not catch up: {:?}", last(&worker));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let age =
-        async || gauge(&worker.metrics().await, "watermark_age_seconds").values().fold(0.0, |a: f64, b| a.max(*b));
-    system.until("nothing is old", async || age().await < 5.0).await;
+    let is_young = async || samples(&worker.metrics().await, "watermark_age_seconds").all(|(_, age)| age < 5.0);
+    system.until("nothing is old", is_young).await;
     worker.tells_end_of("Kafka is frozen, or cut off").await;
     worker.end().await;
 }

@@ -13,6 +13,7 @@ mod crashes;
 mod dev;
 mod documents;
 mod freezes;
+mod imports;
 mod kit;
 mod lag;
 mod metrics;

@@ -115,8 +115,8 @@ async fn without_kafka_no_post_is_accepted_and_it_recovers_by_itself() {
     system.servers.kafka().start().unwrap();
     worker.tells_end_of("Kafka is frozen, or cut off").await;
     let whole = async || {
-        let metrics = worker.metrics().await;
-        metrics.contains("\nassigned_partitions 6") && metrics.contains("\nworker_waiting 0")
+        let of = async |metric| worker.sample(metric).await;
+        (of("assigned_partitions").await, of("worker_waiting").await) == (Some(6.0), Some(0.0))
     };
     system.until("and has all partitions again", whole).await;
     let accepted = async || system.post("somebody", "1", &json!({"n": 1})).await.unwrap().status() == 202;

@@ -1,6 +1,6 @@
 //! Neither service ever shows a payload, a token or a secret, at whatever level it logs, and whatever goes
 //! wrong: it is planted everywhere, in every secret setting too, and looked for in all that they write, in
-//! health, metrics, problems and traces. (Of `Debug`, see `shared/src/config.rs`.)
+//! health, metrics, problems and traces. (Of `Debug`, see `shared/src/runtime/config.rs`.)
 
 use devstack::logs::{PLANTED, told};
 use devstack::token;

@@ -1,4 +1,4 @@
-//! The walk of README.md, pasted as it stands into a shell beside `devstack dev`.
+//! The walk of README.md, and the token of docs/api.md, pasted as they stand into a shell beside `devstack dev`.
 //!
 //! Its addresses are those of a `make dev` that has every port it wants, so it is given a network of its own
 //! wherever that is allowed: neither a `make dev` that runs here nor another test can be in its way, nor it in
@@ -15,11 +15,11 @@ use crate::prelude::*;
 /// Printed behind each piece that is pasted.
 const DONE: &str = "=pasted=";
 
-/// A block of README.md, by the name in its mark.
-fn block(name: &str) -> String {
-    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+/// A block of a document, by the name in its mark.
+fn block(document: &str, name: &str) -> String {
+    let text = fs::read_to_string(workspace().join(document)).unwrap();
     let mark = format!("<!-- walk: {name} -->");
-    let (_, rest) = readme.split_once(&mark).unwrap_or_else(|| panic!("README.md has no {mark}"));
+    let (_, rest) = text.split_once(&mark).unwrap_or_else(|| panic!("{document} has no {mark}"));
     let block = rest.trim_start().strip_prefix("```sh\n").unwrap_or_else(|| panic!("no block behind {mark}"));
     block.split_once("```").unwrap().0.to_owned()
 }
@@ -70,7 +70,7 @@ fn get_pyjwt() {
     let python = workspace().join("target/walk/bin/python");
     let is_there = Command::new(python).args(["-c", "import jwt"]).stderr(Stdio::null()).status();
     if !is_there.is_ok_and(|status| status.success()) {
-        Shell::start(Command::new("bash")).paste(&block("pyjwt"));
+        Shell::start(Command::new("bash")).paste(&block("README.md", "pyjwt"));
     }
 }
 
@@ -92,7 +92,7 @@ fn the_walk_of_the_readme_works_as_it_stands() {
     let mut dev = Dev::start("walk", &[]);
     assert_eq!(dev.until_ready(), "http://127.0.0.1:8000");
 
-    let walk = block("all");
+    let walk = block("README.md", "all");
     let mut pieces = walk.split("\n\n");
     let mut piece = |begin: &str| {
         let piece = pieces.next().unwrap_or_default();
@@ -129,7 +129,7 @@ fn the_walk_of_the_readme_works_as_it_stands() {
 
     // The token of somebody without Python is as good.
     let mut shell = Shell::start(dev.beside("bash"));
-    shell.paste(&block("openssl"));
+    shell.paste(&block("docs/api.md", "openssl"));
     let read = shell.paste("curl -i http://localhost:8000/resource/device-123 -H \"Authorization: Bearer $JWT_TOKEN\"");
     assert!(read.contains("HTTP/1.1 200 OK"), "{read}");
 

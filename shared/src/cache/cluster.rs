@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::breaker::Breaker;
-use super::node::{Failure, Node};
+use super::node::{CommandFailure, Node};
 
 /// Redirections that one question follows.
 const HOPS: usize = 3;
@@ -70,7 +70,12 @@ impl Cluster {
     }
 
     /// One question about a key, to the node that has it, wherever that is by now.
-    pub(super) async fn ask(self: &Arc<Self>, key: &[u8], command: &Cmd, until: Instant) -> Result<Value, Failure> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        key: &[u8],
+        command: &Cmd,
+        until: Instant,
+    ) -> Result<Value, CommandFailure> {
         let mut node = match self.owner(key) {
             Some(node) => node,
             None => self.wait_for_owner(key, until).await?,
@@ -79,7 +84,7 @@ impl Cluster {
         for _ in 0..HOPS {
             let answer = if ahead { node.ask_ahead(command, until).await } else { node.ask(command, until).await };
             let error = match answer {
-                Err(Failure::Answered(error)) => error,
+                Err(CommandFailure::Answered(error)) => error,
                 Err(failure) => {
                     // Another may have taken its slots.
                     self.refresh_soon();
@@ -93,11 +98,11 @@ impl Cluster {
                     ahead = false;
                     self.refresh_soon();
                 }
-                _ => return Err(Failure::Answered(error)),
+                _ => return Err(CommandFailure::Answered(error)),
             }
-            node = self.redirected(&error, &node).ok_or(Failure::Away)?;
+            node = self.redirected(&error, &node).ok_or(CommandFailure::Away)?;
         }
-        Err(Failure::Away)
+        Err(CommandFailure::Away)
     }
 
     /// Every node that has slots, by a look that is made now; or why there is none.
@@ -110,9 +115,9 @@ impl Cluster {
         Ok(self.owners.borrow().values().filter(|node| seen.insert(node.name())).cloned().collect())
     }
 
-    async fn wait_for_owner(self: &Arc<Self>, key: &[u8], until: Instant) -> Result<Node, Failure> {
+    async fn wait_for_owner(self: &Arc<Self>, key: &[u8], until: Instant) -> Result<Node, CommandFailure> {
         if !self.lost.allows() {
-            return Err(Failure::Away);
+            return Err(CommandFailure::Away);
         }
         let (slot, mut owners) = (Slot::for_key(key), self.owners.subscribe());
         self.refresh_soon();
@@ -138,7 +143,7 @@ impl Cluster {
                         );
                     });
                 }
-                Err(Failure::Away)
+                Err(CommandFailure::Away)
             }
         }
     }
@@ -190,7 +195,9 @@ impl Cluster {
                     }
                     None => "it knows of no slots".to_owned(),
                 },
-                Err(Failure::Answered(error)) if !error.is_io_error() => format!("{error} (REDIS_CLUSTER is true)"),
+                Err(CommandFailure::Answered(error)) if !error.is_io_error() => {
+                    format!("{error} (REDIS_CLUSTER is true)")
+                }
                 Err(_) => continue,
             };
             said.get_or_insert(format!("Redis at {}: {why}", node.name()));

@@ -23,14 +23,14 @@ pub struct RedisConfig {
     /// The certificate authorities to trust instead of the system's: a file, or the certificates themselves (PEM).
     #[arg(id = "redis-tls-ca", long, value_name = "REDIS_TLS_CA", env = "REDIS_TLS_CA", value_parser = text())]
     pub tls_ca: Option<String>,
-    /// Whether it is a cluster.
+    /// Whether Redis is a cluster.
     #[arg(id = "redis-cluster", long, value_name = "REDIS_CLUSTER", env = "REDIS_CLUSTER", default_value_t = false, action = clap::ArgAction::Set, value_parser = yes_or_no())]
     pub cluster: bool,
     /// How long a body stays in the cache, from 1s to 30days.
     #[arg(id = "cache-ttl", long, value_name = "CACHE_TTL", env = "CACHE_TTL", default_value = "60s", value_parser = duration_in(TTLS))]
     pub ttl: Duration,
-    /// What every key starts with, before what each kind of thing begins with (`resource:`); without braces, where it is
-    /// a cluster.
+    /// A prefix of every key, before the prefix of each kind of entry (`resource:`); without braces if Redis is a
+    /// cluster.
     #[arg(
         id = "cache-key-prefix",
         long,
@@ -39,7 +39,7 @@ pub struct RedisConfig {
         value_parser = text()
     )]
     pub key_prefix: Option<String>,
-    /// How long one command may take before the read goes to PostgreSQL instead, from 10ms to 10s.
+    /// The time for one command, after which a read asks PostgreSQL instead, from 10ms to 10s.
     #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = duration_in(TIMEOUTS))]
     pub timeout: Duration,
 }

@@ -6,7 +6,7 @@ use redis::RedisError;
 
 /// Why there is no answer to use.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CommandFailure {
     /// Redis is well, and answered with this error.
     Answered(RedisError),
     /// It did not answer in time, cannot serve, or is known to be away.
@@ -15,19 +15,19 @@ pub(super) enum Failure {
     Refuses(Arc<str>),
 }
 
-impl Failure {
+impl CommandFailure {
     /// Whether Redis answered with an error of this code.
     pub(super) fn is(&self, code: &str) -> bool {
         matches!(self, Self::Answered(error) if error.code() == Some(code))
     }
 }
 
-impl From<Failure> for anyhow::Error {
-    fn from(failure: Failure) -> Self {
+impl From<CommandFailure> for anyhow::Error {
+    fn from(failure: CommandFailure) -> Self {
         match failure {
-            Failure::Answered(error) => error.into(),
-            Failure::Away => anyhow::anyhow!("no answer from Redis"),
-            Failure::Refuses(why) => anyhow::anyhow!("Redis refuses writes: {why}"),
+            CommandFailure::Answered(error) => error.into(),
+            CommandFailure::Away => anyhow::anyhow!("no answer from Redis"),
+            CommandFailure::Refuses(why) => anyhow::anyhow!("Redis refuses writes: {why}"),
         }
     }
 }

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::pending::{Bounds, Pending};
 use super::scripts::code;
-use super::{Cache, CacheKey, Failure, FenceOutcome, FenceReport, Kind, LEASE_TTL, Loaded, scripts};
+use super::{Cache, CacheKey, CommandFailure, FenceOutcome, FenceReport, Kind, LEASE_TTL, Loaded, scripts};
 use crate::store::Store;
 
 /// Fences that could not be sent are kept for this many resources; past it, the TTL bounds how
@@ -232,8 +232,8 @@ impl Fencer {
             Ok(code) => FenceOutcome::from_code(*code.as_bytes().first()?),
             // No room for the body, or the key is on its way to another node. An absent key is
             // always safe.
-            Err(Failure::Answered(_)) => self.cache.delete(key).await.then_some(FenceOutcome::Deleted),
-            Err(Failure::Away | Failure::Refuses(_)) => None,
+            Err(CommandFailure::Answered(_)) => self.cache.delete(key).await.then_some(FenceOutcome::Deleted),
+            Err(CommandFailure::Away | CommandFailure::Refuses(_)) => None,
         }
     }
 

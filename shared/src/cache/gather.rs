@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::Cache;
-use super::node::Failure;
+use super::node::CommandFailure;
 use super::servers::Servers;
 
 /// Questions under way at once: while one is answered another is on its way.
@@ -95,7 +95,7 @@ impl Sizes {
 impl Cache {
     /// What is there under a key, asked for together with others. A key that holds no string is told
     /// as absent.
-    pub(super) async fn gather(&self, key: String) -> Result<Option<Bytes>, Failure> {
+    pub(super) async fn gather(&self, key: String) -> Result<Option<Bytes>, CommandFailure> {
         // Of this read's own, whatever the question before it is waiting for.
         let until = Instant::now() + self.timeout;
         let (tell, found) = oneshot::channel();
@@ -111,7 +111,7 @@ impl Cache {
             let cache = self.clone();
             tokio::spawn(async move { cache.fly().await });
         }
-        timeout_at(until, found).await.ok().and_then(Result::ok).flatten().ok_or(Failure::Away)
+        timeout_at(until, found).await.ok().and_then(Result::ok).flatten().ok_or(CommandFailure::Away)
     }
 
     /// Asks until nobody waits.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Failure, Store};
 
 /// A kind of things that are cached.
 pub struct Kind {
@@ -17,7 +17,7 @@ pub struct Kind {
 }
 
 /// Reads those with these identifiers that exist.
-pub type Load = for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, StoreError>>;
+pub type Load = for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, Failure>>;
 
 /// What PostgreSQL has for a key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{
-    Arg, Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
+    Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
 };
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
+use super::commands::{Does, beginning, beginning_of, reading, reads};
 use super::connection::Connection;
-pub(super) use super::failure::Failure;
+pub(super) use super::failure::CommandFailure;
 use super::refusals::Refusals;
 use super::trouble::Trouble;
 use super::verdict::{self, Verdict, verdict};
@@ -92,7 +93,7 @@ impl Node {
     }
 
     /// One question, within the deadline, and not at all while the server is known to be away.
-    pub(super) async fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
+    pub(super) async fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match &self.absent_key {
             Some(absent_key) if reads(command) => {
                 self.judged(Does::Reads, until, async {
@@ -112,7 +113,7 @@ impl Node {
         keys: &[impl AsRef<str>],
         bytes: usize,
         until: Instant,
-    ) -> Result<Vec<Option<Bytes>>, Failure> {
+    ) -> Result<Vec<Option<Bytes>>, CommandFailure> {
         let last = bytes.saturating_sub(1).to_string();
         let absent_key = self.absent_key.as_deref().unwrap_or_default();
         let all = reading(absent_key, keys.iter().map(|key| beginning_of(key.as_ref(), &last)));
@@ -137,7 +138,7 @@ impl Node {
     }
 
     /// The same for a key that is on its way to this server, as an `ASK` redirection wants it.
-    pub(super) async fn ask_ahead(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
+    pub(super) async fn ask_ahead(&self, command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         let mut both = redis::pipe();
         both.cmd("ASKING").add_command(command.clone());
         let answer = async {
@@ -151,7 +152,7 @@ impl Node {
     pub(super) async fn ping(&self, until: Instant) -> Result<(), String> {
         match self.ask_anyway(&redis::cmd("PING"), until).await {
             Ok(_) => {}
-            Err(Failure::Answered(error)) if !error.is_io_error() => return Err(error.to_string()),
+            Err(CommandFailure::Answered(error)) if !error.is_io_error() => return Err(error.to_string()),
             Err(_) => return Err(self.diagnosis().await),
         }
         if let Some(absent_key) = &self.absent_key {
@@ -161,7 +162,7 @@ impl Node {
             for command in [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role(absent_key).in_full()] {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
-                    Err(Failure::Answered(error)) => {
+                    Err(CommandFailure::Answered(error)) => {
                         // Perhaps nobody asks anything else.
                         let is_replica = verdict(&error) == Verdict::Replica;
                         self.connection.renew(if is_replica { LEAVE_REPLICA } else { WRONG_FOR_LONG });
@@ -203,11 +204,11 @@ impl Node {
     }
 
     /// One question, whatever is known of the server; its outcome says nothing about others.
-    pub(super) async fn ask_anyway(&self, command: &Cmd, until: Instant) -> Result<Value, Failure> {
+    pub(super) async fn ask_anyway(&self, command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match tokio::time::timeout_at(until, self.connection.query(command)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(Failure::Answered(error)),
-            Err(_) => Err(Failure::Away),
+            Ok(Err(error)) => Err(CommandFailure::Answered(error)),
+            Err(_) => Err(CommandFailure::Away),
         }
     }
 
@@ -216,14 +217,14 @@ impl Node {
         does: Does,
         until: Instant,
         question: impl Future<Output = RedisResult<T>>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CommandFailure> {
         let writes = does != Does::Reads;
         if writes && !self.writes.allows() {
             let why = self.refusals().last().map(Arc::clone);
-            return Err(why.map_or(Failure::Away, Failure::Refuses));
+            return Err(why.map_or(CommandFailure::Away, CommandFailure::Refuses));
         }
         if !self.breaker.allows() {
-            return Err(Failure::Away);
+            return Err(CommandFailure::Away);
         }
         match tokio::time::timeout_at(until, question).await {
             Ok(Ok(answer)) => {
@@ -234,7 +235,7 @@ impl Node {
             Err(_) => {
                 self.goes_wrong(does);
                 self.away(None);
-                Err(Failure::Away)
+                Err(CommandFailure::Away)
             }
         }
     }
@@ -247,7 +248,7 @@ impl Node {
     }
 
     /// What an error says about the server.
-    fn met(&self, error: RedisError, does: Does) -> Failure {
+    fn met(&self, error: RedisError, does: Does) -> CommandFailure {
         let writes = does != Does::Reads;
         let (verdict, is_misled) = (verdict(&error), self.is_misled(&error));
         if verdict != Verdict::Well || is_misled {
@@ -271,7 +272,7 @@ impl Node {
                 // At once: a script that found nothing to write is no sign that it takes writes again.
                 self.writes.trip();
                 self.refused(&error);
-                return Failure::Refuses(error.to_string().into());
+                return CommandFailure::Refuses(error.to_string().into());
             }
             Verdict::Replica => {
                 self.refused(&error);
@@ -285,14 +286,14 @@ impl Node {
                         "Redis is a replica now: connecting anew, reads come from PostgreSQL, and fences wait"
                     );
                 }
-                return Failure::Away;
+                return CommandFailure::Away;
             }
             Verdict::Writes | Verdict::Away => {
                 self.away(Some(error));
-                return Failure::Away;
+                return CommandFailure::Away;
             }
         }
-        Failure::Answered(error)
+        CommandFailure::Answered(error)
     }
 
     fn answered(&self, does: Does) {
@@ -355,63 +356,5 @@ impl Node {
             let error = said.unwrap_or_else(met);
             tracing::warn!(node = &*node.name, error, "Redis is away: reads come from PostgreSQL");
         });
-    }
-}
-
-/// What a command does. A server may have no room to store anything, or the user no right to, and do all else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Does {
-    Reads,
-    /// Or what takes no room either.
-    Deletes,
-    Stores,
-}
-
-impl Does {
-    fn of(command: &Cmd) -> Self {
-        let mut args = command.args_iter();
-        match (args.next(), args.next()) {
-            (Some(Arg::Simple(b"GET")), _) => Self::Reads,
-            (Some(Arg::Simple(b"SET")), _) => Self::Stores,
-            (Some(Arg::Simple(b"EVALSHA" | b"EVAL")), Some(Arg::Simple(script))) if scripts::stores(script) => {
-                Self::Stores
-            }
-            _ => Self::Deletes,
-        }
-    }
-}
-
-/// Whether a command changes nothing.
-fn reads(command: &Cmd) -> bool {
-    Does::of(command) == Does::Reads
-}
-
-/// Commands that read, with the one before them that a replica refuses.
-fn reading(absent_key: &str, commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
-    let commands = commands.into_iter();
-    let mut all = Pipeline::with_capacity(1 + commands.size_hint().0);
-    all.cmd("DEL").arg(absent_key);
-    for command in commands {
-        all.add_command(command);
-    }
-    all
-}
-
-/// Asks for the first bytes under a key, up to this one. There is one of these for each hit, so that its memory is
-/// asked for at once.
-fn beginning_of(key: &str, last: &str) -> Cmd {
-    const NAME: &str = "GETRANGE";
-    let mut command = Cmd::with_capacity(4, NAME.len() + key.len() + "0".len() + last.len());
-    command.arg(NAME).arg(key).arg("0").arg(last);
-    command
-}
-
-/// A key that holds no string looks like an absent one; so does an empty string, which is nothing of ours.
-fn beginning(answer: Value) -> RedisResult<Option<Bytes>> {
-    match answer.extract_error() {
-        Ok(Value::BulkString(bytes)) => Ok(Some(bytes.into()).filter(|bytes: &Bytes| !bytes.is_empty())),
-        Ok(_) => Ok(None),
-        Err(error) if error.code() == Some("WRONGTYPE") => Ok(None),
-        Err(error) => Err(error),
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Kind;
 use super::cluster::Cluster;
-use super::node::{Failure, Node};
+use super::node::{CommandFailure, Node};
 use crate::cache::RedisConfig;
 use crate::runtime::config::authorities;
 
@@ -71,7 +71,7 @@ impl Servers {
 
     /// One question about a key, to the node that has it, within the deadline, and not at all while
     /// that node is known to be away.
-    pub(super) async fn ask(&self, key: &[u8], command: &Cmd, until: Instant) -> Result<Value, Failure> {
+    pub(super) async fn ask(&self, key: &[u8], command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match self {
             Self::One(node) => node.ask(command, until).await,
             Self::Cluster(cluster) => cluster.ask(key, command, until).await,

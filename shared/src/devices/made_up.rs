@@ -8,7 +8,7 @@ use crate::kafka::Delivery;
 use crate::kafka::ids::EventId;
 use crate::kafka::position::Position;
 use crate::runtime::json::{MAX_PAYLOAD_BYTES, Payload};
-use crate::store::{Class, StoreError};
+use crate::store::Failure;
 
 /// Around the text, to make it JSON.
 const AROUND: usize = r#"{"probe":""}"#.len();
@@ -17,15 +17,13 @@ const AROUND: usize = r#"{"probe":""}"#.len();
 /// no two transactions with such events wait for each other.
 ///
 /// # Errors
-/// [`StoreError`]: a defect.
-pub fn made_up(payload_bytes: usize) -> Result<DeviceDelivery, StoreError> {
+/// [`Failure`]: a defect.
+pub fn made_up(payload_bytes: usize) -> Result<DeviceDelivery, Failure> {
     let length = payload_bytes.min(MAX_PAYLOAD_BYTES).saturating_sub(AROUND);
     // By chance: what can be compressed takes less of everything than an event does.
     let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(length).collect();
-    let payload = Payload::check(Bytes::from(format!(r#"{{"probe":"{text}"}}"#)), "").map_err(|faults| StoreError {
-        class: Class::Failed,
-        message: format!("the probe's payload is none: {faults:?}"),
-    })?;
+    let payload = Payload::check(Bytes::from(format!(r#"{{"probe":"{text}"}}"#)), "")
+        .map_err(|faults| Failure::failed(format!("the probe's payload is none: {faults:?}")))?;
     let now = OffsetDateTime::now_utc();
     let id = EventId::generate();
     let device_id = DeviceId::of_nobody(&id);

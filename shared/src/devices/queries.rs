@@ -18,21 +18,21 @@ pub use self::outcomes::outcomes;
 pub use self::read::{load, resource};
 
 use super::DeviceDelivery;
-use crate::store::{Store, StoreError, Tx, Work};
+use crate::store::{Failure, Store, Tx, Work};
 
 /// Applies a batch in a transaction of its own.
 ///
 /// # Errors
 /// As [`apply`].
-pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<Applied, StoreError> {
+pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<Applied, Failure> {
     store.transact(BEGIN, &Batch(batch)).await
 }
 
 /// Applies an event and takes it back: whether others would be applied now.
 ///
 /// # Errors
-/// [`StoreError`] with its class, as for a batch.
-pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), StoreError> {
+/// [`Failure`] with its class, as for a batch.
+pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
     let event = super::made_up(payload_bytes)?;
     store.probe(BEGIN, &Batch(&[&event])).await
 }
@@ -42,7 +42,7 @@ struct Batch<'a>(&'a [&'a DeviceDelivery]);
 impl Work for Batch<'_> {
     type Output = Applied;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Applied, StoreError> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Applied, Failure> {
         apply(tx, self.0).await
     }
 }

@@ -1,8 +1,6 @@
 //! Where Kafka is, and who we are there.
 
 use clap::builder::PossibleValuesParser;
-use clap::error::ErrorKind;
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::runtime::config::{Secret, text, trimmed};
 
@@ -28,27 +26,6 @@ pub struct KafkaConfig {
     /// A file with the certificate authorities to trust, instead of the system's.
     #[arg(long, env, value_parser = text())]
     pub kafka_ssl_ca_location: Option<String>,
-}
-
-/// The names of the topics: two of them.
-#[derive(Debug, Clone)]
-pub struct TopicConfig {
-    /// The topic of accepted events.
-    pub input: String,
-    /// The topic of dead letters.
-    pub dlq: String,
-}
-
-/// As they are given.
-#[derive(Debug, clap::Args)]
-#[group(id = "TopicConfig")]
-struct TopicNames {
-    /// The topic of accepted events.
-    #[arg(long, env, default_value = "events-input", value_parser = trimmed(topic_name))]
-    kafka_input_topic: String,
-    /// The topic of dead letters, another one.
-    #[arg(long, env, default_value = "events-dlq", value_parser = trimmed(topic_name))]
-    kafka_dlq_topic: String,
 }
 
 /// Servers as librdkafka takes them, each with its port. It leaves out what it cannot read and says so in its own log
@@ -91,105 +68,17 @@ pub(crate) fn topic_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-impl Args for TopicConfig {
-    fn augment_args(command: Command) -> Command {
-        TopicNames::augment_args(command)
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        TopicNames::augment_args_for_update(command)
-    }
-}
-
-// By hand, so that no command and no service goes without the check.
-impl FromArgMatches for TopicConfig {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let TopicNames { kafka_input_topic: input, kafka_dlq_topic: dlq } = TopicNames::from_arg_matches(matches)?;
-        if input == dlq {
-            // A dead letter would be read as an event, and become another one.
-            let message = format!("KAFKA_INPUT_TOPIC and KAFKA_DLQ_TOPIC are the same topic, {input}: set two\n");
-            return Err(Error::raw(ErrorKind::ArgumentConflict, message));
-        }
-        Ok(Self { input, dlq })
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
-}
-
-/// The consumer group.
-#[derive(Debug, Clone, clap::Args)]
-pub struct GroupConfig {
-    /// The consumer group.
-    #[arg(
-        id = "kafka-group",
-        long,
-        value_name = "KAFKA_GROUP",
-        env = "KAFKA_GROUP",
-        default_value = "events-processor",
-        value_parser = trimmed(group_name)
-    )]
-    pub group: String,
-}
-
-/// The log of events, and who reads it.
-#[derive(Debug, Clone, clap::Args)]
-pub struct SourceConfig {
-    /// Kafka.
-    #[command(flatten)]
-    pub kafka: KafkaConfig,
-    /// The topics.
-    #[command(flatten)]
-    pub topics: TopicConfig,
-    /// The group.
-    #[command(flatten)]
-    pub group: GroupConfig,
-}
-
 /// Kafka takes any name; one of several lines in its tools and in our log is a mistake.
 const LONGEST_GROUP: usize = 249;
 
-fn group_name(text: &str) -> Result<String, String> {
+pub(super) fn group_name(text: &str) -> Result<String, String> {
     let is_good = text.len() <= LONGEST_GROUP && !text.chars().any(char::is_control);
     if is_good { Ok(text.to_owned()) } else { Err("it must be 1 to 249 bytes, and no control characters".to_owned()) }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Topics {
-        #[command(flatten)]
-        topics: TopicConfig,
-    }
-
-    fn topics(input: &str, dlq: &str) -> Result<TopicConfig, String> {
-        let args = ["test".to_owned(), format!("--kafka-input-topic={input}"), format!("--kafka-dlq-topic={dlq}")];
-        Topics::try_parse_from(args).map(|all| all.topics).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_topic_has_a_name_that_kafka_takes() {
-        let longest = "n".repeat(249);
-        for good in ["a", "A-Z_a.z-09", "...", "__x", &longest] {
-            assert_eq!(topics(good, "letters").unwrap().input, good);
-            assert_eq!(topics("events", good).unwrap().dlq, good);
-        }
-        let too_long = "n".repeat(250);
-        for bad in ["^events-.*", ".", "..", "a b", "a/b", "a:b", "é", "a,b", "a\u{0}", &too_long] {
-            for (said, setting) in
-                [(topics(bad, "letters"), "KAFKA_INPUT_TOPIC"), (topics("events", bad), "KAFKA_DLQ_TOPIC")]
-            {
-                let said = said.unwrap_err();
-                assert!(said.contains(setting) && said.contains("it must be the name of a topic"), "{bad}: {said}");
-            }
-        }
-    }
 
     #[test]
     fn each_broker_has_a_host_and_a_port() {
@@ -220,16 +109,5 @@ mod tests {
             let said = brokers(bad).unwrap_err();
             assert_eq!(said, format!("{why}: it must be host:port, separated by commas"), "{bad}");
         }
-    }
-
-    #[test]
-    fn events_and_dead_letters_have_topics_of_their_own() {
-        for same in ["a", "events-input", "events-dlq"] {
-            let said = topics(same, same).unwrap_err();
-            assert!(said.contains("KAFKA_INPUT_TOPIC and KAFKA_DLQ_TOPIC are the same topic"), "{said}");
-        }
-        let said = Topics::try_parse_from(["test", "--kafka-input-topic=events-dlq"]).unwrap_err().to_string();
-        assert!(said.contains("are the same topic, events-dlq"), "the other is a default: {said}");
-        assert_eq!(Topics::try_parse_from(["test"]).unwrap().topics.input, "events-input");
     }
 }

@@ -215,9 +215,11 @@ fn position(record: &Record) -> Result<Position, Refusal> {
     }))
 }
 
-/// Whether a record has a first place that could be one.
-pub(super) fn is_redriven(record: &Record) -> bool {
-    matches!(origin::of(record), Ok(Some(_)))
+impl Record {
+    /// Whether it was redriven from the dead-letter topic: it says where it first stood, and that could be so.
+    pub fn is_redriven(&self) -> bool {
+        matches!(origin::of(self), Ok(Some(_)))
+    }
 }
 
 fn poison<T>(reason: impl Into<String>) -> Result<T, Refusal> {

@@ -1,7 +1,4 @@
-//! The headers of an event in binary content mode: what the API writes.
-
-use super::Envelope;
-use crate::runtime::rfc3339;
+//! The names of the headers of a record.
 
 /// Header names, as the Kafka protocol binding of CloudEvents 1.0 has them.
 pub mod header {
@@ -35,50 +32,6 @@ pub mod header {
     pub const ORIGIN_OFFSET: &str = "origin.offset";
     /// Where a redriven record first stood: append time, milliseconds since the Unix epoch.
     pub const ORIGIN_TIMESTAMP: &str = "origin.timestamp";
-}
-
-/// The most headers that an event has.
-pub const MAX_HEADERS: usize = 11;
-
-/// An event on its way to Kafka. Its record's key is the envelope's, and its value the data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// What every event says.
-    pub envelope: Envelope,
-    /// CloudEvents `source`.
-    pub source: String,
-}
-
-/// The headers of an event in binary content mode, one after the other.
-pub fn each_header(event: &Outgoing, mut put: impl FnMut(&'static str, &str)) {
-    let Outgoing { envelope, source } = event;
-    put(header::SPEC_VERSION, "1.0");
-    put(header::TYPE, envelope.event_type);
-    put(header::SOURCE, source);
-    put(header::ID, envelope.id.as_str());
-    put(header::SUBJECT, envelope.subject.as_str());
-    let accepted_at = rfc3339::format(envelope.accepted_at);
-    if envelope.occurred_at == envelope.accepted_at && envelope.occurred_at.offset() == envelope.accepted_at.offset() {
-        put(header::TIME, &accepted_at);
-    } else {
-        put(header::TIME, &rfc3339::format(envelope.occurred_at));
-    }
-    put(header::ACCEPTED_AT, &accepted_at);
-    put(header::CONTENT_TYPE, "application/json");
-    for (name, value) in [
-        (header::REQUEST_ID, &envelope.request_id),
-        (header::USER_ID, &envelope.user_id),
-        (header::TRACEPARENT, &envelope.traceparent),
-    ] {
-        if let Some(value) = value {
-            put(name, value);
-        }
-    }
-}
-
-/// The same as a list.
-pub fn headers(event: &Outgoing) -> Vec<(&'static str, String)> {
-    let mut headers = Vec::with_capacity(MAX_HEADERS);
-    each_header(event, |name, value| headers.push((name, value.to_owned())));
-    headers
+    /// The consumer group whose dead letter was redriven: other groups pass over the record.
+    pub const REDRIVE_GROUP: &str = "redrive.group";
 }

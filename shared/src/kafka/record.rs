@@ -113,11 +113,6 @@ impl Record {
         self.buffer.len() + self.headers.len() * size_of::<(Range<usize>, Option<Range<usize>>)>() + size_of::<Self>()
     }
 
-    /// Whether it was redriven from the dead-letter topic: it says where it first stood, and that could be so.
-    pub fn is_redriven(&self) -> bool {
-        super::envelope::is_redriven(self)
-    }
-
     fn part(&self, range: &Range<usize>) -> &[u8] {
         self.buffer.get(range.clone()).unwrap_or_default()
     }

@@ -20,9 +20,15 @@ pub use self::ops::OpsConfig;
 pub use self::traces::{SpanConfig, TraceConfig};
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Parser;
 use secrecy::{ExposeSecret, SecretString};
+
+use super::within::within;
+
+/// How long the line about a wrong setting may take, where nobody reads it.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A setting that is never shown: not by `Debug`, not by `--help`, not in an error.
 #[derive(Debug, Clone)]
@@ -56,7 +62,9 @@ pub fn read<C: Parser>() -> C {
         if matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion) {
             error.exit();
         }
-        crate::runtime::telemetry::last_words(one_line(&error.to_string()));
+        // There is no log yet.
+        let line = one_line(&error.to_string());
+        within(LAST_WORDS_TIMEOUT, move || eprintln!("{line}"));
         std::process::exit(2);
     })
 }

@@ -20,6 +20,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use self::log_queue::{Kind, LogQueue};
 use crate::runtime::config::{LogConfig, LogFormat};
+use crate::runtime::within::within;
 
 /// Upper bounds of the buckets of every histogram of seconds: a cached read is at the one end, an event
 /// that waited out an outage at the other.
@@ -81,7 +82,7 @@ pub fn flush_log() {
 
 /// The last words of a process, on standard error and behind the log. Takes a second at most, like [`flush_log`].
 pub fn last_words(line: String) {
-    log_queue::within(FLUSH_TIMEOUT, move || {
+    within(FLUSH_TIMEOUT, move || {
         if let Some(queue) = LOG.get() {
             queue.flush(FLUSH_TIMEOUT / 2);
         }
@@ -160,7 +161,8 @@ mod tests {
             log_panics();
             panic!("planted");
         }
-        let name = "telemetry::tests::a_panic_before_there_is_a_log_is_one_line_without_its_message";
+        let name = concat!(module_path!(), "::a_panic_before_there_is_a_log_is_one_line_without_its_message");
+        let name = name.strip_prefix("shared::").unwrap();
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

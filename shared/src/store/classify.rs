@@ -1,107 +1,41 @@
 //! What an error of PostgreSQL means for the event that met it: decided here, once.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::time::Duration;
 
-use super::session::IS_READ_ONLY;
+use super::failure::{Class, Failure, IS_READ_ONLY};
 use crate::runtime::redact::redact;
-
-/// What to do with what failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// The data itself cannot be stored, ever.
-    Poison,
-    /// Processing failed on this data; another try may do.
-    Failed,
-    /// Our own code panicked on this data: a defect; another try may do.
-    Panicked,
-    /// Two transactions met; the same one again, at once.
-    Again,
-    /// The database is away. No transaction has begun, so it is no event's fault.
-    Outage,
-    /// An outage, as far as one transaction can tell: PostgreSQL's answer to it, a deadline, or the end of its
-    /// connection. Where one record alone meets it, it is the record's own.
-    OutageMet,
-}
-
-/// An error of the store, with what it means. The text holds no payload and no secret.
-#[derive(Debug, Clone)]
-pub struct StoreError {
-    /// What to do.
-    pub class: Class,
-    /// For the log and for `dlq.error`.
-    pub message: String,
-}
 
 /// What a write is refused with by a server that is set to read-only.
 const READ_ONLY: &str = "25006";
 /// What the text of a server's answer begins with.
 const ANSWER: &str = "SQLSTATE ";
 
-impl StoreError {
+impl Failure {
     /// The same with the server that gave no answer. Where it gave one, that is told as it is.
     pub(super) fn of_server(self, server: &str) -> Self {
-        if self.message.starts_with(ANSWER) {
+        if self.reason.starts_with(ANSWER) {
             return self;
         }
-        Self { message: format!("PostgreSQL at {server}: {}", self.message), ..self }
-    }
-
-    pub(super) fn deadline(after: Duration) -> Self {
-        Self { class: Class::OutageMet, message: format!("no answer within {after:?}") }
-    }
-
-    /// A server answered that takes no writes any more, and whose answer does not count: its connection is closed.
-    pub fn read_only() -> Self {
-        Self { class: Class::OutageMet, message: IS_READ_ONLY.to_owned() }
-    }
-
-    /// What was asked for was given up.
-    pub fn unanswered() -> Self {
-        Self { class: Class::Outage, message: "the query was given up".to_owned() }
-    }
-
-    /// There is no connection, or no transaction began on it: it has met no event yet.
-    pub(super) fn before_begin(error: sqlx::Error) -> Self {
-        Self { class: Class::Outage, ..error.into() }
-    }
-
-    /// The code that applied something panicked; the message says where, and no more.
-    pub fn panicked(message: String) -> Self {
-        Self { class: Class::Panicked, message }
-    }
-
-    /// It met another transaction: the same again, at once.
-    pub fn again(message: &str) -> Self {
-        Self { class: Class::Again, message: message.to_owned() }
+        Self { reason: format!("PostgreSQL at {server}: {}", self.reason), ..self }
     }
 }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for StoreError {}
-
-impl From<sqlx::Error> for StoreError {
+impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(error) = &error {
             let code = error.code().unwrap_or_default();
-            let mut message = format!("{ANSWER}{code}: {}", told(&code, error.message()));
+            let mut reason = format!("{ANSWER}{code}: {}", told(&code, error.message()));
             if code == READ_ONLY {
-                message = format!("{message}: {IS_READ_ONLY}");
+                reason = format!("{reason}: {IS_READ_ONLY}");
             }
-            return Self { class: class(&code), message };
+            return Self { class: class(&code), reason };
         }
         // Connection, protocol and our own mistakes: none of them is an event's fault, as far as one try can tell.
         let class = match &error {
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Class::Outage,
             _ => Class::OutageMet,
         };
-        Self { class, message: error.to_string() }
+        Self { class, reason: error.to_string() }
     }
 }
 
@@ -127,6 +61,8 @@ fn class(sqlstate: &str) -> Class {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -155,11 +91,21 @@ mod tests {
     #[test]
     fn what_no_transaction_met_is_told_apart() {
         let lost = || sqlx::Error::Io(std::io::ErrorKind::UnexpectedEof.into());
-        assert_eq!(StoreError::from(lost()).class, Class::OutageMet);
-        assert_eq!(StoreError::before_begin(lost()).class, Class::Outage);
-        assert_eq!(StoreError::from(sqlx::Error::PoolTimedOut).class, Class::Outage);
-        assert_eq!(StoreError::from(sqlx::Error::Decode("a row".into())).class, Class::OutageMet);
-        assert_eq!(StoreError::deadline(Duration::from_secs(5)).class, Class::OutageMet);
+        assert_eq!(Failure::from(lost()).class, Class::OutageMet);
+        assert_eq!(Failure::before_begin(lost()).class, Class::Outage);
+        assert_eq!(Failure::from(sqlx::Error::PoolTimedOut).class, Class::Outage);
+        assert_eq!(Failure::from(sqlx::Error::Decode("a row".into())).class, Class::OutageMet);
+        assert_eq!(Failure::deadline(Duration::from_secs(5)).class, Class::OutageMet);
+    }
+
+    #[test]
+    fn a_handler_says_the_class_of_what_is_not_postgresql() {
+        let says = [Failure::poison("a"), Failure::failed("b"), Failure::again("c"), Failure::outage("d")];
+        let classes = [Class::Poison, Class::Failed, Class::Again, Class::OutageMet];
+        assert_eq!(says.each_ref().map(|failure| failure.class), classes);
+        assert_eq!(says.map(|failure| failure.to_string()), ["a", "b", "c", "d"]);
+        let of_server = Failure::outage("d").of_server("h:1");
+        assert_eq!(of_server.reason, "PostgreSQL at h:1: d");
     }
 
     #[test]

@@ -14,30 +14,30 @@ const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration
 /// What is between a service and PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Pooler {
-    /// Nothing, or a pooler of sessions: each connection is a session of PostgreSQL's own.
+    /// No pooler, or one in session mode: each connection is a session of PostgreSQL.
     #[default]
     None,
-    /// A pooler of transactions, as PgBouncer with `pool_mode=transaction` and RDS Proxy: nothing may outlive its
-    /// transaction.
+    /// A pooler in transaction mode, such as PgBouncer with `pool_mode=transaction` or RDS Proxy: nothing may outlive
+    /// its transaction.
     Transaction,
 }
 
 /// The connection to PostgreSQL.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PostgresConfig {
-    /// `postgres://user:password@host:port/database`, with `?sslmode=verify-full` where it crosses a network, and with
+    /// `postgres://user:password@host:port/database`, with `?sslmode=verify-full` across a network, and with
     /// `&sslrootcert=FILE` for certificate authorities beside the system's (or `PGSSLROOTCERT`, a file or the
     /// certificates themselves).
     #[arg(id = "database-url", long, value_name = "DATABASE_URL", env = "DATABASE_URL", hide_env_values = true, value_parser = trimmed(value_parser!(Secret)))]
     pub url: Secret,
-    /// Whether a pooler of transactions stands in between (PgBouncer, RDS Proxy).
+    /// Whether there is a pooler in transaction mode in between (PgBouncer, RDS Proxy).
     #[arg(id = "database-pooler", long, value_name = "DATABASE_POOLER", env = "DATABASE_POOLER", default_value = "none", value_parser = one_of::<Pooler>())]
     pub pooler: Pooler,
-    /// The most connections of this process, 1 to 1000.
+    /// The maximum number of connections of this process, 1 to 1000.
     #[arg(id = "database-max-connections", long, value_name = "DATABASE_MAX_CONNECTIONS", env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10,
           value_parser = trimmed(value_parser!(u32).range(DATABASE_CONNECTIONS)))]
     pub max_connections: u32,
-    /// How long one transaction may take before its connection is given up, from 100ms to 1m.
+    /// The time for one transaction, after which its connection is closed, from 100ms to 1m.
     #[arg(id = "database-timeout", long, value_name = "DATABASE_TIMEOUT", env = "DATABASE_TIMEOUT", default_value = "5s", value_parser = duration_in(TIMEOUTS))]
     pub timeout: Duration,
 }

@@ -11,9 +11,8 @@ use sqlx::{Connection as _, Executor, PgConnection, Postgres, Row as _};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::classify::StoreError;
+use super::failure::{Failure, IS_A_STANDBY, IS_READ_ONLY};
 use super::in_use::InUse;
-use super::session::{IS_A_STANDBY, IS_READ_ONLY};
 
 /// How long a look may take: it comes on top of what was waited for a connection.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,16 +57,16 @@ impl Diagnosis {
     }
 
     /// The error of a pool that gave no connection, with the server and what is wrong.
-    pub(super) async fn explain(&self, error: sqlx::Error) -> StoreError {
+    pub(super) async fn explain(&self, error: sqlx::Error) -> Failure {
         let error = match error {
-            sqlx::Error::PoolTimedOut => StoreError { message: self.why().await, ..StoreError::before_begin(error) },
-            error => StoreError::before_begin(error),
+            sqlx::Error::PoolTimedOut => Failure { reason: self.why().await, ..Failure::before_begin(error) },
+            error => Failure::before_begin(error),
         };
-        let mut message = format!("no connection to PostgreSQL at {}: {}", self.server(), error.message);
-        if message.contains(REFUSED_SETTING) {
-            message.push_str(": a pooler of transactions needs DATABASE_POOLER=transaction");
+        let mut reason = format!("no connection to PostgreSQL at {}: {}", self.server(), error.reason);
+        if reason.contains(REFUSED_SETTING) {
+            reason.push_str(": a pooler of transactions needs DATABASE_POOLER=transaction");
         }
-        StoreError { message, ..error }
+        Failure { reason, ..error }
     }
 
     /// One look at a time, for all who ask meanwhile.
@@ -84,7 +83,7 @@ impl Diagnosis {
         };
         let why = match timeout(LOOK_TIMEOUT, look).await {
             Ok(Ok(())) => self.in_use.told(),
-            Ok(Err(error)) => StoreError::from(error).message,
+            Ok(Err(error)) => Failure::from(error).reason,
             Err(_) => "no answer in time".to_owned(),
         };
         *last = Some((Instant::now(), why.clone()));

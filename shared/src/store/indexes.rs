@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sqlx::PgConnection;
 
-use super::StoreError;
+use super::Failure;
 
 /// What is made.
 const INDEXES: [(&str, &str); 2] = [
@@ -36,7 +36,7 @@ const WITHOUT_LIMIT: &str = "SET statement_timeout = 0; SET lock_timeout = 0";
 /// One is not made: all would work but the expiry, and `events` would grow for ever.
 pub(super) async fn renew(connection: &mut PgConnection) -> anyhow::Result<()> {
     for (name, sql) in INDEXES {
-        make(connection, name, sql).await.map_err(StoreError::from).with_context(|| {
+        make(connection, name, sql).await.map_err(Failure::from).with_context(|| {
             format!(
                 "the schema is up to date, but the index {name} is not made, without which events do not expire: mend \
                  what is in its way, and run `worker-service setup` again"

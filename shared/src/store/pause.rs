@@ -1,13 +1,13 @@
 //! Partitions that wait for an operator, because they ran out of their ration of dead letters.
 
-use super::{Store, StoreError, within_deadline};
+use super::{Failure, Store, within_deadline};
 
 impl Store {
     /// Writes down that a partition waits, and why.
     ///
     /// # Errors
     /// PostgreSQL away, or too slow.
-    pub async fn pause(&self, group: &str, topic: &str, partition: i32, reason: &str) -> Result<(), StoreError> {
+    pub async fn pause(&self, group: &str, topic: &str, partition: i32, reason: &str) -> Result<(), Failure> {
         let query = sqlx::query(
             "INSERT INTO paused_partitions (consumer_group, topic, partition, reason) VALUES ($1, $2, $3, $4)
              ON CONFLICT DO NOTHING",
@@ -20,7 +20,7 @@ impl Store {
     ///
     /// # Errors
     /// PostgreSQL away, or too slow.
-    pub async fn is_paused(&self, group: &str, topic: &str, partition: i32) -> Result<bool, StoreError> {
+    pub async fn is_paused(&self, group: &str, topic: &str, partition: i32) -> Result<bool, Failure> {
         let query = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM paused_partitions WHERE (consumer_group, topic, partition) = ($1, $2, $3))",
         );
@@ -32,7 +32,7 @@ impl Store {
     ///
     /// # Errors
     /// PostgreSQL away, or too slow.
-    pub async fn resume(&self, group: &str, partition: Option<i32>) -> Result<Vec<(String, i32)>, StoreError> {
+    pub async fn resume(&self, group: &str, partition: Option<i32>) -> Result<Vec<(String, i32)>, Failure> {
         let query = sqlx::query_as(
             "DELETE FROM paused_partitions WHERE consumer_group = $1 AND partition = coalesce($2, partition)
              RETURNING topic, partition",

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Row, SqlStr};
 
 use super::connect::takes_writes;
 use super::session::Tx;
-use super::{Store, StoreError, indexes, within_deadline};
+use super::{Failure, Store, indexes, within_deadline};
 
 /// Each file of `migrations/` and what it holds, oldest first. Listed by hand, because `sqlx::migrate!` compiles
 /// PostgreSQL's driver a second time, for the compiler. A test compares the list with the folder.
@@ -69,7 +69,7 @@ impl Store {
     ///
     /// # Errors
     /// That it does not answer, or what is wrong or missing.
-    pub async fn check(&self) -> Result<(), StoreError> {
+    pub async fn check(&self) -> Result<(), Failure> {
         let found = within_deadline!(self, |session| async {
             takes_writes(&mut *session).await?;
             ensure_encoding(session).await?;
@@ -77,12 +77,9 @@ impl Store {
         })?;
         let needed = MIGRATIONS.iter().map(|(name, _)| version_of(name)).max().unwrap_or(0);
         if found < needed {
-            return Err(StoreError {
-                class: super::Class::Outage,
-                message: format!(
-                    "the schema is at version {found}, and {needed} is needed: run `worker-service setup`"
-                ),
-            });
+            return Err(Failure::away(format!(
+                "the schema is at version {found}, and {needed} is needed: run `worker-service setup`"
+            )));
         }
         Ok(())
     }
@@ -91,7 +88,7 @@ impl Store {
 /// Refuses a database that cannot hold every event. In one of a smaller encoding what it lacks would be dead letters;
 /// in one of `SQL_ASCII`, which knows no characters, an escape in a payload is refused with an SQLSTATE that looks like
 /// an outage.
-async fn ensure_encoding(session: &mut Tx<'_>) -> Result<(), StoreError> {
+async fn ensure_encoding(session: &mut Tx<'_>) -> Result<(), Failure> {
     let (database, encoding): (String, String) =
         sqlx::query_as("SELECT current_database()::text, current_setting('server_encoding')")
             .fetch_one(session)
@@ -99,14 +96,10 @@ async fn ensure_encoding(session: &mut Tx<'_>) -> Result<(), StoreError> {
     if encoding == ENCODING {
         return Ok(());
     }
-    Err(StoreError {
-        class: super::Class::Outage,
-        message: format!(
-            "the encoding of the database {database} is {encoding}, and {ENCODING} is needed: an encoding never \
-             changes, so make another database (CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0) and name \
-             it in DATABASE_URL"
-        ),
-    })
+    Err(Failure::away(format!(
+        "the encoding of the database {database} is {encoding}, and {ENCODING} is needed: an encoding never changes, so \
+         make another database (CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0) and name it in DATABASE_URL"
+    )))
 }
 
 /// Runs the migrations. A lock that is not to be had soon is let go and asked for again, so that nobody stands behind a
@@ -176,7 +169,7 @@ fn version_of(name: &str) -> i64 {
     name.split_once('_').and_then(|(version, _)| version.parse().ok()).unwrap_or(0)
 }
 
-async fn version(session: &mut Tx<'_>) -> Result<i64, StoreError> {
+async fn version(session: &mut Tx<'_>) -> Result<i64, Failure> {
     let there =
         sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *session).await?;
     if !there.try_get::<bool, _>("there")? {

@@ -9,7 +9,7 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Either, Execute, Executor, PgConnection, Postgres, SqlStr};
 
-use super::classify::{Class, StoreError};
+use super::failure::{Failure, IS_A_STANDBY, IS_READ_ONLY};
 use crate::store::Pooler;
 
 /// Divides by zero on a standby, and takes zero's logarithm on another server that takes no writes. A pooler may lead to
@@ -19,10 +19,6 @@ const ON_A_PRIMARY: &str =
     "SELECT 1 / (1 - pg_is_in_recovery()::int), ln(1 - (current_setting('transaction_read_only') = 'on')::int)";
 const DIVISION_BY_ZERO: &str = "22012";
 const LOGARITHM_OF_ZERO: &str = "2201E";
-/// What a standby is refused with.
-pub(super) const IS_A_STANDBY: &str = "it takes no writes: it is a standby";
-/// What a server is refused with that is set to read-only.
-pub(super) const IS_READ_ONLY: &str = "it takes no writes: transaction_read_only is on";
 
 /// What each session is given: where it has settings of its own when it is made, else in each transaction.
 pub(super) const fn limits(server_side: &str) -> [(&'static str, &str); 4] {
@@ -95,7 +91,7 @@ impl<'a> Tx<'a> {
     }
 
     /// Begins work, with a transaction where there has to be one.
-    pub(crate) async fn begin(&mut self, begin: &Begin, first: Option<&str>) -> Result<(), StoreError> {
+    pub(crate) async fn begin(&mut self, begin: &Begin, first: Option<&str>) -> Result<(), Failure> {
         let Some(message) = begin.message(first) else { return Ok(()) };
         *self.open = true;
         let begun = sqlx::raw_sql(AssertSqlSafe(message)).execute(&mut *self.connection).await;
@@ -106,8 +102,8 @@ impl<'a> Tx<'a> {
                 _ => None,
             };
             let error = match refusal {
-                Some(refusal) => StoreError { class: Class::Outage, message: refusal.to_owned() },
-                None => StoreError::before_begin(error),
+                Some(refusal) => Failure::away(refusal),
+                None => Failure::before_begin(error),
             };
             error.of_server(&begin.server)
         })
@@ -115,7 +111,7 @@ impl<'a> Tx<'a> {
 
     /// Ends work: its transaction is committed, or taken back where it failed. One whose connection is in doubt is left
     /// open, and ends with that.
-    pub(crate) async fn end<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) async fn end<T>(&mut self, outcome: Result<T, Failure>) -> Result<T, Failure> {
         if !*self.open {
             return outcome;
         }
@@ -124,7 +120,7 @@ impl<'a> Tx<'a> {
                 sqlx::raw_sql("COMMIT").execute(&mut *self.connection).await?;
                 *self.open = false;
             }
-            Err(StoreError { class: Class::Outage | Class::OutageMet, .. }) => {}
+            Err(failure) if failure.class.is_outage() => {}
             Err(_) => *self.open = sqlx::raw_sql("ROLLBACK").execute(&mut *self.connection).await.is_err(),
         }
         outcome

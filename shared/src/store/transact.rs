@@ -2,7 +2,7 @@
 
 use sqlx::Connection as _;
 
-use super::{Begin, Store, StoreError, Tx, in_transaction};
+use super::{Begin, Failure, Store, Tx, in_transaction};
 
 /// How a transaction begins that takes as long as it takes.
 const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
@@ -16,15 +16,15 @@ pub trait Work: Sync {
     type Output: Send;
 
     /// Does it. The transaction is begun before and committed behind it.
-    fn run(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Output, StoreError>> + Send;
+    fn run(&self, tx: &mut Tx<'_>) -> impl Future<Output = Result<Self::Output, Failure>> + Send;
 }
 
 impl Store {
     /// Does work in one transaction, within the deadline. It begins with a statement, in one message with `BEGIN`.
     ///
     /// # Errors
-    /// [`StoreError`] with its class; nothing has changed then, or, where the connection was lost on the commit, all.
-    pub async fn transact<W: Work>(&self, first: &str, work: &W) -> Result<W::Output, StoreError> {
+    /// [`Failure`] with its class; nothing has changed then, or, where the connection was lost on the commit, all.
+    pub async fn transact<W: Work>(&self, first: &str, work: &W) -> Result<W::Output, Failure> {
         in_transaction!(self, first, |tx| work.run(tx))
     }
 
@@ -35,8 +35,8 @@ impl Store {
     /// the disk and for a synchronous standby as any other does. It leaves no row.
     ///
     /// # Errors
-    /// [`StoreError`] with its class.
-    pub async fn probe<W: Work>(&self, first: &str, work: &W) -> Result<(), StoreError> {
+    /// [`Failure`] with its class.
+    pub async fn probe<W: Work>(&self, first: &str, work: &W) -> Result<(), Failure> {
         in_transaction!(self, first, |tx| async {
             sqlx::raw_sql(SAVEPOINT).execute(&mut *tx).await?;
             work.run(&mut *tx).await?;
@@ -48,8 +48,8 @@ impl Store {
     /// Does work in one transaction that takes as long as it takes, on a connection of its own.
     ///
     /// # Errors
-    /// [`StoreError`] with its class.
-    pub async fn transact_without_limit<W: Work>(&self, work: &W) -> Result<W::Output, StoreError> {
+    /// [`Failure`] with its class.
+    pub async fn transact_without_limit<W: Work>(&self, work: &W) -> Result<W::Output, Failure> {
         let mut connection = match self.pool.acquire().await {
             Ok(connection) => connection.detach(),
             Err(error) => return Err(self.diagnosis.explain(error).await),
@@ -62,7 +62,7 @@ impl Store {
     }
 }
 
-async fn whole<W: Work>(tx: &mut Tx<'_>, begin: &Begin, work: &W) -> Result<W::Output, StoreError> {
+async fn whole<W: Work>(tx: &mut Tx<'_>, begin: &Begin, work: &W) -> Result<W::Output, Failure> {
     tx.begin(begin, Some(WITHOUT_LIMIT)).await?;
     let outcome = work.run(tx).await;
     tx.end(outcome).await

@@ -157,5 +157,5 @@ async fn of_several_workers_one_deletes_and_without_its_index_none() {
 
     kit.sql("DROP INDEX events_written").await;
     let error = queries::expire(&kit.store, Age::Written, MONTH, 100).await.unwrap_err();
-    assert_eq!(error.message, "the index events_written is missing: run `worker-service setup`");
+    assert_eq!(error.reason, "the index events_written is missing: run `worker-service setup`");
 }

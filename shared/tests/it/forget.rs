@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use devstack::kit::blocking;
 use redis::AsyncCommands as _;
-use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
+use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING, RedisConfig};
 use shared::devices::{DeviceDelivery, RESOURCE, queries};
 use shared::store::Class;
 use time::OffsetDateTime;
@@ -149,7 +150,21 @@ async fn clearing_takes_this_prefix_and_no_other() {
     assert_eq!(kit.cache.clear().await.unwrap(), 0);
     let left: Option<String> = redis.get(&other).await.unwrap();
     assert_eq!(left.as_deref(), Some("x"));
-    let mut all = kit.redis_config(&kit.scope.endpoints.redis_url);
-    all.key_prefix = Some(String::new());
-    assert!(shared::cache::Cache::open(&all, &[&RESOURCE]).unwrap().clear().await.is_err(), "never everything");
+}
+
+#[tokio::test]
+async fn without_a_prefix_clearing_takes_what_is_cached_and_never_everything() {
+    let kit = Kit::new("clear_all").await;
+    let own = blocking(|| devstack::Redis::start(&[])).await.unwrap();
+    let config = RedisConfig { key_prefix: Some(String::new()), ..kit.redis_config(&own.url()) };
+    let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
+    let client = redis::Client::open(own.url()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    for key in ["resource:a", "resource:b", "resource", "other", "other:resource:a"] {
+        let () = redis.set(key, "x").await.unwrap();
+    }
+    assert_eq!(cache.clear().await.unwrap(), 2);
+    let mut left: Vec<String> = redis.keys("*").await.unwrap();
+    left.sort();
+    assert_eq!(left, ["other", "other:resource:a", "resource"]);
 }

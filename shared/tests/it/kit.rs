@@ -14,7 +14,7 @@ use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE};
 use shared::kafka::Envelope;
 use shared::kafka::position::Position;
 use shared::runtime::json::Payload;
-use shared::store::{PostgresConfig, Store, StoreError};
+use shared::store::{Failure, PostgresConfig, Store};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
@@ -103,7 +103,7 @@ impl Kit {
 }
 
 /// Applies a device's event of this number, at this offset.
-pub(crate) async fn write(store: &Store, device: &str, n: i64) -> Result<Applied, StoreError> {
+pub(crate) async fn write(store: &Store, device: &str, n: i64) -> Result<Applied, Failure> {
     queries::apply_batch(store, &[&event(device, &n.to_string(), "{}", at(0, n))]).await
 }
 

@@ -106,7 +106,7 @@ async fn what_fails_or_is_given_up_leaves_no_transaction_behind() {
     let lock = kit.pool.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let began = Instant::now();
     let error = write(&store, "a", 3).await.unwrap_err();
-    assert!(error.message.contains("SQLSTATE 55P03") || error.message.contains("SQLSTATE 57014"), "{error}");
+    assert!(error.reason.contains("SQLSTATE 55P03") || error.reason.contains("SQLSTATE 57014"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     // And one that nobody waits for any more.
     let given_up = tokio::time::timeout(Duration::from_millis(300), queries::resource(&store, &id("a"))).await;
@@ -143,7 +143,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     // The connections to the pooler are as they were, and lead elsewhere.
     let is_told = async || match queries::resource(&store, &id("a")).await {
         Ok(found) => panic!("a standby was read: {found:?}"),
-        Err(error) => error.class == Class::Outage && error.message.contains("it takes no writes: it is a standby"),
+        Err(error) => error.class == Class::Outage && error.reason.contains("it takes no writes: it is a standby"),
     };
     eventually("it is refused as a standby", is_told).await;
     let error = write(&store, "a", 3).await.unwrap_err();
@@ -158,10 +158,10 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     let read = async || queries::resource(&store, &id("a")).await;
     let (error, ()) = tokio::join!(until_refused(read), read_only(&url, true));
     let error = error.expect("it is read for ever");
-    assert!(error.class == Class::Outage && error.message.starts_with("PostgreSQL at "), "{error}");
-    assert!(error.message.ends_with(expected), "{error}");
+    assert!(error.class == Class::Outage && error.reason.starts_with("PostgreSQL at "), "{error}");
+    assert!(error.reason.ends_with(expected), "{error}");
     let error = write(&store, "a", 4).await.unwrap_err();
-    assert!(error.class == Class::Outage && error.message.contains(expected), "{error}");
+    assert!(error.class == Class::Outage && error.reason.contains(expected), "{error}");
     drop(promoted);
 }
 

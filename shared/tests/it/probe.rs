@@ -22,7 +22,7 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
     let refused = async |make: &'static str, class, code: &str, mend: &'static str| {
         kit.sql(make).await;
         let error = queries::probe(&kit.store, 100).await.unwrap_err();
-        assert!(error.class == class && error.message.contains(code), "{make}: {error}");
+        assert!(error.class == class && error.reason.contains(code), "{make}: {error}");
         kit.sql(mend).await;
         queries::probe(&kit.store, 100).await.unwrap();
     };

@@ -10,7 +10,7 @@ use crate::migrations::{ROW, as_of};
 async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
     let kit = Kit::without_schema("schema").await;
     let missing = kit.store.check().await.unwrap_err();
-    assert_eq!(missing.message, "the schema is at version 0, and 5 is needed: run `worker-service setup`");
+    assert_eq!(missing.reason, "the schema is at version 0, and 5 is needed: run `worker-service setup`");
     kit.store.migrate().await.unwrap();
     kit.store.check().await.unwrap();
     kit.store.migrate().await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use devstack::{Postgres, Proxy, psql};
 use shared::devices::queries;
-use shared::store::{Class, Store, StoreError};
+use shared::store::{Class, Failure, Store};
 use tokio::time::error::Elapsed;
 
 use crate::kit::{eventually, id, postgres, write};
@@ -37,16 +37,16 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     for _ in 0..3 {
         let error = queries::resource(&store, &id("a")).await.unwrap_err();
         // The first one may have been given a connection that had just ended.
-        if !error.message.contains("it takes no writes") {
+        if !error.reason.contains("it takes no writes") {
             assert_eq!(error.class, Class::Outage, "{error}");
         }
     }
     let error = queries::resource(&store, &id("a")).await.unwrap_err();
     let expected = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", name.port);
-    assert!(error.message.starts_with(&expected) && error.message.contains("it takes no writes"), "{error}");
+    assert!(error.reason.starts_with(&expected) && error.reason.contains("it takes no writes"), "{error}");
     assert_eq!(error.class, Class::Outage);
     let error = write(&store, "a", 3).await.unwrap_err();
-    assert!(error.message.contains("it takes no writes"), "{error}");
+    assert!(error.reason.contains("it takes no writes"), "{error}");
 
     let standby = blocking(move || {
         primary.kill()?;
@@ -73,7 +73,7 @@ pub(crate) async fn read_only(url: &str, on: bool) {
 }
 
 /// Reads, on a connection that is in use all the time, until a read is refused.
-pub(crate) async fn until_refused<T>(read: impl AsyncFn() -> Result<T, StoreError>) -> Result<StoreError, Elapsed> {
+pub(crate) async fn until_refused<T>(read: impl AsyncFn() -> Result<T, Failure>) -> Result<Failure, Elapsed> {
     let refused = async {
         loop {
             if let Err(error) = read().await {
@@ -113,14 +113,14 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
         };
         let old = old.url();
         let (error, ()) = tokio::join!(until_refused(read), read_only(&old, true));
-        let error = error.unwrap_or_else(|_| panic!("{what} is read for ever")).message;
+        let error = error.unwrap_or_else(|_| panic!("{what} is read for ever")).reason;
         assert!(error.starts_with("PostgreSQL at ") && error.ends_with(REFUSED), "{what}: {error}");
         // Its connection is closed, and another one is refused; so is a write.
         let error = write(&store, "a", 3).await.unwrap_err();
-        assert!(error.message.ends_with(REFUSED), "{error}");
+        assert!(error.reason.ends_with(REFUSED), "{error}");
         let error = queries::resource(&store, &id("a")).await.unwrap_err();
-        assert!(error.message.starts_with("no connection to PostgreSQL at "), "{error}");
-        assert!(error.message.ends_with(REFUSED) && error.class == Class::Outage, "{error}");
+        assert!(error.reason.starts_with("no connection to PostgreSQL at "), "{error}");
+        assert!(error.reason.ends_with(REFUSED) && error.class == Class::Outage, "{error}");
         let error = store.migrate().await.unwrap_err().to_string();
         assert!(error.ends_with(REFUSED), "{error}");
         read_only(&old, false).await;
@@ -171,10 +171,10 @@ async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {
     way.silence_connections();
     let (first, late) = tokio::join!(all(), async {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        queries::resource(&store, &id("late")).await.unwrap_err().message
+        queries::resource(&store, &id("late")).await.unwrap_err().reason
     });
     for outcome in first {
-        assert!(outcome.unwrap_err().message.contains("no answer within 5s"));
+        assert!(outcome.unwrap_err().reason.contains("no answer within 5s"));
     }
     let expected = "all of DATABASE_MAX_CONNECTIONS are in use, and the answers on 4 of them are overdue";
     assert!(late.contains(expected), "{late}");
@@ -201,7 +201,7 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     };
     let port = devstack::port::free();
     let store = open(&format!("postgres://postgres@127.0.0.1:{port}/postgres"));
-    let error = queries::resource(&store, &id("a")).await.unwrap_err().message;
+    let error = queries::resource(&store, &id("a")).await.unwrap_err().reason;
     assert!(error.starts_with(&format!("no connection to PostgreSQL at 127.0.0.1:{port}: ")), "{error}");
     assert!(error.contains("refused"), "{error}");
 
@@ -209,12 +209,12 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     let (silent, url) = Proxy::before(&server.url()).unwrap();
     silent.hold();
     let store = open(&url);
-    let error = queries::resource(&store, &id("a")).await.unwrap_err().message;
+    let error = queries::resource(&store, &id("a")).await.unwrap_err().reason;
     assert!(error.ends_with(": no answer in time"), "{error}");
     silent.mend();
 
     let store = open(&format!("postgres://postgres@127.0.0.1:{}/nothing", server.port));
-    let error = queries::resource(&store, &id("a")).await.unwrap_err().message;
+    let error = queries::resource(&store, &id("a")).await.unwrap_err().reason;
     assert!(error.contains("3D000") && error.contains("\"nothing\" does not exist"), "{error}");
 
     // All that it may have are in use.
@@ -224,7 +224,7 @@ async fn why_there_is_no_connection_is_told_with_the_server() {
     let lock = lock.begin_with("BEGIN; LOCK TABLE resources IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let (a, b) = (id("a"), id("b"));
     let (first, second) = tokio::join!(queries::resource(&store, &a), queries::resource(&store, &b));
-    let told = [first.unwrap_err().message, second.unwrap_err().message];
+    let told = [first.unwrap_err().reason, second.unwrap_err().reason];
     assert!(told.iter().any(|told| told.contains("DATABASE_MAX_CONNECTIONS are in use")), "{told:?}");
     lock.rollback().await.unwrap();
 }

@@ -320,7 +320,7 @@ async fn what_the_database_refuses_is_classified() {
         .await
         .unwrap();
         let error = queries::apply_batch(&kit.store, &[&batch]).await.unwrap_err();
-        assert_eq!((error.class, error.message), (class, format!("SQLSTATE {raise}: no")));
+        assert_eq!((error.class, error.reason), (class, format!("SQLSTATE {raise}: no")));
     }
 }
 

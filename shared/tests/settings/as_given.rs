@@ -20,7 +20,7 @@ const NOTHING_IS_GOOD: [&str; 5] =
     ["DRAIN_DELAY", "DRAIN_TIMEOUT", "KAFKA_LINGER", "RATE_LIMIT_EVENTS_PER_SECOND", "RATE_LIMIT_READS_PER_SECOND"];
 
 /// These are bytes, of which four billion are not too many.
-const BYTES: [&str; 2] = ["MAX_BYTES_IN_FLIGHT", "KAFKA_QUEUE_BYTES"];
+const BYTES: [&str; 3] = ["MAX_BYTES_IN_FLIGHT", "MAX_BYTES_IN_HAND", "KAFKA_QUEUE_BYTES"];
 
 /// A value that each setting takes.
 fn good(variable: &str) -> &'static str {
@@ -51,7 +51,7 @@ fn good(variable: &str) -> &'static str {
         "LOG_FORMAT" => "pretty",
         "RUST_LOG" => "warn,worker_service=debug",
         "ACCESS_LOG" => "0.5",
-        "MAX_BYTES_IN_FLIGHT" => "20000000",
+        "MAX_BYTES_IN_FLIGHT" | "MAX_BYTES_IN_HAND" => "20000000",
         "KAFKA_QUEUE_BYTES" => "2048",
         "MAX_CONNECTIONS"
         | "DATABASE_MAX_CONNECTIONS"
@@ -74,6 +74,7 @@ fn good(variable: &str) -> &'static str {
         | "EMF_INTERVAL" => "1m 3s",
         "DATABASE_TIMEOUT" | "REDIS_TIMEOUT" => "3s 500ms",
         "EVENTS_RETENTION" => "40days 3s",
+        "WORKER_ONLY" => "devices",
         "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://h:4318",
         "OTEL_EXPORTER_OTLP_HEADERS" | "OTEL_EXPORTER_OTLP_TRACES_HEADERS" | "OTEL_RESOURCE_ATTRIBUTES" => "a=b",
         "OTEL_EXPORTER_OTLP_PROTOCOL" => "http/protobuf",
@@ -89,7 +90,7 @@ fn good(variable: &str) -> &'static str {
         | "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
         | "OTEL_SPAN_EVENT_COUNT_LIMIT"
         | "OTEL_SPAN_LINK_COUNT_LIMIT" => "64",
-        new => panic!("a new setting, {new}: which value does it take, and what does README.md (Settings) say of it?"),
+        new => panic!("a new setting, {new}: which value does it take, and what does docs/settings.md say of it?"),
     }
 }
 

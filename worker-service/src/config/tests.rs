@@ -3,7 +3,7 @@ use clap::CommandFactory as _;
 use super::*;
 
 /// Those that have both.
-const WITH_TOPICS: [&[&str]; 8] = [
+const WITH_TOPICS: [&[&str]; 9] = [
     &["run"],
     &["setup"],
     &["dlq", "list"],
@@ -11,6 +11,7 @@ const WITH_TOPICS: [&[&str]; 8] = [
     &["dlq", "redrive"],
     &["seek", "--to-time=2026-01-02T03:04:05Z"],
     &["seek", "--partition=0", "--past-unreadable"],
+    &["erase", "device-1"],
     &["forget", "device-1"],
 ];
 
@@ -24,7 +25,7 @@ fn parsed(command: &[&str], more: &[&str]) -> Result<Cli, String> {
     if !of("seek") && !command.contains(&"show") {
         args.push("--database-url=postgres://h/d");
     }
-    if ["run", "seek", "forget"].into_iter().any(of) || command.contains(&"redrive") {
+    if ["run", "seek", "erase", "forget"].into_iter().any(of) || command.contains(&"redrive") {
         args.push("--redis-url=redis://h");
     }
     Cli::try_parse_from(args.iter().chain(more)).map_err(|error| error.to_string())
@@ -59,11 +60,23 @@ fn a_group_has_a_name_of_one_line() {
 }
 
 #[test]
+fn a_handler_or_task_that_is_not_known_is_refused_with_those_that_are() {
+    let Ok(Cli { command: Command::Run(config) }) = parsed(&["run"], &["--only=devices, devices-expire"]) else {
+        panic!()
+    };
+    assert_eq!(config.only, ["devices", "devices-expire"]);
+    for wrong in ["device", "devices,device"] {
+        let said = parsed(&["run"], &[&format!("--only={wrong}")]).unwrap_err();
+        assert!(said.contains("'device'") && said.contains("devices, devices-expire"), "{said}");
+    }
+}
+
+#[test]
 fn each_setting_of_each_command_means_the_same_however_it_is_given() {
     let needed = |command: &str| match command {
         "seek" => &["--to-time=2026-01-02T03:04:05Z"][..],
         "show" => &["0", "17"],
-        "forget" => &["device-1"],
+        "erase" => &["device-1"],
         "purge" => &["--before=2026-01-02T03:04:05Z"],
         _ => &[],
     };

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use shared::cache::{Accepted, FenceReport, Fencer};
 use shared::kafka::Delivery;
-use shared::store::{Store, StoreError, Tx, Work};
+use shared::store::{Failure, Store, Tx, Work};
 
 use crate::consumer::handler::{Applied, Handler};
 use crate::scheduler::Task;
@@ -27,8 +27,8 @@ impl<H: Handler> Applier<H> {
     /// Writes a batch.
     ///
     /// # Errors
-    /// [`StoreError`] with its class; nothing has changed then.
-    pub async fn write(&self, batch: &[Task<H::Event>]) -> Result<Applied, StoreError> {
+    /// [`Failure`] with its class; nothing has changed then.
+    pub async fn write(&self, batch: &[Task<H::Event>]) -> Result<Applied, Failure> {
         let batch: Vec<_> = batch.iter().map(|task| &task.delivery).collect();
         self.store.transact(H::BEGIN, &self.writing(&batch).await?).await
     }
@@ -36,13 +36,13 @@ impl<H: Handler> Applier<H> {
     /// Writes an event that nobody sent, of so many bytes, and takes it back.
     ///
     /// # Errors
-    /// [`StoreError`] with its class.
-    pub async fn probe(&self, bytes: usize) -> Result<(), StoreError> {
+    /// [`Failure`] with its class.
+    pub async fn probe(&self, bytes: usize) -> Result<(), Failure> {
         let event = H::made_up(bytes)?;
         self.store.probe(H::BEGIN, &self.writing(&[&event]).await?).await
     }
 
-    async fn writing<'a>(&'a self, batch: &'a [&'a Delivery<H::Event>]) -> Result<Writing<'a, H>, StoreError> {
+    async fn writing<'a>(&'a self, batch: &'a [&'a Delivery<H::Event>]) -> Result<Writing<'a, H>, Failure> {
         let prepared = self.handler.prepare(batch).await?;
         Ok(Writing { handler: &self.handler, batch, prepared })
     }
@@ -75,7 +75,7 @@ struct Writing<'a, H: Handler> {
 impl<H: Handler> Work for Writing<'_, H> {
     type Output = Applied;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Applied, StoreError> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Applied, Failure> {
         self.handler.apply(tx, self.batch, &self.prepared).await
     }
 }

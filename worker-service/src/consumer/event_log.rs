@@ -7,7 +7,7 @@ use shared::cache::FenceReport;
 use shared::kafka::ids::{EventId, is_identifier};
 use shared::kafka::{DeadLetter, Envelope, Record, decode, header};
 use shared::runtime::config::AccessLog;
-use shared::store::{Class, StoreError};
+use shared::store::{Class, Failure};
 use tracing::Level;
 
 use crate::consumer::handler::Applied;
@@ -46,7 +46,7 @@ pub fn processed<E>(access_log: AccessLog, batch: &[Task<E>], applied: &Applied,
 }
 
 /// A batch that was not applied, noted before it is handed back to the lane.
-pub struct Failure {
+pub struct FailedBatch {
     error: String,
     class: Class,
     records: usize,
@@ -58,9 +58,9 @@ pub struct Failure {
     events: Vec<(i64, Names)>,
 }
 
-impl Failure {
+impl FailedBatch {
     /// Notes it; none where there is nothing in it.
-    pub fn of<E>(batch: &[Task<E>], error: &StoreError, access_log: AccessLog) -> Option<Self> {
+    pub fn of<E>(batch: &[Task<E>], error: &Failure, access_log: AccessLog) -> Option<Self> {
         let first = batch.first()?;
         let has_line = |task: &&Task<E>| {
             let envelope = &task.delivery.envelope;
@@ -72,7 +72,7 @@ impl Failure {
             Vec::new()
         };
         Some(Self {
-            error: error.message.clone(),
+            error: error.reason.clone(),
             class: error.class,
             records: batch.len(),
             partition: first.record.partition,
@@ -144,7 +144,7 @@ impl Failure {
 }
 
 /// What a probe came to: whether events of others would be applied.
-pub fn probe(partition: i32, result: &Result<(), StoreError>) {
+pub fn probe(partition: i32, result: &Result<(), Failure>) {
     match result {
         Ok(()) => tracing::debug!(partition, "a probe succeeded: events of others would be applied"),
         Err(error) => tracing::warn!(
@@ -239,8 +239,6 @@ impl fmt::Display for Text<'_> {
 
 #[cfg(test)]
 mod tests {
-    use shared::devices::EVENT_TYPES;
-
     use super::*;
 
     #[test]
@@ -261,7 +259,7 @@ mod tests {
     fn names(key: &str, value: &str, headers: &[(&str, &str)]) -> [Option<String>; 3] {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         let record = Record::new(Some(key.as_bytes()), Some(value.as_bytes()), &headers);
-        let Names { key, event_id, request_id } = Names::of_record(&record, &EVENT_TYPES);
+        let Names { key, event_id, request_id } = Names::of_record(&record, &["io.edge.device.reported.v1"]);
         [key, event_id.map(|id| id.to_string()), request_id]
     }
 

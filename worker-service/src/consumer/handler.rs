@@ -1,8 +1,12 @@
 //! What a domain brings to the worker: the events that are its own, and their effect.
 
+use std::time::Duration;
+
 use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
-use shared::store::{StoreError, Tx};
+use shared::store::{Failure, Tx};
+
+use crate::source::HandlerSpec;
 
 /// Handles the events of one consumer group: gives each its effect, once.
 pub trait Handler: Send + Sync + 'static {
@@ -11,14 +15,19 @@ pub trait Handler: Send + Sync + 'static {
     /// What is got ready before the transaction; `()` for most.
     type Prepared: Send + Sync;
 
-    /// Its name: what `--only` calls it.
-    const NAME: &'static str;
-    /// The CloudEvents types that it takes. Another one becomes a dead letter `unknown_type`.
-    const TYPES: &'static [&'static str];
+    /// Its name, its group, its stream, and the types that it takes. An event of another type becomes a dead letter
+    /// `unknown_type`.
+    const SPEC: HandlerSpec;
     /// What may become of an event, as [`Processed::outcome`] has it.
     const OUTCOMES: &'static [&'static str];
     /// What its transactions begin with: a lock, mostly.
     const BEGIN: &'static str;
+
+    /// For how long it recognises an event that comes again; for ever, where nothing is said. The topic must not keep
+    /// records for as long.
+    fn retention(&self) -> Option<Retention> {
+        None
+    }
 
     /// Parses an event of one of these types, as it arrives.
     ///
@@ -31,10 +40,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whose class says what becomes of the batch.
-    fn prepare(
-        &self,
-        batch: &[&Delivery<Self::Event>],
-    ) -> impl Future<Output = Result<Self::Prepared, StoreError>> + Send;
+    fn prepare(&self, batch: &[&Delivery<Self::Event>])
+    -> impl Future<Output = Result<Self::Prepared, Failure>> + Send;
 
     /// Writes a batch in the transaction that is given: in the log's order within a key, each event once, however often it
     /// comes. What it comes to must not depend on where batches are cut.
@@ -46,13 +53,22 @@ pub trait Handler: Send + Sync + 'static {
         tx: &mut Tx<'_>,
         batch: &[&Delivery<Self::Event>],
         prepared: &Self::Prepared,
-    ) -> impl Future<Output = Result<Applied, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
     /// An event that nobody sent, of about this size, which is applied and taken back: whether others would be applied.
     ///
     /// # Errors
     /// A defect.
-    fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, StoreError>;
+    fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, Failure>;
+}
+
+/// For how long events are recognised that come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// The setting that says so.
+    pub setting: &'static str,
+    /// What it says.
+    pub period: Duration,
 }
 
 /// What a batch came to.

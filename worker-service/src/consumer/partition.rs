@@ -14,18 +14,20 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use shared::kafka::Record;
+use shared::kafka::{Record, header};
 use shared::runtime::config::AccessLog;
 use shared::store::Store;
 use tokio::sync::{Notify, watch};
 
 use crate::consumer::apply::Applier;
-use crate::consumer::event_log::{self, Failure};
+use crate::consumer::budget::{ByteBudget, Share};
+use crate::consumer::event_log::{self, FailedBatch};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
 use crate::consumer::poll::{Group, Queue};
 use crate::dead_letters::producer::DeadLetters;
 use crate::scheduler::{Lane, Next, Settings};
+use crate::source::Source;
 use shared::kafka::unreadable::is_unreadable;
 
 pub use self::explain::GapReader;
@@ -45,11 +47,11 @@ mod signals;
 mod skipped;
 
 /// What every lane uses.
-pub struct Tools<H> {
+pub struct RunnerDependencies<H> {
     /// How to reach Kafka.
     pub client: ClientConfig,
-    /// The consumer group.
-    pub group: String,
+    /// What it reads.
+    pub source: Source,
     /// The tables.
     pub store: Store,
     /// Reads a record.
@@ -62,6 +64,8 @@ pub struct Tools<H> {
     pub dead_letters: DeadLetters,
     /// Reads what stands in gaps.
     pub gap_reader: GapReader,
+    /// What all partitions of the process may hold.
+    pub budget: ByteBudget,
     /// What is told outside.
     pub health: GroupHealth,
 }
@@ -99,7 +103,9 @@ pub struct Assigned {
 /// One partition's driver. Dropping it drops what is under way: its results count for nothing.
 pub struct Driver<H> {
     assigned: Assigned,
-    tools: Arc<Tools<H>>,
+    dependencies: Arc<RunnerDependencies<H>>,
+    /// Of the bytes that all partitions may hold.
+    share: Share,
 }
 
 impl<H> Deref for Driver<H> {
@@ -119,9 +125,12 @@ impl<H> DerefMut for Driver<H> {
 /// Runs partitions that were assigned: what a group needs to know of its handler.
 pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Runs partitions by these tools.
-pub fn runner<H: Handler>(tools: Arc<Tools<H>>) -> Run {
-    Box::new(move |assigned| Driver { assigned, tools: Arc::clone(&tools) }.run().boxed())
+/// Runs partitions by these dependencies.
+pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
+    Box::new(move |assigned| {
+        let share = dependencies.budget.join();
+        Driver { assigned, dependencies: Arc::clone(&dependencies), share }.run().boxed()
+    })
 }
 
 impl<H: Handler> Driver<H> {
@@ -129,7 +138,9 @@ impl<H: Handler> Driver<H> {
     async fn run_lane(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
-        self.tools.health.begun(self.partition, from);
+        // What one held that broke down is gone.
+        self.share.holds(0);
+        self.dependencies.health.begun(self.partition, from);
         let mut progress = Progress::new(from, gaps);
         let mut pause = self.known_pause(&mut lane, started).await;
         let mut paced = None;
@@ -143,10 +154,9 @@ impl<H: Handler> Driver<H> {
                 Next::Apply(batch) => {
                     paced = (batch.len() < MANY).then(Instant::now);
                     let result = self.taking_in(self.apply_whole(&batch), &mut lane, &mut progress).await;
-                    let failure = result
-                        .as_ref()
-                        .err()
-                        .and_then(|error| self.aside(|| Failure::of(&batch, error, self.tools.access_log))?);
+                    let failure = result.as_ref().err().and_then(|error| {
+                        self.aside(|| FailedBatch::of(&batch, error, self.dependencies.access_log))?
+                    });
                     let after = lane.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
                         self.aside(|| failure.log(after, lane.held_full().is_some()));
@@ -157,10 +167,10 @@ impl<H: Handler> Driver<H> {
                     lane.probed(result, started.elapsed());
                 }
                 Next::DeadLetter(letters) => {
-                    let sent = self.tools.dead_letters.send(letters).await;
+                    let sent = self.dependencies.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        self.aside(|| event_log::dead_letter(letter, H::TYPES));
-                        self.tools.health.dead_letter(letter.reason);
+                        self.aside(|| event_log::dead_letter(letter, H::SPEC.types));
+                        self.dependencies.health.dead_letter(letter.reason);
                     }
                     lane.dead_lettered(sent, started.elapsed());
                 }
@@ -177,6 +187,7 @@ impl<H: Handler> Driver<H> {
                         let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
                         tokio::select! {
                             () = self.assigned.wake.notified(), if lane.has_room() => {}
+                            () = self.share.freed(), if !self.share.has_room() => {}
                             () = tokio::time::sleep(until) => {}
                             _ = self.assigned.stop.changed() => {}
                         }
@@ -184,7 +195,8 @@ impl<H: Handler> Driver<H> {
                     pause = self.look_at_pause(pause, &mut lane).await;
                 }
             }
-            self.tools.health.lane(self.partition, &lane, started);
+            self.share.holds(lane.bytes());
+            self.dependencies.health.lane(self.partition, &lane, started);
             progress.store(self, &lane);
             self.look_for_losses(progress.gaps).await;
         }
@@ -214,6 +226,7 @@ impl<H: Handler> Driver<H> {
                 result = &mut work => return result,
                 () = tokio::task::yield_now(), if more => {}
                 () = self.wake.notified(), if !more && lane.has_room() => {}
+                () = self.share.freed(), if !more && !self.share.has_room() => {}
             }
             more = self.take_in(lane, progress, FEW);
         }
@@ -223,7 +236,7 @@ impl<H: Handler> Driver<H> {
     /// could be taken in.
     fn take_in(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>, most: usize) -> bool {
         for _ in 0..most {
-            if !lane.has_room() || progress.return_to.is_some() {
+            if !lane.has_room() || !self.share.has_room() || progress.return_to.is_some() {
                 return false;
             }
             let taken = match progress.put_off.take() {
@@ -245,7 +258,7 @@ impl<H: Handler> Driver<H> {
                 },
             };
             if progress.unreadable.take().is_some() {
-                self.tools.health.can_read(self.partition);
+                self.dependencies.health.can_read(self.partition);
             }
             let offset = taken.record.offset;
             match progress.step_to(&taken.record) {
@@ -272,10 +285,23 @@ impl<H: Handler> Driver<H> {
                     return false;
                 }
             }
+            if self.is_of_another_group(&taken.record) {
+                lane.pass_over(&taken.record);
+                continue;
+            }
             let (record, decoded) = self.decoded(taken);
             lane.arrive(record, decoded);
+            self.share.holds(lane.bytes());
         }
         true
+    }
+
+    /// Whether a record was redriven for another group, whose dead letter it was: it had its effect here before.
+    fn is_of_another_group(&self, record: &Record) -> bool {
+        let source = &self.dependencies.source;
+        !source.other_groups.is_empty()
+            && source.is_of_another(record.header(header::REDRIVE_GROUP))
+            && record.is_redriven()
     }
 
     /// The client did not read something. Where it never will, health says so, and the place: nothing else does, since
@@ -283,7 +309,7 @@ impl<H: Handler> Driver<H> {
     fn note_unread(&self, progress: &mut Progress<'_>, error: &KafkaError) {
         if is_unreadable(error) {
             progress.unreadable = Some(Instant::now());
-            self.tools.health.cannot_read(self.partition, progress.expected, error.to_string());
+            self.dependencies.health.cannot_read(self.partition, progress.expected, error.to_string());
         } else {
             tracing::warn!(partition = self.partition, %error, "reading from Kafka");
         }
@@ -308,7 +334,7 @@ impl<H: Handler> Driver<H> {
                     return offset;
                 }
                 Err(error) => self
-                    .tools
+                    .dependencies
                     .health
                     .waits_to_begin(partition, format!("Kafka does not tell the committed offset: {error}")),
             }
@@ -324,7 +350,8 @@ impl<H: Handler> Driver<H> {
     /// before that is known: dead letters need no PostgreSQL, and would have a new ration.
     async fn known_pause(&mut self, lane: &mut Lane<H::Event>, started: Instant) -> Pause {
         while !*self.stop.borrow() {
-            match self.tools.store.is_paused(&self.tools.group, &self.topic, self.partition).await {
+            match self.dependencies.store.is_paused(&self.dependencies.source.group, &self.topic, self.partition).await
+            {
                 Ok(paused) => {
                     lane.store_answered();
                     if !paused {
@@ -341,7 +368,7 @@ impl<H: Handler> Driver<H> {
                         "nothing is taken in before it is known whether the partition is paused"
                     );
                     let until = lane.store_failed(error, started.elapsed());
-                    self.tools.health.lane(self.partition, lane, started);
+                    self.dependencies.health.lane(self.partition, lane, started);
                     tokio::select! {
                         () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
                         _ = self.assigned.stop.changed() => {}
@@ -354,7 +381,7 @@ impl<H: Handler> Driver<H> {
 
     /// Writes a pause down until that is done, and then looks whether an operator took it back.
     async fn look_at_pause(&self, pause: Pause, lane: &mut Lane<H::Event>) -> Pause {
-        let (store, group) = (&self.tools.store, self.tools.group.as_str());
+        let (store, group) = (&self.dependencies.store, self.dependencies.source.group.as_str());
         match pause {
             Pause::None => Pause::None,
             Pause::ToWrite => match store.pause(group, &self.topic, self.partition, "dead letters").await {

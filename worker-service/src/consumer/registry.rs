@@ -1,25 +1,34 @@
-//! What a worker does: the handlers, each with its group and its topics, and the tasks beside them.
+//! What a worker does: the handlers, each a consumer group of its own, the tasks beside them, the commands of operators.
+//! A domain registers what it brings; nothing here knows a domain.
+
+mod command;
+mod settings;
 
 use std::sync::Arc;
 
+use clap::{Args, Command};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::message::BorrowedMessage;
 use shared::cache::{Fencer, Kind};
 use shared::kafka::Record;
-use shared::kafka::TopicConfig;
 use shared::runtime::config::AccessLog;
 use shared::store::Store;
 
+pub use self::command::{CommandSpec, GivenCommand, Out};
+pub use self::settings::{Settings, SettingsSpec};
 use crate::consumer::apply::Applier;
-use crate::consumer::handler::Handler;
+use crate::consumer::budget::ByteBudget;
+use crate::consumer::handler::{Handler, Retention};
 use crate::consumer::health::GroupHealth;
-use crate::consumer::partition::{GapReader, Run, Tools, runner};
+use crate::consumer::partition::{GapReader, Run, RunnerDependencies, runner};
+use crate::consumer::tasks::{RunTask, StopSignal};
 use crate::dead_letters::producer::DeadLetters;
 use crate::observe::metrics;
+use crate::source::{HandlerSpec, Source};
 
-/// What every handler is given.
+/// What every handler and every task is given.
 #[derive(Clone)]
 pub struct Dependencies {
     /// How to reach Kafka.
@@ -32,56 +41,106 @@ pub struct Dependencies {
     pub access_log: AccessLog,
     /// Reads a record.
     pub read: fn(&mut BorrowedMessage<'_>) -> Record,
+    /// What all partitions of the process may hold.
+    pub budget: ByteBudget,
+    /// What domains have as settings.
+    pub settings: Settings,
 }
 
-/// A consumer group's names.
-#[derive(Debug, Clone)]
-pub struct Names {
-    /// The group's id.
-    pub group: String,
-    /// Its topics.
-    pub topics: TopicConfig,
+/// A handler that has started: what runs its partitions.
+pub struct Started {
+    /// Runs a partition.
+    pub run: Run,
+    /// For how long the handler recognises events that come again, where there is an end to it.
+    pub retention: Option<Retention>,
 }
 
-type Start = Box<dyn FnOnce(&Dependencies, &GroupHealth) -> anyhow::Result<Run> + Send>;
-type Task = Box<dyn Fn(&Dependencies) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Starts a handler.
+pub type Start = Box<dyn FnOnce(&Dependencies, &Source, &GroupHealth) -> anyhow::Result<Started> + Send>;
+/// Gives what runs a task.
+pub type StartTask = Box<dyn FnOnce(&Dependencies) -> anyhow::Result<RunTask> + Send>;
+
+/// What a domain does where topics were made.
+pub type TopicsMade = for<'a> fn(&'a Store, &'a [String]) -> BoxFuture<'a, anyhow::Result<()>>;
 
 /// A handler that was registered.
-pub struct Group {
-    /// Its handler's name.
-    pub handler: &'static str,
-    /// Its own names.
-    pub names: Names,
-    /// Starts it: gives what runs its partitions.
+pub struct RegisteredHandler {
+    /// What it is.
+    pub spec: HandlerSpec,
+    /// Starts it.
     pub start: Start,
+}
+
+/// A task that was registered.
+pub struct RegisteredTask {
+    /// Its name.
+    pub name: &'static str,
+    /// Gives what runs it.
+    pub start: StartTask,
 }
 
 /// What a worker does.
 #[derive(Default)]
 pub struct Registry {
     /// The handlers.
-    pub groups: Vec<Group>,
-    /// The tasks, by their names. One that panics is begun anew.
-    pub tasks: Vec<(&'static str, Arc<Task>)>,
+    pub handlers: Vec<RegisteredHandler>,
+    /// The tasks.
+    pub tasks: Vec<RegisteredTask>,
     /// What is cached.
     pub kinds: Vec<&'static Kind>,
+    /// The settings of `run` that domains bring.
+    pub settings: Vec<SettingsSpec>,
+    /// The commands that domains bring.
+    pub commands: Vec<CommandSpec>,
+    /// What they do where topics were made.
+    pub topics_made: Vec<TopicsMade>,
 }
 
 impl Registry {
-    /// Has a handler handle the events of a topic, as a consumer group.
-    pub fn handler<H: Handler>(&mut self, handler: H, names: Names) -> &mut Self {
-        let dlq = names.topics.dlq.clone();
-        let start = move |given: &Dependencies, health: &GroupHealth| start(handler, given, health, &dlq);
-        self.groups.push(Group { handler: H::NAME, names, start: Box::new(start) });
+    /// Has a handler handle the events of its stream, as a consumer group.
+    pub fn handler<H: Handler>(
+        &mut self,
+        new: impl FnOnce(&Settings) -> anyhow::Result<H> + Send + 'static,
+    ) -> &mut Self {
+        let begin = move |given: &Dependencies, source: &Source, health: &GroupHealth| {
+            start(new(&given.settings)?, given, source, health)
+        };
+        self.handlers.push(RegisteredHandler { spec: H::SPEC, start: Box::new(begin) });
         self
     }
 
-    /// Runs something beside the handlers, for as long as the worker runs.
-    pub fn task<F>(&mut self, name: &'static str, run: impl Fn(&Dependencies) -> F + Send + Sync + 'static) -> &mut Self
+    /// Runs something beside the handlers, until the worker ends. What is given here makes it; what that gives is run,
+    /// and run again where it panicked.
+    pub fn task<R, F>(
+        &mut self,
+        name: &'static str,
+        new: impl FnOnce(&Dependencies) -> anyhow::Result<R> + Send + 'static,
+    ) -> &mut Self
     where
+        R: Fn(StopSignal) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.tasks.push((name, Arc::new(Box::new(move |dependencies| run(dependencies).boxed()))));
+        let start = move |given: &Dependencies| {
+            let run = new(given)?;
+            Ok(Box::new(move |stop| run(stop).boxed()) as RunTask)
+        };
+        self.tasks.push(RegisteredTask { name, start: Box::new(start) });
+        self
+    }
+
+    /// Settings of `run`, for handlers and tasks.
+    pub fn settings<C: Args + Send + Sync + 'static>(&mut self) -> &mut Self {
+        self.settings.push(SettingsSpec::of::<C>());
+        self
+    }
+
+    /// A command of operators.
+    pub fn command<C: Args + Send + Sync + 'static>(
+        &mut self,
+        command: Command,
+        run: for<'a> fn(&'a C, Out<'a>) -> BoxFuture<'a, anyhow::Result<()>>,
+    ) -> &mut Self {
+        self.commands.push(CommandSpec::new(command, run));
         self
     }
 
@@ -90,20 +149,92 @@ impl Registry {
         self.kinds.push(kind);
         self
     }
+
+    /// What to do where `setup` made topics, whose offsets begin at 0 again.
+    pub fn topics_made(&mut self, hook: TopicsMade) -> &mut Self {
+        self.topics_made.push(hook);
+        self
+    }
+
+    /// The names of all handlers and tasks.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.handlers.iter().map(|handler| handler.spec.name).chain(self.tasks.iter().map(|task| task.name))
+    }
+
+    /// Only handlers and tasks of these names, in any case; all of them where none is given.
+    ///
+    /// # Errors
+    /// A name is none of these.
+    pub fn only(mut self, names: &[String]) -> anyhow::Result<Self> {
+        if names.is_empty() {
+            return Ok(self);
+        }
+        let known: Vec<_> = self.names().collect();
+        for name in names {
+            anyhow::ensure!(
+                known.iter().any(|known| known.eq_ignore_ascii_case(name)),
+                "no handler and no task is called {name}; there are {}",
+                known.join(", ")
+            );
+        }
+        let is_named = |name: &str| names.iter().any(|named| named.eq_ignore_ascii_case(name));
+        self.handlers.retain(|handler| is_named(handler.spec.name));
+        self.tasks.retain(|task| is_named(task.name));
+        Ok(self)
+    }
 }
 
-fn start<H: Handler>(handler: H, given: &Dependencies, health: &GroupHealth, dlq: &str) -> anyhow::Result<Run> {
+fn start<H: Handler>(
+    handler: H,
+    given: &Dependencies,
+    source: &Source,
+    health: &GroupHealth,
+) -> anyhow::Result<Started> {
     metrics::begin_group(health.group(), H::OUTCOMES);
-    let Dependencies { client, store, fencer, access_log, read } = given.clone();
-    Ok(runner(Arc::new(Tools {
-        dead_letters: DeadLetters::new(&client, dlq, health.group())?,
+    let Dependencies { client, store, fencer, access_log, read, budget, settings: _ } = given.clone();
+    let retention = handler.retention();
+    let run = runner(Arc::new(RunnerDependencies {
+        dead_letters: DeadLetters::new(&client, &source.topics.dlq, health.group())?,
         gap_reader: GapReader::new(&client, health.group()),
         client,
-        group: health.group().to_owned(),
+        source: source.clone(),
         store: store.clone(),
         read,
         applier: Applier::new(handler, store, fencer),
         access_log,
+        budget,
         health: health.clone(),
-    })))
+    }));
+    Ok(Started { run, retention })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn registry() -> Registry {
+        let mut registry = Registry::default();
+        registry.task("settle", |_| Ok(|_| async {})).task("relay", |_| Ok(|_| async {}));
+        registry
+    }
+
+    fn only(names: &[&str]) -> anyhow::Result<Vec<&'static str>> {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        Ok(registry().only(&names)?.names().collect())
+    }
+
+    #[test]
+    fn all_run_unless_some_are_named() {
+        assert_eq!(only(&[]).unwrap(), ["settle", "relay"]);
+        assert_eq!(only(&["relay"]).unwrap(), ["relay"]);
+        assert_eq!(only(&["RELAY", "settle", "relay"]).unwrap(), ["settle", "relay"]);
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_is_refused_with_those_that_are() {
+        for names in [&["relays"][..], &["relay", "relays"]] {
+            let said = only(names).unwrap_err().to_string();
+            assert_eq!(said, "no handler and no task is called relays; there are settle, relay");
+        }
+    }
 }

@@ -11,15 +11,16 @@ use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::cache::{Cache, RedisConfig};
-use shared::devices::RESOURCE;
-use shared::kafka::SourceConfig;
+use shared::cache::{Cache, Kind, RedisConfig};
+use shared::kafka::KafkaConfig;
 use shared::kafka::topics::settings::TopicSettings;
 use shared::kafka::{self, ADMIN_TIMEOUT};
 use shared::kafka::{LogContext, PlainConsumer};
 use shared::runtime::config::LogConfig;
 use shared::runtime::rfc3339;
 use time::OffsetDateTime;
+
+use crate::source::Source;
 
 mod past;
 mod times;
@@ -43,27 +44,32 @@ pub struct Moved {
 ///
 /// # Errors
 /// The group has members, Kafka or Redis is away, or the topic's times say nothing; the message says what was done.
-pub async fn run(config: &SeekConfig, out: &mut impl Write) -> anyhow::Result<Vec<Moved>> {
+pub async fn run(
+    config: &SeekConfig,
+    source: &Source,
+    kinds: &[&'static Kind],
+    out: &mut impl Write,
+) -> anyhow::Result<Vec<Moved>> {
     if let Some(partition) = config.partition {
-        past::run(config, partition, out).await?;
+        past::run(config, source, partition, out).await?;
         return Ok(Vec::new());
     }
-    let client = kafka::client(&config.source.kafka)?;
-    let cache = Cache::open(&config.redis, &[&RESOURCE])?;
+    let client = kafka::client(&config.kafka)?;
+    let cache = Cache::open(&config.redis, kinds)?;
     if !config.dry_run {
         cache.is_there().await.context("nothing was changed: Redis does not answer")?;
     }
     if config.to_time.is_some() {
-        ensure_times(&client, &config.source.topics.input).await?;
+        ensure_times(&client, &source.topics.input).await?;
     }
     let moved = tokio::task::spawn_blocking({
-        let config = config.clone();
-        move || rewind(&client, &config)
+        let (config, source) = (config.clone(), source.clone());
+        move || rewind(&client, &config, &source)
     });
     let moved = moved.await.map_err(shared::runtime::lifecycle::no_result)??;
     // Nothing is told before all is done: whether somebody reads it changes nothing of that.
     let cleared = if config.dry_run { Ok(None) } else { cache.clear().await.map(Some) };
-    let told = tell(out, &config.source.topics.input, &moved, cleared.as_ref().ok().copied());
+    let told = tell(out, &source.topics.input, &moved, cleared.as_ref().ok().copied());
     let cleared = cleared.context("the group is rewound, but the cache is not cleared: run the same command again")?;
     let done = if cleared.is_some() { "the group is rewound" } else { "nothing was changed" };
     told.with_context(|| format!("{done}, but that could not be told"))?;
@@ -86,20 +92,20 @@ fn tell(out: &mut impl Write, topic: &str, moved: &[Moved], cleared: Option<Opti
     out.flush()
 }
 
-fn rewind(client: &ClientConfig, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
-    let group = config.source.group.group.as_str();
+fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow::Result<Vec<Moved>> {
+    let group = source.group.as_str();
     let mut settings = client.clone();
     settings.set("group.id", group).set("enable.auto.commit", "false");
     let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
     ensure_stopped(&consumer, group)?;
-    let moved = plan(&consumer, config)?;
+    let moved = plan(&consumer, config, source)?;
     if config.to_time.is_some() {
-        times::ensure_of_broker(client, &config.source, &moved)?;
+        times::ensure_of_broker(client, source, &moved)?;
     }
     if !config.dry_run {
         let mut list = TopicPartitionList::new();
         for Moved { partition, to, .. } in &moved {
-            list.add_partition_offset(&config.source.topics.input, *partition, Offset::Offset(*to))?;
+            list.add_partition_offset(&source.topics.input, *partition, Offset::Offset(*to))?;
         }
         // By a client that is no member: should a worker have joined by now, the broker refuses it.
         consumer.commit(&list, CommitMode::Sync).context("nothing was changed: the group takes no offsets")?;
@@ -135,8 +141,8 @@ fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
     )
 }
 
-fn plan(consumer: &PlainConsumer, config: &SeekConfig) -> anyhow::Result<Vec<Moved>> {
-    let topic = config.source.topics.input.as_str();
+fn plan(consumer: &PlainConsumer, config: &SeekConfig, source: &Source) -> anyhow::Result<Vec<Moved>> {
+    let topic = source.topics.input.as_str();
     let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let mut partitions: Vec<i32> =
@@ -223,7 +229,7 @@ pub struct SeekConfig {
     pub dry_run: bool,
     /// Kafka.
     #[command(flatten)]
-    pub source: SourceConfig,
+    pub kafka: KafkaConfig,
     /// Redis.
     #[command(flatten)]
     pub redis: RedisConfig,

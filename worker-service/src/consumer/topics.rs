@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use shared::kafka::TopicConfig;
 use shared::kafka::topics::settings::{Role, TopicSettings};
 
+use crate::consumer::handler::Retention;
 use crate::consumer::health::GroupHealth;
 
 /// How soon it looks again where the brokers did not say.
@@ -18,7 +19,7 @@ const MIN_INSYNC: i32 = 2;
 pub struct TopicWatch {
     client: ClientConfig,
     topics: TopicConfig,
-    events_retention: Duration,
+    retention: Option<Retention>,
     health: GroupHealth,
     /// What was last said, and whether the brokers answered.
     said: Option<Result<Vec<String>, String>>,
@@ -26,8 +27,8 @@ pub struct TopicWatch {
 
 impl TopicWatch {
     /// On these topics.
-    pub fn new(client: ClientConfig, topics: TopicConfig, events_retention: Duration, health: GroupHealth) -> Self {
-        Self { client, topics, events_retention, health, said: None }
+    pub fn new(client: ClientConfig, topics: TopicConfig, retention: Option<Retention>, health: GroupHealth) -> Self {
+        Self { client, topics, retention, health, said: None }
     }
 
     /// Looks again and again, for ever; `told` is whether the brokers answered the first time.
@@ -70,7 +71,7 @@ impl TopicWatch {
             faults.into_iter().map(|fault| format!("{topic}: {fault}")).collect::<Vec<_>>()
         };
         let mut warnings = of(&self.topics.input, Role::Input, &input, None);
-        warnings.extend(kept_too_long(&self.topics.input, &input, self.events_retention));
+        warnings.extend(self.retention.and_then(|retention| kept_too_long(&self.topics.input, &input, retention)));
         match dlq {
             Ok(dlq) => warnings.extend(of(&self.topics.dlq, Role::DeadLetters, &dlq, Some(&input))),
             Err(error) if warnings.is_empty() => return Err(error),
@@ -81,14 +82,15 @@ impl TopicWatch {
 }
 
 /// A record that is read again after its event's row is gone is a new event.
-fn kept_too_long(topic: &str, settings: &TopicSettings, rows: Duration) -> Option<String> {
+fn kept_too_long(topic: &str, settings: &TopicSettings, retention: Retention) -> Option<String> {
     let told = settings.get("retention.ms")?;
-    if settings.retention().is_some_and(|kept| kept < rows) {
+    if settings.retention().is_some_and(|kept| kept < retention.period) {
         return None;
     }
-    let rows = rows.as_millis();
+    let Retention { setting, period } = retention;
+    let rows = period.as_millis();
     Some(format!(
-        "{topic}: retention.ms={told}, and less than EVENTS_RETENTION ({rows} ms) is needed: a replay may apply an event \
+        "{topic}: retention.ms={told}, and less than {setting} ({rows} ms) is needed: a replay may apply an event \
          twice"
     ))
 }
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn rows_are_kept_for_longer_than_records() {
-        let week = Duration::from_secs(7 * 24 * 3600);
+        let week = Retention { setting: "EVENTS_RETENTION", period: Duration::from_secs(7 * 24 * 3600) };
         let with = |retention| kept_too_long("t", &TopicSettings::default().with("retention.ms", retention), week);
         assert_eq!(with("604799999"), None);
         for retention in ["604800000", "-1"] {

@@ -1,25 +1,11 @@
 //! The settings of `dlq`; `--help` is their reference.
 
-use clap::Subcommand;
 use shared::cache::StoresConfig;
-use shared::kafka::{Reason, SourceConfig};
+use shared::kafka::{KafkaConfig, Reason};
 use shared::runtime::config::LogConfig;
 use shared::runtime::rfc3339;
 use shared::store::PostgresConfig;
 use time::OffsetDateTime;
-
-/// What to do with dead letters.
-#[derive(Debug, Subcommand)]
-pub enum DlqCommand {
-    /// One line a letter; never its payload.
-    List(DlqListConfig),
-    /// One letter, whole.
-    Show(DlqShowConfig),
-    /// Send letters back to the input topic, in the order of their first places.
-    Redrive(DlqRedriveConfig),
-    /// Delete old letters from the beginning of each partition, up to the first one that stays.
-    Purge(DlqPurgeConfig),
-}
 
 /// Which letters.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -47,12 +33,12 @@ pub struct DlqListConfig {
     /// Which letters.
     #[command(flatten)]
     pub filter: LetterFilter,
-    /// One JSON object a line.
+    /// One JSON object for each line.
     #[arg(long)]
     pub json: bool,
     /// Kafka.
     #[command(flatten)]
-    pub source: SourceConfig,
+    pub kafka: KafkaConfig,
     /// PostgreSQL, which says whether a letter's event has a row.
     #[command(flatten)]
     pub postgres: PostgresConfig,
@@ -73,7 +59,7 @@ pub struct DlqShowConfig {
     pub json: bool,
     /// Kafka.
     #[command(flatten)]
-    pub source: SourceConfig,
+    pub kafka: KafkaConfig,
     /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,
@@ -111,7 +97,7 @@ pub struct DlqRedriveConfig {
     pub json: bool,
     /// Kafka.
     #[command(flatten)]
-    pub source: SourceConfig,
+    pub kafka: KafkaConfig,
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
@@ -137,7 +123,7 @@ pub struct DlqPurgeConfig {
     pub json: bool,
     /// Kafka.
     #[command(flatten)]
-    pub source: SourceConfig,
+    pub kafka: KafkaConfig,
     /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,

@@ -5,7 +5,6 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde_json::json;
-use shared::devices::EVENT_TYPES;
 use shared::kafka::{Reason, Record, as_text, decode, header};
 use shared::runtime::rfc3339;
 use time::OffsetDateTime;
@@ -13,6 +12,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::dead_letters::config::LetterFilter;
 use crate::observe::panics;
+use crate::source::Source;
 
 /// The header that counts how often an event was redriven.
 pub const REDRIVES: &str = "redrive.count";
@@ -51,6 +51,8 @@ pub struct Letter {
     /// A hash of the key, whatever it is; none where there is no key.
     pub key_hash: Option<u64>,
     pub event_id: Option<String>,
+    /// The consumer group whose it is: `dlq.group`.
+    pub group: Option<String>,
     pub reason: Option<String>,
     pub error: Option<String>,
     pub attempts: Option<u32>,
@@ -68,20 +70,21 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// Reads a record of the dead-letter topic; whatever is missing is left open.
-    pub fn of(record: &Record) -> Self {
+    /// Reads a record of the dead-letter topic, whose stream has these types; whatever is missing is left open.
+    pub fn of(record: &Record, types: &[&'static str]) -> Self {
         let died = Place::of(record, "dlq");
         let failed_at = text(record, "dlq.failed_at").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
         let (own, unwritable) = own(record);
         // A structured record has its id in its value, where only decoding finds it.
         let event_id = text(&own, header::ID)
-            .or_else(|| Some(panics::caught(|| decode(&own, &EVENT_TYPES)).ok()?.ok()?.0.id.as_str().to_owned()));
+            .or_else(|| Some(panics::caught(|| decode(&own, types)).ok()?.ok()?.0.id.as_str().to_owned()));
         Self {
             partition: record.partition,
             offset: record.offset,
             device: record.key().and_then(shown_text),
             key_hash: record.key().map(hash),
             event_id,
+            group: text(record, "dlq.group"),
             reason: text(record, "dlq.reason"),
             error: text(record, "dlq.error"),
             attempts: text(record, "dlq.attempts").and_then(|count| count.parse().ok()),
@@ -96,6 +99,11 @@ impl Letter {
             truncated: record.header("dlq.truncated").is_some(),
             unwritable,
         }
+    }
+
+    /// Whether it is one of this source's handler, or of nobody that is known.
+    pub fn is_of(&self, source: &Source) -> bool {
+        !source.is_of_another(self.group.as_deref().map(str::as_bytes))
     }
 
     /// Whether a filter lets it through; its limit is not looked at.
@@ -127,6 +135,7 @@ impl Letter {
             "offset": self.offset,
             "device": self.device,
             "event_id": self.event_id,
+            "group": self.group,
             "reason": self.reason,
             "attempts": self.attempts,
             "error": self.error,
@@ -251,7 +260,7 @@ mod tests {
     fn a_line_tells_all_of_a_letter_but_its_value() {
         let mut headers = DIED.to_vec();
         headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
-        let letter = Letter::of(&record(&headers));
+        let letter = Letter::of(&record(&headers), &[]);
         assert_eq!(
             letter.line(Some(Some("superseded"))),
             "2/17 device=a event=e-1 reason=failed attempts=4 failed_at=2026-01-02T03:04:05Z origin=in/1/5 redrives=0 \
@@ -273,7 +282,7 @@ mod tests {
             ("origin.timestamp", "500"),
             ("redrive.count", "2"),
         ]);
-        let letter = Letter::of(&record(&headers));
+        let letter = Letter::of(&record(&headers), &[]);
         let place = |topic: &str, partition, offset, timestamp| {
             Some(Place { topic: topic.into(), partition, offset, timestamp })
         };
@@ -290,7 +299,7 @@ mod tests {
                 headers.extend(origin.into_iter().zip(["old", "3", "9", "500"]));
             }
             headers.push((REDRIVES, said));
-            Letter::of(&record(&headers)).redrives
+            Letter::of(&record(&headers), &[]).redrives
         };
         assert_eq!([count(true, "1"), count(true, "1000")], [1, 1_000]);
         for said in ["", "x", "-1", "+1", "01", " 1", "1001", "4294967295", "4294967296", "99999999999999999999"] {
@@ -301,17 +310,17 @@ mod tests {
 
     #[test]
     fn what_is_no_letter_of_ours_is_shown_and_never_sent() {
-        let letter = Letter::of(&Record::new(Some(b"\xff"), None, &[]));
+        let letter = Letter::of(&Record::new(Some(b"\xff"), None, &[]), &[]);
         assert!(letter.line(Some(None)).starts_with("0/0 device=- event=- reason=- attempts=0 "));
         assert!(letter.obstacle().is_some());
         let mut headers = DIED.to_vec();
         headers.push(("dlq.truncated", "2000000"));
-        assert_eq!(Letter::of(&record(&headers)).obstacle(), Some("a part of it was cut"));
-        assert_eq!(Letter::of(&record(&DIED)).obstacle(), None);
+        assert_eq!(Letter::of(&record(&headers), &[]).obstacle(), Some("a part of it was cut"));
+        assert_eq!(Letter::of(&record(&DIED), &[]).obstacle(), None);
         let mut headers = DIED.to_vec();
         headers.retain(|(name, _)| *name != "dlq.reason");
         headers.push(("dlq.reason", "unreadable"));
-        assert!(Letter::of(&record(&headers)).obstacle().unwrap().starts_with("its record could not be read"));
+        assert!(Letter::of(&record(&headers), &[]).obstacle().unwrap().starts_with("its record could not be read"));
         assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
     }
 
@@ -321,23 +330,24 @@ mod tests {
         let encoded = b"\x04\x02\xff\x02x\x0ace_id\x04e2";
         let mut headers: Vec<_> = DIED.iter().skip(1).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         headers.push(("dlq.headers", Some(encoded)));
-        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers));
+        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers), &[]);
         assert_eq!(letter.event_id.as_deref(), Some("e2"));
         assert!(letter.obstacle().unwrap().starts_with("the name of one of its headers is no text"));
         // Of the name `dlq.x`, which is text: it was only not to be taken for ours.
         headers.pop();
         headers.push(("dlq.headers", Some(b"\x02\x0adlq.x\x01")));
-        assert_eq!(Letter::of(&Record::new(Some(b"a"), None, &headers)).obstacle(), None);
+        assert_eq!(Letter::of(&Record::new(Some(b"a"), None, &headers), &[]).obstacle(), None);
         headers.pop();
         headers.push(("dlq.headers", Some(b"?")));
-        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers));
+        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers), &[]);
         assert_eq!(letter.obstacle(), Some("its `dlq.headers` are none of ours"));
     }
 
     #[test]
     fn of_a_text_beyond_all_measure_the_beginning_is_kept() {
         let long = "é".repeat(1_000_000);
-        let letter = Letter::of(&Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]));
+        let letter =
+            Letter::of(&Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]), &[]);
         let short = format!("{}…", "é".repeat(512));
         assert_eq!((letter.device.as_ref(), letter.error.as_ref()), (Some(&short), Some(&short)));
     }
@@ -346,7 +356,7 @@ mod tests {
     fn filters() {
         let mut headers = DIED.to_vec();
         headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
-        let letter = Letter::of(&record(&headers));
+        let letter = Letter::of(&record(&headers), &[]);
         let at = datetime!(2026-01-02 03:04:05 UTC);
         let second = time::Duration::SECOND;
         let filter = LetterFilter::default();

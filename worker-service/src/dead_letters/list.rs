@@ -8,23 +8,28 @@ use shared::store::Store;
 use super::read::Reader;
 use super::{letters, outcomes};
 use crate::dead_letters::config::DlqListConfig;
+use crate::source::Source;
 
 /// Lists the letters that the filter lets through, by partition and offset.
 ///
 /// PostgreSQL away is no reason to hide them: whether an event has its row is unknown then.
-pub async fn run(config: &DlqListConfig, out: &mut impl Write) -> anyhow::Result<()> {
-    let client = kafka::client(&config.source.kafka)?;
+pub async fn run(config: &DlqListConfig, source: &Source, out: &mut impl Write) -> anyhow::Result<()> {
+    let client = kafka::client(&config.kafka)?;
     let store = Store::open(&config.postgres, "worker-service dlq")?;
-    let reader = Reader::open(&client, &config.source.topics.dlq, &config.source.group.group)?;
+    let reader = Reader::open(&client, &source.topics.dlq, &source.group)?;
     let mut left = config.filter.limit.unwrap_or(usize::MAX);
-    let (mut chunks, task) = letters(reader, None, config.filter.clone());
+    let (mut chunks, task) = letters(reader, None, config.filter.clone(), source.clone());
     let mut away = false;
     while left > 0
         && let Some(mut chunk) = chunks.recv().await
     {
         chunk.truncate(left);
         left -= chunk.len();
-        let known = if away { None } else { outcomes(&store, &chunk).await.map_err(|error| complain(&error)).ok() };
+        let known = if away {
+            None
+        } else {
+            outcomes(&store, source.handler, &chunk).await.map_err(|error| complain(&error)).ok()
+        };
         away = known.is_none();
         for (n, letter) in chunk.iter().enumerate() {
             let outcome = known.as_ref().map(|rows| rows.get(n).and_then(Option::as_deref));
@@ -42,6 +47,6 @@ pub async fn run(config: &DlqListConfig, out: &mut impl Write) -> anyhow::Result
     Ok(())
 }
 
-fn complain(error: &shared::store::StoreError) {
+fn complain(error: &shared::store::Failure) {
     tracing::warn!(%error, "whether events are applied is unknown");
 }

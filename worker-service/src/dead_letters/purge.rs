@@ -18,6 +18,7 @@ use shared::runtime::rfc3339;
 use super::letter::{Letter, Shown};
 use super::read::{Reader, Span};
 use crate::dead_letters::config::{DlqPurgeConfig, LetterFilter};
+use crate::source::Source;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -27,10 +28,10 @@ pub struct Summary {
     pub behind: u64,
 }
 
-pub async fn run(config: &DlqPurgeConfig, out: &mut impl Write) -> anyhow::Result<Summary> {
-    let client = kafka::client(&config.source.kafka)?;
-    let topic = &config.source.topics.dlq;
-    let reader = Reader::open(&client, topic, &config.source.group.group)?;
+pub async fn run(config: &DlqPurgeConfig, source: &Source, out: &mut impl Write) -> anyhow::Result<Summary> {
+    let client = kafka::client(&config.kafka)?;
+    let topic = &source.topics.dlq;
+    let reader = Reader::open(&client, topic, &source.group)?;
     let chosen = LetterFilter {
         device: config.device.clone(),
         reason: None,
@@ -38,7 +39,8 @@ pub async fn run(config: &DlqPurgeConfig, out: &mut impl Write) -> anyhow::Resul
         until: Some(config.before),
         limit: None,
     };
-    let partitions = tokio::task::spawn_blocking(move || look(&reader, &chosen)).await??;
+    let source = source.clone();
+    let partitions = tokio::task::spawn_blocking(move || look(&reader, &chosen, &source)).await??;
     let mut summary = Summary::default();
     for found in &partitions {
         if found.deletes() && !config.dry_run {
@@ -113,15 +115,15 @@ impl Found {
     }
 }
 
-fn look(reader: &Reader, chosen: &LetterFilter) -> anyhow::Result<Vec<Found>> {
+fn look(reader: &Reader, chosen: &LetterFilter, source: &Source) -> anyhow::Result<Vec<Found>> {
     let mut partitions = Vec::new();
     for span in reader.spans(None)? {
         let mut found = Found::of(span);
         // Offsets of those that go, until one stays: to know how many stand before what cannot be read.
         let mut last = Vec::new();
         reader.read(span, |record: Record| {
-            let letter = Letter::of(&record);
-            let is_chosen = letter.matches(chosen);
+            let letter = Letter::of(&record, source.handler.types);
+            let is_chosen = letter.is_of(source) && letter.matches(chosen);
             if found.stays.is_none() && is_chosen {
                 last.push(record.offset);
             }
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
 
     fn letter(offset: i64) -> Letter {
-        let mut letter = Letter::of(&Record::new(Some(b"d"), None, &[]));
+        let mut letter = Letter::of(&Record::new(Some(b"d"), None, &[]), &[]);
         letter.offset = offset;
         letter
     }

@@ -15,8 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
-use shared::cache::Cache;
-use shared::devices::RESOURCE;
+use shared::cache::{Cache, Kind};
 use shared::kafka;
 use shared::kafka::Record;
 use shared::store::Store;
@@ -32,6 +31,7 @@ use super::letter::{Letter, Shown};
 use super::read::{Reader, Span};
 use super::{letters, outcomes};
 use crate::dead_letters::config::DlqRedriveConfig;
+use crate::source::Source;
 
 /// So many letters failed one after the other, and not because of what they are: Kafka is away, and the rest
 /// would only wait for it.
@@ -60,23 +60,32 @@ pub struct Summary {
 ///
 /// # Errors
 /// The worker's stores are not there (nothing is sent then), Kafka is away, or the output is closed.
-pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Result<Summary> {
-    let client = kafka::client(&config.source.kafka)?;
+pub async fn run(
+    config: &DlqRedriveConfig,
+    source: &Source,
+    kinds: &[&'static Kind],
+    out: &mut impl Write,
+) -> anyhow::Result<Summary> {
+    let client = kafka::client(&config.kafka)?;
     let store = Store::open(&config.stores.postgres, "worker-service dlq")?;
-    let cache = Cache::open(&config.stores.redis, &[&RESOURCE])?;
+    let cache = Cache::open(&config.stores.redis, kinds)?;
     // What would be sent now would only wait in the input topic, or leave the cache behind.
     store.check().await.context("nothing was sent: PostgreSQL is not ready")?;
     cache.is_there().await.context("nothing was sent: Redis does not answer")?;
 
-    let open = || Reader::open(&client, &config.source.topics.dlq, &config.source.group.group);
-    let mut report =
-        Report { out, json: config.json, summary: Summary { dry_run: config.dry_run, ..Summary::default() } };
-    let plan = gather(config, open()?, &store, &mut report).await?;
+    let open = || Reader::open(&client, &source.topics.dlq, &source.group);
+    let mut report = Report {
+        out,
+        json: config.json,
+        types: source.handler.types,
+        summary: Summary { dry_run: config.dry_run, ..Summary::default() },
+    };
+    let plan = gather(config, source, open()?, &store, &mut report).await?;
     for entry in &plan.refused {
         report.refused(entry.partition, entry.offset, &format!("redriven {} times already", entry.redrives))?;
     }
     report.summary.repeated = plan.repeated;
-    let sender = if config.dry_run { None } else { Some(Sender::new(&client, &config.source.topics.input)?) };
+    let sender = if config.dry_run { None } else { Some(Sender::new(&client, source)?) };
     send(config.rate, open()?, plan, sender.as_ref(), &mut report).await?;
     store.close().await;
     report.end()
@@ -84,16 +93,17 @@ pub async fn run(config: &DlqRedriveConfig, out: &mut impl Write) -> anyhow::Res
 
 async fn gather(
     config: &DlqRedriveConfig,
+    source: &Source,
     reader: Reader,
     store: &Store,
     report: &mut Report<'_, impl Write>,
 ) -> anyhow::Result<Plan> {
     let mut planner = Planner::default();
     let only = config.partition.map(|partition| (partition, config.offset));
-    let (mut chunks, task) = letters(reader, only, config.filter.clone());
+    let (mut chunks, task) = letters(reader, only, config.filter.clone(), source.clone());
     while let Some(chunk) = chunks.recv().await {
         report.summary.matched += chunk.len();
-        let rows = outcomes(store, &chunk).await?;
+        let rows = outcomes(store, source.handler, &chunk).await?;
         for (letter, row) in chunk.iter().zip(rows) {
             if row.is_some() && !config.include_applied {
                 report.summary.applied += 1;
@@ -191,13 +201,15 @@ fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(Entry, Record)>) 
 struct Report<'a, W> {
     out: &'a mut W,
     json: bool,
+    /// Of the stream's events.
+    types: &'static [&'static str],
     summary: Summary,
 }
 
 impl<W: Write> Report<'_, W> {
     fn sent(&mut self, record: &Record, place: Option<(i32, i64)>) -> anyhow::Result<()> {
         self.summary.sent += 1;
-        let letter = Letter::of(record);
+        let letter = Letter::of(record, self.types);
         if self.json {
             let told = match place {
                 Some((partition, offset)) => {

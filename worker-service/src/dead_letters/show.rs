@@ -11,10 +11,11 @@ use shared::runtime::rfc3339;
 
 use super::read::Reader;
 use crate::dead_letters::config::DlqShowConfig;
+use crate::source::Source;
 
-pub async fn run(config: &DlqShowConfig, out: &mut impl Write) -> anyhow::Result<()> {
-    let client = kafka::client(&config.source.kafka)?;
-    let reader = Reader::open(&client, &config.source.topics.dlq, &config.source.group.group)?;
+pub async fn run(config: &DlqShowConfig, source: &Source, out: &mut impl Write) -> anyhow::Result<()> {
+    let client = kafka::client(&config.kafka)?;
+    let reader = Reader::open(&client, &source.topics.dlq, &source.group)?;
     let (partition, offset) = (config.partition, config.offset);
     let find = move || -> anyhow::Result<_> {
         let found = reader.one(partition, offset)?;
@@ -25,7 +26,7 @@ pub async fn run(config: &DlqShowConfig, out: &mut impl Write) -> anyhow::Result
     };
     let (found, waits, unreadable) =
         tokio::task::spawn_blocking(find).await.map_err(shared::runtime::lifecycle::no_result)??;
-    let topic = &config.source.topics.dlq;
+    let topic = &source.topics.dlq;
     anyhow::ensure!(
         !waits,
         "what {topic} [{partition}] has at {offset} waits behind a transaction that is open, and cannot be read yet"

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
-use shared::store::{Store, StoreError};
+use shared::store::{Failure, Store};
 use tokio::time::Instant;
 
 use self::behind::Behind;
+use crate::consumer::tasks::StopSignal;
 
 /// The wait after there was nothing more to delete.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -18,13 +19,17 @@ const REST: Duration = Duration::from_millis(100);
 /// How often it is shown in between how far this is behind.
 const SHOW: Duration = Duration::from_secs(5);
 
-/// Deletes, piece by piece, for ever. This worker has run since then.
-pub async fn run(store: Store, older_than: Duration, since: Instant) {
+/// Deletes, piece by piece, until it is told to stop. This worker has run since then.
+pub async fn run(store: Store, older_than: Duration, since: Instant, mut stop: StopSignal) {
     let mut piece = Piece::default();
     let mut ages = [Age::Written, Age::Appended].map(|age| (age, Behind::unknown(since)));
     loop {
         for (age, behind) in &mut ages {
-            if let Err(error) = pass(&store, *age, older_than, &mut piece, behind).await {
+            let passed = tokio::select! {
+                () = stop.given() => return,
+                passed = pass(&store, *age, older_than, &mut piece, behind) => passed,
+            };
+            if let Err(error) = passed {
                 piece.failed();
                 tracing::warn!(%error, "cannot delete events after their retention now");
             }
@@ -32,7 +37,9 @@ pub async fn run(store: Store, older_than: Duration, since: Instant) {
         let next = Instant::now() + PAUSE;
         while Instant::now() < next {
             ages.iter().for_each(|(age, behind)| behind.show(*age));
-            tokio::time::sleep(SHOW).await;
+            if !stop.sleep(SHOW).await {
+                return;
+            }
         }
     }
 }
@@ -44,7 +51,7 @@ async fn pass(
     older_than: Duration,
     piece: &mut Piece,
     known: &mut Behind,
-) -> Result<(), StoreError> {
+) -> Result<(), Failure> {
     let mut all = 0;
     loop {
         let from = Instant::now();

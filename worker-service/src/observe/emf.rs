@@ -154,11 +154,11 @@ fn beat(now: OffsetDateTime, interval: Duration) -> i128 {
 /// The lag as CloudWatch metrics, in the log.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EmfConfig {
-    /// Writes lag, watermark age and whether an outage is waited out as metrics of this CloudWatch
-    /// namespace into the log (embedded metric format). Off where this is not set.
+    /// The CloudWatch namespace of the metrics that the worker writes into its log in the embedded metric format: lag,
+    /// age, outages. Off if this is not set.
     #[arg(id = "emf-namespace", long, value_name = "EMF_NAMESPACE", env = "EMF_NAMESPACE", value_parser = trimmed(emf_namespace))]
     pub namespace: Option<String>,
-    /// How often, from 1s to 1h, at the beat of the clock: all workers at once.
+    /// How often the worker writes them, from 1s to 1h; all workers write at the same time.
     #[arg(id = "emf-interval", long, value_name = "EMF_INTERVAL", env = "EMF_INTERVAL", default_value = "60s", value_parser = duration_in(EMF_INTERVALS))]
     pub interval: Duration,
 }

@@ -15,6 +15,8 @@ pub fn describe() {
     describe_histogram!("batch_duration_seconds", "A batch's transaction and its fence.");
     describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
     describe_counter!("panics_total", "Panics that were caught while a partition's records were processed.");
+    describe_gauge!("bytes_in_hand", "Bytes of records that all partitions hold, of MAX_BYTES_IN_HAND.");
+    describe_gauge!("task_running", "Whether a task runs, by its name.");
     describe_gauge!("held_keys", "Keys whose events wait for a retry, by partition.");
     describe_gauge!(
         "consumer_lag_records",

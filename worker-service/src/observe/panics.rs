@@ -64,10 +64,15 @@ pub async fn caught_async<T>(code: impl Future<Output = T>) -> Result<T, Panicke
 /// Runs a task of the process that ends only with it. Where it panics, it begins anew.
 pub async fn keep_running<F: Future<Output = ()>>(task: &'static str, run: impl Fn() -> F) {
     while let Err(panicked) = caught_async(run()).await {
-        let _ = caught(|| metrics::counter!("panics_total").increment(1));
-        let _ = caught(|| tracing::error!(task, error = %panicked, "a panic was caught"));
+        tell_of_task(task, &panicked);
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Counts and logs the panic of a task, which is about to begin anew.
+pub fn tell_of_task(task: &'static str, panicked: &Panicked) {
+    let _ = caught(|| metrics::counter!("panics_total").increment(1));
+    let _ = caught(|| tracing::error!(task, error = %panicked, "a panic was caught"));
 }
 
 fn panicked() -> Panicked {

@@ -11,7 +11,7 @@ use shared::kafka::{DeadLetter, header};
 use shared::runtime::telemetry::traces::{
     self, KeyValue, RecordedSpan, Span as _, SpanBuilder, SpanContext, SpanKind, Status, Tracer as _,
 };
-use shared::store::{Class, StoreError};
+use shared::store::{Class, Failure};
 
 use crate::scheduler::Task;
 
@@ -51,14 +51,14 @@ impl Processing {
 
     /// An event on its own could not be written. What fails together is tried apart first, and what an
     /// outage is to blame for is tried until it is over: neither has a span.
-    pub fn failed<E>(self, batch: &[Task<E>], error: &StoreError) {
-        if batch.len() > 1 || matches!(error.class, Class::Outage | Class::OutageMet | Class::Again) {
+    pub fn failed<E>(self, batch: &[Task<E>], error: &Failure) {
+        if batch.len() > 1 || error.class.is_outage() || error.class == Class::Again {
             return;
         }
         for parent in &self.parents {
             if let Some(mut span) = self.span(batch, parent) {
                 span.set_attribute(KeyValue::new("error.type", format!("{:?}", error.class).to_lowercase()));
-                span.set_status(Status::error(error.message.clone()));
+                span.set_status(Status::error(error.reason.clone()));
                 span.end();
             }
         }

@@ -22,10 +22,10 @@
 use std::time::Duration;
 
 use shared::kafka::Reason;
-use shared::store::StoreError;
+use shared::store::Failure;
 
 use super::failing::AfterFailure;
-use super::suspects::{Failure, Pressure};
+use super::suspects::{LoneFailure, Pressure};
 use super::{Lane, Settings, Task};
 
 /// How often a record fails on its own, before others are tried.
@@ -63,7 +63,7 @@ impl Waiting {
 
 impl<E> Lane<E> {
     /// A batch met what may be an outage.
-    pub(super) fn meets_outage(&mut self, mut batch: Vec<Task<E>>, error: StoreError, now: Duration) -> AfterFailure {
+    pub(super) fn meets_outage(&mut self, mut batch: Vec<Task<E>>, error: Failure, now: Duration) -> AfterFailure {
         if batch.len() > 1 {
             // Whoever is known for it is found without a wait.
             let (alone, others): (Vec<_>, Vec<_>) =
@@ -71,10 +71,10 @@ impl<E> Lane<E> {
             if alone.is_empty() {
                 self.suspects_of_outage.others_failed();
                 if self.suspects_of_outage.set_aside_is_full() {
-                    self.put_off_behind(others, error.message, now);
+                    self.put_off_behind(others, error.reason, now);
                     return AfterFailure::Waits;
                 }
-                return self.put_off_in_halves(others, error.message, now);
+                return self.put_off_in_halves(others, error.reason, now);
             }
             self.turn_failed(now);
             if others.is_empty() {
@@ -85,14 +85,14 @@ impl<E> Lane<E> {
             return AfterFailure::Split;
         }
         match batch.pop() {
-            Some(task) => self.judge_outage(task, error.message, now),
+            Some(task) => self.judge_outage(task, error.reason, now),
             None => AfterFailure::Split,
         }
     }
 
     /// A probe that [`super::Next::Probe`] asked for, and how it went. What it meets on data, as a constraint that knows
     /// its keys, says nothing of others.
-    pub fn probed(&mut self, result: Result<(), StoreError>, now: Duration) {
+    pub fn probed(&mut self, result: Result<(), Failure>, now: Duration) {
         use shared::store::Class::{Again, Failed, Outage, OutageMet, Panicked, Poison};
         match result {
             Ok(()) => {
@@ -104,8 +104,8 @@ impl<E> Lane<E> {
             Err(error) => {
                 self.suspects_of_outage.probe_failed(now, error.class == OutageMet);
                 match error.class {
-                    Outage => self.outage.wait(now, error.message),
-                    OutageMet => self.outage.declare(now, error.message),
+                    Outage => self.outage.wait(now, error.reason),
+                    OutageMet => self.outage.declare(now, error.reason),
                     Poison | Failed | Panicked | Again => {}
                 }
             }
@@ -207,8 +207,8 @@ impl<E> Lane<E> {
 }
 
 /// Whether the error is the record's own beyond doubt, and nobody has to wait for it any longer.
-fn is_proven(failure: &Failure, pressure: Pressure, cost: Duration, now: Duration) -> bool {
-    let Failure { suspect, others_were_applied, is_calm } = failure;
+fn is_proven(failure: &LoneFailure, pressure: Pressure, cost: Duration, now: Duration) -> bool {
+    let LoneFailure { suspect, others_were_applied, is_calm } = failure;
     let is_late = now.saturating_sub(suspect.since) >= HELD_ALONE;
     // Where probes alone succeed, it may be an outage of all that is real. Then nobody has to wait for this one either,
     // unless there is no room for more.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::kafka::ids::Key;
 use shared::kafka::{DeadLetter, Reason};
-use shared::store::{Class, StoreError};
+use shared::store::{Class, Failure};
 
 use super::alone::Waiting;
 use super::{Lane, Task, backoff};
@@ -84,7 +84,7 @@ impl AfterFailure {
 impl<E> Lane<E> {
     /// A batch failed on data: halves by key, then a lone key's events one by one, then a
     /// verdict on the one.
-    pub(super) fn take_apart(&mut self, batch: Vec<Task<E>>, error: StoreError, now: Duration) -> AfterFailure {
+    pub(super) fn take_apart(&mut self, batch: Vec<Task<E>>, error: Failure, now: Duration) -> AfterFailure {
         let mut keys = Vec::new();
         let mut seen = HashSet::new();
         for task in &batch {
@@ -110,7 +110,7 @@ impl<E> Lane<E> {
         }
     }
 
-    fn judge(&mut self, mut task: Task<E>, error: StoreError, now: Duration) -> AfterFailure {
+    fn judge(&mut self, mut task: Task<E>, error: Failure, now: Duration) -> AfterFailure {
         task.attempts += 1;
         let (reason, is_final) = match error.class {
             Class::Failed => (Reason::Failed, false),
@@ -130,7 +130,7 @@ impl<E> Lane<E> {
                 AfterFailure::Held(delay)
             }
             None => {
-                self.bury(task, reason, error.message);
+                self.bury(task, reason, error.reason);
                 AfterFailure::DeadLetter
             }
         }

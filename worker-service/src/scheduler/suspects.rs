@@ -108,7 +108,7 @@ pub(super) enum Before {
 }
 
 /// A failure, as it is judged.
-pub(super) struct Failure {
+pub(super) struct LoneFailure {
     pub(super) suspect: Suspect,
     /// Since the failure before others were applied, the last of them, too.
     pub(super) others_were_applied: bool,
@@ -316,7 +316,7 @@ impl Suspects {
     }
 
     /// An event met an outage on its own.
-    pub(super) fn failed<E>(&mut self, task: &Task<E>, now: Duration) -> Failure {
+    pub(super) fn failed<E>(&mut self, task: &Task<E>, now: Duration) -> LoneFailure {
         let key = task.key();
         if self.keys.len() >= MAX_SUSPECTS && !self.keys.contains_key(key) {
             self.keys.clear();
@@ -354,7 +354,7 @@ impl Suspects {
         if !is_aside {
             self.others_failed();
         }
-        Failure { suspect, others_were_applied, is_calm }
+        LoneFailure { suspect, others_were_applied, is_calm }
     }
 
     /// Its key is held; says for how long, after a try that took so long.

@@ -166,12 +166,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
         .fetch_all(&kit.pool)
         .await
         .unwrap();
-    let metrics = worker.metrics().await;
-    let events: f64 = metrics
-        .lines()
-        .filter(|line| line.starts_with("events_total{"))
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-        .sum();
+    let events = worker.sample("events_total").await.unwrap();
     let letters = by_offset(kit.dead_letters(0).await);
     for (offset, record) in (0..).zip(&records) {
         if let Some(letter) = letters.get(&offset) {

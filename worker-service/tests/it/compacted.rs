@@ -75,9 +75,7 @@ async fn what_compaction_took_away_is_lost_and_told() {
     let (left, end) = offsets(&kit).await;
     kit.until_it("all is done", async || kit.committed().await.get(&0) == Some(&end)).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id IN ('a', 'b')").await, 3, "of thirteen");
-    let metrics = worker.metrics().await;
-    let lost =
-        metrics.lines().find_map(|line| line.strip_prefix("records_lost_total ")).unwrap().parse::<i64>().unwrap();
+    let lost = worker.sample("records_lost_total").await.unwrap() as i64;
     let behind = i64::try_from(left.iter().filter(|offset| **offset >= 1).count()).unwrap();
     // Ten of the twelve, and of those that rolled a segment.
     assert!(lost >= 10 && lost == end - 1 - behind, "{lost} of {end}");

@@ -41,22 +41,20 @@ async fn a_write_fences_the_cache_before_its_offset_is_committed() {
     let worker = kit.worker();
     kit.event("a", "1", r#"{"n":1}"#).await;
     kit.until("SELECT count(*) FROM events", 1).await;
-    let client = redis::Client::open(kit.scope.endpoints.redis_url.as_str()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
-    let key = |device: &str| format!("{}{device}", kit.scope.cache_prefix);
-    let () = redis.set_ex(key("a"), r#"{"version":1,"stale":true}"#, 60).await.unwrap();
-    let () = redis.set_ex(key("b"), "lease:of-a-reader", 60).await.unwrap();
+    let mut redis = kit.redis().await;
+    let () = redis.set_ex(kit.key("a"), r#"{"version":1,"stale":true}"#, 60).await.unwrap();
+    let () = redis.set_ex(kit.key("b"), "lease:of-a-reader", 60).await.unwrap();
     kit.event("b", "1", r#"{"n":1}"#).await;
     kit.event("a", "2", r#"{"n":2}"#).await;
     kit.until("SELECT count(*) FROM events", 3).await;
     worker.stop().await.unwrap();
-    let body: String = redis.get(key("a")).await.unwrap();
+    let body: String = redis.get(kit.key("a")).await.unwrap();
     let rendered = queries::resource(&kit.store, &"a".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(body, rendered.body, "the cached body is the row's");
     assert_eq!(rendered.version, 2);
-    let ttl: i64 = redis.ttl(key("a")).await.unwrap();
+    let ttl: i64 = redis.ttl(kit.key("a")).await.unwrap();
     assert!((1..=60).contains(&ttl), "the TTL is kept: {ttl}");
-    let lease: Option<String> = redis.get(key("b")).await.unwrap();
+    let lease: Option<String> = redis.get(kit.key("b")).await.unwrap();
     assert_eq!(lease, None, "a lease does not survive a fence");
 }
 

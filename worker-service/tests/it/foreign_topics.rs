@@ -2,7 +2,6 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use devstack::kit::sample;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
@@ -103,13 +102,7 @@ async fn what_waits_is_as_old_as_it_is_known_to_be_there_whatever_its_time() {
         let mut lock = kit.pool.begin().await.unwrap();
         sqlx::query("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
         stamped(&kit, "a", "2", "{}", stamp, &[]).await;
-        let age = async || {
-            sample(
-                &worker.metrics().await,
-                &format!("watermark_age_seconds{{group=\"{}\",partition=\"0\"}}", kit.scope.group),
-            )
-            .unwrap_or(0.0)
-        };
+        let age = async || worker.sample("watermark_age_seconds").await.unwrap_or(0.0);
         let mut told = 0.0;
         while told <= 0.0 {
             assert!(began.elapsed() < PATIENCE, "{name}: {}", worker.metrics().await);

@@ -168,7 +168,7 @@ impl Kit {
     }
 
     pub(crate) fn key(&self, device: &str) -> String {
-        format!("{}{device}", self.scope.cache_prefix)
+        format!("{}resource:{device}", self.scope.cache_prefix)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use devstack::{Proxy, Scope};
 use shared::devices::queries;
-use shared::store::{Class, Store, StoreError};
+use shared::store::{Class, Failure, Store};
 
 use crate::kit::{Kit, run_config};
 
@@ -37,7 +37,7 @@ impl Slowed {
         Self { kit, proxy, store }
     }
 
-    async fn ask(&self, n: i32) -> Result<(), StoreError> {
+    async fn ask(&self, n: i32) -> Result<(), Failure> {
         let found = queries::resource(&self.store, &format!("d{n}").parse().unwrap()).await?;
         let body: serde_json::Value = serde_json::from_str(&found.unwrap().body).unwrap();
         assert_eq!((&body["id"], &body["payload"]["n"]), (&format!("d{n}").into(), &n.into()), "its own answer");

@@ -27,7 +27,7 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '8'", 1).await;
     worker.tells("Records are gone before they were consumed").await;
-    assert!(worker.metrics().await.contains("\nrecords_lost_total 4\n"));
+    assert_eq!(worker.sample("records_lost_total").await, Some(4.0));
     worker.end().await;
 
     // The same with nothing behind them, in a partition that stays quiet.
@@ -37,7 +37,7 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     all.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(10)).unwrap();
     admin.delete_records(&all, &AdminOptions::new()).await.unwrap();
     let worker = kit.process().await;
-    let counted = async || worker.metrics().await.contains("\nrecords_lost_total 2\n");
+    let counted = async || worker.sample("records_lost_total").await == Some(2.0);
     kit.until_it("they are counted", counted).await;
     kit.until_it("it is behind no more", async || kit.committed().await.get(&0) == Some(&10)).await;
     worker.end().await;

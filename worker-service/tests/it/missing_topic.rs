@@ -56,7 +56,7 @@ async fn an_input_topic_that_is_not_there_is_named_and_waited_for() {
     let words = format!("the topic {input} is not there: run `worker-service setup`");
     let is_told = async || {
         let told = worker.health().await["outage"] == words.as_str();
-        told && worker.metrics().await.contains("\nworker_waiting 1\n")
+        told && worker.sample("worker_waiting").await == Some(1.0)
     };
     kit.until_it("it is told at the start", is_told).await;
     let is_ready = async || worker.health().await["status"] == "ready";

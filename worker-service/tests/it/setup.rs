@@ -7,6 +7,7 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use shared::kafka::TopicConfig;
 use shared::kafka::topics::settings::TopicSettings;
+use worker_service::consumer::handler::Retention;
 use worker_service::consumer::health::GroupHealth;
 use worker_service::consumer::topics::TopicWatch;
 use worker_service::worker::Parts;
@@ -192,8 +193,9 @@ async fn what_is_changed_while_a_worker_runs_is_told_and_so_is_its_end() {
     let kit = Kit::new("watched", 1).await;
     let (input, health) = (&kit.scope.input_topic, GroupHealth::new(&kit.scope.group));
     let topics = TopicConfig { input: input.clone(), dlq: kit.scope.dlq_topic.clone() };
-    let month = std::time::Duration::from_secs(30 * 24 * 3600);
-    let mut watch = TopicWatch::new(client(&kit.scope), topics, month, health.clone());
+    let period = std::time::Duration::from_secs(30 * 24 * 3600);
+    let month = Retention { setting: "EVENTS_RETENTION", period };
+    let mut watch = TopicWatch::new(client(&kit.scope), topics, Some(month), health.clone());
     let mut looked = async || {
         assert!(watch.look().await, "the brokers say it");
         let told = health.report().1["warnings"].to_string();

@@ -25,7 +25,7 @@ fn of_first(worker: &Worker, what: &str) -> Value {
 /// Kafka says that there are records, and hands out none.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
-    let metrics = metrics();
+    metrics();
     let kit = Kit::new("stands", 1).await;
     let (kit, mock) = kit.moved_to_mock();
     kit.event("a", "1", "{}").await;
@@ -35,9 +35,8 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR; 1_000];
     mock.request_errors(RDKafkaApiKey::Fetch, &refused);
     kit.event("a", "2", "{}").await;
-    let has = |text: &str| metrics.render().contains(text);
     InProcess(&worker).tells("A partition stands still").await;
-    kit.until_it("and again", async || has("\npartition_stalls_total 2")).await;
+    kit.until_it("and again", async || kit.sample("partition_stalls_total") >= Some(2.0)).await;
     mock.clear_request_errors(RDKafkaApiKey::Fetch);
     kit.until("SELECT count(*) FROM events", 2).await;
     InProcess(&worker).tells_end_of("A partition stands still").await;
@@ -48,7 +47,7 @@ async fn a_partition_that_gets_no_records_is_found_and_begins_anew() {
 /// A device that is held is no reason for all the others to stand still.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
-    let metrics = metrics();
+    metrics();
     let kit = Kit::new("stands-beside", 1).await;
     let (kit, mock) = kit.moved_to_mock();
     kit.refuse_with("bad", "42501").await;
@@ -64,11 +63,7 @@ async fn a_partition_that_stands_still_beside_a_device_that_is_held_is_found() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     kit.until("SELECT count(*) FROM events", sent).await;
-    let has_stalled = || {
-        let page = metrics.render();
-        let line = page.lines().find(|line| line.starts_with("partition_stalls_total")).map(str::to_owned);
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
-    };
+    let has_stalled = || kit.sample("partition_stalls_total").unwrap();
     let before = has_stalled();
     assert!(worker.health.report().0 && of_first(&worker, "stalled_seconds").is_null());
 
@@ -143,7 +138,7 @@ async fn a_runner_that_does_not_react_ends_the_process() {
 /// What the client has committed once it does not commit again by itself, wherever it went.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
-    let metrics = metrics();
+    metrics();
     let kit = Kit::new("commits", 1).await;
     let parts = Parts { compare_interval: Duration::from_secs(1), ..Parts::default() };
     let worker = kit.worker_with(parts);
@@ -153,15 +148,10 @@ async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
     kit.commit_by_transaction(0, 2);
     assert_eq!(kit.committed().await[&0], 2);
-    let is_told = || {
-        metrics.render().contains(&format!("commit_behind_records{{group=\"{}\",partition=\"0\"}} 3", kit.scope.group))
-    };
-    kit.until_it("it is told", async || is_told()).await;
+    let behind = || kit.sample("commit_behind_records");
+    kit.until_it("it is told", async || behind() == Some(3.0)).await;
     kit.until_it("it is committed again", async || kit.committed().await.get(&0) == Some(&5)).await;
-    let is_over = || {
-        metrics.render().contains(&format!("commit_behind_records{{group=\"{}\",partition=\"0\"}} 0", kit.scope.group))
-    };
-    kit.until_it("it is over", async || is_over()).await;
+    kit.until_it("it is over", async || behind() == Some(0.0)).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 5);
 }

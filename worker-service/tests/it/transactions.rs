@@ -2,15 +2,10 @@
 
 use std::time::Duration;
 
-use devstack::kit::sample;
 use serde_json::{Value, json};
 use worker_service::worker::Parts;
 
-use crate::kit::{Kit, Process, of_group};
-
-async fn gauge(kit: &Kit, worker: &Process, name: &str) -> Option<f64> {
-    sample(&worker.metrics().await, &format!(r#"{name}{{group="{}",partition="0"}}"#, kit.scope.group))
-}
+use crate::kit::{Kit, of_group};
 
 /// Neither markers nor what was aborted is behind, though no record comes after them.
 #[tokio::test(flavor = "multi_thread")]
@@ -30,9 +25,9 @@ async fn an_idle_partition_is_not_behind_after_transactions() {
     let end = kit.log_end(0).await;
     assert_eq!(end, 40);
     kit.until_it("it is committed to its end", async || kit.committed().await.get(&0) == Some(&end)).await;
-    kit.until_it("nothing is behind", async || gauge(&kit, &worker, "consumer_lag_records").await == Some(0.0)).await;
-    assert_eq!(gauge(&kit, &worker, "watermark_age_seconds").await, Some(0.0));
-    assert_eq!(gauge(&kit, &worker, "unstable_records").await, Some(0.0));
+    kit.until_it("nothing is behind", async || worker.sample("consumer_lag_records").await == Some(0.0)).await;
+    assert_eq!(worker.sample("watermark_age_seconds").await, Some(0.0));
+    assert_eq!(worker.sample("unstable_records").await, Some(0.0));
     let log = worker.end_and_log().await;
     assert!(!log.contains("data loss") && !log.contains("stands still"), "{log}");
 
@@ -54,10 +49,10 @@ async fn what_waits_behind_an_open_transaction_is_told() {
     let producer = kit.transactional("unstable");
     producer.open("d", &["1", "2"]);
     kit.event("d", "behind", "{}").await;
-    kit.until_it("it is told", async || gauge(&kit, &worker, "unstable_records").await == Some(3.0)).await;
-    kit.until_it("for how long", async || gauge(&kit, &worker, "unstable_age_seconds").await > Some(0.0)).await;
-    assert_eq!(gauge(&kit, &worker, "consumer_lag_records").await, Some(0.0));
-    assert_eq!(gauge(&kit, &worker, "watermark_age_seconds").await, Some(0.0));
+    kit.until_it("it is told", async || worker.sample("unstable_records").await == Some(3.0)).await;
+    kit.until_it("for how long", async || worker.sample("unstable_age_seconds").await > Some(0.0)).await;
+    assert_eq!(worker.sample("consumer_lag_records").await, Some(0.0));
+    assert_eq!(worker.sample("watermark_age_seconds").await, Some(0.0));
     let report = worker.health().await;
     let unstable = &of_group(&report)["partitions"]["0"]["unstable"];
     assert_eq!((&unstable["records"], &unstable["from_offset"]), (&json!(3), &json!(1)), "{report}");
@@ -105,10 +100,10 @@ async fn what_was_aborted_before_an_open_transaction_is_not_behind() {
     aborted.abort();
     assert_eq!(kit.log_end(0).await, 5);
     kit.until_it("it is committed up to the open one", async || kit.committed().await.get(&0) == Some(&3)).await;
-    let nothing = async |name| gauge(&kit, &worker, name).await == Some(0.0);
+    let nothing = async |name| worker.sample(name).await == Some(0.0);
     kit.until_it("nothing is behind", async || nothing("consumer_lag_records").await).await;
     assert!(nothing("watermark_age_seconds").await);
-    assert_eq!(gauge(&kit, &worker, "unstable_records").await, Some(2.0));
+    assert_eq!(worker.sample("unstable_records").await, Some(2.0));
     open.commit();
     kit.until("SELECT count(*) FROM events", 2).await;
     kit.until_it("all is committed", async || kit.committed().await.get(&0) == Some(&6)).await;

@@ -65,7 +65,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     // It stands before the next two, which are one behind the other.
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '2'", 1).await;
-    let lost = async || worker.metrics().await.contains("\nrecords_lost_total 8\n");
+    let lost = async || worker.sample("records_lost_total").await == Some(8.0);
     kit.until_it("what was skipped counts as lost", lost).await;
     let unreadable = async || of_group(&worker.health().await)["partitions"]["0"]["unreadable"]["offset"].clone();
     kit.until_it("and the next is named", async || unreadable().await == 10).await;
@@ -83,7 +83,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
 
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE outcome = 'applied'", 4).await;
-    let lost = async || worker.metrics().await.contains("\nrecords_lost_total 16\n");
+    let lost = async || worker.sample("records_lost_total").await == Some(16.0);
     kit.until_it("these, too", lost).await;
     kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
     worker.end().await;
@@ -91,7 +91,7 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
     let worker = kit.process().await;
     kit.event_at(0, "a", "4", "{}").await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '4'", 1).await;
-    assert!(worker.metrics().await.contains("\nrecords_lost_total 0\n"));
+    assert_eq!(worker.sample("records_lost_total").await, Some(0.0));
     worker.end().await;
 }
 

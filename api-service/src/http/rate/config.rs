@@ -11,19 +11,17 @@ const MOST_AT_ONCE: i64 = 10 * MOST;
 /// other: with n of them behind a load balancer it is up to n times as much.
 #[derive(Debug, Clone, Args)]
 pub struct RateConfig {
-    /// How many events each subject may send a second to this instance, on average, up to 1000000; 0: no
-    /// limit.
+    /// How many events a second each subject may send to this instance, on average, up to 1000000; 0: no limit.
     #[arg(long, env, default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_events_per_second: u32,
-    /// How many events at once, and so in a batch, from 1 to 10000000: ten seconds' worth where this is not
-    /// set.
+    /// How many events a subject may send at once, and so in a batch, from 1 to 10000000. If it is not set, the number
+    /// for ten seconds.
     #[arg(long, env, value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
     pub rate_limit_burst: Option<u32>,
-    /// How many resources each subject may read a second from this instance, on average, up to
-    /// 1000000; 0: no limit.
+    /// How many resources a second each subject may read from this instance, on average, up to 1000000; 0: no limit.
     #[arg(long, env, default_value_t = 0, value_parser = trimmed(value_parser!(u32).range(..=MOST)))]
     pub rate_limit_reads_per_second: u32,
-    /// How many reads at once, from 1 to 10000000: ten seconds' worth where this is not set.
+    /// How many resources a subject may read at once, from 1 to 10000000. If it is not set, the number for ten seconds.
     #[arg(long, env, value_parser = trimmed(value_parser!(u32).range(1..=MOST_AT_ONCE)))]
     pub rate_limit_read_burst: Option<u32>,
 }

@@ -12,13 +12,13 @@ const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(9
 /// How events are handed to Kafka.
 #[derive(Debug, Clone, Args)]
 pub struct ProducerConfig {
-    /// How long Kafka may take to acknowledge an event, from 1ms to 1h; less than `REQUEST_TIMEOUT`.
+    /// The time for Kafka to acknowledge an event, from 1ms to 1h; less than `REQUEST_TIMEOUT`.
     #[arg(long = "kafka-message-timeout", env = "KAFKA_MESSAGE_TIMEOUT", value_name = "KAFKA_MESSAGE_TIMEOUT", default_value = "5s", value_parser = duration_in(CONNECTION_TIMEOUTS))]
     pub message_timeout: Duration,
-    /// How long an event waits for others to travel with: up to 15m, and less than `KAFKA_MESSAGE_TIMEOUT`.
+    /// How long an event waits for others of its batch: up to 15m, and less than `KAFKA_MESSAGE_TIMEOUT`.
     #[arg(long = "kafka-linger", env = "KAFKA_LINGER", value_name = "KAFKA_LINGER", default_value = "5ms", value_parser = duration_in(LINGERS))]
     pub linger: Duration,
-    /// How many bytes may wait for Kafka, from 1024 to 1099511627776; what comes on top is refused at once.
+    /// The maximum number of bytes that wait for Kafka, from 1024 to 1099511627776; further events are refused at once.
     #[arg(long = "kafka-queue-bytes", env = "KAFKA_QUEUE_BYTES", value_name = "KAFKA_QUEUE_BYTES", default_value_t = 64 * 1024 * 1024,
           value_parser = trimmed(value_parser!(u64).range(1024..=1 << 40)))]
     pub queue_bytes: u64,

@@ -14,7 +14,7 @@ use super::applied::{Applied, Outcome};
 use super::erase::{is_forgotten, tombstones};
 use crate::devices::DeviceDelivery;
 use crate::kafka::position::Position;
-use crate::store::{StoreError, Tx};
+use crate::store::{Failure, Tx};
 
 /// An event of a batch, and where it stands there.
 #[derive(Clone, Copy)]
@@ -27,9 +27,9 @@ struct Item<'a> {
 /// [`BEGIN`](super::BEGIN).
 ///
 /// # Errors
-/// [`StoreError`] with its class; nothing of the batch was applied then, or, where the connection was lost on the
+/// [`Failure`] with its class; nothing of the batch was applied then, or, where the connection was lost on the
 /// commit, all of it, and a repeat does no harm.
-pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Applied, StoreError> {
+pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Applied, Failure> {
     let mut outcome = Applied::of(given.len());
 
     // Before the first of each event is chosen: a forgotten one must not hide that it came again.
@@ -152,7 +152,7 @@ async fn insert_events<'a>(
     session: &mut Tx<'_>,
     events: &[&'a DeviceDelivery],
     ids: &[&str],
-) -> Result<(New<'a>, HashMap<String, State>), StoreError> {
+) -> Result<(New<'a>, HashMap<String, State>), Failure> {
     macro_rules! column {
         (|$e:ident| $value:expr) => {
             events.iter().map(|$e| $value).collect::<Vec<_>>()
@@ -202,7 +202,7 @@ async fn insert_events<'a>(
 async fn inserted_now<'a>(
     session: &mut Tx<'_>,
     events: &[&'a DeviceDelivery],
-) -> Result<HashSet<(&'a str, &'a str)>, StoreError> {
+) -> Result<HashSet<(&'a str, &'a str)>, Failure> {
     let rows = sqlx::query(
         "SELECT device_id, event_id FROM unnest($1::text[], $2::text[]) AS new (device_id, event_id)
          JOIN events USING (device_id, event_id) WHERE events.xmin = pg_current_xact_id()::xid",
@@ -220,7 +220,7 @@ async fn inserted_now<'a>(
 
 /// Of these repeats those that have another payload than the event that is stored, by their places in the batch. It is
 /// stored by now where it came with them. PostgreSQL alone compares: JSON as it is, numbers by all of their digits.
-async fn conflicts(session: &mut Tx<'_>, repeated: &[Item<'_>]) -> Result<HashSet<usize>, StoreError> {
+async fn conflicts(session: &mut Tx<'_>, repeated: &[Item<'_>]) -> Result<HashSet<usize>, Failure> {
     if repeated.is_empty() {
         return Ok(HashSet::new());
     }
@@ -245,7 +245,7 @@ struct State {
     position: Position,
 }
 
-async fn current(session: &mut Tx<'_>, ids: &[&str]) -> Result<HashMap<String, State>, StoreError> {
+async fn current(session: &mut Tx<'_>, ids: &[&str]) -> Result<HashMap<String, State>, Failure> {
     let rows =
         sqlx::query(r#"SELECT id, version, topic, partition, "offset", appended_at FROM resources WHERE id = ANY($1)"#)
             .bind(ids)
@@ -255,7 +255,7 @@ async fn current(session: &mut Tx<'_>, ids: &[&str]) -> Result<HashMap<String, S
 }
 
 /// What is in rows of a resource's id, version and position; those without an id say nothing.
-fn states(rows: Vec<PgRow>) -> Result<HashMap<String, State>, StoreError> {
+fn states(rows: Vec<PgRow>) -> Result<HashMap<String, State>, Failure> {
     let mut states = HashMap::with_capacity(rows.len());
     for row in rows {
         let Some(id) = row.try_get(0)? else { continue };
@@ -292,7 +292,7 @@ impl Change<'_> {
 /// Writes the new states. The rows were read without a lock; that nobody else changed them since is
 /// seen by their versions, which only ever grow; how many are as expected is all that has to come back.
 /// Where one is not, all is done again.
-async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), StoreError> {
+async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), Failure> {
     let changes: Vec<_> = changes.iter().filter_map(|change| Some((change, change.last?))).collect();
     if changes.is_empty() {
         return Ok(());
@@ -333,11 +333,11 @@ async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), Stor
     if usize::try_from(as_expected).is_ok_and(|count| count == changes.len()) {
         Ok(())
     } else {
-        Err(StoreError::again("another worker changed the same resource"))
+        Err(Failure::again("another worker changed the same resource"))
     }
 }
 
-async fn mark_superseded(session: &mut Tx<'_>, events: &[&DeviceDelivery]) -> Result<(), StoreError> {
+async fn mark_superseded(session: &mut Tx<'_>, events: &[&DeviceDelivery]) -> Result<(), Failure> {
     if events.is_empty() {
         return Ok(());
     }

@@ -26,7 +26,7 @@ use time::OffsetDateTime;
 
 use crate::devices::{DeviceDelivery, DeviceId};
 use crate::kafka::position::Position;
-use crate::store::{Class, Store, StoreError, Tx, Work, within_deadline};
+use crate::store::{Class, Failure, Store, Tx, Work, within_deadline};
 
 /// How a transaction begins that must not be overtaken by [`erase`].
 pub const BEGIN: &str = "LOCK TABLE forgotten_devices IN ROW SHARE MODE";
@@ -68,12 +68,12 @@ impl TopicEnd {
 ///
 /// # Errors
 /// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
-pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Erased, StoreError> {
+pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Erased, Failure> {
     let mut erasure = Erasure { id, end, lock_first: false };
     let mut outcome = store.transact_without_limit(&erasure).await;
     for tried in 1..=TRIES {
         match &outcome {
-            Err(StoreError { class: Class::Again, .. }) => {
+            Err(Failure { class: Class::Again, .. }) => {
                 erasure.lock_first = tried == TRIES;
                 outcome = store.transact_without_limit(&erasure).await;
             }
@@ -87,7 +87,7 @@ pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Resu
 ///
 /// # Errors
 /// PostgreSQL away, or too slow.
-pub async fn forget_ends(store: &Store, topics: &[String]) -> Result<(), StoreError> {
+pub async fn forget_ends(store: &Store, topics: &[String]) -> Result<(), Failure> {
     let query =
         sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)").bind(topics);
     within_deadline!(store, |tx| async { Ok(query.execute(tx).await.map(drop)?) })
@@ -103,7 +103,7 @@ struct Erasure<'a> {
 impl Work for Erasure<'_> {
     type Output = Erased;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Erased, StoreError> {
+    async fn run(&self, tx: &mut Tx<'_>) -> Result<Erased, Failure> {
         erase_now(tx, self.id, self.end, self.lock_first).await
     }
 }
@@ -113,7 +113,7 @@ async fn erase_now(
     id: &DeviceId,
     end: Option<&TopicEnd>,
     lock_first: bool,
-) -> Result<Erased, StoreError> {
+) -> Result<Erased, Failure> {
     const LOCK: &str = "LOCK TABLE forgotten_devices IN EXCLUSIVE MODE";
     if lock_first {
         sqlx::query(LOCK).execute(&mut *session).await?;
@@ -146,7 +146,7 @@ async fn erase_now(
     Ok(Erased { events: many + rest, version: resource.map(|(version, _)| version), at })
 }
 
-async fn delete_events(session: &mut Tx<'_>, id: &DeviceId) -> Result<(i64, Option<OffsetDateTime>), StoreError> {
+async fn delete_events(session: &mut Tx<'_>, id: &DeviceId) -> Result<(i64, Option<OffsetDateTime>), Failure> {
     let query = sqlx::query_as(
         "WITH gone AS (DELETE FROM events WHERE device_id = $1 RETURNING appended_at)
          SELECT count(*), max(appended_at) FROM gone",
@@ -165,7 +165,7 @@ pub(super) struct Tombstone {
 pub(super) async fn tombstones(
     session: &mut Tx<'_>,
     batch: &[&DeviceDelivery],
-) -> Result<HashMap<String, Tombstone>, StoreError> {
+) -> Result<HashMap<String, Tombstone>, Failure> {
     let mut ids: Vec<_> = batch.iter().map(|decoded| decoded.event.device_id.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::{Class, Store, StoreError, Tx, in_transaction, within_deadline};
+use crate::store::{Failure, Store, Tx, in_transaction, within_deadline};
 
 /// Which rows, and by which of their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz 
 ///
 /// # Errors
 /// PostgreSQL away, or too slow; or the index is missing.
-pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -> Result<Expired, StoreError> {
+pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -> Result<Expired, Failure> {
     let statements = match age {
         Age::Written => WRITTEN,
         Age::Appended => APPENDED,
@@ -136,7 +136,7 @@ pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -
     in_transaction!(store, PLANNING, |session| expire_piece(session, &statements, older_than, rewinds, piece))
 }
 
-async fn rewind(session: &mut Tx<'_>, statements: &Statements) -> Result<bool, StoreError> {
+async fn rewind(session: &mut Tx<'_>, statements: &Statements) -> Result<bool, Failure> {
     let due: Option<bool> = sqlx::query_scalar(REWIND).bind(statements.age).fetch_optional(session).await?;
     Ok(due.is_some())
 }
@@ -147,7 +147,7 @@ async fn expire_piece(
     older_than: Duration,
     rewinds: bool,
     piece: u32,
-) -> Result<Expired, StoreError> {
+) -> Result<Expired, Failure> {
     let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(statements.index).fetch_one(&mut *session).await?;
     if !mine {
         if rewinds {
@@ -156,10 +156,7 @@ async fn expire_piece(
         return Ok(Expired::Elsewhere);
     }
     if !has_index {
-        return Err(StoreError {
-            class: Class::Outage,
-            message: format!("the index {} is missing: run `worker-service setup`", statements.index),
-        });
+        return Err(Failure::away(format!("the index {} is missing: run `worker-service setup`", statements.index)));
     }
     let position: Option<String> =
         sqlx::query_scalar(POSITION).bind(statements.age).fetch_optional(&mut *session).await?;

@@ -4,7 +4,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 
 use crate::devices::DeviceId;
-use crate::store::{Store, StoreError, Tx, within_deadline};
+use crate::store::{Failure, Store, Tx, within_deadline};
 
 /// How many bytes of events a page holds before it ends early; its first event is always there.
 pub const PAGE_BYTES: i64 = 4 * 1024 * 1024;
@@ -71,11 +71,11 @@ const SQL: &str = concat!(
 ///
 /// # Errors
 /// PostgreSQL away, or too slow.
-pub async fn history(store: &Store, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, StoreError> {
+pub async fn history(store: &Store, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, Failure> {
     within_deadline!(store, |session| page(session, id, limit, before))
 }
 
-async fn page(session: &mut Tx<'_>, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, StoreError> {
+async fn page(session: &mut Tx<'_>, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, Failure> {
     let rows = sqlx::query(SQL)
         .bind(id.as_str())
         .bind(before.map(|cursor| cursor.accepted_at))
@@ -88,7 +88,7 @@ async fn page(session: &mut Tx<'_>, id: &DeviceId, limit: u16, before: Option<&C
     for row in &rows {
         // As for a resource: there is always a row, which says whether the server takes writes.
         if row.try_get("read_only")? {
-            return Err(StoreError::read_only());
+            return Err(Failure::read_only());
         }
         let Some(body) = row.try_get("body")? else { continue };
         page.items.push(body);

@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use crate::devices::DeviceId;
 use crate::kafka::ids::EventId;
-use crate::store::{Store, StoreError, within_deadline};
+use crate::store::{Failure, Store, within_deadline};
 
 /// Of these events those that have a row, with its outcome: `applied` or `superseded`.
 ///
@@ -15,7 +15,7 @@ use crate::store::{Store, StoreError, within_deadline};
 pub async fn outcomes(
     store: &Store,
     events: &[(DeviceId, EventId)],
-) -> Result<HashMap<(String, String), String>, StoreError> {
+) -> Result<HashMap<(String, String), String>, Failure> {
     let query = sqlx::query(
         "SELECT device_id, event_id, outcome FROM events
          JOIN unnest($1::text[], $2::text[]) AS asked (device_id, event_id) USING (device_id, event_id)",

@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 
 use crate::cache::Loaded;
 use crate::devices::DeviceId;
-use crate::store::{Store, StoreError, Tx, within_deadline};
+use crate::store::{Failure, Store, Tx, within_deadline};
 
 /// The one place that says how a resource looks: reader and worker use it alike, so that equal
 /// versions are equal bytes. Identifiers need no escaping: their characters allow none.
@@ -27,7 +27,7 @@ const SQL: &str = r#"SELECT read_only, id, version,
 ///
 /// # Errors
 /// PostgreSQL away, or too slow.
-pub async fn resource(store: &Store, id: &DeviceId) -> Result<Option<Loaded>, StoreError> {
+pub async fn resource(store: &Store, id: &DeviceId) -> Result<Option<Loaded>, Failure> {
     let loaded = load(store, &[Arc::clone(id.cache_key().id())]).await?;
     Ok(loaded.into_iter().next())
 }
@@ -36,11 +36,11 @@ pub async fn resource(store: &Store, id: &DeviceId) -> Result<Option<Loaded>, St
 ///
 /// # Errors
 /// PostgreSQL away, or too slow.
-pub async fn load(store: &Store, ids: &[Arc<str>]) -> Result<Vec<Loaded>, StoreError> {
+pub async fn load(store: &Store, ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
     within_deadline!(store, |tx| many(tx, ids))
 }
 
-async fn many(tx: &mut Tx<'_>, ids: &[Arc<str>]) -> Result<Vec<Loaded>, StoreError> {
+async fn many(tx: &mut Tx<'_>, ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
     let texts: Vec<&str> = ids.iter().map(|id| &**id).collect();
     let rows = sqlx::query(SQL).bind(texts).fetch_all(tx).await?;
     let mut all = Vec::with_capacity(rows.len());
@@ -53,9 +53,9 @@ async fn many(tx: &mut Tx<'_>, ids: &[Arc<str>]) -> Result<Vec<Loaded>, StoreErr
 }
 
 /// The id in a row, if a resource was found; an error where the server takes no writes.
-fn found(row: &PgRow) -> Result<Option<&str>, StoreError> {
+fn found(row: &PgRow) -> Result<Option<&str>, Failure> {
     if row.try_get("read_only")? {
-        return Err(StoreError::read_only());
+        return Err(Failure::read_only());
     }
     Ok(row.try_get("id")?)
 }

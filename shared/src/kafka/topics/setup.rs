@@ -45,7 +45,7 @@ pub struct TopicShape {
     /// In-sync replicas that must hold a record before it counts as written, 1 to 100.
     #[arg(id = "topic-min-insync-replicas", long, value_name = "TOPIC_MIN_INSYNC_REPLICAS", env = "TOPIC_MIN_INSYNC_REPLICAS", default_value_t = 2, value_parser = trimmed(value_parser!(i32).range(1..=MOST_REPLICAS)))]
     pub min_insync_replicas: i32,
-    /// Whether the brokers unpack what producers compressed. A worker's memory is bounded only where they do.
+    /// Whether the brokers decompress batches when they receive them. Only then a worker's memory is limited.
     #[arg(id = "topic-compression", long, value_name = "TOPIC_COMPRESSION", env = "TOPIC_COMPRESSION", default_value = "uncompressed", value_parser = one_of::<TopicCompression>())]
     pub compression: TopicCompression,
 }
@@ -53,10 +53,10 @@ pub struct TopicShape {
 /// The `compression.type` of a topic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum TopicCompression {
-    /// Records lie in the log as they are, so that the topic's limit of a batch is one of what a reader unpacks.
+    /// Records are not compressed in the log, so that the topic's limit for a batch holds for its readers too.
     #[default]
     Uncompressed,
-    /// As producers compressed them; of a topic that is there, whatever it has. For clusters that let nobody choose.
+    /// As producers compressed them; an existing topic keeps its setting. For clusters that allow no choice.
     Producer,
 }
 

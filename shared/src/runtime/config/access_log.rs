@@ -13,9 +13,10 @@ use super::trimmed;
 /// The access log.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct AccessLogConfig {
-    /// Which requests and events (API) and records (worker) are logged, one line each: `all`; `errors`, those with
-    /// status 400 and up and records that were not applied (repeats aside: Kafka delivers at least once); or a share
-    /// from 0 to 1, such as `0.01`, of request ids, the same ones in both services. Errors are always logged.
+    /// Which requests and events (API) and records (worker) are logged, one line each: `all`; `errors`, which are those
+    /// with status 400 and up, and records that were not applied (except repeats, because Kafka delivers at least
+    /// once); or a share from 0 to 1, such as `0.01`, of request ids, the same ids in both services. Errors are always
+    /// logged.
     #[arg(long, env, default_value = "errors", value_parser = trimmed(AccessLog::from_str))]
     pub access_log: AccessLog,
 }

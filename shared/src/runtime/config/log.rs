@@ -10,7 +10,7 @@ pub struct LogConfig {
     /// JSON lines, or lines for people.
     #[arg(id = "log-format", long, value_name = "LOG_FORMAT", env = "LOG_FORMAT", default_value = "json", value_parser = one_of::<LogFormat>())]
     pub format: LogFormat,
-    /// What is logged, in `tracing`'s directives: `info`, `worker_service=debug`.
+    /// Which lines are logged, in `tracing`'s directives: `info`, `worker_service=debug`.
     #[arg(id = "rust-log", long, value_name = "RUST_LOG", env = "RUST_LOG", default_value = FILTER, value_parser = filter)]
     pub filter: String,
 }
@@ -26,7 +26,7 @@ fn filter(text: &str) -> Result<String, Infallible> {
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object for each line.
     Json,
     /// For people.
     Pretty,

@@ -225,21 +225,5 @@ impl Write for LineWriter<'_> {
     }
 }
 
-/// Does what may wait for a reader who is not there, such as the last word on standard error, and waits so long at
-/// most.
-pub(super) fn within(at_most: Duration, work: impl FnOnce() + Send + 'static) {
-    let done = Arc::new((Mutex::new(false), Condvar::new()));
-    let of_thread = Arc::clone(&done);
-    let started = thread::Builder::new().spawn(move || {
-        work();
-        *of_thread.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        of_thread.1.notify_all();
-    });
-    if started.is_ok() {
-        let is_done = done.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(done.1.wait_timeout_while(is_done, at_most, |is_done| !*is_done));
-    }
-}
-
 #[cfg(test)]
 mod tests;

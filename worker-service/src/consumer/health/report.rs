@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
+use crate::consumer::tasks::TaskHealth;
+
 use super::{CacheState, GroupHealth, LONG_OPEN, LaneState, Unreadable, Unstable};
 
 /// The worker's state, as seen from outside; cloning shares it.
@@ -15,15 +17,16 @@ pub struct Health(Arc<All>);
 #[derive(Debug, Default)]
 struct All {
     groups: Vec<GroupHealth>,
+    tasks: Vec<TaskHealth>,
     stopping: AtomicBool,
     /// What is known of Redis, which nothing waits for.
     cache: Mutex<CacheState>,
 }
 
 impl Health {
-    /// That of a worker with these groups.
-    pub fn new(groups: Vec<GroupHealth>) -> Self {
-        Self(Arc::new(All { groups, ..All::default() }))
+    /// That of a worker with these groups and tasks.
+    pub fn new(groups: Vec<GroupHealth>, tasks: Vec<TaskHealth>) -> Self {
+        Self(Arc::new(All { groups, tasks, ..All::default() }))
     }
 
     /// The worker is about to end.
@@ -50,8 +53,10 @@ impl Health {
         let warnings: Vec<_> = reports.iter().flat_map(|(_, (_, report))| warnings(report)).collect();
         let cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).report();
         let groups: BTreeMap<_, _> = reports.iter().map(|(group, (_, report))| (group, report)).collect();
-        let report =
-            json!({"status": status, "outage": outage, "warnings": warnings, "cache": cache, "groups": groups});
+        let task = |task: &TaskHealth| json!({"running": task.is_running(), "panics": task.panics()});
+        let tasks: BTreeMap<_, _> = self.0.tasks.iter().map(|it| (it.name(), task(it))).collect();
+        let report = json!({"status": status, "outage": outage, "warnings": warnings, "cache": cache, "groups": groups,
+            "tasks": tasks});
         (status == "ready", report)
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::consumer::tasks::TaskHealth;
 
 fn status(health: &GroupHealth) -> (bool, String) {
     let (ready, report) = health.report();
@@ -46,8 +47,9 @@ fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
     assert_eq!(status(&health), (false, "waiting out an outage".into()), "it has not begun");
     health.begun(4, Some(7));
     assert_eq!(status(&health), (true, "ready".into()));
-    let worker = Health::new(vec![GroupHealth::new("other"), health]);
+    let worker = Health::new(vec![GroupHealth::new("other"), health], vec![TaskHealth::new("t")]);
     assert_eq!(worker.report().1["status"], "joining", "ready is a worker whose groups all are");
+    assert_eq!(worker.report().1["tasks"], json!({"t": {"running": false, "panics": 0}}));
     worker.stopping();
     assert_eq!(worker.report().1["status"], "stopping", "before anything ends");
 }

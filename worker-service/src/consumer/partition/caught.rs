@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use rdkafka::message::BorrowedMessage;
 use shared::cache::FenceReport;
 use shared::kafka::{Delivery, Reason, Record, Refusal, decode};
-use shared::store::StoreError;
+use shared::store::Failure;
 
 use super::Driver;
 use crate::consumer::handler::{Applied, Handler};
@@ -24,7 +24,7 @@ pub(super) struct Taken {
 
 /// The event in a record.
 fn delivery<H: Handler>(record: &Record) -> Result<Delivery<H::Event>, Refusal> {
-    let (envelope, position) = decode(record, H::TYPES)?;
+    let (envelope, position) = decode(record, H::SPEC.types)?;
     let event = H::decode(&envelope)?;
     Ok(Delivery { envelope, position, event })
 }
@@ -32,7 +32,7 @@ fn delivery<H: Handler>(record: &Record) -> Result<Delivery<H::Event>, Refusal> 
 impl<H: Handler> Driver<H> {
     /// Reads a record. Where that panics, it is what can be had of it.
     pub(super) fn read(&self, mut message: BorrowedMessage<'_>) -> Taken {
-        match panics::caught(|| (self.tools.read)(&mut message)) {
+        match panics::caught(|| (self.dependencies.read)(&mut message)) {
             Ok(record) => Taken { record, unread: None },
             Err(panicked) => {
                 self.note(&panicked);
@@ -56,12 +56,12 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Applies a batch. What is written is applied, whatever becomes of what is told of it.
-    pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), StoreError> {
+    pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), Failure> {
         let trace = self.aside(|| Processing::begin(batch));
         let started = Instant::now();
-        let applied = panics::caught_async(self.tools.applier.write(batch)).await.unwrap_or_else(|panicked| {
+        let applied = panics::caught_async(self.dependencies.applier.write(batch)).await.unwrap_or_else(|panicked| {
             self.note(&panicked);
-            Err(StoreError::panicked(panicked.to_string()))
+            Err(Failure::panicked(panicked.to_string()))
         });
         match applied {
             Ok(applied) => {
@@ -76,18 +76,19 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Finds out whether anybody's event would be applied now.
-    pub(super) async fn probe(&self, payload_bytes: usize) -> Result<(), StoreError> {
-        let result = panics::caught_async(self.tools.applier.probe(payload_bytes)).await.unwrap_or_else(|panicked| {
-            self.note(&panicked);
-            Err(StoreError::panicked(panicked.to_string()))
-        });
+    pub(super) async fn probe(&self, payload_bytes: usize) -> Result<(), Failure> {
+        let result =
+            panics::caught_async(self.dependencies.applier.probe(payload_bytes)).await.unwrap_or_else(|panicked| {
+                self.note(&panicked);
+                Err(Failure::panicked(panicked.to_string()))
+            });
         self.aside(|| event_log::probe(self.partition, &result));
         result
     }
 
     async fn show(&self, batch: &[Task<H::Event>], trace: Option<Processing>, started: Instant, applied: &Applied) {
         let committed = SystemTime::now();
-        let fenced = match panics::caught_async(self.tools.applier.fence(batch, applied)).await {
+        let fenced = match panics::caught_async(self.dependencies.applier.fence(batch, applied)).await {
             Ok(fenced) => fenced,
             Err(panicked) => {
                 self.note(&panicked);
@@ -96,8 +97,8 @@ impl<H: Handler> Driver<H> {
         };
         let is_fenced = fenced.is_acknowledged();
         self.aside(|| trace.map(|trace| trace.done(batch, committed, is_fenced)));
-        self.aside(|| event_log::processed(self.tools.access_log, batch, applied, &fenced));
-        self.aside(|| apply::measure::<H>(&self.tools.group, started, applied));
+        self.aside(|| event_log::processed(self.dependencies.access_log, batch, applied, &fenced));
+        self.aside(|| apply::measure::<H>(&self.dependencies.source.group, started, applied));
     }
 
     /// Runs what decides about nothing: a line of the log, a span, a metric.
@@ -107,7 +108,7 @@ impl<H: Handler> Driver<H> {
 
     /// A panic was caught.
     pub(super) fn note(&self, panicked: &Panicked) {
-        self.tools.health.panicked(self.partition);
+        self.dependencies.health.panicked(self.partition);
         panicked.tell(self.partition);
     }
 }

@@ -300,9 +300,9 @@ impl<H: Handler> Driver<H> {
 
     fn look_into(&self, due: Arc<Unexplained>, timeout: Duration) -> JoinHandle<Answer> {
         let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
-        let tools = Arc::clone(&self.tools);
+        let dependencies = Arc::clone(&self.dependencies);
         tokio::task::spawn_blocking(move || {
-            let (began, health, all) = (Instant::now(), &tools.health, due.all());
+            let (began, health, all) = (Instant::now(), &dependencies.health, due.all());
             let (gaps, again) = (all.len(), due.late.len() + due.seen.len());
             let cannot = |error: String| {
                 let expected = all.first().map(|gap| gap.start);
@@ -318,7 +318,7 @@ impl<H: Handler> Driver<H> {
             // Also where nothing can be read: what is asked about once more begins at `low`.
             lost(&due, low).tell(health, partition, low);
             let (there, beyond) = readable(&all, low, end);
-            let seen = match tools.gap_reader.read(&topic, partition, &there, READ_TIME) {
+            let seen = match dependencies.gap_reader.read(&topic, partition, &there, READ_TIME) {
                 Ok(Found { missing, left }) => {
                     tell_missing(health, partition, &missing);
                     left

@@ -29,7 +29,7 @@ impl<H: Handler> Driver<H> {
         lane: &mut Lane<H::Event>,
         progress: &mut Progress<'_>,
     ) -> bool {
-        let (partition, health) = (self.partition, &self.tools.health);
+        let (partition, health) = (self.partition, &self.dependencies.health);
         let Unreadable { from, to, error, is_malformed } = found;
         progress.beyond.met_unreadable = Some(Instant::now());
         if !is_malformed {
@@ -39,10 +39,10 @@ impl<H: Handler> Driver<H> {
         let letters = (from..to).map(|offset| self.letter_of_place(offset, &error)).collect();
         let mut behind = from;
         let mut refused = None;
-        for (letter, sent) in self.tools.dead_letters.send(letters).await {
+        for (letter, sent) in self.dependencies.dead_letters.send(letters).await {
             match sent {
                 Ok(()) => {
-                    self.aside(|| event_log::dead_letter(&letter, H::TYPES));
+                    self.aside(|| event_log::dead_letter(&letter, H::SPEC.types));
                     health.dead_letter(letter.reason);
                     // One that was not taken is sent again, with those behind it.
                     behind += i64::from(refused.is_none());

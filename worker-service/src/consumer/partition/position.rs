@@ -153,7 +153,8 @@ impl<H: Handler> Driver<H> {
         let is_due = since.elapsed() >= after && beyond.read.is_none_or(|read| read.elapsed() >= interval);
         if is_behind && is_due && beyond.reading.is_none() {
             beyond.read = Some(Instant::now());
-            let (client, group, topic) = (self.tools.client.clone(), self.tools.group.clone(), self.topic.clone());
+            let (client, group, topic) =
+                (self.dependencies.client.clone(), self.dependencies.source.group.clone(), self.topic.clone());
             let partition = self.partition;
             // The end was measured before this begins: whatever stands before it is there.
             let read = move || look_behind(&client, &group, &topic, partition, here, end);

@@ -53,7 +53,9 @@ impl<H: Handler> Driver<H> {
                     let stored = signals.stored.load(Ordering::Relaxed);
                     let at = if stored < 0 { from } else { Some(stored) };
                     let wait = panics.note(panicked.to_string(), at, began.elapsed());
-                    self.aside(|| self.tools.health.begins_anew(self.partition, panics.tell(wait), panics.again()));
+                    self.aside(|| {
+                        self.dependencies.health.begins_anew(self.partition, panics.tell(wait), panics.again())
+                    });
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         _ = self.assigned.stop.changed() => {}
@@ -79,9 +81,9 @@ impl<H: Handler> Driver<H> {
             let seeking = move || consumer.seek(&topic, partition, to, SEEK_TIMEOUT);
             match tokio::task::spawn_blocking(seeking).await {
                 Ok(Ok(())) => return Some(from),
-                Ok(Err(error)) => self.tools.health.waits_to_begin(partition, format!("going back: {error}")),
+                Ok(Err(error)) => self.dependencies.health.waits_to_begin(partition, format!("going back: {error}")),
                 Err(error) => {
-                    self.tools.health.waits_to_begin(partition, format!("going back: {}", no_result(error)));
+                    self.dependencies.health.waits_to_begin(partition, format!("going back: {}", no_result(error)));
                 }
             }
             tokio::select! {

@@ -20,7 +20,7 @@ impl<H: Handler> Driver<H> {
         let (partition, lost) = (self.partition, to.abs_diff(from));
         // A runner that begins anew before the note is gone finds it again.
         if self.signals.skipped_to.swap(to, Ordering::Relaxed) < to {
-            self.tools.health.records_lost(lost);
+            self.dependencies.health.records_lost(lost);
             tracing::error!(
                 partition,
                 expected = from,

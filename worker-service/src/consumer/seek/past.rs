@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::ops::Range;
 
 use anyhow::Context;
 use rdkafka::ClientConfig;
@@ -15,6 +16,7 @@ use shared::kafka::{LogContext, PlainConsumer};
 use super::{ensure_stopped, known};
 use crate::consumer::seek::SeekConfig;
 use crate::observe::panics;
+use crate::source::Source;
 use shared::kafka::unreadable::{self, Unreadable};
 
 /// What is noted with the committed offset, for the worker to tell.
@@ -60,13 +62,18 @@ struct Plan {
 ///
 /// # Errors
 /// The group has members, Kafka is away, or the partition can be read; the message says that nothing was changed.
-pub(super) async fn run(config: &SeekConfig, partition: i32, out: &mut impl Write) -> anyhow::Result<()> {
-    let client = kafka::client(&config.source.kafka)?;
-    let owned = config.clone();
-    let moved = tokio::task::spawn_blocking(move || go_past(&client, &owned, partition));
+pub(super) async fn run(
+    config: &SeekConfig,
+    source: &Source,
+    partition: i32,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let client = kafka::client(&config.kafka)?;
+    let owned = (config.clone(), source.clone());
+    let moved = tokio::task::spawn_blocking(move || go_past(&client, &owned.0, &owned.1, partition));
     let Plan { at, skipped: Skipped { from, to }, found } =
         moved.await.map_err(shared::runtime::lifecycle::no_result)??;
-    let topic = &config.source.topics.input;
+    let topic = &source.topics.input;
     let done = if config.dry_run { "a dry run: nothing was changed" } else { "the group is moved" };
     let mut told = format!("{topic} [{partition}] {at} -> {to}\n");
     for Unreadable { from, to, error, .. } in found {
@@ -78,8 +85,8 @@ pub(super) async fn run(config: &SeekConfig, partition: i32, out: &mut impl Writ
         .with_context(|| format!("{done}, but that could not be told"))
 }
 
-fn go_past(client: &ClientConfig, config: &SeekConfig, partition: i32) -> anyhow::Result<Plan> {
-    let (group, topic) = (config.source.group.group.as_str(), config.source.topics.input.as_str());
+fn go_past(client: &ClientConfig, config: &SeekConfig, source: &Source, partition: i32) -> anyhow::Result<Plan> {
+    let (group, topic) = (source.group.as_str(), source.topics.input.as_str());
     let mut settings = client.clone();
     settings.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
     let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
@@ -99,7 +106,7 @@ fn go_past(client: &ClientConfig, config: &SeekConfig, partition: i32) -> anyhow
     let committed = committed.and_then(|found| known(found.offset()));
     let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
     let at = committed.unwrap_or(first).max(first);
-    let mut plan = plan(client, config, partition, at, end)?;
+    let mut plan = plan(client, config, source, partition, at..end)?;
     if let Some(earlier) = earlier.filter(|earlier| earlier.to == at) {
         plan.skipped.from = earlier.from;
     }
@@ -114,8 +121,14 @@ fn go_past(client: &ClientConfig, config: &SeekConfig, partition: i32) -> anyhow
     Ok(plan)
 }
 
-fn plan(client: &ClientConfig, config: &SeekConfig, partition: i32, at: i64, end: i64) -> anyhow::Result<Plan> {
-    let (group, topic) = (config.source.group.group.as_str(), config.source.topics.input.as_str());
+fn plan(
+    client: &ClientConfig,
+    config: &SeekConfig,
+    source: &Source,
+    partition: i32,
+    Range { start: at, end }: Range<i64>,
+) -> anyhow::Result<Plan> {
+    let (group, topic) = (source.group.as_str(), source.topics.input.as_str());
     let look = || unreadable::from(client, group, topic, partition, at, end);
     if let Some(to) = config.to_offset {
         anyhow::ensure!(

@@ -11,7 +11,7 @@ use rdkafka::{ClientConfig, Message as _, Timestamp};
 use shared::kafka::{LogContext, PlainConsumer};
 
 use super::Moved;
-use shared::kafka::SourceConfig;
+use crate::source::Source;
 use shared::kafka::unreadable;
 
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
@@ -21,8 +21,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// Ensures that nothing before these offsets came later than what stands there. The broker's clock goes forward, so it
 /// is enough that the last record before such an offset has its time from the broker: all before it came earlier.
-pub(super) fn ensure_of_broker(client: &ClientConfig, source: &SourceConfig, moved: &[Moved]) -> anyhow::Result<()> {
-    let (topic, group) = (source.topics.input.as_str(), source.group.group.as_str());
+pub(super) fn ensure_of_broker(client: &ClientConfig, source: &Source, moved: &[Moved]) -> anyhow::Result<()> {
+    let (topic, group) = (source.topics.input.as_str(), source.group.as_str());
     let mut settings = client.clone();
     settings
         .set("group.id", group)

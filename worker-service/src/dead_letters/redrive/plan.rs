@@ -117,7 +117,7 @@ mod tests {
     use shared::kafka::Record;
 
     fn letter(device: &str, partition: i32, offset: i64, origin: i64, redrives: u32) -> Letter {
-        let mut letter = Letter::of(&Record::new(Some(device.as_bytes()), None, &[]));
+        let mut letter = Letter::of(&Record::new(Some(device.as_bytes()), None, &[]), &[]);
         (letter.partition, letter.offset, letter.redrives) = (partition, offset, redrives);
         letter.origin = Some(Place { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
         letter
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn keys_that_are_no_text_are_devices_and_so_is_each_record_without_one() {
         let letter = |key: Option<&[u8]>, offset: i64, origin: i64| {
-            let mut letter = Letter::of(&Record::new(key, None, &[]));
+            let mut letter = Letter::of(&Record::new(key, None, &[]), &[]);
             letter.offset = offset;
             letter.origin = Some(Place { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
             letter

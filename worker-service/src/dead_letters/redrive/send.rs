@@ -10,6 +10,7 @@ use shared::kafka::{Record, as_text, header};
 
 use crate::dead_letters::letter::{MOST_REDRIVES, REDRIVES, redrives};
 use crate::dead_letters::producer::{KEY_ABSENT, producer_settings, unacknowledged};
+use crate::source::Source;
 
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
 
@@ -38,14 +39,17 @@ impl Unsent {
 
 pub(super) struct Sender {
     topic: String,
+    /// Whose letters these are.
+    group: String,
     producer: FutureProducer<LogContext>,
 }
 
 impl Sender {
-    pub(super) fn new(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(client: &ClientConfig, source: &Source) -> anyhow::Result<Self> {
         let config = settings(client);
         Ok(Self {
-            topic: topic.to_owned(),
+            topic: source.topics.input.clone(),
+            group: source.group.clone(),
             producer: config.create_with_context(LogContext).context("the Kafka settings")?,
         })
     }
@@ -54,7 +58,7 @@ impl Sender {
     pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), Unsent> {
         let count = redrives.min(MOST_REDRIVES).to_string();
         let mut owned = OwnedHeaders::new();
-        for (key, value) in headers(letter, &count).ok_or(Unsent::Headers)? {
+        for (key, value) in headers(letter, &count, &self.group).ok_or(Unsent::Headers)? {
             owned = owned.insert(Header { key, value });
         }
         let value = letter.value();
@@ -88,10 +92,10 @@ fn settings(client: &ClientConfig) -> ClientConfig {
     config
 }
 
-/// The record's own headers, its first place, and the count. Where it has a first place already, that
+/// The record's own headers, its first place, the count, and the group that it is redriven for. Where it has a first place already, that
 /// stays, whatever it died of since: events count by it. What only looks like one of these is the record's own, and
 /// stays, too; the last of a name counts. None where a header cannot be written.
-fn headers<'a>(letter: &'a Record, count: &'a str) -> Option<Headers<'a>> {
+fn headers<'a>(letter: &'a Record, count: &'a str, group: &'a str) -> Option<Headers<'a>> {
     let own = letter.original_headers()?;
     let own = own.into_iter().map(|(name, value)| Some((as_text(name)?, value))).collect::<Option<Headers<'a>>>()?;
     let origin = own.iter().rev().find(|(name, _)| *name == header::ORIGIN_TOPIC);
@@ -107,12 +111,16 @@ fn headers<'a>(letter: &'a Record, count: &'a str) -> Option<Headers<'a>> {
     };
     if is_ours && let Some(last) = headers.iter().rposition(|(name, _)| *name == REDRIVES) {
         headers.remove(last);
+        if let Some(last) = headers.iter().rposition(|(name, _)| *name == header::REDRIVE_GROUP) {
+            headers.remove(last);
+        }
     }
     if !keeps_origin {
         let from = ["dlq.topic", "dlq.partition", "dlq.offset", "dlq.timestamp"];
         headers.extend(ORIGIN.into_iter().zip(from.map(|name| letter.header(name))));
     }
     headers.push((REDRIVES, Some(count.as_bytes())));
+    headers.push((header::REDRIVE_GROUP, Some(group.as_bytes())));
     Some(headers)
 }
 
@@ -139,19 +147,19 @@ mod tests {
     #[test]
     fn the_first_place_is_set_once() {
         let letter = Record::new(None, None, &DIED);
-        let first = headers(&letter, "1").unwrap();
+        let first = headers(&letter, "1", "g").unwrap();
         let mut expected = vec![("x", Some(&b"1"[..])), ("x", None)];
         expected.extend(FIRST);
-        expected.push(("redrive.count", Some(b"1")));
+        expected.extend([("redrive.count", Some(&b"1"[..])), ("redrive.group", Some(b"g"))]);
         assert_eq!(first, expected);
 
         // It dies again, elsewhere.
         let again: Vec<_> =
             first.into_iter().chain([("dlq.topic", Some(&b"in"[..])), ("dlq.offset", Some(b"99"))]).collect();
         let letter = Record::new(None, None, &again);
-        expected.pop();
-        expected.push(("redrive.count", Some(b"2")));
-        assert_eq!(headers(&letter, "2"), Some(expected));
+        expected.truncate(expected.len() - 2);
+        expected.extend([("redrive.count", Some(&b"2"[..])), ("redrive.group", Some(b"g"))]);
+        assert_eq!(headers(&letter, "2", "g"), Some(expected));
     }
 
     #[test]
@@ -163,11 +171,11 @@ mod tests {
             Record::new(None, None, &died)
         };
         let letter = died(b"\x04\x02x\x021\x0adlq.x\x01");
-        let found = headers(&letter, "1").unwrap();
+        let found = headers(&letter, "1", "g").unwrap();
         assert_eq!(found[..2], [("x", Some(&b"1"[..])), ("dlq.x", None)]);
-        assert_eq!((&found[2..6], found.len()), (&FIRST[..], 7));
-        assert_eq!(headers(&died(b"\x02\x02\xff\x01"), "1"), None);
-        assert_eq!(headers(&died(b"?"), "1"), None);
+        assert_eq!((&found[2..6], found.len()), (&FIRST[..], 8));
+        assert_eq!(headers(&died(b"\x02\x02\xff\x01"), "1", "g"), None);
+        assert_eq!(headers(&died(b"?"), "1", "g"), None);
     }
 
     #[test]
@@ -175,7 +183,7 @@ mod tests {
         let mut half = DIED.to_vec();
         half.push(("origin.offset", Some(b"77")));
         let letter = Record::new(None, None, &half);
-        let found = headers(&letter, "1").unwrap();
+        let found = headers(&letter, "1", "g").unwrap();
         assert_eq!(found.iter().filter(|(name, _)| *name == "origin.offset").count(), 1);
         assert_eq!(found[2..6], FIRST);
     }
@@ -194,18 +202,19 @@ mod tests {
             Record::new(None, None, &all)
         };
         let letter = with_strange(&[]);
-        let found = headers(&letter, "1").unwrap();
+        let found = headers(&letter, "1", "g").unwrap();
         let mut expected = strange.to_vec();
         expected.extend([("x", Some(&b"1"[..])), ("x", None)]);
         expected.extend(FIRST);
-        expected.push(("redrive.count", Some(b"1")));
+        expected.extend([("redrive.count", Some(&b"1"[..])), ("redrive.group", Some(b"g"))]);
         assert_eq!(found, expected);
         // It dies again: only the count of ours is replaced.
         let again: Vec<_> = found.iter().chain(&DIED[1..6]).copied().collect();
         let letter = Record::new(None, None, &again);
         assert_eq!(redrives(&letter), Some(1));
-        expected.last_mut().unwrap().1 = Some(b"2");
-        assert_eq!(headers(&letter, "2"), Some(expected));
+        let count = expected.len() - 2;
+        expected[count].1 = Some(b"2");
+        assert_eq!(headers(&letter, "2", "g"), Some(expected));
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub(super) fn sent(letters: Vec<DeadLetter>, result: Result<(), &str>) -> Vec<(D
     letters.into_iter().map(|letter| (letter, result.map_err(str::to_owned))).collect()
 }
 
-pub(super) fn error(class: Class) -> StoreError {
-    StoreError { class, message: format!("{class:?}") }
+pub(super) fn error(class: Class) -> Failure {
+    Failure { class, reason: format!("{class:?}") }
 }
 
 pub(super) fn no_event() -> Refusal {

@@ -150,7 +150,7 @@ impl World {
     }
 
     /// One transaction, and whether it may be tried at all.
-    pub(super) fn apply(&mut self, batch: &[Task]) -> Result<(), StoreError> {
+    pub(super) fn apply(&mut self, batch: &[Task]) -> Result<(), Failure> {
         assert!((1..=self.settings.batch_records).contains(&batch.len()));
         let bytes: usize = batch.iter().map(Task::size).sum();
         assert!(batch.len() == 1 || bytes <= self.settings.batch_bytes, "{bytes} bytes");

@@ -4,9 +4,9 @@ use std::process::Stdio;
 
 use clap::Parser as _;
 use devstack::kit::blocking;
-use worker_service::config::{Cli, Command};
+use shared::devices::RESOURCE;
+use worker_service::config::{Cli, Command, DlqCommand};
 use worker_service::consumer::seek::Moved;
-use worker_service::dead_letters::config::DlqCommand;
 use worker_service::dead_letters::redrive::Summary;
 
 use super::Kit;
@@ -65,7 +65,19 @@ impl Kit {
             panic!()
         };
         let mut out = Vec::new();
-        worker_service::dead_letters::list::run(&config, &mut out).await.unwrap();
+        worker_service::dead_letters::list::run(&config.command, &config.source.0, &mut out).await.unwrap();
+        lines(&out)
+    }
+
+    /// `dlq list --json`, where these groups read the topic, too.
+    pub(crate) async fn list_beside(&self, groups: &[&str]) -> Vec<serde_json::Value> {
+        let args = ["dlq", "list", "--json"];
+        let Command::Dlq { command: DlqCommand::List(mut config) } = self.parse(&args, &["kafka", "database"]) else {
+            panic!()
+        };
+        config.source.0.other_groups = groups.iter().map(|&group| group.to_owned()).collect();
+        let mut out = Vec::new();
+        worker_service::dead_letters::list::run(&config.command, &config.source.0, &mut out).await.unwrap();
         lines(&out)
     }
 
@@ -74,7 +86,7 @@ impl Kit {
         let args = ["dlq", "show", &place[0], &place[1], "--json"];
         let Command::Dlq { command: DlqCommand::Show(config) } = self.parse(&args, &["kafka"]) else { panic!() };
         let mut out = Vec::new();
-        worker_service::dead_letters::show::run(&config, &mut out).await?;
+        worker_service::dead_letters::show::run(&config.command, &config.source.0, &mut out).await?;
         Ok(lines(&out).remove(0))
     }
 
@@ -88,7 +100,9 @@ impl Kit {
             panic!()
         };
         let mut out = Vec::new();
-        let summary = worker_service::dead_letters::redrive::run(&config, &mut out).await?;
+        let summary =
+            worker_service::dead_letters::redrive::run(&config.command, &config.source.0, &[&RESOURCE], &mut out)
+                .await?;
         Ok((summary, lines(&out)))
     }
 
@@ -106,16 +120,17 @@ impl Kit {
     async fn seek_by(&self, args: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
         let Command::Seek(config) = self.parse(args, &["kafka", "redis", "cache"]) else { panic!() };
         let mut out = Vec::new();
-        let moved = worker_service::consumer::seek::run(&config, &mut out).await?;
+        let moved =
+            worker_service::consumer::seek::run(&config.command, &config.source.0, &[&RESOURCE], &mut out).await?;
         Ok((moved, String::from_utf8(out)?))
     }
 
     pub(crate) async fn forget(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
         let mut args = vec!["forget", device];
         args.extend(more);
-        let Command::Forget(config) = self.parse(&args, &["kafka", "database", "redis", "cache"]) else { panic!() };
+        let Command::Domain(config) = self.parse(&args, &["kafka", "database", "redis", "cache"]) else { panic!() };
         let mut out = Vec::new();
-        worker_service::devices::forget::run(&config, &mut out).await?;
+        config.command.run(&mut out).await?;
         Ok(String::from_utf8(out)?)
     }
 

@@ -4,10 +4,11 @@ use std::marker::PhantomData;
 
 use shared::devices::Event;
 use shared::kafka::{Delivery, Envelope, Refusal};
-use shared::store::{StoreError, Tx};
+use shared::store::{Failure, Tx};
 use worker_service::consumer::handler::{Applied, Handler};
-use worker_service::consumer::registry::{Names, Registry};
-use worker_service::devices::Devices;
+use worker_service::consumer::registry::{Registry, Settings};
+use worker_service::devices::{Devices, EventsConfig};
+use worker_service::source::HandlerSpec;
 use worker_service::worker::{Parts, Worker};
 
 use super::{Kit, run_config};
@@ -15,20 +16,19 @@ use super::{Kit, run_config};
 /// How.
 pub(crate) trait Decode: Send + Sync + 'static {
     /// The types that are known.
-    const TYPES: &'static [&'static str] = Devices::TYPES;
+    const TYPES: &'static [&'static str] = Devices::SPEC.types;
 
     fn decode(envelope: &Envelope) -> Result<Event, Refusal>;
 }
 
 /// Devices, but for that.
-struct Decoding<D>(PhantomData<D>);
+struct Decoding<D>(Devices, PhantomData<D>);
 
 impl<D: Decode> Handler for Decoding<D> {
     type Event = Event;
     type Prepared = ();
 
-    const NAME: &'static str = Devices::NAME;
-    const TYPES: &'static [&'static str] = D::TYPES;
+    const SPEC: HandlerSpec = HandlerSpec { types: D::TYPES, ..Devices::SPEC };
     const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
     const BEGIN: &'static str = Devices::BEGIN;
 
@@ -36,15 +36,15 @@ impl<D: Decode> Handler for Decoding<D> {
         D::decode(envelope)
     }
 
-    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), StoreError> {
+    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
         Ok(())
     }
 
-    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], prepared: &()) -> Result<Applied, StoreError> {
-        Devices.apply(tx, batch, prepared).await
+    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], prepared: &()) -> Result<Applied, Failure> {
+        self.0.apply(tx, batch, prepared).await
     }
 
-    fn made_up(bytes: usize) -> Result<Delivery<Event>, StoreError> {
+    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
         Devices::made_up(bytes)
     }
 }
@@ -52,14 +52,17 @@ impl<D: Decode> Handler for Decoding<D> {
 impl Kit {
     pub(crate) fn worker_decoding<D: Decode>(&self, parts: Parts) -> Worker {
         let config = run_config(&self.scope);
-        let names = Names { group: config.source.group.group.clone(), topics: config.source.topics.clone() };
         let mut registry = Registry::default();
-        registry.handler(Decoding::<D>(PhantomData), names).cached(&shared::devices::RESOURCE);
+        let decoding = |settings: &Settings| {
+            let events = settings.of::<EventsConfig>()?.clone();
+            Ok(Decoding::<D>(Devices { events }, PhantomData))
+        };
+        registry.handler(decoding).cached(&shared::devices::RESOURCE);
         Worker::start_with(&config, registry, parts).unwrap()
     }
 
     pub(crate) fn worker_with(&self, parts: Parts) -> Worker {
         let config = run_config(&self.scope);
-        Worker::start_with(&config, worker_service::domains::register(&config), parts).unwrap()
+        Worker::start_with(&config, worker_service::domains::registry(), parts).unwrap()
     }
 }

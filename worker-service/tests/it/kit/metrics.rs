@@ -5,6 +5,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::Kit;
+
 pub(crate) fn metrics() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     HANDLE.get_or_init(|| {
@@ -15,21 +17,29 @@ pub(crate) fn metrics() -> &'static PrometheusHandle {
     })
 }
 
+impl Kit {
+    /// The sum of a metric's samples that are of the group of this test.
+    pub(crate) fn sample(&self, metric: &str) -> Option<f64> {
+        devstack::kit::sample(&metrics().render(), &format!(r#"{metric}{{group="{}"}}"#, self.scope.group))
+    }
+}
+
 /// A metric over which the code that counts it panics, so many times.
 struct Defect {
     metric: &'static str,
-    label: (&'static str, String),
+    labels: Vec<(&'static str, String)>,
     left: usize,
 }
 
 static DEFECTS: Mutex<Vec<Defect>> = Mutex::new(Vec::new());
 
-/// Has the code panic that counts this metric with this label.
-pub(crate) fn panic_over(metric: &'static str, label: (&'static str, &str), times: usize) {
+/// Has the code panic that counts this metric with these labels.
+pub(crate) fn panic_over(metric: &'static str, labels: &[(&'static str, &str)], times: usize) {
     metrics();
     let mut defects = DEFECTS.lock().unwrap_or_else(PoisonError::into_inner);
     defects.retain(|defect| defect.metric != metric);
-    defects.push(Defect { metric, label: (label.0, label.1.to_owned()), left: times });
+    let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    defects.push(Defect { metric, labels, left: times });
 }
 
 /// How often it will still panic.
@@ -44,9 +54,9 @@ impl WithDefects {
     fn meet(&self, key: &Key) -> &PrometheusRecorder {
         let mut defects = DEFECTS.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |defect: &&mut Defect| {
-            let (name, value) = &defect.label;
-            let has_label = key.labels().any(|label| label.key() == *name && label.value() == value);
-            defect.left > 0 && key.name() == defect.metric && has_label
+            let has = |name: &str, value: &str| key.labels().any(|label| (label.key(), label.value()) == (name, value));
+            let has_all = defect.labels.iter().all(|(name, value)| has(name, value));
+            defect.left > 0 && key.name() == defect.metric && has_all
         };
         let met = defects.iter_mut().find(is_it).map(|defect| defect.left -= 1);
         drop(defects);

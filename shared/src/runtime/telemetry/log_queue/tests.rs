@@ -144,22 +144,6 @@ fn a_writer_that_does_not_block_is_tried_again() {
 }
 
 #[test]
-fn last_words_wait_for_nobody() {
-    let since = Instant::now();
-    let (_reader, mut writer) = pipe().unwrap();
-    within(Duration::from_millis(200), move || {
-        loop {
-            writer.write_all(&[0; 4_096]).unwrap();
-        }
-    });
-    assert!((200..5_000).contains(&since.elapsed().as_millis()), "{:?}", since.elapsed());
-    let said = Arc::new(Mutex::new(false));
-    let of_thread = Arc::clone(&said);
-    within(Duration::from_secs(60), move || *of_thread.lock().unwrap() = true);
-    assert!(*said.lock().unwrap() && since.elapsed() < Duration::from_secs(30), "it ends as soon as they are said");
-}
-
-#[test]
 fn an_errors_line_is_known_by_its_level() {
     use tracing::subscriber::with_default;
 

@@ -1,33 +1,35 @@
-//! `forget`: erases a device.
-
-use std::io::Write;
+//! `erase`: erases a device.
 
 use anyhow::Context;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use shared::cache::{Cache, StoresConfig};
-use shared::devices::DeviceId;
-use shared::devices::RESOURCE;
 use shared::devices::queries;
 use shared::devices::queries::TopicEnd;
-use shared::kafka::SourceConfig;
-use shared::kafka::{self, ADMIN_TIMEOUT};
-use shared::kafka::{LogContext, PlainConsumer};
-use shared::runtime::config::LogConfig;
+use shared::devices::{DeviceId, DeviceTopics, RESOURCE};
+use shared::kafka::{self, ADMIN_TIMEOUT, KafkaConfig, LogContext, PlainConsumer};
 use shared::runtime::rfc3339;
 use shared::store::Store;
+
+use crate::consumer::registry::Out;
 
 /// Erases a device's rows, leaves its tombstone, and then deletes its cache entry: in this order,
 /// because until the transaction is over a reader could put the entry back.
 ///
 /// # Errors
 /// PostgreSQL, Redis or Kafka away, or the output refused; the message says what is erased and what is not.
-pub async fn run(config: &ForgetConfig, out: &mut impl Write) -> anyhow::Result<()> {
-    let store = Store::open(&config.stores.postgres, "worker-service forget")?;
+pub fn run<'a>(config: &'a EraseConfig, out: Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
+    erase(config, out).boxed()
+}
+
+async fn erase(config: &EraseConfig, out: Out<'_>) -> anyhow::Result<()> {
+    let store = Store::open(&config.stores.postgres, "worker-service erase")?;
     let cache = Cache::open(&config.stores.redis, &[&RESOURCE])?;
     store.check().await.context("nothing was erased: PostgreSQL is not ready")?;
     cache.is_there().await.context("nothing was erased: Redis does not answer")?;
-    let (client, topic) = (kafka::client(&config.source.kafka)?, config.source.topics.input.clone());
+    let (client, topic) = (kafka::client(&config.kafka)?, config.topics.input.clone());
     let end = tokio::task::spawn_blocking(move || end(&client, topic))
         .await
         .map_err(shared::runtime::lifecycle::no_result)?;
@@ -66,19 +68,19 @@ fn end(client: &ClientConfig, topic: String) -> anyhow::Result<Option<TopicEnd>>
     Ok(Some(TopicEnd { topic, offsets }))
 }
 
-/// Settings of `forget`.
+/// Settings of `erase`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ForgetConfig {
+pub struct EraseConfig {
     /// The device.
     #[arg(value_name = "DEVICE")]
     pub device: DeviceId,
     /// Kafka, which says where the topic ends.
     #[command(flatten)]
-    pub source: SourceConfig,
+    pub kafka: KafkaConfig,
+    /// The topics.
+    #[command(flatten)]
+    pub topics: DeviceTopics,
     /// PostgreSQL and Redis.
     #[command(flatten)]
     pub stores: StoresConfig,
-    /// The log, on standard error.
-    #[command(flatten)]
-    pub log: LogConfig,
 }

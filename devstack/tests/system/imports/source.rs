@@ -1,0 +1,292 @@
+//! What a crate's modules refer to: read off their tokens, those within macros too. Tests are left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
+
+/// A path in the code, such as `crate::store::Tx`, and its line.
+pub(super) type Reference = (Vec<String>, usize);
+
+/// A module: a file, or one that is written out within a file.
+#[derive(Debug, Default)]
+pub(super) struct Module {
+    pub(super) file: String,
+    /// By the name that stands for it here.
+    imports: BTreeMap<String, Vec<String>>,
+    globs: Vec<Vec<String>>,
+    pub(super) references: Vec<Reference>,
+    pub(super) names: Vec<(String, usize)>,
+    pub(super) strings: Vec<(String, usize)>,
+}
+
+/// A crate's modules by their paths: `store::session`; the crate's root has none.
+#[derive(Debug, Default)]
+pub(super) struct Crate {
+    pub(super) name: String,
+    pub(super) modules: BTreeMap<Vec<String>, Module>,
+    tests: BTreeSet<Vec<String>>,
+}
+
+impl Crate {
+    /// The one whose sources are in this folder.
+    pub(super) fn read(root: &Path, folder: &str) -> Self {
+        let mut files = Vec::new();
+        let source = root.join(folder).join("src");
+        collect(&source, &mut |path| {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            files.push((name, std::fs::read_to_string(path).unwrap()));
+        });
+        Self::of(folder, files)
+    }
+
+    /// Of files, by their names below the workspace.
+    pub(super) fn of(folder: &str, files: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut all = Self { name: folder.replace('-', "_"), ..Self::default() };
+        for (file, text) in files {
+            let below = file.strip_prefix(&format!("{folder}/src/")).unwrap_or(&file);
+            let mut path: Vec<String> = below.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+            if path == ["lib"] {
+                path.clear();
+            }
+            let tokens = text.parse().unwrap_or_else(|error| panic!("{file}: {error}"));
+            all.modules.entry(path.clone()).or_default();
+            Reader { all: &mut all, file: &file }.items(tokens, &path);
+        }
+        let tests = std::mem::take(&mut all.tests);
+        all.modules.retain(|path, _| !(0..=path.len()).any(|length| tests.contains(&path[..length])));
+        all
+    }
+
+    /// The module that a path means which stands in this one; the crate, too, where it is another of these.
+    pub(super) fn resolve<'a>(&'a self, crates: &'a [Crate], at: &[String], path: &[String]) -> Option<Place<'a>> {
+        self.follow(crates, at, path, 0)
+    }
+
+    fn follow<'a>(&'a self, crates: &'a [Crate], at: &[String], path: &[String], depth: usize) -> Option<Place<'a>> {
+        // Imports may refer to one another for ever where the compiler would not have it.
+        if depth > 20 {
+            return None;
+        }
+        let (first, rest) = path.split_first()?;
+        let up = at.len().checked_sub(1).map(|end| &at[..end]);
+        match first.as_str() {
+            "crate" => self.descend(crates, &[], rest, depth),
+            "self" => self.descend(crates, at, rest, depth),
+            "super" if rest.first().is_some_and(|next| next == "super") => self.follow(crates, up?, rest, depth + 1),
+            "super" => self.descend(crates, up?, rest, depth),
+            name if self.has(at, name) => self.descend(crates, at, path, depth),
+            name => {
+                let other = crates.iter().find(|other| other.name == name)?;
+                other.descend(crates, &[], rest, depth)
+            }
+        }
+    }
+
+    /// Whether a name of this module is one of its own modules, or imported.
+    fn has(&self, at: &[String], name: &str) -> bool {
+        let child = [at, &[name.to_owned()]].concat();
+        self.modules.contains_key(&child)
+            || self.modules.get(at).is_some_and(|module| module.imports.contains_key(name))
+    }
+
+    fn descend<'a>(&'a self, crates: &'a [Crate], at: &[String], path: &[String], depth: usize) -> Option<Place<'a>> {
+        let here = || Some(Place { of: self, module: at.to_vec() });
+        let Some((first, rest)) = path.split_first() else { return here() };
+        let child = [at, std::slice::from_ref(first)].concat();
+        if self.modules.contains_key(&child) {
+            return self.descend(crates, &child, rest, depth);
+        }
+        let Some(module) = self.modules.get(at) else { return here() };
+        if let Some(import) = module.imports.get(first) {
+            let whole = [import, rest].concat();
+            // `use a::b as a` names what it is made of.
+            if import.first() != Some(first) || import.len() > 1 {
+                let found = self.follow(crates, at, &whole, depth + 1);
+                // A name of another crate's that is handed on belongs to whoever hands it on.
+                return found.or_else(here);
+            }
+        }
+        let from_globs = module.globs.iter().filter_map(|glob| self.follow(crates, at, glob, depth + 1));
+        let mut from_globs = from_globs.filter(|found| found.of.has(&found.module, first));
+        from_globs.next().map_or_else(here, |found| found.of.descend(crates, &found.module, path, depth + 1))
+    }
+}
+
+/// A module of one of the crates.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) of: &'a Crate,
+    pub(super) module: Vec<String>,
+}
+
+fn collect(folder: &Path, file: &mut impl FnMut(&Path)) {
+    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect(&path, file);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            file(&path);
+        }
+    }
+}
+
+struct Reader<'a> {
+    all: &'a mut Crate,
+    file: &'a str,
+}
+
+impl Reader<'_> {
+    fn module(&mut self, at: &[String]) -> &mut Module {
+        let module = self.all.modules.entry(at.to_vec()).or_default();
+        self.file.clone_into(&mut module.file);
+        module
+    }
+
+    fn items(&mut self, tokens: TokenStream, at: &[String]) {
+        self.module(at);
+        let tokens: Vec<_> = tokens.into_iter().collect();
+        let mut n = 0;
+        while let Some(token) = tokens.get(n) {
+            n += self.item(token, &tokens[n..], at);
+        }
+    }
+
+    /// Reads what begins with a token; gives how many of them it was.
+    fn item(&mut self, token: &TokenTree, rest: &[TokenTree], at: &[String]) -> usize {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                // `#![…]` is of what holds it.
+                let inner = usize::from(rest.get(1).is_some_and(|next| is(next, '!')));
+                let Some(TokenTree::Group(attribute)) = rest.get(1 + inner) else { return 1 };
+                let tokens: Vec<_> = attribute.stream().into_iter().collect();
+                match tokens.first().map(ToString::to_string).as_deref() {
+                    Some("doc") => {}
+                    Some("cfg") if is_test(&tokens) => return 2 + self.skip_item(&rest[2..], at),
+                    _ => self.items(attribute.stream(), at),
+                }
+                2 + inner
+            }
+            TokenTree::Group(group) => {
+                self.items(group.stream(), at);
+                1
+            }
+            TokenTree::Literal(literal) => {
+                let text = literal.to_string();
+                if text.contains('"') {
+                    self.module(at).strings.push((text, literal.span().start().line));
+                }
+                1
+            }
+            TokenTree::Punct(_) => 1,
+            TokenTree::Ident(ident) => match ident.to_string().as_str() {
+                "use" => self.import(&rest[1..], at) + 1,
+                "mod" => match &rest[1..] {
+                    [TokenTree::Ident(name), TokenTree::Group(body), ..] => {
+                        self.items(body.stream(), &[at, &[name.to_string()]].concat());
+                        3
+                    }
+                    _ => 2,
+                },
+                // `pub(in …)` says who may see it.
+                "pub" if matches!(rest.get(1), Some(TokenTree::Group(of)) if of.delimiter() == Delimiter::Parenthesis) => {
+                    2
+                }
+                _ => self.path(rest, at),
+            },
+        }
+    }
+
+    fn path(&mut self, rest: &[TokenTree], at: &[String]) -> usize {
+        let (mut path, mut n, line) = (Vec::new(), 0, rest[0].span().start().line);
+        while let Some(TokenTree::Ident(ident)) = rest.get(n) {
+            path.push(ident.to_string());
+            self.module(at).names.push((ident.to_string(), ident.span().start().line));
+            n += 1;
+            if !is_path_separator(&rest[n..]) || !matches!(rest.get(n + 2), Some(TokenTree::Ident(_))) {
+                break;
+            }
+            n += 2;
+        }
+        // A name alone is a variable, or was imported.
+        if path.len() > 1 {
+            self.module(at).references.push((path, line));
+        }
+        n
+    }
+
+    /// Reads a `use` behind that word; gives how many tokens it has.
+    fn import(&mut self, rest: &[TokenTree], at: &[String]) -> usize {
+        let end = rest.iter().position(|token| is(token, ';')).unwrap_or(rest.len());
+        self.tree(&rest[..end], &[], at);
+        end
+    }
+
+    fn tree(&mut self, tokens: &[TokenTree], before: &[String], at: &[String]) {
+        for tree in tokens.split(|token| is(token, ',')).filter(|tree| !tree.is_empty()) {
+            let (mut path, mut alias, mut glob) = (before.to_vec(), None, false);
+            for (n, token) in tree.iter().enumerate() {
+                match token {
+                    TokenTree::Ident(ident) if ident == "as" => {
+                        alias = tree.get(n + 1).map(ToString::to_string);
+                        break;
+                    }
+                    TokenTree::Ident(ident) => {
+                        path.push(ident.to_string());
+                        self.module(at).names.push((ident.to_string(), ident.span().start().line));
+                    }
+                    TokenTree::Group(group) => {
+                        let inner: Vec<_> = group.stream().into_iter().collect();
+                        self.tree(&inner, &path, at);
+                        path.clear();
+                    }
+                    token => glob |= is(token, '*'),
+                }
+            }
+            if path.is_empty() {
+                continue;
+            }
+            let line = tree[0].span().start().line;
+            if path.last().is_some_and(|last| last == "self") && path.len() > 1 {
+                path.pop();
+            }
+            let module = self.module(at);
+            module.references.push((path.clone(), line));
+            if glob {
+                module.globs.push(path);
+            } else if let Some(name) = alias.or_else(|| path.last().cloned()) {
+                module.imports.insert(name, path);
+            }
+        }
+    }
+
+    /// What is compiled for tests alone; gives how many tokens it has.
+    fn skip_item(&mut self, rest: &[TokenTree], at: &[String]) -> usize {
+        let is_end = |token: &TokenTree| {
+            is(token, ';') || matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+        };
+        let end = rest.iter().position(is_end).map_or(rest.len(), |end| end + 1);
+        let item = &rest[..end];
+        let module = item.iter().position(|token| matches!(token, TokenTree::Ident(word) if word == "mod"));
+        if let Some(TokenTree::Ident(name)) = module.and_then(|module| item.get(module + 1)) {
+            self.all.tests.insert([at, &[name.to_string()]].concat());
+        }
+        end
+    }
+}
+
+fn is(token: &TokenTree, character: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == character)
+}
+
+fn is_path_separator(rest: &[TokenTree]) -> bool {
+    matches!(rest, [TokenTree::Punct(first), second, ..]
+        if first.as_char() == ':' && first.spacing() == Spacing::Joint && is(second, ':'))
+}
+
+/// `cfg(test)`, and not `cfg(not(test))`.
+fn is_test(attribute: &[TokenTree]) -> bool {
+    let text: String = attribute.iter().map(ToString::to_string).collect::<String>().split_whitespace().collect();
+    text.contains("test") && !text.contains("not(test)")
+}

@@ -1,0 +1,219 @@
+//! A stream: the topic of a domain's events, and that of their dead letters. A domain declares both, with the settings
+//! that name them; commands and services read them from there.
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
+
+use super::config::{group_name, topic_name};
+use crate::runtime::config::trimmed;
+
+/// The names of the topics: two of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// The topic of accepted events.
+    pub input: String,
+    /// The topic of dead letters.
+    pub dlq: String,
+}
+
+/// A setting that a domain declares: a variable, a flag of the same name, and what counts where neither is given.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The variable.
+    pub variable: &'static str,
+    /// The flag, which is the variable's name in lower case with `-`.
+    pub flag: &'static str,
+    /// What counts where it is not given.
+    pub default: &'static str,
+    /// What it is, for `--help`.
+    pub help: &'static str,
+}
+
+impl Setting {
+    fn arg(&self, parser: impl TypedValueParser<Value = String>) -> Arg {
+        Arg::new(self.variable)
+            .long(self.flag)
+            .value_name(self.variable)
+            .env(self.variable)
+            .default_value(self.default)
+            .help(self.help)
+            .value_parser(parser)
+    }
+
+    fn read(&self, matches: &ArgMatches) -> String {
+        // It has a default.
+        matches.get_one(self.variable).cloned().unwrap_or_else(|| self.default.to_owned())
+    }
+
+    /// Adds the name of a consumer group to a command.
+    pub fn augment_as_group(&self, command: Command) -> Command {
+        command.arg(self.arg(trimmed(group_name)))
+    }
+
+    /// The name of the group.
+    pub fn read_group(&self, matches: &ArgMatches) -> String {
+        self.read(matches)
+    }
+}
+
+/// A stream, as its domain declares it.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// The topic of accepted events.
+    pub topic: Setting,
+    /// The topic of dead letters, another one.
+    pub dead_letters: Setting,
+    /// Every CloudEvents type that it has.
+    pub types: &'static [&'static str],
+}
+
+impl StreamSpec {
+    /// Adds the names of its topics to a command.
+    pub fn augment(&self, command: Command) -> Command {
+        command.arg(self.topic.arg(trimmed(topic_name))).arg(self.dead_letters.arg(trimmed(topic_name)))
+    }
+
+    /// The names of its topics.
+    ///
+    /// # Errors
+    /// They are the same one.
+    pub fn read(&self, matches: &ArgMatches) -> Result<TopicConfig, Error> {
+        let (input, dlq) = (self.topic.read(matches), self.dead_letters.read(matches));
+        if input == dlq {
+            // A dead letter would be read as an event, and become another one.
+            let (topic, dead_letters) = (self.topic.variable, self.dead_letters.variable);
+            let message = format!("{topic} and {dead_letters} are the same topic, {input}: set two\n");
+            return Err(Error::raw(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(TopicConfig { input, dlq })
+    }
+}
+
+/// A stream that a settings struct can name.
+pub trait Stream: 'static {
+    /// What it is.
+    const SPEC: StreamSpec;
+}
+
+/// The names of a stream's topics, as a part of a service's or a command's settings.
+#[derive(Debug)]
+pub struct TopicsOf<S> {
+    topics: TopicConfig,
+    stream: PhantomData<S>,
+}
+
+impl<S> Clone for TopicsOf<S> {
+    fn clone(&self) -> Self {
+        Self { topics: self.topics.clone(), stream: PhantomData }
+    }
+}
+
+impl<S> From<TopicConfig> for TopicsOf<S> {
+    fn from(topics: TopicConfig) -> Self {
+        Self { topics, stream: PhantomData }
+    }
+}
+
+impl<S> Deref for TopicsOf<S> {
+    type Target = TopicConfig;
+
+    fn deref(&self) -> &TopicConfig {
+        &self.topics
+    }
+}
+
+impl<S: Stream> Args for TopicsOf<S> {
+    fn augment_args(command: Command) -> Command {
+        S::SPEC.augment(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        S::SPEC.augment(command)
+    }
+}
+
+impl<S: Stream> FromArgMatches for TopicsOf<S> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        Ok(S::SPEC.read(matches)?.into())
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Readings;
+
+    impl Stream for Readings {
+        const SPEC: StreamSpec = StreamSpec {
+            name: "readings",
+            topic: Setting {
+                variable: "READINGS_TOPIC",
+                flag: "readings-topic",
+                default: "readings",
+                help: "The topic of readings",
+            },
+            dead_letters: Setting {
+                variable: "READINGS_DLQ_TOPIC",
+                flag: "readings-dlq-topic",
+                default: "readings-dlq",
+                help: "The topic of their dead letters",
+            },
+            types: &[],
+        };
+    }
+
+    #[derive(Debug, Parser)]
+    struct Topics {
+        #[command(flatten)]
+        topics: TopicsOf<Readings>,
+    }
+
+    fn topics(input: &str, dlq: &str) -> Result<TopicConfig, String> {
+        let args = ["test".to_owned(), format!("--readings-topic={input}"), format!("--readings-dlq-topic={dlq}")];
+        Topics::try_parse_from(args).map(|all| (*all.topics).clone()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_topic_has_a_name_that_kafka_takes() {
+        let longest = "n".repeat(249);
+        for good in ["a", "A-Z_a.z-09", "...", "__x", &longest] {
+            assert_eq!(topics(good, "letters").unwrap().input, good);
+            assert_eq!(topics("events", good).unwrap().dlq, good);
+        }
+        let too_long = "n".repeat(250);
+        for bad in ["^events-.*", ".", "..", "a b", "a/b", "a:b", "é", "a,b", "a\u{0}", &too_long] {
+            for (said, setting) in
+                [(topics(bad, "letters"), "READINGS_TOPIC"), (topics("events", bad), "READINGS_DLQ_TOPIC")]
+            {
+                let said = said.unwrap_err();
+                assert!(said.contains(setting) && said.contains("it must be the name of a topic"), "{bad}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn events_and_dead_letters_have_topics_of_their_own() {
+        for same in ["a", "readings", "readings-dlq"] {
+            let said = topics(same, same).unwrap_err();
+            assert!(said.contains("READINGS_TOPIC and READINGS_DLQ_TOPIC are the same topic"), "{said}");
+        }
+        let said = Topics::try_parse_from(["test", "--readings-topic=readings-dlq"]).unwrap_err().to_string();
+        assert!(said.contains("are the same topic, readings-dlq"), "the other is a default: {said}");
+        assert_eq!(Topics::try_parse_from(["test"]).unwrap().topics.input, "readings");
+    }
+}

@@ -1,0 +1,301 @@
+//! The groups and the topics of all handlers that are registered, as settings: each domain declares its own.
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
+use shared::kafka::{StreamSpec, TopicConfig};
+
+use crate::domains;
+use crate::source::{HandlerSpec, Source};
+
+fn handlers() -> Vec<HandlerSpec> {
+    domains::registry().handlers.iter().map(|handler| handler.spec).collect()
+}
+
+/// Each stream once, whoever reads it.
+fn streams(handlers: &[HandlerSpec]) -> Vec<StreamSpec> {
+    let mut streams: Vec<StreamSpec> = Vec::new();
+    for HandlerSpec { stream, .. } in handlers {
+        if streams.iter().all(|known| known.name != stream.name) {
+            streams.push(*stream);
+        }
+    }
+    streams
+}
+
+fn augment_streams(command: Command, handlers: &[HandlerSpec]) -> Command {
+    streams(handlers).iter().fold(command, |command, stream| stream.augment(command))
+}
+
+fn augment_groups(command: Command, handlers: &[HandlerSpec]) -> Command {
+    handlers.iter().fold(command, |command, handler| handler.group.augment_as_group(command))
+}
+
+/// The argument that names one handler, where there may be several.
+fn handler_arg(handlers: &[HandlerSpec], help: &'static str) -> Arg {
+    let names = handlers.iter().map(|handler| handler.name);
+    Arg::new("handler").long("handler").value_name("NAME").help(help).value_parser(PossibleValuesParser::new(names))
+}
+
+fn same(what: &str, one: &str, other: &str, name: &str) -> Error {
+    Error::raw(ErrorKind::ArgumentConflict, format!("{one} and {other} are the same {what}, {name}: set two\n"))
+}
+
+/// The topics of these streams, no two of which are the same.
+fn read_topics(streams: &[StreamSpec], matches: &ArgMatches) -> Result<Vec<TopicConfig>, Error> {
+    let read: Vec<_> = streams.iter().map(|stream| stream.read(matches)).collect::<Result<_, _>>()?;
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (stream, topics) in streams.iter().zip(&read) {
+        for (variable, name) in
+            [(stream.topic.variable, topics.input.as_str()), (stream.dead_letters.variable, topics.dlq.as_str())]
+        {
+            if let Some((other, _)) = seen.iter().find(|(_, seen)| *seen == name) {
+                return Err(same("topic", other, variable, name));
+            }
+            seen.push((variable, name));
+        }
+    }
+    Ok(read)
+}
+
+/// The groups of these handlers, no two of which are the same.
+fn read_groups(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<String>, Error> {
+    let groups: Vec<_> = handlers.iter().map(|handler| handler.group.read_group(matches)).collect();
+    for (n, (handler, group)) in handlers.iter().zip(&groups).enumerate() {
+        if let Some((other, _)) = handlers.iter().zip(&groups).take(n).find(|(_, other)| *other == group) {
+            return Err(same("group", other.group.variable, handler.group.variable, group));
+        }
+    }
+    Ok(groups)
+}
+
+fn read_sources(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<Source>, Error> {
+    let streams = streams(handlers);
+    let topics = read_topics(&streams, matches)?;
+    let groups = read_groups(handlers, matches)?;
+    let topics_of = |handler: &HandlerSpec| {
+        streams.iter().zip(&topics).find(|(stream, _)| stream.name == handler.stream.name).map(|(_, topics)| topics)
+    };
+    let mut sources = Vec::with_capacity(handlers.len());
+    for (handler, group) in handlers.iter().zip(&groups) {
+        let Some(topics) = topics_of(handler) else { continue };
+        let read_the_same = handlers.iter().zip(&groups).filter(|(other, _)| other.stream.name == handler.stream.name);
+        let other_groups = read_the_same.map(|(_, other)| other).filter(|other| *other != group).cloned().collect();
+        sources.push(Source { handler: *handler, group: group.clone(), topics: topics.clone(), other_groups });
+    }
+    Ok(sources)
+}
+
+/// Of several the one that was named.
+fn choose(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Option<usize>, Error> {
+    let named = matches.get_one::<String>("handler");
+    Ok(named.and_then(|named| handlers.iter().position(|handler| handler.name == named)))
+}
+
+/// Those of all handlers.
+#[derive(Debug, Clone)]
+pub struct Sources(pub Vec<Source>);
+
+/// That of one handler.
+#[derive(Debug, Clone)]
+pub struct OneSource(pub Source);
+
+/// The groups of all handlers, or of one.
+#[derive(Debug, Clone)]
+pub struct Groups(pub Vec<String>);
+
+/// The topics of all streams.
+#[derive(Debug, Clone)]
+pub struct Streams(pub Vec<TopicConfig>);
+
+/// A part of a command's settings that depends on which handlers there are.
+trait OfHandlers: Sized {
+    fn augment(command: Command, handlers: &[HandlerSpec]) -> Command;
+    fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error>;
+}
+
+impl OfHandlers for Sources {
+    fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
+        augment_groups(augment_streams(command, handlers), handlers)
+    }
+
+    fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
+        read_sources(handlers, matches).map(Self)
+    }
+}
+
+impl OfHandlers for OneSource {
+    fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
+        let command = command.arg(handler_arg(handlers, "Whose; needed where there are several handlers"));
+        augment_groups(augment_streams(command, handlers), handlers)
+    }
+
+    fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
+        let sources = read_sources(handlers, matches)?;
+        let chosen = choose(handlers, matches)?;
+        if chosen.is_none() && sources.len() > 1 {
+            let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
+            let message = format!("there are several handlers, {}: name one with --handler\n", names.join(", "));
+            return Err(Error::raw(ErrorKind::MissingRequiredArgument, message));
+        }
+        let source = sources.into_iter().nth(chosen.unwrap_or(0));
+        source.map(Self).ok_or_else(|| Error::raw(ErrorKind::MissingRequiredArgument, "there is no handler\n"))
+    }
+}
+
+impl OfHandlers for Groups {
+    fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
+        augment_groups(command.arg(handler_arg(handlers, "Only this handler's")), handlers)
+    }
+
+    fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
+        let groups = read_groups(handlers, matches)?;
+        Ok(Self(match choose(handlers, matches)? {
+            Some(chosen) => groups.into_iter().skip(chosen).take(1).collect(),
+            None => groups,
+        }))
+    }
+}
+
+impl OfHandlers for Streams {
+    fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
+        augment_streams(command, handlers)
+    }
+
+    fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
+        read_topics(&streams(handlers), matches).map(Self)
+    }
+}
+
+/// Clap's traits, for the handlers that are registered.
+macro_rules! args_of_handlers {
+    ($($name:ident),*) => {$(
+        impl Args for $name {
+            fn augment_args(command: Command) -> Command {
+                Self::augment(command, &handlers())
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                Self::augment(command, &handlers())
+            }
+        }
+
+        impl FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+                Self::read(&handlers(), matches)
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    )*};
+}
+
+args_of_handlers!(Sources, OneSource, Groups, Streams);
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use shared::kafka::Setting;
+
+    use super::*;
+
+    const fn setting(variable: &'static str, flag: &'static str, default: &'static str) -> Setting {
+        Setting { variable, flag, default, help: "" }
+    }
+
+    const fn stream(name: &'static str, topic: Setting, dead_letters: Setting) -> StreamSpec {
+        StreamSpec { name, topic, dead_letters, types: &[] }
+    }
+
+    const READINGS: StreamSpec = stream(
+        "readings",
+        setting("READINGS_TOPIC", "readings-topic", "readings"),
+        setting("READINGS_DLQ", "readings-dlq", "readings-dlq"),
+    );
+    const ALARMS: StreamSpec = stream(
+        "alarms",
+        setting("ALARMS_TOPIC", "alarms-topic", "alarms"),
+        setting("ALARMS_DLQ", "alarms-dlq", "alarms-dlq"),
+    );
+
+    const fn handler(name: &'static str, group: Setting, stream: StreamSpec) -> HandlerSpec {
+        HandlerSpec { name, group, stream, types: &[], outcomes: |_, _| async { Ok(Default::default()) }.boxed() }
+    }
+
+    /// Two that read one stream, and one that reads another.
+    const THREE: [HandlerSpec; 3] = [
+        handler("store", setting("STORE_GROUP", "store-group", "store"), READINGS),
+        handler("count", setting("COUNT_GROUP", "count-group", "count"), READINGS),
+        handler("ring", setting("RING_GROUP", "ring-group", "ring"), ALARMS),
+    ];
+
+    fn read<T: OfHandlers>(handlers: &[HandlerSpec], args: &[&str]) -> Result<T, String> {
+        let command = T::augment(Command::new("test"), handlers);
+        let all = ["test"].iter().chain(args);
+        let matches = command.try_get_matches_from(all).map_err(|error| error.to_string())?;
+        T::read(handlers, &matches).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_handler_has_its_group_and_the_topics_of_its_stream() {
+        let Sources(sources) = read(&THREE, &["--count-group=c", "--alarms-topic=a"]).unwrap();
+        let told: Vec<_> = sources
+            .iter()
+            .map(|source| {
+                (
+                    source.handler.name,
+                    source.group.as_str(),
+                    source.topics.input.as_str(),
+                    source.other_groups.join(","),
+                )
+            })
+            .collect();
+        let expected =
+            [("store", "store", "readings", "c"), ("count", "c", "readings", "store"), ("ring", "ring", "a", "")];
+        assert_eq!(told, expected.map(|(name, group, topic, others)| (name, group, topic, others.to_owned())));
+        let Streams(topics) = read(&THREE, &[]).unwrap();
+        assert_eq!(topics.iter().map(|topics| topics.dlq.as_str()).collect::<Vec<_>>(), ["readings-dlq", "alarms-dlq"]);
+    }
+
+    #[test]
+    fn a_command_takes_the_only_handler_or_the_one_that_is_named() {
+        let OneSource(source) = read(&THREE[..1], &[]).unwrap();
+        assert_eq!(source.handler.name, "store");
+        let OneSource(source) = read(&THREE, &["--handler=ring"]).unwrap();
+        assert_eq!((source.handler.name, source.topics.input.as_str()), ("ring", "alarms"));
+        let said = read::<OneSource>(&THREE, &[]).unwrap_err();
+        assert!(said.contains("there are several handlers, store, count, ring: name one with --handler"), "{said}");
+        let said = read::<OneSource>(&THREE, &["--handler=stores"]).unwrap_err();
+        assert!(said.contains("store, count, ring"), "{said}");
+        assert_eq!(read::<Groups>(&THREE, &[]).unwrap().0, ["store", "count", "ring"]);
+        assert_eq!(read::<Groups>(&THREE, &["--handler=count", "--count-group=c"]).unwrap().0, ["c"]);
+    }
+
+    #[test]
+    fn no_two_have_the_same_group_or_topic() {
+        let said = read::<Groups>(&THREE, &["--ring-group=store"]).unwrap_err();
+        assert!(said.contains("STORE_GROUP and RING_GROUP are the same group, store"), "{said}");
+        for (wrong, told) in [
+            ("--alarms-topic=readings", "READINGS_TOPIC and ALARMS_TOPIC"),
+            ("--alarms-dlq=readings", "READINGS_TOPIC and ALARMS_DLQ"),
+            ("--alarms-dlq=alarms", "ALARMS_TOPIC and ALARMS_DLQ"),
+        ] {
+            for said in [read::<Streams>(&THREE, &[wrong]).unwrap_err(), read::<Sources>(&THREE, &[wrong]).unwrap_err()]
+            {
+                assert!(said.contains(&format!("{told} are the same topic")), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_is_called_as_its_variable() {
+        for handler in handlers() {
+            for Setting { variable, flag, .. } in [handler.group, handler.stream.topic, handler.stream.dead_letters] {
+                assert_eq!(flag, variable.to_lowercase().replace('_', "-"));
+            }
+        }
+    }
+}

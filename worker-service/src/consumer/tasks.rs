@@ -1,0 +1,145 @@
+//! What runs beside the handlers, for as long as the worker runs: a settlement, a relay, an expiry. A task has a name, is
+//! told to stop, begins anew where it panics, and shows in health and in the metric `task_running`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::observe::panics;
+
+/// How long a task that panicked waits until it begins anew.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
+/// Tells a task that the worker is about to end.
+#[derive(Debug, Clone)]
+pub struct StopSignal(watch::Receiver<bool>);
+
+impl StopSignal {
+    /// One that is given where this becomes true.
+    pub fn new(stopped: watch::Receiver<bool>) -> Self {
+        Self(stopped)
+    }
+
+    /// Waits until the worker is about to end.
+    pub async fn given(&mut self) {
+        // A worker that is gone has stopped.
+        let _ = self.0.wait_for(|stopped| *stopped).await;
+    }
+
+    /// Sleeps, unless the signal is given; says whether the task is to go on.
+    pub async fn sleep(&mut self, duration: Duration) -> bool {
+        tokio::select! {
+            () = self.given() => false,
+            () = tokio::time::sleep(duration) => true,
+        }
+    }
+}
+
+/// Runs a task once, until it is told to stop.
+pub type RunTask = Box<dyn Fn(StopSignal) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// How a task is, as seen from outside; cloning shares it.
+#[derive(Debug, Clone)]
+pub struct TaskHealth {
+    name: &'static str,
+    state: Arc<TaskState>,
+}
+
+#[derive(Debug, Default)]
+struct TaskState {
+    running: AtomicBool,
+    panics: AtomicU64,
+}
+
+impl TaskHealth {
+    /// That of a task that has not begun.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, state: Arc::default() }
+    }
+
+    /// The task's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.state.running.load(Ordering::Relaxed)
+    }
+
+    /// How often it panicked.
+    pub fn panics(&self) -> u64 {
+        self.state.panics.load(Ordering::Relaxed)
+    }
+
+    fn runs(&self, running: bool) {
+        self.state.running.store(running, Ordering::Relaxed);
+        metrics::gauge!("task_running", "task" => self.name).set(if running { 1.0 } else { 0.0 });
+    }
+}
+
+/// Runs a task until it is told to stop. Where it panics it begins anew; where it ends by itself, that is said.
+pub async fn keep_running(run: RunTask, mut stop: StopSignal, health: TaskHealth) {
+    loop {
+        health.runs(true);
+        let outcome = panics::caught_async(run(stop.clone())).await;
+        health.runs(false);
+        match outcome {
+            Ok(()) => {
+                if !*stop.0.borrow() {
+                    tracing::error!(task = health.name, "a task has ended by itself");
+                }
+                return;
+            }
+            Err(panicked) => {
+                health.state.panics.fetch_add(1, Ordering::Relaxed);
+                panics::tell_of_task(health.name, &panicked);
+            }
+        }
+        if !stop.sleep(RESTART_DELAY).await {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_begins_anew_and_ends_when_it_is_told_to() {
+        let (stop, stopped) = watch::channel(false);
+        let health = TaskHealth::new("test");
+        let (began, mut begins) = watch::channel(0);
+        let run: RunTask = Box::new(move |mut stop| {
+            let began = began.clone();
+            Box::pin(async move {
+                began.send_modify(|times| *times += 1);
+                assert!(*began.borrow() > 1, "a defect");
+                stop.given().await;
+            })
+        });
+        let task = tokio::spawn(keep_running(run, StopSignal::new(stopped), health.clone()));
+        begins.wait_for(|times| *times == 2).await.unwrap();
+        assert_eq!((health.panics(), health.is_running(), health.name()), (1, true, "test"));
+        stop.send(true).unwrap();
+        task.await.unwrap();
+        assert!(!health.is_running());
+    }
+
+    #[tokio::test]
+    async fn a_task_is_told_to_stop_while_it_waits_to_begin_anew() {
+        let (stop, stopped) = watch::channel(false);
+        let health = TaskHealth::new("test");
+        let run: RunTask = Box::new(|_| Box::pin(async { panic!("a defect") }));
+        let task = tokio::spawn(keep_running(run, StopSignal::new(stopped.clone()), health.clone()));
+        stop.send(true).unwrap();
+        task.await.unwrap();
+        assert_eq!(health.panics(), 1);
+        let mut signal = StopSignal::new(stopped);
+        assert!(!signal.sleep(Duration::from_secs(3600)).await, "it does not sleep any more");
+    }
+}

@@ -1,0 +1,58 @@
+//! What a handler reads: its stream, its group, and how the settings name them. The consumer and the commands for
+//! operators work by this, whatever the domain.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use futures_util::future::BoxFuture;
+use shared::kafka::{Setting, StreamSpec, TopicConfig};
+use shared::store::{Failure, Store};
+
+/// A record's key and its event's id, as a dead letter has them.
+pub type EventName = (String, String);
+
+/// Of these events those whose effect is there, with its outcome.
+pub type Outcomes =
+    for<'a> fn(&'a Store, &'a [EventName]) -> BoxFuture<'a, Result<HashMap<EventName, String>, Failure>>;
+
+/// A handler, as its domain declares it.
+#[derive(Clone, Copy)]
+pub struct HandlerSpec {
+    /// Its name: what `--only` and `--handler` call it.
+    pub name: &'static str,
+    /// The consumer group.
+    pub group: Setting,
+    /// What it reads.
+    pub stream: StreamSpec,
+    /// The CloudEvents types that it takes.
+    pub types: &'static [&'static str],
+    /// What became of events, for their dead letters.
+    pub outcomes: Outcomes,
+}
+
+impl fmt::Debug for HandlerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// What a handler reads, as the settings name it.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The handler.
+    pub handler: HandlerSpec,
+    /// Its consumer group.
+    pub group: String,
+    /// Its topics.
+    pub topics: TopicConfig,
+    /// The groups of other handlers that read the same topic: a record that was redriven for one of them is none of ours.
+    pub other_groups: Vec<String>,
+}
+
+impl Source {
+    /// Whether a group of this name is another one that reads the same topic. One that is not known is none: it may be
+    /// the name that this one had before.
+    pub fn is_of_another(&self, group: Option<&[u8]>) -> bool {
+        group.is_some_and(|group| self.other_groups.iter().any(|other| other.as_bytes() == group))
+    }
+}

@@ -1,0 +1,180 @@
+//! What every handler has to keep to, on real PostgreSQL, whatever its domain: one line for each of them.
+
+mod broken;
+mod devices;
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use proptest::strategy::{BoxedStrategy, Strategy as _, ValueTree as _};
+use proptest::test_runner::TestRunner;
+use shared::cache::CacheKey;
+use shared::kafka::Delivery;
+use shared::kafka::ids::EventId;
+use shared::kafka::position::Position;
+use time::OffsetDateTime;
+use worker_service::consumer::handler::Handler;
+
+use self::world::{World, versions};
+
+/// A handler, and what the laws are tried with.
+pub(crate) struct Subject<H: Handler> {
+    pub(crate) handler: H,
+    /// Logs of its events: few ids, which come again, and places that jump back, as redriven ones do.
+    pub(crate) logs: BoxedStrategy<Vec<Delivery<H::Event>>>,
+    /// The cached things that an event is about.
+    pub(crate) touches: fn(&Delivery<H::Event>) -> Vec<CacheKey>,
+}
+
+/// Tests a handler against all laws: with logs of its events, and what an event of it is about.
+macro_rules! handler_laws {
+    ($handler:expr, $logs:expr, $touches:expr) => {
+        $crate::laws::handler_laws!(
+            $handler, $logs, $touches;
+            the_result_does_not_depend_on_where_batches_are_cut
+            twice_is_once
+            what_is_touched_is_fenced_by_a_repeat_too
+            a_failed_apply_leaves_nothing
+            a_late_position_changes_no_state
+        );
+    };
+    ($handler:expr, $logs:expr, $touches:expr; $($law:ident)+) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $law() {
+            let logs = proptest::strategy::Strategy::boxed($logs);
+            $crate::laws::$law($crate::laws::Subject { handler: $handler, logs, touches: $touches }).await;
+        }
+    )+};
+}
+pub(crate) use handler_laws;
+
+/// How many logs each law is tried with.
+const LOGS: usize = 12;
+
+impl<H: Handler<Event: Clone + Debug>> Subject<H> {
+    /// The same ones each time.
+    fn logs(&self) -> Vec<Vec<Delivery<H::Event>>> {
+        let mut runner = TestRunner::deterministic();
+        (0..LOGS).map(|_| self.logs.new_tree(&mut runner).unwrap().current()).collect()
+    }
+}
+
+pub(crate) async fn the_result_does_not_depend_on_where_batches_are_cut<H: Handler<Event: Clone + Debug>>(
+    subject: Subject<H>,
+) {
+    let logs = subject.logs();
+    let world = World::new("law_cuts", subject).await;
+    for log in logs {
+        let mut expected = None;
+        for cut in [log.len(), 1, 2, 7] {
+            world.clear().await;
+            let (mut outcomes, mut fences) = (Vec::new(), BTreeMap::new());
+            for batch in log.chunks(cut) {
+                let applied = world.apply(batch).await;
+                outcomes.extend(applied.events.iter().map(|event| (event.outcome, event.counts)));
+                fences.extend(versions(&applied.fences));
+            }
+            let found = (world.rows().await, outcomes, fences);
+            let expected = expected.get_or_insert_with(|| found.clone());
+            assert_eq!(&found, expected, "cut at {cut}: {log:#?}");
+        }
+    }
+}
+
+pub(crate) async fn twice_is_once<H: Handler<Event: Clone + Debug>>(subject: Subject<H>) {
+    let logs = subject.logs();
+    let world = World::new("law_twice", subject).await;
+    for (n, log) in logs.into_iter().enumerate() {
+        world.clear().await;
+        for batch in log.chunks(1 + n % 5) {
+            world.apply(batch).await;
+            let once = world.rows().await;
+            world.apply(batch).await;
+            assert_eq!(world.rows().await, once, "twice: {batch:#?}");
+        }
+        // The group is rewound.
+        let once = world.rows().await;
+        for batch in log.chunks(3) {
+            world.apply(batch).await;
+        }
+        assert_eq!(world.rows().await, once, "{log:#?}");
+    }
+}
+
+pub(crate) async fn what_is_touched_is_fenced_by_a_repeat_too<H: Handler<Event: Clone + Debug>>(subject: Subject<H>) {
+    let logs = subject.logs();
+    let world = World::new("law_fences", subject).await;
+    for (n, log) in logs.into_iter().enumerate() {
+        world.clear().await;
+        for batch in log.chunks(1 + n % 5) {
+            // The worker may have died between its commit and its fence.
+            for _ in ["new", "again"] {
+                let applied = world.apply(batch).await;
+                let expected = world.cached(batch).await;
+                assert_eq!(versions(&applied.fences), expected, "fenced: {batch:#?}");
+                for (event, processed) in batch.iter().zip(&applied.events) {
+                    let Some(fence) = processed.fence else { continue };
+                    let (key, _) = &applied.fences[fence];
+                    assert!((world.touches)(event).contains(key), "{event:#?} is seen when {key} is fenced");
+                }
+                assert_eq!(applied.events.len(), batch.len());
+            }
+        }
+    }
+}
+
+pub(crate) async fn a_failed_apply_leaves_nothing<H: Handler<Event: Clone + Debug>>(subject: Subject<H>) {
+    let logs = subject.logs();
+    let world = World::new("law_failures", subject).await;
+    let tables = world.tables().await;
+    let mut failures = 0;
+    for log in logs {
+        world.clear().await;
+        let (before, batch) = log.split_at(log.len() / 2);
+        world.apply(before).await;
+        for table in &tables {
+            for at_commit in [false, true] {
+                let rows = world.rows().await;
+                world.refuse(table, at_commit).await;
+                let outcome = world.try_apply(batch).await;
+                world.refuse_no_more(table).await;
+                if outcome.is_err() {
+                    failures += 1;
+                    assert_eq!(world.rows().await, rows, "{table} refused, at the commit: {at_commit}: {batch:#?}");
+                } else {
+                    // It wrote nothing there.
+                    world.clear().await;
+                    world.apply(before).await;
+                }
+            }
+        }
+        // It comes to what it would have come to at once.
+        world.apply(batch).await;
+        let rows = world.rows().await;
+        world.clear().await;
+        world.apply(before).await;
+        world.apply(batch).await;
+        assert_eq!(world.rows().await, rows, "{log:#?}");
+    }
+    assert!(failures >= LOGS, "{failures} failures");
+}
+
+pub(crate) async fn a_late_position_changes_no_state<H: Handler<Event: Clone + Debug>>(subject: Subject<H>) {
+    let logs = subject.logs();
+    let world = World::new("law_late", subject).await;
+    for log in logs {
+        world.clear().await;
+        world.apply(&log).await;
+        let states = world.states(&log).await;
+        let late = log.iter().cloned().map(|mut event| {
+            event.envelope.id = EventId::generate();
+            // Before all that is in the log, and said to be so by who redrives it.
+            let appended_at = OffsetDateTime::UNIX_EPOCH;
+            event.position = Position { offset: 0, appended_at, redriven: true, ..event.position };
+            event
+        });
+        world.apply(&late.collect::<Vec<_>>()).await;
+        assert_eq!(world.states(&log).await, states, "late: {log:#?}");
+    }
+}

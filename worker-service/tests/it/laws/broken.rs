@@ -1,0 +1,98 @@
+//! Each law is tried on a handler that breaks it.
+
+use proptest::strategy::Strategy as _;
+use shared::devices::{DeviceDelivery, Event};
+use shared::kafka::ids::EventId;
+use shared::kafka::{Delivery, Envelope, Refusal};
+use shared::store::{Failure, Tx};
+use worker_service::consumer::handler::{Applied, Handler};
+use worker_service::devices::Devices;
+use worker_service::source::HandlerSpec;
+
+use super::{Subject, devices};
+
+/// What is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Defect {
+    /// Of a batch only the last event counts.
+    LastOfBatch,
+    /// A repeat is another event.
+    NewIds,
+    /// Where nothing is new, nothing is fenced.
+    RepeatsUnfenced,
+    /// Something is written, whatever becomes of the transaction.
+    WritesBeside,
+    /// What comes last is the newest.
+    LastIsNewest,
+}
+
+/// Devices, but for that.
+struct Broken(Defect);
+
+impl Handler for Broken {
+    type Event = Event;
+    type Prepared = ();
+
+    const SPEC: HandlerSpec = Devices::SPEC;
+    const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
+    const BEGIN: &'static str = Devices::BEGIN;
+
+    fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
+        Devices::decode(envelope)
+    }
+
+    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, Failure> {
+        let mut events: Vec<_> = batch.iter().map(|event| (*event).clone()).collect();
+        match self.0 {
+            Defect::LastOfBatch => drop(events.drain(..events.len() - 1)),
+            Defect::NewIds => events.iter_mut().for_each(|event| event.envelope.id = EventId::generate()),
+            Defect::LastIsNewest => events.iter_mut().for_each(|event| {
+                event.position.appended_at = time::OffsetDateTime::now_utc();
+                event.position.offset =
+                    i64::try_from(event.position.appended_at.unix_timestamp_nanos() / 1_000).unwrap();
+            }),
+            Defect::WritesBeside => {
+                const WRITE: &str = "INSERT INTO forgotten_devices VALUES (gen_random_uuid(), now()); COMMIT; BEGIN";
+                sqlx::raw_sql(WRITE).execute(&mut *tx).await?;
+            }
+            Defect::RepeatsUnfenced => {}
+        }
+        let mut applied = devices::handler().apply(tx, &events.iter().collect::<Vec<_>>(), &()).await?;
+        if self.0 == Defect::RepeatsUnfenced && applied.events.iter().all(|event| event.outcome == "repeated") {
+            applied.fences.clear();
+            applied.events.iter_mut().for_each(|event| event.fence = None);
+        }
+        Ok(applied)
+    }
+
+    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
+        Devices::made_up(bytes)
+    }
+}
+
+fn broken(defect: Defect) -> Subject<Broken> {
+    let touches = |event: &DeviceDelivery| vec![event.event.device_id.cache_key()];
+    Subject { handler: Broken(defect), logs: devices::logs().boxed(), touches }
+}
+
+macro_rules! each_is_found {
+    ($($law:ident $defect:ident $said:literal)+) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        #[should_panic(expected = $said)]
+        async fn $law() {
+            super::$law(broken(Defect::$defect)).await;
+        }
+    )+};
+}
+
+each_is_found!(
+    the_result_does_not_depend_on_where_batches_are_cut LastOfBatch "cut at "
+    twice_is_once NewIds "twice: "
+    what_is_touched_is_fenced_by_a_repeat_too RepeatsUnfenced "fenced: "
+    a_failed_apply_leaves_nothing WritesBeside "refused, at the commit"
+    a_late_position_changes_no_state LastIsNewest "late: "
+);

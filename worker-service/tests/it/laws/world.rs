@@ -1,0 +1,141 @@
+//! A database with a handler's tables, and what is in them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use shared::cache::{Cache, CacheKey, Fence, Fencer, Loaded};
+use shared::kafka::{Delivery, Record};
+use shared::store::{Class, Failure};
+use sqlx::{AssertSqlSafe, PgPool};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use worker_service::consumer::apply::Applier;
+use worker_service::consumer::handler::{Applied, Handler};
+use worker_service::scheduler::Task;
+
+use super::Subject;
+use crate::kit::{Kit, run_config};
+
+pub(super) struct World<H: Handler> {
+    kit: Kit,
+    applier: Applier<H>,
+    pub(super) touches: fn(&Delivery<H::Event>) -> Vec<CacheKey>,
+    began: OffsetDateTime,
+}
+
+/// The rows of each table.
+pub(super) type Rows = BTreeMap<String, Vec<String>>;
+
+/// By its key each thing that is to be cached, with its version.
+pub(super) fn versions(fences: &[Fence]) -> BTreeMap<String, i64> {
+    fences.iter().map(|(key, version)| (key.to_string(), *version)).collect()
+}
+
+impl<H: Handler<Event: Clone>> World<H> {
+    pub(super) async fn new(name: &str, subject: Subject<H>) -> Self {
+        let kit = Kit::new(name, 1).await;
+        let cache = Cache::open(&run_config(&kit.scope).stores.redis, &[]).unwrap();
+        let applier = Applier::new(subject.handler, kit.store.clone(), Fencer::new(cache, kit.store.clone()));
+        Self { kit, applier, touches: subject.touches, began: OffsetDateTime::now_utc() }
+    }
+
+    /// Empties all tables.
+    pub(super) async fn clear(&self) {
+        let tables = self.tables().await.join(", ");
+        self.sql(format!("TRUNCATE {tables}")).await;
+    }
+
+    pub(super) async fn apply(&self, batch: &[Delivery<H::Event>]) -> Applied {
+        self.try_apply(batch).await.unwrap()
+    }
+
+    pub(super) async fn try_apply(&self, batch: &[Delivery<H::Event>]) -> Result<Applied, Failure> {
+        let task = |delivery: &Delivery<_>| Task {
+            record: Record::new(None, None, &[]),
+            delivery: delivery.clone(),
+            attempts: 0,
+        };
+        let batch: Vec<_> = batch.iter().map(task).collect();
+        loop {
+            match self.applier.write(&batch).await {
+                Err(Failure { class: Class::Again, .. }) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    pub(super) async fn tables(&self) -> Vec<String> {
+        sqlx::query_scalar(
+            "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename !~ '^_' ORDER BY 1",
+        )
+        .fetch_all(&self.kit.pool)
+        .await
+        .unwrap()
+    }
+
+    /// All rows, but for the times at which they were written.
+    pub(super) async fn rows(&self) -> Rows {
+        let mut all = Rows::new();
+        for table in self.tables().await {
+            let query = AssertSqlSafe(format!("SELECT to_jsonb(r)::text FROM {table} AS r"));
+            let rows: Vec<String> = sqlx::query_scalar(query).fetch_all(&self.kit.pool).await.unwrap();
+            let mut rows: Vec<_> = rows.iter().map(|row| self.without_times(row)).collect();
+            rows.sort();
+            all.insert(table, rows);
+        }
+        all
+    }
+
+    fn without_times(&self, row: &str) -> String {
+        let mut row: Value = serde_json::from_str(row).unwrap();
+        for value in row.as_object_mut().unwrap().values_mut() {
+            let time = value.as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+            if time.is_some_and(|time| time >= self.began) {
+                *value = "now".into();
+            }
+        }
+        row.to_string()
+    }
+
+    /// What PostgreSQL has of all that these events are about: each thing that is there, with its version.
+    pub(super) async fn cached(&self, events: &[Delivery<H::Event>]) -> BTreeMap<String, i64> {
+        self.loaded(events).await.into_iter().map(|(key, loaded)| (key, loaded.version)).collect()
+    }
+
+    /// The same with their versions and bodies, but for the times at which they were written.
+    pub(super) async fn states(&self, events: &[Delivery<H::Event>]) -> BTreeMap<String, (i64, String)> {
+        let state = |loaded: Loaded| (loaded.version, self.without_times(&loaded.body));
+        self.loaded(events).await.into_iter().map(|(key, loaded)| (key, state(loaded))).collect()
+    }
+
+    async fn loaded(&self, events: &[Delivery<H::Event>]) -> BTreeMap<String, Loaded> {
+        let mut all = BTreeMap::new();
+        for key in events.iter().flat_map(self.touches) {
+            for loaded in (key.kind().load)(&self.kit.store, &[key.id().clone()]).await.unwrap() {
+                all.insert(CacheKey::new(key.kind(), loaded.id.clone()).to_string(), loaded);
+            }
+        }
+        all
+    }
+
+    /// Refuses what is written to a table: each row, or at the commit.
+    pub(super) async fn refuse(&self, table: &str, at_commit: bool) {
+        let when = if at_commit { "CONSTRAINT TRIGGER refuse AFTER" } else { "TRIGGER refuse BEFORE" };
+        let deferred = if at_commit { "DEFERRABLE INITIALLY DEFERRED" } else { "" };
+        self.sql(format!(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+             CREATE {when} INSERT OR UPDATE OR DELETE ON {table} {deferred} FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ))
+        .await;
+    }
+
+    pub(super) async fn refuse_no_more(&self, table: &str) {
+        self.sql(format!("DROP TRIGGER refuse ON {table}")).await;
+    }
+
+    async fn sql(&self, statements: String) {
+        let pool: &PgPool = &self.kit.pool;
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(pool).await.unwrap();
+    }
+}

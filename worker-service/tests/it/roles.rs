@@ -1,0 +1,83 @@
+//! Which handlers and tasks a process runs, and which records are a handler's own.
+
+use serde_json::json;
+use worker_service::worker::Worker;
+
+use crate::kit::{Kit, header, of_group, run_config};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_runs_only_what_it_is_told_to() {
+    let kit = Kit::new("roles", 1).await;
+    let expires = kit.process_with(&[("WORKER_ONLY", "devices-expire")]).await;
+    kit.until_it("it is ready", async || expires.ready().await.0 == 200).await;
+    let health = expires.health().await;
+    assert_eq!(health["groups"], json!({}));
+    assert_eq!(health["tasks"], json!({"devices-expire": {"running": true, "panics": 0}}));
+    kit.event("a", "1", "{}").await;
+
+    let applies = kit.process_with(&[("WORKER_ONLY", "Devices")]).await;
+    kit.until("SELECT count(*) FROM events", 1).await;
+    let health = applies.health().await;
+    assert_eq!((&of_group(&health)["status"], &health["tasks"]), (&json!("ready"), &json!({})));
+
+    let metrics = [expires.metrics().await, applies.metrics().await];
+    let tells = |of: usize, name: &str| metrics[of].lines().any(|line| line.starts_with(name));
+    assert!(tells(0, "task_running{task=\"devices-expire\"} 1") && !tells(1, "task_running"));
+    assert!(tells(1, "assigned_partitions") && !tells(0, "assigned_partitions"));
+    assert_eq!(kit.committed().await.len(), 1);
+    // They end as any worker does.
+    expires.end().await;
+    applies.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_nothing_has_is_refused_with_the_names_that_there_are() {
+    let kit = Kit::new("no_role", 1).await;
+    let said = kit.command(&["run", "--only", "devices,placements"]).await;
+    assert_eq!(said.status, 2, "{said:?}");
+    assert!(said.error.contains("'placements'") && said.error.contains("devices, devices-expire"), "{said:?}");
+    let said = kit.command(&["dlq", "list", "--handler", "placements"]).await;
+    assert!(said.status == 2 && said.error.contains("devices"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_redriven_for_another_group_is_passed_over() {
+    let kit = Kit::new("regroup", 1).await;
+    let mut config = run_config(&kit.scope);
+    config.sources.0[0].other_groups = vec!["another".to_owned()];
+    let worker = Worker::start(&config).unwrap();
+    kit.event("x", "1", "{}").await;
+    let origin =
+        [("origin.topic", "t"), ("origin.partition", "0"), ("origin.offset", "1"), ("origin.timestamp", "1000")];
+    let redriven = |group| [&origin[..], &[("redrive.group", group)]].concat();
+    kit.event_with("a", "of another", "{}", &redriven("another")).await;
+    kit.event_with("b", "of ours", "{}", &redriven(kit.scope.group.as_str())).await;
+    // The name that the group had before, say.
+    kit.event_with("c", "of nobody", "{}", &redriven("unknown")).await;
+    // Without a first place nobody redrove it.
+    kit.event_with("d", "foreign", "{}", &[("redrive.group", "another")]).await;
+    kit.until("SELECT count(*) FROM events", 4).await;
+    assert_eq!(kit.outcome("of another").await, None);
+    kit.event_with("a", "of another", "{}", &redriven("another")).await;
+    kit.until_it("it is committed past all of them", async || kit.committed().await.get(&0) == Some(&6)).await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_its_groups_and_goes_back_to_that_one() {
+    let kit = Kit::new("regrouped", 1).await;
+    kit.letter("a", "1", 10, &[("dlq.group", "another")]).await;
+    kit.letter("b", "1", 20, &[("dlq.group", kit.scope.group.as_str())]).await;
+    kit.letter("c", "1", 30, &[]).await;
+    let devices = async |others: &[&str]| {
+        let letters = kit.list_beside(others).await;
+        letters.iter().map(|letter| letter["device"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join("")
+    };
+    assert_eq!(devices(&[]).await, "abc", "no other group is known");
+    assert_eq!(devices(&["another"]).await, "bc");
+    let (summary, _) = kit.redrive(&["--device=b"]).await.unwrap();
+    assert_eq!(summary.sent, 1);
+    let sent = kit.records(1).await;
+    assert_eq!(header(&sent[0], "redrive.group").as_deref(), Some(kit.scope.group.as_str()));
+}
