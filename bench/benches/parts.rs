@@ -31,18 +31,10 @@ fn payload(bytes: usize) -> String {
 }
 
 fn event() -> Outgoing {
-    let envelope = Envelope {
-        event_type: EventType::DeviceReported.as_str(),
-        key: "device-123".into(),
-        subject: "device-123".into(),
-        id: EventId::generate(),
-        occurred_at: OffsetDateTime::now_utc(),
-        accepted_at: OffsetDateTime::now_utc(),
-        request_id: Some("0192f3a4-5b6c-7d8e-9f00-112233445566".into()),
-        user_id: Some("device-123".into()),
-        traceparent: None,
-        data: Bytes::from(payload(100)),
-    };
+    let (device, event_type, now) = ("device-123", EventType::DeviceReported.as_str(), OffsetDateTime::now_utc());
+    let mut envelope = Envelope::new(event_type, device.into(), EventId::generate(), now, Bytes::from(payload(100)));
+    envelope.request_id = Some("0192f3a4-5b6c-7d8e-9f00-112233445566".into());
+    envelope.user_id = Some(device.into());
     Outgoing { envelope, source: "/devices/device-123".into() }
 }
 

@@ -97,10 +97,6 @@ impl Handler for Devices {
         Event::decode(envelope)
     }
 
-    async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
-        Ok(())
-    }
-
     async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, Failure> {
         let queries::Applied { events, fences, .. } = queries::apply(tx, batch).await?;
         let processed = |it: queries::Processed| Processed {

@@ -14,7 +14,7 @@ pub trait Handler: Send + Sync + 'static {
     /// An event, parsed.
     type Event: Send + Sync + 'static;
     /// What is got ready before the transaction; `()` for most.
-    type Prepared: Send + Sync;
+    type Prepared: Default + Send + Sync;
 
     /// Its name, its group, its stream, and the types that it takes. An event of another type becomes a dead letter
     /// `unknown_type`.
@@ -43,8 +43,13 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whose class says what becomes of the batch.
-    fn prepare(&self, batch: &[&Delivery<Self::Event>])
-    -> impl Future<Output = Result<Self::Prepared, Failure>> + Send;
+    fn prepare(
+        &self,
+        batch: &[&Delivery<Self::Event>],
+    ) -> impl Future<Output = Result<Self::Prepared, Failure>> + Send {
+        let _ = batch;
+        std::future::ready(Ok(Self::Prepared::default()))
+    }
 
     /// Writes a batch in the transaction that is given: in the log's order within a key, each event once, however often it
     /// comes. What it comes to must not depend on where batches are cut.
