@@ -40,7 +40,7 @@ pub fn register(worker: &mut Registry) {
         .command::<EraseConfig>(
             Command::new("erase")
                 .visible_alias("forget")
-                .about("Erase a device: its events, its resource, its cache entry, and what its records would do"),
+                .about("Erase a device: its events, its resource, its cache entry, and the effect of its records"),
             erase::run,
         )
         .topics_made(|store, made| async move { Ok(queries::forget_ends(store, made).await?) }.boxed())
@@ -50,9 +50,8 @@ pub fn register(worker: &mut Registry) {
 /// The events of devices.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventsConfig {
-    /// How long an event is remembered. It has to be longer than the topic keeps records: a record
-    /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
-    /// only for a trial.
+    /// How long an event is remembered. Must be longer than the retention of the topic: a record that is read again
+    /// after its event was deleted is a new event. From 1m to 100years; short times are for trials only.
     #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub events_retention: Duration,
 }
