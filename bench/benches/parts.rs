@@ -14,7 +14,7 @@ use shared::devices::{self, DeviceDelivery, EventType, submission};
 use shared::kafka::ids::EventId;
 use shared::kafka::{self, Envelope, Outgoing, Record};
 use time::OffsetDateTime;
-use worker_service::scheduler::{Lane, Next, Settings};
+use worker_service::scheduler::{Action, Scheduler, Settings};
 
 const SECRET: &str = "the secret of a measurement, long enough";
 
@@ -31,18 +31,10 @@ fn payload(bytes: usize) -> String {
 }
 
 fn event() -> Outgoing {
-    let envelope = Envelope {
-        event_type: EventType::DeviceReported.as_str(),
-        key: "device-123".into(),
-        subject: "device-123".into(),
-        id: EventId::generate(),
-        occurred_at: OffsetDateTime::now_utc(),
-        accepted_at: OffsetDateTime::now_utc(),
-        request_id: Some("0192f3a4-5b6c-7d8e-9f00-112233445566".into()),
-        user_id: Some("device-123".into()),
-        traceparent: None,
-        data: Bytes::from(payload(100)),
-    };
+    let (device, event_type, now) = ("device-123", EventType::DeviceReported.as_str(), OffsetDateTime::now_utc());
+    let mut envelope = Envelope::new(event_type, device.into(), EventId::generate(), now, Bytes::from(payload(100)));
+    envelope.request_id = Some("0192f3a4-5b6c-7d8e-9f00-112233445566".into());
+    envelope.user_id = Some(device.into());
     Outgoing { envelope, source: "/devices/device-123".into() }
 }
 
@@ -120,12 +112,12 @@ fn lane(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1_000));
     group.bench_function("a batch of 1,000", |bencher| {
         bencher.iter_batched(
-            || (Lane::new(Settings::default(), 7), records.clone()),
+            || (Scheduler::new(Settings::default(), 7), records.clone()),
             |(mut lane, records)| {
                 for (record, decoded) in records {
                     lane.arrive(record, Ok(decoded));
                 }
-                let Next::Apply(batch) = lane.next(Duration::ZERO) else { panic!("no batch") };
+                let Action::Apply(batch) = lane.next(Duration::ZERO) else { panic!("no batch") };
                 lane.applied(batch, Ok(()), Duration::ZERO);
                 lane.watermark()
             },

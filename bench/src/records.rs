@@ -67,14 +67,7 @@ fn parts(of: usize, number: usize, tag: &str) -> anyhow::Result<(Envelope, Event
 /// The event of a number as the worker would have it, at that offset of a partition.
 pub(crate) fn decoded(number: usize, devices: usize, partition: i32, tag: &str) -> anyhow::Result<DeviceDelivery> {
     let (envelope, event) = parts(number % devices, number, tag)?;
-    let position = Position {
-        topic: "bench".to_owned(),
-        partition,
-        offset: i64::try_from(number)?,
-        appended_at: envelope.accepted_at,
-        redriven: false,
-        create_time: false,
-    };
+    let position = Position::new("bench", partition, i64::try_from(number)?, envelope.accepted_at);
     Ok(DeviceDelivery { envelope, position, event })
 }
 

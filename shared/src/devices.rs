@@ -92,7 +92,7 @@ impl Stream for DeviceStream {
             variable: "KAFKA_DLQ_TOPIC",
             flag: "kafka-dlq-topic",
             default: "events-dlq",
-            help: "The topic of dead letters, another one",
+            help: "The topic of dead letters; must differ from the first",
         },
         types: &EVENT_TYPES,
     };
@@ -128,18 +128,8 @@ impl Event {
 
     /// What is said beside it, where no more is known than its id and when it was accepted.
     pub fn envelope(&self, id: EventId, accepted_at: OffsetDateTime) -> Envelope {
-        Envelope {
-            event_type: self.event_type.as_str(),
-            key: self.device_id.key(),
-            subject: self.device_id.key(),
-            id,
-            occurred_at: accepted_at,
-            accepted_at,
-            request_id: None,
-            user_id: None,
-            traceparent: None,
-            data: self.payload.as_bytes().clone(),
-        }
+        let data = self.payload.as_bytes().clone();
+        Envelope::new(self.event_type.as_str(), self.device_id.key(), id, accepted_at, data)
     }
 
     /// CloudEvents `source` of what a device reports.

@@ -29,14 +29,7 @@ pub fn made_up(payload_bytes: usize) -> Result<DeviceDelivery, Failure> {
     let device_id = DeviceId::of_nobody(&id);
     let event = Event { device_id, event_type: EventType::DeviceReported, payload };
     let envelope = event.envelope(id, now);
-    let position = Position {
-        topic: String::new(),
-        partition: 0,
-        offset: 0,
-        appended_at: now,
-        redriven: false,
-        create_time: false,
-    };
+    let position = Position::new("", 0, 0, now);
     Ok(Delivery { envelope, position, event })
 }
 

@@ -56,6 +56,22 @@ pub struct Delivery<E> {
 }
 
 impl Envelope {
+    /// What is said of an event where no more is known than its id and when it was accepted: its key is its subject.
+    pub fn new(event_type: &'static str, subject: Key, id: EventId, accepted_at: OffsetDateTime, data: Bytes) -> Self {
+        Self {
+            event_type,
+            key: subject.clone(),
+            subject,
+            id,
+            occurred_at: accepted_at,
+            accepted_at,
+            request_id: None,
+            user_id: None,
+            traceparent: None,
+            data,
+        }
+    }
+
     /// The subject, as what a domain has for it.
     ///
     /// # Errors

@@ -27,6 +27,11 @@ pub struct Position {
 pub(crate) const MADE_ANEW: Duration = Duration::minutes(1);
 
 impl Position {
+    /// A record's own place.
+    pub fn new(topic: impl Into<String>, partition: i32, offset: i64, appended_at: OffsetDateTime) -> Self {
+        Self { topic: topic.into(), partition, offset, appended_at, redriven: false, create_time: false }
+    }
+
     /// Whether an event here is newer than a state that came from `other`.
     ///
     /// In one partition the greater offset is newer, and clocks do not matter, with one exception:
@@ -53,7 +58,7 @@ mod tests {
 
     fn at(partition: i32, offset: i64, seconds: i64) -> Position {
         let appended_at = OffsetDateTime::UNIX_EPOCH + Duration::seconds(seconds);
-        Position { topic: "t".into(), partition, offset, appended_at, redriven: false, create_time: false }
+        Position::new("t", partition, offset, appended_at)
     }
 
     fn redriven(position: Position) -> Position {

@@ -150,5 +150,5 @@ pub(crate) fn event(device: &str, id: &str, payload: &str, position: Position) -
 /// A place in the log, a second later for each offset.
 pub(crate) fn at(partition: i32, offset: i64) -> Position {
     let appended_at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + offset).unwrap();
-    Position { topic: "t".into(), partition, offset, appended_at, redriven: false, create_time: false }
+    Position::new("t", partition, offset, appended_at)
 }

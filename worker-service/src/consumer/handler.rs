@@ -6,6 +6,7 @@ use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{Failure, Tx};
 
+use crate::consumer::event_lines::EventLines;
 use crate::source::HandlerSpec;
 
 /// Handles the events of one consumer group: gives each its effect, once.
@@ -13,13 +14,15 @@ pub trait Handler: Send + Sync + 'static {
     /// An event, parsed.
     type Event: Send + Sync + 'static;
     /// What is got ready before the transaction; `()` for most.
-    type Prepared: Send + Sync;
+    type Prepared: Default + Send + Sync;
 
     /// Its name, its group, its stream, and the types that it takes. An event of another type becomes a dead letter
     /// `unknown_type`.
     const SPEC: HandlerSpec;
     /// What may become of an event, as [`Processed::outcome`] has it.
     const OUTCOMES: &'static [&'static str];
+    /// The lines of its events in the log: what [`crate::event_lines`] makes of what it calls its records' keys.
+    const LINES: EventLines;
     /// What its transactions begin with: a lock, mostly.
     const BEGIN: &'static str;
 
@@ -40,8 +43,13 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     /// Whose class says what becomes of the batch.
-    fn prepare(&self, batch: &[&Delivery<Self::Event>])
-    -> impl Future<Output = Result<Self::Prepared, Failure>> + Send;
+    fn prepare(
+        &self,
+        batch: &[&Delivery<Self::Event>],
+    ) -> impl Future<Output = Result<Self::Prepared, Failure>> + Send {
+        let _ = batch;
+        std::future::ready(Ok(Self::Prepared::default()))
+    }
 
     /// Writes a batch in the transaction that is given: in the log's order within a key, each event once, however often it
     /// comes. What it comes to must not depend on where batches are cut.

@@ -151,18 +151,11 @@ mod tests {
             caller in proptest::option::of("[ -~]{0,300}"), nanos in 0..1_000_000_000_u32, hours in -23..=23_i8,
         ) {
             let accepted_at = OffsetDateTime::now_utc().replace_nanosecond(nanos).unwrap();
-            let envelope = Envelope {
-                event_type: "io.edge.device.reported.v1",
-                key: device.as_str().into(),
-                subject: device.as_str().into(),
-                id: id.parse().unwrap(),
-                occurred_at: accepted_at.to_offset(UtcOffset::from_hms(hours, 59 * hours.signum(), 0).unwrap()),
-                accepted_at,
-                request_id: caller.clone(),
-                user_id: caller.clone(),
-                traceparent: caller,
-                data: Bytes::from(format!(r#"{{"x":"{text}"}}"#)),
-            };
+            let (id, data) = (id.parse().unwrap(), Bytes::from(format!(r#"{{"x":"{text}"}}"#)));
+            let mut envelope =
+                Envelope::new("io.edge.device.reported.v1", device.as_str().into(), id, accepted_at, data);
+            envelope.occurred_at = accepted_at.to_offset(UtcOffset::from_hms(hours, 59 * hours.signum(), 0).unwrap());
+            (envelope.request_id, envelope.user_id, envelope.traceparent) = (caller.clone(), caller.clone(), caller);
             let event = Outgoing { envelope, source: format!("/devices/{device}") };
             let mut bytes = 36 + 61 + device.len() + event.envelope.data.len();
             each_header(&event, |name, value| bytes += name.len() + value.len() + 10);

@@ -32,19 +32,8 @@ fn producer(settings: &[&str]) -> Producer {
 }
 
 pub(super) fn event(device: &str) -> Outgoing {
-    let now = OffsetDateTime::now_utc();
-    let envelope = Envelope {
-        event_type: "io.edge.device.reported.v1",
-        key: device.into(),
-        subject: device.into(),
-        id: "e".parse().unwrap(),
-        occurred_at: now,
-        accepted_at: now,
-        request_id: None,
-        user_id: None,
-        traceparent: None,
-        data: Bytes::from_static(b"{}"),
-    };
+    let (id, data) = ("e".parse().unwrap(), Bytes::from_static(b"{}"));
+    let envelope = Envelope::new("io.edge.device.reported.v1", device.into(), id, OffsetDateTime::now_utc(), data);
     Outgoing { envelope, source: format!("/devices/{device}") }
 }
 

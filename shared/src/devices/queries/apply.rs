@@ -259,14 +259,8 @@ fn states(rows: Vec<PgRow>) -> Result<HashMap<String, State>, Failure> {
     let mut states = HashMap::with_capacity(rows.len());
     for row in rows {
         let Some(id) = row.try_get(0)? else { continue };
-        let position = Position {
-            topic: row.try_get(2)?,
-            partition: row.try_get(3)?,
-            offset: row.try_get(4)?,
-            appended_at: row.try_get::<OffsetDateTime, _>(5)?,
-            redriven: false,
-            create_time: false,
-        };
+        let topic: String = row.try_get(2)?;
+        let position = Position::new(topic, row.try_get(3)?, row.try_get(4)?, row.try_get(5)?);
         states.insert(id, State { version: row.try_get(1)?, position });
     }
     Ok(states)

@@ -6,17 +6,13 @@ use crate::kafka::{Outgoing, Reason, headers};
 use proptest::prelude::*;
 
 fn event() -> Outgoing {
+    let accepted_at = time::macros::datetime!(2026-01-02 03:04:06 UTC);
+    let (id, data) = ("e-1".parse().unwrap(), Bytes::from_static(br#"{"a": 1}"#));
     let envelope = Envelope {
-        event_type: EventType::DeviceReported.as_str(),
-        key: "device-1".into(),
-        subject: "device-1".into(),
-        id: "e-1".parse().unwrap(),
         occurred_at: time::macros::datetime!(2026-01-02 03:04:05.678 UTC),
-        accepted_at: time::macros::datetime!(2026-01-02 03:04:06 UTC),
         request_id: Some("r".into()),
         user_id: Some("u".into()),
-        traceparent: None,
-        data: Bytes::from_static(br#"{"a": 1}"#),
+        ..Envelope::new(EventType::DeviceReported.as_str(), "device-1".into(), id, accepted_at, data)
     };
     Outgoing { envelope, source: "/devices/device-1".into() }
 }

@@ -32,20 +32,9 @@ pub(super) fn record(offset: i64, key: impl Display, value: &[u8]) -> Record {
 pub(super) fn decoded(offset: i64, key: impl Display) -> Delivery<()> {
     let at = OffsetDateTime::UNIX_EPOCH;
     let key = Key::from(format!("d{key}"));
-    let envelope = Envelope {
-        event_type: "t",
-        key: key.clone(),
-        subject: key,
-        id: format!("e{offset}").parse().unwrap(),
-        occurred_at: at,
-        accepted_at: at,
-        request_id: None,
-        user_id: None,
-        traceparent: None,
-        data: Bytes::from_static(b"{}"),
-    };
-    let position =
-        Position { topic: "t".into(), partition: 0, offset, appended_at: at, redriven: false, create_time: false };
+    let (id, data) = (format!("e{offset}").parse().unwrap(), Bytes::from_static(b"{}"));
+    let envelope = Envelope::new("t", key, id, at, data);
+    let position = Position::new("t", 0, offset, at);
     Delivery { envelope, position, event: () }
 }
 
@@ -57,9 +46,9 @@ pub(super) fn small() -> Settings {
         held_bytes: 5_000,
         key_records: 3,
         key_bytes: usize::MAX,
-        ration_letters: 3,
-        ration_keys: 1,
-        ration_window: 8,
+        budget_letters: 3,
+        budget_keys: 1,
+        budget_window: 8,
     }
 }
 

@@ -40,5 +40,5 @@ fn event(device: u8, id: u8, payload: u8, position: Position) -> DeviceDelivery 
 /// A place in the log, a second later for each offset.
 fn at(partition: i32, offset: i64) -> Position {
     let appended_at = OffsetDateTime::from_unix_timestamp(1_700_000_000 + offset).unwrap();
-    Position { topic: "t".into(), partition, offset, appended_at, redriven: false, create_time: false }
+    Position::new("t", partition, offset, appended_at)
 }
