@@ -24,7 +24,7 @@ use std::time::Duration;
 use shared::kafka::Reason;
 use shared::store::Failure;
 
-use super::failing::AfterFailure;
+use super::failing::{AfterFailure, Waiting};
 use super::suspects::{LoneFailure, Pressure};
 use super::{Scheduler, Settings, Task};
 
@@ -42,24 +42,6 @@ const SLOW: Duration = Duration::from_secs(1);
 pub(super) const MANY_LETTERS: usize = 20;
 /// The same of one whose tries are slow.
 const MANY_SLOW_LETTERS: usize = 2;
-
-/// How much waits with an event.
-pub(super) struct Waiting {
-    /// As much of its key as may.
-    pub(super) key_is_full: bool,
-    /// Half as much as may at all.
-    pub(super) is_half_full: bool,
-}
-
-impl Waiting {
-    fn pressure(&self) -> Pressure {
-        match (self.is_half_full, self.key_is_full) {
-            (true, _) => Pressure::Partition,
-            (false, true) => Pressure::Key,
-            (false, false) => Pressure::None,
-        }
-    }
-}
 
 impl<E> Scheduler<E> {
     /// A batch met what may be an outage.

@@ -7,13 +7,29 @@ use shared::kafka::ids::Key;
 use shared::kafka::{DeadLetter, Reason};
 use shared::store::{Class, Failure};
 
-use super::alone::Waiting;
+use super::suspects::{MAX_SUSPECTS, Pressure};
 use super::{Scheduler, Task, backoff};
 
-/// Keys known to fail; past this many the memory starts anew.
-pub(super) const MAX_SUSPECTS: usize = 10_000;
 /// How long after a key's first failure its events have their retries.
 pub const RETRIES: Duration = Duration::from_secs(2 * 60);
+
+/// How much waits with an event.
+pub(super) struct Waiting {
+    /// As much of its key as may.
+    pub(super) key_is_full: bool,
+    /// Half as much as may at all.
+    pub(super) is_half_full: bool,
+}
+
+impl Waiting {
+    pub(super) fn pressure(&self) -> Pressure {
+        match (self.is_half_full, self.key_is_full) {
+            (true, _) => Pressure::Partition,
+            (false, true) => Pressure::Key,
+            (false, false) => Pressure::None,
+        }
+    }
+}
 
 /// Keys whose events fail on their own, until one is applied.
 ///

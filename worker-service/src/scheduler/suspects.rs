@@ -6,9 +6,10 @@ use std::time::Duration;
 use shared::kafka::ids::Key;
 
 use super::Task;
-use super::failing::MAX_SUSPECTS;
 use super::held::Held;
 
+/// Keys known to fail; past this many the memory starts anew.
+pub(super) const MAX_SUSPECTS: usize = 10_000;
 /// Keys that are set aside before any other is applied: of more it is an outage.
 pub(super) const MAX_SET_ASIDE: usize = 10;
 /// The first wait of a key that is held; each one is twice as long, and varies by half of it.
