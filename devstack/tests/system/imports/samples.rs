@@ -66,7 +66,7 @@ fn what_is_sound_breaks_no_rule() {
 fn each_break_of_a_rule_is_told_with_its_file_and_line() {
     const HTTP: &str = "a-service/src/http.rs";
     const STORE: &str = "shared/src/store.rs";
-    let cases: [(&[(&str, &str)], &[&str]); 20] = [
+    let cases: [(&[(&str, &str)], &[&str]); 21] = [
         (
             &[("a-service/src/new.rs", "use crate::ingest;")],
             &["a-service/src/new has no place in the order, and is no domain of another crate"],
@@ -113,6 +113,10 @@ fn each_break_of_a_rule_is_told_with_its_file_and_line() {
             &[
                 "shared/src/store/session.rs:1: shared::store::session uses shared::cache, which does not stand below it",
             ],
+        ),
+        (
+            &[("a-service/src/ingest.rs", "#[macro_export] macro_rules! m { () => {} }"), (HTTP, "use crate::m;")],
+            &["a-service/src/http.rs:1: a_service::http uses a_service::ingest, which does not stand below it"],
         ),
         (
             &[(HTTP, "use crate::Root;")],

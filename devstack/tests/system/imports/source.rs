@@ -163,6 +163,7 @@ impl Reader<'_> {
                 let tokens: Vec<_> = attribute.stream().into_iter().collect();
                 match tokens.first().map(ToString::to_string).as_deref() {
                     Some("doc") => {}
+                    Some("macro_export") => self.exported_macro(&rest[2..], at),
                     Some("cfg") if is_test(&tokens) => return 2 + self.skip_item(&rest[2..], at),
                     _ => self.items(attribute.stream(), at),
                 }
@@ -258,6 +259,14 @@ impl Reader<'_> {
             } else if let Some(name) = alias.or_else(|| path.last().cloned()) {
                 module.imports.insert(name, path);
             }
+        }
+    }
+
+    /// A macro that is named at the crate's root is a part of the module that it stands in.
+    fn exported_macro(&mut self, rest: &[TokenTree], at: &[String]) {
+        if let [TokenTree::Ident(_), TokenTree::Punct(_), TokenTree::Ident(name), ..] = rest {
+            let path = [&["crate".to_owned()], at, &[name.to_string()]].concat();
+            self.module(&[]).imports.insert(name.to_string(), path);
         }
     }
 
