@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use time::OffsetDateTime;
 
 use super::applied::{Applied, Outcome};
 use super::erase::{is_forgotten, tombstones};
