@@ -19,8 +19,9 @@ use self::collapse::Collapse;
 use self::single_flight::{Landed, Loaded, Settled, SingleFlight, Waiter};
 use crate::http::in_flight::InFlight;
 use crate::http::is_fresh;
-use crate::http::problem::{About, Code, Problem};
+use crate::http::problem::{Code, Problem};
 use crate::http::response_budget::{in_time, within_budget};
+use crate::http::subject::About;
 
 /// Where an answer came from: a `Cache-Status` (RFC 9211).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

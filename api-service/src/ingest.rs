@@ -30,8 +30,9 @@ use crate::auth::Caller;
 use crate::auth::tokens::Tokens;
 use crate::http::Route;
 use crate::http::in_flight::InFlight;
-use crate::http::problem::{About, Code, Problem};
+use crate::http::problem::{Code, Problem};
 use crate::http::rate::Rates;
+use crate::http::subject::About;
 use crate::http::subject::{Subject, SubjectKind};
 
 /// What a domain says of the events that it takes.
@@ -63,8 +64,8 @@ pub trait Ingest: Send + Sync + 'static {
         events: Vec<Self::Submission>,
     ) -> impl Future<Output = Vec<Admission<Self::Admitted>>> + Send;
 
-    /// The record of an event.
-    fn record(&self, admitted: &Self::Admitted, given: &Given<'_>) -> Outgoing;
+    /// The record of an event that was accepted at this time. What is known of the request is put into it.
+    fn record(&self, admitted: &Self::Admitted, accepted_at: OffsetDateTime) -> Outgoing;
 
     /// What Kafka's verdict means for the caller. It is asked once for each event that was admitted.
     ///
@@ -101,17 +102,24 @@ pub enum Admission<T> {
     Refuse(Problem),
 }
 
-/// What a record says beside its event.
+/// What a record says of the request that brought its event.
 #[derive(Debug)]
-pub struct Given<'a> {
-    /// When the event was accepted.
-    pub accepted_at: OffsetDateTime,
-    /// The request that brought it.
-    pub request_id: &'a str,
+struct Origin<'a> {
+    request_id: &'a str,
     /// The token's subject.
-    pub user_id: &'a str,
+    user_id: &'a str,
     /// W3C Trace Context.
-    pub traceparent: Option<String>,
+    traceparent: Option<String>,
+}
+
+impl Origin<'_> {
+    fn record<I: Ingest>(&self, ingest: &I, event: &I::Admitted, accepted_at: OffsetDateTime) -> Outgoing {
+        let mut record = ingest.record(event, accepted_at);
+        record.envelope.request_id = Some(self.request_id.to_owned());
+        record.envelope.user_id = Some(self.user_id.to_owned());
+        record.envelope.traceparent = self.traceparent.clone();
+        record
+    }
 }
 
 impl Outcome {

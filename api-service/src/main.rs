@@ -24,7 +24,8 @@ async fn run() -> ExitCode {
     let config = match config::read() {
         Cli::Serve(config) => *config,
         Cli::Health(config) => {
-            return probe::health(&config).map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS);
+            let answer = probe::health(&config).inspect_err(|error| eprintln!("error: {error:#}"));
+            return if answer.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
         }
     };
     // Whatever is wrong with the settings ends the start here, before any port is bound. A SIGTERM that comes meanwhile
@@ -53,9 +54,4 @@ fn start(config: &Config) -> anyhow::Result<App> {
 fn refused(error: &anyhow::Error) -> ExitCode {
     telemetry::last_words(format!("error: {error:#}"));
     ExitCode::from(2)
-}
-
-fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
-    ExitCode::FAILURE
 }

@@ -14,7 +14,7 @@ use shared::devices::{self, DeviceDelivery, EventType, submission};
 use shared::kafka::ids::EventId;
 use shared::kafka::{self, Envelope, Outgoing, Record};
 use time::OffsetDateTime;
-use worker_service::scheduler::{Lane, Next, Settings};
+use worker_service::scheduler::{Action, Scheduler, Settings};
 
 const SECRET: &str = "the secret of a measurement, long enough";
 
@@ -120,12 +120,12 @@ fn lane(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1_000));
     group.bench_function("a batch of 1,000", |bencher| {
         bencher.iter_batched(
-            || (Lane::new(Settings::default(), 7), records.clone()),
+            || (Scheduler::new(Settings::default(), 7), records.clone()),
             |(mut lane, records)| {
                 for (record, decoded) in records {
                     lane.arrive(record, Ok(decoded));
                 }
-                let Next::Apply(batch) = lane.next(Duration::ZERO) else { panic!("no batch") };
+                let Action::Apply(batch) = lane.next(Duration::ZERO) else { panic!("no batch") };
                 lane.applied(batch, Ok(()), Duration::ZERO);
                 lane.watermark()
             },

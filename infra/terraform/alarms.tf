@@ -153,7 +153,7 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
 # The API has no embedded metrics: its log says it when somebody reads again.
 resource "aws_cloudwatch_log_metric_filter" "api_log_lines_dropped" {
   name           = "${var.name}-api-log-lines-dropped"
-  log_group_name = module.api.log_group_name
+  log_group_name = module.service["api-service"].log_group_name
   pattern        = "{ $.message = \"log lines were dropped: nobody read the log in time\" }"
 
   metric_transformation {
@@ -229,7 +229,7 @@ resource "aws_cloudwatch_metric_alarm" "targets" {
   namespace           = "AWS/ApplicationELB"
   metric_name         = each.value.metric
   statistic           = each.value.stat
-  dimensions          = { LoadBalancer = aws_lb.api.arn_suffix, TargetGroup = aws_lb_target_group.api.arn_suffix }
+  dimensions          = { LoadBalancer = aws_lb.api.arn_suffix, TargetGroup = aws_lb_target_group.api["api-service"].arn_suffix }
   period              = 60
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold

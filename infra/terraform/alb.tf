@@ -30,8 +30,33 @@ resource "aws_lb_listener" "https" {
 
   default_action {
     type             = "forward"
-    target_group_arn = aws_lb_target_group.api.arn
+    target_group_arn = aws_lb_target_group.api["api-service"].arn
   }
+}
+
+# The services of the API that serve some paths alone.
+resource "aws_lb_listener_rule" "api" {
+  for_each     = { for name, service in local.api_services : name => service if length(service.paths) > 0 }
+  listener_arn = aws_lb_listener.https.arn
+
+  action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.api[each.key].arn
+  }
+
+  condition {
+    path_pattern {
+      values = each.value.paths
+    }
+  }
+}
+
+locals {
+  # Of each service its target group, once the listener has it.
+  listened_target_groups = merge(
+    { api-service = aws_lb_listener.https.default_action[0].target_group_arn },
+    { for name, rule in aws_lb_listener_rule.api : name => rule.action[0].target_group_arn },
+  )
 }
 
 resource "aws_lb_listener" "http" {
@@ -50,8 +75,9 @@ resource "aws_lb_listener" "http" {
 }
 
 resource "aws_lb_target_group" "api" {
+  for_each = local.api_services
   # checkov:skip=CKV_AWS_378:TLS ends at the load balancer; behind it is a private subnet, and only the load balancer may reach the port
-  name        = "${var.name}-api"
+  name        = "${var.name}-${each.key}"
   vpc_id      = aws_vpc.main.id
   target_type = "ip"
   port        = 8000
@@ -91,9 +117,10 @@ resource "aws_vpc_security_group_ingress_rule" "alb" {
 }
 
 resource "aws_vpc_security_group_egress_rule" "alb" {
+  for_each                     = local.api_services
   security_group_id            = aws_security_group.alb.id
-  description                  = "To the API"
-  referenced_security_group_id = module.api.security_group_id
+  description                  = "To ${each.key}"
+  referenced_security_group_id = module.service[each.key].security_group_id
   ip_protocol                  = "tcp"
   from_port                    = 8000
   to_port                      = 8000

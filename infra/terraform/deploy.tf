@@ -75,12 +75,12 @@ data "aws_iam_policy_document" "deploy" {
   statement {
     sid       = "Roll"
     actions   = ["ecs:DescribeServices", "ecs:UpdateService"]
-    resources = [module.api.service_arn, module.worker.service_arn]
+    resources = [for service in module.service : service.service_arn]
   }
   statement {
     sid       = "Roles"
     actions   = ["iam:PassRole"]
-    resources = concat(values(module.api.role_arns), values(module.worker.role_arns))
+    resources = flatten([for service in module.service : values(service.role_arns)])
     condition {
       test     = "StringEquals"
       variable = "iam:PassedToService"
@@ -90,5 +90,5 @@ data "aws_iam_policy_document" "deploy" {
 }
 
 locals {
-  families = [module.api.family, module.worker.family, aws_ecs_task_definition.setup.family]
+  families = concat([for service in module.service : service.family], [aws_ecs_task_definition.setup.family])
 }

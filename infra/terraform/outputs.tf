@@ -7,10 +7,10 @@ output "github_variables" {
     ECR_REPOSITORY_API         = aws_ecr_repository.service["api"].name
     ECR_REPOSITORY_WORKER      = aws_ecr_repository.service["worker"].name
     ECS_CLUSTER                = aws_ecs_cluster.main.name
-    ECS_SERVICE_API            = module.api.service_name
-    ECS_SERVICE_WORKER         = module.worker.service_name
-    ECS_TASK_DEFINITION_API    = module.api.family
-    ECS_TASK_DEFINITION_WORKER = module.worker.family
+    ECS_SERVICE_API            = module.service["api-service"].service_name
+    ECS_SERVICE_WORKER         = module.service["worker-service"].service_name
+    ECS_TASK_DEFINITION_API    = module.service["api-service"].family
+    ECS_TASK_DEFINITION_WORKER = module.service["worker-service"].family
     ECS_TASK_DEFINITION_SETUP  = aws_ecs_task_definition.setup.family
   }
 }

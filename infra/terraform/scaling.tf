@@ -1,16 +1,16 @@
 # The API: whichever of the three asks for most. The worker: its lag.
 
 resource "aws_appautoscaling_policy" "api" {
-  for_each = {
-    cpu      = { metric = "ECSServiceAverageCPUUtilization", target = 60 }
-    memory   = { metric = "ECSServiceAverageMemoryUtilization", target = 75 }
-    requests = { metric = "ALBRequestCountPerTarget", target = var.requests_target }
-  }
-  name               = each.key
+  for_each = merge([for name, service in local.api_services : {
+    "${name}/cpu"      = { service = name, name = "cpu", metric = "ECSServiceAverageCPUUtilization", target = 60 }
+    "${name}/memory"   = { service = name, name = "memory", metric = "ECSServiceAverageMemoryUtilization", target = 75 }
+    "${name}/requests" = { service = name, name = "requests", metric = "ALBRequestCountPerTarget", target = var.requests_target }
+  }]...)
+  name               = each.value.name
   policy_type        = "TargetTrackingScaling"
-  service_namespace  = module.api.scaling.service_namespace
-  resource_id        = module.api.scaling.resource_id
-  scalable_dimension = module.api.scaling.scalable_dimension
+  service_namespace  = module.service[each.value.service].scaling.service_namespace
+  resource_id        = module.service[each.value.service].scaling.resource_id
+  scalable_dimension = module.service[each.value.service].scaling.scalable_dimension
 
   target_tracking_scaling_policy_configuration {
     target_value       = each.value.target
@@ -19,7 +19,7 @@ resource "aws_appautoscaling_policy" "api" {
 
     predefined_metric_specification {
       predefined_metric_type = each.value.metric
-      resource_label         = each.key == "requests" ? "${aws_lb.api.arn_suffix}/${aws_lb_target_group.api.arn_suffix}" : null
+      resource_label         = each.value.name == "requests" ? "${aws_lb.api.arn_suffix}/${aws_lb_target_group.api[each.value.service].arn_suffix}" : null
     }
   }
 }
@@ -29,11 +29,12 @@ resource "aws_appautoscaling_policy" "api" {
 # grows and more workers would not help, so the policy then sees just its target, which moves nothing
 # in either direction.
 resource "aws_appautoscaling_policy" "worker" {
+  for_each           = local.worker_services
   name               = "lag"
   policy_type        = "TargetTrackingScaling"
-  service_namespace  = module.worker.scaling.service_namespace
-  resource_id        = module.worker.scaling.resource_id
-  scalable_dimension = module.worker.scaling.scalable_dimension
+  service_namespace  = module.service[each.key].scaling.service_namespace
+  resource_id        = module.service[each.key].scaling.resource_id
+  scalable_dimension = module.service[each.key].scaling.scalable_dimension
 
   target_tracking_scaling_policy_configuration {
     target_value = var.lag_target
@@ -72,7 +73,7 @@ resource "aws_appautoscaling_policy" "worker" {
               }
               dimensions {
                 name  = "Group"
-                value = local.kafka_group
+                value = each.value.group
               }
             }
           }

@@ -1,11 +1,12 @@
-# The API behind the load balancer, the worker behind nothing. One module, used twice.
+# What runs on ECS: one list, and one module for each of it. The same two images run all of it, and each service is told
+# what of its image it serves: a domain that is to scale and to roll by itself is one more entry.
 
 locals {
   # Of both. The dimension `Service` and the names of the metrics are the worker's
   # (docs/adr/0014-lag-for-scaling.md); the namespace is named here and nowhere else.
   emf_namespace = "DeviceEvents"
-  # KAFKA_GROUP's default: the dimension `Group`.
-  kafka_group = "events-processor"
+  # The group of `worker-service`: the dimension `Group` of the alarms.
+  kafka_group = local.worker_services["worker-service"].group
 
   kafka = {
     KAFKA_BROKERS           = var.kafka_brokers
@@ -26,36 +27,86 @@ locals {
   api_database = var.api_database_url_secret_arn == null ? {} : { DATABASE_URL = var.api_database_url_secret_arn }
   jwks         = var.jwt_jwks_url == null ? {} : { JWT_JWKS_URL = var.jwt_jwks_url }
 
-  service_security_groups = { api = module.api.security_group_id, worker = module.worker.security_group_id }
+  # What is the same of all services of an image.
+  images = {
+    api = {
+      command        = []
+      health_command = ["api-service", "health"]
+      port           = 8000
+      # DRAIN_DELAY, 15 s drain, 5 s the last flush, 1 s PostgreSQL, 3 s the last traces, 1 s the log: 45 s, and a reserve
+      # (docs/operations.md, Shutdown).
+      stop_timeout = 60
+      environment = merge(local.jwks, {
+        JWT_ISSUER   = var.jwt_issuer
+        JWT_AUDIENCE = var.jwt_audience
+        # Longer than the target group takes to find a task unready (alb.tf): 15 s.
+        DRAIN_DELAY = "20s"
+      })
+      secrets = merge(local.secrets, local.jwt_secret, local.api_database)
+    }
+    worker = {
+      command        = ["run"]
+      health_command = ["worker-service", "health"]
+      port           = null
+      # It is gone within 25 s (docs/operations.md, Shutdown).
+      stop_timeout = 40
+      environment = {
+        EMF_NAMESPACE = local.emf_namespace
+        EMF_INTERVAL  = "60s"
+      }
+      secrets = local.secrets
+    }
+  }
+
+  # The services of the API by their names. `domains` is API_DOMAINS, empty for all; `paths` are what the load balancer
+  # sends there, empty for all that no other service has.
+  api_services = {
+    api-service = { domains = "", paths = [], cpu = 1024, memory = 2048, tasks = { min = 2, max = 10 } }
+  }
+
+  # Those of the worker. `only` is WORKER_ONLY, empty for all; by the lag of `group` (KAFKA_GROUP's default) it scales.
+  # More tasks than partitions would have nothing to do.
+  worker_services = {
+    worker-service = {
+      only  = "", group = "events-processor", cpu = 512, memory = 1024
+      tasks = { min = min(2, var.topic_partitions), max = var.topic_partitions }
+    }
+  }
+
+  services = merge(
+    { for name, service in local.api_services : name => {
+      image       = "api", cpu = service.cpu, memory = service.memory, tasks = service.tasks
+      environment = service.domains == "" ? {} : { API_DOMAINS = service.domains }
+    } },
+    { for name, service in local.worker_services : name => {
+      image       = "worker", cpu = service.cpu, memory = service.memory, tasks = service.tasks
+      environment = service.only == "" ? {} : { WORKER_ONLY = service.only }
+    } },
+  )
 }
 
-module "api" {
-  source = "./modules/service"
+module "service" {
+  source   = "./modules/service"
+  for_each = local.services
 
   project        = var.name
-  name           = "api"
+  name           = each.key
   region         = var.region
-  image          = "${aws_ecr_repository.service["api"].repository_url}:${var.bootstrap_image_tag}"
-  repository_arn = aws_ecr_repository.service["api"].arn
-  health_command = ["api-service", "health"]
-  cpu            = 1024
-  memory         = 2048
-  # DRAIN_DELAY, 15 s drain, 5 s the last flush, 1 s PostgreSQL, 3 s the last traces, 1 s the log: 45 s, and a reserve
-  # (docs/operations.md, Shutdown).
-  stop_timeout = 60
-  tasks        = { min = 2, max = 10 }
+  image          = "${aws_ecr_repository.service[each.value.image].repository_url}:${var.bootstrap_image_tag}"
+  repository_arn = aws_ecr_repository.service[each.value.image].arn
+  command        = local.images[each.value.image].command
+  health_command = local.images[each.value.image].health_command
+  cpu            = each.value.cpu
+  memory         = each.value.memory
+  stop_timeout   = local.images[each.value.image].stop_timeout
+  tasks          = each.value.tasks
 
-  environment = merge(local.kafka, local.postgres, local.jwks, {
-    JWT_ISSUER   = var.jwt_issuer
-    JWT_AUDIENCE = var.jwt_audience
-    # Longer than the target group takes to find a task unready (alb.tf): 15 s.
-    DRAIN_DELAY = "20s"
-  }, var.extra_environment)
-  secrets = merge(local.secrets, local.jwt_secret, local.api_database)
+  environment = merge(local.kafka, local.postgres, local.images[each.value.image].environment, each.value.environment, var.extra_environment)
+  secrets     = local.images[each.value.image].secrets
 
-  port = 8000
+  port = local.images[each.value.image].port
   # By way of the listener: a service cannot have a target group that no load balancer has yet.
-  target_group_arn = aws_lb_listener.https.default_action[0].target_group_arn
+  target_group_arn = lookup(local.listened_target_groups, each.key, null)
 
   cluster                    = { id = aws_ecs_cluster.main.id, name = aws_ecs_cluster.main.name }
   vpc_id                     = aws_vpc.main.id
@@ -70,7 +121,8 @@ module "api" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "api" {
-  security_group_id            = module.api.security_group_id
+  for_each                     = local.api_services
+  security_group_id            = module.service[each.key].security_group_id
   description                  = "From the load balancer"
   referenced_security_group_id = aws_security_group.alb.id
   ip_protocol                  = "tcp"
@@ -80,48 +132,13 @@ resource "aws_vpc_security_group_ingress_rule" "api" {
 
 # For a Prometheus of one's own, where there is one.
 resource "aws_vpc_security_group_ingress_rule" "scraper" {
-  for_each                     = var.scraper_security_group_id == null ? {} : local.service_security_groups
-  security_group_id            = each.value
+  for_each                     = var.scraper_security_group_id == null ? {} : local.services
+  security_group_id            = module.service[each.key].security_group_id
   description                  = "From Prometheus"
   referenced_security_group_id = var.scraper_security_group_id
   ip_protocol                  = "tcp"
   from_port                    = 9100
   to_port                      = 9100
-}
-
-module "worker" {
-  source = "./modules/service"
-
-  project        = var.name
-  name           = "worker"
-  region         = var.region
-  image          = "${aws_ecr_repository.service["worker"].repository_url}:${var.bootstrap_image_tag}"
-  repository_arn = aws_ecr_repository.service["worker"].arn
-  command        = ["run"]
-  health_command = ["worker-service", "health"]
-  cpu            = 512
-  memory         = 1024
-  # It is gone within 25 s (docs/operations.md, Shutdown).
-  stop_timeout = 40
-  # More than partitions would have nothing to do.
-  tasks = { min = min(2, var.topic_partitions), max = var.topic_partitions }
-
-  environment = merge(local.kafka, local.postgres, {
-    EMF_NAMESPACE = local.emf_namespace
-    EMF_INTERVAL  = "60s"
-  }, var.extra_environment)
-  secrets = local.secrets
-
-  cluster                    = { id = aws_ecs_cluster.main.id, name = aws_ecs_cluster.main.name }
-  vpc_id                     = aws_vpc.main.id
-  subnet_ids                 = aws_subnet.private[*].id
-  kms_key_arn                = aws_kms_key.main.arn
-  kafka_ports                = var.kafka_ports
-  database_security_group_id = aws_security_group.database.id
-  cache_security_group_id    = aws_security_group.cache.id
-  log_retention_days         = var.log_retention_days
-
-  depends_on = [aws_ecs_cluster_capacity_providers.main]
 }
 
 # `worker-service setup`: the schema and the topics, before each roll. Runs once, where the worker
@@ -132,10 +149,10 @@ resource "aws_ecs_task_definition" "setup" {
   network_mode             = "awsvpc"
   cpu                      = 256
   memory                   = 512
-  execution_role_arn       = module.worker.role_arns.execution
-  task_role_arn            = module.worker.role_arns.task
+  execution_role_arn       = module.service["worker-service"].role_arns.execution
+  task_role_arn            = module.service["worker-service"].role_arns.task
 
-  container_definitions = jsonencode([merge(module.worker.container, {
+  container_definitions = jsonencode([merge(module.service["worker-service"].container, {
     name    = "setup"
     command = ["setup"]
     environment = [for name, value in merge(local.kafka, local.postgres, { TOPIC_PARTITIONS = tostring(var.topic_partitions) }, var.extra_environment) :

@@ -92,7 +92,7 @@ impl Stream for DeviceStream {
             variable: "KAFKA_DLQ_TOPIC",
             flag: "kafka-dlq-topic",
             default: "events-dlq",
-            help: "The topic of dead letters, another one",
+            help: "The topic of dead letters; must differ from the first",
         },
         types: &EVENT_TYPES,
     };

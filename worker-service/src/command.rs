@@ -50,15 +50,15 @@ pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
         }
     }
     store.close().await;
-    let out = &mut Told(io::stdout());
+    let out = &mut Output(io::stdout());
     out.write_all(said.as_bytes()).and_then(|()| out.flush()).context("they are resumed, but that could not be told")
 }
 
 /// The output of a command that does more than to tell: a reader that is gone does not end it, and is no failure of
 /// what it did.
-struct Told<W>(W);
+struct Output<W>(W);
 
-impl<W: Write> Write for Told<W> {
+impl<W: Write> Write for Output<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
@@ -89,13 +89,13 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
         DlqCommand::Redrive(OfHandler { command, source }) => {
             telemetry::start_log_aside(&command.log)?;
             let kinds = domains::registry().kinds;
-            let failed = dead_letters::redrive::run(command, &source.0, &kinds, &mut Told(out)).await?.failed;
+            let failed = dead_letters::redrive::run(command, &source.0, &kinds, &mut Output(out)).await?.failed;
             anyhow::ensure!(failed == 0, "{failed} letters were not sent; run the same command again");
             Ok(())
         }
         DlqCommand::Purge(OfHandler { command, source }) => {
             telemetry::start_log_aside(&command.log)?;
-            dead_letters::purge::run(command, &source.0, &mut Told(out)).await.map(drop)
+            dead_letters::purge::run(command, &source.0, &mut Output(out)).await.map(drop)
         }
     }
 }
@@ -104,7 +104,7 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
 pub async fn seek(OfHandler { command, source }: &OfHandler<SeekConfig>) -> anyhow::Result<()> {
     telemetry::start_log_aside(&command.log)?;
     let kinds = domains::registry().kinds;
-    crate::consumer::seek::run(command, &source.0, &kinds, &mut Told(io::stdout())).await.map(drop)
+    crate::consumer::seek::run(command, &source.0, &kinds, &mut Output(io::stdout())).await.map(drop)
 }
 
 /// Runs a command that a domain brings.
@@ -113,5 +113,5 @@ pub async fn seek(OfHandler { command, source }: &OfHandler<SeekConfig>) -> anyh
 /// Those of the command.
 pub async fn of_domain(config: &DomainCommand) -> anyhow::Result<()> {
     telemetry::start_log_aside(&config.log)?;
-    config.command.run(&mut Told(io::stdout())).await
+    config.command.run(&mut Output(io::stdout())).await
 }

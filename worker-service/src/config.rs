@@ -44,23 +44,23 @@ pub struct Cli {
 pub enum Command {
     /// Consume, until SIGTERM.
     Run(Box<RunConfig>),
-    /// Bring the schema up to date and make the topics; safe to repeat.
+    /// Migrate the schema and create the topics; safe to repeat.
     Setup(SetupConfig),
-    /// Let partitions go on that ran out of their ration of dead letters.
+    /// Resume partitions that were paused because their dead-letter budget was used up.
     Resume(ResumeConfig),
-    /// Look at dead letters, and send them back to the input topic.
+    /// List and show dead letters, send them back to the input topic, or delete them.
     Dlq {
         /// What to do with them.
         #[command(subcommand)]
         command: DlqCommand,
     },
-    /// Rewind the group, after PostgreSQL was restored to an earlier time, or have one partition go past records that
-    /// cannot be read; all workers must be stopped.
+    /// Rewind the group after PostgreSQL was restored to an earlier time, or skip records of a partition that cannot be
+    /// read; all workers must be stopped.
     Seek(OfHandler<SeekConfig>),
     /// A command that a domain brings.
     #[command(flatten)]
     Domain(DomainCommand),
-    /// Ask the worker that runs beside this command for its health; for a container's health check.
+    /// Ask the worker in this container for its health; for a container's health check.
     Health(HealthConfig),
 }
 
@@ -91,8 +91,7 @@ pub struct OfHandler<C: clap::Args> {
 /// Settings of `run`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RunConfig {
-    /// Which handlers and tasks to run, by their names, separated by commas (the flag is `--only`); all of them where
-    /// this is not set.
+    /// The handlers and tasks to run, separated by commas (the flag is `--only`); all if this is not set.
     #[arg(
         id = "only",
         long,
@@ -108,8 +107,8 @@ pub struct RunConfig {
     /// The groups and the topics of all handlers.
     #[command(flatten)]
     pub sources: Sources,
-    /// How many bytes of records all partitions may hold at once, in hand or held for a retry; one that is over takes
-    /// nothing in. From 16777216 to 1099511627776. What is fetched ahead is not counted: 2 MiB for each partition.
+    /// The maximum number of bytes of records that all partitions hold, in hand or for a retry; at the limit a partition
+    /// takes nothing in. From 16777216 to 1099511627776. Prefetched records, 2 MiB for each partition, are not counted.
     #[arg(long, env, default_value_t = 128 * 1024 * 1024, value_parser = trimmed(bytes_in_hand))]
     pub max_bytes_in_hand: usize,
     /// PostgreSQL and Redis.
@@ -147,7 +146,7 @@ pub struct SetupConfig {
     /// How they are made.
     #[command(flatten)]
     pub shape: TopicShape,
-    /// Only migrate; for topics that somebody else makes.
+    /// Only migrate; for topics that are created in another way.
     #[arg(long)]
     pub skip_topics: bool,
     /// PostgreSQL.

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod budget;
+pub mod event_lines;
 pub mod event_log;
 pub mod handler;
 pub mod health;

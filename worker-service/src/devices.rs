@@ -17,8 +17,10 @@ use shared::store::{Failure, Store, Tx};
 use tokio::time::Instant;
 
 use self::erase::EraseConfig;
+use crate::consumer::event_lines::EventLines;
 use crate::consumer::handler::{Applied, Handler, Processed, Retention};
 use crate::consumer::registry::Registry;
+use crate::event_lines;
 use crate::source::{EventName, HandlerSpec};
 
 const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * YEAR);
@@ -38,7 +40,7 @@ pub fn register(worker: &mut Registry) {
         .command::<EraseConfig>(
             Command::new("erase")
                 .visible_alias("forget")
-                .about("Erase a device: its events, its resource, its cache entry, and what its records would do"),
+                .about("Erase a device: its events, its resource, its cache entry, and the effect of its records"),
             erase::run,
         )
         .topics_made(|store, made| async move { Ok(queries::forget_ends(store, made).await?) }.boxed())
@@ -48,9 +50,8 @@ pub fn register(worker: &mut Registry) {
 /// The events of devices.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventsConfig {
-    /// How long an event is remembered. It has to be longer than the topic keeps records: a record
-    /// that is read again after its event was forgotten is a new event. From 1m to 100years; so short
-    /// only for a trial.
+    /// How long an event is remembered. Must be longer than the retention of the topic: a record that is read again
+    /// after its event was deleted is a new event. From 1m to 100years; short times are for trials only.
     #[arg(long, env, default_value = "30days", value_parser = duration_in(RETENTIONS))]
     pub events_retention: Duration,
 }
@@ -85,6 +86,7 @@ impl Handler for Devices {
         outcomes: |store, events| outcomes(store, events).boxed(),
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
+    const LINES: EventLines = event_lines!(device_id);
     const BEGIN: &'static str = queries::BEGIN;
 
     fn retention(&self) -> Option<Retention> {

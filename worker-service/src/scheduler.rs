@@ -1,6 +1,6 @@
-//! A lane: one partition's records on their way to their effect. Pure: no I/O, no clock.
+//! A scheduler: one partition's records on their way to their effect. Pure: no I/O, no clock.
 //!
-//! The lane decides what to do next, is told how it went, and says how far the group may commit.
+//! The scheduler decides what to do next, is told how it went, and says how far the group may commit.
 //! At most one thing is under way at a time, so that the order of a key is the order in which
 //! its events stand here: in `work`, then in `held`, then in `ready`. While anything of a key is in `held`,
 //! nothing of it is in `work`, but the one event that is being tried alone.
@@ -13,9 +13,9 @@ mod alone;
 mod apart;
 mod backoff;
 mod batch;
+mod dead_letter_budget;
 mod failing;
 mod held;
-mod ration;
 mod settings;
 mod suspects;
 mod task;
@@ -35,11 +35,11 @@ use self::apart::Share;
 use self::backoff::OutageBackoff;
 pub use self::backoff::retry_delays;
 use self::batch::Batch;
+use self::dead_letter_budget::DeadLetterBudget;
 use self::failing::Failing;
 pub use self::failing::{AfterFailure, RETRIES};
 use self::held::Held;
 pub use self::held::HeldFull;
-use self::ration::Ration;
 pub use self::settings::Settings;
 use self::suspects::Suspects;
 pub use self::task::Task;
@@ -51,15 +51,15 @@ const CONFLICTS: u32 = 3;
 
 /// What to do next.
 #[derive(Debug)]
-pub enum Next<E> {
-    /// Apply these in one transaction, fence, and say so to [`Lane::applied`].
+pub enum Action<E> {
+    /// Apply these in one transaction, fence, and say so to [`Scheduler::applied`].
     Apply(Vec<Task<E>>),
     /// Find out whether others would be applied now, where there are none to try: apply an event that nobody sent, with
-    /// a payload of so many bytes, take it back, and say so to [`Lane::probed`].
+    /// a payload of so many bytes, take it back, and say so to [`Scheduler::probed`].
     Probe(usize),
-    /// Send these, await their acknowledgement, and say so to [`Lane::dead_lettered`].
+    /// Send these, await their acknowledgement, and say so to [`Scheduler::dead_lettered`].
     DeadLetter(Vec<DeadLetter>),
-    /// The ration of dead letters is used up: write that down; go on after [`Lane::resume`].
+    /// The budget of dead letters is used up: write that down; go on after [`Scheduler::resume`].
     Pause,
     /// Nothing before this time, or, without one, before more comes in.
     Wait(Option<Duration>),
@@ -67,7 +67,7 @@ pub enum Next<E> {
 
 /// One partition's state.
 #[derive(Debug)]
-pub struct Lane<E> {
+pub struct Scheduler<E> {
     settings: Settings,
     /// Came in, and not begun.
     ready: VecDeque<Task<E>>,
@@ -80,7 +80,7 @@ pub struct Lane<E> {
     turns: Turns,
     share: Share,
     watermark: Watermark,
-    ration: Ration,
+    dead_letter_budget: DeadLetterBudget,
     outage: OutageBackoff,
     conflicts: u32,
     paused: bool,
@@ -91,11 +91,11 @@ pub struct Lane<E> {
     finished: u64,
 }
 
-impl<E> Lane<E> {
-    /// An empty lane; the seed is for the jitter of its waits.
+impl<E> Scheduler<E> {
+    /// An empty scheduler; the seed is for the jitter of its waits.
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
-            ration: Ration::new(&settings),
+            dead_letter_budget: DeadLetterBudget::new(&settings),
             settings,
             ready: VecDeque::new(),
             work: VecDeque::new(),
@@ -139,7 +139,7 @@ impl<E> Lane<E> {
         self.watermark.is_whole()
     }
 
-    /// The log goes on at an earlier offset: the topic was made anew. Only for a lane that
+    /// The log goes on at an earlier offset: the topic was made anew. Only for a scheduler that
     /// [is empty](Self::is_empty), so that no offset is meant twice.
     pub fn begin_anew(&mut self) {
         self.watermark = Watermark::default();
@@ -174,31 +174,31 @@ impl<E> Lane<E> {
     }
 
     /// What to do now. Times are spans since any moment that the caller keeps to.
-    pub fn next(&mut self, now: Duration) -> Next<E> {
+    pub fn next(&mut self, now: Duration) -> Action<E> {
         if self.paused {
-            return Next::Wait(None);
+            return Action::Wait(None);
         }
         if let Some(until) = self.outage.until().filter(|until| now < *until) {
-            return Next::Wait(Some(until));
+            return Action::Wait(Some(until));
         }
         if !self.letters.is_empty() {
-            let letters = self.ration.take(&mut self.letters);
+            let letters = self.dead_letter_budget.take(&mut self.letters);
             if letters.is_empty() {
                 self.paused = true;
-                return Next::Pause;
+                return Action::Pause;
             }
-            return Next::DeadLetter(letters);
+            return Action::DeadLetter(letters);
         }
         let choice = self.choose(now);
         self.turns.begin(now);
         match choice {
-            Choice::Batch(batch) => Next::Apply(batch),
-            Choice::Probe(bytes) => Next::Probe(bytes),
-            Choice::Wait(until) => Next::Wait(until),
+            Choice::Batch(batch) => Action::Apply(batch),
+            Choice::Probe(bytes) => Action::Probe(bytes),
+            Choice::Wait(until) => Action::Wait(until),
         }
     }
 
-    /// How [`Next::Apply`] went. Tells what becomes of a batch that failed.
+    /// How [`Action::Apply`] went. Tells what becomes of a batch that failed.
     pub fn applied(&mut self, batch: Vec<Task<E>>, result: Result<(), Failure>, now: Duration) -> Option<AfterFailure> {
         self.share.is_back(now, self.turns.cost(now));
         let error = match result {
@@ -209,7 +209,7 @@ impl<E> Lane<E> {
                 self.try_undecided_where_over(now);
                 self.failing.applied(&batch);
                 for task in batch {
-                    self.ration.applied(&task.record);
+                    self.dead_letter_budget.applied(&task.record);
                     self.finish(task.record.offset, task.size());
                 }
                 return None;
@@ -234,7 +234,7 @@ impl<E> Lane<E> {
         })
     }
 
-    /// How [`Next::DeadLetter`] went, for each letter. Those that were not taken are sent again, alone.
+    /// How [`Action::DeadLetter`] went, for each letter. Those that were not taken are sent again, alone.
     pub fn dead_lettered(&mut self, sent: Vec<(DeadLetter, Result<(), String>)>, now: Duration) {
         let mut refused = Vec::new();
         let mut why = None;
@@ -252,7 +252,7 @@ impl<E> Lane<E> {
         match why {
             None => self.outage.over(),
             Some(message) => {
-                self.ration.came_back(refused.len());
+                self.dead_letter_budget.came_back(refused.len());
                 for letter in refused.into_iter().rev() {
                     self.letters.push_front(letter);
                 }
@@ -278,10 +278,10 @@ impl<E> Lane<E> {
         self.paused = true;
     }
 
-    /// An operator lets the partition go on, with a new ration.
+    /// An operator lets the partition go on, with a new budget.
     pub fn resume(&mut self) {
         self.paused = false;
-        self.ration.renew();
+        self.dead_letter_budget.renew();
     }
 
     /// Whether the partition waits for an operator.
@@ -320,7 +320,7 @@ impl<E> Lane<E> {
         self.due()
     }
 
-    /// Why the lane waits out an outage, if it does.
+    /// Why the scheduler waits out an outage, if it does.
     pub fn outage(&self) -> Option<&str> {
         self.outage.message()
     }
@@ -384,10 +384,10 @@ impl<E> Lane<E> {
     fn finish(&mut self, offset: i64, size: usize) {
         self.watermark.finish(offset);
         self.finished += 1;
-        self.forget(size);
+        self.release(size);
     }
 
-    fn forget(&mut self, size: usize) {
+    fn release(&mut self, size: usize) {
         self.records -= 1;
         self.bytes -= size;
     }

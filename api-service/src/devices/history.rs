@@ -16,9 +16,10 @@ use super::rights::reads_history;
 use super::{Reads, subject};
 use crate::auth::identify;
 use crate::backbone::Backbone;
-use crate::http::problem::{About, Code, Problem};
+use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
 use crate::http::response_budget::{in_time, within_budget};
+use crate::http::subject::About;
 
 /// Events on a page, where the caller does not say.
 pub(super) const DEFAULT_LIMIT: u16 = 50;

@@ -8,9 +8,10 @@ use shared::devices::DeviceId;
 use super::rights::may_read;
 use super::{Reads, subject};
 use crate::auth::identify;
-use crate::http::problem::{About, Code, Problem};
+use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
 use crate::http::response_budget::in_time;
+use crate::http::subject::About;
 
 pub(super) async fn show(
     State(Reads { rights, backbone }): State<Reads>,

@@ -6,7 +6,8 @@ use shared::kafka::ids::EventId;
 use super::config::DeviceBinding;
 use super::{DEVICE_NOT_ALLOWED, subject};
 use crate::auth::{Caller, no_role};
-use crate::http::problem::{About, Code, Problem};
+use crate::http::problem::{Code, Problem};
+use crate::http::subject::About;
 
 /// What a token says that its bearer is; other roles are passed over.
 mod role {

@@ -12,7 +12,7 @@ use super::rights::{Rights, may_write};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::subject::SubjectKind;
-use crate::ingest::{Admission, Given, Ingest, Item, attributes};
+use crate::ingest::{Admission, Ingest, Item, attributes};
 
 /// Takes what devices send.
 pub(super) struct Devices {
@@ -59,14 +59,9 @@ impl Ingest for Devices {
         events.into_iter().map(admit).collect()
     }
 
-    fn record(&self, Allowed { event, id, occurred_at }: &Allowed, given: &Given<'_>) -> Outgoing {
-        let envelope = Envelope {
-            occurred_at: occurred_at.unwrap_or(given.accepted_at),
-            request_id: Some(given.request_id.to_owned()),
-            user_id: Some(given.user_id.to_owned()),
-            traceparent: given.traceparent.clone(),
-            ..event.envelope(id.clone(), given.accepted_at)
-        };
+    fn record(&self, Allowed { event, id, occurred_at }: &Allowed, accepted_at: OffsetDateTime) -> Outgoing {
+        let occurred_at = occurred_at.unwrap_or(accepted_at);
+        let envelope = Envelope { occurred_at, ..event.envelope(id.clone(), accepted_at) };
         Outgoing { envelope, source: Event::source(&event.device_id) }
     }
 }

@@ -20,9 +20,9 @@ use tower::Service;
 use tower_http::request_id::RequestId;
 use tracing::Level;
 
-use super::problem::{About, Problem};
+use super::problem::Problem;
 use super::request_id;
-use super::subject::{Answered, Subject};
+use super::subject::{About, Answered, Subject};
 use super::trace::Answering;
 
 /// The layer inside of those that name a request. Not a function of axum's (`from_fn`), which boxes everything inside of it anew for

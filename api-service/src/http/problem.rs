@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use shared::kafka::ids::EventId;
 use shared::runtime::json::Fault;
 
-use super::subject::Subject;
+use super::subject::About;
 
 /// What went wrong: a status, and a name that clients decide by; a name never changes its meaning. Those below are the
 /// backbone's; a domain declares its own.
@@ -110,22 +110,6 @@ impl Code {
 impl Serialize for Code {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name)
-    }
-}
-
-/// What a request, or an event of a batch, is about: for the log and for traces.
-#[derive(Debug, Clone, Default)]
-pub struct About {
-    /// Whose event, or what is read.
-    pub subject: Option<Subject>,
-    /// The event.
-    pub event_id: Option<EventId>,
-}
-
-impl About {
-    /// This subject alone.
-    pub fn subject(subject: Subject) -> Self {
-        Self { subject: Some(subject), event_id: None }
     }
 }
 

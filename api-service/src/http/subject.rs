@@ -6,8 +6,6 @@ use std::time::Duration;
 use shared::kafka::ids::{EventId, Key};
 use tracing::Level;
 
-use super::problem::{About, Code};
-
 /// The id of what a request or an event is about.
 #[derive(Debug, Clone)]
 pub struct Subject {
@@ -24,6 +22,22 @@ impl Subject {
     /// Its field's name, and its id.
     pub(crate) fn field(&self) -> (&'static str, &str) {
         (self.kind.field, self.id.as_str())
+    }
+}
+
+/// What a request, or an event of a batch, is about: for the log and for traces.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Whose event, or what is read.
+    pub subject: Option<Subject>,
+    /// The event.
+    pub event_id: Option<EventId>,
+}
+
+impl About {
+    /// This subject alone.
+    pub fn subject(subject: Subject) -> Self {
+        Self { subject: Some(subject), event_id: None }
     }
 }
 
@@ -66,7 +80,7 @@ pub struct AnsweredItem<'a> {
     pub request_id: &'a str,
     pub index: usize,
     pub status: u16,
-    pub code: Option<Code>,
+    pub code: Option<&'static str>,
     pub event_id: Option<&'a EventId>,
 }
 
@@ -132,7 +146,7 @@ macro_rules! subject_kind {
                             request_id = %line.request_id,
                             index = line.index,
                             status = line.status,
-                            code = line.code.map($crate::http::problem::Code::as_str).map(tracing::field::display),
+                            code = line.code.map(tracing::field::display),
                             $field = subject.map(tracing::field::display),
                             event_id = line.event_id.map(tracing::field::display),
                             "answered in a batch"

@@ -20,9 +20,10 @@ use super::named::named;
 use super::request_reader::Intake;
 use super::single::request_id_of;
 use super::trace::Publishing;
-use super::{Admission, Endpoint, Given, Ingest, Item, about, acknowledged};
-use crate::http::problem::{About, Code, Problem};
+use super::{Admission, Endpoint, Ingest, Item, Origin, about, acknowledged};
+use crate::http::problem::{Code, Problem};
 use crate::http::response_budget;
+use crate::http::subject::About;
 
 pub(crate) const MAX_EVENTS: usize = 1_000;
 pub(crate) const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -61,18 +62,18 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
     let mut admissions = ingest.admit(caller, submissions).await.into_iter();
 
     let publishing = Publishing::begin(parts, producer.topic());
-    let traceparent = publishing.header();
-    let (accepted_at, request_id, user_id) = (OffsetDateTime::now_utc(), request_id_of(parts), &*caller.subject);
-    let mut given_to = Given { accepted_at, request_id, user_id, traceparent };
+    let request_id = request_id_of(parts);
+    let origin = Origin { request_id, user_id: &caller.subject, traceparent: publishing.header() };
+    let mut accepted_at = OffsetDateTime::now_utc();
     let mut batch = Batch::default();
     let (mut admitted, mut records) = (Vec::new(), Vec::<Outgoing>::with_capacity(items.len()));
     for refusal in refusals {
         match refusal.map_or_else(|| admissions.next().map_or_else(lost, Ok), Err) {
             Ok(Admission::Send(event)) => {
-                let record = ingest.record(&event, &given_to);
+                let record = origin.record(ingest, &event, accepted_at);
                 // The history sorts by this time, at the resolution of PostgreSQL, and is to keep
                 // the order of the batch.
-                given_to.accepted_at += Duration::MICROSECOND;
+                accepted_at += Duration::MICROSECOND;
                 batch.wait_for(about::<I>(&record));
                 records.push(record);
                 admitted.push(event);

@@ -9,8 +9,7 @@ use serde_json::value::RawValue;
 use shared::kafka::ids::is_identifier;
 
 use super::Item;
-use crate::http::problem::About;
-use crate::http::subject::{Subject, SubjectKind};
+use crate::http::subject::{About, Subject, SubjectKind};
 
 /// The ids of an event whose subject is of this kind: what is no id, or is none that is allowed, is left out.
 pub(super) fn named(item: Item<'_>, kind: &'static SubjectKind) -> About {

@@ -15,9 +15,10 @@ use super::format::Format;
 use super::named::named;
 use super::request_reader::Intake;
 use super::trace::Publishing;
-use super::{Admission, Endpoint, Given, Ingest, about, acknowledged};
-use crate::http::problem::{About, Code, Problem};
+use super::{Admission, Endpoint, Ingest, Origin, about, acknowledged};
+use crate::http::problem::{Code, Problem};
 use crate::http::request_id;
+use crate::http::subject::About;
 
 /// A payload of 256 KiB, and what stands around it.
 pub(crate) const MAX_BODY: usize = (256 + 4) * 1024;
@@ -49,13 +50,9 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &Intake<Format>) -> R
     };
 
     let publishing = Publishing::begin(parts, producer.topic());
-    let given = Given {
-        accepted_at: OffsetDateTime::now_utc(),
-        request_id: request_id_of(parts),
-        user_id: &caller.subject,
-        traceparent: publishing.header(),
-    };
-    let record = ingest.record(&admitted, &given);
+    let request_id = request_id_of(parts);
+    let origin = Origin { request_id, user_id: &caller.subject, traceparent: publishing.header() };
+    let record = origin.record(ingest, &admitted, OffsetDateTime::now_utc());
     let outcome = producer.send(&record, *deadline).await;
     publishing.end(&[outcome]);
     acknowledged(&record, outcome);
@@ -63,7 +60,7 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &Intake<Format>) -> R
     ingest.settle(admitted, outcome).map_err(|(code, detail)| Problem::new(code, detail).about(about.clone()))?;
 
     let event_id = record.envelope.id.as_str();
-    let accepted = Accepted { request_id: given.request_id, status: "accepted", event_id };
+    let accepted = Accepted { request_id, status: "accepted", event_id };
     let mut response = (StatusCode::ACCEPTED, Json(accepted)).into_response();
     response.extensions_mut().insert(about);
     Ok(response)

@@ -21,8 +21,8 @@ const ORDERS: [Order; 3] = [
     },
     Order {
         folder: "worker-service",
-        backbone: &[&["scheduler"], &["observe"], &["dead_letters"], &["consumer"], &["outbox"]],
-        top: &[&["config"], &["domains"], &["worker"], &["command"], &["main"]],
+        backbone: &[&["scheduler"], &["observe"], &["source"], &["dead_letters"], &["consumer"], &["outbox"]],
+        top: &[&["domains"], &["config"], &["worker"], &["command"], &["main"]],
         registry: &["domains", "main"],
     },
 ];

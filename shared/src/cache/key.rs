@@ -8,6 +8,9 @@ use futures_util::future::BoxFuture;
 
 use crate::store::{Failure, Store};
 
+/// Reads the bodies of these things.
+type Load = for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, Failure>>;
+
 /// A kind of things that are cached.
 pub struct Kind {
     /// What the key of each begins with, behind `CACHE_KEY_PREFIX`: `resource:`. Unique among kinds, and without braces.

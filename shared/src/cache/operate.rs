@@ -12,7 +12,7 @@ use super::servers::absent_key;
 use super::{Cache, millis, scripts, understood};
 
 /// How long one command of an operator may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys asked for in one step of a scan, and deleted by one command of a single node.
 const CHUNK: usize = 1_000;
 /// Commands under way at once.
@@ -59,7 +59,7 @@ impl Cache {
         let patterns: Vec<_> =
             self.kinds.iter().map(|kind| format!("{}*", literally(&[&*self.prefix, kind.prefix].concat()))).collect();
         let patient = self.patient();
-        let nodes = patient.servers.nodes(Instant::now() + PATIENCE).await.map_err(anyhow::Error::msg)?;
+        let nodes = patient.servers.nodes(Instant::now() + OPERATOR_TIMEOUT).await.map_err(anyhow::Error::msg)?;
         anyhow::ensure!(!nodes.is_empty(), "no node of the Redis cluster has a slot");
         let mut deleted = 0;
         for node in nodes {
@@ -74,7 +74,7 @@ impl Cache {
         let mut deleted = 0;
         let mut cursor = 0;
         loop {
-            let answer = node.ask_anyway(&scan(cursor, pattern), Instant::now() + PATIENCE).await?;
+            let answer = node.ask_anyway(&scan(cursor, pattern), Instant::now() + OPERATOR_TIMEOUT).await?;
             let (next, keys): (u64, Vec<Vec<u8>>) = understood(answer)?;
             // Of a cluster one by one, because they lie in different slots.
             let size = if self.servers.is_cluster() { 1 } else { CHUNK };
@@ -99,7 +99,7 @@ impl Cache {
     }
 
     fn patient(&self) -> Self {
-        Self { timeout: PATIENCE, ..self.clone() }
+        Self { timeout: OPERATOR_TIMEOUT, ..self.clone() }
     }
 
     /// The key beside another one that says that what it holds was erased: in the same slot of a cluster,

@@ -10,11 +10,11 @@ pub struct KafkaConfig {
     /// Bootstrap servers, `host:port`, separated by commas.
     #[arg(long, env, value_parser = trimmed(brokers))]
     pub kafka_brokers: String,
-    /// How to talk to the brokers; certificates and host names are always verified.
+    /// The protocol to the brokers; certificates and host names are always verified.
     #[arg(long, env, default_value = "PLAINTEXT",
           value_parser = trimmed(PossibleValuesParser::new(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])))]
     pub kafka_security_protocol: String,
-    /// How to log in, where the protocol is one with SASL; `PLAIN` where this is not set.
+    /// The login mechanism, if the protocol has SASL; `PLAIN` if this is not set.
     #[arg(long, env, value_parser = trimmed(PossibleValuesParser::new(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])))]
     pub kafka_sasl_mechanism: Option<String>,
     /// The SASL user; for Confluent Cloud, the API key.

@@ -30,7 +30,7 @@ pub struct HealthConfig {
 }
 
 /// How long the service may take for each step of its answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks the service that runs beside this process, on its internal port.
 pub fn health(config: &HealthConfig) -> anyhow::Result<()> {
@@ -56,9 +56,9 @@ fn beside(bind: SocketAddr) -> SocketAddr {
 
 /// The status of the answer.
 fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, HEALTH_TIMEOUT)?;
+    stream.set_read_timeout(Some(HEALTH_TIMEOUT))?;
+    stream.set_write_timeout(Some(HEALTH_TIMEOUT))?;
     write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
     // "HTTP/1.1 200"
     let mut head = [0; 12];

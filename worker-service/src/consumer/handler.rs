@@ -6,6 +6,7 @@ use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{Failure, Tx};
 
+use crate::consumer::event_lines::EventLines;
 use crate::source::HandlerSpec;
 
 /// Handles the events of one consumer group: gives each its effect, once.
@@ -20,6 +21,8 @@ pub trait Handler: Send + Sync + 'static {
     const SPEC: HandlerSpec;
     /// What may become of an event, as [`Processed::outcome`] has it.
     const OUTCOMES: &'static [&'static str];
+    /// The lines of its events in the log: what [`crate::event_lines`] makes of what it calls its records' keys.
+    const LINES: EventLines;
     /// What its transactions begin with: a lock, mostly.
     const BEGIN: &'static str;
 

@@ -15,7 +15,7 @@ pub use self::report::Health;
 pub use self::unreadable::Unreadable;
 use crate::observe::emf::Totals;
 use crate::observe::measured::{Measured, Unstable};
-use crate::scheduler::{HeldFull, Lane};
+use crate::scheduler::{HeldFull, Scheduler};
 
 mod cache;
 mod report;
@@ -44,9 +44,9 @@ struct State {
     kafka: Option<String>,
     /// What is said where the input topic is not there.
     missing_topic: Option<String>,
-    lanes: BTreeMap<i32, LaneState>,
+    lanes: BTreeMap<i32, PartitionState>,
     /// Partitions that the group took from this worker without its knowing, as they were; until it is in the group again.
-    lost: BTreeMap<i32, LaneState>,
+    lost: BTreeMap<i32, PartitionState>,
     /// What is wrong with the topics' settings.
     topics: Vec<String>,
     /// What happened so far.
@@ -64,7 +64,7 @@ pub struct PanicsAgain {
 
 /// What is known of a lane.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LaneState {
+pub struct PartitionState {
     /// Why it waits out an outage, if it does.
     pub outage: Option<String>,
     /// Whether it waits for an operator.
@@ -101,7 +101,7 @@ pub struct LaneState {
     pub unreadable: Option<Unreadable>,
 }
 
-impl LaneState {
+impl PartitionState {
     /// Where it stands: before the first record without its effect.
     pub fn at(&self) -> Option<i64> {
         self.watermark.or(self.begun_at)
@@ -251,12 +251,12 @@ impl GroupHealth {
     }
 
     /// The lanes as they are.
-    pub fn lanes(&self) -> BTreeMap<i32, LaneState> {
+    pub fn lanes(&self) -> BTreeMap<i32, PartitionState> {
         self.state().lanes.clone()
     }
 
     /// The partitions that were lost as they were, while the worker is not in the group again.
-    pub fn lost(&self) -> BTreeMap<i32, LaneState> {
+    pub fn lost(&self) -> BTreeMap<i32, PartitionState> {
         self.state().lost.clone()
     }
 
@@ -268,7 +268,7 @@ impl GroupHealth {
     }
 
     /// How a lane is, whose times count from this moment on.
-    pub fn lane<E>(&self, partition: i32, lane: &Lane<E>, started: Instant) {
+    pub fn lane<E>(&self, partition: i32, lane: &Scheduler<E>, started: Instant) {
         let mut state = self.state();
         let entry = state.lanes.entry(partition).or_default();
         if entry.outage.as_deref() != lane.outage() {

@@ -19,12 +19,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use time::OffsetDateTime;
 
 pub use self::ask::LogEnds;
-use self::ask::{Ends, Told, ask};
+use self::ask::{Ends, LagReport, ask};
 use self::commits::Commits;
 use self::known::Known;
 use self::unstable::OpenTransactions;
-use self::watchdog::{Finding, Seen, Watchdog};
-use crate::consumer::health::{GroupHealth, LaneState};
+use self::watchdog::{Finding, Observation, Watchdog};
+use crate::consumer::health::{GroupHealth, PartitionState};
 use crate::consumer::poll::Group;
 use crate::observe::emf::EmfConfig;
 use crate::observe::emf::Emitter;
@@ -107,7 +107,7 @@ impl Lag {
         loop {
             tokio::time::sleep(every).await;
             let (consumer, told) = match self.consumer.get().map(Weak::upgrade) {
-                None => (None, Told::default()),
+                None => (None, LagReport::default()),
                 Some(None) => return,
                 Some(Some(consumer)) => {
                     let told = self.ask(&consumer, &mut past).await;
@@ -136,7 +136,7 @@ impl Lag {
     }
 
     /// Asks Kafka, and tells where it does not answer.
-    async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> Told {
+    async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> LagReport {
         let ours: Vec<_> = self.health.lanes().into_keys().collect();
         let is_due = past.compared.is_none_or(|compared| compared.elapsed() >= self.compare_interval);
         let with_committed = is_due && !ours.is_empty();
@@ -179,7 +179,7 @@ fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64
 }
 
 /// Tells the runners what was found out.
-fn act(health: &GroupHealth, group: &Group, told: &Told, anew: &[i32]) {
+fn act(health: &GroupHealth, group: &Group, told: &LagReport, anew: &[i32]) {
     for (partition, ends) in &told.ends {
         group.ends_at(*partition, ends.stable);
     }
@@ -192,8 +192,8 @@ fn act(health: &GroupHealth, group: &Group, told: &Told, anew: &[i32]) {
 /// What is behind, and the partitions whose runner is to begin anew. Of those that are lost it is what was known of
 /// them, and older by now.
 fn measure(
-    lanes: &BTreeMap<i32, LaneState>,
-    lost: &BTreeMap<i32, LaneState>,
+    lanes: &BTreeMap<i32, PartitionState>,
+    lost: &BTreeMap<i32, PartitionState>,
     ends: &BTreeMap<i32, Ends>,
     now: OffsetDateTime,
     past: &mut Past,
@@ -208,7 +208,7 @@ fn measure(
     let seen = Instant::now();
     past.measured = seen;
     let elapsed = past.elapsed;
-    let mut age_of = |partition, lane: &LaneState, ends: Option<Ends>, lag: Option<u64>| {
+    let mut age_of = |partition, lane: &PartitionState, ends: Option<Ends>, lag: Option<u64>| {
         let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
         // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
         let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
@@ -221,13 +221,13 @@ fn measure(
         (last.lag, in_hand.max(known.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
     };
     let mut anew = Vec::new();
-    let of_one = |(&partition, lane): (&i32, &LaneState)| {
+    let of_one = |(&partition, lane): (&i32, &PartitionState)| {
         let ends = ends.get(&partition).copied();
         let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
         let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
         let (last, watermark_age) = age_of(partition, lane, ends, lag);
         let unreadable = lane.unreadable.is_some();
-        let seen = Seen {
+        let seen = Observation {
             at: lane.at(),
             read_to: lane.read_to,
             finished: lane.finished,
@@ -267,7 +267,7 @@ fn measure(
 
 /// Whether a partition is known to wait for something. A held device is that only until it is to be tried again, and
 /// where it is all that is left to do: where there are more records, and room for them, they have to come in.
-fn has_reason(lane: &LaneState, ends: Option<Ends>, now: Instant) -> bool {
+fn has_reason(lane: &PartitionState, ends: Option<Ends>, now: Instant) -> bool {
     let is_read = ends.is_none_or(|ends| lane.read_to.is_some_and(|read_to| ends.stable <= read_to));
     let waits_for_held =
         lane.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || lane.held_full.is_some());

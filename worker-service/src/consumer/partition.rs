@@ -1,4 +1,4 @@
-//! Drives one lane: takes records in, does what the lane says, and stores the offset up to which
+//! Drives one scheduler: takes records in, does what the scheduler says, and stores the offset up to which
 //! all is done.
 
 use std::ops::{Deref, DerefMut};
@@ -26,13 +26,14 @@ use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
 use crate::consumer::poll::{Group, Queue};
 use crate::dead_letters::producer::DeadLetters;
-use crate::scheduler::{Lane, Next, Settings};
+use crate::scheduler::{Action, Scheduler, Settings};
 use crate::source::Source;
 use shared::kafka::unreadable::is_unreadable;
 
 pub use self::explain::GapReader;
 use self::gaps::Gaps;
-use self::progress::{Progress, Step};
+use self::offset_tracker::{OffsetTracker, Step};
+use self::pause::Pause;
 pub use self::signals::Signals;
 
 mod caught;
@@ -40,13 +41,14 @@ mod explain;
 mod gaps;
 mod malformed;
 mod numbers;
+mod offset_tracker;
+mod pause;
 mod position;
-mod progress;
 mod restart;
 mod signals;
 mod skipped;
 
-/// What every lane uses.
+/// What every scheduler uses.
 pub struct RunnerDependencies<H> {
     /// How to reach Kafka.
     pub client: ClientConfig,
@@ -70,7 +72,7 @@ pub struct RunnerDependencies<H> {
     pub health: GroupHealth,
 }
 
-/// How often a paused lane asks whether an operator let it go on, and every lane looks into its
+/// How often a paused scheduler asks whether an operator let it go on, and every scheduler looks into its
 /// queue unasked.
 const LOOK: Duration = Duration::from_secs(1);
 /// Records taken in between two looks at what is being applied.
@@ -96,19 +98,19 @@ pub struct Assigned {
     pub consumer: Arc<BaseConsumer<Group>>,
     /// What it shares with those who look at it from outside.
     pub signals: Arc<Signals>,
-    /// Becomes true when the lane is to end.
+    /// Becomes true when the scheduler is to end.
     pub stop: watch::Receiver<bool>,
 }
 
 /// One partition's driver. Dropping it drops what is under way: its results count for nothing.
-pub struct Driver<H> {
+pub struct PartitionRunner<H> {
     assigned: Assigned,
     dependencies: Arc<RunnerDependencies<H>>,
     /// Of the bytes that all partitions may hold.
     share: Share,
 }
 
-impl<H> Deref for Driver<H> {
+impl<H> Deref for PartitionRunner<H> {
     type Target = Assigned;
 
     fn deref(&self) -> &Assigned {
@@ -116,7 +118,7 @@ impl<H> Deref for Driver<H> {
     }
 }
 
-impl<H> DerefMut for Driver<H> {
+impl<H> DerefMut for PartitionRunner<H> {
     fn deref_mut(&mut self) -> &mut Assigned {
         &mut self.assigned
     }
@@ -129,75 +131,75 @@ pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
 pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
     Box::new(move |assigned| {
         let share = dependencies.budget.join();
-        Driver { assigned, dependencies: Arc::clone(&dependencies), share }.run().boxed()
+        PartitionRunner { assigned, dependencies: Arc::clone(&dependencies), share }.run().boxed()
     })
 }
 
-impl<H: Handler> Driver<H> {
-    /// Runs a lane from where the group stands until told to stop.
+impl<H: Handler> PartitionRunner<H> {
+    /// Runs a scheduler from where the group stands until told to stop.
     async fn run_lane(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
-        let mut lane = Lane::new(Settings::default(), fastrand::u64(..));
+        let mut scheduler = Scheduler::new(Settings::default(), fastrand::u64(..));
         // What one held that broke down is gone.
         self.share.holds(0);
         self.dependencies.health.begun(self.partition, from);
-        let mut progress = Progress::new(from, gaps);
-        let mut pause = self.known_pause(&mut lane, started).await;
+        let mut progress = OffsetTracker::new(from, gaps);
+        let mut pause = self.known_pause(&mut scheduler, started).await;
         let mut paced = None;
         while !*self.stop.borrow() {
             if let Some(since) = paced.take() {
                 self.gather_until(since + PACE).await;
             }
-            self.take_in(&mut lane, &mut progress, usize::MAX);
-            self.return_where_due(&mut lane, &mut progress).await;
-            match lane.next(started.elapsed()) {
-                Next::Apply(batch) => {
+            self.take_in(&mut scheduler, &mut progress, usize::MAX);
+            self.return_where_due(&mut scheduler, &mut progress).await;
+            match scheduler.next(started.elapsed()) {
+                Action::Apply(batch) => {
                     paced = (batch.len() < MANY).then(Instant::now);
-                    let result = self.taking_in(self.apply_whole(&batch), &mut lane, &mut progress).await;
+                    let result = self.taking_in(self.apply_whole(&batch), &mut scheduler, &mut progress).await;
                     let failure = result.as_ref().err().and_then(|error| {
                         self.aside(|| FailedBatch::of(&batch, error, self.dependencies.access_log))?
                     });
-                    let after = lane.applied(batch, result, started.elapsed());
+                    let after = scheduler.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
-                        self.aside(|| failure.log(after, lane.held_full().is_some()));
+                        self.aside(|| failure.log(&H::LINES, after, scheduler.held_full().is_some()));
                     }
                 }
-                Next::Probe(bytes) => {
-                    let result = self.taking_in(self.probe(bytes), &mut lane, &mut progress).await;
-                    lane.probed(result, started.elapsed());
+                Action::Probe(bytes) => {
+                    let result = self.taking_in(self.probe(bytes), &mut scheduler, &mut progress).await;
+                    scheduler.probed(result, started.elapsed());
                 }
-                Next::DeadLetter(letters) => {
+                Action::DeadLetter(letters) => {
                     let sent = self.dependencies.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        self.aside(|| event_log::dead_letter(letter, H::SPEC.types));
+                        self.aside(|| event_log::dead_letter(&H::LINES, letter, H::SPEC.types));
                         self.dependencies.health.dead_letter(letter.reason);
                     }
-                    lane.dead_lettered(sent, started.elapsed());
+                    scheduler.dead_lettered(sent, started.elapsed());
                 }
-                Next::Pause => {
+                Action::Pause => {
                     tracing::error!(
                         partition = self.partition,
                         "too many dead letters: paused until `worker-service resume`"
                     );
                     // At once: a successor has to know.
-                    pause = self.look_at_pause(Pause::ToWrite, &mut lane).await;
+                    pause = self.look_at_pause(Pause::ToWrite, &mut scheduler).await;
                 }
-                Next::Wait(until) => {
-                    if !self.move_on(&mut lane, &mut progress).await {
+                Action::Wait(until) => {
+                    if !self.move_on(&mut scheduler, &mut progress).await {
                         let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
                         tokio::select! {
-                            () = self.assigned.wake.notified(), if lane.has_room() => {}
+                            () = self.assigned.wake.notified(), if scheduler.has_room() => {}
                             () = self.share.freed(), if !self.share.has_room() => {}
                             () = tokio::time::sleep(until) => {}
                             _ = self.assigned.stop.changed() => {}
                         }
                     }
-                    pause = self.look_at_pause(pause, &mut lane).await;
+                    pause = self.look_at_pause(pause, &mut scheduler).await;
                 }
             }
-            self.share.holds(lane.bytes());
-            self.dependencies.health.lane(self.partition, &lane, started);
-            progress.store(self, &lane);
+            self.share.holds(scheduler.bytes());
+            self.dependencies.health.lane(self.partition, &scheduler, started);
+            progress.store(self, &scheduler);
             self.look_for_losses(progress.gaps).await;
         }
     }
@@ -215,8 +217,8 @@ impl<H: Handler> Driver<H> {
     async fn taking_in<T>(
         &self,
         work: impl Future<Output = T>,
-        lane: &mut Lane<H::Event>,
-        progress: &mut Progress<'_>,
+        scheduler: &mut Scheduler<H::Event>,
+        progress: &mut OffsetTracker<'_>,
     ) -> T {
         let mut work = pin!(work);
         let mut more = true;
@@ -225,23 +227,23 @@ impl<H: Handler> Driver<H> {
                 biased;
                 result = &mut work => return result,
                 () = tokio::task::yield_now(), if more => {}
-                () = self.wake.notified(), if !more && lane.has_room() => {}
+                () = self.wake.notified(), if !more && scheduler.has_room() => {}
                 () = self.share.freed(), if !more && !self.share.has_room() => {}
             }
-            more = self.take_in(lane, progress, FEW);
+            more = self.take_in(scheduler, progress, FEW);
         }
     }
 
     /// Takes in what is there, as far as there is room, and so many at most; says whether more of it
     /// could be taken in.
-    fn take_in(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>, most: usize) -> bool {
+    fn take_in(&self, scheduler: &mut Scheduler<H::Event>, progress: &mut OffsetTracker<'_>, most: usize) -> bool {
         for _ in 0..most {
-            if !lane.has_room() || !self.share.has_room() || progress.return_to.is_some() {
+            if !scheduler.has_room() || !self.share.has_room() || progress.return_to.is_some() {
                 return false;
             }
             let taken = match progress.put_off.take() {
-                Some(taken) if lane.is_empty() => {
-                    lane.begin_anew();
+                Some(taken) if scheduler.is_empty() => {
+                    scheduler.begin_anew();
                     taken
                 }
                 Some(taken) => {
@@ -286,12 +288,12 @@ impl<H: Handler> Driver<H> {
                 }
             }
             if self.is_of_another_group(&taken.record) {
-                lane.pass_over(&taken.record);
+                scheduler.pass_over(&taken.record);
                 continue;
             }
             let (record, decoded) = self.decoded(taken);
-            lane.arrive(record, decoded);
-            self.share.holds(lane.bytes());
+            scheduler.arrive(record, decoded);
+            self.share.holds(scheduler.bytes());
         }
         true
     }
@@ -306,7 +308,7 @@ impl<H: Handler> Driver<H> {
 
     /// The client did not read something. Where it never will, health says so, and the place: nothing else does, since
     /// nothing is behind it for the client.
-    fn note_unread(&self, progress: &mut Progress<'_>, error: &KafkaError) {
+    fn note_unread(&self, progress: &mut OffsetTracker<'_>, error: &KafkaError) {
         if is_unreadable(error) {
             progress.unreadable = Some(Instant::now());
             self.dependencies.health.cannot_read(self.partition, progress.expected, error.to_string());
@@ -345,68 +347,4 @@ impl<H: Handler> Driver<H> {
         }
         None
     }
-
-    /// A pause that an earlier owner of the partition wrote down still holds. Nothing is taken in
-    /// before that is known: dead letters need no PostgreSQL, and would have a new ration.
-    async fn known_pause(&mut self, lane: &mut Lane<H::Event>, started: Instant) -> Pause {
-        while !*self.stop.borrow() {
-            match self.dependencies.store.is_paused(&self.dependencies.source.group, &self.topic, self.partition).await
-            {
-                Ok(paused) => {
-                    lane.store_answered();
-                    if !paused {
-                        break;
-                    }
-                    tracing::error!(partition = self.partition, "paused until `worker-service resume`");
-                    lane.pause();
-                    return Pause::Written;
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        partition = self.partition,
-                        %error,
-                        "nothing is taken in before it is known whether the partition is paused"
-                    );
-                    let until = lane.store_failed(error, started.elapsed());
-                    self.dependencies.health.lane(self.partition, lane, started);
-                    tokio::select! {
-                        () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
-                        _ = self.assigned.stop.changed() => {}
-                    }
-                }
-            }
-        }
-        Pause::None
-    }
-
-    /// Writes a pause down until that is done, and then looks whether an operator took it back.
-    async fn look_at_pause(&self, pause: Pause, lane: &mut Lane<H::Event>) -> Pause {
-        let (store, group) = (&self.dependencies.store, self.dependencies.source.group.as_str());
-        match pause {
-            Pause::None => Pause::None,
-            Pause::ToWrite => match store.pause(group, &self.topic, self.partition, "dead letters").await {
-                Ok(()) => Pause::Written,
-                Err(error) => {
-                    tracing::warn!(partition = self.partition, %error, "the pause is not written down");
-                    Pause::ToWrite
-                }
-            },
-            Pause::Written => match store.is_paused(group, &self.topic, self.partition).await {
-                Ok(false) => {
-                    tracing::info!(partition = self.partition, "resumed by an operator");
-                    lane.resume();
-                    Pause::None
-                }
-                Ok(true) | Err(_) => Pause::Written,
-            },
-        }
-    }
-}
-
-/// Whether the partition waits for an operator.
-enum Pause {
-    None,
-    /// It does, and PostgreSQL does not know yet.
-    ToWrite,
-    Written,
 }

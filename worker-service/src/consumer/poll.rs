@@ -51,12 +51,12 @@ pub struct Group {
     runtime: Handle,
     /// Set once the consumer exists; weak, because the consumer owns this.
     consumer: OnceLock<Weak<BaseConsumer<Self>>>,
-    lanes: Mutex<HashMap<i32, LaneHandle>>,
+    lanes: Mutex<HashMap<i32, PartitionHandle>>,
     /// A runner does not react any more, and may be doing anything: only the process's end helps.
     hangs: AtomicBool,
 }
 
-struct LaneHandle {
+struct PartitionHandle {
     stop: watch::Sender<bool>,
     signals: Arc<Signals>,
     /// How often it had begun anew when it was last asked to.
@@ -170,7 +170,7 @@ pub fn run(
 }
 
 impl Group {
-    fn lanes(&self) -> std::sync::MutexGuard<'_, HashMap<i32, LaneHandle>> {
+    fn lanes(&self) -> std::sync::MutexGuard<'_, HashMap<i32, PartitionHandle>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -209,7 +209,7 @@ impl Group {
                 stop: stopped,
             };
             let task = self.runtime.spawn((self.run)(assigned));
-            self.lanes().insert(partition, LaneHandle { stop, signals, asked_anew: None, task });
+            self.lanes().insert(partition, PartitionHandle { stop, signals, asked_anew: None, task });
             tracing::info!(partition, "assigned");
         }
     }
@@ -249,7 +249,7 @@ impl Group {
         }
     }
 
-    fn finish(&self, ending: Vec<(i32, LaneHandle)>) {
+    fn finish(&self, ending: Vec<(i32, PartitionHandle)>) {
         for (_, lane) in &ending {
             let _ = lane.stop.send(true);
         }
@@ -272,7 +272,7 @@ impl Group {
     /// Drops a lane with what is under way in it, and waits until it is gone, which it is at its next
     /// `await`: until then it may take records out of the partition's queue, which the partition's
     /// next lane would miss, should it come back to us.
-    fn drop_lane(&self, partition: i32, lane: LaneHandle) {
+    fn drop_lane(&self, partition: i32, lane: PartitionHandle) {
         lane.task.abort();
         if self.runtime.block_on(async { tokio::time::timeout(DROP, lane.task).await }).is_err() {
             tracing::error!(partition, "the runner of the partition does not end");

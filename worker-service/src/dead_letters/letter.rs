@@ -22,7 +22,7 @@ pub(super) const MOST_REDRIVES: u32 = 1_000;
 const MAX_TEXT: usize = 1_024;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct RecordPlace {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
@@ -30,7 +30,7 @@ pub struct Place {
     pub timestamp: i64,
 }
 
-impl Place {
+impl RecordPlace {
     pub(super) fn of(record: &Record, prefix: &str) -> Option<Self> {
         let text = |name: &str| text(record, &format!("{prefix}.{name}"));
         Some(Self {
@@ -59,9 +59,9 @@ pub struct Letter {
     /// `dlq.failed_at`; without one, when the letter was appended.
     pub failed_at: OffsetDateTime,
     /// Where the record died: `dlq.topic` and so on.
-    pub died: Option<Place>,
+    pub died: Option<RecordPlace>,
     /// Where it first stood: `origin.topic` and so on, else where it died.
-    pub origin: Option<Place>,
+    pub origin: Option<RecordPlace>,
     pub redrives: u32,
     /// Whether a part of it was cut, because it was too large.
     pub truncated: bool,
@@ -72,7 +72,7 @@ pub struct Letter {
 impl Letter {
     /// Reads a record of the dead-letter topic, whose stream has these types; whatever is missing is left open.
     pub fn of(record: &Record, types: &[&'static str]) -> Self {
-        let died = Place::of(record, "dlq");
+        let died = RecordPlace::of(record, "dlq");
         let failed_at = text(record, "dlq.failed_at").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok());
         let (own, unwritable) = own(record);
         // A structured record has its id in its value, where only decoding finds it.
@@ -91,7 +91,7 @@ impl Letter {
             failed_at: failed_at.unwrap_or(record.timestamp),
             // One that makes no sense is not replaced: it goes back as it came.
             origin: match own.header(header::ORIGIN_TOPIC) {
-                Some(_) => Place::of(&own, "origin"),
+                Some(_) => RecordPlace::of(&own, "origin"),
                 None => died.clone(),
             },
             died,
@@ -135,7 +135,6 @@ impl Letter {
             "offset": self.offset,
             "device": self.device,
             "event_id": self.event_id,
-            "group": self.group,
             "reason": self.reason,
             "attempts": self.attempts,
             "error": self.error,
@@ -211,7 +210,7 @@ fn own(record: &Record) -> (Cow<'_, Record>, Option<&'static str>) {
 pub(super) fn redrives(own: &Record) -> Option<u32> {
     let said = text(own, REDRIVES)?;
     let count = said.parse().ok().filter(|count| (1..=MOST_REDRIVES).contains(count) && count.to_string() == said)?;
-    own.is_redriven().then(|| Place::of(own, "origin"))?.map(|_| count)
+    own.is_redriven().then(|| RecordPlace::of(own, "origin"))?.map(|_| count)
 }
 
 /// Two devices that share one are kept in one order, which harms neither.
@@ -284,7 +283,7 @@ mod tests {
         ]);
         let letter = Letter::of(&record(&headers), &[]);
         let place = |topic: &str, partition, offset, timestamp| {
-            Some(Place { topic: topic.into(), partition, offset, timestamp })
+            Some(RecordPlace { topic: topic.into(), partition, offset, timestamp })
         };
         assert_eq!((letter.origin, letter.died), (place("old", 3, 9, 500), place("in", 1, 5, 1000)));
         assert_eq!(letter.redrives, 2);

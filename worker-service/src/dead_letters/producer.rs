@@ -14,7 +14,7 @@ use shared::kafka::{DeadLetter, LetterHeaders};
 use time::OffsetDateTime;
 
 use crate::observe::panics::{self, Panicked};
-use crate::observe::trace::Burying;
+use crate::observe::trace::DeadLetterSpan;
 
 /// How long one letter may take; the lane then waits and sends it again.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,7 +80,7 @@ impl DeadLetters {
             with(headers)
         };
         let mut whole = whole_or_bare(letter, whole, bare).map_err(|panicked| panicked.to_string())?;
-        let span = tell(letter, panics::caught(|| Burying::begin(letter, &self.topic)));
+        let span = tell(letter, panics::caught(|| DeadLetterSpan::begin(letter, &self.topic)));
         let mut sent = self.deliver(producer, &whole).await;
         if whole.key.is_none() && is_invalid(&sent) {
             whole = whole.with_a_key();

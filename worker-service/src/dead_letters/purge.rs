@@ -64,7 +64,7 @@ pub async fn run(config: &DlqPurgeConfig, source: &Source, out: &mut impl Write)
 
 /// A partition: what goes from its beginning, and what does not.
 #[derive(Debug, Default)]
-struct Found {
+struct PartitionPlan {
     partition: i32,
     /// Where it begins now, and where it begins then.
     from: i64,
@@ -83,7 +83,7 @@ enum Stays {
     Unreadable(i64),
 }
 
-impl Found {
+impl PartitionPlan {
     /// Nothing yet of a partition, all of which goes unless something stays.
     fn of(span: Span) -> Self {
         Self { partition: span.partition, from: span.from, up_to: span.to, ..Self::default() }
@@ -115,10 +115,10 @@ impl Found {
     }
 }
 
-fn look(reader: &Reader, chosen: &LetterFilter, source: &Source) -> anyhow::Result<Vec<Found>> {
+fn look(reader: &Reader, chosen: &LetterFilter, source: &Source) -> anyhow::Result<Vec<PartitionPlan>> {
     let mut partitions = Vec::new();
     for span in reader.spans(None)? {
-        let mut found = Found::of(span);
+        let mut found = PartitionPlan::of(span);
         // Offsets of those that go, until one stays: to know how many stand before what cannot be read.
         let mut last = Vec::new();
         reader.read(span, |record: Record| {
@@ -139,7 +139,7 @@ fn look(reader: &Reader, chosen: &LetterFilter, source: &Source) -> anyhow::Resu
     Ok(partitions)
 }
 
-async fn delete(admin: &AdminClient<LogContext>, topic: &str, found: &Found) -> anyhow::Result<()> {
+async fn delete(admin: &AdminClient<LogContext>, topic: &str, found: &PartitionPlan) -> anyhow::Result<()> {
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(topic, found.partition, Offset::Offset(found.up_to))?;
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
@@ -151,8 +151,8 @@ async fn delete(admin: &AdminClient<LogContext>, topic: &str, found: &Found) -> 
     Ok(())
 }
 
-fn tell(config: &DlqPurgeConfig, found: &Found, out: &mut impl Write) -> anyhow::Result<()> {
-    let Found { partition, up_to, deleted, behind, stays, .. } = found;
+fn tell(config: &DlqPurgeConfig, found: &PartitionPlan, out: &mut impl Write) -> anyhow::Result<()> {
+    let PartitionPlan { partition, up_to, deleted, behind, stays, .. } = found;
     if config.json {
         let stays = match stays {
             None => json!(null),
@@ -207,7 +207,7 @@ mod tests {
             // Every other offset: markers of transactions stand between.
             let offset = |place: usize| 10 + 2 * i64::try_from(place).unwrap();
             let end = offset(chosen.len());
-            let mut found = Found::of(Span { partition: 0, from: 10, to: end });
+            let mut found = PartitionPlan::of(Span { partition: 0, from: 10, to: end });
             for (place, is_chosen) in chosen.iter().enumerate() {
                 found.take(letter(offset(place)), *is_chosen);
             }

@@ -19,6 +19,8 @@ use crate::scheduler::Task;
 #[derive(Debug)]
 pub struct Processing {
     started: SystemTime,
+    /// What the records' keys are called.
+    key: &'static str,
     /// The distinct parents that are sampled.
     parents: Vec<Parent>,
 }
@@ -33,9 +35,9 @@ struct Parent {
 
 impl Processing {
     /// Begins it.
-    pub fn begin<E>(batch: &[Task<E>]) -> Self {
+    pub fn begin<E>(batch: &[Task<E>], key: &'static str) -> Self {
         let parents = if traces::tracer().is_some() { parents(batch) } else { Vec::new() };
-        Self { started: SystemTime::now(), parents }
+        Self { started: SystemTime::now(), key, parents }
     }
 
     /// It is written, and, where it was fenced, nothing older can be read any more.
@@ -75,7 +77,7 @@ impl Processing {
             KeyValue::new("messaging.kafka.offset", task.record.offset),
         ];
         if parent.count == 1 {
-            attributes.push(KeyValue::new("key", task.delivery.envelope.key.to_string()));
+            attributes.push(KeyValue::new(self.key, task.delivery.envelope.key.to_string()));
             attributes.push(KeyValue::new("event_id", task.delivery.envelope.id.to_string()));
         } else {
             attributes.push(KeyValue::new("messaging.batch.message_count", parent.count));
@@ -105,9 +107,9 @@ fn parents<E>(batch: &[Task<E>]) -> Vec<Parent> {
 
 /// A dead letter on its way, where its record's trace is sampled.
 #[derive(Debug)]
-pub struct Burying(Option<RecordedSpan>);
+pub struct DeadLetterSpan(Option<RecordedSpan>);
 
-impl Burying {
+impl DeadLetterSpan {
     /// Begins it.
     pub fn begin(letter: &DeadLetter, topic: &str) -> Self {
         let span = traces::tracer().and_then(|tracer| {

@@ -3,7 +3,7 @@
 //! An error that stands for an outage makes the partition wait. But one record alone may meet it, for ever: a trigger
 //! or a policy refuses its key, its statement takes too long, its row is locked, the backend crashes over it. So a
 //! record that met such an error several times in a row is set aside with its key, and others are tried; where none
-//! are there, a [probe](super::Next::Probe). Where they succeed and the record fails once more, the error is the
+//! are there, a [probe](super::Action::Probe). Where they succeed and the record fails once more, the error is the
 //! record's own: its key is held alone, and the partition goes on. After a while, or when too much waits behind it,
 //! it is a dead letter. Where nobody else succeeds it is an outage as before, and a few keys at most are set aside in
 //! it.
@@ -26,7 +26,7 @@ use shared::store::Failure;
 
 use super::failing::AfterFailure;
 use super::suspects::{LoneFailure, Pressure};
-use super::{Lane, Settings, Task};
+use super::{Scheduler, Settings, Task};
 
 /// How often a record fails on its own, before others are tried.
 const TRIES: u32 = 3;
@@ -61,7 +61,7 @@ impl Waiting {
     }
 }
 
-impl<E> Lane<E> {
+impl<E> Scheduler<E> {
     /// A batch met what may be an outage.
     pub(super) fn meets_outage(&mut self, mut batch: Vec<Task<E>>, error: Failure, now: Duration) -> AfterFailure {
         if batch.len() > 1 {
@@ -90,7 +90,7 @@ impl<E> Lane<E> {
         }
     }
 
-    /// A probe that [`super::Next::Probe`] asked for, and how it went. What it meets on data, as a constraint that knows
+    /// A probe that [`super::Action::Probe`] asked for, and how it went. What it meets on data, as a constraint that knows
     /// its keys, says nothing of others.
     pub fn probed(&mut self, result: Result<(), Failure>, now: Duration) {
         use shared::store::Class::{Again, Failed, Outage, OutageMet, Panicked, Poison};

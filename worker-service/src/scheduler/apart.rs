@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use shared::kafka::ids::Key;
 
-use super::{Lane, Task};
+use super::{Scheduler, Task};
 
 /// What is tried apart takes this part of what may be held, so that there is room for others that wait.
 pub(super) const MAY_HOLD: usize = 4;
@@ -53,7 +53,7 @@ impl Share {
     }
 }
 
-impl<E> Lane<E> {
+impl<E> Scheduler<E> {
     /// Events of one key failed together.
     pub(super) fn try_apart(&mut self, key: Key, batch: Vec<Task<E>>, now: Duration) {
         if self.suspects_of_outage.is_aside(&key) {

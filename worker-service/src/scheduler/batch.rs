@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Lane, Settings, Task};
+use super::{Scheduler, Settings, Task};
 
 #[derive(Debug)]
 pub(super) struct Batch<E> {
@@ -29,7 +29,7 @@ impl<E> Batch<E> {
     }
 }
 
-impl<E> Lane<E> {
+impl<E> Scheduler<E> {
     /// The next batch of `ready`; events of held keys go to where their key waits. So do those of a key that is
     /// known to meet an outage alone, so that nobody else's fail with them.
     pub(super) fn gather(&mut self, now: Duration) -> Vec<Task<E>> {
@@ -40,7 +40,7 @@ impl<E> Lane<E> {
                 break;
             }
             if self.held.has(task.key()) {
-                self.forget(task.size());
+                self.release(task.size());
                 self.held.append(task);
             } else if self.suspects_of_outage.is_alone(task.key()) {
                 self.hold(task, now);

@@ -8,7 +8,7 @@ use shared::kafka::{DeadLetter, Reason};
 use shared::store::{Class, Failure};
 
 use super::alone::Waiting;
-use super::{Lane, Task, backoff};
+use super::{Scheduler, Task, backoff};
 
 /// Keys known to fail; past this many the memory starts anew.
 pub(super) const MAX_SUSPECTS: usize = 10_000;
@@ -81,7 +81,7 @@ impl AfterFailure {
     }
 }
 
-impl<E> Lane<E> {
+impl<E> Scheduler<E> {
     /// A batch failed on data: halves by key, then a lone key's events one by one, then a
     /// verdict on the one.
     pub(super) fn take_apart(&mut self, batch: Vec<Task<E>>, error: Failure, now: Duration) -> AfterFailure {

@@ -1,4 +1,4 @@
-//! What the lane remembers of outages that single events met, and the evidence for each.
+//! What the scheduler remembers of outages that single events met, and the evidence for each.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -116,7 +116,7 @@ pub(super) struct LoneFailure {
     pub(super) is_calm: bool,
 }
 
-/// What the lane remembers of outages that single events met.
+/// What the scheduler remembers of outages that single events met.
 #[derive(Debug)]
 pub(super) struct Suspects {
     /// Batches and probes that succeeded.

@@ -1,4 +1,4 @@
-//! The lane against a model: a world that applies batches, fails as it is told to, and checks at
+//! The scheduler against a model: a world that applies batches, fails as it is told to, and checks at
 //! every step what must never happen.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use self::records::*;
 use self::world::*;
 use super::*;
 
-type Lane = super::Lane<()>;
+type Scheduler = super::Scheduler<()>;
 type Task = super::Task<()>;
 
 mod alone;
@@ -50,8 +50,8 @@ proptest! {
                 other => prop_assert!(false, "{offset}: {other:?}"),
             }
         }
-        prop_assert_eq!((world.lane.records, world.lane.bytes, world.lane.held.records(), world.lane.held.bytes()), (0, 0, 0, 0));
-        prop_assert!(world.lane.is_empty());
+        prop_assert_eq!((world.scheduler.records, world.scheduler.bytes, world.scheduler.held.records(), world.scheduler.held.bytes()), (0, 0, 0, 0));
+        prop_assert!(world.scheduler.is_empty());
     }
 
     #[test]
@@ -104,22 +104,22 @@ fn several_bad_events_are_found_also_of_one_device() {
 
 #[test]
 fn a_log_that_begins_anew_is_not_committed_past_its_end() {
-    let mut lane = Lane::new(Settings::default(), 0);
-    let take = |lane: &mut Lane, offsets: std::ops::Range<i64>| {
+    let mut scheduler = Scheduler::new(Settings::default(), 0);
+    let take = |scheduler: &mut Scheduler, offsets: std::ops::Range<i64>| {
         for offset in offsets {
-            lane.arrive(record(offset, 0, b"{}"), Ok(decoded(offset, 0)));
+            scheduler.arrive(record(offset, 0, b"{}"), Ok(decoded(offset, 0)));
         }
-        let Next::Apply(batch) = lane.next(Duration::ZERO) else { panic!() };
-        assert!(!lane.is_empty());
-        lane.applied(batch, Ok(()), Duration::ZERO);
-        assert!(lane.is_empty());
+        let Action::Apply(batch) = scheduler.next(Duration::ZERO) else { panic!() };
+        assert!(!scheduler.is_empty());
+        scheduler.applied(batch, Ok(()), Duration::ZERO);
+        assert!(scheduler.is_empty());
     };
-    take(&mut lane, 90..100);
-    assert_eq!(lane.watermark(), Some(100));
-    lane.begin_anew();
-    assert_eq!(lane.watermark(), None, "nothing is known of it yet");
-    take(&mut lane, 0..4);
-    assert_eq!(lane.watermark(), Some(4));
+    take(&mut scheduler, 90..100);
+    assert_eq!(scheduler.watermark(), Some(100));
+    scheduler.begin_anew();
+    assert_eq!(scheduler.watermark(), None, "nothing is known of it yet");
+    take(&mut scheduler, 0..4);
+    assert_eq!(scheduler.watermark(), Some(4));
 }
 
 #[test]
@@ -130,9 +130,9 @@ fn a_held_flood_is_bounded() {
     while world.now < Duration::from_secs(2) {
         world.arrive(100);
         world.step();
-        assert!(world.lane.records + world.lane.held.records() <= 6 + 2 * 4);
+        assert!(world.scheduler.records + world.scheduler.held.records() <= 6 + 2 * 4);
     }
-    assert!(!world.lane.has_room());
+    assert!(!world.scheduler.has_room());
     let world = world.run(&[100]);
     assert_eq!(world.applied.len(), 100);
     assert_eq!(world.letters, BTreeMap::from([(101, (Reason::Failed, 2))]), "too much waits behind it");
@@ -141,18 +141,18 @@ fn a_held_flood_is_bounded() {
 #[test]
 fn a_batch_is_bounded_in_records_and_bytes() {
     let settings = Settings { batch_records: 3, batch_bytes: 3_000, ..Settings::default() };
-    let mut lane = Lane::new(settings, 0);
+    let mut scheduler = Scheduler::new(settings, 0);
     let sizes = [1_000, 1_000, 5_000, 10, 10, 10, 10];
     for (offset, size) in (0..).zip(sizes) {
-        lane.arrive(record(offset, 0, &vec![b' '; size]), Ok(decoded(offset, 0)));
+        scheduler.arrive(record(offset, 0, &vec![b' '; size]), Ok(decoded(offset, 0)));
     }
     let mut batches = Vec::new();
-    while let Next::Apply(batch) = lane.next(Duration::ZERO) {
+    while let Action::Apply(batch) = scheduler.next(Duration::ZERO) {
         batches.push(batch.len());
-        lane.applied(batch, Ok(()), Duration::ZERO);
+        scheduler.applied(batch, Ok(()), Duration::ZERO);
     }
     assert_eq!(batches, [1, 1, 1, 3, 1], "a record larger than a batch goes alone");
-    assert_eq!(lane.watermark(), Some(7));
+    assert_eq!(scheduler.watermark(), Some(7));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use shared::kafka::ids::Key;
 
 use super::suspects::Before;
-use super::{Lane, Task};
+use super::{Scheduler, Task};
 
 /// What is to be tried next.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Turns {
     }
 }
 
-impl<E> Lane<E> {
+impl<E> Scheduler<E> {
     /// What is to be tried next.
     pub(super) fn choose(&mut self, now: Duration) -> Choice<E> {
         while let Some(key) = self.held.first_due(now, |key| self.begins_whole(key)).cloned() {

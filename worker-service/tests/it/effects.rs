@@ -62,9 +62,7 @@ async fn a_write_fences_the_cache_before_its_offset_is_committed() {
 async fn what_is_redriven_behind_a_newer_state_is_recorded_and_changes_nothing_else() {
     let kit = Kit::new("superseded", 1).await;
     let worker = kit.worker();
-    for n in 1..=3 {
-        kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-    }
+    kit.events("a", 1..=3).await;
     let topic = kit.scope.input_topic.clone();
     let origin = |offset: &'static str, time: &'static str| {
         [

@@ -39,7 +39,7 @@ async fn each_event_has_a_line_with_its_outcome_its_version_and_its_cache_entry(
     let mut expected = Vec::new();
     let mut expect = |device: &str, id: &str, offset: i64, outcome: &str, version: i64, cache: &str| {
         expected.push(json!({
-            "level": "INFO", "message": PROCESSED, "key": device, "event_id": id, "request_id": format!("r-{id}"),
+            "level": "INFO", "message": PROCESSED, "device_id": device, "event_id": id, "request_id": format!("r-{id}"),
             "partition": 0, "offset": offset, "outcome": outcome, "version": version, "cache": cache,
         }));
     };
@@ -82,7 +82,7 @@ async fn each_event_has_a_line_with_its_outcome_its_version_and_its_cache_entry(
     futures_util::future::join_all(posts.iter().map(|(device, id)| kit.event(device, id, "{}"))).await;
     let found = until_lines(&kit, &worker, &[PROCESSED], 58).await;
     for device in ["d0", "d1"] {
-        let of_device = found.iter().filter(|line| line["key"] == device);
+        let of_device = found.iter().filter(|line| line["device_id"] == device);
         let versions: Vec<_> = of_device.map(|line| line["version"].as_i64().unwrap()).collect();
         assert_eq!(versions, (1..=25).collect::<Vec<_>>());
     }
@@ -116,12 +116,12 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
     worker.tells_end_of("An event fails on its own").await;
     let letters = [
         json!({
-            "level": "WARN", "message": "a dead letter", "key": "p", "event_id": "3", "request_id": "r-3\\n",
+            "level": "WARN", "message": "a dead letter", "device_id": "p", "event_id": "3", "request_id": "r-3\\n",
             "partition": 0, "offset": offset, "reason": "undecodable", "attempts": 1,
             "error": "ce_specversion is missing",
         }),
         json!({
-            "level": "WARN", "message": "a dead letter", "key": "bad", "event_id": "2", "request_id": "r-2",
+            "level": "WARN", "message": "a dead letter", "device_id": "bad", "event_id": "2", "request_id": "r-2",
             "partition": 0, "offset": 1, "reason": "failed", "attempts": 4, "error": "SQLSTATE P0001: refused",
         }),
     ];
@@ -130,7 +130,7 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
     let alone: Vec<_> = lines(&worker, &["a batch failed"]).into_iter().filter(|line| line["records"] == 1).collect();
     let held = |retry_s: u64| {
         json!({
-            "level": "WARN", "message": "a batch failed", "key": "bad", "event_id": "2", "request_id": "r-2",
+            "level": "WARN", "message": "a batch failed", "device_id": "bad", "event_id": "2", "request_id": "r-2",
             "partition": 0, "offset": 1, "records": 1, "class": "Failed", "then": "held", "retry_s": retry_s,
             "error": "SQLSTATE P0001: refused",
         })
@@ -138,7 +138,7 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
     assert_eq!(alone, [held(2), held(4), held(8)]);
     let processed = lines(&worker, &[PROCESSED]);
     let [line] = &processed[..] else { panic!("{processed:#?}") };
-    let names = ["key", "event_id", "request_id", "outcome"].map(|name| line[name].as_str().unwrap());
+    let names = ["device_id", "event_id", "request_id", "outcome"].map(|name| line[name].as_str().unwrap());
     assert_eq!(names, ["a", "1", "r-4", "conflicting"], "its payload is not what counts");
     worker.end().await;
 }
@@ -157,14 +157,14 @@ async fn of_a_batch_that_fails_every_event_is_found_by_its_names() {
     let of_batches: Vec<_> =
         lines(&worker, &["a batch failed"]).into_iter().filter(|line| line["records"] != 1).collect();
     let first = &of_batches[0];
-    let names = ["key", "event_id", "request_id"].map(|name| first[name].as_str().unwrap());
+    let names = ["device_id", "event_id", "request_id"].map(|name| first[name].as_str().unwrap());
     assert_eq!(names, ["good", "0", "r-0"], "the line of the batch has its first event: {first}");
     let count = usize::try_from(first["records"].as_u64().unwrap()).unwrap();
     let found: Vec<_> = lines(&worker, &["its batch failed"]).into_iter().take(count).collect();
     let expected: Vec<_> = (0..count)
         .map(|n| {
             json!({
-                "level": "INFO", "message": "its batch failed", "key": if n == 13 { "bad" } else { "good" },
+                "level": "INFO", "message": "its batch failed", "device_id": if n == 13 { "bad" } else { "good" },
                 "event_id": n.to_string(), "request_id": format!("r-{n}"), "partition": 0, "offset": n, "then": "split",
             })
         })
@@ -189,7 +189,7 @@ async fn under_load_each_event_has_its_line() {
     let found = until_lines(&kit, &worker, &[PROCESSED], EVENTS).await;
     let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
     let mut found: Vec<_> =
-        found.iter().map(|line| (text(line, "key"), text(line, "event_id"), text(line, "request_id"))).collect();
+        found.iter().map(|line| (text(line, "device_id"), text(line, "event_id"), text(line, "request_id"))).collect();
     let mut expected = ids;
     found.sort();
     expected.sort();

@@ -16,9 +16,7 @@ async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() 
     kit.event("bad", "1", r#"{"n":1}"#).await;
     // Alone, so that nobody else's tries are counted.
     kit.until_it("it is tried", async || kit.tries().await.len() == 1).await;
-    for n in 1..=20 {
-        kit.event("good", &n.to_string(), "{}").await;
-    }
+    kit.events("good", 1..=20).await;
     kit.event("bad", "2", r#"{"n":2}"#).await;
     kit.until("SELECT count(*) FROM events WHERE device_id = 'good'", 20).await;
     assert!(started.elapsed() < Duration::from_secs(12), "the others did not wait for the retries");
@@ -61,9 +59,7 @@ async fn a_device_that_recovers_loses_nothing_and_keeps_its_order() {
     let kit = Kit::new("recovers", 1).await;
     kit.refuse("bad").await;
     let worker = kit.worker();
-    for n in 1..=5 {
-        kit.event("bad", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-    }
+    kit.events("bad", 1..=5).await;
     kit.event("good", "1", "{}").await;
     kit.until("SELECT count(*) FROM events", 1).await;
     kit.no_longer_refuse("bad").await;

@@ -54,9 +54,7 @@ async fn without_redis_ingest_goes_on_and_the_fences_come_when_it_is_back() {
     fenced.cache_the_first().await;
     let first = fenced.row().await;
     fenced.proxy.cut();
-    for n in 2..=20 {
-        fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-    }
+    fenced.kit.events("a", 2..=20).await;
     fenced.kit.until("SELECT version FROM resources", 20).await;
     until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
     let said = |of: &str| worker.health.report().1["cache"][of].clone();
@@ -180,9 +178,7 @@ async fn events_whose_fence_was_put_off_count_when_it_is_acknowledged() {
     // It may have waited for the worker to start.
     let (_, quick) = visible(&worker).await;
     fenced.proxy.cut();
-    for n in 2..=20 {
-        fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-    }
+    fenced.kit.events("a", 2..=20).await;
     until("it is committed", async || fenced.kit.committed().await.get(&0) == Some(&20)).await;
     let put_off = Instant::now();
     until("a second is over", async || put_off.elapsed() > Duration::from_secs(1)).await;
@@ -204,9 +200,7 @@ async fn events_whose_fence_never_comes_count_when_nothing_stale_can_be_cached()
     // It may have waited for the worker to start.
     let (_, quick) = visible(&worker).await;
     fenced.proxy.cut();
-    for n in 2..=20 {
-        fenced.kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-    }
+    fenced.kit.events("a", 2..=20).await;
     until("the TTL made them visible", async || visible(&worker).await == (20, quick)).await;
     assert!(worker.metrics().await.contains("cache_fences_pending 1\n"), "the fence waits all the same");
     worker.end().await;

@@ -23,9 +23,7 @@ const HOLDING_LOCKS: &str = "SELECT count(*) FROM pg_stat_activity
 async fn a_worker_frozen_in_a_transaction_does_not_hold_its_successor() {
     let kit = Kit::new("held", 1).await;
     sqlx::raw_sql(SLOW).execute(&kit.pool).await.unwrap();
-    for n in 1..=20 {
-        kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-    }
+    kit.events("a", 1..=20).await;
     let frozen = kit.process().await;
     kit.until(IN_THE_INSERT, 1).await;
     frozen.service.freeze().unwrap();

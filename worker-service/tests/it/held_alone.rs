@@ -55,9 +55,8 @@ async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
         let is_told = || {
             let log = worker.service.log();
             json_lines(&log).any(|line| {
-                line["message"]
-                    == "one device alone meets what would be an outage: it is held, and the partition goes on"
-                    && (&line["key"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
+                line["message"] == "one key alone meets what would be an outage: it is held, and the partition goes on"
+                    && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
                     && line["error"] == error
             })
         };

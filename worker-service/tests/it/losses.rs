@@ -1,28 +1,17 @@
 //! Records that the broker no longer has are told of as what they are: data loss.
 
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-
-use crate::kit::{Kit, client};
+use crate::kit::Kit;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     let kit = Kit::new("losses", 1).await;
     let worker = kit.worker();
-    for n in 1..=3 {
-        kit.event("a", &n.to_string(), "{}").await;
-    }
+    kit.events("a", 1..=3).await;
     kit.until("SELECT count(*) FROM events", 3).await;
     worker.stop().await.unwrap();
     assert_eq!(kit.committed().await[&0], 3);
-    for n in 4..=8 {
-        kit.event("a", &n.to_string(), "{}").await;
-    }
-    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(7)).unwrap();
-    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+    kit.events("a", 4..=8).await;
+    kit.delete_records(7).await;
 
     let worker = kit.process().await;
     kit.until("SELECT count(*) FROM events WHERE event_id = '8'", 1).await;
@@ -33,9 +22,7 @@ async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {
     // The same with nothing behind them, in a partition that stays quiet.
     kit.event("a", "9", "{}").await;
     kit.event("a", "10", "{}").await;
-    let mut all = TopicPartitionList::new();
-    all.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(10)).unwrap();
-    admin.delete_records(&all, &AdminOptions::new()).await.unwrap();
+    kit.delete_records(10).await;
     let worker = kit.process().await;
     let counted = async || worker.sample("records_lost_total").await == Some(2.0);
     kit.until_it("they are counted", counted).await;
@@ -52,13 +39,8 @@ async fn a_loss_that_is_met_just_before_the_end_is_told_before_the_end() {
     kit.until("SELECT count(*) FROM events", 1).await;
     worker.end().await;
     assert_eq!(kit.committed().await[&0], 1);
-    for n in 2..=5 {
-        kit.event("a", &n.to_string(), "{}").await;
-    }
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&kit.scope.input_topic, 0, Offset::Offset(4)).unwrap();
-    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
-    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+    kit.events("a", 2..=5).await;
+    kit.delete_records(4).await;
 
     let mut lock = kit.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();

@@ -3,24 +3,15 @@
 use std::time::Duration;
 
 use devstack::kit::blocking;
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::kit::{InProcess, Kit, client, metrics};
 
-async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i32>) {
-    for n in numbers {
-        kit.event("a", &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
-    }
-}
-
 /// Deletes the input topic and makes it again, as if some minutes lay between the two.
 async fn make_anew(kit: &Kit) {
-    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
-    admin.delete_topics(&[&kit.scope.input_topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    kit.delete_topic(&kit.scope.input_topic).await;
     sqlx::query("UPDATE resources SET appended_at = appended_at - interval '5 minutes'")
         .execute(&kit.pool)
         .await
@@ -34,11 +25,11 @@ async fn make_anew(kit: &Kit) {
 async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     let kit = Kit::new("anew", 1).await;
     let worker = kit.process().await;
-    report(&kit, 1..=10).await;
+    kit.events("a", 1..=10).await;
     // What the client has committed once, it does not commit lower by itself.
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&10)).await;
     make_anew(&kit).await;
-    report(&kit, 11..=14).await;
+    kit.events("a", 11..=14).await;
     kit.until("SELECT count(*) FROM events", 14).await;
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
     assert_eq!(kit.version("a").await, Some(14));
@@ -50,7 +41,7 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     assert_eq!(kit.committed().await[&0], 4, "as far as this topic goes, and no farther");
 
     // A successor loses nothing of what comes next, though it is fewer than the old topic had.
-    report(&kit, 15..=17).await;
+    kit.events("a", 15..=17).await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 17).await;
     worker.stop().await.unwrap();
@@ -60,7 +51,7 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_committed_offset_beyond_the_end_is_no_end() {
     let kit = Kit::new("beyond", 1).await;
-    report(&kit, 1..=4).await;
+    kit.events("a", 1..=4).await;
     commit(&kit, 100).await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 4).await;
@@ -73,7 +64,7 @@ async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
     metrics();
     let kit = Kit::new("lower", 1).await;
     let (kit, mock) = kit.moved_to_mock();
-    report(&kit, 1..=4).await;
+    kit.events("a", 1..=4).await;
     commit(&kit, 100).await;
     mock.request_errors(
         RDKafkaApiKey::OffsetCommit,
@@ -83,7 +74,7 @@ async fn a_lower_offset_is_committed_again_until_kafka_takes_it() {
     kit.until("SELECT count(*) FROM events", 4).await;
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
     InProcess(&worker).tells("A commit of offsets fails").await;
-    report(&kit, 5..=6).await;
+    kit.events("a", 5..=6).await;
     kit.until_it("so is what follows", async || kit.committed().await.get(&0) == Some(&6)).await;
     worker.stop().await.unwrap();
 }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use devstack::kit::blocking;
 use devstack::wire::{Claims, WireRecord, produce_claiming};
 use rdkafka::Message as _;
 use time::OffsetDateTime;
@@ -27,9 +26,7 @@ pub(crate) fn no_value_of(length: i64) -> (WireRecord, Claims) {
 
 /// Writes one batch; gives the offset of its first.
 pub(crate) async fn put(kit: &Kit, topic: &str, partition: i32, records: Vec<(WireRecord, Claims)>) -> i64 {
-    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
-    let put = move || produce_claiming(&broker, &topic, partition, &records);
-    blocking(put).await.unwrap()
+    kit.write(topic, move |broker, topic| produce_claiming(broker, topic, partition, &records)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

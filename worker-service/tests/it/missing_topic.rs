@@ -4,10 +4,8 @@
 use std::time::Duration;
 
 use devstack::kit::{has_topic, kafka_that_makes_topics, scope};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
 
-use crate::kit::{Kit, client, of_group};
+use crate::kit::{Kit, of_group};
 
 async fn is_there(kit: &Kit, topic: &str) -> bool {
     has_topic(&kit.scope.endpoints.kafka_brokers, topic).await
@@ -20,8 +18,7 @@ async fn dead_letters_wait_for_a_topic_that_is_not_there() {
     scope.endpoints.kafka_brokers = kafka.brokers().to_owned();
     let kit = Kit::on(scope, 1).await;
     let dlq = kit.scope.dlq_topic.clone();
-    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
-    admin.delete_topics(&[&dlq], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    kit.delete_topic(&dlq).await;
     kit.until_it("it is gone", async || !is_there(&kit, &dlq).await).await;
 
     let worker = kit.worker();
@@ -46,9 +43,8 @@ async fn dead_letters_wait_for_a_topic_that_is_not_there() {
 async fn an_input_topic_that_is_not_there_is_named_and_waited_for() {
     let kit = Kit::new("no_input", 1).await;
     let input = kit.scope.input_topic.clone();
-    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
     let delete = async || {
-        admin.delete_topics(&[&input], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        kit.delete_topic(&input).await;
         kit.until_it("it is gone", async || !is_there(&kit, &input).await).await;
     };
     delete().await;

@@ -1,6 +1,5 @@
 //! `dlq redrive`: back to the input topic, in order, without a second effect.
 
-use devstack::kit::blocking;
 use devstack::wire::{WireRecord, produce};
 use rdkafka::Message;
 
@@ -229,8 +228,7 @@ async fn after_three_failures_in_a_row_kafka_counts_as_away() {
             WireRecord { key: None, value: None, headers: headers.into() }
         })
         .collect();
-    let (broker, dlq) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.dlq_topic.clone());
-    blocking(move || produce(&broker, &dlq, 0, &letters)).await.unwrap();
+    kit.write(&kit.scope.dlq_topic, move |broker, topic| produce(broker, topic, 0, &letters)).await;
     kit.letter("a", "1", 9, &[]).await;
     kit.set_topic(&topic, &[("cleanup.policy", "compact")]).await;
     let (summary, lines) = kit.redrive(&[]).await.unwrap();

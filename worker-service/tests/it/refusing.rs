@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::{ClientConfig, Message};
+use rdkafka::Message as _;
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
 use crate::kit::{Kit, header, of_group};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
     let kit = Kit::new("refusing", 1).await;
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &kit.scope.endpoints.kafka_brokers).create().unwrap();
-    admin.delete_topics(&[&kit.scope.dlq_topic], &AdminOptions::new()).await.unwrap();
+    kit.delete_topic(&kit.scope.dlq_topic).await;
     let worker = kit.worker();
     kit.event("a", "1", "{}").await;
     kit.put(Some(b"a"), Some(b"no event"), &[]).await;
@@ -21,7 +18,7 @@ async fn a_letter_that_is_not_acknowledged_holds_its_offset() {
     assert!(kit.committed().await.get(&0).copied().unwrap_or(0) <= 1, "nothing is committed past the letter");
 
     let again = NewTopic::new(&kit.scope.dlq_topic, 1, TopicReplication::Fixed(1));
-    admin.create_topics(&[again], &AdminOptions::new()).await.unwrap();
+    kit.admin().create_topics(&[again], &AdminOptions::new()).await.unwrap();
     assert_eq!(kit.dead_letters(1).await.len(), 1);
     kit.event("a", "2", "{}").await;
     kit.until("SELECT count(*) FROM events", 2).await;

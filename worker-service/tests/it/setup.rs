@@ -1,6 +1,6 @@
 //! Topics that were there before: what `setup` and the worker say of them, and the one thing that is changed.
 
-use devstack::kit::until;
+use devstack::kit::{owned, until};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
 };
@@ -15,17 +15,12 @@ use worker_service::worker::Parts;
 use crate::kit::{Kit, client};
 
 async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
-    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
-    let asked = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
+    let asked = kit.admin().describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;
     let told = asked.unwrap().remove(0).unwrap().entries.into_iter();
     let own = told.filter(|entry| entry.source == ConfigSource::DynamicTopic);
     let mut own: Vec<_> = own.map(|entry| (entry.name, entry.value.unwrap())).collect();
     own.sort();
     own
-}
-
-fn owned(settings: &[(&str, &str)]) -> Vec<(String, String)> {
-    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,8 +202,7 @@ async fn what_is_changed_while_a_worker_runs_is_told_and_so_is_its_end() {
     kit.set_topic(input, &[("max.message.bytes", "1048576")]).await;
     assert_eq!(looked().await, (false, false));
     // It is gone: what was last told stands.
-    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
-    admin.delete_topics(&[input.as_str()], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    kit.delete_topic(input).await;
     assert!(!watch.look().await);
 }
 
@@ -238,9 +232,7 @@ async fn a_topic_that_setup_makes_anew_begins_a_new_log() {
     assert_eq!(kit.count(NOTED).await, 1);
     assert_eq!(kit.command(&["setup"]).await.status, 0);
     assert_eq!(kit.count(NOTED).await, 1, "it is the same topic");
-    let admin: AdminClient<DefaultClientContext> = client(&kit.scope).create().unwrap();
-    admin.delete_topics(&[&kit.scope.input_topic], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
-    // Deleting goes on after the answer.
+    kit.delete_topic(&kit.scope.input_topic).await;
     kit.until_it("it is made anew", async || kit.command(&["setup"]).await.status == 0).await;
     kit.until("SELECT count(*) FROM forgotten_devices WHERE end_offsets IS NULL AND topic IS NULL", 1).await;
 }

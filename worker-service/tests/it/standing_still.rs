@@ -142,9 +142,7 @@ async fn what_the_broker_does_not_hold_any_more_is_told_and_committed_again() {
     let kit = Kit::new("commits", 1).await;
     let parts = Parts { compare_interval: Duration::from_secs(1), ..Parts::default() };
     let worker = kit.worker_with(parts);
-    for n in 1..=5 {
-        kit.event("a", &n.to_string(), "{}").await;
-    }
+    kit.events("a", 1..=5).await;
     kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&5)).await;
     kit.commit_by_transaction(0, 2);
     assert_eq!(kit.committed().await[&0], 2);

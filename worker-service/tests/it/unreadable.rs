@@ -1,7 +1,6 @@
 //! Batches that librdkafka cannot read, on topics that `setup` did not make: the partition says where it stands, and a
 //! command gets it past.
 
-use devstack::kit::blocking;
 use devstack::wire::{Packing, WireRecord, produce_as};
 
 use crate::any_bytes::wire_event;
@@ -9,12 +8,8 @@ use crate::kit::{Kit, header, of_group};
 
 /// Eight records that unpack to more than librdkafka reads (`receive.message.max.bytes`); the offset of the first.
 async fn put_bomb(kit: &Kit, topic: &str) -> i64 {
-    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
-    let put = move || {
-        let record = WireRecord { value: Some(vec![0; 13 << 20]), ..wire_event("bomb", "bomb") };
-        produce_as(&broker, &topic, 0, &vec![record; 8], Packing::Zstd, 0)
-    };
-    blocking(put).await.unwrap()
+    let record = WireRecord { value: Some(vec![0; 13 << 20]), ..wire_event("bomb", "bomb") };
+    kit.write(topic, |broker, topic| produce_as(broker, topic, 0, &vec![record; 8], Packing::Zstd, 0)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,9 +96,9 @@ async fn a_batch_that_cannot_be_read_is_named_and_gone_past_by_command_and_nothi
 async fn what_the_client_says_nothing_of_is_a_dead_letter_and_gone_past() {
     let kit = Kit::new("silent", 1).await;
     kit.keep_compression(&kit.scope.input_topic).await;
-    let (broker, topic) = (kit.scope.endpoints.kafka_brokers.clone(), kit.scope.input_topic.clone());
-    let put = move || produce_as(&broker, &topic, 0, &vec![wire_event("a", "1"); 3], Packing::GzipMembers, 0);
-    blocking(put).await.unwrap();
+    let three = vec![wire_event("a", "1"); 3];
+    let write = move |broker: &str, topic: &str| produce_as(broker, topic, 0, &three, Packing::GzipMembers, 0);
+    kit.write(&kit.scope.input_topic, write).await;
     kit.event("a", "2", "{}").await;
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 2).await;

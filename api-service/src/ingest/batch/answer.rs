@@ -11,7 +11,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use shared::kafka::ids::EventId;
 use shared::runtime::json::{BodyError, Fault};
 
-use crate::http::problem::{About, Code, Problem};
+use crate::http::problem::{Code, Problem};
+use crate::http::subject::About;
 
 /// The most faults that one answer tells, and the most bytes of their pointers and words: the answer
 /// must not be larger than the question. The rest is counted.

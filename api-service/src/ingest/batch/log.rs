@@ -8,6 +8,7 @@ use tokio::task::coop;
 use tracing::Level;
 
 use super::answer::Item;
+use crate::http::problem::Code;
 use crate::http::subject::AnsweredItem;
 
 /// Of those that name neither subject nor event there is one line for each code: a body of two kilobytes may hold a
@@ -32,6 +33,7 @@ pub(super) async fn items(request_id: &str, access_log: AccessLog, items: &[Item
             _ => continue,
         };
         let &Item { index, status, code, .. } = item;
+        let code = code.map(Code::as_str);
         AnsweredItem { level, request_id, index, status, code, event_id: item.about.event_id.as_ref() }
             .log(&item.about);
     }

@@ -4,7 +4,7 @@ variable "project" {
 }
 
 variable "name" {
-  description = "What the service is named: api, worker."
+  description = "What the service is named: api-service, worker-service."
   type        = string
 }
 

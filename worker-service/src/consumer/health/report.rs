@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::consumer::tasks::TaskHealth;
 
-use super::{CacheState, GroupHealth, LONG_OPEN, LaneState, Unreadable, Unstable};
+use super::{CacheState, GroupHealth, LONG_OPEN, PartitionState, Unreadable, Unstable};
 
 /// The worker's state, as seen from outside; cloning shares it.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +67,7 @@ impl GroupHealth {
     /// been open for long.
     pub fn report(&self) -> shared::runtime::ops::Health {
         let state = self.state();
-        let any = |is_so: fn(&LaneState) -> bool| state.lanes.values().any(is_so);
+        let any = |is_so: fn(&PartitionState) -> bool| state.lanes.values().any(is_so);
         // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
         let outage = state.of_all().or_else(|| state.lanes.values().find_map(|lane| lane.outage.as_deref()));
         let status = if any(|lane| lane.panics_again.is_some()) {

@@ -91,7 +91,7 @@ fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_pas
     health.begun(0, Some(7));
     assert_eq!(status(&health), again, "while it tries once more, too");
     assert_eq!(health.report().1["partitions"]["0"]["panics_again"], "panicked at a.rs:1:2");
-    let mut lane = Lane::<()>::new(crate::scheduler::Settings::default(), 0);
+    let mut lane = Scheduler::<()>::new(crate::scheduler::Settings::default(), 0);
     lane.reach(7);
     health.lane(0, &lane, Instant::now());
     assert_eq!(status(&health), again);
@@ -126,7 +126,7 @@ fn a_partition_that_takes_nothing_in_since_too_much_is_held_is_unready_and_named
     assert_eq!(status(&health), (false, "a partition takes nothing in: too much is held".into()));
     let told = json!({"records": 40, "bytes": 9_000_000, "key": "d1", "key_records": 39, "key_bytes": 8_999_000});
     assert_eq!(health.report().1["partitions"]["0"]["held_full"], told);
-    health.lane(0, &Lane::<()>::new(crate::scheduler::Settings::default(), 0), Instant::now());
+    health.lane(0, &Scheduler::<()>::new(crate::scheduler::Settings::default(), 0), Instant::now());
     assert_eq!(
         (status(&health), &health.report().1["partitions"]["0"]["held_full"]),
         ((true, "ready".into()), &json!(null))

@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::observe::measured::Measured;
-    use crate::scheduler::{Lane, Settings};
+    use crate::scheduler::{Scheduler, Settings};
 
     fn status(health: &GroupHealth) -> (bool, String) {
         let (ready, report) = health.report();
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!((status(&health), unreadable()), ((true, "ready".into()), json!(null)));
         health.cannot_read(3, Some(9), "bad".into());
         health.cannot_read(3, Some(9), "bad".into());
-        health.lane(3, &Lane::<()>::new(Settings::default(), 1), Instant::now());
+        health.lane(3, &Scheduler::<()>::new(Settings::default(), 1), Instant::now());
         assert_eq!(status(&health), (false, "a partition cannot be read".into()));
         assert_eq!(unreadable(), json!({"offset": 9, "error": "bad", "seconds": 0}));
         health.measured(&BTreeMap::from([(3, Measured::default())]));

@@ -17,7 +17,7 @@ use crate::consumer::poll::Group;
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Where this has gone by, nothing more is asked after a question without an answer: a partition without a leader
 /// does not hide the others, and a Kafka that is away does not take a wait for each.
-const PATIENCE: Duration = Duration::from_secs(7);
+const ASK_TIMEOUT: Duration = Duration::from_secs(7);
 /// The most events of a client that are dropped at once.
 const MOST_EVENTS: usize = 1_000;
 
@@ -34,7 +34,7 @@ pub(super) struct Ends {
 
 /// What Kafka tells.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct LagReport {
     /// Where the partitions end, as far as Kafka says.
     pub(super) ends: BTreeMap<i32, Ends>,
     /// What it holds as committed for the group, where it was asked for that.
@@ -67,12 +67,12 @@ pub(super) async fn ask(
     topic: String,
     ours: Vec<i32>,
     with_committed: bool,
-) -> Told {
+) -> LagReport {
     let log_ends = Arc::clone(&log_ends.0);
     let asked = tokio::task::spawn_blocking(move || {
         // What went wrong is told by the consumer, too.
         (0..MOST_EVENTS).take_while(|_| log_ends.poll(Duration::ZERO).is_some()).for_each(drop);
-        let mut told = Told::default();
+        let mut told = LagReport::default();
         match consumer.fetch_metadata(Some(&topic), TIMEOUT) {
             Ok(metadata) => {
                 let found = metadata.topics().iter().find(|found| found.name() == topic);
@@ -98,7 +98,7 @@ pub(super) async fn ask(
                 Err(error) => {
                     tracing::debug!(partition, %error, "the partition's end is not told");
                     told.silent = Some(format!("Kafka does not say where partition {partition} ends: {error}"));
-                    if begin.elapsed() >= PATIENCE {
+                    if begin.elapsed() >= ASK_TIMEOUT {
                         return told;
                     }
                 }

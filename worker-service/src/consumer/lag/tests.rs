@@ -11,8 +11,8 @@ fn ends(first: i64, stable: i64) -> Ends {
     Ends { first, stable, log: Some(stable) }
 }
 
-fn lane(watermark: Option<i64>, begun_at: Option<i64>) -> LaneState {
-    LaneState { watermark, begun_at, ..LaneState::default() }
+fn lane(watermark: Option<i64>, begun_at: Option<i64>) -> PartitionState {
+    PartitionState { watermark, begun_at, ..PartitionState::default() }
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn what_is_behind_the_watermark_has_its_effect() {
     let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
     let since = Some(now - time::Duration::seconds(7));
     let lanes = BTreeMap::from([
-        (0, LaneState { waiting_since: since, ..lane(Some(10), Some(2)) }),
+        (0, PartitionState { waiting_since: since, ..lane(Some(10), Some(2)) }),
         (1, lane(None, Some(2))),
         (2, lane(None, None)),
         (3, lane(Some(4), None)),
@@ -65,17 +65,17 @@ fn what_waits_for_something_known_does_not_stand_still_for_no_reason() {
     let late = soon.and_then(|soon| soon.checked_sub(Duration::from_secs(60)));
     let lanes = BTreeMap::from([
         (0, stands()),
-        (1, LaneState { outage: Some("SQLSTATE 57P01".into()), ..stands() }),
-        (2, LaneState { held: 1, held_until: soon, read_to: Some(15), ..stands() }),
-        (3, LaneState { paused: true, ..stands() }),
-        (4, LaneState { watermark: Some(15), ..stands() }),
+        (1, PartitionState { outage: Some("SQLSTATE 57P01".into()), ..stands() }),
+        (2, PartitionState { held: 1, held_until: soon, read_to: Some(15), ..stands() }),
+        (3, PartitionState { paused: true, ..stands() }),
+        (4, PartitionState { watermark: Some(15), ..stands() }),
         (5, lane(None, None)),
         // Beside a held device: more comes in, or not though there is room, or there is none, or it is late.
-        (6, LaneState { held: 1, held_until: soon, read_to: Some(9), ..stands() }),
-        (7, LaneState { held: 1, held_until: soon, read_to: Some(9), held_full: Some(full()), ..stands() }),
-        (8, LaneState { held: 1, held_until: late, read_to: Some(15), ..stands() }),
-        (9, LaneState { held: 1, read_to: Some(15), ..stands() }),
-        (10, LaneState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
+        (6, PartitionState { held: 1, held_until: soon, read_to: Some(9), ..stands() }),
+        (7, PartitionState { held: 1, held_until: soon, read_to: Some(9), held_full: Some(full()), ..stands() }),
+        (8, PartitionState { held: 1, held_until: late, read_to: Some(15), ..stands() }),
+        (9, PartitionState { held: 1, read_to: Some(15), ..stands() }),
+        (10, PartitionState { unreadable: Some(Unreadable::new(Some(4), "bad".into(), Instant::now())), ..stands() }),
     ]);
     let ends: BTreeMap<_, _> = lanes.keys().map(|partition| (*partition, ends(0, 15))).collect();
     let mut past = Past::new(Duration::from_secs(10));
@@ -107,7 +107,7 @@ fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
 #[test]
 fn what_came_in_ages_also_where_the_log_has_dropped_it() {
     let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
-    let in_hand = LaneState { in_hand: true, ..lane(Some(14), Some(2)) };
+    let in_hand = PartitionState { in_hand: true, ..lane(Some(14), Some(2)) };
     for (lane, is_old) in [(in_hand, true), (lane(Some(14), Some(2)), false)] {
         let mut past = past();
         past.known.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
@@ -134,7 +134,7 @@ fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
     let since = Some(now - time::Duration::seconds(7));
     // One is behind, and the other not.
     let lanes = BTreeMap::from([
-        (0, LaneState { waiting_since: since, in_hand: true, ..lane(Some(10), None) }),
+        (0, PartitionState { waiting_since: since, in_hand: true, ..lane(Some(10), None) }),
         (1, lane(Some(15), None)),
     ]);
     let (told, none) = (BTreeMap::from([(0, ends(0, 15)), (1, ends(0, 15))]), BTreeMap::new());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What is seen of a partition at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct Observation {
     /// Where it stands.
     pub(super) at: Option<i64>,
     /// Up to where it came in. A device that is held keeps it where it stands, while the others go on.
@@ -63,9 +63,9 @@ impl Watchdog {
 
     /// Looks at a partition. The time in which Kafka does not tell what is before it does not count: it may be that
     /// nothing is.
-    pub(super) fn look(&mut self, now: Duration, partition: i32, seen: Seen) -> Finding {
+    pub(super) fn look(&mut self, now: Duration, partition: i32, seen: Observation) -> Finding {
         let known = seen.lag.map(|_| now);
-        let Seen { at, read_to, finished, .. } = seen;
+        let Observation { at, read_to, finished, .. } = seen;
         let anew = Standing { at, read_to, finished, stood: Duration::ZERO, seen: known, anew: None };
         let standing = match self.partitions.entry(partition) {
             Entry::Vacant(entry) => entry.insert(anew),
@@ -106,15 +106,15 @@ mod tests {
     use super::*;
 
     const AFTER: u64 = 4;
-    const SEEN: Seen = Seen { at: None, read_to: None, finished: 0, lag: None, has_reason: false };
+    const SEEN: Observation = Observation { at: None, read_to: None, finished: 0, lag: None, has_reason: false };
 
-    fn seen() -> impl Strategy<Value = Seen> {
+    fn seen() -> impl Strategy<Value = Observation> {
         let lag = prop_oneof![1 => Just(Some(0)), 8 => Just(Some(3)), 1 => Just(None)];
         let at = prop_oneof![20 => Just(Some(5)), 1 => Just(Some(6)), 1 => Just(None)];
         let read_to = prop_oneof![30 => Just(Some(7)), 1 => Just(Some(8)), 1 => Just(None)];
         let finished = prop_oneof![30 => Just(2), 1 => Just(3), 1 => Just(0)];
         (at, read_to, finished, lag, prop::bool::weighted(0.05))
-            .prop_map(|(at, read_to, finished, lag, has_reason)| Seen { at, read_to, finished, lag, has_reason })
+            .prop_map(|(at, read_to, finished, lag, has_reason)| Observation { at, read_to, finished, lag, has_reason })
     }
 
     proptest! {
@@ -126,7 +126,7 @@ mod tests {
                 let found = watchdog.look(Duration::from_secs(now as u64), 0, looks[now]);
                 // It stands since the last moment at which it was elsewhere before, was at its end, or had a reason.
                 let began = (0..=now).rev().find(|&then| {
-                    let Seen { at, read_to, finished, lag, has_reason } = looks[then];
+                    let Observation { at, read_to, finished, lag, has_reason } = looks[then];
                     let here = looks[..then].iter().rev().take_while(|before| before.at == at);
                     let furthest = here.map(|before| before.read_to).max();
                     let is_start = then == 0 || has_reason || lag == Some(0) || looks[then - 1].at != at;
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_time_without_kafka_does_not_count() {
         let mut watchdog = Watchdog::new(Duration::from_secs(180));
-        let mut look = |now, lag| watchdog.look(Duration::from_secs(now), 0, Seen { at: Some(1), lag, ..SEEN });
+        let mut look = |now, lag| watchdog.look(Duration::from_secs(now), 0, Observation { at: Some(1), lag, ..SEEN });
         assert_eq!(look(0, Some(0)), Finding::Fine);
         assert_eq!([10, 600].map(|now| look(now, None)), [Finding::Fine; 2]);
         assert_eq!(look(605, Some(9)), Finding::Fine, "what has come since is on its way");
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_partition_that_went_and_came_back_begins_with_a_new_time() {
         let mut watchdog = Watchdog::new(Duration::from_secs(AFTER));
-        let seen = Seen { at: None, lag: Some(1), ..SEEN };
+        let seen = Observation { at: None, lag: Some(1), ..SEEN };
         assert_eq!(watchdog.look(Duration::ZERO, 0, seen), Finding::Fine);
         watchdog.retain(|_| false);
         assert_eq!(watchdog.look(Duration::from_secs(AFTER), 0, seen), Finding::Fine);

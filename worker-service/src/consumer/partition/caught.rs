@@ -8,7 +8,7 @@ use shared::cache::FenceReport;
 use shared::kafka::{Delivery, Reason, Record, Refusal, decode};
 use shared::store::Failure;
 
-use super::Driver;
+use super::PartitionRunner;
 use crate::consumer::handler::{Applied, Handler};
 use crate::consumer::{apply, event_log};
 use crate::observe::panics::{self, Panicked};
@@ -29,7 +29,7 @@ fn delivery<H: Handler>(record: &Record) -> Result<Delivery<H::Event>, Refusal> 
     Ok(Delivery { envelope, position, event })
 }
 
-impl<H: Handler> Driver<H> {
+impl<H: Handler> PartitionRunner<H> {
     /// Reads a record. Where that panics, it is what can be had of it.
     pub(super) fn read(&self, mut message: BorrowedMessage<'_>) -> Taken {
         match panics::caught(|| (self.dependencies.read)(&mut message)) {
@@ -57,7 +57,7 @@ impl<H: Handler> Driver<H> {
 
     /// Applies a batch. What is written is applied, whatever becomes of what is told of it.
     pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), Failure> {
-        let trace = self.aside(|| Processing::begin(batch));
+        let trace = self.aside(|| Processing::begin(batch, H::LINES.key));
         let started = Instant::now();
         let applied = panics::caught_async(self.dependencies.applier.write(batch)).await.unwrap_or_else(|panicked| {
             self.note(&panicked);
@@ -97,7 +97,7 @@ impl<H: Handler> Driver<H> {
         };
         let is_fenced = fenced.is_acknowledged();
         self.aside(|| trace.map(|trace| trace.done(batch, committed, is_fenced)));
-        self.aside(|| event_log::processed(self.dependencies.access_log, batch, applied, &fenced));
+        self.aside(|| event_log::processed(&H::LINES, self.dependencies.access_log, batch, applied, &fenced));
         self.aside(|| apply::measure::<H>(&self.dependencies.source.group, started, applied));
     }
 

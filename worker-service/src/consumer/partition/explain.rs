@@ -35,7 +35,7 @@ pub struct GapReader {
 
 /// What was found in gaps.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct GapReport {
     /// Offsets that hold nothing, in order.
     pub missing: Vec<Range<i64>>,
     /// What of the gaps there was no time for.
@@ -66,9 +66,15 @@ impl GapReader {
     ///
     /// # Errors
     /// Kafka away, or what stands first in the gaps cannot be read.
-    pub fn read(&self, topic: &str, partition: i32, gaps: &[Range<i64>], timeout: Duration) -> anyhow::Result<Found> {
+    pub fn read(
+        &self,
+        topic: &str,
+        partition: i32,
+        gaps: &[Range<i64>],
+        timeout: Duration,
+    ) -> anyhow::Result<GapReport> {
         if gaps.is_empty() {
-            return Ok(Found::default());
+            return Ok(GapReport::default());
         }
         let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match kept.take() {
@@ -112,7 +118,7 @@ fn close(gaps: &[Range<i64>]) -> Vec<Range<i64>> {
 fn explain(
     gaps: &[Range<i64>],
     mut walk: impl FnMut(Range<i64>) -> anyhow::Result<Walk>,
-) -> (Found, Option<anyhow::Error>) {
+) -> (GapReport, Option<anyhow::Error>) {
     let (mut explained, mut trouble) = (Explained { reached: i64::MIN, missing: Vec::new() }, None);
     for range in close(gaps) {
         match explained.look(range, LOOKS, &mut walk) {
@@ -124,7 +130,7 @@ fn explain(
             }
         }
     }
-    (Found { missing: common(&explained.missing, gaps), left: behind(gaps, explained.reached) }, trouble)
+    (GapReport { missing: common(&explained.missing, gaps), left: behind(gaps, explained.reached) }, trouble)
 }
 
 /// How far ranges are explained, and what is missing before that.

@@ -11,8 +11,8 @@ use futures_util::FutureExt as _;
 use rdkafka::consumer::Consumer as _;
 use tokio::task::JoinHandle;
 
-use super::Driver;
-use super::explain::{Found, behind, in_order, without};
+use super::PartitionRunner;
+use super::explain::{GapReport, behind, in_order, without};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
 
@@ -286,7 +286,7 @@ fn tell_missing(health: &GroupHealth, partition: i32, missing: &[Range<i64>]) {
     );
 }
 
-impl<H: Handler> Driver<H> {
+impl<H: Handler> PartitionRunner<H> {
     /// Has the broker asked for what is due, where it is not being asked.
     pub(super) async fn look_for_losses(&self, gaps: &mut Gaps) {
         gaps.look(gaps.began.elapsed(), |due| self.look_into(due, LOOK_TIMEOUT)).await;
@@ -319,7 +319,7 @@ impl<H: Handler> Driver<H> {
             lost(&due, low).tell(health, partition, low);
             let (there, beyond) = readable(&all, low, end);
             let seen = match dependencies.gap_reader.read(&topic, partition, &there, READ_TIME) {
-                Ok(Found { missing, left }) => {
+                Ok(GapReport { missing, left }) => {
                     tell_missing(health, partition, &missing);
                     left
                 }

@@ -9,25 +9,25 @@ use rdkafka::topic_partition_list::Offset;
 use shared::kafka::{DeadLetter, Reason, Record};
 use time::OffsetDateTime;
 
-use super::Driver;
-use super::progress::Progress;
+use super::PartitionRunner;
+use super::offset_tracker::OffsetTracker;
 use crate::consumer::event_log;
 use crate::consumer::handler::Handler;
-use crate::scheduler::Lane;
+use crate::scheduler::Scheduler;
 use shared::kafka::unreadable::Unreadable;
 
 /// How long librdkafka may take to go on behind them.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl<H: Handler> Driver<H> {
+impl<H: Handler> PartitionRunner<H> {
     /// The partition stands before what cannot be read; says whether it goes on behind it. The client must not have
     /// gone on meanwhile.
     pub(super) async fn meet_unreadable(
         &self,
         here: Option<i64>,
         found: Unreadable,
-        lane: &mut Lane<H::Event>,
-        progress: &mut Progress<'_>,
+        scheduler: &mut Scheduler<H::Event>,
+        progress: &mut OffsetTracker<'_>,
     ) -> bool {
         let (partition, health) = (self.partition, &self.dependencies.health);
         let Unreadable { from, to, error, is_malformed } = found;
@@ -42,7 +42,7 @@ impl<H: Handler> Driver<H> {
         for (letter, sent) in self.dependencies.dead_letters.send(letters).await {
             match sent {
                 Ok(()) => {
-                    self.aside(|| event_log::dead_letter(&letter, H::SPEC.types));
+                    self.aside(|| event_log::dead_letter(&H::LINES, &letter, H::SPEC.types));
                     health.dead_letter(letter.reason);
                     // One that was not taken is sent again, with those behind it.
                     behind += i64::from(refused.is_none());
@@ -67,7 +67,7 @@ impl<H: Handler> Driver<H> {
         if let Some(here) = here.filter(|here| *here < from) {
             progress.gaps.met(here, from);
         }
-        lane.reach(behind);
+        scheduler.reach(behind);
         progress.reach(behind);
         if refused.is_none() {
             health.can_read(partition);
@@ -86,13 +86,13 @@ impl<H: Handler> Driver<H> {
     }
 
     /// Has the client go back to behind such a batch, where it went elsewhere, and all before it is done.
-    pub(super) async fn return_where_due(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>) {
+    pub(super) async fn return_where_due(&self, scheduler: &mut Scheduler<H::Event>, progress: &mut OffsetTracker<'_>) {
         if let Some(to) = progress.return_to
-            && lane.is_empty()
+            && scheduler.is_empty()
             && self.go_on_at(to).await
         {
-            lane.begin_anew();
-            lane.reach(to);
+            scheduler.begin_anew();
+            scheduler.reach(to);
             progress.returned(to);
         }
     }

@@ -114,7 +114,7 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::super::gaps::Gaps;
-    use super::super::progress::{Progress, Step};
+    use super::super::offset_tracker::{OffsetTracker, Step};
     use super::*;
     use shared::kafka::Record;
 
@@ -129,7 +129,7 @@ mod tests {
     /// when all before it is done.
     fn steps(log: &[(i64, i64)]) -> Vec<String> {
         let mut gaps = Gaps::new(0);
-        let mut progress = Progress::new(Some(0), &mut gaps);
+        let mut progress = OffsetTracker::new(Some(0), &mut gaps);
         let mut step = |&(offset, second): &(i64, i64)| {
             let told = match progress.step_to(&at(offset, second)) {
                 Step::Next => "next".to_owned(),

@@ -18,10 +18,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::{LogContext, PlainConsumer};
 use tokio::task::JoinHandle;
 
-use super::progress::Progress;
-use super::{Driver, LOOK};
+use super::offset_tracker::OffsetTracker;
+use super::{LOOK, PartitionRunner};
 use crate::consumer::handler::Handler;
-use crate::scheduler::Lane;
+use crate::scheduler::Scheduler;
 use shared::kafka::unreadable::{self, Unreadable};
 
 /// How long a partition has to be behind its end before it is read by another reader.
@@ -71,13 +71,13 @@ enum Behind {
     Unreadable(Unreadable),
 }
 
-impl<H: Handler> Driver<H> {
+impl<H: Handler> PartitionRunner<H> {
     /// Moves a partition without anything to do, but for what is held, past what is no record; says whether it did. At
     /// most once a second.
-    pub(super) async fn move_on(&self, lane: &mut Lane<H::Event>, progress: &mut Progress<'_>) -> bool {
+    pub(super) async fn move_on(&self, scheduler: &mut Scheduler<H::Event>, progress: &mut OffsetTracker<'_>) -> bool {
         let beyond = &mut progress.beyond;
-        if !lane.is_idle()
-            || lane.is_paused()
+        if !scheduler.is_idle()
+            || scheduler.is_paused()
             || progress.put_off.is_some()
             || progress.return_to.is_some()
             // Another reader would not read it either, and unpack it once more.
@@ -89,11 +89,11 @@ impl<H: Handler> Driver<H> {
         beyond.looked = Some(Instant::now());
         progress.rest();
         let beyond = &mut progress.beyond;
-        let here = lane.read_to().or(progress.expected);
+        let here = scheduler.read_to().or(progress.expected);
         let position = self.position().await;
         let to = match self.read_on(here, beyond).await {
             Some(Behind::Unreadable(unreadable)) if position <= here => {
-                return self.meet_unreadable(here, unreadable, lane, progress).await;
+                return self.meet_unreadable(here, unreadable, scheduler, progress).await;
             }
             Some(Behind::Nothing(to)) => position.max(Some(to)),
             _ => position,
@@ -108,7 +108,7 @@ impl<H: Handler> Driver<H> {
             if let Some(here) = here {
                 progress.gaps.met(here, to);
             }
-            lane.reach(to);
+            scheduler.reach(to);
             progress.reach(to);
         }
         true

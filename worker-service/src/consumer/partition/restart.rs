@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::Offset;
 use shared::runtime::lifecycle::no_result;
 
 use super::gaps::Gaps;
-use super::{Driver, LOOK};
+use super::{LOOK, PartitionRunner};
 use crate::consumer::handler::Handler;
 use crate::observe::panics;
 
@@ -26,10 +26,10 @@ const AGAIN: u32 = 3;
 /// How long librdkafka may take to go back.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl<H: Handler> Driver<H> {
+impl<H: Handler> PartitionRunner<H> {
     /// Runs until told to stop, and ends between two effects, with the offset stored up to which all is done.
     /// After a panic outside of decoding and applying, which are caught for themselves, it begins anew where that
-    /// offset is: what the lane held is in doubt, and nothing of it counts. So it does where it is asked to.
+    /// offset is: what the scheduler held is in doubt, and nothing of it counts. So it does where it is asked to.
     pub async fn run(mut self) {
         let mut gaps = Gaps::new(self.partition);
         self.run_lanes(&mut gaps).await;

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 
-use super::Driver;
+use super::PartitionRunner;
 use crate::consumer::handler::Handler;
 use crate::consumer::seek::Skipped;
 
-impl<H: Handler> Driver<H> {
+impl<H: Handler> PartitionRunner<H> {
     /// Tells what was skipped, if the committed offset says that something was, and takes the note away.
     pub(super) fn note_skipped(&self, committed: &TopicPartitionList) {
         let elements = committed.elements();

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use crate::dead_letters::letter::{Letter, Place, hash};
+use crate::dead_letters::letter::{Letter, RecordPlace, hash};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -31,9 +31,9 @@ struct Origin {
     timestamp: i64,
 }
 
-impl From<&Place> for Origin {
-    fn from(place: &Place) -> Self {
-        let Place { topic, partition, offset, timestamp } = place;
+impl From<&RecordPlace> for Origin {
+    fn from(place: &RecordPlace) -> Self {
+        let RecordPlace { topic, partition, offset, timestamp } = place;
         Self { topic: hash(topic), partition: *partition, offset: *offset, timestamp: *timestamp }
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     fn letter(device: &str, partition: i32, offset: i64, origin: i64, redrives: u32) -> Letter {
         let mut letter = Letter::of(&Record::new(Some(device.as_bytes()), None, &[]), &[]);
         (letter.partition, letter.offset, letter.redrives) = (partition, offset, redrives);
-        letter.origin = Some(Place { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
+        letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
         letter
     }
 
@@ -168,7 +168,7 @@ mod tests {
         let letter = |key: Option<&[u8]>, offset: i64, origin: i64| {
             let mut letter = Letter::of(&Record::new(key, None, &[]), &[]);
             letter.offset = offset;
-            letter.origin = Some(Place { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
+            letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
             letter
         };
         let letters = [
@@ -193,7 +193,7 @@ mod tests {
         assert!(size_of::<Entry>() <= 64, "{}", size_of::<Entry>());
         let in_topic = |topic: String, offset| {
             let mut letter = letter("a", 0, offset, 7, 0);
-            letter.origin = Some(Place { topic, partition: 0, offset: 7, timestamp: 7 });
+            letter.origin = Some(RecordPlace { topic, partition: 0, offset: 7, timestamp: 7 });
             letter
         };
         // Searched one by one, these would take minutes.

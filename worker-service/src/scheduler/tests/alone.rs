@@ -16,7 +16,7 @@ impl World {
     pub(super) fn others_report(&mut self) -> bool {
         let is_alone = |kind: &Kind| matches!(kind, Kind::Alone | Kind::AloneUntil(_));
         let waits = |(offset, (_, kind)): (&i64, &(u8, Kind))| is_alone(kind) && !self.done.contains(offset);
-        let report = self.lane.has_room() && self.records.iter().any(waits);
+        let report = self.scheduler.has_room() && self.records.iter().any(waits);
         if report {
             let last = self.records.last_key_value().map_or(0, |(offset, _)| *offset);
             self.records.insert(last + 1, (9, Kind::Good));
@@ -34,17 +34,17 @@ impl World {
 
     /// One step, while nobody reports anything.
     fn quietly(&mut self) {
-        match self.lane.next(self.now) {
-            Next::Apply(batch) => {
+        match self.scheduler.next(self.now) {
+            Action::Apply(batch) => {
                 let result = self.apply(&batch);
-                self.lane.applied(batch, result, self.now);
+                self.scheduler.applied(batch, result, self.now);
             }
-            Next::Probe(_) => {
+            Action::Probe(_) => {
                 let fails = self.now < self.outage_until;
                 let result = if fails { Err(error(Class::OutageMet)) } else { Ok(()) };
-                self.lane.probed(result, self.now);
+                self.scheduler.probed(result, self.now);
             }
-            Next::Wait(Some(until)) => self.now = until,
+            Action::Wait(Some(until)) => self.now = until,
             other => panic!("{other:?}"),
         }
     }
@@ -111,7 +111,7 @@ proptest! {
                 (_, letter) => prop_assert!(letter.is_none_or(|(reason, _)| *reason != Reason::UnknownError)),
             }
         }
-        prop_assert!(world.lane.is_empty() && world.lane.held_alone() == 0);
+        prop_assert!(world.scheduler.is_empty() && world.scheduler.held_alone() == 0);
     }
 
     #[test]
@@ -159,11 +159,11 @@ fn while_it_is_held_alone_the_lane_says_so_and_is_in_no_outage() {
     let records = [(1, 1, Kind::Alone), (1, 0, Kind::Good)];
     let mut world = World::new(roomy(), &records, Vec::new());
     world.arrive(2);
-    while world.lane.held_alone() == 0 {
+    while world.scheduler.held_alone() == 0 {
         assert!(world.step() && world.now < Duration::from_secs(30));
         world.arrive(1);
     }
-    assert_eq!((world.lane.outage(), world.lane.held_keys()), (None, 1));
+    assert_eq!((world.scheduler.outage(), world.scheduler.held_keys()), (None, 1));
 }
 
 #[test]
@@ -200,8 +200,8 @@ fn in_an_outage_of_all_a_few_devices_are_set_aside_and_the_partition_waits() {
     while world.now < Duration::from_secs(3_600) {
         world.step();
         world.arrive(40);
-        most = world.lane.held_keys().max(most);
-        let waits = world.lane.outage().is_some();
+        most = world.scheduler.held_keys().max(most);
+        let waits = world.scheduler.outage().is_some();
         assert!(waits || world.now < Duration::from_secs(30), "it says so all the while");
     }
     assert_eq!(most, MAX_SET_ASIDE);
@@ -226,7 +226,7 @@ fn where_nobody_else_reports_a_probe_tells_that_it_is_no_outage_and_nothing_is_a
     while world.now < Duration::from_secs(3_500) {
         world.quietly();
         assert!(world.letters.is_empty());
-        alone += usize::from(world.lane.held_alone() == 1 && world.lane.outage().is_none());
+        alone += usize::from(world.scheduler.held_alone() == 1 && world.scheduler.outage().is_none());
     }
     assert!(alone > 100, "{alone}");
     while world.applied.len() < 2 {
@@ -242,59 +242,59 @@ fn a_probe_that_fails_is_an_outage_for_as_long_as_it_does() {
     world.outage_until = Duration::from_secs(3_600);
     while world.now < world.outage_until {
         world.quietly();
-        assert!(world.lane.outage().is_some() && world.lane.held_alone() == 0);
+        assert!(world.scheduler.outage().is_some() && world.scheduler.held_alone() == 0);
     }
-    while world.lane.held_alone() == 0 {
+    while world.scheduler.held_alone() == 0 {
         world.quietly();
         assert!(world.now < Duration::from_secs(3_700));
     }
-    assert_eq!((world.lane.outage(), world.letters.len()), (None, 0));
+    assert_eq!((world.scheduler.outage(), world.letters.len()), (None, 0));
 }
 
 /// A constraint that knows its keys, say: it is no outage, and tells nothing of others.
 #[test]
 fn a_probe_that_is_refused_for_what_it_is_tells_nothing() {
-    let mut lane = Lane::new(roomy(), 1);
-    lane.arrive(record(1, 0, b"{}"), Ok(decoded(1, 0)));
+    let mut scheduler = Scheduler::new(roomy(), 1);
+    scheduler.arrive(record(1, 0, b"{}"), Ok(decoded(1, 0)));
     let (mut now, mut probes) = (Duration::ZERO, 0);
     while now < Duration::from_secs(3_600) {
-        match lane.next(now) {
-            Next::Apply(batch) => {
-                lane.applied(batch, Err(error(Class::OutageMet)), now);
+        match scheduler.next(now) {
+            Action::Apply(batch) => {
+                scheduler.applied(batch, Err(error(Class::OutageMet)), now);
             }
-            Next::Probe(_) => {
-                lane.probed(Err(error(if probes % 2 == 0 { Class::Failed } else { Class::Poison })), now);
+            Action::Probe(_) => {
+                scheduler.probed(Err(error(if probes % 2 == 0 { Class::Failed } else { Class::Poison })), now);
                 probes += 1;
             }
-            Next::Wait(Some(until)) => now = until,
+            Action::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
-        assert_eq!(lane.held_alone(), 0);
+        assert_eq!(scheduler.held_alone(), 0);
     }
-    assert!(lane.outage().is_some() && (450..750).contains(&probes), "{probes}: every 5 s or so");
+    assert!(scheduler.outage().is_some() && (450..750).contains(&probes), "{probes}: every 5 s or so");
 }
 
 #[test]
 fn a_probe_is_as_large_as_the_event_and_of_many_only_some_are() {
-    let mut lane = Lane::new(roomy(), 1);
+    let mut scheduler = Scheduler::new(roomy(), 1);
     let mut large = decoded(1, 0);
     let json = format!(r#"{{"x":"{}"}}"#, "x".repeat(200_000));
     let size = json.len();
     large.envelope.data = Bytes::from(json);
-    lane.arrive(record(1, 0, b"{}"), Ok(large));
+    scheduler.arrive(record(1, 0, b"{}"), Ok(large));
     let (mut now, mut probes) = (Duration::ZERO, Vec::new());
     while now < Duration::from_secs(600) {
-        match lane.next(now) {
-            Next::Apply(batch) => {
-                lane.applied(batch, Err(error(Class::OutageMet)), now);
+        match scheduler.next(now) {
+            Action::Apply(batch) => {
+                scheduler.applied(batch, Err(error(Class::OutageMet)), now);
             }
-            Next::Probe(bytes) => {
+            Action::Probe(bytes) => {
                 probes.push((now, bytes));
                 // Large ones fail for a while.
                 let fails = bytes > 2_000 && (200..300).contains(&now.as_secs());
-                lane.probed(if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
+                scheduler.probed(if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
             }
-            Next::Wait(Some(until)) => now = until,
+            Action::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
     }

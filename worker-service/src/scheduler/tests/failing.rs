@@ -7,7 +7,7 @@ use crate::scheduler::failing::RETRIES;
 #[derive(Debug)]
 pub(in crate::scheduler) struct FailingDevice {
     since: Duration,
-    /// Since when there may be one try each, for as much waited as that takes, or more than the lane knows.
+    /// Since when there may be one try each, for as much waited as that takes, or more than the scheduler knows.
     may_be: bool,
     /// An event had less than its tries: each of the next ones has one.
     one_try: bool,
@@ -94,25 +94,25 @@ fn each_failed_event_is_tried_four_times() {
 
 /// A key reports once a second, and its events fail for so long; gives its letters, and how many tries each had.
 fn fault(settings: &Settings, events: i64, seconds: u64, at_once: bool) -> Vec<(i64, u32)> {
-    let mut lane = Lane::new(settings.clone(), 0);
+    let mut scheduler = Scheduler::new(settings.clone(), 0);
     let (mut now, mut came, mut letters) = (Duration::ZERO, 0, Vec::new());
-    while lane.watermark() != Some(events) {
-        while came < events && (at_once || Duration::from_secs(came.unsigned_abs()) <= now) && lane.has_room() {
-            lane.arrive(record(came, 0, b"{}"), Ok(decoded(came, 0)));
+    while scheduler.watermark() != Some(events) {
+        while came < events && (at_once || Duration::from_secs(came.unsigned_abs()) <= now) && scheduler.has_room() {
+            scheduler.arrive(record(came, 0, b"{}"), Ok(decoded(came, 0)));
             came += 1;
         }
-        match lane.next(now) {
-            Next::Apply(batch) if now < Duration::from_secs(seconds) => {
-                lane.applied(batch, Err(error(Class::Failed)), now);
+        match scheduler.next(now) {
+            Action::Apply(batch) if now < Duration::from_secs(seconds) => {
+                scheduler.applied(batch, Err(error(Class::Failed)), now);
             }
-            Next::Apply(batch) => assert_eq!(lane.applied(batch, Ok(()), now), None),
-            Next::DeadLetter(sent_now) => {
+            Action::Apply(batch) => assert_eq!(scheduler.applied(batch, Ok(()), now), None),
+            Action::DeadLetter(sent_now) => {
                 letters.extend(sent_now.iter().map(|letter| (letter.record.offset, letter.attempts)));
-                lane.dead_lettered(sent(sent_now, Ok(())), now);
+                scheduler.dead_lettered(sent(sent_now, Ok(())), now);
             }
             // The next one comes before that.
-            Next::Wait(until) => now = until.unwrap_or(Duration::MAX).min(now + Duration::from_secs(1)),
-            Next::Pause | Next::Probe(_) => panic!("one key is no flood, and this is no outage"),
+            Action::Wait(until) => now = until.unwrap_or(Duration::MAX).min(now + Duration::from_secs(1)),
+            Action::Pause | Action::Probe(_) => panic!("one key is no flood, and this is no outage"),
         }
         assert!(now < Duration::from_secs(10_000), "it does not end");
     }

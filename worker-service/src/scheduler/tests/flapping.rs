@@ -43,42 +43,43 @@ impl Weather {
 
     fn last_for(&self, long: Duration) -> Came {
         let mut random = fastrand::Rng::with_seed(self.seed);
-        let mut lane = Lane::new(Settings { held_records: 500, held_bytes: usize::MAX / 2, ..small() }, self.seed);
+        let mut scheduler =
+            Scheduler::new(Settings { held_records: 500, held_bytes: usize::MAX / 2, ..small() }, self.seed);
         let (mut now, mut next, mut offset) = (Duration::ZERO, Duration::ZERO, 0_i64);
         let mut bad = BTreeSet::new();
         let mut came = Came::default();
         while now < long {
-            while next <= now && lane.has_room() {
+            while next <= now && scheduler.has_room() {
                 let key = random.u8(..self.keys);
-                lane.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
+                scheduler.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
                 if self.bad == Some(key) && (self.share >= 1.0 || random.f64() < self.share) {
                     bad.insert(offset);
                 }
                 (offset, next) = (offset + 1, next + self.every);
             }
-            match lane.next(now) {
-                Next::Apply(batch) => {
+            match scheduler.next(now) {
+                Action::Apply(batch) => {
                     let fails = self.everybody(now, &mut random);
                     now += self.takes;
                     let is_bad = |task: &Task| bad.contains(&task.record.offset);
                     let fails = fails.or_else(|| batch.iter().any(is_bad).then_some(Class::OutageMet));
                     came.applied += if fails.is_none() { batch.len() } else { 0 };
-                    let after = lane.applied(batch, fails.map_or(Ok(()), |class| Err(error(class))), now);
+                    let after = scheduler.applied(batch, fails.map_or(Ok(()), |class| Err(error(class))), now);
                     came.held_alone |= matches!(after, Some(AfterFailure::HeldAlone(_)));
                 }
-                Next::Probe(_) => {
+                Action::Probe(_) => {
                     let fails = self.everybody(now, &mut random);
                     now += self.takes;
-                    lane.probed(fails.map_or(Ok(()), |class| Err(error(class))), now);
+                    scheduler.probed(fails.map_or(Ok(()), |class| Err(error(class))), now);
                 }
-                Next::DeadLetter(letters) => {
+                Action::DeadLetter(letters) => {
                     came.good_letters += letters.iter().filter(|letter| !bad.contains(&letter.record.offset)).count();
                     let key = |letter: &DeadLetter| letter.record.key().unwrap()[1] - b'0';
                     came.letters.extend(letters.iter().map(key));
-                    lane.dead_lettered(sent(letters, Ok(())), now);
+                    scheduler.dead_lettered(sent(letters, Ok(())), now);
                 }
-                Next::Wait(until) => now = until.unwrap_or(next).min(next.max(now + self.takes)),
-                Next::Pause => lane.resume(),
+                Action::Wait(until) => now = until.unwrap_or(next).min(next.max(now + self.takes)),
+                Action::Pause => scheduler.resume(),
             }
         }
         came

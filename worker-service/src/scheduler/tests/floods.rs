@@ -31,17 +31,17 @@ fn index(offset: i64) -> usize {
 /// Lets it come in, in the order of time, until all of it had its effect, or for so long.
 fn lasts(mut log: Vec<Incoming>, long: Duration) -> (Vec<Incoming>, Came) {
     log.sort_by_key(|incoming| incoming.at);
-    let mut lane = Lane::new(Settings::default(), 1);
+    let mut scheduler = Scheduler::new(Settings::default(), 1);
     let mut came = Came { done: vec![None; log.len()], ..Came::default() };
     let (mut now, mut next) = (Duration::ZERO, 0);
     while now < long && came.done.contains(&None) {
-        while lane.has_room() && log.get(next).is_some_and(|incoming| incoming.at <= now) {
+        while scheduler.has_room() && log.get(next).is_some_and(|incoming| incoming.at <= now) {
             let offset = i64::try_from(next).unwrap();
-            lane.arrive(record(offset, log[next].key, b"{}"), Ok(decoded(offset, log[next].key)));
+            scheduler.arrive(record(offset, log[next].key, b"{}"), Ok(decoded(offset, log[next].key)));
             next += 1;
         }
-        match lane.next(now) {
-            Next::Apply(batch) => {
+        match scheduler.next(now) {
+            Action::Apply(batch) => {
                 let offsets: Vec<_> = batch.iter().map(|task| index(task.record.offset)).collect();
                 let fails = offsets.iter().any(|at| log[*at].fails);
                 now += if fails { TRY } else { TRANSACTION };
@@ -50,24 +50,24 @@ fn lasts(mut log: Vec<Incoming>, long: Duration) -> (Vec<Incoming>, Came) {
                     _ if fails => {}
                     done => done.iter().for_each(|at| came.done[*at] = Some(now)),
                 }
-                lane.applied(batch, if fails { Err(error(Class::Failed)) } else { Ok(()) }, now);
+                scheduler.applied(batch, if fails { Err(error(Class::Failed)) } else { Ok(()) }, now);
             }
-            Next::DeadLetter(letters) => {
+            Action::DeadLetter(letters) => {
                 now += LETTERS;
                 for letter in &letters {
                     assert_eq!(came.tries.get(&index(letter.record.offset)), Some(&letter.attempts));
                     came.done[index(letter.record.offset)] = Some(now);
                 }
-                lane.dead_lettered(sent(letters, Ok(())), now);
+                scheduler.dead_lettered(sent(letters, Ok(())), now);
             }
-            Next::Wait(until) => {
+            Action::Wait(until) => {
                 // Until more comes in.
                 let soon = if next < log.len() { now + TRANSACTION } else { long };
                 now = until.map_or(soon, |until| until.clamp(now + Duration::from_millis(1), soon));
             }
-            Next::Pause | Next::Probe(_) => panic!("so few keys are no flood, and this is no outage"),
+            Action::Pause | Action::Probe(_) => panic!("so few keys are no flood, and this is no outage"),
         }
-        came.most_held = came.most_held.max(lane.held.records());
+        came.most_held = came.most_held.max(scheduler.held.records());
     }
     (log, came)
 }
@@ -138,49 +138,49 @@ fn where_there_is_time_for_all_of_it_nobody_waits() {
     assert!(longest < Duration::from_millis(500), "{longest:?}");
 }
 
-fn arrive(lane: &mut Lane, offsets: std::ops::Range<i64>, key: u8) {
-    offsets.for_each(|offset| lane.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key))));
+fn arrive(scheduler: &mut Scheduler, offsets: std::ops::Range<i64>, key: u8) {
+    offsets.for_each(|offset| scheduler.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key))));
 }
 
 /// The next batch, which is of this key alone, takes so long and comes to this.
 fn comes_to(
-    lane: &mut Lane,
+    scheduler: &mut Scheduler,
     now: &mut Duration,
     key: &str,
     takes: Duration,
     class: Option<Class>,
 ) -> Option<AfterFailure> {
     loop {
-        match lane.next(*now) {
-            Next::Apply(batch) => {
+        match scheduler.next(*now) {
+            Action::Apply(batch) => {
                 assert!(batch.iter().all(|task| task.key().as_str() == key), "{batch:?}");
                 *now += takes;
-                return lane.applied(batch, class.map_or(Ok(()), |class| Err(error(class))), *now);
+                return scheduler.applied(batch, class.map_or(Ok(()), |class| Err(error(class))), *now);
             }
-            Next::Wait(Some(until)) => *now = until,
+            Action::Wait(Some(until)) => *now = until,
             other => panic!("{other:?}"),
         }
     }
 }
 
 /// Device 1 alone meets an outage, each time for 4 s: for as long no key that is set aside has a turn.
-fn with_one_held_alone() -> (Lane, Duration) {
-    let mut lane = Lane::new(Settings { held_records: 10 * MAY_HOLD, ..Settings::default() }, 1);
+fn with_one_held_alone() -> (Scheduler, Duration) {
+    let mut scheduler = Scheduler::new(Settings { held_records: 10 * MAY_HOLD, ..Settings::default() }, 1);
     let mut now = Duration::ZERO;
-    arrive(&mut lane, 0..1, 1);
+    arrive(&mut scheduler, 0..1, 1);
     for _ in 0..3 {
-        comes_to(&mut lane, &mut now, "d1", TRY, Some(Class::OutageMet));
+        comes_to(&mut scheduler, &mut now, "d1", TRY, Some(Class::OutageMet));
     }
-    arrive(&mut lane, 1..2, 10);
-    assert_eq!(comes_to(&mut lane, &mut now, "d10", TRANSACTION, None), None);
-    let after = comes_to(&mut lane, &mut now, "d1", Duration::from_secs(4), Some(Class::OutageMet));
+    arrive(&mut scheduler, 1..2, 10);
+    assert_eq!(comes_to(&mut scheduler, &mut now, "d10", TRANSACTION, None), None);
+    let after = comes_to(&mut scheduler, &mut now, "d1", Duration::from_secs(4), Some(Class::OutageMet));
     assert!(matches!(after, Some(AfterFailure::HeldAlone(_))), "{after:?}");
-    (lane, now)
+    (scheduler, now)
 }
 
-fn offsets(next: Next<()>) -> Vec<i64> {
+fn offsets(next: Action<()>) -> Vec<i64> {
     match next {
-        Next::Apply(batch) => batch.iter().map(|task| task.record.offset).collect(),
+        Action::Apply(batch) => batch.iter().map(|task| task.record.offset).collect(),
         other => panic!("others wait for its turn: {other:?}"),
     }
 }
@@ -188,34 +188,34 @@ fn offsets(next: Next<()>) -> Vec<i64> {
 /// Its events failed together, and then the first of them met an outage on its own: it waits for a turn, nobody for it.
 #[test]
 fn nobody_waits_for_one_that_was_tried_apart_and_is_set_aside() {
-    let (mut lane, mut now) = with_one_held_alone();
-    arrive(&mut lane, 2..14, 0);
-    assert_eq!(comes_to(&mut lane, &mut now, "d0", TRY, Some(Class::Failed)), Some(AfterFailure::Split));
+    let (mut scheduler, mut now) = with_one_held_alone();
+    arrive(&mut scheduler, 2..14, 0);
+    assert_eq!(comes_to(&mut scheduler, &mut now, "d0", TRY, Some(Class::Failed)), Some(AfterFailure::Split));
     for _ in 0..2 {
-        let after = comes_to(&mut lane, &mut now, "d0", TRY, Some(Class::OutageMet));
+        let after = comes_to(&mut scheduler, &mut now, "d0", TRY, Some(Class::OutageMet));
         assert_eq!(after, Some(AfterFailure::Waits));
     }
-    let after = comes_to(&mut lane, &mut now, "d0", TRY, Some(Class::OutageMet));
+    let after = comes_to(&mut scheduler, &mut now, "d0", TRY, Some(Class::OutageMet));
     assert!(matches!(after, Some(AfterFailure::Held(_))), "{after:?}");
     // Others succeed again: its time has come, but not its turn.
-    arrive(&mut lane, 14..15, 11);
-    assert_eq!(comes_to(&mut lane, &mut now, "d11", TRANSACTION, None), None);
+    arrive(&mut scheduler, 14..15, 11);
+    assert_eq!(comes_to(&mut scheduler, &mut now, "d11", TRANSACTION, None), None);
     let key = decoded(0, 0).envelope.key;
-    assert!(lane.held.is_apart_and_due(&key, now) && lane.suspects_of_outage.is_aside(&key));
-    arrive(&mut lane, 15..16, 0);
-    arrive(&mut lane, 16..17, 12);
-    assert_eq!(offsets(lane.next(now)), [16]);
+    assert!(scheduler.held.is_apart_and_due(&key, now) && scheduler.suspects_of_outage.is_aside(&key));
+    arrive(&mut scheduler, 15..16, 0);
+    arrive(&mut scheduler, 16..17, 12);
+    assert_eq!(offsets(scheduler.next(now)), [16]);
 }
 
 /// What others hold, for whatever reason, is not what is tried apart.
 #[test]
 fn what_is_held_alone_makes_nobody_wait_for_what_is_tried_apart() {
-    let (mut lane, mut now) = with_one_held_alone();
-    arrive(&mut lane, 2..13, 1);
-    arrive(&mut lane, 13..15, 0);
-    assert_eq!(comes_to(&mut lane, &mut now, "d0", TRY, Some(Class::Failed)), Some(AfterFailure::Split));
-    assert_eq!(comes_to(&mut lane, &mut now, "d0", TRY, None), None, "the first of the two");
-    arrive(&mut lane, 15..16, 0);
-    arrive(&mut lane, 16..17, 12);
-    assert_eq!(offsets(lane.next(now)), [16], "it is the others' turn");
+    let (mut scheduler, mut now) = with_one_held_alone();
+    arrive(&mut scheduler, 2..13, 1);
+    arrive(&mut scheduler, 13..15, 0);
+    assert_eq!(comes_to(&mut scheduler, &mut now, "d0", TRY, Some(Class::Failed)), Some(AfterFailure::Split));
+    assert_eq!(comes_to(&mut scheduler, &mut now, "d0", TRY, None), None, "the first of the two");
+    arrive(&mut scheduler, 15..16, 0);
+    arrive(&mut scheduler, 16..17, 12);
+    assert_eq!(offsets(scheduler.next(now)), [16], "it is the others' turn");
 }

@@ -21,7 +21,7 @@ struct Incoming {
 
 /// What comes of what comes in.
 struct Came {
-    lane: Lane,
+    scheduler: Scheduler,
     log: Vec<Incoming>,
     /// When each had its effect.
     done: Vec<Option<Duration>>,
@@ -40,51 +40,51 @@ fn lasts(
     long: Duration,
     seed: u64,
 ) -> Came {
-    let lane = Lane::new(Settings::default(), seed);
+    let scheduler = Scheduler::new(Settings::default(), seed);
     let done = vec![None; log.len()];
-    let mut came = Came { lane, log, done, letters: BTreeMap::new(), most_held: (0, 0), full: Duration::ZERO };
+    let mut came = Came { scheduler, log, done, letters: BTreeMap::new(), most_held: (0, 0), full: Duration::ZERO };
     let (mut now, mut next) = (Duration::ZERO, 0);
     let is_away = |now: Duration| away.as_ref().is_some_and(|away| away.contains(&now));
     while now < long {
-        while came.lane.has_room() && came.log.get(next).is_some_and(|incoming| incoming.at <= now) {
+        while came.scheduler.has_room() && came.log.get(next).is_some_and(|incoming| incoming.at <= now) {
             let Incoming { key, size, .. } = came.log[next];
             let offset = i64::try_from(next).unwrap();
-            came.lane.arrive(record(offset, key, &vec![b' '; size]), Ok(decoded(offset, key)));
+            came.scheduler.arrive(record(offset, key, &vec![b' '; size]), Ok(decoded(offset, key)));
             next += 1;
         }
         let index = |offset: i64| usize::try_from(offset).unwrap();
         let began = now;
-        match came.lane.next(now) {
-            Next::Apply(batch) => {
+        match came.scheduler.next(now) {
+            Action::Apply(batch) => {
                 let is_bad = batch.iter().any(|task| came.log[index(task.record.offset)].bad);
                 let fails = is_bad || is_away(now);
                 now += if is_bad && !is_away(now) { bad_takes } else { TRANSACTION };
                 if !fails {
                     batch.iter().for_each(|task| came.done[index(task.record.offset)] = Some(now));
                 }
-                came.lane.applied(batch, if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
+                came.scheduler.applied(batch, if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
             }
-            Next::Probe(_) => {
+            Action::Probe(_) => {
                 let fails = is_away(now);
                 now += TRANSACTION;
-                came.lane.probed(if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
+                came.scheduler.probed(if fails { Err(error(Class::OutageMet)) } else { Ok(()) }, now);
             }
-            Next::DeadLetter(letters) => {
+            Action::DeadLetter(letters) => {
                 for letter in &letters {
                     came.done[index(letter.record.offset)] = Some(now);
                     came.letters.insert(index(letter.record.offset), (letter.attempts, now));
                 }
-                came.lane.dead_lettered(sent(letters, Ok(())), now);
+                came.scheduler.dead_lettered(sent(letters, Ok(())), now);
             }
-            Next::Wait(until) => {
+            Action::Wait(until) => {
                 let soon = now + TRANSACTION;
                 now = until.map_or(soon, |until| until.clamp(now + Duration::from_millis(1), soon));
             }
-            Next::Pause => panic!("no letter of these is rationed"),
+            Action::Pause => panic!("no letter of these is rationed"),
         }
-        let held = (came.lane.held.records(), came.lane.held.bytes());
+        let held = (came.scheduler.held.records(), came.scheduler.held.bytes());
         came.most_held = (came.most_held.0.max(held.0), came.most_held.1.max(held.1));
-        if came.lane.held_full().is_some() {
+        if came.scheduler.held_full().is_some() {
             came.full += now - began;
         }
     }

@@ -2,16 +2,16 @@
 
 use super::*;
 
-fn letters_until_pause(lane: &mut Lane, records: impl Iterator<Item = (i64, u8)>) -> (usize, bool) {
+fn letters_until_pause(scheduler: &mut Scheduler, records: impl Iterator<Item = (i64, u8)>) -> (usize, bool) {
     let mut count = 0;
     for (offset, key) in records {
-        lane.arrive(record(offset, key, b""), Err(no_event()));
-        match lane.next(Duration::ZERO) {
-            Next::DeadLetter(letters) => {
+        scheduler.arrive(record(offset, key, b""), Err(no_event()));
+        match scheduler.next(Duration::ZERO) {
+            Action::DeadLetter(letters) => {
                 count += letters.len();
-                lane.dead_lettered(sent(letters, Ok(())), Duration::ZERO);
+                scheduler.dead_lettered(sent(letters, Ok(())), Duration::ZERO);
             }
-            Next::Pause => return (count, true),
+            Action::Pause => return (count, true),
             other => panic!("{other:?}"),
         }
     }
@@ -20,31 +20,31 @@ fn letters_until_pause(lane: &mut Lane, records: impl Iterator<Item = (i64, u8)>
 
 #[test]
 fn dead_letters_are_rationed() {
-    let mut lane = Lane::new(Settings::default(), 0);
-    assert_eq!(letters_until_pause(&mut lane, (0..500).map(|n| (n, 0))), (500, false), "one key is no bad deploy");
+    let mut scheduler = Scheduler::new(Settings::default(), 0);
+    assert_eq!(letters_until_pause(&mut scheduler, (0..500).map(|n| (n, 0))), (500, false), "one key is no bad deploy");
 
-    let mut lane = Lane::new(Settings::default(), 0);
+    let mut scheduler = Scheduler::new(Settings::default(), 0);
     let many = |n: i64| (n, u8::try_from(n % 50).unwrap());
-    assert_eq!(letters_until_pause(&mut lane, (0..500).map(many)), (100, true));
-    assert!(lane.is_paused() && !lane.has_room());
-    assert!(matches!(lane.next(Duration::ZERO), Next::Wait(None)));
-    assert_eq!(lane.watermark(), Some(100), "the one that was not let through is not lost");
-    lane.resume();
-    assert!(matches!(lane.next(Duration::ZERO), Next::DeadLetter(letters) if letters.len() == 1));
+    assert_eq!(letters_until_pause(&mut scheduler, (0..500).map(many)), (100, true));
+    assert!(scheduler.is_paused() && !scheduler.has_room());
+    assert!(matches!(scheduler.next(Duration::ZERO), Action::Wait(None)));
+    assert_eq!(scheduler.watermark(), Some(100), "the one that was not let through is not lost");
+    scheduler.resume();
+    assert!(matches!(scheduler.next(Duration::ZERO), Action::DeadLetter(letters) if letters.len() == 1));
 }
 
 #[test]
 fn a_type_that_is_not_known_is_no_flood_and_no_mark_against_its_device() {
-    let mut lane = Lane::new(Settings::default(), 0);
+    let mut scheduler = Scheduler::new(Settings::default(), 0);
     for offset in 0..2_000 {
         let refusal = Refusal { reason: Reason::UnknownType, error: String::new() };
-        lane.arrive(record(offset, u8::try_from(offset % 200).unwrap(), b""), Err(refusal));
-        let Next::DeadLetter(letters) = lane.next(Duration::ZERO) else { panic!("{offset}") };
-        lane.dead_lettered(sent(letters, Ok(())), Duration::ZERO);
+        scheduler.arrive(record(offset, u8::try_from(offset % 200).unwrap(), b""), Err(refusal));
+        let Action::DeadLetter(letters) = scheduler.next(Duration::ZERO) else { panic!("{offset}") };
+        scheduler.dead_lettered(sent(letters, Ok(())), Duration::ZERO);
     }
     // It neither takes room in the window nor makes any.
     let others = (2_000..2_500).map(|n| (n, u8::try_from(n % 50).unwrap()));
-    assert_eq!(letters_until_pause(&mut lane, others), (100, true));
+    assert_eq!(letters_until_pause(&mut scheduler, others), (100, true));
     // An event of one of those keys that fails has all its tries.
     let records = [(1, 0, Kind::UnknownType), (1, 0, Kind::FailsAlways)];
     let world = World::new(small(), &records, Vec::new()).run(&[1]);
@@ -53,43 +53,43 @@ fn a_type_that_is_not_known_is_no_flood_and_no_mark_against_its_device() {
 
 #[test]
 fn letters_that_are_refused_for_an_hour_are_no_flood() {
-    let mut lane = Lane::new(Settings::default(), 0);
+    let mut scheduler = Scheduler::new(Settings::default(), 0);
     for offset in 0..60 {
-        lane.arrive(record(offset, u8::try_from(offset).unwrap(), b""), Err(no_event()));
+        scheduler.arrive(record(offset, u8::try_from(offset).unwrap(), b""), Err(no_event()));
     }
     let mut now = Duration::ZERO;
     while now < Duration::from_secs(3_600) {
-        match lane.next(now) {
-            Next::DeadLetter(letters) => lane.dead_lettered(sent(letters, Err("away")), now),
-            Next::Wait(Some(until)) => now = until,
+        match scheduler.next(now) {
+            Action::DeadLetter(letters) => scheduler.dead_lettered(sent(letters, Err("away")), now),
+            Action::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
     }
-    assert!(lane.outage().unwrap().starts_with("dead letters are not taken: "));
-    let Next::DeadLetter(letters) = lane.next(now) else { panic!() };
+    assert!(scheduler.outage().unwrap().starts_with("dead letters are not taken: "));
+    let Action::DeadLetter(letters) = scheduler.next(now) else { panic!() };
     assert_eq!(letters.len(), 60);
-    lane.dead_lettered(sent(letters, Ok(())), now);
-    assert_eq!((lane.watermark(), lane.outage()), (Some(60), None));
+    scheduler.dead_lettered(sent(letters, Ok(())), now);
+    assert_eq!((scheduler.watermark(), scheduler.outage()), (Some(60), None));
 }
 
 #[test]
 fn of_letters_only_those_refused_are_sent_again() {
-    let mut lane = Lane::new(Settings::default(), 0);
+    let mut scheduler = Scheduler::new(Settings::default(), 0);
     for offset in 0..6 {
-        lane.arrive(record(offset, 0, b""), Err(no_event()));
+        scheduler.arrive(record(offset, 0, b""), Err(no_event()));
     }
-    let Next::DeadLetter(letters) = lane.next(Duration::ZERO) else { panic!() };
+    let Action::DeadLetter(letters) = scheduler.next(Duration::ZERO) else { panic!() };
     let refused = [1, 4];
     let result = |offset| if refused.contains(&offset) { Err("too large".to_owned()) } else { Ok(()) };
     let went: Vec<_> = letters.into_iter().map(|letter| (result(letter.record.offset), letter)).collect();
-    lane.dead_lettered(went.into_iter().map(|(result, letter)| (letter, result)).collect(), Duration::ZERO);
-    assert_eq!((lane.watermark(), lane.records), (Some(1), 2));
-    assert_eq!(lane.outage(), Some("dead letters are not taken: too large"));
-    let Next::Wait(Some(until)) = lane.next(Duration::ZERO) else { panic!() };
+    scheduler.dead_lettered(went.into_iter().map(|(result, letter)| (letter, result)).collect(), Duration::ZERO);
+    assert_eq!((scheduler.watermark(), scheduler.records), (Some(1), 2));
+    assert_eq!(scheduler.outage(), Some("dead letters are not taken: too large"));
+    let Action::Wait(Some(until)) = scheduler.next(Duration::ZERO) else { panic!() };
     // What comes meanwhile goes behind them, and is rationed as itself.
-    lane.arrive(record(6, 0, b""), Err(no_event()));
-    let Next::DeadLetter(letters) = lane.next(until) else { panic!() };
+    scheduler.arrive(record(6, 0, b""), Err(no_event()));
+    let Action::DeadLetter(letters) = scheduler.next(until) else { panic!() };
     assert_eq!(letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>(), [1, 4, 6]);
-    lane.dead_lettered(sent(letters, Ok(())), until);
-    assert_eq!((lane.watermark(), lane.outage(), lane.records, lane.bytes), (Some(7), None, 0, 0));
+    scheduler.dead_lettered(sent(letters, Ok(())), until);
+    assert_eq!((scheduler.watermark(), scheduler.outage(), scheduler.records, scheduler.bytes), (Some(7), None, 0, 0));
 }

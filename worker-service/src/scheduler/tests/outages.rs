@@ -8,12 +8,12 @@ fn an_hour_without_the_store_leaves_no_dead_letter() {
     let records = [(1, 2, Kind::FailsUntil(1)), (1, 0, Kind::Good), (1, 1, Kind::Good), (1, 2, Kind::Good)];
     let mut world = World::new(small(), &records, Vec::new());
     world.arrive(1);
-    assert!(world.step() && world.lane.held_keys() == 1);
+    assert!(world.step() && world.scheduler.held_keys() == 1);
     world.arrive(3);
     while world.now < Duration::from_secs(3600) {
         world.luck = vec![Luck::Outage];
         world.step();
-        assert!(world.lane.outage().is_some());
+        assert!(world.scheduler.outage().is_some());
     }
     world.luck.clear();
     let world = world.run(&[]);
@@ -22,30 +22,30 @@ fn an_hour_without_the_store_leaves_no_dead_letter() {
 
 #[test]
 fn a_store_too_slow_for_a_whole_batch_gets_it_in_pieces() {
-    let mut lane = Lane::new(Settings::default(), 0);
+    let mut scheduler = Scheduler::new(Settings::default(), 0);
     for offset in 0..1_000 {
-        lane.arrive(record(offset, u8::try_from(offset % 50).unwrap(), b"{}"), Ok(decoded(offset, 0)));
+        scheduler.arrive(record(offset, u8::try_from(offset % 50).unwrap(), b"{}"), Ok(decoded(offset, 0)));
     }
     let (mut now, mut applied) = (Duration::ZERO, Vec::new());
-    while lane.watermark() != Some(1_000) {
-        match lane.next(now) {
+    while scheduler.watermark() != Some(1_000) {
+        match scheduler.next(now) {
             // What takes longer than the store's deadline: again and again, for ever.
-            Next::Apply(batch) if batch.len() > 100 => {
+            Action::Apply(batch) if batch.len() > 100 => {
                 now += Duration::from_secs(5);
-                let after = lane.applied(batch, Err(error(Class::OutageMet)), now);
+                let after = scheduler.applied(batch, Err(error(Class::OutageMet)), now);
                 assert!(matches!(after, Some(AfterFailure::Waits | AfterFailure::Split)));
             }
-            Next::Apply(batch) => {
+            Action::Apply(batch) => {
                 applied.extend(batch.iter().map(|task| task.record.offset));
-                lane.applied(batch, Ok(()), now);
+                scheduler.applied(batch, Ok(()), now);
             }
-            Next::Wait(Some(until)) => now = until,
+            Action::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
         assert!(now < Duration::from_secs(150), "it does not get through");
     }
     assert!(applied.is_sorted() && applied.len() == 1_000);
-    assert_eq!(lane.outage(), None);
+    assert_eq!(scheduler.outage(), None);
 }
 
 #[test]
@@ -57,34 +57,34 @@ fn an_outage_leaves_few_small_batches_behind() {
 }
 
 fn leaves_behind(class: Class, at_most: usize) {
-    let mut lane = Lane::new(Settings::default(), 0);
+    let mut scheduler = Scheduler::new(Settings::default(), 0);
     for offset in 0..1_000 {
         let key = u8::try_from(offset % 50).unwrap();
-        lane.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
+        scheduler.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
     }
     let mut now = Duration::ZERO;
     while now < Duration::from_secs(3_600) {
-        match lane.next(now) {
-            Next::Apply(batch) => {
-                let after = lane.applied(batch, Err(error(class)), now);
+        match scheduler.next(now) {
+            Action::Apply(batch) => {
+                let after = scheduler.applied(batch, Err(error(class)), now);
                 assert!(matches!(after, Some(AfterFailure::Waits | AfterFailure::Split | AfterFailure::Held(_))));
             }
-            Next::Probe(_) => lane.probed(Err(error(class)), now),
-            Next::Wait(Some(until)) => now = until,
+            Action::Probe(_) => scheduler.probed(Err(error(class)), now),
+            Action::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
     }
-    assert!(lane.work.len() <= at_most, "{}", lane.work.len());
-    let batches = lane.work.len() + lane.held_keys();
+    assert!(scheduler.work.len() <= at_most, "{}", scheduler.work.len());
+    let batches = scheduler.work.len() + scheduler.held_keys();
     let mut tried = 0;
-    while lane.watermark() != Some(1_000) {
-        match lane.next(now) {
-            Next::Apply(batch) => {
+    while scheduler.watermark() != Some(1_000) {
+        match scheduler.next(now) {
+            Action::Apply(batch) => {
                 tried += 1;
-                assert_eq!(lane.applied(batch, Ok(()), now), None);
+                assert_eq!(scheduler.applied(batch, Ok(()), now), None);
             }
-            Next::Probe(_) => lane.probed(Ok(()), now),
-            Next::Wait(Some(until)) => now = until,
+            Action::Probe(_) => scheduler.probed(Ok(()), now),
+            Action::Wait(Some(until)) => now = until,
             other => panic!("{other:?}"),
         }
     }

@@ -57,9 +57,9 @@ pub(super) fn small() -> Settings {
         held_bytes: 5_000,
         key_records: 3,
         key_bytes: usize::MAX,
-        ration_letters: 3,
-        ration_keys: 1,
-        ration_window: 8,
+        budget_letters: 3,
+        budget_keys: 1,
+        budget_window: 8,
     }
 }
 

@@ -35,24 +35,24 @@ impl Came {
     }
 }
 
-fn lasts(locked: &BTreeSet<u16>, long: Duration, seed: u64) -> (Lane, Came) {
+fn lasts(locked: &BTreeSet<u16>, long: Duration, seed: u64) -> (Scheduler, Came) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut lane = Lane::new(Settings::default(), seed);
+    let mut scheduler = Scheduler::new(Settings::default(), seed);
     let (mut now, mut next, mut came) = (Duration::ZERO, Duration::ZERO, Came::default());
     let mut log: Vec<(u16, Duration)> = Vec::new();
     while now < long {
-        while lane.has_room() && (log.len() < usize::from(DEVICES) || next <= now) {
+        while scheduler.has_room() && (log.len() < usize::from(DEVICES) || next <= now) {
             // Each has one at first; then they report by chance.
             let first = u16::try_from(log.len()).ok().filter(|key| *key < DEVICES);
             let key = first.unwrap_or_else(|| random.u16(..DEVICES));
             let offset = i64::try_from(log.len()).unwrap();
-            lane.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
+            scheduler.arrive(record(offset, key, b"{}"), Ok(decoded(offset, key)));
             log.push((key, if first.is_some() { Duration::ZERO } else { next }));
             next += if first.is_some() { Duration::ZERO } else { EVERY };
         }
         let at = |offset: i64| log[usize::try_from(offset).unwrap()];
-        match lane.next(now) {
-            Next::Apply(batch) => {
+        match scheduler.next(now) {
+            Action::Apply(batch) => {
                 let begun = now;
                 let fails = batch.iter().any(|task| locked.contains(&at(task.record.offset).0));
                 now += if fails { DEADLINE } else { TRANSACTION };
@@ -62,24 +62,24 @@ fn lasts(locked: &BTreeSet<u16>, long: Duration, seed: u64) -> (Lane, Came) {
                     came.applied.extend(batch.iter().map(|task| (at(task.record.offset).1, now)));
                 }
                 let result = if fails { Err(error(Class::OutageMet)) } else { Ok(()) };
-                lane.applied(batch, result, now);
-                if lane.suspects_of_outage.alone().count() > came.found.len() {
+                scheduler.applied(batch, result, now);
+                if scheduler.suspects_of_outage.alone().count() > came.found.len() {
                     came.found.push(now);
                 }
             }
-            Next::Probe(_) => {
+            Action::Probe(_) => {
                 now += TRANSACTION;
-                lane.probed(Ok(()), now);
+                scheduler.probed(Ok(()), now);
             }
-            Next::DeadLetter(letters) => {
+            Action::DeadLetter(letters) => {
                 came.letters.extend(letters.iter().map(|letter| at(letter.record.offset).0));
-                lane.dead_lettered(sent(letters, Ok(())), now);
+                scheduler.dead_lettered(sent(letters, Ok(())), now);
             }
-            Next::Wait(until) => now = until.unwrap_or(next).min(next.max(now + TRANSACTION)),
-            Next::Pause => panic!("no letter of these is rationed"),
+            Action::Wait(until) => now = until.unwrap_or(next).min(next.max(now + TRANSACTION)),
+            Action::Pause => panic!("no letter of these is rationed"),
         }
     }
-    (lane, came)
+    (scheduler, came)
 }
 
 fn positions(n: usize) -> impl Strategy<Value = BTreeSet<u16>> {
@@ -89,12 +89,12 @@ fn positions(n: usize) -> impl Strategy<Value = BTreeSet<u16>> {
 /// What holds for so many locked rows, wherever they are: all are found within that time, in which the rest waits for
 /// them; from then on no event of anybody else's waits for more than that, and the others have half of the time.
 fn is_borne(locked: &BTreeSet<u16>, found_within: u64, waits: u64, long: u64, seed: u64) {
-    let (lane, came) = lasts(locked, Duration::from_secs(long), seed);
+    let (scheduler, came) = lasts(locked, Duration::from_secs(long), seed);
     assert_eq!(came.found.len(), locked.len(), "all are found, by {:?}", came.found.last());
     let found = *came.found.last().unwrap();
     let (found_within, long) = (Duration::from_secs(found_within), Duration::from_secs(long));
     assert!(found <= found_within, "{found:?}");
-    assert_eq!(lane.suspects_of_outage.alone().count(), locked.len(), "and nobody else is");
+    assert_eq!(scheduler.suspects_of_outage.alone().count(), locked.len(), "and nobody else is");
     let longest = came.longest_wait(found, long);
     assert!(longest <= Duration::from_secs(waits), "{longest:?}");
     assert!(came.longest_wait(Duration::ZERO, long) <= found_within);
@@ -102,7 +102,7 @@ fn is_borne(locked: &BTreeSet<u16>, found_within: u64, waits: u64, long: u64, se
     assert!(failing <= (long - found) / 2 + DEADLINE, "{failing:?} of {:?}", long - found);
     assert!(came.letters.iter().all(|key| locked.contains(key)));
     // Nobody else is left behind.
-    let left = lane.ready.iter().chain(lane.work.iter().flatten()).count();
+    let left = scheduler.ready.iter().chain(scheduler.work.iter().flatten()).count();
     assert!(left < 22 * usize::try_from(waits).unwrap() + 100, "{left}");
 }
 

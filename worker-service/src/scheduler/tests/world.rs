@@ -33,10 +33,10 @@ pub(super) enum Luck {
 
 pub(super) struct World {
     pub(super) settings: Settings,
-    pub(super) lane: Lane,
+    pub(super) scheduler: Scheduler,
     pub(super) now: Duration,
     pub(super) records: BTreeMap<i64, (u8, Kind)>,
-    /// What this lane has got, and what it has brought to an end.
+    /// What this scheduler has got, and what it has brought to an end.
     pub(super) arrived: BTreeSet<i64>,
     pub(super) done: BTreeSet<i64>,
     /// Offsets that have had their effect.
@@ -56,11 +56,11 @@ pub(super) struct World {
     /// By key, since when its events fail on their own; and by offset, how often one did.
     pub(super) failing: BTreeMap<u8, failing::FailingDevice>,
     pub(super) tries: BTreeMap<i64, u32>,
-    /// For the ration: what came to an end since the last pause, for a letter its key; and the
+    /// For the budget: what came to an end since the last pause, for a letter its key; and the
     /// letters that were let through.
     pub(super) ends: Vec<Option<u8>>,
     pub(super) let_through: BTreeSet<i64>,
-    /// How often a lane was lost, with what was in hand.
+    /// How often a scheduler was lost, with what was in hand.
     pub(super) crashes: usize,
 }
 
@@ -75,7 +75,7 @@ impl World {
             })
             .collect();
         Self {
-            lane: Lane::new(settings.clone(), 1),
+            scheduler: Scheduler::new(settings.clone(), 1),
             settings,
             now: Duration::ZERO,
             records,
@@ -97,10 +97,10 @@ impl World {
         }
     }
 
-    /// The partition is lost in the middle of everything, and another lane begins at what was
+    /// The partition is lost in the middle of everything, and another scheduler begins at what was
     /// committed.
     pub(super) fn crash(&mut self, committed: Option<i64>) {
-        self.lane = Lane::new(self.settings.clone(), 2);
+        self.scheduler = Scheduler::new(self.settings.clone(), 2);
         self.arrived.retain(|offset| committed.is_some_and(|committed| *offset < committed));
         self.done.clone_from(&self.arrived);
         self.ends.clear();
@@ -116,7 +116,7 @@ impl World {
         let new: Vec<_> =
             self.records.iter().filter(|(offset, _)| !self.arrived.contains(offset)).take(at_most).collect();
         for (&offset, &(key, kind)) in new {
-            if !self.lane.has_room() {
+            if !self.scheduler.has_room() {
                 break;
             }
             let decoded = match kind {
@@ -124,13 +124,13 @@ impl World {
                 Kind::UnknownType => Err(Refusal { reason: Reason::UnknownType, ..no_event() }),
                 _ => Ok(decoded(offset, key)),
             };
-            self.lane.arrive(sized(offset, key), decoded);
+            self.scheduler.arrive(sized(offset, key), decoded);
             self.arrived.insert(offset);
         }
-        let (lane, at_most) = (&self.lane, &self.settings);
-        assert!(lane.records + lane.held.records() < 2 * at_most.batch_records + at_most.held_records);
+        let (scheduler, at_most) = (&self.scheduler, &self.settings);
+        assert!(scheduler.records + scheduler.held.records() < 2 * at_most.batch_records + at_most.held_records);
         let largest = 4_000;
-        assert!(lane.bytes + lane.held.bytes() < 2 * at_most.batch_bytes + at_most.held_bytes + 2 * largest);
+        assert!(scheduler.bytes + scheduler.held.bytes() < 2 * at_most.batch_bytes + at_most.held_bytes + 2 * largest);
     }
 
     pub(super) fn has_effect(&self, offset: i64) -> bool {
@@ -162,7 +162,7 @@ impl World {
             for (&earlier, _) in self.records.range(..offset).filter(|(_, (d, _))| *d == key) {
                 let decided = self.has_effect(earlier)
                     || before.contains(&earlier)
-                    || self.lane.letters.iter().any(|letter| letter.record.offset == earlier);
+                    || self.scheduler.letters.iter().any(|letter| letter.record.offset == earlier);
                 assert!(decided, "{offset} is tried before {earlier}");
             }
             before.insert(offset);
@@ -196,10 +196,10 @@ impl World {
     }
 
     /// Whether a letter of this key has to wait for an operator.
-    pub(super) fn is_over_the_ration(&self, key: u8) -> bool {
-        let last = self.ends.iter().rev().take(self.settings.ration_window).flatten();
+    pub(super) fn is_over_the_budget(&self, key: u8) -> bool {
+        let last = self.ends.iter().rev().take(self.settings.budget_window).flatten();
         let keys: BTreeSet<_> = last.clone().copied().chain([key]).collect();
-        last.count() >= self.settings.ration_letters && keys.len() > self.settings.ration_keys
+        last.count() >= self.settings.budget_letters && keys.len() > self.settings.budget_keys
     }
 
     /// Letters go out; each counts once, however often it has to be sent.
@@ -210,7 +210,7 @@ impl World {
         for letter in letters.iter().filter(counts) {
             let key = self.records[&letter.record.offset].0;
             if self.let_through.insert(letter.record.offset) {
-                assert!(!self.is_over_the_ration(key), "{} is too much", letter.record.offset);
+                assert!(!self.is_over_the_budget(key), "{} is too much", letter.record.offset);
                 self.ends.push(Some(key));
             }
         }
@@ -223,52 +223,52 @@ impl World {
 
     /// One step, while so many records come in.
     pub(super) fn step_while_arrive(&mut self, meanwhile: usize) -> bool {
-        match self.lane.next(self.now) {
-            Next::Apply(batch) => {
+        match self.scheduler.next(self.now) {
+            Action::Apply(batch) => {
                 self.arrive(meanwhile);
                 let result = self.apply(&batch);
                 let (count, key, offset) = (batch.len(), batch[0].key().clone(), batch[0].record.offset);
                 let failed = result.as_ref().err().map(|error| error.class);
-                self.half_full = self.lane.waiting_with(&batch[0]).is_half_full;
-                let after = self.lane.applied(batch, result, self.now);
+                self.half_full = self.scheduler.waiting_with(&batch[0]).is_half_full;
+                let after = self.scheduler.applied(batch, result, self.now);
                 assert!(
                     match (failed, after) {
                         (None, None) => true,
                         (Some(Class::Again), Some(AfterFailure::TriedAgain)) => true,
                         (Some(Class::Outage | Class::Again | Class::OutageMet), Some(AfterFailure::Waits)) =>
-                            self.lane.outage().is_some(),
+                            self.scheduler.outage().is_some(),
                         (Some(Class::Again | Class::OutageMet), Some(AfterFailure::Split)) => count > 1,
                         (
                             Some(Class::Again | Class::OutageMet),
                             Some(AfterFailure::Held(_) | AfterFailure::HeldAlone(_)),
-                        ) => count == 1 && self.lane.held.has(&key),
+                        ) => count == 1 && self.scheduler.held.has(&key),
                         (Some(Class::Again | Class::OutageMet), Some(AfterFailure::DeadLetter)) =>
-                            count == 1 && !self.lane.letters.is_empty(),
+                            count == 1 && !self.scheduler.letters.is_empty(),
                         (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::Split)) => count > 1,
                         (Some(Class::Failed | Class::Panicked), Some(AfterFailure::Held(_))) =>
-                            count == 1 && self.lane.held.has(&key),
+                            count == 1 && self.scheduler.held.has(&key),
                         (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::DeadLetter)) =>
-                            count == 1 && !self.lane.letters.is_empty(),
+                            count == 1 && !self.scheduler.letters.is_empty(),
                         _ => false,
                     },
-                    "{count} failed with {failed:?}, and the lane says {after:?}"
+                    "{count} failed with {failed:?}, and the scheduler says {after:?}"
                 );
                 if let (Some(Class::Failed | Class::Panicked), Some(after), 1) = (failed, after, count) {
                     self.check_failure(offset, after);
                 }
             }
-            Next::Probe(_) => {
+            Action::Probe(_) => {
                 self.arrive(meanwhile);
-                let waits = self.lane.held.keys() > 0 && self.lane.work.is_empty();
+                let waits = self.scheduler.held.keys() > 0 && self.scheduler.work.is_empty();
                 assert!(waits, "there is nobody for whom it is to be known, or others are there to be tried");
                 let failed = self.everybody();
                 self.transactions += usize::from(failed.is_none());
-                self.lane.probed(failed.map_or(Ok(()), |class| Err(error(class))), self.now);
+                self.scheduler.probed(failed.map_or(Ok(()), |class| Err(error(class))), self.now);
                 let is_outage = matches!(failed, Some(Class::Outage | Class::OutageMet));
-                assert!(failed.is_some() || self.lane.outage().is_none());
-                assert!(!is_outage || self.lane.outage().is_some());
+                assert!(failed.is_some() || self.scheduler.outage().is_none());
+                assert!(!is_outage || self.scheduler.outage().is_some());
             }
-            Next::DeadLetter(letters) => {
+            Action::DeadLetter(letters) => {
                 self.check_outages(&letters);
                 self.arrive(meanwhile);
                 self.count(&letters);
@@ -287,17 +287,17 @@ impl World {
                     self.done.insert(letter.record.offset);
                     sent.push((letter, Ok(())));
                 }
-                self.lane.dead_lettered(sent, self.now);
+                self.scheduler.dead_lettered(sent, self.now);
             }
-            Next::Pause => {
-                let first = self.lane.letters.front().unwrap().record.offset;
-                assert!(self.is_over_the_ration(self.records[&first].0), "paused without need");
-                assert!(matches!(self.lane.next(self.now), Next::Wait(None)) && !self.lane.has_room());
-                self.lane.resume();
+            Action::Pause => {
+                let first = self.scheduler.letters.front().unwrap().record.offset;
+                assert!(self.is_over_the_budget(self.records[&first].0), "paused without need");
+                assert!(matches!(self.scheduler.next(self.now), Action::Wait(None)) && !self.scheduler.has_room());
+                self.scheduler.resume();
                 self.ends.clear();
             }
-            Next::Wait(until) => {
-                if self.lane.outage().is_none() {
+            Action::Wait(until) => {
+                if self.scheduler.outage().is_none() {
                     self.only_held_keys_wait();
                 }
                 match until {
@@ -312,7 +312,7 @@ impl World {
         }
         let first_without = self.arrived.iter().find(|offset| !self.done.contains(offset)).copied();
         let end = self.arrived.last().map(|last| last + 1);
-        assert_eq!(self.lane.watermark(), first_without.or(end), "the watermark");
+        assert_eq!(self.scheduler.watermark(), first_without.or(end), "the watermark");
         true
     }
 
@@ -320,7 +320,7 @@ impl World {
     pub(super) fn only_held_keys_wait(&self) {
         for (offset, (key, _)) in self.records.iter().filter(|(offset, _)| self.arrived.contains(offset)) {
             assert!(
-                self.done.contains(offset) || self.lane.held.has(&Key::from(format!("d{key}"))),
+                self.done.contains(offset) || self.scheduler.held.has(&Key::from(format!("d{key}"))),
                 "{offset} waits, and its key is not held"
             );
         }
@@ -330,7 +330,7 @@ impl World {
         self.run_with_crashes(chunks, &[])
     }
 
-    /// Lets the lane be lost after so many steps each time; what is committed by then is the
+    /// Lets the scheduler be lost after so many steps each time; what is committed by then is the
     /// watermark of some step before.
     pub(super) fn run_with_crashes(mut self, chunks: &[usize], crashes: &[(usize, usize)]) -> Self {
         let mut chunks = chunks.iter().copied().chain(std::iter::repeat(3));
@@ -340,7 +340,7 @@ impl World {
         for _ in 0..100_000 {
             self.arrive(chunks.next().unwrap_or(1));
             let more = self.step_while_arrive(chunks.next().unwrap_or(1));
-            committed.push(self.lane.watermark().or(committed.last().copied().flatten()));
+            committed.push(self.scheduler.watermark().or(committed.last().copied().flatten()));
             match crash {
                 Some((0, late)) => {
                     let at = committed.len().saturating_sub(1 + late);

@@ -138,7 +138,10 @@ impl Kit {
         let given = |flag: &str| args.iter().any(|arg| arg.starts_with(flag));
         let mut all = vec!["worker-service".to_owned()];
         all.extend(args.iter().map(|&arg| arg.to_owned()));
-        for (name, value) in self.scope.env() {
+        // A command that joins no group knows none.
+        let has_group = args.first() != Some(&"forget");
+        let env = self.scope.env().into_iter().filter(|(name, _)| has_group || name != "KAFKA_GROUP");
+        for (name, value) in env {
             let flag = format!("--{}=", name.to_ascii_lowercase().replace('_', "-"));
             if settings.iter().any(|wanted| flag.starts_with(&format!("--{wanted}-"))) && !given(&flag) {
                 all.push(format!("{flag}{value}"));

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use shared::devices::Event;
 use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{Failure, Tx};
+use worker_service::consumer::event_lines::EventLines;
 use worker_service::consumer::handler::{Applied, Handler};
 use worker_service::consumer::registry::{Registry, Settings};
 use worker_service::devices::{Devices, EventsConfig};
@@ -30,6 +31,7 @@ impl<D: Decode> Handler for Decoding<D> {
 
     const SPEC: HandlerSpec = HandlerSpec { types: D::TYPES, ..Devices::SPEC };
     const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
+    const LINES: EventLines = Devices::LINES;
     const BEGIN: &'static str = Devices::BEGIN;
 
     fn decode(envelope: &Envelope) -> Result<Event, Refusal> {

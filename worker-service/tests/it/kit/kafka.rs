@@ -1,6 +1,7 @@
 //! What is put on the topics, and what is on them.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use devstack::kit::{blocking, event, owned_headers, read_all};
@@ -10,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureRecord, Producer};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::topics::settings::TopicSettings;
 
 use super::{Kit, PATIENCE, client};
@@ -49,7 +50,14 @@ impl Kit {
         self.event_with(device, id, payload, &[]).await
     }
 
-    /// The same on this partition, as a producer does that knows of another number of them.
+    /// The same with these numbers, one after the other, each the event's id and its payload.
+    pub(crate) async fn events(&self, device: &str, numbers: RangeInclusive<i64>) {
+        for n in numbers {
+            self.event(device, &n.to_string(), &format!(r#"{{"n":{n}}}"#)).await;
+        }
+    }
+
+    /// The same as [`Self::event`] on this partition, as a producer does that knows of another number of them.
     pub(crate) async fn event_at(&self, partition: i32, device: &str, id: &str, payload: &str) {
         self.put_event(Some(partition), device, id, payload, &[]).await;
     }
@@ -122,11 +130,36 @@ impl Kit {
         self.put_on(&self.scope.dlq_topic, None, Some(device.as_bytes()), Some(value.as_bytes()), &all).await
     }
 
+    /// Writes to a topic as no client would, by a function that is given the broker and the topic; gives the first offset.
+    pub(crate) async fn write(
+        &self,
+        topic: &str,
+        write: impl FnOnce(&str, &str) -> std::io::Result<i64> + Send + 'static,
+    ) -> i64 {
+        let (broker, topic) = (self.scope.endpoints.kafka_brokers.clone(), topic.to_owned());
+        blocking(move || write(&broker, &topic)).await.unwrap()
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient<DefaultClientContext> {
+        client(&self.scope).create().unwrap()
+    }
+
+    /// Deletes a topic. It goes on after the answer.
+    pub(crate) async fn delete_topic(&self, topic: &str) {
+        self.admin().delete_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    }
+
+    /// Deletes the records of the input topic's first partition that are before an offset.
+    pub(crate) async fn delete_records(&self, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.scope.input_topic, 0, Offset::Offset(before)).unwrap();
+        self.admin().delete_records(&list, &AdminOptions::new()).await.unwrap();
+    }
+
     /// Gives the input topic so many partitions, and waits until producers know.
     pub(crate) async fn add_partitions(&self, total: usize) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.scope).create().unwrap();
         let more = [NewPartitions::new(&self.scope.input_topic, total)];
-        admin.create_partitions(&more, &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+        self.admin().create_partitions(&more, &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
         // Asking lets this very producer know.
         let known = async || {
             let (producer, topic) = (self.producer.clone(), self.scope.input_topic.clone());
@@ -141,14 +174,13 @@ impl Kit {
     /// Settings of a topic; what is not named goes back to the server's defaults, but for the two that setup gives to
     /// every topic.
     pub(crate) async fn set_topic(&self, topic: &str, settings: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.scope).create().unwrap();
         let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic))
             .set("message.timestamp.type", "LogAppendTime")
             .set("compression.type", "uncompressed");
         for (name, value) in settings {
             change = change.set(name, value);
         }
-        admin.alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        self.admin().alter_configs(&[change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     }
 
     /// Has a topic keep batches as their producers compressed them, as topics do that setup did not make.

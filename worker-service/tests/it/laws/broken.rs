@@ -5,6 +5,7 @@ use shared::devices::{DeviceDelivery, Event};
 use shared::kafka::ids::EventId;
 use shared::kafka::{Delivery, Envelope, Refusal};
 use shared::store::{Failure, Tx};
+use worker_service::consumer::event_lines::EventLines;
 use worker_service::consumer::handler::{Applied, Handler};
 use worker_service::devices::Devices;
 use worker_service::source::HandlerSpec;
@@ -34,6 +35,7 @@ impl Handler for Broken {
     type Prepared = ();
 
     const SPEC: HandlerSpec = Devices::SPEC;
+    const LINES: EventLines = Devices::LINES;
     const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
     const BEGIN: &'static str = Devices::BEGIN;
 

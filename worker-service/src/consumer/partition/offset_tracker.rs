@@ -11,9 +11,9 @@ use super::caught::Taken;
 use super::gaps::Gaps;
 use super::numbers::{Back, Numbers};
 use super::position::Beyond;
-use super::{Driver, LOOK};
+use super::{LOOK, PartitionRunner};
 use crate::consumer::handler::Handler;
-use crate::scheduler::Lane;
+use crate::scheduler::Scheduler;
 
 /// Ten times as long as the client takes to commit what is stored by itself. What Kafka does not hold by then is
 /// committed once more: the client commits an offset once, and does not notice where it is gone from the broker.
@@ -31,12 +31,12 @@ pub(super) enum Step {
     Back(i64),
     /// The records of a batch are not numbered in a row: this offset was expected.
     Unordered(i64),
-    /// The same, and the client went elsewhere for it: it has to go back to [`Progress::return_to`] first.
+    /// The same, and the client went elsewhere for it: it has to go back to [`OffsetTracker::return_to`] first.
     Elsewhere(i64),
 }
 
 /// How far the partition is.
-pub(super) struct Progress<'g> {
+pub(super) struct OffsetTracker<'g> {
     /// The offset expected next.
     pub(super) expected: Option<i64>,
     /// The first record of a log that began anew; it waits until all before it is done.
@@ -59,7 +59,7 @@ pub(super) struct Progress<'g> {
     lowered: Option<Instant>,
 }
 
-impl<'g> Progress<'g> {
+impl<'g> OffsetTracker<'g> {
     pub(super) fn new(committed: Option<i64>, gaps: &'g mut Gaps) -> Self {
         Self {
             expected: committed,
@@ -131,8 +131,8 @@ impl<'g> Progress<'g> {
     }
 
     /// Stores the watermark where it moved: the group commits what is stored.
-    pub(super) fn store<H: Handler>(&mut self, driver: &Driver<H>, lane: &Lane<H::Event>) {
-        let Some(offset) = lane.watermark() else { return };
+    pub(super) fn store<H: Handler>(&mut self, driver: &PartitionRunner<H>, scheduler: &Scheduler<H::Event>) {
+        let Some(offset) = scheduler.watermark() else { return };
         let moved = self.stored != Some(offset);
         let committed = driver.signals.committed.load(Ordering::Relaxed);
         // The log went back. The client by itself never commits less than it did before: it has to be
@@ -164,7 +164,7 @@ impl<'g> Progress<'g> {
 }
 
 /// A runner that begins anew does not know of it.
-impl Drop for Progress<'_> {
+impl Drop for OffsetTracker<'_> {
     fn drop(&mut self) {
         self.close();
     }

@@ -1,4 +1,4 @@
-//! The ration of dead letters: after a bad deploy a partition waits for an operator, instead of
+//! The budget of dead letters: after a bad deploy a partition waits for an operator, instead of
 //! draining its topic into the dead-letter topic.
 
 use std::collections::{HashSet, VecDeque};
@@ -12,7 +12,7 @@ use super::Settings;
 /// version does not know: a deploy brings them all back, and nothing is wrong with the others. Nor do those that met an
 /// outage alone: each of them was held for a while, loudly.
 #[derive(Debug)]
-pub(super) struct Ration {
+pub(super) struct DeadLetterBudget {
     letters: usize,
     keys: usize,
     window: usize,
@@ -30,12 +30,12 @@ pub(super) struct Ration {
 /// Letters sent at once.
 const CHUNK: usize = 100;
 
-impl Ration {
+impl DeadLetterBudget {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            letters: settings.ration_letters,
-            keys: settings.ration_keys,
-            window: settings.ration_window,
+            letters: settings.budget_letters,
+            keys: settings.budget_keys,
+            window: settings.budget_window,
             last: VecDeque::new(),
             hasher: RandomState::new(),
             count: 0,
@@ -50,7 +50,7 @@ impl Ration {
         }
     }
 
-    /// Takes the letters that may go now, from the front; none where the ration is used up.
+    /// Takes the letters that may go now, from the front; none where the budget is used up.
     pub(super) fn take(&mut self, letters: &mut VecDeque<DeadLetter>) -> Vec<DeadLetter> {
         let mut taken = Vec::new();
         while taken.len() < CHUNK

@@ -1,0 +1,74 @@
+//! A partition that waits for an operator, because it had too many dead letters: that is written down in PostgreSQL, so
+//! that its next owner knows of it.
+
+use std::time::Instant;
+
+use super::PartitionRunner;
+use crate::consumer::handler::Handler;
+use crate::scheduler::Scheduler;
+
+impl<H: Handler> PartitionRunner<H> {
+    /// A pause that an earlier owner of the partition wrote down still holds. Nothing is taken in
+    /// before that is known: dead letters need no PostgreSQL, and would have a new budget.
+    pub(super) async fn known_pause(&mut self, scheduler: &mut Scheduler<H::Event>, started: Instant) -> Pause {
+        while !*self.stop.borrow() {
+            match self.dependencies.store.is_paused(&self.dependencies.source.group, &self.topic, self.partition).await
+            {
+                Ok(paused) => {
+                    scheduler.store_answered();
+                    if !paused {
+                        break;
+                    }
+                    tracing::error!(partition = self.partition, "paused until `worker-service resume`");
+                    scheduler.pause();
+                    return Pause::Written;
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        partition = self.partition,
+                        %error,
+                        "nothing is taken in before it is known whether the partition is paused"
+                    );
+                    let until = scheduler.store_failed(error, started.elapsed());
+                    self.dependencies.health.lane(self.partition, scheduler, started);
+                    tokio::select! {
+                        () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
+                        _ = self.assigned.stop.changed() => {}
+                    }
+                }
+            }
+        }
+        Pause::None
+    }
+
+    /// Writes a pause down until that is done, and then looks whether an operator took it back.
+    pub(super) async fn look_at_pause(&self, pause: Pause, scheduler: &mut Scheduler<H::Event>) -> Pause {
+        let (store, group) = (&self.dependencies.store, self.dependencies.source.group.as_str());
+        match pause {
+            Pause::None => Pause::None,
+            Pause::ToWrite => match store.pause(group, &self.topic, self.partition, "dead letters").await {
+                Ok(()) => Pause::Written,
+                Err(error) => {
+                    tracing::warn!(partition = self.partition, %error, "the pause is not written down");
+                    Pause::ToWrite
+                }
+            },
+            Pause::Written => match store.is_paused(group, &self.topic, self.partition).await {
+                Ok(false) => {
+                    tracing::info!(partition = self.partition, "resumed by an operator");
+                    scheduler.resume();
+                    Pause::None
+                }
+                Ok(true) | Err(_) => Pause::Written,
+            },
+        }
+    }
+}
+
+/// Whether the partition waits for an operator.
+pub(super) enum Pause {
+    None,
+    /// It does, and PostgreSQL does not know yet.
+    ToWrite,
+    Written,
+}
