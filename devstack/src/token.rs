@@ -17,6 +17,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
@@ -189,9 +190,10 @@ pub fn generate(algorithm: &str, kid: &str, private: &Path, published: &Path) ->
     let (signer, der) = Signer::generate(algorithm, Some(kid))?;
     let jwks = with_key(published, kid, &signer.public()?)?;
     // First what can be taken back: another file beside the JWKS, which shows that it can be replaced.
-    let draft = Draft::write(published, jwks.as_bytes())?;
-    create(private, 0o600, pem(&der).as_bytes()).with_context(|| format!("cannot write {}", private.display()))?;
-    draft.publish().inspect_err(|_| {
+    let not_written = |file: &Path| format!("cannot write {}", file.display());
+    let (draft, file) = draft(published, jwks.as_bytes()).with_context(|| not_written(published))?;
+    create(private, 0o600, pem(&der).as_bytes()).with_context(|| not_written(private))?;
+    draft.persist(&file).map(drop).with_context(|| not_written(&file)).inspect_err(|_| {
         let _ = fs::remove_file(private);
     })
 }
@@ -212,35 +214,14 @@ fn with_key(file: &Path, kid: &str, key: &Jwk) -> anyhow::Result<String> {
     serde_json::to_string_pretty(&whole).context("cannot write the JWKS")
 }
 
-/// What is to replace a file, already written beside it.
-struct Draft {
-    file: PathBuf,
-    draft: PathBuf,
-}
-
-impl Draft {
-    fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<Draft> {
-        // Where the name is a link, what it leads to is replaced.
-        let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
-        let mut name = file.file_name().with_context(|| format!("{} is not a file", file.display()))?.to_owned();
-        name.push(format!(".{}.new", std::process::id()));
-        let draft = Draft { draft: file.with_file_name(name), file };
-        let mode = fs::metadata(&draft.file).map_or(0o644, |old| old.permissions().mode() & 0o777);
-        create(&draft.draft, mode, bytes).with_context(|| format!("cannot write {}", draft.file.display()))?;
-        Ok(draft)
-    }
-
-    /// In one step: whoever reads the file meets all of the old one or all of the new one.
-    fn publish(self) -> anyhow::Result<()> {
-        fs::rename(&self.draft, &self.file).with_context(|| format!("cannot write {}", self.file.display()))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // There still, where it was not published.
-        let _ = fs::remove_file(&self.draft);
-    }
+/// What is to replace a file, already written beside it; and that file, or what it leads to where it is a link.
+fn draft(file: &Path, bytes: &[u8]) -> anyhow::Result<(NamedTempFile, PathBuf)> {
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
+    let mode = fs::metadata(&file).map_or(0o644, |old| old.permissions().mode() & 0o777);
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut draft = tempfile::Builder::new().permissions(fs::Permissions::from_mode(mode)).tempfile_in(folder)?;
+    draft.write_all(bytes)?;
+    Ok((draft, file))
 }
 
 /// A file that is not there yet, whole or not at all.
@@ -252,15 +233,9 @@ fn create(path: &Path, mode: u32, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn pem(der: &[u8]) -> String {
-    let mut pem = format!("{BEGIN}\n");
-    for (place, digit) in BASE64_STANDARD.encode(der).chars().enumerate() {
-        if place > 0 && place % 64 == 0 {
-            pem.push('\n');
-        }
-        pem.push(digit);
-    }
-    pem.push_str(&format!("\n{END}\n"));
-    pem
+    let text = BASE64_STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
+    format!("{BEGIN}\n{}{END}\n", lines.collect::<String>())
 }
 
 /// A JWT signed with HS256, see [`Signer::token`].

@@ -1,136 +1,131 @@
-//! How much a subject may ask of this instance: a token bucket for each (GCRA, by `governor`).
-//!
-//! Each instance counts for itself: behind a load balancer with n of them a subject may have up to
-//! n times as much.
+//! The buckets behind a request, and what its answer says of them.
 
-mod account;
 mod config;
+mod limiter;
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
-use governor::clock::{Clock, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
-use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
 
-pub use self::account::{Account, Kind, Rates, announce};
 pub use self::config::RateConfig;
+use self::limiter::{Limiter, Refused, Standing};
+use super::problem::{Code, Problem};
 
-/// The most subjects that a limiter knows behind a look for those whose bucket is full again. With those that come
-/// before the next look there are 125,000, some 16 MiB with names of usual length.
-const MOST: usize = 100_000;
-/// How many charges there are at least between two looks; a quarter of the subjects' number, where that is more.
-const LOOK_EVERY: u32 = 1_024;
+#[derive(Clone)]
+pub struct Rates {
+    events: Option<Arc<Limiter>>,
+    reads: Option<Arc<Limiter>>,
+}
 
-type Buckets<C> = RateLimiter<Box<str>, HashMapStateStore<Box<str>>, C, StateInformationMiddleware>;
-
-/// How a subject stands after a request: the fields of `RateLimit` and `RateLimit-Policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    pub policy: &'static str,
-    /// How much a full bucket has.
-    pub quota: u32,
-    /// How many seconds an empty one takes to be full.
-    pub window: u64,
-    pub remaining: u32,
-    /// In how many seconds it is full, at most.
-    pub reset: u64,
+pub enum Kind {
+    Events,
+    Reads,
 }
 
-/// Why a request is refused. It has cost nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// There is not enough in the bucket: in how many seconds there is, unless others take it.
-    Until(u64, Standing),
-    /// It is more than a full bucket has.
-    Never(Standing),
-}
+impl Kind {
+    pub const ALL: [Self; 2] = [Self::Events, Self::Reads];
 
-pub struct Limiter<C: Clock = DefaultClock> {
-    policy: &'static str,
-    burst: NonZeroU32,
-    /// How long one takes to come back.
-    cost: Duration,
-    clock: C,
-    buckets: ArcSwap<Buckets<C>>,
-    /// How many charges there are before the next look.
-    until_look: AtomicU32,
-}
-
-impl Limiter {
-    /// So many a second, and so many at once. None for 0 a second: no limit.
-    pub fn new(policy: &'static str, per_second: u32, burst: u32) -> Option<Self> {
-        Self::with_clock(policy, per_second, burst, DefaultClock::default())
+    /// The name of its policy, in headers and metrics.
+    pub const fn policy(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Reads => "reads",
+        }
     }
 }
 
-impl<C: Clock + Clone> Limiter<C> {
-    fn with_clock(policy: &'static str, per_second: u32, burst: u32, clock: C) -> Option<Self> {
-        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
-        let quota = Quota::per_second(NonZeroU32::new(per_second)?).allow_burst(burst);
-        let cost = quota.replenish_interval();
-        let buckets = ArcSwap::from_pointee(buckets(quota, clock.clone()));
-        Some(Self { policy, burst, cost, clock, buckets, until_look: AtomicU32::new(LOOK_EVERY) })
+impl Rates {
+    pub fn new(config: &RateConfig) -> Self {
+        let limiter = |kind: Kind, per_second, burst: Option<u32>| {
+            // Ten seconds' worth, unless it is said.
+            let burst = burst.unwrap_or_else(|| u32::saturating_mul(per_second, 10));
+            Limiter::new(kind.policy(), per_second, burst).map(Arc::new)
+        };
+        Self {
+            events: limiter(Kind::Events, config.rate_limit_events_per_second, config.rate_limit_burst),
+            reads: limiter(Kind::Reads, config.rate_limit_reads_per_second, config.rate_limit_read_burst),
+        }
     }
 
-    /// Takes `count` from a subject's bucket.
+    pub fn any(&self) -> bool {
+        self.events.is_some() || self.reads.is_some()
+    }
+
+    /// What a request draws on, once it is known whose it is.
+    pub fn account(&self, kind: Kind, parts: &Parts) -> Account {
+        let limiter = match kind {
+            Kind::Events => self.events.clone(),
+            Kind::Reads => self.reads.clone(),
+        };
+        Account { limiter, slot: parts.extensions.get::<Slot>().cloned() }
+    }
+}
+
+/// Where a request's standing is left for its answer.
+#[derive(Debug, Clone, Default)]
+struct Slot(Arc<Mutex<Option<Standing>>>);
+
+pub struct Account {
+    limiter: Option<Arc<Limiter>>,
+    slot: Option<Slot>,
+}
+
+impl Account {
+    /// Takes `count` from the subject's bucket.
     ///
     /// # Errors
-    /// There is not enough in it. Nothing is taken.
-    pub fn charge(&self, subject: &str, count: NonZeroU32) -> Result<Standing, Refused> {
-        self.make_room();
-        let buckets = self.buckets.load();
-        match buckets.check_key_n(&Box::from(subject), count) {
-            Ok(Ok(after)) => Ok(self.standing(after.remaining_burst_capacity())),
-            Ok(Err(until)) => {
-                let wait = until.wait_time_from(self.clock.now());
-                let missing = wait.as_nanos().div_ceil(self.cost.as_nanos().max(1));
-                let remaining = count.get().saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
-                Err(Refused::Until(seconds(wait).max(1), self.standing(remaining)))
+    /// 429; 413 where it is more than a full bucket has. Nothing is taken.
+    pub fn charge(&self, subject: &str, count: u32) -> Result<(), Problem> {
+        let (Some(limiter), Some(count)) = (&self.limiter, NonZeroU32::new(count)) else { return Ok(()) };
+        let charged = limiter.charge(subject, count);
+        let (Ok(standing) | Err(Refused::Until(_, standing) | Refused::Never(standing))) = charged;
+        if let Some(Slot(slot)) = &self.slot {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
+        }
+        let Standing { policy, quota, remaining, .. } = standing;
+        match charged {
+            Ok(_) => Ok(()),
+            Err(Refused::Until(seconds, _)) => {
+                metrics::counter!("rate_limited_total", "policy" => policy).increment(1);
+                let detail =
+                    format!("this subject asks for {count} {policy} at once, and {remaining} of {quota} are left");
+                Err(Problem::new(Code::RATE_LIMITED, detail).retry_after(u32::try_from(seconds).unwrap_or(u32::MAX)))
             }
-            // Nothing is known of the bucket then; what the policy is, is what matters.
-            Err(_) => Err(Refused::Never(self.standing(self.burst.get()))),
-        }
-    }
-
-    fn standing(&self, remaining: u32) -> Standing {
-        let quota = self.burst.get();
-        let window = seconds(self.cost.saturating_mul(quota)).max(1);
-        let reset = seconds(self.cost.saturating_mul(quota.saturating_sub(remaining)));
-        Standing { policy: self.policy, quota, window, remaining, reset }
-    }
-
-    /// Forgets, every now and then, subjects whose bucket is full again.
-    fn make_room(&self) {
-        // Those that come while one looks count far below 0.
-        if self.until_look.fetch_sub(1, Ordering::Relaxed) != 1 {
-            return;
-        }
-        let known = self.buckets.load();
-        known.retain_recent();
-        let count = known.len();
-        self.until_look.store(u32::try_from(count / 4).unwrap_or(u32::MAX).max(LOOK_EVERY), Ordering::Relaxed);
-        if count > MOST {
-            // So many at once are no ordinary subjects: all begin anew, rather than grow.
-            metrics::counter!("rate_limit_forgotten_total").increment(count as u64);
-            let quota = Quota::with_period(self.cost).map(|quota| quota.allow_burst(self.burst));
-            if let Some(quota) = quota {
-                self.buckets.store(buckets(quota, self.clock.clone()).into());
+            Err(Refused::Never(_)) => {
+                let detail = format!("a subject may send up to {quota} {policy} at once, and these are {count}");
+                Err(Problem::new(Code::TOO_MANY_EVENTS, detail))
             }
         }
     }
 }
 
-fn buckets<C: Clock>(quota: Quota, clock: C) -> Buckets<C> {
-    RateLimiter::hashmap_with_clock(quota, clock).with_middleware()
+/// The layer that tells each caller how it stands
+/// (draft-ietf-httpapi-ratelimit-headers, as structured fields).
+pub async fn announce(mut request: Request, next: Next) -> Response {
+    let slot = Slot::default();
+    request.extensions_mut().insert(slot.clone());
+    let mut response = next.run(request).await;
+    let standing = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(standing) = standing {
+        write(response.headers_mut(), standing);
+    }
+    response
 }
 
-fn seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+fn write(headers: &mut HeaderMap, standing: Standing) {
+    let Standing { policy, quota, window, remaining, reset, .. } = standing;
+    let mut put = |name, text: String| {
+        // A name of ours and numbers are always a header's value.
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    put("ratelimit-policy", format!(r#""{policy}";q={quota};w={window}"#));
+    put("ratelimit", format!(r#""{policy}";r={remaining};t={reset}"#));
 }
-
-#[cfg(test)]
-mod tests;
