@@ -23,7 +23,7 @@ type Buckets<C> = RateLimiter<Box<str>, HashMapStateStore<Box<str>>, C, StateInf
 
 /// How a subject stands after a request: the fields of `RateLimit` and `RateLimit-Policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub(super) struct Standing {
     pub policy: &'static str,
     /// How much a full bucket has.
     pub quota: u32,
@@ -36,14 +36,14 @@ pub struct Standing {
 
 /// Why a request is refused. It has cost nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub(super) enum Refused {
     /// There is not enough in the bucket: in how many seconds there is, unless others take it.
     Until(u64, Standing),
     /// It is more than a full bucket has.
     Never(Standing),
 }
 
-pub struct Limiter<C: Clock = DefaultClock> {
+pub(super) struct Limiter<C: Clock = DefaultClock> {
     policy: &'static str,
     burst: NonZeroU32,
     /// How long one takes to come back.
@@ -56,7 +56,7 @@ pub struct Limiter<C: Clock = DefaultClock> {
 
 impl Limiter {
     /// So many a second, and so many at once. None for 0 a second: no limit.
-    pub fn new(policy: &'static str, per_second: u32, burst: u32) -> Option<Self> {
+    pub(super) fn new(policy: &'static str, per_second: u32, burst: u32) -> Option<Self> {
         Self::with_clock(policy, per_second, burst, DefaultClock::default())
     }
 }
@@ -74,7 +74,7 @@ impl<C: Clock + Clone> Limiter<C> {
     ///
     /// # Errors
     /// There is not enough in it. Nothing is taken.
-    pub fn charge(&self, subject: &str, count: NonZeroU32) -> Result<Standing, Refused> {
+    pub(super) fn charge(&self, subject: &str, count: NonZeroU32) -> Result<Standing, Refused> {
         self.make_room();
         let buckets = self.buckets.load();
         match buckets.check_key_n(&Box::from(subject), count) {
