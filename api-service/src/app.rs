@@ -34,14 +34,14 @@ impl App {
     /// # Errors
     /// A setting.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
-        let domains = config.domains.as_deref().map_or_else(|| Ok(Domains::all()), Domains::named)?;
+        let domains = Domains::of(&config.domains)?;
         let claims: Vec<_> = domains.declared().flat_map(|domain| domain.claims).copied().collect();
         let kinds: Vec<_> = domains.declared().flat_map(|domain| domain.kinds).copied().collect();
         let backbone = Backbone::new(config.backbone(), &claims, &kinds)?;
         let mut routes = health::routes(Arc::clone(&backbone.health), Arc::clone(&backbone.tokens)).to_vec();
         routes.extend(docs::routes(openapi::text(&domains.document())));
         let (mut producers, mut tasks, mut drained) = (Vec::new(), Vec::new(), Vec::new());
-        for served in domains.serve(config, &backbone)? {
+        for served in domains.serve(&config.domains, &backbone)? {
             routes.extend(served.routes);
             producers.extend(served.producers);
             tasks.extend(served.task);

@@ -6,13 +6,13 @@ use anyhow::ensure;
 use clap::Parser;
 use shared::cache::RedisConfig;
 use shared::kafka::KafkaConfig;
-use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig, text};
+use shared::runtime::config::{AccessLogConfig, LogConfig, OpsConfig, TraceConfig};
 use shared::store::PostgresConfig;
 
 pub use self::cli::Cli;
 use crate::auth::JwtConfig;
 use crate::backbone::Settings;
-use crate::devices::DevicesConfig;
+use crate::domains::DomainsConfig;
 use crate::http::HttpConfig;
 use crate::http::rate::RateConfig;
 use crate::ingest::producer::ProducerConfig;
@@ -31,7 +31,7 @@ pub struct Config {
     #[command(flatten)]
     pub kafka: KafkaConfig,
     #[command(flatten)]
-    pub devices: DevicesConfig,
+    pub domains: DomainsConfig,
     #[command(flatten)]
     pub producer: ProducerConfig,
     #[command(flatten)]
@@ -46,9 +46,6 @@ pub struct Config {
     pub access_log: AccessLogConfig,
     #[command(flatten)]
     pub traces: TraceConfig,
-    /// The domains that this instance serves, separated by commas; all if this is not set.
-    #[arg(long = "api-domains", env = "API_DOMAINS", value_name = "API_DOMAINS", value_parser = text())]
-    pub domains: Option<String>,
 }
 
 impl Config {
@@ -136,7 +133,7 @@ mod tests {
         let config = config(&[]);
         config.check().unwrap();
         assert_eq!(config.http.bind.port(), 8000);
-        assert_eq!(config.devices.jwt_device_binding, DeviceBinding::Required);
+        assert_eq!(config.domains.devices.jwt_device_binding, DeviceBinding::Required);
     }
 
     #[test]

@@ -1,19 +1,40 @@
 //! The domains of this service: one line each.
 
 use anyhow::Context as _;
+use clap::Args;
 use serde_json::Value;
+use shared::runtime::config::text;
 
 use crate::backbone::{Backbone, Domain, Served};
-use crate::config::Config;
-use crate::devices;
 use crate::http::openapi;
 use crate::http::problem::Code;
 
-type Serve = fn(&Config, &Backbone) -> anyhow::Result<Served>;
+macro_rules! domains {
+    ($($name:ident: $config:ident;)*) => {
+        /// Which domains are served, and their settings.
+        #[derive(Debug, Clone, Args)]
+        pub struct DomainsConfig {
+            /// The domains that this instance serves, as a list with commas; all, where this is not set.
+            #[arg(long = "api-domains", env = "API_DOMAINS", value_name = "API_DOMAINS", value_parser = text())]
+            pub only: Option<String>,
+            $(
+                #[command(flatten)]
+                pub $name: crate::$name::$config,
+            )*
+        }
 
-/// All of them.
-const DOMAINS: [(&Domain, Serve); 1] =
-    [(&devices::DOMAIN, |config, backbone| devices::serve(&config.devices, backbone))];
+        /// All of them.
+        const DOMAINS: [(&Domain, Serve); [$(stringify!($name)),*].len()] = [$(
+            (&crate::$name::DOMAIN, |config, backbone| crate::$name::serve(&config.$name, backbone)),
+        )*];
+    };
+}
+
+domains! {
+    devices: DevicesConfig;
+}
+
+type Serve = fn(&DomainsConfig, &Backbone) -> anyhow::Result<Served>;
 
 /// The domains that are served: those that `API_DOMAINS` names, or all.
 pub struct Domains(Vec<(&'static Domain, Serve)>);
@@ -24,11 +45,15 @@ impl Domains {
         Self(DOMAINS.to_vec())
     }
 
-    /// Those that a list with commas names.
+    /// Those that the settings name.
     ///
     /// # Errors
     /// There is none with such a name.
-    pub fn named(names: &str) -> anyhow::Result<Self> {
+    pub fn of(config: &DomainsConfig) -> anyhow::Result<Self> {
+        config.only.as_deref().map_or_else(|| Ok(Self::all()), Self::named)
+    }
+
+    fn named(names: &str) -> anyhow::Result<Self> {
         let find = |name: &str| {
             let found = DOMAINS.iter().find(|(domain, _)| domain.name == name);
             let known = || DOMAINS.map(|(domain, _)| domain.name).join(", ");
@@ -46,7 +71,7 @@ impl Domains {
     ///
     /// # Errors
     /// A setting.
-    pub fn serve(&self, config: &Config, backbone: &Backbone) -> anyhow::Result<Vec<Served>> {
+    pub fn serve(&self, config: &DomainsConfig, backbone: &Backbone) -> anyhow::Result<Vec<Served>> {
         self.0.iter().map(|(_, serve)| serve(config, backbone)).collect()
     }
 

@@ -13,7 +13,7 @@ use crate::sized::{MAX_PAYLOAD, PATIENT, Sent, array, in_order, limit, limited, 
 async fn a_limit_that_is_not_known_is_found_out_by_a_refusal() {
     let scope = limited("unknown_limit", 50_000).await;
     let config = config(&scope, &PATIENT);
-    let producer = Producer::new(&config.kafka, &config.producer, &config.devices.topics.input).unwrap();
+    let producer = Producer::new(&config.kafka, &config.producer, &config.domains.devices.topics.input).unwrap();
     let mut random = fastrand::Rng::new();
     let mut requests = Vec::new();
     for n in 0..6 {

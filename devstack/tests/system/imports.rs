@@ -16,7 +16,7 @@ const ORDERS: [Order; 3] = [
     Order {
         folder: "api-service",
         backbone: &[&["http"], &["auth"], &["ingest", "cached"], &["backbone"]],
-        top: &[&["config"], &["domains"], &["app"], &["main"]],
+        top: &[&["domains"], &["config"], &["app"], &["main"]],
         registry: &["domains", "main"],
     },
     Order {

@@ -55,7 +55,7 @@ async fn pass(
     let mut all = 0;
     loop {
         let from = Instant::now();
-        let expired = queries::expire(&store, age, older_than, piece.rows).await?;
+        let expired = queries::expire(store, age, older_than, piece.rows).await?;
         let Expired::Rows { rows, more, behind } = expired else { return Ok(()) };
         metrics::counter!("events_pruned_total").increment(rows);
         if let Some(behind) = behind {

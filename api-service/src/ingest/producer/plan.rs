@@ -42,12 +42,12 @@ pub(super) fn plan(events: &[Outgoing], fits: impl Fn(&Outgoing) -> bool, batche
     if batches == Batches::Fit && steps.iter().all(|step| step.way == Way::Batched) {
         return steps;
     }
-    let mut devices: HashMap<&Key, Vec<usize>> = HashMap::with_capacity(events.len());
+    let mut keys: HashMap<&Key, Vec<usize>> = HashMap::with_capacity(events.len());
     for (place, event) in events.iter().enumerate() {
-        devices.entry(&event.envelope.key).or_default().push(place);
+        keys.entry(&event.envelope.key).or_default().push(place);
     }
     // With the stages that each takes.
-    let mut staged: Vec<_> = devices
+    let mut staged: Vec<_> = keys
         .into_values()
         .map(|places| (put_into_stages(&mut steps, &places, batches == Batches::MayFit), places))
         .filter(|(stages, places)| *stages > 1 || batches == Batches::TooLarge && places.len() > 1)
@@ -82,11 +82,11 @@ fn put_into_stages(steps: &mut [Step], places: &[usize], the_first_goes_ahead: b
     places.last().and_then(|last| steps.get(*last)).map_or(0, |last| last.stage + 1)
 }
 
-/// How many devices, of those that take the fewest stages, are best sent in stages, and the others' events one by one.
-fn cheapest(devices: &[(usize, Vec<usize>)]) -> usize {
-    let mut alone: usize = devices.iter().map(|(_, places)| places.len()).sum();
+/// How many keys, of those that take the fewest stages, are best sent in stages, and the others' events one by one.
+fn cheapest(keys: &[(usize, Vec<usize>)]) -> usize {
+    let mut alone: usize = keys.iter().map(|(_, places)| places.len()).sum();
     let mut best = (alone.div_ceil(IN_FLIGHT), 0);
-    for (index, (stages, places)) in devices.iter().enumerate() {
+    for (index, (stages, places)) in keys.iter().enumerate() {
         alone -= places.len();
         best = best.min((stages + alone.div_ceil(IN_FLIGHT), index + 1));
     }
@@ -100,23 +100,23 @@ mod tests {
     use super::super::tests::event;
     use super::*;
 
-    /// Events of these devices, of which those in capitals do not fit into a batch.
-    fn planned(devices: &str, batches: Batches) -> Vec<Step> {
-        let events: Vec<_> = devices.chars().map(|name| event(&name.to_string().to_lowercase())).collect();
-        let fit: Vec<_> = devices.chars().map(|name| name.is_lowercase()).collect();
+    /// Events of these keys, of which those in capitals do not fit into a batch.
+    fn planned(keys: &str, batches: Batches) -> Vec<Step> {
+        let events: Vec<_> = keys.chars().map(|name| event(&name.to_string().to_lowercase())).collect();
+        let fit: Vec<_> = keys.chars().map(|name| name.is_lowercase()).collect();
         let asked = std::cell::Cell::new(0);
         let fits = |_: &Outgoing| fit[asked.replace(asked.get() + 1)];
         plan(&events, fits, batches)
     }
 
-    fn shown(devices: &str, batches: Batches) -> String {
+    fn shown(keys: &str, batches: Batches) -> String {
         let shown = |step: &Step| format!("{}{}", step.stage, if step.way == Way::Alone { "!" } else { "" });
-        planned(devices, batches).iter().map(shown).collect::<Vec<_>>().join(" ")
+        planned(keys, batches).iter().map(shown).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn what_fits_goes_together_and_what_costs_less_is_done() {
-        for (devices, batches, expected) in [
+        for (keys, batches, expected) in [
             ("aaaaaaab", Batches::Fit, "0 0 0 0 0 0 0 0"),
             ("aAb", Batches::Fit, "0! 0! 0"),
             ("aaaaaaaaaaA", Batches::Fit, "0 0 0 0 0 0 0 0 0 0 1!"),
@@ -125,35 +125,35 @@ mod tests {
             ("aaaaaaaaaaab", Batches::MayFit, "0 1 1 1 1 1 1 1 1 1 1 0"),
             ("aaaaaAaaaaaaaaaaaaaaaa", Batches::MayFit, "0 1 1 1 1 2! 3 3 3 3 3 3 3 3 3 3 3 3 3 3 3 3"),
         ] {
-            assert_eq!(shown(devices, batches), expected, "{devices}");
+            assert_eq!(shown(keys, batches), expected, "{keys}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_devices_events_keep_their_order(devices in "[a-eA-E]{1,60}", batches in 0..3_usize) {
+        fn a_devices_events_keep_their_order(keys in "[a-eA-E]{1,60}", batches in 0..3_usize) {
             let batches = [Batches::Fit, Batches::MayFit, Batches::TooLarge][batches];
-            let steps = planned(&devices, batches);
+            let steps = planned(&keys, batches);
             let mut trips = 0;
             for device in 'a'..='e' {
-                let of = devices.chars().zip(&steps).filter(|(name, _)| name.eq_ignore_ascii_case(&device));
+                let of = keys.chars().zip(&steps).filter(|(name, _)| name.eq_ignore_ascii_case(&device));
                 let of: Vec<_> = of.collect();
                 for (index, (name, step)) in of.iter().enumerate() {
-                    prop_assert!(name.is_lowercase() || step.way == Way::Alone, "it does not fit: {devices} {steps:?}");
+                    prop_assert!(name.is_lowercase() || step.way == Way::Alone, "it does not fit: {keys} {steps:?}");
                     let (before, behind) = (&of[..index], of.get(index + 1));
                     let is_first = before.iter().all(|(_, before)| before.way == Way::Alone);
                     if let Some((_, next)) = behind {
                         let one_way = step.way == next.way;
                         let may_overtake = !one_way || step.way == Way::Batched && is_first && batches == Batches::MayFit;
                         let waits = step.stage < next.stage;
-                        prop_assert!(waits || (!may_overtake && step.stage == next.stage), "{devices} {steps:?}");
+                        prop_assert!(waits || (!may_overtake && step.stage == next.stage), "{keys} {steps:?}");
                     }
                     let batched_of_many = step.way == Way::Batched && of.len() > 1;
-                    prop_assert!(!(batched_of_many && batches == Batches::TooLarge), "{devices} {steps:?}");
+                    prop_assert!(!(batched_of_many && batches == Batches::TooLarge), "{keys} {steps:?}");
                     trips = trips.max(step.stage + 1);
                 }
             }
-            prop_assert!(trips <= devices.len().div_ceil(IN_FLIGHT).max(1), "{devices} {steps:?}");
+            prop_assert!(trips <= keys.len().div_ceil(IN_FLIGHT).max(1), "{keys} {steps:?}");
         }
     }
 }
