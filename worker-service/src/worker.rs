@@ -10,7 +10,9 @@ use rdkafka::message::BorrowedMessage;
 use shared::cache::{Cache, Fencer};
 use shared::kafka;
 use shared::kafka::Record;
+use shared::runtime::{lifecycle, ops, telemetry};
 use shared::store::Store;
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -24,7 +26,7 @@ use crate::consumer::registry::{Dependencies, RegisteredTask, Registry, Start, S
 use crate::consumer::tasks::{self, StopSignal, TaskHealth};
 use crate::consumer::topics::TopicWatch;
 use crate::domains;
-use crate::observe::panics;
+use crate::observe::{self, panics};
 use crate::source::Source;
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
@@ -37,6 +39,35 @@ const LAST_FENCES: Duration = Duration::from_secs(2);
 
 /// How long the brokers may take at the start to tell the topics' settings.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// Runs a worker until it is told to end.
+///
+/// # Errors
+/// A setting, a port, or what it cannot go on without.
+pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
+    let termination = lifecycle::termination().context("cannot wait for signals")?;
+    telemetry::start_log(&config.log)?;
+    telemetry::traces::start(&config.traces, "worker-service")?;
+    let metrics = telemetry::start_metrics()?;
+    observe::metrics::describe();
+    let bind = config.ops.bind;
+    let ops = TcpListener::bind(bind).await.with_context(|| format!("OPS_BIND={bind}"))?;
+    let mut worker = Worker::start(config)?;
+    let health = worker.health.clone();
+    tokio::spawn(ops::serve(ops, metrics, move || std::future::ready(health.report())));
+    tracing::info!(ops = %bind, "the worker runs");
+
+    tokio::select! {
+        signal = termination => {
+            tracing::info!(signal, "finishing what is under way");
+            worker.stop().await?;
+            telemetry::traces::stop().await;
+            tracing::info!("the worker has ended");
+            Ok(())
+        }
+        outcome = worker.ended() => outcome.context("the worker cannot go on"),
+    }
+}
 
 /// How long a partition may stand still for no reason. Whatever a runner waits for has a deadline of seconds, and
 /// what it waits out it tells.

@@ -66,12 +66,8 @@ async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
     let (_bouncer, behind) = pooled(&kit, 2, 4).await;
     for (n, store) in [(0, &direct), (1, &behind)] {
         store.check().await.unwrap();
-        assert_eq!(
-            queries::resource(&store, &id("a")).await.unwrap().unwrap(),
-            plain,
-            "equal versions are equal bytes"
-        );
-        assert_eq!(queries::history(&store, &id("a"), 10, None).await.unwrap().items, history);
+        assert_eq!(queries::resource(store, &id("a")).await.unwrap().unwrap(), plain, "equal versions are equal bytes");
+        assert_eq!(queries::history(store, &id("a"), 10, None).await.unwrap().items, history);
         everything(store, &format!("d{n}"), at(0, 10)).await;
         let seen = psql(&kit.scope.database_url, "SELECT count(*) > 4 FROM seen").unwrap();
         assert_eq!(seen, "t");
@@ -85,7 +81,7 @@ async fn a_role_and_a_database_with_defaults_of_their_own_change_nothing() {
 async fn everything(store: &Store, device: &str, place: Position) {
     let events: Vec<_> = (0..8).map(|n| event(device, &n.to_string(), "{}", at(0, place.offset + n))).collect();
     let one_by_one = events.iter().map(async |event| {
-        let done = eventually("it is applied", async || match queries::apply_batch(&store, &[event]).await {
+        let done = eventually("it is applied", async || match queries::apply_batch(store, &[event]).await {
             Ok(applied) => !applied.fences.is_empty(),
             Err(error) => {
                 assert_eq!(error.class, Class::Again, "{error}");
@@ -95,13 +91,13 @@ async fn everything(store: &Store, device: &str, place: Position) {
         done.await;
     });
     futures_util::future::join_all(one_by_one).await;
-    let version = queries::resource(&store, &id(device)).await.unwrap().unwrap().version;
+    let version = queries::resource(store, &id(device)).await.unwrap().unwrap().version;
     // Those that another one overtook are superseded.
     assert!((1..=8).contains(&version), "{version}");
     store.pause("g", "t", 0, "why").await.unwrap();
     assert_eq!(store.resume("g", None).await.unwrap().len(), 1);
-    assert_eq!(queries::outcomes(&store, &[(id(device), "0".parse().unwrap())]).await.unwrap().len(), 1);
-    assert_eq!(queries::erase(&store, &id(device), None).await.unwrap().events, 8);
-    let expired = queries::expire(&store, Age::Written, Duration::from_secs(3_600), 1_000).await.unwrap();
+    assert_eq!(queries::outcomes(store, &[(id(device), "0".parse().unwrap())]).await.unwrap().len(), 1);
+    assert_eq!(queries::erase(store, &id(device), None).await.unwrap().events, 8);
+    let expired = queries::expire(store, Age::Written, Duration::from_secs(3_600), 1_000).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 0, .. }), "{expired:?}");
 }

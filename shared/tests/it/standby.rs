@@ -97,7 +97,7 @@ async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_
     let green = Store::open(&postgres(&new.url()), "test").unwrap();
     for store in [&store, &green] {
         store.migrate().await.unwrap();
-        write(&store, "a", 1).await.unwrap();
+        write(store, "a", 1).await.unwrap();
     }
     write(&green, "a", 2).await.unwrap();
 

@@ -180,7 +180,8 @@ fn way(uses: &BTreeMap<(&str, String), String>, from: &str, to: &str) -> Option<
             let next =
                 uses.keys().filter(|(user, _)| way.last().is_some_and(|last| last == user)).map(|(_, used)| used);
             longer.extend(
-                next.filter(|used| seen.insert((*used).clone())).map(|used| [&way[..], std::slice::from_ref(used)].concat()),
+                next.filter(|used| seen.insert((*used).clone()))
+                    .map(|used| [&way[..], std::slice::from_ref(used)].concat()),
             );
         }
         ways = longer;

@@ -66,7 +66,8 @@ fn what_is_sound_breaks_no_rule() {
 fn each_break_of_a_rule_is_told_with_its_file_and_line() {
     const HTTP: &str = "a-service/src/http.rs";
     const STORE: &str = "shared/src/store.rs";
-    let cases: [(&[(&str, &str)], &[&str]); 21] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 21] = [
         (
             &[("a-service/src/new.rs", "use crate::ingest;")],
             &["a-service/src/new has no place in the order, and is no domain of another crate"],

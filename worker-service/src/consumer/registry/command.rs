@@ -15,8 +15,10 @@ type Run = Arc<dyn for<'a> Fn(Out<'a>) -> BoxFuture<'a, anyhow::Result<()>> + Se
 /// A command, as it is registered.
 pub struct CommandSpec {
     command: Command,
-    read: Box<dyn Fn(&ArgMatches) -> Result<Run, Error>>,
+    read: Box<Read>,
 }
+
+type Read = dyn Fn(&ArgMatches) -> Result<Run, Error>;
 
 impl CommandSpec {
     /// A command with these settings.
