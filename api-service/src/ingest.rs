@@ -32,8 +32,7 @@ use crate::http::Route;
 use crate::http::in_flight::InFlight;
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::Rates;
-use crate::http::subject::About;
-use crate::http::subject::{Subject, SubjectKind};
+use crate::http::subject::{About, Subject, SubjectKind};
 
 /// What a domain says of the events that it takes.
 pub trait Ingest: Send + Sync + 'static {

@@ -1,13 +1,8 @@
 //! Lease, fill and fence: no body that was read before a fence can be put in after it.
 
-use std::time::Duration;
-
 use futures_util::StreamExt as _;
-use redis::AsyncCommands as _;
-use shared::cache::{FenceOutcome, Fencer, Lookup, MISSING};
-use shared::devices::queries;
 
-use crate::kit::{Kit, at, event, id, key};
+use crate::prelude::*;
 
 fn body(version: i64) -> String {
     format!(r#"{{"version":{version},"id":"a"}}"#)

@@ -1,12 +1,8 @@
 //! The expiry: which rows go, and what it reads to find them.
 
-use std::time::Duration;
-
-use shared::devices::queries;
-use shared::devices::queries::{Age, Expired};
 use sqlx::AssertSqlSafe;
 
-use crate::kit::{Kit, at, event, eventually};
+use crate::prelude::*;
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 

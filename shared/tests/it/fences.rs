@@ -1,14 +1,8 @@
 //! Fences that are lost, late and repeated, and what a client gave up and Redis does all the same.
 
-use std::time::Duration;
+use shared::cache::Fence;
 
-use devstack::Proxy;
-use redis::AsyncCommands as _;
-use shared::cache::{Cache, Fence, FenceOutcome, Fencer, Lookup};
-use shared::devices::{RESOURCE, queries};
-
-use crate::kit::{Kit, eventually, id, key};
-use crate::redis_refuses::{config_set, connection, start};
+use crate::prelude::*;
 
 /// Redis behind a proxy, for one who is to be cut off; the kit's own cache goes straight there.
 struct Cut {

@@ -1,15 +1,10 @@
 //! Forgetting a device: nothing of it comes back, whatever is under way at that moment.
 
-use std::time::Duration;
-
-use devstack::kit::blocking;
-use redis::AsyncCommands as _;
-use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING, RedisConfig};
-use shared::devices::{DeviceDelivery, RESOURCE, queries};
-use shared::store::Class;
+use shared::cache::RedisConfig;
+use shared::devices::DeviceDelivery;
 use time::OffsetDateTime;
 
-use crate::kit::{Kit, at, event, id, key};
+use crate::prelude::*;
 
 /// An event of the new life.
 fn new(mut decoded: DeviceDelivery) -> DeviceDelivery {

@@ -1,11 +1,11 @@
 //! A database and a key prefix of a test's own.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use clap::Parser;
 use devstack::Scope;
 use devstack::kit::scope;
+
+use crate::prelude::*;
 pub(crate) use devstack::kit::until as eventually;
 use redis::AsyncCommands as _;
 use shared::cache::{Cache, CacheKey, RedisConfig};

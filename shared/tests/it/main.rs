@@ -13,6 +13,7 @@ mod forget;
 mod kit;
 mod migrations;
 mod pooler;
+mod prelude;
 mod probe;
 mod records;
 mod redis_cluster;

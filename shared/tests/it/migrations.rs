@@ -1,11 +1,9 @@
 //! Migrations of a database that is written to: nobody waits for long.
 
-use std::time::{Duration, Instant};
-
 use sqlx::AssertSqlSafe;
 use tokio::time::timeout;
 
-use crate::kit::{Kit, eventually};
+use crate::prelude::*;
 
 /// An event as a worker of any version writes it.
 pub(crate) const ROW: &str = r#"INSERT INTO events (device_id, event_id, type, payload, accepted_at, occurred_at, topic, partition,

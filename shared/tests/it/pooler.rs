@@ -1,16 +1,10 @@
 //! The store behind a pooler of transactions: PgBouncer, in front of a PostgreSQL of its own where that is moved.
 
-use std::time::{Duration, Instant};
-
-use devstack::kit::blocking;
-use devstack::{PgBouncer, Postgres, Proxy, psql};
+use devstack::PgBouncer;
 use futures_util::future::join_all;
-use shared::devices::queries;
-use shared::devices::queries::{Age, Expired};
 use shared::store::Pooler;
-use shared::store::{Class, Store};
 
-use crate::kit::{Kit, at, event, eventually, id, postgres, write};
+use crate::prelude::*;
 use crate::standby::{read_only, until_refused};
 
 /// What each transaction that inserts has for settings, in a table, on a server whose own are otherwise.

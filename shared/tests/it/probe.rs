@@ -1,14 +1,8 @@
 //! A probe meets what everybody meets, and leaves nothing.
 
-use std::time::Duration;
-
-use devstack::kit::blocking;
-use devstack::{Postgres, psql};
-use shared::devices::queries;
 use shared::runtime::json::MAX_PAYLOAD_BYTES;
-use shared::store::{Class, Store};
 
-use crate::kit::{Kit, eventually, postgres, write};
+use crate::prelude::*;
 
 #[tokio::test]
 async fn it_meets_what_every_event_meets_and_leaves_no_row() {

@@ -1,7 +1,5 @@
 //! Records as any client can write them, read as they are.
 
-use std::time::{Duration, Instant};
-
 use devstack::Scope;
 use devstack::kit::read_some;
 use devstack::wire::{Packing, WireRecord, produce, produce_as};
@@ -11,6 +9,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::topics::setup::{TopicCompression, TopicShape};
 use shared::kafka::{Fetched, Record, next_fetched};
+
+use crate::prelude::*;
 
 /// Longer than anything here takes, under valgrind too.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -3,12 +3,9 @@
 use std::sync::OnceLock;
 
 use devstack::RedisCluster;
-use devstack::kit::blocking;
-use redis::{AsyncCommands as _, FromRedisValue};
-use shared::cache::{Cache, Fencer, Lookup, MISSING};
-use shared::devices::{DeviceId, RESOURCE, queries};
+use redis::FromRedisValue;
 
-use crate::kit::{Kit, at, event, id};
+use crate::prelude::*;
 
 /// One for all tests that break nothing.
 async fn cluster() -> &'static RedisCluster {

@@ -1,11 +1,6 @@
 //! A cluster that changes: slots that move, nodes that are away, restarted or late.
 
-use std::time::Duration;
-
-use shared::cache::{Fencer, Lookup, MISSING};
-use shared::devices::{DeviceId, queries};
-
-use crate::kit::{Kit, at, event, eventually, id};
+use crate::prelude::*;
 use crate::redis_cluster::{ask, body, counts, kit, one_of_each, own_cluster, owner};
 
 #[tokio::test]

@@ -3,17 +3,11 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-use devstack::Redis;
-use devstack::kit::blocking;
-use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
-use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
-use shared::devices::RESOURCE;
 use tracing::subscriber::DefaultGuard;
 
-use crate::kit::{Kit, assert_says, eventually, key};
+use crate::prelude::*;
 
 /// What is logged on this thread, which is all of a test's.
 #[derive(Clone, Default)]

@@ -1,15 +1,9 @@
 //! The server that Redis' name leads to changes: what was the primary is a replica now, and lags behind.
 
-use std::time::Duration;
-
-use devstack::{Proxy, Redis};
-use redis::AsyncCommands as _;
 use redis::aio::MultiplexedConnection;
-use shared::cache::{Cache, Fence, FenceOutcome, Fencer, Lookup};
-use shared::devices::RESOURCE;
+use shared::cache::Fence;
 
-use crate::kit::{Kit, assert_says, eventually, id, key};
-use crate::redis_refuses::{Log, config_set, connection, start};
+use crate::prelude::*;
 
 /// Two servers, and a name that leads to one of them.
 struct Pair {

@@ -1,14 +1,7 @@
 //! A Redis that does not let its user do something, or has no room: what is missing is told, and the TTL bounds what is
 //! read.
 
-use std::time::{Duration, Instant};
-
-use devstack::Redis;
-use redis::AsyncCommands as _;
-use shared::cache::{Cache, FenceOutcome, Fencer, Lookup};
-
-use crate::kit::{Kit, assert_says, eventually, key};
-use crate::redis_refuses::{Log, config_set, connection, start};
+use crate::prelude::*;
 
 /// A cache of a user with these rights.
 async fn cache_as(kit: &Kit, redis: &Redis, rights: &[&str]) -> Cache {

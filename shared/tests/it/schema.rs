@@ -1,10 +1,9 @@
 //! Migrations: safe to repeat, and no obstacle to a rollback.
 
-use shared::store::Store;
 use sqlx::PgPool;
 
-use crate::kit::{Kit, postgres};
 use crate::migrations::{ROW, as_of};
+use crate::prelude::*;
 
 #[tokio::test]
 async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {

@@ -1,16 +1,10 @@
 //! What a role or a database has as its session's defaults changes nothing of what the store promises, with a pooler of
 //! transactions in between and without.
 
-use std::time::Duration;
-
-use devstack::psql;
-use shared::devices::queries;
-use shared::devices::queries::{Age, Expired};
 use shared::kafka::position::Position;
-use shared::store::{Class, Store};
 
-use crate::kit::{Kit, at, event, eventually, id};
 use crate::pooler::pooled;
+use crate::prelude::*;
 
 /// Whatever an operator could have set, for other programs, and the store's promises need otherwise.
 const ODD: [(&str, &str); 15] = [

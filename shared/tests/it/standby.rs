@@ -1,13 +1,9 @@
 //! PostgreSQL fails over, and its name leads to a standby for a while: what lags behind is neither shown nor cached.
 
-use std::time::Duration;
-
-use devstack::{Postgres, Proxy, psql};
-use shared::devices::queries;
-use shared::store::{Class, Failure, Store};
+use shared::store::Failure;
 use tokio::time::error::Elapsed;
 
-use crate::kit::{eventually, id, postgres, write};
+use crate::prelude::*;
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> T {
     devstack::kit::blocking(work).await.unwrap()

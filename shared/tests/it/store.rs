@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use shared::devices::DeviceDelivery;
 use shared::devices::queries::Outcome;
-use shared::devices::{DeviceDelivery, queries};
 use shared::kafka::position::Position;
-use shared::store::{Class, Store};
 use sqlx::{PgPool, Row as _};
 
-use crate::kit::{Kit, at, event, eventually, id, postgres, write};
+use crate::prelude::*;
 
 /// The whole of what should be there, told one event at a time.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,6 @@
 //! Reads that come at the same time are asked together: each gets its own answer all the same.
 
-use redis::AsyncCommands as _;
-use shared::cache::Lookup;
-use shared::devices::DeviceId;
-
-use crate::kit::Kit;
+use crate::prelude::*;
 
 #[tokio::test]
 async fn each_gets_its_own() {

@@ -1,6 +1,6 @@
 //! Partitions are added while devices have a backlog: position decides, not who is read first.
 
-use crate::kit::Kit;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_that_is_overtaken_by_a_new_partition_changes_no_newer_state() {

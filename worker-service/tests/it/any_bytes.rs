@@ -1,15 +1,11 @@
 //! Records as any client can write them, put on the topics byte by byte: each is an event or a dead letter that
 //! holds what came, and what stands behind it is applied.
 
-use std::collections::BTreeMap;
-
-use devstack::kit::blocking;
-use devstack::wire::{Claims, Packing, WireRecord, encode_headers, produce, produce_as};
-use rdkafka::Message;
+use devstack::wire::{Claims, Packing, encode_headers, produce_as};
 use rdkafka::message::{Headers, OwnedMessage};
 
-use crate::kit::{Kit, header};
 use crate::malformed::{no_key_of, no_value_of, put as put_claiming, sound};
+use crate::prelude::*;
 
 /// Printed by each failure, and enough to repeat it.
 const SEED: u64 = 24;

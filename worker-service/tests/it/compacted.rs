@@ -1,13 +1,8 @@
 //! Records that compaction took away are told of as what they are: data loss.
 
-use devstack::kit::blocking;
-use devstack::wire::{WireRecord, produce};
-use rdkafka::Message as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::kit::{Kit, PATIENCE, client, header};
+use crate::prelude::*;
 
 /// The offsets that are there, and the next one.
 async fn offsets(kit: &Kit) -> (Vec<i64>, i64) {

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use devstack::kit::json_lines;
-
-use crate::kit::{Kit, Process};
+use crate::prelude::*;
 
 /// The partitions of the lines of this kind in a worker's log, in their order.
 fn told(worker: &Process, message: &str) -> Vec<i64> {

@@ -1,8 +1,7 @@
 //! What is no event goes to the dead-letter topic as it was, and holds up nobody.
 
-use rdkafka::Message;
-
-use crate::kit::{Kit, header, headers};
+use crate::kit::headers;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_is_a_dead_letter_with_everything_it_had() {

@@ -1,9 +1,6 @@
 //! What an event does: one row, one version, and the cache fenced.
 
-use redis::AsyncCommands;
-use shared::devices::queries;
-
-use crate::kit::Kit;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_has_exactly_one_effect_and_repeats_change_nothing() {

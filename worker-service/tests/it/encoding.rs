@@ -1,8 +1,6 @@
 //! A database that cannot hold every event is named, and nothing is applied into it.
 
-use devstack::Scope;
-
-use crate::kit::Kit;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_another_encoding_is_refused_by_name_by_setup_and_worker() {

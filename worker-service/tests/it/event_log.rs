@@ -1,11 +1,8 @@
 //! What the log says of events, by `ACCESS_LOG`: the binary's own lines.
 
-use devstack::kit::json_lines;
-use redis::AsyncCommands;
-use serde_json::{Value, json};
 use shared::runtime::config::AccessLog;
 
-use crate::kit::{Kit, Process};
+use crate::prelude::*;
 
 /// The lines with one of these messages so far, without what every line has.
 fn lines(worker: &Process, messages: &[&str]) -> Vec<Value> {

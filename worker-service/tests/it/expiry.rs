@@ -2,7 +2,7 @@
 
 use devstack::kit::sample;
 
-use crate::kit::{Kit, Process};
+use crate::prelude::*;
 
 /// How far a worker says that it is behind, with the rows of this kind.
 async fn behind(worker: &Process, rows: &str) -> Option<f64> {

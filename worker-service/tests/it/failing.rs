@@ -1,11 +1,8 @@
 //! Events that PostgreSQL refuses: held, tried again after 2, 4 and 8 seconds, then a dead letter;
 //! and all the while the rest of the partition goes on.
 
-use std::time::{Duration, Instant};
-
-use rdkafka::Message;
-
-use crate::kit::{Kit, headers};
+use crate::kit::headers;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_event_is_tried_four_times_and_holds_up_its_own_device_only() {

@@ -1,15 +1,10 @@
 //! The fence behind the transaction, with Redis cut off, slow, or the worker dead in between.
 
-use shared::devices::queries;
-use std::time::{Duration, Instant};
-
 use devstack::kit::{sample, until};
-use devstack::{Program, Proxy, Scope, Service};
-use redis::AsyncCommands;
+use devstack::{Program, Service};
 use redis::aio::MultiplexedConnection;
-use worker_service::worker::Worker;
 
-use crate::kit::{Kit, PATIENCE, Process, of_group, run_config};
+use crate::prelude::*;
 
 /// A device whose first body is cached, and a worker that has Redis behind a proxy.
 struct Fenced {

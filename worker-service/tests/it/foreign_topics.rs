@@ -1,14 +1,13 @@
 //! An input topic that `setup` did not make: its records have the times of their producers' clocks.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use shared::devices::queries;
 use shared::devices::queries::{Age, Expired};
-use shared::kafka::topics::settings::TopicSettings;
 use time::OffsetDateTime;
 
-use crate::kit::{Kit, PATIENCE, client, event, header, owned_headers};
+use crate::kit::{event, owned_headers};
+use crate::prelude::*;
 
 const MINUTE: i64 = 60_000;
 /// A second into it: 0 is no time for the client.

@@ -1,13 +1,10 @@
 //! `forget`: a device is gone, and its records do not bring it back.
 
-use std::time::Duration;
-
-use redis::AsyncCommands;
 use shared::cache::{Cache, Fencer, Lookup};
-use shared::devices::{DeviceId, RESOURCE, queries};
+use shared::devices::{DeviceId, RESOURCE};
 use time::OffsetDateTime;
 
-use crate::kit::{Kit, nobody, run_config};
+use crate::prelude::*;
 
 /// Fills the cache as a reader does: again, where the last event's fence, which comes behind its row,
 /// came in between.

@@ -1,11 +1,6 @@
 //! A worker that stops running in the middle of a transaction, with its locks held.
 
-use std::time::{Duration, Instant};
-
-use devstack::Scope;
-use worker_service::worker::Worker;
-
-use crate::kit::{Kit, run_config};
+use crate::prelude::*;
 
 /// While the table has a row, every insert takes a while with its rows written and locked.
 const SLOW: &str = "CREATE TABLE slow (yes boolean);

@@ -1,15 +1,10 @@
 //! A gap in the offsets that is no loss: markers of transactions, and what was aborted.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
-use devstack::kit::blocking;
-use rdkafka::Message as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use worker_service::consumer::partition::GapReader;
 
-use crate::kit::{Kit, PATIENCE, client};
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {

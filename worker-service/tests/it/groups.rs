@@ -1,11 +1,6 @@
 //! Workers come and go, and every event still has exactly one effect.
 
-use std::time::{Duration, Instant};
-
-use devstack::{Proxy, Scope};
-use worker_service::worker::Worker;
-
-use crate::kit::{Kit, of_group, run_config};
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_worker_joins_and_leaves_under_load() {

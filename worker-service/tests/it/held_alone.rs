@@ -1,11 +1,8 @@
 //! What would be an outage is none where one device alone meets it.
 
-use std::time::Duration;
+use devstack::{Endpoints, Postgres, endpoints};
 
-use devstack::kit::{blocking, json_lines};
-use devstack::{Endpoints, Postgres, Scope, endpoints};
-
-use crate::kit::{Kit, header, of_group};
+use crate::prelude::*;
 
 /// More than may wait behind an event of a device that is held alone.
 const EVENTS: usize = 104;

@@ -1,10 +1,6 @@
 //! With Kafka away each of the worker's clients says the same again and again: of each kind there is one line in a while.
 
-use std::collections::BTreeMap;
-
-use devstack::kit::json_lines;
-
-use crate::kit::{Kit, Process, nobody};
+use crate::prelude::*;
 
 /// What the client warned of so far: by its kind, the times, and how many others there were between.
 fn warnings(worker: &Process) -> BTreeMap<String, Vec<(time::OffsetDateTime, u64)>> {

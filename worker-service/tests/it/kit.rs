@@ -10,8 +10,8 @@ mod transactions;
 use std::path::Path;
 
 use clap::Parser as _;
-use devstack::kit::{self, found};
-use devstack::{Program, Scope, Service};
+use devstack::kit::found;
+use devstack::{Program, Service, kit};
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer};
@@ -22,7 +22,8 @@ use shared::runtime::telemetry;
 use shared::store::Store;
 use sqlx::PgPool;
 use worker_service::config::{Cli, Command, RunConfig};
-use worker_service::worker::Worker;
+
+use crate::prelude::*;
 
 pub(crate) use devstack::kit::{
     PATIENCE, Running as Process, event, header, headers, nobody, only_group as of_group, owned_headers,

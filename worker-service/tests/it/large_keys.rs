@@ -1,9 +1,6 @@
 //! What poison with large keys takes in memory.
 
-use devstack::kit::blocking;
-use devstack::wire::{WireRecord, produce};
-
-use crate::kit::Kit;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn poison_with_large_keys_takes_bounded_memory() {

@@ -1,13 +1,10 @@
 //! PostgreSQL answers after the deadline: the answer is nobody's.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
-use devstack::{Proxy, Scope};
-use shared::devices::queries;
-use shared::store::{Class, Failure, Store};
+use shared::store::{Class, Store};
 
-use crate::kit::{Kit, run_config};
+use crate::prelude::*;
 
 const SESSIONS: &str = "SELECT pid FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'late'";

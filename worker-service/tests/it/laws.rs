@@ -4,19 +4,17 @@ mod broken;
 mod devices;
 mod world;
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use self::world::{World, versions};
 use proptest::strategy::{BoxedStrategy, Strategy as _, ValueTree as _};
 use proptest::test_runner::TestRunner;
 use shared::cache::CacheKey;
-use shared::kafka::Delivery;
 use shared::kafka::ids::EventId;
 use shared::kafka::position::Position;
 use time::OffsetDateTime;
-use worker_service::consumer::handler::Handler;
 
-use self::world::{World, versions};
+use crate::prelude::*;
 
 /// A handler, and what the laws are tried with.
 pub(crate) struct Subject<H: Handler> {

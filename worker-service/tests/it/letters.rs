@@ -1,6 +1,6 @@
 //! `dlq list` and `dlq show`: what is told of dead letters.
 
-use crate::kit::{Kit, nobody};
+use crate::prelude::*;
 
 fn places(letters: &[serde_json::Value]) -> Vec<i64> {
     letters.iter().map(|letter| letter["offset"].as_i64().unwrap()).collect()

@@ -1,6 +1,6 @@
 //! Records that the broker no longer has are told of as what they are: data loss.
 
-use crate::kit::Kit;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_deleted_before_they_were_consumed_are_counted_as_lost() {

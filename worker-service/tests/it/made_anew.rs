@@ -1,13 +1,10 @@
 //! A topic that was deleted and made again: its offsets begin anew, and what comes then is newer.
 
-use std::time::Duration;
-
-use devstack::kit::blocking;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::kit::{InProcess, Kit, client, metrics};
+use crate::kit::{InProcess, metrics};
+use crate::prelude::*;
 
 /// Deletes the input topic and makes it again, as if some minutes lay between the two.
 async fn make_anew(kit: &Kit) {

@@ -1,14 +1,11 @@
 //! What `setup` makes, with its own defaults, as the brokers tell of it.
 
-use std::collections::BTreeMap;
-
 use devstack::KafkaCluster;
 use devstack::kit::until;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ConfigSource, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AlterConfig, ConfigSource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::kit::{PATIENCE, client};
+use crate::prelude::*;
 
 /// What the promises rest on.
 const BOTH: [(&str, &str); 5] = [

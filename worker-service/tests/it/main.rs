@@ -38,6 +38,7 @@ mod missing_topic;
 mod origins;
 mod packed;
 mod panics;
+mod prelude;
 mod purge;
 mod rations;
 mod redrive;

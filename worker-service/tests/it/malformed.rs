@@ -1,14 +1,11 @@
 //! Records that brokers take and librdkafka cannot take apart, without a word: a key or a value of the length -2. Each
 //! is a dead letter that has its place, and whatever reads a topic goes on behind it.
 
-use std::time::Duration;
-
-use devstack::wire::{Claims, WireRecord, produce_claiming};
-use rdkafka::Message as _;
+use devstack::wire::{Claims, produce_claiming};
 use time::OffsetDateTime;
 
 use crate::any_bytes::wire_event;
-use crate::kit::{Kit, Process, header, of_group};
+use crate::prelude::*;
 
 pub(crate) fn sound(record: WireRecord) -> (WireRecord, Claims) {
     (record, Claims::default())

@@ -1,8 +1,6 @@
 //! What a held device's flood takes in memory.
 
-use std::time::{Duration, Instant};
-
-use crate::kit::{Kit, PATIENCE};
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_behind_a_held_device_takes_bounded_memory() {

@@ -1,11 +1,9 @@
 //! Topics that are not there. An input topic is waited for, and named. A dead-letter topic is not made, whatever the
 //! broker allows: letters wait for it.
 
-use std::time::Duration;
-
 use devstack::kit::{has_topic, kafka_that_makes_topics, scope};
 
-use crate::kit::{Kit, of_group};
+use crate::prelude::*;
 
 async fn is_there(kit: &Kit, topic: &str) -> bool {
     has_topic(&kit.scope.endpoints.kafka_brokers, topic).await

@@ -1,6 +1,6 @@
 //! `origin.` headers that `dlq redrive` did not write: they hold up no event that comes later.
 
-use crate::kit::{Kit, header, of_group};
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_first_place_holds_up_no_later_event() {

@@ -1,16 +1,13 @@
 //! Batches that producers compressed: the broker unpacks them, and bounds what they unpack to, so that the worker's
 //! memory is bounded too.
 
-use std::time::Duration;
-
-use devstack::kit::blocking;
-use devstack::wire::{Packing, WireRecord, produce_as};
+use devstack::wire::{Packing, produce_as};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, Producer as _};
-use shared::kafka::topics::settings::TopicSettings;
 
 use crate::any_bytes::wire_event;
-use crate::kit::{Kit, PATIENCE, client, event};
+use crate::kit::event;
+use crate::prelude::*;
 
 /// Puts records on a partition of the input topic as one batch.
 async fn put_as(kit: &Kit, records: &[WireRecord], packing: Packing, millis: i64) -> std::io::Result<i64> {

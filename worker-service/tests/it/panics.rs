@@ -1,13 +1,10 @@
 //! A defect that one record meets ends neither the process nor the other partitions.
 
-use rdkafka::Message as _;
 use rdkafka::message::BorrowedMessage;
-use serde_json::Value;
-use shared::devices::Event;
-use shared::kafka::{Envelope, Record, Refusal};
-use worker_service::worker::Parts;
+use shared::kafka::Record;
 
-use crate::kit::{Decode, Kit, header, of_group, panic_over, panics_left};
+use crate::kit::{Decode, panic_over, panics_left};
+use crate::prelude::*;
 
 async fn ready(kit: &Kit, worker: &crate::kit::Process) -> Value {
     kit.until_it("it answers", async || worker.health().await.is_object()).await;

@@ -1,8 +1,6 @@
 //! `dlq purge`: old letters go, from the beginning of a partition up to the first one that stays.
 
-use serde_json::{Value, json};
-
-use crate::kit::Kit;
+use crate::prelude::*;
 
 const OLD: &[(&str, &str)] = &[("dlq.failed_at", "2026-01-01T00:00:00Z")];
 const NEW: &[(&str, &str)] = &[("dlq.failed_at", "2026-03-01T00:00:00Z")];

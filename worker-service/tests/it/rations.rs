@@ -1,9 +1,6 @@
 //! A flood of dead letters pauses its partition until an operator says otherwise.
 
-use devstack::{Proxy, Scope};
-use worker_service::worker::Worker;
-
-use crate::kit::{Kit, of_group, run_config};
+use crate::prelude::*;
 
 async fn flood(kit: &Kit, devices: usize) {
     let keys: Vec<_> = (0..devices).map(|n| format!("d{n}")).collect();

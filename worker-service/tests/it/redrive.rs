@@ -1,9 +1,6 @@
 //! `dlq redrive`: back to the input topic, in order, without a second effect.
 
-use devstack::wire::{WireRecord, produce};
-use rdkafka::Message;
-
-use crate::kit::{Kit, header, nobody};
+use crate::prelude::*;
 
 const ORIGIN: [&str; 4] = ["origin.topic", "origin.partition", "origin.offset", "origin.timestamp"];
 

@@ -1,11 +1,8 @@
 //! A dead-letter topic that takes nothing: nothing is lost, and nothing is committed past it.
 
-use std::time::Duration;
+use rdkafka::admin::{NewTopic, TopicReplication};
 
-use rdkafka::Message as _;
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
-
-use crate::kit::{Kit, header, of_group};
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_not_acknowledged_holds_its_offset() {

@@ -1,9 +1,6 @@
 //! Which handlers and tasks a process runs, and which records are a handler's own.
 
-use serde_json::json;
-use worker_service::worker::Worker;
-
-use crate::kit::{Kit, header, of_group, run_config};
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_runs_only_what_it_is_told_to() {

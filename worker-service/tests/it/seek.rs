@@ -1,12 +1,8 @@
 //! `seek --to-time`: the log again, after PostgreSQL was restored to an earlier time.
 
-use std::time::Duration;
-
-use devstack::kit::blocking;
-use redis::AsyncCommands;
 use time::OffsetDateTime;
 
-use crate::kit::{Kit, nobody};
+use crate::prelude::*;
 
 /// Events of three devices, numbered on from `from`.
 async fn report(kit: &Kit, numbers: std::ops::RangeInclusive<i32>) {

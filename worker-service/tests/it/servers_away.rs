@@ -1,12 +1,10 @@
 //! What the worker stands on is away, or takes nothing: it waits, and says what the runbook tells.
 
-use std::time::Duration;
-
-use devstack::kit::blocking;
-use devstack::{Endpoints, Postgres, Proxy, Scope, endpoints};
+use devstack::{Endpoints, Postgres, endpoints};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use crate::kit::{InProcess, Kit, Process, metrics, nobody};
+use crate::kit::{InProcess, metrics};
+use crate::prelude::*;
 
 async fn behind_a_proxy(kit: &Kit) -> (Proxy, Process) {
     let (proxy, url) = Proxy::before(&kit.scope.database_url).unwrap();

@@ -1,18 +1,14 @@
 //! Topics that were there before: what `setup` and the worker say of them, and the one thing that is changed.
 
 use devstack::kit::{owned, until};
-use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use shared::kafka::TopicConfig;
-use shared::kafka::topics::settings::TopicSettings;
 use worker_service::consumer::handler::Retention;
 use worker_service::consumer::health::GroupHealth;
 use worker_service::consumer::topics::TopicWatch;
-use worker_service::worker::Parts;
 
-use crate::kit::{Kit, client};
+use crate::prelude::*;
 
 async fn own(kit: &Kit, topic: &str) -> Vec<(String, String)> {
     let asked = kit.admin().describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await;

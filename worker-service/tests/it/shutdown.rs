@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use devstack::kit::blocking;
-use devstack::{Scope, Stack};
+use devstack::Stack;
 
-use crate::kit::Kit;
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_told_to_end_commits_what_it_did_and_its_successor_repeats_nothing() {

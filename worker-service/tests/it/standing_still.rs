@@ -2,15 +2,13 @@
 //! committed is compared with what was stored.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use rdkafka::message::BorrowedMessage;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use serde_json::Value;
 use shared::kafka::Record;
-use worker_service::worker::{Parts, Worker};
 
-use crate::kit::{InProcess, Kit, metrics, of_group};
+use crate::kit::{InProcess, metrics};
+use crate::prelude::*;
 
 const STALL_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,11 +1,6 @@
 //! Other producers write in transactions: what is behind is what can be read and had no effect, and nothing else.
 
-use std::time::Duration;
-
-use serde_json::{Value, json};
-use worker_service::worker::Parts;
-
-use crate::kit::{Kit, of_group};
+use crate::prelude::*;
 
 /// Neither markers nor what was aborted is behind, though no record comes after them.
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use redis::AsyncCommands as _;
 
-use crate::kit::Kit;
+use crate::prelude::*;
 
 async fn cached(kit: &Kit, device: &str) -> Option<String> {
     kit.redis().await.get(kit.key(device)).await.unwrap()

@@ -1,11 +1,8 @@
 //! Events of a type that this version does not know: set aside for the version that does, and nothing held against
 //! the devices that sent them.
 
-use shared::devices::Event;
-use shared::kafka::{Envelope, Refusal};
-use worker_service::worker::Parts;
-
-use crate::kit::{Decode, Kit, header};
+use crate::kit::Decode;
+use crate::prelude::*;
 
 const NEW: [(&str, &str); 1] = [("ce_type", "io.edge.device.moved.v1")];
 

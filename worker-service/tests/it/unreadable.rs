@@ -1,10 +1,10 @@
 //! Batches that librdkafka cannot read, on topics that `setup` did not make: the partition says where it stands, and a
 //! command gets it past.
 
-use devstack::wire::{Packing, WireRecord, produce_as};
+use devstack::wire::{Packing, produce_as};
 
 use crate::any_bytes::wire_event;
-use crate::kit::{Kit, header, of_group};
+use crate::prelude::*;
 
 /// Eight records that unpack to more than librdkafka reads (`receive.message.max.bytes`); the offset of the first.
 async fn put_bomb(kit: &Kit, topic: &str) -> i64 {

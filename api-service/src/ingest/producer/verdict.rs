@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use shared::kafka::Outgoing;
-use shared::kafka::{is_acknowledged, is_too_large, is_without_topic};
+use shared::kafka::{Outgoing, is_acknowledged, is_too_large, is_without_topic};
 
 use super::reports::Report;
 use super::sender::Sender;

@@ -3,13 +3,12 @@
 use std::process::Stdio;
 
 use clap::Parser as _;
-use devstack::kit::blocking;
 use shared::devices::RESOURCE;
 use worker_service::config::{Cli, Command, DlqCommand};
 use worker_service::consumer::seek::Moved;
 use worker_service::dead_letters::redrive::Summary;
 
-use super::Kit;
+use crate::prelude::*;
 
 impl Kit {
     /// Runs the binary with a command of an operator's, and this test's settings.

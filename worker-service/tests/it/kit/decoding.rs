@@ -2,17 +2,14 @@
 
 use std::marker::PhantomData;
 
-use shared::devices::Event;
-use shared::kafka::{Delivery, Envelope, Refusal};
-use shared::store::{Failure, Tx};
+use shared::store::Tx;
 use worker_service::consumer::event_lines::EventLines;
-use worker_service::consumer::handler::{Applied, Handler};
+use worker_service::consumer::handler::Applied;
 use worker_service::consumer::registry::{Registry, Settings};
 use worker_service::devices::{Devices, EventsConfig};
 use worker_service::source::HandlerSpec;
-use worker_service::worker::{Parts, Worker};
 
-use super::{Kit, run_config};
+use crate::prelude::*;
 
 /// How.
 pub(crate) trait Decode: Send + Sync + 'static {

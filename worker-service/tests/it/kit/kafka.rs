@@ -1,20 +1,16 @@
 //! What is put on the topics, and what is on them.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
-use devstack::kit::{blocking, event, owned_headers, read_all};
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
+use devstack::kit::{event, owned_headers, read_all};
+use rdkafka::admin::{AdminClient, AlterConfig, NewPartitions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{FutureRecord, Producer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::kafka::topics::settings::TopicSettings;
 
-use super::{Kit, PATIENCE, client};
+use crate::prelude::*;
 
 impl Kit {
     /// Puts a record on the input topic as it stands, as any other client could.

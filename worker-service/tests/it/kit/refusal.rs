@@ -1,6 +1,6 @@
 //! Events that PostgreSQL refuses.
 
-use super::Kit;
+use crate::prelude::*;
 
 impl Kit {
     /// Makes the processing of a device's events fail, as any trigger could.

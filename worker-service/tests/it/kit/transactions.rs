@@ -1,12 +1,10 @@
 //! Another producer, which writes in transactions.
 
-use devstack::kit::{blocking, event};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use devstack::kit::event;
 use rdkafka::producer::{BaseProducer, Producer as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::task::block_in_place;
 
-use super::{Kit, PATIENCE, client};
+use crate::prelude::*;
 
 /// A producer with a transactional id. Its calls block, and its records are in the log when they return.
 pub(crate) struct Transactional {

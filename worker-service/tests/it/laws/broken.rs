@@ -1,16 +1,16 @@
 //! Each law is tried on a handler that breaks it.
 
 use proptest::strategy::Strategy as _;
-use shared::devices::{DeviceDelivery, Event};
+use shared::devices::DeviceDelivery;
 use shared::kafka::ids::EventId;
-use shared::kafka::{Delivery, Envelope, Refusal};
-use shared::store::{Failure, Tx};
+use shared::store::Tx;
 use worker_service::consumer::event_lines::EventLines;
-use worker_service::consumer::handler::{Applied, Handler};
+use worker_service::consumer::handler::Applied;
 use worker_service::devices::Devices;
 use worker_service::source::HandlerSpec;
 
 use super::{Subject, devices};
+use crate::prelude::*;
 
 /// What is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,17 +1,15 @@
 //! The devices' handler.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use proptest::prelude::*;
-use shared::devices::{DeviceDelivery, Event, EventType};
-use shared::kafka::Delivery;
+use shared::devices::{DeviceDelivery, EventType};
 use shared::kafka::position::Position;
 use shared::runtime::json::Payload;
 use time::OffsetDateTime;
 use worker_service::devices::{Devices, EventsConfig};
 
 use super::handler_laws;
+use crate::prelude::*;
 
 handler_laws!(handler(), logs(), |event| vec![event.event.device_id.cache_key()]);
 

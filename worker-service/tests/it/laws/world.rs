@@ -1,20 +1,17 @@
 //! A database with a handler's tables, and what is in them.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
 use shared::cache::{Cache, CacheKey, Fence, Fencer, Loaded};
-use shared::kafka::{Delivery, Record};
-use shared::store::{Class, Failure};
+use shared::kafka::Record;
+use shared::store::Class;
 use sqlx::{AssertSqlSafe, PgPool};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use worker_service::consumer::apply::Applier;
-use worker_service::consumer::handler::{Applied, Handler};
+use worker_service::consumer::handler::Applied;
 use worker_service::scheduler::Task;
 
 use super::Subject;
-use crate::kit::{Kit, run_config};
+use crate::prelude::*;
 
 pub(super) struct World<H: Handler> {
     kit: Kit,
