@@ -30,9 +30,6 @@ pub struct App {
 
 impl App {
     /// Builds everything; nothing has to be up.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn build(config: &Config) -> anyhow::Result<Self> {
         let domains = Domains::of(&config.domains)?;
         let claims: Vec<_> = domains.declared().flat_map(|domain| domain.claims).copied().collect();
@@ -66,9 +63,6 @@ impl App {
     }
 
     /// Serves on the ports of these settings until the service is told to end.
-    ///
-    /// # Errors
-    /// A port cannot be had.
     pub async fn serve(self, config: &Config, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let metrics = telemetry::start_metrics()?;
         backbone::describe();

@@ -35,7 +35,6 @@ pub fn no_role() -> Problem {
     Problem::new(Code::FORBIDDEN, "the token has none of the roles that this needs")
 }
 
-/// Describes what is measured here.
 pub fn describe() {
     describe_counter!("auth_rejected_total", "Tokens refused, by reason.");
     describe_counter!("auth_verified_total", "Tokens whose signature was checked.");

@@ -32,20 +32,16 @@ pub struct Domain {
     pub name: &'static str,
     /// Claims that bind a token to things of this domain: a string, or a list of them.
     pub claims: &'static [&'static str],
-    /// The codes of its problems.
     pub codes: &'static [Code],
     /// What it keeps in the cache.
     pub kinds: &'static [&'static Kind],
-    /// Its part of the document.
     pub openapi: fn() -> Part,
 }
 
 /// A domain that is served.
 #[derive(Default)]
 pub struct Served {
-    /// Its routes.
     pub routes: Vec<Route>,
-    /// The producers of its topics.
     pub producers: Vec<Producer>,
     /// What runs beside its routes, until the producers are flushed.
     pub task: Option<BoxFuture<'static, ()>>,
@@ -53,7 +49,6 @@ pub struct Served {
     pub drained: Option<BoxFuture<'static, ()>>,
 }
 
-/// The settings that are the backbone's.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
     pub http: &'a HttpConfig,
@@ -95,9 +90,6 @@ impl std::ops::Deref for Backbone {
 
 impl Backbone {
     /// Builds everything; nothing has to be up, and no port is bound. `claims` and `kinds` are those of the domains.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn new(settings: Settings<'_>, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Self> {
         let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
         let tokens = Arc::new(Tokens::new(jwt, claims)?);
@@ -126,25 +118,17 @@ impl Backbone {
         })))
     }
 
-    /// A producer to this topic.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn producer(&self, topic: &str) -> anyhow::Result<Producer> {
         Producer::new(&self.kafka, &self.producer, topic)
     }
 
     /// What looks after Kafka, PostgreSQL and Redis.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn probes(&self) -> anyhow::Result<Probes> {
         let (store, cache, health) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.health));
         Ok(Probes { kafka: KafkaProbe::new(&self.kafka)?, store, cache, health })
     }
 }
 
-/// Describes every metric.
 pub fn describe() {
     crate::http::describe();
     crate::auth::describe();

@@ -192,7 +192,6 @@ impl Cached {
     }
 }
 
-/// Describes what is measured here.
 pub fn describe() {
     cache::describe();
     describe_counter!("cache_lookups_total", "Reads of a resource, by where it came from.");

@@ -19,11 +19,9 @@ use crate::http::problem::Code;
 use crate::http::subject::{Subject, SubjectKind, subject_kind};
 use crate::ingest;
 
-/// The token is for another device.
 pub const DEVICE_NOT_ALLOWED: Code =
     Code::new(StatusCode::FORBIDDEN, "device_not_allowed", "The token is for another device");
 
-/// What this domain declares.
 pub const DOMAIN: Domain = Domain {
     name: "devices",
     claims: &[rights::CLAIM],
@@ -40,10 +38,6 @@ const RESOURCE_EVENTS: &str = "/resource/{id}/events";
 /// A device, as the log calls it.
 static DEVICE: SubjectKind = subject_kind!(device_id);
 
-/// Serves it.
-///
-/// # Errors
-/// A setting.
 pub fn serve(config: &DevicesConfig, backbone: &Backbone) -> anyhow::Result<Served> {
     let rights = Rights { binding: config.jwt_device_binding };
     let producer = backbone.producer(&config.topics.input)?;
@@ -56,7 +50,6 @@ pub fn serve(config: &DevicesConfig, backbone: &Backbone) -> anyhow::Result<Serv
     Ok(Served { routes, producers: vec![producer], ..Served::default() })
 }
 
-/// What reads need.
 #[derive(Clone)]
 struct Reads {
     rights: Rights,

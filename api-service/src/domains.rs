@@ -23,7 +23,6 @@ macro_rules! domains {
             )*
         }
 
-        /// All of them.
         const DOMAINS: [(&Domain, Serve); [$(stringify!($name)),*].len()] = [$(
             (&crate::$name::DOMAIN, |config, backbone| crate::$name::serve(&config.$name, backbone)),
         )*];
@@ -40,15 +39,10 @@ type Serve = fn(&DomainsConfig, &Backbone) -> anyhow::Result<Served>;
 pub struct Domains(Vec<(&'static Domain, Serve)>);
 
 impl Domains {
-    /// Every one.
     pub fn all() -> Self {
         Self(DOMAINS.to_vec())
     }
 
-    /// Those that the settings name.
-    ///
-    /// # Errors
-    /// There is none with such a name.
     pub fn of(config: &DomainsConfig) -> anyhow::Result<Self> {
         config.only.as_deref().map_or_else(|| Ok(Self::all()), Self::named)
     }
@@ -62,15 +56,10 @@ impl Domains {
         names.split(',').map(|name| find(name.trim())).collect::<anyhow::Result<Vec<_>>>().map(Self)
     }
 
-    /// What they declare.
     pub fn declared(&self) -> impl Iterator<Item = &'static Domain> {
         self.0.iter().map(|(domain, _)| *domain)
     }
 
-    /// Serves each.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn serve(&self, config: &DomainsConfig, backbone: &Backbone) -> anyhow::Result<Vec<Served>> {
         self.0.iter().map(|(_, serve)| serve(config, backbone)).collect()
     }
@@ -83,7 +72,6 @@ impl Domains {
         all
     }
 
-    /// The contract.
     pub fn document(&self) -> Value {
         let backbone = [
             openapi::part(),

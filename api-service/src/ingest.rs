@@ -45,9 +45,6 @@ pub trait Ingest: Send + Sync + 'static {
     const SUBJECT: &'static SubjectKind;
 
     /// Whether this caller may send events at all: asked before the body is read.
-    ///
-    /// # Errors
-    /// 403.
     fn authorize(&self, caller: &Caller) -> Result<(), Problem>;
 
     /// Parses an event.
@@ -95,7 +92,6 @@ pub fn attributes(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
 /// Whether an event may be sent to Kafka.
 #[derive(Debug)]
 pub enum Admission<T> {
-    /// It may.
     Send(T),
     /// It may not. The problem says what the event is about.
     Refuse(Problem),
@@ -107,7 +103,6 @@ struct Origin<'a> {
     request_id: &'a str,
     /// The token's subject.
     user_id: &'a str,
-    /// W3C Trace Context.
     traceparent: Option<String>,
 }
 

@@ -157,9 +157,6 @@ struct Jwk {
 }
 
 /// Reads a JWKS (RFC 7517), passing over what cannot be used, as section 5 asks for.
-///
-/// # Errors
-/// It is none, or nothing in it can be used.
 pub fn parse(text: &[u8]) -> Result<KeySet, KeySetError> {
     let set: Set = serde_json::from_slice(text).map_err(|_| KeySetError::Malformed)?;
     let mut found = KeySet { keys: Vec::new(), passed_over: Vec::new() };

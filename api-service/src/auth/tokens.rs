@@ -46,9 +46,6 @@ impl Weighter<Id, Verified> for Bytes {
 
 impl Tokens {
     /// Checks tokens, and reads these claims of each, see [`Verifier::new`].
-    ///
-    /// # Errors
-    /// A setting.
     pub fn new(config: &JwtConfig, binding: &[&'static str]) -> anyhow::Result<Self> {
         Ok(Self {
             verifier: Verifier::new(config, binding),

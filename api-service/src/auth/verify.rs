@@ -20,9 +20,7 @@ const LEEWAY: f64 = 30.0;
 /// Whom a good token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// `sub`.
     pub subject: String,
-    /// `roles`.
     pub roles: Vec<String>,
     /// The claims that bind the token to things of a domain, by name, where it has them.
     pub bound: Vec<(&'static str, Vec<String>)>,

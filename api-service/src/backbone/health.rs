@@ -127,7 +127,6 @@ pub(super) const LIVE: &str = "/health/live";
 /// Whether traffic may come here.
 pub(super) const READY: &str = "/health/ready";
 
-/// Both.
 pub fn routes(health: Arc<Health>, tokens: Arc<Tokens>) -> [Route; 2] {
     let ready = move || std::future::ready(ready(public_report(&health, &tokens)));
     [(LIVE, get(live)), (READY, get(ready))]

@@ -9,7 +9,6 @@ use crate::http::openapi::headers::constant;
 use crate::http::openapi::schemas::{object, schema};
 use crate::http::problem::Code;
 
-/// This part.
 pub fn part() -> Part {
     Part {
         tags: vec![("health", "For load balancers and orchestrators")],

@@ -34,9 +34,6 @@ pub struct KafkaProbe {
 
 impl KafkaProbe {
     /// A probe; it connects when it is first used.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn new(config: &KafkaConfig) -> anyhow::Result<Self> {
         let mut settings = shared::kafka::client(config)?;
         settings.set("client.id", "api-service-probe");
@@ -61,7 +58,6 @@ impl KafkaProbe {
     }
 }
 
-/// What is looked after.
 pub struct Probes {
     pub kafka: KafkaProbe,
     pub store: Store,

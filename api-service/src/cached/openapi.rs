@@ -36,7 +36,6 @@ pub fn shown(name: &str, example: &Value, codes: &[Code]) -> Value {
     answers(good, &codes, &more)
 }
 
-/// What all reads have in common.
 pub fn part() -> Part {
     let sources = Source::ALL.map(|source| source.parts().1);
     let required =

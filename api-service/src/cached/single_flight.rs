@@ -110,9 +110,6 @@ pub(super) async fn wait(mut waiter: Waiter) -> Option<Landed> {
 }
 
 /// Reads what PostgreSQL has for a key.
-///
-/// # Errors
-/// PostgreSQL away, or too slow.
 pub(super) async fn read(store: &Store, key: &CacheKey) -> Result<Loaded, Failure> {
     let loaded = (key.kind().load)(store, std::slice::from_ref(key.id())).await?;
     Ok(match loaded.into_iter().next() {

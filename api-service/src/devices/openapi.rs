@@ -15,7 +15,6 @@ use crate::http::openapi::schemas::{ID, object, schema};
 use crate::http::problem::Code;
 use crate::ingest::openapi::Operations;
 
-/// This part.
 pub(super) fn part() -> Part {
     let operations = operations();
     let mut schemas = schemas();

@@ -36,17 +36,11 @@ pub(super) struct Rights {
 
 impl Rights {
     /// Lets in who may send events: of every device, or of those that the token names.
-    ///
-    /// # Errors
-    /// 403.
     pub(super) fn writes(self, caller: &Caller) -> Result<(), Problem> {
         self.admit(caller, WRITERS)
     }
 
     /// Lets in who may read resources: every one, or those that the token names.
-    ///
-    /// # Errors
-    /// 403.
     pub(super) fn reads(self, caller: &Caller) -> Result<(), Problem> {
         self.admit(caller, READERS)
     }
@@ -67,25 +61,16 @@ impl Rights {
 }
 
 /// Lets in who may read what every device ever said: no device may, not even of itself.
-///
-/// # Errors
-/// 403.
 pub(super) fn reads_history(caller: &Caller) -> Result<(), Problem> {
     if caller.has_any(READERS) { Ok(()) } else { Err(no_role()) }
 }
 
 /// Refuses an event of another device than the token's.
-///
-/// # Errors
-/// 403.
 pub(super) fn may_write(caller: &Caller, device: &DeviceId, event: Option<&EventId>) -> Result<(), Problem> {
     allow(caller, WRITERS, device, event)
 }
 
 /// Refuses another device than the token's.
-///
-/// # Errors
-/// 403.
 pub(super) fn may_read(caller: &Caller, device: &DeviceId) -> Result<(), Problem> {
     allow(caller, READERS, device, None)
 }

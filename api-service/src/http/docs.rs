@@ -82,11 +82,9 @@ impl Served {
     }
 }
 
-/// Where the document is served.
 pub(crate) const DOCUMENT: &str = "/openapi.json";
 /// Where the page is, which asks for its files below it.
 pub(crate) const PAGE: &str = "/docs";
-/// Its files.
 pub(crate) const FILE: &str = "/docs/{file}";
 
 /// The routes of the page and of this document.
@@ -96,7 +94,6 @@ pub fn routes(document: String) -> [Route; 3] {
     [(DOCUMENT, get(document)), (PAGE, get(page)), (FILE, get(file))]
 }
 
-/// `GET /docs`.
 async fn page(headers: HeaderMap) -> Response {
     static SERVED: LazyLock<Served> = LazyLock::new(|| {
         let page = Bytes::from_static(include_bytes!("docs/page.html"));
@@ -106,7 +103,6 @@ async fn page(headers: HeaderMap) -> Response {
     SERVED.answer(&headers)
 }
 
-/// `GET /docs/{file}`.
 async fn file(path: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Result<Response, Problem> {
     static SERVED: LazyLock<[(&str, Served); FILES.len()]> = LazyLock::new(|| {
         FILES.map(|Asset { name, media_type, is_gzip, content }| {

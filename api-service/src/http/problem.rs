@@ -29,7 +29,6 @@ macro_rules! codes {
         impl Code {
             $(#[doc = $title] pub const $code: Self = Self::new(StatusCode::$status, $name, $title);)*
 
-            /// All of the backbone's.
             pub const BACKBONE: &[Self] = &[$(Self::$code),*];
         }
     };
@@ -67,7 +66,6 @@ impl Code {
         Self { status, name, title }
     }
 
-    /// The status that it is answered with.
     pub const fn status(self) -> StatusCode {
         self.status
     }
@@ -77,7 +75,6 @@ impl Code {
         self.name
     }
 
-    /// What it means in general.
     pub const fn title(self) -> &'static str {
         self.title
     }
@@ -117,19 +114,15 @@ impl Serialize for Code {
 #[derive(Debug, Clone)]
 pub struct Problem(Box<Parts>);
 
-/// What a [`Problem`] says.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// What went wrong.
     pub code: Code,
     detail: Cow<'static, str>,
     errors: Vec<Fault>,
-    /// What it is about.
     pub about: About,
     /// Whether the caller is told the event too, to send it again.
     event_is_told: bool,
     retry_after: Option<u32>,
-    /// A header that belongs to it.
     header: Option<(HeaderName, &'static str)>,
     /// What became of each event of a batch, as JSON.
     items: Option<Box<RawValue>>,

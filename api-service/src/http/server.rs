@@ -41,9 +41,6 @@ const BACKLOG: u32 = 4_096;
 
 /// Listens with room for a fleet that comes back at once: when the backlog is full, the kernel drops the connection
 /// attempt, and the client tries again after a second or more.
-///
-/// # Errors
-/// The address cannot be had.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // As `TcpListener::bind` does: connections of the process before may still be ending.

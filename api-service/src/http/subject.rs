@@ -30,12 +30,10 @@ impl Subject {
 pub struct About {
     /// Whose event, or what is read.
     pub subject: Option<Subject>,
-    /// The event.
     pub event_id: Option<EventId>,
 }
 
 impl About {
-    /// This subject alone.
     pub fn subject(subject: Subject) -> Self {
         Self { subject: Some(subject), event_id: None }
     }
@@ -88,7 +86,6 @@ pub struct AnsweredItem<'a> {
 static NOTHING: SubjectKind = crate::http::subject::subject_kind!(subject);
 
 impl Answered<'_> {
-    /// Writes its line.
     pub(crate) fn log(&self, subject: Option<&Subject>) {
         let kind = subject.map_or(&NOTHING, |subject| subject.kind);
         (kind.answered)(self, subject.map(|subject| subject.id.as_str()));
@@ -101,7 +98,6 @@ impl Answered<'_> {
 }
 
 impl AnsweredItem<'_> {
-    /// Writes its line.
     pub(crate) fn log(&self, about: &About) {
         let subject = about.subject.as_ref();
         let kind = subject.map_or(&NOTHING, |subject| subject.kind);

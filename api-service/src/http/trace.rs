@@ -13,7 +13,6 @@ const NAME: &str = "traceparent";
 /// What a request hands to what comes after it; lies in its extensions.
 #[derive(Debug, Clone, Default)]
 pub struct Passed {
-    /// A `traceparent`.
     pub header: Option<String>,
     /// The request's span, where it is recorded.
     pub recorded: Option<SpanContext>,
@@ -43,7 +42,6 @@ impl Answering {
         (Self(Some(span)), Some(passed))
     }
 
-    /// The trace's id, for the log.
     pub fn trace_id(&self) -> Option<String> {
         self.0.as_ref().map(|span| span.span_context().trace_id().to_string())
     }

@@ -35,9 +35,6 @@ impl Format {
     }
 
     /// The event that a body is in this format.
-    ///
-    /// # Errors
-    /// It is not JSON.
     pub(crate) fn item<'a>(self, headers: &'a HeaderMap, bytes: &'a Bytes) -> Result<Item<'a>, BodyError> {
         Ok(match self {
             Self::Plain => Item::Plain(bytes, json(bytes)?),

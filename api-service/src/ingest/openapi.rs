@@ -39,7 +39,6 @@ const SUBMISSION: [Code; 12] = [
 pub struct Operations {
     /// The group of both.
     pub tag: &'static str,
-    /// The ids of the operations.
     pub ids: [&'static str; 2],
     /// The roles that may send, as a sentence.
     pub roles: &'static str,
@@ -49,11 +48,8 @@ pub struct Operations {
     pub event: &'static str,
     /// An event as a CloudEvent; likewise.
     pub cloud_event: &'static str,
-    /// The values of CloudEvents `type`.
     pub types: &'static [&'static str],
-    /// CloudEvents `subject`.
     pub subject: &'static str,
-    /// CloudEvents `data`.
     pub data: &'static str,
     /// Examples, by name. The page at `/docs` offers the first one.
     pub events: Value,
@@ -61,12 +57,10 @@ pub struct Operations {
     pub arrays: Value,
     /// Events, one on each line.
     pub lines: &'static str,
-    /// A CloudEvent.
     pub example: Value,
 }
 
 impl Operations {
-    /// `POST` of one.
     pub fn one(&self) -> Value {
         let codes = [&TOKEN[..], &SUBMISSION, self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "event_id": "reading-0001"});
@@ -100,7 +94,6 @@ impl Operations {
         })
     }
 
-    /// `POST` of many.
     pub fn many(&self) -> Value {
         let codes = [&TOKEN[..], &SUBMISSION, &[Code::TOO_MANY_EVENTS], self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "accepted": 2});

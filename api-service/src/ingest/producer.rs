@@ -99,9 +99,6 @@ struct Inner {
 
 impl Producer {
     /// A producer to this topic; it connects by itself, and again.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn new(kafka: &KafkaConfig, config: &ProducerConfig, topic: &str) -> anyhow::Result<Self> {
         let limit = Arc::new(BatchLimit::unknown());
         let batching = Batching::UpTo(Arc::clone(&limit), shared::kafka::client(kafka)?);

@@ -82,6 +82,9 @@ fn what_is_no_token() {
     let parts: Vec<&str> = good.split('.').collect();
     let [header, payload, signature] = parts[..] else { panic!("{good}") };
     for bad in [
+        String::new(),
+        "..".into(),
+        good[1..].into(),
         format!("{header}.{payload}"),
         format!("{good}."),
         format!(".{good}"),

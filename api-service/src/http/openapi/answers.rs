@@ -102,7 +102,6 @@ fn problem(status: StatusCode, codes: &[Code], headers: Vec<(&'static str, Value
     with_content(&titles.join("; "), content, headers)
 }
 
-/// References to parameters, by name.
 pub(crate) fn parameters(names: impl IntoIterator<Item = &'static str>) -> Vec<Value> {
     names.into_iter().map(parameter).collect()
 }

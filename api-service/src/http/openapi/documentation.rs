@@ -8,7 +8,6 @@ use super::{Part, schemas};
 use crate::http::docs;
 use crate::http::problem::Code;
 
-/// This part.
 pub fn part() -> Part {
     Part {
         tags: vec![("documentation", "This document")],

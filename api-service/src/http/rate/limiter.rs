@@ -71,9 +71,6 @@ impl<C: Clock + Clone> Limiter<C> {
     }
 
     /// Takes `count` from a subject's bucket.
-    ///
-    /// # Errors
-    /// There is not enough in it. Nothing is taken.
     pub(super) fn charge(&self, subject: &str, count: NonZeroU32) -> Result<Standing, Refused> {
         self.make_room();
         let buckets = self.buckets.load();
