@@ -31,24 +31,16 @@ macro_rules! figures {
 
 figures! {
     accepted: "events accepted",
-    /// Of these, those that were sent when all faults were over.
     accepted_at_last: "  after all faults",
-    /// Events sent again although they had been acknowledged, or twice in one post.
     duplicates: "  duplicates sent",
-    /// Posts of several events at once.
     batches: "posts of batches",
-    /// Of these, answered 207: some of their events were taken, and some were not.
     partial_batches: "  answered 207",
-    /// Posts that were answered otherwise than 202 and 207, or not at all.
     failed_posts: "posts that failed",
     /// Records of the input topic, duplicates and poison included.
     records: "records in the log",
-    /// Of these, records in partitions that were added.
     records_in_added_partitions: "  in added partitions",
     rows: "rows",
-    /// Of these, rows that came behind a newer state.
     superseded: "  superseded",
-    /// How often PostgreSQL refused an event as data.
     refusals: "refusals",
     dead_letters: "dead letters",
     /// Of these, events that PostgreSQL refused for too long; the others are no events.
@@ -56,12 +48,10 @@ figures! {
     /// Events of transactions of another producer that are in the log.
     committed_events: "events in transactions",
     aborted_events: "  aborted",
-    /// Partitions assigned, over all workers.
     assignments: "partitions assigned",
     /// How often it was seen what is committed, and so fenced.
     commits: "commits seen",
     reads: "reads",
-    /// Of these, those that were answered when all events were sent.
     reads_at_last: "  after all events",
     /// Of all reads, those that had to show all that was fenced when they began, where something was.
     strict_reads: "  judged strictly",
