@@ -70,19 +70,6 @@ async fn every_request_has_one_line_in_either_format() {
 }
 
 #[tokio::test]
-async fn errors_alone_are_logged_by_default() {
-    // Even at the most talkative level.
-    let binary = Binary::with(&prepared("access_errors").await, &[("RUST_LOG", "api_service=trace")]);
-    assert_eq!(post(&binary, EVENT, "r-1").await, 202);
-    assert_eq!(get(&binary, "/openapi.json", "r-2").await, 200);
-    assert_eq!(get(&binary, "/resource/d", "r-3").await, 404);
-    assert_eq!(post(&binary, "no event", "r-4").await, 400);
-    assert_eq!(get(&binary, "/nowhere", "r-5").await, 404);
-    let (_, seen) = binary.terminate();
-    assert_eq!(ids(&seen), ["r-3", "r-4", "r-5"]);
-}
-
-#[tokio::test]
 async fn of_a_share_the_request_id_decides_and_errors_are_all_there() {
     let binary = Binary::with(&prepared("access_share").await, &[("ACCESS_LOG", "0.3")]);
     // As the worker decides, which gets the same ids with the records.

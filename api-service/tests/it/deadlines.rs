@@ -42,15 +42,6 @@ async fn a_slow_body_leaves_kafka_its_time() {
 }
 
 #[tokio::test]
-async fn who_connects_and_says_nothing_is_let_go() {
-    let app = TestApp::with("silent", &["--keep-alive-timeout=300ms"]).await;
-    let start = Instant::now();
-    assert_eq!(Raw::connect(app.address).await.read_to_end().await, "");
-    assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-}
-
-#[tokio::test]
 async fn who_does_not_take_its_answers_in_is_let_go() {
     let app = TestApp::with("unread", &["--write-timeout=500ms"]).await;
     let mut raw = Raw::connect_narrow(app.address).await;

@@ -88,6 +88,7 @@ async fn the_table() {
         ("chunks: endless extension", coded("chunked", &format!("1;{}\r\n", "x".repeat(32 * 1024))), bad),
         ("chunks: no end of line behind one", coded("chunked", "1\r\nxx\r\n0\r\n\r\n"), bad),
         ("chunks: no last one", coded("chunked", &format!("{:x}\r\n{GOOD}\r\n", GOOD.len())), late),
+        ("chunks: more than allowed", coded("chunked", &chunked(&" ".repeat(300 * 1024))), large),
         ("chunks: endless trailers", coded("chunked", &format!("0\r\nx: {}\r\n", "x".repeat(32 * 1024))), bad),
         ("coding: unknown", coded("identity", GOOD), bare),
         ("coding: nearly chunked", coded("xchunked", &chunked(GOOD)), bare),

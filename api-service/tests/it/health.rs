@@ -52,15 +52,6 @@ async fn a_warning_of_one_replica_whatever_min_insync_replicas_is() {
 }
 
 #[tokio::test]
-async fn degraded_while_one_of_the_two_ways_works() {
-    let brokers = nowhere("--kafka-brokers=127.0.0.1:PORT");
-    let database = nowhere("--database-url=postgres://127.0.0.1:PORT/none");
-    let app = TestApp::with("health_degraded", &[&brokers, &database]).await;
-    let all = json!({"kafka": {"status": "down"}, "postgres": {"status": "down"}, "redis": {"status": "up"}});
-    until(&app, 200, &json!({"status": "degraded", "dependencies": all})).await;
-}
-
-#[tokio::test]
 async fn a_database_of_another_encoding_is_down_and_named() {
     let scope = prepared("health_encoding").await;
     let (server, name) = scope.database_url.rsplit_once('/').unwrap();

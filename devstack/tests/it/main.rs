@@ -7,7 +7,6 @@ mod exec;
 mod freeze;
 mod helpers;
 mod proxies;
-mod redis_cluster;
 mod restart;
 mod scopes;
 mod tokens;

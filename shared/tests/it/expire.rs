@@ -47,16 +47,14 @@ async fn what_is_past_its_retention_goes_in_pieces_and_nothing_else() {
     assert_eq!(expire(&kit, Age::Written, 1_000).await, [0], "their records say 2023, and they were written just now");
     // Half of them were written long ago, the others by a worker of before, which count by their append. Not so two:
     // one that was written today, and one of before that was appended today.
-    sqlx::raw_sql(
+    kit.sql(
         "UPDATE events SET recorded_at = CASE WHEN event_id::int % 2 = 0 THEN appended_at END;
          UPDATE events SET recorded_at = now() WHERE event_id = '1';
          UPDATE events SET recorded_at = NULL, appended_at = now() WHERE event_id = '2';
          UPDATE events SET accepted_at = now() WHERE event_id = '3';
          UPDATE events SET appended_at = now() WHERE event_id = '4'",
     )
-    .execute(&kit.pool)
-    .await
-    .unwrap();
+    .await;
     // The last row of a piece stays for the next one, for others may have the same time.
     assert_eq!(expire(&kit, Age::Written, 1_000).await, [999, 999, 506]);
     assert_eq!(count(&kit, "recorded_at IS NULL").await, 2_505, "those of before are none of these");

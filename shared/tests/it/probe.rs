@@ -32,10 +32,7 @@ async fn it_meets_what_every_event_meets_and_leaves_no_row() {
     let check = "ALTER TABLE resources ADD CONSTRAINT known CHECK (id NOT LIKE '?%')";
     refused(check, Class::Failed, "23514", "ALTER TABLE resources DROP CONSTRAINT known").await;
 
-    let rows: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM resources)")
-        .fetch_one(&kit.pool)
-        .await
-        .unwrap();
+    let rows = kit.number("SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM resources)").await;
     assert_eq!(rows, 0);
     // The connection is as before.
     kit.write("a", 1).await;

@@ -14,10 +14,7 @@ async fn the_services_wait_for_the_schema_they_need_and_bear_a_newer_one() {
     kit.store.check().await.unwrap();
     kit.store.migrate().await.unwrap();
 
-    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'newer', true, '', 0)")
-        .execute(&kit.pool)
-        .await
-        .unwrap();
+    kit.sql("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'newer', true, '', 0)").await;
     kit.store.migrate().await.unwrap();
     kit.store.check().await.unwrap();
 }
@@ -29,7 +26,7 @@ async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_
     as_of(&kit, &["0001_events_and_resources", "0002_forgotten", "0003_events_by_append"]).await;
     sqlx::query(ROW).bind("before").execute(&kit.pool).await.unwrap();
     let file = "SELECT pg_relation_filenode('events')::bigint";
-    let node: i64 = sqlx::query_scalar(file).fetch_one(&kit.pool).await.unwrap();
+    let node = kit.number(file).await;
 
     // Two at once, as two workflows may run it.
     let (one, other) = tokio::join!(kit.store.migrate(), kit.store.migrate());
@@ -47,10 +44,7 @@ async fn rows_of_before_have_no_time_of_writing_and_those_of_a_worker_of_before_
     assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&kit.pool).await.unwrap(), Some(true));
 
     // What a setup leaves behind that ended in the middle of it.
-    sqlx::query("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('events_written')")
-        .execute(&kit.pool)
-        .await
-        .unwrap();
+    kit.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass('events_written')").await;
     kit.store.migrate().await.unwrap();
     assert_eq!(sqlx::query_scalar::<_, bool>(VALID).fetch_optional(&kit.pool).await.unwrap(), Some(true));
 }

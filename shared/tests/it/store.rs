@@ -153,43 +153,15 @@ async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
     for writer in [0, 1, 2].map(|partition| tokio::spawn(write(partition))) {
         writer.await.unwrap();
     }
-    let wrong: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM resources WHERE version <>
+    let wrong = kit
+        .number(
+            "SELECT count(*) FROM resources WHERE version <>
          (SELECT count(*) FROM events WHERE device_id = resources.id AND outcome = 'applied')",
-    )
-    .fetch_one(&kit.pool)
-    .await
-    .unwrap();
+        )
+        .await;
     assert_eq!(wrong, 0, "a version counts the events applied");
-    let events: i64 = sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&kit.pool).await.unwrap();
+    let events = kit.number("SELECT count(*) FROM events").await;
     assert_eq!(events, 3 * 40 * 5);
-}
-
-#[tokio::test]
-async fn a_repeat_is_known_by_its_event_and_not_by_its_place() {
-    let kit = Kit::new("places").await;
-    let old = event("old", "e", "{}", Position { redriven: true, ..at(0, 7) });
-    kit.apply([&old]).await;
-    // Redriven twice, and in a batch with a record of the topic that was made anew.
-    let new = event("new", "e", "{}", at(0, 7));
-    let applied = kit.apply([&old, &new]).await;
-    assert_eq!((applied.applied, applied.repeated), (1, 1));
-    let version = queries::resource(&kit.store, &"old".parse().unwrap()).await.unwrap().unwrap().version;
-    assert_eq!(version, 1, "one event, one version");
-}
-
-#[tokio::test]
-async fn a_repeat_with_another_payload_is_ignored_and_counted() {
-    let kit = Kit::new("conflict").await;
-    let first = event("d", "e", r#"{"a": 1, "b": 2}"#, at(0, 1));
-    let same = event("d", "e", r#"{"b":2,"a":1}"#, at(0, 2));
-    let other = event("d", "e", r#"{"a": 2}"#, at(0, 3));
-    let applied = kit.apply([&first, &same, &other]).await;
-    assert_eq!((applied.applied, applied.repeated, applied.conflicting), (1, 2, 1), "in one batch");
-    let applied = kit.apply([&same]).await;
-    assert_eq!((applied.repeated, applied.conflicting), (1, 0), "written differently, and the same");
-    let applied = kit.apply([&other]).await;
-    assert_eq!((applied.repeated, applied.conflicting), (1, 1));
 }
 
 /// Numbers have values, however they are written, and all of their digits count. One comparison for both.
@@ -288,14 +260,6 @@ async fn a_resource_is_rendered_as_the_contract_says() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_an_outage() {
-    let url = format!("postgres://nobody@{}/none", devstack::kit::nobody());
-    let store = Store::open(&postgres(&url), "test").unwrap();
-    let error = queries::apply_batch(&store, &[&event("d", "e", "{}", at(0, 1))]).await.unwrap_err();
-    assert_eq!(error.class, Class::Outage);
-}
-
-#[tokio::test]
 async fn what_the_database_refuses_is_classified() {
     let kit = Kit::new("refused").await;
     let mut batch = event("d", "e", "{}", at(0, 1));
@@ -321,26 +285,4 @@ async fn what_the_database_refuses_is_classified() {
         let error = queries::apply_batch(&kit.store, &[&batch]).await.unwrap_err();
         assert_eq!((error.class, error.reason), (class, format!("SQLSTATE {raise}: no")));
     }
-}
-
-#[tokio::test]
-async fn a_commit_is_on_disk_whatever_the_database_has_as_its_default() {
-    let kit = Kit::new("durable").await;
-    sqlx::raw_sql(
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$;
-         CREATE TABLE seen AS SELECT current_setting('synchronous_commit') AS setting WHERE false;
-         CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
-         $$ BEGIN INSERT INTO seen SELECT current_setting('synchronous_commit'); RETURN NULL; END $$;
-         CREATE TRIGGER see AFTER INSERT ON events EXECUTE FUNCTION see()",
-    )
-    .execute(&kit.pool)
-    .await
-    .unwrap();
-    let new = kit.reopened();
-    write(&new, "d", 1).await.unwrap();
-    let seen: Vec<String> = sqlx::query_scalar("SELECT setting FROM seen").fetch_all(&kit.pool).await.unwrap();
-    assert_eq!(seen, ["on"]);
-    let others = PgPool::connect(&kit.scope.database_url).await.unwrap();
-    let default: String = sqlx::query_scalar("SHOW synchronous_commit").fetch_one(&others).await.unwrap();
-    assert_eq!(default, "off", "the database is as it should be for this test");
 }

@@ -44,38 +44,6 @@ async fn poison_is_a_dead_letter_with_everything_it_had() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_of_being_no_event_is_a_dead_letter() {
-    let kit = Kit::new("ways", 1).await;
-    let worker = kit.worker();
-    kit.event_with("a", "x", "{}", &[("ce_type", "unknown")]).await;
-    kit.event_with("a", "x", "{}", &[("ce_subject", "somebody-else")]).await;
-    kit.event_with("a", "x", "{}", &[("ce_acceptedat", "yesterday")]).await;
-    kit.event("a", "not an id", "{}").await;
-    kit.event("a", "x", "[1]").await;
-    kit.event("a", "x", r#"{"a":"\u0000"}"#).await;
-    kit.event("a", "good", "{}").await;
-    kit.until("SELECT count(*) FROM events", 1).await;
-    let errors: Vec<_> = kit
-        .dead_letters(6)
-        .await
-        .iter()
-        .map(|letter| headers(letter).into_iter().find(|(name, _)| name == "dlq.error").unwrap().1)
-        .collect();
-    assert_eq!(
-        errors,
-        [
-            "ce_type: unknown event type \"unknown\"",
-            "the key is not the subject",
-            "ce_acceptedat is not a time of RFC 3339",
-            "ce_id: may contain only A-Z a-z 0-9 . _ : -",
-            "the payload must be a JSON object",
-            "the payload contains \\u0000",
-        ]
-    );
-    worker.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_the_input_topic_took_fits_whole() {
     let kit = Kit::new("large", 1).await;
     let worker = kit.worker();

@@ -211,15 +211,3 @@ async fn of_a_share_the_request_id_decides() {
     assert_eq!(found, expected);
     worker.end().await;
 }
-
-#[test]
-fn a_wrong_access_log_ends_the_start_with_one_clear_line() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
-    let enough = [("KAFKA_BROKERS", "127.0.0.1:1"), ("DATABASE_URL", "postgres://h/d"), ("REDIS_URL", "redis://h")];
-    let output = command.arg("run").env_clear().envs(enough).env("ACCESS_LOG", "some").output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    let expected = "error: invalid value 'some' for '--access-log <ACCESS_LOG>': it must be `all`, `errors`, or a share \
-                    from 0 to 1, such as `0.01`\n";
-    assert_eq!(said, expected);
-}

@@ -12,7 +12,7 @@ async fn behind(worker: &Process, rows: &str) -> Option<f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expiry_without_its_index_is_ever_further_behind() {
     let kit = Kit::new("expiry", 1).await;
-    sqlx::raw_sql("DROP INDEX events_written").execute(&kit.pool).await.unwrap();
+    kit.sql("DROP INDEX events_written").await;
     let worker = kit.process_with(&[("EVENTS_RETENTION", "30d")]).await;
     // It tries each minute, and shows in between that it knows of no success.
     kit.until_it("it is behind", async || behind(&worker, "written").await.is_some_and(|seconds| seconds > 0.0)).await;

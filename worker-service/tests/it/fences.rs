@@ -1,7 +1,6 @@
 //! The fence behind the transaction, with Redis cut off, slow, or the worker dead in between.
 
 use devstack::kit::{sample, until};
-use devstack::{Program, Service};
 use redis::aio::MultiplexedConnection;
 
 use crate::prelude::*;
@@ -91,18 +90,9 @@ async fn while_redis_is_slow_the_offset_waits_for_the_fence() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_its_successor() {
     let fenced = Fenced::new("fences_crash").await;
-    let mut env = fenced.scope.env();
+    let url = fenced.scope.endpoints.redis_url.as_str();
     // Nothing is put off before it is killed.
-    env.extend(
-        [("REDIS_TIMEOUT", "10s"), ("OPS_BIND", "127.0.0.1:0")].map(|(name, value)| (name.into(), value.into())),
-    );
-    let log = devstack::target_dir().join(format!("fences-{}.log", std::process::id()));
-    let service = {
-        let (env, log) = (env, log.clone());
-        tokio::task::spawn_blocking(move || Service::spawn(Program::Worker, &["run"], &env, &log).unwrap())
-            .await
-            .unwrap()
-    };
+    let worker = fenced.kit.process_with(&[("REDIS_URL", url), ("REDIS_TIMEOUT", "10s")]).await;
     fenced.cache_the_first().await;
     let first = fenced.row().await;
     fenced.proxy.hold();
@@ -110,7 +100,7 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     fenced.kit.until("SELECT version FROM resources", 2).await;
     // Longer than commits of what is stored are apart.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    service.kill().unwrap();
+    worker.service.kill().unwrap();
     assert_eq!(fenced.kit.committed().await.get(&0), Some(&1), "the offset waits for the fence");
     assert_eq!(fenced.cached().await, first);
 
@@ -128,7 +118,6 @@ async fn a_worker_killed_between_its_commit_and_its_fence_leaves_the_fence_to_it
     until("what is cached is the row", async || fenced.cached().await == row).await;
     successor.tells("A worker died, and this one has its partitions").await;
     successor.end().await;
-    let _ = std::fs::remove_file(log);
 }
 
 /// Where Redis comes back empty each service finds it back by itself: the one may fill in what the other has just

@@ -17,12 +17,12 @@ const HOLDING_LOCKS: &str = "SELECT count(*) FROM pg_stat_activity
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_frozen_in_a_transaction_does_not_hold_its_successor() {
     let kit = Kit::new("held", 1).await;
-    sqlx::raw_sql(SLOW).execute(&kit.pool).await.unwrap();
+    kit.sql(SLOW).await;
     kit.events("a", 1..=20).await;
     let frozen = kit.process().await;
     kit.until(IN_THE_INSERT, 1).await;
     frozen.service.freeze().unwrap();
-    sqlx::raw_sql("DELETE FROM slow").execute(&kit.pool).await.unwrap();
+    kit.sql("DELETE FROM slow").await;
     kit.until(HOLDING_LOCKS, 1).await;
 
     // One of another group need not wait until the frozen one's session ends, and so meets its locks.

@@ -1,37 +1,6 @@
-//! Workers come and go, and every event still has exactly one effect.
+//! A worker that hangs lets go of its partitions, and every event still has exactly one effect.
 
 use crate::prelude::*;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_worker_joins_and_leaves_under_load() {
-    let kit = std::sync::Arc::new(Kit::new("groups", 6).await);
-    let first = kit.worker();
-    let load = tokio::spawn({
-        let kit = std::sync::Arc::clone(&kit);
-        async move {
-            for n in 1..=400 {
-                let devices: Vec<_> = (0..10).map(|device| format!("d{device}")).collect();
-                let (id, payload) = (n.to_string(), format!(r#"{{"n":{n}}}"#));
-                let posts = devices.iter().map(|device| kit.event(device, &id, &payload));
-                futures_util::future::join_all(posts).await;
-            }
-        }
-    });
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let second = kit.worker();
-    wait_for_partitions(&[&first, &second]).await;
-    second.stop().await.unwrap();
-    let third = kit.worker();
-    wait_for_partitions(&[&first, &third]).await;
-    first.stop().await.unwrap();
-    load.await.unwrap();
-    kit.until("SELECT count(*) FROM events", 4_000).await;
-    kit.until("SELECT count(*) FROM resources WHERE version = 400 AND payload = '{\"n\":400}'", 10).await;
-    assert_eq!(kit.count("SELECT count(*) FROM events WHERE outcome <> 'applied'").await, 0);
-    third.stop().await.unwrap();
-    assert_eq!(kit.committed().await.values().sum::<i64>(), 4_000);
-    assert_eq!(kit.dead_letters(0).await.len(), 0);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_postgresql_hangs_lets_go_in_time() {

@@ -104,26 +104,6 @@ async fn when_much_waits_for_a_device_that_is_held_alone_its_events_are_dead_let
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 104).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_outage_that_everybody_meets_is_one() {
-    let kit = Kit::new("outage-of-all", 1).await;
-    let devices = ["a", "b", "c"];
-    kit.refuse_with("%", "42501").await;
-    let worker = kit.process().await;
-    for n in 0..3 {
-        for device in devices {
-            kit.event(device, &n.to_string(), "{}").await;
-        }
-    }
-    let waits = async || worker.health().await.to_string().contains("waiting out an outage");
-    kit.until_it("it waits", waits).await;
-    kit.until_it("each was tried several times", async || kit.tries().await.len() >= 12).await;
-    assert!(waits().await);
-    kit.no_longer_refuse("%").await;
-    kit.until("SELECT count(*) FROM events", 9).await;
-    assert_eq!(kit.dead_letters(0).await.len(), 0);
-}
-
 /// Each time that ends all the server's sessions, and nobody is served until it has recovered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_over_which_the_backend_crashes_is_held_alone() {
@@ -179,15 +159,13 @@ async fn a_device_that_is_alone_in_its_partition_is_found_by_a_probe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     let kit = Kit::new("alone-burst", 1).await;
-    sqlx::raw_sql(
+    kit.sql(
         "CREATE FUNCTION refuse_bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
            IF NEW.event_id LIKE 'bad%' THEN RAISE EXCEPTION 'refused' USING ERRCODE = '42501'; END IF;
            RETURN NEW; END $$;
          CREATE TRIGGER refuse_bad BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_bad()",
     )
-    .execute(&kit.pool)
-    .await
-    .unwrap();
+    .await;
     let worker = kit.process().await;
     let others = async {
         for n in 0.. {

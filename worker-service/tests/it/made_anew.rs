@@ -9,10 +9,7 @@ use crate::prelude::*;
 /// Deletes the input topic and makes it again, as if some minutes lay between the two.
 async fn make_anew(kit: &Kit) {
     kit.delete_topic(&kit.scope.input_topic).await;
-    sqlx::query("UPDATE resources SET appended_at = appended_at - interval '5 minutes'")
-        .execute(&kit.pool)
-        .await
-        .unwrap();
+    kit.sql("UPDATE resources SET appended_at = appended_at - interval '5 minutes'").await;
     // Deleting goes on after the answer.
     tokio::time::sleep(Duration::from_millis(500)).await;
     kit.make_topics(1).await;

@@ -21,7 +21,7 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     kit.until("SELECT count(*) FROM events", 2).await;
     // A time that PostgreSQL has and `time` cannot hold: reading it panics.
     let broken = "UPDATE resources SET appended_at = 'infinity' WHERE id = 'bad'";
-    sqlx::raw_sql(broken).execute(&kit.pool).await.unwrap();
+    kit.sql(broken).await;
     let mut events = vec![("bad", "1".to_owned())];
     events.extend((0..50).map(|n| ("other", n.to_string())).skip(1));
     for (device, id) in &events {
@@ -42,7 +42,7 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
 
     // What it was is mended; the event goes back, and counts.
     let mended = "UPDATE resources SET appended_at = '2026-01-01' WHERE id = 'bad'";
-    sqlx::raw_sql(mended).execute(&kit.pool).await.unwrap();
+    kit.sql(mended).await;
     kit.redrive(&["--reason=panicked"]).await.unwrap();
     kit.until("SELECT count(*) FROM events WHERE device_id = 'bad'", 2).await;
     let log = worker.service.log();
@@ -177,14 +177,4 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     assert_eq!((of("panics"), of("panics_again")), (3.into(), Value::Null));
     worker.stop().await.unwrap();
     assert_eq!((kit.committed().await[&PARTITION], kit.dead_letters(0).await.len()), (20, 0));
-}
-
-/// A variable of tokio's own, at which tokio panics.
-#[test]
-fn a_number_of_threads_that_is_none_is_refused_by_name() {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
-    let output = command.arg("setup").env_clear().env("TOKIO_WORKER_THREADS", "planted").output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert_eq!(said, "error: TOKIO_WORKER_THREADS must be a number from 1 to 1024, or not set\n");
 }

@@ -19,10 +19,7 @@ async fn after_a_restore_the_group_is_rewound_and_catches_up() {
     let worker = kit.worker();
     report(&kit, 1..=5).await;
     kit.until("SELECT count(*) FROM events", 15).await;
-    sqlx::raw_sql("CREATE TABLE e AS TABLE events; CREATE TABLE r AS TABLE resources")
-        .execute(&kit.pool)
-        .await
-        .unwrap();
+    kit.sql("CREATE TABLE e AS TABLE events; CREATE TABLE r AS TABLE resources").await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     let backup = OffsetDateTime::now_utc();
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -40,10 +37,7 @@ async fn after_a_restore_the_group_is_rewound_and_catches_up() {
     assert!(said.ends_with("nothing was changed\n"), "{said}");
     assert_eq!(kit.committed().await, before);
 
-    sqlx::raw_sql("TRUNCATE events, resources; INSERT INTO events TABLE e; INSERT INTO resources TABLE r")
-        .execute(&kit.pool)
-        .await
-        .unwrap();
+    kit.sql("TRUNCATE events, resources; INSERT INTO events TABLE e; INSERT INTO resources TABLE r").await;
     let mut redis = kit.redis().await;
     let () = redis.set_ex(kit.key("a"), r#"{"version":9,"id":"a"}"#, 60).await.unwrap();
     let other = format!("other-{}", kit.key("a"));
