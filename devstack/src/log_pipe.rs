@@ -93,33 +93,3 @@ impl LogReader {
         self.0.is_stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::*;
-
-    #[test]
-    fn whoever_writes_waits_until_somebody_reads() -> anyhow::Result<()> {
-        let log = std::env::temp_dir().join(format!("log-pipe-{}.log", std::process::id()));
-        let reader = LogReader::stopped();
-        let mut writer = reader.pipe_into(&log)?;
-        let writing = thread::spawn(move || writer.write_all(b"said\n"));
-        let until = Instant::now() + Duration::from_millis(200);
-        while Instant::now() < until {
-            assert!(!writing.is_finished(), "there is room");
-            thread::sleep(Duration::from_millis(10));
-        }
-        reader.read(true);
-        let written = writing.join().map_err(|_| anyhow::anyhow!("it panicked"))?;
-        written?;
-        let until = Instant::now() + Duration::from_secs(30);
-        while !std::fs::read_to_string(&log)?.ends_with("\nsaid\n") {
-            anyhow::ensure!(Instant::now() < until, "it is not in the file");
-            thread::sleep(Duration::from_millis(5));
-        }
-        assert_eq!(reader.full(), 1);
-        Ok(std::fs::remove_file(&log)?)
-    }
-}

@@ -201,24 +201,3 @@ fn crc32c(bytes: &[u8]) -> u32 {
         .iter()
         .fold(!0_u32, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1))))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_checksum_is_the_standards() {
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-    }
-
-    #[test]
-    fn numbers_are_zigzag_varints() {
-        for (number, expected) in
-            [(0, &[0][..]), (-1, &[1]), (1, &[2]), (63, &[126]), (64, &[0x80, 1]), (200, &[0x90, 3])]
-        {
-            let mut bytes = Vec::new();
-            put_varint(&mut bytes, number);
-            assert_eq!(bytes, expected, "{number}");
-        }
-    }
-}

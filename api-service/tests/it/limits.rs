@@ -92,19 +92,6 @@ async fn a_batch_costs_what_it_holds() {
     assert_eq!((bad.status().as_u16(), header(&bad, "ratelimit")), (400, Some(r#""events";r=9;t=1"#)));
 }
 
-/// Seen: a batch of many on an empty bucket was told the wait for one, came back after it, and was refused again.
-#[tokio::test]
-async fn a_batch_comes_after_the_wait_that_it_is_told_and_is_taken() {
-    let app = TestApp::with("rate_wait", &["--rate-limit-events-per-second=5", "--rate-limit-burst=10"]).await;
-    assert_eq!(batch(&app, &admin(), 10).await.status(), 202);
-    let refused = batch(&app, &admin(), 10).await;
-    assert_eq!(refused.status(), 429);
-    let wait = header(&refused, "retry-after").unwrap().parse().unwrap();
-    assert!((1..=2).contains(&wait), "{wait}");
-    tokio::time::sleep(Duration::from_secs(wait)).await;
-    assert_eq!(batch(&app, &admin(), 10).await.status(), 202);
-}
-
 #[tokio::test]
 async fn a_batch_beyond_the_burst_is_told_how_many_may_come_and_no_wait() {
     let app = TestApp::with("rate_beyond", &["--rate-limit-events-per-second=1", "--rate-limit-burst=10"]).await;

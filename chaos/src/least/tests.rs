@@ -54,13 +54,6 @@ fn half_of_the_faults_of_a_kind_have_to_happen() {
 }
 
 #[test]
-fn a_plan_without_faults_is_void() {
-    let plan = Plan { steps: Vec::new(), ..Plan::drawn(7, WHOLE) };
-    let (happened, counted) = honest(&plan);
-    assert_eq!(fell_short(&plan, &happened, &counted).len(), Fault::drawn().len());
-}
-
-#[test]
 fn a_load_that_died_makes_it_void() {
     for plan in plans() {
         let (happened, whole) = honest(&plan);

@@ -72,26 +72,3 @@ pub(super) fn changed(properties: &str, changes: &[(&str, &str)]) -> String {
     let kept = properties.lines().filter(is_kept).map(|line| format!("{line}\n"));
     kept.chain(changes.iter().map(|(name, value)| format!("{name}={value}\n"))).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::{changed, with_listeners};
-
-    #[test]
-    fn a_setting_is_changed_once() {
-        assert_eq!(changed("# a=0\na=1\nab=2\n", &[("a", "3"), ("c", "4")]), "# a=0\nab=2\na=3\nc=4\n");
-    }
-
-    #[test]
-    fn a_listener_names_its_proxy() {
-        let before = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT\n\
-                      listeners=PLAINTEXT://127.0.0.1:1\n\
-                      advertised.listeners=PLAINTEXT://127.0.0.1:1\n\
-                      log.dirs=/x\n";
-        let after = "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXY0:PLAINTEXT,PROXY1:PLAINTEXT\n\
-                     listeners=PLAINTEXT://127.0.0.1:1,PROXY0://127.0.0.1:2,PROXY1://127.0.0.1:4\n\
-                     advertised.listeners=PLAINTEXT://127.0.0.1:1,PROXY0://127.0.0.1:3,PROXY1://127.0.0.1:5\n\
-                     log.dirs=/x\n";
-        assert_eq!(with_listeners(before, &[(2, 3), (4, 5)]), after);
-    }
-}

@@ -14,10 +14,6 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Message as _};
 use tokio::runtime::Runtime;
 
-pub(crate) fn sql(url: &str, text: &str) -> String {
-    devstack::psql(url, text).unwrap()
-}
-
 /// Sends one record, creating the topic first; returns when the broker has it.
 pub(crate) fn produce(brokers: &str, topic: &str, value: &str, create: bool) {
     let mut config = ClientConfig::new();

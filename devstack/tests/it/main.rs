@@ -2,11 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly, its helpers too")]
 
 mod crash;
-mod disk;
 mod exec;
-mod freeze;
 mod helpers;
 mod proxies;
-mod restart;
-mod scopes;
 mod tokens;

@@ -5,35 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use devstack::token::hs256;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Value, json};
-
-fn claims(token: &str, secret: &str) -> Option<Value> {
-    let validation = Validation::new(Algorithm::HS256);
-    let key = DecodingKey::from_secret(secret.as_bytes());
-    Some(decode::<Value>(token, &key, &validation).ok()?.claims)
-}
-
-#[test]
-fn a_token_verifies_with_its_secret_only() {
-    let token = hs256("secret", "sub", &["admin", "user"], &[], Duration::from_secs(60)).unwrap();
-    let claims_of_it = claims(&token, "secret").unwrap();
-    assert_eq!(claims_of_it["sub"], "sub");
-    assert_eq!(claims_of_it["roles"], json!(["admin", "user"]));
-    assert_eq!(claims_of_it.get("device_id"), None);
-    let life = claims_of_it["exp"].as_u64().unwrap() - claims_of_it["iat"].as_u64().unwrap();
-    assert_eq!(life, 60);
-    assert_eq!(claims(&token, "other"), None);
-}
-
-#[test]
-fn one_device_is_a_string_and_several_are_a_list() {
-    let token = |devices| hs256("s", "d", &["device"], devices, Duration::from_secs(60)).unwrap();
-    assert_eq!(claims(&token(&["a"]), "s").unwrap()["device_id"], "a");
-    assert_eq!(claims(&token(&["a", "b"]), "s").unwrap()["device_id"], json!(["a", "b"]));
-}
 
 #[test]
 fn the_command_prints_one() {
@@ -93,7 +67,7 @@ fn tokens_that_have_to_be_refused_and_those_for_somebody() {
     assert!(unsigned.trim().ends_with('.') && said(unsigned.trim())["roles"] == json!(["admin"]), "{unsigned}");
     let kid = made(&["--kid", "../../etc/passwd"]);
     assert_eq!(decode_header(&kid).unwrap().kid.as_deref(), Some("../../etc/passwd"));
-    assert!(claims(&kid, "shh").is_some());
+    assert!(decode::<Value>(&kid, &DecodingKey::from_secret(b"shh"), &Validation::new(Algorithm::HS256)).is_ok());
 }
 
 #[test]
