@@ -101,26 +101,3 @@ fn table(read: Vec<(Setting, &str)>) -> String {
     let head = "| variable | read by | default | |\n|---|---|---|---|\n".to_owned();
     std::iter::once(head).chain(lines).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HELP: &str = "Usage: it [OPTIONS] --first-one <FIRST_ONE>\n\nOptions:\n      --first-one <FIRST_ONE>\n          \
-                        A way | another\n          \n          [env: FIRST_ONE]\n\n      --how <HOW>\n          How it \
-                        is\n\n          Possible values:\n          - well: Good\n          - bad:  Not good\n          \
-                        \n          [env: HOW=]\n          [default: well]\n\n      --flag <FLAG>\n          A \
-                        flag\n\n  -h, --help\n          Print help\n";
-
-    #[test]
-    fn a_setting_is_told_once_with_all_who_read_it() {
-        let two = parse(HELP).into_iter().map(|setting| (setting, "one"));
-        let one = parse(HELP).into_iter().take(1).map(|setting| (setting, "two"));
-        assert_eq!(
-            table(two.chain(one).collect()),
-            "| variable | read by | default | |\n|---|---|---|---|\n\
-             | `FIRST_ONE` | one, two | required | A way \\| another |\n\
-             | `HOW` | one | `well` | How it is. One of `well` (Good), `bad` (Not good) |\n"
-        );
-    }
-}

@@ -64,11 +64,4 @@ mod tests {
             assert_eq!(left(given), None, "{given}");
         }
     }
-
-    #[test]
-    fn a_new_one_is_a_uuid_v7() {
-        let new = || UuidV7.make_request_id(&Request::new(Body::empty())).unwrap();
-        assert_eq!(Uuid::parse_str(text(Some(&new()))).unwrap().get_version_num(), 7);
-        assert_ne!(new().header_value(), new().header_value());
-    }
 }

@@ -86,6 +86,7 @@ fn what_is_no_token() {
         "..".into(),
         good[1..].into(),
         format!("{header}.{payload}"),
+        format!("{header}.{payload}.{}", &signature[..20]),
         format!("{good}."),
         format!(".{good}"),
         format!("{good}.{signature}"),

@@ -59,20 +59,11 @@ async fn what_was_packed_comes_out_however_it_arrives() {
 }
 
 #[tokio::test]
-async fn a_bomb_goes_off_at_the_limit() {
-    let zeros = vec![0; 64 * 1024 * 1024];
-    for (name, packed) in [("gzip", gzip(&zeros)), ("zstd", zstd(&zeros))] {
-        assert_eq!(unpacked(name, &packed[..packed.len().min(LIMIT)], 1024).await, Err(Code::BODY_TOO_LARGE), "{name}");
-    }
-    assert_eq!(unpacked("gzip", &vec![0; LIMIT + 1], 1024).await, Err(Code::BAD_REQUEST), "it is broken at once");
-}
-
-#[tokio::test]
 async fn what_is_broken_is_told_from_what_is_too_large() {
     for (name, packed) in [("gzip", gzip(b"some text")), ("zstd", zstd(b"some text"))] {
         let cut = &packed[..packed.len() - 1];
         let behind = [packed.as_slice(), b"garbage"].concat();
-        for broken in [b"", &b"some text"[..], cut, &packed[1..], &behind] {
+        for broken in [b"", &b"some text"[..], cut, &packed[1..], &behind, &[0; LIMIT + 1]] {
             assert_eq!(unpacked(name, broken, 4).await, Err(Code::BAD_REQUEST), "{name}: {broken:?}");
         }
         let empty = if name == "gzip" { gzip(b"") } else { zstd(b"") };
