@@ -83,28 +83,6 @@ async fn of_a_user_who_may_not_delete_nothing_is_read() {
 }
 
 #[tokio::test]
-async fn a_redis_without_room_says_so_and_leaves_nothing_stale() {
-    let (log, _guard) = Log::start();
-    let kit = Kit::new("users_oom").await;
-    let redis = start(&[]).await;
-    let cache = cache_as(&kit, &redis, &["+@all"]).await;
-    let fencer = Fencer::new(cache.clone(), kit.store.clone());
-    kit.write("a", 1).await;
-    let old = kit.body("a").await;
-    let mut direct = connection(&redis).await;
-    let () = direct.set_ex(kit.key("a"), &old, 60).await.unwrap();
-    eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Hit(old.clone().into())).await;
-    config_set(&mut direct, "maxmemory", "1").await;
-
-    assert_eq!(cache.lease(&key("b")).await, None, "nothing new is cached");
-    let versions = kit.write("a", 2).await.fences;
-    assert_eq!(fencer.fence(&versions).await.outcomes, [FenceOutcome::Deleted]);
-    assert_eq!(cache.get(&key("a")).await, Lookup::Miss);
-    assert_eq!((log.count("Redis refuses commands"), log.count("OOM")), (1, 1), "once, in its own words");
-    assert_says(&cache, "OOM").await;
-}
-
-#[tokio::test]
 async fn a_user_of_the_prefix_alone_fences_and_where_it_may_not_replace_it_deletes() {
     let (log, _guard) = Log::start();
     let kit = Kit::new("users_prefix").await;
