@@ -81,14 +81,11 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(crate) fn new(ports: Taken) -> anyhow::Result<Settings> {
-        Settings::of(ports, |name| {
+        let environment = |name: &str| {
             env::var_os(name)
                 .map(|value| value.into_string().ok().with_context(|| format!("{name} is not text")))
                 .transpose()
-        })
-    }
-
-    fn of(ports: Taken, environment: impl Fn(&str) -> anyhow::Result<Option<String>>) -> anyhow::Result<Settings> {
+        };
         let devstack::Ports { kafka, postgres, redis } = ports.servers;
         let addresses = [
             ("KAFKA_BROKERS", format!("127.0.0.1:{kafka}")),
@@ -235,59 +232,4 @@ redis-cli -p {redis} GET {prefix}resource:device-123
 
 fn find<'a>(env: &'a Env, name: &str) -> &'a str {
     env.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(environment: &[(&str, &str)]) -> Settings {
-        let servers = devstack::Ports { kafka: 1, postgres: 2, redis: 3 };
-        let ports = Taken { api: 4, servers, api_ops: 5, worker_ops: 6 };
-        let value = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned());
-        Settings::of(ports, |name| Ok(value(name))).unwrap()
-    }
-
-    #[test]
-    fn the_walk_needs_no_settings() {
-        let api = settings(&[]).for_api();
-        for (name, value) in [
-            (SECRET, "local-dev-secret"),
-            ("JWT_ALLOW_SHORT_SECRET", "true"),
-            ("JWT_DEVICE_BINDING", "claimed"),
-            ("ACCESS_LOG", "all"),
-            ("API_BIND", "127.0.0.1:4"),
-            ("OPS_BIND", "127.0.0.1:5"),
-            ("DATABASE_URL", "postgres://appuser:apppass@127.0.0.1:2/appdb"),
-        ] {
-            assert_eq!(find(&api, name), value, "{name}");
-        }
-        let worker = settings(&[]).for_worker();
-        assert_eq!((find(&worker, "ACCESS_LOG"), find(&worker, "OPS_BIND")), ("all", "127.0.0.1:6"));
-        assert_eq!(find(&worker, SECRET), "", "the worker has no use for it");
-    }
-
-    #[test]
-    fn the_environment_counts_but_for_addresses() {
-        let set = [
-            (SECRET, "mine"),
-            ("JWT_DEVICE_BINDING", "required"),
-            ("JWT_ISSUER", "us"),
-            ("ACCESS_LOG", "0.5"),
-            ("LOG_FORMAT", "json"),
-            ("DRAIN_DELAY", "1s"),
-            ("KAFKA_INPUT_TOPIC", "other"),
-            ("DATABASE_URL", "postgres://elsewhere/x"),
-            ("API_BIND", "0.0.0.0:1"),
-        ];
-        let settings = settings(&set);
-        let api = settings.for_api();
-        for (name, value) in set.into_iter().take(7) {
-            assert_eq!(find(&api, name), value, "{name}");
-        }
-        assert_eq!(find(&api, "JWT_ALLOW_SHORT_SECRET"), "true", "of a secret of the user's too");
-        for (name, value) in set.into_iter().skip(7) {
-            assert!(FOREIGN.contains(&name) && find(&api, name) != value, "{name}");
-        }
-    }
 }

@@ -56,31 +56,6 @@ async fn a_write_fences_the_cache_before_its_offset_is_committed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_redriven_behind_a_newer_state_is_recorded_and_changes_nothing_else() {
-    let kit = Kit::new("superseded", 1).await;
-    let worker = kit.worker();
-    kit.events("a", 1..=3).await;
-    let topic = kit.scope.input_topic.clone();
-    let origin = |offset: &'static str, time: &'static str| {
-        [
-            ("origin.topic", topic.clone()),
-            ("origin.partition", "0".into()),
-            ("origin.offset", offset.into()),
-            ("origin.timestamp", time.into()),
-        ]
-    };
-    let late = origin("1", "1000");
-    let late: Vec<_> = late.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    kit.event_with("a", "late", r#"{"n":"late"}"#, &late).await;
-    kit.event("b", "end", "{}").await;
-    kit.until("SELECT count(*) FROM events", 5).await;
-    assert_eq!(kit.outcome("late").await.as_deref(), Some("superseded"));
-    assert_eq!(kit.version("a").await, Some(3));
-    assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE id = 'a' AND payload = '{"n":3}'"#).await, 1);
-    worker.stop().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_structured_cloud_event_of_another_producer_is_understood() {
     let kit = Kit::new("structured", 1).await;
     let worker = kit.worker();

@@ -6,38 +6,6 @@ use worker_service::consumer::partition::GapReader;
 
 use crate::prelude::*;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn records_of_transactions_are_applied_and_their_markers_are_no_loss() {
-    let kit = Kit::new("gaps", 1).await;
-    let worker = kit.process().await;
-    kit.event("d", "before", "{}").await;
-    let producer = kit.transactional("gaps");
-    for (ids, committed) in [(["1", "2"], true), (["3", "4"], false), (["5", "6"], true)] {
-        // Aborted or not, they are in the log.
-        producer.open("d", &ids);
-        if committed {
-            producer.commit();
-        } else {
-            producer.abort();
-        }
-    }
-    // Behind seven records and three markers.
-    let (_, offset) = kit.event("d", "behind", "{}").await;
-    // Kafka writes a marker after it has answered that the transaction is committed.
-    assert!((9..=10).contains(&offset), "{offset}");
-    kit.until("SELECT count(*) FROM events WHERE event_id = 'behind'", 1).await;
-    assert_eq!(kit.count("SELECT count(*) FROM events").await, 6, "all but the aborted");
-    assert_eq!(kit.count("SELECT count(*) FROM events WHERE event_id IN ('3', '4')").await, 0);
-    assert_eq!(kit.version("d").await, Some(6));
-    assert_eq!(worker.sample("records_lost_total").await, Some(0.0));
-    // Each gap was looked into by the time that it has ended.
-    let log = worker.end_and_log().await;
-    assert!(!log.contains("data loss"), "{log}");
-    assert!(!log.contains("gaps that cannot be explained yet"), "{log}");
-    let committed = kit.committed().await[&0];
-    assert!((offset + 1..=11).contains(&committed), "{committed}");
-}
-
 /// Each was a question of its own to the broker, however many there were.
 #[tokio::test(flavor = "multi_thread")]
 async fn for_all_gaps_of_a_second_the_broker_is_asked_once() {
