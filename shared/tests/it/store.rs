@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use shared::devices::DeviceDelivery;
 use shared::devices::queries::Outcome;
 use shared::kafka::position::Position;
-use sqlx::{PgPool, Row as _};
+use sqlx::Row as _;
 
 use crate::prelude::*;
 
