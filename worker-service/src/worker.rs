@@ -169,7 +169,7 @@ impl Worker {
         let watch = (cache, fencer.clone(), health.clone());
         let watched = move || {
             let (cache, fencer, health) = watch.clone();
-            watch_cache(cache, fencer, health)
+            watch_cache(cache, fencer, move |state| health.cache(state))
         };
         runtime.spawn(async move { panics::keep_running("cache", watched).await });
         runtime.spawn(async move { panics::keep_running("budget", || show_budget(&budget)).await });

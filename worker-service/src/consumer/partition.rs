@@ -8,23 +8,21 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::kafka::{Record, header};
 use shared::runtime::config::AccessLog;
 use shared::store::Store;
-use tokio::sync::{Notify, watch};
 
 use crate::consumer::apply::Applier;
 use crate::consumer::budget::{ByteBudget, Share};
 use crate::consumer::event_log::{self, FailedBatch};
+use crate::consumer::group::{Assigned, Run};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
-use crate::consumer::poll::{Group, Queue};
 use crate::dead_letters::producer::DeadLetters;
 use crate::scheduler::{Action, Scheduler, Settings};
 use crate::source::Source;
@@ -34,7 +32,6 @@ pub use self::explain::GapReader;
 use self::gaps::Gaps;
 use self::offset_tracker::{OffsetTracker, Step};
 use self::pause::Pause;
-pub use self::signals::Signals;
 
 mod caught;
 mod explain;
@@ -45,8 +42,8 @@ mod offset_tracker;
 mod pause;
 mod position;
 mod restart;
-mod signals;
 mod skipped;
+mod tail;
 
 /// What every scheduler uses.
 pub struct RunnerDependencies<H> {
@@ -84,24 +81,6 @@ const PACE: Duration = Duration::from_millis(10);
 /// From here on a batch is none of the small ones.
 const MANY: usize = 100;
 
-/// A partition that was assigned.
-pub struct Assigned {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// Its records.
-    pub queue: Queue,
-    /// Told when the queue is no longer empty.
-    pub wake: Arc<Notify>,
-    /// The consumer, for offsets.
-    pub consumer: Arc<BaseConsumer<Group>>,
-    /// What it shares with those who look at it from outside.
-    pub signals: Arc<Signals>,
-    /// Becomes true when the scheduler is to end.
-    pub stop: watch::Receiver<bool>,
-}
-
 /// One partition's driver. Dropping it drops what is under way: its results count for nothing.
 pub struct PartitionRunner<H> {
     assigned: Assigned,
@@ -123,9 +102,6 @@ impl<H> DerefMut for PartitionRunner<H> {
         &mut self.assigned
     }
 }
-
-/// Runs partitions that were assigned: what a group needs to know of its handler.
-pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Runs partitions by these dependencies.
 pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {

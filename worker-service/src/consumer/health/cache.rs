@@ -5,8 +5,6 @@ use std::time::Duration;
 use serde_json::json;
 use shared::cache::{Cache, Fencer};
 
-use super::Health;
-
 /// How often Redis is asked.
 const EVERY: Duration = Duration::from_secs(2);
 
@@ -37,11 +35,11 @@ impl CacheState {
     }
 }
 
-/// Asks Redis, for ever.
-pub async fn watch_cache(cache: Cache, fencer: Fencer, health: Health) {
+/// Asks Redis, for ever, and shows what it says.
+pub async fn watch_cache(cache: Cache, fencer: Fencer, show: impl Fn(CacheState)) {
     loop {
         let error = cache.answering().await.all().err().map(|error| format!("{error:#}"));
-        health.cache(CacheState::Asked { error, fences_pending: fencer.pending_len() });
+        show(CacheState::Asked { error, fences_pending: fencer.pending_len() });
         tokio::time::sleep(EVERY).await;
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::kafka::{LogContext, PlainConsumer, is_without_topic};
 
-use crate::consumer::poll::Group;
+use crate::consumer::group::Group;
 
 /// How long Kafka may take for each question.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -31,7 +31,7 @@ impl<H: Handler> PartitionRunner<H> {
     ) -> bool {
         let (partition, health) = (self.partition, &self.dependencies.health);
         let Unreadable { from, to, error, is_malformed } = found;
-        progress.beyond.met_unreadable = Some(Instant::now());
+        progress.tail.met_unreadable = Some(Instant::now());
         if !is_malformed {
             health.cannot_read(partition, Some(from), error);
             return false;

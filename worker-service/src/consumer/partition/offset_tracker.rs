@@ -10,7 +10,7 @@ use shared::kafka::Record;
 use super::caught::Taken;
 use super::gaps::Gaps;
 use super::numbers::{Back, Numbers};
-use super::position::Beyond;
+use super::tail::Tail;
 use super::{LOOK, PartitionRunner};
 use crate::consumer::handler::Handler;
 use crate::scheduler::Scheduler;
@@ -46,7 +46,7 @@ pub(super) struct OffsetTracker<'g> {
     /// When the client last said that what comes next cannot be read.
     pub(super) unreadable: Option<Instant>,
     /// What stands behind the last record, and is none.
-    pub(super) beyond: Beyond,
+    pub(super) tail: Tail,
     /// Where the client has to fetch from; nothing is taken in before it does.
     pub(super) return_to: Option<i64>,
     numbers: Numbers,
@@ -66,7 +66,7 @@ impl<'g> OffsetTracker<'g> {
             put_off: None,
             gaps,
             unreadable: None,
-            beyond: Beyond::default(),
+            tail: Tail::default(),
             return_to: None,
             numbers: Numbers::default(),
             open_since: None,
