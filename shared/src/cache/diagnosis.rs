@@ -18,22 +18,37 @@ const GREETING_TIMEOUT: Duration = Duration::from_millis(100);
 /// The longest answer that is kept, in bytes.
 const MAX_ANSWER: usize = 256;
 
-/// What is wrong; none where it answers now.
-pub(super) async fn of(client: &Client) -> Option<String> {
+/// For a server that has not answered.
+pub(super) const NO_ANSWER: &str = "no answer in time";
+
+/// What another connection to a server met.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Diagnosis {
+    /// The server answers now.
+    Answers,
+    /// The reason, in the server's or the network's own words.
+    Reason(String),
+    /// Time was up, before anything was said. The reason may still come: on a busy machine a TLS handshake takes long.
+    Unknown(&'static str),
+}
+
+/// What is wrong.
+pub(super) async fn of(client: &Client) -> Diagnosis {
     if let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() {
         match timeout(STEP_TIMEOUT, TcpStream::connect((host.as_str(), *port))).await {
             Ok(Ok(stream)) => {
                 if let Some(refusal) = greeting(stream).await {
-                    return Some(refusal);
+                    return Diagnosis::Reason(refusal);
                 }
             }
-            Ok(Err(error)) => return Some(error.to_string()),
-            Err(_) => return Some("no connection in time".to_owned()),
+            Ok(Err(error)) => return Diagnosis::Reason(error.to_string()),
+            Err(_) => return Diagnosis::Unknown("no connection in time"),
         }
     }
     match timeout(2 * STEP_TIMEOUT, ping(client)).await {
-        Ok(answer) => answer.err().map(|error| error.to_string()),
-        Err(_) => None,
+        Ok(Ok(_)) => Diagnosis::Answers,
+        Ok(Err(error)) if !error.is_timeout() => Diagnosis::Reason(error.to_string()),
+        Ok(Err(_)) | Err(_) => Diagnosis::Unknown(NO_ANSWER),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One Redis server: what it can do now, as its answers tell, and a breaker.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use tokio::time::Instant;
 use super::breaker::Breaker;
 use super::commands::{Does, beginning, beginning_of, reading, reads};
 use super::connection::Connection;
+use super::diagnosis::{self, Diagnosis, NO_ANSWER};
 pub(super) use super::failure::CommandFailure;
 use super::refusals::Refusals;
+use super::scripts;
 use super::trouble::Trouble;
 use super::verdict::{self, Verdict, verdict};
-use super::{diagnosis, scripts};
 
 /// A server that was found to be a replica is left at most so often.
 const LEAVE_REPLICA: Duration = Duration::from_millis(400);
@@ -34,6 +36,8 @@ pub(super) struct Node {
     name: Arc<str>,
     connection: Arc<Connection>,
     breaker: Arc<Breaker>,
+    /// The log says that the server is away, and not yet why.
+    reason_is_due: Arc<AtomicBool>,
     /// Open while it serves reads and refuses writes.
     writes: Arc<Breaker>,
     refusals: Arc<Mutex<Refusals>>,
@@ -65,6 +69,7 @@ impl Node {
             name,
             connection,
             breaker: Arc::default(),
+            reason_is_due: Arc::default(),
             writes: Arc::default(),
             refusals: Arc::default(),
             fails: Arc::default(),
@@ -168,7 +173,7 @@ impl Node {
                         self.connection.renew(if is_replica { LEAVE_REPLICA } else { WRONG_FOR_LONG });
                         return Err(error.to_string());
                     }
-                    Err(_) => return Err("no answer in time".to_owned()),
+                    Err(_) => return Err(NO_ANSWER.to_owned()),
                 }
             }
         }
@@ -177,17 +182,21 @@ impl Node {
 
     /// Why it does not answer, in its own words where it has any.
     pub(super) async fn diagnosis(&self) -> String {
-        self.said().await.unwrap_or_else(|| "no answer in time".to_owned())
+        match self.diagnosed().await {
+            Diagnosis::Reason(reason) => reason,
+            Diagnosis::Unknown(what) => what.to_owned(),
+            Diagnosis::Answers => NO_ANSWER.to_owned(),
+        }
     }
 
     /// What is wrong, by a connection of its own. Where that gets its answer, it is the one in use that leads nowhere: to
     /// a server that hangs, say, whose kernel acknowledges what is sent to it.
-    async fn said(&self) -> Option<String> {
-        let said = diagnosis::of(self.connection.client()).await;
-        if said.is_none() {
+    async fn diagnosed(&self) -> Diagnosis {
+        let found = diagnosis::of(self.connection.client()).await;
+        if found == Diagnosis::Answers {
             self.connection.renew(WRONG_FOR_LONG);
         }
-        said
+        found
     }
 
     /// Whether it says so. Not each user may ask.
@@ -341,19 +350,32 @@ impl Node {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// It does not answer. The log says so once, and why; a reason that was not found in time is looked for again with
+    /// each question that goes wrong.
     fn away(&self, error: Option<RedisError>) {
-        if !self.breaker.failed() {
+        let is_new = self.breaker.failed();
+        let is_looked_for_again = || !self.breaker.is_closed() && self.reason_is_due.swap(false, Ordering::Relaxed);
+        if !is_new && !is_looked_for_again() {
             return;
         }
         let node = self.clone();
         // What a server says to a new connection nobody is told of who waits for that connection.
         tokio::spawn(async move {
-            let said = match &error {
-                Some(error) if !error.is_io_error() => None,
-                _ => node.said().await,
+            let found = match &error {
+                Some(error) if !error.is_io_error() => Diagnosis::Reason(error.to_string()),
+                _ => node.diagnosed().await,
             };
-            let met = || error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
-            let error = said.unwrap_or_else(met);
+            let is_unknown = matches!(found, Diagnosis::Unknown(_));
+            node.reason_is_due.store(is_unknown, Ordering::Relaxed);
+            if is_unknown && !is_new {
+                return;
+            }
+            let met = |what: &str| error.map_or_else(|| what.to_owned(), |error| error.to_string());
+            let error = match found {
+                Diagnosis::Reason(reason) => reason,
+                Diagnosis::Unknown(what) => met(what),
+                Diagnosis::Answers => met(NO_ANSWER),
+            };
             tracing::warn!(node = &*node.name, error, "Redis is away: reads come from PostgreSQL");
         });
     }
