@@ -28,7 +28,7 @@ const BYTES: usize = 1024 * 1024;
 const FORESEEN_BY: usize = 64;
 
 /// What is found under a key; none where there was no answer.
-type Found = Option<Option<Bytes>>;
+type Fetched = Option<Option<Bytes>>;
 
 /// The reads that wait to be asked.
 #[derive(Default)]
@@ -48,12 +48,12 @@ struct State {
 /// One read.
 struct Read {
     key: String,
-    tell: oneshot::Sender<Found>,
+    tell: oneshot::Sender<Fetched>,
 }
 
 impl Read {
     /// Whoever does not wait any more has been answered.
-    fn answer(self, found: Found) {
+    fn answer(self, found: Fetched) {
         let _ = self.tell.send(found);
     }
 }

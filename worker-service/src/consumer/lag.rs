@@ -31,10 +31,10 @@ use crate::observe::emf::Emitter;
 use crate::observe::measured::Measured;
 
 /// How often it is measured.
-const EVERY: Duration = Duration::from_secs(5);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 /// The most that counts as passed between two measurements: a machine that stood still did not see what happened.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
-/// How much later than it is due a held device may be tried: a transaction is under way.
+/// How much later than it is due a held key may be tried: a transaction is under way.
 const HELD_LATE: Duration = Duration::from_secs(10);
 /// How many times in a row Kafka has to stay silent to be away: once is a broker that starts anew.
 const SILENCES: u32 = 2;
@@ -102,8 +102,9 @@ impl Lag {
         let mut emitter = Emitter::new(&self.emf, self.health.group(), OffsetDateTime::now_utc());
         let mut gone = Vec::new();
         let mut past = Past::new(self.stall_timeout);
-        let every =
-            [self.emf.interval, self.stall_timeout, self.compare_interval].into_iter().fold(EVERY, Duration::min);
+        let every = [self.emf.interval, self.stall_timeout, self.compare_interval]
+            .into_iter()
+            .fold(MEASURE_INTERVAL, Duration::min);
         loop {
             tokio::time::sleep(every).await;
             let (consumer, told) = match self.consumer.get().map(Weak::upgrade) {
@@ -115,7 +116,7 @@ impl Lag {
                 }
             };
             let now = OffsetDateTime::now_utc();
-            let (measured, anew) = measure(&self.health.lanes(), &self.health.lost(), &told.ends, now, &mut past);
+            let (measured, anew) = measure(&self.health.partitions(), &self.health.lost(), &told.ends, now, &mut past);
             show(&self.health, &measured, &mut gone);
             self.health.measured(&measured);
             if let Some(consumer) = consumer {
@@ -137,7 +138,7 @@ impl Lag {
 
     /// Asks Kafka, and tells where it does not answer.
     async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> LagReport {
-        let ours: Vec<_> = self.health.lanes().into_keys().collect();
+        let ours: Vec<_> = self.health.partitions().into_keys().collect();
         let is_due = past.compared.is_none_or(|compared| compared.elapsed() >= self.compare_interval);
         let with_committed = is_due && !ours.is_empty();
         let told = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
@@ -192,27 +193,27 @@ fn act(health: &GroupHealth, group: &Group, told: &LagReport, anew: &[i32]) {
 /// What is behind, and the partitions whose runner is to begin anew. Of those that are lost it is what was known of
 /// them, and older by now.
 fn measure(
-    lanes: &BTreeMap<i32, PartitionState>,
+    ours: &BTreeMap<i32, PartitionState>,
     lost: &BTreeMap<i32, PartitionState>,
     ends: &BTreeMap<i32, Ends>,
     now: OffsetDateTime,
     past: &mut Past,
 ) -> (BTreeMap<i32, Measured>, Vec<i32>) {
     let Past { known, last, open, watchdog, .. } = past;
-    let is_told = |partition: &i32| lanes.contains_key(partition) || lost.contains_key(partition);
+    let is_told = |partition: &i32| ours.contains_key(partition) || lost.contains_key(partition);
     known.retain(|partition| is_told(&partition));
     last.retain(|partition, _| is_told(partition));
-    open.retain(|partition| lanes.contains_key(&partition));
-    watchdog.retain(|partition| lanes.contains_key(&partition));
+    open.retain(|partition| ours.contains_key(&partition));
+    watchdog.retain(|partition| ours.contains_key(&partition));
     past.elapsed += past.measured.elapsed().min(LONGEST_STEP);
     let seen = Instant::now();
     past.measured = seen;
     let elapsed = past.elapsed;
-    let mut age_of = |partition, lane: &PartitionState, ends: Option<Ends>, lag: Option<u64>| {
-        let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
+    let mut age_of = |partition, state: &PartitionState, ends: Option<Ends>, lag: Option<u64>| {
+        let in_hand = state.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
         // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
-        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
-        let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
+        let at = ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first));
+        let waits_at = if state.in_hand { state.at() } else { at.or(state.at()) };
         let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
         let last = last.entry(partition).or_insert(LastKnown { lag, at: seen });
         if lag.is_some() {
@@ -221,18 +222,18 @@ fn measure(
         (last.lag, in_hand.max(known.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
     };
     let mut anew = Vec::new();
-    let of_one = |(&partition, lane): (&i32, &PartitionState)| {
+    let of_one = |(&partition, state): (&i32, &PartitionState)| {
         let ends = ends.get(&partition).copied();
-        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
+        let at = ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first));
         let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
-        let (last, watermark_age) = age_of(partition, lane, ends, lag);
-        let unreadable = lane.unreadable.is_some();
+        let (last, watermark_age) = age_of(partition, state, ends, lag);
+        let unreadable = state.unreadable.is_some();
         let seen = Observation {
-            at: lane.at(),
-            read_to: lane.read_to,
-            finished: lane.finished,
+            at: state.at(),
+            read_to: state.read_to,
+            finished: state.finished,
             lag,
-            has_reason: has_reason(lane, ends, Instant::now()),
+            has_reason: has_reason(state, ends, Instant::now()),
         };
         let stalled = match watchdog.look(elapsed, partition, seen) {
             Finding::Fine => None,
@@ -246,18 +247,18 @@ fn measure(
             is_unknown: lag.is_none(),
             is_lost: false,
             watermark_age,
-            waits: lane.outage.is_some(),
-            paused: lane.paused,
+            waits: state.outage.is_some(),
+            paused: state.paused,
             unstable: open.look(elapsed, partition, ends),
             stalled,
-            held_alone: lane.held_alone,
+            held_alone: state.held_alone,
             unreadable,
         };
         (partition, measured)
     };
-    let mut measured: BTreeMap<_, _> = lanes.iter().map(of_one).collect();
-    for (&partition, lane) in lost.iter().filter(|(partition, _)| !lanes.contains_key(partition)) {
-        let (lag, watermark_age) = age_of(partition, lane, None, None);
+    let mut measured: BTreeMap<_, _> = ours.iter().map(of_one).collect();
+    for (&partition, state) in lost.iter().filter(|(partition, _)| !ours.contains_key(partition)) {
+        let (lag, watermark_age) = age_of(partition, state, None, None);
         let found =
             Measured { lag, watermark_age, is_unknown: true, is_lost: true, waits: true, ..Measured::default() };
         measured.insert(partition, found);
@@ -265,13 +266,17 @@ fn measure(
     (measured, anew)
 }
 
-/// Whether a partition is known to wait for something. A held device is that only until it is to be tried again, and
+/// Whether a partition is known to wait for something. A held key is that only until it is to be tried again, and
 /// where it is all that is left to do: where there are more records, and room for them, they have to come in.
-fn has_reason(lane: &PartitionState, ends: Option<Ends>, now: Instant) -> bool {
-    let is_read = ends.is_none_or(|ends| lane.read_to.is_some_and(|read_to| ends.stable <= read_to));
+fn has_reason(state: &PartitionState, ends: Option<Ends>, now: Instant) -> bool {
+    let is_read = ends.is_none_or(|ends| state.read_to.is_some_and(|read_to| ends.stable <= read_to));
     let waits_for_held =
-        lane.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || lane.held_full.is_some());
-    lane.outage.is_some() || lane.paused || lane.unreadable.is_some() || lane.panics_again.is_some() || waits_for_held
+        state.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || state.held_full.is_some());
+    state.outage.is_some()
+        || state.paused
+        || state.unreadable.is_some()
+        || state.panics_again.is_some()
+        || waits_for_held
 }
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them. Those of one that

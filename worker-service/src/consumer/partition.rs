@@ -71,15 +71,15 @@ pub struct RunnerDependencies<H> {
 
 /// How often a paused scheduler asks whether an operator let it go on, and every scheduler looks into its
 /// queue unasked.
-const LOOK: Duration = Duration::from_secs(1);
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Records taken in between two looks at what is being applied.
-const FEW: usize = 32;
+const INTAKE_CHUNK: usize = 32;
 /// How soon after a small batch began the next one may begin. A transaction costs about as much for one
 /// event as for twenty, so while events come in one by one they are let gather; a lone event, and a
 /// backlog, wait for nobody.
-const PACE: Duration = Duration::from_millis(10);
-/// From here on a batch is none of the small ones.
-const MANY: usize = 100;
+const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(10);
+/// A batch of fewer events is a small one.
+const SMALL_BATCH: usize = 100;
 
 /// One partition's driver. Dropping it drops what is under way: its results count for nothing.
 pub struct PartitionRunner<H> {
@@ -113,7 +113,7 @@ pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
 
 impl<H: Handler> PartitionRunner<H> {
     /// Runs a scheduler from where the group stands until told to stop.
-    async fn run_lane(&mut self, from: Option<i64>, gaps: &mut Gaps) {
+    async fn run_scheduler(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut scheduler = Scheduler::new(Settings::default(), fastrand::u64(..));
         // What one held that broke down is gone.
@@ -124,13 +124,13 @@ impl<H: Handler> PartitionRunner<H> {
         let mut paced = None;
         while !*self.stop.borrow() {
             if let Some(since) = paced.take() {
-                self.gather_until(since + PACE).await;
+                self.gather_until(since + MIN_BATCH_INTERVAL).await;
             }
             self.take_in(&mut scheduler, &mut progress, usize::MAX);
             self.return_where_due(&mut scheduler, &mut progress).await;
             match scheduler.next(started.elapsed()) {
                 Action::Apply(batch) => {
-                    paced = (batch.len() < MANY).then(Instant::now);
+                    paced = (batch.len() < SMALL_BATCH).then(Instant::now);
                     let result = self.taking_in(self.apply_whole(&batch), &mut scheduler, &mut progress).await;
                     let failure = result.as_ref().err().and_then(|error| {
                         self.aside(|| FailedBatch::of(&batch, error, self.dependencies.access_log))?
@@ -162,7 +162,8 @@ impl<H: Handler> PartitionRunner<H> {
                 }
                 Action::Wait(until) => {
                     if !self.move_on(&mut scheduler, &mut progress).await {
-                        let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
+                        let until = until
+                            .map_or(IDLE_INTERVAL, |until| until.saturating_sub(started.elapsed()).min(IDLE_INTERVAL));
                         tokio::select! {
                             () = self.assigned.wake.notified(), if scheduler.has_room() => {}
                             () = self.share.freed(), if !self.share.has_room() => {}
@@ -174,7 +175,7 @@ impl<H: Handler> PartitionRunner<H> {
                 }
             }
             self.share.holds(scheduler.bytes());
-            self.dependencies.health.lane(self.partition, &scheduler, started);
+            self.dependencies.health.update(self.partition, &scheduler, started);
             progress.store(self, &scheduler);
             self.look_for_losses(progress.gaps).await;
         }
@@ -206,7 +207,7 @@ impl<H: Handler> PartitionRunner<H> {
                 () = self.wake.notified(), if !more && scheduler.has_room() => {}
                 () = self.share.freed(), if !more && !self.share.has_room() => {}
             }
-            more = self.take_in(scheduler, progress, FEW);
+            more = self.take_in(scheduler, progress, INTAKE_CHUNK);
         }
     }
 
@@ -317,7 +318,7 @@ impl<H: Handler> PartitionRunner<H> {
                     .waits_to_begin(partition, format!("Kafka does not tell the committed offset: {error}")),
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(IDLE_INTERVAL) => {}
                 _ = self.assigned.stop.changed() => {}
             }
         }

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use crate::observe::panics::{self, Panicked};
 use crate::observe::trace::DeadLetterSpan;
 
-/// How long one letter may take; the lane then waits and sends it again.
+/// How long one dead letter may take; the scheduler then waits and sends it again.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a record takes beyond its key, value and headers, generously.
 const OVERHEAD: usize = 512;
@@ -104,7 +104,7 @@ impl DeadLetters {
         }
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
         (record.key, record.payload) = (letter.key, letter.value);
-        // `send` would sleep while the queue is full; the lane waits better.
+        // `send` would sleep while the queue is full; the scheduler waits better.
         let delivery = producer.send_result(record).map_err(|(error, _)| error)?;
         match delivery.await {
             Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok(()),

@@ -77,7 +77,7 @@ impl Emitter {
     /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
     /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
     ///   one has been open that was opened first.
-    /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices that alone meet what would be an outage, and their dead letters.
+    /// - `HeldAloneDevices`, `UnknownErrorLetters`: keys that alone meet what would be an outage, and their dead letters.
     /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
     pub fn document(
         &self,

@@ -24,7 +24,7 @@ pub struct Measured {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason.
     pub stalled: Option<Duration>,
-    /// Devices that are held because they alone meet what would be an outage.
+    /// Keys that are held because they alone meet what would be an outage.
     pub held_alone: usize,
     /// Whether it stands before what cannot be read.
     pub unreadable: bool,

@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lane_lost_at_any_step_loses_nothing_and_keeps_the_order(
+    fn a_scheduler_lost_at_any_step_loses_nothing_and_keeps_the_order(
         records in history(kind()),
         chunks in prop::collection::vec(0..7usize, 0..20),
         luck in prop::collection::vec(luck(), 0..30),

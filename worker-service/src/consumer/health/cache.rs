@@ -6,7 +6,7 @@ use serde_json::json;
 use shared::cache::{Cache, Fencer};
 
 /// How often Redis is asked.
-const EVERY: Duration = Duration::from_secs(2);
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is known of Redis.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +40,6 @@ pub async fn watch_cache(cache: Cache, fencer: Fencer, show: impl Fn(CacheState)
     loop {
         let error = cache.answering().await.all().err().map(|error| format!("{error:#}"));
         show(CacheState::Asked { error, fences_pending: fencer.pending_len() });
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(PROBE_INTERVAL).await;
     }
 }

@@ -11,7 +11,7 @@ use super::caught::Taken;
 use super::gaps::Gaps;
 use super::numbers::{Back, Numbers};
 use super::tail::Tail;
-use super::{LOOK, PartitionRunner};
+use super::{IDLE_INTERVAL, PartitionRunner};
 use crate::consumer::handler::Handler;
 use crate::scheduler::Scheduler;
 
@@ -137,7 +137,7 @@ impl<'g> OffsetTracker<'g> {
         let committed = driver.signals.committed.load(Ordering::Relaxed);
         // The log went back. The client by itself never commits less than it did before: it has to be
         // told, until Kafka has it.
-        let lower = committed > offset && self.lowered.is_none_or(|lowered| lowered.elapsed() >= LOOK);
+        let lower = committed > offset && self.lowered.is_none_or(|lowered| lowered.elapsed() >= IDLE_INTERVAL);
         let late = !moved && committed < offset && self.told.is_some_and(|told| told.elapsed() >= COMMITTED_LATE);
         if !moved && !lower && !late {
             return;

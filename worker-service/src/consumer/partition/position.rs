@@ -13,7 +13,7 @@ use rdkafka::consumer::Consumer as _;
 
 use super::offset_tracker::OffsetTracker;
 use super::tail::{Tail, TailContent, TailRead, read_tail};
-use super::{LOOK, PartitionRunner};
+use super::{IDLE_INTERVAL, PartitionRunner};
 use crate::consumer::handler::Handler;
 use crate::scheduler::Scheduler;
 
@@ -36,7 +36,7 @@ impl<H: Handler> PartitionRunner<H> {
             || progress.return_to.is_some()
             // Another reader would not read it either, and unpack it once more.
             || progress.unreadable.is_some_and(|said| said.elapsed() < READ_INTERVAL)
-            || tail.looked.is_some_and(|looked| looked.elapsed() < LOOK)
+            || tail.looked.is_some_and(|looked| looked.elapsed() < IDLE_INTERVAL)
         {
             return false;
         }

@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::Offset;
 use shared::runtime::lifecycle::no_result;
 
 use super::gaps::Gaps;
-use super::{LOOK, PartitionRunner};
+use super::{IDLE_INTERVAL, PartitionRunner};
 use crate::consumer::handler::Handler;
 use crate::observe::panics;
 
@@ -20,9 +20,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A partition that ran for so long begins with the first wait again.
-const CALM: Duration = Duration::from_secs(600);
+const RESET_AFTER: Duration = Duration::from_secs(600);
 /// From so many panics at the same place on it is one that comes again and again.
-const AGAIN: u32 = 3;
+const REPEATED_PANICS: u32 = 3;
 /// How long librdkafka may take to go back.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,18 +32,18 @@ impl<H: Handler> PartitionRunner<H> {
     /// offset is: what the scheduler held is in doubt, and nothing of it counts. So it does where it is asked to.
     pub async fn run(mut self) {
         let mut gaps = Gaps::new(self.partition);
-        self.run_lanes(&mut gaps).await;
+        self.run_schedulers(&mut gaps).await;
         self.look_for_last_losses(&mut gaps).await;
     }
 
-    async fn run_lanes(&mut self, gaps: &mut Gaps) {
+    async fn run_schedulers(&mut self, gaps: &mut Gaps) {
         let signals = Arc::clone(&self.signals);
         let mut from = self.ask_committed().await;
         let mut panics = Panics::default();
         loop {
             let began = Instant::now();
             let ended = tokio::select! {
-                ended = panics::caught_async(self.run_lane(from, gaps)) => Some(ended),
+                ended = panics::caught_async(self.run_scheduler(from, gaps)) => Some(ended),
                 () = signals.begin_anew.notified() => None,
             };
             match ended {
@@ -87,7 +87,7 @@ impl<H: Handler> PartitionRunner<H> {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(IDLE_INTERVAL) => {}
                 _ = self.assigned.stop.changed() => {}
             }
         }
@@ -112,7 +112,7 @@ impl Panics {
         let is_same = self.what == what && self.at == at;
         self.times = if is_same { self.times + 1 } else { 1 };
         (self.what, self.at) = (what, at);
-        self.wait = if ran > CALM { FIRST_WAIT } else { (2 * self.wait).clamp(FIRST_WAIT, LONGEST_WAIT) };
+        self.wait = if ran > RESET_AFTER { FIRST_WAIT } else { (2 * self.wait).clamp(FIRST_WAIT, LONGEST_WAIT) };
         self.wait
     }
 
@@ -124,7 +124,7 @@ impl Panics {
 
     /// Whether it comes again and again, and the offset behind which it is over.
     fn again(&self) -> Option<Option<i64>> {
-        (self.times >= AGAIN).then_some(self.at)
+        (self.times >= REPEATED_PANICS).then_some(self.at)
     }
 }
 

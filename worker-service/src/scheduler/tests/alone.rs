@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lane_lost_meanwhile_loses_nothing(
+    fn a_scheduler_lost_meanwhile_loses_nothing(
         records in history(kind()), crashes in prop::collection::vec((0..25usize, 0..4usize), 1..4)
     ) {
         let world = World::new(roomy(), &records, Vec::new()).run_with_crashes(&[], &crashes);
@@ -155,7 +155,7 @@ fn its_device_is_held_alone_and_after_five_minutes_it_is_a_dead_letter() {
 }
 
 #[test]
-fn while_it_is_held_alone_the_lane_says_so_and_is_in_no_outage() {
+fn while_it_is_held_alone_the_scheduler_says_so_and_is_in_no_outage() {
     let records = [(1, 1, Kind::Alone), (1, 0, Kind::Good)];
     let mut world = World::new(roomy(), &records, Vec::new());
     world.arrive(2);
