@@ -1,6 +1,6 @@
 //! Devices: what one may report, and what is kept of it. The rules are pure; [`queries`] has the SQL.
 
-mod made_up;
+mod probe_event;
 pub mod queries;
 pub mod submission;
 
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use time::OffsetDateTime;
 
-pub use self::made_up::made_up;
+pub use self::probe_event::probe_event;
 
 use crate::cache::{CacheKey, Kind};
 use crate::kafka::ids::{EventId, Key, id};

@@ -7,7 +7,7 @@ mod failure;
 mod idle;
 mod in_use;
 mod indexes;
-mod pause;
+mod paused_partitions;
 mod schema;
 mod session;
 mod transact;

@@ -17,4 +17,4 @@ pub mod poll;
 pub mod registry;
 pub mod seek;
 pub mod tasks;
-pub mod topics;
+pub mod topic_check;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Command;
 use futures_util::FutureExt as _;
 use shared::devices::queries::{self, Outcome};
-use shared::devices::{DeviceStream, EVENT_TYPES, Event, RESOURCE, made_up};
+use shared::devices::{DeviceStream, EVENT_TYPES, Event, RESOURCE, probe_event};
 use shared::kafka::{Delivery, Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
 use shared::store::{Failure, Store, Tx};
@@ -109,6 +109,6 @@ impl Handler for Devices {
     }
 
     fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
-        made_up(bytes)
+        probe_event(bytes)
     }
 }

@@ -9,13 +9,13 @@
 //! earlier one of it is applied or a dead letter; an outage becomes a dead letter; the watermark
 //! passes a record that has had no effect yet.
 
-mod alone;
-mod apart;
 mod backoff;
 mod batch;
 mod dead_letter_budget;
 mod failing;
 mod held;
+mod held_alone;
+mod one_by_one;
 mod settings;
 mod suspects;
 mod task;
@@ -31,7 +31,6 @@ use shared::kafka::{DeadLetter, Delivery, Record, Refusal};
 use shared::store::{Class, Failure};
 use time::OffsetDateTime;
 
-use self::apart::Share;
 use self::backoff::OutageBackoff;
 pub use self::backoff::retry_delays;
 use self::batch::Batch;
@@ -40,6 +39,7 @@ use self::failing::Failing;
 pub use self::failing::{AfterFailure, RETRIES};
 use self::held::Held;
 pub use self::held::HeldFull;
+use self::one_by_one::Share;
 pub use self::settings::Settings;
 use self::suspects::Suspects;
 pub use self::task::Task;

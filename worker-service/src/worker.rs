@@ -24,7 +24,7 @@ use crate::consumer::lag::{Lag, LogEnds};
 use crate::consumer::poll;
 use crate::consumer::registry::{Dependencies, RegisteredTask, Registry, Start, Started};
 use crate::consumer::tasks::{self, StopSignal, TaskHealth};
-use crate::consumer::topics::TopicWatch;
+use crate::consumer::topic_check::TopicWatch;
 use crate::domains;
 use crate::observe::{self, panics};
 use crate::source::Source;

@@ -11,6 +11,7 @@ use redis::{
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
+use super::classify::{self, Verdict, classify};
 use super::commands::{Does, beginning, beginning_of, reading, reads};
 use super::connection::Connection;
 use super::diagnosis::{self, Diagnosis, NO_ANSWER};
@@ -18,7 +19,6 @@ pub(super) use super::failure::CommandFailure;
 use super::refusals::Refusals;
 use super::scripts;
 use super::trouble::Trouble;
-use super::verdict::{self, Verdict, verdict};
 
 /// A server that was found to be a replica is left at most so often.
 const LEAVE_REPLICA: Duration = Duration::from_millis(400);
@@ -135,7 +135,7 @@ impl Node {
         if let Some(Value::ServerError(error)) = answers.next() {
             let error = RedisError::from(error);
             // One that cannot save refuses it too, and what it holds is as good as ever.
-            if verdict(&error) != Verdict::Writes {
+            if classify(&error) != Verdict::Writes {
                 return Err(error);
             }
         }
@@ -169,7 +169,7 @@ impl Node {
                     Ok(_) => {}
                     Err(CommandFailure::Answered(error)) => {
                         // Perhaps nobody asks anything else.
-                        let is_replica = verdict(&error) == Verdict::Replica;
+                        let is_replica = classify(&error) == Verdict::Replica;
                         self.connection.renew(if is_replica { LEAVE_REPLICA } else { WRONG_FOR_LONG });
                         return Err(error.to_string());
                     }
@@ -259,7 +259,7 @@ impl Node {
     /// What an error says about the server.
     fn met(&self, error: RedisError, does: Does) -> CommandFailure {
         let writes = does != Does::Reads;
-        let (verdict, is_misled) = (verdict(&error), self.is_misled(&error));
+        let (verdict, is_misled) = (classify(&error), self.is_misled(&error));
         if verdict != Verdict::Well || is_misled {
             self.goes_wrong(does);
         }
@@ -329,12 +329,12 @@ impl Node {
 
     /// It does not do what it was asked, and says so.
     fn refused(&self, error: &RedisError) {
-        verdict::count(error);
+        classify::count(error);
         let misled = if self.is_misled(error) { format!(": {OF_CLUSTER}") } else { String::new() };
         let said = format!("{error}{misled}");
         let (mut refusals, now) = (self.refusals(), Instant::now());
         refusals.add(&said, now);
-        if verdict(error) == Verdict::Replica || !refusals.is_to_be_told(&said, now) {
+        if classify(error) == Verdict::Replica || !refusals.is_to_be_told(&said, now) {
             return;
         }
         drop(refusals);

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 
 use super::CacheKey;
 use super::node::Node;
-use super::servers::absent_key;
+use super::topology::absent_key;
+use super::ttl::ERASED_TTL;
 use super::{Cache, millis, scripts, understood};
 
 /// How long one command of an operator may take.
@@ -17,9 +18,6 @@ const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 const CHUNK: usize = 1_000;
 /// Commands under way at once.
 const CONCURRENCY: usize = 32;
-/// How long fences of a forgotten device delete instead of replacing. Longer than a worker that was
-/// about to send one can be away and still believe in its partition.
-const FORGOTTEN_TTL: Duration = Duration::from_secs(3600);
 
 impl Cache {
     /// Asks whether Redis answers an operator, who has more patience than a reader: every node of it.
@@ -42,7 +40,7 @@ impl Cache {
     /// Redis away: the entry lives until its TTL ends.
     pub async fn forget(&self, key: &CacheKey) -> anyhow::Result<()> {
         let mut call = scripts::forget();
-        call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(FORGOTTEN_TTL));
+        call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(ERASED_TTL));
         self.patient().run::<i64>(&call).await?;
         Ok(())
     }

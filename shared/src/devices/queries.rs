@@ -33,7 +33,7 @@ pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<App
 /// # Errors
 /// [`Failure`] with its class, as for a batch.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
-    let event = super::made_up(payload_bytes)?;
+    let event = super::probe_event(payload_bytes)?;
     store.probe(BEGIN, &Batch(&[&event])).await
 }
 

@@ -14,7 +14,7 @@ pub use self::cache::{CacheState, watch_cache};
 pub use self::report::Health;
 pub use self::unreadable::Unreadable;
 use crate::observe::emf::Totals;
-use crate::observe::measured::{Measured, Unstable};
+use crate::observe::partition_lag::{PartitionLag, Unstable};
 use crate::scheduler::{HeldFull, Scheduler};
 
 mod cache;
@@ -171,7 +171,7 @@ impl GroupHealth {
     }
 
     /// How far the partitions are behind, as it was measured.
-    pub fn measured(&self, measured: &BTreeMap<i32, Measured>) {
+    pub fn measured(&self, measured: &BTreeMap<i32, PartitionLag>) {
         let mut state = self.state();
         for (&partition, found) in measured {
             let Some(known) = state.partitions.get_mut(&partition) else { continue };

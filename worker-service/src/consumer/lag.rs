@@ -5,10 +5,10 @@
 //! Behind is what can be read and has had no effect: records before the last stable offset. What lies behind that
 //! waits for somebody's transaction, and is told apart.
 
-mod ask;
 mod commits;
-mod known;
+mod kafka_offsets;
 mod unstable;
+mod waiting_since;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -18,17 +18,17 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use time::OffsetDateTime;
 
-pub use self::ask::LogEnds;
-use self::ask::{Ends, LagReport, ask};
 use self::commits::Commits;
-use self::known::Known;
+pub use self::kafka_offsets::LogEnds;
+use self::kafka_offsets::{Ends, KafkaOffsets, ask};
 use self::unstable::OpenTransactions;
+use self::waiting_since::WaitingSince;
 use self::watchdog::{Finding, Observation, Watchdog};
 use crate::consumer::group::Group;
 use crate::consumer::health::{GroupHealth, PartitionState};
 use crate::observe::emf::EmfConfig;
 use crate::observe::emf::Emitter;
-use crate::observe::measured::Measured;
+use crate::observe::partition_lag::PartitionLag;
 
 /// How often it is measured.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ struct Past {
     elapsed: Duration,
     /// When it was measured last.
     measured: Instant,
-    known: Known,
+    known: WaitingSince,
     last: BTreeMap<i32, LastKnown>,
     open: OpenTransactions,
     watchdog: Watchdog,
@@ -85,7 +85,7 @@ impl Past {
         Self {
             elapsed: Duration::ZERO,
             measured: Instant::now(),
-            known: Known::default(),
+            known: WaitingSince::default(),
             last: BTreeMap::new(),
             open: OpenTransactions::default(),
             watchdog: Watchdog::new(stall_timeout),
@@ -108,7 +108,7 @@ impl Lag {
         loop {
             tokio::time::sleep(every).await;
             let (consumer, told) = match self.consumer.get().map(Weak::upgrade) {
-                None => (None, LagReport::default()),
+                None => (None, KafkaOffsets::default()),
                 Some(None) => return,
                 Some(Some(consumer)) => {
                     let told = self.ask(&consumer, &mut past).await;
@@ -137,7 +137,7 @@ impl Lag {
     }
 
     /// Asks Kafka, and tells where it does not answer.
-    async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> LagReport {
+    async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> KafkaOffsets {
         let ours: Vec<_> = self.health.partitions().into_keys().collect();
         let is_due = past.compared.is_none_or(|compared| compared.elapsed() >= self.compare_interval);
         let with_committed = is_due && !ours.is_empty();
@@ -180,7 +180,7 @@ fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64
 }
 
 /// Tells the runners what was found out.
-fn act(health: &GroupHealth, group: &Group, told: &LagReport, anew: &[i32]) {
+fn act(health: &GroupHealth, group: &Group, told: &KafkaOffsets, anew: &[i32]) {
     for (partition, ends) in &told.ends {
         group.ends_at(*partition, ends.stable);
     }
@@ -198,7 +198,7 @@ fn measure(
     ends: &BTreeMap<i32, Ends>,
     now: OffsetDateTime,
     past: &mut Past,
-) -> (BTreeMap<i32, Measured>, Vec<i32>) {
+) -> (BTreeMap<i32, PartitionLag>, Vec<i32>) {
     let Past { known, last, open, watchdog, .. } = past;
     let is_told = |partition: &i32| ours.contains_key(partition) || lost.contains_key(partition);
     known.retain(|partition| is_told(&partition));
@@ -242,7 +242,7 @@ fn measure(
                 Some(since)
             }
         };
-        let measured = Measured {
+        let measured = PartitionLag {
             lag: last,
             is_unknown: lag.is_none(),
             is_lost: false,
@@ -259,8 +259,14 @@ fn measure(
     let mut measured: BTreeMap<_, _> = ours.iter().map(of_one).collect();
     for (&partition, state) in lost.iter().filter(|(partition, _)| !ours.contains_key(partition)) {
         let (lag, watermark_age) = age_of(partition, state, None, None);
-        let found =
-            Measured { lag, watermark_age, is_unknown: true, is_lost: true, waits: true, ..Measured::default() };
+        let found = PartitionLag {
+            lag,
+            watermark_age,
+            is_unknown: true,
+            is_lost: true,
+            waits: true,
+            ..PartitionLag::default()
+        };
         measured.insert(partition, found);
     }
     (measured, anew)
@@ -281,8 +287,8 @@ fn has_reason(state: &PartitionState, ends: Option<Ends>, now: Instant) -> bool 
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them. Those of one that
 /// is lost stay until that is so.
-fn show(health: &GroupHealth, measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
-    let nothing = Measured { lag: Some(0), ..Measured::default() };
+fn show(health: &GroupHealth, measured: &BTreeMap<i32, PartitionLag>, shown: &mut Vec<i32>) {
+    let nothing = PartitionLag { lag: Some(0), ..PartitionLag::default() };
     let gone = || shown.iter().filter(|partition| !measured.contains_key(partition));
     for &partition in gone() {
         metrics::gauge!("commit_behind_records", &health.labels(partition)).set(0.0);

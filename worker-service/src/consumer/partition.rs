@@ -28,19 +28,19 @@ use crate::scheduler::{Action, Scheduler, Settings};
 use crate::source::Source;
 use shared::kafka::unreadable::is_unreadable;
 
-pub use self::explain::GapReader;
+pub use self::gap_reader::GapReader;
 use self::gaps::Gaps;
 use self::offset_tracker::{OffsetTracker, Step};
 use self::pause::Pause;
 
-mod caught;
-mod explain;
+mod batch_numbering;
+mod empty_offsets;
+mod gap_reader;
 mod gaps;
 mod malformed;
-mod numbers;
 mod offset_tracker;
+mod panic_guard;
 mod pause;
-mod position;
 mod restart;
 mod skipped;
 mod tail;

@@ -27,8 +27,8 @@ mod send;
 
 use self::plan::{Plan, PlannedRecord, Planner};
 use self::send::Sender;
-use super::letter::{Letter, Shown};
 use super::read::{Reader, Span};
+use super::summary::{LetterSummary, Shown};
 use super::{letters, outcomes};
 use crate::dead_letters::config::DlqRedriveConfig;
 use crate::source::Source;
@@ -209,7 +209,7 @@ struct Report<'a, W> {
 impl<W: Write> Report<'_, W> {
     fn sent(&mut self, record: &Record, place: Option<(i32, i64)>) -> anyhow::Result<()> {
         self.summary.sent += 1;
-        let letter = Letter::of(record, self.types);
+        let letter = LetterSummary::of(record, self.types);
         if self.json {
             let told = match place {
                 Some((partition, offset)) => {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use shared::runtime::config::{duration_in, trimmed};
 use time::OffsetDateTime;
 
-use crate::observe::measured::Measured;
+use crate::observe::partition_lag::PartitionLag;
 
 /// The most values that a metric may have in one document; the largest are told.
 const MAX_VALUES: usize = 100;
@@ -81,7 +81,7 @@ impl Emitter {
     /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
     pub fn document(
         &self,
-        measured: &BTreeMap<i32, Measured>,
+        measured: &BTreeMap<i32, PartitionLag>,
         worker_waits: bool,
         totals: Totals,
         now: OffsetDateTime,

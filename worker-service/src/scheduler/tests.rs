@@ -13,12 +13,12 @@ use super::*;
 type Scheduler = super::Scheduler<()>;
 type Task = super::Task<()>;
 
-mod alone;
+mod dead_letters;
 mod failing;
 mod flapping;
 mod floods;
+mod held_alone;
 mod held_full;
-mod letters;
 mod outages;
 mod records;
 mod slow;

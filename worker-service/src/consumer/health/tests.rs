@@ -61,7 +61,7 @@ fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
     health.begun(0, Some(7));
     let open = |seconds| {
         let unstable = Unstable { records: 3, offset: 12, age: Duration::from_secs(seconds) };
-        BTreeMap::from([(0, Measured { unstable: Some(unstable), ..Measured::default() })])
+        BTreeMap::from([(0, PartitionLag { unstable: Some(unstable), ..PartitionLag::default() })])
     };
     health.measured(&open(0));
     assert_eq!(status(&health), (true, "ready".into()));
@@ -71,7 +71,7 @@ fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
     assert_eq!(status(&health), (true, "ready".into()));
     health.measured(&open(60));
     assert_eq!(status(&health), (false, "waiting behind an open transaction".into()));
-    health.measured(&BTreeMap::from([(0, Measured::default()), (9, Measured::default())]));
+    health.measured(&BTreeMap::from([(0, PartitionLag::default()), (9, PartitionLag::default())]));
     assert_eq!(status(&health), (true, "ready".into()));
     let report = health.report().1;
     assert_eq!(report["partitions"].as_object().unwrap().len(), 1, "of a partition that is gone nothing is kept");
@@ -105,14 +105,14 @@ fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
     let health = GroupHealth::new("g");
     health.joined();
     health.begun(0, Some(7));
-    let stalled = Measured { stalled: Some(Duration::from_secs(200)), lag: Some(3), ..Measured::default() };
+    let stalled = PartitionLag { stalled: Some(Duration::from_secs(200)), lag: Some(3), ..PartitionLag::default() };
     health.measured(&BTreeMap::from([(0, stalled)]));
     assert_eq!(status(&health), (false, "a partition stands still".into()));
     assert_eq!(health.report().1["partitions"]["0"]["stalled_seconds"], 200);
     health.begins_anew(0, "it stood still".into(), None);
     health.begun(0, Some(7));
     assert_eq!(status(&health), (false, "a partition stands still".into()), "until it moves");
-    health.measured(&BTreeMap::from([(0, Measured::default())]));
+    health.measured(&BTreeMap::from([(0, PartitionLag::default())]));
     assert_eq!(status(&health), (true, "ready".into()));
 }
 

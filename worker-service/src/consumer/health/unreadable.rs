@@ -83,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::observe::measured::Measured;
+    use crate::observe::partition_lag::PartitionLag;
     use crate::scheduler::{Scheduler, Settings};
 
     fn status(health: &GroupHealth) -> (bool, String) {
@@ -116,7 +116,7 @@ mod tests {
         health.update(3, &Scheduler::<()>::new(Settings::default(), 1), Instant::now());
         assert_eq!(status(&health), (false, "a partition cannot be read".into()));
         assert_eq!(unreadable(), json!({"offset": 9, "error": "bad", "seconds": 0}));
-        health.measured(&BTreeMap::from([(3, Measured::default())]));
+        health.measured(&BTreeMap::from([(3, PartitionLag::default())]));
         assert!(!unreadable().is_null(), "it is met again and again");
         health.can_read(3);
         assert_eq!((status(&health), unreadable()), ((true, "ready".into()), json!(null)));

@@ -1,6 +1,6 @@
 use super::*;
 use crate::consumer::health::Unreadable;
-use crate::observe::measured::Unstable;
+use crate::observe::partition_lag::Unstable;
 use crate::scheduler::HeldFull;
 
 fn past() -> Past {
@@ -140,8 +140,8 @@ fn what_kafka_does_not_tell_is_not_0_and_grows_older() {
     ]);
     let (told, none) = (BTreeMap::from([(0, ends(0, 15)), (1, ends(0, 15))]), BTreeMap::new());
     let (nothing, nobody) = (BTreeMap::new(), BTreeMap::new());
-    let of = |found: &BTreeMap<i32, Measured>, partition: i32| {
-        let Measured { lag, is_unknown, is_lost, waits, watermark_age, .. } = found[&partition].clone();
+    let of = |found: &BTreeMap<i32, PartitionLag>, partition: i32| {
+        let PartitionLag { lag, is_unknown, is_lost, waits, watermark_age, .. } = found[&partition].clone();
         (lag, is_unknown, is_lost, waits, watermark_age.round())
     };
     let (found, _) = measure(&ours, &nothing, &told, now, &mut past);

@@ -7,9 +7,9 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::Record;
 
-use super::caught::Taken;
+use super::batch_numbering::{Back, Numbers};
 use super::gaps::Gaps;
-use super::numbers::{Back, Numbers};
+use super::panic_guard::Taken;
 use super::tail::Tail;
 use super::{IDLE_INTERVAL, PartitionRunner};
 use crate::consumer::handler::Handler;

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use crate::dead_letters::letter::{Letter, RecordPlace, hash};
+use crate::dead_letters::summary::{LetterSummary, RecordPlace, hash};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PlannedRecord {
@@ -57,7 +57,7 @@ pub(super) struct Plan {
 
 impl Planner {
     /// Takes in a letter; one that does not say where it came from cannot be planned.
-    pub(super) fn add(&mut self, letter: &Letter) {
+    pub(super) fn add(&mut self, letter: &LetterSummary) {
         let Some(origin) = &letter.origin else { return };
         let origin = Origin::from(origin);
         let key = letter.key_hash.unwrap_or_else(|| hash(origin));
@@ -116,14 +116,14 @@ mod tests {
     use proptest::prelude::*;
     use shared::kafka::Record;
 
-    fn letter(key: &str, partition: i32, offset: i64, origin: i64, redrives: u32) -> Letter {
-        let mut letter = Letter::of(&Record::new(Some(key.as_bytes()), None, &[]), &[]);
+    fn letter(key: &str, partition: i32, offset: i64, origin: i64, redrives: u32) -> LetterSummary {
+        let mut letter = LetterSummary::of(&Record::new(Some(key.as_bytes()), None, &[]), &[]);
         (letter.partition, letter.offset, letter.redrives) = (partition, offset, redrives);
         letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
         letter
     }
 
-    fn plan(letters: &[Letter], max: Option<u32>, limit: Option<usize>) -> Plan {
+    fn plan(letters: &[LetterSummary], max: Option<u32>, limit: Option<usize>) -> Plan {
         let mut planner = Planner::default();
         letters.iter().for_each(|letter| planner.add(letter));
         planner.plan(max, limit)
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn keys_may_be_no_text_and_each_record_without_one_counts_as_a_key_of_its_own() {
         let letter = |key: Option<&[u8]>, offset: i64, origin: i64| {
-            let mut letter = Letter::of(&Record::new(key, None, &[]), &[]);
+            let mut letter = LetterSummary::of(&Record::new(key, None, &[]), &[]);
             letter.offset = offset;
             letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
             letter

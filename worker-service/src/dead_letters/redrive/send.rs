@@ -8,8 +8,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use shared::kafka::{self, LogContext};
 use shared::kafka::{Record, as_text, header};
 
-use crate::dead_letters::letter::{MOST_REDRIVES, REDRIVES, redrives};
 use crate::dead_letters::producer::{KEY_ABSENT, producer_settings, unacknowledged};
+use crate::dead_letters::summary::{MOST_REDRIVES, REDRIVES, redrives};
 use crate::source::Source;
 
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;

@@ -2,7 +2,7 @@
 //! waits for long, whatever they do.
 
 use super::*;
-use crate::scheduler::alone::{FEW_CONTROLS, MANY_LETTERS};
+use crate::scheduler::held_alone::{FEW_CONTROLS, MANY_LETTERS};
 
 /// How long a transaction takes, with the wait for more.
 const TRANSACTION: Duration = Duration::from_millis(20);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Measured {
+pub struct PartitionLag {
     /// Records that can be read and are without their effect, as far as is known: as many as there were when Kafka last
     /// said where the partition ends; none before it did.
     pub lag: Option<u64>,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::scheduler::alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_LETTERS};
+use crate::scheduler::held_alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_LETTERS};
 use crate::scheduler::suspects::MAX_SET_ASIDE;
 
 /// Much may be held, so that others come in all the while.

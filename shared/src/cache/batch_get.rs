@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Cache;
 use super::node::CommandFailure;
-use super::servers::Servers;
+use super::topology::Servers;
 
 /// Questions under way at once: while one is answered another is on its way.
 const FLIGHTS: usize = 2;
@@ -32,7 +32,7 @@ type Fetched = Option<Option<Bytes>>;
 
 /// The reads that wait to be asked.
 #[derive(Default)]
-pub(super) struct Gathering(Mutex<State>);
+pub(super) struct BatchGet(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -95,12 +95,12 @@ impl Sizes {
 impl Cache {
     /// What is there under a key, asked for together with others. A key that holds no string is told
     /// as absent.
-    pub(super) async fn gather(&self, key: String) -> Result<Option<Bytes>, CommandFailure> {
+    pub(super) async fn get_in_batch(&self, key: String) -> Result<Option<Bytes>, CommandFailure> {
         // Of this read's own, whatever the question before it is waiting for.
         let until = Instant::now() + self.timeout;
         let (tell, found) = oneshot::channel();
         let starts = {
-            let mut state = self.gathering.state();
+            let mut state = self.batch_get.state();
             state.waiting.push_back(Read { key, tell });
             let starts = state.flights < FLIGHTS;
             state.flights += usize::from(starts);
@@ -116,7 +116,7 @@ impl Cache {
 
     /// Asks until nobody waits.
     async fn fly(&self) {
-        let mut flight = Flight { gathering: Arc::clone(&self.gathering), landed: false };
+        let mut flight = Flight { batch_get: Arc::clone(&self.batch_get), landed: false };
         // Those that came in at the same time, and were not run yet, come along.
         tokio::task::yield_now().await;
         while let Some(reads) = flight.take() {
@@ -133,14 +133,14 @@ impl Cache {
             match self.ask::<Option<Bytes>>("", redis::cmd("GET").arg(&read.key)).await {
                 Ok(found) => {
                     if let Some(body) = &found {
-                        self.gathering.state().sizes.answered(1, body.len());
+                        self.batch_get.state().sizes.answered(1, body.len());
                     }
                     read.answer(Some(found));
                 }
                 Err(failure) => {
                     let is_no_string = failure.is("WRONGTYPE");
                     if !is_no_string {
-                        self.gathering.state().sizes.failed();
+                        self.batch_get.state().sizes.failed();
                     }
                     read.answer(is_no_string.then_some(None));
                 }
@@ -154,7 +154,7 @@ impl Cache {
         let Servers::One(node) = &self.servers else { return };
         let keys: Vec<&str> = reads.iter().map(|read| read.key.as_str()).collect();
         let answer = node.ask_beginnings(&keys, most, Instant::now() + self.timeout).await;
-        let mut state = self.gathering.state();
+        let mut state = self.batch_get.state();
         let Ok(found) = answer else {
             state.sizes.failed();
             drop(state);
@@ -181,7 +181,7 @@ impl Cache {
     }
 }
 
-impl Gathering {
+impl BatchGet {
     fn state(&self) -> MutexGuard<'_, State> {
         // What waits is whole whenever the lock is free, whatever the holder's fate.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -190,7 +190,7 @@ impl Gathering {
 
 /// One of the flights.
 struct Flight {
-    gathering: Arc<Gathering>,
+    batch_get: Arc<BatchGet>,
     landed: bool,
 }
 
@@ -198,7 +198,7 @@ impl Flight {
     /// Those that wait; without any the flight is over. Both under one lock: who comes after it starts
     /// another.
     fn take(&mut self) -> Option<Vec<Read>> {
-        let mut state = self.gathering.state();
+        let mut state = self.batch_get.state();
         let state = &mut *state;
         for waiting in [&mut state.waiting, &mut state.large] {
             waiting.retain(|read| !read.tell.is_closed());
@@ -225,7 +225,7 @@ impl Drop for Flight {
     /// Where it crashed, the next read starts another.
     fn drop(&mut self) {
         if !self.landed {
-            self.gathering.state().flights -= 1;
+            self.batch_get.state().flights -= 1;
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Verdict {
 }
 
 /// The verdict on the server that answered so. Whatever is not known counts as away: PostgreSQL has the truth.
-pub(super) fn verdict(error: &RedisError) -> Verdict {
+pub(super) fn classify(error: &RedisError) -> Verdict {
     match error.kind() {
         ErrorKind::Server(
             ServerErrorKind::NoScript | ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain,
@@ -60,7 +60,7 @@ pub(super) fn count(error: &RedisError) {
 
 /// An error's code, as a metric's label: a few, whatever a server answers.
 fn label(error: &RedisError) -> &'static str {
-    if error.code() == Some("ERR") && verdict(error) == Verdict::Command {
+    if error.code() == Some("ERR") && classify(error) == Verdict::Command {
         return "NOPERM";
     }
     KNOWN.into_iter().find(|known| error.code() == Some(known)).unwrap_or("other")
@@ -101,7 +101,7 @@ mod tests {
             ("ERR max number of clients reached", Verdict::Away),
             ("BUSY Redis is busy running a script.", Verdict::Away),
         ] {
-            assert_eq!(verdict(&error(line)), expected, "{line}");
+            assert_eq!(classify(&error(line)), expected, "{line}");
         }
         assert_eq!(label(&error("NOPERM x")), "NOPERM");
         assert_eq!(label(&error("ANYTHING x")), "other");

@@ -18,7 +18,7 @@ const AROUND: usize = r#"{"probe":""}"#.len();
 ///
 /// # Errors
 /// [`Failure`]: a defect.
-pub fn made_up(payload_bytes: usize) -> Result<DeviceDelivery, Failure> {
+pub fn probe_event(payload_bytes: usize) -> Result<DeviceDelivery, Failure> {
     let length = payload_bytes.min(MAX_PAYLOAD_BYTES).saturating_sub(AROUND);
     // By chance: what can be compressed takes less of everything than an event does.
     let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(length).collect();
@@ -40,10 +40,10 @@ mod tests {
     #[test]
     fn it_is_as_large_as_asked_and_of_a_device_that_nobody_can_name() {
         for bytes in [0, 1, 12, 13, 100, 255 * 1024, MAX_PAYLOAD_BYTES, usize::MAX] {
-            let Event { device_id, payload, .. } = made_up(bytes).unwrap().event;
+            let Event { device_id, payload, .. } = probe_event(bytes).unwrap().event;
             assert_eq!(payload.as_str().len(), bytes.clamp(AROUND, MAX_PAYLOAD_BYTES));
             assert!(device_id.as_str().parse::<DeviceId>().is_err(), "{device_id}");
         }
-        assert_ne!(made_up(0).unwrap().event.device_id, made_up(0).unwrap().event.device_id);
+        assert_ne!(probe_event(0).unwrap().event.device_id, probe_event(0).unwrap().event.device_id);
     }
 }
