@@ -106,7 +106,7 @@ impl Group {
         self.runners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A partition whose driver ended although nobody told it to: a bug, after which nobody would
+    /// A partition whose runner ended although nobody told it to: a bug, after which nobody would
     /// take its records, and nobody would notice.
     pub(super) fn broken(&self) -> Option<i32> {
         self.runners().iter().find(|(_, handle)| handle.task.is_finished()).map(|(partition, _)| *partition)

@@ -81,7 +81,7 @@ const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// A batch of fewer events is a small one.
 const SMALL_BATCH: usize = 100;
 
-/// One partition's driver. Dropping it drops what is under way: its results count for nothing.
+/// The runner of a partition. Dropping it drops what is under way: its results count for nothing.
 pub struct PartitionRunner<H> {
     assigned: Assigned,
     dependencies: Arc<RunnerDependencies<H>>,
@@ -119,19 +119,19 @@ impl<H: Handler> PartitionRunner<H> {
         // What one held that broke down is gone.
         self.share.holds(0);
         self.dependencies.health.begun(self.partition, from);
-        let mut progress = OffsetTracker::new(from, gaps);
+        let mut tracker = OffsetTracker::new(from, gaps);
         let mut pause = self.known_pause(&mut scheduler, started).await;
         let mut paced = None;
         while !*self.stop.borrow() {
             if let Some(since) = paced.take() {
                 self.gather_until(since + MIN_BATCH_INTERVAL).await;
             }
-            self.take_in(&mut scheduler, &mut progress, usize::MAX);
-            self.return_where_due(&mut scheduler, &mut progress).await;
+            self.take_in(&mut scheduler, &mut tracker, usize::MAX);
+            self.return_where_due(&mut scheduler, &mut tracker).await;
             match scheduler.next(started.elapsed()) {
                 Action::Apply(batch) => {
                     paced = (batch.len() < SMALL_BATCH).then(Instant::now);
-                    let result = self.taking_in(self.apply_whole(&batch), &mut scheduler, &mut progress).await;
+                    let result = self.taking_in(self.apply_whole(&batch), &mut scheduler, &mut tracker).await;
                     let failure = result.as_ref().err().and_then(|error| {
                         self.aside(|| FailedBatch::of(&batch, error, self.dependencies.access_log))?
                     });
@@ -141,7 +141,7 @@ impl<H: Handler> PartitionRunner<H> {
                     }
                 }
                 Action::Probe(bytes) => {
-                    let result = self.taking_in(self.probe(bytes), &mut scheduler, &mut progress).await;
+                    let result = self.taking_in(self.probe(bytes), &mut scheduler, &mut tracker).await;
                     scheduler.probed(result, started.elapsed());
                 }
                 Action::DeadLetter(letters) => {
@@ -161,7 +161,7 @@ impl<H: Handler> PartitionRunner<H> {
                     pause = self.look_at_pause(Pause::ToWrite, &mut scheduler).await;
                 }
                 Action::Wait(until) => {
-                    if !self.move_on(&mut scheduler, &mut progress).await {
+                    if !self.move_on(&mut scheduler, &mut tracker).await {
                         let until = until
                             .map_or(IDLE_INTERVAL, |until| until.saturating_sub(started.elapsed()).min(IDLE_INTERVAL));
                         tokio::select! {
@@ -176,8 +176,8 @@ impl<H: Handler> PartitionRunner<H> {
             }
             self.share.holds(scheduler.bytes());
             self.dependencies.health.update(self.partition, &scheduler, started);
-            progress.store(self, &scheduler);
-            self.look_for_losses(progress.gaps).await;
+            tracker.store(self, &scheduler);
+            self.look_for_losses(tracker.gaps).await;
         }
     }
 
@@ -195,7 +195,7 @@ impl<H: Handler> PartitionRunner<H> {
         &self,
         work: impl Future<Output = T>,
         scheduler: &mut Scheduler<H::Event>,
-        progress: &mut OffsetTracker<'_>,
+        tracker: &mut OffsetTracker<'_>,
     ) -> T {
         let mut work = pin!(work);
         let mut more = true;
@@ -207,42 +207,42 @@ impl<H: Handler> PartitionRunner<H> {
                 () = self.wake.notified(), if !more && scheduler.has_room() => {}
                 () = self.share.freed(), if !more && !self.share.has_room() => {}
             }
-            more = self.take_in(scheduler, progress, INTAKE_CHUNK);
+            more = self.take_in(scheduler, tracker, INTAKE_CHUNK);
         }
     }
 
     /// Takes in what is there, as far as there is room, and so many at most; says whether more of it
     /// could be taken in.
-    fn take_in(&self, scheduler: &mut Scheduler<H::Event>, progress: &mut OffsetTracker<'_>, most: usize) -> bool {
+    fn take_in(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>, most: usize) -> bool {
         for _ in 0..most {
-            if !scheduler.has_room() || !self.share.has_room() || progress.return_to.is_some() {
+            if !scheduler.has_room() || !self.share.has_room() || tracker.return_to.is_some() {
                 return false;
             }
-            let taken = match progress.put_off.take() {
+            let taken = match tracker.put_off.take() {
                 Some(taken) if scheduler.is_empty() => {
                     scheduler.begin_anew();
                     taken
                 }
                 Some(taken) => {
-                    progress.put_off = Some(taken);
+                    tracker.put_off = Some(taken);
                     return false;
                 }
                 None => match self.queue.poll(Duration::ZERO) {
                     None => return false,
                     Some(Ok(message)) => self.read(message),
                     Some(Err(error)) => {
-                        self.note_unread(progress, &error);
+                        self.note_unread(tracker, &error);
                         continue;
                     }
                 },
             };
-            if progress.unreadable.take().is_some() {
+            if tracker.unreadable.take().is_some() {
                 self.dependencies.health.can_read(self.partition);
             }
             let offset = taken.record.offset;
-            match progress.step_to(&taken.record) {
+            match tracker.step_to(&taken.record) {
                 Step::Next => {}
-                Step::Gap(expected) => progress.gaps.met(expected, offset),
+                Step::Gap(expected) => tracker.gaps.met(expected, offset),
                 Step::Back(expected) => {
                     tracing::error!(
                         partition = self.partition,
@@ -250,12 +250,12 @@ impl<H: Handler> PartitionRunner<H> {
                         offset,
                         "the log goes on at an earlier offset: the topic was made anew, or has lost its end"
                     );
-                    progress.put_off = Some(taken);
+                    tracker.put_off = Some(taken);
                     continue;
                 }
                 Step::Unordered(expected) => {
                     self.tell_unordered(expected, offset);
-                    progress.put_off = Some(taken);
+                    tracker.put_off = Some(taken);
                     continue;
                 }
                 // What the client fetched there comes again, or came before.
@@ -285,10 +285,10 @@ impl<H: Handler> PartitionRunner<H> {
 
     /// The client did not read something. Where it never will, health says so, and the place: nothing else does, since
     /// nothing is behind it for the client.
-    fn note_unread(&self, progress: &mut OffsetTracker<'_>, error: &KafkaError) {
+    fn note_unread(&self, tracker: &mut OffsetTracker<'_>, error: &KafkaError) {
         if is_unreadable(error) {
-            progress.unreadable = Some(Instant::now());
-            self.dependencies.health.cannot_read(self.partition, progress.expected, error.to_string());
+            tracker.unreadable = Some(Instant::now());
+            self.dependencies.health.cannot_read(self.partition, tracker.expected, error.to_string());
         } else {
             tracing::warn!(partition = self.partition, %error, "reading from Kafka");
         }

@@ -152,11 +152,11 @@ impl<E> Scheduler<E> {
         }
     }
 
-    /// An event becomes a dead letter. It stays counted, as a letter now.
+    /// An event becomes a dead letter. It stays counted, as a dead letter now.
     pub(super) fn bury(&mut self, task: Task<E>, reason: Reason, error: String) {
         self.bytes -= task.size() - task.record.size();
         let Task { record, attempts, .. } = task;
-        self.letters.push_back(DeadLetter { record, reason, error, attempts });
+        self.dead_letters.push_back(DeadLetter { record, reason, error, attempts });
     }
 
     /// Holds a key from this event on; what is begun or held of it is held with it, in order.

@@ -129,21 +129,21 @@ mod tests {
     /// when all before it is done.
     fn steps(log: &[(i64, i64)]) -> Vec<String> {
         let mut gaps = Gaps::new(0);
-        let mut progress = OffsetTracker::new(Some(0), &mut gaps);
+        let mut tracker = OffsetTracker::new(Some(0), &mut gaps);
         let mut step = |&(offset, second): &(i64, i64)| {
-            let told = match progress.step_to(&at(offset, second)) {
+            let told = match tracker.step_to(&at(offset, second)) {
                 Step::Next => "next".to_owned(),
                 Step::Gap(_) => "gap".to_owned(),
                 Step::Back(_) => "back".to_owned(),
                 Step::Unordered(_) => "unordered".to_owned(),
                 Step::Elsewhere(_) => {
-                    let to = progress.return_to.unwrap();
-                    progress.returned(to);
+                    let to = tracker.return_to.unwrap();
+                    tracker.returned(to);
                     return format!("to {to}");
                 }
             };
-            if progress.expected.is_none() {
-                assert!(matches!(progress.step_to(&at(offset, second)), Step::Next));
+            if tracker.expected.is_none() {
+                assert!(matches!(tracker.step_to(&at(offset, second)), Step::Next));
             }
             told
         };

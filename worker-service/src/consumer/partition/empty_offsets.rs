@@ -28,26 +28,26 @@ const RECENT: Duration = Duration::from_secs(60);
 impl<H: Handler> PartitionRunner<H> {
     /// Moves a partition without anything to do, but for what is held, past what is no record; says whether it did. At
     /// most once a second.
-    pub(super) async fn move_on(&self, scheduler: &mut Scheduler<H::Event>, progress: &mut OffsetTracker<'_>) -> bool {
-        let tail = &mut progress.tail;
+    pub(super) async fn move_on(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>) -> bool {
+        let tail = &mut tracker.tail;
         if !scheduler.is_idle()
             || scheduler.is_paused()
-            || progress.put_off.is_some()
-            || progress.return_to.is_some()
+            || tracker.put_off.is_some()
+            || tracker.return_to.is_some()
             // Another reader would not read it either, and unpack it once more.
-            || progress.unreadable.is_some_and(|said| said.elapsed() < READ_INTERVAL)
+            || tracker.unreadable.is_some_and(|said| said.elapsed() < READ_INTERVAL)
             || tail.looked.is_some_and(|looked| looked.elapsed() < IDLE_INTERVAL)
         {
             return false;
         }
         tail.looked = Some(Instant::now());
-        progress.rest();
-        let tail = &mut progress.tail;
-        let here = scheduler.read_to().or(progress.expected);
+        tracker.rest();
+        let tail = &mut tracker.tail;
+        let here = scheduler.read_to().or(tracker.expected);
         let position = self.position().await;
         let to = match self.read_on(here, tail).await {
             Some(TailContent::Unreadable(unreadable)) if position <= here => {
-                return self.meet_unreadable(here, unreadable, scheduler, progress).await;
+                return self.meet_unreadable(here, unreadable, scheduler, tracker).await;
             }
             Some(TailContent::Nothing(to)) => position.max(Some(to)),
             _ => position,
@@ -60,10 +60,10 @@ impl<H: Handler> PartitionRunner<H> {
             // Nothing tells by itself whether markers stood there or records that are gone: the same is asked as
             // where a record comes behind a gap.
             if let Some(here) = here {
-                progress.gaps.met(here, to);
+                tracker.gaps.met(here, to);
             }
             scheduler.reach(to);
-            progress.reach(to);
+            tracker.reach(to);
         }
         true
     }

@@ -27,11 +27,11 @@ impl<H: Handler> PartitionRunner<H> {
         here: Option<i64>,
         found: Unreadable,
         scheduler: &mut Scheduler<H::Event>,
-        progress: &mut OffsetTracker<'_>,
+        tracker: &mut OffsetTracker<'_>,
     ) -> bool {
         let (partition, health) = (self.partition, &self.dependencies.health);
         let Unreadable { from, to, error, is_malformed } = found;
-        progress.tail.met_unreadable = Some(Instant::now());
+        tracker.tail.met_unreadable = Some(Instant::now());
         if !is_malformed {
             health.cannot_read(partition, Some(from), error);
             return false;
@@ -65,10 +65,10 @@ impl<H: Handler> PartitionRunner<H> {
         );
         // What stands before them is looked into as where a record comes behind a gap.
         if let Some(here) = here.filter(|here| *here < from) {
-            progress.gaps.met(here, from);
+            tracker.gaps.met(here, from);
         }
         scheduler.reach(behind);
-        progress.reach(behind);
+        tracker.reach(behind);
         if refused.is_none() {
             health.can_read(partition);
         }
@@ -86,14 +86,14 @@ impl<H: Handler> PartitionRunner<H> {
     }
 
     /// Has the client go back to behind such a batch, where it went elsewhere, and all before it is done.
-    pub(super) async fn return_where_due(&self, scheduler: &mut Scheduler<H::Event>, progress: &mut OffsetTracker<'_>) {
-        if let Some(to) = progress.return_to
+    pub(super) async fn return_where_due(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>) {
+        if let Some(to) = tracker.return_to
             && scheduler.is_empty()
             && self.go_on_at(to).await
         {
             scheduler.begin_anew();
             scheduler.reach(to);
-            progress.returned(to);
+            tracker.returned(to);
         }
     }
 

@@ -131,10 +131,10 @@ impl<'g> OffsetTracker<'g> {
     }
 
     /// Stores the watermark where it moved: the group commits what is stored.
-    pub(super) fn store<H: Handler>(&mut self, driver: &PartitionRunner<H>, scheduler: &Scheduler<H::Event>) {
+    pub(super) fn store<H: Handler>(&mut self, runner: &PartitionRunner<H>, scheduler: &Scheduler<H::Event>) {
         let Some(offset) = scheduler.watermark() else { return };
         let moved = self.stored != Some(offset);
-        let committed = driver.signals.committed.load(Ordering::Relaxed);
+        let committed = runner.signals.committed.load(Ordering::Relaxed);
         // The log went back. The client by itself never commits less than it did before: it has to be
         // told, until Kafka has it.
         let lower = committed > offset && self.lowered.is_none_or(|lowered| lowered.elapsed() >= IDLE_INTERVAL);
@@ -143,22 +143,22 @@ impl<'g> OffsetTracker<'g> {
             return;
         }
         let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&driver.topic, driver.partition, Offset::Offset(offset));
-        if let Err(error) = added.and_then(|()| driver.consumer.store_offsets(&list)) {
+        let added = list.add_partition_offset(&runner.topic, runner.partition, Offset::Offset(offset));
+        if let Err(error) = added.and_then(|()| runner.consumer.store_offsets(&list)) {
             // Lost in the meantime: its new owner goes on from the last commit.
-            tracing::warn!(partition = driver.partition, offset, %error, "the offset is not stored");
+            tracing::warn!(partition = runner.partition, offset, %error, "the offset is not stored");
             return;
         }
         self.stored = Some(offset);
         self.told = Some(Instant::now());
-        driver.signals.stored.store(offset, Ordering::Relaxed);
+        runner.signals.stored.store(offset, Ordering::Relaxed);
         if lower {
             self.lowered = Some(Instant::now());
         }
         if (lower || late)
-            && let Err(error) = driver.consumer.commit(&list, CommitMode::Async)
+            && let Err(error) = runner.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::warn!(partition = driver.partition, offset, %error, "the offset is not committed");
+            tracing::warn!(partition = runner.partition, offset, %error, "the offset is not committed");
         }
     }
 }

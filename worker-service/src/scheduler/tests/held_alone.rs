@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::scheduler::held_alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_LETTERS};
+use crate::scheduler::held_alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_DEAD_LETTERS};
 use crate::scheduler::suspects::MAX_SET_ASIDE;
 
 /// Much may be held, so that others come in all the while.
@@ -65,7 +65,9 @@ impl World {
                 let before = |(at, letter): (&i64, &(Reason, u32))| {
                     *at < offset && self.records[at].0 == key && letter.0 == Reason::UnknownError
                 };
-                assert!(self.letters.iter().filter(|letter| before(*letter)).count() >= MANY_LETTERS && self.half_full);
+                assert!(
+                    self.letters.iter().filter(|letter| before(*letter)).count() >= MANY_DEAD_LETTERS && self.half_full
+                );
                 continue;
             }
             // Of a key that had one before, the next ones have three tries each, while much waits.
