@@ -39,7 +39,7 @@ use self::failing::Failing;
 pub use self::failing::{AfterFailure, RETRIES};
 use self::held::Held;
 pub use self::held::HeldFull;
-use self::one_by_one::Share;
+use self::one_by_one::OneByOne;
 pub use self::settings::Settings;
 use self::suspects::Suspects;
 pub use self::task::Task;
@@ -78,7 +78,7 @@ pub struct Scheduler<E> {
     failing: Failing,
     suspects_of_outage: Suspects,
     turns: Turns,
-    share: Share,
+    one_by_one: OneByOne,
     watermark: Watermark,
     dead_letter_budget: DeadLetterBudget,
     outage: OutageBackoff,
@@ -104,7 +104,7 @@ impl<E> Scheduler<E> {
             failing: Failing::default(),
             suspects_of_outage: Suspects::new(seed),
             turns: Turns::default(),
-            share: Share::default(),
+            one_by_one: OneByOne::default(),
             watermark: Watermark::default(),
             outage: OutageBackoff::new(seed),
             conflicts: 0,
@@ -200,7 +200,7 @@ impl<E> Scheduler<E> {
 
     /// How [`Action::Apply`] went. Tells what becomes of a batch that failed.
     pub fn applied(&mut self, batch: Vec<Task<E>>, result: Result<(), Failure>, now: Duration) -> Option<AfterFailure> {
-        self.share.is_back(now, self.turns.cost(now));
+        self.one_by_one.is_back(now, self.turns.cost(now));
         let error = match result {
             Ok(()) => {
                 self.store_answered();

@@ -18,8 +18,8 @@ use super::Cache;
 use super::node::CommandFailure;
 use super::topology::Servers;
 
-/// Questions under way at once: while one is answered another is on its way.
-const FLIGHTS: usize = 2;
+/// Requests under way at once: while one is answered another is on its way.
+const MAX_REQUESTS: usize = 2;
 /// Keys in one of them, so that a great many do not hold up others.
 const KEYS: usize = 32;
 /// Bytes in an answer for several keys.
@@ -41,7 +41,7 @@ struct State {
     large: VecDeque<Read>,
     /// Whether one of those is next.
     large_next: bool,
-    flights: usize,
+    requests: usize,
     sizes: Sizes,
 }
 
@@ -102,24 +102,24 @@ impl Cache {
         let starts = {
             let mut state = self.batch_get.state();
             state.waiting.push_back(Read { key, tell });
-            let starts = state.flights < FLIGHTS;
-            state.flights += usize::from(starts);
+            let starts = state.requests < MAX_REQUESTS;
+            state.requests += usize::from(starts);
             starts
         };
         if starts {
             // It goes on whatever becomes of this read: others wait for it too.
             let cache = self.clone();
-            tokio::spawn(async move { cache.fly().await });
+            tokio::spawn(async move { cache.send_waiting().await });
         }
         timeout_at(until, found).await.ok().and_then(Result::ok).flatten().ok_or(CommandFailure::Away)
     }
 
     /// Asks until nobody waits.
-    async fn fly(&self) {
-        let mut flight = Flight { batch_get: Arc::clone(&self.batch_get), landed: false };
+    async fn send_waiting(&self) {
+        let mut sender = Sender { batch_get: Arc::clone(&self.batch_get), done: false };
         // Those that came in at the same time, and were not run yet, come along.
         tokio::task::yield_now().await;
-        while let Some(reads) = flight.take() {
+        while let Some(reads) = sender.take() {
             match reads.len() {
                 1 => self.ask_for_one(reads).await,
                 count => self.ask_for_many(reads, BYTES / count.max(1)).await,
@@ -188,14 +188,14 @@ impl BatchGet {
     }
 }
 
-/// One of the flights.
-struct Flight {
+/// Sends requests, one after the other, until nobody waits.
+struct Sender {
     batch_get: Arc<BatchGet>,
-    landed: bool,
+    done: bool,
 }
 
-impl Flight {
-    /// Those that wait; without any the flight is over. Both under one lock: who comes after it starts
+impl Sender {
+    /// Those that wait; without any this one is done. Both under one lock: who comes after it starts
     /// another.
     fn take(&mut self) -> Option<Vec<Read>> {
         let mut state = self.batch_get.state();
@@ -213,19 +213,19 @@ impl Flight {
         };
         state.large_next = !state.large_next;
         if count == 0 {
-            state.flights -= 1;
-            self.landed = true;
+            state.requests -= 1;
+            self.done = true;
             return None;
         }
         Some(from.drain(..count).collect())
     }
 }
 
-impl Drop for Flight {
+impl Drop for Sender {
     /// Where it crashed, the next read starts another.
     fn drop(&mut self) {
-        if !self.landed {
-            self.batch_get.state().flights -= 1;
+        if !self.done {
+            self.batch_get.state().requests -= 1;
         }
     }
 }

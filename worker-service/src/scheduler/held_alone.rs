@@ -116,17 +116,17 @@ impl<E> Scheduler<E> {
             let many = if cost >= SLOW { MANY_SLOW_LETTERS } else { MANY_DEAD_LETTERS };
             let dead_letters = suspect.dead_letters;
             let mut behind = self.take_all(&key);
-            self.bury(task, Reason::UnknownError, message.clone());
-            let mut buried = 1;
+            self.make_dead_letter(task, Reason::UnknownError, message.clone());
+            let mut made = 1;
             // As many as there were before: with each failure twice as many. None of them was applied. Where a try is
             // slow, as many as there are.
             let most = if cost >= SLOW { usize::MAX } else { dead_letters };
-            while dead_letters >= many && buried <= most && self.is_half_full_with(&behind) {
+            while dead_letters >= many && made <= most && self.is_half_full_with(&behind) {
                 let Some(task) = behind.pop_front() else { break };
-                self.bury(task, Reason::UnknownError, message.clone());
-                buried += 1;
+                self.make_dead_letter(task, Reason::UnknownError, message.clone());
+                made += 1;
             }
-            let delay = self.suspects_of_outage.have_dead_letters(&key, buried, now);
+            let delay = self.suspects_of_outage.have_dead_letters(&key, made, now);
             if !behind.is_empty() {
                 self.hold_all(key, behind, now + delay);
             }
