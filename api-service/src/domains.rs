@@ -14,7 +14,7 @@ macro_rules! domains {
         /// Which domains are served, and their settings.
         #[derive(Debug, Clone, Args)]
         pub struct DomainsConfig {
-            /// The domains that this instance serves, as a list with commas; all, where this is not set.
+            /// The domains that this instance serves, separated by commas; all if this is not set.
             #[arg(long = "api-domains", env = "API_DOMAINS", value_name = "API_DOMAINS", value_parser = text())]
             pub only: Option<String>,
             $(

@@ -16,9 +16,9 @@ fn named(log: &str, messages: &[&str]) -> HashSet<[String; 3]> {
     let lines = json_lines(log).filter(|line| messages.iter().any(|message| line["message"] == *message));
     let lines = lines.filter(|line| line["status"].as_u64().is_none_or(|status| status == 202));
     let name = |line: &Value, name: &str| line[name].as_str().map(ToOwned::to_owned);
-    // The worker knows it as the record's key.
-    let device = |line: &Value| name(line, "device_id").or_else(|| name(line, "key"));
-    lines.filter_map(|line| Some([name(&line, "request_id")?, device(&line)?, name(&line, "event_id")?])).collect()
+    lines
+        .filter_map(|line| Some([name(&line, "request_id")?, name(&line, "device_id")?, name(&line, "event_id")?]))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

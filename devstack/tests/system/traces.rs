@@ -58,7 +58,7 @@ async fn one_trace_goes_from_the_post_to_the_write_and_one_to_the_dead_letter() 
         ("202".into(), "/events".into())
     );
     for (span, name, value) in
-        [(&answer, "device_id", "traced"), (&process, "key", "traced"), (&process, "event_id", "e-1")]
+        [(&answer, "device_id", "traced"), (&process, "device_id", "traced"), (&process, "event_id", "e-1")]
     {
         assert_eq!(named(span, name), value, "{}", span.name);
     }
