@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::breaker::Breaker;
+use super::diagnosis::Diagnosis;
 use super::node::{CommandFailure, Node};
 
 /// Redirections that one question follows.
@@ -39,6 +40,15 @@ pub(super) struct Cluster {
     refreshing: AtomicBool,
     /// For keys of which no node is known.
     lost: Breaker,
+    /// The log says that no node is known for a key, and not yet why.
+    reason_is_due: AtomicBool,
+}
+
+/// Why no node tells the slots.
+struct NoSlots {
+    why: String,
+    /// Whether that is the reason, and not only that there was no answer in time.
+    is_reason: bool,
 }
 
 /// Slots from, to, and the node that has them.
@@ -53,6 +63,7 @@ impl Cluster {
             owners: watch::Sender::default(),
             refreshing: AtomicBool::new(false),
             lost: Breaker::default(),
+            reason_is_due: AtomicBool::new(false),
         })
     }
 
@@ -108,8 +119,8 @@ impl Cluster {
     /// Every node that has slots, by a look that is made now; or why there is none.
     pub(super) async fn nodes(&self, until: Instant) -> Result<Vec<Node>, String> {
         match timeout_at(until, self.refresh()).await {
-            Ok(looked) => looked?,
-            Err(_) => return Err(self.diagnosis().await),
+            Ok(looked) => looked.map_err(|no_slots| no_slots.why)?,
+            Err(_) => return Err(self.diagnosis().await.why),
         }
         let mut seen = HashSet::new();
         Ok(self.owners.borrow().values().filter(|node| seen.insert(node.name())).cloned().collect())
@@ -131,21 +142,32 @@ impl Cluster {
                 Ok(node)
             }
             None => {
-                if self.lost.failed() {
-                    let cluster = Arc::clone(self);
-                    // Whoever waits for the node does not wait for this.
-                    tokio::spawn(async move {
-                        let why = cluster.refresh().await.err();
-                        let error = why.unwrap_or_else(|| "no node that answers names one".to_owned());
-                        tracing::warn!(
-                            error,
-                            "no node of the Redis cluster is known for a key: reads come from PostgreSQL"
-                        );
-                    });
-                }
+                self.is_lost();
                 Err(CommandFailure::Away)
             }
         }
+    }
+
+    /// No node is known for a key. The log says so once, and why; a reason that was not found in time is looked for
+    /// again with each question that goes wrong.
+    fn is_lost(self: &Arc<Self>) {
+        let is_new = self.lost.failed();
+        let is_looked_for_again = || !self.lost.is_closed() && self.reason_is_due.swap(false, Ordering::Relaxed);
+        if !is_new && !is_looked_for_again() {
+            return;
+        }
+        let cluster = Arc::clone(self);
+        // Whoever waits for the node does not wait for this.
+        tokio::spawn(async move {
+            let found = cluster.refresh().await.err();
+            let has_reason = found.as_ref().is_some_and(|no_slots| no_slots.is_reason);
+            cluster.reason_is_due.store(found.is_some() && !has_reason, Ordering::Relaxed);
+            if !is_new && !has_reason {
+                return;
+            }
+            let error = found.map_or_else(|| "no node that answers names one".to_owned(), |no_slots| no_slots.why);
+            tracing::warn!(error, "no node of the Redis cluster is known for a key: reads come from PostgreSQL");
+        });
     }
 
     /// The node that an answer names; without a host, another port of the same one.
@@ -172,7 +194,7 @@ impl Cluster {
 
     /// Asks every node for the slots, and believes the first that knows. One that is wrong sends
     /// those who ask it on to the right one.
-    async fn refresh(&self) -> Result<(), String> {
+    async fn refresh(&self) -> Result<(), NoSlots> {
         for seed in &self.seeds {
             if let ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } = seed.addr() {
                 self.node((host.clone(), *port));
@@ -204,18 +226,18 @@ impl Cluster {
         }
         // Without an answer there is one of another kind, perhaps.
         match said {
-            Some(said) => Err(said),
+            Some(why) => Err(NoSlots { why, is_reason: true }),
             None => Err(self.diagnosis().await),
         }
     }
 
     /// Why the first node that is known does not answer.
-    async fn diagnosis(&self) -> String {
+    async fn diagnosis(&self) -> NoSlots {
         let first = self.locked().values().min_by(|a, b| a.name().cmp(b.name())).cloned();
-        match first {
-            Some(node) => format!("Redis at {}: {}", node.name(), node.diagnosis().await),
-            None => "no node is known".to_owned(),
-        }
+        let Some(node) = first else { return NoSlots { why: "no node is known".to_owned(), is_reason: true } };
+        let found = node.diagnosis().await;
+        let is_reason = !matches!(found, Diagnosis::Unknown(_));
+        NoSlots { why: format!("Redis at {}: {}", node.name(), found.words()), is_reason }
     }
 
     fn believe(&self, ranges: &[Range]) {

@@ -32,6 +32,18 @@ pub(super) enum Diagnosis {
     Unknown(&'static str),
 }
 
+impl Diagnosis {
+    /// Why the server does not answer.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Reason(reason) => reason,
+            Self::Unknown(what) => what.to_owned(),
+            // The connection in use leads nowhere.
+            Self::Answers => NO_ANSWER.to_owned(),
+        }
+    }
+}
+
 /// What is wrong.
 pub(super) async fn of(client: &Client) -> Diagnosis {
     if let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() {

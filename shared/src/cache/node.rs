@@ -158,7 +158,7 @@ impl Node {
         match self.ask_anyway(&redis::cmd("PING"), until).await {
             Ok(_) => {}
             Err(CommandFailure::Answered(error)) if !error.is_io_error() => return Err(error.to_string()),
-            Err(_) => return Err(self.diagnosis().await),
+            Err(_) => return Err(self.diagnosis().await.words()),
         }
         if let Some(absent_key) = &self.absent_key {
             if self.is_of_cluster(until).await {
@@ -180,18 +180,9 @@ impl Node {
         self.refusals().recent(Instant::now()).map_or(Ok(()), |why| Err(why.to_string()))
     }
 
-    /// Why it does not answer, in its own words where it has any.
-    pub(super) async fn diagnosis(&self) -> String {
-        match self.diagnosed().await {
-            Diagnosis::Reason(reason) => reason,
-            Diagnosis::Unknown(what) => what.to_owned(),
-            Diagnosis::Answers => NO_ANSWER.to_owned(),
-        }
-    }
-
     /// What is wrong, by a connection of its own. Where that gets its answer, it is the one in use that leads nowhere: to
     /// a server that hangs, say, whose kernel acknowledges what is sent to it.
-    async fn diagnosed(&self) -> Diagnosis {
+    pub(super) async fn diagnosis(&self) -> Diagnosis {
         let found = diagnosis::of(self.connection.client()).await;
         if found == Diagnosis::Answers {
             self.connection.renew(WRONG_FOR_LONG);
@@ -363,18 +354,15 @@ impl Node {
         tokio::spawn(async move {
             let found = match &error {
                 Some(error) if !error.is_io_error() => Diagnosis::Reason(error.to_string()),
-                _ => node.diagnosed().await,
+                _ => node.diagnosis().await,
             };
-            let is_unknown = matches!(found, Diagnosis::Unknown(_));
-            node.reason_is_due.store(is_unknown, Ordering::Relaxed);
-            if is_unknown && !is_new {
+            node.reason_is_due.store(matches!(found, Diagnosis::Unknown(_)), Ordering::Relaxed);
+            if !is_new && !matches!(found, Diagnosis::Reason(_)) {
                 return;
             }
-            let met = |what: &str| error.map_or_else(|| what.to_owned(), |error| error.to_string());
-            let error = match found {
-                Diagnosis::Reason(reason) => reason,
-                Diagnosis::Unknown(what) => met(what),
-                Diagnosis::Answers => met(NO_ANSWER),
+            let error = match (found, error) {
+                (Diagnosis::Unknown(_) | Diagnosis::Answers, Some(met)) => met.to_string(),
+                (found, _) => found.words(),
             };
             tracing::warn!(node = &*node.name, error, "Redis is away: reads come from PostgreSQL");
         });
