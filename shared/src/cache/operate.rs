@@ -1,4 +1,4 @@
-//! What the operator's commands do to the cache: they have time, and want to know how it went.
+//! What operators' commands do to the cache. They have more time than a reader, and report the outcome.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use super::{Cache, millis, scripts, understood};
 const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys asked for in one step of a scan, and deleted by one command of a single node.
 const CHUNK: usize = 1_000;
-/// Commands under way at once.
+/// The most commands under way at once.
 const CONCURRENCY: usize = 32;
 
 impl Cache {
-    /// Asks whether Redis answers an operator, who has more patience than a reader: every node of it.
+    /// Whether every node of Redis answers, with the longer timeout of an operator.
     ///
     /// # Errors
     /// Why it does not.
@@ -28,7 +28,7 @@ impl Cache {
         self.patient().answering().await.all()
     }
 
-    /// Deletes the entry of what was erased; to be called after the transaction.
+    /// Deletes the entry of what was erased. Call it after the transaction.
     ///
     /// The new life begins at version 1, and what is cached may be at a higher one, which no fence
     /// would replace. After the transaction nothing can put the old body back: a reader needs its
