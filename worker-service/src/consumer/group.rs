@@ -1,4 +1,4 @@
-//! The group's side of the consumer: its callbacks, and the runner of each partition that the group has assigned to us.
+//! The consumer's callbacks for its group: a runner for each partition that is assigned to this worker.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,16 +26,16 @@ mod signals;
 /// A partition's records.
 pub type Queue = PartitionQueue<Group>;
 
-/// What the client logs where a commit fails that a runner asked for: `commit_callback` is called for those alone that it
-/// makes by itself.
+/// The client's log line if a commit fails that a runner asked for: `commit_callback` is called only for commits that
+/// the client makes by itself.
 const COMMIT_FAILED: &str = "COMMITFAIL";
 /// How long a revoked partition may take to finish what is under way. Longer than a transaction's
 /// deadline and its fence, much shorter than the group waits.
 const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long its last commit may then take. Where Kafka does not answer the client would wait for a
-/// minute, and the group for us.
+/// How long its last commit may then take. If Kafka does not answer, the client would wait for a minute, and the group
+/// for this worker.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a runner that is dropped may take until it is gone: as long as it does not wait for anything.
+/// How long an aborted runner may take until its next `await`.
 const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A partition that was assigned.
@@ -46,20 +46,20 @@ pub struct Assigned {
     pub partition: i32,
     /// Its records.
     pub queue: Queue,
-    /// Told when the queue is no longer empty.
+    /// Notified when the queue is no longer empty.
     pub wake: Arc<Notify>,
     /// The consumer, for offsets.
     pub consumer: Arc<BaseConsumer<Group>>,
-    /// What it shares with those who look at it from outside.
+    /// Shared with the group and the measurement of its lag.
     pub signals: Arc<Signals>,
-    /// Becomes true when the scheduler is to end.
+    /// Becomes true when the runner has to end.
     pub stop: watch::Receiver<bool>,
 }
 
-/// Runs partitions that were assigned: what a group needs to know of its handler.
+/// Makes the runner of an assigned partition: all that a group knows of its handler.
 pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The group's side of the consumer: starts and ends runners as partitions come and go.
+/// The consumer's context: starts and ends runners as partitions are assigned and revoked.
 pub struct Group {
     run: Run,
     health: GroupHealth,
@@ -67,14 +67,14 @@ pub struct Group {
     /// Set once the consumer exists; weak, because the consumer owns this.
     consumer: OnceLock<Weak<BaseConsumer<Self>>>,
     runners: Mutex<HashMap<i32, PartitionHandle>>,
-    /// A runner does not react any more, and may be doing anything: only the process's end helps.
+    /// A runner does not react any more: the process has to restart.
     hangs: AtomicBool,
 }
 
 struct PartitionHandle {
     stop: watch::Sender<bool>,
     signals: Arc<Signals>,
-    /// How often it had begun anew when it was last asked to.
+    /// How often it had restarted when it was last asked to.
     asked_anew: Option<u64>,
     task: JoinHandle<()>,
 }
@@ -106,8 +106,7 @@ impl Group {
         self.runners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A partition whose runner ended although nobody told it to: a bug, after which nobody would
-    /// take its records, and nobody would notice.
+    /// A partition whose runner ended by itself, which is a bug: its records would not be consumed any more.
     pub(super) fn broken(&self) -> Option<i32> {
         self.runners().iter().find(|(_, handle)| handle.task.is_finished()).map(|(partition, _)| *partition)
     }
@@ -146,7 +145,7 @@ impl Group {
         }
     }
 
-    /// Lets partitions go: what is under way is finished, within a bound, and committed.
+    /// Partitions are revoked: what is under way is finished, within a bound, and committed.
     fn end(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
         let lost = consumer.assignment_lost();
         let ending: Vec<_> = {
@@ -155,7 +154,7 @@ impl Group {
             ids.filter_map(|partition| Some((partition, runners.remove(&partition)?))).collect()
         };
         if lost {
-            // Somebody else owns them already: results that come late are dropped.
+            // Another worker may own them already: late results are dropped.
             for (partition, handle) in ending {
                 self.drop_runner(partition, handle);
                 self.health.lost_to_group(partition);
@@ -167,8 +166,8 @@ impl Group {
         self.commit_last();
     }
 
-    /// Commits what is stored, and waits for that, within a bound that the client does not have: so it
-    /// is done by another thread, which is left alone where it takes longer.
+    /// Commits what is stored, and waits for that. The client has no bound for it, so another thread does it, and is
+    /// left to itself if it takes too long.
     fn commit_last(&self) {
         let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
         let committing = self.runtime.spawn_blocking(move || consumer.commit_consumer_state(CommitMode::Sync));
@@ -203,9 +202,8 @@ impl Group {
         }
     }
 
-    /// Drops a runner with what is under way in it, and waits until it is gone, which it is at its next
-    /// `await`: until then it may take records out of the partition's queue, which the partition's
-    /// next runner would miss, should it come back to us.
+    /// Aborts a runner, and waits until it is gone, which it is at its next `await`. Until then it may take records out
+    /// of the partition's queue, which the next runner would miss if the partition came back.
     fn drop_runner(&self, partition: i32, handle: PartitionHandle) {
         handle.task.abort();
         if self.runtime.block_on(async { tokio::time::timeout(DROP_TIMEOUT, handle.task).await }).is_err() {
@@ -214,7 +212,7 @@ impl Group {
         }
     }
 
-    /// By partition, what is stored for the group's next commit.
+    /// The offsets that are stored for the group's next commit, by partition.
     pub fn stored(&self) -> BTreeMap<i32, i64> {
         let runners = self.runners();
         let stored =
@@ -222,22 +220,22 @@ impl Group {
         stored.filter(|(_, offset)| *offset >= 0).collect()
     }
 
-    /// Up to where a partition can be read.
+    /// Notes a partition's last stable offset.
     pub fn ends_at(&self, partition: i32, stable_end: i64) {
         if let Some(handle) = self.runners().get(&partition) {
             handle.signals.stable_end.store(stable_end, Ordering::Relaxed);
         }
     }
 
-    /// What the broker holds as committed, though more was stored: its runner commits again.
+    /// The broker has less committed than was stored: the runner commits again.
     pub fn holds_less(&self, partition: i32, committed: i64) {
         if let Some(handle) = self.runners().get(&partition) {
             handle.signals.committed.store(committed, Ordering::Relaxed);
         }
     }
 
-    /// Has a partition's runner begin anew. Where it did not do so when it was asked before, it does not react to
-    /// anything, and the process has to start anew.
+    /// Restarts a partition's runner. If it did not restart when it was last asked to, it does not react any more, and
+    /// the process has to restart.
     pub fn begin_anew(&self, partition: i32) {
         let mut runners = self.runners();
         let Some(handle) = runners.get_mut(&partition) else { return };
@@ -262,7 +260,7 @@ impl Group {
 
     pub(super) fn complain(&self, error: &KafkaError) {
         match error.rdkafka_error_code() {
-            // Who measures the lag says so, with its name.
+            // The measurement of the lag reports this, with the topic's name.
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
             _ => kafka::log_error(error, "polling"),
         }
@@ -293,8 +291,7 @@ impl ConsumerContext for Group {
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        // What is told after a revocation is only that it is over; every rebalance ends with what is ours from now on,
-        // which may be nothing.
+        // A revocation is not the end of a rebalance. Every rebalance ends with an assignment, which may be empty.
         if matches!(rebalance, Rebalance::Assign(_)) {
             self.health.joined();
         }

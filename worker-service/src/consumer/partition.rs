@@ -1,5 +1,5 @@
-//! Drives one scheduler: takes records in, does what the scheduler says, and stores the offset up to which
-//! all is done.
+//! Runs a partition: hands records to its scheduler, does what the scheduler decides, and stores the offset before
+//! which every record is done.
 
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
@@ -45,11 +45,11 @@ mod restart;
 mod skipped;
 mod tail;
 
-/// What every scheduler uses.
+/// What every runner of a handler uses.
 pub struct RunnerDependencies<H> {
     /// How to reach Kafka.
     pub client: ClientConfig,
-    /// What it reads.
+    /// Group and topics.
     pub source: Source,
     /// The tables.
     pub store: Store,
@@ -63,29 +63,28 @@ pub struct RunnerDependencies<H> {
     pub dead_letters: DeadLetters,
     /// Reads what stands in gaps.
     pub gap_reader: GapReader,
-    /// What all partitions of the process may hold.
+    /// The bytes that all partitions of the process may hold.
     pub budget: ByteBudget,
-    /// What is told outside.
+    /// What readiness and metrics report.
     pub health: GroupHealth,
 }
 
-/// How often a paused scheduler asks whether an operator let it go on, and every scheduler looks into its
-/// queue unasked.
+/// How often a paused runner asks whether an operator resumed it, and every runner polls its queue without being
+/// notified.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Records taken in between two looks at what is being applied.
+/// Records taken in between two polls of the transaction that is under way.
 const INTAKE_CHUNK: usize = 32;
-/// How soon after a small batch began the next one may begin. A transaction costs about as much for one
-/// event as for twenty, so while events come in one by one they are let gather; a lone event, and a
-/// backlog, wait for nobody.
+/// The least time from the beginning of a small batch to the next one. A transaction costs about as much for one event
+/// as for twenty, so events that come one by one are collected. Neither a single event nor a backlog waits.
 const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// A batch of fewer events is a small one.
 const SMALL_BATCH: usize = 100;
 
-/// The runner of a partition. Dropping it drops what is under way: its results count for nothing.
+/// The runner of a partition. Dropping it drops what is under way.
 pub struct PartitionRunner<H> {
     assigned: Assigned,
     dependencies: Arc<RunnerDependencies<H>>,
-    /// Of the bytes that all partitions may hold.
+    /// Its part of the budget.
     share: Share,
 }
 
@@ -112,11 +111,11 @@ pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
 }
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Runs a scheduler from where the group stands until told to stop.
+    /// Runs a scheduler from the group's committed offset until it is told to stop.
     async fn run_scheduler(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut scheduler = Scheduler::new(Settings::default(), fastrand::u64(..));
-        // What one held that broke down is gone.
+        // A scheduler before it may have panicked: what it held is gone.
         self.share.holds(0);
         self.dependencies.health.begun(self.partition, from);
         let mut tracker = OffsetTracker::new(from, gaps);
@@ -157,7 +156,7 @@ impl<H: Handler> PartitionRunner<H> {
                         partition = self.partition,
                         "too many dead letters: paused until `worker-service resume`"
                     );
-                    // At once: a successor has to know.
+                    // At once: the partition's next owner has to know.
                     pause = self.look_at_pause(Pause::ToWrite, &mut scheduler).await;
                 }
                 Action::Wait(until) => {
@@ -189,8 +188,8 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Does what asks PostgreSQL. Meanwhile the next batch gathers, a few records at a time, so that PostgreSQL's
-    /// answers are not kept waiting.
+    /// Runs a transaction. Meanwhile the next batch is collected, a few records at a time, so that PostgreSQL's answers
+    /// are handled soon.
     async fn taking_in<T>(
         &self,
         work: impl Future<Output = T>,
@@ -211,8 +210,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Takes in what is there, as far as there is room, and so many at most; says whether more of it
-    /// could be taken in.
+    /// Takes in records as far as there is room, at most so many. True if there may be more.
     fn take_in(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>, most: usize) -> bool {
         for _ in 0..most {
             if !scheduler.has_room() || !self.share.has_room() || tracker.return_to.is_some() {
@@ -258,7 +256,7 @@ impl<H: Handler> PartitionRunner<H> {
                     tracker.put_off = Some(taken);
                     continue;
                 }
-                // What the client fetched there comes again, or came before.
+                // The records that were fetched there come again, or came before.
                 Step::Elsewhere(expected) => {
                     self.tell_unordered(expected, offset);
                     return false;
@@ -275,7 +273,7 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// Whether a record was redriven for another group, whose dead letter it was: it had its effect here before.
+    /// Whether a record was redriven for another group, whose dead letter it was: this group had applied it.
     fn is_of_another_group(&self, record: &Record) -> bool {
         let source = &self.dependencies.source;
         !source.other_groups.is_empty()
@@ -283,8 +281,8 @@ impl<H: Handler> PartitionRunner<H> {
             && record.is_redriven()
     }
 
-    /// The client did not read something. Where it never will, health says so, and the place: nothing else does, since
-    /// nothing is behind it for the client.
+    /// The client could not read something. If it never will, only health reports that: for the client there is nothing
+    /// behind it.
     fn note_unread(&self, tracker: &mut OffsetTracker<'_>, error: &KafkaError) {
         if is_unreadable(error) {
             tracker.unreadable = Some(Instant::now());
@@ -294,8 +292,8 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Where the group stands, to notice a gap in front of the first record, or a log that went back;
-    /// asked until it is told. The client has to know it too before it fetches anything.
+    /// The group's committed offset, to notice a gap before the first record, or a log that went back. Asks until Kafka
+    /// answers. The client needs it, too, before it fetches anything.
     async fn ask_committed(&mut self) -> Option<i64> {
         while !*self.stop.borrow() {
             let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);

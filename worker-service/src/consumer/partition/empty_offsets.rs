@@ -1,9 +1,9 @@
-//! What stands behind the last record and is none: markers of transactions, records that were aborted or compacted
-//! away. A partition that has come to its end is moved past them, or it would seem to be behind for ever.
+//! Offsets without a record at the end of a partition: markers of transactions, records that were aborted or compacted
+//! away. The partition's offset is moved past them, or it would seem to be behind for ever.
 //!
-//! The client knows how far it has read past markers, and tells it without asking anybody. Of records that were
-//! aborted, and whose marker cannot be read yet because another transaction is open before it, it does not tell, nor
-//! of a gap at the end. So where a partition stays behind for longer, a reader of its own reads what is there.
+//! The client's position is behind the markers that it has read. It does not include aborted records whose marker
+//! cannot be read yet, because another transaction is open before it, nor a gap at the end. So if a partition stays
+//! behind, a separate consumer reads what is there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,24 +17,24 @@ use super::{IDLE_INTERVAL, PartitionRunner};
 use crate::consumer::handler::Handler;
 use crate::scheduler::Scheduler;
 
-/// How long a partition has to be behind its end before it is read by another reader.
+/// How long a partition has to be behind its end before the separate consumer reads it.
 const READ_AFTER: Duration = Duration::from_secs(10);
-/// How long after that it is read again, where there was no answer, or where it is behind again.
+/// When it is read again, if there was no answer, or if it is behind again.
 const READ_INTERVAL: Duration = Duration::from_secs(30);
-/// The same for so long after a record that could not be read: there may be many.
+/// The same for some time after a record that could not be read: there may be many.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const RECENT: Duration = Duration::from_secs(60);
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Moves a partition without anything to do, but for what is held, past what is no record; says whether it did. At
-    /// most once a second.
+    /// Moves an idle partition (it may have held keys) past offsets without a record. True if it did. At most once a
+    /// second.
     pub(super) async fn move_on(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>) -> bool {
         let tail = &mut tracker.tail;
         if !scheduler.is_idle()
             || scheduler.is_paused()
             || tracker.put_off.is_some()
             || tracker.return_to.is_some()
-            // Another reader would not read it either, and unpack it once more.
+            // The separate consumer could not read it either, and would unpack it once more.
             || tracker.unreadable.is_some_and(|said| said.elapsed() < READ_INTERVAL)
             || tail.looked.is_some_and(|looked| looked.elapsed() < IDLE_INTERVAL)
         {
@@ -57,8 +57,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
         if let Some(to) = to {
             tracing::debug!(partition = self.partition, from = here, to, "moved past offsets without a record");
-            // Nothing tells by itself whether markers stood there or records that are gone: the same is asked as
-            // where a record comes behind a gap.
+            // These may have been markers, or records that are lost: it is examined like every other gap.
             if let Some(here) = here {
                 tracker.gaps.met(here, to);
             }
@@ -68,25 +67,25 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// How far the client has handed over the partition, markers included. Nobody takes records from the queue
-    /// meanwhile, so all before it came in.
+    /// The client's position, markers included. No records are taken from the queue meanwhile, so all before it came
+    /// in.
     async fn position(&self) -> Option<i64> {
         let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
         let told = tokio::task::spawn_blocking(move || {
             let positions = consumer.position().ok()?;
             positions.find_partition(&topic, partition).and_then(|found| found.offset().to_raw())
         });
-        // An offset that is none yet is negative.
+        // A negative offset means that there is none yet.
         told.await.ok().flatten().filter(|offset| *offset >= 0)
     }
 
-    /// Where the partition has stood still for longer before its end: what another reader found there.
+    /// If the partition has been before its end for longer: what the separate consumer found there.
     async fn read_on(&self, here: Option<i64>, tail: &mut Tail) -> Option<TailContent> {
         if let Some(reading) = tail.reading.take_if(|reading| reading.task.is_finished()) {
             let TailRead { from, task } = reading;
             match task.await {
                 Ok(Ok(behind)) if from == here => return Some(behind),
-                // Records came meanwhile.
+                // Records came in meanwhile.
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(partition = self.partition, error = format!("{error:#}"), "reading on");
@@ -110,7 +109,7 @@ impl<H: Handler> PartitionRunner<H> {
             let (client, group, topic) =
                 (self.dependencies.client.clone(), self.dependencies.source.group.clone(), self.topic.clone());
             let partition = self.partition;
-            // The end was measured before this begins: whatever stands before it is there.
+            // The end was measured before this begins: everything before it is there.
             let read = move || read_tail(&client, &group, &topic, partition, here, end);
             tail.reading = Some(TailRead { from: here, task: tokio::task::spawn_blocking(read) });
         }

@@ -1,4 +1,4 @@
-//! What stands behind the last record of a partition, read by a consumer of its own.
+//! What is behind the last record of a partition, read by a separate consumer.
 
 use std::time::{Duration, Instant};
 
@@ -14,37 +14,37 @@ use tokio::task::JoinHandle;
 
 /// How long the reader may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Where it was handed nothing for so long, neither a record nor an error, what stands there is looked at.
+/// If it gets neither a record nor an error for so long, the raw batches are read.
 const SILENCE: Duration = Duration::from_secs(1);
-/// The most offsets that are looked at in one go.
+/// The most offsets that are read at once.
 const MOST_AT_ONCE: i64 = 100;
 
-/// What was found out of what stands behind the last record.
+/// What is known of the offsets behind the last record.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     /// When the client was last asked for its position.
     pub(super) looked: Option<Instant>,
-    /// Where the partition stands, and since when.
+    /// Where the partition is, and since when.
     pub(super) stands: Option<(Option<i64>, Instant)>,
     /// When it was last read.
     pub(super) read: Option<Instant>,
-    /// The reading that is under way.
+    /// The read that is under way.
     pub(super) reading: Option<TailRead>,
     /// When it last met a record that cannot be read.
     pub(super) met_unreadable: Option<Instant>,
 }
 
-/// What stands from an offset on.
+/// A read from an offset on.
 #[derive(Debug)]
 pub(super) struct TailRead {
     pub(super) from: Option<i64>,
     pub(super) task: JoinHandle<anyhow::Result<TailContent>>,
 }
 
-/// What another reader found.
+/// What the separate consumer found.
 #[derive(Debug)]
 pub(super) enum TailContent {
-    /// Records, which are on their way.
+    /// Records; the partition's own consumer will get them.
     Records,
     /// No record before this offset.
     Nothing(i64),
@@ -52,7 +52,7 @@ pub(super) enum TailContent {
     Unreadable(Unreadable),
 }
 
-/// What a partition has from the one offset to before the other, which is no later than its end.
+/// Reads a partition from one offset to before another one, which is not behind its end.
 pub(super) fn read_tail(
     client: &ClientConfig,
     group: &str,
@@ -63,7 +63,7 @@ pub(super) fn read_tail(
 ) -> anyhow::Result<TailContent> {
     let mut settings = client.clone();
     settings
-        // Only a name that the client wants: the group is not joined, and nothing is committed for it.
+        // The client needs a name. The group is not joined, and nothing is committed.
         .set("group.id", group)
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
@@ -87,7 +87,7 @@ pub(super) fn read_tail(
                     Some(from) => from,
                     None => consumer.fetch_watermarks(topic, partition, READ_TIMEOUT)?.0,
                 };
-                // It would fetch on, as often as it can.
+                // Otherwise it would go on fetching.
                 consumer.unassign()?;
                 let end = to.min(at.saturating_add(MOST_AT_ONCE));
                 let found = unreadable::from(client, group, topic, partition, at, end)?;
