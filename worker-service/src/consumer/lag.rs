@@ -1,9 +1,8 @@
-//! How far behind each partition is: measured every few seconds, for Prometheus, for health, and for CloudWatch
-//! where that is asked for. Whoever asks Kafka so often is the first to learn that it is away, and that a partition
-//! stands still.
+//! How far behind each partition is: measured every few seconds, for Prometheus, health and CloudWatch. This is also
+//! how the worker notices that Kafka is away, or that a partition is stuck.
 //!
-//! Behind is what can be read and has had no effect: records before the last stable offset. What lies behind that
-//! waits for somebody's transaction, and is told apart.
+//! The lag is the number of records before the last stable offset that have had no effect. Records behind that offset
+//! wait for another producer's transaction, and are counted separately.
 
 mod commits;
 mod kafka_offsets;
@@ -32,11 +31,11 @@ use crate::observe::partition_lag::PartitionLag;
 
 /// How often it is measured.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
-/// The most that counts as passed between two measurements: a machine that stood still did not see what happened.
+/// The most time that counts between two measurements: a machine that was suspended did not see what happened.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
-/// How much later than it is due a held key may be tried: a transaction is under way.
+/// How late a held key may be tried, because a transaction is under way.
 const HELD_LATE: Duration = Duration::from_secs(10);
-/// How many times in a row Kafka has to stay silent to be away: once is a broker that starts anew.
+/// Kafka counts as away after so many requests in a row without an answer: one may be due to a broker that restarts.
 const SILENCES: u32 = 2;
 
 /// What is measured, and for whom.
@@ -47,30 +46,30 @@ pub struct Lag {
     pub log_ends: LogEnds,
     /// The input topic.
     pub topic: String,
-    /// What is told of it, and what is known of the partitions.
+    /// The state of the partitions, to which this reports.
     pub health: GroupHealth,
-    /// Whether CloudWatch is told, and how often.
+    /// Whether to write metrics for CloudWatch, and how often.
     pub emf: EmfConfig,
-    /// How long a partition may stand still for no reason.
+    /// How long a partition may be stuck before it is restarted.
     pub stall_timeout: Duration,
     /// How often what is committed is compared with what was stored.
     pub compare_interval: Duration,
 }
 
-/// A partition when Kafka last said where it ends.
+/// A partition's lag when Kafka last said where the partition ends.
 struct LastKnown {
-    /// None where it has never said.
+    /// None if it never did.
     lag: Option<u64>,
     at: Instant,
 }
 
-/// What one measurement knows of those before.
+/// The state that one measurement leaves to the next.
 struct Past {
     /// The time that passed while this ran.
     elapsed: Duration,
     /// When it was measured last.
     measured: Instant,
-    known: WaitingSince,
+    waiting: WaitingSince,
     last: BTreeMap<i32, LastKnown>,
     open: OpenTransactions,
     watchdog: Watchdog,
@@ -85,7 +84,7 @@ impl Past {
         Self {
             elapsed: Duration::ZERO,
             measured: Instant::now(),
-            known: WaitingSince::default(),
+            waiting: WaitingSince::default(),
             last: BTreeMap::new(),
             open: OpenTransactions::default(),
             watchdog: Watchdog::new(stall_timeout),
@@ -107,20 +106,21 @@ impl Lag {
             .fold(MEASURE_INTERVAL, Duration::min);
         loop {
             tokio::time::sleep(every).await;
-            let (consumer, told) = match self.consumer.get().map(Weak::upgrade) {
+            let (consumer, offsets) = match self.consumer.get().map(Weak::upgrade) {
                 None => (None, KafkaOffsets::default()),
                 Some(None) => return,
                 Some(Some(consumer)) => {
-                    let told = self.ask(&consumer, &mut past).await;
-                    (Some(consumer), told)
+                    let offsets = self.ask(&consumer, &mut past).await;
+                    (Some(consumer), offsets)
                 }
             };
             let now = OffsetDateTime::now_utc();
-            let (measured, anew) = measure(&self.health.partitions(), &self.health.lost(), &told.ends, now, &mut past);
+            let (measured, anew) =
+                measure(&self.health.partitions(), &self.health.lost(), &offsets.ends, now, &mut past);
             show(&self.health, &measured, &mut gone);
             self.health.measured(&measured);
             if let Some(consumer) = consumer {
-                act(&self.health, consumer.context(), &told, &anew);
+                act(&self.health, consumer.context(), &offsets, &anew);
             }
             let waits = self.health.waits();
             metrics::gauge!("worker_waiting", "group" => self.health.group().to_owned())
@@ -136,31 +136,31 @@ impl Lag {
         }
     }
 
-    /// Asks Kafka, and tells where it does not answer.
+    /// Asks Kafka, and reports if it does not answer.
     async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> KafkaOffsets {
         let ours: Vec<_> = self.health.partitions().into_keys().collect();
         let is_due = past.compared.is_none_or(|compared| compared.elapsed() >= self.compare_interval);
         let with_committed = is_due && !ours.is_empty();
-        let told = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
-        if let Some(partitions) = told.partitions {
+        let offsets = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
+        if let Some(partitions) = offsets.partitions {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("topic_partitions", "group" => self.health.group().to_owned()).set(partitions as f64);
         }
         let missing = || format!("the topic {} is not there: run `worker-service setup`", self.topic);
-        self.health.topic_is_missing(told.is_missing.then(missing));
-        past.silences = if told.silent.is_some() { past.silences + 1 } else { 0 };
-        if told.silent.is_none() || past.silences >= SILENCES {
-            self.health.kafka_is_away(told.silent.clone());
+        self.health.topic_is_missing(offsets.is_missing.then(missing));
+        past.silences = if offsets.silent.is_some() { past.silences + 1 } else { 0 };
+        if offsets.silent.is_none() || past.silences >= SILENCES {
+            self.health.kafka_is_away(offsets.silent.clone());
         }
-        if let Some(held) = &told.committed {
+        if let Some(held) = &offsets.committed {
             past.compared = Some(Instant::now());
             compare_commits(&self.health, consumer.context(), held, &mut past.commits);
         }
-        told
+        offsets
     }
 }
 
-/// Tells where the broker holds less as committed than was stored, and has it committed again.
+/// Finds partitions of which the broker has less committed than was stored, and has them committed again.
 fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commits) {
     let behind = commits.compare(group.stored(), held);
     for partition in held.keys() {
@@ -179,9 +179,9 @@ fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64
     }
 }
 
-/// Tells the runners what was found out.
-fn act(health: &GroupHealth, group: &Group, told: &KafkaOffsets, anew: &[i32]) {
-    for (partition, ends) in &told.ends {
+/// Passes the findings to the runners.
+fn act(health: &GroupHealth, group: &Group, offsets: &KafkaOffsets, anew: &[i32]) {
+    for (partition, ends) in &offsets.ends {
         group.ends_at(*partition, ends.stable);
     }
     for partition in anew {
@@ -199,9 +199,9 @@ fn measure(
     now: OffsetDateTime,
     past: &mut Past,
 ) -> (BTreeMap<i32, PartitionLag>, Vec<i32>) {
-    let Past { known, last, open, watchdog, .. } = past;
+    let Past { waiting, last, open, watchdog, .. } = past;
     let is_told = |partition: &i32| ours.contains_key(partition) || lost.contains_key(partition);
-    known.retain(|partition| is_told(&partition));
+    waiting.retain(|partition| is_told(&partition));
     last.retain(|partition, _| is_told(partition));
     open.retain(|partition| ours.contains_key(&partition));
     watchdog.retain(|partition| ours.contains_key(&partition));
@@ -214,12 +214,12 @@ fn measure(
         // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
         let at = ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first));
         let waits_at = if state.in_hand { state.at() } else { at.or(state.at()) };
-        let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
+        let waits_for = waiting.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
         let last = last.entry(partition).or_insert(LastKnown { lag, at: seen });
         if lag.is_some() {
             *last = LastKnown { lag, at: seen };
         }
-        (last.lag, in_hand.max(known.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
+        (last.lag, in_hand.max(waits_for.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
     };
     let mut anew = Vec::new();
     let of_one = |(&partition, state): (&i32, &PartitionState)| {
@@ -272,8 +272,8 @@ fn measure(
     (measured, anew)
 }
 
-/// Whether a partition is known to wait for something. A held key is that only until it is to be tried again, and
-/// where it is all that is left to do: where there are more records, and room for them, they have to come in.
+/// Whether a partition waits for something that is known. A held key is such a reason only until its retry is due, and
+/// only if nothing else is left to do: if there are more records, and room for them, they have to come in.
 fn has_reason(state: &PartitionState, ends: Option<Ends>, now: Instant) -> bool {
     let is_read = ends.is_none_or(|ends| state.read_to.is_some_and(|read_to| ends.stable <= read_to));
     let waits_for_held =
