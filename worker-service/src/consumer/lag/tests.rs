@@ -96,7 +96,7 @@ fn a_partition_that_does_not_get_on_ages_without_having_seen_its_records() {
     let now = time::macros::datetime!(2026-01-02 03:04:05 UTC);
     let mut past = past();
     let minute = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
-    past.known.waiting(minute, 0, None, Some(15));
+    past.waiting.waiting(minute, 0, None, Some(15));
     let mut age = |state| {
         measure(&BTreeMap::from([(0, state)]), &BTreeMap::new(), &BTreeMap::new(), now, &mut past).0[&0].watermark_age
     };
@@ -111,7 +111,7 @@ fn what_came_in_ages_also_where_the_log_has_dropped_it() {
     let in_hand = PartitionState { in_hand: true, ..partition(Some(14), Some(2)) };
     for (state, is_old) in [(in_hand, true), (partition(Some(14), Some(2)), false)] {
         let mut past = past();
-        past.known.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
+        past.waiting.waiting(Instant::now().checked_sub(Duration::from_secs(60)).unwrap(), 0, Some(14), Some(15));
         let ours = BTreeMap::from([(0, state)]);
         let found =
             measure(&ours, &BTreeMap::new(), &BTreeMap::from([(0, ends(15, 15))]), now, &mut past).0[&0].clone();
