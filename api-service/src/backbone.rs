@@ -36,8 +36,8 @@ pub struct Domain {
     pub codes: &'static [Code],
     /// What it keeps in the cache.
     pub kinds: &'static [&'static Kind],
-    /// Its part of the document.
-    pub openapi: fn() -> Part,
+    /// Its parts of the document.
+    pub openapi: fn() -> Vec<Part>,
 }
 
 /// A domain that is served.

@@ -15,24 +15,21 @@ use crate::http::openapi::schemas::{ID, object, schema};
 use crate::http::problem::Code;
 use crate::ingest::openapi::Operations;
 
-/// This part.
-pub(super) fn part() -> Part {
-    let operations = operations();
-    let mut schemas = schemas();
-    if let (Value::Object(all), Value::Object(more)) = (&mut schemas, operations.schemas()) {
-        all.extend(more);
-    }
+/// These parts.
+pub(super) fn parts() -> Vec<Part> {
+    vec![operations().part(), reads()]
+}
+
+fn reads() -> Part {
     Part {
-        tags: vec![("events", "What devices send"), ("resources", "What became of it: one resource a device")],
+        tags: vec![("resources", "What became of it: one resource a device")],
         token: "Roles of this service are `device`, `user` and `admin`. The devices that a `device` token may speak for \
             are in `device_id`, a string or a list.",
         paths: json!({
-            EVENTS: {"post": operations.one()},
-            EVENTS_BATCH: {"post": operations.many()},
             RESOURCE: {"get": show()},
             RESOURCE_EVENTS: {"get": show_history()}
         }),
-        schemas,
+        schemas: schemas(),
         headers: json!({
             "Link": {
                 "description": "The address of the next page, where there is one.",
@@ -67,7 +64,8 @@ pub(super) fn part() -> Part {
 
 fn operations() -> Operations {
     Operations {
-        tag: "events",
+        tag: ("events", "What devices send"),
+        paths: [EVENTS, EVENTS_BATCH],
         ids: ["submitEvent", "submitBatch"],
         roles: "Roles: `device` (for the devices of its token), `admin`.",
         codes: &[DEVICE_NOT_ALLOWED],

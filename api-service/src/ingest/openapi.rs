@@ -37,8 +37,10 @@ const SUBMISSION: [Code; 12] = [
 
 /// How the events of a domain are sent. Schemas are told by their names.
 pub struct Operations {
-    /// The group of both.
-    pub tag: &'static str,
+    /// The group of both, and what it is for.
+    pub tag: (&'static str, &'static str),
+    /// Their paths: of one, and of many.
+    pub paths: [&'static str; 2],
     /// The ids of the operations.
     pub ids: [&'static str; 2],
     /// The roles that may send, as a sentence.
@@ -66,8 +68,19 @@ pub struct Operations {
 }
 
 impl Operations {
+    /// Their part of the document.
+    pub fn part(&self) -> Part {
+        let [one, many] = self.paths;
+        Part {
+            tags: vec![self.tag],
+            paths: json!({one: {"post": self.one()}, many: {"post": self.many()}}),
+            schemas: self.schemas(),
+            ..Part::default()
+        }
+    }
+
     /// `POST` of one.
-    pub fn one(&self) -> Value {
+    fn one(&self) -> Value {
         let codes = [&TOKEN[..], &SUBMISSION, self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "event_id": "reading-0001"});
         let good = json!({
@@ -77,7 +90,7 @@ impl Operations {
         parameters.extend(self.attributes());
         json!({
             "operationId": self.ids[0],
-            "tags": [self.tag],
+            "tags": [self.tag.0],
             "summary": "Sends an event",
             "description": format!(
                 "{} The body may have up to {} bytes.\n\n\
@@ -101,7 +114,7 @@ impl Operations {
     }
 
     /// `POST` of many.
-    pub fn many(&self) -> Value {
+    fn many(&self) -> Value {
         let codes = [&TOKEN[..], &SUBMISSION, &[Code::TOO_MANY_EVENTS], self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "accepted": 2});
         let good = json!({
@@ -124,7 +137,7 @@ impl Operations {
         });
         json!({
             "operationId": self.ids[1],
-            "tags": [self.tag],
+            "tags": [self.tag.0],
             "summary": "Sends many events",
             "description": format!(
                 "{} Up to {} events and {} bytes: a JSON array, or \
@@ -152,7 +165,7 @@ impl Operations {
     }
 
     /// The schemas of a CloudEvent, and of arrays.
-    pub fn schemas(&self) -> Value {
+    fn schemas(&self) -> Value {
         let array = |of: &str| json!({"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": schema(of)});
         json!({
             self.cloud_event: self.cloud_event(),
@@ -179,7 +192,7 @@ impl Operations {
                 "subject": schema(self.subject),
                 "time": {
                     "type": ["string", "null"], "format": "date-time",
-                    "description": "When it happened, by the device's clock."
+                    "description": "When it happened, by its sender's clock."
                 },
                 "datacontenttype": {"type": ["string", "null"], "pattern": JSON_TYPE},
                 "dataschema": {"type": ["string", "null"], "format": "uri"},
@@ -288,7 +301,7 @@ fn partial() -> Value {
                 "index": 1,
                 "status": 422,
                 "code": "invalid_event",
-                "errors": [{"pointer": "/1/device_id", "detail": "is required"}]
+                "errors": [{"pointer": "/1", "detail": "must be a JSON object"}]
             }
         ]
     })
