@@ -1,6 +1,5 @@
 //! Devices: what one may report, and what is kept of it. The rules are pure; [`queries`] has the SQL.
 
-mod made_up;
 pub mod queries;
 pub mod submission;
 
@@ -9,8 +8,6 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use time::OffsetDateTime;
-
-pub use self::made_up::made_up;
 
 use crate::cache::{CacheKey, Kind};
 use crate::kafka::ids::{EventId, Key, id};
@@ -28,11 +25,6 @@ id!(
 pub static RESOURCE: Kind = Kind { prefix: "resource:", load: |store, ids| queries::load(store, ids).boxed() };
 
 impl DeviceId {
-    /// One that no text is: a probe's, which reports nothing.
-    pub(crate) fn of_nobody(unique: &EventId) -> Self {
-        Self(format!("?{unique}").into())
-    }
-
     /// Where its resource is cached.
     pub fn cache_key(&self) -> CacheKey {
         CacheKey::new(&RESOURCE, Arc::clone(&self.0))
@@ -119,11 +111,12 @@ impl Event {
     /// It is none; with the first reason found.
     pub fn decode(envelope: &Envelope) -> Result<Self, Refusal> {
         let event_type = envelope.event_type.parse().map_err(Refusal::unknown_type)?;
-        let device_id: DeviceId = envelope.subject_as()?;
-        if envelope.key.as_str() != device_id.as_str() {
-            return Err(Refusal::undecodable("the key is not the subject"));
-        }
-        Ok(Self { device_id, event_type, payload: envelope.payload()? })
+        Ok(Self { device_id: envelope.keyed_subject_as()?, event_type, payload: envelope.payload()? })
+    }
+
+    /// The one of a device that cannot exist: a probe's.
+    pub fn of_nobody(nobody: Arc<str>, payload: Payload) -> Self {
+        Self { device_id: DeviceId(nobody), event_type: EventType::DeviceReported, payload }
     }
 
     /// What is said beside it, where no more is known than its id and when it was accepted.

@@ -14,6 +14,7 @@ mod envelope;
 mod headers;
 pub mod ids;
 mod log;
+mod made_up;
 mod outgoing;
 pub mod position;
 mod record;

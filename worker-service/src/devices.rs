@@ -5,14 +5,16 @@ pub mod expire;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Command;
 use futures_util::FutureExt as _;
 use shared::devices::queries::{self, Outcome};
-use shared::devices::{DeviceStream, EVENT_TYPES, Event, RESOURCE, made_up};
+use shared::devices::{DeviceStream, EVENT_TYPES, Event, RESOURCE};
 use shared::kafka::{Delivery, Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
+use shared::runtime::json::Payload;
 use shared::store::{Failure, Store, Tx};
 use tokio::time::Instant;
 
@@ -108,7 +110,7 @@ impl Handler for Devices {
         Ok(Applied { events: events.into_iter().map(processed).collect(), fences })
     }
 
-    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
-        made_up(bytes)
+    fn made_up(nobody: Arc<str>, payload: Payload) -> Event {
+        Event::of_nobody(nobody, payload)
     }
 }

@@ -17,7 +17,8 @@ pub use self::history::{Cursor, PAGE_BYTES, Page, history};
 pub use self::outcomes::outcomes;
 pub use self::read::{load, resource};
 
-use super::DeviceDelivery;
+use super::{DeviceDelivery, Event, EventType};
+use crate::kafka::Delivery;
 use crate::store::{Failure, Store, Tx, Work};
 
 /// Applies a batch in a transaction of its own.
@@ -33,7 +34,7 @@ pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<App
 /// # Errors
 /// [`Failure`] with its class, as for a batch.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
-    let event = super::made_up(payload_bytes)?;
+    let event = Delivery::made_up(EventType::DeviceReported.as_str(), payload_bytes, Event::of_nobody);
     store.probe(BEGIN, &Batch(&[&event])).await
 }
 

@@ -1,9 +1,11 @@
 //! What a domain brings to the worker: the events that are its own, and their effect.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
+use shared::runtime::json::Payload;
 use shared::store::{Failure, Tx};
 
 use crate::consumer::event_lines::EventLines;
@@ -63,11 +65,9 @@ pub trait Handler: Send + Sync + 'static {
         prepared: &Self::Prepared,
     ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
-    /// An event that nobody sent, of about this size, which is applied and taken back: whether others would be applied.
-    ///
-    /// # Errors
-    /// A defect.
-    fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, Failure>;
+    /// The event of one that cannot exist, of the first of its types: it is applied and taken back, to find out whether
+    /// others would be applied.
+    fn made_up(nobody: Arc<str>, payload: Payload) -> Self::Event;
 }
 
 /// For how long events are recognised that come again.
