@@ -3,7 +3,6 @@
 pub mod erase;
 pub mod expire;
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use shared::devices::{DeviceStream, EVENT_TYPES, Event, RESOURCE};
 use shared::kafka::{Delivery, Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
 use shared::runtime::json::Payload;
-use shared::store::{Failure, Store, Tx};
+use shared::store::{Failure, Tx};
 use tokio::time::Instant;
 
 use self::erase::EraseConfig;
@@ -23,7 +22,7 @@ use crate::consumer::event_lines::EventLines;
 use crate::consumer::handler::{Applied, Handler, Processed, Retention};
 use crate::consumer::registry::Registry;
 use crate::event_lines;
-use crate::source::{EventName, HandlerSpec};
+use crate::source::HandlerSpec;
 
 const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * YEAR);
 /// As people write it: 365.25 days.
@@ -65,12 +64,6 @@ pub struct Devices {
     pub events: EventsConfig,
 }
 
-/// The rows of these events, with their outcomes.
-async fn outcomes(store: &Store, events: &[EventName]) -> Result<HashMap<EventName, String>, Failure> {
-    let parsed = events.iter().filter_map(|(device, event)| Some((device.parse().ok()?, event.parse().ok()?)));
-    queries::outcomes(store, &parsed.collect::<Vec<_>>()).await
-}
-
 impl Handler for Devices {
     type Event = Event;
     type Prepared = ();
@@ -85,7 +78,7 @@ impl Handler for Devices {
         },
         stream: DeviceStream::SPEC,
         types: &EVENT_TYPES,
-        outcomes: |store, events| outcomes(store, events).boxed(),
+        journal: queries::JOURNAL,
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
     const LINES: EventLines = event_lines!(device_id);
