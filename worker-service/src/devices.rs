@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Command;
 use futures_util::FutureExt as _;
 use shared::devices::queries::{self, Outcome};
-use shared::devices::{DeviceStream, EVENT_TYPES, Event, RESOURCE};
+use shared::devices::{DeviceStream, Event, EventType, RESOURCE};
 use shared::kafka::{Delivery, Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
 use shared::runtime::json::Payload;
@@ -70,14 +70,9 @@ impl Handler for Devices {
 
     const SPEC: HandlerSpec = HandlerSpec {
         name: "devices",
-        group: Setting {
-            variable: "KAFKA_GROUP",
-            flag: "kafka-group",
-            default: "events-processor",
-            help: "The consumer group",
-        },
+        group: Setting::new("KAFKA_GROUP", "kafka-group", "events-processor", "The consumer group"),
         stream: DeviceStream::SPEC,
-        types: &EVENT_TYPES,
+        types: EventType::ALL,
         journal: queries::JOURNAL,
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;

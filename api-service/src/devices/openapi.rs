@@ -3,7 +3,7 @@
 mod examples;
 
 use serde_json::{Value, json};
-use shared::devices::{DeviceId, EVENT_TYPES, EventType};
+use shared::devices::{DeviceId, EventType};
 
 use super::history::{DEFAULT_LIMIT, MAX_LIMIT, PATTERN};
 use super::{DEVICE_NOT_ALLOWED, EVENTS, EVENTS_BATCH, RESOURCE, RESOURCE_EVENTS};
@@ -71,7 +71,7 @@ fn operations() -> Operations {
         codes: &[DEVICE_NOT_ALLOWED],
         event: "Event",
         cloud_event: "CloudEvent",
-        types: &EVENT_TYPES,
+        types: EventType::ALL,
         subject: "DeviceId",
         data: "Payload",
         events: examples::events(),

@@ -72,6 +72,14 @@ impl Envelope {
         }
     }
 
+    /// The type, as what a domain has for it.
+    ///
+    /// # Errors
+    /// It has none such.
+    pub fn type_as<T: FromStr<Err: Into<String>>>(&self) -> Result<T, Refusal> {
+        self.event_type.parse().map_err(Refusal::unknown_type)
+    }
+
     /// The subject, as what a domain has for it.
     ///
     /// # Errors
