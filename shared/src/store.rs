@@ -7,6 +7,7 @@ mod failure;
 mod idle;
 mod in_use;
 mod indexes;
+mod journal;
 mod paused_partitions;
 mod schema;
 mod session;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 
 pub use config::{Pooler, PostgresConfig};
 pub use failure::{Class, Failure};
+pub use journal::{EventName, Journal};
 pub use session::Tx;
 pub use transact::Work;
 

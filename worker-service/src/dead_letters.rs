@@ -16,14 +16,14 @@ pub mod summary;
 
 use std::collections::HashMap;
 
-use shared::store::{Failure, Store};
+use shared::store::{EventName, Failure, Store};
 use tokio::sync::mpsc;
 
 use self::summary::LetterSummary;
 use crate::dead_letters::filter::LetterFilter;
 use read::{Only, Reader, Span};
 
-use crate::source::{EventName, HandlerSpec, Source};
+use crate::source::{HandlerSpec, Source};
 
 /// Letters whose rows are asked for at once.
 const CHUNK: usize = 500;
@@ -79,6 +79,6 @@ async fn outcomes(
     let name = |letter: &LetterSummary| Some((letter.device.clone()?, letter.event_id.clone()?));
     let names: Vec<Option<EventName>> = letters.iter().map(name).collect();
     let asked: Vec<_> = names.iter().flatten().cloned().collect();
-    let found = if asked.is_empty() { HashMap::new() } else { (handler.outcomes)(store, &asked).await? };
+    let found = if asked.is_empty() { HashMap::new() } else { handler.journal.outcomes(store, &asked).await? };
     Ok(names.iter().map(|name| found.get(name.as_ref()?).cloned()).collect())
 }

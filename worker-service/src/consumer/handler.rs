@@ -1,9 +1,11 @@
 //! The trait that a domain implements for the worker: its events, and their effect.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
+use shared::runtime::json::Payload;
 use shared::store::{Failure, Tx};
 
 use crate::consumer::event_lines::EventLines;
@@ -23,8 +25,8 @@ pub trait Handler: Send + Sync + 'static {
     const OUTCOMES: &'static [&'static str];
     /// The log lines of its events: [`crate::event_lines`] with the domain's name of a record's key.
     const LINES: EventLines;
-    /// The SQL that begins its transactions; it may take a lock.
-    const BEGIN: &'static str;
+    /// What its transactions begin with, such as a lock.
+    const BEGIN: &'static str = "";
 
     /// For how long it recognises a repeated event; for ever if it gives nothing. The topic must not keep records that
     /// long.
@@ -63,12 +65,9 @@ pub trait Handler: Send + Sync + 'static {
         prepared: &Self::Prepared,
     ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
-    /// An event of about this size for a probe: it is applied and rolled back, to find out whether others would
-    /// succeed.
-    ///
-    /// # Errors
-    /// A defect.
-    fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, Failure>;
+    /// The event of one that cannot exist, of the first of its types: it is applied and taken back, to find out whether
+    /// others would be applied.
+    fn made_up(nobody: Arc<str>, payload: Payload) -> Self::Event;
 }
 
 /// For how long repeated events are recognised.
@@ -89,6 +88,24 @@ pub struct Applied {
     pub fences: Vec<Fence>,
 }
 
+impl Applied {
+    /// Notes an event, the next one of the batch, and the fence of what it is about.
+    pub fn note(&mut self, outcome: &'static str, counts: bool, fence: Option<Fence>) {
+        let version = fence.as_ref().map(|(_, version)| *version);
+        let fence = fence.map(|fence| match self.fences.iter_mut().enumerate().find(|(_, (key, _))| *key == fence.0) {
+            Some((place, known)) => {
+                *known = fence;
+                place
+            }
+            None => {
+                self.fences.push(fence);
+                self.fences.len() - 1
+            }
+        });
+        self.events.push(Processed { outcome, counts, version, fence });
+    }
+}
+
 /// An event of a batch that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processed {
@@ -101,4 +118,27 @@ pub struct Processed {
     pub version: Option<i64>,
     /// The index of its resource's fence.
     pub fence: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use shared::cache::{CacheKey, Kind};
+
+    use super::*;
+
+    static KIND: Kind = Kind { prefix: "thing:", load: |_, _| async { Ok(Vec::new()) }.boxed() };
+
+    #[test]
+    fn what_several_events_are_about_has_one_fence_at_the_last_version() {
+        let key = |id: &str| CacheKey::new(&KIND, id.into());
+        let mut applied = Applied::default();
+        for (id, version) in [("a", 1), ("b", 7), ("a", 2)] {
+            applied.note("applied", true, Some((key(id), version)));
+        }
+        applied.note("superseded", false, None);
+        assert_eq!(applied.fences, [(key("a"), 2), (key("b"), 7)]);
+        let seen: Vec<_> = applied.events.iter().map(|event| (event.version, event.fence)).collect();
+        assert_eq!(seen, [(Some(1), Some(0)), (Some(7), Some(1)), (Some(2), Some(0)), (None, None)]);
+    }
 }
