@@ -102,9 +102,9 @@ async fn looks_again_for_the_reason(cluster: bool, says: &str) {
     const REASON: &str = "Password authentication failed";
     let (log, _guard) = Log::start();
     let kit = Kit::new("late-reason").await;
-    let redis = start(&["--requirepass", "right"]).await;
+    let redis = start(&["--user", "app", "on", ">right", "~*", "&*", "+@all"]).await;
     let (proxy, url) = Proxy::before(&redis.url()).unwrap();
-    let mut config = kit.redis_config(&url.replacen("://", "://:wrong@", 1));
+    let mut config = kit.redis_config(&url.replacen("://", "://app:wrong@", 1));
     (config.timeout, config.cluster) = (Duration::from_millis(200), cluster);
     let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
     let logs = async |text: &str| {
