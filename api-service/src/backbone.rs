@@ -6,22 +6,25 @@ pub mod probes;
 
 use std::sync::Arc;
 
+use axum::http::request::Parts;
 use futures_util::future::BoxFuture;
 use metrics::describe_gauge;
 use shared::cache::{Cache, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
 use shared::runtime::config::AccessLog;
 use shared::store::{PostgresConfig, Store};
+use tokio::time::Instant;
 
 use self::health::Health;
 use self::probes::{KafkaProbe, Probes};
-use crate::auth::JwtConfig;
 use crate::auth::tokens::Tokens;
+use crate::auth::{Caller, JwtConfig, identify};
 use crate::cached::Cached;
 use crate::http::in_flight::InFlight;
 use crate::http::openapi::Part;
-use crate::http::problem::Code;
-use crate::http::rate::{RateConfig, Rates};
+use crate::http::problem::{Code, Problem};
+use crate::http::rate::{self, RateConfig, Rates};
+use crate::http::response_budget::in_time;
 use crate::http::{HttpConfig, Route};
 use crate::ingest;
 use crate::ingest::producer::{Producer, ProducerConfig};
@@ -124,6 +127,24 @@ impl Backbone {
             kafka: kafka.clone(),
             producer: producer.clone(),
         })))
+    }
+
+    /// The caller of a read, who may read, as a domain says, and not too often.
+    ///
+    /// # Errors
+    /// 401, 403 or 429; 503 where it cannot be found out.
+    pub async fn reader(
+        &self,
+        parts: &Parts,
+        deadline: Instant,
+        may_read: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
+    ) -> Result<Arc<Caller>, Problem> {
+        // No more than this has the deadline's timer, so that a hit sets none: a token that is remembered is ready at
+        // once, and Redis has a deadline of its own.
+        let caller = in_time(deadline, identify(&parts.headers, &self.tokens)).await??;
+        may_read(&caller)?;
+        self.rates.account(rate::Kind::Reads, parts).charge(&caller.subject, 1)?;
+        Ok(caller)
     }
 
     /// A producer to this topic.

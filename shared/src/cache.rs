@@ -37,7 +37,7 @@ pub use self::config::{RedisConfig, StoresConfig};
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
 use self::gather::Gathering;
-pub use self::key::{CacheKey, Kind, Load, Loaded};
+pub use self::key::{CacheKey, Kind, Load, Loaded, load};
 use self::node::{CommandFailure, Node};
 use self::scripts::Call;
 use self::servers::{Servers, absent_key};

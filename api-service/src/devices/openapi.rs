@@ -13,7 +13,7 @@ use crate::http::openapi::answers::{self, TOKEN, answers, parameters, rated, rat
 use crate::http::openapi::headers::{constant, header};
 use crate::http::openapi::schemas::{ID, object, schema};
 use crate::http::problem::Code;
-use crate::ingest::openapi::Operations;
+use crate::ingest::openapi::{Operations, OwnForm};
 
 /// These parts.
 pub(super) fn parts() -> Vec<Part> {
@@ -69,14 +69,16 @@ fn operations() -> Operations {
         ids: ["submitEvent", "submitBatch"],
         roles: "Roles: `device` (for the devices of its token), `admin`.",
         codes: &[DEVICE_NOT_ALLOWED],
-        event: "Event",
+        own: Some(OwnForm {
+            event: "Event",
+            events: examples::events(),
+            arrays: examples::arrays(),
+            lines: examples::LINES.to_owned(),
+        }),
         cloud_event: "CloudEvent",
         types: EventType::ALL,
         subject: "DeviceId",
         data: "Payload",
-        events: examples::events(),
-        arrays: examples::arrays(),
-        lines: examples::LINES,
         example: examples::cloud_event(),
     }
 }

@@ -6,11 +6,8 @@ use shared::devices::DeviceId;
 
 use super::rights::may_read;
 use super::{Reads, subject};
-use crate::auth::identify;
 use crate::cached::in_path;
 use crate::http::problem::Problem;
-use crate::http::rate::Kind;
-use crate::http::response_budget::in_time;
 use crate::http::subject::About;
 
 pub(super) async fn show(
@@ -19,11 +16,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let deadline = backbone.cached.deadline();
     let (mut parts, _) = request.into_parts();
-    // Parts of it, so that a hit sets no timer: a token that is remembered is ready at once, and Redis has
-    // a deadline of its own.
-    let caller = in_time(deadline, identify(&parts.headers, &backbone.tokens)).await??;
-    rights.reads(&caller)?;
-    backbone.rates.account(Kind::Reads, &parts).charge(&caller.subject, 1)?;
+    let caller = backbone.reader(&parts, deadline, |caller| rights.reads(caller)).await?;
     let id: DeviceId = in_path(&mut parts).await?;
     may_read(&caller, &id)?;
     backbone.cached.show(&id.cache_key(), &parts.headers, deadline, About::subject(subject(&id))).await

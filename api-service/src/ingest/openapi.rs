@@ -47,9 +47,9 @@ pub struct Operations {
     pub roles: &'static str,
     /// What an event may be refused with besides.
     pub codes: &'static [Code],
-    /// An event in the domain's own form; with an `s` behind it, an array of them.
-    pub event: &'static str,
-    /// An event as a CloudEvent; likewise.
+    /// What the domain has beside CloudEvents.
+    pub own: Option<OwnForm>,
+    /// An event as a CloudEvent; with an `s` behind it, an array of them.
     pub cloud_event: &'static str,
     /// The values of CloudEvents `type`.
     pub types: &'static [&'static str],
@@ -57,14 +57,21 @@ pub struct Operations {
     pub subject: &'static str,
     /// CloudEvents `data`.
     pub data: &'static str,
+    /// A CloudEvent.
+    pub example: Value,
+}
+
+/// The domain's own form of an event.
+#[derive(Clone)]
+pub struct OwnForm {
+    /// An event; with an `s` behind it, an array of them.
+    pub event: &'static str,
     /// Examples, by name. The page at `/docs` offers the first one.
     pub events: Value,
     /// The same, of arrays.
     pub arrays: Value,
     /// Events, one on each line.
-    pub lines: &'static str,
-    /// A CloudEvent.
-    pub example: Value,
+    pub lines: String,
 }
 
 impl Operations {
@@ -79,8 +86,19 @@ impl Operations {
         }
     }
 
+    /// What plain JSON is: where a domain has no form of its own, a CloudEvent.
+    fn plain(&self) -> OwnForm {
+        self.own.clone().unwrap_or_else(|| OwnForm {
+            event: self.cloud_event,
+            events: json!({"cloud_event": {"value": self.example}}),
+            arrays: json!({"cloud_events": {"value": [self.example]}}),
+            lines: self.example.to_string(),
+        })
+    }
+
     /// `POST` of one.
     fn one(&self) -> Value {
+        let plain = self.plain();
         let codes = [&TOKEN[..], &SUBMISSION, self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "event_id": "reading-0001"});
         let good = json!({
@@ -98,14 +116,14 @@ impl Operations {
                  `ce-specversion` and the other `ce-` headers beside `application/json` the body is the payload alone, a \
                  `{}` and no `{}`: OpenAPI cannot let a header decide between two schemas of one type.\n\n\
                  With 503 `outcome_unknown` the event may have been written: send it again with the same `event_id`.",
-                self.roles, single::MAX_BODY, self.data, self.event
+                self.roles, single::MAX_BODY, self.data, plain.event
             ),
             "security": [{"token": []}],
             "parameters": parameters,
             "requestBody": {
                 "required": true,
                 "content": {
-                    "application/json": {"schema": schema(self.event), "examples": self.events},
+                    "application/json": {"schema": schema(plain.event), "examples": plain.events},
                     "application/cloudevents+json": {"schema": schema(self.cloud_event), "example": self.example}
                 }
             },
@@ -115,6 +133,7 @@ impl Operations {
 
     /// `POST` of many.
     fn many(&self) -> Value {
+        let plain = self.plain();
         let codes = [&TOKEN[..], &SUBMISSION, &[Code::TOO_MANY_EVENTS], self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "accepted": 2});
         let good = json!({
@@ -130,10 +149,10 @@ impl Operations {
         // OpenAPI 3.1 has no word for a sequence of values: it is typed as the array that it stands for.
         let lines = json!({
             "schema": {
-                "$ref": format!("#/components/schemas/{}s", self.event),
+                "$ref": format!("#/components/schemas/{}s", plain.event),
                 "description": "Not an array: its items, one on each line."
             },
-            "example": self.lines
+            "example": plain.lines
         });
         json!({
             "operationId": self.ids[1],
@@ -152,7 +171,7 @@ impl Operations {
             "requestBody": {
                 "required": true,
                 "content": {
-                    "application/json": {"schema": schema(&format!("{}s", self.event)), "examples": self.arrays},
+                    "application/json": {"schema": schema(&format!("{}s", plain.event)), "examples": plain.arrays},
                     "application/x-ndjson": lines.clone(),
                     "application/jsonl": lines,
                     "application/cloudevents-batch+json": {
@@ -166,10 +185,11 @@ impl Operations {
 
     /// The schemas of a CloudEvent, and of arrays.
     fn schemas(&self) -> Value {
+        let event = self.plain().event;
         let array = |of: &str| json!({"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": schema(of)});
         json!({
             self.cloud_event: self.cloud_event(),
-            format!("{}s", self.event): array(self.event),
+            format!("{event}s"): array(event),
             format!("{}s", self.cloud_event): array(self.cloud_event)
         })
     }
