@@ -10,7 +10,8 @@ use crate::store::{Failure, Store};
 
 /// A kind of things that are cached.
 pub struct Kind {
-    /// What the key of each begins with, behind `CACHE_KEY_PREFIX`: `resource:`. Unique among kinds, and without braces.
+    /// What the key of each begins with, behind `CACHE_KEY_PREFIX`: `resource:`. Unique among kinds, and without
+    /// braces.
     pub prefix: &'static str,
     /// Reads those that exist.
     pub load: Load,

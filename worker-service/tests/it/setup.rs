@@ -9,7 +9,7 @@ use shared::kafka::TopicConfig;
 use shared::kafka::topics::settings::TopicSettings;
 use worker_service::consumer::handler::Retention;
 use worker_service::consumer::health::GroupHealth;
-use worker_service::consumer::topics::TopicWatch;
+use worker_service::consumer::topic_check::TopicWatch;
 use worker_service::worker::Parts;
 
 use crate::kit::{Kit, client};
