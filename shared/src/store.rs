@@ -1,5 +1,6 @@
 //! PostgreSQL: connections, deadlines, transactions, migrations, and what an error means. Domains have the queries.
 
+mod bodies;
 mod classify;
 mod config;
 mod connect;

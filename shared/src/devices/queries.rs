@@ -35,7 +35,7 @@ pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<App
 /// # Errors
 /// [`Failure`] with its class, as for a batch.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
-    let event = Delivery::made_up(EventType::DeviceReported.as_str(), payload_bytes, Event::of_nobody);
+    let event = Delivery::probe_event(EventType::DeviceReported.as_str(), payload_bytes, Event::of_nobody);
     store.probe(BEGIN, &Batch(&[&event])).await
 }
 

@@ -39,7 +39,7 @@ impl<H: Handler> Applier<H> {
     /// [`Failure`] with its class.
     pub async fn probe(&self, bytes: usize) -> Result<(), Failure> {
         let event_type = H::SPEC.types.first().copied().unwrap_or_default();
-        let event = Delivery::made_up(event_type, bytes, H::made_up);
+        let event = Delivery::probe_event(event_type, bytes, H::made_up);
         self.store.probe(H::BEGIN, &self.writing(&[&event]).await?).await
     }
 

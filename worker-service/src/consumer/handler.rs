@@ -25,7 +25,7 @@ pub trait Handler: Send + Sync + 'static {
     const OUTCOMES: &'static [&'static str];
     /// The log lines of its events: [`crate::event_lines`] with the domain's name of a record's key.
     const LINES: EventLines;
-    /// What its transactions begin with, such as a lock.
+    /// The SQL that begins its transactions; it may take a lock.
     const BEGIN: &'static str = "";
 
     /// For how long it recognises a repeated event; for ever if it gives nothing. The topic must not keep records that
@@ -65,8 +65,8 @@ pub trait Handler: Send + Sync + 'static {
         prepared: &Self::Prepared,
     ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
-    /// The event of one that cannot exist, of the first of its types: it is applied and taken back, to find out whether
-    /// others would be applied.
+    /// The event of a probe, of the first of the handler's types, about something that cannot exist: it is applied and
+    /// rolled back, to find out whether others would succeed.
     fn made_up(nobody: Arc<str>, payload: Payload) -> Self::Event;
 }
 

@@ -24,7 +24,7 @@ pub const MAX_EXPONENT: i64 = 308;
 /// The longest number, in characters as it is sent: zeros are not significant, and `numeric` still
 /// has no room for more than 16,383 of them behind the point.
 pub const MAX_NUMBER: usize = 512;
-/// Around the text of one that is made up.
+/// Around the text of a probe.
 const AROUND: usize = r#"{"probe":""}"#.len();
 
 /// A JSON object within the limits of this module, byte for byte as the device sent it.
@@ -44,8 +44,8 @@ impl Payload {
         if faults.is_empty() { Ok(Self(json)) } else { Err(faults.list(at)) }
     }
 
-    /// One that nobody sent, of about so many bytes.
-    pub(crate) fn made_up(bytes: usize) -> Self {
+    /// That of a probe, of about so many bytes.
+    pub(crate) fn of_probe(bytes: usize) -> Self {
         let length = bytes.min(MAX_BYTES).saturating_sub(AROUND);
         // By chance: what can be compressed takes less of everything than an event does.
         let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(length).collect();
