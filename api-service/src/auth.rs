@@ -30,9 +30,15 @@ pub async fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Arc<Caller
     tokens.check(token(headers)?, now).await
 }
 
-/// The refusal of a caller that has none of the roles that a call needs.
-pub fn no_role() -> Problem {
-    Problem::new(Code::FORBIDDEN, "the token has none of the roles that this needs")
+impl Caller {
+    /// Refuses a caller that has none of these roles.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn needs_any(&self, roles: &[&str]) -> Result<(), Problem> {
+        let refused = || Problem::new(Code::FORBIDDEN, "the token has none of the roles that this needs");
+        if self.has_any(roles) { Ok(()) } else { Err(refused()) }
+    }
 }
 
 pub fn describe() {

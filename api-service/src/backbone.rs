@@ -6,22 +6,25 @@ pub mod probes;
 
 use std::sync::Arc;
 
+use axum::http::request::Parts;
 use futures_util::future::BoxFuture;
 use metrics::describe_gauge;
 use shared::cache::{Cache, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
 use shared::runtime::config::AccessLog;
 use shared::store::{PostgresConfig, Store};
+use tokio::time::Instant;
 
 use self::health::Health;
 use self::probes::{KafkaProbe, Probes};
-use crate::auth::JwtConfig;
 use crate::auth::tokens::Tokens;
+use crate::auth::{Caller, JwtConfig, identify};
 use crate::cached::Cached;
 use crate::http::in_flight::InFlight;
 use crate::http::openapi::Part;
-use crate::http::problem::Code;
-use crate::http::rate::{RateConfig, Rates};
+use crate::http::problem::{Code, Problem};
+use crate::http::rate::{self, RateConfig, Rates};
+use crate::http::response_budget::in_time;
 use crate::http::{HttpConfig, Route};
 use crate::ingest;
 use crate::ingest::producer::{Producer, ProducerConfig};
@@ -35,7 +38,8 @@ pub struct Domain {
     pub codes: &'static [Code],
     /// What it keeps in the cache.
     pub kinds: &'static [&'static Kind],
-    pub openapi: fn() -> Part,
+    /// Its parts of the document.
+    pub openapi: fn() -> Vec<Part>,
 }
 
 /// A domain that is served.
@@ -118,6 +122,28 @@ impl Backbone {
         })))
     }
 
+    /// The caller of a read, who may read, as a domain says, and not too often.
+    ///
+    /// # Errors
+    /// 401, 403 or 429; 503 where it cannot be found out.
+    pub async fn reader(
+        &self,
+        parts: &Parts,
+        deadline: Instant,
+        may_read: impl FnOnce(&Caller) -> Result<(), Problem> + Send,
+    ) -> Result<Arc<Caller>, Problem> {
+        // No more than this has the deadline's timer, so that a hit sets none: a token that is remembered is ready at
+        // once, and Redis has a deadline of its own.
+        let caller = in_time(deadline, identify(&parts.headers, &self.tokens)).await??;
+        may_read(&caller)?;
+        self.rates.account(rate::Kind::Reads, parts).charge(&caller.subject, 1)?;
+        Ok(caller)
+    }
+
+    /// A producer to this topic.
+    ///
+    /// # Errors
+    /// A setting.
     pub fn producer(&self, topic: &str) -> anyhow::Result<Producer> {
         Producer::new(&self.kafka, &self.producer, topic)
     }

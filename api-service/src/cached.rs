@@ -4,9 +4,12 @@ mod collapse;
 pub mod openapi;
 mod single_flight;
 
+use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::extract::{FromRequestParts as _, Path};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -190,6 +193,16 @@ impl Cached {
         };
         self.0.collapse.read(key, query).await
     }
+}
+
+/// What the parameter of a path names, of which there is one.
+///
+/// # Errors
+/// 404: what cannot be the name of a thing names none.
+pub async fn in_path<T: FromStr>(parts: &mut Parts) -> Result<T, Problem> {
+    let path = Path::<String>::from_request_parts(parts, &()).await;
+    let id = path.ok().and_then(|Path(text)| text.parse().ok());
+    id.ok_or_else(|| Problem::new(Code::RESOURCE_NOT_FOUND, "this is no resource's id"))
 }
 
 pub fn describe() {

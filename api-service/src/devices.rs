@@ -27,7 +27,7 @@ pub const DOMAIN: Domain = Domain {
     claims: &[rights::CLAIM],
     codes: &[DEVICE_NOT_ALLOWED],
     kinds: &[&RESOURCES],
-    openapi: openapi::part,
+    openapi: openapi::parts,
 };
 
 const EVENTS: &str = "/events";

@@ -12,7 +12,8 @@ mod request_reader;
 pub mod single;
 mod trace;
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::kafka::Outgoing;
+use shared::kafka::cloud_events::{self, Submitted};
 use shared::runtime::config::AccessLog;
 use shared::runtime::json::BodyError;
 use time::OffsetDateTime;
@@ -84,8 +86,25 @@ pub enum Item<'a> {
     Binary(&'a HeaderMap, &'a Bytes),
 }
 
+impl Item<'_> {
+    /// The CloudEvent that it is. What is plain is one in the JSON format, too, where a domain has no other form.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn cloud_event<T, S>(self) -> Result<Submitted<T, S>, BodyError>
+    where
+        T: FromStr<Err: Display>,
+        S: FromStr<Err: Display>,
+    {
+        match self {
+            Self::Plain(body, value) | Self::Structured(body, value) => cloud_events::structured(body, value),
+            Self::Binary(headers, body) => cloud_events::binary(attributes(headers), body),
+        }
+    }
+}
+
 /// The attributes of a CloudEvent in binary mode: its headers, without `ce-`.
-pub fn attributes(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+fn attributes(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
     headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("ce-")?, value.as_bytes())))
 }
 

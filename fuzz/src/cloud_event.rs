@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use shared::devices::submission as parse;
-use shared::runtime::json::{batch, json};
+use shared::runtime::json::{items, json};
 
 use crate::{headers_and_body, oracle};
 
@@ -15,7 +15,7 @@ pub fn cloud_event(input: &[u8]) {
         assert!(submission.event_id.is_some());
         oracle::check(&body, &submission);
     }
-    for item in batch::array(&body, 64).unwrap_or_default() {
+    for item in items::array(&body, 64).unwrap_or_default() {
         if let Ok(submission) = parse::structured(&body, item) {
             oracle::check(&body, &submission);
         }

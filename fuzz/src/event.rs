@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::devices::submission::{parse, parse_value};
-use shared::runtime::json::{BodyError, batch};
+use shared::runtime::json::{BodyError, items};
 
 use crate::oracle;
 
@@ -33,12 +33,12 @@ pub fn event(input: &[u8]) {
     {
         oracle::taken_by_the_rules(payload);
     }
-    for item in batch::array(&body, MOST).unwrap_or_default() {
+    for item in items::array(&body, MOST).unwrap_or_default() {
         if let Ok(submission) = parse_value(&body, item) {
             oracle::check(&body, &submission);
         }
     }
-    for line in batch::lines(&body, MOST).unwrap_or_default() {
+    for line in items::lines(&body, MOST).unwrap_or_default() {
         if let Ok(submission) = parse(&line.text) {
             oracle::check(&line.text, &submission);
         }

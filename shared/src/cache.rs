@@ -5,8 +5,9 @@
 //! deletes leases and replaces older bodies. So no body that was read before the fence can be put
 //! in after it. An absent key is always safe, and so is deleting one.
 
-mod at_least;
+mod batch_get;
 mod breaker;
+mod classify;
 mod cluster;
 mod commands;
 mod config;
@@ -15,16 +16,16 @@ mod diagnosis;
 mod failure;
 mod fence;
 mod fence_report;
-mod gather;
 mod key;
 mod node;
 mod operate;
 mod pending;
+mod read_fence;
 mod refusals;
 mod scripts;
-mod servers;
+mod topology;
 mod trouble;
-mod verdict;
+mod ttl;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,21 +34,23 @@ use bytes::Bytes;
 use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, Value};
 use tokio::time::Instant;
 
+use self::batch_get::BatchGet;
+pub use self::classify::describe;
 pub use self::config::{RedisConfig, StoresConfig};
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
-use self::gather::Gathering;
-pub use self::key::{CacheKey, Kind, Load, Loaded};
+pub use self::key::{CacheKey, Kind, Load, Loaded, load};
 use self::node::{CommandFailure, Node};
 use self::scripts::Call;
-use self::servers::{Servers, absent_key};
-pub use self::verdict::describe;
+use self::topology::{Servers, absent_key};
+pub use self::ttl::LEASE_TTL;
+use self::ttl::MISSING_TTL;
 
 /// The cache. Cloning it shares the connections.
 #[derive(Clone)]
 pub struct Cache {
     servers: Servers,
-    gathering: Arc<Gathering>,
+    batch_get: Arc<BatchGet>,
     prefix: Arc<str>,
     kinds: Arc<[&'static Kind]>,
     ttl: Duration,
@@ -99,10 +102,6 @@ pub struct Lease(String);
 
 const LEASE: &str = "lease:";
 const BODY: &[u8] = b"{\"version\":";
-/// How long a lease stands: longer than any read of PostgreSQL may take.
-pub const LEASE_TTL: Duration = Duration::from_secs(10);
-/// How long it is remembered that a resource does not exist.
-const MISSING_TTL: Duration = Duration::from_secs(2);
 
 /// The body kept for a resource that does not exist: version 0, which every fence replaces.
 pub const MISSING: &str = r#"{"version":0}"#;
@@ -124,7 +123,7 @@ impl Cache {
         let absent_key = absent_key(config.key_prefix(), kinds);
         Ok(Self {
             servers: Servers::open(config, &absent_key)?,
-            gathering: Arc::default(),
+            batch_get: Arc::default(),
             prefix: config.key_prefix().into(),
             kinds: kinds.into(),
             ttl: config.ttl,
@@ -136,7 +135,7 @@ impl Cache {
     pub async fn get(&self, key: &CacheKey) -> Lookup {
         // In a cluster keys lie in different slots.
         if !self.servers.is_cluster() {
-            match self.gather(self.redis_key(key)).await {
+            match self.get_in_batch(self.redis_key(key)).await {
                 Ok(Some(found)) => {
                     if let Some(lookup) = self.understood(found) {
                         return lookup;
@@ -248,11 +247,6 @@ impl Cache {
     /// Whether a question about this key could get through now.
     fn may_be_asked(&self, key: &CacheKey) -> bool {
         self.servers.may_be_asked(self.redis_key(key).as_bytes())
-    }
-
-    /// Up to a tenth shorter, so that what came in together does not go out together.
-    fn jittered_ttl(&self) -> Duration {
-        self.ttl.mul_f64(1.0 - fastrand::f64() / 10.0).max(Duration::from_millis(1))
     }
 
     /// One question about a key, within the deadline, and not at all while the one to ask is known to

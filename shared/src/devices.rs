@@ -1,22 +1,17 @@
 //! Devices: what one may report, and what is kept of it. The rules are pure; [`queries`] has the SQL.
 
-mod made_up;
 pub mod queries;
 pub mod submission;
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use time::OffsetDateTime;
 
-pub use self::made_up::made_up;
-
 use crate::cache::{CacheKey, Kind};
 use crate::kafka::ids::{EventId, Key, id};
-use crate::kafka::{self, Delivery, Envelope, Record, Refusal, Setting, Stream, StreamSpec, TopicsOf};
+use crate::kafka::{self, Delivery, Envelope, Record, Refusal, Setting, Stream, StreamSpec, TopicsOf, event_types};
 use crate::runtime::json::Payload;
-use crate::runtime::json::shown;
 
 id!(
     /// A device, and the resource that is its latest state: 1 to 128 of `A-Z a-z 0-9 . _ : -`.
@@ -28,11 +23,6 @@ id!(
 pub static RESOURCE: Kind = Kind { prefix: "resource:", load: |store, ids| queries::load(store, ids).boxed() };
 
 impl DeviceId {
-    /// One that no text is: a probe's, which reports nothing.
-    pub(crate) fn of_nobody(unique: &EventId) -> Self {
-        Self(format!("?{unique}").into())
-    }
-
     /// Where its resource is cached.
     pub fn cache_key(&self) -> CacheKey {
         CacheKey::new(&RESOURCE, Arc::clone(&self.0))
@@ -44,36 +34,13 @@ impl DeviceId {
     }
 }
 
-/// The kind of an event of a device; CloudEvents `type`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EventType {
-    /// A device reported its state.
-    DeviceReported,
-}
-
-/// Every type, as CloudEvents has it.
-pub const EVENT_TYPES: [&str; 1] = [EventType::DeviceReported.as_str()];
-
-impl EventType {
-    /// The CloudEvents `type`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::DeviceReported => "io.edge.device.reported.v1",
-        }
+event_types!(
+    /// The kind of an event of a device; CloudEvents `type`.
+    pub EventType {
+        /// A device reported its state.
+        DeviceReported = "io.edge.device.reported.v1",
     }
-}
-
-impl FromStr for EventType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == Self::DeviceReported.as_str() {
-            Ok(Self::DeviceReported)
-        } else {
-            Err(format!("unknown event type {:?}", shown(text)))
-        }
-    }
-}
+);
 
 /// The stream of what devices report.
 #[derive(Debug, Clone, Copy)]
@@ -82,19 +49,14 @@ pub struct DeviceStream;
 impl Stream for DeviceStream {
     const SPEC: StreamSpec = StreamSpec {
         name: "devices",
-        topic: Setting {
-            variable: "KAFKA_INPUT_TOPIC",
-            flag: "kafka-input-topic",
-            default: "events-input",
-            help: "The topic of accepted events",
-        },
-        dead_letters: Setting {
-            variable: "KAFKA_DLQ_TOPIC",
-            flag: "kafka-dlq-topic",
-            default: "events-dlq",
-            help: "The topic of dead letters; must differ from the first",
-        },
-        types: &EVENT_TYPES,
+        topic: Setting::new("KAFKA_INPUT_TOPIC", "kafka-input-topic", "events-input", "The topic of accepted events"),
+        dead_letters: Setting::new(
+            "KAFKA_DLQ_TOPIC",
+            "kafka-dlq-topic",
+            "events-dlq",
+            "The topic of dead letters; must differ from the first",
+        ),
+        types: EventType::ALL,
     };
 }
 
@@ -118,12 +80,13 @@ impl Event {
     /// # Errors
     /// It is none; with the first reason found.
     pub fn decode(envelope: &Envelope) -> Result<Self, Refusal> {
-        let event_type = envelope.event_type.parse().map_err(Refusal::unknown_type)?;
-        let device_id: DeviceId = envelope.subject_as()?;
-        if envelope.key.as_str() != device_id.as_str() {
-            return Err(Refusal::undecodable("the key is not the subject"));
-        }
-        Ok(Self { device_id, event_type, payload: envelope.payload()? })
+        let event_type = envelope.type_as()?;
+        Ok(Self { device_id: envelope.keyed_subject_as()?, event_type, payload: envelope.payload()? })
+    }
+
+    /// The one of a device that cannot exist: a probe's.
+    pub fn of_nobody(nobody: Arc<str>, payload: Payload) -> Self {
+        Self { device_id: DeviceId(nobody), event_type: EventType::DeviceReported, payload }
     }
 
     /// What is said beside it, where no more is known than its id and when it was accepted.
@@ -146,7 +109,7 @@ pub type DeviceDelivery = Delivery<Event>;
 /// # Errors
 /// It is none, or one of a type that this version does not know; with the first reason found.
 pub fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
-    let (envelope, position) = kafka::decode(record, &EVENT_TYPES)?;
+    let (envelope, position) = kafka::decode(record, EventType::ALL)?;
     let event = Event::decode(&envelope)?;
     Ok(Delivery { envelope, position, event })
 }

@@ -1,5 +1,6 @@
 //! PostgreSQL: connections, deadlines, transactions, migrations, and what an error means. Domains have the queries.
 
+mod bodies;
 mod classify;
 mod config;
 mod connect;
@@ -7,7 +8,8 @@ mod failure;
 mod idle;
 mod in_use;
 mod indexes;
-mod pause;
+mod journal;
+mod paused_partitions;
 mod schema;
 mod session;
 mod transact;
@@ -23,6 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use config::{Pooler, PostgresConfig};
 pub use failure::{Class, Failure};
+pub use journal::{EventName, Journal};
 pub use session::Tx;
 pub use transact::Work;
 
@@ -44,7 +47,7 @@ pub struct Store {
 }
 
 /// How long to wait for a connection: with the server down, a reader wants to know soon.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Store {
     /// A store that connects when it is first asked.
@@ -97,9 +100,9 @@ impl Store {
         self.diagnosis.server()
     }
 
-    pub(crate) async fn acquire(&self) -> Result<Lent, Failure> {
+    pub(crate) async fn acquire(&self) -> Result<PooledConnection, Failure> {
         let mut acquiring = Box::pin(self.pool.acquire());
-        let acquired = match tokio::time::timeout(self.timeout.min(PATIENCE), &mut acquiring).await {
+        let acquired = match tokio::time::timeout(self.timeout.min(ACQUIRE_TIMEOUT), &mut acquiring).await {
             Ok(acquired) => acquired,
             Err(_) => {
                 // A server that is slow has a connection for the next one: to begin anew each time would be for ever.
@@ -116,7 +119,13 @@ impl Store {
         match acquired {
             Ok(connection) => {
                 let in_use = self.diagnosis.in_use.begin();
-                Ok(Lent { connection, in_doubt: false, open: false, timeout: self.timeout, _in_use: in_use })
+                Ok(PooledConnection {
+                    connection,
+                    in_doubt: false,
+                    open: false,
+                    timeout: self.timeout,
+                    _in_use: in_use,
+                })
             }
             Err(error) => Err(self.diagnosis.explain(error).await),
         }
@@ -127,11 +136,11 @@ impl Store {
     /// meet another question.
     pub(crate) fn settle<T>(
         &self,
-        mut lent: Lent,
+        mut pooled: PooledConnection,
         outcome: Result<Result<T, Failure>, tokio::time::error::Elapsed>,
     ) -> Result<T, Failure> {
         let result = outcome.unwrap_or_else(|_| Err(Failure::deadline(self.timeout)));
-        lent.in_doubt = result.as_ref().is_err_and(|failure| failure.class.is_outage());
+        pooled.in_doubt = result.as_ref().is_err_and(|failure| failure.class.is_outage());
         match result {
             Err(error) if error.class == Class::OutageMet => Err(error.of_server(&self.begin.server)),
             result => result,
@@ -154,7 +163,7 @@ fn check_tls(config: &PostgresConfig, options: &PgConnectOptions) -> anyhow::Res
 }
 
 /// A connection of the pool, lent for one piece of work.
-pub(crate) struct Lent {
+pub(crate) struct PooledConnection {
     connection: PoolConnection<Postgres>,
     in_doubt: bool,
     /// Whether a transaction is open on it.
@@ -163,13 +172,13 @@ pub(crate) struct Lent {
     _in_use: Use,
 }
 
-impl Lent {
+impl PooledConnection {
     pub(crate) fn session(&mut self, begin: &Begin) -> Tx<'_> {
         Tx::new(&mut self.connection, &mut self.open, begin)
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledConnection {
     /// The pool asks a connection whether it is well before it takes it back, and waits for the answer
     /// as long as the kernel does, a place in the pool gone meanwhile: that has the deadline too.
     fn drop(&mut self) {
@@ -203,9 +212,9 @@ pub(crate) use in_transaction;
 
 macro_rules! run {
     ($store:expr, $first:expr, |$session:ident| $work:expr) => {{
-        let mut lent = $store.acquire().await?;
+        let mut pooled = $store.acquire().await?;
         let outcome = tokio::time::timeout($store.timeout, async {
-            let mut session = lent.session(&$store.begin);
+            let mut session = pooled.session(&$store.begin);
             session.begin(&$store.begin, $first).await?;
             let outcome = {
                 let $session = &mut session;
@@ -214,7 +223,7 @@ macro_rules! run {
             session.end(outcome).await
         })
         .await;
-        $store.settle(lent, outcome)
+        $store.settle(pooled, outcome)
     }};
 }
 pub(crate) use run;

@@ -67,9 +67,9 @@ pub enum Command {
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DlqCommand {
-    /// One line a letter; never its payload.
+    /// One line for each dead letter; never its payload.
     List(OfHandler<DlqListConfig>),
-    /// One letter, whole.
+    /// One dead letter, whole.
     Show(OfHandler<DlqShowConfig>),
     /// Send letters back to the input topic, in the order of their first places.
     Redrive(OfHandler<DlqRedriveConfig>),

@@ -5,24 +5,25 @@
 //! that was redriven stays, and is known by the row that its event has then.
 
 pub mod config;
-pub mod letter;
+pub mod filter;
 pub mod list;
 pub mod producer;
 pub mod purge;
 mod read;
 pub mod redrive;
 pub mod show;
+pub mod summary;
 
 use std::collections::HashMap;
 
-use shared::store::{Failure, Store};
+use shared::store::{EventName, Failure, Store};
 use tokio::sync::mpsc;
 
-use crate::dead_letters::config::LetterFilter;
-use letter::Letter;
+use self::summary::LetterSummary;
+use crate::dead_letters::filter::LetterFilter;
 use read::{Only, Reader, Span};
 
-use crate::source::{EventName, HandlerSpec, Source};
+use crate::source::{HandlerSpec, Source};
 
 /// Letters whose rows are asked for at once.
 const CHUNK: usize = 500;
@@ -34,7 +35,7 @@ fn letters(
     only: Only,
     filter: LetterFilter,
     source: Source,
-) -> (mpsc::Receiver<Vec<Letter>>, tokio::task::JoinHandle<anyhow::Result<u64>>) {
+) -> (mpsc::Receiver<Vec<LetterSummary>>, tokio::task::JoinHandle<anyhow::Result<u64>>) {
     let (chunks, receiver) = mpsc::channel(2);
     let task = tokio::task::spawn_blocking(move || {
         let mut seen = 0;
@@ -52,8 +53,8 @@ fn letters(
         for span in spans {
             let on = reader.read(span, |record| {
                 seen += 1;
-                let letter = Letter::of(&record, source.handler.types);
-                if letter.is_of(&source) && letter.matches(&filter) {
+                let letter = LetterSummary::of(&record, source.handler.types);
+                if letter.is_of(&source) && filter.matches(&letter) {
                     chunk.push(letter);
                 }
                 // Nobody wants more: the other end is gone.
@@ -70,10 +71,14 @@ fn letters(
 }
 
 /// The outcomes of those letters' events whose effect is there, in the order of the letters.
-async fn outcomes(store: &Store, handler: HandlerSpec, letters: &[Letter]) -> Result<Vec<Option<String>>, Failure> {
-    let name = |letter: &Letter| Some((letter.device.clone()?, letter.event_id.clone()?));
+async fn outcomes(
+    store: &Store,
+    handler: HandlerSpec,
+    letters: &[LetterSummary],
+) -> Result<Vec<Option<String>>, Failure> {
+    let name = |letter: &LetterSummary| Some((letter.device.clone()?, letter.event_id.clone()?));
     let names: Vec<Option<EventName>> = letters.iter().map(name).collect();
     let asked: Vec<_> = names.iter().flatten().cloned().collect();
-    let found = if asked.is_empty() { HashMap::new() } else { (handler.outcomes)(store, &asked).await? };
+    let found = if asked.is_empty() { HashMap::new() } else { handler.journal.outcomes(store, &asked).await? };
     Ok(names.iter().map(|name| found.get(name.as_ref()?).cloned()).collect())
 }

@@ -3,17 +3,18 @@
 pub mod erase;
 pub mod expire;
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Command;
 use futures_util::FutureExt as _;
 use shared::devices::queries::{self, Outcome};
-use shared::devices::{DeviceStream, EVENT_TYPES, Event, RESOURCE, made_up};
+use shared::devices::{DeviceStream, Event, EventType, RESOURCE};
 use shared::kafka::{Delivery, Envelope, Refusal, Setting, Stream as _};
 use shared::runtime::config::duration_in;
-use shared::store::{Failure, Store, Tx};
+use shared::runtime::json::Payload;
+use shared::store::{Failure, Tx};
 use tokio::time::Instant;
 
 use self::erase::EraseConfig;
@@ -21,7 +22,7 @@ use crate::consumer::event_lines::EventLines;
 use crate::consumer::handler::{Applied, Handler, Processed, Retention};
 use crate::consumer::registry::Registry;
 use crate::event_lines;
-use crate::source::{EventName, HandlerSpec};
+use crate::source::HandlerSpec;
 
 const RETENTIONS: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(100 * YEAR);
 /// As people write it: 365.25 days.
@@ -63,27 +64,16 @@ pub struct Devices {
     pub events: EventsConfig,
 }
 
-/// The rows of these events, with their outcomes.
-async fn outcomes(store: &Store, events: &[EventName]) -> Result<HashMap<EventName, String>, Failure> {
-    let parsed = events.iter().filter_map(|(device, event)| Some((device.parse().ok()?, event.parse().ok()?)));
-    queries::outcomes(store, &parsed.collect::<Vec<_>>()).await
-}
-
 impl Handler for Devices {
     type Event = Event;
     type Prepared = ();
 
     const SPEC: HandlerSpec = HandlerSpec {
         name: "devices",
-        group: Setting {
-            variable: "KAFKA_GROUP",
-            flag: "kafka-group",
-            default: "events-processor",
-            help: "The consumer group",
-        },
+        group: Setting::new("KAFKA_GROUP", "kafka-group", "events-processor", "The consumer group"),
         stream: DeviceStream::SPEC,
-        types: &EVENT_TYPES,
-        outcomes: |store, events| outcomes(store, events).boxed(),
+        types: EventType::ALL,
+        journal: queries::JOURNAL,
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
     const LINES: EventLines = event_lines!(device_id);
@@ -108,7 +98,7 @@ impl Handler for Devices {
         Ok(Applied { events: events.into_iter().map(processed).collect(), fences })
     }
 
-    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
-        made_up(bytes)
+    fn made_up(nobody: Arc<str>, payload: Payload) -> Event {
+        Event::of_nobody(nobody, payload)
     }
 }

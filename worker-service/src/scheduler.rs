@@ -9,13 +9,13 @@
 //! earlier one of it is applied or a dead letter; an outage becomes a dead letter; the watermark
 //! passes a record that has had no effect yet.
 
-mod alone;
-mod apart;
 mod backoff;
 mod batch;
 mod dead_letter_budget;
 mod failing;
 mod held;
+mod held_alone;
+mod one_by_one;
 mod settings;
 mod suspects;
 mod task;
@@ -31,7 +31,6 @@ use shared::kafka::{DeadLetter, Delivery, Record, Refusal};
 use shared::store::{Class, Failure};
 use time::OffsetDateTime;
 
-use self::apart::Share;
 use self::backoff::OutageBackoff;
 pub use self::backoff::retry_delays;
 use self::batch::Batch;
@@ -40,6 +39,7 @@ use self::failing::Failing;
 pub use self::failing::{AfterFailure, RETRIES};
 use self::held::Held;
 pub use self::held::HeldFull;
+use self::one_by_one::OneByOne;
 pub use self::settings::Settings;
 use self::suspects::Suspects;
 pub use self::task::Task;
@@ -74,17 +74,17 @@ pub struct Scheduler<E> {
     /// Begun and to be done before anything of `ready`: what failed together and is now tried apart.
     work: VecDeque<Vec<Task<E>>>,
     held: Held<E>,
-    letters: VecDeque<DeadLetter>,
+    dead_letters: VecDeque<DeadLetter>,
     failing: Failing,
     suspects_of_outage: Suspects,
     turns: Turns,
-    share: Share,
+    one_by_one: OneByOne,
     watermark: Watermark,
     dead_letter_budget: DeadLetterBudget,
     outage: OutageBackoff,
     conflicts: u32,
     paused: bool,
-    /// Records and bytes in `ready`, `work`, `letters` and under way.
+    /// Records and bytes in `ready`, `work`, `dead_letters` and under way.
     records: usize,
     bytes: usize,
     /// Records that have had their effect.
@@ -100,11 +100,11 @@ impl<E> Scheduler<E> {
             ready: VecDeque::new(),
             work: VecDeque::new(),
             held: Held::default(),
-            letters: VecDeque::new(),
+            dead_letters: VecDeque::new(),
             failing: Failing::default(),
             suspects_of_outage: Suspects::new(seed),
             turns: Turns::default(),
-            share: Share::default(),
+            one_by_one: OneByOne::default(),
             watermark: Watermark::default(),
             outage: OutageBackoff::new(seed),
             conflicts: 0,
@@ -157,7 +157,7 @@ impl<E> Scheduler<E> {
             }
             Err(Refusal { reason, error }) => {
                 self.bytes += record.size();
-                self.letters.push_back(DeadLetter { record, reason, error, attempts: 1 });
+                self.dead_letters.push_back(DeadLetter { record, reason, error, attempts: 1 });
             }
         }
     }
@@ -181,8 +181,8 @@ impl<E> Scheduler<E> {
         if let Some(until) = self.outage.until().filter(|until| now < *until) {
             return Action::Wait(Some(until));
         }
-        if !self.letters.is_empty() {
-            let letters = self.dead_letter_budget.take(&mut self.letters);
+        if !self.dead_letters.is_empty() {
+            let letters = self.dead_letter_budget.take(&mut self.dead_letters);
             if letters.is_empty() {
                 self.paused = true;
                 return Action::Pause;
@@ -200,7 +200,7 @@ impl<E> Scheduler<E> {
 
     /// How [`Action::Apply`] went. Tells what becomes of a batch that failed.
     pub fn applied(&mut self, batch: Vec<Task<E>>, result: Result<(), Failure>, now: Duration) -> Option<AfterFailure> {
-        self.share.is_back(now, self.turns.cost(now));
+        self.one_by_one.is_back(now, self.turns.cost(now));
         let error = match result {
             Ok(()) => {
                 self.store_answered();
@@ -234,7 +234,7 @@ impl<E> Scheduler<E> {
         })
     }
 
-    /// How [`Action::DeadLetter`] went, for each letter. Those that were not taken are sent again, alone.
+    /// How [`Action::DeadLetter`] went, for each of them. Those that were not taken are sent again, alone.
     pub fn dead_lettered(&mut self, sent: Vec<(DeadLetter, Result<(), String>)>, now: Duration) {
         let mut refused = Vec::new();
         let mut why = None;
@@ -254,7 +254,7 @@ impl<E> Scheduler<E> {
             Some(message) => {
                 self.dead_letter_budget.came_back(refused.len());
                 for letter in refused.into_iter().rev() {
-                    self.letters.push_front(letter);
+                    self.dead_letters.push_front(letter);
                 }
                 self.outage.wait(now, format!("dead letters are not taken: {message}"));
             }

@@ -1,19 +1,10 @@
 //! What a handler reads: its stream, its group, and how the settings name them. The consumer and the commands for
 //! operators work by this, whatever the domain.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use futures_util::future::BoxFuture;
 use shared::kafka::{Setting, StreamSpec, TopicConfig};
-use shared::store::{Failure, Store};
-
-/// A record's key and its event's id, as a dead letter has them.
-pub type EventName = (String, String);
-
-/// Of these events those whose effect is there, with its outcome.
-pub type Outcomes =
-    for<'a> fn(&'a Store, &'a [EventName]) -> BoxFuture<'a, Result<HashMap<EventName, String>, Failure>>;
+use shared::store::Journal;
 
 /// A handler, as its domain declares it.
 #[derive(Clone, Copy)]
@@ -26,8 +17,8 @@ pub struct HandlerSpec {
     pub stream: StreamSpec,
     /// The CloudEvents types that it takes.
     pub types: &'static [&'static str],
-    /// What became of events, for their dead letters.
-    pub outcomes: Outcomes,
+    /// What makes a repeat harmless, and says of dead letters what became of their events.
+    pub journal: Journal,
 }
 
 impl fmt::Debug for HandlerSpec {

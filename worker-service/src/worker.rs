@@ -24,7 +24,7 @@ use crate::consumer::lag::{Lag, LogEnds};
 use crate::consumer::poll;
 use crate::consumer::registry::{Dependencies, RegisteredTask, Registry, Start, Started};
 use crate::consumer::tasks::{self, StopSignal, TaskHealth};
-use crate::consumer::topics::TopicWatch;
+use crate::consumer::topic_check::TopicWatch;
 use crate::domains;
 use crate::observe::{self, panics};
 use crate::source::Source;
@@ -169,7 +169,7 @@ impl Worker {
         let watch = (cache, fencer.clone(), health.clone());
         let watched = move || {
             let (cache, fencer, health) = watch.clone();
-            watch_cache(cache, fencer, health)
+            watch_cache(cache, fencer, move |state| health.cache(state))
         };
         runtime.spawn(async move { panics::keep_running("cache", watched).await });
         runtime.spawn(async move { panics::keep_running("budget", || show_budget(&budget)).await });

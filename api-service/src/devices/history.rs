@@ -11,11 +11,11 @@ use axum::response::{IntoResponse, Response};
 use shared::devices::DeviceId;
 use shared::devices::queries::{self, Cursor, Page};
 
-use super::resource::id;
 use super::rights::reads_history;
 use super::{Reads, subject};
 use crate::auth::identify;
 use crate::backbone::Backbone;
+use crate::cached::in_path;
 use crate::http::problem::{Code, Problem};
 use crate::http::rate::Kind;
 use crate::http::response_budget::{in_time, within_budget};
@@ -41,7 +41,7 @@ async fn look(backbone: &Backbone, parts: &mut Parts) -> Result<Response, Proble
     let caller = identify(&parts.headers, &backbone.tokens).await?;
     reads_history(&caller)?;
     backbone.rates.account(Kind::Reads, parts).charge(&caller.subject, 1)?;
-    let id = id(parts).await?;
+    let id: DeviceId = in_path(parts).await?;
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
 
     let about = About::subject(subject(&id));

@@ -3,7 +3,7 @@
 mod examples;
 
 use serde_json::{Value, json};
-use shared::devices::{DeviceId, EVENT_TYPES, EventType};
+use shared::devices::{DeviceId, EventType};
 
 use super::history::{DEFAULT_LIMIT, MAX_LIMIT, PATTERN};
 use super::{DEVICE_NOT_ALLOWED, EVENTS, EVENTS_BATCH, RESOURCE, RESOURCE_EVENTS};
@@ -13,25 +13,23 @@ use crate::http::openapi::answers::{self, TOKEN, answers, parameters, rated, rat
 use crate::http::openapi::headers::{constant, header};
 use crate::http::openapi::schemas::{ID, object, schema};
 use crate::http::problem::Code;
-use crate::ingest::openapi::Operations;
+use crate::ingest::openapi::{Operations, OwnForm};
 
-pub(super) fn part() -> Part {
-    let operations = operations();
-    let mut schemas = schemas();
-    if let (Value::Object(all), Value::Object(more)) = (&mut schemas, operations.schemas()) {
-        all.extend(more);
-    }
+/// These parts.
+pub(super) fn parts() -> Vec<Part> {
+    vec![operations().part(), reads()]
+}
+
+fn reads() -> Part {
     Part {
-        tags: vec![("events", "What devices send"), ("resources", "What became of it: one resource a device")],
+        tags: vec![("resources", "What became of it: one resource a device")],
         token: "Roles of this service are `device`, `user` and `admin`. The devices that a `device` token may speak for \
             are in `device_id`, a string or a list.",
         paths: json!({
-            EVENTS: {"post": operations.one()},
-            EVENTS_BATCH: {"post": operations.many()},
             RESOURCE: {"get": show()},
             RESOURCE_EVENTS: {"get": show_history()}
         }),
-        schemas,
+        schemas: schemas(),
         headers: json!({
             "Link": {
                 "description": "The address of the next page, where there is one.",
@@ -66,18 +64,21 @@ pub(super) fn part() -> Part {
 
 fn operations() -> Operations {
     Operations {
-        tag: "events",
+        tag: ("events", "What devices send"),
+        paths: [EVENTS, EVENTS_BATCH],
         ids: ["submitEvent", "submitBatch"],
         roles: "Roles: `device` (for the devices of its token), `admin`.",
         codes: &[DEVICE_NOT_ALLOWED],
-        event: "Event",
+        own: Some(OwnForm {
+            event: "Event",
+            events: examples::events(),
+            arrays: examples::arrays(),
+            lines: examples::LINES.to_owned(),
+        }),
         cloud_event: "CloudEvent",
-        types: &EVENT_TYPES,
+        types: EventType::ALL,
         subject: "DeviceId",
         data: "Payload",
-        events: examples::events(),
-        arrays: examples::arrays(),
-        lines: examples::LINES,
         example: examples::cloud_event(),
     }
 }

@@ -5,7 +5,7 @@ use shared::kafka::ids::EventId;
 
 use super::config::DeviceBinding;
 use super::{DEVICE_NOT_ALLOWED, subject};
-use crate::auth::{Caller, no_role};
+use crate::auth::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::subject::About;
 
@@ -50,9 +50,7 @@ impl Rights {
         if caller.has_any(unbound) {
             return Ok(());
         }
-        if !caller.has_any(&[role::DEVICE]) {
-            return Err(no_role());
-        }
+        caller.needs_any(&[role::DEVICE])?;
         if caller.bound_to(CLAIM).is_none() && self.binding == DeviceBinding::Required {
             return Err(Problem::new(Code::FORBIDDEN, "a device's token must name its devices in the claim device_id"));
         }
@@ -62,7 +60,7 @@ impl Rights {
 
 /// Lets in who may read what every device ever said: no device may, not even of itself.
 pub(super) fn reads_history(caller: &Caller) -> Result<(), Problem> {
-    if caller.has_any(READERS) { Ok(()) } else { Err(no_role()) }
+    caller.needs_any(READERS)
 }
 
 /// Refuses an event of another device than the token's.

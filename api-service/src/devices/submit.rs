@@ -12,7 +12,7 @@ use super::rights::{Rights, may_write};
 use crate::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::subject::SubjectKind;
-use crate::ingest::{Admission, Ingest, Item, attributes};
+use crate::ingest::{Admission, Ingest, Item};
 
 /// Takes what devices send.
 pub(super) struct Devices {
@@ -39,8 +39,7 @@ impl Ingest for Devices {
     fn parse(&self, item: Item<'_>) -> Result<Submission, BodyError> {
         match item {
             Item::Plain(body, value) => submission::parse_value(body, value),
-            Item::Structured(body, value) => submission::structured(body, value),
-            Item::Binary(headers, body) => submission::binary(attributes(headers), body),
+            item => item.cloud_event().map(Submission::from),
         }
     }
 

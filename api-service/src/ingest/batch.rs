@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use shared::kafka::Outgoing;
-use shared::runtime::json::batch::{self, BatchError};
+use shared::runtime::json::items::{self, BatchError};
 use shared::runtime::json::{BodyError, Fault, json};
 use time::{Duration, OffsetDateTime};
 
@@ -102,16 +102,16 @@ fn lost<T>() -> Result<T, Refusal> {
 
 enum Items<'a> {
     Array(Vec<&'a RawValue>, &'a Bytes, BatchFormat),
-    Lines(Vec<batch::Line>),
+    Lines(Vec<items::Line>),
 }
 
 impl<'a> Items<'a> {
     fn of(format: BatchFormat, bytes: &'a Bytes) -> Result<Self, Problem> {
         let items = match format {
             BatchFormat::Array | BatchFormat::CloudEvents => {
-                Self::Array(batch::array(bytes, MAX_EVENTS).map_err(no_batch)?, bytes, format)
+                Self::Array(items::array(bytes, MAX_EVENTS).map_err(no_batch)?, bytes, format)
             }
-            BatchFormat::Lines => Self::Lines(batch::lines(bytes, MAX_EVENTS).map_err(no_batch)?),
+            BatchFormat::Lines => Self::Lines(items::lines(bytes, MAX_EVENTS).map_err(no_batch)?),
         };
         if items.len() == 0 {
             return Err(answer::invalid("the batch holds no event"));

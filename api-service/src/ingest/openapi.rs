@@ -37,31 +37,62 @@ const SUBMISSION: [Code; 12] = [
 
 /// How the events of a domain are sent. Schemas are told by their names.
 pub struct Operations {
-    /// The group of both.
-    pub tag: &'static str,
+    /// The group of both, and what it is for.
+    pub tag: (&'static str, &'static str),
+    /// Their paths: of one, and of many.
+    pub paths: [&'static str; 2],
     pub ids: [&'static str; 2],
     /// The roles that may send, as a sentence.
     pub roles: &'static str,
     /// What an event may be refused with besides.
     pub codes: &'static [Code],
-    /// An event in the domain's own form; with an `s` behind it, an array of them.
-    pub event: &'static str,
-    /// An event as a CloudEvent; likewise.
+    /// What the domain has beside CloudEvents.
+    pub own: Option<OwnForm>,
+    /// An event as a CloudEvent; with an `s` behind it, an array of them.
     pub cloud_event: &'static str,
     pub types: &'static [&'static str],
     pub subject: &'static str,
     pub data: &'static str,
+    pub example: Value,
+}
+
+/// The domain's own form of an event.
+#[derive(Clone)]
+pub struct OwnForm {
+    /// An event; with an `s` behind it, an array of them.
+    pub event: &'static str,
     /// Examples, by name. The page at `/docs` offers the first one.
     pub events: Value,
     /// The same, of arrays.
     pub arrays: Value,
     /// Events, one on each line.
-    pub lines: &'static str,
-    pub example: Value,
+    pub lines: String,
 }
 
 impl Operations {
-    pub fn one(&self) -> Value {
+    /// Their part of the document.
+    pub fn part(&self) -> Part {
+        let [one, many] = self.paths;
+        Part {
+            tags: vec![self.tag],
+            paths: json!({one: {"post": self.one()}, many: {"post": self.many()}}),
+            schemas: self.schemas(),
+            ..Part::default()
+        }
+    }
+
+    /// What plain JSON is: where a domain has no form of its own, a CloudEvent.
+    fn plain(&self) -> OwnForm {
+        self.own.clone().unwrap_or_else(|| OwnForm {
+            event: self.cloud_event,
+            events: json!({"cloud_event": {"value": self.example}}),
+            arrays: json!({"cloud_events": {"value": [self.example]}}),
+            lines: self.example.to_string(),
+        })
+    }
+
+    fn one(&self) -> Value {
+        let plain = self.plain();
         let codes = [&TOKEN[..], &SUBMISSION, self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "event_id": "reading-0001"});
         let good = json!({
@@ -71,7 +102,7 @@ impl Operations {
         parameters.extend(self.attributes());
         json!({
             "operationId": self.ids[0],
-            "tags": [self.tag],
+            "tags": [self.tag.0],
             "summary": "Sends an event",
             "description": format!(
                 "{} The body may have up to {} bytes.\n\n\
@@ -79,14 +110,14 @@ impl Operations {
                  `ce-specversion` and the other `ce-` headers beside `application/json` the body is the payload alone, a \
                  `{}` and no `{}`: OpenAPI cannot let a header decide between two schemas of one type.\n\n\
                  With 503 `outcome_unknown` the event may have been written: send it again with the same `event_id`.",
-                self.roles, single::MAX_BODY, self.data, self.event
+                self.roles, single::MAX_BODY, self.data, plain.event
             ),
             "security": [{"token": []}],
             "parameters": parameters,
             "requestBody": {
                 "required": true,
                 "content": {
-                    "application/json": {"schema": schema(self.event), "examples": self.events},
+                    "application/json": {"schema": schema(plain.event), "examples": plain.events},
                     "application/cloudevents+json": {"schema": schema(self.cloud_event), "example": self.example}
                 }
             },
@@ -94,7 +125,8 @@ impl Operations {
         })
     }
 
-    pub fn many(&self) -> Value {
+    fn many(&self) -> Value {
+        let plain = self.plain();
         let codes = [&TOKEN[..], &SUBMISSION, &[Code::TOO_MANY_EVENTS], self.codes];
         let accepted = json!({"request_id": REQUEST_ID, "status": "accepted", "accepted": 2});
         let good = json!({
@@ -110,14 +142,14 @@ impl Operations {
         // OpenAPI 3.1 has no word for a sequence of values: it is typed as the array that it stands for.
         let lines = json!({
             "schema": {
-                "$ref": format!("#/components/schemas/{}s", self.event),
+                "$ref": format!("#/components/schemas/{}s", plain.event),
                 "description": "Not an array: its items, one on each line."
             },
-            "example": self.lines
+            "example": plain.lines
         });
         json!({
             "operationId": self.ids[1],
-            "tags": [self.tag],
+            "tags": [self.tag.0],
             "summary": "Sends many events",
             "description": format!(
                 "{} Up to {} events and {} bytes: a JSON array, or \
@@ -132,7 +164,7 @@ impl Operations {
             "requestBody": {
                 "required": true,
                 "content": {
-                    "application/json": {"schema": schema(&format!("{}s", self.event)), "examples": self.arrays},
+                    "application/json": {"schema": schema(&format!("{}s", plain.event)), "examples": plain.arrays},
                     "application/x-ndjson": lines.clone(),
                     "application/jsonl": lines,
                     "application/cloudevents-batch+json": {
@@ -145,11 +177,12 @@ impl Operations {
     }
 
     /// The schemas of a CloudEvent, and of arrays.
-    pub fn schemas(&self) -> Value {
+    fn schemas(&self) -> Value {
+        let event = self.plain().event;
         let array = |of: &str| json!({"type": "array", "minItems": 1, "maxItems": MAX_EVENTS, "items": schema(of)});
         json!({
             self.cloud_event: self.cloud_event(),
-            format!("{}s", self.event): array(self.event),
+            format!("{event}s"): array(event),
             format!("{}s", self.cloud_event): array(self.cloud_event)
         })
     }
@@ -172,7 +205,7 @@ impl Operations {
                 "subject": schema(self.subject),
                 "time": {
                     "type": ["string", "null"], "format": "date-time",
-                    "description": "When it happened, by the device's clock."
+                    "description": "When it happened, by its sender's clock."
                 },
                 "datacontenttype": {"type": ["string", "null"], "pattern": JSON_TYPE},
                 "dataschema": {"type": ["string", "null"], "format": "uri"},
@@ -281,7 +314,7 @@ fn partial() -> Value {
                 "index": 1,
                 "status": 422,
                 "code": "invalid_event",
-                "errors": [{"pointer": "/1/device_id", "detail": "is required"}]
+                "errors": [{"pointer": "/1", "detail": "must be a JSON object"}]
             }
         ]
     })

@@ -1,8 +1,8 @@
 //! A cluster: which node has which slot, and where to ask when that has changed.
 //!
-//! Each node is on its own, with its connection and its breaker: one that is away costs only the
-//! keys that it has. The map of the slots is read in the background; nobody waits for it who knows
-//! a node to ask (see docs/adr/0006-nodes-of-a-cluster.md).
+//! Each node has its own connection and its own breaker: if one is away, only its keys are affected. The map of slots
+//! is read in the background; a command waits for it only if no node is known for its key (see
+//! docs/adr/0006-nodes-of-a-cluster.md).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,15 +17,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::breaker::Breaker;
+use super::diagnosis::Diagnosis;
 use super::node::{CommandFailure, Node};
 
-/// Redirections that one question follows.
+/// The most redirections that a command follows.
 const HOPS: usize = 3;
-/// How long a node may take to tell the slots.
+/// How long a node may take to answer `CLUSTER SLOTS`.
 const TELL_SLOTS: Duration = Duration::from_secs(1);
-/// The least time between two questions for the slots.
+/// The least time between two reads of the map.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Tries to connect in a row. They end, because a node may have left for good.
+/// Attempts to connect in a row. They end, because a node may have left for good.
 const TRIES: usize = 10;
 
 /// `host`, `port`.
@@ -37,15 +38,24 @@ pub(super) struct Cluster {
     nodes: Mutex<HashMap<Address, Node>>,
     owners: watch::Sender<Arc<Owners>>,
     refreshing: AtomicBool,
-    /// For keys of which no node is known.
+    /// For keys whose node is not known.
     lost: Breaker,
+    /// The log has reported that a key's node is not known, but not yet the reason.
+    reason_is_due: AtomicBool,
+}
+
+/// Why the map of slots could not be read.
+struct NoSlots {
+    why: String,
+    /// False if only the time was up.
+    is_reason: bool,
 }
 
 /// Slots from, to, and the node that has them.
 type Range = (u16, u16, Address);
 
 impl Cluster {
-    /// A cluster that is looked at when it is first asked.
+    /// Its map is read with the first command.
     pub(super) fn open(seeds: Vec<ConnectionInfo>) -> Arc<Self> {
         Arc::new(Self {
             seeds,
@@ -53,6 +63,7 @@ impl Cluster {
             owners: watch::Sender::default(),
             refreshing: AtomicBool::new(false),
             lost: Breaker::default(),
+            reason_is_due: AtomicBool::new(false),
         })
     }
 
@@ -64,12 +75,12 @@ impl Cluster {
         self.owner(key).map_or_else(|| self.lost.is_due(), |node| node.may_be_asked())
     }
 
-    /// The node that has a key, as far as is known. Always a primary: a replica lags behind.
+    /// The node of a key, as far as is known. Always a primary: a replica lags behind.
     fn owner(&self, key: &[u8]) -> Option<Node> {
         self.owners.borrow().get(&Slot::for_key(key)).cloned()
     }
 
-    /// One question about a key, to the node that has it, wherever that is by now.
+    /// Sends one command about a key to the key's node, and follows redirections.
     pub(super) async fn ask(
         self: &Arc<Self>,
         key: &[u8],
@@ -86,7 +97,7 @@ impl Cluster {
             let error = match answer {
                 Err(CommandFailure::Answered(error)) => error,
                 Err(failure) => {
-                    // Another may have taken its slots.
+                    // Another node may have taken its slots.
                     self.refresh_soon();
                     return Err(failure);
                 }
@@ -105,11 +116,11 @@ impl Cluster {
         Err(CommandFailure::Away)
     }
 
-    /// Every node that has slots, by a look that is made now; or why there is none.
+    /// Reads the map now, and gives every node that has slots; or why there is none.
     pub(super) async fn nodes(&self, until: Instant) -> Result<Vec<Node>, String> {
         match timeout_at(until, self.refresh()).await {
-            Ok(looked) => looked?,
-            Err(_) => return Err(self.diagnosis().await),
+            Ok(looked) => looked.map_err(|no_slots| no_slots.why)?,
+            Err(_) => return Err(self.diagnosis().await.why),
         }
         let mut seen = HashSet::new();
         Ok(self.owners.borrow().values().filter(|node| seen.insert(node.name())).cloned().collect())
@@ -131,24 +142,35 @@ impl Cluster {
                 Ok(node)
             }
             None => {
-                if self.lost.failed() {
-                    let cluster = Arc::clone(self);
-                    // Whoever waits for the node does not wait for this.
-                    tokio::spawn(async move {
-                        let why = cluster.refresh().await.err();
-                        let error = why.unwrap_or_else(|| "no node that answers names one".to_owned());
-                        tracing::warn!(
-                            error,
-                            "no node of the Redis cluster is known for a key: reads come from PostgreSQL"
-                        );
-                    });
-                }
+                self.is_lost();
                 Err(CommandFailure::Away)
             }
         }
     }
 
-    /// The node that an answer names; without a host, another port of the same one.
+    /// No node is known for a key. The log reports this once, with the reason. If the reason was not found in time,
+    /// each failing command looks for it again.
+    fn is_lost(self: &Arc<Self>) {
+        let is_new = self.lost.failed();
+        let is_looked_for_again = || !self.lost.is_closed() && self.reason_is_due.swap(false, Ordering::Relaxed);
+        if !is_new && !is_looked_for_again() {
+            return;
+        }
+        let cluster = Arc::clone(self);
+        // The command that failed does not wait for this.
+        tokio::spawn(async move {
+            let found = cluster.refresh().await.err();
+            let has_reason = found.as_ref().is_some_and(|no_slots| no_slots.is_reason);
+            cluster.reason_is_due.store(found.is_some() && !has_reason, Ordering::Relaxed);
+            if !is_new && !has_reason {
+                return;
+            }
+            let error = found.map_or_else(|| "no node that answers names one".to_owned(), |no_slots| no_slots.why);
+            tracing::warn!(error, "no node of the Redis cluster is known for a key: reads come from PostgreSQL");
+        });
+    }
+
+    /// The node that a redirection names. Without a host it means another port of the same host.
     fn redirected(&self, error: &RedisError, from: &Node) -> Option<Node> {
         let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
         let port = port.parse().ok()?;
@@ -156,23 +178,22 @@ impl Cluster {
         self.node((host, port))
     }
 
-    /// Looks at the slots again, in the background, at most once in a while.
+    /// Reads the map again, in the background, at most once in [`PAUSE`].
     fn refresh_soon(self: &Arc<Self>) {
         if self.refreshing.swap(true, Ordering::Relaxed) {
             return;
         }
         let cluster = Arc::clone(self);
         tokio::spawn(async move {
-            // Why there is no answer is told to whoever asks for the nodes, and where a key has none.
+            // A failure is reported by `nodes`, and by `is_lost`.
             let _ = cluster.refresh().await;
             sleep(PAUSE).await;
             cluster.refreshing.store(false, Ordering::Relaxed);
         });
     }
 
-    /// Asks every node for the slots, and believes the first that knows. One that is wrong sends
-    /// those who ask it on to the right one.
-    async fn refresh(&self) -> Result<(), String> {
+    /// Asks every node for the map, and takes the first one. If that is out of date, redirections correct it.
+    async fn refresh(&self) -> Result<(), NoSlots> {
         for seed in &self.seeds {
             if let ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } = seed.addr() {
                 self.node((host.clone(), *port));
@@ -202,20 +223,20 @@ impl Cluster {
             };
             said.get_or_insert(format!("Redis at {}: {why}", node.name()));
         }
-        // Without an answer there is one of another kind, perhaps.
+        // No node answered: a new connection may tell why.
         match said {
-            Some(said) => Err(said),
+            Some(why) => Err(NoSlots { why, is_reason: true }),
             None => Err(self.diagnosis().await),
         }
     }
 
     /// Why the first node that is known does not answer.
-    async fn diagnosis(&self) -> String {
+    async fn diagnosis(&self) -> NoSlots {
         let first = self.locked().values().min_by(|a, b| a.name().cmp(b.name())).cloned();
-        match first {
-            Some(node) => format!("Redis at {}: {}", node.name(), node.diagnosis().await),
-            None => "no node is known".to_owned(),
-        }
+        let Some(node) = first else { return NoSlots { why: "no node is known".to_owned(), is_reason: true } };
+        let found = node.diagnosis().await;
+        let is_reason = !matches!(found, Diagnosis::Unknown(_));
+        NoSlots { why: format!("Redis at {}: {}", node.name(), found.words()), is_reason }
     }
 
     fn believe(&self, ranges: &[Range]) {
@@ -225,7 +246,7 @@ impl Cluster {
             owners.extend((*from..=*to).filter_map(Slot::new).map(|slot| (slot, node.clone())));
         }
         self.owners.send_replace(Arc::new(owners));
-        // Who has no slots any more is let go.
+        // Nodes without slots are dropped.
         let seeds: HashSet<_> = self.seeds.iter().map(|seed| seed.addr().to_string()).collect();
         let named: HashSet<_> = ranges.iter().map(|(_, _, address)| address).collect();
         self.locked().retain(|address, node| named.contains(address) || seeds.contains(node.name()));
@@ -270,7 +291,7 @@ fn ranges(answer: Value, asked: &str) -> Option<Vec<Range>> {
         let host: Option<String> = FromRedisValue::from_redis_value(primary.next()?).ok()?;
         let port = FromRedisValue::from_redis_value(primary.next()?).ok()?;
         match host.as_deref() {
-            // It does not know where that node is.
+            // It does not know that node's host.
             Some("?") => {}
             None | Some("") => found.push((from, to, (asked.to_owned(), port))),
             Some(host) => found.push((from, to, (host.to_owned(), port))),

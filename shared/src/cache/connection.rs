@@ -1,4 +1,4 @@
-//! The connection to one Redis server: made again by itself when it drops, and anew when it leads to the wrong server.
+//! The connection to one Redis server. It reconnects when it drops, and is replaced when it leads to the wrong server.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,17 +9,17 @@ use redis::io::tcp::TcpSettings;
 use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisResult, Value};
 use tokio::time::{Instant, timeout};
 
-/// The wait between two tries to connect.
+/// The wait between two attempts to connect.
 const RECONNECT: Duration = Duration::from_millis(50);
 const RECONNECT_MAX: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longer than anybody waits: deadlines are set for each command, by its user.
+/// Longer than any caller waits: each command has its caller's deadline.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// After what was sent went unacknowledged for so long, the connection is given up: a host that is
-/// gone without a word would hold it for a quarter of an hour.
+/// The connection is given up if sent data stays unacknowledged for so long. Otherwise it would hang for a quarter of
+/// an hour if the host disappears.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
-/// A connection that many questions share.
+/// A connection that many commands share.
 pub(super) struct Connection {
     client: Client,
     settings: ConnectionManagerConfig,
@@ -28,8 +28,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// One that is made at once, in the background, and again by itself: so many times in a row, and
-    /// from the start with the next question after that.
+    /// Connects at once, in the background, and reconnects by itself, with so many attempts in a row; the next command
+    /// after that starts over.
     pub(super) fn open(info: ConnectionInfo, tries: usize) -> RedisResult<Self> {
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED));
         let settings = ConnectionManagerConfig::new()
@@ -43,13 +43,13 @@ impl Connection {
         Ok(Self { client, settings, current: ArcSwap::from_pointee(manager), renewed: Mutex::new(Instant::now()) })
     }
 
-    /// What connects.
+    /// Makes further connections with the same settings.
     pub(super) const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Asks, and once more where there was no connection: the server closes one that was idle for longer than its
-    /// `timeout`, and only whoever uses it finds out. To do the same twice does no harm.
+    /// Sends a command, and sends it again if the connection was closed: a server closes connections that were idle for
+    /// longer than its `timeout`, which only the next command notices. Repeating a command does no harm.
     pub(super) async fn query(&self, command: &Cmd) -> RedisResult<Value> {
         let mut manager = self.manager();
         match command.query_async(&mut manager).await {
@@ -58,7 +58,7 @@ impl Connection {
         }
     }
 
-    /// Asks so many things at once, and likewise once more. Errors of the server are among the answers.
+    /// The same for a pipeline of so many commands. Errors of the server are among the answers.
     pub(super) async fn query_all(&self, commands: &Pipeline, count: usize) -> RedisResult<Vec<Value>> {
         let mut manager = self.manager();
         match manager.req_packed_commands(commands, 0, count).await {
@@ -67,9 +67,9 @@ impl Connection {
         }
     }
 
-    /// Makes another connection, to wherever the server's name leads by now, and where a server answers there, leaves
-    /// this one to what is under way: not sooner than so long after the last time. Where nobody answers it stays, and
-    /// goes on trying by itself: one try at a time, for however long the server is away.
+    /// Resolves the server's name again and connects. If a server answers, new commands use that connection; those
+    /// under way keep the old one. At most once in so long. If none answers, the old connection stays, and reconnects
+    /// by itself, one attempt at a time.
     pub(super) fn renew(self: &Arc<Self>, pause: Duration) {
         {
             let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +80,7 @@ impl Connection {
         }
         let connection = Arc::clone(self);
         tokio::spawn(async move {
-            // It could be opened before, with the same settings.
+            // The same settings were valid before.
             let manager =
                 ConnectionManager::new_lazy_with_config(connection.client.clone(), connection.settings.clone());
             let Ok(manager) = manager else { return };
@@ -100,7 +100,7 @@ impl Connection {
 
 fn connect(client: &Client, settings: &ConnectionManagerConfig) -> RedisResult<ConnectionManager> {
     let manager = ConnectionManager::new_lazy_with_config(client.clone(), settings.clone())?;
-    // The connection is made by whoever asks first; a reader would not have the time.
+    // The first command connects. A reader's deadline would be too short for that.
     let mut first = manager.clone();
     tokio::spawn(async move { first.send_packed_command(&redis::cmd("PING")).await });
     Ok(manager)

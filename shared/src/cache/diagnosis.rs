@@ -1,8 +1,8 @@
-//! Why a Redis does not answer, in its own words.
+//! Why Redis does not answer, in its own words.
 //!
-//! The connection comes back by itself, and whoever waits for it is told nothing but that time is up. So the server
-//! is asked once more, by a connection of its own: one that has too many clients says so before it is asked anything,
-//! and one that has to save and cannot says it to a `PING`.
+//! The connection in use reconnects by itself, and a command that waits for it learns only that time is up. So the
+//! reason is found on a separate connection: a server with too many clients says so before the first command, and one
+//! that cannot save says so in answer to a `PING`.
 
 use std::time::Duration;
 
@@ -13,31 +13,60 @@ use tokio::time::timeout;
 
 /// How long each step may take.
 const STEP_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a server that speaks first has for that.
+/// How long to wait for a server that speaks first.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(100);
-/// The longest answer that is kept, in bytes.
+/// The most bytes of an answer that are read.
 const MAX_ANSWER: usize = 256;
 
-/// What is wrong; none where it answers now.
-pub(super) async fn of(client: &Client) -> Option<String> {
+/// The reason if there is no better one.
+pub(super) const NO_ANSWER: &str = "no answer in time";
+
+/// The outcome on a separate connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Diagnosis {
+    /// The server answers now.
+    Answers,
+    /// The reason, in the server's or the network's own words.
+    Reason(String),
+    /// Time was up before there was a reason. A later attempt may find one: on a busy machine a TLS handshake takes
+    /// long.
+    Unknown(&'static str),
+}
+
+impl Diagnosis {
+    /// Why the server does not answer.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Reason(reason) => reason,
+            Self::Unknown(what) => what.to_owned(),
+            // Only the connection in use is dead.
+            Self::Answers => NO_ANSWER.to_owned(),
+        }
+    }
+}
+
+/// Finds out what is wrong.
+pub(super) async fn of(client: &Client) -> Diagnosis {
     if let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() {
         match timeout(STEP_TIMEOUT, TcpStream::connect((host.as_str(), *port))).await {
             Ok(Ok(stream)) => {
                 if let Some(refusal) = greeting(stream).await {
-                    return Some(refusal);
+                    return Diagnosis::Reason(refusal);
                 }
             }
-            Ok(Err(error)) => return Some(error.to_string()),
-            Err(_) => return Some("no connection in time".to_owned()),
+            Ok(Err(error)) => return Diagnosis::Reason(error.to_string()),
+            Err(_) => return Diagnosis::Unknown("no connection in time"),
         }
     }
     match timeout(2 * STEP_TIMEOUT, ping(client)).await {
-        Ok(answer) => answer.err().map(|error| error.to_string()),
-        Err(_) => None,
+        Ok(Ok(_)) => Diagnosis::Answers,
+        Ok(Err(error)) if !error.is_timeout() => Diagnosis::Reason(error.to_string()),
+        Ok(Err(_)) | Err(_) => Diagnosis::Unknown(NO_ANSWER),
     }
 }
 
-/// What a server says unasked: why it will not serve. Asked first, its answer may be lost with the connection.
+/// Why a server rejects the connection, which it says before the first command. If a command were sent, the server
+/// could close the connection before its answer is read.
 async fn greeting(mut stream: TcpStream) -> Option<String> {
     let mut said = [0; MAX_ANSWER];
     let read = timeout(GREETING_TIMEOUT, stream.read(&mut said)).await.ok()?.ok()?;

@@ -10,7 +10,8 @@ use crate::store::{Failure, Store};
 
 /// A kind of things that are cached.
 pub struct Kind {
-    /// What the key of each begins with, behind `CACHE_KEY_PREFIX`: `resource:`. Unique among kinds, and without braces.
+    /// What the key of each begins with, behind `CACHE_KEY_PREFIX`: `resource:`. Unique among kinds, and without
+    /// braces.
     pub prefix: &'static str,
     /// Reads those that exist.
     pub load: Load,
@@ -28,6 +29,17 @@ pub struct Loaded {
     pub version: i64,
     /// The JSON body of the answer, which starts with `{"version":N,`.
     pub body: String,
+}
+
+/// Reads those of these things that exist, by a query of their kind: `$1` are the identifiers, and its columns are
+/// `read_only` (whether the server takes no writes), `id`, `version` and `body`. There has to be a row in any case, because
+/// what a server that is read-only has, and that it has nothing, must not be cached.
+///
+/// # Errors
+/// PostgreSQL away, or too slow, or it takes no writes.
+pub async fn load(store: &Store, ids: &[Arc<str>], query: &'static str) -> Result<Vec<Loaded>, Failure> {
+    let found = store.bodies(ids, query).await?;
+    Ok(found.into_iter().map(|(id, version, body)| Loaded { id, version, body }).collect())
 }
 
 /// A thing that is cached: its kind, and its identifier there.

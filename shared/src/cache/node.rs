@@ -1,5 +1,6 @@
-//! One Redis server: what it can do now, as its answers tell, and a breaker.
+//! One Redis server: a circuit breaker, and what the server can do now, as its answers show.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,50 +11,53 @@ use redis::{
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
+use super::classify::{self, Verdict, classify};
 use super::commands::{Does, beginning, beginning_of, reading, reads};
 use super::connection::Connection;
+use super::diagnosis::{self, Diagnosis, NO_ANSWER};
 pub(super) use super::failure::CommandFailure;
 use super::refusals::Refusals;
+use super::scripts;
 use super::trouble::Trouble;
-use super::verdict::{self, Verdict, verdict};
-use super::{diagnosis, scripts};
 
-/// A server that was found to be a replica is left at most so often.
+/// The least time between two reconnects because the server is a replica.
 const LEAVE_REPLICA: Duration = Duration::from_millis(400);
-/// After a server has not answered for so long, or has refused all that it was asked, another connection may lead to one
-/// that does. Also the least time between two such connections.
+/// If a server has not answered for so long, or has refused every command, another connection may lead to a working
+/// one. Also the least time between two such connections.
 const WRONG_FOR_LONG: Duration = Duration::from_secs(5);
 
-/// What a server is refused for that has some of the keys alone.
+/// Why a cluster's node is not used: it has some of the keys only.
 const OF_CLUSTER: &str = "it is a node of a cluster, and REDIS_CLUSTER is false";
 
-/// A server; cloning it shares the connection.
+/// A server. Clones share the connection.
 #[derive(Clone)]
 pub(super) struct Node {
     /// `host:port`.
     name: Arc<str>,
     connection: Arc<Connection>,
     breaker: Arc<Breaker>,
-    /// Open while it serves reads and refuses writes.
+    /// The log has reported that the server is away, but not yet the reason.
+    reason_is_due: Arc<AtomicBool>,
+    /// Open while the server answers reads and refuses writes.
     writes: Arc<Breaker>,
     refusals: Arc<Mutex<Refusals>>,
-    /// Of each kind of command: what one of them does says nothing of the others.
+    /// For each kind of command: one kind may fail while the others succeed.
     fails: Arc<[Trouble; 3]>,
-    /// What a command that goes along with each read deletes: a key that is never there. None in a cluster, whose
-    /// nodes send away who asks a replica.
+    /// A key that never exists. Each read is sent together with a DEL of it. None in a cluster, whose replicas redirect
+    /// to their primary by themselves.
     absent_key: Option<Arc<str>>,
 }
 
 impl Node {
-    /// A node of a cluster: it is connected to at once, in the background, and so many times in a row.
+    /// A node of a cluster: connects at once, in the background, with so many attempts in a row.
     pub(super) fn of_cluster(info: ConnectionInfo, tries: usize) -> RedisResult<Self> {
         Self::open(info, tries, None)
     }
 
-    /// The only server, which is connected to again for ever. The key is one that is never there.
+    /// The only server: reconnects for ever. The key is one that never exists.
     ///
-    /// A replica answers reads too, and lags behind. So a command goes along with each read that changes nothing, and
-    /// that a replica refuses as it does every one that writes.
+    /// A replica answers reads too, and lags behind. So each read is sent together with a write that changes nothing: a
+    /// replica refuses it.
     pub(super) fn alone(info: ConnectionInfo, absent_key: &str) -> RedisResult<Self> {
         Self::open(info, usize::MAX, Some(absent_key.into()))
     }
@@ -65,6 +69,7 @@ impl Node {
             name,
             connection,
             breaker: Arc::default(),
+            reason_is_due: Arc::default(),
             writes: Arc::default(),
             refusals: Arc::default(),
             fails: Arc::default(),
@@ -77,12 +82,12 @@ impl Node {
         &self.name
     }
 
-    /// Its host alone.
+    /// The host without the port.
     pub(super) fn host(&self) -> String {
         self.name.rsplit_once(':').map_or(&*self.name, |(host, _)| host).to_owned()
     }
 
-    /// Whether it takes writes, as far as is known.
+    /// Whether it accepts writes, as far as is known.
     pub(super) fn is_well(&self) -> bool {
         self.breaker.is_closed() && self.writes.is_closed()
     }
@@ -92,7 +97,7 @@ impl Node {
         self.breaker.is_due() && self.writes.is_due()
     }
 
-    /// One question, within the deadline, and not at all while the server is known to be away.
+    /// Sends one command, within the deadline; fails at once while the breaker is open.
     pub(super) async fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match &self.absent_key {
             Some(absent_key) if reads(command) => {
@@ -106,8 +111,8 @@ impl Node {
         }
     }
 
-    /// The first bytes of what is under each key, at most so many: none where there is nothing, or no string. To be asked
-    /// of the only server.
+    /// The first bytes of each key's value, at most so many; none if the key does not exist, or holds no string. Only
+    /// for a single server.
     pub(super) async fn ask_beginnings(
         &self,
         keys: &[impl AsRef<str>],
@@ -124,20 +129,20 @@ impl Node {
         self.judged(Does::Reads, until, question).await
     }
 
-    /// Asks what [`reading`] has made of commands. Errors about one of them are among the answers.
+    /// Sends a pipeline of [`reading`]. An error about one of its commands is among the answers.
     async fn read(&self, all: &Pipeline) -> RedisResult<Vec<Value>> {
         let mut answers = self.connection.query_all(all, all.len()).await?.into_iter();
         if let Some(Value::ServerError(error)) = answers.next() {
             let error = RedisError::from(error);
-            // One that cannot save refuses it too, and what it holds is as good as ever.
-            if verdict(&error) != Verdict::Writes {
+            // A server that cannot save refuses it too, but its values are still right.
+            if classify(&error) != Verdict::Writes {
                 return Err(error);
             }
         }
         Ok(answers.collect())
     }
 
-    /// The same for a key that is on its way to this server, as an `ASK` redirection wants it.
+    /// The same for a key that is being moved to this server, as an `ASK` redirection requires.
     pub(super) async fn ask_ahead(&self, command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         let mut both = redis::pipe();
         both.cmd("ASKING").add_command(command.clone());
@@ -148,12 +153,12 @@ impl Node {
         self.judged(Does::of(command), until, answer).await
     }
 
-    /// Whether it answers and does what is asked of it, and if not, why.
+    /// Whether it answers and does what is asked; if not, why.
     pub(super) async fn ping(&self, until: Instant) -> Result<(), String> {
         match self.ask_anyway(&redis::cmd("PING"), until).await {
             Ok(_) => {}
             Err(CommandFailure::Answered(error)) if !error.is_io_error() => return Err(error.to_string()),
-            Err(_) => return Err(self.diagnosis().await),
+            Err(_) => return Err(self.diagnosis().await.words()),
         }
         if let Some(absent_key) = &self.absent_key {
             if self.is_of_cluster(until).await {
@@ -163,47 +168,42 @@ impl Node {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
                     Err(CommandFailure::Answered(error)) => {
-                        // Perhaps nobody asks anything else.
-                        let is_replica = verdict(&error) == Verdict::Replica;
+                        // There may be no other command that finds this out.
+                        let is_replica = classify(&error) == Verdict::Replica;
                         self.connection.renew(if is_replica { LEAVE_REPLICA } else { WRONG_FOR_LONG });
                         return Err(error.to_string());
                     }
-                    Err(_) => return Err("no answer in time".to_owned()),
+                    Err(_) => return Err(NO_ANSWER.to_owned()),
                 }
             }
         }
         self.refusals().recent(Instant::now()).map_or(Ok(()), |why| Err(why.to_string()))
     }
 
-    /// Why it does not answer, in its own words where it has any.
-    pub(super) async fn diagnosis(&self) -> String {
-        self.said().await.unwrap_or_else(|| "no answer in time".to_owned())
-    }
-
-    /// What is wrong, by a connection of its own. Where that gets its answer, it is the one in use that leads nowhere: to
-    /// a server that hangs, say, whose kernel acknowledges what is sent to it.
-    async fn said(&self) -> Option<String> {
-        let said = diagnosis::of(self.connection.client()).await;
-        if said.is_none() {
+    /// Finds the reason on a new connection. If the server answers there, the connection in use is dead: it may lead to
+    /// a process that hangs, while its kernel still acknowledges packets. Then it is renewed.
+    pub(super) async fn diagnosis(&self) -> Diagnosis {
+        let found = diagnosis::of(self.connection.client()).await;
+        if found == Diagnosis::Answers {
             self.connection.renew(WRONG_FOR_LONG);
         }
-        said
+        found
     }
 
-    /// Whether it says so. Not each user may ask.
+    /// Whether `INFO` says so. Not every user may ask.
     async fn is_of_cluster(&self, until: Instant) -> bool {
         let answer = self.ask_anyway(redis::cmd("INFO").arg("cluster"), until).await;
         let text = answer.ok().and_then(|answer| String::from_redis_value(answer).ok());
         text.is_some_and(|text| text.contains("cluster_enabled:1"))
     }
 
-    /// Whether this error is that of a node of a cluster, which this is not meant to be.
+    /// Whether a cluster's node answered, though `REDIS_CLUSTER` is false.
     fn is_misled(&self, error: &RedisError) -> bool {
         use ServerErrorKind::{Ask, CrossSlot, Moved};
         self.absent_key.is_some() && matches!(error.kind(), ErrorKind::Server(Moved | Ask | CrossSlot))
     }
 
-    /// One question, whatever is known of the server; its outcome says nothing about others.
+    /// Sends one command even if the breaker is open. The outcome does not change the breaker.
     pub(super) async fn ask_anyway(&self, command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match tokio::time::timeout_at(until, self.connection.query(command)).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -240,29 +240,29 @@ impl Node {
         }
     }
 
-    /// It did not do what it was asked. Where that goes on, another connection may lead to a server that does.
+    /// A command failed. If that goes on, another connection may lead to a server that works.
     fn goes_wrong(&self, does: Does) {
         if self.trouble(does).failed() >= WRONG_FOR_LONG {
             self.connection.renew(WRONG_FOR_LONG);
         }
     }
 
-    /// What an error says about the server.
+    /// Draws the consequences of an error.
     fn met(&self, error: RedisError, does: Does) -> CommandFailure {
         let writes = does != Does::Reads;
-        let (verdict, is_misled) = (verdict(&error), self.is_misled(&error));
+        let (verdict, is_misled) = (classify(&error), self.is_misled(&error));
         if verdict != Verdict::Well || is_misled {
             self.goes_wrong(does);
         }
         match verdict {
-            // It has some of the keys, and what it does with them is done.
+            // It has some of the keys, and serves those.
             _ if is_misled => {
                 self.serves(writes);
                 self.refused(&error);
             }
-            // Also of a script that it does not know: in full it is the same question, and must not find it closed.
+            // This includes NOSCRIPT: the script is then sent in full, and the breaker must not reject that.
             Verdict::Well => self.answered(does),
-            // Others it does all the same.
+            // It executes other commands.
             Verdict::Command => {
                 self.serves(writes);
                 self.refused(&error);
@@ -310,7 +310,7 @@ impl Node {
         }
     }
 
-    /// It is not away, whatever it made of this one command.
+    /// The server is not away, whatever the outcome of this command.
     fn serves(&self, writes: bool) {
         self.breaker.succeeded();
         if writes {
@@ -318,14 +318,14 @@ impl Node {
         }
     }
 
-    /// It does not do what it was asked, and says so.
+    /// The server refused a command.
     fn refused(&self, error: &RedisError) {
-        verdict::count(error);
+        classify::count(error);
         let misled = if self.is_misled(error) { format!(": {OF_CLUSTER}") } else { String::new() };
         let said = format!("{error}{misled}");
         let (mut refusals, now) = (self.refusals(), Instant::now());
         refusals.add(&said, now);
-        if verdict(error) == Verdict::Replica || !refusals.is_to_be_told(&said, now) {
+        if classify(error) == Verdict::Replica || !refusals.is_to_be_told(&said, now) {
             return;
         }
         drop(refusals);
@@ -341,19 +341,29 @@ impl Node {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The server does not answer. The log reports this once, with the reason. If the reason was not found in time,
+    /// each failing command looks for it again.
     fn away(&self, error: Option<RedisError>) {
-        if !self.breaker.failed() {
+        let is_new = self.breaker.failed();
+        let is_looked_for_again = || !self.breaker.is_closed() && self.reason_is_due.swap(false, Ordering::Relaxed);
+        if !is_new && !is_looked_for_again() {
             return;
         }
         let node = self.clone();
-        // What a server says to a new connection nobody is told of who waits for that connection.
+        // An error while connecting is not passed on to those who wait for the connection.
         tokio::spawn(async move {
-            let said = match &error {
-                Some(error) if !error.is_io_error() => None,
-                _ => node.said().await,
+            let found = match &error {
+                Some(error) if !error.is_io_error() => Diagnosis::Reason(error.to_string()),
+                _ => node.diagnosis().await,
             };
-            let met = || error.map_or_else(|| "no answer in time".to_owned(), |error| error.to_string());
-            let error = said.unwrap_or_else(met);
+            node.reason_is_due.store(matches!(found, Diagnosis::Unknown(_)), Ordering::Relaxed);
+            if !is_new && !matches!(found, Diagnosis::Reason(_)) {
+                return;
+            }
+            let error = match (found, error) {
+                (Diagnosis::Unknown(_) | Diagnosis::Answers, Some(met)) => met.to_string(),
+                (found, _) => found.words(),
+            };
             tracing::warn!(node = &*node.name, error, "Redis is away: reads come from PostgreSQL");
         });
     }

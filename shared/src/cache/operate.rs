@@ -1,4 +1,4 @@
-//! What the operator's commands do to the cache: they have time, and want to know how it went.
+//! What operators' commands do to the cache. They have more time than a reader, and report the outcome.
 
 use std::time::Duration;
 
@@ -8,21 +8,19 @@ use tokio::time::Instant;
 
 use super::CacheKey;
 use super::node::Node;
-use super::servers::absent_key;
+use super::topology::absent_key;
+use super::ttl::ERASED_TTL;
 use super::{Cache, millis, scripts, understood};
 
 /// How long one command of an operator may take.
 const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys asked for in one step of a scan, and deleted by one command of a single node.
 const CHUNK: usize = 1_000;
-/// Commands under way at once.
+/// The most commands under way at once.
 const CONCURRENCY: usize = 32;
-/// How long fences of a forgotten device delete instead of replacing. Longer than a worker that was
-/// about to send one can be away and still believe in its partition.
-const FORGOTTEN_TTL: Duration = Duration::from_secs(3600);
 
 impl Cache {
-    /// Asks whether Redis answers an operator, who has more patience than a reader: every node of it.
+    /// Whether every node of Redis answers, with the longer timeout of an operator.
     ///
     /// # Errors
     /// Why it does not.
@@ -30,7 +28,7 @@ impl Cache {
         self.patient().answering().await.all()
     }
 
-    /// Deletes the entry of what was erased; to be called after the transaction.
+    /// Deletes the entry of what was erased. Call it after the transaction.
     ///
     /// The new life begins at version 1, and what is cached may be at a higher one, which no fence
     /// would replace. After the transaction nothing can put the old body back: a reader needs its
@@ -42,7 +40,7 @@ impl Cache {
     /// Redis away: the entry lives until its TTL ends.
     pub async fn forget(&self, key: &CacheKey) -> anyhow::Result<()> {
         let mut call = scripts::forget();
-        call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(FORGOTTEN_TTL));
+        call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(ERASED_TTL));
         self.patient().run::<i64>(&call).await?;
         Ok(())
     }

@@ -20,13 +20,13 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct Pending {
     bounds: Bounds,
-    fences: HashMap<CacheKey, Kept>,
+    fences: HashMap<CacheKey, PendingFence>,
     /// Events in all of them.
     events: usize,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct PendingFence {
     version: i64,
     /// In the order in which they came.
     events: Vec<Unseen>,
@@ -59,7 +59,7 @@ impl Pending {
         if let Some(kept) = self.fences.get_mut(key) {
             kept.version = kept.version.max(version);
         } else if self.fences.len() < self.bounds.fences {
-            self.fences.insert(key.clone(), Kept { version, events: Vec::new() });
+            self.fences.insert(key.clone(), PendingFence { version, events: Vec::new() });
         } else {
             return false;
         }
@@ -126,9 +126,9 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        /// So many events of a device are put off with its next version.
+        /// So many events of a resource are put off with its next version.
         PutOff(u8, usize),
-        /// What is kept of a device is acknowledged, or the version before it.
+        /// What is kept of a resource is acknowledged, or the version before it.
         Acknowledged(u8, bool),
         Passes(u64),
     }

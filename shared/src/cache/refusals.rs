@@ -1,34 +1,33 @@
-//! What a server refuses, and when the log says so.
+//! What a server refuses, and when the log reports it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the log says the same: where only some commands are refused, it seems to get better again and again.
+/// How often the log reports the same refusal: if only some commands are refused, others succeed in between.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
-/// For how long after the last time readiness says that a server refuses something.
+/// For how long after the last refusal readiness reports it.
 const REMEMBERED: Duration = Duration::from_secs(10);
-/// So many different words are told within that time: some hold what differs with each key.
+/// The most different refusals that are reported within that time: some contain the key.
 const MOST: usize = 8;
 
 /// What a server refused.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// The last time, and its words.
+    /// The last refusal: when, and its text.
     last: Option<(Instant, Arc<str>)>,
-    /// What was told, and when.
+    /// What was reported, and when.
     told: Vec<(Instant, Arc<str>)>,
 }
 
 impl Refusals {
-    /// It refused something with these words.
+    /// Notes a refusal with this text.
     pub(super) fn add(&mut self, said: &str, now: Instant) {
         self.last = Some((now, said.into()));
     }
 
-    /// Whether the log is to say so. One right that is missing must not hide another; but which script met it does not
-    /// matter.
+    /// Whether to log it. One missing permission must not hide another one; in which script it was met does not matter.
     pub(super) fn is_to_be_told(&mut self, said: &str, now: Instant) -> bool {
         let said = said.split(" script: ").next().unwrap_or(said).trim_end_matches([' ', '.', ',']);
         self.told.retain(|(at, _)| now.saturating_duration_since(*at) < TELL_AGAIN);
@@ -39,12 +38,12 @@ impl Refusals {
         is_new
     }
 
-    /// The words of the last one.
+    /// The text of the last refusal.
     pub(super) fn last(&self) -> Option<&Arc<str>> {
         self.last.as_ref().map(|(_, why)| why)
     }
 
-    /// The same, where it was not long ago.
+    /// The same, if it was recent.
     pub(super) fn recent(&self, now: Instant) -> Option<&Arc<str>> {
         self.last.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < REMEMBERED).map(|(_, why)| why)
     }

@@ -70,8 +70,8 @@ impl Call {
     }
 }
 
-/// KEYS: one that is never there. Changes nothing, and a server refuses it that takes no writes, or no scripts from this
-/// user.
+/// KEYS: one that is never there. Changes nothing, and a server refuses it that takes no writes, or no scripts from
+/// this user.
 pub(super) fn role(absent_key: &str) -> Call {
     static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new("return redis.call('DEL', KEYS[1])"));
     let mut call = SCRIPT.call();
@@ -126,10 +126,10 @@ pub(super) mod code {
     pub(in crate::cache) const REPLACED: u8 = b'r';
 }
 
-/// KEYS: some, and perhaps one that is never there. ARGV: the version of each of the others. Leaves absent keys and bodies that are new enough alone,
-/// deletes leases and whatever cannot be understood, and answers with a letter for each key
-/// ([`code`]): older bodies are left to [`fence_body`]. A replica, which has nothing to write either where a key is
-/// absent, refuses to delete the one that is never there.
+/// KEYS: some, and perhaps one that is never there. ARGV: the version of each of the others. Leaves absent keys and
+/// bodies that are new enough alone, deletes leases and whatever cannot be understood, and answers with a letter for
+/// each key ([`code`]): older bodies are left to [`fence_body`]. A replica, which has nothing to write either where a
+/// key is absent, refuses to delete the one that is never there.
 pub(super) fn fence_versions() -> Call {
     static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
         Lua::new(
@@ -158,10 +158,10 @@ pub(super) fn fence_versions() -> Call {
     SCRIPT.call()
 }
 
-/// KEYS: one, its mark, and perhaps one that is never there. ARGV: version, body, TTL in ms. Replaces an older body, keeping its TTL,
-/// but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
-/// Without a body to put there, deletes it; and also while the mark says that the device was
-/// forgotten, because the body may have been read before that. Answers with a letter ([`code`]).
+/// KEYS: one, its mark, and perhaps one that is never there. ARGV: version, body, TTL in ms. Replaces an older body,
+/// keeping its TTL, but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
+/// Without a body to put there, deletes it; and also while the mark says that the device was forgotten, because the
+/// body may have been read before that. Answers with a letter ([`code`]).
 pub(super) fn fence_body() -> Call {
     static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
         Lua::new(

@@ -6,7 +6,6 @@ mod apply;
 mod erase;
 mod expire;
 mod history;
-mod outcomes;
 mod read;
 
 pub use self::applied::{Applied, Outcome, Processed};
@@ -14,11 +13,14 @@ pub use self::apply::apply;
 pub use self::erase::{BEGIN, Erased, TopicEnd, erase, forget_ends};
 pub use self::expire::{Age, Expired, expire};
 pub use self::history::{Cursor, PAGE_BYTES, Page, history};
-pub use self::outcomes::outcomes;
 pub use self::read::{load, resource};
 
-use super::DeviceDelivery;
-use crate::store::{Failure, Store, Tx, Work};
+use super::{DeviceDelivery, Event, EventType};
+use crate::kafka::Delivery;
+use crate::store::{Failure, Journal, Store, Tx, Work};
+
+/// What makes a repeat harmless.
+pub const JOURNAL: Journal = Journal { table: "events", key: "device_id", event_id: "event_id", outcome: "outcome" };
 
 /// Applies a batch in a transaction of its own.
 ///
@@ -33,7 +35,7 @@ pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<App
 /// # Errors
 /// [`Failure`] with its class, as for a batch.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
-    let event = super::made_up(payload_bytes)?;
+    let event = Delivery::probe_event(EventType::DeviceReported.as_str(), payload_bytes, Event::of_nobody);
     store.probe(BEGIN, &Batch(&[&event])).await
 }
 

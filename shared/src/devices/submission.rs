@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::{DeviceId, EventType};
-use crate::kafka::cloud_events;
+use crate::kafka::cloud_events::{self, Submitted};
 use crate::kafka::ids::{EventId, IdError};
 use crate::runtime::json::{BodyError, Faults, Payload, at, json, no_object, text};
 use crate::runtime::rfc3339;
@@ -78,7 +78,7 @@ pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErr
 /// # Errors
 /// As [`parse`].
 pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
-    cloud_event(|check| cloud_events::structured(body, value, check))
+    cloud_events::structured(body, value).map(Submission::from)
 }
 
 /// Parses a CloudEvent whose attributes are headers, here without `ce-`, and whose data is the body.
@@ -86,25 +86,14 @@ pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErro
 /// # Errors
 /// As [`parse`].
 pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Bytes) -> Result<Submission, BodyError> {
-    cloud_event(|check| cloud_events::binary(headers, body, check))
+    cloud_events::binary(headers, body).map(Submission::from)
 }
 
-/// What a parser of CloudEvents finds, which asks for each attribute whether it is what it has to be.
-fn cloud_event(
-    parse: impl FnOnce(&mut dyn FnMut(&str, &str) -> Result<(), String>) -> Result<cloud_events::Submitted, BodyError>,
-) -> Result<Submission, BodyError> {
-    let (mut device_id, mut event_type) = (None, None);
-    let event = parse(&mut |name, text| match name {
-        "type" => text.parse().map(|parsed| event_type = Some(parsed)),
-        "subject" => text.parse().map(|parsed| device_id = Some(parsed)).map_err(|error: IdError| error.to_string()),
-        _ => Ok(()),
-    })?;
-    let (Some(device_id), Some(event_type)) = (device_id, event_type) else {
-        // Both are required, and so they were asked for.
-        return Err(BodyError::NotAnEvent(vec![no_object()]));
-    };
-    let cloud_events::Submitted { id, time, data } = event;
-    Ok(Submission { device_id, event_type, event_id: Some(id), occurred_at: time, payload: data })
+impl From<Submitted<EventType, DeviceId>> for Submission {
+    fn from(event: Submitted<EventType, DeviceId>) -> Self {
+        let Submitted { event_type, subject, id, time, data } = event;
+        Self { device_id: subject, event_type, event_id: Some(id), occurred_at: time, payload: data }
+    }
 }
 
 fn missing<T>(pointer: &str, faults: &mut Faults) -> Option<T> {

@@ -12,7 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::log::{LogContext, log};
+use super::client_log::{LogContext, log};
 use crate::kafka::KafkaConfig;
 
 /// A consumer without a group of its own to look after, or with nothing to do in one.

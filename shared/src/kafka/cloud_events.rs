@@ -1,9 +1,9 @@
 //! An event as a CloudEvent 1.0: in the JSON format (structured and batched mode over HTTP), or as
 //! attributes beside the data (binary mode).
 //!
-//! `id` is the event's id, `time` when it occurred, `data` the payload. What `type` and `subject` may be the domain
-//! decides that takes the event. `source` has to be there and is not kept. Extensions have to be well-formed and are
-//! passed over.
+//! `id` is the event's id, `time` when it occurred, `data` the payload. `type` and `subject` are of the domain that takes
+//! the event, which has a type for each. `source` has to be there and is not kept. Extensions have to be well-formed and
+//! are passed over.
 
 mod binary;
 mod structured;
@@ -11,18 +11,22 @@ mod structured;
 pub use binary::binary;
 pub use structured::structured;
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use time::OffsetDateTime;
 
-use crate::kafka::ids::{EventId, IdError};
+use crate::kafka::ids::EventId;
 use crate::runtime::json::{Fault, Faults, Payload, Pointer};
 use crate::runtime::rfc3339;
 
-/// Says of an attribute, by its name and text, what is wrong with it, if a domain has something against it.
-pub type Check<'a> = &'a mut dyn FnMut(&str, &str) -> Result<(), String>;
-
-/// What every CloudEvent says that was submitted.
+/// What every CloudEvent says that was submitted. `T` and `S` are what a domain has as types and as subjects.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Submitted {
+pub struct Submitted<T, S> {
+    /// CloudEvents `type`.
+    pub event_type: T,
+    /// CloudEvents `subject`: what it is about.
+    pub subject: S,
     /// CloudEvents `id`.
     pub id: EventId,
     /// CloudEvents `time`.
@@ -35,16 +39,17 @@ pub struct Submitted {
 const SPEC_VERSION: &str = "1.0";
 
 /// What the attributes said, each at its pointer.
-struct Attributes<'c> {
-    check: Check<'c>,
+struct Attributes<T, S> {
+    event_type: Option<T>,
+    subject: Option<S>,
     id: Option<EventId>,
     time: Option<OffsetDateTime>,
     faults: Faults,
 }
 
-impl<'c> Attributes<'c> {
-    fn new(check: Check<'c>) -> Self {
-        Self { check, id: None, time: None, faults: Faults::default() }
+impl<T: FromStr<Err: Display>, S: FromStr<Err: Display>> Attributes<T, S> {
+    fn new() -> Self {
+        Self { event_type: None, subject: None, id: None, time: None, faults: Faults::default() }
     }
 
     /// Takes an attribute that is there.
@@ -54,6 +59,8 @@ impl<'c> Attributes<'c> {
             "source" if !is_uri_reference(text) => Err("must be a URI-reference of RFC 3986, and not empty".into()),
             "dataschema" if !is_uri(text) => Err("must be a URI of RFC 3986".into()),
             "datacontenttype" if !is_json(text) => Err("must be application/json".into()),
+            "type" => parse(text, &mut self.event_type),
+            "subject" => parse(text, &mut self.subject),
             "id" => parse(text, &mut self.id),
             "time" => match rfc3339::parse(text) {
                 Some(time) => {
@@ -62,7 +69,7 @@ impl<'c> Attributes<'c> {
                 }
                 None => Err("must be a date and time of RFC 3339, in the years 1 to 9999".into()),
             },
-            name => (self.check)(name, text),
+            _ => Ok(()),
         };
         if let Err(detail) = outcome {
             self.faults.add(at, detail);
@@ -70,14 +77,16 @@ impl<'c> Attributes<'c> {
     }
 
     /// The event, where nothing was wrong.
-    fn with(self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submitted, Vec<Fault>> {
+    fn with(self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submitted<T, S>, Vec<Fault>> {
         let (payload, in_payload) = match payload {
             Some(Ok(payload)) => (Some(payload), Vec::new()),
             Some(Err(faults)) => (None, faults),
             None => (None, Vec::new()),
         };
-        match (self.id, payload) {
-            (Some(id), Some(data)) if self.faults.is_empty() => Ok(Submitted { id, time: self.time, data }),
+        match (self.event_type, self.subject, self.id, payload) {
+            (Some(event_type), Some(subject), Some(id), Some(data)) if self.faults.is_empty() => {
+                Ok(Submitted { event_type, subject, id, time: self.time, data })
+            }
             _ => Err([self.faults.list(""), in_payload].concat()),
         }
     }
@@ -86,8 +95,8 @@ impl<'c> Attributes<'c> {
 /// The attributes that have to be there: those that CloudEvents requires, and what the event is about.
 const REQUIRED: [&str; 5] = ["specversion", "type", "source", "id", "subject"];
 
-fn parse<T: std::str::FromStr<Err = IdError>>(text: &str, place: &mut Option<T>) -> Result<(), String> {
-    *place = Some(text.parse().map_err(|error: IdError| error.to_string())?);
+fn parse<T: FromStr<Err: Display>>(text: &str, place: &mut Option<T>) -> Result<(), String> {
+    *place = Some(text.parse().map_err(|error: T::Err| error.to_string())?);
     Ok(())
 }
 

@@ -72,12 +72,32 @@ impl Envelope {
         }
     }
 
+    /// The type, as what a domain has for it.
+    ///
+    /// # Errors
+    /// It has none such.
+    pub fn type_as<T: FromStr<Err: Into<String>>>(&self) -> Result<T, Refusal> {
+        self.event_type.parse().map_err(Refusal::unknown_type)
+    }
+
     /// The subject, as what a domain has for it.
     ///
     /// # Errors
     /// It is none.
     pub fn subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
         parse("subject", self.subject.as_str())
+    }
+
+    /// The same, where it has to be the record's key: its events are in order then.
+    ///
+    /// # Errors
+    /// It is none, or not the key.
+    pub fn keyed_subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
+        let subject = self.subject_as()?;
+        if self.key != self.subject {
+            return Err(Refusal::undecodable("the key is not the subject"));
+        }
+        Ok(subject)
     }
 
     /// The data, where it is an object that PostgreSQL can store.

@@ -34,6 +34,11 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// A setting: its variable, its flag, what counts where it is not given, and what it is.
+    pub const fn new(variable: &'static str, flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self { variable, flag, default, help }
+    }
+
     fn arg(&self, parser: impl TypedValueParser<Value = String>) -> Arg {
         Arg::new(self.variable)
             .long(self.flag)

@@ -1,8 +1,8 @@
 //! JSON as it comes from outside: what it has to be so that PostgreSQL can store it, and what is wrong with it, each fault
 //! at its place.
 
-pub mod batch;
 mod faults;
+pub mod items;
 pub mod payload;
 
 use std::borrow::Cow;

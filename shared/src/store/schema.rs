@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_migration_has_the_version_and_the_description_of_its_file() {
         let versions: Vec<_> = MIGRATIONS.iter().copied().map(|file| migration(file).version).collect();
-        assert_eq!(versions, [1, 2, 3, 4, 5]);
+        assert_eq!(versions, (1..).take(MIGRATIONS.len()).collect::<Vec<_>>());
         assert_eq!(migration(MIGRATIONS[0]).description, "events and resources");
     }
 }

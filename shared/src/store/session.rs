@@ -197,6 +197,7 @@ mod tests {
         let direct = Begin::new(Pooler::None, "4000ms", "h:1".to_owned());
         assert_eq!(direct.message(None), None, "one statement, of which each is a transaction");
         assert_eq!(direct.message(Some("LOCK TABLE t")).unwrap(), "BEGIN ISOLATION LEVEL READ COMMITTED; LOCK TABLE t");
+        assert_eq!(direct.message(Some("")).unwrap(), "BEGIN ISOLATION LEVEL READ COMMITTED; ", "nothing more");
         let pooled = Begin::new(Pooler::Transaction, "4000ms", "h:1".to_owned());
         for first in [None, Some("LOCK TABLE t")] {
             let message = pooled.message(first).unwrap();

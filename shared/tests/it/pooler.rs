@@ -50,8 +50,8 @@ async fn many_clients_share_two_connections_and_each_transaction_has_its_limits(
             assert!(queries::resource(&store, &id(&device)).await.unwrap().is_some());
             assert_eq!(queries::load(&store, &[device.as_str().into(), "nobody".into()]).await.unwrap().len(), 1);
             assert!(!queries::history(&store, &id(&device), 10, None).await.unwrap().items.is_empty());
-            let key = (id(&device), round.to_string().parse().unwrap());
-            assert_eq!(queries::outcomes(&store, &[key]).await.unwrap().len(), 1);
+            let asked = [(device.clone(), round.to_string()), (device.clone(), "no\0".to_owned())];
+            assert_eq!(queries::JOURNAL.outcomes(&store, &asked).await.unwrap().len(), 1);
             assert!(!store.is_paused("g", "t", 0).await.unwrap());
         }
     });

@@ -83,6 +83,40 @@ async fn one_with_too_many_clients_says_so_and_costs_nobody_more_than_the_timeou
 }
 
 #[tokio::test]
+async fn a_reason_that_is_not_found_in_time_is_looked_for_again() {
+    looks_again_for_the_reason(false, "Redis is away").await;
+}
+
+#[tokio::test]
+async fn so_is_that_of_a_cluster() {
+    looks_again_for_the_reason(true, "no node of the Redis cluster is known for a key").await;
+}
+
+async fn looks_again_for_the_reason(cluster: bool, says: &str) {
+    const REASON: &str = "Password authentication failed";
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("late-reason").await;
+    let redis = start(&["--user", "app", "on", ">right", "~*", "&*", "+@all"]).await;
+    let (proxy, url) = Proxy::before(&redis.url()).unwrap();
+    let mut config = kit.redis_config(&url.replacen("://", "://app:wrong@", 1));
+    (config.timeout, config.cluster) = (Duration::from_millis(200), cluster);
+    let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
+    let logs = async |text: &str| {
+        assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
+        log.count(text) > 0
+    };
+
+    // As on a machine that is so busy that no connection is made in time.
+    proxy.hold_answers();
+    eventually("the log says that it is away", async || logs(says).await).await;
+    assert_eq!((log.count("no answer in time"), log.count(REASON)), (1, 0));
+    proxy.mend();
+    eventually("the log says why", async || logs(REASON).await).await;
+    assert_says(&cache, REASON).await;
+    assert_eq!((log.count(says), log.count(REASON)), (2, 1), "once with the reason");
+}
+
+#[tokio::test]
 async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     let (log, _guard) = Log::start();
     let kit = Kit::new("misconf").await;

@@ -90,7 +90,8 @@ async fn everything(store: &Store, device: &str, place: Position) {
     assert!((1..=8).contains(&version), "{version}");
     store.pause("g", "t", 0, "why").await.unwrap();
     assert_eq!(store.resume("g", None).await.unwrap().len(), 1);
-    assert_eq!(queries::outcomes(store, &[(id(device), "0".parse().unwrap())]).await.unwrap().len(), 1);
+    let asked = [(device.to_owned(), "0".to_owned())];
+    assert_eq!(queries::JOURNAL.outcomes(store, &asked).await.unwrap().len(), 1);
     assert_eq!(queries::erase(store, &id(device), None).await.unwrap().events, 8);
     let expired = queries::expire(store, Age::Written, Duration::from_secs(3_600), 1_000).await.unwrap();
     assert!(matches!(expired, Expired::Rows { rows: 0, .. }), "{expired:?}");

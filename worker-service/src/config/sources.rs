@@ -197,8 +197,8 @@ args_of_handlers!(Sources, OneSource, Groups, Streams);
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
     use shared::kafka::Setting;
+    use shared::store::Journal;
 
     use super::*;
 
@@ -222,7 +222,8 @@ mod tests {
     );
 
     const fn handler(name: &'static str, group: Setting, stream: StreamSpec) -> HandlerSpec {
-        HandlerSpec { name, group, stream, types: &[], outcomes: |_, _| async { Ok(Default::default()) }.boxed() }
+        let journal = Journal { table: "", key: "", event_id: "", outcome: "" };
+        HandlerSpec { name, group, stream, types: &[], journal }
     }
 
     /// Two that read one stream, and one that reads another.

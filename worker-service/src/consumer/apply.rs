@@ -38,7 +38,8 @@ impl<H: Handler> Applier<H> {
     /// # Errors
     /// [`Failure`] with its class.
     pub async fn probe(&self, bytes: usize) -> Result<(), Failure> {
-        let event = H::made_up(bytes)?;
+        let event_type = H::SPEC.types.first().copied().unwrap_or_default();
+        let event = Delivery::probe_event(event_type, bytes, H::made_up);
         self.store.probe(H::BEGIN, &self.writing(&[&event]).await?).await
     }
 

@@ -44,7 +44,7 @@ pub fn processed<E>(
     }
 }
 
-/// A batch that was not applied, noted before it is handed back to the lane.
+/// A batch that was not applied, noted before it is handed back to the scheduler.
 pub struct FailedBatch {
     error: String,
     class: Class,

@@ -1,33 +1,35 @@
-//! What a domain brings to the worker: the events that are its own, and their effect.
+//! The trait that a domain implements for the worker: its events, and their effect.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::cache::Fence;
 use shared::kafka::{Delivery, Envelope, Refusal};
+use shared::runtime::json::Payload;
 use shared::store::{Failure, Tx};
 
 use crate::consumer::event_lines::EventLines;
 use crate::source::HandlerSpec;
 
-/// Handles the events of one consumer group: gives each its effect, once.
+/// Handles the events of one consumer group. Each event has its effect once.
 pub trait Handler: Send + Sync + 'static {
     /// An event, parsed.
     type Event: Send + Sync + 'static;
-    /// What is got ready before the transaction; `()` for most.
+    /// What [`Self::prepare`] gives to the transaction; `()` for most handlers.
     type Prepared: Default + Send + Sync;
 
     /// Its name, its group, its stream, and the types that it takes. An event of another type becomes a dead letter
     /// `unknown_type`.
     const SPEC: HandlerSpec;
-    /// What may become of an event, as [`Processed::outcome`] has it.
+    /// All values of [`Processed::outcome`].
     const OUTCOMES: &'static [&'static str];
-    /// The lines of its events in the log: what [`crate::event_lines`] makes of what it calls its records' keys.
+    /// The log lines of its events: [`crate::event_lines`] with the domain's name of a record's key.
     const LINES: EventLines;
-    /// What its transactions begin with: a lock, mostly.
-    const BEGIN: &'static str;
+    /// The SQL that begins its transactions; it may take a lock.
+    const BEGIN: &'static str = "";
 
-    /// For how long it recognises an event that comes again; for ever, where nothing is said. The topic must not keep
-    /// records for as long.
+    /// For how long it recognises a repeated event; for ever if it gives nothing. The topic must not keep records that
+    /// long.
     fn retention(&self) -> Option<Retention> {
         None
     }
@@ -35,11 +37,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Parses an event of one of these types, as it arrives.
     ///
     /// # Errors
-    /// It is none: it becomes a dead letter at once.
+    /// It is no such event: it becomes a dead letter at once.
     fn decode(envelope: &Envelope) -> Result<Self::Event, Refusal>;
 
-    /// Does before the transaction what holds no row's lock, such as putting a file somewhere. It may be done again, and is
-    /// over within two seconds: a partition that is revoked has eight for everything.
+    /// Work before the transaction that needs no row locks, such as writing a file. It may be repeated, and takes two
+    /// seconds at most: a revoked partition has eight for everything.
     ///
     /// # Errors
     /// Whose class says what becomes of the batch.
@@ -51,8 +53,8 @@ pub trait Handler: Send + Sync + 'static {
         std::future::ready(Ok(Self::Prepared::default()))
     }
 
-    /// Writes a batch in the transaction that is given: in the log's order within a key, each event once, however often it
-    /// comes. What it comes to must not depend on where batches are cut.
+    /// Writes a batch in the given transaction: in the log's order within a key, and each event once, however often it
+    /// is delivered. The result must not depend on where batches are cut.
     ///
     /// # Errors
     /// Whose class says what becomes of the batch; nothing of it is written then.
@@ -63,40 +65,80 @@ pub trait Handler: Send + Sync + 'static {
         prepared: &Self::Prepared,
     ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
-    /// An event that nobody sent, of about this size, which is applied and taken back: whether others would be applied.
-    ///
-    /// # Errors
-    /// A defect.
-    fn made_up(bytes: usize) -> Result<Delivery<Self::Event>, Failure>;
+    /// The event of a probe, of the first of the handler's types, about something that cannot exist: it is applied and
+    /// rolled back, to find out whether others would succeed.
+    fn made_up(nobody: Arc<str>, payload: Payload) -> Self::Event;
 }
 
-/// For how long events are recognised that come again.
+/// For how long repeated events are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// The setting that says so.
+    /// The setting's name.
     pub setting: &'static str,
-    /// What it says.
+    /// Its value.
     pub period: Duration,
 }
 
-/// What a batch came to.
+/// The result of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Each event of the batch, in its order.
     pub events: Vec<Processed>,
-    /// All that was touched, new or not, with the version that nothing cached may be below from now on.
+    /// Everything that was touched, new or not, with the lowest version that may be cached from now on.
     pub fences: Vec<Fence>,
+}
+
+impl Applied {
+    /// Notes an event, the next one of the batch, and the fence of what it is about.
+    pub fn note(&mut self, outcome: &'static str, counts: bool, fence: Option<Fence>) {
+        let version = fence.as_ref().map(|(_, version)| *version);
+        let fence = fence.map(|fence| match self.fences.iter_mut().enumerate().find(|(_, (key, _))| *key == fence.0) {
+            Some((place, known)) => {
+                *known = fence;
+                place
+            }
+            None => {
+                self.fences.push(fence);
+                self.fences.len() - 1
+            }
+        });
+        self.events.push(Processed { outcome, counts, version, fence });
+    }
 }
 
 /// An event of a batch that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Processed {
-    /// What became of it: a metric's label, and in the log.
+    /// Its outcome, in metrics and the log.
     pub outcome: &'static str,
-    /// Whether it counts: now, or, of a repeat, since the first time. The log has a line for each that does not.
+    /// Whether it changed something: now or, if it is a repeat, the first time. The log has a line for each that did
+    /// not.
     pub counts: bool,
-    /// The version that it brought what it is about to, or found it at.
+    /// The version of its resource after it.
     pub version: Option<i64>,
-    /// Which of the fences is that of what it is about.
+    /// The index of its resource's fence.
     pub fence: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use shared::cache::{CacheKey, Kind};
+
+    use super::*;
+
+    static KIND: Kind = Kind { prefix: "thing:", load: |_, _| async { Ok(Vec::new()) }.boxed() };
+
+    #[test]
+    fn what_several_events_are_about_has_one_fence_at_the_last_version() {
+        let key = |id: &str| CacheKey::new(&KIND, id.into());
+        let mut applied = Applied::default();
+        for (id, version) in [("a", 1), ("b", 7), ("a", 2)] {
+            applied.note("applied", true, Some((key(id), version)));
+        }
+        applied.note("superseded", false, None);
+        assert_eq!(applied.fences, [(key("a"), 2), (key("b"), 7)]);
+        let seen: Vec<_> = applied.events.iter().map(|event| (event.version, event.fence)).collect();
+        assert_eq!(seen, [(Some(1), Some(0)), (Some(7), Some(1)), (Some(2), Some(0)), (None, None)]);
+    }
 }

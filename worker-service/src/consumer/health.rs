@@ -14,7 +14,7 @@ pub use self::cache::{CacheState, watch_cache};
 pub use self::report::Health;
 pub use self::unreadable::Unreadable;
 use crate::observe::emf::Totals;
-use crate::observe::measured::{Measured, Unstable};
+use crate::observe::partition_lag::{PartitionLag, Unstable};
 use crate::scheduler::{HeldFull, Scheduler};
 
 mod cache;
@@ -44,7 +44,7 @@ struct State {
     kafka: Option<String>,
     /// What is said where the input topic is not there.
     missing_topic: Option<String>,
-    lanes: BTreeMap<i32, PartitionState>,
+    partitions: BTreeMap<i32, PartitionState>,
     /// Partitions that the group took from this worker without its knowing, as they were; until it is in the group again.
     lost: BTreeMap<i32, PartitionState>,
     /// What is wrong with the topics' settings.
@@ -62,7 +62,7 @@ pub struct PanicsAgain {
     pub at: Option<i64>,
 }
 
-/// What is known of a lane.
+/// What is known of a partition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartitionState {
     /// Why it waits out an outage, if it does.
@@ -79,13 +79,13 @@ pub struct PartitionState {
     pub held_full: Option<HeldFull>,
     /// The offset up to which the partition came in; none before anything did.
     pub read_to: Option<i64>,
-    /// How many records have had their effect since the lane began.
+    /// How many records have had their effect since its runner began.
     pub finished: u64,
     /// Panics that were caught since the partition is ours.
     pub panics: u64,
     /// The panic that its own code meets again and again, if it does.
     pub panics_again: Option<PanicsAgain>,
-    /// Where the group stood when the lane began.
+    /// Where the group stood when its runner began.
     pub begun_at: Option<i64>,
     /// The offset up to which all is done; none before anything came in.
     pub watermark: Option<i64>,
@@ -131,7 +131,7 @@ impl GroupHealth {
         self.state().before_joining = why;
     }
 
-    /// Kafka does not answer, and why; `None` when it does again. A lane does not tell: nothing comes
+    /// Kafka does not answer, and why; `None` when it does again. A partition does not tell: nothing comes
     /// in, and after a while the partitions are somebody else's.
     pub fn kafka_is_away(&self, why: Option<String>) {
         let mut state = self.state();
@@ -154,29 +154,29 @@ impl GroupHealth {
         state.missing_topic = why;
     }
 
-    /// A lane begins where the group stood, if that is known.
+    /// A runner begins where the group stood, if that is known.
     pub fn begun(&self, partition: i32, at: Option<i64>) {
         let mut state = self.state();
-        let lane = state.lanes.entry(partition).or_default();
-        (lane.begun_at, lane.watermark, lane.held_until) = (at, None, None);
-        if lane.outage.take().is_some() {
+        let known = state.partitions.entry(partition).or_default();
+        (known.begun_at, known.watermark, known.held_until) = (at, None, None);
+        if known.outage.take().is_some() {
             tracing::info!(partition, "the outage is over");
         }
     }
 
-    /// A lane does not begin yet, and why.
+    /// A runner does not begin yet, and why.
     pub fn waits_to_begin(&self, partition: i32, why: String) {
         tracing::warn!(partition, error = why, "the partition does not begin yet");
-        self.state().lanes.entry(partition).or_default().outage = Some(why);
+        self.state().partitions.entry(partition).or_default().outage = Some(why);
     }
 
     /// How far the partitions are behind, as it was measured.
-    pub fn measured(&self, measured: &BTreeMap<i32, Measured>) {
+    pub fn measured(&self, measured: &BTreeMap<i32, PartitionLag>) {
         let mut state = self.state();
         for (&partition, found) in measured {
-            let Some(lane) = state.lanes.get_mut(&partition) else { continue };
+            let Some(known) = state.partitions.get_mut(&partition) else { continue };
             let is_long = |unstable: Option<Unstable>| unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN);
-            match (lane.unstable, found.unstable) {
+            match (known.unstable, found.unstable) {
                 (None, Some(Unstable { records, offset, .. })) => {
                     tracing::warn!(partition, offset, records, "records wait behind a transaction that is open");
                 }
@@ -192,22 +192,22 @@ impl GroupHealth {
                 }
                 _ => {}
             }
-            match (lane.stalled, found.stalled) {
+            match (known.stalled, found.stalled) {
                 (None, Some(since)) => {
-                    let (offset, lag) = (lane.at(), found.lag);
+                    let (offset, lag) = (known.at(), found.lag);
                     tracing::error!(partition, offset, lag, ?since, "the partition stands still for no reason");
                 }
                 (Some(_), None) => tracing::info!(partition, "the partition moves again"),
                 _ => {}
             }
-            (lane.unstable, lane.stalled) = (found.unstable, found.stalled);
-            lane.unreadable.take_if(|unreadable| unreadable.is_over(Instant::now()));
+            (known.unstable, known.stalled) = (found.unstable, found.stalled);
+            known.unreadable.take_if(|unreadable| unreadable.is_over(Instant::now()));
         }
     }
 
     /// The code of a partition panicked, and that was caught.
     pub fn panicked(&self, partition: i32) {
-        self.state().lanes.entry(partition).or_default().panics += 1;
+        self.state().partitions.entry(partition).or_default().panics += 1;
     }
 
     /// A partition waits before it begins anew, and why; and where that comes again and again, the offset that it does
@@ -215,9 +215,9 @@ impl GroupHealth {
     pub fn begins_anew(&self, partition: i32, why: String, again: Option<Option<i64>>) {
         {
             let mut state = self.state();
-            let lane = state.lanes.entry(partition).or_default();
-            lane.panics_again = again.map(|at| PanicsAgain { why: why.clone(), at });
-            lane.outage = Some(why.clone());
+            let known = state.partitions.entry(partition).or_default();
+            known.panics_again = again.map(|at| PanicsAgain { why: why.clone(), at });
+            known.outage = Some(why.clone());
         }
         match again {
             None => tracing::error!(partition, error = why, "the partition begins anew"),
@@ -250,9 +250,9 @@ impl GroupHealth {
         Totals { log_lines_dropped: shared::runtime::telemetry::log_lines_dropped(), ..self.state().totals }
     }
 
-    /// The lanes as they are.
-    pub fn lanes(&self) -> BTreeMap<i32, PartitionState> {
-        self.state().lanes.clone()
+    /// The partitions as they are.
+    pub fn partitions(&self) -> BTreeMap<i32, PartitionState> {
+        self.state().partitions.clone()
     }
 
     /// The partitions that were lost as they were, while the worker is not in the group again.
@@ -260,42 +260,42 @@ impl GroupHealth {
         self.state().lost.clone()
     }
 
-    /// Whether something is waited for that is no lane's own affair: Kafka, what has to be there before the group is
+    /// Whether something is waited for that is no partition's own affair: Kafka, what has to be there before the group is
     /// joined, or to be in the group again.
     pub fn waits(&self) -> bool {
         let state = self.state();
         state.of_all().is_some()
     }
 
-    /// How a lane is, whose times count from this moment on.
-    pub fn lane<E>(&self, partition: i32, lane: &Scheduler<E>, started: Instant) {
+    /// How a partition's scheduler is, whose times count from this moment on.
+    pub fn update<E>(&self, partition: i32, scheduler: &Scheduler<E>, started: Instant) {
         let mut state = self.state();
-        let entry = state.lanes.entry(partition).or_default();
-        if entry.outage.as_deref() != lane.outage() {
-            match lane.outage() {
+        let entry = state.partitions.entry(partition).or_default();
+        if entry.outage.as_deref() != scheduler.outage() {
+            match scheduler.outage() {
                 Some(why) if entry.outage.is_none() => {
                     tracing::error!(partition, error = why, "an outage: the partition waits");
                 }
                 Some(_) => {}
                 None => tracing::info!(partition, "the outage is over"),
             }
-            entry.outage = lane.outage().map(str::to_owned);
+            entry.outage = scheduler.outage().map(str::to_owned);
         }
-        if entry.panics_again.as_ref().is_some_and(|again| lane.watermark() > again.at) {
+        if entry.panics_again.as_ref().is_some_and(|again| scheduler.watermark() > again.at) {
             entry.panics_again = None;
             tracing::info!(partition, "the code of the partition panics no more");
         }
-        entry.paused = lane.is_paused();
-        entry.held = lane.held_keys();
-        entry.held_alone = lane.held_alone();
-        entry.held_until = lane.held_until().filter(|_| lane.is_idle()).map(|due| started + due);
-        show_held_full(partition, entry.held_full.as_ref(), lane.held_full().as_ref());
-        entry.held_full = lane.held_full();
-        entry.read_to = lane.read_to();
-        entry.finished = lane.finished();
-        entry.watermark = lane.watermark();
-        entry.in_hand = !lane.is_empty();
-        entry.waiting_since = lane.waiting_since();
+        entry.paused = scheduler.is_paused();
+        entry.held = scheduler.held_keys();
+        entry.held_alone = scheduler.held_alone();
+        entry.held_until = scheduler.held_until().filter(|_| scheduler.is_idle()).map(|due| started + due);
+        show_held_full(partition, entry.held_full.as_ref(), scheduler.held_full().as_ref());
+        entry.held_full = scheduler.held_full();
+        entry.read_to = scheduler.read_to();
+        entry.finished = scheduler.finished();
+        entry.watermark = scheduler.watermark();
+        entry.in_hand = !scheduler.is_empty();
+        entry.waiting_since = scheduler.waiting_since();
         #[expect(clippy::cast_precision_loss, reason = "gauges")]
         {
             let labels = self.labels(partition);
@@ -310,8 +310,8 @@ impl GroupHealth {
     pub fn lost_to_group(&self, partition: i32) {
         let mut state = self.state();
         state.joined = false;
-        if let Some(lane) = state.lanes.get(&partition).cloned() {
-            state.lost.insert(partition, lane);
+        if let Some(known) = state.partitions.get(&partition).cloned() {
+            state.lost.insert(partition, known);
         }
         drop(state);
         self.gone(partition);
@@ -320,10 +320,10 @@ impl GroupHealth {
     /// A partition is no longer ours.
     pub fn gone(&self, partition: i32) {
         let mut state = self.state();
-        state.lanes.remove(&partition);
+        state.partitions.remove(&partition);
         // At once: whoever measures how far behind the partitions are may be waiting for Kafka.
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
-        metrics::gauge!("assigned_partitions", "group" => self.group.to_string()).set(state.lanes.len() as f64);
+        metrics::gauge!("assigned_partitions", "group" => self.group.to_string()).set(state.partitions.len() as f64);
         drop(state);
         let labels = self.labels(partition);
         metrics::gauge!("held_keys", &labels).set(0.0);
@@ -342,7 +342,7 @@ impl GroupHealth {
 }
 
 impl State {
-    /// What is waited for that is no lane's own affair.
+    /// What is waited for that is no partition's own affair.
     fn of_all(&self) -> Option<&str> {
         let told = self.before_joining.as_ref().or(self.kafka.as_ref()).or(self.missing_topic.as_ref());
         told.map(String::as_str).or_else(|| (!self.lost.is_empty()).then_some(LOST))

@@ -1,14 +1,13 @@
-//! How far behind each partition is: measured every few seconds, for Prometheus, for health, and for CloudWatch
-//! where that is asked for. Whoever asks Kafka so often is the first to learn that it is away, and that a partition
-//! stands still.
+//! How far behind each partition is: measured every few seconds, for Prometheus, health and CloudWatch. This is also
+//! how the worker notices that Kafka is away, or that a partition is stuck.
 //!
-//! Behind is what can be read and has had no effect: records before the last stable offset. What lies behind that
-//! waits for somebody's transaction, and is told apart.
+//! The lag is the number of records before the last stable offset that have had no effect. Records behind that offset
+//! wait for another producer's transaction, and are counted separately.
 
-mod ask;
 mod commits;
-mod known;
+mod kafka_offsets;
 mod unstable;
+mod waiting_since;
 mod watchdog;
 
 use std::collections::BTreeMap;
@@ -18,25 +17,25 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use time::OffsetDateTime;
 
-pub use self::ask::LogEnds;
-use self::ask::{Ends, LagReport, ask};
 use self::commits::Commits;
-use self::known::Known;
+pub use self::kafka_offsets::LogEnds;
+use self::kafka_offsets::{Ends, KafkaOffsets, ask};
 use self::unstable::OpenTransactions;
+use self::waiting_since::WaitingSince;
 use self::watchdog::{Finding, Observation, Watchdog};
+use crate::consumer::group::Group;
 use crate::consumer::health::{GroupHealth, PartitionState};
-use crate::consumer::poll::Group;
 use crate::observe::emf::EmfConfig;
 use crate::observe::emf::Emitter;
-use crate::observe::measured::Measured;
+use crate::observe::partition_lag::PartitionLag;
 
 /// How often it is measured.
-const EVERY: Duration = Duration::from_secs(5);
-/// The most that counts as passed between two measurements: a machine that stood still did not see what happened.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+/// The most time that counts between two measurements: a machine that was suspended did not see what happened.
 const LONGEST_STEP: Duration = Duration::from_secs(30);
-/// How much later than it is due a held device may be tried: a transaction is under way.
+/// How late a held key may be tried, because a transaction is under way.
 const HELD_LATE: Duration = Duration::from_secs(10);
-/// How many times in a row Kafka has to stay silent to be away: once is a broker that starts anew.
+/// Kafka counts as away after so many requests in a row without an answer: one may be due to a broker that restarts.
 const SILENCES: u32 = 2;
 
 /// What is measured, and for whom.
@@ -47,30 +46,30 @@ pub struct Lag {
     pub log_ends: LogEnds,
     /// The input topic.
     pub topic: String,
-    /// What is told of it, and what is known of the partitions.
+    /// The state of the partitions, to which this reports.
     pub health: GroupHealth,
-    /// Whether CloudWatch is told, and how often.
+    /// Whether to write metrics for CloudWatch, and how often.
     pub emf: EmfConfig,
-    /// How long a partition may stand still for no reason.
+    /// How long a partition may be stuck before it is restarted.
     pub stall_timeout: Duration,
     /// How often what is committed is compared with what was stored.
     pub compare_interval: Duration,
 }
 
-/// A partition when Kafka last said where it ends.
+/// A partition's lag when Kafka last said where the partition ends.
 struct LastKnown {
-    /// None where it has never said.
+    /// None if it never did.
     lag: Option<u64>,
     at: Instant,
 }
 
-/// What one measurement knows of those before.
+/// The state that one measurement leaves to the next.
 struct Past {
     /// The time that passed while this ran.
     elapsed: Duration,
     /// When it was measured last.
     measured: Instant,
-    known: Known,
+    waiting: WaitingSince,
     last: BTreeMap<i32, LastKnown>,
     open: OpenTransactions,
     watchdog: Watchdog,
@@ -85,7 +84,7 @@ impl Past {
         Self {
             elapsed: Duration::ZERO,
             measured: Instant::now(),
-            known: Known::default(),
+            waiting: WaitingSince::default(),
             last: BTreeMap::new(),
             open: OpenTransactions::default(),
             watchdog: Watchdog::new(stall_timeout),
@@ -102,24 +101,26 @@ impl Lag {
         let mut emitter = Emitter::new(&self.emf, self.health.group(), OffsetDateTime::now_utc());
         let mut gone = Vec::new();
         let mut past = Past::new(self.stall_timeout);
-        let every =
-            [self.emf.interval, self.stall_timeout, self.compare_interval].into_iter().fold(EVERY, Duration::min);
+        let every = [self.emf.interval, self.stall_timeout, self.compare_interval]
+            .into_iter()
+            .fold(MEASURE_INTERVAL, Duration::min);
         loop {
             tokio::time::sleep(every).await;
-            let (consumer, told) = match self.consumer.get().map(Weak::upgrade) {
-                None => (None, LagReport::default()),
+            let (consumer, offsets) = match self.consumer.get().map(Weak::upgrade) {
+                None => (None, KafkaOffsets::default()),
                 Some(None) => return,
                 Some(Some(consumer)) => {
-                    let told = self.ask(&consumer, &mut past).await;
-                    (Some(consumer), told)
+                    let offsets = self.ask(&consumer, &mut past).await;
+                    (Some(consumer), offsets)
                 }
             };
             let now = OffsetDateTime::now_utc();
-            let (measured, anew) = measure(&self.health.lanes(), &self.health.lost(), &told.ends, now, &mut past);
+            let (measured, anew) =
+                measure(&self.health.partitions(), &self.health.lost(), &offsets.ends, now, &mut past);
             show(&self.health, &measured, &mut gone);
             self.health.measured(&measured);
             if let Some(consumer) = consumer {
-                act(&self.health, consumer.context(), &told, &anew);
+                act(&self.health, consumer.context(), &offsets, &anew);
             }
             let waits = self.health.waits();
             metrics::gauge!("worker_waiting", "group" => self.health.group().to_owned())
@@ -135,31 +136,31 @@ impl Lag {
         }
     }
 
-    /// Asks Kafka, and tells where it does not answer.
-    async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> LagReport {
-        let ours: Vec<_> = self.health.lanes().into_keys().collect();
+    /// Asks Kafka, and reports if it does not answer.
+    async fn ask(&self, consumer: &Arc<BaseConsumer<Group>>, past: &mut Past) -> KafkaOffsets {
+        let ours: Vec<_> = self.health.partitions().into_keys().collect();
         let is_due = past.compared.is_none_or(|compared| compared.elapsed() >= self.compare_interval);
         let with_committed = is_due && !ours.is_empty();
-        let told = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
-        if let Some(partitions) = told.partitions {
+        let offsets = ask(Arc::clone(consumer), &self.log_ends, self.topic.clone(), ours, with_committed).await;
+        if let Some(partitions) = offsets.partitions {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("topic_partitions", "group" => self.health.group().to_owned()).set(partitions as f64);
         }
         let missing = || format!("the topic {} is not there: run `worker-service setup`", self.topic);
-        self.health.topic_is_missing(told.is_missing.then(missing));
-        past.silences = if told.silent.is_some() { past.silences + 1 } else { 0 };
-        if told.silent.is_none() || past.silences >= SILENCES {
-            self.health.kafka_is_away(told.silent.clone());
+        self.health.topic_is_missing(offsets.is_missing.then(missing));
+        past.silences = if offsets.silent.is_some() { past.silences + 1 } else { 0 };
+        if offsets.silent.is_none() || past.silences >= SILENCES {
+            self.health.kafka_is_away(offsets.silent.clone());
         }
-        if let Some(held) = &told.committed {
+        if let Some(held) = &offsets.committed {
             past.compared = Some(Instant::now());
             compare_commits(&self.health, consumer.context(), held, &mut past.commits);
         }
-        told
+        offsets
     }
 }
 
-/// Tells where the broker holds less as committed than was stored, and has it committed again.
+/// Finds partitions of which the broker has less committed than was stored, and has them committed again.
 fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64>, commits: &mut Commits) {
     let behind = commits.compare(group.stored(), held);
     for partition in held.keys() {
@@ -178,9 +179,9 @@ fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64
     }
 }
 
-/// Tells the runners what was found out.
-fn act(health: &GroupHealth, group: &Group, told: &LagReport, anew: &[i32]) {
-    for (partition, ends) in &told.ends {
+/// Passes the findings to the runners.
+fn act(health: &GroupHealth, group: &Group, offsets: &KafkaOffsets, anew: &[i32]) {
+    for (partition, ends) in &offsets.ends {
         group.ends_at(*partition, ends.stable);
     }
     for partition in anew {
@@ -192,47 +193,47 @@ fn act(health: &GroupHealth, group: &Group, told: &LagReport, anew: &[i32]) {
 /// What is behind, and the partitions whose runner is to begin anew. Of those that are lost it is what was known of
 /// them, and older by now.
 fn measure(
-    lanes: &BTreeMap<i32, PartitionState>,
+    ours: &BTreeMap<i32, PartitionState>,
     lost: &BTreeMap<i32, PartitionState>,
     ends: &BTreeMap<i32, Ends>,
     now: OffsetDateTime,
     past: &mut Past,
-) -> (BTreeMap<i32, Measured>, Vec<i32>) {
-    let Past { known, last, open, watchdog, .. } = past;
-    let is_told = |partition: &i32| lanes.contains_key(partition) || lost.contains_key(partition);
-    known.retain(|partition| is_told(&partition));
+) -> (BTreeMap<i32, PartitionLag>, Vec<i32>) {
+    let Past { waiting, last, open, watchdog, .. } = past;
+    let is_told = |partition: &i32| ours.contains_key(partition) || lost.contains_key(partition);
+    waiting.retain(|partition| is_told(&partition));
     last.retain(|partition, _| is_told(partition));
-    open.retain(|partition| lanes.contains_key(&partition));
-    watchdog.retain(|partition| lanes.contains_key(&partition));
+    open.retain(|partition| ours.contains_key(&partition));
+    watchdog.retain(|partition| ours.contains_key(&partition));
     past.elapsed += past.measured.elapsed().min(LONGEST_STEP);
     let seen = Instant::now();
     past.measured = seen;
     let elapsed = past.elapsed;
-    let mut age_of = |partition, lane: &PartitionState, ends: Option<Ends>, lag: Option<u64>| {
-        let in_hand = lane.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
+    let mut age_of = |partition, state: &PartitionState, ends: Option<Ends>, lag: Option<u64>| {
+        let in_hand = state.waiting_since.map_or(0.0, |since| (now - since).as_seconds_f64());
         // What came in waits also where the log has dropped it by now, as it does at once with a record of 1970.
-        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
-        let waits_at = if lane.in_hand { lane.at() } else { at.or(lane.at()) };
-        let known = known.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
+        let at = ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first));
+        let waits_at = if state.in_hand { state.at() } else { at.or(state.at()) };
+        let waits_for = waiting.waiting(seen, partition, waits_at, ends.map(|ends| ends.stable));
         let last = last.entry(partition).or_insert(LastKnown { lag, at: seen });
         if lag.is_some() {
             *last = LastKnown { lag, at: seen };
         }
-        (last.lag, in_hand.max(known.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
+        (last.lag, in_hand.max(waits_for.max(seen.saturating_duration_since(last.at)).as_secs_f64()))
     };
     let mut anew = Vec::new();
-    let of_one = |(&partition, lane): (&i32, &PartitionState)| {
+    let of_one = |(&partition, state): (&i32, &PartitionState)| {
         let ends = ends.get(&partition).copied();
-        let at = ends.map(|Ends { first, .. }| lane.at().unwrap_or(first).max(first));
+        let at = ends.map(|Ends { first, .. }| state.at().unwrap_or(first).max(first));
         let lag = ends.zip(at).map(|(ends, at)| u64::try_from(ends.stable - at).unwrap_or(0));
-        let (last, watermark_age) = age_of(partition, lane, ends, lag);
-        let unreadable = lane.unreadable.is_some();
+        let (last, watermark_age) = age_of(partition, state, ends, lag);
+        let unreadable = state.unreadable.is_some();
         let seen = Observation {
-            at: lane.at(),
-            read_to: lane.read_to,
-            finished: lane.finished,
+            at: state.at(),
+            read_to: state.read_to,
+            finished: state.finished,
             lag,
-            has_reason: has_reason(lane, ends, Instant::now()),
+            has_reason: has_reason(state, ends, Instant::now()),
         };
         let stalled = match watchdog.look(elapsed, partition, seen) {
             Finding::Fine => None,
@@ -241,43 +242,53 @@ fn measure(
                 Some(since)
             }
         };
-        let measured = Measured {
+        let measured = PartitionLag {
             lag: last,
             is_unknown: lag.is_none(),
             is_lost: false,
             watermark_age,
-            waits: lane.outage.is_some(),
-            paused: lane.paused,
+            waits: state.outage.is_some(),
+            paused: state.paused,
             unstable: open.look(elapsed, partition, ends),
             stalled,
-            held_alone: lane.held_alone,
+            held_alone: state.held_alone,
             unreadable,
         };
         (partition, measured)
     };
-    let mut measured: BTreeMap<_, _> = lanes.iter().map(of_one).collect();
-    for (&partition, lane) in lost.iter().filter(|(partition, _)| !lanes.contains_key(partition)) {
-        let (lag, watermark_age) = age_of(partition, lane, None, None);
-        let found =
-            Measured { lag, watermark_age, is_unknown: true, is_lost: true, waits: true, ..Measured::default() };
+    let mut measured: BTreeMap<_, _> = ours.iter().map(of_one).collect();
+    for (&partition, state) in lost.iter().filter(|(partition, _)| !ours.contains_key(partition)) {
+        let (lag, watermark_age) = age_of(partition, state, None, None);
+        let found = PartitionLag {
+            lag,
+            watermark_age,
+            is_unknown: true,
+            is_lost: true,
+            waits: true,
+            ..PartitionLag::default()
+        };
         measured.insert(partition, found);
     }
     (measured, anew)
 }
 
-/// Whether a partition is known to wait for something. A held device is that only until it is to be tried again, and
-/// where it is all that is left to do: where there are more records, and room for them, they have to come in.
-fn has_reason(lane: &PartitionState, ends: Option<Ends>, now: Instant) -> bool {
-    let is_read = ends.is_none_or(|ends| lane.read_to.is_some_and(|read_to| ends.stable <= read_to));
+/// Whether a partition waits for something that is known. A held key is such a reason only until its retry is due, and
+/// only if nothing else is left to do: if there are more records, and room for them, they have to come in.
+fn has_reason(state: &PartitionState, ends: Option<Ends>, now: Instant) -> bool {
+    let is_read = ends.is_none_or(|ends| state.read_to.is_some_and(|read_to| ends.stable <= read_to));
     let waits_for_held =
-        lane.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || lane.held_full.is_some());
-    lane.outage.is_some() || lane.paused || lane.unreadable.is_some() || lane.panics_again.is_some() || waits_for_held
+        state.held_until.is_some_and(|due| now < due + HELD_LATE) && (is_read || state.held_full.is_some());
+    state.outage.is_some()
+        || state.paused
+        || state.unreadable.is_some()
+        || state.panics_again.is_some()
+        || waits_for_held
 }
 
 /// Prometheus' gauges; those of a partition that is no longer ours fall to 0, its new owner has them. Those of one that
 /// is lost stay until that is so.
-fn show(health: &GroupHealth, measured: &BTreeMap<i32, Measured>, shown: &mut Vec<i32>) {
-    let nothing = Measured { lag: Some(0), ..Measured::default() };
+fn show(health: &GroupHealth, measured: &BTreeMap<i32, PartitionLag>, shown: &mut Vec<i32>) {
+    let nothing = PartitionLag { lag: Some(0), ..PartitionLag::default() };
     let gone = || shown.iter().filter(|partition| !measured.contains_key(partition));
     for &partition in gone() {
         metrics::gauge!("commit_behind_records", &health.labels(partition)).set(0.0);

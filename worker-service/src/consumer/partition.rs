@@ -1,5 +1,5 @@
-//! Drives one scheduler: takes records in, does what the scheduler says, and stores the offset up to which
-//! all is done.
+//! Runs a partition: hands records to its scheduler, does what the scheduler decides, and stores the offset before
+//! which every record is done.
 
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
@@ -8,51 +8,48 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::kafka::{Record, header};
 use shared::runtime::config::AccessLog;
 use shared::store::Store;
-use tokio::sync::{Notify, watch};
 
 use crate::consumer::apply::Applier;
 use crate::consumer::budget::{ByteBudget, Share};
 use crate::consumer::event_log::{self, FailedBatch};
+use crate::consumer::group::{Assigned, Run};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
-use crate::consumer::poll::{Group, Queue};
 use crate::dead_letters::producer::DeadLetters;
 use crate::scheduler::{Action, Scheduler, Settings};
 use crate::source::Source;
 use shared::kafka::unreadable::is_unreadable;
 
-pub use self::explain::GapReader;
+pub use self::gap_reader::GapReader;
 use self::gaps::Gaps;
 use self::offset_tracker::{OffsetTracker, Step};
 use self::pause::Pause;
-pub use self::signals::Signals;
 
-mod caught;
-mod explain;
+mod batch_numbering;
+mod empty_offsets;
+mod gap_reader;
 mod gaps;
 mod malformed;
-mod numbers;
 mod offset_tracker;
+mod panic_guard;
 mod pause;
-mod position;
 mod restart;
-mod signals;
 mod skipped;
+mod tail;
 
-/// What every scheduler uses.
+/// What every runner of a handler uses.
 pub struct RunnerDependencies<H> {
     /// How to reach Kafka.
     pub client: ClientConfig,
-    /// What it reads.
+    /// Group and topics.
     pub source: Source,
     /// The tables.
     pub store: Store,
@@ -66,47 +63,28 @@ pub struct RunnerDependencies<H> {
     pub dead_letters: DeadLetters,
     /// Reads what stands in gaps.
     pub gap_reader: GapReader,
-    /// What all partitions of the process may hold.
+    /// The bytes that all partitions of the process may hold.
     pub budget: ByteBudget,
-    /// What is told outside.
+    /// What readiness and metrics report.
     pub health: GroupHealth,
 }
 
-/// How often a paused scheduler asks whether an operator let it go on, and every scheduler looks into its
-/// queue unasked.
-const LOOK: Duration = Duration::from_secs(1);
-/// Records taken in between two looks at what is being applied.
-const FEW: usize = 32;
-/// How soon after a small batch began the next one may begin. A transaction costs about as much for one
-/// event as for twenty, so while events come in one by one they are let gather; a lone event, and a
-/// backlog, wait for nobody.
-const PACE: Duration = Duration::from_millis(10);
-/// From here on a batch is none of the small ones.
-const MANY: usize = 100;
+/// How often a paused runner asks whether an operator resumed it, and every runner polls its queue without being
+/// notified.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Records taken in between two polls of the transaction that is under way.
+const INTAKE_CHUNK: usize = 32;
+/// The least time from the beginning of a small batch to the next one. A transaction costs about as much for one event
+/// as for twenty, so events that come one by one are collected. Neither a single event nor a backlog waits.
+const MIN_BATCH_INTERVAL: Duration = Duration::from_millis(10);
+/// A batch of fewer events is a small one.
+const SMALL_BATCH: usize = 100;
 
-/// A partition that was assigned.
-pub struct Assigned {
-    /// The topic.
-    pub topic: String,
-    /// The partition.
-    pub partition: i32,
-    /// Its records.
-    pub queue: Queue,
-    /// Told when the queue is no longer empty.
-    pub wake: Arc<Notify>,
-    /// The consumer, for offsets.
-    pub consumer: Arc<BaseConsumer<Group>>,
-    /// What it shares with those who look at it from outside.
-    pub signals: Arc<Signals>,
-    /// Becomes true when the scheduler is to end.
-    pub stop: watch::Receiver<bool>,
-}
-
-/// One partition's driver. Dropping it drops what is under way: its results count for nothing.
+/// The runner of a partition. Dropping it drops what is under way.
 pub struct PartitionRunner<H> {
     assigned: Assigned,
     dependencies: Arc<RunnerDependencies<H>>,
-    /// Of the bytes that all partitions may hold.
+    /// Its part of the budget.
     share: Share,
 }
 
@@ -124,9 +102,6 @@ impl<H> DerefMut for PartitionRunner<H> {
     }
 }
 
-/// Runs partitions that were assigned: what a group needs to know of its handler.
-pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
-
 /// Runs partitions by these dependencies.
 pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
     Box::new(move |assigned| {
@@ -136,26 +111,26 @@ pub fn runner<H: Handler>(dependencies: Arc<RunnerDependencies<H>>) -> Run {
 }
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Runs a scheduler from where the group stands until told to stop.
-    async fn run_lane(&mut self, from: Option<i64>, gaps: &mut Gaps) {
+    /// Runs a scheduler from the group's committed offset until it is told to stop.
+    async fn run_scheduler(&mut self, from: Option<i64>, gaps: &mut Gaps) {
         let started = Instant::now();
         let mut scheduler = Scheduler::new(Settings::default(), fastrand::u64(..));
-        // What one held that broke down is gone.
+        // A scheduler before it may have panicked: what it held is gone.
         self.share.holds(0);
         self.dependencies.health.begun(self.partition, from);
-        let mut progress = OffsetTracker::new(from, gaps);
+        let mut tracker = OffsetTracker::new(from, gaps);
         let mut pause = self.known_pause(&mut scheduler, started).await;
         let mut paced = None;
         while !*self.stop.borrow() {
             if let Some(since) = paced.take() {
-                self.gather_until(since + PACE).await;
+                self.gather_until(since + MIN_BATCH_INTERVAL).await;
             }
-            self.take_in(&mut scheduler, &mut progress, usize::MAX);
-            self.return_where_due(&mut scheduler, &mut progress).await;
+            self.take_in(&mut scheduler, &mut tracker, usize::MAX);
+            self.return_where_due(&mut scheduler, &mut tracker).await;
             match scheduler.next(started.elapsed()) {
                 Action::Apply(batch) => {
-                    paced = (batch.len() < MANY).then(Instant::now);
-                    let result = self.taking_in(self.apply_whole(&batch), &mut scheduler, &mut progress).await;
+                    paced = (batch.len() < SMALL_BATCH).then(Instant::now);
+                    let result = self.taking_in(self.apply_whole(&batch), &mut scheduler, &mut tracker).await;
                     let failure = result.as_ref().err().and_then(|error| {
                         self.aside(|| FailedBatch::of(&batch, error, self.dependencies.access_log))?
                     });
@@ -165,7 +140,7 @@ impl<H: Handler> PartitionRunner<H> {
                     }
                 }
                 Action::Probe(bytes) => {
-                    let result = self.taking_in(self.probe(bytes), &mut scheduler, &mut progress).await;
+                    let result = self.taking_in(self.probe(bytes), &mut scheduler, &mut tracker).await;
                     scheduler.probed(result, started.elapsed());
                 }
                 Action::DeadLetter(letters) => {
@@ -181,12 +156,13 @@ impl<H: Handler> PartitionRunner<H> {
                         partition = self.partition,
                         "too many dead letters: paused until `worker-service resume`"
                     );
-                    // At once: a successor has to know.
+                    // At once: the partition's next owner has to know.
                     pause = self.look_at_pause(Pause::ToWrite, &mut scheduler).await;
                 }
                 Action::Wait(until) => {
-                    if !self.move_on(&mut scheduler, &mut progress).await {
-                        let until = until.map_or(LOOK, |until| until.saturating_sub(started.elapsed()).min(LOOK));
+                    if !self.move_on(&mut scheduler, &mut tracker).await {
+                        let until = until
+                            .map_or(IDLE_INTERVAL, |until| until.saturating_sub(started.elapsed()).min(IDLE_INTERVAL));
                         tokio::select! {
                             () = self.assigned.wake.notified(), if scheduler.has_room() => {}
                             () = self.share.freed(), if !self.share.has_room() => {}
@@ -198,9 +174,9 @@ impl<H: Handler> PartitionRunner<H> {
                 }
             }
             self.share.holds(scheduler.bytes());
-            self.dependencies.health.lane(self.partition, &scheduler, started);
-            progress.store(self, &scheduler);
-            self.look_for_losses(progress.gaps).await;
+            self.dependencies.health.update(self.partition, &scheduler, started);
+            tracker.store(self, &scheduler);
+            self.look_for_losses(tracker.gaps).await;
         }
     }
 
@@ -212,13 +188,13 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Does what asks PostgreSQL. Meanwhile the next batch gathers, a few records at a time, so that PostgreSQL's
-    /// answers are not kept waiting.
+    /// Runs a transaction. Meanwhile the next batch is collected, a few records at a time, so that PostgreSQL's answers
+    /// are handled soon.
     async fn taking_in<T>(
         &self,
         work: impl Future<Output = T>,
         scheduler: &mut Scheduler<H::Event>,
-        progress: &mut OffsetTracker<'_>,
+        tracker: &mut OffsetTracker<'_>,
     ) -> T {
         let mut work = pin!(work);
         let mut more = true;
@@ -230,42 +206,41 @@ impl<H: Handler> PartitionRunner<H> {
                 () = self.wake.notified(), if !more && scheduler.has_room() => {}
                 () = self.share.freed(), if !more && !self.share.has_room() => {}
             }
-            more = self.take_in(scheduler, progress, FEW);
+            more = self.take_in(scheduler, tracker, INTAKE_CHUNK);
         }
     }
 
-    /// Takes in what is there, as far as there is room, and so many at most; says whether more of it
-    /// could be taken in.
-    fn take_in(&self, scheduler: &mut Scheduler<H::Event>, progress: &mut OffsetTracker<'_>, most: usize) -> bool {
+    /// Takes in records as far as there is room, at most so many. True if there may be more.
+    fn take_in(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>, most: usize) -> bool {
         for _ in 0..most {
-            if !scheduler.has_room() || !self.share.has_room() || progress.return_to.is_some() {
+            if !scheduler.has_room() || !self.share.has_room() || tracker.return_to.is_some() {
                 return false;
             }
-            let taken = match progress.put_off.take() {
+            let taken = match tracker.put_off.take() {
                 Some(taken) if scheduler.is_empty() => {
                     scheduler.begin_anew();
                     taken
                 }
                 Some(taken) => {
-                    progress.put_off = Some(taken);
+                    tracker.put_off = Some(taken);
                     return false;
                 }
                 None => match self.queue.poll(Duration::ZERO) {
                     None => return false,
                     Some(Ok(message)) => self.read(message),
                     Some(Err(error)) => {
-                        self.note_unread(progress, &error);
+                        self.note_unread(tracker, &error);
                         continue;
                     }
                 },
             };
-            if progress.unreadable.take().is_some() {
+            if tracker.unreadable.take().is_some() {
                 self.dependencies.health.can_read(self.partition);
             }
             let offset = taken.record.offset;
-            match progress.step_to(&taken.record) {
+            match tracker.step_to(&taken.record) {
                 Step::Next => {}
-                Step::Gap(expected) => progress.gaps.met(expected, offset),
+                Step::Gap(expected) => tracker.gaps.met(expected, offset),
                 Step::Back(expected) => {
                     tracing::error!(
                         partition = self.partition,
@@ -273,15 +248,15 @@ impl<H: Handler> PartitionRunner<H> {
                         offset,
                         "the log goes on at an earlier offset: the topic was made anew, or has lost its end"
                     );
-                    progress.put_off = Some(taken);
+                    tracker.put_off = Some(taken);
                     continue;
                 }
                 Step::Unordered(expected) => {
                     self.tell_unordered(expected, offset);
-                    progress.put_off = Some(taken);
+                    tracker.put_off = Some(taken);
                     continue;
                 }
-                // What the client fetched there comes again, or came before.
+                // The records that were fetched there come again, or came before.
                 Step::Elsewhere(expected) => {
                     self.tell_unordered(expected, offset);
                     return false;
@@ -298,7 +273,7 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// Whether a record was redriven for another group, whose dead letter it was: it had its effect here before.
+    /// Whether a record was redriven for another group, whose dead letter it was: this group had applied it.
     fn is_of_another_group(&self, record: &Record) -> bool {
         let source = &self.dependencies.source;
         !source.other_groups.is_empty()
@@ -306,19 +281,19 @@ impl<H: Handler> PartitionRunner<H> {
             && record.is_redriven()
     }
 
-    /// The client did not read something. Where it never will, health says so, and the place: nothing else does, since
-    /// nothing is behind it for the client.
-    fn note_unread(&self, progress: &mut OffsetTracker<'_>, error: &KafkaError) {
+    /// The client could not read something. If it never will, only health reports that: for the client there is nothing
+    /// behind it.
+    fn note_unread(&self, tracker: &mut OffsetTracker<'_>, error: &KafkaError) {
         if is_unreadable(error) {
-            progress.unreadable = Some(Instant::now());
-            self.dependencies.health.cannot_read(self.partition, progress.expected, error.to_string());
+            tracker.unreadable = Some(Instant::now());
+            self.dependencies.health.cannot_read(self.partition, tracker.expected, error.to_string());
         } else {
             tracing::warn!(partition = self.partition, %error, "reading from Kafka");
         }
     }
 
-    /// Where the group stands, to notice a gap in front of the first record, or a log that went back;
-    /// asked until it is told. The client has to know it too before it fetches anything.
+    /// The group's committed offset, to notice a gap before the first record, or a log that went back. Asks until Kafka
+    /// answers. The client needs it, too, before it fetches anything.
     async fn ask_committed(&mut self) -> Option<i64> {
         while !*self.stop.borrow() {
             let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
@@ -341,7 +316,7 @@ impl<H: Handler> PartitionRunner<H> {
                     .waits_to_begin(partition, format!("Kafka does not tell the committed offset: {error}")),
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(IDLE_INTERVAL) => {}
                 _ = self.assigned.stop.changed() => {}
             }
         }

@@ -1,31 +1,13 @@
 //! The settings of `dlq`; `--help` is their reference.
 
 use shared::cache::StoresConfig;
-use shared::kafka::{KafkaConfig, Reason};
+use shared::kafka::KafkaConfig;
 use shared::runtime::config::LogConfig;
 use shared::runtime::rfc3339;
 use shared::store::PostgresConfig;
 use time::OffsetDateTime;
 
-/// Which letters.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct LetterFilter {
-    /// Only of this device.
-    #[arg(long)]
-    pub device: Option<String>,
-    /// Only with this `dlq.reason`.
-    #[arg(long, value_parser = Reason::ALL.map(Reason::as_str))]
-    pub reason: Option<String>,
-    /// Only what failed at this time (RFC 3339) or later.
-    #[arg(long, value_parser = rfc3339::instant)]
-    pub since: Option<OffsetDateTime>,
-    /// Only what failed before this time (RFC 3339).
-    #[arg(long, value_parser = rfc3339::instant)]
-    pub until: Option<OffsetDateTime>,
-    /// At most so many.
-    #[arg(long)]
-    pub limit: Option<usize>,
-}
+use crate::dead_letters::filter::LetterFilter;
 
 /// Settings of `dlq list`.
 #[derive(Debug, Clone, clap::Args)]

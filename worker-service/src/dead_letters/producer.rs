@@ -1,4 +1,4 @@
-//! Sends dead letters, and says so only once Kafka holds them.
+//! Sends dead letters, and says so only once Kafka holds them. Records that are redriven go the same way.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use crate::observe::panics::{self, Panicked};
 use crate::observe::trace::DeadLetterSpan;
 
-/// How long one letter may take; the lane then waits and sends it again.
+/// How long one record may take; then the scheduler waits and sends it again, and an operator reads that it failed.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a record takes beyond its key, value and headers, generously.
 const OVERHEAD: usize = 512;
@@ -98,21 +98,8 @@ impl DeadLetters {
     }
 
     async fn deliver(&self, producer: &FutureProducer<LogContext>, letter: &Sent<'_>) -> Result<(), KafkaError> {
-        let mut owned = OwnedHeaders::new_with_capacity(letter.headers.len());
-        for (key, value) in &letter.headers {
-            owned = owned.insert(Header { key, value: value.as_deref() });
-        }
-        let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
-        (record.key, record.payload) = (letter.key, letter.value);
-        // `send` would sleep while the queue is full; the lane waits better.
-        let delivery = producer.send_result(record).map_err(|(error, _)| error)?;
-        match delivery.await {
-            Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok(()),
-            // It may be there, and comes twice then.
-            Ok(Ok(_)) => Err(unacknowledged()),
-            Ok(Err((error, _))) => Err(error),
-            Err(_) => Err(KafkaError::Canceled),
-        }
+        let headers = owned(letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
+        deliver(producer, &self.topic, (letter.key, letter.value), headers).await.map(|_| ())
     }
 
     /// A fatal error ends an idempotent producer for good: a new one takes its place.
@@ -128,10 +115,32 @@ impl DeadLetters {
     }
 }
 
-/// What stands for a report of success without an offset ([`kafka::is_acknowledged`]).
-pub(crate) fn unacknowledged() -> KafkaError {
-    tracing::warn!("librdkafka takes a record for written that no broker acknowledged");
-    KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut)
+/// Headers, as the client takes them.
+pub(super) fn owned<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> OwnedHeaders {
+    headers.into_iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value }))
+}
+
+/// Sends a record of this key and value, and waits until all in-sync replicas have it; gives its partition and offset.
+pub(super) async fn deliver(
+    producer: &FutureProducer<LogContext>,
+    topic: &str,
+    (key, value): (Option<&[u8]>, Option<&[u8]>),
+    headers: OwnedHeaders,
+) -> Result<(i32, i64), KafkaError> {
+    let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+    (record.key, record.payload) = (key, value);
+    // `send` would sleep while the queue is full; who sends waits better.
+    let delivery = producer.send_result(record).map_err(|(error, _)| error)?;
+    match delivery.await {
+        Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok((delivered.partition, delivered.offset)),
+        // It may be there, and comes twice then.
+        Ok(Ok(_)) => {
+            tracing::warn!("librdkafka takes a record for written that no broker acknowledged");
+            Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
+        }
+        Ok(Err((error, _))) => Err(error),
+        Err(_) => Err(KafkaError::Canceled),
+    }
 }
 
 pub(crate) fn producer_settings(client: &ClientConfig) -> ClientConfig {

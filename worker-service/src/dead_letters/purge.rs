@@ -15,9 +15,10 @@ use shared::kafka::topics::settings::admin;
 use shared::kafka::{self, ADMIN_TIMEOUT, LogContext};
 use shared::runtime::rfc3339;
 
-use super::letter::{Letter, Shown};
 use super::read::{Reader, Span};
-use crate::dead_letters::config::{DlqPurgeConfig, LetterFilter};
+use super::summary::{LetterSummary, Shown};
+use crate::dead_letters::config::DlqPurgeConfig;
+use crate::dead_letters::filter::LetterFilter;
 use crate::source::Source;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,7 +79,7 @@ struct PartitionPlan {
 #[derive(Debug)]
 enum Stays {
     /// It was not chosen.
-    Letter(Box<Letter>),
+    Letter(Box<LetterSummary>),
     /// What cannot be read cannot be chosen.
     Unreadable(i64),
 }
@@ -89,7 +90,7 @@ impl PartitionPlan {
         Self { partition: span.partition, from: span.from, up_to: span.to, ..Self::default() }
     }
 
-    fn take(&mut self, letter: Letter, is_chosen: bool) {
+    fn take(&mut self, letter: LetterSummary, is_chosen: bool) {
         match (&self.stays, is_chosen) {
             (None, true) => self.deleted += 1,
             (None, false) => {
@@ -122,8 +123,8 @@ fn look(reader: &Reader, chosen: &LetterFilter, source: &Source) -> anyhow::Resu
         // Offsets of those that go, until one stays: to know how many stand before what cannot be read.
         let mut last = Vec::new();
         reader.read(span, |record: Record| {
-            let letter = Letter::of(&record, source.handler.types);
-            let is_chosen = letter.is_of(source) && letter.matches(chosen);
+            let letter = LetterSummary::of(&record, source.handler.types);
+            let is_chosen = letter.is_of(source) && chosen.matches(&letter);
             if found.stays.is_none() && is_chosen {
                 last.push(record.offset);
             }
@@ -192,8 +193,8 @@ mod tests {
 
     use super::*;
 
-    fn letter(offset: i64) -> Letter {
-        let mut letter = Letter::of(&Record::new(Some(b"d"), None, &[]), &[]);
+    fn letter(offset: i64) -> LetterSummary {
+        let mut letter = LetterSummary::of(&Record::new(Some(b"d"), None, &[]), &[]);
         letter.offset = offset;
         letter
     }

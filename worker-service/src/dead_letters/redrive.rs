@@ -3,7 +3,7 @@
 //! Two passes. The first reads every letter and keeps only what is needed to order them
 //! ([`plan`]); the second reads those again that are to be sent, and sends each when the one
 //! before it is acknowledged. So memory is bounded by some 80 bytes a letter to be sent, however large
-//! the values are, and the events of a device never overtake each other.
+//! the values are, and the events of a key never overtake each other.
 //!
 //! Nothing is lost: a letter stays where it is. Nothing is applied twice: an event that has its row is
 //! left out, and would be a repeat if it were sent.
@@ -25,10 +25,10 @@ use tokio::time::Instant;
 mod plan;
 mod send;
 
-use self::plan::{Entry, Plan, Planner};
+use self::plan::{Plan, PlannedRecord, Planner};
 use self::send::Sender;
-use super::letter::{Letter, Shown};
 use super::read::{Reader, Span};
+use super::summary::{LetterSummary, Shown};
 use super::{letters, outcomes};
 use crate::dead_letters::config::DlqRedriveConfig;
 use crate::source::Source;
@@ -50,7 +50,7 @@ pub struct Summary {
     pub refused: usize,
     /// Acknowledged by Kafka; of a dry run, what would have been sent.
     pub sent: usize,
-    /// Not acknowledged, or not sent because an earlier one of the device was not; they may be there.
+    /// Not acknowledged, or not sent because an earlier one of the key was not; they may be there.
     pub failed: usize,
     /// Whether nothing was sent on purpose.
     pub dry_run: bool,
@@ -142,7 +142,7 @@ async fn send(
             report.sent(&record, None)?;
             continue;
         };
-        if held.contains(&entry.device) {
+        if held.contains(&entry.key) {
             report.failed(&entry, "an earlier one of its device was not sent")?;
             continue;
         }
@@ -153,14 +153,14 @@ async fn send(
                 in_a_row = 0;
                 report.sent(&record, Some(place))?;
             }
-            // It is not waited for: the next ones of its device go on without it.
+            // It is not waited for: the next ones of its key go on without it.
             Err(error) if error.is_of_this_one() => {
                 in_a_row = 0;
                 report.refused(entry.partition, entry.offset, &error.to_string())?;
             }
             Err(error) => {
                 in_a_row += 1;
-                held.insert(entry.device);
+                held.insert(entry.key);
                 report.failed(&entry, &error.to_string())?;
             }
         }
@@ -172,7 +172,7 @@ async fn send(
     read
 }
 
-fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(Entry, Record)>) -> anyhow::Result<()> {
+fn fetch(reader: &Reader, plan: &Plan, records: &mpsc::Sender<(PlannedRecord, Record)>) -> anyhow::Result<()> {
     for run in plan.streamed.chunk_by(|a, b| a.partition == b.partition) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
         let mut wanted = run.iter().copied().peekable();
@@ -209,7 +209,7 @@ struct Report<'a, W> {
 impl<W: Write> Report<'_, W> {
     fn sent(&mut self, record: &Record, place: Option<(i32, i64)>) -> anyhow::Result<()> {
         self.summary.sent += 1;
-        let letter = Letter::of(record, self.types);
+        let letter = LetterSummary::of(record, self.types);
         if self.json {
             let told = match place {
                 Some((partition, offset)) => {
@@ -242,7 +242,7 @@ impl<W: Write> Report<'_, W> {
         self.say("refused", partition, offset, why)
     }
 
-    fn failed(&mut self, entry: &Entry, why: &str) -> anyhow::Result<()> {
+    fn failed(&mut self, entry: &PlannedRecord, why: &str) -> anyhow::Result<()> {
         self.summary.failed += 1;
         self.say("failed", entry.partition, entry.offset, why)
     }

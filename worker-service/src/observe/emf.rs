@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use shared::runtime::config::{duration_in, trimmed};
 use time::OffsetDateTime;
 
-use crate::observe::measured::Measured;
+use crate::observe::partition_lag::PartitionLag;
 
 /// The most values that a metric may have in one document; the largest are told.
 const MAX_VALUES: usize = 100;
@@ -77,11 +77,11 @@ impl Emitter {
     /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
     /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
     ///   one has been open that was opened first.
-    /// - `HeldAloneDevices`, `UnknownErrorLetters`: devices that alone meet what would be an outage, and their dead letters.
+    /// - `HeldAloneDevices`, `UnknownErrorLetters`: keys that alone meet what would be an outage, and their dead letters.
     /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
     pub fn document(
         &self,
-        measured: &BTreeMap<i32, Measured>,
+        measured: &BTreeMap<i32, PartitionLag>,
         worker_waits: bool,
         totals: Totals,
         now: OffsetDateTime,

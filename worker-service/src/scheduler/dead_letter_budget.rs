@@ -13,7 +13,7 @@ use super::Settings;
 /// outage alone: each of them was held for a while, loudly.
 #[derive(Debug)]
 pub(super) struct DeadLetterBudget {
-    letters: usize,
+    dead_letters: usize,
     keys: usize,
     window: usize,
     /// One entry a record: for a dead letter its key's hash. A key may have a megabyte.
@@ -22,8 +22,8 @@ pub(super) struct DeadLetterBudget {
     hasher: RandomState,
     /// Dead letters in `last`.
     count: usize,
-    /// How many letters at the front of the queue were let through before, and came back because
-    /// the dead-letter topic did not take them: each letter counts once.
+    /// How many dead letters at the front of the queue were let through before, and came back because
+    /// the dead-letter topic did not take them: each counts once.
     let_through: usize,
 }
 
@@ -33,7 +33,7 @@ const CHUNK: usize = 100;
 impl DeadLetterBudget {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            letters: settings.budget_letters,
+            dead_letters: settings.budget_dead_letters,
             keys: settings.budget_keys,
             window: settings.budget_window,
             last: VecDeque::new(),
@@ -50,7 +50,7 @@ impl DeadLetterBudget {
         }
     }
 
-    /// Takes the letters that may go now, from the front; none where the budget is used up.
+    /// Takes the dead letters that may go now, from the front; none where the budget is used up.
     pub(super) fn take(&mut self, letters: &mut VecDeque<DeadLetter>) -> Vec<DeadLetter> {
         let mut taken = Vec::new();
         while taken.len() < CHUNK
@@ -70,7 +70,7 @@ impl DeadLetterBudget {
                 Some(key) => self.hasher.hash_one(key),
                 None => self.hasher.hash_one(letter.record.offset),
             };
-            if self.count >= self.letters && self.keys_with(key) > self.keys {
+            if self.count >= self.dead_letters && self.keys_with(key) > self.keys {
                 letters.push_front(letter);
                 break;
             }
@@ -80,7 +80,7 @@ impl DeadLetterBudget {
         taken
     }
 
-    /// So many letters that were taken are at the front of the queue again.
+    /// So many dead letters that were taken are at the front of the queue again.
     pub(super) fn came_back(&mut self, letters: usize) {
         self.let_through += letters;
     }

@@ -146,17 +146,17 @@ impl<E> Scheduler<E> {
                 AfterFailure::Held(delay)
             }
             None => {
-                self.bury(task, reason, error.reason);
+                self.make_dead_letter(task, reason, error.reason);
                 AfterFailure::DeadLetter
             }
         }
     }
 
-    /// An event becomes a dead letter. It stays counted, as a letter now.
-    pub(super) fn bury(&mut self, task: Task<E>, reason: Reason, error: String) {
+    /// An event becomes a dead letter. It stays counted, as a dead letter now.
+    pub(super) fn make_dead_letter(&mut self, task: Task<E>, reason: Reason, error: String) {
         self.bytes -= task.size() - task.record.size();
         let Task { record, attempts, .. } = task;
-        self.letters.push_back(DeadLetter { record, reason, error, attempts });
+        self.dead_letters.push_back(DeadLetter { record, reason, error, attempts });
     }
 
     /// Holds a key from this event on; what is begun or held of it is held with it, in order.

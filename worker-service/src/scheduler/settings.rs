@@ -16,8 +16,8 @@ pub struct Settings {
     /// The same in bytes.
     pub key_bytes: usize,
     /// Dead letters among the last [`Self::budget_window`] records that are still let through.
-    pub budget_letters: usize,
-    /// Keys that those may come from, however many letters.
+    pub budget_dead_letters: usize,
+    /// Keys that those may come from, however many there are.
     pub budget_keys: usize,
     /// What the budget looks back on, in records.
     pub budget_window: usize,
@@ -32,7 +32,7 @@ impl Default for Settings {
             held_bytes: 8 * 1024 * 1024,
             key_records: 100,
             key_bytes: 1024 * 1024,
-            budget_letters: 100,
+            budget_dead_letters: 100,
             budget_keys: 20,
             budget_window: 1_000,
         }

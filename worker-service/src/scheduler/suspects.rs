@@ -65,7 +65,7 @@ pub(super) struct Suspect {
     /// Events of others were among them, not probes alone.
     pub(super) with_events: bool,
     /// How many earlier events of the key are dead letters for it, and none was applied since.
-    pub(super) letters: usize,
+    pub(super) dead_letters: usize,
     /// An event of the key was a dead letter for it: until then it is known, though others of it are applied.
     known_until: Option<Duration>,
 }
@@ -186,7 +186,7 @@ impl Suspects {
             && suspect.known_until.is_some_and(|until| now < until)
         {
             suspect.begin_with(None, now);
-            suspect.letters = 0;
+            suspect.dead_letters = 0;
         } else {
             self.keys.remove(key);
         }
@@ -336,7 +336,7 @@ impl Suspects {
             failed_probes: 0,
             is_alone: false,
             with_events: false,
-            letters: 0,
+            dead_letters: 0,
             known_until: None,
         });
         suspect.bytes = task.delivery.envelope.data.len();
@@ -376,10 +376,10 @@ impl Suspects {
     }
 
     /// So many events of the key are dead letters; says how long the next one waits.
-    pub(super) fn have_letters(&mut self, key: &Key, letters: usize, now: Duration) -> Duration {
+    pub(super) fn have_dead_letters(&mut self, key: &Key, dead_letters: usize, now: Duration) -> Duration {
         if let Some(suspect) = self.keys.get_mut(key) {
             suspect.known_until = Some(now + KNOWN);
-            suspect.letters = suspect.letters.saturating_add(letters);
+            suspect.dead_letters = suspect.dead_letters.saturating_add(dead_letters);
         }
         self.vary(SHORT_WAIT)
     }

@@ -13,12 +13,12 @@ use super::*;
 type Scheduler = super::Scheduler<()>;
 type Task = super::Task<()>;
 
-mod alone;
+mod dead_letters;
 mod failing;
 mod flapping;
 mod floods;
+mod held_alone;
 mod held_full;
-mod letters;
 mod outages;
 mod records;
 mod slow;
@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lane_lost_at_any_step_loses_nothing_and_keeps_the_order(
+    fn a_scheduler_lost_at_any_step_loses_nothing_and_keeps_the_order(
         records in history(kind()),
         chunks in prop::collection::vec(0..7usize, 0..20),
         luck in prop::collection::vec(luck(), 0..30),

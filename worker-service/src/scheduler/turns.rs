@@ -88,7 +88,7 @@ impl<E> Scheduler<E> {
         self.turns.again = !self.work.is_empty();
         let batch = self.work.pop_front().unwrap_or_else(|| self.gather(now));
         if !batch.is_empty() {
-            self.share.begin(&batch);
+            self.one_by_one.begin(&batch);
             return Choice::Batch(batch);
         }
         if let Some(task) = self.next_apart(now) {
@@ -161,7 +161,7 @@ impl<E> Scheduler<E> {
 
     /// Whether a held key is tried again before all others when its time has come, with all that is held of it.
     fn begins_whole(&self, key: &Key) -> bool {
-        !self.suspects_of_outage.is_aside(key) && !self.held.is_apart(key) && !self.share.has_begun(key)
+        !self.suspects_of_outage.is_aside(key) && !self.held.is_apart(key) && !self.one_by_one.has_begun(key)
     }
 
     fn begin_held(&mut self, key: &Key) {

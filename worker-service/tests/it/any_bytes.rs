@@ -282,7 +282,7 @@ async fn keys_and_values_of_every_size_go_whole_or_say_what_was_cut() {
         assert!(record.value.as_ref().is_none_or(|value| value.starts_with(letter.payload().unwrap())));
     }
     assert!(header(&letters[&7], "dlq.error").unwrap().contains("its headers could not be read"));
-    // Four times 30 MiB that librdkafka unpacked, and as much that the lane holds.
+    // Four times 30 MiB that librdkafka unpacked, and as much that the scheduler holds.
     let peak = worker.peak();
     println!("{peak} MiB at most, with what such a topic lets through");
     assert!(peak < 512, "{peak} MiB");

@@ -34,8 +34,8 @@ async fn letters_that_are_refused_again_and_again_are_no_flood() {
     worker.tells("The dead-letter topic refuses").await;
     let outage = async || {
         let health = worker.health().await;
-        let lane = &of_group(&health)["partitions"]["0"]["outage"];
-        lane.as_str().is_some_and(|why| why.starts_with("dead letters are not taken: "))
+        let outage = &of_group(&health)["partitions"]["0"]["outage"];
+        outage.as_str().is_some_and(|why| why.starts_with("dead letters are not taken: "))
     };
     kit.until_it("it waits", outage).await;
     // Several tries: of the first ones three would be more than a hundred letters.

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use sqlx::Row;
-use sqlx::postgres::PgRow;
-
-use crate::cache::Loaded;
+use crate::cache::{self, Loaded};
 use crate::devices::DeviceId;
-use crate::store::{Failure, Store, Tx, within_deadline};
+use crate::store::{Failure, Store};
 
 /// The one place that says how a resource looks: reader and worker use it alike, so that equal
 /// versions are equal bytes. Identifiers need no escaping: their characters allow none.
 ///
-/// There is always a row, which says whether the server takes writes: one that was set to read-only under a connection
-/// of the pool may be the old side of a switchover. What it has, and that it has nothing, must not be cached.
+/// There is always a row, as [`cache::load`] wants it.
 const SQL: &str = r#"SELECT read_only, id, version,
         '{"version":' || version || ',"id":"' || id || '","payload":' || payload::text
         || ',"event_id":"' || event_id
@@ -37,29 +33,5 @@ pub async fn resource(store: &Store, id: &DeviceId) -> Result<Option<Loaded>, Fa
 /// # Errors
 /// PostgreSQL away, or too slow.
 pub async fn load(store: &Store, ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
-    within_deadline!(store, |tx| many(tx, ids))
-}
-
-async fn many(tx: &mut Tx<'_>, ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
-    let texts: Vec<&str> = ids.iter().map(|id| &**id).collect();
-    let rows = sqlx::query(SQL).bind(texts).fetch_all(tx).await?;
-    let mut all = Vec::with_capacity(rows.len());
-    for row in &rows {
-        if let Some(id) = found(row)? {
-            all.push(loaded(id, row)?);
-        }
-    }
-    Ok(all)
-}
-
-/// The id in a row, if a resource was found; an error where the server takes no writes.
-fn found(row: &PgRow) -> Result<Option<&str>, Failure> {
-    if row.try_get("read_only")? {
-        return Err(Failure::read_only());
-    }
-    Ok(row.try_get("id")?)
-}
-
-fn loaded(id: &str, row: &PgRow) -> Result<Loaded, sqlx::Error> {
-    Ok(Loaded { id: id.into(), version: row.try_get("version")?, body: row.try_get("body")? })
+    cache::load(store, ids, SQL).await
 }

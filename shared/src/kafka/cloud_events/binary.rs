@@ -1,10 +1,12 @@
 //! The binary mode over HTTP: attributes in headers, the body is the data.
 
 use std::borrow::Cow;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use bytes::Bytes;
 
-use super::{Attributes, Check, REQUIRED, Submitted, is_name};
+use super::{Attributes, REQUIRED, Submitted, is_name};
 use crate::runtime::json::{BodyError, Payload, Pointer, at, json};
 
 /// Where faults of an attribute stand: the headers are no part of the body, so a pointer into the
@@ -19,13 +21,16 @@ fn pointer(name: &str) -> Pointer {
 ///
 /// # Errors
 /// [`BodyError`], with every fault that was found.
-pub fn binary<'a>(
+pub fn binary<'a, T, S>(
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     body: &Bytes,
-    check: Check<'_>,
-) -> Result<Submitted, BodyError> {
+) -> Result<Submitted<T, S>, BodyError>
+where
+    T: FromStr<Err: Display>,
+    S: FromStr<Err: Display>,
+{
     let data = json(body)?;
-    let mut attributes = Attributes::new(check);
+    let mut attributes = Attributes::new();
     let mut seen: Vec<&str> = Vec::with_capacity(8);
     for (name, value) in headers {
         let at = || pointer(name);

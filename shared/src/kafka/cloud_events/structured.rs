@@ -1,13 +1,14 @@
 //! The JSON event format: one object with the attributes and `data`.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Display};
+use std::str::FromStr;
 
 use bytes::Bytes;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Attributes, Check, REQUIRED, Submitted, is_name};
+use super::{Attributes, REQUIRED, Submitted, is_name};
 use crate::runtime::json::{BodyError, Payload, at, no_object, text};
 
 /// Parses one CloudEvent in the JSON format that is a part of `body`, whose memory the payload
@@ -15,13 +16,17 @@ use crate::runtime::json::{BodyError, Payload, at, no_object, text};
 ///
 /// # Errors
 /// [`BodyError`], with every fault that was found.
-pub fn structured(body: &Bytes, value: &RawValue, check: Check<'_>) -> Result<Submitted, BodyError> {
+pub fn structured<T, S>(body: &Bytes, value: &RawValue) -> Result<Submitted<T, S>, BodyError>
+where
+    T: FromStr<Err: Display>,
+    S: FromStr<Err: Display>,
+{
     if !value.get().starts_with('{') {
         return Err(BodyError::NotAnEvent(vec![no_object()]));
     }
     let members: Members<'_> =
         serde_json::from_str(value.get()).map_err(|error| BodyError::NotJson(error.to_string()))?;
-    let mut attributes = Attributes::new(check);
+    let mut attributes = Attributes::new();
     let (mut data, mut seen) = (None, [false; REQUIRED.len()]);
     for (name, value) in &members.all {
         let here = || at("").then(name);

@@ -1,7 +1,7 @@
 //! Records that are events, and records that are none.
 
 use super::*;
-use crate::devices::{DeviceDelivery, EVENT_TYPES, Event, EventType};
+use crate::devices::{DeviceDelivery, Event, EventType};
 use crate::kafka::{Outgoing, Reason, headers};
 use proptest::prelude::*;
 
@@ -19,7 +19,7 @@ fn event() -> Outgoing {
 
 /// The event of a device in a record.
 fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
-    let (envelope, position) = super::decode(record, &EVENT_TYPES)?;
+    let (envelope, position) = super::decode(record, EventType::ALL)?;
     let event = Event::decode(&envelope)?;
     Ok(DeviceDelivery { envelope, position, event })
 }

@@ -24,6 +24,8 @@ pub const MAX_EXPONENT: i64 = 308;
 /// The longest number, in characters as it is sent: zeros are not significant, and `numeric` still
 /// has no room for more than 16,383 of them behind the point.
 pub const MAX_NUMBER: usize = 512;
+/// Around the text of a probe.
+const AROUND: usize = r#"{"probe":""}"#.len();
 
 /// A JSON object within the limits of this module, byte for byte as the device sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,14 @@ impl Payload {
         scan.run();
         let faults = scan.faults;
         if faults.is_empty() { Ok(Self(json)) } else { Err(faults.list(at)) }
+    }
+
+    /// That of a probe, of about so many bytes.
+    pub(crate) fn of_probe(bytes: usize) -> Self {
+        let length = bytes.min(MAX_BYTES).saturating_sub(AROUND);
+        // By chance: what can be compressed takes less of everything than an event does.
+        let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(length).collect();
+        Self(Bytes::from(format!(r#"{{"probe":"{text}"}}"#)))
     }
 
     /// The JSON text.

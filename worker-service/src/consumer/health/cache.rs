@@ -5,10 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use shared::cache::{Cache, Fencer};
 
-use super::Health;
-
 /// How often Redis is asked.
-const EVERY: Duration = Duration::from_secs(2);
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What is known of Redis.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,11 +35,11 @@ impl CacheState {
     }
 }
 
-/// Asks Redis, for ever.
-pub async fn watch_cache(cache: Cache, fencer: Fencer, health: Health) {
+/// Asks Redis, for ever, and shows what it says.
+pub async fn watch_cache(cache: Cache, fencer: Fencer, show: impl Fn(CacheState)) {
     loop {
         let error = cache.answering().await.all().err().map(|error| format!("{error:#}"));
-        health.cache(CacheState::Asked { error, fences_pending: fencer.pending_len() });
-        tokio::time::sleep(EVERY).await;
+        show(CacheState::Asked { error, fences_pending: fencer.pending_len() });
+        tokio::time::sleep(PROBE_INTERVAL).await;
     }
 }

@@ -67,47 +67,47 @@ impl GroupHealth {
     /// been open for long.
     pub fn report(&self) -> shared::runtime::ops::Health {
         let state = self.state();
-        let any = |is_so: fn(&PartitionState) -> bool| state.lanes.values().any(is_so);
+        let any = |is_so: fn(&PartitionState) -> bool| state.partitions.values().any(is_so);
         // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
-        let outage = state.of_all().or_else(|| state.lanes.values().find_map(|lane| lane.outage.as_deref()));
-        let status = if any(|lane| lane.panics_again.is_some()) {
+        let outage = state.of_all().or_else(|| state.partitions.values().find_map(|known| known.outage.as_deref()));
+        let status = if any(|known| known.panics_again.is_some()) {
             "the code of a partition panics again and again"
         } else if outage.is_some() {
             "waiting out an outage"
         } else if !state.joined {
             "joining"
-        } else if any(|lane| lane.unreadable.is_some()) {
+        } else if any(|known| known.unreadable.is_some()) {
             "a partition cannot be read"
-        } else if any(|lane| lane.stalled.is_some()) {
+        } else if any(|known| known.stalled.is_some()) {
             "a partition stands still"
-        } else if any(|lane| lane.held_full.is_some()) {
+        } else if any(|known| known.held_full.is_some()) {
             "a partition takes nothing in: too much is held"
-        } else if any(|lane| lane.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN)) {
+        } else if any(|known| known.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN)) {
             "waiting behind an open transaction"
         } else {
             "ready"
         };
         let partitions: BTreeMap<_, _> = state
-            .lanes
+            .partitions
             .iter()
-            .map(|(partition, lane)| {
+            .map(|(partition, known)| {
                 // Which producer it is the client has no way to ask (Kafka's DescribeProducers).
-                let unstable = lane.unstable.map(|Unstable { records, offset, age }| {
+                let unstable = known.unstable.map(|Unstable { records, offset, age }| {
                     json!({"records": records, "from_offset": offset, "age_seconds": age.as_secs()})
                 });
-                let again = lane.panics_again.as_ref().map(|again| &again.why);
-                let unreadable = lane.unreadable.as_ref().map(|Unreadable { offset, error, since, .. }| {
+                let again = known.panics_again.as_ref().map(|again| &again.why);
+                let unreadable = known.unreadable.as_ref().map(|Unreadable { offset, error, since, .. }| {
                     json!({"offset": offset, "error": error, "seconds": since.elapsed().as_secs()})
                 });
-                let full = lane.held_full.as_ref().map(|full| {
+                let full = known.held_full.as_ref().map(|full| {
                     json!({"records": full.records, "bytes": full.bytes, "key": full.key.as_str(),
                         "key_records": full.key_records, "key_bytes": full.key_bytes})
                 });
-                let lane = json!({"watermark": lane.watermark, "held_keys": lane.held,
-                    "held_alone_keys": lane.held_alone, "held_full": full, "paused": lane.paused,
-                    "panics": lane.panics, "panics_again": again, "outage": lane.outage, "unstable": unstable, "unreadable": unreadable,
-                    "stalled_seconds": lane.stalled.map(|since| since.as_secs())});
-                (partition.to_string(), lane)
+                let shown = json!({"watermark": known.watermark, "held_keys": known.held,
+                    "held_alone_keys": known.held_alone, "held_full": full, "paused": known.paused,
+                    "panics": known.panics, "panics_again": again, "outage": known.outage, "unstable": unstable, "unreadable": unreadable,
+                    "stalled_seconds": known.stalled.map(|since| since.as_secs())});
+                (partition.to_string(), shown)
             })
             .collect();
         let report = json!({"status": status, "outage": outage, "warnings": state.topics, "partitions": partitions});

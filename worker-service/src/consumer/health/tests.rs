@@ -29,7 +29,7 @@ fn ready_from_joining_to_the_end_unless_an_outage_is_waited_out() {
     health.waits_before_joining(None);
     health.joined();
     assert_eq!(status(&health), (true, "ready".into()));
-    health.state().lanes.entry(3).or_default().outage = Some("SQLSTATE 57P01".into());
+    health.state().partitions.entry(3).or_default().outage = Some("SQLSTATE 57P01".into());
     assert_eq!(status(&health), (false, "waiting out an outage".into()));
     assert_eq!(health.report().1["partitions"]["3"]["outage"], "SQLSTATE 57P01");
     assert_eq!(health.report().1["outage"], "SQLSTATE 57P01", "where the runbook points");
@@ -61,7 +61,7 @@ fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
     health.begun(0, Some(7));
     let open = |seconds| {
         let unstable = Unstable { records: 3, offset: 12, age: Duration::from_secs(seconds) };
-        BTreeMap::from([(0, Measured { unstable: Some(unstable), ..Measured::default() })])
+        BTreeMap::from([(0, PartitionLag { unstable: Some(unstable), ..PartitionLag::default() })])
     };
     health.measured(&open(0));
     assert_eq!(status(&health), (true, "ready".into()));
@@ -71,7 +71,7 @@ fn an_open_transaction_is_named_at_once_and_unready_when_it_is_open_for_long() {
     assert_eq!(status(&health), (true, "ready".into()));
     health.measured(&open(60));
     assert_eq!(status(&health), (false, "waiting behind an open transaction".into()));
-    health.measured(&BTreeMap::from([(0, Measured::default()), (9, Measured::default())]));
+    health.measured(&BTreeMap::from([(0, PartitionLag::default()), (9, PartitionLag::default())]));
     assert_eq!(status(&health), (true, "ready".into()));
     let report = health.report().1;
     assert_eq!(report["partitions"].as_object().unwrap().len(), 1, "of a partition that is gone nothing is kept");
@@ -91,12 +91,12 @@ fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_pas
     health.begun(0, Some(7));
     assert_eq!(status(&health), again, "while it tries once more, too");
     assert_eq!(health.report().1["partitions"]["0"]["panics_again"], "panicked at a.rs:1:2");
-    let mut lane = Scheduler::<()>::new(crate::scheduler::Settings::default(), 0);
-    lane.reach(7);
-    health.lane(0, &lane, Instant::now());
+    let mut scheduler = Scheduler::<()>::new(crate::scheduler::Settings::default(), 0);
+    scheduler.reach(7);
+    health.update(0, &scheduler, Instant::now());
     assert_eq!(status(&health), again);
-    lane.reach(8);
-    health.lane(0, &lane, Instant::now());
+    scheduler.reach(8);
+    health.update(0, &scheduler, Instant::now());
     assert_eq!(status(&health), (true, "ready".into()));
 }
 
@@ -105,14 +105,14 @@ fn a_partition_that_stands_still_is_unready_also_while_it_begins_anew() {
     let health = GroupHealth::new("g");
     health.joined();
     health.begun(0, Some(7));
-    let stalled = Measured { stalled: Some(Duration::from_secs(200)), lag: Some(3), ..Measured::default() };
+    let stalled = PartitionLag { stalled: Some(Duration::from_secs(200)), lag: Some(3), ..PartitionLag::default() };
     health.measured(&BTreeMap::from([(0, stalled)]));
     assert_eq!(status(&health), (false, "a partition stands still".into()));
     assert_eq!(health.report().1["partitions"]["0"]["stalled_seconds"], 200);
     health.begins_anew(0, "it stood still".into(), None);
     health.begun(0, Some(7));
     assert_eq!(status(&health), (false, "a partition stands still".into()), "until it moves");
-    health.measured(&BTreeMap::from([(0, Measured::default())]));
+    health.measured(&BTreeMap::from([(0, PartitionLag::default())]));
     assert_eq!(status(&health), (true, "ready".into()));
 }
 
@@ -122,11 +122,11 @@ fn a_partition_that_takes_nothing_in_since_too_much_is_held_is_unready_and_named
     health.joined();
     health.begun(0, Some(7));
     let full = HeldFull { records: 40, bytes: 9_000_000, key: "d1".into(), key_records: 39, key_bytes: 8_999_000 };
-    health.state().lanes.entry(0).or_default().held_full = Some(full);
+    health.state().partitions.entry(0).or_default().held_full = Some(full);
     assert_eq!(status(&health), (false, "a partition takes nothing in: too much is held".into()));
     let told = json!({"records": 40, "bytes": 9_000_000, "key": "d1", "key_records": 39, "key_bytes": 8_999_000});
     assert_eq!(health.report().1["partitions"]["0"]["held_full"], told);
-    health.lane(0, &Scheduler::<()>::new(crate::scheduler::Settings::default(), 0), Instant::now());
+    health.update(0, &Scheduler::<()>::new(crate::scheduler::Settings::default(), 0), Instant::now());
     assert_eq!(
         (status(&health), &health.report().1["partitions"]["0"]["held_full"]),
         ((true, "ready".into()), &json!(null))

@@ -48,8 +48,8 @@ impl GroupHealth {
     /// The client cannot read what is at this offset, or behind it; told again each time that it tries.
     pub fn cannot_read(&self, partition: i32, offset: Option<i64>, error: String) {
         let (mut state, now) = (self.state(), Instant::now());
-        let lane = state.lanes.entry(partition).or_default();
-        let is_told = match &mut lane.unreadable {
+        let known = state.partitions.entry(partition).or_default();
+        let is_told = match &mut known.unreadable {
             Some(unreadable) if unreadable.offset == offset => unreadable.again(now),
             other => {
                 *other = Some(Unreadable::new(offset, error.clone(), now));
@@ -70,7 +70,7 @@ impl GroupHealth {
     /// A record of the partition came in.
     pub fn can_read(&self, partition: i32) {
         let mut state = self.state();
-        if state.lanes.get_mut(&partition).and_then(|lane| lane.unreadable.take()).is_some() {
+        if state.partitions.get_mut(&partition).and_then(|known| known.unreadable.take()).is_some() {
             tracing::info!(partition, "the partition can be read again");
         }
     }
@@ -83,7 +83,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::observe::measured::Measured;
+    use crate::observe::partition_lag::PartitionLag;
     use crate::scheduler::{Scheduler, Settings};
 
     fn status(health: &GroupHealth) -> (bool, String) {
@@ -113,10 +113,10 @@ mod tests {
         assert_eq!((status(&health), unreadable()), ((true, "ready".into()), json!(null)));
         health.cannot_read(3, Some(9), "bad".into());
         health.cannot_read(3, Some(9), "bad".into());
-        health.lane(3, &Scheduler::<()>::new(Settings::default(), 1), Instant::now());
+        health.update(3, &Scheduler::<()>::new(Settings::default(), 1), Instant::now());
         assert_eq!(status(&health), (false, "a partition cannot be read".into()));
         assert_eq!(unreadable(), json!({"offset": 9, "error": "bad", "seconds": 0}));
-        health.measured(&BTreeMap::from([(3, Measured::default())]));
+        health.measured(&BTreeMap::from([(3, PartitionLag::default())]));
         assert!(!unreadable().is_null(), "it is met again and again");
         health.can_read(3);
         assert_eq!((status(&health), unreadable()), ((true, "ready".into()), json!(null)));

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::ask::Ends;
-use crate::observe::measured::Unstable;
+use super::kafka_offsets::Ends;
+use crate::observe::partition_lag::Unstable;
 
 /// The transactions that hold up partitions: the first unstable offset of each, and since when.
 #[derive(Debug, Default)]

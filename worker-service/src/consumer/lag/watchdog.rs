@@ -10,13 +10,13 @@ use std::time::Duration;
 pub(super) struct Observation {
     /// Where it stands.
     pub(super) at: Option<i64>,
-    /// Up to where it came in. A device that is held keeps it where it stands, while the others go on.
+    /// Up to where it came in. A key that is held keeps it where it stands, while the others go on.
     pub(super) read_to: Option<i64>,
     /// How many records have had their effect, since its runner began.
     pub(super) finished: u64,
     /// The records before its last stable offset; none where that is not known.
     pub(super) lag: Option<u64>,
-    /// Whether it has a reason to stand still: an outage, a device that is held and all there is, an operator's pause.
+    /// Whether it has a reason to stand still: an outage, a key that is held and all there is, an operator's pause.
     pub(super) has_reason: bool,
 }
 

@@ -12,7 +12,7 @@ use rdkafka::consumer::Consumer as _;
 use tokio::task::JoinHandle;
 
 use super::PartitionRunner;
-use super::explain::{GapReport, behind, in_order, without};
+use super::gap_reader::{GapReport, behind, in_order, without};
 use crate::consumer::handler::Handler;
 use crate::consumer::health::GroupHealth;
 

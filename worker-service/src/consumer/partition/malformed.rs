@@ -1,5 +1,5 @@
-//! Records that the client cannot take apart, as their producer wrote them. Nobody could mend them, and no setting
-//! helps: each is a dead letter that has its place alone, and the partition goes on behind it.
+//! Records that the client cannot parse, because their producer wrote them wrongly. No setting helps: each becomes a
+//! dead letter that has only its topic, partition and offset, and the partition continues behind it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,22 +16,22 @@ use crate::consumer::handler::Handler;
 use crate::scheduler::Scheduler;
 use shared::kafka::unreadable::Unreadable;
 
-/// How long librdkafka may take to go on behind them.
+/// How long librdkafka may take to seek.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<H: Handler> PartitionRunner<H> {
-    /// The partition stands before what cannot be read; says whether it goes on behind it. The client must not have
-    /// gone on meanwhile.
+    /// The partition is before records that cannot be read. True if it continues behind them. The client must not have
+    /// continued by itself.
     pub(super) async fn meet_unreadable(
         &self,
         here: Option<i64>,
         found: Unreadable,
         scheduler: &mut Scheduler<H::Event>,
-        progress: &mut OffsetTracker<'_>,
+        tracker: &mut OffsetTracker<'_>,
     ) -> bool {
         let (partition, health) = (self.partition, &self.dependencies.health);
         let Unreadable { from, to, error, is_malformed } = found;
-        progress.beyond.met_unreadable = Some(Instant::now());
+        tracker.tail.met_unreadable = Some(Instant::now());
         if !is_malformed {
             health.cannot_read(partition, Some(from), error);
             return false;
@@ -44,7 +44,7 @@ impl<H: Handler> PartitionRunner<H> {
                 Ok(()) => {
                     self.aside(|| event_log::dead_letter(&H::LINES, &letter, H::SPEC.types));
                     health.dead_letter(letter.reason);
-                    // One that was not taken is sent again, with those behind it.
+                    // Those from the first refused one on are sent again.
                     behind += i64::from(refused.is_none());
                 }
                 Err(error) => refused = refused.or(Some(error)),
@@ -63,12 +63,12 @@ impl<H: Handler> PartitionRunner<H> {
             error,
             "records cannot be read as they were written: each is a dead letter, and the partition goes on behind"
         );
-        // What stands before them is looked into as where a record comes behind a gap.
+        // What is before them is examined like every other gap.
         if let Some(here) = here.filter(|here| *here < from) {
-            progress.gaps.met(here, from);
+            tracker.gaps.met(here, from);
         }
         scheduler.reach(behind);
-        progress.reach(behind);
+        tracker.reach(behind);
         if refused.is_none() {
             health.can_read(partition);
         }
@@ -85,19 +85,19 @@ impl<H: Handler> PartitionRunner<H> {
         );
     }
 
-    /// Has the client go back to behind such a batch, where it went elsewhere, and all before it is done.
-    pub(super) async fn return_where_due(&self, scheduler: &mut Scheduler<H::Event>, progress: &mut OffsetTracker<'_>) {
-        if let Some(to) = progress.return_to
+    /// Seeks to behind such a batch if the client was reset, and every record before it is done.
+    pub(super) async fn return_where_due(&self, scheduler: &mut Scheduler<H::Event>, tracker: &mut OffsetTracker<'_>) {
+        if let Some(to) = tracker.return_to
             && scheduler.is_empty()
             && self.go_on_at(to).await
         {
             scheduler.begin_anew();
             scheduler.reach(to);
-            progress.returned(to);
+            tracker.returned(to);
         }
     }
 
-    /// Has the client fetch from an offset on. What it may have fetched comes again.
+    /// Seeks to an offset. Records that were fetched already come again.
     async fn go_on_at(&self, offset: i64) -> bool {
         let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
         let seeking = move || consumer.seek(&topic, partition, Offset::Offset(offset), SEEK_TIMEOUT);
@@ -109,7 +109,7 @@ impl<H: Handler> PartitionRunner<H> {
         false
     }
 
-    /// Neither its bytes nor its time are known: it counts from now on, when it was first seen.
+    /// Neither its bytes nor its time are known: the time is now, when it was first seen.
     fn letter_of_place(&self, offset: i64, error: &str) -> DeadLetter {
         let mut record = Record::new(None, None, &[]);
         (record.topic, record.partition, record.offset) = (self.topic.clone(), self.partition, offset);

@@ -1,4 +1,4 @@
-//! How far a partition is: the offset that comes next, and what was stored for the group.
+//! The offset that a partition expects next, and the one that was stored for the group.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,53 +7,53 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shared::kafka::Record;
 
-use super::caught::Taken;
+use super::batch_numbering::{Back, Numbers};
 use super::gaps::Gaps;
-use super::numbers::{Back, Numbers};
-use super::position::Beyond;
-use super::{LOOK, PartitionRunner};
+use super::panic_guard::Taken;
+use super::tail::Tail;
+use super::{IDLE_INTERVAL, PartitionRunner};
 use crate::consumer::handler::Handler;
 use crate::scheduler::Scheduler;
 
-/// Ten times as long as the client takes to commit what is stored by itself. What Kafka does not hold by then is
-/// committed once more: the client commits an offset once, and does not notice where it is gone from the broker.
+/// Ten times the client's commit interval. An offset that Kafka does not have by then is committed again: the client
+/// commits an offset once, and does not notice if the broker loses it.
 const COMMITTED_LATE: Duration = Duration::from_secs(10);
 
-/// A client that asks for an offset that the log does not have is told at once.
+/// How soon the broker tells a client that the log does not have the offset that it asks for.
 const SENT_ELSEWHERE_WITHIN: Duration = Duration::from_secs(5);
 
-/// From one record to the next.
+/// The step from one record to the next.
 pub(super) enum Step {
     Next,
-    /// Something is missing: this offset was expected.
+    /// Offsets are missing: this one was expected.
     Gap(i64),
     /// The log went back: this offset was expected.
     Back(i64),
     /// The records of a batch are not numbered in a row: this offset was expected.
     Unordered(i64),
-    /// The same, and the client went elsewhere for it: it has to go back to [`OffsetTracker::return_to`] first.
+    /// The same, and the client fetches from elsewhere: it has to go back to [`OffsetTracker::return_to`] first.
     Elsewhere(i64),
 }
 
-/// How far the partition is.
+/// Where a partition is.
 pub(super) struct OffsetTracker<'g> {
     /// The offset expected next.
     pub(super) expected: Option<i64>,
-    /// The first record of a log that began anew; it waits until all before it is done.
+    /// The first record of a recreated log. It waits until every record before it is done.
     pub(super) put_off: Option<Taken>,
-    /// Gaps in the offsets that nobody has looked into yet. They outlive a runner that begins anew.
+    /// Gaps in the offsets that were not examined yet. They outlive a restart of the runner.
     pub(super) gaps: &'g mut Gaps,
-    /// When the client last said that what comes next cannot be read.
+    /// When the client last said that it cannot read what comes next.
     pub(super) unreadable: Option<Instant>,
-    /// What stands behind the last record, and is none.
-    pub(super) beyond: Beyond,
-    /// Where the client has to fetch from; nothing is taken in before it does.
+    /// What is behind the last record.
+    pub(super) tail: Tail,
+    /// Where the client has to fetch from. No record is taken in before it does.
     pub(super) return_to: Option<i64>,
     numbers: Numbers,
-    /// Since when it has been known that the last batch left something out, as it seems.
+    /// Since when the last batch seems to have left out offsets.
     open_since: Option<Instant>,
     stored: Option<i64>,
-    /// When that, or a commit of it, was last told to the client.
+    /// When the client was last asked to store or commit it.
     told: Option<Instant>,
     /// When an offset lower than the committed one was last sent.
     lowered: Option<Instant>,
@@ -66,7 +66,7 @@ impl<'g> OffsetTracker<'g> {
             put_off: None,
             gaps,
             unreadable: None,
-            beyond: Beyond::default(),
+            tail: Tail::default(),
             return_to: None,
             numbers: Numbers::default(),
             open_since: None,
@@ -76,8 +76,7 @@ impl<'g> OffsetTracker<'g> {
         }
     }
 
-    /// Notes a record's offset, unless it is an earlier one than expected: then it is noted when it
-    /// comes again.
+    /// Notes a record's offset. An earlier one than expected is noted only when it comes again.
     pub(super) fn step_to(&mut self, record: &Record) -> Step {
         let (offset, appended_at) = (record.offset, record.appended_at());
         let step = match self.expected.replace(offset + 1) {
@@ -104,7 +103,7 @@ impl<'g> OffsetTracker<'g> {
         step
     }
 
-    /// Nothing comes in. Where the client was to be sent elsewhere because of the last batch, that would be so by now.
+    /// No record comes in. If the last batch had sent the client elsewhere, that would have happened by now.
     pub(super) fn rest(&mut self) {
         if !self.numbers.is_open() {
             self.open_since = None;
@@ -119,51 +118,50 @@ impl<'g> OffsetTracker<'g> {
         }
     }
 
-    /// The client fetches from where it had to go back to.
+    /// The client fetches from this offset, to which it had to go back.
     pub(super) fn returned(&mut self, to: i64) {
         (self.return_to, self.expected) = (None, Some(to));
         self.numbers.returned(to);
     }
 
-    /// No record stands before this offset that did not come: it is the one that is expected next.
+    /// There is no further record before this offset: it is expected next.
     pub(super) fn reach(&mut self, offset: i64) {
         self.expected = self.expected.max(Some(offset));
     }
 
-    /// Stores the watermark where it moved: the group commits what is stored.
-    pub(super) fn store<H: Handler>(&mut self, driver: &PartitionRunner<H>, scheduler: &Scheduler<H::Event>) {
+    /// Stores the watermark if it moved: the client commits what is stored.
+    pub(super) fn store<H: Handler>(&mut self, runner: &PartitionRunner<H>, scheduler: &Scheduler<H::Event>) {
         let Some(offset) = scheduler.watermark() else { return };
         let moved = self.stored != Some(offset);
-        let committed = driver.signals.committed.load(Ordering::Relaxed);
-        // The log went back. The client by itself never commits less than it did before: it has to be
-        // told, until Kafka has it.
-        let lower = committed > offset && self.lowered.is_none_or(|lowered| lowered.elapsed() >= LOOK);
+        let committed = runner.signals.committed.load(Ordering::Relaxed);
+        // The log went back. The client never commits a lower offset by itself: it is asked to until Kafka has it.
+        let lower = committed > offset && self.lowered.is_none_or(|lowered| lowered.elapsed() >= IDLE_INTERVAL);
         let late = !moved && committed < offset && self.told.is_some_and(|told| told.elapsed() >= COMMITTED_LATE);
         if !moved && !lower && !late {
             return;
         }
         let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(&driver.topic, driver.partition, Offset::Offset(offset));
-        if let Err(error) = added.and_then(|()| driver.consumer.store_offsets(&list)) {
-            // Lost in the meantime: its new owner goes on from the last commit.
-            tracing::warn!(partition = driver.partition, offset, %error, "the offset is not stored");
+        let added = list.add_partition_offset(&runner.topic, runner.partition, Offset::Offset(offset));
+        if let Err(error) = added.and_then(|()| runner.consumer.store_offsets(&list)) {
+            // The partition was lost meanwhile: its new owner continues from the last commit.
+            tracing::warn!(partition = runner.partition, offset, %error, "the offset is not stored");
             return;
         }
         self.stored = Some(offset);
         self.told = Some(Instant::now());
-        driver.signals.stored.store(offset, Ordering::Relaxed);
+        runner.signals.stored.store(offset, Ordering::Relaxed);
         if lower {
             self.lowered = Some(Instant::now());
         }
         if (lower || late)
-            && let Err(error) = driver.consumer.commit(&list, CommitMode::Async)
+            && let Err(error) = runner.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::warn!(partition = driver.partition, offset, %error, "the offset is not committed");
+            tracing::warn!(partition = runner.partition, offset, %error, "the offset is not committed");
         }
     }
 }
 
-/// A runner that begins anew does not know of it.
+/// After a restart the runner does not know of it.
 impl Drop for OffsetTracker<'_> {
     fn drop(&mut self) {
         self.close();

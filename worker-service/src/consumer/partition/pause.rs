@@ -30,7 +30,7 @@ impl<H: Handler> PartitionRunner<H> {
                         "nothing is taken in before it is known whether the partition is paused"
                     );
                     let until = scheduler.store_failed(error, started.elapsed());
-                    self.dependencies.health.lane(self.partition, scheduler, started);
+                    self.dependencies.health.update(self.partition, scheduler, started);
                     tokio::select! {
                         () = tokio::time::sleep(until.saturating_sub(started.elapsed())) => {}
                         _ = self.assigned.stop.changed() => {}

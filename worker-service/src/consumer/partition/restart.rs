@@ -1,6 +1,6 @@
-//! What becomes of a partition whose own code panicked, or which stands still for no reason: it begins anew, and
-//! neither the process nor another partition ends with it. Where it panics at the same place again and again, that is
-//! told by name, and it begins anew less and less often.
+//! Restarts the runner of a partition that panicked outside of a record's code, or that is stuck: neither the process
+//! nor another partition ends with it. If it panics at the same place again and again, health says so, and the waits
+//! grow.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,39 +11,39 @@ use rdkafka::topic_partition_list::Offset;
 use shared::runtime::lifecycle::no_result;
 
 use super::gaps::Gaps;
-use super::{LOOK, PartitionRunner};
+use super::{IDLE_INTERVAL, PartitionRunner};
 use crate::consumer::handler::Handler;
 use crate::observe::panics;
 
-/// The first wait before a partition begins anew; each one is twice as long.
+/// The first wait before a restart; each one is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest.
+/// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// A partition that ran for so long begins with the first wait again.
-const CALM: Duration = Duration::from_secs(600);
-/// From so many panics at the same place on it is one that comes again and again.
-const AGAIN: u32 = 3;
-/// How long librdkafka may take to go back.
+/// After running for so long, a partition starts with the first wait again.
+const RESET_AFTER: Duration = Duration::from_secs(600);
+/// So many panics at the same place count as one that repeats.
+const REPEATED_PANICS: u32 = 3;
+/// How long librdkafka may take to seek.
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Runs until told to stop, and ends between two effects, with the offset stored up to which all is done.
-    /// After a panic outside of decoding and applying, which are caught for themselves, it begins anew where that
-    /// offset is: what the scheduler held is in doubt, and nothing of it counts. So it does where it is asked to.
+    /// Runs until it is told to stop. It ends between two effects, with the offset stored before which every record is
+    /// done. After a panic outside of decoding and applying, whose panics are caught by themselves, it restarts from
+    /// that offset, and drops what the scheduler held. It also restarts when it is asked to.
     pub async fn run(mut self) {
         let mut gaps = Gaps::new(self.partition);
-        self.run_lanes(&mut gaps).await;
+        self.run_schedulers(&mut gaps).await;
         self.look_for_last_losses(&mut gaps).await;
     }
 
-    async fn run_lanes(&mut self, gaps: &mut Gaps) {
+    async fn run_schedulers(&mut self, gaps: &mut Gaps) {
         let signals = Arc::clone(&self.signals);
         let mut from = self.ask_committed().await;
         let mut panics = Panics::default();
         loop {
             let began = Instant::now();
             let ended = tokio::select! {
-                ended = panics::caught_async(self.run_lane(from, gaps)) => Some(ended),
+                ended = panics::caught_async(self.run_scheduler(from, gaps)) => Some(ended),
                 () = signals.begin_anew.notified() => None,
             };
             match ended {
@@ -71,7 +71,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Has the client fetch anew from what is done; what it fetched before is dropped. None where it is to stop.
+    /// Seeks to the first record that is not done; what was fetched before is dropped. None if it was told to stop.
     async fn go_back(&mut self) -> Option<Option<i64>> {
         while !*self.stop.borrow() {
             let stored = self.signals.stored.load(Ordering::Relaxed);
@@ -87,7 +87,7 @@ impl<H: Handler> PartitionRunner<H> {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(IDLE_INTERVAL) => {}
                 _ = self.assigned.stop.changed() => {}
             }
         }
@@ -112,7 +112,7 @@ impl Panics {
         let is_same = self.what == what && self.at == at;
         self.times = if is_same { self.times + 1 } else { 1 };
         (self.what, self.at) = (what, at);
-        self.wait = if ran > CALM { FIRST_WAIT } else { (2 * self.wait).clamp(FIRST_WAIT, LONGEST_WAIT) };
+        self.wait = if ran > RESET_AFTER { FIRST_WAIT } else { (2 * self.wait).clamp(FIRST_WAIT, LONGEST_WAIT) };
         self.wait
     }
 
@@ -124,7 +124,7 @@ impl Panics {
 
     /// Whether it comes again and again, and the offset behind which it is over.
     fn again(&self) -> Option<Option<i64>> {
-        (self.times >= AGAIN).then_some(self.at)
+        (self.times >= REPEATED_PANICS).then_some(self.at)
     }
 }
 

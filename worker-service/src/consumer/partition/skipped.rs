@@ -1,5 +1,5 @@
-//! Records that an operator had the group go past, because they cannot be read (`worker-service seek
-//! --past-unreadable`). They are lost, and told as such by the worker, whose metric counts all losses.
+//! Records that an operator skipped, because they cannot be read (`worker-service seek --past-unreadable`). They are
+//! lost, and the worker counts them as such.
 
 use std::sync::atomic::Ordering;
 

@@ -1,22 +1,22 @@
 //! In which order letters are sent back. Pure.
 //!
 //! What is kept of a letter here is its places and a hash of its key, some 80 bytes: values are read
-//! again when they are sent, one at a time. Nearly always a device's letters lie in the dead-letter
+//! again when they are sent, one at a time. Nearly always a key's letters lie in the dead-letter
 //! topic in the order of their first places, because that is the order in which they failed; all
-//! those are sent in the order of the topic, in one pass over it. A device of which this is not so (a
+//! those are sent in the order of the topic, in one pass over it. A key of which this is not so (a
 //! letter was written twice around a crash, an event died again after it was redriven, partitions
 //! were added to the topic) is sent apart, each letter fetched from its place, in order of origin.
 
 use std::collections::HashMap;
 
-use crate::dead_letters::letter::{Letter, RecordPlace, hash};
+use crate::dead_letters::summary::{LetterSummary, RecordPlace, hash};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct PlannedRecord {
     pub(super) partition: i32,
     pub(super) offset: i64,
-    /// A hash of the key. Of records without one each is a device of its own, known by its first place.
-    pub(super) device: u64,
+    /// A hash of the key. Of records without one each counts as a key of its own, known by its first place.
+    pub(super) key: u64,
     pub(super) redrives: u32,
     origin: Origin,
 }
@@ -40,29 +40,29 @@ impl From<&RecordPlace> for Origin {
 
 #[derive(Debug, Default)]
 pub(super) struct Planner {
-    entries: Vec<Entry>,
+    entries: Vec<PlannedRecord>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// To be sent in one pass over the topic, by partition and offset.
-    pub(super) streamed: Vec<Entry>,
+    pub(super) streamed: Vec<PlannedRecord>,
     /// To be fetched one by one, in this order.
-    pub(super) picked: Vec<Entry>,
+    pub(super) picked: Vec<PlannedRecord>,
     /// Letters of an event of which a later letter is there.
     pub(super) repeated: usize,
     /// Redriven too often already.
-    pub(super) refused: Vec<Entry>,
+    pub(super) refused: Vec<PlannedRecord>,
 }
 
 impl Planner {
     /// Takes in a letter; one that does not say where it came from cannot be planned.
-    pub(super) fn add(&mut self, letter: &Letter) {
+    pub(super) fn add(&mut self, letter: &LetterSummary) {
         let Some(origin) = &letter.origin else { return };
         let origin = Origin::from(origin);
-        let device = letter.key_hash.unwrap_or_else(|| hash(origin));
+        let key = letter.key_hash.unwrap_or_else(|| hash(origin));
         let (partition, offset) = (letter.partition, letter.offset);
-        self.entries.push(Entry { partition, offset, device, redrives: letter.redrives, origin });
+        self.entries.push(PlannedRecord { partition, offset, key, redrives: letter.redrives, origin });
     }
 
     /// The plan: of each event one letter, and no more than `limit` in all.
@@ -73,12 +73,12 @@ impl Planner {
             (plan.refused, once) = once.into_iter().partition(|entry| entry.redrives >= max);
         }
         sort_by_origin(&mut once);
-        for run in once.chunk_by(|a, b| a.device == b.device) {
+        for run in once.chunk_by(|a, b| a.key == b.key) {
             let in_order = run.is_sorted_by(|a, b| a.partition == b.partition && a.offset < b.offset);
             if in_order { plan.streamed.extend(run) } else { plan.picked.extend(run) }
         }
         plan.streamed.sort_unstable_by_key(|entry| (entry.partition, entry.offset));
-        // Cut from the ends: of each device the earliest remain.
+        // Cut from the ends: of each key the earliest remain.
         let limit = limit.unwrap_or(usize::MAX);
         plan.streamed.truncate(limit);
         plan.picked.truncate(limit.saturating_sub(plan.streamed.len()));
@@ -86,27 +86,27 @@ impl Planner {
     }
 
     /// Of each event the letter that was redriven most often, and of such the one that stands last.
-    fn latest_of_each(self, repeated: &mut usize) -> Vec<Entry> {
+    fn latest_of_each(self, repeated: &mut usize) -> Vec<PlannedRecord> {
         let mut entries = self.entries;
         let before = entries.len();
-        entries.sort_unstable_by_key(|e| (e.origin, e.device, std::cmp::Reverse((e.redrives, e.offset)), e.partition));
-        entries.dedup_by_key(|entry| (entry.origin, entry.device));
+        entries.sort_unstable_by_key(|e| (e.origin, e.key, std::cmp::Reverse((e.redrives, e.offset)), e.partition));
+        entries.dedup_by_key(|entry| (entry.origin, entry.key));
         *repeated = before - entries.len();
         entries
     }
 }
 
-/// By device, and for a device by origin: within a partition its offsets are the order of the log; a
-/// device that changed its partition did so once, and its partitions follow in order of time.
-fn sort_by_origin(entries: &mut [Entry]) {
+/// By key, and for a key by origin: within a partition its offsets are the order of the log; a
+/// key that changed its partition did so once, and its partitions follow in order of time.
+fn sort_by_origin(entries: &mut [PlannedRecord]) {
     let mut began: HashMap<(u64, u64, i32), i64> = HashMap::new();
     for entry in entries.iter() {
-        let first = began.entry((entry.device, entry.origin.topic, entry.origin.partition)).or_insert(i64::MAX);
+        let first = began.entry((entry.key, entry.origin.topic, entry.origin.partition)).or_insert(i64::MAX);
         *first = (*first).min(entry.origin.timestamp);
     }
     entries.sort_by_cached_key(|entry| {
-        let began = began.get(&(entry.device, entry.origin.topic, entry.origin.partition)).copied();
-        (entry.device, began, entry.origin)
+        let began = began.get(&(entry.key, entry.origin.topic, entry.origin.partition)).copied();
+        (entry.key, began, entry.origin)
     });
 }
 
@@ -116,20 +116,20 @@ mod tests {
     use proptest::prelude::*;
     use shared::kafka::Record;
 
-    fn letter(device: &str, partition: i32, offset: i64, origin: i64, redrives: u32) -> Letter {
-        let mut letter = Letter::of(&Record::new(Some(device.as_bytes()), None, &[]), &[]);
+    fn letter(key: &str, partition: i32, offset: i64, origin: i64, redrives: u32) -> LetterSummary {
+        let mut letter = LetterSummary::of(&Record::new(Some(key.as_bytes()), None, &[]), &[]);
         (letter.partition, letter.offset, letter.redrives) = (partition, offset, redrives);
         letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
         letter
     }
 
-    fn plan(letters: &[Letter], max: Option<u32>, limit: Option<usize>) -> Plan {
+    fn plan(letters: &[LetterSummary], max: Option<u32>, limit: Option<usize>) -> Plan {
         let mut planner = Planner::default();
         letters.iter().for_each(|letter| planner.add(letter));
         planner.plan(max, limit)
     }
 
-    fn places(entries: &[Entry]) -> Vec<(i32, i64)> {
+    fn places(entries: &[PlannedRecord]) -> Vec<(i32, i64)> {
         entries.iter().map(|entry| (entry.partition, entry.offset)).collect()
     }
 
@@ -164,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_are_no_text_are_devices_and_so_is_each_record_without_one() {
+    fn keys_may_be_no_text_and_each_record_without_one_counts_as_a_key_of_its_own() {
         let letter = |key: Option<&[u8]>, offset: i64, origin: i64| {
-            let mut letter = Letter::of(&Record::new(key, None, &[]), &[]);
+            let mut letter = LetterSummary::of(&Record::new(key, None, &[]), &[]);
             letter.offset = offset;
             letter.origin = Some(RecordPlace { topic: "in".into(), partition: 0, offset: origin, timestamp: origin });
             letter
@@ -180,17 +180,17 @@ mod tests {
             letter(None, 5, 4),
         ];
         let plan = plan(&letters, None, None);
-        let devices: Vec<_> = plan.streamed.iter().map(|entry| entry.device).collect();
-        assert_eq!((devices.len(), plan.repeated), (5, 1));
-        assert_eq!(devices[0], devices[2]);
-        assert_eq!(devices.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+        let keys: Vec<_> = plan.streamed.iter().map(|entry| entry.key).collect();
+        assert_eq!((keys.len(), plan.repeated), (5, 1));
+        assert_eq!(keys[0], keys[2]);
+        assert_eq!(keys.iter().collect::<std::collections::HashSet<_>>().len(), 4);
     }
 
     /// A letter says by itself which topic it came from: each may name another one.
     #[test]
     fn what_is_kept_of_a_letter_is_bounded_whatever_topic_it_names() {
-        assert_eq!(size_of::<Planner>(), size_of::<Vec<Entry>>(), "nothing is kept beside the entries");
-        assert!(size_of::<Entry>() <= 64, "{}", size_of::<Entry>());
+        assert_eq!(size_of::<Planner>(), size_of::<Vec<PlannedRecord>>(), "nothing is kept beside the entries");
+        assert!(size_of::<PlannedRecord>() <= 64, "{}", size_of::<PlannedRecord>());
         let in_topic = |topic: String, offset| {
             let mut letter = letter("a", 0, offset, 7, 0);
             letter.origin = Some(RecordPlace { topic, partition: 0, offset: 7, timestamp: 7 });
@@ -218,16 +218,16 @@ mod tests {
         fn every_event_is_sent_once_and_each_device_in_order(
             log in prop::collection::vec((0..4u8, 0..12i64, 0..3u32), 0..60)
         ) {
-            let letters: Vec<_> = (0..).zip(&log).map(|(offset, (device, origin, redrives))| {
-                letter(&device.to_string(), i32::from(device % 2), offset, *origin, *redrives)
+            let letters: Vec<_> = (0..).zip(&log).map(|(offset, (key, origin, redrives))| {
+                letter(&key.to_string(), i32::from(key % 2), offset, *origin, *redrives)
             }).collect();
             let plan = plan(&letters, None, None);
             let sent: Vec<_> = plan.streamed.iter().chain(&plan.picked).collect();
-            let events: std::collections::HashSet<_> = log.iter().map(|(device, origin, _)| (device, origin)).collect();
+            let events: std::collections::HashSet<_> = log.iter().map(|(key, origin, _)| (key, origin)).collect();
             prop_assert_eq!(sent.len(), events.len());
             prop_assert_eq!(sent.len() + plan.repeated, letters.len());
             for (n, a) in sent.iter().enumerate() {
-                for b in sent.iter().skip(n + 1).filter(|b| b.device == a.device) {
+                for b in sent.iter().skip(n + 1).filter(|b| b.key == a.key) {
                     prop_assert!(a.origin.offset < b.origin.offset);
                 }
             }

@@ -3,13 +3,12 @@
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::FutureProducer;
 use shared::kafka::{self, LogContext};
 use shared::kafka::{Record, as_text, header};
 
-use crate::dead_letters::letter::{MOST_REDRIVES, REDRIVES, redrives};
-use crate::dead_letters::producer::{KEY_ABSENT, producer_settings, unacknowledged};
+use crate::dead_letters::producer::{KEY_ABSENT, deliver, owned, producer_settings};
+use crate::dead_letters::summary::{MOST_REDRIVES, REDRIVES, redrives};
 use crate::source::Source;
 
 type Headers<'a> = Vec<(&'a str, Option<&'a [u8]>)>;
@@ -46,34 +45,20 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(client: &ClientConfig, source: &Source) -> anyhow::Result<Self> {
-        let config = settings(client);
         Ok(Self {
             topic: source.topics.input.clone(),
             group: source.group.clone(),
-            producer: config.create_with_context(LogContext).context("the Kafka settings")?,
+            producer: producer_settings(client).create_with_context(LogContext).context("the Kafka settings")?,
         })
     }
 
     /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.
     pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), Unsent> {
         let count = redrives.min(MOST_REDRIVES).to_string();
-        let mut owned = OwnedHeaders::new();
-        for (key, value) in headers(letter, &count, &self.group).ok_or(Unsent::Headers)? {
-            owned = owned.insert(Header { key, value });
-        }
-        let value = letter.value();
-        let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(owned);
-        record.key = letter.key().filter(|_| letter.header(KEY_ABSENT).is_none());
-        record.payload = value.as_deref();
-        let delivery = self.producer.send_result(record).map_err(|(error, _)| self.unsent(error))?;
-        match delivery.await {
-            Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => {
-                Ok((delivered.partition, delivered.offset))
-            }
-            Ok(Ok(_)) => Err(unacknowledged().into()),
-            Ok(Err((error, _))) => Err(self.unsent(error)),
-            Err(_) => Err(KafkaError::Canceled.into()),
-        }
+        let headers = owned(headers(letter, &count, &self.group).ok_or(Unsent::Headers)?);
+        let (key, value) = (letter.key().filter(|_| letter.header(KEY_ABSENT).is_none()), letter.value());
+        let delivered = deliver(&self.producer, &self.topic, (key, value.as_deref()), headers).await;
+        delivered.map_err(|error| self.unsent(error))
     }
 
     fn unsent(&self, error: KafkaError) -> Unsent {
@@ -84,17 +69,9 @@ impl Sender {
     }
 }
 
-/// The producer's settings: those of the one of dead letters, whose records these are.
-fn settings(client: &ClientConfig) -> ClientConfig {
-    let mut config = producer_settings(client);
-    // An operator waits for each.
-    config.set("message.timeout.ms", "10000");
-    config
-}
-
-/// The record's own headers, its first place, the count, and the group that it is redriven for. Where it has a first place already, that
-/// stays, whatever it died of since: events count by it. What only looks like one of these is the record's own, and
-/// stays, too; the last of a name counts. None where a header cannot be written.
+/// The record's own headers, its first place, the count, and the group that it is redriven for. Where it has a first
+/// place already, that stays, whatever it died of since: events count by it. What only looks like one of these is the
+/// record's own, and stays, too; the last of a name counts. None where a header cannot be written.
 fn headers<'a>(letter: &'a Record, count: &'a str, group: &'a str) -> Option<Headers<'a>> {
     let own = letter.original_headers()?;
     let own = own.into_iter().map(|(name, value)| Some((as_text(name)?, value))).collect::<Option<Headers<'a>>>()?;
@@ -215,11 +192,5 @@ mod tests {
         let count = expected.len() - 2;
         expected[count].1 = Some(b"2");
         assert_eq!(headers(&letter, "2", "g"), Some(expected));
-    }
-
-    #[test]
-    fn every_replica_has_what_was_redriven_once() {
-        let config = settings(&ClientConfig::new());
-        assert_eq!((config.get("acks"), config.get("enable.idempotence")), (Some("all"), Some("true")));
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::observe::measured::Unstable;
+use crate::observe::partition_lag::Unstable;
 
 const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05.678 UTC);
 
@@ -8,8 +8,8 @@ fn emitter() -> Emitter {
     Emitter::new(&config, "g", NOW).unwrap()
 }
 
-fn partition(lag: Option<u64>, watermark_age: f64) -> Measured {
-    Measured { lag, watermark_age, ..Measured::default() }
+fn partition(lag: Option<u64>, watermark_age: f64) -> PartitionLag {
+    PartitionLag { lag, watermark_age, ..PartitionLag::default() }
 }
 
 /// The rules of the specification's JSON schema, and those that its text adds.
@@ -56,7 +56,7 @@ fn check(document: &Value) {
     assert_eq!(document.to_string().lines().count(), 1);
 }
 
-fn document(measured: impl IntoIterator<Item = Measured>, worker_waits: bool) -> Value {
+fn document(measured: impl IntoIterator<Item = PartitionLag>, worker_waits: bool) -> Value {
     let document = emitter().document(&(0..).zip(measured).collect(), worker_waits, Totals::default(), NOW);
     check(&document);
     document
@@ -64,8 +64,8 @@ fn document(measured: impl IntoIterator<Item = Measured>, worker_waits: bool) ->
 
 #[test]
 fn a_value_for_each_partition_that_is_worked_off() {
-    let paused = Measured { paused: true, ..partition(Some(9_000), 70.0) };
-    let unreadable = Measured { unreadable: true, ..partition(Some(8_000), 60.0) };
+    let paused = PartitionLag { paused: true, ..partition(Some(9_000), 70.0) };
+    let unreadable = PartitionLag { unreadable: true, ..partition(Some(8_000), 60.0) };
     let document = document([partition(Some(3), 0.5), partition(Some(0), 0.0), paused, unreadable], false);
     assert_eq!(document["ConsumerLag"], json!([3, 0]));
     assert_eq!(document["WatermarkAge"], json!([60.0, 0.5, 0.0]));
@@ -78,14 +78,14 @@ fn a_value_for_each_partition_that_is_worked_off() {
 
 #[test]
 fn an_outage_is_told_whoever_s_it_is() {
-    let waits = Measured { waits: true, ..partition(Some(10), 30.0) };
+    let waits = PartitionLag { waits: true, ..partition(Some(10), 30.0) };
     assert_eq!(document([waits, partition(Some(1), 0.1)], false)["Waiting"], 1, "a partition waits");
     assert_eq!(document([], true)["Waiting"], 1, "the group is not joined for want of PostgreSQL");
-    let unknown = |lag| Measured { is_unknown: true, ..partition(lag, 30.0) };
+    let unknown = |lag| PartitionLag { is_unknown: true, ..partition(lag, 30.0) };
     let kafka_away = document([unknown(None)], false);
     assert_eq!(kafka_away["Waiting"], 1);
     assert!(kafka_away.get("ConsumerLag").is_none(), "what was never known is not told");
-    let lost = Measured { is_lost: true, ..unknown(Some(7)) };
+    let lost = PartitionLag { is_lost: true, ..unknown(Some(7)) };
     let kafka_away = document([unknown(Some(3)), lost], false);
     assert_eq!(kafka_away["ConsumerLag"], json!([7, 3]), "it is at least that");
     assert_eq!(kafka_away["WatermarkAge"], json!([30.0, 30.0]));
@@ -105,10 +105,10 @@ fn more_partitions_than_a_metric_has_room_for_stay_within_the_rules() {
 fn what_stands_still_and_what_waits_for_a_transaction_is_told() {
     let open = |records, seconds| {
         let unstable = Unstable { records, offset: 7, age: Duration::from_secs(seconds) };
-        Measured { unstable: Some(unstable), ..partition(Some(0), 0.0) }
+        PartitionLag { unstable: Some(unstable), ..partition(Some(0), 0.0) }
     };
-    let stalled = Measured { stalled: Some(Duration::from_secs(200)), ..partition(Some(3), 200.0) };
-    let alone = |devices| Measured { held_alone: devices, ..partition(Some(1), 1.0) };
+    let stalled = PartitionLag { stalled: Some(Duration::from_secs(200)), ..partition(Some(3), 200.0) };
+    let alone = |devices| PartitionLag { held_alone: devices, ..partition(Some(1), 1.0) };
     let told = document([open(3, 61), open(4, 9), stalled, alone(2), alone(1)], false);
     for (name, value) in [
         ("UnstableRecords", json!(7)),

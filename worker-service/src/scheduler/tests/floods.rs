@@ -1,7 +1,7 @@
 //! Keys that send much of which each event fails on its own: nobody else waits for their tries.
 
 use super::*;
-use crate::scheduler::apart::MAY_HOLD;
+use crate::scheduler::one_by_one::MAY_HOLD;
 
 /// How long a transaction takes that others are in, a try that fails, and dead letters.
 const TRANSACTION: Duration = Duration::from_millis(20);

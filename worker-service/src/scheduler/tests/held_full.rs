@@ -2,7 +2,7 @@
 //! waits for long, whatever they do.
 
 use super::*;
-use crate::scheduler::alone::{FEW_CONTROLS, MANY_LETTERS};
+use crate::scheduler::held_alone::{FEW_CONTROLS, MANY_DEAD_LETTERS};
 
 /// How long a transaction takes, with the wait for more.
 const TRANSACTION: Duration = Duration::from_millis(20);
@@ -80,7 +80,7 @@ fn lasts(
                 let soon = now + TRANSACTION;
                 now = until.map_or(soon, |until| until.clamp(now + Duration::from_millis(1), soon));
             }
-            Action::Pause => panic!("no letter of these is rationed"),
+            Action::Pause => panic!("none of these dead letters counts for the budget"),
         }
         let held = (came.scheduler.held.records(), came.scheduler.held.bytes());
         came.most_held = (came.most_held.0.max(held.0), came.most_held.1.max(held.1));
@@ -312,6 +312,6 @@ fn many_letters_in_a_row_take_others_with_them_only_while_much_is_held() {
     assert_eq!(untried(&came), 0);
     let came = lasts(log(10), TRANSACTION, None, HOUR / 12, 1);
     let tried: Vec<_> = came.letters.values().map(|(attempts, _)| *attempts).filter(|tries| *tries > 0).collect();
-    assert!(untried(&came) > 1_000 && tried.len() > MANY_LETTERS);
+    assert!(untried(&came) > 1_000 && tried.len() > MANY_DEAD_LETTERS);
     assert!(tried.iter().all(|tries| *tries > FEW_CONTROLS));
 }

@@ -46,7 +46,7 @@ pub(super) fn small() -> Settings {
         held_bytes: 5_000,
         key_records: 3,
         key_bytes: usize::MAX,
-        budget_letters: 3,
+        budget_dead_letters: 3,
         budget_keys: 1,
         budget_window: 8,
     }

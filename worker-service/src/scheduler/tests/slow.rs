@@ -76,7 +76,7 @@ fn lasts(locked: &BTreeSet<u16>, long: Duration, seed: u64) -> (Scheduler, Came)
                 scheduler.dead_lettered(sent(letters, Ok(())), now);
             }
             Action::Wait(until) => now = until.unwrap_or(next).min(next.max(now + TRANSACTION)),
-            Action::Pause => panic!("no letter of these is rationed"),
+            Action::Pause => panic!("none of these dead letters counts for the budget"),
         }
     }
     (scheduler, came)

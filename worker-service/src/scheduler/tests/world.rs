@@ -162,7 +162,7 @@ impl World {
             for (&earlier, _) in self.records.range(..offset).filter(|(_, (d, _))| *d == key) {
                 let decided = self.has_effect(earlier)
                     || before.contains(&earlier)
-                    || self.scheduler.letters.iter().any(|letter| letter.record.offset == earlier);
+                    || self.scheduler.dead_letters.iter().any(|letter| letter.record.offset == earlier);
                 assert!(decided, "{offset} is tried before {earlier}");
             }
             before.insert(offset);
@@ -199,7 +199,7 @@ impl World {
     pub(super) fn is_over_the_budget(&self, key: u8) -> bool {
         let last = self.ends.iter().rev().take(self.settings.budget_window).flatten();
         let keys: BTreeSet<_> = last.clone().copied().chain([key]).collect();
-        last.count() >= self.settings.budget_letters && keys.len() > self.settings.budget_keys
+        last.count() >= self.settings.budget_dead_letters && keys.len() > self.settings.budget_keys
     }
 
     /// Letters go out; each counts once, however often it has to be sent.
@@ -243,12 +243,12 @@ impl World {
                             Some(AfterFailure::Held(_) | AfterFailure::HeldAlone(_)),
                         ) => count == 1 && self.scheduler.held.has(&key),
                         (Some(Class::Again | Class::OutageMet), Some(AfterFailure::DeadLetter)) =>
-                            count == 1 && !self.scheduler.letters.is_empty(),
+                            count == 1 && !self.scheduler.dead_letters.is_empty(),
                         (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::Split)) => count > 1,
                         (Some(Class::Failed | Class::Panicked), Some(AfterFailure::Held(_))) =>
                             count == 1 && self.scheduler.held.has(&key),
                         (Some(Class::Poison | Class::Failed | Class::Panicked), Some(AfterFailure::DeadLetter)) =>
-                            count == 1 && !self.scheduler.letters.is_empty(),
+                            count == 1 && !self.scheduler.dead_letters.is_empty(),
                         _ => false,
                     },
                     "{count} failed with {failed:?}, and the scheduler says {after:?}"
@@ -290,7 +290,7 @@ impl World {
                 self.scheduler.dead_lettered(sent, self.now);
             }
             Action::Pause => {
-                let first = self.scheduler.letters.front().unwrap().record.offset;
+                let first = self.scheduler.dead_letters.front().unwrap().record.offset;
                 assert!(self.is_over_the_budget(self.records[&first].0), "paused without need");
                 assert!(matches!(self.scheduler.next(self.now), Action::Wait(None)) && !self.scheduler.has_room());
                 self.scheduler.resume();

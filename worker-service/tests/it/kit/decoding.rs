@@ -1,7 +1,9 @@
 //! A worker whose events are decoded by a function of a test's own.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
+use shared::runtime::json::Payload;
 use shared::store::Tx;
 use worker_service::consumer::event_lines::EventLines;
 use worker_service::consumer::handler::Applied;
@@ -43,8 +45,8 @@ impl<D: Decode> Handler for Decoding<D> {
         self.0.apply(tx, batch, prepared).await
     }
 
-    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
-        Devices::made_up(bytes)
+    fn made_up(nobody: Arc<str>, payload: Payload) -> Event {
+        Devices::made_up(nobody, payload)
     }
 }
 

@@ -1,8 +1,11 @@
 //! Each law is tried on a handler that breaks it.
 
+use std::sync::Arc;
+
 use proptest::strategy::Strategy as _;
 use shared::devices::DeviceDelivery;
 use shared::kafka::ids::EventId;
+use shared::runtime::json::Payload;
 use shared::store::Tx;
 use worker_service::consumer::event_lines::EventLines;
 use worker_service::consumer::handler::Applied;
@@ -71,8 +74,8 @@ impl Handler for Broken {
         Ok(applied)
     }
 
-    fn made_up(bytes: usize) -> Result<Delivery<Event>, Failure> {
-        Devices::made_up(bytes)
+    fn made_up(nobody: Arc<str>, payload: Payload) -> Event {
+        Devices::made_up(nobody, payload)
     }
 }
 

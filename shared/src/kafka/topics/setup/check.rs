@@ -16,7 +16,7 @@ use crate::kafka::topics::settings::{
 };
 
 /// A topic that is there.
-struct Found<'a> {
+struct CheckedTopic<'a> {
     topic: &'a str,
     role: Role,
     settings: TopicSettings,
@@ -33,7 +33,7 @@ pub async fn check_present(client: &ClientConfig, topics: &TopicConfig, shape: &
     let mut found = Vec::new();
     for (topic, role) in both(topics).into_iter().filter(|(topic, _)| present.contains(*topic)) {
         let settings = TopicSettings::of(client, topic).await.context(SKIP)?;
-        found.push(Found { topic, role, settings });
+        found.push(CheckedTopic { topic, role, settings });
     }
     all_good(&wrong(&found, shape, brokers(client)))
 }
@@ -44,10 +44,10 @@ pub async fn check(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSha
     let mut found = Vec::new();
     for (topic, role) in both(topics) {
         let settings = settings_of_new(client, topic).await.context(SKIP)?;
-        found.push(Found { topic, role, settings });
+        found.push(CheckedTopic { topic, role, settings });
     }
     all_good(&wrong(&found, shape, brokers(client)))?;
-    for Found { topic, role, settings } in &found {
+    for CheckedTopic { topic, role, settings } in &found {
         let Some(fault) = clock(settings, *role) else { continue };
         if let Err(error) = mend(client, topic).await {
             let why = format!(" (it cannot be changed here: {error:#})");
@@ -90,10 +90,10 @@ fn clock(settings: &TopicSettings, role: Role) -> Option<Fault> {
 }
 
 /// What is wrong, and is not mended here.
-fn wrong(found: &[Found<'_>], shape: &TopicShape, brokers: &str) -> Vec<String> {
+fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<String> {
     let input = found.iter().find(|found| found.role == Role::Input).map(|found| &found.settings);
     let mut wrong = Vec::new();
-    for Found { topic, role, settings } in found {
+    for CheckedTopic { topic, role, settings } in found {
         let other = input.filter(|_| *role != Role::Input);
         let can_mend = kept(settings);
         // As it will be.
@@ -181,7 +181,7 @@ mod tests {
             entry("message.timestamp.after.max.ms", Some("1000"), ConfigSource::DynamicTopic),
         ];
         entries.extend(more);
-        wrong(&[Found { topic: "t", role: Role::Input, settings: settings(entries) }], &SHAPE, "b:1")
+        wrong(&[CheckedTopic { topic: "t", role: Role::Input, settings: settings(entries) }], &SHAPE, "b:1")
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Measured {
+pub struct PartitionLag {
     /// Records that can be read and are without their effect, as far as is known: as many as there were when Kafka last
     /// said where the partition ends; none before it did.
     pub lag: Option<u64>,
@@ -24,7 +24,7 @@ pub struct Measured {
     pub unstable: Option<Unstable>,
     /// For how long it has stood still for no reason.
     pub stalled: Option<Duration>,
-    /// Devices that are held because they alone meet what would be an outage.
+    /// Keys that are held because they alone meet what would be an outage.
     pub held_alone: usize,
     /// Whether it stands before what cannot be read.
     pub unreadable: bool,

@@ -10,7 +10,6 @@ use shared::runtime::rfc3339;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::dead_letters::config::LetterFilter;
 use crate::observe::panics;
 use crate::source::Source;
 
@@ -43,7 +42,7 @@ impl RecordPlace {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct LetterSummary {
     pub partition: i32,
     pub offset: i64,
     /// The key, where it is text.
@@ -69,7 +68,7 @@ pub struct Letter {
     pub unwritable: Option<&'static str>,
 }
 
-impl Letter {
+impl LetterSummary {
     /// Reads a record of the dead-letter topic, whose stream has these types; whatever is missing is left open.
     pub fn of(record: &Record, types: &[&'static str]) -> Self {
         let died = RecordPlace::of(record, "dlq");
@@ -104,15 +103,6 @@ impl Letter {
     /// Whether it is one of this source's handler, or of nobody that is known.
     pub fn is_of(&self, source: &Source) -> bool {
         !source.is_of_another(self.group.as_deref().map(str::as_bytes))
-    }
-
-    /// Whether a filter lets it through; its limit is not looked at.
-    pub fn matches(&self, filter: &LetterFilter) -> bool {
-        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-        same(&filter.device, &self.device)
-            && same(&filter.reason, &self.reason)
-            && filter.since.is_none_or(|since| self.failed_at >= since)
-            && filter.until.is_none_or(|until| self.failed_at < until)
     }
 
     /// Why it can never be sent back, if so.
@@ -213,7 +203,7 @@ pub(super) fn redrives(own: &Record) -> Option<u32> {
     own.is_redriven().then(|| RecordPlace::of(own, "origin"))?.map(|_| count)
 }
 
-/// Two devices that share one are kept in one order, which harms neither.
+/// Two keys that share one are kept in one order, which harms neither.
 pub(super) fn hash(of: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
@@ -235,7 +225,6 @@ fn shown_text(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use time::macros::datetime;
 
     fn record(headers: &[(&str, &str)]) -> Record {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
@@ -259,7 +248,7 @@ mod tests {
     fn a_line_tells_all_of_a_letter_but_its_value() {
         let mut headers = DIED.to_vec();
         headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
-        let letter = Letter::of(&record(&headers), &[]);
+        let letter = LetterSummary::of(&record(&headers), &[]);
         assert_eq!(
             letter.line(Some(Some("superseded"))),
             "2/17 device=a event=e-1 reason=failed attempts=4 failed_at=2026-01-02T03:04:05Z origin=in/1/5 redrives=0 \
@@ -281,7 +270,7 @@ mod tests {
             ("origin.timestamp", "500"),
             ("redrive.count", "2"),
         ]);
-        let letter = Letter::of(&record(&headers), &[]);
+        let letter = LetterSummary::of(&record(&headers), &[]);
         let place = |topic: &str, partition, offset, timestamp| {
             Some(RecordPlace { topic: topic.into(), partition, offset, timestamp })
         };
@@ -298,7 +287,7 @@ mod tests {
                 headers.extend(origin.into_iter().zip(["old", "3", "9", "500"]));
             }
             headers.push((REDRIVES, said));
-            Letter::of(&record(&headers), &[]).redrives
+            LetterSummary::of(&record(&headers), &[]).redrives
         };
         assert_eq!([count(true, "1"), count(true, "1000")], [1, 1_000]);
         for said in ["", "x", "-1", "+1", "01", " 1", "1001", "4294967295", "4294967296", "99999999999999999999"] {
@@ -309,17 +298,19 @@ mod tests {
 
     #[test]
     fn what_is_no_letter_of_ours_is_shown_and_never_sent() {
-        let letter = Letter::of(&Record::new(Some(b"\xff"), None, &[]), &[]);
+        let letter = LetterSummary::of(&Record::new(Some(b"\xff"), None, &[]), &[]);
         assert!(letter.line(Some(None)).starts_with("0/0 device=- event=- reason=- attempts=0 "));
         assert!(letter.obstacle().is_some());
         let mut headers = DIED.to_vec();
         headers.push(("dlq.truncated", "2000000"));
-        assert_eq!(Letter::of(&record(&headers), &[]).obstacle(), Some("a part of it was cut"));
-        assert_eq!(Letter::of(&record(&DIED), &[]).obstacle(), None);
+        assert_eq!(LetterSummary::of(&record(&headers), &[]).obstacle(), Some("a part of it was cut"));
+        assert_eq!(LetterSummary::of(&record(&DIED), &[]).obstacle(), None);
         let mut headers = DIED.to_vec();
         headers.retain(|(name, _)| *name != "dlq.reason");
         headers.push(("dlq.reason", "unreadable"));
-        assert!(Letter::of(&record(&headers), &[]).obstacle().unwrap().starts_with("its record could not be read"));
+        assert!(
+            LetterSummary::of(&record(&headers), &[]).obstacle().unwrap().starts_with("its record could not be read")
+        );
         assert_eq!(Shown(&Some("a\u{1b}[2J b".into())).to_string(), r#""a\u{1b}[2J b""#);
     }
 
@@ -329,16 +320,16 @@ mod tests {
         let encoded = b"\x04\x02\xff\x02x\x0ace_id\x04e2";
         let mut headers: Vec<_> = DIED.iter().skip(1).map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
         headers.push(("dlq.headers", Some(encoded)));
-        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers), &[]);
+        let letter = LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[]);
         assert_eq!(letter.event_id.as_deref(), Some("e2"));
         assert!(letter.obstacle().unwrap().starts_with("the name of one of its headers is no text"));
         // Of the name `dlq.x`, which is text: it was only not to be taken for ours.
         headers.pop();
         headers.push(("dlq.headers", Some(b"\x02\x0adlq.x\x01")));
-        assert_eq!(Letter::of(&Record::new(Some(b"a"), None, &headers), &[]).obstacle(), None);
+        assert_eq!(LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[]).obstacle(), None);
         headers.pop();
         headers.push(("dlq.headers", Some(b"?")));
-        let letter = Letter::of(&Record::new(Some(b"a"), None, &headers), &[]);
+        let letter = LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[]);
         assert_eq!(letter.obstacle(), Some("its `dlq.headers` are none of ours"));
     }
 
@@ -346,24 +337,8 @@ mod tests {
     fn of_a_text_beyond_all_measure_the_beginning_is_kept() {
         let long = "é".repeat(1_000_000);
         let letter =
-            Letter::of(&Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]), &[]);
+            LetterSummary::of(&Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]), &[]);
         let short = format!("{}…", "é".repeat(512));
         assert_eq!((letter.device.as_ref(), letter.error.as_ref()), (Some(&short), Some(&short)));
-    }
-
-    #[test]
-    fn filters() {
-        let mut headers = DIED.to_vec();
-        headers.push(("dlq.failed_at", "2026-01-02T03:04:05Z"));
-        let letter = Letter::of(&record(&headers), &[]);
-        let at = datetime!(2026-01-02 03:04:05 UTC);
-        let second = time::Duration::SECOND;
-        let filter = LetterFilter::default();
-        assert!(letter.matches(&filter));
-        assert!(letter.matches(&LetterFilter { since: Some(at), until: Some(at + second), ..filter.clone() }));
-        assert!(!letter.matches(&LetterFilter { since: Some(at + second), ..filter.clone() }));
-        assert!(!letter.matches(&LetterFilter { until: Some(at), ..filter.clone() }));
-        assert!(!letter.matches(&LetterFilter { device: Some("b".into()), ..filter.clone() }));
-        assert!(!letter.matches(&LetterFilter { reason: Some("rejected".into()), ..filter }));
     }
 }

@@ -1,11 +1,11 @@
-//! What an error of Redis says about the server that it came from: decided here, once.
+//! What an error of Redis means for the server that sent it.
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// How Redis 7 says that the user of a script may not give one of its commands.
+/// How Redis 7 says that a script's user may not run one of its commands.
 const NOT_BY_SCRIPT: &str = "user executing the script can't run this command";
 
-/// What a server can be used for, by an error of its.
+/// What a server can still be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// For everything: the error is about this one command.
@@ -20,8 +20,8 @@ pub(super) enum Verdict {
     Away,
 }
 
-/// The verdict on the server that answered so. Whatever is not known counts as away: PostgreSQL has the truth.
-pub(super) fn verdict(error: &RedisError) -> Verdict {
+/// Classifies an error. An unknown one counts as away: PostgreSQL has the truth.
+pub(super) fn classify(error: &RedisError) -> Verdict {
     match error.kind() {
         ErrorKind::Server(
             ServerErrorKind::NoScript | ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::TryAgain,
@@ -30,11 +30,11 @@ pub(super) fn verdict(error: &RedisError) -> Verdict {
             // A key that is no string.
             Some("WRONGTYPE") => Verdict::Well,
             Some("OOM" | "NOPERM") => Verdict::Command,
-            // What a script may not call it says without a code of its own.
+            // The error of a script that may not call a command has no code of its own.
             Some("ERR") if error.detail().is_some_and(|text| text.contains(NOT_BY_SCRIPT)) => Verdict::Command,
             Some("MISCONF" | "NOREPLICAS") => Verdict::Writes,
-            // Only a replica says so: its link to its primary is down, and it may not answer with old data. A script it
-            // refuses so before it looks whether the script writes.
+            // Only a replica answers so. MASTERDOWN: its link to its primary is down, and it may not answer with old
+            // data; it refuses every script then, also one that only reads.
             Some("READONLY" | "MASTERDOWN") => Verdict::Replica,
             _ => Verdict::Away,
         },
@@ -42,10 +42,10 @@ pub(super) fn verdict(error: &RedisError) -> Verdict {
 }
 
 const REFUSALS: &str = "redis_refusals_total";
-/// The codes that it is labelled with, beside `other`.
+/// The values of its label `code`, beside `other`.
 const KNOWN: [&str; 6] = ["MASTERDOWN", "MISCONF", "NOPERM", "NOREPLICAS", "OOM", "READONLY"];
 
-/// Says what the metric of refusals is, and that there were none yet.
+/// Describes the metric of refusals, and sets it to 0.
 pub fn describe() {
     metrics::describe_counter!(REFUSALS, "Commands that Redis refused, by the code of its error.");
     for code in KNOWN {
@@ -53,14 +53,14 @@ pub fn describe() {
     }
 }
 
-/// Counts an error by which a server refused a command.
+/// Counts a refusal.
 pub(super) fn count(error: &RedisError) {
     metrics::counter!(REFUSALS, "code" => label(error)).increment(1);
 }
 
-/// An error's code, as a metric's label: a few, whatever a server answers.
+/// An error's code as a label: the number of values is limited, whatever a server answers.
 fn label(error: &RedisError) -> &'static str {
-    if error.code() == Some("ERR") && verdict(error) == Verdict::Command {
+    if error.code() == Some("ERR") && classify(error) == Verdict::Command {
         return "NOPERM";
     }
     KNOWN.into_iter().find(|known| error.code() == Some(known)).unwrap_or("other")
@@ -101,7 +101,7 @@ mod tests {
             ("ERR max number of clients reached", Verdict::Away),
             ("BUSY Redis is busy running a script.", Verdict::Away),
         ] {
-            assert_eq!(verdict(&error(line)), expected, "{line}");
+            assert_eq!(classify(&error(line)), expected, "{line}");
         }
         assert_eq!(label(&error("NOPERM x")), "NOPERM");
         assert_eq!(label(&error("ANYTHING x")), "other");

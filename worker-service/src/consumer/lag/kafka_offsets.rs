@@ -11,7 +11,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::kafka::{LogContext, PlainConsumer, is_without_topic};
 
-use crate::consumer::poll::Group;
+use crate::consumer::group::Group;
 
 /// How long Kafka may take for each question.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,7 +34,7 @@ pub(super) struct Ends {
 
 /// What Kafka tells.
 #[derive(Debug, Default)]
-pub(super) struct LagReport {
+pub(super) struct KafkaOffsets {
     /// Where the partitions end, as far as Kafka says.
     pub(super) ends: BTreeMap<i32, Ends>,
     /// What it holds as committed for the group, where it was asked for that.
@@ -67,12 +67,12 @@ pub(super) async fn ask(
     topic: String,
     ours: Vec<i32>,
     with_committed: bool,
-) -> LagReport {
+) -> KafkaOffsets {
     let log_ends = Arc::clone(&log_ends.0);
     let asked = tokio::task::spawn_blocking(move || {
         // What went wrong is told by the consumer, too.
         (0..MOST_EVENTS).take_while(|_| log_ends.poll(Duration::ZERO).is_some()).for_each(drop);
-        let mut told = LagReport::default();
+        let mut told = KafkaOffsets::default();
         match consumer.fetch_metadata(Some(&topic), TIMEOUT) {
             Ok(metadata) => {
                 let found = metadata.topics().iter().find(|found| found.name() == topic);

@@ -12,9 +12,9 @@ const MOST_MOMENTS: usize = 512;
 
 /// For each partition the ends that were seen, and when each was seen first; ends and moments grow.
 #[derive(Debug, Default)]
-pub(super) struct Known(BTreeMap<i32, VecDeque<(i64, Instant)>>);
+pub(super) struct WaitingSince(BTreeMap<i32, VecDeque<(i64, Instant)>>);
 
-impl Known {
+impl WaitingSince {
     /// For how long it has been known that the partition has a record at this offset, or behind it; no time where it is
     /// not known to have one. `end` is where it ends now, where that is told, and the offset is unknown where nobody
     /// has told that yet.
@@ -76,7 +76,7 @@ mod tests {
         fn a_record_waits_since_the_end_was_first_seen_behind_it(
             looks in prop::collection::vec((0..4i64, 0..4i64, prop::bool::weighted(0.9)), 1..100)
         ) {
-            let (mut known, begin) = (Known::default(), Instant::now());
+            let (mut known, begin) = (WaitingSince::default(), Instant::now());
             let (mut end, mut at, mut ends) = (0, 0, Vec::new());
             for (now, (appended, done, is_told)) in looks.into_iter().enumerate() {
                 end += appended;
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn who_gets_on_and_never_catches_up_is_as_late_as_what_comes_next() {
-        let (mut known, begin) = (Known::default(), Instant::now());
+        let (mut known, begin) = (WaitingSince::default(), Instant::now());
         // A hundred come in each second, and fifty are done.
         let late = |now: usize| known.waiting(begin + seconds(now), 0, Some(50 * now as i64), Some(100 * now as i64));
         let ages: Vec<_> = (1..=600).map(late).collect();
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_and_the_first_is_not_forgotten() {
-        let (mut known, begin) = (Known::default(), Instant::now());
+        let (mut known, begin) = (WaitingSince::default(), Instant::now());
         for now in 0..100_000_usize {
             let found = known.waiting(begin + seconds(now), 0, Some(0), Some(1 + now as i64));
             assert_eq!(found, seconds(now));
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_log_that_begins_anew_and_a_partition_that_went_begin_with_a_new_time() {
-        let (mut known, begin) = (Known::default(), Instant::now());
+        let (mut known, begin) = (WaitingSince::default(), Instant::now());
         let mut look = |now, at, end| known.waiting(begin + seconds(now), 0, at, end);
         assert_eq!(look(0, Some(3), Some(9)), Duration::ZERO);
         assert_eq!(look(5, Some(3), None), seconds(5), "it is known to be there, whoever is silent");

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::scheduler::alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_LETTERS};
+use crate::scheduler::held_alone::{CONTROLS, FEW_CONTROLS, HELD_ALONE, MANY_DEAD_LETTERS};
 use crate::scheduler::suspects::MAX_SET_ASIDE;
 
 /// Much may be held, so that others come in all the while.
@@ -65,7 +65,9 @@ impl World {
                 let before = |(at, letter): (&i64, &(Reason, u32))| {
                     *at < offset && self.records[at].0 == key && letter.0 == Reason::UnknownError
                 };
-                assert!(self.letters.iter().filter(|letter| before(*letter)).count() >= MANY_LETTERS && self.half_full);
+                assert!(
+                    self.letters.iter().filter(|letter| before(*letter)).count() >= MANY_DEAD_LETTERS && self.half_full
+                );
                 continue;
             }
             // Of a key that had one before, the next ones have three tries each, while much waits.
@@ -115,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn a_lane_lost_meanwhile_loses_nothing(
+    fn a_scheduler_lost_meanwhile_loses_nothing(
         records in history(kind()), crashes in prop::collection::vec((0..25usize, 0..4usize), 1..4)
     ) {
         let world = World::new(roomy(), &records, Vec::new()).run_with_crashes(&[], &crashes);
@@ -155,7 +157,7 @@ fn its_device_is_held_alone_and_after_five_minutes_it_is_a_dead_letter() {
 }
 
 #[test]
-fn while_it_is_held_alone_the_lane_says_so_and_is_in_no_outage() {
+fn while_it_is_held_alone_the_scheduler_says_so_and_is_in_no_outage() {
     let records = [(1, 1, Kind::Alone), (1, 0, Kind::Good)];
     let mut world = World::new(roomy(), &records, Vec::new());
     world.arrive(2);

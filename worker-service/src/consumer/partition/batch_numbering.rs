@@ -1,15 +1,15 @@
-//! Batches whose records are not numbered in a row. Brokers give a batch as many offsets as it has records, and keep what
-//! each record says of its own: two may say the same, or one a later offset than the batch has. librdkafka believes
-//! them, and fetches from behind the last one it saw. Where the log does not reach so far yet, it is sent to the
-//! beginning of the partition, again and again.
+//! Batches whose records are not numbered in a row. Brokers give a batch as many offsets as it has records, but keep
+//! the offset that each record claims: two may claim the same one, or one may claim an offset behind the batch.
+//! librdkafka believes that, and fetches from behind the last record. If the log does not reach that offset yet, the
+//! broker resets the client to the beginning of the partition, again and again.
 //!
-//! The records of a batch are known by the time at which their broker appended them. Pure.
+//! Records of the same batch have the same append time. Pure.
 
 use std::ops::Range;
 
 use time::OffsetDateTime;
 
-/// The numbers of the batch that the last record was of.
+/// The numbering of the batch that the last record belongs to.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     appended_at: Option<OffsetDateTime>,
@@ -32,14 +32,14 @@ struct Jump {
     end: i64,
 }
 
-/// What it means that a record has an earlier offset than expected.
+/// The meaning of an offset that is lower than expected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Back {
-    /// The topic was made anew, or has lost its end.
+    /// The topic was recreated, or has lost its end.
     NewLog,
-    /// Nothing: it stands behind the one before.
+    /// None: it follows the record before it.
     Unordered,
-    /// The client went elsewhere, and has to go here.
+    /// The client was reset, and has to seek to this offset.
     Elsewhere { to: i64 },
 }
 
@@ -129,21 +129,21 @@ mod tests {
     /// when all before it is done.
     fn steps(log: &[(i64, i64)]) -> Vec<String> {
         let mut gaps = Gaps::new(0);
-        let mut progress = OffsetTracker::new(Some(0), &mut gaps);
+        let mut tracker = OffsetTracker::new(Some(0), &mut gaps);
         let mut step = |&(offset, second): &(i64, i64)| {
-            let told = match progress.step_to(&at(offset, second)) {
+            let told = match tracker.step_to(&at(offset, second)) {
                 Step::Next => "next".to_owned(),
                 Step::Gap(_) => "gap".to_owned(),
                 Step::Back(_) => "back".to_owned(),
                 Step::Unordered(_) => "unordered".to_owned(),
                 Step::Elsewhere(_) => {
-                    let to = progress.return_to.unwrap();
-                    progress.returned(to);
+                    let to = tracker.return_to.unwrap();
+                    tracker.returned(to);
                     return format!("to {to}");
                 }
             };
-            if progress.expected.is_none() {
-                assert!(matches!(progress.step_to(&at(offset, second)), Step::Next));
+            if tracker.expected.is_none() {
+                assert!(matches!(tracker.step_to(&at(offset, second)), Step::Next));
             }
             told
         };

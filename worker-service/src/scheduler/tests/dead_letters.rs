@@ -86,7 +86,7 @@ fn of_letters_only_those_refused_are_sent_again() {
     assert_eq!((scheduler.watermark(), scheduler.records), (Some(1), 2));
     assert_eq!(scheduler.outage(), Some("dead letters are not taken: too large"));
     let Action::Wait(Some(until)) = scheduler.next(Duration::ZERO) else { panic!() };
-    // What comes meanwhile goes behind them, and is rationed as itself.
+    // What comes meanwhile goes behind them, and counts for the budget as itself.
     scheduler.arrive(record(6, 0, b""), Err(no_event()));
     let Action::DeadLetter(letters) = scheduler.next(until) else { panic!() };
     assert_eq!(letters.iter().map(|letter| letter.record.offset).collect::<Vec<_>>(), [1, 4, 6]);

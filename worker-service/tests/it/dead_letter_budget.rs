@@ -13,7 +13,7 @@ fn is_paused(worker: &Worker) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_dead_letters_pauses_the_partition_until_it_is_resumed() {
-    let kit = Kit::new("rations", 1).await;
+    let kit = Kit::new("budget", 1).await;
     let worker = kit.worker();
     flood(&kit, 150).await;
     kit.event("good", "1", "{}").await;

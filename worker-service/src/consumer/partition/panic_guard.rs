@@ -1,5 +1,6 @@
-//! The code that runs for one record or one batch, each piece caught by itself: a panic is a verdict on the record
-//! where it keeps the record from having its effect, and on nothing where it comes behind that, or beside it.
+//! Catches panics of the code that runs for one record or one batch, each piece by itself. A panic that prevents a
+//! record's effect counts as a failure of that record; a panic afterwards, or in logs, spans and metrics, has no
+//! consequence.
 
 use std::time::{Instant, SystemTime};
 
@@ -15,7 +16,7 @@ use crate::observe::panics::{self, Panicked};
 use crate::observe::trace::Processing;
 use crate::scheduler::Task;
 
-/// A record as it came in; a panic, where it could not be read as a whole.
+/// A record as it came in, and the panic if it could not be read as a whole.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) record: Record,
@@ -30,7 +31,7 @@ fn delivery<H: Handler>(record: &Record) -> Result<Delivery<H::Event>, Refusal> 
 }
 
 impl<H: Handler> PartitionRunner<H> {
-    /// Reads a record. Where that panics, it is what can be had of it.
+    /// Reads a record; without its headers if that panics.
     pub(super) fn read(&self, mut message: BorrowedMessage<'_>) -> Taken {
         match panics::caught(|| (self.dependencies.read)(&mut message)) {
             Ok(record) => Taken { record, unread: None },
@@ -41,7 +42,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// The record, and the event in it. Where reading or decoding it panicked, it is as if it were no event.
+    /// The record and its event. If reading or decoding it panicked, the record is refused.
     pub(super) fn decoded(&self, taken: Taken) -> (Record, Result<Delivery<H::Event>, Refusal>) {
         let Taken { record, unread } = taken;
         let refused = |panicked: Panicked| Err(Refusal { reason: Reason::Panicked, error: panicked.to_string() });
@@ -55,7 +56,7 @@ impl<H: Handler> PartitionRunner<H> {
         (record, decoded)
     }
 
-    /// Applies a batch. What is written is applied, whatever becomes of what is told of it.
+    /// Applies a batch. Once it is written, no panic in fences, logs or metrics makes it a failure.
     pub(super) async fn apply_whole(&self, batch: &[Task<H::Event>]) -> Result<(), Failure> {
         let trace = self.aside(|| Processing::begin(batch, H::LINES.key));
         let started = Instant::now();
@@ -75,7 +76,7 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// Finds out whether anybody's event would be applied now.
+    /// Finds out whether any event could be applied now.
     pub(super) async fn probe(&self, payload_bytes: usize) -> Result<(), Failure> {
         let result =
             panics::caught_async(self.dependencies.applier.probe(payload_bytes)).await.unwrap_or_else(|panicked| {
@@ -101,7 +102,7 @@ impl<H: Handler> PartitionRunner<H> {
         self.aside(|| apply::measure::<H>(&self.dependencies.source.group, started, applied));
     }
 
-    /// Runs what decides about nothing: a line of the log, a span, a metric.
+    /// Runs code whose failure has no consequence: a log line, a span, a metric.
     pub(super) fn aside<T>(&self, code: impl FnOnce() -> T) -> Option<T> {
         panics::caught(code).map_err(|panicked| self.note(&panicked)).ok()
     }

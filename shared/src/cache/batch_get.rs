@@ -1,11 +1,11 @@
-//! Reads that come at the same time travel together: one question, instead of a GET for each.
+//! Reads that arrive at the same time share one request, instead of a GET each (a data loader).
 //!
-//! While a question is under way the next ones gather, and go together when it is answered. So a lone
-//! read waits for nobody, and under load a round trip, on either side, is paid for once by many.
+//! While a request is under way, further reads are collected, and sent together when it is answered. So a single read
+//! does not wait, and under load many reads share the cost of a round trip.
 //!
-//! How large a body is nobody knows before the answer, which has the deadline of a single read and goes over the
-//! connection that all reads share. So reads that go together ask for the beginning of each body only: an answer has no
-//! more than `BYTES`, whatever was read before. A body that is longer is asked for again, alone.
+//! The size of a body is not known before the answer, which has the deadline of a single read and uses the connection
+//! that all reads share. So a shared request asks for the beginning of each body only: an answer has at most `BYTES`. A
+//! longer body is read again, alone.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,49 +16,49 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Cache;
 use super::node::CommandFailure;
-use super::servers::Servers;
+use super::topology::Servers;
 
-/// Questions under way at once: while one is answered another is on its way.
-const FLIGHTS: usize = 2;
-/// Keys in one of them, so that a great many do not hold up others.
+/// Requests under way at once: while one is answered, the next one is sent.
+const MAX_REQUESTS: usize = 2;
+/// The most keys in a request, so that no request takes long.
 const KEYS: usize = 32;
-/// Bytes in an answer for several keys.
+/// The most bytes in an answer for several keys.
 const BYTES: usize = 1024 * 1024;
-/// Bodies by which the next ones are foreseen.
+/// The number of last bodies that the estimate of the next sizes considers.
 const FORESEEN_BY: usize = 64;
 
-/// What is found under a key; none where there was no answer.
-type Found = Option<Option<Bytes>>;
+/// A key's value; none if there was no answer.
+type Fetched = Option<Option<Bytes>>;
 
-/// The reads that wait to be asked.
+/// The reads that wait for a request.
 #[derive(Default)]
-pub(super) struct Gathering(Mutex<State>);
+pub(super) struct BatchGet(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Read>,
-    /// Those whose bodies are too large to go with others.
+    /// Those whose bodies are too large to be read with others.
     large: VecDeque<Read>,
     /// Whether one of those is next.
     large_next: bool,
-    flights: usize,
+    requests: usize,
     sizes: Sizes,
 }
 
 /// One read.
 struct Read {
     key: String,
-    tell: oneshot::Sender<Found>,
+    tell: oneshot::Sender<Fetched>,
 }
 
 impl Read {
-    /// Whoever does not wait any more has been answered.
-    fn answer(self, found: Found) {
+    /// The reader may have given up meanwhile.
+    fn answer(self, found: Fetched) {
         let _ = self.tell.send(found);
     }
 }
 
-/// How large the last bodies were. It decides how many go together; what keeps an answer small is another thing.
+/// The sizes of the last bodies. They decide how many keys share a request; the limit of an answer is kept in any case.
 #[derive(Debug, Default, Clone, Copy)]
 struct Sizes {
     bodies: usize,
@@ -70,12 +70,12 @@ impl Sizes {
         self.bytes / self.bodies.max(1)
     }
 
-    /// As many keys as are asked for at once: few of their bodies should be asked for again.
+    /// How many keys share a request, so that few of their bodies are read again.
     fn keys(self) -> usize {
         (BYTES / (2 * self.mean()).max(1)).clamp(1, KEYS)
     }
 
-    /// So many bodies had so many bytes.
+    /// Counts so many bodies with so many bytes.
     fn answered(&mut self, bodies: usize, bytes: usize) {
         self.bodies += bodies;
         self.bytes += bytes;
@@ -84,7 +84,7 @@ impl Sizes {
         }
     }
 
-    /// There was no answer in time, and it may be that the way to Redis is narrow: the one after the next has one key.
+    /// There was no answer in time; the network may be slow. The request after the next one has one key.
     fn failed(&mut self) {
         let bodies = KEYS / 8;
         let mean = (self.mean().max(BYTES / 2 / KEYS) * 8).min(BYTES);
@@ -93,33 +93,32 @@ impl Sizes {
 }
 
 impl Cache {
-    /// What is there under a key, asked for together with others. A key that holds no string is told
-    /// as absent.
-    pub(super) async fn gather(&self, key: String) -> Result<Option<Bytes>, CommandFailure> {
-        // Of this read's own, whatever the question before it is waiting for.
+    /// A key's value, read together with others. A key that holds no string counts as absent.
+    pub(super) async fn get_in_batch(&self, key: String) -> Result<Option<Bytes>, CommandFailure> {
+        // This read's own deadline, however long the request before it takes.
         let until = Instant::now() + self.timeout;
         let (tell, found) = oneshot::channel();
         let starts = {
-            let mut state = self.gathering.state();
+            let mut state = self.batch_get.state();
             state.waiting.push_back(Read { key, tell });
-            let starts = state.flights < FLIGHTS;
-            state.flights += usize::from(starts);
+            let starts = state.requests < MAX_REQUESTS;
+            state.requests += usize::from(starts);
             starts
         };
         if starts {
-            // It goes on whatever becomes of this read: others wait for it too.
+            // It goes on even if this read is given up: others wait for it too.
             let cache = self.clone();
-            tokio::spawn(async move { cache.fly().await });
+            tokio::spawn(async move { cache.send_waiting().await });
         }
         timeout_at(until, found).await.ok().and_then(Result::ok).flatten().ok_or(CommandFailure::Away)
     }
 
-    /// Asks until nobody waits.
-    async fn fly(&self) {
-        let mut flight = Flight { gathering: Arc::clone(&self.gathering), landed: false };
-        // Those that came in at the same time, and were not run yet, come along.
+    /// Sends requests until no read waits.
+    async fn send_waiting(&self) {
+        let mut sender = Sender { batch_get: Arc::clone(&self.batch_get), done: false };
+        // Reads that arrived at the same time, and have not run yet, come along.
         tokio::task::yield_now().await;
-        while let Some(reads) = flight.take() {
+        while let Some(reads) = sender.take() {
             match reads.len() {
                 1 => self.ask_for_one(reads).await,
                 count => self.ask_for_many(reads, BYTES / count.max(1)).await,
@@ -129,18 +128,18 @@ impl Cache {
 
     async fn ask_for_one(&self, reads: Vec<Read>) {
         for read in reads {
-            // Of a single server: it has every key.
+            // A single server has every key.
             match self.ask::<Option<Bytes>>("", redis::cmd("GET").arg(&read.key)).await {
                 Ok(found) => {
                     if let Some(body) = &found {
-                        self.gathering.state().sizes.answered(1, body.len());
+                        self.batch_get.state().sizes.answered(1, body.len());
                     }
                     read.answer(Some(found));
                 }
                 Err(failure) => {
                     let is_no_string = failure.is("WRONGTYPE");
                     if !is_no_string {
-                        self.gathering.state().sizes.failed();
+                        self.batch_get.state().sizes.failed();
                     }
                     read.answer(is_no_string.then_some(None));
                 }
@@ -150,11 +149,11 @@ impl Cache {
 
     /// At most so many bytes of each body.
     async fn ask_for_many(&self, reads: Vec<Read>, most: usize) {
-        // Nothing is gathered for a cluster.
+        // Reads of a cluster do not come here.
         let Servers::One(node) = &self.servers else { return };
         let keys: Vec<&str> = reads.iter().map(|read| read.key.as_str()).collect();
         let answer = node.ask_beginnings(&keys, most, Instant::now() + self.timeout).await;
-        let mut state = self.gathering.state();
+        let mut state = self.batch_get.state();
         let Ok(found) = answer else {
             state.sizes.failed();
             drop(state);
@@ -164,7 +163,7 @@ impl Cache {
         let (mut bodies, mut bytes) = (0, 0);
         for (read, found) in reads.into_iter().zip(found) {
             match &found {
-                // There is more of it, as it seems.
+                // The body seems to be longer.
                 Some(body) if body.len() >= most => {
                     state.large.push_back(read);
                     continue;
@@ -181,24 +180,24 @@ impl Cache {
     }
 }
 
-impl Gathering {
+impl BatchGet {
     fn state(&self) -> MutexGuard<'_, State> {
-        // What waits is whole whenever the lock is free, whatever the holder's fate.
+        // The state is consistent whenever the lock is free, even after a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One of the flights.
-struct Flight {
-    gathering: Arc<Gathering>,
-    landed: bool,
+/// Sends requests, one after the other, until no read waits.
+struct Sender {
+    batch_get: Arc<BatchGet>,
+    done: bool,
 }
 
-impl Flight {
-    /// Those that wait; without any the flight is over. Both under one lock: who comes after it starts
-    /// another.
+impl Sender {
+    /// The reads of the next request; none if no read waits, and then this sender is done. Both under one lock, so that
+    /// the next read starts another sender.
     fn take(&mut self) -> Option<Vec<Read>> {
-        let mut state = self.gathering.state();
+        let mut state = self.batch_get.state();
         let state = &mut *state;
         for waiting in [&mut state.waiting, &mut state.large] {
             waiting.retain(|read| !read.tell.is_closed());
@@ -213,19 +212,19 @@ impl Flight {
         };
         state.large_next = !state.large_next;
         if count == 0 {
-            state.flights -= 1;
-            self.landed = true;
+            state.requests -= 1;
+            self.done = true;
             return None;
         }
         Some(from.drain(..count).collect())
     }
 }
 
-impl Drop for Flight {
-    /// Where it crashed, the next read starts another.
+impl Drop for Sender {
+    /// After a panic the next read starts another sender.
     fn drop(&mut self) {
-        if !self.landed {
-            self.gathering.state().flights -= 1;
+        if !self.done {
+            self.batch_get.state().requests -= 1;
         }
     }
 }

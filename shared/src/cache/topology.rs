@@ -21,8 +21,8 @@ pub(super) enum Servers {
 
 const TLS_CA: &str = "REDIS_TLS_CA";
 
-/// The same server, whose certificate these authorities have to have signed, or else the system's. Nothing turns that
-/// off.
+/// The same server, with the authorities that its certificate is verified by; the system's if there are none. Nothing
+/// turns verification off.
 fn verified(info: ConnectionInfo, trusted: Option<&str>) -> anyhow::Result<ConnectionInfo> {
     match (info.addr(), trusted) {
         (ConnectionAddr::TcpTls { insecure: true, .. }, _) => {
@@ -38,8 +38,8 @@ fn verified(info: ConnectionInfo, trusted: Option<&str>) -> anyhow::Result<Conne
     }
 }
 
-/// A key that is never there: no identifier holds a brace. It begins as the keys of the first kind do, and whoever may
-/// use these may use it.
+/// A key that never exists: no identifier contains a brace. It has the prefix of the first kind, so that a user with
+/// the permission for that prefix may use it.
 pub(super) fn absent_key(prefix: &str, kinds: &[&Kind]) -> String {
     let kind = kinds.first().map(|kind| kind.prefix).unwrap_or_default();
     format!("{prefix}{kind}{{absent}}")
@@ -47,7 +47,7 @@ pub(super) fn absent_key(prefix: &str, kinds: &[&Kind]) -> String {
 
 impl Servers {
     pub(super) fn open(config: &RedisConfig, absent_key: &str) -> anyhow::Result<Self> {
-        // The error of the URL's parser could quote a password.
+        // The parser's error could quote a password.
         let wrong = "REDIS_URL is not a Redis URL";
         let trusted = config.tls_ca.as_deref().map(|value| authorities(TLS_CA, value)).transpose()?;
         let info = |url: &str| -> anyhow::Result<ConnectionInfo> {
@@ -56,7 +56,7 @@ impl Servers {
         if !config.cluster {
             return Ok(Self::One(Node::alone(info(config.url.expose())?, absent_key).ok().context(wrong)?));
         }
-        // A brace would decide the slot, and a key and the mark beside it would lie apart.
+        // A brace would decide the slot: a key and its mark could lie on different nodes.
         ensure!(!config.key_prefix().contains(['{', '}']), "CACHE_KEY_PREFIX must not hold a brace in a cluster");
         let seeds: Vec<_> =
             config.url.expose().split(',').map(|url| info(url.trim())).collect::<anyhow::Result<_>>()?;
@@ -64,13 +64,13 @@ impl Servers {
         Ok(Self::Cluster(Cluster::open(seeds)))
     }
 
-    /// Whether one command may touch many keys.
+    /// Whether keys lie on different nodes: then a command has one key only.
     pub(super) const fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
 
-    /// One question about a key, to the node that has it, within the deadline, and not at all while
-    /// that node is known to be away.
+    /// Sends one command about a key to the key's node, within the deadline; fails at once while that node's breaker is
+    /// open.
     pub(super) async fn ask(&self, key: &[u8], command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match self {
             Self::One(node) => node.ask(command, until).await,
@@ -86,7 +86,7 @@ impl Servers {
         }
     }
 
-    /// Whether a question about a key could get through now.
+    /// Whether a command about a key could succeed now.
     pub(super) fn may_be_asked(&self, key: &[u8]) -> bool {
         match self {
             Self::One(node) => node.may_be_asked(),
@@ -94,7 +94,7 @@ impl Servers {
         }
     }
 
-    /// Every node that has keys; or why none is known of a cluster.
+    /// Every node that has keys; or why a cluster's nodes are not known.
     pub(super) async fn nodes(&self, until: Instant) -> Result<Vec<Node>, String> {
         match self {
             Self::One(node) => Ok(vec![node.clone()]),

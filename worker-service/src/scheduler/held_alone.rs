@@ -39,7 +39,7 @@ pub(super) const FEW_CONTROLS: u32 = 3;
 /// A try that takes longer is slow: so many controls would take minutes.
 const SLOW: Duration = Duration::from_secs(1);
 /// So many dead letters of a key in a row: from then on each takes others with it, where too much is held.
-pub(super) const MANY_LETTERS: usize = 20;
+pub(super) const MANY_DEAD_LETTERS: usize = 20;
 /// The same of one whose tries are slow.
 const MANY_SLOW_LETTERS: usize = 2;
 
@@ -113,20 +113,20 @@ impl<E> Scheduler<E> {
         }
         if is_proven(&failure, pressure, cost, now) {
             task.attempts = suspect.tries;
-            let many = if cost >= SLOW { MANY_SLOW_LETTERS } else { MANY_LETTERS };
-            let letters = suspect.letters;
+            let many = if cost >= SLOW { MANY_SLOW_LETTERS } else { MANY_DEAD_LETTERS };
+            let dead_letters = suspect.dead_letters;
             let mut behind = self.take_all(&key);
-            self.bury(task, Reason::UnknownError, message.clone());
-            let mut buried = 1;
+            self.make_dead_letter(task, Reason::UnknownError, message.clone());
+            let mut made = 1;
             // As many as there were before: with each failure twice as many. None of them was applied. Where a try is
             // slow, as many as there are.
-            let most = if cost >= SLOW { usize::MAX } else { letters };
-            while letters >= many && buried <= most && self.is_half_full_with(&behind) {
+            let most = if cost >= SLOW { usize::MAX } else { dead_letters };
+            while dead_letters >= many && made <= most && self.is_half_full_with(&behind) {
                 let Some(task) = behind.pop_front() else { break };
-                self.bury(task, Reason::UnknownError, message.clone());
-                buried += 1;
+                self.make_dead_letter(task, Reason::UnknownError, message.clone());
+                made += 1;
             }
-            let delay = self.suspects_of_outage.have_letters(&key, buried, now);
+            let delay = self.suspects_of_outage.have_dead_letters(&key, made, now);
             if !behind.is_empty() {
                 self.hold_all(key, behind, now + delay);
             }

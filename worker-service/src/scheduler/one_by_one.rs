@@ -20,7 +20,7 @@ pub(super) const MAY_HOLD: usize = 4;
 
 /// When the next event that is tried apart has its turn.
 #[derive(Debug, Default)]
-pub(super) struct Share {
+pub(super) struct OneByOne {
     /// Others had their turn.
     is_next: bool,
     /// Until then it is the turn of what is tried apart.
@@ -31,7 +31,7 @@ pub(super) struct Share {
     begun: Option<Key>,
 }
 
-impl Share {
+impl OneByOne {
     /// Something is handed out that is not tried apart.
     pub(super) fn begin<E>(&mut self, batch: &[Task<E>]) {
         self.is_under_way = false;
@@ -72,12 +72,12 @@ impl<E> Scheduler<E> {
 
     /// The next event that is tried apart, if it is its turn.
     pub(super) fn next_apart_in_turn(&mut self, now: Duration) -> Option<Task<E>> {
-        if self.share.is_next || now < self.share.until { self.next_apart(now) } else { None }
+        if self.one_by_one.is_next || now < self.one_by_one.until { self.next_apart(now) } else { None }
     }
 
     /// The next event that is tried apart.
     pub(super) fn next_apart(&mut self, now: Duration) -> Option<Task<E>> {
-        if self.share.begun.is_some() {
+        if self.one_by_one.begun.is_some() {
             return None;
         }
         let is_apart = |key: &Key| self.held.is_apart(key) && !self.suspects_of_outage.is_aside(key);
@@ -85,7 +85,7 @@ impl<E> Scheduler<E> {
         let task = self.held.take_first(&key, now)?;
         self.records += 1;
         self.bytes += task.size();
-        (self.share.is_next, self.share.is_under_way) = (false, true);
+        (self.one_by_one.is_next, self.one_by_one.is_under_way) = (false, true);
         Some(task)
     }
 
@@ -106,7 +106,7 @@ impl<E> Scheduler<E> {
         if let [task] = batch
             && self.held.has(task.key())
         {
-            self.share.begun = Some(task.key().clone());
+            self.one_by_one.begun = Some(task.key().clone());
         }
     }
 

@@ -1,15 +1,15 @@
-//! The reader's own fence: who has seen a version sees none before it.
+//! The reader's own fence: after a version was returned, no earlier one is.
 
 use super::CacheKey;
 use super::scripts::code;
 use super::{Cache, millis, scripts};
 
 impl Cache {
-    /// Leaves nothing older than a body that was read and not put in, and lets nothing older come: to
-    /// be called before the body is shown. Until the worker's fence comes, a reader that asked
-    /// PostgreSQL a moment earlier may be about to put in what it got, or has done so.
+    /// Removes what is older than a body that was read from PostgreSQL and not cached, and keeps older bodies out. Call
+    /// it before the body is returned: until the worker's fence comes, a reader that asked PostgreSQL a moment earlier
+    /// may have cached an older body, or may be about to.
     ///
-    /// Says whether Redis did so.
+    /// True if Redis did so.
     pub async fn at_least(&self, key: &CacheKey, version: i64, body: &str) -> bool {
         let mut call = scripts::fence_versions();
         call.key(self.redis_key(key)).keys(self.absent()).arg(version);

@@ -19,10 +19,10 @@ const MAX_KINDS: usize = 200;
 static WARNINGS: Mutex<Throttle> = Mutex::new(Throttle(BTreeMap::new()));
 
 #[derive(Debug, Default)]
-struct Throttle(BTreeMap<String, Told>);
+struct Throttle(BTreeMap<String, LastLine>);
 
 #[derive(Debug)]
-struct Told {
+struct LastLine {
     at: Instant,
     left_out: u64,
 }
@@ -33,7 +33,7 @@ impl Throttle {
         let is_room = self.0.len() < MAX_KINDS || self.0.contains_key(kind);
         let kind = if is_room { kind } else { "" };
         let Some(told) = self.0.get_mut(kind) else {
-            self.0.insert(kind.to_owned(), Told { at: now, left_out: 0 });
+            self.0.insert(kind.to_owned(), LastLine { at: now, left_out: 0 });
             return Some(0);
         };
         if now.saturating_duration_since(told.at) < INTERVAL {

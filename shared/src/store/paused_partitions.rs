@@ -1,4 +1,4 @@
-//! Partitions that wait for an operator, because they ran out of their ration of dead letters.
+//! Partitions that wait for an operator, because they had more dead letters than their budget allows.
 
 use super::{Failure, Store, within_deadline};
 

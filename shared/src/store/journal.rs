@@ -1,0 +1,45 @@
+//! A journal: a table with a row for each event that had its effect, which makes a repeat harmless. Commands for
+//! operators ask it, whatever the domain.
+
+use std::collections::HashMap;
+
+use sqlx::AssertSqlSafe;
+
+use super::{Failure, Store, within_deadline};
+
+/// A journal, as its domain declares it.
+#[derive(Debug, Clone, Copy)]
+pub struct Journal {
+    /// The table.
+    pub table: &'static str,
+    /// Its column with the key of the event's record.
+    pub key: &'static str,
+    /// Its column with the event's id.
+    pub event_id: &'static str,
+    /// What became of the event: a column, or an expression.
+    pub outcome: &'static str,
+}
+
+/// A record's key and its event's id, as a dead letter has them.
+pub type EventName = (String, String);
+
+impl Journal {
+    /// Of these events those that have a row, with what became of each.
+    ///
+    /// # Errors
+    /// PostgreSQL away, or too slow.
+    pub async fn outcomes(&self, store: &Store, events: &[EventName]) -> Result<HashMap<EventName, String>, Failure> {
+        let Self { table, key, event_id, outcome } = self;
+        // A text of PostgreSQL's holds no NUL, so no row has one.
+        let storable = events.iter().filter(|(key, id)| !key.contains('\0') && !id.contains('\0'));
+        let (keys, ids): (Vec<&str>, Vec<&str>) = storable.map(|(key, id)| (key.as_str(), id.as_str())).unzip();
+        let query = sqlx::query_as(AssertSqlSafe(format!(
+            "SELECT {key}, {event_id}, {outcome} FROM {table}
+             JOIN unnest($1::text[], $2::text[]) AS asked ({key}, {event_id}) USING ({key}, {event_id})"
+        )));
+        let query = query.bind(keys).bind(ids);
+        let rows: Vec<(String, String, String)> =
+            within_deadline!(store, |session| async { Ok(query.fetch_all(session).await?) })?;
+        Ok(rows.into_iter().map(|(key, id, outcome)| ((key, id), outcome)).collect())
+    }
+}

@@ -1,0 +1,317 @@
+//! The consumer's callbacks for its group: a runner for each partition that is assigned to this worker.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use shared::kafka;
+use shared::runtime::lifecycle::no_result;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+pub use self::signals::Signals;
+use crate::consumer::health::GroupHealth;
+
+mod signals;
+
+/// A partition's records.
+pub type Queue = PartitionQueue<Group>;
+
+/// The client's log line if a commit fails that a runner asked for: `commit_callback` is called only for commits that
+/// the client makes by itself.
+const COMMIT_FAILED: &str = "COMMITFAIL";
+/// How long a revoked partition may take to finish what is under way. Longer than a transaction's
+/// deadline and its fence, much shorter than the group waits.
+const REVOKE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long its last commit may then take. If Kafka does not answer, the client would wait for a minute, and the group
+/// for this worker.
+const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an aborted runner may take until its next `await`.
+const DROP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A partition that was assigned.
+pub struct Assigned {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Its records.
+    pub queue: Queue,
+    /// Notified when the queue is no longer empty.
+    pub wake: Arc<Notify>,
+    /// The consumer, for offsets.
+    pub consumer: Arc<BaseConsumer<Group>>,
+    /// Shared with the group and the measurement of its lag.
+    pub signals: Arc<Signals>,
+    /// Becomes true when the runner has to end.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// Makes the runner of an assigned partition: all that a group knows of its handler.
+pub type Run = Box<dyn Fn(Assigned) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// The consumer's context: starts and ends runners as partitions are assigned and revoked.
+pub struct Group {
+    run: Run,
+    health: GroupHealth,
+    runtime: Handle,
+    /// Set once the consumer exists; weak, because the consumer owns this.
+    consumer: OnceLock<Weak<BaseConsumer<Self>>>,
+    runners: Mutex<HashMap<i32, PartitionHandle>>,
+    /// A runner does not react any more: the process has to restart.
+    hangs: AtomicBool,
+}
+
+struct PartitionHandle {
+    stop: watch::Sender<bool>,
+    signals: Arc<Signals>,
+    /// How often it had restarted when it was last asked to.
+    asked_anew: Option<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Group {
+    /// A group whose consumer does not exist yet.
+    pub(super) fn new(run: Run, health: GroupHealth, runtime: Handle) -> Self {
+        Self {
+            run,
+            health,
+            runtime,
+            consumer: OnceLock::new(),
+            runners: Mutex::default(),
+            hangs: AtomicBool::new(false),
+        }
+    }
+
+    /// The consumer that owns this; set once, before it subscribes.
+    pub(super) fn set_consumer(&self, consumer: &Arc<BaseConsumer<Self>>) {
+        let _ = self.consumer.set(Arc::downgrade(consumer));
+    }
+
+    /// Whether a runner does not react any more.
+    pub(super) fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Relaxed)
+    }
+
+    fn runners(&self) -> std::sync::MutexGuard<'_, HashMap<i32, PartitionHandle>> {
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A partition whose runner ended by itself, which is a bug: its records would not be consumed any more.
+    pub(super) fn broken(&self) -> Option<i32> {
+        self.runners().iter().find(|(_, handle)| handle.task.is_finished()).map(|(partition, _)| *partition)
+    }
+
+    fn begin(&self, partitions: &TopicPartitionList) {
+        let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
+        for element in partitions.elements() {
+            let (topic, partition) = (element.topic().to_owned(), element.partition());
+            let earlier = self.runners().remove(&partition);
+            if let Some(earlier) = earlier {
+                self.drop_runner(partition, earlier);
+                self.health.gone(partition);
+            }
+            // Before it is assigned, and so before anything is fetched.
+            let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
+                tracing::error!(topic, partition, "a partition without a queue");
+                continue;
+            };
+            let wake = Arc::new(Notify::new());
+            let waker = Arc::clone(&wake);
+            queue.set_nonempty_callback(move || waker.notify_one());
+            let (stop, stopped) = watch::channel(false);
+            let signals = Arc::new(Signals::default());
+            let assigned = Assigned {
+                topic,
+                partition,
+                queue,
+                wake,
+                consumer: Arc::clone(&consumer),
+                signals: Arc::clone(&signals),
+                stop: stopped,
+            };
+            let task = self.runtime.spawn((self.run)(assigned));
+            self.runners().insert(partition, PartitionHandle { stop, signals, asked_anew: None, task });
+            tracing::info!(partition, "assigned");
+        }
+    }
+
+    /// Partitions are revoked: what is under way is finished, within a bound, and committed.
+    fn end(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let lost = consumer.assignment_lost();
+        let ending: Vec<_> = {
+            let mut runners = self.runners();
+            let ids = partitions.elements().into_iter().map(|element| element.partition());
+            ids.filter_map(|partition| Some((partition, runners.remove(&partition)?))).collect()
+        };
+        if lost {
+            // Another worker may own them already: late results are dropped.
+            for (partition, handle) in ending {
+                self.drop_runner(partition, handle);
+                self.health.lost_to_group(partition);
+                tracing::warn!(partition, "lost");
+            }
+            return;
+        }
+        self.finish(ending);
+        self.commit_last();
+    }
+
+    /// Commits what is stored, and waits for that. The client has no bound for it, so another thread does it, and is
+    /// left to itself if it takes too long.
+    fn commit_last(&self) {
+        let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
+        let committing = self.runtime.spawn_blocking(move || consumer.commit_consumer_state(CommitMode::Sync));
+        match self.runtime.block_on(async { tokio::time::timeout(LAST_COMMIT_TIMEOUT, committing).await }) {
+            Ok(Ok(Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last commit failed: some records will come again"),
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(error = "no answer", "the last commit failed: some records will come again");
+            }
+        }
+    }
+
+    fn finish(&self, ending: Vec<(i32, PartitionHandle)>) {
+        for (_, handle) in &ending {
+            let _ = handle.stop.send(true);
+        }
+        let deadline = Instant::now() + REVOKE_TIMEOUT;
+        for (partition, mut handle) in ending {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ended = self.runtime.block_on(async { tokio::time::timeout(left, &mut handle.task).await });
+            match ended {
+                Ok(Ok(())) => tracing::info!(partition, "revoked"),
+                Ok(Err(error)) => {
+                    tracing::error!(partition, error = %no_result(error), "the runner of the partition broke down")
+                }
+                Err(_) => {
+                    self.drop_runner(partition, handle);
+                    tracing::warn!(partition, "what was under way is dropped, and will come again");
+                }
+            }
+            self.health.gone(partition);
+        }
+    }
+
+    /// Aborts a runner, and waits until it is gone, which it is at its next `await`. Until then it may take records out
+    /// of the partition's queue, which the next runner would miss if the partition came back.
+    fn drop_runner(&self, partition: i32, handle: PartitionHandle) {
+        handle.task.abort();
+        if self.runtime.block_on(async { tokio::time::timeout(DROP_TIMEOUT, handle.task).await }).is_err() {
+            tracing::error!(partition, "the runner of the partition does not end");
+            self.hangs.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The offsets that are stored for the group's next commit, by partition.
+    pub fn stored(&self) -> BTreeMap<i32, i64> {
+        let runners = self.runners();
+        let stored =
+            runners.iter().map(|(partition, handle)| (*partition, handle.signals.stored.load(Ordering::Relaxed)));
+        stored.filter(|(_, offset)| *offset >= 0).collect()
+    }
+
+    /// Notes a partition's last stable offset.
+    pub fn ends_at(&self, partition: i32, stable_end: i64) {
+        if let Some(handle) = self.runners().get(&partition) {
+            handle.signals.stable_end.store(stable_end, Ordering::Relaxed);
+        }
+    }
+
+    /// The broker has less committed than was stored: the runner commits again.
+    pub fn holds_less(&self, partition: i32, committed: i64) {
+        if let Some(handle) = self.runners().get(&partition) {
+            handle.signals.committed.store(committed, Ordering::Relaxed);
+        }
+    }
+
+    /// Restarts a partition's runner. If it did not restart when it was last asked to, it does not react any more, and
+    /// the process has to restart.
+    pub fn begin_anew(&self, partition: i32) {
+        let mut runners = self.runners();
+        let Some(handle) = runners.get_mut(&partition) else { return };
+        let begun = handle.signals.begun_anew.load(Ordering::Relaxed);
+        if handle.asked_anew.replace(begun) == Some(begun) {
+            tracing::error!(partition, "the runner of the partition does not react");
+            self.hangs.store(true, Ordering::Relaxed);
+        } else {
+            handle.signals.begin_anew.notify_one();
+        }
+    }
+
+    pub(super) fn end_all(&self) {
+        let all = self.runners().drain().collect();
+        self.finish(all);
+    }
+
+    fn tell_failed_commit(&self, error: &str) {
+        metrics::counter!("commits_failed_total", "group" => self.health.group().to_owned()).increment(1);
+        tracing::warn!(error, "a commit failed: it is repeated with the next one");
+    }
+
+    pub(super) fn complain(&self, error: &KafkaError) {
+        match error.rdkafka_error_code() {
+            // The measurement of the lag reports this, with the topic's name.
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => {}
+            _ => kafka::log_error(error, "polling"),
+        }
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
+        if what == COMMIT_FAILED {
+            self.tell_failed_commit(detail);
+        } else {
+            kafka::log(level, what, detail);
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        kafka::log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => self.begin(partitions),
+            Rebalance::Revoke(partitions) => self.end(consumer, partitions),
+            Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        // A revocation is not the end of a rebalance. Every rebalance ends with an assignment, which may be empty.
+        if matches!(rebalance, Rebalance::Assign(_)) {
+            self.health.joined();
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let runners = self.runners();
+        for element in offsets.elements() {
+            if let (Ok(()), Some(offset), Some(handle)) =
+                (element.error(), element.offset().to_raw(), runners.get(&element.partition()))
+                && result.is_ok()
+                && offset >= 0
+            {
+                handle.signals.committed.store(offset, Ordering::Relaxed);
+            }
+        }
+        drop(runners);
+        match result {
+            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
+            Err(error) => self.tell_failed_commit(&error.to_string()),
+        }
+    }
+}
