@@ -58,6 +58,12 @@ mod tests {
     }
 
     #[test]
+    fn help_says_what_health_is_for() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.contains("health  Ask the service that runs beside this command"), "{help}");
+    }
+
+    #[test]
     fn without_a_command_it_serves() {
         let all = ["api", "--kafka-brokers=b:1", "--database-url=postgres://h/d", "--redis-url=redis://h"];
         assert!(matches!(Cli::try_parse_from(all), Ok(Cli::Serve(_))));

@@ -18,6 +18,7 @@ mod probe;
 mod records;
 mod redis_cluster;
 mod redis_cluster_changes;
+mod redis_modes;
 mod redis_refuses;
 mod redis_roles;
 mod redis_users;

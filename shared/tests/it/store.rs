@@ -286,3 +286,16 @@ async fn what_the_database_refuses_is_classified() {
         assert_eq!((error.class, error.reason), (class, format!("SQLSTATE {raise}: no")));
     }
 }
+
+#[tokio::test]
+async fn a_repeat_is_known_by_its_event_and_not_by_its_place() {
+    let kit = Kit::new("places").await;
+    let old = event("old", "e", "{}", Position { redriven: true, ..at(0, 7) });
+    kit.apply([&old]).await;
+    // Redriven twice, and in a batch with a record of the topic that was made anew.
+    let new = event("new", "e", "{}", at(0, 7));
+    let applied = kit.apply([&old, &new]).await;
+    assert_eq!((applied.applied, applied.repeated), (1, 1));
+    let version = queries::resource(&kit.store, &"old".parse().unwrap()).await.unwrap().unwrap().version;
+    assert_eq!(version, 1, "one event, one version");
+}

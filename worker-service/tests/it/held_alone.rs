@@ -205,3 +205,23 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
     assert_eq!((letters.len(), header(&letters[0], "ce_id").as_deref()), (1, Some("bad1")));
     assert_eq!(worker.sample(r#"partition_held_full{partition="0"}"#).await, Some(0.0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_that_everybody_meets_is_one() {
+    let kit = Kit::new("outage-of-all", 1).await;
+    let devices = ["a", "b", "c"];
+    kit.refuse_with("%", "42501").await;
+    let worker = kit.process().await;
+    for n in 0..3 {
+        for device in devices {
+            kit.event(device, &n.to_string(), "{}").await;
+        }
+    }
+    let waits = async || worker.health().await.to_string().contains("waiting out an outage");
+    kit.until_it("it waits", waits).await;
+    kit.until_it("each was tried several times", async || kit.tries().await.len() >= 12).await;
+    assert!(waits().await);
+    kit.no_longer_refuse("%").await;
+    kit.until("SELECT count(*) FROM events", 9).await;
+    assert_eq!(kit.dead_letters(0).await.len(), 0);
+}

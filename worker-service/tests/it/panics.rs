@@ -178,3 +178,13 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     worker.stop().await.unwrap();
     assert_eq!((kit.committed().await[&PARTITION], kit.dead_letters(0).await.len()), (20, 0));
 }
+
+/// A variable of tokio's own, at which tokio panics.
+#[test]
+fn a_number_of_threads_that_is_none_is_refused_by_name() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_worker-service"));
+    let output = command.arg("setup").env_clear().env("TOKIO_WORKER_THREADS", "planted").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said, "error: TOKIO_WORKER_THREADS must be a number from 1 to 1024, or not set\n");
+}

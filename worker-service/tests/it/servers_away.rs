@@ -101,7 +101,7 @@ async fn postgresql_is_read_only() {
     assert_caught_up(&kit, worker, 2).await;
 }
 
-/// What it answers then; `devstack/tests/it/disk.rs` has a disk that is full.
+/// What it answers then.
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_has_no_room() {
     let kit = Kit::new("no_room", 1).await;
@@ -137,4 +137,18 @@ async fn kafka_takes_a_commit_only_at_the_next_try() {
     InProcess(&worker).tells("A commit of offsets fails").await;
     kit.until_it("it is repeated", async || kit.committed().await.get(&0) == Some(&2)).await;
     worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_input_topic_is_not_there() {
+    let kit = Kit::new("no_input", 1).await;
+    let topic = format!("{}-elsewhere", kit.scope.input_topic);
+    let scope = Scope { input_topic: topic, ..kit.scope.clone() };
+    let elsewhere = kit.moved_to(scope);
+    let worker = elsewhere.process().await;
+    worker.tells("The input topic is not there").await;
+    elsewhere.make_topics(1).await;
+    elsewhere.event("a", "1", "{}").await;
+    worker.tells_end_of("The input topic is not there").await;
+    assert_caught_up(&elsewhere, worker, 1).await;
 }

@@ -38,8 +38,12 @@ pub(super) fn verifier(issuer: Option<&str>, audience: Option<&str>) -> Checker 
     Checker { verifier, keys: Keys::new(Some(SECRET), Published::Never) }
 }
 
+fn signed(algorithm: Algorithm, secret: &str, claims: &Value) -> String {
+    encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
+}
+
 fn token(claims: &Value) -> String {
-    encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    signed(Algorithm::HS256, SECRET, claims)
 }
 
 /// Good claims, with some of them replaced, and those that are set to null left out.
@@ -122,5 +126,32 @@ fn issuer_and_audience_are_required_where_configured() {
     for wrong in [json!({}), json!({"aud": "other"}), json!({"aud": []}), json!({"aud": ["api", 7]}), json!({"aud": 7})]
     {
         assert_eq!(audience(wrong), Err(Rejected::Audience));
+    }
+}
+
+#[test]
+fn signatures() {
+    let verify = |token: &str| verifier(None, None).verify(token, NOW);
+    let good = token(&claims(json!({})));
+    verify(&good).unwrap();
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let (header, payload) = message.split_once('.').unwrap();
+
+    let other = signed(Algorithm::HS256, "another secret of thirty-two bytes!", &claims(json!({})));
+    assert_eq!(verify(&other), Err(Rejected::Signature));
+    assert_eq!(verify(&format!("{message}.")), Err(Rejected::Signature), "empty");
+    assert_eq!(verify(&format!("{message}.{}", &signature[..20])), Err(Rejected::Signature), "cut");
+
+    let stolen = token(&claims(json!({"roles": ["admin"]})));
+    let claims_of_stolen = stolen.split('.').nth(1).unwrap();
+    assert_eq!(verify(&format!("{header}.{claims_of_stolen}.{signature}")), Err(Rejected::Signature), "other claims");
+    for wrong in [Algorithm::HS384, Algorithm::HS512] {
+        assert_eq!(verify(&signed(wrong, SECRET, &claims(json!({})))), Err(Rejected::Algorithm), "{wrong:?}");
+    }
+    // {"alg":"none"} and {"alg":"None","typ":"JWT"}
+    for none in ["eyJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIiwidHlwIjoiSldUIn0"] {
+        for signature in ["", signature] {
+            assert!(verify(&format!("{none}.{payload}.{signature}")).is_err(), "{none}");
+        }
     }
 }

@@ -1,0 +1,63 @@
+//! `REDIS_CLUSTER` that is not as the server is: its own words are told.
+
+use shared::cache::{Cache, Lookup};
+use shared::devices::{DeviceId, RESOURCE};
+
+use crate::kit::{Kit, eventually, key};
+use crate::redis_cluster::{one_of_each, own_cluster};
+use crate::redis_refuses::{Log, start};
+
+fn cache(kit: &Kit, url: &str, cluster: bool) -> Cache {
+    let mut config = kit.redis_config(url);
+    config.cluster = cluster;
+    Cache::open(&config, &[&RESOURCE]).unwrap()
+}
+
+#[tokio::test]
+async fn one_node_that_is_taken_for_a_cluster_says_what_it_is() {
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("no_cluster").await;
+    let redis = start(&[]).await;
+    let cache = cache(&kit, &redis.url(), true);
+    let said = cache.answering().await;
+    let why = said.why_not.clone().unwrap_or_default();
+    assert!(why.contains(&format!("127.0.0.1:{}", redis.port)), "{said:?}");
+    assert!(why.contains("cluster support disabled") && why.contains("REDIS_CLUSTER is true"), "{said:?}");
+    assert_eq!(said.all().unwrap_err().to_string(), why);
+    assert_eq!(cache.get(&key("d")).await, Lookup::Unavailable);
+    eventually("it is in the log", async || {
+        // More readers, as there are.
+        cache.get(&key("d")).await;
+        log.count("no node of the Redis cluster is known for a key") > 0 && log.count("cluster support disabled") > 0
+    })
+    .await;
+    let nobody = self::cache(&kit, &format!("redis://127.0.0.1:{}", devstack::port::free()), true);
+    let why = nobody.answering().await.why_not.unwrap_or_default();
+    assert!(why.contains("refused"), "{why}");
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_is_taken_for_the_only_one_says_so() {
+    let (log, _guard) = Log::start();
+    let kit = Kit::new("not_alone").await;
+    let cluster = own_cluster().await;
+    for node in &cluster.nodes {
+        let cache = cache(&kit, &node.url(), false);
+        let why = cache.answering().await.why_not.unwrap_or_default();
+        assert!(why.contains("it is a node of a cluster, and REDIS_CLUSTER is false"), "{why}");
+    }
+    // One that may not be asked what it is tells by its answers.
+    let cache = cache(&kit, &cluster.nodes[0].url(), false);
+    let [_, second, third] = one_of_each(&cluster, &kit).await;
+    eventually("a key of another node is told", async || {
+        assert_eq!(cache.get(&second.cache_key()).await, Lookup::Unavailable);
+        log.count("Redis refuses commands") > 0
+            && log.count("it is a node of a cluster, and REDIS_CLUSTER is false") > 0
+    })
+    .await;
+    // Keys of several slots at once.
+    let keys = [&second, &third, &second].map(DeviceId::cache_key);
+    let found = futures_util::future::join_all(keys.iter().map(|key| cache.get(key))).await;
+    assert!(found.iter().all(|found| *found == Lookup::Unavailable), "{found:?}");
+    assert_eq!(log.count("Redis is away"), 0);
+}
