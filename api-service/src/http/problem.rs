@@ -126,7 +126,7 @@ pub struct Parts {
     errors: Vec<Fault>,
     /// What it is about.
     pub about: About,
-    /// Whether the caller is told the event too, to send it again.
+    /// Whether the answer has the `event_id`, so that the caller can send the event again.
     event_is_told: bool,
     retry_after: Option<u32>,
     /// A header that belongs to it.
@@ -199,7 +199,7 @@ impl Problem {
         self
     }
 
-    /// With what it is about; the event is told to the caller too.
+    /// With what it is about, for the log; the answer has the `event_id`.
     #[must_use]
     pub fn about(mut self, about: About) -> Self {
         self.0.event_is_told = true;
