@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::middleware::from_fn;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use shared::runtime::{ops, telemetry};
 use tokio::net::TcpListener;
 
@@ -62,7 +62,10 @@ impl App {
         layers::layered(routes, self.backbone.ingest.access_log)
     }
 
-    /// Serves on the ports of these settings until the service is told to end.
+    /// Opens both ports and serves until the signal.
+    ///
+    /// # Errors
+    /// A port cannot be had.
     pub async fn serve(self, config: &Config, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let metrics = telemetry::start_metrics()?;
         backbone::describe();
@@ -97,17 +100,14 @@ impl App {
         });
         let ending = async {
             shutdown.await;
-            // Before the listener closes: who asks must not be sent here any more.
+            // Before the listener closes, so that load balancers send no new requests here.
             backbone.health.end();
         };
         let connections = server::serve(listener, router, limits, ending).await;
         // Only now does nobody wait for an acknowledgement, so nothing is in the queue for long.
-        for producer in &producers {
-            producer.close();
-        }
-        for producer in &producers {
-            producer.flush().await;
-        }
+        producers.iter().for_each(Producer::close);
+        // At the same time: each may take its whole message timeout.
+        join_all(producers.iter().map(Producer::flush)).await;
         // A request that waited for an acknowledgement until now is answered before its connection ends.
         connections.close().await;
         for task in tasks.into_iter().chain([probes, keys]) {
@@ -131,6 +131,7 @@ mod tests {
     use http_body_util::BodyExt as _;
     use jsonwebtoken::{EncodingKey, Header, encode};
     use serde_json::json;
+    use tokio::sync::oneshot;
     use tokio::time::timeout;
     use tower::ServiceExt;
 
@@ -139,14 +140,40 @@ mod tests {
 
     const SECRET: &str = "a secret that is long enough for this";
 
-    /// Nothing is there: PostgreSQL would be waited for for two seconds.
-    #[tokio::test]
-    async fn a_read_has_the_time_of_a_request_and_no_more() {
+    /// Without servers, and with these settings.
+    fn app(more: &[&str]) -> App {
         let settings = ["api-service", "--kafka-brokers", "127.0.0.1:1", "--jwt-secret", SECRET];
         let stores = ["--database-url", "postgres://127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1"];
-        let times = ["--request-timeout", "50ms", "--redis-timeout", "10ms"];
-        let config = Config::try_parse_from(settings.into_iter().chain(stores).chain(times)).unwrap();
-        let routes = App::build(&config).unwrap().router();
+        let all = settings.iter().chain(&stores).chain(more);
+        App::build(&Config::try_parse_from(all).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_domains_task_runs_beside_the_routes_and_its_hook_is_awaited_at_the_end() {
+        let mut app = app(&["--drain-delay", "0s"]);
+        let (began, begins) = oneshot::channel();
+        // Dropped with the task.
+        let (runs, mut ended) = oneshot::channel::<()>();
+        app.tasks.push(Box::pin(async move {
+            let _runs = runs;
+            began.send(()).unwrap();
+            std::future::pending().await
+        }));
+        let (hook, hooked) = oneshot::channel();
+        app.drained.push(Box::pin(async move {
+            let task_has_ended = timeout(Duration::from_secs(30), &mut ended).await.is_ok();
+            hook.send(task_has_ended).unwrap();
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let end = app.run(listener, async { begins.await.expect("the task runs") });
+        timeout(Duration::from_secs(60), end).await.expect("it ends by itself");
+        assert_eq!(hooked.await, Ok(true), "the hook comes behind the task, and is awaited");
+    }
+
+    /// PostgreSQL would be waited for for two seconds.
+    #[tokio::test]
+    async fn a_read_has_the_time_of_a_request_and_no_more() {
+        let routes = app(&["--request-timeout", "50ms", "--redis-timeout", "10ms"]).router();
         let claims = json!({"sub": "test", "roles": ["admin"], "exp": 4_000_000_000_u64});
         let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
         for path in ["/resource/device", "/resource/device/events"] {

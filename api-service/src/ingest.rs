@@ -62,10 +62,11 @@ pub trait Ingest: Send + Sync + 'static {
         events: Vec<Self::Submission>,
     ) -> impl Future<Output = Vec<Admission<Self::Admitted>>> + Send;
 
-    /// The record of an event that was accepted at this time. What is known of the request is put into it.
+    /// The record of an event that was accepted at this time. The backbone adds the request, the caller and the trace.
     fn record(&self, admitted: &Self::Admitted, accepted_at: OffsetDateTime) -> Outgoing;
 
-    /// What Kafka's verdict means for the caller. It is asked once for each event that was admitted.
+    /// What Kafka's verdict means for the caller. It is asked at most once for each event that was admitted. An event
+    /// that is dropped without it, because the request ended before, counts as [`Outcome::Unknown`].
     ///
     /// # Errors
     /// The event was not taken, or it is not known whether it was.
@@ -87,7 +88,7 @@ pub enum Item<'a> {
 }
 
 impl Item<'_> {
-    /// The CloudEvent that it is. What is plain is one in the JSON format, too, where a domain has no other form.
+    /// Parses it as a CloudEvent, for a domain without a form of its own: `Plain` is the JSON format then, too.
     ///
     /// # Errors
     /// Everything that is wrong with it.

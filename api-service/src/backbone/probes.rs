@@ -102,7 +102,7 @@ struct Topic<'a> {
     producer: &'a Producer,
     ask_at: Instant,
     warning: Option<&'static str>,
-    /// The last time, its settings were not told.
+    /// Kafka did not tell its settings the last time.
     refused: bool,
 }
 
@@ -120,11 +120,15 @@ impl<'a> Topic<'a> {
                 self.warning = warning_of(&limits);
             }
             Err(error) => {
-                let error = format!("{error:#}");
+                let (topic, error) = (self.producer.topic(), format!("{error:#}"));
                 if self.refused {
-                    tracing::debug!(error, "the input topic's settings are not known");
+                    tracing::debug!(topic, error, "the input topic's settings are not known");
                 } else {
-                    tracing::warn!(error, "the input topic's settings are not known: it takes DescribeConfigs on it");
+                    tracing::warn!(
+                        topic,
+                        error,
+                        "the input topic's settings are not known: it takes DescribeConfigs on it"
+                    );
                 }
                 (self.refused, self.ask_at) = (true, Instant::now() + ASK_AGAIN);
             }

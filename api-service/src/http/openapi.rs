@@ -1,8 +1,7 @@
 //! The contract as a document: OpenAPI 3.1, made of what the code goes by: the paths of the routers,
 //! the codes of [`problem`](super::problem), the limits that the parsers keep. Each part of the service gives its own.
 //!
-//! Bodies are parsed by hand, so that every fault is told at once, and rendered by PostgreSQL: there
-//! are no types to derive a schema from. What keeps document and service together are the tests of
+//! No type has a derived schema: our own code parses bodies, to report every fault at once, and PostgreSQL renders them. What keeps document and service together are the tests of
 //! the contract (`tests/it/contract.rs`), which send what the document says to the real router.
 
 pub mod answers;

@@ -120,7 +120,7 @@ pub struct Parts {
     detail: Cow<'static, str>,
     errors: Vec<Fault>,
     pub about: About,
-    /// Whether the caller is told the event too, to send it again.
+    /// Whether the answer has the `event_id`, so that the caller can send the event again.
     event_is_told: bool,
     retry_after: Option<u32>,
     header: Option<(HeaderName, &'static str)>,
@@ -192,7 +192,7 @@ impl Problem {
         self
     }
 
-    /// With what it is about; the event is told to the caller too.
+    /// With what it is about, for the log; the answer has the `event_id`.
     #[must_use]
     pub fn about(mut self, about: About) -> Self {
         self.0.event_is_told = true;

@@ -1,6 +1,6 @@
 //! Large answers stay in memory until their clients have taken them in: how many bytes of them
-//! there may be at once. Those who read slowly can keep each other waiting, and nobody else. Answers
-//! to batches count as the bodies do, each for its subject.
+//! there may be at once. When slow readers hold all of it, further large answers are refused, and small ones are not.
+//! The answer to a batch goes on with the memory of its body, which counts for its subject.
 
 use axum::body::Body;
 use axum::http::StatusCode;

@@ -14,7 +14,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The one of this kind with this id, which is an identifier: it is logged as it stands.
+    /// A subject with this id. The id has to be an identifier, because the log writes it without escapes.
     pub fn new(kind: &'static SubjectKind, id: Key) -> Self {
         Self { kind, id }
     }

@@ -140,7 +140,7 @@ impl<'a> Items<'a> {
                 let is_ours = *format == BatchFormat::Array;
                 Ok(if is_ours { Item::Plain(bytes, item) } else { Item::Structured(bytes, item) })
             }
-            // A line that is not JSON is one bad item: the others are told apart from it all the same.
+            // A line that is not JSON is one bad item, and does not spoil the others.
             Self::Lines(lines) => {
                 let line = lines.get(place).ok_or_else(none)?;
                 Ok(Item::Plain(&line.text, json(&line.text).map_err(|error| self.placed(place, error))?))

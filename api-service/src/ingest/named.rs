@@ -11,7 +11,7 @@ use shared::kafka::ids::is_identifier;
 use super::Item;
 use crate::http::subject::{About, Subject, SubjectKind};
 
-/// The ids of an event whose subject is of this kind: what is no id, or is none that is allowed, is left out.
+/// The ids in an event whose subject is of this kind. Values that are not valid ids are left out.
 pub(super) fn named(item: Item<'_>, kind: &'static SubjectKind) -> About {
     match item {
         Item::Plain(_, value) | Item::Structured(_, value) => in_json(value.get().as_bytes(), kind),

@@ -29,9 +29,10 @@ impl Binary {
 
     /// With these settings, and without those of the usual ones.
     pub(crate) fn with_and_without(scope: &Scope, settings: &[(&str, &str)], without: &[&str]) -> Self {
-        // On a busy machine Kafka may take longer than it has by default.
-        let patient = [("DRAIN_DELAY", "0s"), ("REQUEST_TIMEOUT", "40s"), ("KAFKA_MESSAGE_TIMEOUT", "30s")];
-        let mut env = [scope.env(), owned(&[("JWT_SECRET", SECRET)]), owned(&patient), owned(settings)].concat();
+        // On a busy machine Kafka and Redis may take longer than they have by default.
+        let patient = [("REQUEST_TIMEOUT", "40s"), ("KAFKA_MESSAGE_TIMEOUT", "30s"), ("REDIS_TIMEOUT", "2s")];
+        let usual = [("DRAIN_DELAY", "0s"), ("JWT_SECRET", SECRET)];
+        let mut env = [scope.env(), owned(&usual), owned(&patient), owned(settings)].concat();
         env.retain(|(name, _)| !without.contains(&name.as_str()));
         let logs = devstack::target_dir().join("api-logs");
         std::fs::create_dir_all(&logs).unwrap();

@@ -6,7 +6,7 @@
 //! others hold it always goes on, and the whole is never exceeded by more than a record for each partition.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -42,7 +42,7 @@ impl ByteBudget {
     /// The part of a partition that begins, until that is dropped.
     pub fn join(&self) -> Share {
         self.0.partitions.fetch_add(1, Ordering::Relaxed);
-        Share { budget: self.clone(), holds: AtomicUsize::new(0) }
+        Share { budget: self.clone(), holds: AtomicUsize::new(0), is_refused: AtomicBool::new(false) }
     }
 
     /// How many bytes partitions hold now.
@@ -56,6 +56,8 @@ impl ByteBudget {
 pub struct Share {
     budget: ByteBudget,
     holds: AtomicUsize,
+    /// The last look found no room.
+    is_refused: AtomicBool,
 }
 
 impl Share {
@@ -63,7 +65,14 @@ impl Share {
     pub fn has_room(&self) -> bool {
         let Shared { limit, used, partitions, .. } = &*self.budget.0;
         let holds = self.holds.load(Ordering::Relaxed);
-        may_take(*limit, partitions.load(Ordering::Relaxed), used.load(Ordering::Relaxed), holds)
+        let room = may_take(*limit, partitions.load(Ordering::Relaxed), used.load(Ordering::Relaxed), holds);
+        self.is_refused.store(!room, Ordering::Relaxed);
+        room
+    }
+
+    /// Whether the last look found no room. There may be some by now.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
     }
 
     /// It holds so much now.
@@ -81,9 +90,16 @@ impl Share {
         }
     }
 
-    /// Waits until somebody lets something go, while there is no room.
-    pub async fn freed(&self) {
-        self.budget.0.freed.notified().await;
+    /// Waits until there is room.
+    pub async fn room(&self) {
+        loop {
+            // Made before the look: what is freed between the two wakes it.
+            let freed = self.budget.0.freed.notified();
+            if self.has_room() {
+                return;
+            }
+            freed.await;
+        }
     }
 }
 
@@ -96,6 +112,7 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use proptest::prelude::*;
 
     use super::*;
@@ -170,12 +187,12 @@ mod tests {
         other.holds(30);
         assert!(!large.has_room() && !other.has_room());
         let waits = tokio::spawn(async move {
-            let freed = other.freed();
-            tokio::pin!(freed);
+            let room = other.room();
+            tokio::pin!(room);
             let mut others = None;
             std::future::poll_fn(|context| {
                 // It waits before anything is freed.
-                let polled = freed.as_mut().poll(context);
+                let polled = room.as_mut().poll(context);
                 others.get_or_insert_with(|| large.holds(0));
                 polled
             })
@@ -183,5 +200,18 @@ mod tests {
             other.has_room()
         });
         assert!(waits.await.unwrap());
+    }
+
+    #[test]
+    fn what_is_freed_between_the_look_and_the_wait_is_not_missed() {
+        let budget = ByteBudget::new(100);
+        let (large, other) = (budget.join(), budget.join());
+        large.holds(90);
+        other.holds(30);
+        assert!(!other.has_room());
+        large.holds(0);
+        assert!(other.is_refused(), "it goes by its last look");
+        assert_eq!(other.room().now_or_never(), Some(()));
+        assert!(!other.is_refused());
     }
 }

@@ -97,6 +97,23 @@ impl fmt::Display for Text<'_> {
     }
 }
 
+/// A line of an event: the fields that every line has, and more.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! event_line {
+    ($key:ident, $level:ident, $event:ident, $($more:tt)+) => {
+        ::tracing::$level!(
+            target: $crate::consumer::event_lines::TARGET,
+            $key = $event.key,
+            event_id = $event.event_id.map(::tracing::field::display),
+            request_id = $event.request_id.map(::tracing::field::display),
+            partition = $event.partition,
+            offset = $event.offset,
+            $($more)+
+        )
+    };
+}
+
 /// The lines of a domain that calls its records' keys so.
 #[macro_export]
 macro_rules! event_lines {
@@ -104,13 +121,10 @@ macro_rules! event_lines {
         $crate::consumer::event_lines::EventLines {
             key: stringify!($key),
             processed: |event, told| {
-                ::tracing::info!(
-                    target: $crate::consumer::event_lines::TARGET,
-                    $key = event.key,
-                    event_id = event.event_id.map(::tracing::field::display),
-                    request_id = event.request_id.map(::tracing::field::display),
-                    partition = event.partition,
-                    offset = event.offset,
+                $crate::event_line!(
+                    $key,
+                    info,
+                    event,
                     outcome = %told.outcome,
                     version = told.version,
                     cache = told.cache.map(::tracing::field::display),
@@ -118,13 +132,10 @@ macro_rules! event_lines {
                 );
             },
             batch_failed: |event, told| {
-                ::tracing::warn!(
-                    target: $crate::consumer::event_lines::TARGET,
-                    $key = event.key,
-                    event_id = event.event_id.map(::tracing::field::display),
-                    request_id = event.request_id.map(::tracing::field::display),
-                    partition = event.partition,
-                    offset = event.offset,
+                $crate::event_line!(
+                    $key,
+                    warn,
+                    event,
                     records = told.records,
                     class = ?told.class,
                     then = %told.then,
@@ -134,45 +145,31 @@ macro_rules! event_lines {
                 );
             },
             event_of_failed_batch: |event, then| {
-                ::tracing::info!(
-                    target: $crate::consumer::event_lines::TARGET,
-                    $key = event.key,
-                    event_id = event.event_id.map(::tracing::field::display),
-                    request_id = event.request_id.map(::tracing::field::display),
-                    partition = event.partition,
-                    offset = event.offset,
-                    then = %then,
-                    "its batch failed"
-                );
+                $crate::event_line!($key, info, event, then = %then, "its batch failed");
             },
             held_alone: |event, error| {
-                ::tracing::error!(
-                    target: $crate::consumer::event_lines::TARGET,
-                    $key = event.key,
-                    partition = event.partition,
-                    offset = event.offset,
+                $crate::event_line!(
+                    $key,
                     error,
+                    event,
+                    error = error,
                     "one key alone meets what would be an outage: it is held, and the partition goes on"
                 );
             },
             held_alone_and_full: |event, error| {
-                ::tracing::error!(
-                    target: $crate::consumer::event_lines::TARGET,
-                    $key = event.key,
-                    partition = event.partition,
-                    offset = event.offset,
+                $crate::event_line!(
+                    $key,
                     error,
+                    event,
+                    error = error,
                     "one key alone meets what would be an outage: it is held, and so much is held that the partition waits"
                 );
             },
             dead_letter: |event, told| {
-                ::tracing::warn!(
-                    target: $crate::consumer::event_lines::TARGET,
-                    $key = event.key,
-                    event_id = event.event_id.map(::tracing::field::display),
-                    request_id = event.request_id.map(::tracing::field::display),
-                    partition = event.partition,
-                    offset = event.offset,
+                $crate::event_line!(
+                    $key,
+                    warn,
+                    event,
                     reason = %told.reason,
                     attempts = told.attempts,
                     error = told.error,

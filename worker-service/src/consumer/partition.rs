@@ -165,7 +165,7 @@ impl<H: Handler> PartitionRunner<H> {
                             .map_or(IDLE_INTERVAL, |until| until.saturating_sub(started.elapsed()).min(IDLE_INTERVAL));
                         tokio::select! {
                             () = self.assigned.wake.notified(), if scheduler.has_room() => {}
-                            () = self.share.freed(), if !self.share.has_room() => {}
+                            () = self.share.room(), if self.share.is_refused() => {}
                             () = tokio::time::sleep(until) => {}
                             _ = self.assigned.stop.changed() => {}
                         }
@@ -204,7 +204,7 @@ impl<H: Handler> PartitionRunner<H> {
                 result = &mut work => return result,
                 () = tokio::task::yield_now(), if more => {}
                 () = self.wake.notified(), if !more && scheduler.has_room() => {}
-                () = self.share.freed(), if !more && !self.share.has_room() => {}
+                () = self.share.room(), if !more && self.share.is_refused() => {}
             }
             more = self.take_in(scheduler, tracker, INTAKE_CHUNK);
         }
