@@ -14,9 +14,17 @@ resource "aws_sns_topic_subscription" "email" {
   endpoint  = each.key
 }
 
-# The worker's, from its embedded metrics: a document of each worker a minute, all at one beat. Whoever
-# waits out an outage lags and may have no partition, and is told of by OutageIsWaitedOut alone.
+# The worker's, from its embedded metrics: a document of each worker and group a minute, all at one beat. A worker that
+# waits out an outage lags and may have no partition: OutageIsWaitedOut alone reports it.
 locals {
+  worker_groups = distinct(flatten([for service in local.worker_services : service.groups]))
+  # Of each group. Those of `worker-service`'s first one have the alarm's name alone, the others' begin with the group.
+  group_alarms = merge([for group in local.worker_groups : {
+    for name, alarm in local.worker_alarms :
+    (group == local.worker_services["worker-service"].groups[0] ? name : "${group}-${name}") =>
+    merge(alarm, { section = name, group = group })
+  }]...)
+
   worker_alarms = {
     OutageIsWaitedOut = {
       expression  = "waiting"
@@ -103,9 +111,9 @@ locals {
 }
 
 resource "aws_cloudwatch_metric_alarm" "worker" {
-  for_each            = local.worker_alarms
+  for_each            = local.group_alarms
   alarm_name          = "${var.name}-${each.key}"
-  alarm_description   = "${each.value.description} See docs/operations.md, ${each.key}."
+  alarm_description   = "${each.value.description} Group ${each.value.group}. See docs/operations.md, ${each.value.section}."
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold
   evaluation_periods  = each.value.minutes
@@ -144,16 +152,17 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
         metric_name = metric_query.value.name
         stat        = metric_query.value.stat
         period      = 60
-        dimensions  = { Service = "worker-service", Group = local.kafka_group }
+        dimensions  = { Service = "worker-service", Group = each.value.group }
       }
     }
   }
 }
 
-# The API has no embedded metrics: its log says it when somebody reads again.
+# The API has no embedded metrics: its log says it when somebody reads again. One metric for all services of the API.
 resource "aws_cloudwatch_log_metric_filter" "api_log_lines_dropped" {
-  name           = "${var.name}-api-log-lines-dropped"
-  log_group_name = module.service["api-service"].log_group_name
+  for_each       = local.api_services
+  name           = "${var.name}-${each.key == "api-service" ? "api" : each.key}-log-lines-dropped"
+  log_group_name = module.service[each.key].log_group_name
   pattern        = "{ $.message = \"log lines were dropped: nobody read the log in time\" }"
 
   metric_transformation {
@@ -164,11 +173,16 @@ resource "aws_cloudwatch_log_metric_filter" "api_log_lines_dropped" {
   }
 }
 
+moved {
+  from = aws_cloudwatch_log_metric_filter.api_log_lines_dropped
+  to   = aws_cloudwatch_log_metric_filter.api_log_lines_dropped["api-service"]
+}
+
 resource "aws_cloudwatch_metric_alarm" "api_log" {
   alarm_name          = "${var.name}-ApiLogLinesDropped"
   alarm_description   = "An API dropped lines of its log: it is not read in time. See docs/operations.md, LogLinesDropped."
   namespace           = local.emf_namespace
-  metric_name         = aws_cloudwatch_log_metric_filter.api_log_lines_dropped.metric_transformation[0].name
+  metric_name         = aws_cloudwatch_log_metric_filter.api_log_lines_dropped["api-service"].metric_transformation[0].name
   statistic           = "Sum"
   period              = 60
   comparison_operator = "GreaterThanThreshold"
@@ -218,18 +232,26 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   }
 }
 
-resource "aws_cloudwatch_metric_alarm" "targets" {
-  for_each = {
+locals {
+  target_alarms = {
     # One that does not come right, or more that come and go.
     SomeAreUnhealthy = { metric = "UnHealthyHostCount", stat = "Minimum", comparison = "GreaterThanThreshold", threshold = 0, minutes = 10, missing = "notBreaching" }
     NobodyAnswers    = { metric = "HealthyHostCount", stat = "Maximum", comparison = "LessThanThreshold", threshold = 1, minutes = 2, missing = "breaching" }
   }
+}
+
+# Of each service of the API. Those of `api-service` have the alarm's name alone.
+resource "aws_cloudwatch_metric_alarm" "targets" {
+  for_each = merge([for service in keys(local.api_services) : {
+    for name, alarm in local.target_alarms :
+    (service == "api-service" ? name : "${service}-${name}") => merge(alarm, { service = service })
+  }]...)
   alarm_name          = "${var.name}-${each.key}"
-  alarm_description   = "API tasks that the load balancer finds ready. See docs/operations.md, NobodyAnswers."
+  alarm_description   = "Tasks of ${each.value.service} that the load balancer finds ready. See docs/operations.md, NobodyAnswers."
   namespace           = "AWS/ApplicationELB"
   metric_name         = each.value.metric
   statistic           = each.value.stat
-  dimensions          = { LoadBalancer = aws_lb.api.arn_suffix, TargetGroup = aws_lb_target_group.api["api-service"].arn_suffix }
+  dimensions          = { LoadBalancer = aws_lb.api.arn_suffix, TargetGroup = aws_lb_target_group.api[each.value.service].arn_suffix }
   period              = 60
   comparison_operator = each.value.comparison
   threshold           = each.value.threshold

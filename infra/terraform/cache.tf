@@ -1,5 +1,17 @@
-# Redis with a replica. No snapshots: a cache that comes back with older data breaks the promise that
-# a read is never older than the fence.
+# Redis: a primary with a replica, or a cluster of such shards (var.cache_shards). No snapshots: a cache that comes back
+# with older data breaks the promise that a read is never older than the fence.
+
+locals {
+  is_cache_cluster = var.cache_shards != null
+  # What the services are told of it.
+  cache_address     = local.is_cache_cluster ? aws_elasticache_replication_group.main.configuration_endpoint_address : aws_elasticache_replication_group.main.primary_endpoint_address
+  cache_environment = local.is_cache_cluster ? { REDIS_CLUSTER = "true" } : {}
+}
+
+# ElastiCache cannot make a cluster of one that is none, nor the reverse.
+resource "terraform_data" "is_cache_cluster" {
+  input = local.is_cache_cluster
+}
 
 resource "aws_elasticache_replication_group" "main" {
   # checkov:skip=CKV_AWS_134:it must never be restored from older data; all of it is in PostgreSQL
@@ -8,7 +20,9 @@ resource "aws_elasticache_replication_group" "main" {
   engine                     = "redis"
   engine_version             = "7.1"
   node_type                  = var.cache_node_type
-  num_cache_clusters         = 2
+  num_cache_clusters         = local.is_cache_cluster ? null : 2
+  num_node_groups            = var.cache_shards
+  replicas_per_node_group    = local.is_cache_cluster ? 1 : null
   automatic_failover_enabled = true
   multi_az_enabled           = true
   parameter_group_name       = aws_elasticache_parameter_group.main.name
@@ -21,6 +35,10 @@ resource "aws_elasticache_replication_group" "main" {
   auth_token                 = random_password.redis.result
   auth_token_update_strategy = "ROTATE"
   snapshot_retention_limit   = 0
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.is_cache_cluster]
+  }
 }
 
 # In the state, because ElastiCache has no write-only argument for it.
@@ -30,13 +48,26 @@ resource "random_password" "redis" {
 }
 
 resource "aws_elasticache_parameter_group" "main" {
-  name   = var.name
+  name   = local.is_cache_cluster ? "${var.name}-cluster" : var.name
   family = "redis7"
 
   # A key that is gone is always right, so any may go.
   parameter {
     name  = "maxmemory-policy"
     value = "allkeys-lru"
+  }
+
+  dynamic "parameter" {
+    for_each = local.is_cache_cluster ? ["yes"] : []
+
+    content {
+      name  = "cluster-enabled"
+      value = parameter.value
+    }
+  }
+
+  lifecycle {
+    create_before_destroy = true
   }
 }
 

@@ -1,17 +1,18 @@
 output "github_variables" {
   description = "The variables of the environment `production`: `gh variable set NAME --env production --body VALUE`."
   value = {
-    AWS_REGION                 = var.region
-    AWS_ROLE_ARN               = aws_iam_role.deploy.arn
-    ECR_REGISTRY               = split("/", aws_ecr_repository.service["api"].repository_url)[0]
-    ECR_REPOSITORY_API         = aws_ecr_repository.service["api"].name
-    ECR_REPOSITORY_WORKER      = aws_ecr_repository.service["worker"].name
-    ECS_CLUSTER                = aws_ecs_cluster.main.name
-    ECS_SERVICE_API            = module.service["api-service"].service_name
-    ECS_SERVICE_WORKER         = module.service["worker-service"].service_name
-    ECS_TASK_DEFINITION_API    = module.service["api-service"].family
-    ECS_TASK_DEFINITION_WORKER = module.service["worker-service"].family
-    ECS_TASK_DEFINITION_SETUP  = aws_ecs_task_definition.setup.family
+    AWS_REGION            = var.region
+    AWS_ROLE_ARN          = aws_iam_role.deploy.arn
+    ECR_REGISTRY          = split("/", aws_ecr_repository.service["api"].repository_url)[0]
+    ECR_REPOSITORY_API    = aws_ecr_repository.service["api"].name
+    ECR_REPOSITORY_WORKER = aws_ecr_repository.service["worker"].name
+    ECS_CLUSTER           = aws_ecs_cluster.main.name
+    # All services of an image, separated by blanks: each is rolled.
+    ECS_SERVICES_API    = join(" ", [for name in keys(local.api_services) : module.service[name].service_name])
+    ECS_SERVICES_WORKER = join(" ", [for name in keys(local.worker_services) : module.service[name].service_name])
+    # `setup` runs beside this one.
+    ECS_SERVICE_SETUP         = module.service["worker-service"].service_name
+    ECS_TASK_DEFINITION_SETUP = aws_ecs_task_definition.setup.family
   }
 }
 

@@ -24,17 +24,21 @@ resource "aws_appautoscaling_policy" "api" {
   }
 }
 
-# Every worker writes one document a minute: the sum of ConsumerLag is the lag of the whole topic, and
-# the number of values of Waiting that of the workers. While any of them waits out an outage the lag
+# Every worker writes one document a minute and group: the sum of ConsumerLag is the lag of the whole topic, and the
+# number of values of Waiting that of the workers. ECS follows the policy that asks for most tasks. While any of them waits out an outage the lag
 # grows and more workers would not help, so the policy then sees just its target, which moves nothing
 # in either direction.
 resource "aws_appautoscaling_policy" "worker" {
-  for_each           = local.worker_services
-  name               = "lag"
+  # The policy of a service's first group has the service's name as its key, and `lag` as its own.
+  for_each = merge([for name, service in local.worker_services : {
+    for group in service.groups : (group == service.groups[0] ? name : "${name}/${group}") =>
+    { service = name, group = group, name = group == service.groups[0] ? "lag" : "lag-${group}" }
+  }]...)
+  name               = each.value.name
   policy_type        = "TargetTrackingScaling"
-  service_namespace  = module.service[each.key].scaling.service_namespace
-  resource_id        = module.service[each.key].scaling.resource_id
-  scalable_dimension = module.service[each.key].scaling.scalable_dimension
+  service_namespace  = module.service[each.value.service].scaling.service_namespace
+  resource_id        = module.service[each.value.service].scaling.resource_id
+  scalable_dimension = module.service[each.value.service].scaling.scalable_dimension
 
   target_tracking_scaling_policy_configuration {
     target_value = var.lag_target

@@ -5,9 +5,6 @@ locals {
   # Of both. The dimension `Service` and the names of the metrics are the worker's
   # (docs/adr/0014-lag-for-scaling.md); the namespace is named here and nowhere else.
   emf_namespace = "DeviceEvents"
-  # The group of `worker-service`: the dimension `Group` of the alarms.
-  kafka_group = local.worker_services["worker-service"].group
-
   kafka = {
     KAFKA_BROKERS           = var.kafka_brokers
     KAFKA_SECURITY_PROTOCOL = "SASL_SSL"
@@ -64,11 +61,12 @@ locals {
     api-service = { domains = "", paths = [], cpu = 1024, memory = 2048, tasks = { min = 2, max = 10 } }
   }
 
-  # Those of the worker. `only` is WORKER_ONLY, empty for all; by the lag of `group` (KAFKA_GROUP's default) it scales.
+  # Those of the worker. `only` is WORKER_ONLY, empty for all; `groups` are the consumer groups of its handlers
+  # (KAFKA_GROUP's default, and those of further domains): it scales by the lag of each, and each is watched (alarms.tf).
   # More tasks than partitions would have nothing to do.
   worker_services = {
     worker-service = {
-      only  = "", group = "events-processor", cpu = 512, memory = 1024
+      only  = "", groups = ["events-processor"], cpu = 512, memory = 1024
       tasks = { min = min(2, var.topic_partitions), max = var.topic_partitions }
     }
   }
@@ -101,7 +99,7 @@ module "service" {
   stop_timeout   = local.images[each.value.image].stop_timeout
   tasks          = each.value.tasks
 
-  environment = merge(local.kafka, local.postgres, local.images[each.value.image].environment, each.value.environment, var.extra_environment)
+  environment = merge(local.kafka, local.postgres, local.cache_environment, local.images[each.value.image].environment, each.value.environment, var.extra_environment)
   secrets     = local.images[each.value.image].secrets
 
   port = local.images[each.value.image].port

@@ -116,6 +116,17 @@ variable "cache_node_type" {
   default     = "cache.t4g.small"
 }
 
+variable "cache_shards" {
+  description = "Shards of a Redis Cluster, each of a primary and a replica; null for one primary and a replica without a cluster. A change between null and a number replaces the cache, which begins empty (docs/operations.md, Scale)."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.cache_shards == null ? true : var.cache_shards >= 1 && floor(var.cache_shards) == var.cache_shards
+    error_message = "cache_shards must be null or a whole number from 1."
+  }
+}
+
 variable "extra_environment" {
   description = "Further settings of both services, of the setup and of operators' tasks, such as OTEL_EXPORTER_OTLP_ENDPOINT (https, port 443: nothing else gets out). They count before those that are set here."
   type        = map(string)
