@@ -84,9 +84,10 @@ impl Event {
         Ok(Self { device_id: envelope.keyed_subject_as()?, event_type, payload: envelope.payload()? })
     }
 
-    /// The one of a device that cannot exist: a probe's.
-    pub fn of_nobody(nobody: Arc<str>, payload: Payload) -> Self {
-        Self { device_id: DeviceId(nobody), event_type: EventType::DeviceReported, payload }
+    /// The one of a device that cannot exist, with its type: a probe's.
+    pub fn of_nobody(nobody: Arc<str>, payload: Payload) -> (&'static str, Self) {
+        let event_type = EventType::DeviceReported;
+        (event_type.as_str(), Self { device_id: DeviceId(nobody), event_type, payload })
     }
 
     /// What is said beside it, where no more is known than its id and when it was accepted.

@@ -9,7 +9,8 @@ use shared::runtime::telemetry;
 use shared::store::Store;
 
 use crate::config::{DlqCommand, DomainCommand, OfHandler, ResumeConfig, SetupConfig};
-use crate::consumer::seek::SeekConfig;
+use crate::consumer::registry::Registry;
+use crate::consumer::seek::{self, SeekConfig};
 use crate::{dead_letters, domains};
 
 /// Migrates, and makes the topics of every stream. Where a topic that is there has settings that are wrong, nothing is
@@ -103,8 +104,8 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
 /// Rewinds a group.
 pub async fn seek(OfHandler { command, source }: &OfHandler<SeekConfig>) -> anyhow::Result<()> {
     telemetry::start_log_aside(&command.log)?;
-    let kinds = domains::registry().kinds;
-    crate::consumer::seek::run(command, &source.0, &kinds, &mut Output(io::stdout())).await.map(drop)
+    let Registry { kinds, after_restore, .. } = domains::registry();
+    seek::run(command, &source.0, &kinds, &after_restore, &mut Output(io::stdout())).await.map(drop)
 }
 
 /// Runs a command that a domain brings.

@@ -53,7 +53,7 @@ fn letters(
         for span in spans {
             let on = reader.read(span, |record| {
                 seen += 1;
-                let letter = LetterSummary::of(&record, source.handler.types);
+                let letter = LetterSummary::of(&record, source.handler.stream.types);
                 if letter.is_of(&source) && filter.matches(&letter) {
                     chunk.push(letter);
                 }

@@ -72,7 +72,7 @@ impl Handler for Devices {
         name: "devices",
         group: Setting::new("KAFKA_GROUP", "kafka-group", "events-processor", "The consumer group"),
         stream: DeviceStream::SPEC,
-        types: EventType::ALL,
+        owner: true,
         journal: queries::JOURNAL,
     };
     const OUTCOMES: &'static [&'static str] = &Outcome::NAMES;
@@ -83,8 +83,11 @@ impl Handler for Devices {
         Some(Retention { setting: "EVENTS_RETENTION", period: self.events.events_retention })
     }
 
-    fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
-        Event::decode(envelope)
+    fn decode(envelope: &Envelope) -> Result<Option<Event>, Refusal> {
+        let event = Event::decode(envelope)?;
+        Ok(match event.event_type {
+            EventType::DeviceReported => Some(event),
+        })
     }
 
     async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, Failure> {
@@ -98,7 +101,7 @@ impl Handler for Devices {
         Ok(Applied { events: events.into_iter().map(processed).collect(), fences })
     }
 
-    fn made_up(nobody: Arc<str>, payload: Payload) -> Event {
+    fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Event) {
         Event::of_nobody(nobody, payload)
     }
 }

@@ -27,7 +27,7 @@ use crate::consumer::tasks::{self, StopSignal, TaskHealth};
 use crate::consumer::topic_check::TopicWatch;
 use crate::domains;
 use crate::observe::{self, panics};
-use crate::source::Source;
+use crate::source::{self, Source};
 
 /// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
 /// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
@@ -65,7 +65,13 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
             tracing::info!("the worker has ended");
             Ok(())
         }
-        outcome = worker.ended() => outcome.context("the worker cannot go on"),
+        outcome = worker.ended() => {
+            // Another process begins where the group stood; what the other groups do is finished before.
+            if let Err(error) = worker.stop().await {
+                tracing::error!(error = format!("{error:#}"), "another group could not go on either");
+            }
+            outcome.context("the worker cannot go on")
+        }
     }
 }
 
@@ -131,6 +137,8 @@ impl Worker {
     /// # Errors
     /// As with [`Self::start`].
     pub fn start_with(config: &RunConfig, registry: Registry, parts: Parts) -> anyhow::Result<Self> {
+        // Of all: the owner of a stream may run in another process.
+        source::ensure_owners(registry.handlers.iter().map(|handler| handler.spec))?;
         let Registry { handlers, tasks, kinds, .. } = registry.only(&config.only)?;
         let client = kafka::client(&config.kafka)?;
         let store = Store::open(&config.stores.postgres, "worker-service")?;
@@ -255,7 +263,12 @@ fn start_group(
         wait_for_schema(&runtime, &store, &health, &stopped);
         let told = runtime.block_on(async { tokio::time::timeout(FIRST_LOOK, watch.look()).await });
         runtime.spawn(watch.run(told.unwrap_or(false), topics_interval));
-        let _ = ended.send(poll::run(&client, &topic, run, health, runtime, &consumer, &stopped));
+        let group = health.group().to_owned();
+        let outcome = poll::run(&client, &topic, run, health, runtime, &consumer, &stopped);
+        if let Err(error) = &outcome {
+            tracing::error!(group, error = format!("{error:#}"), "a group cannot go on: the process ends");
+        }
+        let _ = ended.send(outcome);
     })?;
     Ok(end)
 }

@@ -1,7 +1,7 @@
 //! `POST /events`, `POST /events/batch`: what devices send.
 
-use shared::devices::Event;
 use shared::devices::submission::{self, Submission};
+use shared::devices::{Event, EventType};
 use shared::kafka::ids::EventId;
 use shared::kafka::{Envelope, Outgoing};
 use shared::runtime::json::BodyError;
@@ -61,6 +61,9 @@ impl Ingest for Devices {
     fn record(&self, Allowed { event, id, occurred_at }: &Allowed, accepted_at: OffsetDateTime) -> Outgoing {
         let occurred_at = occurred_at.unwrap_or(accepted_at);
         let envelope = Envelope { occurred_at, ..event.envelope(id.clone(), accepted_at) };
-        Outgoing { envelope, source: Event::source(&event.device_id) }
+        let source = match event.event_type {
+            EventType::DeviceReported => Event::source(&event.device_id),
+        };
+        Outgoing { envelope, source }
     }
 }

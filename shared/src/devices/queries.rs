@@ -15,7 +15,7 @@ pub use self::expire::{Age, Expired, expire};
 pub use self::history::{Cursor, PAGE_BYTES, Page, history};
 pub use self::read::{load, resource};
 
-use super::{DeviceDelivery, Event, EventType};
+use super::{DeviceDelivery, Event};
 use crate::kafka::Delivery;
 use crate::store::{Failure, Journal, Store, Tx, Work};
 
@@ -35,7 +35,7 @@ pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<App
 /// # Errors
 /// [`Failure`] with its class, as for a batch.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
-    let event = Delivery::probe_event(EventType::DeviceReported.as_str(), payload_bytes, Event::of_nobody);
+    let event = Delivery::probe_event(payload_bytes, Event::of_nobody);
     store.probe(BEGIN, &Batch(&[&event])).await
 }
 

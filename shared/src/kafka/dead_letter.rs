@@ -36,6 +36,14 @@ impl Reason {
         Self::Unreadable,
     ];
 
+    /// Whether no group of the stream had taken the record: it was no event for any of them.
+    pub const fn is_of_no_group(self) -> bool {
+        match self {
+            Self::Undecodable | Self::UnknownType | Self::Unreadable => true,
+            Self::Rejected | Self::Failed | Self::Panicked | Self::UnknownError => false,
+        }
+    }
+
     /// As in the header.
     pub const fn as_str(self) -> &'static str {
         match self {

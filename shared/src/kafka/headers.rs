@@ -32,6 +32,7 @@ pub mod header {
     pub const ORIGIN_OFFSET: &str = "origin.offset";
     /// Where a redriven record first stood: append time, milliseconds since the Unix epoch.
     pub const ORIGIN_TIMESTAMP: &str = "origin.timestamp";
-    /// The consumer group whose dead letter was redriven: other groups pass over the record.
+    /// The consumer group whose dead letter was redriven: other groups pass over the record. Empty where no group had
+    /// taken the event: it is for all of them.
     pub const REDRIVE_GROUP: &str = "redrive.group";
 }

@@ -10,19 +10,17 @@ use crate::kafka::position::Position;
 use crate::runtime::json::Payload;
 
 impl<E> Delivery<E> {
-    /// An event of this type that nobody sent, with a payload of about this size. What it is about cannot exist, since an
-    /// identifier has no `?`. Each is about another one, so no two transactions with such events wait for each other.
-    pub fn probe_event(
-        event_type: &'static str,
-        payload_bytes: usize,
-        event: impl FnOnce(Arc<str>, Payload) -> E,
-    ) -> Self {
+    /// An event that nobody sent, with a payload of about this size; `event` makes it, with its type. What it is about
+    /// cannot exist, since an identifier has no `?`. Each is about another one, so no two transactions with such events
+    /// wait for each other.
+    pub fn probe_event(payload_bytes: usize, event: impl FnOnce(Arc<str>, Payload) -> (&'static str, E)) -> Self {
         let (id, now) = (EventId::generate(), OffsetDateTime::now_utc());
         let nobody: Arc<str> = format!("?{id}").into();
         let payload = Payload::of_probe(payload_bytes);
         let data = payload.as_bytes().clone();
-        let envelope = Envelope::new(event_type, Key::from(Arc::clone(&nobody)), id, now, data);
-        Self { envelope, position: Position::new("", 0, 0, now), event: event(nobody, payload) }
+        let (event_type, event) = event(Arc::clone(&nobody), payload);
+        let envelope = Envelope::new(event_type, Key::from(nobody), id, now, data);
+        Self { envelope, position: Position::new("", 0, 0, now), event }
     }
 }
 
@@ -34,7 +32,7 @@ mod tests {
 
     #[test]
     fn it_is_as_large_as_asked_and_about_what_nobody_can_name() {
-        let probe_event = |bytes| Delivery::probe_event("t", bytes, |nobody, payload| (nobody, payload));
+        let probe_event = |bytes| Delivery::probe_event(bytes, |nobody, payload| ("t", (nobody, payload)));
         for bytes in [0, 1, 12, 13, 100, 255 * 1024, MAX_PAYLOAD_BYTES, usize::MAX] {
             let Delivery { envelope, event: (nobody, payload), .. } = probe_event(bytes);
             let least = r#"{"probe":""}"#.len();

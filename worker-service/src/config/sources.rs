@@ -223,7 +223,7 @@ mod tests {
 
     const fn handler(name: &'static str, group: Setting, stream: StreamSpec) -> HandlerSpec {
         let journal = Journal { table: "", key: "", event_id: "", outcome: "" };
-        HandlerSpec { name, group, stream, types: &[], journal }
+        HandlerSpec { name, group, stream, owner: true, journal }
     }
 
     /// Two that read one stream, and one that reads another.

@@ -22,7 +22,7 @@ fn parsed(command: &[&str], more: &[&str]) -> Result<Cli, String> {
     if !of("resume") {
         args.push("--kafka-brokers=b:1");
     }
-    if !of("seek") && !command.contains(&"show") {
+    if !command.contains(&"show") {
         args.push("--database-url=postgres://h/d");
     }
     if ["run", "seek", "erase", "forget"].into_iter().any(of) || command.contains(&"redrive") {

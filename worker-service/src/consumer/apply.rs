@@ -8,7 +8,7 @@ use shared::cache::{Accepted, FenceReport, Fencer};
 use shared::kafka::Delivery;
 use shared::store::{Failure, Store, Tx, Work};
 
-use crate::consumer::handler::{Applied, Handler};
+use crate::consumer::handler::{Applied, Handler, PREPARE_TIMEOUT};
 use crate::scheduler::Task;
 
 /// Applies batches.
@@ -38,13 +38,13 @@ impl<H: Handler> Applier<H> {
     /// # Errors
     /// [`Failure`] with its class.
     pub async fn probe(&self, bytes: usize) -> Result<(), Failure> {
-        let event_type = H::SPEC.types.first().copied().unwrap_or_default();
-        let event = Delivery::probe_event(event_type, bytes, H::made_up);
+        let event = Delivery::probe_event(bytes, H::made_up);
         self.store.probe(H::BEGIN, &self.writing(&[&event]).await?).await
     }
 
     async fn writing<'a>(&'a self, batch: &'a [&'a Delivery<H::Event>]) -> Result<Writing<'a, H>, Failure> {
-        let prepared = self.handler.prepare(batch).await?;
+        let prepared = tokio::time::timeout(PREPARE_TIMEOUT, self.handler.prepare(batch)).await;
+        let prepared = prepared.map_err(|_| Failure::outage(format!("not prepared within {PREPARE_TIMEOUT:?}")))??;
         Ok(Writing { handler: &self.handler, batch, prepared })
     }
 

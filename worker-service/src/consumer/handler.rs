@@ -18,8 +18,7 @@ pub trait Handler: Send + Sync + 'static {
     /// What [`Self::prepare`] gives to the transaction; `()` for most handlers.
     type Prepared: Default + Send + Sync;
 
-    /// Its name, its group, its stream, and the types that it takes. An event of another type becomes a dead letter
-    /// `unknown_type`.
+    /// Its name, its group, its stream, and whether it owns that.
     const SPEC: HandlerSpec;
     /// All values of [`Processed::outcome`].
     const OUTCOMES: &'static [&'static str];
@@ -34,14 +33,21 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
-    /// Parses an event of one of these types, as it arrives.
+    /// Parses an event of its stream, as it arrives; none where it is an event, and has no effect here. Every type of
+    /// the stream comes: a `match` on the type, without `_`, has a new one decided.
+    ///
+    /// The owner of the stream parses the events of all types, also of those that have their effect in other handlers
+    /// only: what it lets through, nobody refuses.
     ///
     /// # Errors
-    /// It is no such event: it becomes a dead letter at once.
-    fn decode(envelope: &Envelope) -> Result<Self::Event, Refusal>;
+    /// It is no event. It becomes the owner's dead letter at once; any other handler passes over it.
+    fn decode(envelope: &Envelope) -> Result<Option<Self::Event>, Refusal>;
 
-    /// Work before the transaction that needs no row locks, such as writing a file. It may be repeated, and takes two
-    /// seconds at most: a revoked partition has eight for everything.
+    /// Work before the transaction that needs no row locks, such as writing a file. It may be repeated. After
+    /// [`PREPARE_TIMEOUT`] it is given up, which counts as an outage.
+    ///
+    /// A probe prepares, too, or an outage of a file store would seem to be the fault of the event that met it. What is
+    /// left elsewhere then is not taken back: for the event of [`Self::made_up`] it has to be nothing, or to do no harm.
     ///
     /// # Errors
     /// Whose class says what becomes of the batch.
@@ -65,10 +71,13 @@ pub trait Handler: Send + Sync + 'static {
         prepared: &Self::Prepared,
     ) -> impl Future<Output = Result<Applied, Failure>> + Send;
 
-    /// The event of a probe, of the first of the handler's types, about something that cannot exist: it is applied and
-    /// rolled back, to find out whether others would succeed.
-    fn made_up(nobody: Arc<str>, payload: Payload) -> Self::Event;
+    /// The event of a probe, with its type, about something that cannot exist, since no identifier has a `?`: it is
+    /// prepared, applied and rolled back, to find out whether others would succeed.
+    fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Self::Event);
 }
+
+/// How long [`Handler::prepare`] may take: a revoked partition has eight seconds for everything.
+pub const PREPARE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// For how long repeated events are recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

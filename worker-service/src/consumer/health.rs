@@ -238,6 +238,11 @@ impl GroupHealth {
         self.state().totals.records_lost += records;
     }
 
+    /// A record is none of this group's.
+    pub fn passed_over(&self) {
+        metrics::counter!("records_passed_over_total", "group" => self.group.to_string()).increment(1);
+    }
+
     /// Kafka has a dead letter.
     pub fn dead_letter(&self, reason: Reason) {
         if reason == Reason::UnknownError {

@@ -72,6 +72,8 @@ pub struct RunnerDependencies<H> {
 /// How often a paused runner asks whether an operator resumed it, and every runner polls its queue without being
 /// notified.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Records taken in before anything else is done: two batches, as many as a scheduler has room for.
+const MOST_AT_ONCE: usize = 2_000;
 /// Records taken in between two polls of the transaction that is under way.
 const INTAKE_CHUNK: usize = 32;
 /// The least time from the beginning of a small batch to the next one. A transaction costs about as much for one event
@@ -125,7 +127,7 @@ impl<H: Handler> PartitionRunner<H> {
             if let Some(since) = paced.take() {
                 self.gather_until(since + MIN_BATCH_INTERVAL).await;
             }
-            self.take_in(&mut scheduler, &mut tracker, usize::MAX);
+            let more = self.take_in(&mut scheduler, &mut tracker, MOST_AT_ONCE);
             self.return_where_due(&mut scheduler, &mut tracker).await;
             match scheduler.next(started.elapsed()) {
                 Action::Apply(batch) => {
@@ -146,7 +148,7 @@ impl<H: Handler> PartitionRunner<H> {
                 Action::DeadLetter(letters) => {
                     let sent = self.dependencies.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        self.aside(|| event_log::dead_letter(&H::LINES, letter, H::SPEC.types));
+                        self.aside(|| event_log::dead_letter(&H::LINES, letter, H::SPEC.stream.types));
                         self.dependencies.health.dead_letter(letter.reason);
                     }
                     scheduler.dead_lettered(sent, started.elapsed());
@@ -160,7 +162,10 @@ impl<H: Handler> PartitionRunner<H> {
                     pause = self.look_at_pause(Pause::ToWrite, &mut scheduler).await;
                 }
                 Action::Wait(until) => {
-                    if !self.move_on(&mut scheduler, &mut tracker).await {
+                    if more {
+                        // What came in was passed over, as what is behind it may be.
+                        tokio::task::yield_now().await;
+                    } else if !self.move_on(&mut scheduler, &mut tracker).await {
                         let until = until
                             .map_or(IDLE_INTERVAL, |until| until.saturating_sub(started.elapsed()).min(IDLE_INTERVAL));
                         tokio::select! {
@@ -262,13 +267,17 @@ impl<H: Handler> PartitionRunner<H> {
                     return false;
                 }
             }
-            if self.is_of_another_group(&taken.record) {
-                scheduler.pass_over(&taken.record);
-                continue;
+            let event = if self.is_of_another_group(&taken.record) { Ok(None) } else { self.decoded(&taken) };
+            match event.transpose() {
+                Some(event) => {
+                    scheduler.arrive(taken.record, event);
+                    self.share.holds(scheduler.bytes());
+                }
+                None => {
+                    scheduler.pass_over(&taken.record);
+                    self.aside(|| self.dependencies.health.passed_over());
+                }
             }
-            let (record, decoded) = self.decoded(taken);
-            scheduler.arrive(record, decoded);
-            self.share.holds(scheduler.bytes());
         }
         true
     }

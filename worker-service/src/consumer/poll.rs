@@ -58,7 +58,7 @@ pub fn run(
         // just came does not wait long for a piece of another one's backlog.
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
-    let group = Group::new(run, health, runtime);
+    let group = Group::new(run, health, runtime.clone());
     let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("the Kafka settings")?);
     consumer.context().set_consumer(&consumer);
     consumer.subscribe(&[topic]).context("subscribing")?;
@@ -80,6 +80,9 @@ pub fn run(
         {
             break;
         }
+        // A handler that holds its thread may hold the one that waited for timers and sockets, and no other takes its
+        // place before it is woken: all groups would stand still, and the watchdog.
+        runtime.spawn(std::future::ready(()));
         match consumer.poll(POLL_TIMEOUT) {
             None => {}
             Some(Ok(message)) => {

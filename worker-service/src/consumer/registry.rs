@@ -24,6 +24,7 @@ use crate::consumer::group::Run;
 use crate::consumer::handler::{Handler, Retention};
 use crate::consumer::health::GroupHealth;
 use crate::consumer::partition::{GapReader, RunnerDependencies, runner};
+use crate::consumer::seek::AfterRestore;
 use crate::consumer::tasks::{RunTask, StopSignal};
 use crate::dead_letters::producer::DeadLetters;
 use crate::observe::metrics;
@@ -95,6 +96,8 @@ pub struct Registry {
     pub commands: Vec<CommandSpec>,
     /// What they do where topics were made.
     pub topics_made: Vec<TopicsMade>,
+    /// What they do after PostgreSQL was restored.
+    pub after_restore: Vec<AfterRestore>,
 }
 
 impl Registry {
@@ -154,6 +157,13 @@ impl Registry {
     /// What to do where `setup` made topics, whose offsets begin at 0 again.
     pub fn topics_made(&mut self, hook: TopicsMade) -> &mut Self {
         self.topics_made.push(hook);
+        self
+    }
+
+    /// What to do after PostgreSQL was restored to an earlier time: `seek` does it when it has rewound a group, and before
+    /// it clears the cache. It does it for each group, and again where it is repeated.
+    pub fn after_restore(&mut self, hook: AfterRestore) -> &mut Self {
+        self.after_restore.push(hook);
         self
     }
 

@@ -8,16 +8,18 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shared::cache::{Cache, Kind, RedisConfig};
+use shared::cache::{Cache, Kind, StoresConfig};
 use shared::kafka::KafkaConfig;
 use shared::kafka::topics::settings::TopicSettings;
 use shared::kafka::{self, ADMIN_TIMEOUT};
 use shared::kafka::{LogContext, PlainConsumer};
 use shared::runtime::config::LogConfig;
 use shared::runtime::rfc3339;
+use shared::store::Store;
 use time::OffsetDateTime;
 
 use crate::source::Source;
@@ -39,15 +41,30 @@ pub struct Moved {
     pub first: i64,
 }
 
-/// Rewinds, and then clears the cache: its bodies may be at versions that the restored rows have yet
-/// to reach again, and which no fence would replace.
+/// What a domain may need to find out what it lost with PostgreSQL.
+pub struct Restored<'a> {
+    /// How to reach Kafka.
+    pub client: &'a ClientConfig,
+    /// The restored tables.
+    pub store: &'a Store,
+    /// The handler whose group is rewound by now.
+    pub source: &'a Source,
+}
+
+/// What a domain does after a restore. It may be repeated.
+pub type AfterRestore = for<'a> fn(&'a Restored<'a>) -> BoxFuture<'a, anyhow::Result<()>>;
+
+/// Rewinds, has the domains do what they do after a restore, and then clears the cache: its bodies may be at versions
+/// that the restored rows have yet to reach again, and which no fence would replace.
 ///
 /// # Errors
-/// The group has members, Kafka or Redis is away, or the topic's times say nothing; the message says what was done.
+/// The group has members, Kafka, Redis or PostgreSQL is away, the topic's times say nothing, or a domain failed; the
+/// message says what was done.
 pub async fn run(
     config: &SeekConfig,
     source: &Source,
     kinds: &[&'static Kind],
+    hooks: &[AfterRestore],
     out: &mut impl Write,
 ) -> anyhow::Result<Vec<Moved>> {
     if let Some(partition) = config.partition {
@@ -55,25 +72,40 @@ pub async fn run(
         return Ok(Vec::new());
     }
     let client = kafka::client(&config.kafka)?;
-    let cache = Cache::open(&config.redis, kinds)?;
+    let cache = Cache::open(&config.stores.redis, kinds)?;
+    let store = Store::open(&config.stores.postgres, "worker-service seek")?;
     if !config.dry_run {
         cache.is_there().await.context("nothing was changed: Redis does not answer")?;
+        store.check().await.context("nothing was changed: PostgreSQL is not ready")?;
     }
     if config.to_time.is_some() {
         ensure_times(&client, &source.topics.input).await?;
     }
     let moved = tokio::task::spawn_blocking({
-        let (config, source) = (config.clone(), source.clone());
+        let (client, config, source) = (client.clone(), config.clone(), source.clone());
         move || rewind(&client, &config, &source)
     });
     let moved = moved.await.map_err(shared::runtime::lifecycle::no_result)??;
     // Nothing is told before all is done: whether somebody reads it changes nothing of that.
-    let cleared = if config.dry_run { Ok(None) } else { cache.clear().await.map(Some) };
+    let cleared = if config.dry_run {
+        Ok(None)
+    } else {
+        catch_up(&Restored { client: &client, store: &store, source }, hooks, &cache).await.map(Some)
+    };
     let told = tell(out, &source.topics.input, &moved, cleared.as_ref().ok().copied());
     let cleared = cleared.context("the group is rewound, but the cache is not cleared: run the same command again")?;
+    store.close().await;
     let done = if cleared.is_some() { "the group is rewound" } else { "nothing was changed" };
     told.with_context(|| format!("{done}, but that could not be told"))?;
     Ok(moved)
+}
+
+/// What has to be done beside the rewinding; gives how many cache entries were deleted.
+async fn catch_up(restored: &Restored<'_>, hooks: &[AfterRestore], cache: &Cache) -> anyhow::Result<u64> {
+    for hook in hooks {
+        hook(restored).await.context("after the restore")?;
+    }
+    cache.clear().await
 }
 
 /// What was moved, and how many cache entries were deleted: of a dry run there is no number, and of a cache that
@@ -230,9 +262,9 @@ pub struct SeekConfig {
     /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// Redis.
+    /// PostgreSQL and Redis.
     #[command(flatten)]
-    pub redis: RedisConfig,
+    pub stores: StoresConfig,
     /// The log, on standard error.
     #[command(flatten)]
     pub log: LogConfig,

@@ -97,6 +97,9 @@ pub struct DlqPurgeConfig {
     /// Only of this device: up to the first letter of another one.
     #[arg(long)]
     pub device: Option<String>,
+    /// Of all handlers that read the same stream. Without it, one of another handler stays, as does what is behind it.
+    #[arg(long)]
+    pub all_handlers: bool,
     /// Say what would be deleted, and delete nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -40,8 +40,8 @@ pub async fn run(config: &DlqPurgeConfig, source: &Source, out: &mut impl Write)
         until: Some(config.before),
         limit: None,
     };
-    let source = source.clone();
-    let partitions = tokio::task::spawn_blocking(move || look(&reader, &chosen, &source)).await??;
+    let (source, all_handlers) = (source.clone(), config.all_handlers);
+    let partitions = tokio::task::spawn_blocking(move || look(&reader, &chosen, &source, all_handlers)).await??;
     let mut summary = Summary::default();
     for found in &partitions {
         if found.deletes() && !config.dry_run {
@@ -116,15 +116,20 @@ impl PartitionPlan {
     }
 }
 
-fn look(reader: &Reader, chosen: &LetterFilter, source: &Source) -> anyhow::Result<Vec<PartitionPlan>> {
+fn look(
+    reader: &Reader,
+    chosen: &LetterFilter,
+    source: &Source,
+    all_handlers: bool,
+) -> anyhow::Result<Vec<PartitionPlan>> {
     let mut partitions = Vec::new();
     for span in reader.spans(None)? {
         let mut found = PartitionPlan::of(span);
         // Offsets of those that go, until one stays: to know how many stand before what cannot be read.
         let mut last = Vec::new();
         reader.read(span, |record: Record| {
-            let letter = LetterSummary::of(&record, source.handler.types);
-            let is_chosen = letter.is_of(source) && chosen.matches(&letter);
+            let letter = LetterSummary::of(&record, source.handler.stream.types);
+            let is_chosen = (all_handlers || letter.is_of(source)) && chosen.matches(&letter);
             if found.stays.is_none() && is_chosen {
                 last.push(record.offset);
             }

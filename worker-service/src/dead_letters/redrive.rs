@@ -77,7 +77,7 @@ pub async fn run(
     let mut report = Report {
         out,
         json: config.json,
-        types: source.handler.types,
+        types: source.handler.stream.types,
         summary: Summary { dry_run: config.dry_run, ..Summary::default() },
     };
     let plan = gather(config, source, open()?, &store, &mut report).await?;

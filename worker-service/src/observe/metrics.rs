@@ -56,6 +56,10 @@ pub fn describe() {
         "records_lost_total",
         "Records that were gone before they were consumed, and those of which that cannot be told any more."
     );
+    describe_counter!(
+        "records_passed_over_total",
+        "Records without an effect in this group: other handlers' events, and what another group's dead letter was."
+    );
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
     describe_counter!("events_pruned_total", "Events forgotten after EVENTS_RETENTION.");
     describe_gauge!(
@@ -80,7 +84,7 @@ pub fn begin_group(group: &str, outcomes: &[&'static str]) {
     for reason in Reason::ALL {
         counter!("dead_letters_total", &[group(), ("reason", reason.as_str().to_owned())]).increment(0);
     }
-    for name in ["partition_stalls_total", "records_lost_total", "commits_failed_total"] {
+    for name in ["partition_stalls_total", "records_lost_total", "records_passed_over_total", "commits_failed_total"] {
         counter!(name, &[group()]).increment(0);
     }
     for name in ["worker_waiting", "assigned_partitions"] {

@@ -5,6 +5,7 @@ mod decoding;
 mod kafka;
 mod metrics;
 mod refusal;
+mod second;
 mod transactions;
 
 use std::path::Path;
@@ -31,6 +32,7 @@ pub(crate) use devstack::kit::{
 
 pub(crate) use self::decoding::Decode;
 pub(crate) use self::metrics::{metrics, panic_over, panics_left};
+pub(crate) use self::second::{ONE, TWO, Trouble};
 
 pub(crate) struct Kit {
     pub(crate) scope: Scope,

@@ -38,6 +38,17 @@ async fn a_name_that_nothing_has_is_refused_with_the_names_that_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_with_two_owners_is_refused_by_name_whichever_of_them_runs() {
+    let scope = devstack::kit::scope("two_owners").await;
+    let mut config = run_config(&scope);
+    config.only = vec!["devices-expire".to_owned()];
+    let mut registry = worker_service::domains::registry();
+    worker_service::devices::register(&mut registry);
+    let refused = Worker::start_with(&config, registry, Parts::default()).err().unwrap().to_string();
+    assert_eq!(refused, "the stream devices has several owners: devices, devices");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_redriven_for_another_group_is_passed_over() {
     let kit = Kit::new("regroup", 1).await;
     let mut config = run_config(&kit.scope);
@@ -53,10 +64,12 @@ async fn what_is_redriven_for_another_group_is_passed_over() {
     kit.event_with("c", "of-nobody", "{}", &redriven("unknown")).await;
     // Without a first place nobody redrove it.
     kit.event_with("d", "foreign", "{}", &[("redrive.group", "another")]).await;
-    kit.until("SELECT count(*) FROM events", 4).await;
+    // No group had taken it.
+    kit.event_with("e", "of-all", "{}", &redriven("")).await;
+    kit.until("SELECT count(*) FROM events", 5).await;
     assert_eq!(kit.outcome("of-another").await, None);
     kit.event_with("a", "of-another", "{}", &redriven("another")).await;
-    kit.until_it("it is committed past all of them", async || kit.committed().await.get(&0) == Some(&6)).await;
+    kit.until_it("it is committed past all of them", async || kit.committed().await.get(&0) == Some(&7)).await;
     assert_eq!(kit.dead_letters(0).await.len(), 0);
     worker.stop().await.unwrap();
 }

@@ -1,6 +1,9 @@
 //! `seek --to-time`: the log again, after PostgreSQL was restored to an earlier time.
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use time::OffsetDateTime;
+use worker_service::consumer::seek::Restored;
 
 use crate::prelude::*;
 
@@ -74,6 +77,46 @@ async fn after_a_restore_the_group_is_rewound_and_catches_up() {
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM resources WHERE version = 10", 3).await;
     worker.stop().await.unwrap();
+}
+
+/// Leaves a row that no partition has.
+fn note<'a>(restored: &'a Restored<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
+    async move { Ok(restored.store.pause(&restored.source.group, "noted", 0, "after a restore").await?) }.boxed()
+}
+
+fn fail<'a>(_: &'a Restored<'a>) -> BoxFuture<'a, anyhow::Result<()>> {
+    std::future::ready(Err(anyhow::anyhow!("leases are open"))).boxed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_domain_does_after_a_restore_is_done_when_its_group_is_rewound() {
+    let kit = Kit::new("after_restore", 1).await;
+    let worker = kit.worker();
+    kit.event("a", "1", "{}").await;
+    kit.until_it("it is committed", async || kit.committed().await.get(&0) == Some(&1)).await;
+    let (back, dry) = (&["seek", "--from-beginning"][..], &["seek", "--from-beginning", "--dry-run"][..]);
+    let refused = kit.seek_by(back, &[note]).await.unwrap_err().to_string();
+    assert!(refused.contains("Stop all workers first"), "{refused}");
+    worker.stop().await.unwrap();
+    let away = format!("--database-url=postgres://{}/d", nobody());
+    let refused = kit.seek_by(&[back, &[away.as_str()]].concat(), &[note]).await.unwrap_err().to_string();
+    assert_eq!(refused, "nothing was changed: PostgreSQL is not ready");
+    let (_, said) = kit.seek_by(dry, &[note]).await.unwrap();
+    assert!(said.ends_with("nothing was changed\n"), "{said}");
+    let noted = async || kit.count("SELECT count(*) FROM paused_partitions WHERE topic = 'noted'").await;
+    let mut redis = kit.redis().await;
+    let () = redis.set_ex(kit.key("a"), r#"{"version":9,"id":"a"}"#, 60).await.unwrap();
+    assert_eq!((noted().await, kit.committed().await[&0]), (0, 1));
+
+    let failed = format!("{:#}", kit.seek_by(back, &[fail, note]).await.unwrap_err());
+    let says = "the group is rewound, but the cache is not cleared: run the same command again: after the restore: leases are open";
+    assert_eq!((failed.as_str(), noted().await, kit.committed().await[&0]), (says, 0, 0));
+    let cached: Option<String> = redis.get(kit.key("a")).await.unwrap();
+    assert!(cached.is_some(), "that comes last");
+    let (_, said) = kit.seek_by(back, &[note, note]).await.unwrap();
+    assert!(said.ends_with("1 cache entries deleted\n"), "{said}");
+    let cached: Option<String> = redis.get(kit.key("a")).await.unwrap();
+    assert_eq!((noted().await, cached), (1, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

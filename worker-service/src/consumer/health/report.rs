@@ -1,6 +1,6 @@
 //! What `/health/ready` says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,7 +50,10 @@ impl Health {
         };
         let outage = reports.iter().map(|(_, (_, report))| &report["outage"]).find(|outage| !outage.is_null());
         let warnings = |report: &Value| report["warnings"].as_array().cloned().unwrap_or_default();
-        let warnings: Vec<_> = reports.iter().flat_map(|(_, (_, report))| warnings(report)).collect();
+        let mut warnings: Vec<_> = reports.iter().flat_map(|(_, (_, report))| warnings(report)).collect();
+        // Handlers that read one stream say the same of its topics.
+        let mut seen = BTreeSet::new();
+        warnings.retain(|warning| seen.insert(warning.to_string()));
         let cache = self.0.cache.lock().unwrap_or_else(PoisonError::into_inner).report();
         let groups: BTreeMap<_, _> = reports.iter().map(|(group, (_, report))| (group, report)).collect();
         let task = |task: &TaskHealth| json!({"running": task.is_running(), "panics": task.panics()});

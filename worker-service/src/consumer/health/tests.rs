@@ -17,6 +17,11 @@ fn a_topic_that_is_not_as_it_has_to_be_is_told_and_waited_for_by_nobody() {
     health.topics(vec!["t: cleanup.policy=compact".to_owned()]);
     assert_eq!(status(&health), (true, "ready".into()));
     assert_eq!(health.report().1["warnings"], json!(["t: cleanup.policy=compact"]));
+    // Of handlers that read one stream each group says it.
+    let other = GroupHealth::new("h");
+    other.topics(vec!["t: cleanup.policy=compact".to_owned(), "t: retention.ms=1".to_owned()]);
+    let told = Health::new(vec![health, other], Vec::new()).report().1["warnings"].clone();
+    assert_eq!(told, json!(["t: cleanup.policy=compact", "t: retention.ms=1"]));
 }
 
 #[test]

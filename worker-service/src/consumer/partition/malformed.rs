@@ -36,13 +36,15 @@ impl<H: Handler> PartitionRunner<H> {
             health.cannot_read(partition, Some(from), error);
             return false;
         }
-        let letters = (from..to).map(|offset| self.letter_of_place(offset, &error)).collect();
-        let mut behind = from;
+        // Every handler of the stream meets them, and its owner sends their dead letters.
+        let places = if H::SPEC.owner { from..to } else { to..to };
+        let mut behind = places.start;
+        let letters = places.map(|offset| self.letter_of_place(offset, &error)).collect();
         let mut refused = None;
         for (letter, sent) in self.dependencies.dead_letters.send(letters).await {
             match sent {
                 Ok(()) => {
-                    self.aside(|| event_log::dead_letter(&H::LINES, &letter, H::SPEC.types));
+                    self.aside(|| event_log::dead_letter(&H::LINES, &letter, H::SPEC.stream.types));
                     health.dead_letter(letter.reason);
                     // Those from the first refused one on are sent again.
                     behind += i64::from(refused.is_none());

@@ -23,11 +23,11 @@ pub(super) struct Taken {
     unread: Option<Panicked>,
 }
 
-/// The event in a record.
-fn delivery<H: Handler>(record: &Record) -> Result<Delivery<H::Event>, Refusal> {
-    let (envelope, position) = decode(record, H::SPEC.types)?;
+/// The event in a record, if the handler takes it.
+fn delivery<H: Handler>(record: &Record) -> Result<Option<Delivery<H::Event>>, Refusal> {
+    let (envelope, position) = decode(record, H::SPEC.stream.types)?;
     let event = H::decode(&envelope)?;
-    Ok(Delivery { envelope, position, event })
+    Ok(event.map(|event| Delivery { envelope, position, event }))
 }
 
 impl<H: Handler> PartitionRunner<H> {
@@ -42,18 +42,21 @@ impl<H: Handler> PartitionRunner<H> {
         }
     }
 
-    /// The record and its event. If reading or decoding it panicked, the record is refused.
-    pub(super) fn decoded(&self, taken: Taken) -> (Record, Result<Delivery<H::Event>, Refusal>) {
-        let Taken { record, unread } = taken;
-        let refused = |panicked: Panicked| Err(Refusal { reason: Reason::Panicked, error: panicked.to_string() });
-        let decoded = match unread {
+    /// The record's event, if there is one for this handler. What is no event only the stream's owner refuses, so that it
+    /// has one dead letter. If reading or decoding it panicked, the record is refused: that is the handler's own.
+    pub(super) fn decoded(&self, taken: &Taken) -> Result<Option<Delivery<H::Event>>, Refusal> {
+        let refused = |panicked: &Panicked| Err(Refusal { reason: Reason::Panicked, error: panicked.to_string() });
+        match &taken.unread {
             Some(panicked) => refused(panicked),
-            None => panics::caught(|| delivery::<H>(&record)).unwrap_or_else(|panicked| {
-                self.note(&panicked);
-                refused(panicked)
-            }),
-        };
-        (record, decoded)
+            None => match panics::caught(|| delivery::<H>(&taken.record)) {
+                Ok(Err(_)) if !H::SPEC.owner => Ok(None),
+                Ok(decoded) => decoded,
+                Err(panicked) => {
+                    self.note(&panicked);
+                    refused(&panicked)
+                }
+            },
+        }
     }
 
     /// Applies a batch. Once it is written, no panic in fences, logs or metrics makes it a failure.

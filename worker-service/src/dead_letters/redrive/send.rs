@@ -5,7 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::FutureProducer;
 use shared::kafka::{self, LogContext};
-use shared::kafka::{Record, as_text, header};
+use shared::kafka::{Reason, Record, as_text, header};
 
 use crate::dead_letters::producer::{KEY_ABSENT, deliver, owned, producer_settings};
 use crate::dead_letters::summary::{MOST_REDRIVES, REDRIVES, redrives};
@@ -55,7 +55,8 @@ impl Sender {
     /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.
     pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), Unsent> {
         let count = redrives.min(MOST_REDRIVES).to_string();
-        let headers = owned(headers(letter, &count, &self.group).ok_or(Unsent::Headers)?);
+        let group = if is_of_no_group(letter) { "" } else { &self.group };
+        let headers = owned(headers(letter, &count, group).ok_or(Unsent::Headers)?);
         let (key, value) = (letter.key().filter(|_| letter.header(KEY_ABSENT).is_none()), letter.value());
         let delivered = deliver(&self.producer, &self.topic, (key, value.as_deref()), headers).await;
         delivered.map_err(|error| self.unsent(error))
@@ -67,6 +68,12 @@ impl Sender {
             _ => error.into(),
         }
     }
+}
+
+/// Whether no group had taken the record, so that it is redriven for all of them: each may know its type by now.
+fn is_of_no_group(letter: &Record) -> bool {
+    let said = letter.header("dlq.reason");
+    Reason::ALL.iter().any(|reason| reason.is_of_no_group() && said == Some(reason.as_str().as_bytes()))
 }
 
 /// The record's own headers, its first place, the count, and the group that it is redriven for. Where it has a first
@@ -137,6 +144,14 @@ mod tests {
         expected.truncate(expected.len() - 2);
         expected.extend([("redrive.count", Some(&b"2"[..])), ("redrive.group", Some(b"g"))]);
         assert_eq!(headers(&letter, "2", "g"), Some(expected));
+    }
+
+    #[test]
+    fn what_no_group_had_taken_is_for_all_of_them() {
+        let died_of =
+            |reason: &str| is_of_no_group(&Record::new(None, None, &[("dlq.reason", Some(reason.as_bytes()))]));
+        assert!(died_of("undecodable") && died_of("unknown_type"));
+        assert!(!died_of("failed") && !died_of("panicked") && !died_of("none of ours"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use clap::Parser as _;
 use shared::devices::RESOURCE;
 use worker_service::config::{Cli, Command, DlqCommand};
-use worker_service::consumer::seek::Moved;
+use worker_service::consumer::seek::{self, AfterRestore, Moved};
 use worker_service::dead_letters::redrive::Summary;
 
 use crate::prelude::*;
@@ -109,18 +109,18 @@ impl Kit {
         let to = shared::runtime::rfc3339::format(to);
         let mut args = vec!["seek", "--to-time", &to];
         args.extend(more);
-        self.seek_by(&args).await
+        self.seek_by(&args, &[]).await
     }
 
     pub(crate) async fn seek_to_beginning(&self) -> anyhow::Result<(Vec<Moved>, String)> {
-        self.seek_by(&["seek", "--from-beginning"]).await
+        self.seek_by(&["seek", "--from-beginning"], &[]).await
     }
 
-    async fn seek_by(&self, args: &[&str]) -> anyhow::Result<(Vec<Moved>, String)> {
-        let Command::Seek(config) = self.parse(args, &["kafka", "redis", "cache"]) else { panic!() };
+    /// The same where domains have this to do then.
+    pub(crate) async fn seek_by(&self, args: &[&str], hooks: &[AfterRestore]) -> anyhow::Result<(Vec<Moved>, String)> {
+        let Command::Seek(config) = self.parse(args, &["kafka", "database", "redis", "cache"]) else { panic!() };
         let mut out = Vec::new();
-        let moved =
-            worker_service::consumer::seek::run(&config.command, &config.source.0, &[&RESOURCE], &mut out).await?;
+        let moved = seek::run(&config.command, &config.source.0, &[&RESOURCE], hooks, &mut out).await?;
         Ok((moved, String::from_utf8(out)?))
     }
 
@@ -133,7 +133,7 @@ impl Kit {
         Ok(String::from_utf8(out)?)
     }
 
-    fn parse(&self, args: &[&str], settings: &[&str]) -> Command {
+    pub(super) fn parse(&self, args: &[&str], settings: &[&str]) -> Command {
         let given = |flag: &str| args.iter().any(|arg| arg.starts_with(flag));
         let mut all = vec!["worker-service".to_owned()];
         all.extend(args.iter().map(|&arg| arg.to_owned()));

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use shared::kafka::StreamSpec;
 use shared::runtime::json::Payload;
 use shared::store::Tx;
 use worker_service::consumer::event_lines::EventLines;
@@ -16,7 +17,7 @@ use crate::prelude::*;
 /// How.
 pub(crate) trait Decode: Send + Sync + 'static {
     /// The types that are known.
-    const TYPES: &'static [&'static str] = Devices::SPEC.types;
+    const TYPES: &'static [&'static str] = Devices::SPEC.stream.types;
 
     fn decode(envelope: &Envelope) -> Result<Event, Refusal>;
 }
@@ -28,13 +29,14 @@ impl<D: Decode> Handler for Decoding<D> {
     type Event = Event;
     type Prepared = ();
 
-    const SPEC: HandlerSpec = HandlerSpec { types: D::TYPES, ..Devices::SPEC };
+    const SPEC: HandlerSpec =
+        HandlerSpec { stream: StreamSpec { types: D::TYPES, ..Devices::SPEC.stream }, ..Devices::SPEC };
     const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
     const LINES: EventLines = Devices::LINES;
     const BEGIN: &'static str = Devices::BEGIN;
 
-    fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
-        D::decode(envelope)
+    fn decode(envelope: &Envelope) -> Result<Option<Event>, Refusal> {
+        D::decode(envelope).map(Some)
     }
 
     async fn prepare(&self, _: &[&Delivery<Event>]) -> Result<(), Failure> {
@@ -45,7 +47,7 @@ impl<D: Decode> Handler for Decoding<D> {
         self.0.apply(tx, batch, prepared).await
     }
 
-    fn made_up(nobody: Arc<str>, payload: Payload) -> Event {
+    fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Event) {
         Devices::made_up(nobody, payload)
     }
 }

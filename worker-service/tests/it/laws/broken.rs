@@ -42,7 +42,7 @@ impl Handler for Broken {
     const OUTCOMES: &'static [&'static str] = Devices::OUTCOMES;
     const BEGIN: &'static str = Devices::BEGIN;
 
-    fn decode(envelope: &Envelope) -> Result<Event, Refusal> {
+    fn decode(envelope: &Envelope) -> Result<Option<Event>, Refusal> {
         Devices::decode(envelope)
     }
 
@@ -74,7 +74,7 @@ impl Handler for Broken {
         Ok(applied)
     }
 
-    fn made_up(nobody: Arc<str>, payload: Payload) -> Event {
+    fn made_up(nobody: Arc<str>, payload: Payload) -> (&'static str, Event) {
         Devices::made_up(nobody, payload)
     }
 }

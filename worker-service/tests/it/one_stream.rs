@@ -1,0 +1,81 @@
+//! Two handlers of one stream, each with its group: an event has its effect in the one that takes it, and what is no event
+//! has one dead letter, its owner's.
+
+use crate::kit::{ONE, TWO, Trouble, metrics};
+use crate::malformed::{no_key_of, put};
+use crate::prelude::*;
+
+/// Whose each letter is, and why.
+async fn letters(kit: &Kit, at_least: usize) -> Vec<String> {
+    let all = kit.dead_letters(at_least).await;
+    let told = |letter| ["dlq.group", "dlq.reason", "ce_id"].map(|name| header(letter, name).unwrap_or_default());
+    let mut all: Vec<_> = all.iter().map(|letter| told(letter).join(" ").replace(&kit.scope.group, "ones")).collect();
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_its_handlers_and_what_is_none_has_one_dead_letter() {
+    metrics();
+    let kit = Kit::new("one_stream", 1).await;
+    let worker = kit.worker_beside(&["ones", "twos"], &Trouble::default(), Parts::default()).await;
+    let (ones, twos) = (kit.beside("ones").await, kit.beside("twos").await);
+    ones.event_of(ONE, "a", "1", "{}").await;
+    ones.event_of(TWO, "a", "2", "{}").await;
+    ones.event_of("test.three.v1", "a", "3", "{}").await;
+    // The owner does not take it, and says that it is no event.
+    ones.event_of(TWO, "a", "4", "[]").await;
+    ones.put(Some(b"a"), Some(b"no event"), &[]).await;
+    ones.event_of(TWO, "b", "5", r#"{"do":"poison"}"#).await;
+    ones.event_of(TWO, "c", "6", r#"{"do":"panic early"}"#).await;
+    let all_done = async |end| {
+        let is_done = async |of: &Kit| of.committed().await.get(&0) == Some(&end);
+        kit.until_it("both have read all of it", async || is_done(&ones).await && is_done(&twos).await).await;
+    };
+    all_done(7).await;
+    let of_twos = ["panicked 6", "rejected 5"].map(|letter| format!("{} {letter}", twos.scope.group));
+    let mut expected = vec!["ones undecodable ", "ones undecodable 4", "ones unknown_type 3", &of_twos[0], &of_twos[1]];
+    expected.sort_unstable();
+    assert_eq!(letters(&ones, 5).await, expected);
+    let rows = async |rows: &'static str| kit.count(rows).await;
+    assert_eq!(rows("SELECT count(*) FROM ones WHERE event_id = '1'").await, 1);
+    assert_eq!(rows("SELECT count(*) FROM twos WHERE event_id = '2'").await, 1);
+    assert_eq!(rows("SELECT count(*) FROM ones, twos").await, 1, "and no other row");
+    // Of each the types of the other; and of the one that does not own the stream, what is no event.
+    let passed_over = [&ones, &twos].map(|of| of.sample("records_passed_over_total"));
+    assert_eq!(passed_over, [Some(3.0), Some(4.0)]);
+
+    // What no group had taken goes back for all of them, the others' for theirs alone.
+    assert_eq!(ones.redrive_of("ones", &twos, &["--reason=undecodable"]).await.sent, 2);
+    assert_eq!(twos.redrive_of("twos", &ones, &[]).await.sent, 2);
+    let redriven = ones.records(11).await.split_off(7);
+    let groups: Vec<_> = redriven.iter().map(|record| header(record, "redrive.group").unwrap()).collect();
+    let of_twos_group = twos.scope.group.as_str();
+    assert_eq!(groups, ["", "", of_twos_group, of_twos_group]);
+    all_done(11).await;
+    let once_more: Vec<_> = expected.iter().filter(|letter| !letter.contains("unknown_type")).copied().collect();
+    expected.extend(once_more);
+    expected.sort_unstable();
+    assert_eq!(letters(&ones, 9).await, expected, "once more of each that was redriven");
+    worker.stop().await.unwrap();
+
+    let purged = twos.purge_of("twos", &ones, &[]).await;
+    assert!(purged.behind > 0 && purged.deleted + purged.behind == 4, "the other's stay: {purged:?}");
+    assert_eq!(twos.purge_of("twos", &ones, &["--all-handlers"]).await.deleted, 9 - purged.deleted);
+}
+
+/// Nor does the one that does not own the stream wait for the owner, whatever there is of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_what_is_no_event_is_passed_over_by_itself() {
+    let kit = Kit::new("passed_over", 1).await;
+    let (ones, twos) = (kit.beside("ones").await, kit.beside("twos").await);
+    // Of a type that the stream does not have: the owner would make dead letters of them.
+    ones.flood(10_000, "{}", |n| format!("d{}", n % 100)).await;
+    assert_eq!(put(&ones, &ones.scope.input_topic, 0, vec![no_key_of(-2)]).await, 10_000);
+    ones.event_of(TWO, "a", "last", "{}").await;
+    let worker = kit.worker_beside(&["twos"], &Trouble::default(), Parts::default()).await;
+    kit.until("SELECT count(*) FROM twos", 1).await;
+    kit.until_it("it is committed", async || twos.committed().await.get(&0) == Some(&10_002)).await;
+    worker.stop().await.unwrap();
+    assert_eq!(ones.dead_letters(0).await.len(), 0);
+}
