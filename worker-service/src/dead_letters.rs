@@ -11,6 +11,7 @@ pub mod producer;
 pub mod purge;
 mod read;
 pub mod redrive;
+mod reliable_producer;
 pub mod show;
 pub mod summary;
 
