@@ -69,6 +69,10 @@ impl App {
     pub async fn serve(self, config: &Config, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let metrics = telemetry::start_metrics()?;
         backbone::describe();
+        for producer in &self.producers {
+            // There from the start, too.
+            producer.counters();
+        }
         let internal = config.ops.bind;
         let internal = TcpListener::bind(internal).await.with_context(|| format!("OPS_BIND={internal}"))?;
         let listener = server::listen(config.http.bind).with_context(|| format!("API_BIND={}", config.http.bind))?;

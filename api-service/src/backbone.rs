@@ -102,7 +102,7 @@ impl Backbone {
         let cache = Cache::open(redis, kinds)?;
         let store = Store::open(postgres, "api-service")?;
         Ok(Self(Arc::new(Shared {
-            cached: Cached::new(cache.clone(), store.clone(), Arc::clone(&answers), http.request_timeout),
+            cached: Cached::new(cache.clone(), kinds, store.clone(), Arc::clone(&answers), http.request_timeout),
             ingest: ingest::Dependencies {
                 tokens: Arc::clone(&tokens),
                 rates: rates.clone(),

@@ -4,8 +4,9 @@ mod collapse;
 pub mod openapi;
 mod single_flight;
 
+use std::ptr;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts as _, Path};
@@ -14,7 +15,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use metrics::{Counter, describe_counter};
-use shared::cache::{self, Cache, CacheKey, Lease, Lookup};
+use shared::cache::{self, Cache, CacheKey, Kind, Lease, Lookup};
 use shared::store::{Failure, Store};
 use tokio::time::Instant;
 
@@ -54,20 +55,32 @@ impl Source {
             Self::Bypass => ("bypass", "resource-cache; fwd=bypass"),
         }
     }
+}
 
-    fn counter(self) -> &'static Counter {
-        // Looked up once, each in its place of `ALL`.
-        static LOOKUPS: LazyLock<[Counter; 5]> = LazyLock::new(|| {
-            Source::ALL.map(|source| metrics::counter!("cache_lookups_total", "outcome" => source.parts().0))
-        });
-        let [hit, stored, miss, joined, bypass] = &*LOOKUPS;
-        match self {
-            Self::Hit => hit,
-            Self::Stored => stored,
-            Self::Miss => miss,
-            Self::Joined => joined,
-            Self::Bypass => bypass,
-        }
+/// The reads of one kind of things, counted.
+struct Lookups {
+    kind: &'static Kind,
+    /// Each in its place of `Source::ALL`. Looked up once: a series costs more to find than to count.
+    counters: OnceLock<[Counter; 5]>,
+}
+
+impl Lookups {
+    fn of(kind: &'static Kind) -> Self {
+        Self { kind, counters: OnceLock::new() }
+    }
+
+    fn count(&self, source: Source) {
+        let (name, kind) = ("cache_lookups_total", self.kind.name());
+        let counter = |source: Source| metrics::counter!(name, "kind" => kind, "outcome" => source.parts().0);
+        let [hit, stored, miss, joined, bypass] = self.counters.get_or_init(|| Source::ALL.map(counter));
+        let counter = match source {
+            Source::Hit => hit,
+            Source::Stored => stored,
+            Source::Miss => miss,
+            Source::Joined => joined,
+            Source::Bypass => bypass,
+        };
+        counter.increment(1);
     }
 }
 
@@ -94,13 +107,21 @@ struct Inner {
     collapse: Collapse,
     answers: Arc<InFlight>,
     request_timeout: Duration,
+    lookups: Vec<Lookups>,
 }
 
 impl Cached {
-    /// What this cache holds, with PostgreSQL behind it; large answers take their room of `answers`.
-    pub fn new(cache: Cache, store: Store, answers: Arc<InFlight>, request_timeout: Duration) -> Self {
+    /// What this cache holds, of these kinds, with PostgreSQL behind it; large answers take their room of `answers`.
+    pub fn new(
+        cache: Cache,
+        kinds: &[&'static Kind],
+        store: Store,
+        answers: Arc<InFlight>,
+        request_timeout: Duration,
+    ) -> Self {
         let (flights, collapse) = (SingleFlight::default(), Collapse::default());
-        Self(Arc::new(Inner { cache, store, flights, collapse, answers, request_timeout }))
+        let lookups = kinds.iter().copied().map(Lookups::of).collect();
+        Self(Arc::new(Inner { cache, store, flights, collapse, answers, request_timeout, lookups }))
     }
 
     /// When the answer to a request that comes now is due.
@@ -127,7 +148,11 @@ impl Cached {
                 Problem::new(Code::STORE_UNAVAILABLE, "try again later").about(about.clone())
             })?,
         };
-        source.counter().increment(1);
+        match self.0.lookups.iter().find(|lookups| ptr::eq(lookups.kind, key.kind())) {
+            Some(lookups) => lookups.count(source),
+            // Its domain has not declared it.
+            None => Lookups::of(key.kind()).count(source),
+        }
         let mut response = answer(found, headers, &about);
         response.headers_mut().insert("cache-status", HeaderValue::from_static(source.parts().1));
         response.extensions_mut().insert(about);
@@ -207,7 +232,7 @@ pub async fn in_path<T: FromStr>(parts: &mut Parts) -> Result<T, Problem> {
 
 pub fn describe() {
     cache::describe();
-    describe_counter!("cache_lookups_total", "Reads of a resource, by where it came from.");
+    describe_counter!("cache_lookups_total", "Reads of what is cached, by its kind and by where it came from.");
 }
 
 fn hit(body: Bytes) -> (Loaded, Source) {

@@ -1,6 +1,5 @@
 //! The domains of this service: one line each.
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 use shared::runtime::config::text;
@@ -35,7 +34,7 @@ domains! {
 
 type Serve = fn(&DomainsConfig, &Backbone) -> anyhow::Result<Served>;
 
-/// The domains that are served: those that `API_DOMAINS` names, or all.
+/// The domains that are served: those that `API_DOMAINS` names, in any case, or all.
 pub struct Domains(Vec<(&'static Domain, Serve)>);
 
 impl Domains {
@@ -48,12 +47,14 @@ impl Domains {
     }
 
     fn named(names: &str) -> anyhow::Result<Self> {
-        let find = |name: &str| {
-            let found = DOMAINS.iter().find(|(domain, _)| domain.name == name);
-            let known = || DOMAINS.map(|(domain, _)| domain.name).join(", ");
-            found.copied().with_context(|| format!("API_DOMAINS: there is no domain {name:?}; there is {}", known()))
-        };
-        names.split(',').map(|name| find(name.trim())).collect::<anyhow::Result<Vec<_>>>().map(Self)
+        let names: Vec<_> = names.split(',').map(str::trim).collect();
+        let known = DOMAINS.map(|(domain, _)| domain.name);
+        for name in &names {
+            let is_known = known.iter().any(|known| known.eq_ignore_ascii_case(name));
+            anyhow::ensure!(is_known, "API_DOMAINS: there is no domain {name:?}; there is {}", known.join(", "));
+        }
+        let is_named = |domain: &Domain| names.iter().any(|name| name.eq_ignore_ascii_case(domain.name));
+        Ok(Self(DOMAINS.into_iter().filter(|(domain, _)| is_named(domain)).collect()))
     }
 
     pub fn declared(&self) -> impl Iterator<Item = &'static Domain> {
@@ -94,8 +95,11 @@ mod tests {
     fn domains_are_chosen_by_name() {
         let all: Vec<_> = Domains::all().declared().map(|domain| domain.name).collect();
         for name in &all {
-            let named: Vec<_> = Domains::named(name).unwrap().declared().map(|domain| domain.name).collect();
-            assert_eq!(named, [*name]);
+            // In any case, and once however often it is named.
+            for given in [(*name).to_owned(), format!(" {}, {name}", name.to_uppercase())] {
+                let named: Vec<_> = Domains::named(&given).unwrap().declared().map(|domain| domain.name).collect();
+                assert_eq!(named, [*name], "{given:?}");
+            }
         }
         for wrong in ["", "devices,", "device"] {
             let refused = Domains::named(wrong).err().unwrap().to_string();

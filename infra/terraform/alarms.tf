@@ -138,7 +138,7 @@ resource "aws_cloudwatch_metric_alarm" "worker" {
       unstable   = { name = "UnstableAge", stat = "Maximum" }
       stalled    = { name = "StalledPartitions", stat = "Sum" }
       unreadable = { name = "UnreadablePartitions", stat = "Sum" }
-      alone      = { name = "HeldAloneDevices", stat = "Sum" }
+      alone      = { name = "HeldAloneKeys", stat = "Sum" }
       letters    = { name = "UnknownErrorLetters", stat = "Sum" }
       lost       = { name = "RecordsLost", stat = "Sum" }
       dropped    = { name = "LogLinesDropped", stat = "Sum" }

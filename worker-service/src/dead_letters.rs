@@ -11,6 +11,7 @@ pub mod producer;
 pub mod purge;
 mod read;
 pub mod redrive;
+mod reliable_producer;
 pub mod show;
 pub mod summary;
 
@@ -76,7 +77,7 @@ async fn outcomes(
     handler: HandlerSpec,
     letters: &[LetterSummary],
 ) -> Result<Vec<Option<String>>, Failure> {
-    let name = |letter: &LetterSummary| Some((letter.device.clone()?, letter.event_id.clone()?));
+    let name = |letter: &LetterSummary| Some((letter.key.clone()?, letter.event_id.clone()?));
     let names: Vec<Option<EventName>> = letters.iter().map(name).collect();
     let asked: Vec<_> = names.iter().flatten().cloned().collect();
     let found = if asked.is_empty() { HashMap::new() } else { handler.journal.outcomes(store, &asked).await? };

@@ -283,7 +283,7 @@ fn wait_for_schema(runtime: &Handle, store: &Store, health: &GroupHealth, stop: 
                 return;
             }
             Err(error) => {
-                tracing::error!(%error, "waiting for PostgreSQL");
+                tracing::error!(group = health.group(), %error, "waiting for PostgreSQL");
                 health.waits_before_joining(Some(format!("waiting for PostgreSQL: {error}")));
             }
         }

@@ -4,6 +4,7 @@
 //! not fit into a batch, and those of a batch that was refused; it is started when it is first needed.
 
 mod config;
+mod counters;
 mod limit;
 mod plan;
 mod reports;
@@ -25,6 +26,7 @@ use shared::kafka::{KafkaConfig, Outgoing};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::config::ProducerConfig;
+use self::counters::Counters;
 use self::limit::BatchLimit;
 use self::plan::{Batches, Step, plan};
 use self::reports::{Batch, Report, Waiting};
@@ -93,6 +95,7 @@ struct Inner {
     alone_settings: ClientConfig,
     limit: Arc<BatchLimit>,
     topic: String,
+    counters: OnceLock<Counters>,
     message_timeout: Duration,
     closed: AtomicBool,
 }
@@ -110,6 +113,7 @@ impl Producer {
             alone_settings: settings::unbatched(kafka, config)?,
             limit,
             topic: topic.to_owned(),
+            counters: OnceLock::new(),
             message_timeout,
             closed: AtomicBool::new(false),
         })))
@@ -117,6 +121,11 @@ impl Producer {
 
     pub fn topic(&self) -> &str {
         &self.0.topic
+    }
+
+    /// The counters of its topic, once metrics have started.
+    pub(crate) fn counters(&self) -> &Counters {
+        self.0.counters.get_or_init(|| Counters::of(&self.0.topic))
     }
 
     /// Kafka was asked for the topic's `max.message.bytes`.
@@ -135,7 +144,7 @@ impl Producer {
     pub async fn send(&self, event: &Outgoing, deadline: Instant) -> Outcome {
         let start = Instant::now();
         let outcome = self.settle(event, deadline).await;
-        count(&[outcome]);
+        self.counters().count(&[outcome]);
         DURATION.record(start.elapsed());
         outcome
     }
@@ -146,7 +155,7 @@ impl Producer {
     pub async fn send_all(&self, events: &[Outgoing], deadline: Instant) -> Vec<Outcome> {
         let start = Instant::now();
         let outcomes = self.settle_all(events, deadline).await;
-        count(&outcomes);
+        self.counters().count(&outcomes);
         DURATION.record(start.elapsed());
         outcomes
     }
@@ -352,7 +361,7 @@ impl Producer {
 
 /// Describes what is measured here. The counters that alerts look at are there from the start, at 0.
 pub fn describe() {
-    describe_counter!("kafka_produce_total", "Events handed to Kafka, by what became of them.");
+    describe_counter!("kafka_produce_total", "Events handed to Kafka, by topic and by what became of them.");
     describe_histogram!(
         "kafka_produce_duration_seconds",
         "Until all in-sync replicas have acknowledged, for each event or batch."
@@ -362,27 +371,11 @@ pub fn describe() {
     describe_gauge!("kafka_queue_records", "Events that wait for Kafka's acknowledgement.");
     describe_gauge!("kafka_queue_bytes", "Their bytes.");
     describe_gauge!("kafka_queue_limit_bytes", "How many there may be: KAFKA_QUEUE_BYTES.");
-    for outcome in Outcome::ALL {
-        counter!("kafka_produce_total", "outcome" => outcome.as_str()).increment(0);
-    }
     for name in ["kafka_produce_resent_total", "kafka_producer_rebuilt_total"] {
         counter!(name).increment(0);
     }
 }
 
 /// Looked up once: a series costs more to find than to count.
-static ACCEPTED: LazyLock<Counter> =
-    LazyLock::new(|| metrics::counter!("kafka_produce_total", "outcome" => "accepted"));
 static RESENT: LazyLock<Counter> = LazyLock::new(|| metrics::counter!("kafka_produce_resent_total"));
 static DURATION: LazyLock<Histogram> = LazyLock::new(|| metrics::histogram!("kafka_produce_duration_seconds"));
-
-fn count(outcomes: &[Outcome]) {
-    let mut accepted = 0;
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Accepted { .. } => accepted += 1,
-            other => metrics::counter!("kafka_produce_total", "outcome" => other.as_str()).increment(1),
-        }
-    }
-    ACCEPTED.increment(accepted);
-}

@@ -5,20 +5,22 @@ use crate::prelude::*;
 
 #[tokio::test]
 async fn metrics_count_what_was_answered() {
-    let binary = Binary::start(&prepared("internal").await);
+    let scope = prepared("internal").await;
+    let binary = Binary::start(&scope);
     let post = binary.post("/events", &admin(), r#"{"device_id":"d","payload":{}}"#);
     assert_eq!(post.send().await.unwrap().status(), 202);
     for path in ["/made/up", "/resource/none"] {
         binary.get(path, &user()).send().await.unwrap();
     }
     let metrics = binary.metrics().await;
+    let produced = format!(r#"kafka_produce_total{{topic="{}",outcome="accepted"}} 1"#, scope.input_topic);
     for expected in [
         r#"http_requests_total{method="POST",route="/events",status="202"} 1"#,
         r#"http_requests_total{method="GET",route="none",status="404"} 1"#,
         r#"http_request_duration_seconds_count{route="/events"} 1"#,
-        r#"kafka_produce_total{outcome="accepted"} 1"#,
+        &produced,
         r#"kafka_produce_duration_seconds_count 1"#,
-        r#"cache_lookups_total{outcome="stored"} 1"#,
+        r#"cache_lookups_total{kind="resource",outcome="stored"} 1"#,
     ] {
         assert!(metrics.contains(expected), "{expected}\n{metrics}");
     }

@@ -49,6 +49,13 @@ pub struct CacheKey {
     id: Arc<str>,
 }
 
+impl Kind {
+    /// Its name, as in the metrics: the prefix without its colon.
+    pub fn name(&self) -> &'static str {
+        self.prefix.trim_end_matches(':')
+    }
+}
+
 impl CacheKey {
     /// The key of a thing. Its identifier must hold no brace, which would choose the slot in a cluster.
     pub fn new(kind: &'static Kind, id: Arc<str>) -> Self {

@@ -20,6 +20,8 @@ pub struct EventNames<'a> {
     pub event_id: Option<&'a EventId>,
     /// The request that brought it.
     pub request_id: Option<Text<'a>>,
+    /// The consumer group that handles it.
+    pub group: &'a str,
     /// Where it stands.
     pub partition: i32,
     /// Where it stands there.
@@ -107,6 +109,7 @@ macro_rules! event_line {
             $key = $event.key,
             event_id = $event.event_id.map(::tracing::field::display),
             request_id = $event.request_id.map(::tracing::field::display),
+            group = $event.group,
             partition = $event.partition,
             offset = $event.offset,
             $($more)+

@@ -17,6 +17,7 @@ use crate::scheduler::{AfterFailure, Task};
 /// resource to, and what became of the cache entry. What is not logged costs a hash at most.
 pub fn processed<E>(
     lines: &EventLines,
+    group: &str,
     access_log: AccessLog,
     batch: &[Task<E>],
     applied: &Applied,
@@ -36,6 +37,7 @@ pub fn processed<E>(
             key: Some(envelope.key.as_str()),
             event_id: Some(&envelope.id),
             request_id: request_id.map(Text),
+            group,
             partition: task.record.partition,
             offset: task.record.offset,
         };
@@ -74,8 +76,8 @@ impl FailedBatch {
 
     /// Logs it, with what becomes of it. An event that is a dead letter now has its line when Kafka holds
     /// that. `is_full` is where so much is held that nothing more comes in.
-    pub fn log(&self, lines: &EventLines, after: AfterFailure, is_full: bool) {
-        let first = self.first.shown();
+    pub fn log(&self, lines: &EventLines, group: &str, after: AfterFailure, is_full: bool) {
+        let first = self.first.shown(group);
         let retry_s = match after {
             AfterFailure::DeadLetter => return,
             AfterFailure::Held(delay) => Some(delay.as_secs()),
@@ -89,16 +91,17 @@ impl FailedBatch {
         let (records, class, then, error) = (self.records, self.class, after.as_str(), self.error.as_str());
         (lines.batch_failed)(first, BatchFailure { records, class, then, retry_s, error });
         for event in &self.events {
-            (lines.event_of_failed_batch)(event.shown(), then);
+            (lines.event_of_failed_batch)(event.shown(group), then);
         }
     }
 }
 
 /// What a probe came to: whether events of others would be applied.
-pub fn probe(partition: i32, result: &Result<(), Failure>) {
+pub fn probe(group: &str, partition: i32, result: &Result<(), Failure>) {
     match result {
-        Ok(()) => tracing::debug!(partition, "a probe succeeded: events of others would be applied"),
+        Ok(()) => tracing::debug!(group, partition, "a probe succeeded: events of others would be applied"),
         Err(error) => tracing::warn!(
+            group,
             partition,
             class = ?error.class,
             error = %error,
@@ -108,10 +111,10 @@ pub fn probe(partition: i32, result: &Result<(), Failure>) {
 }
 
 /// A dead letter that Kafka holds.
-pub fn dead_letter(lines: &EventLines, letter: &DeadLetter, types: &[&'static str]) {
+pub fn dead_letter(lines: &EventLines, group: &str, letter: &DeadLetter, types: &[&'static str]) {
     let names = Names::of_record(&letter.record, types);
     let (reason, attempts, error) = (letter.reason.as_str(), letter.attempts, letter.error.as_str());
-    (lines.dead_letter)(names.shown(), LetterFailure { reason, attempts, error });
+    (lines.dead_letter)(names.shown(group), LetterFailure { reason, attempts, error });
 }
 
 /// The names of an event, kept.
@@ -158,11 +161,12 @@ impl Names {
         }
     }
 
-    fn shown(&self) -> EventNames<'_> {
+    fn shown<'a>(&'a self, group: &'a str) -> EventNames<'a> {
         EventNames {
             key: self.key.as_deref(),
             event_id: self.event_id.as_ref(),
             request_id: self.request_id.as_deref().map(Text),
+            group,
             partition: self.partition,
             offset: self.offset,
         }

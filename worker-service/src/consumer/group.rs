@@ -40,6 +40,8 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A partition that was assigned.
 pub struct Assigned {
+    /// The consumer group.
+    pub group: Arc<str>,
     /// The topic.
     pub topic: String,
     /// The partition.
@@ -97,6 +99,11 @@ impl Group {
         let _ = self.consumer.set(Arc::downgrade(consumer));
     }
 
+    /// The group's id.
+    pub fn group(&self) -> &str {
+        self.health.group()
+    }
+
     /// Whether a runner does not react any more.
     pub(super) fn hangs(&self) -> bool {
         self.hangs.load(Ordering::Relaxed)
@@ -122,7 +129,7 @@ impl Group {
             }
             // Before it is assigned, and so before anything is fetched.
             let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
-                tracing::error!(topic, partition, "a partition without a queue");
+                tracing::error!(group = self.group(), topic, partition, "a partition without a queue");
                 continue;
             };
             let wake = Arc::new(Notify::new());
@@ -131,6 +138,7 @@ impl Group {
             let (stop, stopped) = watch::channel(false);
             let signals = Arc::new(Signals::default());
             let assigned = Assigned {
+                group: self.health.group().into(),
                 topic,
                 partition,
                 queue,
@@ -141,7 +149,7 @@ impl Group {
             };
             let task = self.runtime.spawn((self.run)(assigned));
             self.runners().insert(partition, PartitionHandle { stop, signals, asked_anew: None, task });
-            tracing::info!(partition, "assigned");
+            tracing::info!(group = self.group(), partition, "assigned");
         }
     }
 
@@ -158,7 +166,7 @@ impl Group {
             for (partition, handle) in ending {
                 self.drop_runner(partition, handle);
                 self.health.lost_to_group(partition);
-                tracing::warn!(partition, "lost");
+                tracing::warn!(group = self.group(), partition, "lost");
             }
             return;
         }
@@ -170,17 +178,19 @@ impl Group {
     /// left to itself if it takes too long.
     fn commit_last(&self) {
         let Some(consumer) = self.consumer.get().and_then(Weak::upgrade) else { return };
+        let group = self.group();
         let committing = self.runtime.spawn_blocking(move || consumer.commit_consumer_state(CommitMode::Sync));
         match self.runtime.block_on(async { tokio::time::timeout(LAST_COMMIT_TIMEOUT, committing).await }) {
             Ok(Ok(Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "the last commit failed: some records will come again"),
+            Ok(Ok(Err(error))) => tracing::warn!(group, %error, "the last commit failed: some records will come again"),
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!(error = "no answer", "the last commit failed: some records will come again");
+                tracing::warn!(group, error = "no answer", "the last commit failed: some records will come again");
             }
         }
     }
 
     fn finish(&self, ending: Vec<(i32, PartitionHandle)>) {
+        let group = self.group();
         for (_, handle) in &ending {
             let _ = handle.stop.send(true);
         }
@@ -189,13 +199,13 @@ impl Group {
             let left = deadline.saturating_duration_since(Instant::now());
             let ended = self.runtime.block_on(async { tokio::time::timeout(left, &mut handle.task).await });
             match ended {
-                Ok(Ok(())) => tracing::info!(partition, "revoked"),
+                Ok(Ok(())) => tracing::info!(group, partition, "revoked"),
                 Ok(Err(error)) => {
-                    tracing::error!(partition, error = %no_result(error), "the runner of the partition broke down")
+                    tracing::error!(group, partition, error = %no_result(error), "the runner of the partition broke down")
                 }
                 Err(_) => {
                     self.drop_runner(partition, handle);
-                    tracing::warn!(partition, "what was under way is dropped, and will come again");
+                    tracing::warn!(group, partition, "what was under way is dropped, and will come again");
                 }
             }
             self.health.gone(partition);
@@ -207,7 +217,7 @@ impl Group {
     fn drop_runner(&self, partition: i32, handle: PartitionHandle) {
         handle.task.abort();
         if self.runtime.block_on(async { tokio::time::timeout(DROP_TIMEOUT, handle.task).await }).is_err() {
-            tracing::error!(partition, "the runner of the partition does not end");
+            tracing::error!(group = self.group(), partition, "the runner of the partition does not end");
             self.hangs.store(true, Ordering::Relaxed);
         }
     }
@@ -241,7 +251,7 @@ impl Group {
         let Some(handle) = runners.get_mut(&partition) else { return };
         let begun = handle.signals.begun_anew.load(Ordering::Relaxed);
         if handle.asked_anew.replace(begun) == Some(begun) {
-            tracing::error!(partition, "the runner of the partition does not react");
+            tracing::error!(group = self.group(), partition, "the runner of the partition does not react");
             self.hangs.store(true, Ordering::Relaxed);
         } else {
             handle.signals.begin_anew.notify_one();
@@ -255,7 +265,7 @@ impl Group {
 
     fn tell_failed_commit(&self, error: &str) {
         metrics::counter!("commits_failed_total", "group" => self.health.group().to_owned()).increment(1);
-        tracing::warn!(error, "a commit failed: it is repeated with the next one");
+        tracing::warn!(group = self.group(), error, "a commit failed: it is repeated with the next one");
     }
 
     pub(super) fn complain(&self, error: &KafkaError) {
@@ -286,7 +296,7 @@ impl ConsumerContext for Group {
         match rebalance {
             Rebalance::Assign(partitions) => self.begin(partitions),
             Rebalance::Revoke(partitions) => self.end(consumer, partitions),
-            Rebalance::Error(error) => tracing::warn!(%error, "a rebalance failed"),
+            Rebalance::Error(error) => tracing::warn!(group = self.group(), %error, "a rebalance failed"),
         }
     }
 

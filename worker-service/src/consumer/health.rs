@@ -136,8 +136,8 @@ impl GroupHealth {
     pub fn kafka_is_away(&self, why: Option<String>) {
         let mut state = self.state();
         match (&state.kafka, &why) {
-            (None, Some(why)) => tracing::error!(error = why, "Kafka does not answer"),
-            (Some(_), None) => tracing::info!("Kafka answers again"),
+            (None, Some(why)) => tracing::error!(group = self.group(), error = why, "Kafka does not answer"),
+            (Some(_), None) => tracing::info!(group = self.group(), "Kafka answers again"),
             _ => {}
         }
         state.kafka = why;
@@ -147,8 +147,8 @@ impl GroupHealth {
     pub fn topic_is_missing(&self, why: Option<String>) {
         let mut state = self.state();
         match (&state.missing_topic, &why) {
-            (None, Some(why)) => tracing::error!("{why}"),
-            (Some(_), None) => tracing::info!("the input topic is there"),
+            (None, Some(why)) => tracing::error!(group = self.group(), "{why}"),
+            (Some(_), None) => tracing::info!(group = self.group(), "the input topic is there"),
             _ => {}
         }
         state.missing_topic = why;
@@ -160,29 +160,30 @@ impl GroupHealth {
         let known = state.partitions.entry(partition).or_default();
         (known.begun_at, known.watermark, known.held_until) = (at, None, None);
         if known.outage.take().is_some() {
-            tracing::info!(partition, "the outage is over");
+            tracing::info!(group = self.group(), partition, "the outage is over");
         }
     }
 
     /// A runner does not begin yet, and why.
     pub fn waits_to_begin(&self, partition: i32, why: String) {
-        tracing::warn!(partition, error = why, "the partition does not begin yet");
+        tracing::warn!(group = self.group(), partition, error = why, "the partition does not begin yet");
         self.state().partitions.entry(partition).or_default().outage = Some(why);
     }
 
     /// How far the partitions are behind, as it was measured.
     pub fn measured(&self, measured: &BTreeMap<i32, PartitionLag>) {
-        let mut state = self.state();
+        let (mut state, group) = (self.state(), self.group());
         for (&partition, found) in measured {
             let Some(known) = state.partitions.get_mut(&partition) else { continue };
             let is_long = |unstable: Option<Unstable>| unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN);
             match (known.unstable, found.unstable) {
                 (None, Some(Unstable { records, offset, .. })) => {
-                    tracing::warn!(partition, offset, records, "records wait behind a transaction that is open");
+                    tracing::warn!(group, partition, offset, records, "records wait behind a transaction that is open");
                 }
-                (Some(_), None) => tracing::info!(partition, "no transaction is open any more"),
+                (Some(_), None) => tracing::info!(group, partition, "no transaction is open any more"),
                 (before, Some(Unstable { records, offset, age })) if is_long(found.unstable) && !is_long(before) => {
                     tracing::error!(
+                        group,
                         partition,
                         offset,
                         records,
@@ -195,9 +196,9 @@ impl GroupHealth {
             match (known.stalled, found.stalled) {
                 (None, Some(since)) => {
                     let (offset, lag) = (known.at(), found.lag);
-                    tracing::error!(partition, offset, lag, ?since, "the partition stands still for no reason");
+                    tracing::error!(group, partition, offset, lag, ?since, "the partition stands still for no reason");
                 }
-                (Some(_), None) => tracing::info!(partition, "the partition moves again"),
+                (Some(_), None) => tracing::info!(group, partition, "the partition moves again"),
                 _ => {}
             }
             (known.unstable, known.stalled) = (found.unstable, found.stalled);
@@ -219,10 +220,17 @@ impl GroupHealth {
             known.panics_again = again.map(|at| PanicsAgain { why: why.clone(), at });
             known.outage = Some(why.clone());
         }
+        let group = self.group();
         match again {
-            None => tracing::error!(partition, error = why, "the partition begins anew"),
+            None => tracing::error!(group, partition, error = why, "the partition begins anew"),
             Some(offset) => {
-                tracing::error!(partition, offset, error = why, "the code of the partition panics again and again");
+                tracing::error!(
+                    group,
+                    partition,
+                    offset,
+                    error = why,
+                    "the code of the partition panics again and again"
+                );
             }
         }
     }
@@ -274,27 +282,27 @@ impl GroupHealth {
 
     /// How a partition's scheduler is, whose times count from this moment on.
     pub fn update<E>(&self, partition: i32, scheduler: &Scheduler<E>, started: Instant) {
-        let mut state = self.state();
+        let (mut state, group) = (self.state(), self.group());
         let entry = state.partitions.entry(partition).or_default();
         if entry.outage.as_deref() != scheduler.outage() {
             match scheduler.outage() {
                 Some(why) if entry.outage.is_none() => {
-                    tracing::error!(partition, error = why, "an outage: the partition waits");
+                    tracing::error!(group, partition, error = why, "an outage: the partition waits");
                 }
                 Some(_) => {}
-                None => tracing::info!(partition, "the outage is over"),
+                None => tracing::info!(group, partition, "the outage is over"),
             }
             entry.outage = scheduler.outage().map(str::to_owned);
         }
         if entry.panics_again.as_ref().is_some_and(|again| scheduler.watermark() > again.at) {
             entry.panics_again = None;
-            tracing::info!(partition, "the code of the partition panics no more");
+            tracing::info!(group, partition, "the code of the partition panics no more");
         }
         entry.paused = scheduler.is_paused();
         entry.held = scheduler.held_keys();
         entry.held_alone = scheduler.held_alone();
         entry.held_until = scheduler.held_until().filter(|_| scheduler.is_idle()).map(|due| started + due);
-        show_held_full(partition, entry.held_full.as_ref(), scheduler.held_full().as_ref());
+        show_held_full(group, partition, entry.held_full.as_ref(), scheduler.held_full().as_ref());
         entry.held_full = scheduler.held_full();
         entry.read_to = scheduler.read_to();
         entry.finished = scheduler.finished();
@@ -355,9 +363,10 @@ impl State {
 }
 
 /// The log says when so much is held that nothing more comes in, and when it is less again.
-fn show_held_full(partition: i32, before: Option<&HeldFull>, now: Option<&HeldFull>) {
+fn show_held_full(group: &str, partition: i32, before: Option<&HeldFull>, now: Option<&HeldFull>) {
     match (before, now) {
         (None, Some(HeldFull { records, bytes, key, key_records, key_bytes })) => tracing::error!(
+            group,
             partition,
             records,
             bytes,
@@ -366,7 +375,7 @@ fn show_held_full(partition: i32, before: Option<&HeldFull>, now: Option<&HeldFu
             key_bytes,
             "so much is held that the partition takes nothing in"
         ),
-        (Some(_), None) => tracing::info!(partition, "the partition takes records in again"),
+        (Some(_), None) => tracing::info!(group, partition, "the partition takes records in again"),
         _ => {}
     }
 }

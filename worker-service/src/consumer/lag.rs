@@ -170,6 +170,7 @@ fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64
     }
     for (partition, found) in behind {
         tracing::warn!(
+            group = health.group(),
             partition,
             committed = found.committed,
             stored = found.stored,

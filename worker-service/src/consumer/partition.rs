@@ -138,7 +138,7 @@ impl<H: Handler> PartitionRunner<H> {
                     });
                     let after = scheduler.applied(batch, result, started.elapsed());
                     if let (Some(failure), Some(after)) = (failure, after) {
-                        self.aside(|| failure.log(&H::LINES, after, scheduler.held_full().is_some()));
+                        self.aside(|| failure.log(&H::LINES, &self.group, after, scheduler.held_full().is_some()));
                     }
                 }
                 Action::Probe(bytes) => {
@@ -148,13 +148,14 @@ impl<H: Handler> PartitionRunner<H> {
                 Action::DeadLetter(letters) => {
                     let sent = self.dependencies.dead_letters.send(letters).await;
                     for (letter, _) in sent.iter().filter(|(_, result)| result.is_ok()) {
-                        self.aside(|| event_log::dead_letter(&H::LINES, letter, H::SPEC.stream.types));
+                        self.aside(|| event_log::dead_letter(&H::LINES, &self.group, letter, H::SPEC.stream.types));
                         self.dependencies.health.dead_letter(letter.reason);
                     }
                     scheduler.dead_lettered(sent, started.elapsed());
                 }
                 Action::Pause => {
                     tracing::error!(
+                        group = &*self.group,
                         partition = self.partition,
                         "too many dead letters: paused until `worker-service resume`"
                     );
@@ -248,6 +249,7 @@ impl<H: Handler> PartitionRunner<H> {
                 Step::Gap(expected) => tracker.gaps.met(expected, offset),
                 Step::Back(expected) => {
                     tracing::error!(
+                        group = &*self.group,
                         partition = self.partition,
                         expected,
                         offset,
@@ -297,7 +299,7 @@ impl<H: Handler> PartitionRunner<H> {
             tracker.unreadable = Some(Instant::now());
             self.dependencies.health.cannot_read(self.partition, tracker.expected, error.to_string());
         } else {
-            tracing::warn!(partition = self.partition, %error, "reading from Kafka");
+            tracing::warn!(group = &*self.group, partition = self.partition, %error, "reading from Kafka");
         }
     }
 

@@ -72,7 +72,7 @@ pub fn run(
             // leaves the group. Unsubscribing and dropping the consumer would race: the group would
             // wait out the session of a member that is gone.
             if let Err(error) = consumer.close_queue() {
-                tracing::warn!(%error, "leaving the group");
+                tracing::warn!(group = consumer.context().group(), %error, "leaving the group");
             }
         }
         if let Some(since) = leaving
@@ -113,7 +113,10 @@ pub fn run(
     }
     consumer.context().end_all();
     if !consumer.closed() {
-        tracing::warn!("Kafka does not answer: the group waits until our session has ended");
+        tracing::warn!(
+            group = consumer.context().group(),
+            "Kafka does not answer: the group waits until our session has ended"
+        );
         // To be dropped it would wait for as long as it takes; it ends with the process.
         std::mem::forget(consumer);
     }

@@ -83,6 +83,7 @@ impl TaskHealth {
 
 /// Runs a task until it is told to stop. Where it panics it begins anew; where it ends by itself, that is said.
 pub async fn keep_running(run: RunTask, mut stop: StopSignal, health: TaskHealth) {
+    panics::begin_task(health.name);
     loop {
         health.runs(true);
         let outcome = panics::caught_async(run(stop.clone())).await;

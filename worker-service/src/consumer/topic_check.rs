@@ -46,13 +46,20 @@ impl TopicWatch {
             match &found {
                 Ok(warnings) => {
                     for warning in warnings {
-                        tracing::warn!(warning, "a topic has a setting with which events may be lost");
+                        tracing::warn!(
+                            group = self.health.group(),
+                            warning,
+                            "a topic has a setting with which events may be lost"
+                        );
                     }
                     if warnings.is_empty() && matches!(&self.said, Some(Ok(before)) if !before.is_empty()) {
-                        tracing::info!("the topics' settings are as they have to be again");
+                        tracing::info!(
+                            group = self.health.group(),
+                            "the topics' settings are as they have to be again"
+                        );
                     }
                 }
-                Err(error) => tracing::warn!(error, "the topics' settings are not known"),
+                Err(error) => tracing::warn!(group = self.health.group(), error, "the topics' settings are not known"),
             }
         }
         let told = found.is_ok();

@@ -94,9 +94,9 @@ pub struct DlqPurgeConfig {
     /// What failed before this time (RFC 3339).
     #[arg(long, value_parser = rfc3339::instant)]
     pub before: OffsetDateTime,
-    /// Only of this device: up to the first letter of another one.
-    #[arg(long)]
-    pub device: Option<String>,
+    /// Only with this key: up to the first letter with another one.
+    #[arg(long, alias = "device")]
+    pub key: Option<String>,
     /// Of all handlers that read the same stream. Without it, one of another handler stays, as does what is behind it.
     #[arg(long)]
     pub all_handlers: bool,

@@ -9,9 +9,10 @@ use crate::dead_letters::summary::LetterSummary;
 /// Which letters.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LetterFilter {
-    /// Only of this device.
-    #[arg(long)]
-    pub device: Option<String>,
+    /// Only with this key.
+    // The alias is its name of when every key was a device.
+    #[arg(long, alias = "device")]
+    pub key: Option<String>,
     /// Only with this `dlq.reason`.
     #[arg(long, value_parser = Reason::ALL.map(Reason::as_str))]
     pub reason: Option<String>,
@@ -30,7 +31,7 @@ impl LetterFilter {
     /// Whether it lets a letter through; its limit is not looked at.
     pub fn matches(&self, letter: &LetterSummary) -> bool {
         let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-        same(&self.device, &letter.device)
+        same(&self.key, &letter.key)
             && same(&self.reason, &letter.reason)
             && self.since.is_none_or(|since| letter.failed_at >= since)
             && self.until.is_none_or(|until| letter.failed_at < until)
@@ -52,13 +53,13 @@ mod tests {
         let second = time::Duration::SECOND;
         let all = LetterFilter::default();
         assert!(all.matches(&letter));
-        let same = LetterFilter { device: Some("a".into()), reason: Some("failed".into()), ..all.clone() };
+        let same = LetterFilter { key: Some("a".into()), reason: Some("failed".into()), ..all.clone() };
         assert!(same.matches(&letter));
         assert!(LetterFilter { since: Some(at), until: Some(at + second), ..all.clone() }.matches(&letter));
         for other in [
             LetterFilter { since: Some(at + second), ..all.clone() },
             LetterFilter { until: Some(at), ..all.clone() },
-            LetterFilter { device: Some("b".into()), ..all.clone() },
+            LetterFilter { key: Some("b".into()), ..all.clone() },
             LetterFilter { reason: Some("rejected".into()), ..all.clone() },
         ] {
             assert!(!other.matches(&letter), "{other:?}");

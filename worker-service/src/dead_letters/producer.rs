@@ -1,23 +1,16 @@
-//! Sends dead letters, and says so only once Kafka holds them. Records that are redriven go the same way.
-
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+//! Sends dead letters, and says so only once Kafka holds them.
 
 use futures_util::future::join_all;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use shared::kafka::topics::setup::MAX_DEAD_LETTER_BYTES;
-use shared::kafka::{self, LogContext};
-use shared::kafka::{DeadLetter, LetterHeaders};
+use shared::kafka::{self, DeadLetter, LetterHeaders};
 use time::OffsetDateTime;
 
+use super::reliable_producer::{ReliableProducer, owned};
 use crate::observe::panics::{self, Panicked};
 use crate::observe::trace::DeadLetterSpan;
 
-/// How long one record may take; then the scheduler waits and sends it again, and an operator reads that it failed.
-const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a record takes beyond its key, value and headers, generously.
 const OVERHEAD: usize = 512;
 /// A letter is not cut to less: its own headers need about as much.
@@ -25,154 +18,93 @@ const LEAST_BYTES: usize = 2048;
 
 pub struct DeadLetters {
     topic: String,
-    group: String,
-    config: ClientConfig,
-    producer: Mutex<FutureProducer<LogContext>>,
+    producer: ReliableProducer,
 }
 
 impl DeadLetters {
     pub fn new(client: &ClientConfig, topic: &str, group: &str) -> anyhow::Result<Self> {
-        let config = producer_settings(client);
-        let producer = Mutex::new(config.create_with_context(LogContext)?);
-        Ok(Self { topic: topic.to_owned(), group: group.to_owned(), config, producer })
+        Ok(Self { topic: topic.to_owned(), producer: ReliableProducer::new(client, group)? })
     }
 
     /// Sends letters, and gives each back with how it went: `Ok` only when all in-sync replicas have
     /// it. A letter that was not acknowledged may be there nevertheless.
     pub async fn send(&self, letters: Vec<DeadLetter>) -> Vec<(DeadLetter, Result<(), String>)> {
-        let producer = self.producer().clone();
         // Each is caught by itself: one that cannot be sent for a defect of ours keeps no other one back.
-        let one = async |letter: &DeadLetter| match panics::caught_async(self.send_one(&producer, letter)).await {
+        let one = async |letter: &DeadLetter| match panics::caught_async(self.send_one(letter)).await {
             Ok(sent) => sent,
             Err(panicked) => {
-                panicked.tell(letter.record.partition);
+                panicked.tell(self.producer.group(), letter.record.partition);
                 Err(panicked.to_string())
             }
         };
         let sent = join_all(letters.iter().map(one)).await;
-        if sent.iter().any(Result::is_err) && producer.client().fatal_error().is_some() {
-            self.renew();
-        }
         for (letter, _) in letters.iter().zip(&sent).filter(|(_, sent)| sent.is_ok()) {
-            let labels = || [("group", self.group.clone()), ("reason", letter.reason.as_str().to_owned())];
+            let labels =
+                || [("group", self.producer.group().to_owned()), ("reason", letter.reason.as_str().to_owned())];
             let count = || metrics::counter!("dead_letters_total", &labels()).increment(1);
-            tell(letter, panics::caught(count));
+            self.tell(letter, panics::caught(count));
         }
         letters.into_iter().zip(sent).collect()
     }
 
     /// What is too large, for the client or for the broker, whose limit nobody tells, is cut to the
     /// half until it fits.
-    async fn send_one(&self, producer: &FutureProducer<LogContext>, letter: &DeadLetter) -> Result<(), String> {
-        let value = letter.record.value();
+    async fn send_one(&self, letter: &DeadLetter) -> Result<(), String> {
+        let (value, group) = (letter.record.value(), self.producer.group());
         let (key, failed_at) = (letter.record.key(), OffsetDateTime::now_utc());
         let with = |headers: LetterHeaders| Sent { key, value: value.as_deref(), headers };
         let whole = || {
-            let mut headers = letter.headers(&self.group, failed_at);
+            let mut headers = letter.headers(group, failed_at);
             if letter.record.headers_are_unread() {
                 headers.push(truncated(value.as_deref()));
             }
             with(headers)
         };
         let bare = || {
-            let mut headers = letter.our_headers(&self.group, failed_at);
+            let mut headers = letter.our_headers(group, failed_at);
             headers.push(truncated(value.as_deref()));
             with(headers)
         };
-        let mut whole = whole_or_bare(letter, whole, bare).map_err(|panicked| panicked.to_string())?;
-        let span = tell(letter, panics::caught(|| DeadLetterSpan::begin(letter, &self.topic)));
-        let mut sent = self.deliver(producer, &whole).await;
+        let mut whole = whole_or_bare(group, letter, whole, bare).map_err(|panicked| panicked.to_string())?;
+        let span = self.tell(letter, panics::caught(|| DeadLetterSpan::begin(letter, &self.topic)));
+        let mut sent = self.deliver(&whole).await;
         if whole.key.is_none() && is_invalid(&sent) {
             whole = whole.with_a_key();
-            sent = self.deliver(producer, &whole).await;
+            sent = self.deliver(&whole).await;
         }
         let mut room = MAX_DEAD_LETTER_BYTES;
         while is_too_large(&sent) && room > LEAST_BYTES {
             if room < whole.size() {
-                sent = self.deliver(producer, &whole.cut(room)).await;
+                sent = self.deliver(&whole.cut(room)).await;
             }
             room /= 2;
         }
-        tell(letter, panics::caught(|| span.map(|span| span.end(sent.as_ref().err()))));
+        self.tell(letter, panics::caught(|| span.map(|span| span.end(sent.as_ref().err()))));
         sent.map_err(|error| error.to_string())
     }
 
-    async fn deliver(&self, producer: &FutureProducer<LogContext>, letter: &Sent<'_>) -> Result<(), KafkaError> {
+    async fn deliver(&self, letter: &Sent<'_>) -> Result<(), KafkaError> {
         let headers = owned(letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
-        deliver(producer, &self.topic, (letter.key, letter.value), headers).await.map(|_| ())
+        self.producer.send(&self.topic, (letter.key, letter.value), headers).await.map(|_| ())
     }
 
-    /// A fatal error ends an idempotent producer for good: a new one takes its place.
-    fn renew(&self) {
-        match self.config.create_with_context(LogContext) {
-            Ok(producer) => *self.producer() = producer,
-            Err(error) => tracing::error!(%error, "the dead-letter producer cannot be made anew"),
-        }
+    /// What decides about nothing: where it panicked, that is told.
+    fn tell<T>(&self, letter: &DeadLetter, result: Result<T, Panicked>) -> Option<T> {
+        result.map_err(|panicked| panicked.tell(self.producer.group(), letter.record.partition)).ok()
     }
-
-    fn producer(&self) -> std::sync::MutexGuard<'_, FutureProducer<LogContext>> {
-        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Headers, as the client takes them.
-pub(super) fn owned<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> OwnedHeaders {
-    headers.into_iter().fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value }))
-}
-
-/// Sends a record of this key and value, and waits until all in-sync replicas have it; gives its partition and offset.
-pub(super) async fn deliver(
-    producer: &FutureProducer<LogContext>,
-    topic: &str,
-    (key, value): (Option<&[u8]>, Option<&[u8]>),
-    headers: OwnedHeaders,
-) -> Result<(i32, i64), KafkaError> {
-    let mut record = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
-    (record.key, record.payload) = (key, value);
-    // `send` would sleep while the queue is full; who sends waits better.
-    let delivery = producer.send_result(record).map_err(|(error, _)| error)?;
-    match delivery.await {
-        Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok((delivered.partition, delivered.offset)),
-        // It may be there, and comes twice then.
-        Ok(Ok(_)) => {
-            tracing::warn!("librdkafka takes a record for written that no broker acknowledged");
-            Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
-        }
-        Ok(Err((error, _))) => Err(error),
-        Err(_) => Err(KafkaError::Canceled),
-    }
-}
-
-pub(crate) fn producer_settings(client: &ClientConfig) -> ClientConfig {
-    let mut config = client.clone();
-    config
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("compression.type", "lz4")
-        // Each alone: a batch is taken or refused as a whole, also for its size.
-        .set("batch.num.messages", "1")
-        .set("linger.ms", "0")
-        .set("partitioner", "murmur2_random")
-        .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string())
-        .set("message.max.bytes", MAX_DEAD_LETTER_BYTES.to_string());
-    config
 }
 
 /// A letter, or, where that panics, what needs less code: without its record's headers.
 fn whole_or_bare<'a>(
+    group: &str,
     letter: &DeadLetter,
     whole: impl FnOnce() -> Sent<'a>,
     bare: impl FnOnce() -> Sent<'a>,
 ) -> Result<Sent<'a>, Panicked> {
     panics::caught(whole).or_else(|panicked| {
-        panicked.tell(letter.record.partition);
+        panicked.tell(group, letter.record.partition);
         panics::caught(bare)
     })
-}
-
-/// What decides about nothing: where it panicked, that is told.
-fn tell<T>(letter: &DeadLetter, result: Result<T, Panicked>) -> Option<T> {
-    result.map_err(|panicked| panicked.tell(letter.record.partition)).ok()
 }
 
 fn is_too_large(sent: &Result<(), KafkaError>) -> bool {
@@ -255,12 +187,6 @@ mod tests {
     }
 
     #[test]
-    fn every_replica_has_a_letter_before_its_offset_moves() {
-        let config = producer_settings(&ClientConfig::new());
-        assert_eq!((config.get("acks"), config.get("enable.idempotence")), (Some("all"), Some("true")));
-    }
-
-    #[test]
     fn what_is_too_large_is_cut_to_fit() {
         let key = vec![b'k'; 3 << 20];
         for (key_size, value, header, kept) in [
@@ -298,12 +224,12 @@ mod tests {
         let letter = DeadLetter { record, reason: Reason::Undecodable, error: String::new(), attempts: 1 };
         let sent = |headers| Sent { key: Some(b"k"), value: Some(b"v"), headers };
         let bare = || sent(letter.our_headers("g", OffsetDateTime::UNIX_EPOCH));
-        let found = whole_or_bare(&letter, || panic!("a defect"), bare).unwrap();
+        let found = whole_or_bare("g", &letter, || panic!("a defect"), bare).unwrap();
         let names: Vec<_> = found.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert!(names.contains(&"dlq.offset") && names.iter().all(|name| name.starts_with("dlq.")), "{names:?}");
-        assert!(whole_or_bare(&letter, || panic!("a defect"), || panic!("a defect")).is_err());
+        assert!(whole_or_bare("g", &letter, || panic!("a defect"), || panic!("a defect")).is_err());
         let whole = || sent(letter.headers("g", OffsetDateTime::UNIX_EPOCH));
-        assert_eq!(whole_or_bare(&letter, whole, bare).unwrap().headers.len(), 1 + names.len());
+        assert_eq!(whole_or_bare("g", &letter, whole, bare).unwrap().headers.len(), 1 + names.len());
     }
 
     #[test]

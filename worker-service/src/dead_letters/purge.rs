@@ -33,13 +33,7 @@ pub async fn run(config: &DlqPurgeConfig, source: &Source, out: &mut impl Write)
     let client = kafka::client(&config.kafka)?;
     let topic = &source.topics.dlq;
     let reader = Reader::open(&client, topic, &source.group)?;
-    let chosen = LetterFilter {
-        device: config.device.clone(),
-        reason: None,
-        since: None,
-        until: Some(config.before),
-        limit: None,
-    };
+    let chosen = LetterFilter { key: config.key.clone(), until: Some(config.before), ..LetterFilter::default() };
     let (source, all_handlers) = (source.clone(), config.all_handlers);
     let partitions = tokio::task::spawn_blocking(move || look(&reader, &chosen, &source, all_handlers)).await??;
     let mut summary = Summary::default();
@@ -179,9 +173,9 @@ fn tell(config: &DlqPurgeConfig, found: &PartitionPlan, out: &mut impl Write) ->
         None => writeln!(out)?,
         Some(Stays::Letter(letter)) => writeln!(
             out,
-            "; {partition}/{} stays (device={} event={} failed_at={}), and {behind} as old behind it",
+            "; {partition}/{} stays (key={} event={} failed_at={}), and {behind} as old behind it",
             letter.offset,
-            Shown(&letter.device),
+            Shown(&letter.key),
             Shown(&letter.event_id),
             rfc3339::format(letter.failed_at)
         )?,

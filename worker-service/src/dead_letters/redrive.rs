@@ -143,7 +143,7 @@ async fn send(
             continue;
         };
         if held.contains(&entry.key) {
-            report.failed(&entry, "an earlier one of its device was not sent")?;
+            report.failed(&entry, "an earlier one of its key was not sent")?;
             continue;
         }
         tokio::time::sleep_until(next).await;
@@ -223,10 +223,10 @@ impl<W: Write> Report<'_, W> {
         let did = if place.is_some() { "sent" } else { "would send" };
         write!(
             self.out,
-            "{did} {}/{} device={} event={} redrives={}",
+            "{did} {}/{} key={} event={} redrives={}",
             letter.partition,
             letter.offset,
-            Shown(&letter.device),
+            Shown(&letter.key),
             Shown(&letter.event_id),
             letter.redrives
         )?;

@@ -46,7 +46,7 @@ pub struct LetterSummary {
     pub partition: i32,
     pub offset: i64,
     /// The key, where it is text.
-    pub device: Option<String>,
+    pub key: Option<String>,
     /// A hash of the key, whatever it is; none where there is no key.
     pub key_hash: Option<u64>,
     pub event_id: Option<String>,
@@ -80,7 +80,7 @@ impl LetterSummary {
         Self {
             partition: record.partition,
             offset: record.offset,
-            device: record.key().and_then(shown_text),
+            key: record.key().and_then(shown_text),
             key_hash: record.key().map(hash),
             event_id,
             group: text(record, "dlq.group"),
@@ -123,7 +123,7 @@ impl LetterSummary {
         json!({
             "partition": self.partition,
             "offset": self.offset,
-            "device": self.device,
+            "key": self.key,
             "event_id": self.event_id,
             "reason": self.reason,
             "attempts": self.attempts,
@@ -147,10 +147,10 @@ impl LetterSummary {
         };
         let origin = self.origin.as_ref().map(|o| format!("{}/{}/{}", o.topic, o.partition, o.offset));
         format!(
-            "{}/{} device={} event={} reason={} attempts={} failed_at={} origin={} redrives={}{} applied={applied} error={:?}",
+            "{}/{} key={} event={} reason={} attempts={} failed_at={} origin={} redrives={}{} applied={applied} error={:?}",
             self.partition,
             self.offset,
-            Shown(&self.device),
+            Shown(&self.key),
             Shown(&self.event_id),
             Shown(&self.reason),
             self.attempts.unwrap_or(0),
@@ -251,7 +251,7 @@ mod tests {
         let letter = LetterSummary::of(&record(&headers), &[]);
         assert_eq!(
             letter.line(Some(Some("superseded"))),
-            "2/17 device=a event=e-1 reason=failed attempts=4 failed_at=2026-01-02T03:04:05Z origin=in/1/5 redrives=0 \
+            "2/17 key=a event=e-1 reason=failed attempts=4 failed_at=2026-01-02T03:04:05Z origin=in/1/5 redrives=0 \
              applied=superseded error=\"SQLSTATE P0001: no\\n\""
         );
         assert!(letter.line(None).contains("applied=unknown"));
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn what_is_no_letter_of_ours_is_shown_and_never_sent() {
         let letter = LetterSummary::of(&Record::new(Some(b"\xff"), None, &[]), &[]);
-        assert!(letter.line(Some(None)).starts_with("0/0 device=- event=- reason=- attempts=0 "));
+        assert!(letter.line(Some(None)).starts_with("0/0 key=- event=- reason=- attempts=0 "));
         assert!(letter.obstacle().is_some());
         let mut headers = DIED.to_vec();
         headers.push(("dlq.truncated", "2000000"));
@@ -339,6 +339,6 @@ mod tests {
         let letter =
             LetterSummary::of(&Record::new(Some(long.as_bytes()), None, &[("dlq.error", Some(long.as_bytes()))]), &[]);
         let short = format!("{}…", "é".repeat(512));
-        assert_eq!((letter.device.as_ref(), letter.error.as_ref()), (Some(&short), Some(&short)));
+        assert_eq!((letter.key.as_ref(), letter.error.as_ref()), (Some(&short), Some(&short)));
     }
 }

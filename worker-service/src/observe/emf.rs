@@ -77,7 +77,7 @@ impl Emitter {
     /// - `PausedPartitions`, `AssignedPartitions`, `StalledPartitions`, `UnreadablePartitions`: how many.
     /// - `UnstableRecords`, `UnstableAge`: what waits for another producer's transaction to end, and for how long the
     ///   one has been open that was opened first.
-    /// - `HeldAloneDevices`, `UnknownErrorLetters`: keys that alone meet what would be an outage, and their dead letters.
+    /// - `HeldAloneKeys`, `UnknownErrorLetters`: keys that alone meet what would be an outage, and their dead letters.
     /// - `RecordsLost`, `LogLinesDropped`: how many since the last document, as are the letters.
     pub fn document(
         &self,
@@ -112,7 +112,7 @@ impl Emitter {
             ("UnreadablePartitions", "Count", json!(unreadable)),
             ("UnstableRecords", "Count", json!(unstable().map(|open| open.records).sum::<u64>())),
             ("UnstableAge", "Seconds", json!(unstable_age.as_secs_f64())),
-            ("HeldAloneDevices", "Count", json!(alone)),
+            ("HeldAloneKeys", "Count", json!(alone)),
             ("UnknownErrorLetters", "Count", json!(new.unknown_errors)),
             ("RecordsLost", "Count", json!(new.records_lost)),
             ("LogLinesDropped", "Count", json!(new.log_lines_dropped)),

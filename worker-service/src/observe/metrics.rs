@@ -14,7 +14,7 @@ pub fn describe() {
     describe_histogram!("batch_records", "Records of a batch.");
     describe_histogram!("batch_duration_seconds", "A batch's transaction and its fence.");
     describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
-    describe_counter!("panics_total", "Panics that were caught while a partition's records were processed.");
+    describe_counter!("panics_total", "Panics that were caught, by the consumer group or the task that they were of.");
     describe_gauge!("bytes_in_hand", "Bytes of records that all partitions hold, of MAX_BYTES_IN_HAND.");
     describe_gauge!("task_running", "Whether a task runs, by its name.");
     describe_gauge!("held_keys", "Keys whose events wait for a retry, by partition.");
@@ -69,7 +69,7 @@ pub fn describe() {
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
     describe_counter!("cache_fences_lost_total", "Fences that did not fit among those that wait.");
 
-    for name in ["panics_total", "events_pruned_total", "cache_fences_lost_total"] {
+    for name in ["events_pruned_total", "cache_fences_lost_total"] {
         counter!(name).increment(0);
     }
     gauge!("cache_fences_pending").set(0.0);
@@ -84,7 +84,8 @@ pub fn begin_group(group: &str, outcomes: &[&'static str]) {
     for reason in Reason::ALL {
         counter!("dead_letters_total", &[group(), ("reason", reason.as_str().to_owned())]).increment(0);
     }
-    for name in ["partition_stalls_total", "records_lost_total", "records_passed_over_total", "commits_failed_total"] {
+    let names = ["panics_total", "partition_stalls_total", "records_lost_total", "records_passed_over_total"];
+    for name in names.into_iter().chain(["commits_failed_total"]) {
         counter!(name, &[group()]).increment(0);
     }
     for name in ["worker_waiting", "assigned_partitions"] {

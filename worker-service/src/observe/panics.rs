@@ -26,9 +26,9 @@ impl fmt::Display for Panicked {
 
 impl Panicked {
     /// Counts it, and logs it. Either may be what panicked.
-    pub fn tell(&self, partition: i32) {
-        let _ = caught(|| metrics::counter!("panics_total").increment(1));
-        let _ = caught(|| tracing::error!(partition, error = %self, "a panic was caught"));
+    pub fn tell(&self, group: &str, partition: i32) {
+        let _ = caught(|| metrics::counter!("panics_total", "group" => group.to_owned()).increment(1));
+        let _ = caught(|| tracing::error!(group, partition, error = %self, "a panic was caught"));
     }
 }
 
@@ -63,15 +63,21 @@ pub async fn caught_async<T>(code: impl Future<Output = T>) -> Result<T, Panicke
 
 /// Runs a task of the process that ends only with it. Where it panics, it begins anew.
 pub async fn keep_running<F: Future<Output = ()>>(task: &'static str, run: impl Fn() -> F) {
+    begin_task(task);
     while let Err(panicked) = caught_async(run()).await {
         tell_of_task(task, &panicked);
         tokio::time::sleep(PAUSE).await;
     }
 }
 
+/// The panics of a task are there from now on, at 0: an alert looks at them.
+pub fn begin_task(task: &'static str) {
+    metrics::counter!("panics_total", "task" => task).increment(0);
+}
+
 /// Counts and logs the panic of a task, which is about to begin anew.
 pub fn tell_of_task(task: &'static str, panicked: &Panicked) {
-    let _ = caught(|| metrics::counter!("panics_total").increment(1));
+    let _ = caught(|| metrics::counter!("panics_total", "task" => task).increment(1));
     let _ = caught(|| tracing::error!(task, error = %panicked, "a panic was caught"));
 }
 

@@ -222,7 +222,7 @@ async fn letters_of_strangers_are_told_and_those_behind_them_are_sent() {
     for letter in listed.iter().step_by(5) {
         kit.show(0, letter["offset"].as_i64().unwrap()).await.unwrap();
     }
-    let (summary, lines) = kit.redrive(&["--device=good"]).await.unwrap();
+    let (summary, lines) = kit.redrive(&["--key=good"]).await.unwrap();
     assert_eq!((summary.read, summary.sent, summary.failed), (301, 1, 0), "{lines:?}");
     let (summary, lines) = kit.redrive(&[]).await.unwrap();
     assert_eq!((summary.read, summary.failed), (301, 0), "{lines:?}");

@@ -5,7 +5,7 @@ use shared::runtime::config::AccessLog;
 use crate::prelude::*;
 
 /// The lines with one of these messages so far, without what every line has.
-fn lines(worker: &Process, messages: &[&str]) -> Vec<Value> {
+fn lines(kit: &Kit, worker: &Process, messages: &[&str]) -> Vec<Value> {
     let log = worker.service.log();
     let mut found: Vec<_> = json_lines(&log)
         .filter(|line| line["message"].as_str().is_some_and(|message| messages.contains(&message)))
@@ -15,13 +15,14 @@ fn lines(worker: &Process, messages: &[&str]) -> Vec<Value> {
         for usual in ["timestamp", "target"] {
             assert!(line.remove(usual).is_some());
         }
+        assert_eq!(line.remove("group"), Some(json!(kit.scope.group)), "{line:?}");
     }
     found
 }
 
 async fn until_lines(kit: &Kit, worker: &Process, messages: &[&str], count: usize) -> Vec<Value> {
-    kit.until_it("it is in the log", async || lines(worker, messages).len() >= count).await;
-    let found = lines(worker, messages);
+    kit.until_it("it is in the log", async || lines(kit, worker, messages).len() >= count).await;
+    let found = lines(kit, worker, messages);
     assert_eq!(found.len(), count, "{found:#?}");
     found
 }
@@ -124,7 +125,8 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
     ];
     assert_eq!(found, letters);
     // It was held for 2, 4 and 8 s; that it is a dead letter then is told once, above.
-    let alone: Vec<_> = lines(&worker, &["a batch failed"]).into_iter().filter(|line| line["records"] == 1).collect();
+    let alone: Vec<_> =
+        lines(&kit, &worker, &["a batch failed"]).into_iter().filter(|line| line["records"] == 1).collect();
     let held = |retry_s: u64| {
         json!({
             "level": "WARN", "message": "a batch failed", "device_id": "bad", "event_id": "2", "request_id": "r-2",
@@ -133,7 +135,7 @@ async fn what_is_not_applied_is_logged_by_default_and_what_is_applied_is_not() {
         })
     };
     assert_eq!(alone, [held(2), held(4), held(8)]);
-    let processed = lines(&worker, &[PROCESSED]);
+    let processed = lines(&kit, &worker, &[PROCESSED]);
     let [line] = &processed[..] else { panic!("{processed:#?}") };
     let names = ["device_id", "event_id", "request_id", "outcome"].map(|name| line[name].as_str().unwrap());
     assert_eq!(names, ["a", "1", "r-4", "conflicting"], "its payload is not what counts");
@@ -152,12 +154,12 @@ async fn of_a_batch_that_fails_every_event_is_found_by_its_names() {
     let worker = kit.process_with(&[("ACCESS_LOG", "all")]).await;
     kit.until("SELECT count(*) FROM events", 19).await;
     let of_batches: Vec<_> =
-        lines(&worker, &["a batch failed"]).into_iter().filter(|line| line["records"] != 1).collect();
+        lines(&kit, &worker, &["a batch failed"]).into_iter().filter(|line| line["records"] != 1).collect();
     let first = &of_batches[0];
     let names = ["device_id", "event_id", "request_id"].map(|name| first[name].as_str().unwrap());
     assert_eq!(names, ["good", "0", "r-0"], "the line of the batch has its first event: {first}");
     let count = usize::try_from(first["records"].as_u64().unwrap()).unwrap();
-    let found: Vec<_> = lines(&worker, &["its batch failed"]).into_iter().take(count).collect();
+    let found: Vec<_> = lines(&kit, &worker, &["its batch failed"]).into_iter().take(count).collect();
     let expected: Vec<_> = (0..count)
         .map(|n| {
             json!({

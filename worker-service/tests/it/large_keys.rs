@@ -31,7 +31,7 @@ async fn poison_with_large_keys_takes_bounded_memory() {
     // Listed without their keys as a whole.
     let listed = kit.list(&[]).await;
     assert_eq!(listed.len(), 300);
-    assert!(listed.iter().all(|letter| letter["device"].as_str().unwrap().len() < 1_100));
+    assert!(listed.iter().all(|letter| letter["key"].as_str().unwrap().len() < 1_100));
 
     // Neither what is listed nor what waits to be sent is fetched ahead of that without bound.
     let (said, most) = kit.measured(&["dlq", "list"]).await;

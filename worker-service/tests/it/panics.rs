@@ -33,7 +33,8 @@ async fn an_event_on_which_applying_panics_is_a_dead_letter_and_the_rest_is_appl
     assert_eq!((of("ce_id"), of("dlq.reason"), of("dlq.attempts")), ("1".into(), "panicked".into(), "4".into()));
     assert!(of("dlq.error").starts_with("panicked at ") && of("dlq.error").contains(".rs:"), "{}", of("dlq.error"));
 
-    assert!(worker.sample("panics_total").await.unwrap() >= 4.0);
+    let panics = format!(r#"panics_total{{group="{}"}}"#, kit.scope.group);
+    assert!(worker.sample(&panics).await.unwrap() >= 4.0);
     assert_eq!(worker.sample(r#"dead_letters_total{reason="panicked"}"#).await, Some(1.0));
     let report = ready(&kit, &worker).await;
     assert!(of_group(&report)["partitions"]["0"]["panics"].as_u64().unwrap() >= 4, "{report}");

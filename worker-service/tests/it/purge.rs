@@ -30,13 +30,13 @@ async fn what_is_older_goes_up_to_the_first_letter_that_stays() {
     assert_eq!(summary["summary"], json!({"deleted": 2, "behind": 2, "dry_run": true}));
     assert_eq!(left(&kit).await.len(), 6, "a dry run deletes nothing");
 
-    let of_b = purge(&kit, &["--device=b"]).await;
-    let says = "0: deleted 0 letters, up to offset 0; 0/0 stays (device=a event=1 failed_at=2026-01-01T00:00:00Z), and 2 as old behind it";
+    let of_b = purge(&kit, &["--key=b"]).await;
+    let says = "0: deleted 0 letters, up to offset 0; 0/0 stays (key=a event=1 failed_at=2026-01-01T00:00:00Z), and 2 as old behind it";
     assert_eq!(of_b, [says, "deleted 0 letters; 2 that are as old stay behind others"]);
     assert_eq!(left(&kit).await.len(), 6);
 
     let of_a = purge(&kit, &["--device=a", "--json"]).await;
-    assert_eq!((&of_a[0]["deleted"], &of_a[0]["stays"]["device"]), (&json!(1), &json!("b")));
+    assert_eq!((&of_a[0]["deleted"], &of_a[0]["stays"]["key"]), (&json!(1), &json!("b")));
     assert_eq!(left(&kit).await, [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]);
     let all = purge(&kit, &["--json"]).await;
     assert_eq!((&all[0]["deleted"], &all[0]["up_to"], &all[1]["summary"]["behind"]), (&json!(1), &json!(2), &json!(2)));

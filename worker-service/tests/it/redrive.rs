@@ -66,7 +66,7 @@ async fn letters_go_back_in_the_order_of_their_first_places() {
     }
     let (dry, lines) = kit.redrive(&["--dry-run"]).await.unwrap();
     assert_eq!((dry.read, dry.sent, lines.len()), (6, 6, 7));
-    assert!(lines.iter().take(6).all(|line| line["would_send"]["device"].is_string()));
+    assert!(lines.iter().take(6).all(|line| line["would_send"]["key"].is_string()));
     assert!(!format!("{lines:?}").contains("secret"));
     assert_eq!(kit.records(0).await.len(), 0, "a dry run sends nothing");
 
@@ -74,7 +74,7 @@ async fn letters_go_back_in_the_order_of_their_first_places() {
     let started = std::time::Instant::now();
     let (summary, lines) = kit.redrive(&["--rate=10"]).await.unwrap();
     assert_eq!((summary.sent, summary.failed), (6, 0));
-    let named: Vec<_> = lines.iter().take(6).map(|line| [&line["sent"]["device"], &line["sent"]["event_id"]]).collect();
+    let named: Vec<_> = lines.iter().take(6).map(|line| [&line["sent"]["key"], &line["sent"]["event_id"]]).collect();
     assert_eq!(
         named.iter().filter(|[device, _]| *device == "b").map(|[_, id]| *id).collect::<Vec<_>>(),
         ["1", "2", "3"]
@@ -118,7 +118,8 @@ async fn filters_choose_and_what_cannot_be_sent_is_refused() {
     assert_eq!(sent(&[]).await, (5, 2, 3));
     assert_eq!(sent(&["--force"]).await, (5, 3, 2), "what was cut is never sent");
     assert_eq!(sent(&["--limit=1"]).await, (5, 1, 3));
-    assert_eq!(sent(&["--device=a"]).await, (2, 1, 1));
+    assert_eq!(sent(&["--key=a"]).await, (2, 1, 1));
+    assert_eq!(sent(&["--device=a"]).await, (2, 1, 1), "the name of before");
     assert_eq!(sent(&["--reason=rejected"]).await, (1, 1, 0));
     assert_eq!(sent(&["--partition=0", "--offset=2"]).await, (1, 1, 0));
     assert_eq!(sent(&["--max-redrives=4"]).await, (5, 3, 2));
@@ -175,7 +176,7 @@ async fn what_is_too_large_for_the_topic_is_refused_by_name_and_holds_up_nobody(
         "the topic takes them now"
     );
     assert_eq!(lines.len(), 10, "and each is named: {lines:?}");
-    assert!(lines[0].starts_with("sent 0/0 device=a event=1 redrives=0 to=0/"), "{lines:?}");
+    assert!(lines[0].starts_with("sent 0/0 key=a event=1 redrives=0 to=0/"), "{lines:?}");
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 9).await;
     assert_eq!((kit.version("b").await, kit.version("c").await), (Some(1), Some(1)), "and have one effect");
@@ -199,7 +200,7 @@ async fn what_could_not_be_sent_is_told_and_sent_by_the_same_command_again() {
     assert_eq!(said.error.lines().last(), Some("error: 3 letters were not sent; run the same command again"));
     let lines: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let why: Vec<_> = lines.iter().filter_map(|line| line["failed"]["why"].as_str()).collect();
-    assert_eq!(why[1..], ["an earlier one of its device was not sent"; 2], "{lines:?}");
+    assert_eq!(why[1..], ["an earlier one of its key was not sent"; 2], "{lines:?}");
     assert_eq!(lines[lines.len() - 1]["summary"]["failed"], 3);
 
     kit.set_topic(&kit.scope.input_topic, &[]).await;

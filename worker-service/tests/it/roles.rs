@@ -82,11 +82,11 @@ async fn a_letter_is_its_groups_and_goes_back_to_that_one() {
     kit.letter("c", "1", 30, &[]).await;
     let devices = async |others: &[&str]| {
         let letters = kit.list_beside(others).await;
-        letters.iter().map(|letter| letter["device"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join("")
+        letters.iter().map(|letter| letter["key"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join("")
     };
     assert_eq!(devices(&[]).await, "abc", "no other group is known");
     assert_eq!(devices(&["another"]).await, "bc");
-    let (summary, _) = kit.redrive(&["--device=b"]).await.unwrap();
+    let (summary, _) = kit.redrive(&["--key=b"]).await.unwrap();
     assert_eq!(summary.sent, 1);
     let sent = kit.records(1).await;
     assert_eq!(header(&sent[0], "redrive.group").as_deref(), Some(kit.scope.group.as_str()));

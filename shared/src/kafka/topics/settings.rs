@@ -162,7 +162,7 @@ impl TopicSettings {
     /// of its dead letters.
     pub fn faults(&self, role: Role, min_insync: i32, input: Option<&Self>) -> Vec<Fault> {
         let mut faults = Faults { settings: self, found: Vec::new() };
-        faults.text(CLEANUP_POLICY, "delete", "compaction deletes what a device sent before it sent again");
+        faults.text(CLEANUP_POLICY, "delete", "compaction deletes all records of a key but its last");
         faults.text(
             COMPRESSION,
             UNCOMPRESSED,
@@ -182,7 +182,7 @@ impl TopicSettings {
                 faults.text(
                     TIMESTAMP_TYPE,
                     LOG_APPEND_TIME,
-                    "producers' clocks decide which state of a device that moved is the newer one",
+                    "producers' clocks decide which record is the newer one where a key has moved to another partition",
                 );
                 if self.has_create_time() {
                     for name in DIFFERENCES {

@@ -58,6 +58,7 @@ impl GroupHealth {
         };
         if is_told {
             tracing::error!(
+                group = self.group(),
                 partition,
                 offset,
                 error,
@@ -71,7 +72,7 @@ impl GroupHealth {
     pub fn can_read(&self, partition: i32) {
         let mut state = self.state();
         if state.partitions.get_mut(&partition).and_then(|known| known.unreadable.take()).is_some() {
-            tracing::info!(partition, "the partition can be read again");
+            tracing::info!(group = self.group(), partition, "the partition can be read again");
         }
     }
 }

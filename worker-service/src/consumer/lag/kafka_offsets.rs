@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shared::kafka::{LogContext, PlainConsumer, is_without_topic};
@@ -72,7 +72,7 @@ pub(super) async fn ask(
     let asked = tokio::task::spawn_blocking(move || {
         // What went wrong is told by the consumer, too.
         (0..MOST_EVENTS).take_while(|_| log_ends.poll(Duration::ZERO).is_some()).for_each(drop);
-        let mut told = KafkaOffsets::default();
+        let (mut told, group) = (KafkaOffsets::default(), consumer.context().group());
         match consumer.fetch_metadata(Some(&topic), TIMEOUT) {
             Ok(metadata) => {
                 let found = metadata.topics().iter().find(|found| found.name() == topic);
@@ -92,11 +92,13 @@ pub(super) async fn ask(
             let log = log_ends.fetch_watermarks(&topic, partition, TIMEOUT);
             match consumer.fetch_watermarks(&topic, partition, TIMEOUT) {
                 Ok((first, stable)) => {
-                    let log = log.inspect_err(|error| tracing::debug!(partition, %error, "the log's end is not told"));
+                    let untold =
+                        |error: &KafkaError| tracing::debug!(group, partition, %error, "the log's end is not told");
+                    let log = log.inspect_err(untold);
                     told.ends.insert(partition, Ends { first, stable, log: log.ok().map(|(_, end)| end) });
                 }
                 Err(error) => {
-                    tracing::debug!(partition, %error, "the partition's end is not told");
+                    tracing::debug!(group, partition, %error, "the partition's end is not told");
                     told.silent = Some(format!("Kafka does not say where partition {partition} ends: {error}"));
                     if begin.elapsed() >= ASK_TIMEOUT {
                         return told;
@@ -106,7 +108,7 @@ pub(super) async fn ask(
         }
         if with_committed {
             told.committed = committed(&consumer, &topic, &ours)
-                .inspect_err(|error| tracing::debug!(%error, "the committed offsets are not told"))
+                .inspect_err(|error| tracing::debug!(group, %error, "the committed offsets are not told"))
                 .ok();
         }
         told

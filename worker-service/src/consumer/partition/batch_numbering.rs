@@ -128,7 +128,7 @@ mod tests {
     /// What the steps are, from offset 0 on, of records with these offsets and times. One that goes back comes again
     /// when all before it is done.
     fn steps(log: &[(i64, i64)]) -> Vec<String> {
-        let mut gaps = Gaps::new(0);
+        let mut gaps = Gaps::new("g".into(), 0);
         let mut tracker = OffsetTracker::new(Some(0), &mut gaps);
         let mut step = |&(offset, second): &(i64, i64)| {
             let told = match tracker.step_to(&at(offset, second)) {

@@ -56,7 +56,13 @@ impl<H: Handler> PartitionRunner<H> {
             return false;
         }
         if let Some(to) = to {
-            tracing::debug!(partition = self.partition, from = here, to, "moved past offsets without a record");
+            tracing::debug!(
+                group = &*self.group,
+                partition = self.partition,
+                from = here,
+                to,
+                "moved past offsets without a record"
+            );
             // These may have been markers, or records that are lost: it is examined like every other gap.
             if let Some(here) = here {
                 tracker.gaps.met(here, to);
@@ -81,6 +87,7 @@ impl<H: Handler> PartitionRunner<H> {
 
     /// If the partition has been before its end for longer: what the separate consumer found there.
     async fn read_on(&self, here: Option<i64>, tail: &mut Tail) -> Option<TailContent> {
+        let (group, partition) = (&*self.group, self.partition);
         if let Some(reading) = tail.reading.take_if(|reading| reading.task.is_finished()) {
             let TailRead { from, task } = reading;
             match task.await {
@@ -88,9 +95,9 @@ impl<H: Handler> PartitionRunner<H> {
                 // Records came in meanwhile.
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(partition = self.partition, error = format!("{error:#}"), "reading on");
+                    tracing::warn!(group, partition, error = format!("{error:#}"), "reading on");
                 }
-                Err(error) => tracing::warn!(partition = self.partition, %error, "reading on"),
+                Err(error) => tracing::warn!(group, partition, %error, "reading on"),
             }
         }
         let since = match tail.stands {
@@ -108,7 +115,6 @@ impl<H: Handler> PartitionRunner<H> {
             tail.read = Some(Instant::now());
             let (client, group, topic) =
                 (self.dependencies.client.clone(), self.dependencies.source.group.clone(), self.topic.clone());
-            let partition = self.partition;
             // The end was measured before this begins: everything before it is there.
             let read = move || read_tail(&client, &group, &topic, partition, here, end);
             tail.reading = Some(TailRead { from: here, task: tokio::task::spawn_blocking(read) });

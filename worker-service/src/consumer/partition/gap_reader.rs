@@ -94,7 +94,13 @@ impl GapReader {
             Some(error) if found.left == gaps => return Err(error),
             Some(error) => {
                 let (at, error) = (found.left.first().map(|gap| gap.start), format!("{error:#}"));
-                tracing::warn!(partition, at, error, "a gap that cannot be read yet");
+                tracing::warn!(
+                    group = self.client.get("group.id"),
+                    partition,
+                    at,
+                    error,
+                    "a gap that cannot be read yet"
+                );
             }
         }
         Ok(found)

@@ -60,6 +60,7 @@ impl Unexplained {
 /// The gaps of a partition that nobody has looked into yet. Those that are left at its end are told.
 #[derive(Debug)]
 pub(super) struct Gaps {
+    group: Arc<str>,
     partition: i32,
     met: Unexplained,
     began: Instant,
@@ -88,8 +89,8 @@ struct Look {
 }
 
 impl Gaps {
-    pub(super) fn new(partition: i32) -> Self {
-        Self { partition, met: Unexplained::default(), began: Instant::now(), asked: None, looking: None }
+    pub(super) fn new(group: Arc<str>, partition: i32) -> Self {
+        Self { group, partition, met: Unexplained::default(), began: Instant::now(), asked: None, looking: None }
     }
 
     /// The next record is behind the offset that was expected.
@@ -110,8 +111,16 @@ impl Gaps {
             // Some at a time, so that this is seldom.
             let gone: Vec<_> = gaps.drain(..gaps.len().saturating_sub(MOST_GAPS - MOST_GAPS / 10)).collect();
             if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
-                let (partition, from, to, gaps) = (self.partition, first.start, last.end, gone.len());
-                tracing::warn!(partition, from, to, gaps, "there are too many gaps: nobody will look into these");
+                let (group, partition) = (&*self.group, self.partition);
+                let (from, to, gaps) = (first.start, last.end, gone.len());
+                tracing::warn!(
+                    group,
+                    partition,
+                    from,
+                    to,
+                    gaps,
+                    "there are too many gaps: nobody will look into these"
+                );
             }
         }
     }
@@ -188,11 +197,12 @@ impl Drop for Gaps {
     fn drop(&mut self) {
         self.give_up();
         let Unexplained { fresh, late, seen } = std::mem::take(&mut self.met).sorted();
-        let partition = self.partition;
+        let (group, partition) = (&*self.group, self.partition);
         let unasked = in_order([fresh, late].concat());
         if let (Some(first), Some(last)) = (unasked.first(), unasked.last()) {
             let (from, to, gaps) = (first.start, last.end, unasked.len());
             tracing::error!(
+                group,
                 partition,
                 from,
                 to,
@@ -203,6 +213,7 @@ impl Drop for Gaps {
         if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
             let (from, to, gaps) = (first.start, last.end, seen.len());
             tracing::warn!(
+                group,
                 partition,
                 from,
                 to,
@@ -252,6 +263,7 @@ impl Loss {
         if let Some((expected, lost)) = self.certain {
             health.records_lost(lost);
             tracing::error!(
+                group = health.group(),
                 partition,
                 expected,
                 low,
@@ -262,6 +274,7 @@ impl Loss {
         if let Some((expected, at_most)) = self.possible {
             health.records_lost(at_most);
             tracing::error!(
+                group = health.group(),
                 partition,
                 expected,
                 low,
@@ -278,6 +291,7 @@ fn tell_missing(health: &GroupHealth, partition: i32, missing: &[Range<i64>]) {
     let lost = offsets(missing);
     health.records_lost(lost);
     tracing::error!(
+        group = health.group(),
         partition,
         expected = first.start,
         to = last.end,
@@ -306,7 +320,14 @@ impl<H: Handler> PartitionRunner<H> {
             let (gaps, again) = (all.len(), due.late.len() + due.seen.len());
             let cannot = |error: String| {
                 let expected = all.first().map(|gap| gap.start);
-                tracing::warn!(partition, expected, gaps, error, "gaps that cannot be explained yet");
+                tracing::warn!(
+                    group = health.group(),
+                    partition,
+                    expected,
+                    gaps,
+                    error,
+                    "gaps that cannot be explained yet"
+                );
             };
             let (low, end) = match consumer.fetch_watermarks(&topic, partition, timeout) {
                 Ok(watermarks) => watermarks,
@@ -329,7 +350,8 @@ impl<H: Handler> PartitionRunner<H> {
                 }
             };
             let left_over = seen.len() + beyond.len();
-            tracing::debug!(partition, gaps, again, low, left_over, took = ?began.elapsed(), "looked into gaps");
+            let (group, took) = (health.group(), began.elapsed());
+            tracing::debug!(group, partition, gaps, again, low, left_over, ?took, "looked into gaps");
             Some(Left { seen, beyond })
         })
     }

@@ -44,7 +44,7 @@ impl<H: Handler> PartitionRunner<H> {
         for (letter, sent) in self.dependencies.dead_letters.send(letters).await {
             match sent {
                 Ok(()) => {
-                    self.aside(|| event_log::dead_letter(&H::LINES, &letter, H::SPEC.stream.types));
+                    self.aside(|| event_log::dead_letter(&H::LINES, &self.group, &letter, H::SPEC.stream.types));
                     health.dead_letter(letter.reason);
                     // Those from the first refused one on are sent again.
                     behind += i64::from(refused.is_none());
@@ -59,6 +59,7 @@ impl<H: Handler> PartitionRunner<H> {
             return false;
         }
         tracing::error!(
+            group = &*self.group,
             partition,
             from,
             to = behind,
@@ -80,6 +81,7 @@ impl<H: Handler> PartitionRunner<H> {
     /// A batch's records are not numbered in a row, as their producer wrote them.
     pub(super) fn tell_unordered(&self, expected: i64, offset: i64) {
         tracing::warn!(
+            group = &*self.group,
             partition = self.partition,
             expected,
             offset,
@@ -103,11 +105,13 @@ impl<H: Handler> PartitionRunner<H> {
     async fn go_on_at(&self, offset: i64) -> bool {
         let (consumer, topic, partition) = (Arc::clone(&self.consumer), self.topic.clone(), self.partition);
         let seeking = move || consumer.seek(&topic, partition, Offset::Offset(offset), SEEK_TIMEOUT);
-        match tokio::task::spawn_blocking(seeking).await {
+        let error = match tokio::task::spawn_blocking(seeking).await {
             Ok(Ok(())) => return true,
-            Ok(Err(error)) => tracing::warn!(partition, offset, %error, "going on behind what cannot be read"),
-            Err(error) => tracing::warn!(partition, offset, %error, "going on behind what cannot be read"),
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let group = &*self.group;
+        tracing::warn!(group, partition, offset, error, "going on behind what cannot be read");
         false
     }
 

@@ -86,7 +86,7 @@ impl<H: Handler> PartitionRunner<H> {
                 self.note(&panicked);
                 Err(Failure::panicked(panicked.to_string()))
             });
-        self.aside(|| event_log::probe(self.partition, &result));
+        self.aside(|| event_log::probe(&self.group, self.partition, &result));
         result
     }
 
@@ -101,7 +101,9 @@ impl<H: Handler> PartitionRunner<H> {
         };
         let is_fenced = fenced.is_acknowledged();
         self.aside(|| trace.map(|trace| trace.done(batch, committed, is_fenced)));
-        self.aside(|| event_log::processed(&H::LINES, self.dependencies.access_log, batch, applied, &fenced));
+        self.aside(|| {
+            event_log::processed(&H::LINES, &self.group, self.dependencies.access_log, batch, applied, &fenced)
+        });
         self.aside(|| apply::measure::<H>(&self.dependencies.source.group, started, applied));
     }
 
@@ -113,6 +115,6 @@ impl<H: Handler> PartitionRunner<H> {
     /// A panic was caught.
     pub(super) fn note(&self, panicked: &Panicked) {
         self.dependencies.health.panicked(self.partition);
-        panicked.tell(self.partition);
+        panicked.tell(&self.group, self.partition);
     }
 }

@@ -19,12 +19,17 @@ impl<H: Handler> PartitionRunner<H> {
                     if !paused {
                         break;
                     }
-                    tracing::error!(partition = self.partition, "paused until `worker-service resume`");
+                    tracing::error!(
+                        group = &*self.group,
+                        partition = self.partition,
+                        "paused until `worker-service resume`"
+                    );
                     scheduler.pause();
                     return Pause::Written;
                 }
                 Err(error) => {
                     tracing::warn!(
+                        group = &*self.group,
                         partition = self.partition,
                         %error,
                         "nothing is taken in before it is known whether the partition is paused"
@@ -49,13 +54,13 @@ impl<H: Handler> PartitionRunner<H> {
             Pause::ToWrite => match store.pause(group, &self.topic, self.partition, "dead letters").await {
                 Ok(()) => Pause::Written,
                 Err(error) => {
-                    tracing::warn!(partition = self.partition, %error, "the pause is not written down");
+                    tracing::warn!(group, partition = self.partition, %error, "the pause is not written down");
                     Pause::ToWrite
                 }
             },
             Pause::Written => match store.is_paused(group, &self.topic, self.partition).await {
                 Ok(false) => {
-                    tracing::info!(partition = self.partition, "resumed by an operator");
+                    tracing::info!(group, partition = self.partition, "resumed by an operator");
                     scheduler.resume();
                     Pause::None
                 }

@@ -31,7 +31,7 @@ impl<H: Handler> PartitionRunner<H> {
     /// done. After a panic outside of decoding and applying, whose panics are caught by themselves, it restarts from
     /// that offset, and drops what the scheduler held. It also restarts when it is asked to.
     pub async fn run(mut self) {
-        let mut gaps = Gaps::new(self.partition);
+        let mut gaps = Gaps::new(Arc::clone(&self.group), self.partition);
         self.run_schedulers(&mut gaps).await;
         self.look_for_last_losses(&mut gaps).await;
     }
@@ -63,7 +63,11 @@ impl<H: Handler> PartitionRunner<H> {
                 }
                 None => {
                     signals.begun_anew.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(partition = self.partition, "the partition begins anew: it stood still");
+                    tracing::warn!(
+                        group = &*self.group,
+                        partition = self.partition,
+                        "the partition begins anew: it stood still"
+                    );
                 }
             }
             let Some(at) = self.go_back().await else { return };

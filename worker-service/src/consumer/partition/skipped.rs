@@ -22,6 +22,7 @@ impl<H: Handler> PartitionRunner<H> {
         if self.signals.skipped_to.swap(to, Ordering::Relaxed) < to {
             self.dependencies.health.records_lost(lost);
             tracing::error!(
+                group = &*self.group,
                 partition,
                 expected = from,
                 offset = to,
@@ -33,7 +34,7 @@ impl<H: Handler> PartitionRunner<H> {
         let added = list.add_partition_offset(&self.topic, partition, element.offset());
         // Until this is there, the next to begin tells it again.
         if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
-            tracing::warn!(partition, %error, "the note of what was skipped is still there");
+            tracing::warn!(group = &*self.group, partition, %error, "the note of what was skipped is still there");
         }
     }
 }

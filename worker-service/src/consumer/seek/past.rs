@@ -140,6 +140,7 @@ fn plan(
             Ok(found) => found.last().map_or(Some(at), |last| (last.to < to).then_some(last.to)),
             Err(error) => {
                 tracing::warn!(
+                    group,
                     partition,
                     offset = at,
                     error = format!("{error:#}"),

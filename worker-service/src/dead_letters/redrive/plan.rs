@@ -215,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_event_is_sent_once_and_each_device_in_order(
+        fn every_event_is_sent_once_and_each_key_in_order(
             log in prop::collection::vec((0..4u8, 0..12i64, 0..3u32), 0..60)
         ) {
             let letters: Vec<_> = (0..).zip(&log).map(|(offset, (key, origin, redrives))| {

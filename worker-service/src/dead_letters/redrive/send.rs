@@ -3,11 +3,10 @@
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::FutureProducer;
-use shared::kafka::{self, LogContext};
-use shared::kafka::{Reason, Record, as_text, header};
+use shared::kafka::{self, Reason, Record, as_text, header};
 
-use crate::dead_letters::producer::{KEY_ABSENT, deliver, owned, producer_settings};
+use crate::dead_letters::producer::KEY_ABSENT;
+use crate::dead_letters::reliable_producer::{ReliableProducer, owned};
 use crate::dead_letters::summary::{MOST_REDRIVES, REDRIVES, redrives};
 use crate::source::Source;
 
@@ -38,27 +37,22 @@ impl Unsent {
 
 pub(super) struct Sender {
     topic: String,
-    /// Whose letters these are.
-    group: String,
-    producer: FutureProducer<LogContext>,
+    producer: ReliableProducer,
 }
 
 impl Sender {
     pub(super) fn new(client: &ClientConfig, source: &Source) -> anyhow::Result<Self> {
-        Ok(Self {
-            topic: source.topics.input.clone(),
-            group: source.group.clone(),
-            producer: producer_settings(client).create_with_context(LogContext).context("the Kafka settings")?,
-        })
+        let producer = ReliableProducer::new(client, &source.group).context("the Kafka settings")?;
+        Ok(Self { topic: source.topics.input.clone(), producer })
     }
 
     /// Sends one, and waits until all in-sync replicas have it. `redrives` is its count from now on.
     pub(super) async fn send(&self, letter: &Record, redrives: u32) -> Result<(i32, i64), Unsent> {
         let count = redrives.min(MOST_REDRIVES).to_string();
-        let group = if is_of_no_group(letter) { "" } else { &self.group };
+        let group = if is_of_no_group(letter) { "" } else { self.producer.group() };
         let headers = owned(headers(letter, &count, group).ok_or(Unsent::Headers)?);
         let (key, value) = (letter.key().filter(|_| letter.header(KEY_ABSENT).is_none()), letter.value());
-        let delivered = deliver(&self.producer, &self.topic, (key, value.as_deref()), headers).await;
+        let delivered = self.producer.send(&self.topic, (key, value.as_deref()), headers).await;
         delivered.map_err(|error| self.unsent(error))
     }
 

@@ -108,19 +108,19 @@ fn what_stands_still_and_what_waits_for_a_transaction_is_told() {
         PartitionLag { unstable: Some(unstable), ..partition(Some(0), 0.0) }
     };
     let stalled = PartitionLag { stalled: Some(Duration::from_secs(200)), ..partition(Some(3), 200.0) };
-    let alone = |devices| PartitionLag { held_alone: devices, ..partition(Some(1), 1.0) };
+    let alone = |keys| PartitionLag { held_alone: keys, ..partition(Some(1), 1.0) };
     let told = document([open(3, 61), open(4, 9), stalled, alone(2), alone(1)], false);
     for (name, value) in [
         ("UnstableRecords", json!(7)),
         ("UnstableAge", json!(61.0)),
         ("StalledPartitions", json!(1)),
-        ("HeldAloneDevices", json!(3)),
+        ("HeldAloneKeys", json!(3)),
         ("UnknownErrorLetters", json!(0)),
     ] {
         assert_eq!(told[name], value, "{name}");
     }
     let told = document([partition(Some(0), 0.0)], false);
-    for name in ["UnstableRecords", "StalledPartitions", "HeldAloneDevices", "RecordsLost", "LogLinesDropped"] {
+    for name in ["UnstableRecords", "StalledPartitions", "HeldAloneKeys", "RecordsLost", "LogLinesDropped"] {
         assert_eq!(told[name], 0, "{name}: an alarm has to see that it is over");
     }
     assert_eq!(told["UnstableAge"], 0.0);

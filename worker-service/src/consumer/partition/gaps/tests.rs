@@ -16,7 +16,7 @@ fn alone(gap: Range<i64>) -> Vec<Range<i64>> {
 
 #[test]
 fn however_many_gaps_there_are_the_broker_is_asked_once_a_second() {
-    let mut gaps = Gaps::new(0);
+    let mut gaps = Gaps::new("g".into(), 0);
     assert_eq!(gaps.take_due(millis(0)), None, "nothing is missing");
     let mut looks = Vec::new();
     for n in 0..2_500 {
@@ -34,7 +34,7 @@ fn however_many_gaps_there_are_the_broker_is_asked_once_a_second() {
 
 #[test]
 fn gaps_are_bounded() {
-    let mut gaps = Gaps::new(0);
+    let mut gaps = Gaps::new("g".into(), 0);
     let most = i64::try_from(MOST_GAPS).unwrap();
     for n in 0..2 * most {
         gaps.met(2 * n, 2 * n + 1);
@@ -60,7 +60,7 @@ fn gaps_are_bounded() {
 /// A topic that was made anew, or a runner that reads again.
 #[test]
 fn gaps_that_come_in_no_order_are_looked_into_in_order_and_once() {
-    let mut gaps = Gaps::new(0);
+    let mut gaps = Gaps::new("g".into(), 0);
     gaps.met(100, 105);
     gaps.met(3, 4);
     gaps.met(102, 107);
@@ -95,7 +95,7 @@ fn broker<'t>(
 async fn what_was_met_just_before_the_end_is_told_before_the_end() {
     let (told, (lets, answers)) = (Arc::default(), watch::channel(false));
     let ask = broker(&answers, 14, &told);
-    let mut gaps = Gaps::new(0);
+    let mut gaps = Gaps::new("g".into(), 0);
     // A look is under way, and it is too early for the next one.
     gaps.met(3, 4);
     gaps.look(millis(0), &ask).await;
@@ -117,7 +117,7 @@ async fn what_was_met_just_before_the_end_is_told_before_the_end() {
 async fn the_end_does_not_wait_for_a_broker_that_does_not_answer() {
     let (told, (_lets, answers)) = (Arc::default(), watch::channel(false));
     let ask = broker(&answers, 0, &told);
-    let mut gaps = Gaps::new(0);
+    let mut gaps = Gaps::new("g".into(), 0);
     gaps.met(3, 4);
     gaps.look(millis(0), &ask).await;
     gaps.met(10, 15);
@@ -133,7 +133,7 @@ async fn the_end_does_not_wait_for_a_broker_that_does_not_answer() {
 
 #[tokio::test]
 async fn what_there_was_no_time_for_is_looked_into_again_and_nothing_else() {
-    let mut gaps = Gaps::new(0);
+    let mut gaps = Gaps::new("g".into(), 0);
     gaps.met(3, 4);
     gaps.met(10, 15);
     gaps.met(20, 21);
