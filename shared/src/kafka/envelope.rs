@@ -11,11 +11,10 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::client_headers::UNREAD;
-use super::{Record, Refusal, header};
+use super::{Record, Refusal, header, unknown_type};
 use crate::kafka::ids::{EventId, Key};
 use crate::kafka::position::Position;
 use crate::runtime::json::Payload;
-use crate::runtime::json::shown;
 use crate::runtime::redact::redact;
 use crate::runtime::rfc3339;
 
@@ -296,7 +295,7 @@ fn event_type(name: &str, text: &str, types: &[&'static str]) -> Result<&'static
         return poison(format!("{name} is empty"));
     }
     let known = types.iter().find(|known| **known == text).copied();
-    known.ok_or_else(|| Refusal::unknown_type(format!("{name}: unknown event type {:?}", shown(text))))
+    known.ok_or_else(|| Refusal::unknown_type(format!("{name}: {}", unknown_type(text, types))))
 }
 
 fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Refusal> {
