@@ -51,7 +51,7 @@ impl Domains {
         let find = |name: &str| {
             let found = DOMAINS.iter().find(|(domain, _)| domain.name == name);
             let known = || DOMAINS.map(|(domain, _)| domain.name).join(", ");
-            found.copied().with_context(|| format!("API_DOMAINS: there is no domain {name:?}; there is {}", known()))
+            found.copied().with_context(|| format!("API_DOMAINS: unknown domain {name:?}; known: {}", known()))
         };
         names.split(',').map(|name| find(name.trim())).collect::<anyhow::Result<Vec<_>>>().map(Self)
     }

@@ -59,13 +59,13 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
 
     tokio::select! {
         signal = termination => {
-            tracing::info!(signal, "finishing what is under way");
+            tracing::info!(signal, "shutting down: finishing the work in progress");
             worker.stop().await?;
             telemetry::traces::stop().await;
             tracing::info!("the worker has ended");
             Ok(())
         }
-        outcome = worker.ended() => outcome.context("the worker cannot go on"),
+        outcome = worker.ended() => outcome.context("the worker cannot continue"),
     }
 }
 
@@ -204,11 +204,11 @@ impl Worker {
             outcome
         };
         let outcome = tokio::time::timeout(SHUTDOWN, all).await.unwrap_or_else(|_| {
-            tracing::warn!("not everything ended in time; what is not committed will come again");
+            tracing::warn!("the shutdown timed out: uncommitted records will be read again");
             Ok(())
         });
         if !self.fencer.finish(LAST_FENCES).await {
-            tracing::warn!("Redis is away: what is cached of some resources may be stale until its TTL ends");
+            tracing::warn!("Redis is away: cached states of some resources may be stale until their TTL ends");
         }
         outcome
     }

@@ -24,7 +24,7 @@ fn schemas() -> Value {
         "Ready": object(&["status", "dependencies"], json!({
             "status": {
                 "enum": ["ready", "degraded", "unready"],
-                "description": "`degraded`: not all of it works. Events can be taken, or resources be read, and not both; or the keys of tokens cannot be read anew."
+                "description": "`degraded`: not all of it works. Events can be taken, or resources be read, and not both; or cannot read the JWKS anew."
             },
             "dependencies": object(&["kafka", "postgres", "redis"], json!({
                 "kafka": schema("Dependency"), "postgres": schema("Dependency"), "redis": schema("Dependency"),

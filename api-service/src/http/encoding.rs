@@ -140,11 +140,11 @@ fn failed(error: &io::Error, limit: usize) -> Problem {
 }
 
 fn broken() -> Problem {
-    Problem::new(Code::BAD_REQUEST, "the body is not what its content encoding says")
+    Problem::new(Code::BAD_REQUEST, "the body does not match its content encoding")
 }
 
 fn too_many_members() -> Problem {
-    Problem::new(Code::BAD_REQUEST, format!("the body has more than {MAX_MEMBERS} members of gzip, or frames of zstd"))
+    Problem::new(Code::BAD_REQUEST, format!("the body has more than {MAX_MEMBERS} gzip members or zstd frames"))
 }
 
 #[cfg(test)]

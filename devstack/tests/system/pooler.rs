@@ -107,7 +107,7 @@ async fn a_pooler_that_is_not_told_of_is_named() {
     let told = async || {
         worker.health().await["outage"]
             .as_str()
-            .is_some_and(|why| why.contains("a pooler of transactions needs DATABASE_POOLER=transaction"))
+            .is_some_and(|why| why.contains("a pooler in transaction mode needs DATABASE_POOLER=transaction"))
     };
     system.until("the worker says what it needs", told).await;
     tokio::time::timeout(Duration::from_secs(30), worker.end()).await.unwrap();

@@ -108,7 +108,7 @@ pub struct Reached {
 /// operator wants to know that the password is wrong.
 pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     let consumer: BaseConsumer<Complaints> =
-        client.create_with_context(Complaints::default()).context("the Kafka settings")?;
+        client.create_with_context(Complaints::default()).context("cannot create a Kafka client")?;
     let error = match consumer.fetch_metadata(None, ADMIN_TIMEOUT) {
         Ok(metadata) => {
             let brokers = metadata.brokers().iter().map(MetadataBroker::id).collect();

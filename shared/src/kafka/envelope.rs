@@ -118,7 +118,7 @@ impl Envelope {
 /// It is no event, or one of a type that is not one of these; with the first reason found.
 pub fn decode(record: &Record, types: &[&'static str]) -> Result<(Envelope, Position), Refusal> {
     if record.headers_are_unread() {
-        return poison(format!("{UNREAD}; they are not in the letter"));
+        return poison(format!("{UNREAD}; the dead letter does not have them"));
     }
     for (name, _) in record.headers() {
         utf8("a header's name", name)?;

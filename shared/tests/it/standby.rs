@@ -143,7 +143,7 @@ async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
     }
 }
 
-/// Connections that were cut without a word, while new ones are made as ever: those that were idle are found by the
+/// Connections that were silently cut, while new ones are made as ever: those that were idle are found by the
 /// first one, and those in use are not told as a pool that is too small.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {

@@ -59,7 +59,7 @@ pub fn run(
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
     let group = Group::new(run, health, runtime);
-    let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("the Kafka settings")?);
+    let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("cannot create a Kafka client")?);
     consumer.context().set_consumer(&consumer);
     consumer.subscribe(&[topic]).context("subscribing")?;
     let _ = shown.set(Arc::downgrade(&consumer));
@@ -72,7 +72,7 @@ pub fn run(
             // leaves the group. Unsubscribing and dropping the consumer would race: the group would
             // wait out the session of a member that is gone.
             if let Err(error) = consumer.close_queue() {
-                tracing::warn!(%error, "leaving the group");
+                tracing::warn!(%error, "cannot leave the group");
             }
         }
         if let Some(since) = leaving
@@ -86,7 +86,7 @@ pub fn run(
                 // Every partition was given its own queue before it was fetched from. A record here
                 // would be applied out of order: better to start anew from the last commit.
                 anyhow::bail!(
-                    "a record of partition {} at {} came by the wrong queue",
+                    "a record of partition {} at offset {} came from another partition's queue",
                     message.partition(),
                     message.offset()
                 );
@@ -97,20 +97,20 @@ pub fn run(
             && let Some(partition) = consumer.context().broken()
         {
             consumer.context().end_all();
-            anyhow::bail!("the runner of partition {partition} broke down");
+            anyhow::bail!("the runner of partition {partition} failed");
         }
         if leaving.is_none() && consumer.context().hangs() {
             consumer.context().end_all();
-            anyhow::bail!("the runner of a partition does not react any more");
+            anyhow::bail!("a partition's runner no longer responds");
         }
         if let Some((code, why)) = consumer.client().fatal_error() {
             consumer.context().end_all();
-            anyhow::bail!("the Kafka client cannot go on: {code}: {why}");
+            anyhow::bail!("the Kafka client has failed: {code}: {why}");
         }
     }
     consumer.context().end_all();
     if !consumer.closed() {
-        tracing::warn!("Kafka does not answer: the group waits until our session has ended");
+        tracing::warn!("Kafka does not answer: the group waits until this worker's session times out");
         // To be dropped it would wait for as long as it takes; it ends with the process.
         std::mem::forget(consumer);
     }

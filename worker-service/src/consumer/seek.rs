@@ -72,7 +72,7 @@ pub async fn run(
     let told = tell(out, &source.topics.input, &moved, cleared.as_ref().ok().copied());
     let cleared = cleared.context("the group is rewound, but the cache is not cleared: run the same command again")?;
     let done = if cleared.is_some() { "the group is rewound" } else { "nothing was changed" };
-    told.with_context(|| format!("{done}, but that could not be told"))?;
+    told.with_context(|| format!("{done}, but the result could not be printed"))?;
     Ok(moved)
 }
 
@@ -81,7 +81,7 @@ pub async fn run(
 fn tell(out: &mut impl Write, topic: &str, moved: &[Moved], cleared: Option<Option<u64>>) -> io::Result<()> {
     for Moved { partition, from, to, first } in moved {
         let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
-        let gone = if to == first && *first > 0 { " (what was before is gone from the topic)" } else { "" };
+        let gone = if to == first && *first > 0 { " (earlier records are gone from the topic)" } else { "" };
         writeln!(out, "{topic} [{partition}] {from} -> {to}{gone}")?;
     }
     match cleared {
@@ -96,7 +96,7 @@ fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow
     let group = source.group.as_str();
     let mut settings = client.clone();
     settings.set("group.id", group).set("enable.auto.commit", "false");
-    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
     ensure_stopped(&consumer, group)?;
     let moved = plan(&consumer, config, source)?;
     if config.to_time.is_some() {
@@ -108,7 +108,7 @@ fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow
             list.add_partition_offset(&source.topics.input, *partition, Offset::Offset(*to))?;
         }
         // By a client that is no member: should a worker have joined by now, the broker refuses it.
-        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: the group takes no offsets")?;
+        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: Kafka refused the group's offsets")?;
     }
     Ok(moved)
 }
@@ -130,7 +130,7 @@ async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> 
 
 /// A worker that runs would go on from where it is, and commit over what is committed here.
 fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
-    let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("asking for the group")?;
+    let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("cannot read the group's state")?;
     let found = groups.groups().iter().find(|found| found.name() == group);
     let Some(found) = found.filter(|found| !matches!(found.state(), "Empty" | "Dead" | "")) else { return Ok(()) };
     anyhow::bail!(
@@ -143,25 +143,25 @@ fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
 
 fn plan(consumer: &PlainConsumer, config: &SeekConfig, source: &Source) -> anyhow::Result<Vec<Moved>> {
     let topic = source.topics.input.as_str();
-    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("cannot read the topic's metadata")?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let mut partitions: Vec<i32> =
         found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
-    anyhow::ensure!(!partitions.is_empty(), "there is no topic {topic}");
+    anyhow::ensure!(!partitions.is_empty(), "the topic {topic} does not exist");
     partitions.sort_unstable();
     let mut all = TopicPartitionList::new();
     for partition in &partitions {
         all.add_partition(topic, *partition);
     }
     let times = config.to_time.map(|to_time| at_time(consumer, topic, &partitions, to_time)).transpose()?;
-    let committed = consumer.committed_offsets(all, ADMIN_TIMEOUT).context("asking for the group's offsets")?;
+    let committed = consumer.committed_offsets(all, ADMIN_TIMEOUT).context("cannot read the group's offsets")?;
     let mut moved = Vec::with_capacity(partitions.len());
     for partition in partitions {
         let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
         let at_time = match &times {
             Some(times) => {
-                let found = times.find_partition(topic, partition).context("a partition without an answer")?;
-                found.error().with_context(|| format!("asking for the offset of partition {partition}"))?;
+                let found = times.find_partition(topic, partition).context("Kafka did not answer for a partition")?;
+                found.error().with_context(|| format!("cannot find the offset of partition {partition}"))?;
                 known(found.offset())
             }
             None => Some(first),
@@ -185,7 +185,7 @@ fn at_time(
     for partition in partitions {
         times.add_partition_offset(topic, *partition, Offset::Offset(millis.max(0)))?;
     }
-    consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("asking for the offsets of that time")
+    consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("cannot find the offsets of that time")
 }
 
 fn known(offset: Offset) -> Option<i64> {

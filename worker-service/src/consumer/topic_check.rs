@@ -49,10 +49,10 @@ impl TopicWatch {
                         tracing::warn!(warning, "a topic has a setting with which events may be lost");
                     }
                     if warnings.is_empty() && matches!(&self.said, Some(Ok(before)) if !before.is_empty()) {
-                        tracing::info!("the topics' settings are as they have to be again");
+                        tracing::info!("the topics' settings are correct again");
                     }
                 }
-                Err(error) => tracing::warn!(error, "the topics' settings are not known"),
+                Err(error) => tracing::warn!(error, "cannot read the topics' settings"),
             }
         }
         let told = found.is_ok();
@@ -75,7 +75,7 @@ impl TopicWatch {
         match dlq {
             Ok(dlq) => warnings.extend(of(&self.topics.dlq, Role::DeadLetters, &dlq, Some(&input))),
             Err(error) if warnings.is_empty() => return Err(error),
-            Err(error) => warnings.push(format!("{}: its settings are not known: {error:#}", self.topics.dlq)),
+            Err(error) => warnings.push(format!("{}: cannot read its settings: {error:#}", self.topics.dlq)),
         }
         Ok(warnings)
     }
@@ -90,8 +90,7 @@ fn kept_too_long(topic: &str, settings: &TopicSettings, retention: Retention) ->
     let Retention { setting, period } = retention;
     let rows = period.as_millis();
     Some(format!(
-        "{topic}: retention.ms={told}, and less than {setting} ({rows} ms) is needed: a replay may apply an event \
-         twice"
+        "{topic}: retention.ms={told}, but must be less than {setting} ({rows} ms): a replay may apply an event twice"
     ))
 }
 

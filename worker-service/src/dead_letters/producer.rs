@@ -106,7 +106,7 @@ impl DeadLetters {
     fn renew(&self) {
         match self.config.create_with_context(LogContext) {
             Ok(producer) => *self.producer() = producer,
-            Err(error) => tracing::error!(%error, "the dead-letter producer cannot be made anew"),
+            Err(error) => tracing::error!(%error, "cannot recreate the dead-letter producer"),
         }
     }
 
@@ -135,7 +135,7 @@ pub(super) async fn deliver(
         Ok(Ok(delivered)) if kafka::is_acknowledged(delivered.offset) => Ok((delivered.partition, delivered.offset)),
         // It may be there, and comes twice then.
         Ok(Ok(_)) => {
-            tracing::warn!("librdkafka takes a record for written that no broker acknowledged");
+            tracing::warn!("librdkafka reports a record as written that no broker acknowledged");
             Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
         }
         Ok(Err((error, _))) => Err(error),

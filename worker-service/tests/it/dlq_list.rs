@@ -72,7 +72,7 @@ async fn letters_behind_an_open_transaction_are_told_of() {
     let producer = kit.transactional_on(&kit.scope.dlq_topic, "letters");
     producer.open("b", &["1", "2"]);
     kit.letter("a", "2", 1, &[]).await;
-    let unread = "letters wait behind a transaction that is open, and cannot be read yet";
+    let unread = "dead letters wait behind an open transaction and cannot be read yet";
     let told = |error: &str| {
         let line = error.lines().find(|line| line.contains(unread))?;
         let line: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -52,7 +52,7 @@ async fn a_device_that_alone_meets_an_outage_is_held_and_the_others_go_on() {
         let is_told = || {
             let log = worker.service.log();
             json_lines(&log).any(|line| {
-                line["message"] == "one key alone meets what would be an outage: it is held, and the partition goes on"
+                line["message"] == "only one key meets an outage error: it is held, and the partition goes on"
                     && (&line["device_id"], &line["level"]) == (&format!("bad-{refusal}").into(), &"ERROR".into())
                     && line["error"] == error
             })
@@ -185,7 +185,7 @@ async fn a_burst_of_a_device_that_is_held_alone_stops_nobody_for_long() {
         for _ in 0..600 {
             let report = worker.health().await;
             let full = &of_group(&report)["partitions"]["0"]["held_full"];
-            if !full.is_null() && report["status"] == "a partition takes nothing in: too much is held" {
+            if !full.is_null() && report["status"] == "a partition takes no more records: too much is held" {
                 was_full |= full["key"] == "d1" && full["bytes"].as_u64() >= Some(8 * 1024 * 1024);
             }
             if kit.version("d1").await == Some(45) {

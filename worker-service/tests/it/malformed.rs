@@ -91,7 +91,7 @@ async fn it_waits_for_its_dead_letter() {
     kit.until_it("it is named", async || !unreadable().await.is_null()).await;
     let told = unreadable().await;
     assert_eq!(told["offset"], 0);
-    assert!(told["error"].as_str().unwrap().starts_with("its dead letter is not taken: "), "{told}");
+    assert!(told["error"].as_str().unwrap().starts_with("cannot write its dead letter: "), "{told}");
     assert_eq!(worker.ready().await.0, 503);
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 0);
     kit.set_topic(dlq, &[]).await;

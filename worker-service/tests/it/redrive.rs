@@ -199,7 +199,7 @@ async fn what_could_not_be_sent_is_told_and_sent_by_the_same_command_again() {
     assert_eq!(said.error.lines().last(), Some("error: 3 letters were not sent; run the same command again"));
     let lines: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let why: Vec<_> = lines.iter().filter_map(|line| line["failed"]["why"].as_str()).collect();
-    assert_eq!(why[1..], ["an earlier one of its device was not sent"; 2], "{lines:?}");
+    assert_eq!(why[1..], ["an earlier dead letter of its device was not sent"; 2], "{lines:?}");
     assert_eq!(lines[lines.len() - 1]["summary"]["failed"], 3);
 
     kit.set_topic(&kit.scope.input_topic, &[]).await;

@@ -148,7 +148,7 @@ async fn a_setup_that_fails_has_changed_nothing() {
         sqlx::query_scalar::<_, i64>(TABLES).fetch_one(&pool).await.unwrap()
     };
     let appears = async |topic: &str| {
-        until("the topic is there", async || told(topic).await.is_some()).await;
+        until("the topic exists already", async || told(topic).await.is_some()).await;
     };
 
     make(dlq, &[("cleanup.policy", "compact"), ("retention.ms", "-1"), ("max.message.bytes", "1114112")]).await;

@@ -79,7 +79,7 @@ impl GapReader {
         let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match kept.take() {
             Some(consumer) => consumer,
-            None => self.client.create_with_context(LogContext).context("the Kafka settings")?,
+            None => self.client.create_with_context(LogContext).context("cannot create a Kafka client")?,
         };
         let deadline = Instant::now() + timeout;
         let reading = Reading { consumer: &consumer, topic, partition, deadline };
@@ -94,7 +94,7 @@ impl GapReader {
             Some(error) if found.left == gaps => return Err(error),
             Some(error) => {
                 let (at, error) = (found.left.first().map(|gap| gap.start), format!("{error:#}"));
-                tracing::warn!(partition, at, error, "a gap that cannot be read yet");
+                tracing::warn!(partition, at, error, "cannot read a gap in the offsets yet");
             }
         }
         Ok(found)
@@ -237,7 +237,7 @@ impl Reading<'_> {
             if Instant::now() >= self.deadline {
                 // What was read before the trouble counts; the next look begins with the trouble.
                 let stuck = trouble.filter(|_| walk.at == range.start);
-                return stuck.map_or(Ok(walk), |why| Err(anyhow::anyhow!("reading a gap: {why}")));
+                return stuck.map_or(Ok(walk), |why| Err(anyhow::anyhow!("cannot read a gap in the offsets: {why}")));
             }
             match next_fetched(self.consumer, Duration::ZERO) {
                 Some(Fetched::Record(offset)) => walk.record(offset),
@@ -248,7 +248,7 @@ impl Reading<'_> {
                     }
                     if other.is_some() {
                         // A leader that is new may not know yet how far its log is agreed on.
-                        trouble = Some("the log ends in it".to_owned());
+                        trouble = Some("the log ends in the gap".to_owned());
                     }
                     sleep(STEP);
                 }

@@ -111,7 +111,7 @@ impl Gaps {
             let gone: Vec<_> = gaps.drain(..gaps.len().saturating_sub(MOST_GAPS - MOST_GAPS / 10)).collect();
             if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
                 let (partition, from, to, gaps) = (self.partition, first.start, last.end, gone.len());
-                tracing::warn!(partition, from, to, gaps, "there are too many gaps: nobody will look into these");
+                tracing::warn!(partition, from, to, gaps, "too many gaps: these will not be checked");
             }
         }
     }
@@ -197,7 +197,7 @@ impl Drop for Gaps {
                 from,
                 to,
                 gaps,
-                "records may be lost: these gaps were not looked into before the partition ended here"
+                "records may be lost: these gaps were not checked before this worker lost the partition"
             );
         }
         if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
@@ -207,7 +207,7 @@ impl Drop for Gaps {
                 from,
                 to,
                 gaps,
-                "there was no time to read these gaps before the partition ended here: the log still had them"
+                "no time to check these gaps before this worker lost the partition: the log still had them"
             );
         }
     }
@@ -266,7 +266,7 @@ impl Loss {
                 expected,
                 low,
                 at_most,
-                "records may be lost: the log begins behind gaps that nobody had looked into"
+                "records may be lost: the log begins behind gaps that were not checked"
             );
         }
     }
@@ -306,7 +306,7 @@ impl<H: Handler> PartitionRunner<H> {
             let (gaps, again) = (all.len(), due.late.len() + due.seen.len());
             let cannot = |error: String| {
                 let expected = all.first().map(|gap| gap.start);
-                tracing::warn!(partition, expected, gaps, error, "gaps that cannot be explained yet");
+                tracing::warn!(partition, expected, gaps, error, "cannot explain these gaps yet");
             };
             let (low, end) = match consumer.fetch_watermarks(&topic, partition, timeout) {
                 Ok(watermarks) => watermarks,
@@ -329,7 +329,7 @@ impl<H: Handler> PartitionRunner<H> {
                 }
             };
             let left_over = seen.len() + beyond.len();
-            tracing::debug!(partition, gaps, again, low, left_over, took = ?began.elapsed(), "looked into gaps");
+            tracing::debug!(partition, gaps, again, low, left_over, took = ?began.elapsed(), "checked gaps");
             Some(Left { seen, beyond })
         })
     }

@@ -51,7 +51,7 @@ impl<H: Handler> PartitionRunner<H> {
             }
         }
         if let Some(why) = &refused {
-            health.cannot_read(partition, Some(behind), format!("its dead letter is not taken: {why}"));
+            health.cannot_read(partition, Some(behind), format!("cannot write its dead letter: {why}"));
         }
         if behind == from || !self.go_on_at(behind).await {
             return false;
@@ -61,7 +61,7 @@ impl<H: Handler> PartitionRunner<H> {
             from,
             to = behind,
             error,
-            "records cannot be read as they were written: each is a dead letter, and the partition goes on behind"
+            "malformed records cannot be read: each becomes a dead letter, and the partition goes on behind them"
         );
         // What is before them is examined like every other gap.
         if let Some(here) = here.filter(|here| *here < from) {
@@ -81,7 +81,7 @@ impl<H: Handler> PartitionRunner<H> {
             partition = self.partition,
             expected,
             offset,
-            "a batch whose records are not numbered in a row, as their producer wrote it"
+            "a batch has offsets that are not consecutive, as its producer wrote it"
         );
     }
 
@@ -103,8 +103,8 @@ impl<H: Handler> PartitionRunner<H> {
         let seeking = move || consumer.seek(&topic, partition, Offset::Offset(offset), SEEK_TIMEOUT);
         match tokio::task::spawn_blocking(seeking).await {
             Ok(Ok(())) => return true,
-            Ok(Err(error)) => tracing::warn!(partition, offset, %error, "going on behind what cannot be read"),
-            Err(error) => tracing::warn!(partition, offset, %error, "going on behind what cannot be read"),
+            Ok(Err(error)) => tracing::warn!(partition, offset, %error, "cannot seek past unreadable records"),
+            Err(error) => tracing::warn!(partition, offset, %error, "cannot seek past unreadable records"),
         }
         false
     }

@@ -31,7 +31,7 @@ pub(super) fn ensure_of_broker(client: &ClientConfig, source: &Source, moved: &[
         .set("isolation.level", "read_uncommitted")
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", "1024");
-    let reader: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
+    let reader: PlainConsumer = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
     // Before the first record nothing is left out.
     for Moved { partition, first, to, .. } in moved.iter().filter(|moved| moved.first < moved.to) {
         // What cannot be read has no time that could be told: it goes by what stands before it.

@@ -22,10 +22,10 @@ pub(super) enum Unsent {
     #[error("{0}")]
     Kafka(#[from] KafkaError),
     /// A name that is no text, or `dlq.headers` that are none of ours.
-    #[error("it has headers that cannot be written here")]
+    #[error("it has headers that this client cannot write")]
     Headers,
     /// It went alone, so that it is too large itself. What was dead has a few headers more than it had.
-    #[error("it is too large for the topic {0}: that takes a larger max.message.bytes")]
+    #[error("it is too large for the topic {0}: raise max.message.bytes")]
     TooLarge(String),
 }
 
@@ -48,7 +48,7 @@ impl Sender {
         Ok(Self {
             topic: source.topics.input.clone(),
             group: source.group.clone(),
-            producer: producer_settings(client).create_with_context(LogContext).context("the Kafka settings")?,
+            producer: producer_settings(client).create_with_context(LogContext).context("cannot create a Kafka client")?,
         })
     }
 
