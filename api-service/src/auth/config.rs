@@ -54,7 +54,8 @@ impl JwtConfig {
         let length = self.jwt_secret.as_ref().map_or(MIN_SECRET, |secret| secret.expose().len());
         ensure!(
             length >= MIN_SECRET || self.jwt_allow_short_secret,
-            "JWT_SECRET must have at least {MIN_SECRET} bytes, as HS256 requires; for development only, JWT_ALLOW_SHORT_SECRET=true accepts a shorter one"
+            "JWT_SECRET must have at least {MIN_SECRET} bytes, as HS256 requires; for development only, \
+             JWT_ALLOW_SHORT_SECRET=true accepts a shorter one"
         );
         Ok(())
     }
@@ -64,7 +65,8 @@ impl JwtConfig {
     pub fn warn(&self) {
         if self.jwt_allow_short_secret {
             tracing::warn!(
-                "JWT_ALLOW_SHORT_SECRET is set, which is for development only: anyone who has a token can guess a short JWT_SECRET, and make tokens of any role with it"
+                "JWT_ALLOW_SHORT_SECRET is set, which is for development only: anyone who has a token can guess a \
+                 short JWT_SECRET, and make tokens of any role with it"
             );
         }
     }

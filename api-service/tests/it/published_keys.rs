@@ -228,7 +228,7 @@ async fn without_any_key_it_is_not_ready_and_says_so() {
     devstack::kit::until("its age grows", async || age().await >= 3).await;
     assert_eq!(refused().await, 404, "the last ones count");
     assert_eq!(says("cannot read the JWKS: using the last known keys"), 1);
-    assert_eq!(says("none was read before"), 1, "not again");
+    assert_eq!(says("no key is known yet"), 1, "not again");
 }
 
 #[tokio::test]

@@ -38,7 +38,8 @@ pub(super) async fn renew(connection: &mut PgConnection) -> anyhow::Result<()> {
     for (name, sql) in INDEXES {
         make(connection, name, sql).await.map_err(Failure::from).with_context(|| {
             format!(
-                "the schema is up to date, but the index {name} could not be created, and events do not expire without it: remove the cause, and run `worker-service setup` again"
+                "the schema is up to date, but the index {name} could not be created, and events do not expire \
+                 without it: remove the cause, and run `worker-service setup` again"
             )
         })?;
     }

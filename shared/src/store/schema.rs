@@ -44,7 +44,8 @@ impl Store {
     pub async fn migrate(&self) -> anyhow::Result<()> {
         ensure!(
             !self.begin.is_pooled(),
-            "migrations need sessions of PostgreSQL, which a pooler in transaction mode does not have: give `setup` a DATABASE_URL that connects to PostgreSQL directly, without DATABASE_POOLER"
+            "migrations need sessions of PostgreSQL, which a pooler in transaction mode does not have: give `setup` a \
+             DATABASE_URL that connects to PostgreSQL directly, without DATABASE_POOLER"
         );
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
@@ -96,7 +97,9 @@ async fn ensure_encoding(session: &mut Tx<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::away(format!(
-        "the encoding of the database {database} is {encoding}, and {ENCODING} is needed: an encoding never changes, so create another database (CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0) and name it in DATABASE_URL"
+        "the encoding of the database {database} is {encoding}, and {ENCODING} is needed: an encoding never changes, \
+         so create another database (CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0) and name it in \
+         DATABASE_URL"
     )))
 }
 

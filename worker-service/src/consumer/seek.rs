@@ -116,14 +116,14 @@ fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow
 /// Where a record's time is its producer's word, one that came later may have an earlier time: to begin with the first
 /// of a time or later would leave some out.
 async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
-    let instead = "`--from-beginning` asks for no time, and goes back to the first record that there is";
+    let instead = "`--from-beginning` needs no time: it goes back to the first record";
     let settings = TopicSettings::of(client, topic).await;
     let settings =
-        settings.with_context(|| format!("nothing was changed: it is not known whose the times are. {instead}"))?;
+        settings.with_context(|| format!("nothing was changed: cannot find out whether brokers or producers set the timestamps. {instead}"))?;
     anyhow::ensure!(
         !settings.has_create_time(),
-        "nothing was changed: the topic {topic} has message.timestamp.type=CreateTime, so its records have the times of \
-         their producers' clocks, and no offset can be told for a time. {instead}"
+        "nothing was changed: the topic {topic} has message.timestamp.type=CreateTime, so its records have their \
+         producers' timestamps, and no offset can be found for a time. {instead}"
     );
     Ok(())
 }
@@ -205,26 +205,26 @@ fn target(at_time: Option<i64>, from: Option<i64>, first: i64, end: i64) -> i64 
 #[derive(Debug, Clone, clap::Args)]
 #[command(group = clap::ArgGroup::new("where").required(true).args(["to_time", "from_beginning", "past_unreadable", "to_offset"]))]
 pub struct SeekConfig {
-    /// The time (RFC 3339) to go back to: not later than what PostgreSQL was restored to, rather some
-    /// minutes earlier. What was applied before is recognised.
+    /// The time (RFC 3339) to go back to: the time that PostgreSQL was restored to, or better some minutes before it.
+    /// Events that were applied before are recognised.
     #[arg(long, value_parser = rfc3339::instant)]
     pub to_time: Option<OffsetDateTime>,
     /// Go back to the first record that the topic has, whatever its time: for a topic with
-    /// `message.timestamp.type=CreateTime`, whose times are its producers' word.
+    /// `message.timestamp.type=CreateTime`, whose timestamps producers set.
     #[arg(long)]
     pub from_beginning: bool,
-    /// Go past what the partition stands before and the client cannot read, to the first offset that can be read. What
-    /// is skipped counts as lost.
+    /// Skip unreadable records at the partition's position, up to the first offset that can be read. Skipped records
+    /// count as lost.
     #[arg(long, requires = "partition")]
     pub past_unreadable: bool,
-    /// Go on at this offset of the partition, where nothing before it can be read. For what the client neither reads
-    /// nor refuses.
+    /// Continue at this offset of the partition, if nothing before it can be read: for records that the client neither
+    /// returns nor refuses.
     #[arg(long, requires = "partition", value_parser = clap::value_parser!(i64).range(0..))]
     pub to_offset: Option<i64>,
-    /// The partition that is to go past what cannot be read.
+    /// The partition whose unreadable records are skipped.
     #[arg(long, conflicts_with_all = ["to_time", "from_beginning"])]
     pub partition: Option<i32>,
-    /// Say where the group would stand, and change nothing.
+    /// Print the offsets that the group would have, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Kafka.

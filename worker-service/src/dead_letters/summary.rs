@@ -147,7 +147,8 @@ impl LetterSummary {
         };
         let origin = self.origin.as_ref().map(|o| format!("{}/{}/{}", o.topic, o.partition, o.offset));
         format!(
-            "{}/{} device={} event={} reason={} attempts={} failed_at={} origin={} redrives={}{} applied={applied} error={:?}",
+            "{}/{} device={} event={} reason={} attempts={} failed_at={} origin={} redrives={}{} applied={applied} \
+             error={:?}",
             self.partition,
             self.offset,
             Shown(&self.device),

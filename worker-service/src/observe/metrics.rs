@@ -8,7 +8,8 @@ pub fn describe() {
     shared::cache::describe();
     describe_histogram!(
         "accepted_to_visible_seconds",
-        "Time from the API's acceptance of an event until no read returns an older state: its fence, or the latest time at which the cache may be stale."
+        "Time from the API's acceptance of an event until no read returns an older state: its fence, or the latest \
+         time at which the cache may be stale."
     );
     describe_counter!("events_total", "Events that had their effect, by outcome.");
     describe_histogram!("batch_records", "Records of a batch.");
@@ -41,7 +42,8 @@ pub fn describe() {
     describe_gauge!("held_alone_keys", "Keys whose event alone meets an error that would count as an outage, by partition.");
     describe_gauge!(
         "watermark_age_seconds",
-        "How long the first record that has no effect yet has been in the log, by partition; with CreateTime, how long this worker has known that it is there."
+        "How long the first record that has no effect yet has been in the log, by partition; with CreateTime, how \
+         long this worker has known that it is there."
     );
     describe_gauge!("partition_waiting", "Whether a partition waits out an outage.");
     describe_gauge!("partition_paused", "Whether a partition waits for an operator.");

@@ -86,7 +86,7 @@ async fn letters_behind_an_open_transaction_are_told_of() {
     let said = kit.command(&["dlq", "redrive", "--partition=0", "--offset=3"]).await;
     assert_eq!((said.status, told(&said.error)), (0, Some((0, 3, 1))), "{said:?}");
     let said = kit.command(&["dlq", "show", "0", "3"]).await;
-    assert!(said.error.contains("at 3 waits behind a transaction that is open, and cannot be read yet"), "{said:?}");
+    assert!(said.error.contains("offset 3 is behind an open transaction and cannot be read yet"), "{said:?}");
     let said = kit.command(&["dlq", "show", "0", "9"]).await;
     assert!(said.error.contains("has nothing at 9"), "{said:?}");
 

@@ -117,7 +117,7 @@ async fn dead_letters_around_it_are_listed_shown_and_sent() {
     assert!(told[0].contains(r#""from_offset":1"#) && told[0].contains(r#""offsets":2"#), "{}", told[0]);
     assert!(told[1].contains(r#""from_offset":4"#) && told[1].contains(r#""offsets":1"#), "{}", told[1]);
     let refused = kit.show(0, 2).await.unwrap_err().to_string();
-    assert!(refused.starts_with(&format!("what {dlq} [0] has at 2 cannot be read: ")), "{refused}");
+    assert!(refused.starts_with(&format!("{dlq} [0] offset 2 cannot be read: ")), "{refused}");
     assert!(kit.show(0, 3).await.is_ok());
     let (summary, lines) = kit.redrive(&[]).await.unwrap();
     assert_eq!((summary.sent, summary.refused, summary.failed), (2, 0, 0), "{lines:?}");

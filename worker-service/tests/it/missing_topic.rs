@@ -47,7 +47,7 @@ async fn an_input_topic_that_is_not_there_is_named_and_waited_for() {
     };
     delete().await;
     let worker = kit.process().await;
-    let words = format!("the topic {input} is not there: run `worker-service setup`");
+    let words = format!("the topic {input} does not exist: run `worker-service setup`");
     let is_told = async || {
         let told = worker.health().await["outage"] == words.as_str();
         told && worker.sample("worker_waiting").await == Some(1.0)

@@ -156,8 +156,8 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
         kit.event_at(PARTITION, &format!("d{PARTITION}"), &n.to_string(), "{}").await;
     }
     let of = |name: &str| of_group(&worker.health.report().1)["partitions"][PARTITION.to_string()][name].clone();
-    kit.until_it("it says that it begins anew", async || {
-        of("outage").as_str().is_some_and(|why| why.contains("it begins anew after"))
+    kit.until_it("it says that it restarts", async || {
+        of("outage").as_str().is_some_and(|why| why.contains("restarting after"))
     })
     .await;
     assert!(!worker.health.report().0, "not ready meanwhile");

@@ -141,7 +141,7 @@ async fn letters_around_what_cannot_be_read_are_listed_and_sent() {
     }
     let refused = kit.show(0, first + 3).await.unwrap_err().to_string();
     assert!(
-        refused.starts_with(&format!("what {dlq} [0] has at {} cannot be read: Decompression", first + 3)),
+        refused.starts_with(&format!("{dlq} [0] offset {} cannot be read: Decompression", first + 3)),
         "{refused}"
     );
     assert!(kit.show(0, first + 8).await.is_ok());

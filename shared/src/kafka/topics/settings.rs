@@ -105,7 +105,8 @@ impl TopicSettings {
         let mut settings = Self::from(describe(client, ResourceSpecifier::Topic(topic)).await?);
         anyhow::ensure!(
             !settings.all.is_empty(),
-            "Kafka does not return the settings of the topic {topic}: it does not exist, or this needs the right DescribeConfigs on it"
+            "Kafka does not return the settings of the topic {topic}: it does not exist, or this needs the right \
+             DescribeConfigs on it"
         );
         settings.replicas = Some(Replicas::of(client, topic).await?);
         Ok(settings)

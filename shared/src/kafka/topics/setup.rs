@@ -133,7 +133,8 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
                 if shape.compression == TopicCompression::Uncompressed =>
             {
                 anyhow::bail!(
-                    "cannot create the topic {topic}: {error}. If the cluster allows no choice of compression.type, set TOPIC_COMPRESSION=producer; then a worker's memory is not limited"
+                    "cannot create the topic {topic}: {error}. If the cluster allows no choice of compression.type, \
+                     set TOPIC_COMPRESSION=producer; then a worker's memory is not limited"
                 )
             }
             Err((topic, error)) => anyhow::bail!("cannot create the topic {topic}: {error}"),

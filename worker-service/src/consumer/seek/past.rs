@@ -154,7 +154,8 @@ fn plan(
         return Ok(Plan { at, skipped: Skipped { from: at, to }, found: Vec::new() });
     }
     let found = look().context(
-        "nothing was changed: if the client reports nothing about the records there, `--to-offset` continues behind them",
+        "nothing was changed: if the client reports nothing about the records there, `--to-offset` continues behind \
+         them",
     )?;
     let (Some(first), Some(last)) = (found.first(), found.last()) else {
         anyhow::bail!("nothing was changed: the partition can be read where it stands, at {at}");

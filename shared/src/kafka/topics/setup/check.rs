@@ -72,7 +72,8 @@ fn brokers(client: &ClientConfig) -> &str {
 fn all_good(wrong: &[String]) -> anyhow::Result<()> {
     anyhow::ensure!(
         wrong.is_empty(),
-        "topics have settings that lose events. Read each one before you run its command, because some changes delete records; or leave them as they are with `--skip-topics`:\n{}",
+        "topics have settings that lose events. Read each one before you run its command, because some changes delete \
+         records; or leave them as they are with `--skip-topics`:\n{}",
         wrong.join("\n")
     );
     Ok(())
@@ -103,7 +104,8 @@ fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<S
         for fault in settings.faults(*role, shape.min_insync_replicas, other) {
             let why = match &can_mend {
                 _ if fault.setting == CLEANUP_POLICY => {
-                    " (let the workers read to the end first: the change deletes records that are older than the retention)"
+                    " (let the workers read to the end first: the change deletes records that are older than the \
+                     retention)"
                         .to_owned()
                 }
                 Err(error) if fault.setting == TIMESTAMP_TYPE => format!(" (it cannot be changed here: {error:#})"),
@@ -193,10 +195,11 @@ mod tests {
         assert_eq!(of_clock(vec![whose]).len(), 2, "it may be the topic's own");
         let found = of_clock(vec![known(), entry("vendor.secret", None, ConfigSource::DynamicTopic)]);
         let [clock, difference] = &found[..] else { panic!("{found:?}") };
-        assert!(clock.starts_with("t: message.timestamp.type=CreateTime, and LogAppendTime is needed"), "{clock}");
+        assert!(clock.starts_with("t: message.timestamp.type=CreateTime, but must be LogAppendTime"), "{clock}");
         assert!(
             clock.contains(
-                "(it cannot be changed here: Kafka does not return the values of some of the topic's own settings: vendor.secret)"
+                "(it cannot be changed here: Kafka does not return the values of some of the topic's own settings: \
+                 vendor.secret)"
             ),
             "{clock}"
         );
