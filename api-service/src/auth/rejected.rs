@@ -67,8 +67,8 @@ impl fmt::Display for Rejected {
             Self::Claim(name, Wrong::Missing) => write!(f, "the token has no `{name}`"),
             Self::Claim(name, Wrong::Twice) => write!(f, "the token has `{name}` more than once"),
             Self::Claim(name, Wrong::Not(expected)) => write!(f, "the token's `{name}` must be {expected}"),
-            Self::Expired => f.write_str("the token has expired (`exp`)"),
-            Self::NotYetValid => f.write_str("the token is not valid yet (`nbf`)"),
+            Self::Expired => f.write_str("the token has expired"),
+            Self::NotYetValid => f.write_str("the token is not valid yet"),
             Self::Issuer(expected) => write!(f, "the token's issuer (`iss`) must be {expected}"),
             Self::Audience(expected) => write!(f, "the token's audience (`aud`) must be {expected}, or contain it"),
         }

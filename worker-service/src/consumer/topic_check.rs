@@ -106,7 +106,7 @@ mod tests {
         for retention in ["604800000", "-1"] {
             let told = with(retention).unwrap();
             assert!(
-                told.starts_with(&format!("t: retention.ms={retention}, and less than EVENTS_RETENTION")),
+                told.starts_with(&format!("t: retention.ms={retention}, but must be less than EVENTS_RETENTION")),
                 "{told}"
             );
         }

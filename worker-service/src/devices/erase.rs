@@ -36,7 +36,7 @@ async fn erase(config: &EraseConfig, out: Out<'_>) -> anyhow::Result<()> {
     let end = end.context("nothing was erased: cannot read the topic's end from Kafka")?;
     let gone = queries::erase(&store, &config.device, end.as_ref()).await.context("nothing was erased")?;
     // Nothing is told before all is done: whether somebody reads it changes nothing of that.
-    let uncached = cache.forget(&config.device.cache_key()).await.with_context(|| {
+    let uncached = cache.erase(&config.device.cache_key()).await.with_context(|| {
         format!("the rows are erased, but Redis keeps its entry until its TTL of {:?} ends", config.stores.redis.ttl)
     });
     let version = gone.version.map_or_else(|| "no resource".to_owned(), |version| format!("version {version}"));
