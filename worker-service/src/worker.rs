@@ -29,8 +29,8 @@ use crate::domains;
 use crate::observe::{self, panics};
 use crate::source::Source;
 
-/// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
-/// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
+/// How long it may take to finish, commit and leave. With the last fences (2 s), the last traces (3 s) and the log (1 s)
+/// a shutdown takes 21 s at most, whatever is away.
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
 /// How long fences that were kept are tried at the end: Redis may be back any moment, and they are

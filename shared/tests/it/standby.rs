@@ -84,7 +84,7 @@ pub(crate) async fn until_refused<T>(read: impl AsyncFn() -> Result<T, Failure>)
 /// time notices it, whatever is read, and none is made anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_either() {
-    const REFUSED: &str = "it takes no writes: transaction_read_only is on";
+    const REFUSED: &str = "it accepts no writes: transaction_read_only is on";
     let (old, new) = blocking(|| Ok((Postgres::start()?, Postgres::start()?))).await;
     let (name, url) = Proxy::before(&old.url()).unwrap();
     let mut config = postgres(&url);

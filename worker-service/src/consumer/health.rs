@@ -143,7 +143,7 @@ impl GroupHealth {
         state.kafka = why;
     }
 
-    /// The input topic is not there, and how to say so; `None` when it is.
+    /// The input topic does not exist, and how to say so; `None` when it is.
     pub fn topic_is_missing(&self, why: Option<String>) {
         let mut state = self.state();
         match (&state.missing_topic, &why) {
@@ -359,7 +359,7 @@ fn show_held_full(partition: i32, before: Option<&HeldFull>, now: Option<&HeldFu
             %key,
             key_records,
             key_bytes,
-            "too much is held: the partition takes no more records"
+            "the limit of held events is reached: the partition takes no more records"
         ),
         (Some(_), None) => tracing::info!(partition, "the partition takes records again"),
         _ => {}

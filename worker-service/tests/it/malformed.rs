@@ -65,7 +65,7 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
     }
     kit.until_it("all is committed", async || kit.committed().await.values().eq([&12, &3])).await;
     kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
-    worker.tells("A record cannot be taken apart").await;
+    worker.tells("A record is malformed").await;
     for (series, expected) in [(r#"dead_letters_total{reason="unreadable"}"#, 10.0), ("records_lost_total", 0.0)] {
         assert_eq!(worker.sample(series).await, Some(expected), "{series}");
     }
@@ -169,7 +169,7 @@ fn at(device: &str, id: &str, delta: i64) -> (WireRecord, Claims) {
 
 /// Nothing was told as lost, nor as another topic.
 async fn assert_calm(worker: Process) {
-    worker.tells("A batch's records are not numbered in a row").await;
+    worker.tells("A batch's offsets are not consecutive").await;
     assert_eq!(worker.sample("records_lost_total").await, Some(0.0));
     let log = worker.end_and_log().await;
     for never in ["made anew", "data loss", "records may be lost"] {

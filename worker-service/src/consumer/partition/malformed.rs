@@ -75,7 +75,7 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// A batch's records are not numbered in a row, as their producer wrote them.
+    /// A batch's offsets are not consecutive, as their producer wrote them.
     pub(super) fn tell_unordered(&self, expected: i64, offset: i64) {
         tracing::warn!(
             partition = self.partition,
