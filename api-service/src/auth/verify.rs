@@ -67,7 +67,7 @@ enum OneOrMany {
 impl Verifier {
     /// One that looks for these claims besides, each of which binds a token to things: a string, or a list of them.
     pub fn new(config: &JwtConfig, binding: &[&'static str]) -> Self {
-        let names = [&["sub", "exp", "nbf", "iss", "aud", "roles"], binding].concat();
+        let names = [&["sub", "exp", "nbf", "iss", "aud", "roles"][..], binding].concat();
         let (issuer, audience) = (config.jwt_issuer.clone(), config.jwt_audience.clone());
         Self { issuer, audience, binding: binding.to_vec(), names }
     }

@@ -143,7 +143,7 @@ impl GroupHealth {
         state.kafka = why;
     }
 
-    /// The input topic does not exist, and how to say so; `None` when it is.
+    /// The input topic does not exist, and how to say so; `None` when it does.
     pub fn topic_is_missing(&self, why: Option<String>) {
         let mut state = self.state();
         match (&state.missing_topic, &why) {

@@ -118,8 +118,9 @@ fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow
 async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
     let instead = "`--from-beginning` needs no time: it goes back to the first record";
     let settings = TopicSettings::of(client, topic).await;
-    let settings =
-        settings.with_context(|| format!("nothing was changed: cannot find out whether brokers or producers set the timestamps. {instead}"))?;
+    let settings = settings.with_context(|| {
+        format!("nothing was changed: cannot find out whether brokers or producers set the timestamps. {instead}")
+    })?;
     anyhow::ensure!(
         !settings.has_create_time(),
         "nothing was changed: the topic {topic} has message.timestamp.type=CreateTime, so its records have their \

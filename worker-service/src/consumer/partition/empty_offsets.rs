@@ -88,9 +88,9 @@ impl<H: Handler> PartitionRunner<H> {
                 // Records came in meanwhile.
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(partition = self.partition, error = format!("{error:#}"), "cannot read behind the partition's position");
+                    tracing::warn!(partition = self.partition, error = format!("{error:#}"), "cannot read ahead");
                 }
-                Err(error) => tracing::warn!(partition = self.partition, %error, "cannot read behind the partition's position"),
+                Err(error) => tracing::warn!(partition = self.partition, %error, "cannot read ahead"),
             }
         }
         let since = match tail.stands {

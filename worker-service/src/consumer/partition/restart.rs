@@ -81,10 +81,8 @@ impl<H: Handler> PartitionRunner<H> {
             let seeking = move || consumer.seek(&topic, partition, to, SEEK_TIMEOUT);
             match tokio::task::spawn_blocking(seeking).await {
                 Ok(Ok(())) => return Some(from),
-                Ok(Err(error)) => self.dependencies.health.waits_to_begin(partition, format!("cannot go back to the stored offset: {error}")),
-                Err(error) => {
-                    self.dependencies.health.waits_to_begin(partition, format!("cannot go back to the stored offset: {}", no_result(error)));
-                }
+                Ok(Err(error)) => self.cannot_go_back(&error.to_string()),
+                Err(error) => self.cannot_go_back(&no_result(error).to_string()),
             }
             tokio::select! {
                 () = tokio::time::sleep(IDLE_INTERVAL) => {}
@@ -92,6 +90,11 @@ impl<H: Handler> PartitionRunner<H> {
             }
         }
         None
+    }
+
+    fn cannot_go_back(&self, why: &str) {
+        let why = format!("cannot go back to the stored offset: {why}");
+        self.dependencies.health.waits_to_begin(self.partition, why);
     }
 }
 
