@@ -36,8 +36,14 @@ pub fn describe() {
     );
     describe_histogram!("http_request_duration_seconds", "Time from a request's headers to its answer, by route.");
     describe_counter!("rate_limited_total", "Requests answered 429, by policy.");
-    describe_counter!("rate_limit_forgotten_total", "Subjects whose quota was dropped because there were too many subjects.");
-    describe_counter!("overloaded_total", "Requests refused because there was no memory left for their body or answer.");
+    describe_counter!(
+        "rate_limit_forgotten_total",
+        "Subjects whose quota was dropped because there were too many subjects."
+    );
+    describe_counter!(
+        "overloaded_total",
+        "Requests refused because there was no memory left for their body or answer."
+    );
     describe_counter!(
         "http_connections_closed_total",
         "Connections that ended before their clients were done, by reason."

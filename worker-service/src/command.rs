@@ -51,7 +51,9 @@ pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
     }
     store.close().await;
     let out = &mut Output(io::stdout());
-    out.write_all(said.as_bytes()).and_then(|()| out.flush()).context("they are resumed, but the result could not be printed")
+    out.write_all(said.as_bytes())
+        .and_then(|()| out.flush())
+        .context("they are resumed, but the result could not be printed")
 }
 
 /// The output of a command that does more than to tell: a reader that is gone does not end it, and is no failure of

@@ -30,7 +30,10 @@ pub fn shown(name: &str, example: &Value, codes: &[Code]) -> Value {
     });
     let mut more = rated(&codes);
     // It is in every answer but that to a name that no resource can have.
-    let mut source = Map::from_iter([("description".to_owned(), json!("How the service found out that there is no such resource."))]);
+    let mut source = Map::from_iter([(
+        "description".to_owned(),
+        json!("How the service found out that there is no such resource."),
+    )]);
     source.insert("schema".into(), json!({"$ref": "#/components/headers/Cache-Status/schema"}));
     more.push((StatusCode::NOT_FOUND, "cache-status", Value::Object(source)));
     answers(good, &codes, &more)

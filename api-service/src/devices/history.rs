@@ -101,7 +101,8 @@ impl Query {
                     limit.replace(number.ok_or_else(|| refused("limit must be a number from 1 to 200"))?).is_some()
                 }
                 "before" => {
-                    let cursor = cursor::read(&value).ok_or_else(|| refused("before must be the `next` of an earlier page"))?;
+                    let cursor =
+                        cursor::read(&value).ok_or_else(|| refused("before must be the `next` of an earlier page"))?;
                     before.replace(cursor).is_some()
                 }
                 _ => return Err(refused("the only parameters are limit and before")),

@@ -357,7 +357,10 @@ pub fn describe() {
         "kafka_produce_duration_seconds",
         "Time until all in-sync replicas have acknowledged an event or a batch."
     );
-    describe_counter!("kafka_produce_resent_total", "Events sent again automatically, because a batch was larger than the topic accepts.");
+    describe_counter!(
+        "kafka_produce_resent_total",
+        "Events sent again automatically, because a batch was larger than the topic accepts."
+    );
     describe_counter!("kafka_producer_rebuilt_total", "Producers replaced after a fatal error.");
     describe_gauge!("kafka_queue_records", "Events that wait for Kafka's acknowledgement.");
     describe_gauge!("kafka_queue_bytes", "Bytes of the events that wait for Kafka's acknowledgement.");

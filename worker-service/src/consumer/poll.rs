@@ -59,7 +59,8 @@ pub fn run(
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
     let group = Group::new(run, health, runtime);
-    let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("cannot create a Kafka client")?);
+    let consumer: Arc<BaseConsumer<Group>> =
+        Arc::new(config.create_with_context(group).context("cannot create a Kafka client")?);
     consumer.context().set_consumer(&consumer);
     consumer.subscribe(&[topic]).context("subscribing")?;
     let _ = shown.set(Arc::downgrade(&consumer));

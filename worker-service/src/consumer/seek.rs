@@ -131,7 +131,8 @@ async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> 
 
 /// A worker that runs would go on from where it is, and commit over what is committed here.
 fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
-    let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("cannot read the group's state")?;
+    let groups =
+        consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("cannot read the group's state")?;
     let found = groups.groups().iter().find(|found| found.name() == group);
     let Some(found) = found.filter(|found| !matches!(found.state(), "Empty" | "Dead" | "")) else { return Ok(()) };
     anyhow::bail!(

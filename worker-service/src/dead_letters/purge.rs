@@ -181,7 +181,10 @@ fn tell(config: &DlqPurgeConfig, found: &PartitionPlan, out: &mut impl Write) ->
             rfc3339::format(letter.failed_at)
         )?,
         Some(Stays::Unreadable(offset)) => {
-            writeln!(out, "; {partition}/{offset} stays because it cannot be read, and {behind} matching ones behind it")?;
+            writeln!(
+                out,
+                "; {partition}/{offset} stays because it cannot be read, and {behind} matching ones behind it"
+            )?;
         }
     }
     Ok(())

@@ -103,7 +103,8 @@ impl Reader {
     }
 
     fn bounds(&self, consumer: &PlainConsumer, only: Only) -> anyhow::Result<Vec<Span>> {
-        let metadata = consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("cannot read the topic's metadata")?;
+        let metadata =
+            consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("cannot read the topic's metadata")?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let mut partitions: Vec<_> =
             topic.into_iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();

@@ -19,14 +19,8 @@ pub fn describe() {
     describe_gauge!("bytes_in_hand", "Bytes of records that all partitions hold, of MAX_BYTES_IN_HAND.");
     describe_gauge!("task_running", "1 while the task runs.");
     describe_gauge!("held_keys", "Keys whose events are held back until a retry, by partition.");
-    describe_gauge!(
-        "consumer_lag_records",
-        "Records that can be read and have no effect yet, by partition."
-    );
-    describe_gauge!(
-        "unstable_records",
-        "Offsets that wait until another producer's transaction ends, by partition."
-    );
+    describe_gauge!("consumer_lag_records", "Records that can be read and have no effect yet, by partition.");
+    describe_gauge!("unstable_records", "Offsets that wait until another producer's transaction ends, by partition.");
     describe_gauge!(
         "unstable_age_seconds",
         "How long the same transaction has held up the partition, as far as this worker has seen."
@@ -38,8 +32,14 @@ pub fn describe() {
         "commit_behind_records",
         "How far the broker's committed offset is behind the offset stored half a minute before, by partition."
     );
-    describe_gauge!("partition_held_full", "Whether a partition takes no more records because the limit of held events is reached.");
-    describe_gauge!("held_alone_keys", "Keys whose event alone meets an error that would count as an outage, by partition.");
+    describe_gauge!(
+        "partition_held_full",
+        "Whether a partition takes no more records because the limit of held events is reached."
+    );
+    describe_gauge!(
+        "held_alone_keys",
+        "Keys whose event alone meets an error that would count as an outage, by partition."
+    );
     describe_gauge!(
         "watermark_age_seconds",
         "How long the first record that has no effect yet has been in the log, by partition; with CreateTime, how \

@@ -140,10 +140,7 @@ async fn letters_around_what_cannot_be_read_are_listed_and_sent() {
         assert!(told[0].contains(part), "{part}: {}", told[0]);
     }
     let refused = kit.show(0, first + 3).await.unwrap_err().to_string();
-    assert!(
-        refused.starts_with(&format!("{dlq} [0] offset {} cannot be read: Decompression", first + 3)),
-        "{refused}"
-    );
+    assert!(refused.starts_with(&format!("{dlq} [0] offset {} cannot be read: Decompression", first + 3)), "{refused}");
     assert!(kit.show(0, first + 8).await.is_ok());
     let (summary, lines) = kit.redrive(&[]).await.unwrap();
     assert_eq!((summary.sent, summary.refused, summary.failed), (letters, 0, 0), "{lines:?}");

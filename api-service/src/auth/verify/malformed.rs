@@ -47,7 +47,10 @@ fn claims_of_every_wrong_kind() {
             let mut all = claims(json!({}));
             all[claim] = value.clone();
             let refused = world.verify(&with_claims(&all.to_string()));
-            assert!(matches!(refused, Err(Rejected::Claim(named, Wrong::Not(_))) if named == claim), "{claim}: {value}");
+            assert!(
+                matches!(refused, Err(Rejected::Claim(named, Wrong::Not(_))) if named == claim),
+                "{claim}: {value}"
+            );
         }
     }
     let no_time = Rejected::Claim("exp", Wrong::Not(TIME));

@@ -23,8 +23,9 @@ pub(super) fn codes(codes: &[Code]) -> Value {
 }
 
 fn meanings(codes: &[Code]) -> String {
-    let mut text =
-        String::from("The kind of error; a code never changes its meaning.\n\n| status | code | meaning |\n|---|---|---|\n");
+    let mut text = String::from(
+        "The kind of error; a code never changes its meaning.\n\n| status | code | meaning |\n|---|---|---|\n",
+    );
     for code in codes {
         text.push_str(&format!("| {} | `{}` | {} |\n", code.status().as_u16(), code.as_str(), code.title()));
     }

@@ -171,7 +171,9 @@ impl Sender {
         });
         match flushed.await {
             Ok((Ok(()), _)) => {}
-            Ok((Err(error), left)) => tracing::warn!(%error, left, "some events are not acknowledged after the last flush"),
+            Ok((Err(error), left)) => {
+                tracing::warn!(%error, left, "some events are not acknowledged after the last flush")
+            }
             Err(_) => tracing::error!("flushing the producer panicked"),
         }
     }

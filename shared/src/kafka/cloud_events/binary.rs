@@ -42,7 +42,9 @@ where
         match name {
             "datacontenttype" => attributes.faults.add(at, "must be absent: it is the content-type"),
             "data" => attributes.faults.add(at, "must be absent: the data is the body"),
-            _ if !is_name(name) => attributes.faults.add(at, "is not an attribute name (lower-case letters and digits)"),
+            _ if !is_name(name) => {
+                attributes.faults.add(at, "is not an attribute name (lower-case letters and digits)")
+            }
             _ => match decoded(value) {
                 Some(text) => attributes.take(name, at, &text),
                 None => attributes.faults.add(at, "must be UTF-8, percent-encoded"),

@@ -36,7 +36,9 @@ where
         match name.as_ref() {
             "data" => data = Some(*value),
             "data_base64" => attributes.faults.add(here, "is not accepted: send the payload as data"),
-            _ if !is_name(name) => attributes.faults.add(here, "is not an attribute name (lower-case letters and digits)"),
+            _ if !is_name(name) => {
+                attributes.faults.add(here, "is not an attribute name (lower-case letters and digits)")
+            }
             name => {
                 if let Some(place) = REQUIRED.iter().position(|required| *required == name) {
                     seen.iter_mut().skip(place).take(1).for_each(|seen| *seen = true);

@@ -163,7 +163,11 @@ impl TopicSettings {
     /// of its dead letters.
     pub fn faults(&self, role: Role, min_insync: i32, input: Option<&Self>) -> Vec<Fault> {
         let mut faults = Faults { settings: self, found: Vec::new() };
-        faults.text(CLEANUP_POLICY, "delete", "compaction deletes an event of a device once the device has sent another one");
+        faults.text(
+            CLEANUP_POLICY,
+            "delete",
+            "compaction deletes an event of a device once the device has sent another one",
+        );
         faults.text(
             COMPRESSION,
             UNCOMPRESSED,
@@ -177,7 +181,11 @@ impl TopicSettings {
                     RETENTION_MS,
                     "events are deleted before an outage is over",
                 );
-                faults.text(RETENTION_BYTES, "-1", "events are deleted before they are consumed, because the topic is too large");
+                faults.text(
+                    RETENTION_BYTES,
+                    "-1",
+                    "events are deleted before they are consumed, because the topic is too large",
+                );
                 let least = (bytes(MAX_EVENT_BYTES), "at least 294912, for the largest event");
                 faults.least(MAX_MESSAGE, least, &MAX_RECORD_BYTES.to_string(), "large events are refused");
                 faults.text(
@@ -203,7 +211,12 @@ impl TopicSettings {
                 let least = of_input.min(bytes(MAX_RECORD_BYTES)) + bytes(LETTER_BYTES);
                 let needed = format!("at least {least}, the input topic's plus 64 KiB");
                 let good = least.max(bytes(MAX_DEAD_LETTER_BYTES)).to_string();
-                faults.least(MAX_MESSAGE, (least, &needed), &good, "dead letters are truncated, and cannot be redriven");
+                faults.least(
+                    MAX_MESSAGE,
+                    (least, &needed),
+                    &good,
+                    "dead letters are truncated, and cannot be redriven",
+                );
             }
         }
         let (least, needed) = (i64::from(min_insync), format!("at least {min_insync}"));
@@ -226,7 +239,11 @@ impl TopicSettings {
             &min_insync.to_string(),
             "an acknowledged event may exist on too few disks",
         );
-        faults.text(UNCLEAN, "false", "a replica that lags may become the leader, and the records that it lacks are lost");
+        faults.text(
+            UNCLEAN,
+            "false",
+            "a replica that lags may become the leader, and the records that it lacks are lost",
+        );
         faults.found
     }
 

@@ -92,7 +92,8 @@ pub(super) async fn ask(
             let log = log_ends.fetch_watermarks(&topic, partition, TIMEOUT);
             match consumer.fetch_watermarks(&topic, partition, TIMEOUT) {
                 Ok((first, stable)) => {
-                    let log = log.inspect_err(|error| tracing::debug!(partition, %error, "Kafka does not return the log's end"));
+                    let log = log
+                        .inspect_err(|error| tracing::debug!(partition, %error, "Kafka does not return the log's end"));
                     told.ends.insert(partition, Ends { first, stable, log: log.ok().map(|(_, end)| end) });
                 }
                 Err(error) => {

@@ -48,7 +48,9 @@ impl Sender {
         Ok(Self {
             topic: source.topics.input.clone(),
             group: source.group.clone(),
-            producer: producer_settings(client).create_with_context(LogContext).context("cannot create a Kafka client")?,
+            producer: producer_settings(client)
+                .create_with_context(LogContext)
+                .context("cannot create a Kafka client")?,
         })
     }
 

@@ -123,7 +123,11 @@ fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<S
 /// tell would be lost.
 fn kept(settings: &TopicSettings) -> anyhow::Result<()> {
     let untold = settings.untold();
-    anyhow::ensure!(untold.is_empty(), "Kafka does not return the values of some of the topic's own settings: {}", untold.join(", "));
+    anyhow::ensure!(
+        untold.is_empty(),
+        "Kafka does not return the values of some of the topic's own settings: {}",
+        untold.join(", ")
+    );
     Ok(())
 }
 
