@@ -99,8 +99,8 @@ mod tests {
         }
         for wrong in ["", "devices,", "device"] {
             let refused = Domains::named(wrong).err().unwrap().to_string();
-            let known = format!("there is {}", all.join(", "));
-            assert!(refused.starts_with("API_DOMAINS: there is no domain") && refused.ends_with(&known), "{refused}");
+            let known = format!("; known: {}", all.join(", "));
+            assert!(refused.starts_with("API_DOMAINS: unknown domain") && refused.ends_with(&known), "{refused}");
         }
     }
 

@@ -14,7 +14,7 @@ pub enum Rejected {
     /// It cannot be found out yet whether its key is published.
     NoKeys,
     Signature,
-    /// The claims are not a JSON object.
+    /// The claims are malformed, or not a JSON object.
     Claims,
     /// What is wrong with the claim of this name.
     Claim(&'static str, Wrong),
@@ -63,7 +63,7 @@ impl fmt::Display for Rejected {
             Self::AmbiguousKey => f.write_str("the token does not identify one key: several match its `alg` and `kid`"),
             Self::NoKeys => f.write_str("the token's key (`kid`) is unknown until the JWKS has been fetched"),
             Self::Signature => f.write_str("the token's signature does not match"),
-            Self::Claims => f.write_str("the token's claims are not a JSON object"),
+            Self::Claims => f.write_str("the token's claims are malformed, or not a JSON object"),
             Self::Claim(name, Wrong::Missing) => write!(f, "the token has no `{name}`"),
             Self::Claim(name, Wrong::Twice) => write!(f, "the token has `{name}` more than once"),
             Self::Claim(name, Wrong::Not(expected)) => write!(f, "the token's `{name}` must be {expected}"),

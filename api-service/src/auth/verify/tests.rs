@@ -119,7 +119,10 @@ fn a_refusal_names_the_claim_and_its_fault() {
     let twice = Rejected::Claim("sub", Wrong::Twice);
     assert_eq!(twice.to_string(), "the token has `sub` more than once");
     let refused = verifier(None, None).verify(&token(&json!([])), NOW).unwrap_err();
-    assert_eq!((refused.reason(), &*refused.to_string()), ("claim", "the token's claims are not a JSON object"));
+    assert_eq!(
+        (refused.reason(), &*refused.to_string()),
+        ("claim", "the token's claims are malformed, or not a JSON object")
+    );
 }
 
 #[test]
