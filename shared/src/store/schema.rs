@@ -44,7 +44,7 @@ impl Store {
     pub async fn migrate(&self) -> anyhow::Result<()> {
         ensure!(
             !self.begin.is_pooled(),
-            "migrations need sessions of PostgreSQL, which a pooler in transaction mode does not have: give `setup` a \
+            "migrations need sessions of PostgreSQL, which DATABASE_POOLER=transaction does not have: give `setup` a \
              DATABASE_URL that connects to PostgreSQL directly, without DATABASE_POOLER"
         );
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());

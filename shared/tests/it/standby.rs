@@ -33,16 +33,16 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     for _ in 0..3 {
         let error = queries::resource(&store, &id("a")).await.unwrap_err();
         // The first one may have been given a connection that had just ended.
-        if !error.reason.contains("it takes no writes") {
+        if !error.reason.contains("it accepts no writes") {
             assert_eq!(error.class, Class::Outage, "{error}");
         }
     }
     let error = queries::resource(&store, &id("a")).await.unwrap_err();
     let expected = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", name.port);
-    assert!(error.reason.starts_with(&expected) && error.reason.contains("it takes no writes"), "{error}");
+    assert!(error.reason.starts_with(&expected) && error.reason.contains("it accepts no writes"), "{error}");
     assert_eq!(error.class, Class::Outage);
     let error = write(&store, "a", 3).await.unwrap_err();
-    assert!(error.reason.contains("it takes no writes"), "{error}");
+    assert!(error.reason.contains("it accepts no writes"), "{error}");
 
     let standby = blocking(move || {
         primary.kill()?;
