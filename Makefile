@@ -67,7 +67,7 @@ fuzz: ## Runs every fuzz target for FUZZ_SECONDS (60), from its corpus
 	    target/fuzz/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 
-memcheck: ## Runs the only unsafe code under valgrind, on records of any bytes
+memcheck: ## Runs the unsafe code (two files of shared/src/kafka) under valgrind, on records of any bytes
 	@devstack/install
 	@$(CARGO) build --bins $(SERVICES)
 	@tools/memcheck

@@ -84,7 +84,7 @@ impl App {
         self.run(listener, async {
             // Not within the line: where it is not logged, its values are not asked for.
             let signal = termination.await;
-            tracing::info!(signal, "told to end");
+            tracing::info!(signal, "shutting down");
         })
         .await;
         telemetry::traces::stop().await;

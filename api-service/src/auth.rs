@@ -36,8 +36,10 @@ impl Caller {
     /// # Errors
     /// 403.
     pub fn needs_any(&self, roles: &[&str]) -> Result<(), Problem> {
-        let refused = || Problem::new(Code::FORBIDDEN, "the token has none of the roles that this needs");
-        if self.has_any(roles) { Ok(()) } else { Err(refused()) }
+        if self.has_any(roles) {
+            return Ok(());
+        }
+        Err(Problem::new(Code::FORBIDDEN, format!("the token needs one of the roles {}", roles.join(", "))))
     }
 }
 
@@ -84,5 +86,15 @@ mod tests {
         for bad in [&[][..], &["abc"], &["Basic abc"], &["Bearer"], &["Bearer abc", "Bearer abc"], &[""]] {
             assert_eq!(token(&headers(bad)).unwrap_err().code, Code::INVALID_TOKEN, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_roles() {
+        let caller = Caller { subject: "alice".into(), roles: vec!["user".into()], bound: Vec::new() };
+        assert!(caller.needs_any(&["user", "admin"]).is_ok());
+        let refused = caller.needs_any(&["device", "admin"]).unwrap_err();
+        assert_eq!(refused.code, Code::FORBIDDEN);
+        let body = String::from_utf8(refused.body("")).unwrap();
+        assert!(body.contains(r#""detail":"the token needs one of the roles device, admin""#), "{body}");
     }
 }

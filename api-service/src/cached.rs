@@ -227,12 +227,12 @@ impl Cached {
 pub async fn in_path<T: FromStr>(parts: &mut Parts) -> Result<T, Problem> {
     let path = Path::<String>::from_request_parts(parts, &()).await;
     let id = path.ok().and_then(|Path(text)| text.parse().ok());
-    id.ok_or_else(|| Problem::new(Code::RESOURCE_NOT_FOUND, "this is no resource's id"))
+    id.ok_or_else(|| Problem::new(Code::RESOURCE_NOT_FOUND, "this is not a valid resource id"))
 }
 
 pub fn describe() {
     cache::describe();
-    describe_counter!("cache_lookups_total", "Reads of what is cached, by its kind and by where it came from.");
+    describe_counter!("cache_lookups_total", "Reads of cached resources, by kind and by where the answer came from.");
 }
 
 fn hit(body: Bytes) -> (Loaded, Source) {

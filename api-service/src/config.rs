@@ -113,6 +113,6 @@ mod tests {
         let with = Config::try_parse_from(none.into_iter().chain(["--jwt-secret=planted"])).unwrap();
         assert!(!format!("{with:?}").contains("planted"));
         let missing = Config::try_parse_from(none).unwrap().check().unwrap_err().to_string();
-        assert_eq!(missing, "one of JWT_SECRET, JWT_JWKS_URL and JWT_JWKS_FILE is needed: nobody could have a token");
+        assert_eq!(missing, "set JWT_SECRET, JWT_JWKS_URL or JWT_JWKS_FILE: without a key no token can be verified");
     }
 }

@@ -51,7 +51,7 @@ impl Domains {
         let known = DOMAINS.map(|(domain, _)| domain.name);
         for name in &names {
             let is_known = known.iter().any(|known| known.eq_ignore_ascii_case(name));
-            anyhow::ensure!(is_known, "API_DOMAINS: there is no domain {name:?}; there is {}", known.join(", "));
+            anyhow::ensure!(is_known, "API_DOMAINS: unknown domain {name:?}; known: {}", known.join(", "));
         }
         let is_named = |domain: &Domain| names.iter().any(|name| name.eq_ignore_ascii_case(domain.name));
         Ok(Self(DOMAINS.into_iter().filter(|(domain, _)| is_named(domain)).collect()))
@@ -103,8 +103,8 @@ mod tests {
         }
         for wrong in ["", "devices,", "device"] {
             let refused = Domains::named(wrong).err().unwrap().to_string();
-            let known = format!("there is {}", all.join(", "));
-            assert!(refused.starts_with("API_DOMAINS: there is no domain") && refused.ends_with(&known), "{refused}");
+            let known = format!("; known: {}", all.join(", "));
+            assert!(refused.starts_with("API_DOMAINS: unknown domain") && refused.ends_with(&known), "{refused}");
         }
     }
 

@@ -34,10 +34,16 @@ pub fn describe() {
         "http_requests_total",
         "Requests, by method, route and status; 499 is one that was not answered."
     );
-    describe_histogram!("http_request_duration_seconds", "From a request's headers to its answer, by route.");
+    describe_histogram!("http_request_duration_seconds", "Time from a request's headers to its answer, by route.");
     describe_counter!("rate_limited_total", "Requests answered 429, by policy.");
-    describe_counter!("rate_limit_forgotten_total", "Subjects whose account was forgotten for want of room.");
-    describe_counter!("overloaded_total", "Requests refused because there was no room for their body or answer.");
+    describe_counter!(
+        "rate_limit_forgotten_total",
+        "Subjects whose quota was dropped because there were too many subjects."
+    );
+    describe_counter!(
+        "overloaded_total",
+        "Requests refused because there was no memory left for their body or answer."
+    );
     describe_counter!(
         "http_connections_closed_total",
         "Connections that ended before their clients were done, by reason."

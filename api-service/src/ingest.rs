@@ -144,13 +144,13 @@ impl Outcome {
     pub fn verdict(self) -> Result<(), (Code, &'static str)> {
         Err(match self {
             Self::Accepted { .. } => return Ok(()),
-            Self::QueueFull => (Code::QUEUE_FULL, "the event was not taken; try again later"),
-            Self::NoTopic => (Code::TOPIC_MISSING, "Kafka has no topic for events; try again later"),
-            Self::Closed => (Code::SHUTTING_DOWN, "the event was not taken; try again"),
+            Self::QueueFull => (Code::QUEUE_FULL, "the event was not accepted; try again later"),
+            Self::NoTopic => (Code::TOPIC_MISSING, "the Kafka topic for events does not exist; try again later"),
+            Self::Closed => (Code::SHUTTING_DOWN, "the event was not accepted; try again"),
             Self::TooLarge => (Code::BODY_TOO_LARGE, "the event is too large for its topic"),
             Self::Unknown => (
                 Code::OUTCOME_UNKNOWN,
-                "the event may or may not have been written; send it again with this event_id, it counts once",
+                "the event may have been written; send it again with this event_id: it counts once",
             ),
         })
     }

@@ -37,7 +37,7 @@ async fn run() -> ExitCode {
     };
     let served = app.serve(&config, termination).await;
     if let Err(error) = &served {
-        tracing::error!(error = format!("{error:#}"), "the service ends");
+        tracing::error!(error = format!("{error:#}"), "the service has failed");
     }
     telemetry::flush_log();
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

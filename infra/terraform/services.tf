@@ -45,7 +45,7 @@ locals {
       command        = ["run"]
       health_command = ["worker-service", "health"]
       port           = null
-      # It is gone within 25 s (docs/operations.md, Shutdown).
+      # It is gone within 21 s (docs/operations.md, Shutdown).
       stop_timeout = 40
       environment = {
         EMF_NAMESPACE = local.emf_namespace

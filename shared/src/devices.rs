@@ -54,7 +54,7 @@ impl Stream for DeviceStream {
             "KAFKA_DLQ_TOPIC",
             "kafka-dlq-topic",
             "events-dlq",
-            "The topic of dead letters; must differ from the first",
+            "The topic of dead letters; must differ from the input topic",
         ),
         types: EventType::ALL,
     };

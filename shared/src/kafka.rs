@@ -31,7 +31,7 @@ pub use self::config::KafkaConfig;
 pub(crate) use self::config::topic_name;
 pub use self::dead_letter::{DeadLetter, LetterHeaders, Reason, Refusal, as_text};
 pub use self::envelope::{Delivery, Envelope, decode};
-pub(crate) use self::event_types::event_types;
+pub(crate) use self::event_types::{event_types, unknown_type};
 pub use self::headers::header;
 pub use self::outgoing::{MAX_HEADERS, Outgoing, each_header, headers};
 pub use self::record::Record;

@@ -52,7 +52,9 @@ pub async fn resume(config: &ResumeConfig) -> anyhow::Result<()> {
     }
     store.close().await;
     let out = &mut Output(io::stdout());
-    out.write_all(said.as_bytes()).and_then(|()| out.flush()).context("they are resumed, but that could not be told")
+    out.write_all(said.as_bytes())
+        .and_then(|()| out.flush())
+        .context("they are resumed, but the result could not be printed")
 }
 
 /// The output of a command that does more than to tell: a reader that is gone does not end it, and is no failure of
@@ -91,7 +93,7 @@ pub async fn dlq(command: &DlqCommand) -> anyhow::Result<()> {
             telemetry::start_log_aside(&command.log)?;
             let kinds = domains::registry().kinds;
             let failed = dead_letters::redrive::run(command, &source.0, &kinds, &mut Output(out)).await?.failed;
-            anyhow::ensure!(failed == 0, "{failed} letters were not sent; run the same command again");
+            anyhow::ensure!(failed == 0, "{failed} dead letters were not sent; run the same command again");
             Ok(())
         }
         DlqCommand::Purge(OfHandler { command, source }) => {

@@ -69,11 +69,11 @@ pub enum Command {
 pub enum DlqCommand {
     /// One line for each dead letter; never its payload.
     List(OfHandler<DlqListConfig>),
-    /// One dead letter, whole.
+    /// One dead letter with its value.
     Show(OfHandler<DlqShowConfig>),
-    /// Send letters back to the input topic, in the order of their first places.
+    /// Send dead letters back to the input topic, in their original order.
     Redrive(OfHandler<DlqRedriveConfig>),
-    /// Delete old letters from the beginning of each partition, up to the first one that stays.
+    /// Delete old dead letters from the beginning of each partition, up to the first one that stays.
     Purge(OfHandler<DlqPurgeConfig>),
 }
 
@@ -107,8 +107,9 @@ pub struct RunConfig {
     /// The groups and the topics of all handlers.
     #[command(flatten)]
     pub sources: Sources,
-    /// The maximum number of bytes of records that all partitions hold, in hand or for a retry; at the limit a partition
-    /// takes nothing in. From 16777216 to 1099511627776. Prefetched records, 2 MiB for each partition, are not counted.
+    /// The maximum number of bytes of records that all partitions hold, in progress or held for a retry; at the limit a
+    /// partition takes no more records. From 16777216 to 1099511627776. Prefetched records, 2 MiB for each partition, are
+    /// not counted.
     #[arg(long, env, default_value_t = 128 * 1024 * 1024, value_parser = trimmed(bytes_in_hand))]
     pub max_bytes_in_hand: usize,
     /// PostgreSQL and Redis.

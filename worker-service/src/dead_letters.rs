@@ -48,7 +48,7 @@ fn letters(
                 partition,
                 from_offset,
                 offsets,
-                "letters wait behind a transaction that is open, and cannot be read yet"
+                "dead letters wait behind an open transaction and cannot be read yet"
             );
         }
         for span in spans {

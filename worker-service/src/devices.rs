@@ -44,7 +44,7 @@ pub fn register(worker: &mut Registry) {
                 .about("Erase a device: its events, its resource, its cache entry, and the effect of its records"),
             erase::run,
         )
-        .topics_made(|store, made| async move { Ok(queries::forget_ends(store, made).await?) }.boxed())
+        .topics_made(|store, made| async move { Ok(queries::reset_ends(store, made).await?) }.boxed())
         .cached(&RESOURCE);
 }
 

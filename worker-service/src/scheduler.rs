@@ -256,7 +256,7 @@ impl<E> Scheduler<E> {
                 for letter in refused.into_iter().rev() {
                     self.dead_letters.push_front(letter);
                 }
-                self.outage.wait(now, format!("dead letters are not taken: {message}"));
+                self.outage.wait(now, format!("cannot write dead letters: {message}"));
             }
         }
     }

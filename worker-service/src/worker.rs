@@ -29,8 +29,8 @@ use crate::domains;
 use crate::observe::{self, panics};
 use crate::source::{self, Source};
 
-/// How long it may take to finish, commit and leave. With the last fences, and the last traces' 3 s,
-/// a shutdown takes 20 s at most, whatever is away: 25 s are promised.
+/// How long it may take to finish, commit and leave. With the last fences (2 s), the last traces (3 s) and the log (1 s)
+/// a shutdown takes 21 s at most, whatever is away.
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
 /// How long fences that were kept are tried at the end: Redis may be back any moment, and they are
@@ -59,7 +59,7 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
 
     tokio::select! {
         signal = termination => {
-            tracing::info!(signal, "finishing what is under way");
+            tracing::info!(signal, "shutting down: finishing the work in progress");
             worker.stop().await?;
             telemetry::traces::stop().await;
             tracing::info!("the worker has ended");
@@ -68,9 +68,9 @@ pub async fn run(config: &RunConfig) -> anyhow::Result<()> {
         outcome = worker.ended() => {
             // Another process begins where the group stood; what the other groups do is finished before.
             if let Err(error) = worker.stop().await {
-                tracing::error!(error = format!("{error:#}"), "another group could not go on either");
+                tracing::error!(error = format!("{error:#}"), "another group could not continue either");
             }
-            outcome.context("the worker cannot go on")
+            outcome.context("the worker cannot continue")
         }
     }
 }
@@ -212,11 +212,11 @@ impl Worker {
             outcome
         };
         let outcome = tokio::time::timeout(SHUTDOWN, all).await.unwrap_or_else(|_| {
-            tracing::warn!("not everything ended in time; what is not committed will come again");
+            tracing::warn!("the shutdown timed out: uncommitted records will be read again");
             Ok(())
         });
         if !self.fencer.finish(LAST_FENCES).await {
-            tracing::warn!("Redis is away: what is cached of some resources may be stale until its TTL ends");
+            tracing::warn!("Redis is away: cached states of some resources may be stale until their TTL ends");
         }
         outcome
     }

@@ -48,14 +48,14 @@ impl JwtConfig {
         let (url, file) = (self.jwt_jwks_url.is_some(), self.jwt_jwks_file.is_some());
         ensure!(
             self.jwt_secret.is_some() || url || file,
-            "one of JWT_SECRET, JWT_JWKS_URL and JWT_JWKS_FILE is needed: nobody could have a token"
+            "set JWT_SECRET, JWT_JWKS_URL or JWT_JWKS_FILE: without a key no token can be verified"
         );
         ensure!(!(url && file), "JWT_JWKS_URL and JWT_JWKS_FILE: set one of them, not both");
         let length = self.jwt_secret.as_ref().map_or(MIN_SECRET, |secret| secret.expose().len());
         ensure!(
             length >= MIN_SECRET || self.jwt_allow_short_secret,
-            "JWT_SECRET must have at least {MIN_SECRET} bytes, as HS256 asks for; for development alone a shorter one \
-             is taken with JWT_ALLOW_SHORT_SECRET=true"
+            "JWT_SECRET must have at least {MIN_SECRET} bytes, as HS256 requires; for development only, \
+             JWT_ALLOW_SHORT_SECRET=true accepts a shorter one"
         );
         Ok(())
     }
@@ -65,8 +65,8 @@ impl JwtConfig {
     pub fn warn(&self) {
         if self.jwt_allow_short_secret {
             tracing::warn!(
-                "JWT_ALLOW_SHORT_SECRET is set, for development alone: whoever has a token can find out a short \
-                 JWT_SECRET, and make tokens of any role with it"
+                "JWT_ALLOW_SHORT_SECRET is set, which is for development only: anyone who has a token can guess a \
+                 short JWT_SECRET, and make tokens of any role with it"
             );
         }
     }

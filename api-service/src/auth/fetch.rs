@@ -28,7 +28,7 @@ pub fn address(url: &str, allow_http: bool) -> anyhow::Result<Url> {
     match url.scheme() {
         "https" => {}
         "http" if allow_http || is_loopback(&url) => {}
-        "http" => bail!("JWT_JWKS_URL must be https: whoever is in between could hand out keys of their own"),
+        "http" => bail!("JWT_JWKS_URL must be https: over http, anyone on the way can replace the keys"),
         _ => bail!("JWT_JWKS_URL must be an https URL"),
     }
     Ok(url)
@@ -57,7 +57,7 @@ impl Remote {
         if is_loopback(&url) {
             client = client.no_proxy();
         }
-        Ok(Self { client: client.build().context("JWT_JWKS_URL: no HTTP client")?, url })
+        Ok(Self { client: client.build().context("JWT_JWKS_URL: cannot create an HTTP client")?, url })
     }
 
     /// The document as it is now.
@@ -67,11 +67,11 @@ impl Remote {
     pub async fn get(&self) -> anyhow::Result<Vec<u8>> {
         let request = self.client.get(self.url.clone()).header("accept", "application/jwk-set+json, application/json");
         let mut response = request.send().await.map_err(reqwest::Error::without_url)?;
-        ensure!(response.status() == 200, "it answers {}", response.status().as_u16());
+        ensure!(response.status() == 200, "it answered {}", response.status().as_u16());
         let mut whole = Vec::new();
         while let Some(part) = response.chunk().await.map_err(reqwest::Error::without_url)? {
             whole.extend_from_slice(&part);
-            ensure!(whole.len() <= MAX_BYTES, "it is larger than {MAX_BYTES} bytes");
+            ensure!(whole.len() <= MAX_BYTES, "the JWKS is larger than {MAX_BYTES} bytes");
         }
         Ok(whole)
     }
@@ -98,7 +98,7 @@ impl Local {
         let mut whole = Vec::new();
         let limit = u64::try_from(MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
         File::open(&self.0)?.take(limit).read_to_end(&mut whole)?;
-        ensure!(whole.len() <= MAX_BYTES, "it is larger than {MAX_BYTES} bytes");
+        ensure!(whole.len() <= MAX_BYTES, "the JWKS is larger than {MAX_BYTES} bytes");
         Ok(whole)
     }
 }

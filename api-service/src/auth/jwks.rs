@@ -230,7 +230,7 @@ impl Source {
                 let count = set.keys.len();
                 let before = self.keys.load();
                 if let Some(keys) = before.replaced(set.keys) {
-                    tracing::info!(keys = count, generation = keys.generation, "the keys of tokens have changed");
+                    tracing::info!(keys = count, generation = keys.generation, "the JWKS keys have changed");
                     tell(&set.passed_over);
                     // What this fetch does not list any more is ruled out by it.
                     let started = self.schedule.borrow().under_way.unwrap_or_else(Instant::now);
@@ -240,15 +240,15 @@ impl Source {
                     self.keys.store(Arc::new(keys));
                     self.count_keys();
                 } else if news {
-                    tracing::info!(keys = count, "the keys of tokens are up to date");
+                    tracing::info!(keys = count, "the JWKS keys are up to date");
                 }
             }
             Err(_) if news => match self.freshness().and_then(|known| known.age) {
                 Some(age) => {
                     let age_seconds = age.as_secs();
-                    tracing::error!(error, age_seconds, "the keys of tokens cannot be read: the last ones count");
+                    tracing::error!(error, age_seconds, "cannot read the JWKS: using the last known keys");
                 }
-                None => tracing::error!(error, "the keys of tokens cannot be read, and none was read before"),
+                None => tracing::error!(error, "cannot read the JWKS: no key is known yet"),
             },
             Err(_) => {}
         }
@@ -268,7 +268,7 @@ impl Source {
 /// Keys are public, and so are their names.
 fn tell(passed_over: &[(Option<String>, &'static str)]) {
     for (kid, reason) in passed_over {
-        tracing::warn!(kid = kid.as_deref(), reason, "a published key is passed over");
+        tracing::warn!(kid = kid.as_deref(), reason, "ignoring a published key");
     }
 }
 

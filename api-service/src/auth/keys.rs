@@ -120,8 +120,8 @@ pub enum KeySetError {
 impl fmt::Display for KeySetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Malformed => "it is no JWKS",
-            Self::Empty => "it holds no key that can be used",
+            Self::Malformed => "it is not a JWKS",
+            Self::Empty => "the JWKS has no usable key",
         })
     }
 }
@@ -173,17 +173,17 @@ pub fn parse(text: &[u8]) -> Result<KeySet, KeySetError> {
 
 fn key(jwk: Jwk) -> Result<Key, &'static str> {
     if jwk.usage.as_deref().is_some_and(|usage| usage != "sig") {
-        return Err("not for signatures");
+        return Err("its `use` is not `sig`");
     }
     if jwk.key_ops.as_ref().is_some_and(|operations| !operations.iter().any(|one| one == "verify")) {
-        return Err("not for verifying");
+        return Err("its `key_ops` lacks `verify`");
     }
     let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
         ("RSA", _) => (Algorithm::RS256, rsa(jwk.n.as_deref(), jwk.e.as_deref())?),
         ("EC", Some("P-256")) => (Algorithm::ES256, p256(jwk.x.as_deref(), jwk.y.as_deref())?),
         ("OKP", Some("Ed25519")) => (Algorithm::EdDSA, ed25519(jwk.x.as_deref())?),
         ("oct", _) => return Err("a secret"),
-        _ => return Err("of another kind"),
+        _ => return Err("its `kty` or `crv` is not supported"),
     };
     // Whoever publishes the private half has no secret any more.
     if jwk.d.is_some() {
@@ -194,7 +194,7 @@ fn key(jwk: Jwk) -> Result<Key, &'static str> {
         | (Algorithm::RS256, Some("RS256"))
         | (Algorithm::ES256, Some("ES256"))
         | (Algorithm::EdDSA, Some("EdDSA" | "Ed25519")) => Ok(Key { kid: jwk.kid, algorithm, key }),
-        _ => Err("for another algorithm"),
+        _ => Err("its `alg` is not supported for its kind"),
     }
 }
 
@@ -207,7 +207,7 @@ fn rsa(n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, &'static str> {
     let bits = significant.len() * 8 - usize::try_from(unused).unwrap_or(0);
     // What the library verifies with, and RFC 7518, section 3.3, for the lower bound.
     if !(2048..=8192).contains(&bits) {
-        return Err("too short or too long");
+        return Err("not from 2048 to 8192 bits");
     }
     Ok(key)
 }
@@ -219,7 +219,7 @@ fn p256(x: Option<&str>, y: Option<&str>) -> Result<DecodingKey, &'static str> {
     }
     let key = DecodingKey::from_ec_components(x, y).map_err(|_| "malformed")?;
     let point = key.try_get_as_bytes().map_err(|_| "malformed")?;
-    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| "no point of its curve")?;
+    ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).map_err(|_| "not a point of its curve")?;
     Ok(key)
 }
 
@@ -227,7 +227,7 @@ fn ed25519(x: Option<&str>) -> Result<DecodingKey, &'static str> {
     let x = x.filter(|x| x.len() == THIRTY_TWO_BYTES).ok_or("malformed")?;
     let key = DecodingKey::from_ed_components(x).map_err(|_| "malformed")?;
     let point = key.try_get_as_bytes().map_err(|_| "malformed")?;
-    ParsedPublicKey::new(&ED25519, point).map_err(|_| "no point of its curve")?;
+    ParsedPublicKey::new(&ED25519, point).map_err(|_| "not a point of its curve")?;
     Ok(key)
 }
 

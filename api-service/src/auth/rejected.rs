@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejected {
     /// No JWT, or longer than any of ours.
     Malformed,
@@ -14,17 +14,30 @@ pub enum Rejected {
     /// It cannot be found out yet whether its key is published.
     NoKeys,
     Signature,
-    /// A claim that is missing, or has the wrong type.
-    Claim,
+    /// The claims are malformed, or not a JSON object.
+    Claims,
+    /// What is wrong with the claim of this name.
+    Claim(&'static str, Wrong),
     Expired,
     NotYetValid,
-    Issuer,
-    Audience,
+    /// Its issuer is not this one, which is configured.
+    Issuer(String),
+    /// Its audience is not this one, which is configured.
+    Audience(String),
+}
+
+/// What is wrong with a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    Missing,
+    Twice,
+    /// It is not what it has to be.
+    Not(&'static str),
 }
 
 impl Rejected {
     /// For the metric.
-    pub const fn reason(self) -> &'static str {
+    pub const fn reason(&self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Algorithm => "algorithm",
@@ -32,29 +45,32 @@ impl Rejected {
             Self::AmbiguousKey => "ambiguous_key",
             Self::NoKeys => "no_keys",
             Self::Signature => "signature",
-            Self::Claim => "claim",
+            Self::Claims | Self::Claim(..) => "claim",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
-            Self::Issuer => "issuer",
-            Self::Audience => "audience",
+            Self::Issuer(_) => "issuer",
+            Self::Audience(_) => "audience",
         }
     }
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the token is malformed",
-            Self::Algorithm => "the token is signed with an algorithm that is not accepted",
-            Self::UnknownKey => "the token is signed with a key that is not known",
-            Self::AmbiguousKey => "the token does not say which of several keys it is signed with",
-            Self::NoKeys => "it is not known yet whether the key of the token is published",
-            Self::Signature => "the token's signature does not fit",
-            Self::Claim => "a claim of the token is missing or malformed",
-            Self::Expired => "the token has expired",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::Issuer => "the token has another issuer",
-            Self::Audience => "the token is for another audience",
-        })
+        match self {
+            Self::Malformed => f.write_str("the token is malformed"),
+            Self::Algorithm => f.write_str("the token is signed with an algorithm (`alg`) that is not accepted"),
+            Self::UnknownKey => f.write_str("the token is signed with an unknown key (`kid`)"),
+            Self::AmbiguousKey => f.write_str("the token does not identify one key: several match its `alg` and `kid`"),
+            Self::NoKeys => f.write_str("the token's key (`kid`) is unknown until the JWKS has been fetched"),
+            Self::Signature => f.write_str("the token's signature does not match"),
+            Self::Claims => f.write_str("the token's claims are malformed, or not a JSON object"),
+            Self::Claim(name, Wrong::Missing) => write!(f, "the token has no `{name}`"),
+            Self::Claim(name, Wrong::Twice) => write!(f, "the token has `{name}` more than once"),
+            Self::Claim(name, Wrong::Not(expected)) => write!(f, "the token's `{name}` must be {expected}"),
+            Self::Expired => f.write_str("the token has expired"),
+            Self::NotYetValid => f.write_str("the token is not valid yet"),
+            Self::Issuer(expected) => write!(f, "the token's issuer (`iss`) must be {expected}"),
+            Self::Audience(expected) => write!(f, "the token's audience (`aud`) must be {expected}, or contain it"),
+        }
     }
 }

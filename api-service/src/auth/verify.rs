@@ -2,18 +2,24 @@
 
 use std::sync::Arc;
 
+use jsonwebtoken::dangerous::insecure_decode_claims;
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::claims::Bound;
+use super::claims::Claims;
 use super::config::JwtConfig;
 use super::keys::Keys;
-use super::rejected::Rejected;
+use super::rejected::{Rejected, Wrong};
 
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// The longest subject: it goes into a header of Kafka and a column of PostgreSQL.
 const MAX_SUBJECT: usize = 256;
+const SUBJECT: &str = "a string of 1 to 256 bytes without control characters";
+const TIME: &str = "a number of seconds since 1970";
+const ONE_OR_MANY: &str = "a string or a list of strings";
 /// How far clocks may be apart, in seconds.
 const LEEWAY: f64 = 30.0;
 
@@ -49,31 +55,23 @@ pub struct Verifier {
     issuer: Option<String>,
     audience: Option<String>,
     binding: Vec<&'static str>,
+    /// All claims that are read.
+    names: Vec<&'static str>,
 }
 
 #[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    exp: f64,
-    #[serde(default, deserialize_with = "present")]
-    nbf: Option<f64>,
-    #[serde(default)]
-    iss: serde_json::Value,
-    #[serde(default)]
-    aud: serde_json::Value,
-    #[serde(default)]
-    roles: Vec<String>,
-}
-
-/// A claim may be absent, but not null.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }
 
 impl Verifier {
     /// One that looks for these claims besides, each of which binds a token to things: a string, or a list of them.
     pub fn new(config: &JwtConfig, binding: &[&'static str]) -> Self {
-        Self { issuer: config.jwt_issuer.clone(), audience: config.jwt_audience.clone(), binding: binding.to_vec() }
+        let names = [&["sub", "exp", "nbf", "iss", "aud", "roles"][..], binding].concat();
+        let (issuer, audience) = (config.jwt_issuer.clone(), config.jwt_audience.clone());
+        Self { issuer, audience, binding: binding.to_vec(), names }
     }
 
     /// The caller that a token speaks for, at a time in seconds since the Unix epoch.
@@ -91,53 +89,73 @@ impl Verifier {
         }
         let key = keys.select(header.alg, header.kid.as_deref())?;
         // As text first: RFC 7519, section 7.2, wants UTF-8 in claims that nobody looks at, too.
-        let text =
-            decode::<Box<RawValue>>(token, key, &signature_only(header.alg)).map_err(|error| rejected(&error))?;
-        let claims: Claims = serde_json::from_str(text.claims.get()).map_err(|_| Rejected::Claim)?;
-        let bound = Bound::read(text.claims.get(), &self.binding).map_err(|_| Rejected::Claim)?;
-        self.check(claims, bound, now)
+        match decode::<Box<RawValue>>(token, key, &signature_only(header.alg)) {
+            Ok(text) => self.check(&Claims::read(text.claims.get(), &self.names)?, now),
+            // The header was read before: these are the claims, and the signature fits.
+            Err(error) if matches!(error.kind(), ErrorKind::Json(_)) => Err(self.fault(token, now)),
+            Err(error) => Err(rejected(&error)),
+        }
     }
 
-    fn check(&self, claims: Claims, Bound(bound): Bound, now: u64) -> Result<Verified, Rejected> {
+    /// What is wrong with claims that the library does not read: it names none.
+    fn fault(&self, token: &str, now: u64) -> Rejected {
+        let Ok(text) = insecure_decode_claims::<Box<RawValue>>(token) else { return Rejected::Claims };
+        let read = Claims::read(text.get(), &self.names).and_then(|claims| self.check(&claims, now));
+        read.err().unwrap_or(Rejected::Claims)
+    }
+
+    fn check(&self, claims: &Claims<'_>, now: u64) -> Result<Verified, Rejected> {
+        let subject: String = claims.required("sub", SUBJECT)?;
+        let exp: f64 = claims.required("exp", TIME)?;
+        let nbf: Option<f64> = claims.optional("nbf", TIME)?;
+        let iss: Value = claims.optional("iss", "a string")?.unwrap_or_default();
+        let aud: Value = claims.optional("aud", ONE_OR_MANY)?.unwrap_or_default();
+        let roles: Vec<String> = claims.optional("roles", "a list of strings")?.unwrap_or_default();
+        let mut bound = Vec::new();
+        for &name in &self.binding {
+            match claims.optional(name, ONE_OR_MANY)? {
+                Some(OneOrMany::One(id)) => bound.push((name, vec![id])),
+                Some(OneOrMany::Many(ids)) => bound.push((name, ids)),
+                None => {}
+            }
+        }
         #[expect(clippy::cast_precision_loss, reason = "seconds of this era are far below 2^53")]
         let now = now as f64;
-        if claims.exp + LEEWAY <= now {
+        if exp + LEEWAY <= now {
             return Err(Rejected::Expired);
         }
-        if claims.nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
+        if nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
             return Err(Rejected::NotYetValid);
         }
         if let Some(issuer) = &self.issuer
-            && claims.iss.as_str() != Some(issuer)
+            && iss.as_str() != Some(issuer)
         {
-            return Err(Rejected::Issuer);
+            return Err(Rejected::Issuer(issuer.clone()));
         }
         if let Some(audience) = &self.audience
-            && !names(&claims.aud, audience)
+            && !names(&aud, audience)
         {
-            return Err(Rejected::Audience);
+            return Err(Rejected::Audience(audience.clone()));
         }
-        if claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT || claims.sub.chars().any(char::is_control) {
-            return Err(Rejected::Claim);
+        if subject.is_empty() || subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
+            return Err(Rejected::Claim("sub", Wrong::Not(SUBJECT)));
         }
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "what is out of range is cut to it"
         )]
-        let expires = claims.exp as u64;
-        let caller = Arc::new(Caller { subject: claims.sub, roles: claims.roles, bound });
+        let expires = exp as u64;
+        let caller = Arc::new(Caller { subject, roles, bound });
         Ok(Verified { caller, expires })
     }
 }
 
 /// Whether an `aud` (a string, or a list of nothing but strings) names this one.
-fn names(aud: &serde_json::Value, audience: &str) -> bool {
+fn names(aud: &Value, audience: &str) -> bool {
     match aud {
-        serde_json::Value::String(one) => one == audience,
-        serde_json::Value::Array(many) => {
-            many.iter().all(serde_json::Value::is_string) && many.iter().any(|one| one == audience)
-        }
+        Value::String(one) => one == audience,
+        Value::Array(many) => many.iter().all(Value::is_string) && many.iter().any(|one| one == audience),
         _ => false,
     }
 }
@@ -153,14 +171,11 @@ fn signature_only(algorithm: Algorithm) -> Validation {
 }
 
 fn rejected(error: &jsonwebtoken::errors::Error) -> Rejected {
-    use jsonwebtoken::errors::ErrorKind;
     match error.kind() {
         ErrorKind::InvalidSignature => Rejected::Signature,
         ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm | ErrorKind::MissingAlgorithm => {
             Rejected::Algorithm
         }
-        // The header was read before: these are the claims, and the signature fits.
-        ErrorKind::Json(_) => Rejected::Claim,
         _ => Rejected::Malformed,
     }
 }

@@ -24,7 +24,7 @@ fn schemas() -> Value {
         "Ready": object(&["status", "dependencies"], json!({
             "status": {
                 "enum": ["ready", "degraded", "unready"],
-                "description": "`degraded`: not all of it works. Events can be taken, or resources be read, and not both; or the keys of tokens cannot be read anew."
+                "description": "`degraded`: only one of accepting events and reading works, or the JWKS cannot be fetched."
             },
             "dependencies": object(&["kafka", "postgres", "redis"], json!({
                 "kafka": schema("Dependency"), "postgres": schema("Dependency"), "redis": schema("Dependency"),
@@ -36,12 +36,12 @@ fn schemas() -> Value {
             "age_seconds": {
                 "type": ["integer", "null"],
                 "minimum": 0,
-                "description": "How long ago the published keys of tokens were last read; null: never since the start."
+                "description": "How long ago the JWKS was last fetched; null: never since the start."
             }
         })),
         "Dependency": object(&["status"], json!({
             "status": {"enum": ["up", "down"]},
-            "warning": {"type": "string", "description": "What an operator should look at, though it works."}
+            "warning": {"type": "string", "description": "What an operator should check, although the dependency works."}
         }))
     })
 }
@@ -50,12 +50,12 @@ fn live_operation() -> Value {
     json!({
         "operationId": "live",
         "tags": ["health"],
-        "summary": "Whether the process lives",
-        "description": "Never a matter of Kafka, PostgreSQL or Redis.",
+        "summary": "Whether the process is alive",
+        "description": "Does not depend on Kafka, PostgreSQL or Redis.",
         "security": [],
         "parameters": parameters(["X-Request-Id"]),
         "responses": answers(json!({
-            "200": answers::json("It does.", "Live", json!({"status": "live"}), [("cache-control", constant("no-store"))])
+            "200": answers::json("Alive.", "Live", json!({"status": "live"}), [("cache-control", constant("no-store"))])
         }), &[&[Code::INTERNAL]], &[])
     })
 }
@@ -69,12 +69,12 @@ fn ready_operation() -> Value {
     json!({
         "operationId": "ready",
         "tags": ["health"],
-        "summary": "Whether traffic may come here",
+        "summary": "Whether the instance accepts traffic",
         "security": [],
         "parameters": parameters(["X-Request-Id"]),
         "responses": answers(json!({
-            "200": answer("It may.", "ready", "up"),
-            "503": answer("It may not.", "unready", "down")
+            "200": answer("Ready, or degraded.", "ready", "up"),
+            "503": answer("Not ready.", "unready", "down")
         }), &[&[Code::INTERNAL]], &[])
     })
 }

@@ -39,7 +39,7 @@ impl KafkaProbe {
         settings.set("client.id", "api-service-probe");
         // What it meets is told by the probe's outcome, once.
         settings.set("log_level", "0");
-        let client = settings.create_with_context(LogContext).context("the Kafka settings")?;
+        let client = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
         Ok(Self { client: Arc::new(client), settings })
     }
 
@@ -50,7 +50,7 @@ impl KafkaProbe {
             // Nobody else takes what the client has to say.
             while client.poll(Duration::ZERO).is_some() {}
             let found = metadata.topics().first().context("no answer")?;
-            ensure!(found.error().is_none() && !found.partitions().is_empty(), "the topic {topic} is not there");
+            ensure!(found.error().is_none() && !found.partitions().is_empty(), "the topic {topic} does not exist");
             ensure!(found.partitions().iter().all(|partition| partition.leader() >= 0), "a partition has no leader");
             Ok(())
         })
@@ -122,12 +122,12 @@ impl<'a> Topic<'a> {
             Err(error) => {
                 let (topic, error) = (self.producer.topic(), format!("{error:#}"));
                 if self.refused {
-                    tracing::debug!(topic, error, "the input topic's settings are not known");
+                    tracing::debug!(topic, error, "cannot read the input topic's settings");
                 } else {
                     tracing::warn!(
                         topic,
                         error,
-                        "the input topic's settings are not known: it takes DescribeConfigs on it"
+                        "cannot read the input topic's settings: this needs the right DescribeConfigs on the topic"
                     );
                 }
                 (self.refused, self.ask_at) = (true, Instant::now() + ASK_AGAIN);

@@ -26,11 +26,14 @@ pub fn shown(name: &str, example: &Value, codes: &[Code]) -> Value {
     };
     let good = json!({
         "200": answers::json("The latest state.", name, example.clone(), headers()),
-        "304": answers::empty("It is still the state of `If-None-Match`.", headers())
+        "304": answers::empty("Not modified.", headers())
     });
     let mut more = rated(&codes);
     // It is in every answer but that to a name that no resource can have.
-    let mut source = Map::from_iter([("description".to_owned(), json!("Where it is known from that there is none."))]);
+    let mut source = Map::from_iter([(
+        "description".to_owned(),
+        json!("How the service found out that there is no such resource."),
+    )]);
     source.insert("schema".into(), json!({"$ref": "#/components/headers/Cache-Status/schema"}));
     more.push((StatusCode::NOT_FOUND, "cache-status", Value::Object(source)));
     answers(good, &codes, &more)
@@ -42,12 +45,12 @@ pub fn part() -> Part {
         |description: &str, schema: Value| json!({"required": true, "description": description, "schema": schema});
     let headers = json!({
         "ETag": required(
-            "A name of this very state. What it is made of is nothing to rely on.",
+            "Identifies this state. Opaque: do not parse it.",
             json!({"type": "string", "pattern": "^\"[1-9][0-9]*-[0-9T:.-]+Z\"$"})
         ),
         "Cache-Status": required(
-            "Where the answer came from (RFC 9211): the cache; PostgreSQL, and it is in the cache now (`stored`); \
-             PostgreSQL; the query of another request (`collapsed`); PostgreSQL because the cache gave no answer \
+            "Where the answer came from (RFC 9211): the cache (`hit`); PostgreSQL, and it is cached now (`stored`); \
+             PostgreSQL; the query of another request (`collapsed`); PostgreSQL because the cache did not answer \
              (`bypass`).",
             json!({"type": "string", "enum": sources})
         )

@@ -101,13 +101,14 @@ impl Query {
                     limit.replace(number.ok_or_else(|| refused("limit must be a number from 1 to 200"))?).is_some()
                 }
                 "before" => {
-                    let cursor = cursor::read(&value).ok_or_else(|| refused("before must be a cursor of an answer"))?;
+                    let cursor =
+                        cursor::read(&value).ok_or_else(|| refused("before must be the `next` of an earlier page"))?;
                     before.replace(cursor).is_some()
                 }
-                _ => return Err(refused("the parameters are limit and before")),
+                _ => return Err(refused("the only parameters are limit and before")),
             };
             if again {
-                return Err(refused("a parameter is there more than once"));
+                return Err(refused("a parameter occurs more than once"));
             }
         }
         Ok(Self { limit: limit.unwrap_or(DEFAULT_LIMIT), before })

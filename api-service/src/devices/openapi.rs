@@ -22,9 +22,9 @@ pub(super) fn parts() -> Vec<Part> {
 
 fn reads() -> Part {
     Part {
-        tags: vec![("resources", "What became of it: one resource a device")],
-        token: "Roles of this service are `device`, `user` and `admin`. The devices that a `device` token may speak for \
-            are in `device_id`, a string or a list.",
+        tags: vec![("resources", "The resulting state: one resource for each device")],
+        token: "Roles of this service are `device`, `user` and `admin`. The claim `device_id`, a string or a list, names the \
+            devices that a `device` token may send for.",
         paths: json!({
             RESOURCE: {"get": show()},
             RESOURCE_EVENTS: {"get": show_history()}
@@ -32,7 +32,7 @@ fn reads() -> Part {
         schemas: schemas(),
         headers: json!({
             "Link": {
-                "description": "The address of the next page, where there is one.",
+                "description": "The address of the next page, if there is one.",
                 "schema": {
                     "type": "string",
                     "pattern": "^</resource/[^>]+/events\\?limit=[0-9]+&before=[^>]+>; rel=\"next\"$"
@@ -46,7 +46,7 @@ fn reads() -> Part {
         },
         "Limit": {
             "in": "query", "name": "limit",
-            "description": "How many events the page may have; it ends after 4 MiB all the same.",
+            "description": "The maximum number of events of the page; it also ends after 4 MiB.",
             "schema": {
                 "type": "integer", "minimum": 1,
                 "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT
@@ -54,7 +54,7 @@ fn reads() -> Part {
         },
         "Before": {
             "in": "query", "name": "before",
-            "description": "The `next` of the page before. To be handed back as it is, not to be made up.",
+            "description": "The `next` of the previous page. Opaque: pass it on unchanged.",
             "schema": {"type": "string", "pattern": PATTERN},
             "example": "1767323045678901.reading-0001"
         }
@@ -104,10 +104,10 @@ fn show_history() -> Value {
     json!({
         "operationId": "showHistory",
         "tags": ["resources"],
-        "summary": "Shows what happened to a device",
-        "description": "Roles: `user`, `admin`. Sorted by when events were accepted, and an event takes its place when it \
-            is applied: one that is applied late (held back, or redriven) may come into a page that was read already. \
-            No event comes twice, and none is left out that was there when the first page was read.",
+        "summary": "Shows the events of a device",
+        "description": "Roles: `user`, `admin`. Sorted by the time of acceptance, newest first. An event appears when it is applied: \
+            one that is applied late (held back, or redriven) may belong to a page that was read already. No event \
+            appears twice, and every event that was there when the first page was read appears.",
         "security": [{"token": []}],
         "parameters": parameters(["Id", "Limit", "Before", "X-Request-Id"]),
         "responses": answers(good, &codes, &rated(&codes))
@@ -119,7 +119,7 @@ fn schemas() -> Value {
     json!({
         "DeviceId": {
             "type": "string", "minLength": 1, "maxLength": DeviceId::MAX, "pattern": ID,
-            "description": "A device, and the resource that is its latest state.",
+            "description": "The id of a device, and of the resource that is its latest state.",
             "examples": ["device-123"]
         },
         "Event": {
@@ -131,20 +131,20 @@ fn schemas() -> Value {
                 "payload": schema("Payload"),
                 "event_id": {
                     "$ref": "#/components/schemas/EventId",
-                    "description": "Unique for its device; a UUIDv7 where it is absent. With it an event may be sent \
-                        again as often as you like: it counts once."
+                    "description": "Unique among the device's events; a UUIDv7 if it is absent. An event with an id may be sent \
+                        any number of times: it counts once."
                 },
                 "occurred_at": {
                     "type": "string", "format": "date-time",
-                    "description": "When it happened, by the device's clock (RFC 3339); when it was accepted, where \
-                        this is absent."
+                    "description": "When it happened, by the device's clock (RFC 3339); if it is absent, when it was \
+                        accepted."
                 }
             }
         },
         "Resource": object(&["version", "id", "payload", "event_id", "accepted_at", "updated_at"], json!({
             "version": {"type": "integer", "minimum": 1, "description": "How many events were applied."},
             "id": schema("DeviceId"),
-            "payload": {"type": "object", "description": "The latest, as PostgreSQL writes it."},
+            "payload": {"type": "object", "description": "The latest payload, as PostgreSQL formats it."},
             "event_id": schema("EventId"),
             "accepted_at": time(),
             "updated_at": time()
@@ -153,7 +153,7 @@ fn schemas() -> Value {
             "items": {"type": "array", "maxItems": MAX_LIMIT, "items": schema("PastEvent")},
             "next": {
                 "type": ["string", "null"],
-                "description": "What `before` takes for the next page; null behind the last one."
+                "description": "The value of `before` for the next page; null on the last page."
             }
         })),
         "PastEvent": object(
@@ -165,7 +165,7 @@ fn schemas() -> Value {
                 "accepted_at": time(),
                 "outcome": {
                     "enum": ["applied", "superseded"],
-                    "description": "`superseded`: it came behind a newer state, and changed nothing."
+                    "description": "`superseded`: a newer state was there already, and the event changed nothing."
                 },
                 "request_id": {"type": ["string", "null"]},
                 "payload": {"type": "object"}

@@ -93,7 +93,7 @@ pub(crate) fn check_told(headers: &HeaderMap, limit: usize) -> Result<(), Proble
         _ => false,
     };
     if !understood {
-        return Err(Problem::new(Code::BAD_REQUEST, "the only transfer coding that is understood is chunked, once"));
+        return Err(Problem::new(Code::BAD_REQUEST, "the transfer coding must be chunked, and occur once"));
     }
     let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let over = told.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit));
@@ -109,7 +109,7 @@ pub(crate) fn broken_off(error: &(dyn std::error::Error + 'static), limit: usize
     if error.is::<LengthLimitError>() {
         return too_large(limit);
     }
-    Problem::new(Code::BAD_REQUEST, "the body broke off")
+    Problem::new(Code::BAD_REQUEST, "the body is incomplete")
 }
 
 pub(crate) fn late() -> Problem {

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::LazyLock;
 
 use async_compression::tokio::bufread::{GzipDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter;
@@ -20,8 +21,10 @@ use super::body::{self, Whole};
 use super::in_flight::MemoryPermit;
 use super::problem::{Code, Problem};
 
-/// What can be unpacked, as an answer's `accept-encoding` (RFC 7694) tells it.
-pub const ACCEPTED: &str = "gzip, zstd";
+/// The accepted encodings, by name.
+const ENCODINGS: [(&str, Encoding); 2] = [("gzip", Encoding::Gzip), ("zstd", Encoding::Zstd)];
+/// The same names, as an answer's `accept-encoding` (RFC 7694) has them.
+pub static ACCEPTED: LazyLock<String> = LazyLock::new(|| names().join(", "));
 
 /// The largest window of zstd, as a power of two: what RFC 9659 lets senders of HTTP use.
 const ZSTD_WINDOW_LOG: u32 = 23;
@@ -29,6 +32,11 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 const STEP: usize = 32 * 1024;
 /// The most members of gzip, or frames of zstd, that a body may have: each costs a decoder, and twenty bytes are one.
 const MAX_MEMBERS: usize = 1024;
+
+/// The names of the accepted encodings.
+pub fn names() -> [&'static str; ENCODINGS.len()] {
+    ENCODINGS.map(|(name, _)| name)
+}
 
 /// How a body is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,18 +93,19 @@ pub async fn read(
 fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
     let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let name = value.as_bytes();
     // RFC 9110 keeps x-gzip for gzip. A comma, or another line, stacks encodings.
-    let found = match () {
-        () if values.next().is_some() => None,
-        () if name.eq_ignore_ascii_case(b"identity") => Some(None),
-        () if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") => Some(Some(Encoding::Gzip)),
-        () if name.eq_ignore_ascii_case(b"zstd") => Some(Some(Encoding::Zstd)),
-        () => None,
+    let name: &[u8] = if value.as_bytes().eq_ignore_ascii_case(b"x-gzip") { b"gzip" } else { value.as_bytes() };
+    let found = if values.next().is_some() {
+        None
+    } else if name.eq_ignore_ascii_case(b"identity") {
+        Some(None)
+    } else {
+        let known = ENCODINGS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+        known.map(|(_, encoding)| Some(*encoding))
     };
     found.ok_or_else(|| {
-        Problem::new(Code::UNSUPPORTED_ENCODING, format!("the content encoding must be one of {ACCEPTED}"))
-            .with_header(header::ACCEPT_ENCODING, ACCEPTED)
+        Problem::new(Code::UNSUPPORTED_ENCODING, format!("the content encoding must be one of {}", *ACCEPTED))
+            .with_header(header::ACCEPT_ENCODING, ACCEPTED.as_str())
     })
 }
 
@@ -140,11 +149,11 @@ fn failed(error: &io::Error, limit: usize) -> Problem {
 }
 
 fn broken() -> Problem {
-    Problem::new(Code::BAD_REQUEST, "the body is not what its content encoding says")
+    Problem::new(Code::BAD_REQUEST, "the body does not match its content encoding")
 }
 
 fn too_many_members() -> Problem {
-    Problem::new(Code::BAD_REQUEST, format!("the body has more than {MAX_MEMBERS} members of gzip, or frames of zstd"))
+    Problem::new(Code::BAD_REQUEST, format!("the body has more than {MAX_MEMBERS} gzip members or zstd frames"))
 }
 
 #[cfg(test)]

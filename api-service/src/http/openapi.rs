@@ -78,12 +78,12 @@ pub fn document(parts: Vec<Part>, codes: &[Code]) -> Value {
         "openapi": "3.1.1",
         "info": {
             "title": "Events",
-            "summary": "Takes events, and serves the state that they come to.",
+            "summary": "Accepts events, and serves the resulting state.",
             "description": DESCRIPTION,
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"}
         },
-        "servers": [{"url": "/", "description": "Where this document comes from"}],
+        "servers": [{"url": "/", "description": "The server of this document"}],
         "tags": tags,
         "paths": paths,
         "components": {
@@ -99,9 +99,9 @@ pub fn document(parts: Vec<Part>, codes: &[Code]) -> Value {
 
 const TOKEN: &str = "A JWT with `sub`, `exp` and `roles`, signed with HS256, RS256, ES256 or EdDSA.";
 
-const DESCRIPTION: &str = "A 202 means that the event is in Kafka, acknowledged by all in-sync replicas. Send an \
-    `event_id` and an event may be sent as often as you like: it counts once.\n\n\
-    Every error is `application/problem+json` (RFC 9457) with a `code` that never changes its meaning; they are listed \
-    with the schema `Code`. A path that is not here is answered 404 `not_found`, a method that is not here 405 \
-    `method_not_allowed` with `Allow`. `HEAD` goes wherever `GET` does. What is no HTTP is answered 400, \
-    and headers of more than 16 KiB or 100 lines 431: these two have a status and no body, and the connection is closed.";
+const DESCRIPTION: &str = "A 202 means that the event is in Kafka, acknowledged by all in-sync replicas. An event \
+    with an `event_id` may be sent any number of times: it counts once.\n\n\
+    Every error is `application/problem+json` (RFC 9457) with a `code` that never changes its meaning; the schema `Code` \
+    lists all codes. A path that this document does not have gets 404 `not_found`, a method that it does not have 405 \
+    `method_not_allowed` with `Allow`. Every `GET` has a `HEAD`. A request that is not HTTP gets 400, and one with \
+    headers of more than 16 KiB or 100 lines 431: these two answers have a status and no body, and close the connection.";

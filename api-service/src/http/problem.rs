@@ -39,25 +39,25 @@ codes! {
     NOT_JSON: BAD_REQUEST, "not_json", "The body is not JSON";
     INVALID_TOKEN: UNAUTHORIZED, "invalid_token", "No valid token";
     FORBIDDEN: FORBIDDEN, "forbidden", "The token does not allow this";
-    NOT_FOUND: NOT_FOUND, "not_found", "There is nothing here";
+    NOT_FOUND: NOT_FOUND, "not_found", "No such path";
     RESOURCE_NOT_FOUND: NOT_FOUND, "resource_not_found", "There is no such resource";
-    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method";
+    METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed";
     REQUEST_TIMEOUT: REQUEST_TIMEOUT, "request_timeout", "The request did not arrive in time";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large";
-    TOO_MANY_EVENTS: PAYLOAD_TOO_LARGE, "too_many_events", "The batch holds too many events";
-    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "The body has a type that is not understood";
-    UNSUPPORTED_ENCODING: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "The body is packed in a way that is not understood";
-    INVALID_EVENT: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not an event";
-    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "Too much for now";
-    INTERNAL: INTERNAL_SERVER_ERROR, "internal", "Something went wrong here";
-    QUEUE_FULL: SERVICE_UNAVAILABLE, "queue_full", "Too many events wait to be written";
-    TOPIC_MISSING: SERVICE_UNAVAILABLE, "topic_missing", "The topic of events is not there";
-    SHUTTING_DOWN: SERVICE_UNAVAILABLE, "shutting_down", "This instance is about to end";
-    OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", "Too much is under way here";
+    TOO_MANY_EVENTS: PAYLOAD_TOO_LARGE, "too_many_events", "The batch has too many events";
+    UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type";
+    UNSUPPORTED_ENCODING: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", "Unsupported content encoding";
+    INVALID_EVENT: UNPROCESSABLE_ENTITY, "invalid_event", "The body is not a valid event";
+    RATE_LIMITED: TOO_MANY_REQUESTS, "rate_limited", "Rate limit exceeded";
+    INTERNAL: INTERNAL_SERVER_ERROR, "internal", "Internal error";
+    QUEUE_FULL: SERVICE_UNAVAILABLE, "queue_full", "The queue for Kafka is full";
+    TOPIC_MISSING: SERVICE_UNAVAILABLE, "topic_missing", "The events topic does not exist";
+    SHUTTING_DOWN: SERVICE_UNAVAILABLE, "shutting_down", "This instance is shutting down";
+    OVERLOADED: SERVICE_UNAVAILABLE, "overloaded", "Server overloaded";
     OUTCOME_UNKNOWN: SERVICE_UNAVAILABLE, "outcome_unknown", "It is not known whether the event was written";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "store_unavailable", "The resource cannot be read now";
-    TIMED_OUT: SERVICE_UNAVAILABLE, "timed_out", "It took too long";
-    KEYS_UNAVAILABLE: SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be checked now";
+    TIMED_OUT: SERVICE_UNAVAILABLE, "timed_out", "The request timed out";
+    KEYS_UNAVAILABLE: SERVICE_UNAVAILABLE, "keys_unavailable", "The token cannot be verified now";
 }
 
 impl Code {

@@ -94,11 +94,11 @@ impl Account {
             Err(Refused::Until(seconds, _)) => {
                 metrics::counter!("rate_limited_total", "policy" => policy).increment(1);
                 let detail =
-                    format!("this subject asks for {count} {policy} at once, and {remaining} of {quota} are left");
+                    format!("the request needs {count} {policy}, and this subject has {remaining} of {quota} left");
                 Err(Problem::new(Code::RATE_LIMITED, detail).retry_after(u32::try_from(seconds).unwrap_or(u32::MAX)))
             }
             Err(Refused::Never(_)) => {
-                let detail = format!("a subject may send up to {quota} {policy} at once, and these are {count}");
+                let detail = format!("a subject may send up to {quota} {policy} at once, and the request has {count}");
                 Err(Problem::new(Code::TOO_MANY_EVENTS, detail))
             }
         }

@@ -114,7 +114,7 @@ impl<'a> Items<'a> {
             BatchFormat::Lines => Self::Lines(items::lines(bytes, MAX_EVENTS).map_err(no_batch)?),
         };
         if items.len() == 0 {
-            return Err(answer::invalid("the batch holds no event"));
+            return Err(answer::invalid("the batch has no event"));
         }
         Ok(items)
     }

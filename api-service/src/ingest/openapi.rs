@@ -106,9 +106,9 @@ impl Operations {
             "summary": "Sends an event",
             "description": format!(
                 "{} The body may have up to {} bytes.\n\n\
-                 CloudEvents 1.0 are taken in structured mode (`application/cloudevents+json`) and in binary mode: with \
-                 `ce-specversion` and the other `ce-` headers beside `application/json` the body is the payload alone, a \
-                 `{}` and no `{}`: OpenAPI cannot let a header decide between two schemas of one type.\n\n\
+                 CloudEvents 1.0 are accepted in structured mode (`application/cloudevents+json`) and in binary mode: \
+                 if a request with `application/json` has `ce-specversion` and the other `ce-` headers, its body is the \
+                 payload alone, a `{}` instead of a `{}`. OpenAPI cannot express that a header selects the schema.\n\n\
                  With 503 `outcome_unknown` the event may have been written: send it again with the same `event_id`.",
                 self.roles, single::MAX_BODY, self.data, plain.event
             ),
@@ -132,7 +132,7 @@ impl Operations {
         let good = json!({
             "202": answers::json("Kafka holds all events.", "BatchAccepted", accepted, rates()),
             "207": answers::json(
-                "Events came to different ends: each is told.",
+                "The events have different results; `items` lists each.",
                 "BatchPartial",
                 partial(),
                 rates()
@@ -143,7 +143,7 @@ impl Operations {
         let lines = json!({
             "schema": {
                 "$ref": format!("#/components/schemas/{}s", plain.event),
-                "description": "Not an array: its items, one on each line."
+                "description": "Not an array, but its items, one on each line."
             },
             "example": plain.lines
         });
@@ -154,9 +154,10 @@ impl Operations {
             "description": format!(
                 "{} Up to {} events and {} bytes: a JSON array, or \
                  NDJSON with an event on each line, or CloudEvents in batched mode.\n\n\
-                 Where all events come to the same end the answer is the one that a single event would get, with pointers \
-                 that begin with the index; with 503 `items` tells the `event_id` of each, so that they can be sent again. \
-                 Events go to Kafka in their order, and behind one that finds no room none is taken.",
+                 If all events have the same result, the answer is the one that a single event would get, with pointers \
+                 that begin with the index; with 503, `items` has the `event_id` of each, so that they can be sent \
+                 again. Events go to Kafka in their order. If the queue is full at one event, no later event is \
+                 accepted.",
                 self.roles, MAX_EVENTS, batch::MAX_BODY
             ),
             "security": [{"token": []}],
@@ -190,7 +191,7 @@ impl Operations {
     fn cloud_event(&self) -> Value {
         json!({
             "type": "object",
-            "description": "A CloudEvent 1.0 in the JSON format. Extensions are taken and not kept.",
+            "description": "A CloudEvent 1.0 in the JSON format. Extensions are accepted and not stored.",
             "required": ["specversion", "type", "source", "id", "subject", "data"],
             "maxProperties": 256,
             "propertyNames": {"pattern": ATTRIBUTE},
@@ -199,18 +200,18 @@ impl Operations {
                 "type": {"enum": self.types},
                 "source": {
                     "type": "string", "format": "uri-reference", "minLength": 1,
-                    "description": "Has to be there, and is not kept."
+                    "description": "Required; not stored."
                 },
                 "id": schema("EventId"),
                 "subject": schema(self.subject),
                 "time": {
                     "type": ["string", "null"], "format": "date-time",
-                    "description": "When it happened, by its sender's clock."
+                    "description": "When it happened, by the sender's clock."
                 },
                 "datacontenttype": {"type": ["string", "null"], "pattern": JSON_TYPE},
                 "dataschema": {"type": ["string", "null"], "format": "uri"},
                 "data": schema(self.data),
-                "data_base64": {"type": "null", "description": "Not taken: the payload is JSON."}
+                "data_base64": {"type": "null", "description": "Not accepted: the payload is JSON."}
             },
             "additionalProperties": {
                 "anyOf": [
@@ -227,19 +228,19 @@ impl Operations {
         vec![
             ce(
                 "specversion",
-                "Makes it a CloudEvent in binary mode: the body is the payload alone, and `ce-type`, `ce-source`, \
-                 `ce-id` and `ce-subject` have to be there too. Values are percent-encoded.",
+                "Selects the binary mode of CloudEvents: the body is the payload alone, and `ce-type`, `ce-source`, \
+                 `ce-id` and `ce-subject` are required too. Values are percent-encoded.",
                 json!({"const": "1.0"}),
             ),
-            ce("type", "Binary mode.", json!({"enum": self.types})),
+            ce("type", "Binary mode: the event's type.", json!({"enum": self.types})),
             ce(
                 "source",
-                "Binary mode. Has to be there, and is not kept.",
+                "Binary mode: required; not stored.",
                 json!({"type": "string", "format": "uri-reference", "minLength": 1}),
             ),
             ce("id", "Binary mode: the event's id.", schema("EventId")),
-            ce("subject", "Binary mode: what it is about.", schema(self.subject)),
-            ce("time", "Binary mode: when it happened.", json!({"type": "string", "format": "date-time"})),
+            ce("subject", "Binary mode: what the event is about.", schema(self.subject)),
+            ce("time", "Binary mode: when the event happened.", json!({"type": "string", "format": "date-time"})),
         ]
     }
 }
@@ -248,9 +249,9 @@ impl Operations {
 pub fn part() -> Part {
     let payload = format!(
         "A JSON object of up to {MAX_BYTES} bytes as it is sent, and {MAX_BYTES_WRITTEN_OUT} with its numbers written \
-         out; nested at most {MAX_DEPTH} deep, itself the first level. No key twice, no `\\u0000`, no lone surrogate; \
-         numbers of at most {MAX_NUMBER} characters, with at most {MAX_DIGITS} significant digits and an exponent of at \
-         most {MAX_EXPONENT} either way."
+         out; nested at most {MAX_DEPTH} levels deep, including itself. No duplicate key, no `\\u0000`, no lone surrogate; \
+         numbers of at most {MAX_NUMBER} characters, with at most {MAX_DIGITS} significant digits and an exponent from \
+         -{MAX_EXPONENT} to {MAX_EXPONENT}."
     );
     let schemas = json!({
         "Payload": {
@@ -293,7 +294,7 @@ pub fn part() -> Part {
         },
         "Outcome": object(&["index", "status"], json!({
             "index": {"type": "integer", "minimum": 0, "maximum": MAX_EVENTS - 1},
-            "status": {"type": "integer", "description": "The status that the event would get alone."},
+            "status": {"type": "integer", "description": "The status that this event would get in a request of its own."},
             "code": schema("Code"),
             "event_id": schema("EventId"),
             "errors": schema("Faults")

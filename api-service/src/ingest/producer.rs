@@ -338,7 +338,7 @@ impl Producer {
                     let settings = inner.alone_settings.clone();
                     match Sender::start(settings, Batching::Off, &inner.topic, inner.message_timeout) {
                         Ok(sender) => drop(inner.alone.set(sender)),
-                        Err(error) => tracing::error!(error = format!("{error:#}"), "cannot start another producer"),
+                        Err(error) => tracing::error!(error = format!("{error:#}"), "cannot create another producer"),
                     }
                 }
                 inner.alone.get()
@@ -361,16 +361,19 @@ impl Producer {
 
 /// Describes what is measured here. The counters that alerts look at are there from the start, at 0.
 pub fn describe() {
-    describe_counter!("kafka_produce_total", "Events handed to Kafka, by topic and by what became of them.");
+    describe_counter!("kafka_produce_total", "Events handed to Kafka, by topic and outcome.");
     describe_histogram!(
         "kafka_produce_duration_seconds",
-        "Until all in-sync replicas have acknowledged, for each event or batch."
+        "Time until all in-sync replicas have acknowledged an event or a batch."
     );
-    describe_counter!("kafka_produce_resent_total", "Events sent again by themselves, after a batch was refused.");
+    describe_counter!(
+        "kafka_produce_resent_total",
+        "Events sent again automatically, because a batch was larger than the topic accepts."
+    );
     describe_counter!("kafka_producer_rebuilt_total", "Producers replaced after a fatal error.");
     describe_gauge!("kafka_queue_records", "Events that wait for Kafka's acknowledgement.");
-    describe_gauge!("kafka_queue_bytes", "Their bytes.");
-    describe_gauge!("kafka_queue_limit_bytes", "How many there may be: KAFKA_QUEUE_BYTES.");
+    describe_gauge!("kafka_queue_bytes", "Bytes of the events that wait for Kafka's acknowledgement.");
+    describe_gauge!("kafka_queue_limit_bytes", "The limit of these bytes, KAFKA_QUEUE_BYTES.");
     for name in ["kafka_produce_resent_total", "kafka_producer_rebuilt_total"] {
         counter!(name).increment(0);
     }

@@ -28,7 +28,7 @@ fn one_clear_line_names_the_setting() {
     for (settings, expected) in [
         (
             &[("JWT_SECRET", "planted-7f3a-planted-7f3a-plant\n")][..],
-            "a shorter one is taken with JWT_ALLOW_SHORT_SECRET=true",
+            "JWT_ALLOW_SHORT_SECRET=true accepts a shorter one",
         ),
         (&[("JWT_SECRET", "planted"), ("JWT_ALLOW_SHORT_SECRET", "false")], "JWT_SECRET must have at least 32 bytes"),
         (&[("JWT_SECRET", ""), ("JWT_ALLOW_SHORT_SECRET", "true")], "JWT_SECRET is empty"),
@@ -39,7 +39,7 @@ fn one_clear_line_names_the_setting() {
         (&[("JWT_JWKS_URL", "https://u:planted@h/jwks")], "JWT_JWKS_URL must not contain a user or a password"),
         (&[("JWT_JWKS_URL", "planted")], "JWT_JWKS_URL is not a URL"),
         (&[("JWT_JWKS_FILE", "/nowhere/jwks.json")], "JWT_JWKS_FILE=/nowhere/jwks.json: No such file"),
-        (&[("JWT_JWKS_FILE", "/dev/null")], "JWT_JWKS_FILE=/dev/null: it is no JWKS"),
+        (&[("JWT_JWKS_FILE", "/dev/null")], "JWT_JWKS_FILE=/dev/null: it is not a JWKS"),
         (&[("JWT_JWKS_FILE", "f"), ("JWT_JWKS_URL", "https://h")], "set one of them, not both"),
         (&[("MAX_BYTES_IN_FLIGHT", "1")], "MAX_BYTES_IN_FLIGHT"),
         (&[("RATE_LIMIT_BURST", "1")], "RATE_LIMIT_BURST is set, and RATE_LIMIT_EVENTS_PER_SECOND is not"),

@@ -69,7 +69,7 @@ async fn a_client_that_half_closes_is_answered_logged_and_counted() {
     let mut raw = Raw::send(binary.address, &named(&format!("{}{BODY}", post(&admin(), BODY.len() + 1)), "half")).await;
     raw.half_close().await;
     let answer = raw.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("the body is incomplete"), "{answer}");
     assert_eq!(logged(&binary, "half").await, ("answered".into(), 400));
 
     let mut held = Held::hold(&scope).await;

@@ -84,7 +84,7 @@ async fn a_batch_costs_what_it_holds() {
     let refused = problem(refused).await;
     assert_eq!(refused["code"], "rate_limited");
     let left = 8 - wait;
-    assert_eq!(refused["detail"], format!("this subject asks for 8 events at once, and {left} of 10 are left"));
+    assert_eq!(refused["detail"], format!("the request needs 8 events, and this subject has {left} of 10 left"));
 
     // What is no batch costs one.
     let request = app.request("POST", "/events/batch").bearer_auth(of("bob"));
@@ -96,7 +96,7 @@ async fn a_batch_costs_what_it_holds() {
 async fn a_batch_beyond_the_burst_is_told_how_many_may_come_and_no_wait() {
     let app = TestApp::with("rate_beyond", &["--rate-limit-events-per-second=1", "--rate-limit-burst=10"]).await;
     let refused = is_refused(batch(&app, &admin(), 12).await, 413, "too_many_events", None).await;
-    assert_eq!(refused["detail"], "a subject may send up to 10 events at once, and these are 12");
+    assert_eq!(refused["detail"], "a subject may send up to 10 events at once, and the request has 12");
     assert_eq!(batch(&app, &admin(), 10).await.status(), 202, "it has cost nothing");
 }
 

@@ -210,7 +210,7 @@ async fn without_any_key_it_is_not_ready_and_says_so() {
     assert!(binary.metrics().await.contains("\njwks_keys 0\n"));
     let says = |text: &str| binary.seen().iter().filter(|line| line.contains(text)).count();
     // The log is written by a thread of its own.
-    let why = "the keys of tokens cannot be read, and none was read before";
+    let why = "cannot read the JWKS: no key is known yet";
     devstack::kit::until(why, async || says(why) == 1).await;
 
     issuer.publish(&[&signer]);
@@ -227,8 +227,8 @@ async fn without_any_key_it_is_not_ready_and_says_so() {
     let age = async || readiness(&binary, "degraded").await.1["age_seconds"].as_u64().unwrap();
     devstack::kit::until("its age grows", async || age().await >= 3).await;
     assert_eq!(refused().await, 404, "the last ones count");
-    assert_eq!(says("the keys of tokens cannot be read: the last ones count"), 1);
-    assert_eq!(says("none was read before"), 1, "not again");
+    assert_eq!(says("cannot read the JWKS: using the last known keys"), 1);
+    assert_eq!(says("no key is known yet"), 1, "not again");
 }
 
 #[tokio::test]

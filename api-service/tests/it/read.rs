@@ -96,7 +96,7 @@ async fn what_was_erased_is_not_confirmed_when_the_new_life_reaches_its_version(
     work(&app, 1).await;
     let tag = app.get("d").await.headers()["etag"].clone();
     queries::erase(&app.store(), &id, None).await.unwrap();
-    app.cache().forget(&id.cache_key()).await.unwrap();
+    app.cache().erase(&id.cache_key()).await.unwrap();
     report("new").await;
     work(&app, 2).await;
     let again = app.request("GET", "/resource/d").bearer_auth(crate::app::user()).header("if-none-match", &tag);

@@ -54,7 +54,7 @@ async fn a_short_secret_is_loud_in_the_log_and_stays_out_of_it() {
         assert_eq!(loud.len(), warnings, "{seen:#?}");
         assert!(loud.iter().all(|line| line["level"] == "WARN"), "{loud:?}");
         let says = |text: &str| loud.iter().all(|line| line["message"].as_str().unwrap().contains(text));
-        assert!(says("for development alone"), "{loud:?}");
+        assert!(says("for development only"), "{loud:?}");
         assert!(!seen.iter().any(|line| line.contains("planted")), "{seen:#?}");
     }
 }

@@ -52,7 +52,7 @@ impl Found {
         }
     }
 
-    /// Of an event that is there more than once the first copy counts. If copies lie in several
+    /// Of an event that occurs more than once the first copy counts. If copies lie in several
     /// partitions, because partitions were added, the first in one of them: which of these is read
     /// first is open.
     fn first_copies(&mut self, device: &Device<'_>) {

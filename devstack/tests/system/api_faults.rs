@@ -75,7 +75,7 @@ const FAULTS: [Signals; 4] = [
     Signals {
         fault: "The issuer is away",
         dependency: ("JWKS", "jwks"),
-        log: &[("the keys of tokens cannot be read: the last ones count", "")],
+        log: &[("cannot read the JWKS: using the last known keys", "")],
         metric: r#"jwks_refreshes_total{outcome="failed"}"#,
         post: "202",
         reads: ["200", "200"],
@@ -189,7 +189,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         system.until("the gauge is 0", async || seen.metric(&gauge).await == Some(0.0)).await;
         system.until(fault.metric, async || seen.metric(fault.metric).await.unwrap_or_default() > before).await;
 
-        let (message, text) = if name == "JWKS" { ("the keys of tokens are up to date", "") } else { ("up", name) };
+        let (message, text) = if name == "JWKS" { ("the JWKS keys are up to date", "") } else { ("up", name) };
         assert!(OPERATIONS.contains(&format!("`{message}`")), "docs/operations.md does not tell: {message}");
         let over = seen.logged(message, text);
         match system.servers.named(name) {

@@ -61,8 +61,8 @@ async fn a_topic_that_is_not_there_is_named() {
     let system = System::start("named-topic", &[]).await;
     let topic = format!("{}-elsewhere", system.scope.input_topic);
     let faulty = Faulty::start(&system, &[("KAFKA_INPUT_TOPIC", &topic)]);
-    assert!(OPERATIONS.contains("`the topic … is not there`"));
-    let why = format!("the topic {topic} is not there");
+    assert!(OPERATIONS.contains("`the topic … does not exist`"));
+    let why = format!("the topic {topic} does not exist");
     faulty.says_down("kafka", &why).await;
     faulty.logs("down", &why).await;
 }

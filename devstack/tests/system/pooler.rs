@@ -17,7 +17,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     let url = bouncer.url(&direct).unwrap();
     let pooled = [("DATABASE_URL", url.as_str()), ("DATABASE_POOLER", "transaction"), ("REDIS_TIMEOUT", "5s")];
     let (done, said) = system.command(&["setup"], &pooled).await;
-    assert!(!done && said.contains("give `setup` a DATABASE_URL that leads to PostgreSQL itself"), "{said}");
+    assert!(!done && said.contains("give `setup` a DATABASE_URL that connects to PostgreSQL directly"), "{said}");
 
     let api = system.another_api_with(&pooled);
     let workers = [system.worker_with(&pooled), system.worker_with(&pooled)];
@@ -67,7 +67,7 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
         (&["dlq", "redrive", "--dry-run"], "would send 1, "),
         (&["dlq", "redrive"], "1 matched: sent 1, "),
         (&["resume"], "no partition of the group"),
-        (&["forget", "d7"], "forgot d7: 5 events, version 5"),
+        (&["erase", "d7"], "erased d7: 5 events, version 5"),
     ] {
         let (done, said) = system.command(command, &pooled).await;
         assert!(done && said.contains(expected), "{command:?}: {said}");
@@ -107,7 +107,7 @@ async fn a_pooler_that_is_not_told_of_is_named() {
     let told = async || {
         worker.health().await["outage"]
             .as_str()
-            .is_some_and(|why| why.contains("a pooler of transactions needs DATABASE_POOLER=transaction"))
+            .is_some_and(|why| why.contains("a pooler in transaction mode needs DATABASE_POOLER=transaction"))
     };
     system.until("the worker says what it needs", told).await;
     tokio::time::timeout(Duration::from_secs(30), worker.end()).await.unwrap();

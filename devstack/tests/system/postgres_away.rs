@@ -47,7 +47,8 @@ async fn what_is_wrong_with_postgresql_is_named_by_both_services_with_the_server
         assert!(!found.is_empty());
         assert!(found.iter().all(|line| says(line, &server) || says(line, "SQLSTATE 57P0")), "{found:?}");
         // Of a partition that has only just begun, nothing was taken in yet.
-        let tries = ["a batch failed", "nothing is taken in before it is known whether the partition is paused"];
+        let tries =
+            ["a batch failed", "cannot find out whether the partition is paused: it takes no records until then"];
         let of_a_try = async || {
             let told = |message: &&str| lines(worker.service.log(), message).iter().any(|line| told(&line["error"]));
             tries.iter().any(told)

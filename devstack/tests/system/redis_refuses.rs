@@ -7,7 +7,7 @@ use crate::prelude::*;
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 /// Quoted there, with the metric.
 const MESSAGE: &str =
-    "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read";
+    "Redis refuses commands: refused writes are not cached, and no cached state is older than CACHE_TTL";
 const METRIC: &str = "redis_refusals_total";
 
 struct Refusal {

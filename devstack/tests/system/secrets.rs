@@ -115,7 +115,8 @@ async fn a_start_that_fails_and_a_help_say_what_they_have_to_without_the_secret(
         assert_clean("a log", &service.log());
     }
     for (service, name) in warned {
-        let says = |line: &str| line.contains("a setting of OpenTelemetry's") && line.contains(name);
+        let says =
+            |line: &str| line.contains("an OpenTelemetry setting is wrong or not supported") && line.contains(name);
         until(&format!("it warns of {name}"), async || service.log().lines().any(says)).await;
         assert!(service.is_running(), "{}", service.log());
         assert_clean("a warning", &service.log());

@@ -76,7 +76,7 @@ async fn refused(system: &System, settings: &[(&str, &str)], why: &str) {
     let keys = format!("http://127.0.0.1:{}/jwks?key={PLANTED}", devstack::port::free());
     let api = system.another_api_with(&[&talkative[..], &[("JWT_JWKS_URL", &keys)]].concat());
     let worker = system.worker_with(&talkative);
-    for (service, says) in [(&api.service, &[why, "keys of tokens cannot be read"][..]), (&worker.service, &[why])] {
+    for (service, says) in [(&api.service, &[why, "cannot read the JWKS"][..]), (&worker.service, &[why])] {
         for says in says {
             system.until(&format!("it says {says:?}"), async || service.log().contains(says)).await;
         }

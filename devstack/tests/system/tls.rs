@@ -60,8 +60,8 @@ async fn both_services_and_the_commands_work_over_it() {
     let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                  WHERE application_name IN ('api-service', 'worker-service') AND ssl";
     assert!(system.count(&format!("{plain} IS FALSE")).await == 0 && system.count(plain).await > 0);
-    let (done, said) = system.command(&["forget", "a"], &[]).await;
-    assert!(done && said.contains("forgot a: 2 events, version 2"), "{said}");
+    let (done, said) = system.command(&["erase", "a"], &[]).await;
+    assert!(done && said.contains("erased a: 2 events, version 2"), "{said}");
     worker.end().await;
 }
 

@@ -134,7 +134,7 @@ async fn a_collector_that_is_away_is_no_matter_to_anybody() {
     let system = System::start("traces-away", &settings).await;
     let worker = system.worker();
     let load = system.load(4);
-    let said = |log: String| log.matches("the collector does not take traces").count();
+    let said = |log: String| log.matches("the collector does not accept traces").count();
     system.until("the API says so", async || said(system.api.service.log()) == 1).await;
     system.until("the worker says so", async || said(worker.service.log()) == 1).await;
     let sent = load.end().await;

@@ -138,7 +138,7 @@ impl Fencer {
         }
         show(&pending);
         if sent > 0 {
-            tracing::info!(sent, left = pending.len(), "sent fences that were kept");
+            tracing::info!(sent, left = pending.len(), "sent the pending fences");
         }
     }
 
@@ -210,7 +210,7 @@ impl Fencer {
         for (kind, ids) in by_kind.into_values() {
             match (kind.load)(&self.store, &ids).await {
                 Ok(loaded) => found.extend(loaded.into_iter().map(|it| (CacheKey::new(kind, Arc::clone(&it.id)), it))),
-                Err(error) => tracing::warn!(%error, "no bodies for the fence: deleting instead"),
+                Err(error) => tracing::warn!(%error, "cannot load bodies for fences: deleting the entries instead"),
             }
         }
         found

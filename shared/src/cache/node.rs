@@ -283,7 +283,7 @@ impl Node {
                     tracing::warn!(
                         node = &*self.name,
                         %error,
-                        "Redis is a replica now: connecting anew, reads come from PostgreSQL, and fences wait"
+                        "Redis is a replica now: reconnecting, reads come from PostgreSQL, and fences wait"
                     );
                 }
                 return CommandFailure::Away;
@@ -332,7 +332,7 @@ impl Node {
         tracing::warn!(
             node = &*self.name,
             error = said,
-            "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read"
+            "Redis refuses commands: refused writes are not cached, and no cached state is older than CACHE_TTL"
         );
     }
 

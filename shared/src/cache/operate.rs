@@ -38,8 +38,8 @@ impl Cache {
     ///
     /// # Errors
     /// Redis away: the entry lives until its TTL ends.
-    pub async fn forget(&self, key: &CacheKey) -> anyhow::Result<()> {
-        let mut call = scripts::forget();
+    pub async fn erase(&self, key: &CacheKey) -> anyhow::Result<()> {
+        let mut call = scripts::erase();
         call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(ERASED_TTL));
         self.patient().run::<i64>(&call).await?;
         Ok(())

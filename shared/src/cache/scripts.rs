@@ -189,7 +189,7 @@ pub(super) fn fence_body() -> Call {
 
 /// KEYS: one, and its mark. ARGV: the mark's TTL in ms. Deletes what is there, and leaves the mark: in
 /// this order, because a Redis without room refuses a script's first write where that takes room.
-pub(super) fn forget() -> Call {
+pub(super) fn erase() -> Call {
     static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
         Lua::new(
             r"

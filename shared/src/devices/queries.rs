@@ -10,7 +10,7 @@ mod read;
 
 pub use self::applied::{Applied, Outcome, Processed};
 pub use self::apply::apply;
-pub use self::erase::{BEGIN, Erased, TopicEnd, erase, forget_ends};
+pub use self::erase::{BEGIN, Erased, TopicEnd, erase, reset_ends};
 pub use self::expire::{Age, Expired, expire};
 pub use self::history::{Cursor, PAGE_BYTES, Page, history};
 pub use self::read::{load, resource};

@@ -167,7 +167,7 @@ impl<'de> serde::Deserialize<'de> for Fields<'de> {
                     };
                     let value = map.next_value()?;
                     if member.replace(value).is_some() {
-                        fields.faults.add(|| at("").then(&key), "is there more than once");
+                        fields.faults.add(|| at("").then(&key), "occurs more than once");
                     }
                 }
                 Ok(fields)

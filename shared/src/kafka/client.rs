@@ -50,7 +50,7 @@ pub fn client(config: &KafkaConfig) -> anyhow::Result<ClientConfig> {
     } else if config.kafka_sasl_username.is_some() || config.kafka_sasl_password.is_some() {
         anyhow::bail!("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD need KAFKA_SECURITY_PROTOCOL=SASL_SSL");
     } else if config.kafka_sasl_mechanism.is_some() {
-        anyhow::bail!("KAFKA_SASL_MECHANISM needs KAFKA_SECURITY_PROTOCOL=SASL_SSL: without it nobody logs in");
+        anyhow::bail!("KAFKA_SASL_MECHANISM needs KAFKA_SECURITY_PROTOCOL=SASL_SSL: without it there is no login");
     }
     if protocol.ends_with("SSL") {
         // Both are the defaults; said here so that nobody has to look them up.
@@ -108,7 +108,7 @@ pub struct Reached {
 /// operator wants to know that the password is wrong.
 pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     let consumer: BaseConsumer<Complaints> =
-        client.create_with_context(Complaints::default()).context("the Kafka settings")?;
+        client.create_with_context(Complaints::default()).context("cannot create a Kafka client")?;
     let error = match consumer.fetch_metadata(None, ADMIN_TIMEOUT) {
         Ok(metadata) => {
             let brokers = metadata.brokers().iter().map(MetadataBroker::id).collect();

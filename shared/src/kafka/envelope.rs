@@ -11,11 +11,10 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::client_headers::UNREAD;
-use super::{Record, Refusal, header};
+use super::{Record, Refusal, header, unknown_type};
 use crate::kafka::ids::{EventId, Key};
 use crate::kafka::position::Position;
 use crate::runtime::json::Payload;
-use crate::runtime::json::shown;
 use crate::runtime::redact::redact;
 use crate::runtime::rfc3339;
 
@@ -119,7 +118,7 @@ impl Envelope {
 /// It is no event, or one of a type that is not one of these; with the first reason found.
 pub fn decode(record: &Record, types: &[&'static str]) -> Result<(Envelope, Position), Refusal> {
     if record.headers_are_unread() {
-        return poison(format!("{UNREAD}; they are not in the letter"));
+        return poison(format!("{UNREAD}; the dead letter does not have them"));
     }
     for (name, _) in record.headers() {
         utf8("a header's name", name)?;
@@ -296,7 +295,7 @@ fn event_type(name: &str, text: &str, types: &[&'static str]) -> Result<&'static
         return poison(format!("{name} is empty"));
     }
     let known = types.iter().find(|known| **known == text).copied();
-    known.ok_or_else(|| Refusal::unknown_type(format!("{name}: unknown event type {:?}", shown(text))))
+    known.ok_or_else(|| Refusal::unknown_type(format!("{name}: {}", unknown_type(text, types))))
 }
 
 fn parse<T: FromStr<Err: ToString>>(name: &str, text: &str) -> Result<T, Refusal> {

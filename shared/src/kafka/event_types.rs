@@ -1,5 +1,7 @@
 //! The types of a domain's events.
 
+use crate::runtime::json::shown;
+
 /// An enum of a domain's event types, each with what CloudEvents has as its `type`, so that a new one does not compile
 /// until every `match` has it.
 macro_rules! event_types {
@@ -28,7 +30,7 @@ macro_rules! event_types {
             fn from_str(text: &str) -> Result<Self, String> {
                 match text {
                     $($text => Ok(Self::$type),)+
-                    _ => Err(format!("unknown event type {:?}", $crate::runtime::json::shown(text))),
+                    _ => Err($crate::kafka::unknown_type(text, Self::ALL)),
                 }
             }
         }
@@ -36,6 +38,11 @@ macro_rules! event_types {
 }
 
 pub(crate) use event_types;
+
+/// Why a type is refused, with those that are accepted.
+pub(crate) fn unknown_type(text: &str, accepted: &[&str]) -> String {
+    format!("unknown event type {:?}; accepted: {}", shown(text), accepted.join(", "))
+}
 
 #[cfg(test)]
 mod tests {
@@ -50,6 +57,6 @@ mod tests {
         for event_type in [Both::One, Both::Two] {
             assert_eq!(event_type.as_str().parse(), Ok(event_type));
         }
-        assert_eq!("One".parse::<Both>(), Err("unknown event type \"One\"".to_owned()));
+        assert_eq!("One".parse::<Both>(), Err("unknown event type \"One\"; accepted: one.v1, two.v1".to_owned()));
     }
 }

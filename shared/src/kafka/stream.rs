@@ -72,7 +72,7 @@ pub struct StreamSpec {
     pub name: &'static str,
     /// The topic of accepted events.
     pub topic: Setting,
-    /// The topic of dead letters; must differ from the first.
+    /// The topic of dead letters; must differ from the input topic.
     pub dead_letters: Setting,
     /// Every CloudEvents type that it has.
     pub types: &'static [&'static str],

@@ -38,7 +38,7 @@ pub struct Unreadable {
     pub is_malformed: bool,
 }
 
-const MALFORMED: &str = "the Kafka client cannot take the record apart: a length in it is negative, or beyond its end";
+const MALFORMED: &str = "the Kafka client cannot parse the record: a length in it is negative, or beyond its end";
 
 /// Whether an error is about what lies in the log, and so comes again however often it is tried.
 pub fn is_unreadable(error: &KafkaError) -> bool {
@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
     fn open(client: &ClientConfig, group: &str, topic: &'a str, partition: i32) -> anyhow::Result<Self> {
         let mut config = settings(client, group);
         config.set("max.partition.fetch.bytes", "65536");
-        let consumer = config.create_with_context(LogContext).context("the Kafka settings")?;
+        let consumer = config.create_with_context(LogContext).context("cannot create a Kafka client")?;
         let prober = Prober::open(settings(client, group), topic, partition)?;
         Ok(Self { consumer, prober, topic, partition })
     }

@@ -84,9 +84,9 @@ where
         .route("/metrics", get(move || std::future::ready(metrics.render())))
         .route("/health/live", get(async || axum::Json(serde_json::json!({"status": "live"}))))
         .route("/health/ready", get(ready))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "not_found", "There is nothing here"))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "not_found", "No such path"))
         .method_not_allowed_fallback(async || {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method")
+            problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
         })
 }
 

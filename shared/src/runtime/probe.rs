@@ -12,16 +12,16 @@ use crate::runtime::config::OpsConfig;
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Question {
-    /// The process answers. For whoever restarts it when it does not.
+    /// Whether the process is alive. If it is not, restart it.
     Live,
-    /// It can do its work. For whoever waits for it.
+    /// Whether it can do its work. If it cannot, wait.
     Ready,
 }
 
 /// Settings of `health`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HealthConfig {
-    /// What to ask.
+    /// Which question to ask.
     #[arg(value_enum, default_value = "live")]
     pub question: Question,
     /// Where.

@@ -64,7 +64,7 @@ impl Diagnosis {
         };
         let mut reason = format!("no connection to PostgreSQL at {}: {}", self.server(), error.reason);
         if reason.contains(REFUSED_SETTING) {
-            reason.push_str(": a pooler of transactions needs DATABASE_POOLER=transaction");
+            reason.push_str(": a pooler in transaction mode needs DATABASE_POOLER=transaction");
         }
         Failure { reason, ..error }
     }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 /// What a standby is refused with.
-pub(super) const IS_A_STANDBY: &str = "it takes no writes: it is a standby";
+pub(super) const IS_A_STANDBY: &str = "it accepts no writes: it is a standby";
 /// What a server is refused with that is set to read-only.
-pub(super) const IS_READ_ONLY: &str = "it takes no writes: transaction_read_only is on";
+pub(super) const IS_READ_ONLY: &str = "it accepts no writes: transaction_read_only is on";
 
 /// What to do with what failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

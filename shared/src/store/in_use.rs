@@ -59,7 +59,7 @@ fn told(overdue: usize) -> String {
     }
     format!(
         "{ALL}, and the answers on {overdue} of them are overdue: look for locks and slow statements, or for connections \
-         that were cut without a word, before you allow more"
+         that were silently cut, before you allow more"
     )
 }
 

@@ -38,14 +38,14 @@ pub(super) async fn renew(connection: &mut PgConnection) -> anyhow::Result<()> {
     for (name, sql) in INDEXES {
         make(connection, name, sql).await.map_err(Failure::from).with_context(|| {
             format!(
-                "the schema is up to date, but the index {name} is not made, without which events do not expire: mend \
-                 what is in its way, and run `worker-service setup` again"
+                "the schema is up to date, but the index {name} could not be created, and events do not expire \
+                 without it: remove the cause, and run `worker-service setup` again"
             )
         })?;
     }
     for name in OBSOLETE {
         if let Err(error) = remove(connection, name).await {
-            tracing::warn!(index = name, %error, "the index is not dropped; the next setup tries again");
+            tracing::warn!(index = name, %error, "cannot drop the index; the next setup tries again");
         }
     }
     Ok(())
@@ -60,7 +60,7 @@ async fn make(connection: &mut PgConnection, name: &str, sql: &'static str) -> R
         Some(false) => remove(connection, name).await?,
         None => {}
     }
-    tracing::info!(index = name, "making the index: it waits for transactions that are older, and nobody waits for it");
+    tracing::info!(index = name, "creating the index: this waits for older transactions, and nobody waits for it");
     sqlx::raw_sql(sql).execute(&mut *connection).await?;
     Ok(())
 }

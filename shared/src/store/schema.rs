@@ -44,8 +44,8 @@ impl Store {
     pub async fn migrate(&self) -> anyhow::Result<()> {
         ensure!(
             !self.begin.is_pooled(),
-            "migrations need sessions of PostgreSQL's own, which DATABASE_POOLER=transaction has none of: give `setup` a \
-             DATABASE_URL that leads to PostgreSQL itself, and leave DATABASE_POOLER out"
+            "migrations need sessions of PostgreSQL, which DATABASE_POOLER=transaction does not have: give `setup` a \
+             DATABASE_URL that connects to PostgreSQL directly, without DATABASE_POOLER"
         );
         let mut migrator = Migrator::with_migrations(MIGRATIONS.iter().copied().map(migration).collect());
         migrator.set_ignore_missing(true);
@@ -97,8 +97,9 @@ async fn ensure_encoding(session: &mut Tx<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::away(format!(
-        "the encoding of the database {database} is {encoding}, and {ENCODING} is needed: an encoding never changes, so \
-         make another database (CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0) and name it in DATABASE_URL"
+        "the encoding of the database {database} is {encoding}, and {ENCODING} is needed: an encoding never changes, \
+         so create another database (CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0) and name it in \
+         DATABASE_URL"
     )))
 }
 
@@ -109,7 +110,7 @@ async fn run(migrator: &Migrator, connection: &mut PgConnection) -> anyhow::Resu
     for attempt in 1.. {
         match retire_and_run(migrator, connection).await {
             Err(error) if is_lock_timeout(&error) && attempt < LOCK_TRIES => {
-                tracing::warn!(attempt, "a migration waits for a lock that somebody's transaction holds");
+                tracing::warn!(attempt, "a migration waits for a lock that another transaction holds");
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
             outcome => return outcome.context("cannot migrate"),

@@ -234,7 +234,7 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
         assert!(!cache.fill(&b.cache_key(), &lease, Some("{\"version\":1,\"id\":\"b\"}")).await);
     }
     assert_eq!(cache.get(&b.cache_key()).await, Lookup::Leased(lease), "that Redis is full does not make it away");
-    cache.forget(&a.cache_key()).await.unwrap();
+    cache.erase(&a.cache_key()).await.unwrap();
     full("0").await;
     let mark: bool = redis.exists(format!("{{{}}}forgotten", kit.key("a"))).await.unwrap();
     assert!(mark);

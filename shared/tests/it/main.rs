@@ -7,9 +7,9 @@
 )]
 
 mod cache;
+mod erase;
 mod expire;
 mod fences;
-mod forget;
 mod kit;
 mod migrations;
 mod pooler;

@@ -137,7 +137,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     // The connections to the pooler are as they were, and lead elsewhere.
     let is_told = async || match queries::resource(&store, &id("a")).await {
         Ok(found) => panic!("a standby was read: {found:?}"),
-        Err(error) => error.class == Class::Outage && error.reason.contains("it takes no writes: it is a standby"),
+        Err(error) => error.class == Class::Outage && error.reason.contains("it accepts no writes: it is a standby"),
     };
     eventually("it is refused as a standby", is_told).await;
     let error = write(&store, "a", 3).await.unwrap_err();
@@ -146,7 +146,7 @@ async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
     eventually("it serves", async || queries::resource(&store, &id("a")).await.is_ok()).await;
     // Nor is one that is set to read-only, as the old side of a switchover is.
     let promoted = promoted.unwrap();
-    let expected = "it takes no writes: transaction_read_only is on";
+    let expected = "it accepts no writes: transaction_read_only is on";
     let url = promoted.url();
     // A connection that is in use all the time is not tried in between: its next transaction is refused as it begins.
     let read = async || queries::resource(&store, &id("a")).await;
@@ -171,6 +171,6 @@ async fn what_a_pooler_needs_is_said() {
     let server = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", bouncer.port);
     for error in [unaware.check().await.unwrap_err().to_string(), unaware.migrate().await.unwrap_err().to_string()] {
         assert!(error.starts_with(&server) && error.contains("unsupported startup parameter"), "{error}");
-        assert!(error.ends_with("a pooler of transactions needs DATABASE_POOLER=transaction"), "{error}");
+        assert!(error.ends_with("a pooler in transaction mode needs DATABASE_POOLER=transaction"), "{error}");
     }
 }

@@ -164,13 +164,13 @@ async fn clearing_takes_this_prefix_on_every_node_and_no_other() {
 #[tokio::test]
 async fn a_forgotten_devices_mark_lies_beside_its_key() {
     let cluster = cluster().await;
-    let kit = kit("cluster_forget", cluster).await;
+    let kit = kit("cluster_erase", cluster).await;
     let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
     for (n, device) in (1..).zip(one_of_each(cluster, &kit).await) {
         // What a worker that began before has read for its fence.
         kit.apply([&event(device.as_str(), "1", "{}", at(0, n))]).await;
         put(cluster, &kit, device.as_str(), r#"{"version":7,"old":true}"#).await;
-        kit.cache.forget(&device.cache_key()).await.unwrap();
+        kit.cache.erase(&device.cache_key()).await.unwrap();
         assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
         put(cluster, &kit, device.as_str(), MISSING).await;
         assert!(fencer.fence(&[(device.clone().cache_key(), 1)]).await.is_acknowledged());

@@ -171,7 +171,7 @@ async fn scripts_that_a_node_forgot_are_sent_again_though_another_is_away() {
         assert!(kit.cache.fill(&device.cache_key(), &lease, None).await);
         assert!(fencer.fence(&[(device.clone().cache_key(), 1)]).await.is_acknowledged());
         assert!(matches!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(body) if body != MISSING));
-        kit.cache.forget(&device.cache_key()).await.unwrap();
+        kit.cache.erase(&device.cache_key()).await.unwrap();
         assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
         let _: u64 = ask(&cluster, 1, &["DEL", &format!("{{{}}}forgotten", kit.key(device.as_str()))]).await;
     };

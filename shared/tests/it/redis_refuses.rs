@@ -155,7 +155,7 @@ async fn one_that_cannot_save_serves_what_it_holds_and_fences_wait() {
     assert_eq!((log.count("Redis refuses commands"), log.count("MISCONF")), (1, 1), "once, in its own words");
     assert_eq!((log.count("Redis is away"), log.count("no answer")), (0, 0), "it is there");
     assert_says(&cache, "MISCONF").await;
-    let why = cache.forget(&key("a")).await.unwrap_err().to_string();
+    let why = cache.erase(&key("a")).await.unwrap_err().to_string();
     assert!(why.starts_with("Redis refuses writes: ") && why.contains("MISCONF"), "{why}");
 
     config_set(&mut direct, "stop-writes-on-bgsave-error", "no").await;

@@ -33,16 +33,16 @@ async fn a_connection_that_leads_to_a_standby_is_refused_and_one_to_its_successo
     for _ in 0..3 {
         let error = queries::resource(&store, &id("a")).await.unwrap_err();
         // The first one may have been given a connection that had just ended.
-        if !error.reason.contains("it takes no writes") {
+        if !error.reason.contains("it accepts no writes") {
             assert_eq!(error.class, Class::Outage, "{error}");
         }
     }
     let error = queries::resource(&store, &id("a")).await.unwrap_err();
     let expected = format!("no connection to PostgreSQL at 127.0.0.1:{}: ", name.port);
-    assert!(error.reason.starts_with(&expected) && error.reason.contains("it takes no writes"), "{error}");
+    assert!(error.reason.starts_with(&expected) && error.reason.contains("it accepts no writes"), "{error}");
     assert_eq!(error.class, Class::Outage);
     let error = write(&store, "a", 3).await.unwrap_err();
-    assert!(error.reason.contains("it takes no writes"), "{error}");
+    assert!(error.reason.contains("it accepts no writes"), "{error}");
 
     let standby = blocking(move || {
         primary.kill()?;
@@ -84,7 +84,7 @@ pub(crate) async fn until_refused<T>(read: impl AsyncFn() -> Result<T, Failure>)
 /// time notices it, whatever is read, and none is made anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_set_to_read_only_is_not_read_on_connections_of_before_either() {
-    const REFUSED: &str = "it takes no writes: transaction_read_only is on";
+    const REFUSED: &str = "it accepts no writes: transaction_read_only is on";
     let (old, new) = blocking(|| Ok((Postgres::start()?, Postgres::start()?))).await;
     let (name, url) = Proxy::before(&old.url()).unwrap();
     let mut config = postgres(&url);
@@ -143,7 +143,7 @@ async fn a_server_that_is_slow_to_answer_gets_its_connections_all_the_same() {
     }
 }
 
-/// Connections that were cut without a word, while new ones are made as ever: those that were idle are found by the
+/// Connections that were silently cut, while new ones are made as ever: those that were idle are found by the
 /// first one, and those in use are not told as a pool that is too small.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_fell_silent_are_told_from_a_pool_that_is_too_small() {

@@ -126,7 +126,7 @@ impl OfHandlers for Sources {
 
 impl OfHandlers for OneSource {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
-        let command = command.arg(handler_arg(handlers, "Whose; needed where there are several handlers"));
+        let command = command.arg(handler_arg(handlers, "The handler; required if there are several"));
         augment_groups(augment_streams(command, handlers), handlers)
     }
 
@@ -135,7 +135,7 @@ impl OfHandlers for OneSource {
         let chosen = choose(handlers, matches)?;
         if chosen.is_none() && sources.len() > 1 {
             let names: Vec<_> = handlers.iter().map(|handler| handler.name).collect();
-            let message = format!("there are several handlers, {}: name one with --handler\n", names.join(", "));
+            let message = format!("there are several handlers, {}: choose one with --handler\n", names.join(", "));
             return Err(Error::raw(ErrorKind::MissingRequiredArgument, message));
         }
         let source = sources.into_iter().nth(chosen.unwrap_or(0));
@@ -145,7 +145,7 @@ impl OfHandlers for OneSource {
 
 impl OfHandlers for Groups {
     fn augment(command: Command, handlers: &[HandlerSpec]) -> Command {
-        augment_groups(command.arg(handler_arg(handlers, "Only this handler's")), handlers)
+        augment_groups(command.arg(handler_arg(handlers, "Only this handler's group")), handlers)
     }
 
     fn read(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Self, Error> {
@@ -268,7 +268,7 @@ mod tests {
         let OneSource(source) = read(&THREE, &["--handler=ring"]).unwrap();
         assert_eq!((source.handler.name, source.topics.input.as_str()), ("ring", "alarms"));
         let said = read::<OneSource>(&THREE, &[]).unwrap_err();
-        assert!(said.contains("there are several handlers, store, count, ring: name one with --handler"), "{said}");
+        assert!(said.contains("there are several handlers, store, count, ring: choose one with --handler"), "{said}");
         let said = read::<OneSource>(&THREE, &["--handler=stores"]).unwrap_err();
         assert!(said.contains("store, count, ring"), "{said}");
         assert_eq!(read::<Groups>(&THREE, &[]).unwrap().0, ["store", "count", "ring"]);

@@ -156,7 +156,7 @@ macro_rules! event_lines {
                     error,
                     event,
                     error = error,
-                    "one key alone meets what would be an outage: it is held, and the partition goes on"
+                    "only one key meets an outage error: it is held, and the partition goes on"
                 );
             },
             held_alone_and_full: |event, error| {
@@ -165,7 +165,7 @@ macro_rules! event_lines {
                     error,
                     event,
                     error = error,
-                    "one key alone meets what would be an outage: it is held, and so much is held that the partition waits"
+                    "only one key meets an outage error: it is held, and the partition waits because too much is held"
                 );
             },
             dead_letter: |event, told| {

@@ -99,13 +99,13 @@ impl FailedBatch {
 /// What a probe came to: whether events of others would be applied.
 pub fn probe(group: &str, partition: i32, result: &Result<(), Failure>) {
     match result {
-        Ok(()) => tracing::debug!(group, partition, "a probe succeeded: events of others would be applied"),
+        Ok(()) => tracing::debug!(group, partition, "a probe succeeded: other events can be applied"),
         Err(error) => tracing::warn!(
             group,
             partition,
             class = ?error.class,
             error = %error,
-            "a probe failed: an event that nobody sent, to find out whether others would be applied"
+            "a probe failed: a test event of the worker's own could not be applied"
         ),
     }
 }

@@ -129,7 +129,12 @@ impl Group {
             }
             // Before it is assigned, and so before anything is fetched.
             let Some(mut queue) = consumer.split_partition_queue(&topic, partition) else {
-                tracing::error!(group = self.group(), topic, partition, "a partition without a queue");
+                tracing::error!(
+                    group = self.group(),
+                    topic,
+                    partition,
+                    "the Kafka client has no queue for an assigned partition"
+                );
                 continue;
             };
             let wake = Arc::new(Notify::new());
@@ -182,9 +187,11 @@ impl Group {
         let committing = self.runtime.spawn_blocking(move || consumer.commit_consumer_state(CommitMode::Sync));
         match self.runtime.block_on(async { tokio::time::timeout(LAST_COMMIT_TIMEOUT, committing).await }) {
             Ok(Ok(Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(group, %error, "the last commit failed: some records will come again"),
+            Ok(Ok(Err(error))) => {
+                tracing::warn!(group, %error, "the last commit failed: some records will be read again")
+            }
             Ok(Err(_)) | Err(_) => {
-                tracing::warn!(group, error = "no answer", "the last commit failed: some records will come again");
+                tracing::warn!(group, error = "no answer", "the last commit failed: some records will be read again");
             }
         }
     }
@@ -201,11 +208,11 @@ impl Group {
             match ended {
                 Ok(Ok(())) => tracing::info!(group, partition, "revoked"),
                 Ok(Err(error)) => {
-                    tracing::error!(group, partition, error = %no_result(error), "the runner of the partition broke down")
+                    tracing::error!(group, partition, error = %no_result(error), "the partition's runner failed")
                 }
                 Err(_) => {
                     self.drop_runner(partition, handle);
-                    tracing::warn!(group, partition, "what was under way is dropped, and will come again");
+                    tracing::warn!(group, partition, "unfinished records are dropped, and will be read again");
                 }
             }
             self.health.gone(partition);
@@ -217,7 +224,7 @@ impl Group {
     fn drop_runner(&self, partition: i32, handle: PartitionHandle) {
         handle.task.abort();
         if self.runtime.block_on(async { tokio::time::timeout(DROP_TIMEOUT, handle.task).await }).is_err() {
-            tracing::error!(group = self.group(), partition, "the runner of the partition does not end");
+            tracing::error!(group = self.group(), partition, "the partition's runner does not stop");
             self.hangs.store(true, Ordering::Relaxed);
         }
     }
@@ -251,7 +258,7 @@ impl Group {
         let Some(handle) = runners.get_mut(&partition) else { return };
         let begun = handle.signals.begun_anew.load(Ordering::Relaxed);
         if handle.asked_anew.replace(begun) == Some(begun) {
-            tracing::error!(group = self.group(), partition, "the runner of the partition does not react");
+            tracing::error!(group = self.group(), partition, "the partition's runner does not respond");
             self.hangs.store(true, Ordering::Relaxed);
         } else {
             handle.signals.begin_anew.notify_one();

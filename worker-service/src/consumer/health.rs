@@ -26,7 +26,7 @@ mod unreadable;
 const LONG_OPEN: Duration = Duration::from_secs(60);
 
 /// What is said where partitions were lost as they were.
-const LOST: &str = "the group took the partitions from this worker, whose session ended: it is joining anew";
+const LOST: &str = "the session timed out, and the group took this worker's partitions: joining again";
 
 /// The state of a consumer group's part in this worker, as seen from outside; cloning shares it.
 #[derive(Debug, Clone)]
@@ -143,12 +143,12 @@ impl GroupHealth {
         state.kafka = why;
     }
 
-    /// The input topic is not there, and how to say so; `None` when it is.
+    /// The input topic does not exist, and how to say so; `None` when it does.
     pub fn topic_is_missing(&self, why: Option<String>) {
         let mut state = self.state();
         match (&state.missing_topic, &why) {
             (None, Some(why)) => tracing::error!(group = self.group(), "{why}"),
-            (Some(_), None) => tracing::info!(group = self.group(), "the input topic is there"),
+            (Some(_), None) => tracing::info!(group = self.group(), "the input topic exists now"),
             _ => {}
         }
         state.missing_topic = why;
@@ -166,7 +166,7 @@ impl GroupHealth {
 
     /// A runner does not begin yet, and why.
     pub fn waits_to_begin(&self, partition: i32, why: String) {
-        tracing::warn!(group = self.group(), partition, error = why, "the partition does not begin yet");
+        tracing::warn!(group = self.group(), partition, error = why, "the partition cannot start yet");
         self.state().partitions.entry(partition).or_default().outage = Some(why);
     }
 
@@ -178,7 +178,7 @@ impl GroupHealth {
             let is_long = |unstable: Option<Unstable>| unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN);
             match (known.unstable, found.unstable) {
                 (None, Some(Unstable { records, offset, .. })) => {
-                    tracing::warn!(group, partition, offset, records, "records wait behind a transaction that is open");
+                    tracing::warn!(group, partition, offset, records, "records wait behind an open transaction");
                 }
                 (Some(_), None) => tracing::info!(group, partition, "no transaction is open any more"),
                 (before, Some(Unstable { records, offset, age })) if is_long(found.unstable) && !is_long(before) => {
@@ -188,7 +188,7 @@ impl GroupHealth {
                         offset,
                         records,
                         ?age,
-                        "a transaction of another producer is open for long: what is behind it has no effect"
+                        "another producer's transaction has been open for long: records behind it have no effect yet"
                     );
                 }
                 _ => {}
@@ -196,7 +196,14 @@ impl GroupHealth {
             match (known.stalled, found.stalled) {
                 (None, Some(since)) => {
                     let (offset, lag) = (known.at(), found.lag);
-                    tracing::error!(group, partition, offset, lag, ?since, "the partition stands still for no reason");
+                    tracing::error!(
+                        group,
+                        partition,
+                        offset,
+                        lag,
+                        ?since,
+                        "the partition stands still for no known reason"
+                    );
                 }
                 (Some(_), None) => tracing::info!(group, partition, "the partition moves again"),
                 _ => {}
@@ -222,15 +229,9 @@ impl GroupHealth {
         }
         let group = self.group();
         match again {
-            None => tracing::error!(group, partition, error = why, "the partition begins anew"),
+            None => tracing::error!(group, partition, error = why, "the partition restarts"),
             Some(offset) => {
-                tracing::error!(
-                    group,
-                    partition,
-                    offset,
-                    error = why,
-                    "the code of the partition panics again and again"
-                );
+                tracing::error!(group, partition, offset, error = why, "the partition's code panics repeatedly");
             }
         }
     }
@@ -296,7 +297,7 @@ impl GroupHealth {
         }
         if entry.panics_again.as_ref().is_some_and(|again| scheduler.watermark() > again.at) {
             entry.panics_again = None;
-            tracing::info!(group, partition, "the code of the partition panics no more");
+            tracing::info!(group, partition, "the partition's code no longer panics");
         }
         entry.paused = scheduler.is_paused();
         entry.held = scheduler.held_keys();
@@ -373,9 +374,9 @@ fn show_held_full(group: &str, partition: i32, before: Option<&HeldFull>, now: O
             %key,
             key_records,
             key_bytes,
-            "so much is held that the partition takes nothing in"
+            "the limit of held events is reached: the partition takes no more records"
         ),
-        (Some(_), None) => tracing::info!(group, partition, "the partition takes records in again"),
+        (Some(_), None) => tracing::info!(group, partition, "the partition takes records again"),
         _ => {}
     }
 }

@@ -146,7 +146,7 @@ impl Lag {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("topic_partitions", "group" => self.health.group().to_owned()).set(partitions as f64);
         }
-        let missing = || format!("the topic {} is not there: run `worker-service setup`", self.topic);
+        let missing = || format!("the topic {} does not exist: run `worker-service setup`", self.topic);
         self.health.topic_is_missing(offsets.is_missing.then(missing));
         past.silences = if offsets.silent.is_some() { past.silences + 1 } else { 0 };
         if offsets.silent.is_none() || past.silences >= SILENCES {
@@ -174,7 +174,7 @@ fn compare_commits(health: &GroupHealth, group: &Group, held: &BTreeMap<i32, i64
             partition,
             committed = found.committed,
             stored = found.stored,
-            "the broker holds less as committed than was stored: it is committed again"
+            "the broker's committed offset is behind the stored one: committing again"
         );
         group.holds_less(partition, found.committed);
     }

@@ -253,7 +253,7 @@ impl<H: Handler> PartitionRunner<H> {
                         partition = self.partition,
                         expected,
                         offset,
-                        "the log goes on at an earlier offset: the topic was made anew, or has lost its end"
+                        "the log continues at an earlier offset: the topic was recreated, or has lost its end"
                     );
                     tracker.put_off = Some(taken);
                     continue;
@@ -299,7 +299,7 @@ impl<H: Handler> PartitionRunner<H> {
             tracker.unreadable = Some(Instant::now());
             self.dependencies.health.cannot_read(self.partition, tracker.expected, error.to_string());
         } else {
-            tracing::warn!(group = &*self.group, partition = self.partition, %error, "reading from Kafka");
+            tracing::warn!(group = &*self.group, partition = self.partition, %error, "cannot read from Kafka");
         }
     }
 
@@ -324,7 +324,7 @@ impl<H: Handler> PartitionRunner<H> {
                 Err(error) => self
                     .dependencies
                     .health
-                    .waits_to_begin(partition, format!("Kafka does not tell the committed offset: {error}")),
+                    .waits_to_begin(partition, format!("Kafka does not return the committed offset: {error}")),
             }
             tokio::select! {
                 () = tokio::time::sleep(IDLE_INTERVAL) => {}

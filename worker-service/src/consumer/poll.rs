@@ -59,7 +59,8 @@ pub fn run(
         .set("max.partition.fetch.bytes", "262144")
         .set("fetch.wait.max.ms", "100");
     let group = Group::new(run, health, runtime.clone());
-    let consumer: Arc<BaseConsumer<Group>> = Arc::new(config.create_with_context(group).context("the Kafka settings")?);
+    let consumer: Arc<BaseConsumer<Group>> =
+        Arc::new(config.create_with_context(group).context("cannot create a Kafka client")?);
     consumer.context().set_consumer(&consumer);
     consumer.subscribe(&[topic]).context("subscribing")?;
     let _ = shown.set(Arc::downgrade(&consumer));
@@ -72,7 +73,7 @@ pub fn run(
             // leaves the group. Unsubscribing and dropping the consumer would race: the group would
             // wait out the session of a member that is gone.
             if let Err(error) = consumer.close_queue() {
-                tracing::warn!(group = consumer.context().group(), %error, "leaving the group");
+                tracing::warn!(group = consumer.context().group(), %error, "cannot leave the group");
             }
         }
         if let Some(since) = leaving
@@ -89,7 +90,7 @@ pub fn run(
                 // Every partition was given its own queue before it was fetched from. A record here
                 // would be applied out of order: better to start anew from the last commit.
                 anyhow::bail!(
-                    "a record of partition {} at {} came by the wrong queue",
+                    "a record of partition {} at offset {} came from another partition's queue",
                     message.partition(),
                     message.offset()
                 );
@@ -100,22 +101,22 @@ pub fn run(
             && let Some(partition) = consumer.context().broken()
         {
             consumer.context().end_all();
-            anyhow::bail!("the runner of partition {partition} broke down");
+            anyhow::bail!("the runner of partition {partition} failed");
         }
         if leaving.is_none() && consumer.context().hangs() {
             consumer.context().end_all();
-            anyhow::bail!("the runner of a partition does not react any more");
+            anyhow::bail!("a partition's runner no longer responds");
         }
         if let Some((code, why)) = consumer.client().fatal_error() {
             consumer.context().end_all();
-            anyhow::bail!("the Kafka client cannot go on: {code}: {why}");
+            anyhow::bail!("the Kafka client has failed: {code}: {why}");
         }
     }
     consumer.context().end_all();
     if !consumer.closed() {
         tracing::warn!(
             group = consumer.context().group(),
-            "Kafka does not answer: the group waits until our session has ended"
+            "Kafka does not answer: the group waits until this worker's session times out"
         );
         // To be dropped it would wait for as long as it takes; it ends with the process.
         std::mem::forget(consumer);

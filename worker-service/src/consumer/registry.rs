@@ -184,7 +184,7 @@ impl Registry {
         for name in names {
             anyhow::ensure!(
                 known.iter().any(|known| known.eq_ignore_ascii_case(name)),
-                "no handler and no task is called {name}; there are {}",
+                "unknown handler or task {name}; known: {}",
                 known.join(", ")
             );
         }
@@ -245,7 +245,7 @@ mod tests {
     fn a_name_that_is_not_known_is_refused_with_those_that_are() {
         for names in [&["relays"][..], &["relay", "relays"]] {
             let said = only(names).unwrap_err().to_string();
-            assert_eq!(said, "no handler and no task is called relays; there are settle, relay");
+            assert_eq!(said, "unknown handler or task relays; known: settle, relay");
         }
     }
 }

@@ -96,7 +96,7 @@ pub async fn run(
     let cleared = cleared.context("the group is rewound, but the cache is not cleared: run the same command again")?;
     store.close().await;
     let done = if cleared.is_some() { "the group is rewound" } else { "nothing was changed" };
-    told.with_context(|| format!("{done}, but that could not be told"))?;
+    told.with_context(|| format!("{done}, but the result could not be printed"))?;
     Ok(moved)
 }
 
@@ -113,7 +113,7 @@ async fn catch_up(restored: &Restored<'_>, hooks: &[AfterRestore], cache: &Cache
 fn tell(out: &mut impl Write, topic: &str, moved: &[Moved], cleared: Option<Option<u64>>) -> io::Result<()> {
     for Moved { partition, from, to, first } in moved {
         let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
-        let gone = if to == first && *first > 0 { " (what was before is gone from the topic)" } else { "" };
+        let gone = if to == first && *first > 0 { " (earlier records are gone from the topic)" } else { "" };
         writeln!(out, "{topic} [{partition}] {from} -> {to}{gone}")?;
     }
     match cleared {
@@ -128,7 +128,7 @@ fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow
     let group = source.group.as_str();
     let mut settings = client.clone();
     settings.set("group.id", group).set("enable.auto.commit", "false");
-    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
     ensure_stopped(&consumer, group)?;
     let moved = plan(&consumer, config, source)?;
     if config.to_time.is_some() {
@@ -140,7 +140,7 @@ fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow
             list.add_partition_offset(&source.topics.input, *partition, Offset::Offset(*to))?;
         }
         // By a client that is no member: should a worker have joined by now, the broker refuses it.
-        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: the group takes no offsets")?;
+        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: Kafka refused the group's offsets")?;
     }
     Ok(moved)
 }
@@ -148,21 +148,23 @@ fn rewind(client: &ClientConfig, config: &SeekConfig, source: &Source) -> anyhow
 /// Where a record's time is its producer's word, one that came later may have an earlier time: to begin with the first
 /// of a time or later would leave some out.
 async fn ensure_times(client: &ClientConfig, topic: &str) -> anyhow::Result<()> {
-    let instead = "`--from-beginning` asks for no time, and goes back to the first record that there is";
+    let instead = "`--from-beginning` needs no time: it goes back to the first record";
     let settings = TopicSettings::of(client, topic).await;
-    let settings =
-        settings.with_context(|| format!("nothing was changed: it is not known whose the times are. {instead}"))?;
+    let settings = settings.with_context(|| {
+        format!("nothing was changed: cannot find out whether brokers or producers set the timestamps. {instead}")
+    })?;
     anyhow::ensure!(
         !settings.has_create_time(),
-        "nothing was changed: the topic {topic} has message.timestamp.type=CreateTime, so its records have the times of \
-         their producers' clocks, and no offset can be told for a time. {instead}"
+        "nothing was changed: the topic {topic} has message.timestamp.type=CreateTime, so its records have their \
+         producers' timestamps, and no offset can be found for a time. {instead}"
     );
     Ok(())
 }
 
 /// A worker that runs would go on from where it is, and commit over what is committed here.
 fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
-    let groups = consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("asking for the group")?;
+    let groups =
+        consumer.fetch_group_list(Some(group), Duration::from_secs(10)).context("cannot read the group's state")?;
     let found = groups.groups().iter().find(|found| found.name() == group);
     let Some(found) = found.filter(|found| !matches!(found.state(), "Empty" | "Dead" | "")) else { return Ok(()) };
     anyhow::bail!(
@@ -175,25 +177,25 @@ fn ensure_stopped(consumer: &PlainConsumer, group: &str) -> anyhow::Result<()> {
 
 fn plan(consumer: &PlainConsumer, config: &SeekConfig, source: &Source) -> anyhow::Result<Vec<Moved>> {
     let topic = source.topics.input.as_str();
-    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("cannot read the topic's metadata")?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let mut partitions: Vec<i32> =
         found.into_iter().flat_map(|found| found.partitions()).map(|partition| partition.id()).collect();
-    anyhow::ensure!(!partitions.is_empty(), "there is no topic {topic}");
+    anyhow::ensure!(!partitions.is_empty(), "the topic {topic} does not exist");
     partitions.sort_unstable();
     let mut all = TopicPartitionList::new();
     for partition in &partitions {
         all.add_partition(topic, *partition);
     }
     let times = config.to_time.map(|to_time| at_time(consumer, topic, &partitions, to_time)).transpose()?;
-    let committed = consumer.committed_offsets(all, ADMIN_TIMEOUT).context("asking for the group's offsets")?;
+    let committed = consumer.committed_offsets(all, ADMIN_TIMEOUT).context("cannot read the group's offsets")?;
     let mut moved = Vec::with_capacity(partitions.len());
     for partition in partitions {
         let (first, end) = consumer.fetch_watermarks(topic, partition, ADMIN_TIMEOUT)?;
         let at_time = match &times {
             Some(times) => {
-                let found = times.find_partition(topic, partition).context("a partition without an answer")?;
-                found.error().with_context(|| format!("asking for the offset of partition {partition}"))?;
+                let found = times.find_partition(topic, partition).context("Kafka did not answer for a partition")?;
+                found.error().with_context(|| format!("cannot find the offset of partition {partition}"))?;
                 known(found.offset())
             }
             None => Some(first),
@@ -217,7 +219,7 @@ fn at_time(
     for partition in partitions {
         times.add_partition_offset(topic, *partition, Offset::Offset(millis.max(0)))?;
     }
-    consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("asking for the offsets of that time")
+    consumer.offsets_for_times(times, ADMIN_TIMEOUT).context("cannot find the offsets of that time")
 }
 
 fn known(offset: Offset) -> Option<i64> {
@@ -237,26 +239,26 @@ fn target(at_time: Option<i64>, from: Option<i64>, first: i64, end: i64) -> i64 
 #[derive(Debug, Clone, clap::Args)]
 #[command(group = clap::ArgGroup::new("where").required(true).args(["to_time", "from_beginning", "past_unreadable", "to_offset"]))]
 pub struct SeekConfig {
-    /// The time (RFC 3339) to go back to: not later than what PostgreSQL was restored to, rather some
-    /// minutes earlier. What was applied before is recognised.
+    /// The time (RFC 3339) to go back to: the time that PostgreSQL was restored to, or better some minutes before it.
+    /// Events that were applied before are recognised.
     #[arg(long, value_parser = rfc3339::instant)]
     pub to_time: Option<OffsetDateTime>,
     /// Go back to the first record that the topic has, whatever its time: for a topic with
-    /// `message.timestamp.type=CreateTime`, whose times are its producers' word.
+    /// `message.timestamp.type=CreateTime`, whose timestamps producers set.
     #[arg(long)]
     pub from_beginning: bool,
-    /// Go past what the partition stands before and the client cannot read, to the first offset that can be read. What
-    /// is skipped counts as lost.
+    /// Skip unreadable records at the partition's position, up to the first offset that can be read. Skipped records
+    /// count as lost.
     #[arg(long, requires = "partition")]
     pub past_unreadable: bool,
-    /// Go on at this offset of the partition, where nothing before it can be read. For what the client neither reads
-    /// nor refuses.
+    /// Continue at this offset of the partition, if nothing before it can be read: for records that the client neither
+    /// returns nor refuses.
     #[arg(long, requires = "partition", value_parser = clap::value_parser!(i64).range(0..))]
     pub to_offset: Option<i64>,
-    /// The partition that is to go past what cannot be read.
+    /// The partition whose unreadable records are skipped.
     #[arg(long, conflicts_with_all = ["to_time", "from_beginning"])]
     pub partition: Option<i32>,
-    /// Say where the group would stand, and change nothing.
+    /// Print the offsets that the group would have, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Kafka.

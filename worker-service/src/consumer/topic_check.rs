@@ -53,13 +53,10 @@ impl TopicWatch {
                         );
                     }
                     if warnings.is_empty() && matches!(&self.said, Some(Ok(before)) if !before.is_empty()) {
-                        tracing::info!(
-                            group = self.health.group(),
-                            "the topics' settings are as they have to be again"
-                        );
+                        tracing::info!(group = self.health.group(), "the topics' settings are correct again");
                     }
                 }
-                Err(error) => tracing::warn!(group = self.health.group(), error, "the topics' settings are not known"),
+                Err(error) => tracing::warn!(group = self.health.group(), error, "cannot read the topics' settings"),
             }
         }
         let told = found.is_ok();
@@ -82,7 +79,7 @@ impl TopicWatch {
         match dlq {
             Ok(dlq) => warnings.extend(of(&self.topics.dlq, Role::DeadLetters, &dlq, Some(&input))),
             Err(error) if warnings.is_empty() => return Err(error),
-            Err(error) => warnings.push(format!("{}: its settings are not known: {error:#}", self.topics.dlq)),
+            Err(error) => warnings.push(format!("{}: cannot read its settings: {error:#}", self.topics.dlq)),
         }
         Ok(warnings)
     }
@@ -97,8 +94,7 @@ fn kept_too_long(topic: &str, settings: &TopicSettings, retention: Retention) ->
     let Retention { setting, period } = retention;
     let rows = period.as_millis();
     Some(format!(
-        "{topic}: retention.ms={told}, and less than {setting} ({rows} ms) is needed: a replay may apply an event \
-         twice"
+        "{topic}: retention.ms={told}, but must be less than {setting} ({rows} ms): a replay may apply an event twice"
     ))
 }
 
@@ -114,7 +110,7 @@ mod tests {
         for retention in ["604800000", "-1"] {
             let told = with(retention).unwrap();
             assert!(
-                told.starts_with(&format!("t: retention.ms={retention}, and less than EVENTS_RETENTION")),
+                told.starts_with(&format!("t: retention.ms={retention}, but must be less than EVENTS_RETENTION")),
                 "{told}"
             );
         }

@@ -12,7 +12,7 @@ use crate::dead_letters::filter::LetterFilter;
 /// Settings of `dlq list`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DlqListConfig {
-    /// Which letters.
+    /// Which dead letters.
     #[command(flatten)]
     pub filter: LetterFilter,
     /// One JSON object for each line.
@@ -21,7 +21,7 @@ pub struct DlqListConfig {
     /// Kafka.
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// PostgreSQL, which says whether a letter's event has a row.
+    /// PostgreSQL, which says whether a dead letter's event has a row.
     #[command(flatten)]
     pub postgres: PostgresConfig,
     /// The log, on standard error.
@@ -32,7 +32,7 @@ pub struct DlqListConfig {
 /// Settings of `dlq show`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DlqShowConfig {
-    /// The letter's partition of the dead-letter topic.
+    /// The dead letter's partition of the dead-letter topic.
     pub partition: i32,
     /// Its offset there.
     pub offset: i64,
@@ -50,31 +50,31 @@ pub struct DlqShowConfig {
 /// Settings of `dlq redrive`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DlqRedriveConfig {
-    /// Which letters.
+    /// Which dead letters.
     #[command(flatten)]
     pub filter: LetterFilter,
-    /// Only of this partition of the dead-letter topic.
+    /// Only dead letters of this partition of the dead-letter topic.
     #[arg(long)]
     pub partition: Option<i32>,
-    /// Only the letter at this offset of the partition.
+    /// Only the dead letter at this offset of the partition.
     #[arg(long, requires = "partition")]
     pub offset: Option<i64>,
-    /// Say what would be sent, and send nothing.
+    /// Print what would be sent, and send nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Letters a second, at most.
+    /// The maximum number of dead letters to send in a second.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: u32,
-    /// An event that was redriven so often already is refused.
+    /// Refuse events that were redriven this many times already.
     #[arg(long, default_value_t = 3)]
     pub max_redrives: u32,
-    /// Send those too.
+    /// Send events that `--max-redrives` refuses too.
     #[arg(long)]
     pub force: bool,
-    /// Send also what has a row in PostgreSQL already; it changes nothing.
+    /// Also send events that have a row in PostgreSQL already; they change nothing.
     #[arg(long)]
     pub include_applied: bool,
-    /// One JSON object a line, the summary last.
+    /// One JSON object on each line, the summary last.
     #[arg(long)]
     pub json: bool,
     /// Kafka.
@@ -91,19 +91,19 @@ pub struct DlqRedriveConfig {
 /// Settings of `dlq purge`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DlqPurgeConfig {
-    /// What failed before this time (RFC 3339).
+    /// Delete dead letters that failed before this time (RFC 3339).
     #[arg(long, value_parser = rfc3339::instant)]
     pub before: OffsetDateTime,
-    /// Only with this key: up to the first letter with another one.
+    /// Only dead letters with this key, up to the first one with another key.
     #[arg(long, alias = "device")]
     pub key: Option<String>,
-    /// Of all handlers that read the same stream. Without it, one of another handler stays, as does what is behind it.
+    /// Those of all handlers that read the same stream. Without it, one of another handler stays, and those behind it.
     #[arg(long)]
     pub all_handlers: bool,
-    /// Say what would be deleted, and delete nothing.
+    /// Print what would be deleted, and delete nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// One JSON object a partition, the summary last.
+    /// One JSON object for each partition, the summary last.
     #[arg(long)]
     pub json: bool,
     /// Kafka.

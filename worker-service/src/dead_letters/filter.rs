@@ -6,23 +6,23 @@ use time::OffsetDateTime;
 
 use crate::dead_letters::summary::LetterSummary;
 
-/// Which letters.
+/// Which dead letters.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct LetterFilter {
-    /// Only with this key.
-    // The alias is its name of when every key was a device.
+    /// Only dead letters with this key.
+    // `--device` is its name of when every key was a device.
     #[arg(long, alias = "device")]
     pub key: Option<String>,
-    /// Only with this `dlq.reason`.
+    /// Only dead letters with this `dlq.reason`.
     #[arg(long, value_parser = Reason::ALL.map(Reason::as_str))]
     pub reason: Option<String>,
-    /// Only what failed at this time (RFC 3339) or later.
+    /// Only dead letters that failed at this time (RFC 3339) or later.
     #[arg(long, value_parser = rfc3339::instant)]
     pub since: Option<OffsetDateTime>,
-    /// Only what failed before this time (RFC 3339).
+    /// Only dead letters that failed before this time (RFC 3339).
     #[arg(long, value_parser = rfc3339::instant)]
     pub until: Option<OffsetDateTime>,
-    /// At most so many.
+    /// The maximum number of dead letters.
     #[arg(long)]
     pub limit: Option<usize>,
 }

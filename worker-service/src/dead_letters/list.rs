@@ -48,5 +48,5 @@ pub async fn run(config: &DlqListConfig, source: &Source, out: &mut impl Write) 
 }
 
 fn complain(error: &shared::store::Failure) {
-    tracing::warn!(%error, "whether events are applied is unknown");
+    tracing::warn!(%error, "cannot find out whether events were applied");
 }

@@ -51,7 +51,7 @@ pub async fn run(config: &DlqPurgeConfig, source: &Source, out: &mut impl Write)
         writeln!(out, "{}", json!({"summary": summary}))?;
     } else {
         let did = if config.dry_run { "would delete" } else { "deleted" };
-        writeln!(out, "{did} {deleted} letters; {behind} that are as old stay behind others")?;
+        writeln!(out, "{did} {deleted} dead letters; {behind} other matching ones stay")?;
     }
     out.flush()?;
     Ok(summary)
@@ -168,19 +168,22 @@ fn tell(config: &DlqPurgeConfig, found: &PartitionPlan, out: &mut impl Write) ->
         return Ok(());
     }
     let did = if config.dry_run { "would delete" } else { "deleted" };
-    write!(out, "{partition}: {did} {deleted} letters, up to offset {up_to}")?;
+    write!(out, "{partition}: {did} {deleted} dead letters, up to offset {up_to}")?;
     match stays {
         None => writeln!(out)?,
         Some(Stays::Letter(letter)) => writeln!(
             out,
-            "; {partition}/{} stays (key={} event={} failed_at={}), and {behind} as old behind it",
+            "; {partition}/{} stays (key={} event={} failed_at={}), and {behind} matching ones behind it",
             letter.offset,
             Shown(&letter.key),
             Shown(&letter.event_id),
             rfc3339::format(letter.failed_at)
         )?,
         Some(Stays::Unreadable(offset)) => {
-            writeln!(out, "; {partition}/{offset} stays, for it cannot be read, and {behind} as old behind it")?;
+            writeln!(
+                out,
+                "; {partition}/{offset} stays because it cannot be read, and {behind} matching ones behind it"
+            )?;
         }
     }
     Ok(())

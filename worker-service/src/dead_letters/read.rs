@@ -72,7 +72,7 @@ impl Reader {
             .set("fetch.max.bytes", "8388608")
             .set("max.partition.fetch.bytes", "262144")
             .set("fetch.wait.max.ms", "100");
-        let consumer = config.create_with_context(LogContext).context("the Kafka settings")?;
+        let consumer = config.create_with_context(LogContext).context("cannot create a Kafka client")?;
         let (client, topic, group) = (client.clone(), topic.to_owned(), group.to_owned());
         Ok(Self { client, consumer, topic, group, unreadable: RefCell::default() })
     }
@@ -89,7 +89,7 @@ impl Reader {
         let whole = config
             .set("isolation.level", "read_uncommitted")
             .create_with_context(LogContext)
-            .context("the Kafka settings")?;
+            .context("cannot create a Kafka client")?;
         // The log's end first: what comes in between is not taken for unstable.
         let whole = self.bounds(&whole, only)?;
         let spans = self.spans(only)?;
@@ -103,11 +103,12 @@ impl Reader {
     }
 
     fn bounds(&self, consumer: &PlainConsumer, only: Only) -> anyhow::Result<Vec<Span>> {
-        let metadata = consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+        let metadata =
+            consumer.fetch_metadata(Some(&self.topic), ADMIN_TIMEOUT).context("cannot read the topic's metadata")?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == self.topic);
         let mut partitions: Vec<_> =
             topic.into_iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
-        anyhow::ensure!(!partitions.is_empty(), "there is no topic {}: run `worker-service setup`", self.topic);
+        anyhow::ensure!(!partitions.is_empty(), "the topic {} does not exist: run `worker-service setup`", self.topic);
         partitions.sort_unstable();
         if let Some((wanted, _)) = only {
             partitions.retain(|partition| *partition == wanted);
@@ -117,7 +118,7 @@ impl Reader {
         for partition in partitions {
             let (low, high) = consumer
                 .fetch_watermarks(&self.topic, partition, ADMIN_TIMEOUT)
-                .with_context(|| format!("asking Kafka for partition {partition}"))?;
+                .with_context(|| format!("cannot read the offsets of partition {partition}"))?;
             let (from, to) = match only {
                 Some((_, Some(offset))) => (low.max(offset), high.min(offset.saturating_add(1))),
                 _ => (low, high),
@@ -168,7 +169,7 @@ impl Reader {
                 from_offset = from,
                 offsets = to - from,
                 error,
-                "records cannot be read, and are left out"
+                "skipping records that cannot be read"
             );
         }
         // Where it can be read after all it is read again.

@@ -82,7 +82,7 @@ pub async fn run(
     };
     let plan = gather(config, source, open()?, &store, &mut report).await?;
     for entry in &plan.refused {
-        report.refused(entry.partition, entry.offset, &format!("redriven {} times already", entry.redrives))?;
+        report.refused(entry.partition, entry.offset, &format!("already redriven {} times", entry.redrives))?;
     }
     report.summary.repeated = plan.repeated;
     let sender = if config.dry_run { None } else { Some(Sender::new(&client, source)?) };
@@ -143,7 +143,7 @@ async fn send(
             continue;
         };
         if held.contains(&entry.key) {
-            report.failed(&entry, "an earlier one of its key was not sent")?;
+            report.failed(&entry, "an earlier dead letter of its key was not sent")?;
             continue;
         }
         tokio::time::sleep_until(next).await;
@@ -264,7 +264,7 @@ impl<W: Write> Report<'_, W> {
             let sent = if s.dry_run { "would send" } else { "sent" };
             writeln!(
                 self.out,
-                "{} letters read, {} matched: {sent} {}, applied already {}, repeated {}, refused {}, failed {}",
+                "{} dead letters read, {} matched: {sent} {}, already applied {}, repeated {}, refused {}, failed {}",
                 s.read, s.matched, s.sent, s.applied, s.repeated, s.refused, s.failed
             )?;
         }

@@ -51,7 +51,7 @@ impl ReliableProducer {
                 // It may be there, and comes twice then.
                 Ok(Ok(_)) => {
                     let group = self.group();
-                    tracing::warn!(group, "librdkafka takes a record for written that no broker acknowledged");
+                    tracing::warn!(group, "librdkafka reports a record as written that no broker acknowledged");
                     Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut))
                 }
                 Ok(Err((error, _))) => Err(error),
@@ -73,7 +73,7 @@ impl ReliableProducer {
         }
         match self.config.create_with_context(LogContext) {
             Ok(new) => *producer = new,
-            Err(error) => tracing::error!(group = self.group(), %error, "the dead-letter producer cannot be made anew"),
+            Err(error) => tracing::error!(group = self.group(), %error, "cannot recreate the producer"),
         }
     }
 

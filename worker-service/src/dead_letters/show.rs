@@ -29,12 +29,12 @@ pub async fn run(config: &DlqShowConfig, source: &Source, out: &mut impl Write) 
     let topic = &source.topics.dlq;
     anyhow::ensure!(
         !waits,
-        "what {topic} [{partition}] has at {offset} waits behind a transaction that is open, and cannot be read yet"
+        "{topic} [{partition}] offset {offset} is behind an open transaction and cannot be read yet"
     );
     if let Some(error) = unreadable {
-        anyhow::bail!("what {topic} [{partition}] has at {offset} cannot be read: {error}");
+        anyhow::bail!("{topic} [{partition}] offset {offset} cannot be read: {error}");
     }
-    let record = found.with_context(|| format!("{topic} [{partition}] has nothing at {offset}"))?;
+    let record = found.with_context(|| format!("{topic} [{partition}] has no record at offset {offset}"))?;
     if config.json {
         writeln!(out, "{}", as_json(&record))?;
     } else {

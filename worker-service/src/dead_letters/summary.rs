@@ -62,7 +62,7 @@ pub struct LetterSummary {
     /// Where it first stood: `origin.topic` and so on, else where it died.
     pub origin: Option<RecordPlace>,
     pub redrives: u32,
-    /// Whether a part of it was cut, because it was too large.
+    /// Whether it was truncated, because it was too large.
     pub truncated: bool,
     /// Why its record cannot be written again, if so.
     pub unwritable: Option<&'static str>,
@@ -108,11 +108,11 @@ impl LetterSummary {
     /// Why it can never be sent back, if so.
     pub fn obstacle(&self) -> Option<&'static str> {
         if self.reason.as_deref() == Some(Reason::Unreadable.as_str()) {
-            Some("its record could not be read, and is only where it died, while that topic keeps it")
+            Some("its record could not be read: it exists only in the input topic")
         } else if self.truncated {
-            Some("a part of it was cut")
+            Some("it was truncated")
         } else if self.origin.is_none() {
-            Some("it does not say where it came from")
+            Some("its origin is missing")
         } else {
             self.unwritable
         }
@@ -183,10 +183,10 @@ fn own(record: &Record) -> (Cow<'_, Record>, Option<&'static str>) {
         return (Cow::Borrowed(record), Some("its headers could not be read"));
     }
     let Some(headers) = record.original_headers() else {
-        return (Cow::Borrowed(record), Some("its `dlq.headers` are none of ours"));
+        return (Cow::Borrowed(record), Some("its `dlq.headers` are malformed"));
     };
     let unwritable = (!headers.iter().all(|(name, _)| as_text(name).is_some()))
-        .then_some("the name of one of its headers is no text, or holds a NUL: such a name cannot be written here");
+        .then_some("the name of one of its headers is not text, or has a NUL: this client cannot write it");
     let own = if record.header("dlq.headers").is_none() {
         Cow::Borrowed(record)
     } else {
@@ -303,7 +303,7 @@ mod tests {
         assert!(letter.obstacle().is_some());
         let mut headers = DIED.to_vec();
         headers.push(("dlq.truncated", "2000000"));
-        assert_eq!(LetterSummary::of(&record(&headers), &[]).obstacle(), Some("a part of it was cut"));
+        assert_eq!(LetterSummary::of(&record(&headers), &[]).obstacle(), Some("it was truncated"));
         assert_eq!(LetterSummary::of(&record(&DIED), &[]).obstacle(), None);
         let mut headers = DIED.to_vec();
         headers.retain(|(name, _)| *name != "dlq.reason");
@@ -322,7 +322,7 @@ mod tests {
         headers.push(("dlq.headers", Some(encoded)));
         let letter = LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[]);
         assert_eq!(letter.event_id.as_deref(), Some("e2"));
-        assert!(letter.obstacle().unwrap().starts_with("the name of one of its headers is no text"));
+        assert!(letter.obstacle().unwrap().starts_with("the name of one of its headers is not text"));
         // Of the name `dlq.x`, which is text: it was only not to be taken for ours.
         headers.pop();
         headers.push(("dlq.headers", Some(b"\x02\x0adlq.x\x01")));
@@ -330,7 +330,7 @@ mod tests {
         headers.pop();
         headers.push(("dlq.headers", Some(b"?")));
         let letter = LetterSummary::of(&Record::new(Some(b"a"), None, &headers), &[]);
-        assert_eq!(letter.obstacle(), Some("its `dlq.headers` are none of ours"));
+        assert_eq!(letter.obstacle(), Some("its `dlq.headers` are malformed"));
     }
 
     #[test]

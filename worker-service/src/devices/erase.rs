@@ -33,18 +33,18 @@ async fn erase(config: &EraseConfig, out: Out<'_>) -> anyhow::Result<()> {
     let end = tokio::task::spawn_blocking(move || end(&client, topic))
         .await
         .map_err(shared::runtime::lifecycle::no_result)?;
-    let end = end.context("nothing was erased: Kafka does not say where the topic ends")?;
+    let end = end.context("nothing was erased: cannot read the topic's end from Kafka")?;
     let gone = queries::erase(&store, &config.device, end.as_ref()).await.context("nothing was erased")?;
     // Nothing is told before all is done: whether somebody reads it changes nothing of that.
-    let uncached = cache.forget(&config.device.cache_key()).await.with_context(|| {
+    let uncached = cache.erase(&config.device.cache_key()).await.with_context(|| {
         format!("the rows are erased, but Redis keeps its entry until its TTL of {:?} ends", config.stores.redis.ttl)
     });
     let version = gone.version.map_or_else(|| "no resource".to_owned(), |version| format!("version {version}"));
     let (device, events, at) = (&config.device, gone.events, rfc3339::format(gone.at));
-    let told = writeln!(out, "forgot {device}: {events} events, {version}; what was accepted up to {at} has no effect")
+    let told = writeln!(out, "erased {device}: {events} events, {version}; events accepted up to {at} have no effect")
         .and_then(|()| out.flush());
     uncached?;
-    told.context("the device is forgotten, but that could not be told")?;
+    told.context("the device is erased, but the result could not be printed")?;
     store.close().await;
     Ok(())
 }
@@ -54,7 +54,7 @@ fn end(client: &ClientConfig, topic: String) -> anyhow::Result<Option<TopicEnd>>
     let mut client = client.clone();
     // Else it would be told where what can be read ends. What stands behind that was in the log before, too.
     client.set("isolation.level", "read_uncommitted");
-    let consumer: PlainConsumer = client.create_with_context(LogContext).context("the Kafka settings")?;
+    let consumer: PlainConsumer = client.create_with_context(LogContext).context("cannot create a Kafka client")?;
     let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     let partitions = found.map_or(0, |found| found.partitions().len());

@@ -8,41 +8,42 @@ pub fn describe() {
     shared::cache::describe();
     describe_histogram!(
         "accepted_to_visible_seconds",
-        "From the API's acceptance of an event until no read gets less: its fence, or the end of what may be stale."
+        "Time from the API's acceptance of an event until no read returns an older state: its fence, or the latest \
+         time at which the cache may be stale."
     );
     describe_counter!("events_total", "Events that had their effect, by outcome.");
     describe_histogram!("batch_records", "Records of a batch.");
-    describe_histogram!("batch_duration_seconds", "A batch's transaction and its fence.");
+    describe_histogram!("batch_duration_seconds", "Time of a batch's transaction and its fence.");
     describe_counter!("dead_letters_total", "Dead letters that Kafka acknowledged, by reason.");
     describe_counter!("panics_total", "Panics that were caught, by the consumer group or the task that they were of.");
     describe_gauge!("bytes_in_hand", "Bytes of records that all partitions hold, of MAX_BYTES_IN_HAND.");
-    describe_gauge!("task_running", "Whether a task runs, by its name.");
-    describe_gauge!("held_keys", "Keys whose events wait for a retry, by partition.");
-    describe_gauge!(
-        "consumer_lag_records",
-        "Records before the last stable offset that are without their effect, by partition."
-    );
-    describe_gauge!(
-        "unstable_records",
-        "Offsets that wait for a transaction of another producer to end, by partition."
-    );
+    describe_gauge!("task_running", "1 while the task runs.");
+    describe_gauge!("held_keys", "Keys whose events are held back until a retry, by partition.");
+    describe_gauge!("consumer_lag_records", "Records that can be read and have no effect yet, by partition.");
+    describe_gauge!("unstable_records", "Offsets that wait until another producer's transaction ends, by partition.");
     describe_gauge!(
         "unstable_age_seconds",
-        "For how long the same transaction has held up the partition, as far as this worker has seen."
+        "How long the same transaction has held up the partition, as far as this worker has seen."
     );
     describe_gauge!("partition_unreadable", "Whether a partition stands before records that cannot be read.");
-    describe_gauge!("partition_stalled", "Whether a partition stands still for no reason.");
-    describe_counter!("partition_stalls_total", "How often a partition's runner was told to begin anew for that.");
+    describe_gauge!("partition_stalled", "Whether a partition stands still for no known reason.");
+    describe_counter!("partition_stalls_total", "How often a partition's runner was restarted because it stood still.");
     describe_gauge!(
         "commit_behind_records",
-        "How much less the broker holds as committed than was stored half a minute before, by partition."
+        "How far the broker's committed offset is behind the offset stored half a minute before, by partition."
     );
-    describe_gauge!("partition_held_full", "Whether a partition takes nothing in because as much is held as may be.");
-    describe_gauge!("held_alone_keys", "Keys whose events alone meet what would be an outage, by partition.");
+    describe_gauge!(
+        "partition_held_full",
+        "Whether a partition takes no more records because the limit of held events is reached."
+    );
+    describe_gauge!(
+        "held_alone_keys",
+        "Keys whose event alone meets an error that would count as an outage, by partition."
+    );
     describe_gauge!(
         "watermark_age_seconds",
-        "How long the first record without its effect has been in the log, by partition; where its time is its producer's \
-         word, for how long this worker has known it to be there."
+        "How long the first record that has no effect yet has been in the log, by partition; with CreateTime, how \
+         long this worker has known that it is there."
     );
     describe_gauge!("partition_waiting", "Whether a partition waits out an outage.");
     describe_gauge!("partition_paused", "Whether a partition waits for an operator.");
@@ -54,20 +55,20 @@ pub fn describe() {
     describe_gauge!("topic_partitions", "Partitions that the input topic has.");
     describe_counter!(
         "records_lost_total",
-        "Records that were gone before they were consumed, and those of which that cannot be told any more."
+        "Records that were gone before they were consumed, and records that may have been lost."
     );
     describe_counter!(
         "records_passed_over_total",
         "Records without an effect in this group: other handlers' events, and what another group's dead letter was."
     );
     describe_counter!("commits_failed_total", "Commits of offsets that failed; the next one repeats them.");
-    describe_counter!("events_pruned_total", "Events forgotten after EVENTS_RETENTION.");
+    describe_counter!("events_pruned_total", "Events deleted after EVENTS_RETENTION.");
     describe_gauge!(
         "events_expiry_behind_seconds",
-        "For how long events may have been there beyond EVENTS_RETENTION, as far as this worker knows."
+        "How long events may have existed beyond EVENTS_RETENTION, as far as this worker knows."
     );
     describe_gauge!("cache_fences_pending", "Fences that wait for Redis.");
-    describe_counter!("cache_fences_lost_total", "Fences that did not fit among those that wait.");
+    describe_counter!("cache_fences_lost_total", "Fences that were dropped because too many wait for Redis.");
 
     for name in ["events_pruned_total", "cache_fences_lost_total"] {
         counter!(name).increment(0);

@@ -193,7 +193,7 @@ async fn whatever_is_written_is_an_event_or_a_dead_letter_and_holds_up_nobody() 
     let why = |line: &serde_json::Value| line["refused"]["why"].as_str().map(str::to_owned);
     let why: std::collections::BTreeSet<_> = lines.iter().filter_map(why).collect();
     println!("refused: {why:?}");
-    assert!(why.iter().any(|why| why.contains("the name of one of its headers is no text")), "{why:?}");
+    assert!(why.iter().any(|why| why.contains("the name of one of its headers is not text")), "{why:?}");
     let said = kit.command(&["dlq", "list"]).await;
     assert_eq!((said.status, said.out.lines().count()), (0, dead), "one line each: {}", said.error);
 }

@@ -23,7 +23,7 @@ async fn what_nobody_reads_is_done_as_a_whole() {
     worker.stop().await.unwrap();
 
     cache(&kit, "a").await;
-    let said = kit.unheard(&["forget", "a"]).await;
+    let said = kit.unheard(&["erase", "a"]).await;
     assert_eq!((said.status, kit.version("a").await, cached(&kit, "a").await), (0, None, None), "{said:?}");
 
     cache(&kit, "b").await;
@@ -63,10 +63,18 @@ async fn what_cannot_be_told_is_done_and_said_to_be() {
     cache(&kit, "a").await;
     let said = kit.command_into(&["seek", "--from-beginning"], full()).await;
     assert_eq!((said.status, kit.committed().await[&0], cached(&kit, "a").await), (1, 0, None), "{said:?}");
-    assert!(said.error.contains("error: the group is rewound, but that could not be told: "), "{}", said.error);
+    assert!(
+        said.error.contains("error: the group is rewound, but the result could not be printed: "),
+        "{}",
+        said.error
+    );
 
     cache(&kit, "a").await;
-    let said = kit.command_into(&["forget", "a"], full()).await;
+    let said = kit.command_into(&["erase", "a"], full()).await;
     assert_eq!((said.status, kit.version("a").await, cached(&kit, "a").await), (1, None, None), "{said:?}");
-    assert!(said.error.contains("error: the device is forgotten, but that could not be told: "), "{}", said.error);
+    assert!(
+        said.error.contains("error: the device is erased, but the result could not be printed: "),
+        "{}",
+        said.error
+    );
 }

@@ -59,7 +59,7 @@ async fn what_compaction_took_away_is_lost_and_told() {
     let said = kit.command(&["setup"]).await;
     let advice = "let the workers read to the end first";
     assert!(
-        said.status == 1 && said.error.contains("cleanup.policy=compact, and ") && said.error.contains(advice),
+        said.status == 1 && said.error.contains("cleanup.policy=compact, but must be ") && said.error.contains(advice),
         "{said:?}"
     );
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "1048576")]).await;

@@ -72,7 +72,7 @@ async fn letters_behind_an_open_transaction_are_told_of() {
     let producer = kit.transactional_on(&kit.scope.dlq_topic, "letters");
     producer.open("b", &["1", "2"]);
     kit.letter("a", "2", 1, &[]).await;
-    let unread = "letters wait behind a transaction that is open, and cannot be read yet";
+    let unread = "dead letters wait behind an open transaction and cannot be read yet";
     let told = |error: &str| {
         let line = error.lines().find(|line| line.contains(unread))?;
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -86,7 +86,7 @@ async fn letters_behind_an_open_transaction_are_told_of() {
     let said = kit.command(&["dlq", "redrive", "--partition=0", "--offset=3"]).await;
     assert_eq!((said.status, told(&said.error)), (0, Some((0, 3, 1))), "{said:?}");
     let said = kit.command(&["dlq", "show", "0", "3"]).await;
-    assert!(said.error.contains("at 3 waits behind a transaction that is open, and cannot be read yet"), "{said:?}");
+    assert!(said.error.contains("offset 3 is behind an open transaction and cannot be read yet"), "{said:?}");
     let said = kit.command(&["dlq", "show", "0", "9"]).await;
     assert!(said.error.contains("has nothing at 9"), "{said:?}");
 

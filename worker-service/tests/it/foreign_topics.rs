@@ -126,7 +126,7 @@ async fn what_stood_in_the_log_when_its_device_was_forgotten_has_no_effect_whate
     worker.stop().await.unwrap();
     // And one that nobody has consumed yet.
     stamped(&kit, "a", "2", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
-    kit.forget("a", &[]).await.unwrap();
+    kit.erase("a", &[]).await.unwrap();
 
     let refused = kit.seek(OffsetDateTime::now_utc(), &[]).await.unwrap_err().to_string();
     assert!(refused.starts_with("nothing was changed: the topic "), "{refused}");
@@ -193,7 +193,7 @@ async fn what_waited_behind_an_open_transaction_when_its_device_was_forgotten_ha
     let producer = kit.transactional("open");
     producer.open("b", &["1"]);
     stamped(&kit, "a", "1", r#"{"private":true}"#, now() + 1_440 * MINUTE, &accepted).await;
-    kit.forget("a", &[]).await.unwrap();
+    kit.erase("a", &[]).await.unwrap();
     producer.commit();
     let worker = kit.worker();
     stamped(&kit, "a", "2", r#"{"new":true}"#, now() + 1_440 * MINUTE, &accepted).await;

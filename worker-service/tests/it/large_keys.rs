@@ -41,6 +41,6 @@ async fn poison_with_large_keys_takes_bounded_memory() {
     let (said, most) = kit.measured(&["dlq", "redrive", "--limit=100", "--rate=50"]).await;
     println!("{most} MiB to send some");
     assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.out.contains("300 letters read, 300 matched: sent 100, "), "{}", said.out);
+    assert!(said.out.contains("300 dead letters read, 300 matched: sent 100, "), "{}", said.out);
     assert!((5..160).contains(&most), "{most} MiB");
 }

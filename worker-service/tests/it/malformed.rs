@@ -65,7 +65,7 @@ async fn each_is_a_dead_letter_and_every_record_around_it_is_applied() {
     }
     kit.until_it("all is committed", async || kit.committed().await.values().eq([&12, &3])).await;
     kit.until_it("it is ready", async || worker.ready().await.0 == 200).await;
-    worker.tells("A record cannot be taken apart").await;
+    worker.tells("A record is malformed").await;
     for (series, expected) in [(r#"dead_letters_total{reason="unreadable"}"#, 10.0), ("records_lost_total", 0.0)] {
         assert_eq!(worker.sample(series).await, Some(expected), "{series}");
     }
@@ -91,7 +91,7 @@ async fn it_waits_for_its_dead_letter() {
     kit.until_it("it is named", async || !unreadable().await.is_null()).await;
     let told = unreadable().await;
     assert_eq!(told["offset"], 0);
-    assert!(told["error"].as_str().unwrap().starts_with("its dead letter is not taken: "), "{told}");
+    assert!(told["error"].as_str().unwrap().starts_with("cannot write its dead letter: "), "{told}");
     assert_eq!(worker.ready().await.0, 503);
     assert_eq!(kit.count("SELECT count(*) FROM events").await, 0);
     kit.set_topic(dlq, &[]).await;
@@ -117,7 +117,7 @@ async fn dead_letters_around_it_are_listed_shown_and_sent() {
     assert!(told[0].contains(r#""from_offset":1"#) && told[0].contains(r#""offsets":2"#), "{}", told[0]);
     assert!(told[1].contains(r#""from_offset":4"#) && told[1].contains(r#""offsets":1"#), "{}", told[1]);
     let refused = kit.show(0, 2).await.unwrap_err().to_string();
-    assert!(refused.starts_with(&format!("what {dlq} [0] has at 2 cannot be read: ")), "{refused}");
+    assert!(refused.starts_with(&format!("{dlq} [0] offset 2 cannot be read: ")), "{refused}");
     assert!(kit.show(0, 3).await.is_ok());
     let (summary, lines) = kit.redrive(&[]).await.unwrap();
     assert_eq!((summary.sent, summary.refused, summary.failed), (2, 0, 0), "{lines:?}");
@@ -169,7 +169,7 @@ fn at(device: &str, id: &str, delta: i64) -> (WireRecord, Claims) {
 
 /// Nothing was told as lost, nor as another topic.
 async fn assert_calm(worker: Process) {
-    worker.tells("A batch's records are not numbered in a row").await;
+    worker.tells("A batch's offsets are not consecutive").await;
     assert_eq!(worker.sample("records_lost_total").await, Some(0.0));
     let log = worker.end_and_log().await;
     for never in ["made anew", "data loss", "records may be lost"] {

@@ -47,17 +47,17 @@ async fn an_input_topic_that_is_not_there_is_named_and_waited_for() {
     };
     delete().await;
     let worker = kit.process().await;
-    let words = format!("the topic {input} is not there: run `worker-service setup`");
+    let words = format!("the topic {input} does not exist: run `worker-service setup`");
     let is_told = async || {
         let told = worker.health().await["outage"] == words.as_str();
         told && worker.sample("worker_waiting").await == Some(1.0)
     };
     kit.until_it("it is told at the start", is_told).await;
-    worker.tells("The input topic is not there").await;
+    worker.tells("The input topic does not exist").await;
     let is_ready = async || worker.health().await["status"] == "ready";
     kit.make_topics(1).await;
     kit.until_it("it is found", is_ready).await;
-    worker.tells_end_of("The input topic is not there").await;
+    worker.tells_end_of("The input topic does not exist").await;
     // The same of one that goes while it runs.
     delete().await;
     kit.until_it("it is told", is_told).await;

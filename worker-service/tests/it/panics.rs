@@ -157,8 +157,8 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
         kit.event_at(PARTITION, &format!("d{PARTITION}"), &n.to_string(), "{}").await;
     }
     let of = |name: &str| of_group(&worker.health.report().1)["partitions"][PARTITION.to_string()][name].clone();
-    kit.until_it("it says that it begins anew", async || {
-        of("outage").as_str().is_some_and(|why| why.contains("it begins anew after"))
+    kit.until_it("it says that it restarts", async || {
+        of("outage").as_str().is_some_and(|why| why.contains("restarting after"))
     })
     .await;
     assert!(!worker.health.report().0, "not ready meanwhile");
@@ -169,7 +169,7 @@ async fn a_partition_whose_own_code_panics_begins_anew_and_the_others_go_on() {
     // At the third time it is told by name.
     kit.until_it("it says that it panics again and again", async || of("panics_again").is_string()).await;
     let (ready, report) = worker.health.report();
-    assert_eq!((ready, &report["status"]), (false, &"the code of a partition panics again and again".into()));
+    assert_eq!((ready, &report["status"]), (false, &"a partition's code panics repeatedly".into()));
     let why = of("panics_again");
     assert!(why.as_str().is_some_and(|why| why.contains(" offset 5 ") && why.contains(", 3 times now")), "{why}");
     kit.until("SELECT count(*) FROM events WHERE device_id = 'd11'", 20).await;

@@ -31,8 +31,8 @@ async fn what_is_older_goes_up_to_the_first_letter_that_stays() {
     assert_eq!(left(&kit).await.len(), 6, "a dry run deletes nothing");
 
     let of_b = purge(&kit, &["--key=b"]).await;
-    let says = "0: deleted 0 letters, up to offset 0; 0/0 stays (key=a event=1 failed_at=2026-01-01T00:00:00Z), and 2 as old behind it";
-    assert_eq!(of_b, [says, "deleted 0 letters; 2 that are as old stay behind others"]);
+    let says = "0: deleted 0 dead letters, up to offset 0; 0/0 stays (key=a event=1 failed_at=2026-01-01T00:00:00Z), and 2 matching ones behind it";
+    assert_eq!(of_b, [says, "deleted 0 dead letters; 2 other matching ones stay"]);
     assert_eq!(left(&kit).await.len(), 6);
 
     let of_a = purge(&kit, &["--device=a", "--json"]).await;

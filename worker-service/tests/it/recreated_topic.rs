@@ -30,7 +30,7 @@ async fn a_worker_goes_on_with_a_topic_that_was_made_anew() {
     assert_eq!(kit.count(r#"SELECT count(*) FROM resources WHERE payload = '{"n":14}'"#).await, 1);
     // While it runs, and not only on the way out.
     kit.until_it("this topic's offset is committed", async || kit.committed().await.get(&0) == Some(&4)).await;
-    worker.tells("The input topic is made anew").await;
+    worker.tells("The input topic is recreated").await;
     worker.end().await;
     assert_eq!(kit.committed().await[&0], 4, "as far as this topic goes, and no farther");
 

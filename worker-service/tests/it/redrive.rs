@@ -30,7 +30,7 @@ async fn an_event_dies_again_and_again_and_is_applied_once_its_cause_is_mended()
     }
     let (summary, lines) = kit.redrive(&[]).await.unwrap();
     assert_eq!((summary.sent, summary.repeated, summary.refused), (0, 3, 1), "three times are enough");
-    assert_eq!(lines[0]["refused"]["why"], "redriven 3 times already");
+    assert_eq!(lines[0]["refused"]["why"], "already redriven 3 times");
 
     kit.no_longer_refuse("bad").await;
     kit.event("bad", "2", r#"{"n":2}"#).await;
@@ -151,7 +151,7 @@ async fn what_is_too_large_for_the_topic_is_refused_by_name_and_holds_up_nobody(
     }
     // The broker takes no record as large as some of these.
     kit.set_topic(&kit.scope.input_topic, &[("max.message.bytes", "2000")]).await;
-    let why = format!("it is too large for the topic {}: that takes a larger max.message.bytes", kit.scope.input_topic);
+    let why = format!("it is too large for the topic {}: raise max.message.bytes", kit.scope.input_topic);
     for records in [3, 6] {
         let said = kit.command(&["dlq", "redrive", "--json"]).await;
         assert_eq!(said.status, 0, "running it again would change nothing: {said:?}");
@@ -172,7 +172,7 @@ async fn what_is_too_large_for_the_topic_is_refused_by_name_and_holds_up_nobody(
     let lines: Vec<_> = said.out.lines().collect();
     assert_eq!(
         lines.last(),
-        Some(&"9 letters read, 9 matched: sent 9, applied already 0, repeated 0, refused 0, failed 0"),
+        Some(&"9 dead letters read, 9 matched: sent 9, already applied 0, repeated 0, refused 0, failed 0"),
         "the topic takes them now"
     );
     assert_eq!(lines.len(), 10, "and each is named: {lines:?}");
@@ -197,16 +197,16 @@ async fn what_could_not_be_sent_is_told_and_sent_by_the_same_command_again() {
     kit.set_topic(&kit.scope.input_topic, &strict).await;
     let said = kit.command(&["dlq", "redrive", "--json"]).await;
     assert_eq!(said.status, 1, "{said:?}");
-    assert_eq!(said.error.lines().last(), Some("error: 3 letters were not sent; run the same command again"));
+    assert_eq!(said.error.lines().last(), Some("error: 3 dead letters were not sent; run the same command again"));
     let lines: Vec<serde_json::Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let why: Vec<_> = lines.iter().filter_map(|line| line["failed"]["why"].as_str()).collect();
-    assert_eq!(why[1..], ["an earlier one of its key was not sent"; 2], "{lines:?}");
+    assert_eq!(why[1..], ["an earlier dead letter of its key was not sent"; 2], "{lines:?}");
     assert_eq!(lines[lines.len() - 1]["summary"]["failed"], 3);
 
     kit.set_topic(&kit.scope.input_topic, &[]).await;
     let said = kit.command(&["dlq", "redrive"]).await;
     assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.out.ends_with("sent 3, applied already 0, repeated 0, refused 0, failed 0\n"), "{}", said.out);
+    assert!(said.out.ends_with("sent 3, already applied 0, repeated 0, refused 0, failed 0\n"), "{}", said.out);
     let worker = kit.worker();
     kit.until("SELECT count(*) FROM events", 3).await;
     assert_eq!(kit.version("a").await, Some(3));

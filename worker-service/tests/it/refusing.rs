@@ -35,7 +35,7 @@ async fn letters_that_are_refused_again_and_again_are_no_flood() {
     let outage = async || {
         let health = worker.health().await;
         let outage = &of_group(&health)["partitions"]["0"]["outage"];
-        outage.as_str().is_some_and(|why| why.starts_with("dead letters are not taken: "))
+        outage.as_str().is_some_and(|why| why.starts_with("cannot write dead letters: "))
     };
     kit.until_it("it waits", outage).await;
     // Several tries: of the first ones three would be more than a hundred letters.
@@ -64,7 +64,7 @@ async fn a_letter_that_does_not_fit_is_alone_in_being_sent_again() {
     }
     let worker = kit.worker();
     let outage = async || of_group(&worker.health.report().1)["partitions"]["0"]["outage"].as_str().map(str::to_owned);
-    let waits = async || outage().await.is_some_and(|why| why.starts_with("dead letters are not taken: "));
+    let waits = async || outage().await.is_some_and(|why| why.starts_with("cannot write dead letters: "));
     kit.until_it("it waits", waits).await;
     // Several tries.
     tokio::time::sleep(Duration::from_secs(4)).await;

@@ -146,9 +146,9 @@ async fn the_input_topic_is_not_there() {
     let scope = Scope { input_topic: topic, ..kit.scope.clone() };
     let elsewhere = kit.moved_to(scope);
     let worker = elsewhere.process().await;
-    worker.tells("The input topic is not there").await;
+    worker.tells("The input topic does not exist").await;
     elsewhere.make_topics(1).await;
     elsewhere.event("a", "1", "{}").await;
-    worker.tells_end_of("The input topic is not there").await;
+    worker.tells_end_of("The input topic does not exist").await;
     assert_caught_up(&elsewhere, worker, 1).await;
 }

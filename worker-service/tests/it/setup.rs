@@ -71,7 +71,7 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     for (name, value, _) in wrong {
         assert!(page.contains(&format!("\"{input}: {name}={value}, and ")), "{name}: {page}");
     }
-    assert!(page.contains(&format!("\"{dlq}: retention.ms=604800000, and ")), "{page}");
+    assert!(page.contains(&format!("\"{dlq}: retention.ms=604800000, but must be ")), "{page}");
     worker.end().await;
 
     // What the commands say is enough.
@@ -92,13 +92,13 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     // Who chose so is left alone, and a worker says it all the same.
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1"), ("compression.type", "lz4")]).await;
     let said = kit.command(&["setup"]).await;
-    assert!(said.status == 1 && said.error.contains("TOPIC_COMPRESSION=producer leaves it as it is"), "{said:?}");
+    assert!(said.status == 1 && said.error.contains("TOPIC_COMPRESSION=producer accepts it"), "{said:?}");
     let said = kit.command(&["setup", "--topic-compression=producer"]).await;
     assert_eq!(said.status, 0, "{said:?}");
     kit.set_topic(dlq, &[("max.message.bytes", "1114112"), ("retention.ms", "-1")]).await;
     let more = ["setup", "--topic-replication=3", "--topic-min-insync-replicas=2"];
     let said = kit.command(&more).await;
-    assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, and at least 2 is needed"), "{said:?}");
+    assert!(said.status == 1 && said.error.contains("min.insync.replicas=1, but must be at least 2"), "{said:?}");
     // Setting that alone leaves it on one disk.
     let (mut with_two, two) = (good, ("min.insync.replicas", "2"));
     with_two.push(two);
@@ -109,14 +109,14 @@ async fn setup_names_each_setting_with_its_command_and_mends_the_clock_alone() {
     for more in [&["setup"][..], &more] {
         let said = kit.command(more).await;
         for topic in [input, dlq] {
-            let expected = format!("\n{topic}: replicas=1, and at least 2 is needed: ");
+            let expected = format!("\n{topic}: replicas=1, but must be at least 2: ");
             assert!(said.status == 1 && said.error.contains(&expected), "{said:?}");
         }
         assert!(said.error.contains("too few brokers") && !said.error.contains("kafka-configs.sh"), "{said:?}");
     }
     let worker = kit.process().await;
     let page = async || worker.health().await.to_string();
-    kit.until_it("it is told", async || page().await.contains("replicas=1, and at least 2 is needed")).await;
+    kit.until_it("it is told", async || page().await.contains("replicas=1, but must be at least 2")).await;
     worker.end().await;
 }
 
@@ -148,19 +148,19 @@ async fn a_setup_that_fails_has_changed_nothing() {
         sqlx::query_scalar::<_, i64>(TABLES).fetch_one(&pool).await.unwrap()
     };
     let appears = async |topic: &str| {
-        until("the topic is there", async || told(topic).await.is_some()).await;
+        until("the topic exists already", async || told(topic).await.is_some()).await;
     };
 
     make(dlq, &[("cleanup.policy", "compact"), ("retention.ms", "-1"), ("max.message.bytes", "1114112")]).await;
     appears(dlq).await;
     let (status, error) = setup().await;
-    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, and ")), "{error}");
+    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, but must be ")), "{error}");
     assert_eq!((told(input).await, tables().await), (None, 0), "nothing is made");
 
     make(input, &[("message.timestamp.type", "CreateTime")]).await;
     appears(input).await;
     let (status, error) = setup().await;
-    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, and ")), "{error}");
+    assert!(status == Some(1) && error.contains(&format!("{dlq}: cleanup.policy=compact, but must be ")), "{error}");
     assert!(!error.contains(input), "it would be mended: {error}");
     assert_eq!(told(input).await.unwrap()[0], "CreateTime", "and is not yet");
     assert_eq!(tables().await, 0);
@@ -200,7 +200,7 @@ async fn a_worker_looks_at_the_topics_again_and_again() {
 async fn a_topic_that_setup_makes_anew_begins_a_new_log() {
     let kit = Kit::new("anew_ends", 1).await;
     kit.event("a", "1", "{}").await;
-    kit.forget("a", &[]).await.unwrap();
+    kit.erase("a", &[]).await.unwrap();
     const NOTED: &str = "SELECT count(*) FROM forgotten_devices WHERE end_offsets = '{1}'";
     assert_eq!(kit.count(NOTED).await, 1);
     assert_eq!(kit.command(&["setup"]).await.status, 0);

@@ -124,7 +124,7 @@ async fn a_runner_that_does_not_react_ends_the_process() {
     let mut worker = start(&kit, Parts { read: hang_or_read, ..Parts::default() });
     put_hanging(&kit, "a", "1", "1").await;
     let ended = tokio::time::timeout(crate::kit::PATIENCE, worker.ended()).await.unwrap();
-    assert_eq!(ended.unwrap_err().to_string(), "the runner of a partition does not react any more");
+    assert_eq!(ended.unwrap_err().to_string(), "a partition's runner no longer responds");
     RELEASED[1].store(true, Ordering::SeqCst);
     let successor = kit.worker();
     // In this process the other one may still apply it, when it comes back; it commits nothing any more.

@@ -87,30 +87,42 @@ fn time() {
 }
 
 #[test]
-fn claims_that_are_missing_or_malformed() {
-    for changes in [
-        json!({"exp": null}),
-        json!({"exp": (NOW + 60).to_string()}),
-        json!({"exp": true}),
-        json!({"nbf": "soon"}),
-        json!({"sub": null}),
-        json!({"sub": ""}),
-        json!({"sub": 7}),
-        json!({"sub": "a\nb"}),
-        json!({"sub": "a\u{0}"}),
-        json!({"sub": "a".repeat(257)}),
-        json!({"roles": "admin"}),
-        json!({"roles": [7]}),
-        json!({"roles": {"admin": true}}),
-        json!({"device_id": 7}),
-        json!({"device_id": [7]}),
-        json!({"device_id": {"a": 1}}),
+fn a_refusal_names_the_claim_and_its_fault() {
+    let no_time = "the token's `exp` must be a number of seconds since 1970";
+    let no_subject = "the token's `sub` must be a string of 1 to 256 bytes without control characters";
+    let no_roles = "the token's `roles` must be a list of strings";
+    let no_device = "the token's `device_id` must be a string or a list of strings";
+    for (changes, said) in [
+        (json!({"exp": null}), "the token has no `exp`"),
+        (json!({"exp": (NOW + 60).to_string()}), no_time),
+        (json!({"exp": true}), no_time),
+        (json!({"nbf": "soon"}), "the token's `nbf` must be a number of seconds since 1970"),
+        (json!({"sub": null}), "the token has no `sub`"),
+        (json!({"sub": ""}), no_subject),
+        (json!({"sub": 7}), no_subject),
+        (json!({"sub": "a\nb"}), no_subject),
+        (json!({"sub": "a\u{0}"}), no_subject),
+        (json!({"sub": "a".repeat(257)}), no_subject),
+        (json!({"roles": "admin"}), no_roles),
+        (json!({"roles": [7]}), no_roles),
+        (json!({"roles": {"admin": true}}), no_roles),
+        (json!({"device_id": 7}), no_device),
+        (json!({"device_id": [7]}), no_device),
+        (json!({"device_id": {"a": 1}}), no_device),
     ] {
-        assert_eq!(verify(changes.clone()), Err(Rejected::Claim), "{changes}");
+        let refused = verify(changes.clone()).unwrap_err();
+        assert_eq!((refused.reason(), &*refused.to_string()), ("claim", said), "{changes}");
     }
     let null = token(&json!({"sub": "a", "roles": ["user"], "exp": NOW + 60, "device_id": null}));
-    assert_eq!(verifier(None, None).verify(&null, NOW), Err(Rejected::Claim), "null binds to nothing");
-    assert_eq!(verifier(None, None).verify(&token(&json!([])), NOW), Err(Rejected::Claim));
+    let refused = verifier(None, None).verify(&null, NOW).unwrap_err();
+    assert_eq!(refused.to_string(), no_device, "null binds to nothing");
+    let twice = Rejected::Claim("sub", Wrong::Twice);
+    assert_eq!(twice.to_string(), "the token has `sub` more than once");
+    let refused = verifier(None, None).verify(&token(&json!([])), NOW).unwrap_err();
+    assert_eq!(
+        (refused.reason(), &*refused.to_string()),
+        ("claim", "the token's claims are malformed, or not a JSON object")
+    );
 }
 
 #[test]
@@ -118,15 +130,18 @@ fn issuer_and_audience_are_required_where_configured() {
     let issuer = |changes| verifier(Some("us"), None).verify(&token(&claims(changes)), NOW).map(drop);
     assert_eq!(issuer(json!({"iss": "us"})), Ok(()));
     for wrong in [json!({}), json!({"iss": "them"}), json!({"iss": ["us"]}), json!({"iss": 7})] {
-        assert_eq!(issuer(wrong), Err(Rejected::Issuer));
+        assert_eq!(issuer(wrong), Err(Rejected::Issuer("us".into())));
     }
+    assert_eq!(issuer(json!({})).unwrap_err().to_string(), "the token's issuer (`iss`) must be us");
     let audience = |changes| verifier(None, Some("api")).verify(&token(&claims(changes)), NOW).map(drop);
     assert_eq!(audience(json!({"aud": "api"})), Ok(()));
     assert_eq!(audience(json!({"aud": ["other", "api"]})), Ok(()));
     for wrong in [json!({}), json!({"aud": "other"}), json!({"aud": []}), json!({"aud": ["api", 7]}), json!({"aud": 7})]
     {
-        assert_eq!(audience(wrong), Err(Rejected::Audience));
+        assert_eq!(audience(wrong), Err(Rejected::Audience("api".into())));
     }
+    let refused = audience(json!({})).unwrap_err();
+    assert_eq!(refused.to_string(), "the token's audience (`aud`) must be api, or contain it");
 }
 
 #[test]

@@ -8,11 +8,11 @@ use crate::http::openapi::answers::REQUEST_ID;
 pub(super) fn events() -> Value {
     json!({
         "least": {
-            "summary": "The least",
+            "summary": "Required members only",
             "value": {"device_id": "device-123", "payload": {"status": "online", "temp_c": 37.2}}
         },
         "whole": {
-            "summary": "With an id and a time of its own: it may be sent again",
+            "summary": "With an id and a time: it may be sent again",
             "value": {
                 "device_id": "device-123",
                 "event_id": "reading-0001",
@@ -39,14 +39,14 @@ pub(super) fn cloud_event() -> Value {
 pub(super) fn arrays() -> Value {
     json!({
         "least": {
-            "summary": "The least",
+            "summary": "Required members only",
             "value": [
                 {"device_id": "device-123", "payload": {"temp_c": 37.3}},
                 {"device_id": "device-456", "payload": {"temp_c": 21.5}}
             ]
         },
         "whole": {
-            "summary": "With ids of their own: they may be sent again",
+            "summary": "With ids: they may be sent again",
             "value": [
                 {"device_id": "device-123", "event_id": "reading-0003", "payload": {"temp_c": 37.3}},
                 {"device_id": "device-123", "event_id": "reading-0004", "payload": {"temp_c": 37.4}}

@@ -45,7 +45,7 @@ fn document_operation() -> Value {
         "parameters": parameters(["If-None-Match", "X-Request-Id"]),
         "responses": answers(json!({
             "200": with_content("OpenAPI 3.1.", content, cached()),
-            "304": empty("It is still the one of `If-None-Match`.", cached())
+            "304": empty("Not modified.", cached())
         }), &[&[Code::INTERNAL]], &[])
     })
 }
@@ -59,12 +59,12 @@ fn page_operation() -> Value {
     json!({
         "operationId": "page",
         "tags": ["documentation"],
-        "summary": "A page to read this document, and to try it",
+        "summary": "A page to read this document and to try the calls",
         "security": [],
         "parameters": parameters(["If-None-Match", "X-Request-Id"]),
         "responses": answers(json!({
             "200": with_content("Swagger UI.", content, headers()),
-            "304": empty("It is still the one of `If-None-Match`.", headers())
+            "304": empty("Not modified.", headers())
         }), &[&[Code::INTERNAL]], &[])
     })
 }
@@ -78,7 +78,7 @@ fn file_operation() -> Value {
     json!({
         "operationId": "file",
         "tags": ["documentation"],
-        "summary": "What the page is made of",
+        "summary": "The files of the page",
         "security": [],
         "parameters": [
             {
@@ -90,7 +90,7 @@ fn file_operation() -> Value {
         ],
         "responses": answers(json!({
             "200": with_content("The file.", content, cached().chain([packed])),
-            "304": empty("It is still the one of `If-None-Match`.", cached())
+            "304": empty("Not modified.", cached())
         }), &[&[Code::NOT_FOUND, Code::INTERNAL]], &[])
     })
 }

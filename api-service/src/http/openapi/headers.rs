@@ -27,48 +27,47 @@ pub(crate) fn all() -> Value {
     let optional = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     let policies = Kind::ALL.map(Kind::policy).join("|");
     json!({
-        "X-Request-Id": required("The request's name, as in the logs.", schema("RequestId")),
+        "X-Request-Id": required("The id of the request, as in the logs.", schema("RequestId")),
         "Document-ETag": required("A hash of the content.", json!({"type": "string", "pattern": "^\"[0-9a-f]{32}\"$"})),
-        "Retry-After": required("In how many seconds to try again.", json!({"type": "integer", "minimum": 1})),
+        "Retry-After": required("After how many seconds to try again.", json!({"type": "integer", "minimum": 1})),
         "RateLimit-Policy": optional(
-            "Where a rate is set: how much a full bucket has, and in how many seconds an empty one is full \
-             (draft-ietf-httpapi-ratelimit-headers).",
+            "If there is a rate limit: the size of the bucket (`q`), and in how many seconds an empty one is full (`w`; \
+             draft-ietf-httpapi-ratelimit-headers).",
             json!({"type": "string", "pattern": format!("^\"({policies})\";q=[0-9]+;w=[0-9]+$")})
         ),
         "RateLimit": optional(
-            "Where a rate is set: how much is left, and in how many seconds it is all there again.",
+            "If there is a rate limit: how much is left (`r`), and in how many seconds the bucket is full again (`t`).",
             json!({"type": "string", "pattern": format!("^\"({policies})\";r=[0-9]+;t=[0-9]+$")})
         ),
         "Accept-Encoding": optional(
-            "With `unsupported_encoding`: what can be unpacked (RFC 7694).",
-            json!({"type": "string", "const": encoding::ACCEPTED})
+            "With `unsupported_encoding`: the accepted encodings (RFC 7694).",
+            json!({"type": "string", "const": *encoding::ACCEPTED})
         )
     })
 }
 
 /// Headers of requests, and what stands in paths and queries.
 pub(crate) fn parameters() -> Value {
-    let encodings: Vec<_> = iter::once("identity").chain(encoding::ACCEPTED.split(", ")).collect();
+    let encodings: Vec<_> = iter::once("identity").chain(encoding::names()).collect();
     json!({
         "X-Request-Id": {
             "in": "header", "name": "x-request-id",
-            "description": "A name for the request, 1 to 128 of `A-Z a-z 0-9 . _ : -`. Any other is replaced.",
+            "description": "An id for the request: 1 to 128 of `A-Z a-z 0-9 . _ : -`. Any other value is replaced.",
             "schema": {"type": "string"}
         },
         "Traceparent": {
             "in": "header", "name": "traceparent",
-            "description": "W3C Trace Context. One that is not well-formed is passed over.",
+            "description": "W3C Trace Context. Ignored if it is malformed.",
             "schema": {"type": "string"}
         },
         "If-None-Match": {
             "in": "header", "name": "if-none-match",
-            "description": "Entity tags (RFC 9110): the answer is 304 where the state is that of one of them.",
+            "description": "Entity tags (RFC 9110): the answer is 304 if one of them is the current one.",
             "schema": {"type": "string"}
         },
         "Content-Encoding": {
             "in": "header", "name": "content-encoding",
-            "description": "How the body is packed: one of these. The limit of the body holds for what is sent and \
-                for what it unpacks to.",
+            "description": "The body's encoding. The limit of the body applies before and after decompression.",
             "schema": {"type": "string", "enum": encodings}
         }
     })

@@ -23,8 +23,9 @@ pub(super) fn codes(codes: &[Code]) -> Value {
 }
 
 fn meanings(codes: &[Code]) -> String {
-    let mut text =
-        String::from("What went wrong; it never changes its meaning.\n\n| status | code | meaning |\n|---|---|---|\n");
+    let mut text = String::from(
+        "The kind of error; a code never changes its meaning.\n\n| status | code | meaning |\n|---|---|---|\n",
+    );
     for code in codes {
         text.push_str(&format!("| {} | `{}` | {} |\n", code.status().as_u16(), code.as_str(), code.title()));
     }
@@ -35,12 +36,12 @@ pub(super) fn all() -> Value {
     json!({
         "EventId": {
             "type": "string", "minLength": 1, "maxLength": EventId::MAX, "pattern": ID,
-            "description": "Unique for what it is about.",
+            "description": "Unique among the events of the same subject.",
             "examples": ["reading-0001"]
         },
         "RequestId": {
             "type": "string", "minLength": 1, "maxLength": 128, "pattern": ID,
-            "description": "The caller's `x-request-id` where it is of this form, else a UUIDv7."
+            "description": "The caller's `x-request-id` if it has this form, otherwise a UUIDv7."
         },
         "Time": {
             "type": "string", "format": "date-time",
@@ -51,24 +52,24 @@ pub(super) fn all() -> Value {
             "type": {"type": "string", "format": "uri-reference"},
             "title": {"type": "string"},
             "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "detail": {"type": "string", "description": "For people: it may be worded differently tomorrow."},
+            "detail": {"type": "string", "description": "Human-readable; the wording may change."},
             "code": schema("Code"),
             "request_id": schema("RequestId"),
             "event_id": {
                 "$ref": "#/components/schemas/EventId",
-                "description": "Of an event that may have been written, or can be sent again."
+                "description": "The id of an event that may have been written, or can be sent again."
             },
             "errors": schema("Faults"),
             "items": schema("Outcomes")
         })),
         "Faults": {
             "type": "array", "minItems": 1, "items": schema("Fault"),
-            "description": "Everything that is wrong with the body, up to a bound; the last one counts the rest."
+            "description": "Every fault of the body, up to a limit; the last entry counts the rest."
         },
         "Fault": object(&["pointer", "detail"], json!({
             "pointer": {
                 "type": "string",
-                "description": "A JSON pointer (RFC 6901); into `/headers` and `/data` in the binary mode of CloudEvents."
+                "description": "A JSON pointer (RFC 6901); in the binary mode of CloudEvents into `/headers` and `/data`."
             },
             "detail": {"type": "string"}
         }))

@@ -173,11 +173,12 @@ impl Batch {
             Code::INVALID_EVENT => invalid("no event of the batch is valid"),
             Code::NOT_JSON => Problem::new(code, "none of the events is JSON, see errors"),
             Code::BODY_TOO_LARGE => Problem::new(code, "the events are too large for their topic"),
-            Code::OUTCOME_UNKNOWN => {
-                Problem::new(code, "events may or may not have been written; send them again with these event_ids")
-            }
+            Code::OUTCOME_UNKNOWN => Problem::new(
+                code,
+                "events may have been written; send them again with these event_ids: each counts once",
+            ),
             _ if code.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                Problem::new(code, "no event was taken; try again later")
+                Problem::new(code, "no event was accepted; try again later")
             }
             _ => Problem::new(code, code.title()),
         };

@@ -111,7 +111,7 @@ impl Sender {
                     continue;
                 }
                 if let Err(error) = sender.start_anew(old).await {
-                    tracing::error!(error = format!("{error:#}"), "cannot start another producer");
+                    tracing::error!(error = format!("{error:#}"), "cannot create another producer");
                 }
                 // A cause that lasts must not keep us busy with nothing else.
                 sleep(REPLACE_INTERVAL).await;
@@ -127,7 +127,7 @@ impl Sender {
             if code == RDKafkaErrorCode::GaplessGuarantee && old.was_refused.load(Ordering::Acquire) {
                 self.make_smaller(old.batch_bytes).await;
             } else {
-                tracing::error!(%code, reason, "the producer failed for good: starting another");
+                tracing::error!(%code, reason, "the producer failed: replacing it");
                 metrics::counter!("kafka_producer_rebuilt_total").increment(1);
             }
         }
@@ -150,14 +150,14 @@ impl Sender {
             Ok(limits) => limit.learn(limits.max_message_bytes),
             Err(error) => tracing::warn!(
                 error = format!("{error:#}"),
-                "Kafka does not say how large a batch may be: it needs the right to DescribeConfigs on the topic"
+                "cannot read the topic's limit for a batch: this needs the right DescribeConfigs on the topic"
             ),
         }
         limit.refused(batch_bytes);
         tracing::warn!(
             refused = batch_bytes,
             now = limit.bytes(),
-            "a batch was larger than the topic takes: its events are sent again, and batches are smaller from now on"
+            "a batch was larger than the topic accepts: sending its events again, and smaller batches from now on"
         );
     }
 
@@ -171,7 +171,9 @@ impl Sender {
         });
         match flushed.await {
             Ok((Ok(()), _)) => {}
-            Ok((Err(error), left)) => tracing::warn!(%error, left, "events were left without an acknowledgement"),
+            Ok((Err(error), left)) => {
+                tracing::warn!(%error, left, "some events are not acknowledged after the last flush")
+            }
             Err(_) => tracing::error!("flushing the producer panicked"),
         }
     }
@@ -183,7 +185,7 @@ impl Client {
         let (reports, hand_out) = Reports::new(topic, Arc::clone(&was_refused));
         let mut settings = settings.clone();
         settings.set("batch.size", batch_bytes.to_string());
-        let producer = settings.create_with_context(reports).context("the Kafka settings")?;
+        let producer = settings.create_with_context(reports).context("cannot create a Kafka client")?;
         // Ends with the client.
         tokio::spawn(hand_out);
         Ok(Self { producer, batch_bytes, was_refused })

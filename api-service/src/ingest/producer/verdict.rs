@@ -29,7 +29,7 @@ pub(super) fn refused(sender: &Arc<Sender>, way: Way, error: &KafkaError) -> Ver
                 return Verdict::SendAlone;
             }
         }
-        _ => tracing::warn!(%error, "librdkafka did not take an event"),
+        _ => tracing::warn!(%error, "librdkafka refused an event"),
     }
     Verdict::Final(Outcome::QueueFull)
 }
@@ -38,7 +38,7 @@ pub(super) fn refused(sender: &Arc<Sender>, way: Way, error: &KafkaError) -> Ver
 pub(super) fn judged(sender: &Arc<Sender>, way: Way, report: &Report) -> Verdict {
     let error = match report {
         Ok((_, offset)) if !is_acknowledged(*offset) => {
-            tracing::warn!("librdkafka takes an event for written that no broker acknowledged");
+            tracing::warn!("librdkafka reports an event as written that no broker acknowledged");
             return Verdict::Final(Outcome::Unknown);
         }
         Ok((partition, offset)) => {

@@ -63,7 +63,7 @@ impl TopicEnd {
 }
 
 /// Erases a device's rows, and sets its tombstone, in one transaction. Its cache entry has to
-/// go after that ([`crate::cache::Cache::forget`]). To repeat it erases the new life too. `end` is where the
+/// go after that ([`crate::cache::Cache::erase`]). To repeat it erases the new life too. `end` is where the
 /// topic of its events ended just before, if there is one.
 ///
 /// # Errors
@@ -87,7 +87,7 @@ pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Resu
 ///
 /// # Errors
 /// PostgreSQL away, or too slow.
-pub async fn forget_ends(store: &Store, topics: &[String]) -> Result<(), Failure> {
+pub async fn reset_ends(store: &Store, topics: &[String]) -> Result<(), Failure> {
     let query =
         sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)").bind(topics);
     within_deadline!(store, |tx| async { Ok(query.execute(tx).await.map(drop)?) })

@@ -35,14 +35,16 @@ where
     for (name, value) in headers {
         let at = || pointer(name);
         if seen.contains(&name) {
-            attributes.faults.add(at, "is there more than once");
+            attributes.faults.add(at, "occurs more than once");
             continue;
         }
         seen.push(name);
         match name {
-            "datacontenttype" => attributes.faults.add(at, "must not be there: it is the content-type"),
-            "data" => attributes.faults.add(at, "must not be there: the data is the body"),
-            _ if !is_name(name) => attributes.faults.add(at, "is no attribute's name: lower-case letters and digits"),
+            "datacontenttype" => attributes.faults.add(at, "must be absent: it is the content-type"),
+            "data" => attributes.faults.add(at, "must be absent: the data is the body"),
+            _ if !is_name(name) => {
+                attributes.faults.add(at, "is not an attribute name (lower-case letters and digits)")
+            }
             _ => match decoded(value) {
                 Some(text) => attributes.take(name, at, &text),
                 None => attributes.faults.add(at, "must be UTF-8, percent-encoded"),

@@ -35,8 +35,10 @@ where
         }
         match name.as_ref() {
             "data" => data = Some(*value),
-            "data_base64" => attributes.faults.add(here, "is not taken: send the payload as data"),
-            _ if !is_name(name) => attributes.faults.add(here, "is no attribute's name: lower-case letters and digits"),
+            "data_base64" => attributes.faults.add(here, "is not accepted: send the payload as data"),
+            _ if !is_name(name) => {
+                attributes.faults.add(here, "is not an attribute name (lower-case letters and digits)")
+            }
             name => {
                 if let Some(place) = REQUIRED.iter().position(|required| *required == name) {
                     seen.iter_mut().skip(place).take(1).for_each(|seen| *seen = true);
@@ -58,7 +60,7 @@ where
         attributes.faults.add(|| at(""), format!("has a key that {wrong}"));
     }
     for name in members.repeated() {
-        attributes.faults.add(|| at("").then(name), "is there more than once");
+        attributes.faults.add(|| at("").then(name), "occurs more than once");
     }
     for (name, _) in REQUIRED.iter().zip(seen).filter(|(_, seen)| !seen) {
         attributes.faults.add(|| at("").then(name), "is required");

@@ -117,7 +117,8 @@ fn a_name_that_is_no_text_is_poison_whoever_it_is_for() {
 
 #[test]
 fn a_type_that_is_not_known_is_no_poison() {
-    let unknown = Refusal { reason: Reason::UnknownType, error: "ce_type: unknown event type \"other\"".into() };
+    let error = r#"ce_type: unknown event type "other"; accepted: io.edge.device.reported.v1"#;
+    let unknown = Refusal { reason: Reason::UnknownType, error: error.into() };
     assert_eq!(changed("ce_type", Some("other")), Err(unknown.clone()));
     // What an event of another type holds is not known here.
     let mut all = headers(&event());
@@ -127,7 +128,8 @@ fn a_type_that_is_not_known_is_no_poison() {
     let content_type = [(header::CONTENT_TYPE, "application/cloudevents+json".to_owned())];
     let value = br#"{"specversion":"1.0","type":"other","data_base64":"AA=="}"#;
     let refusal = decode(&record("device-1", value, &content_type)).unwrap_err();
-    assert_eq!((refusal.reason, refusal.error.as_str()), (Reason::UnknownType, "type: unknown event type \"other\""));
+    let error = r#"type: unknown event type "other"; accepted: io.edge.device.reported.v1"#;
+    assert_eq!((refusal.reason, refusal.error.as_str()), (Reason::UnknownType, error));
     // Of a later type all may be different, but for what makes it one.
     assert_eq!(changed("ce_specversion", Some("2.0")).unwrap_err().reason, Reason::Undecodable);
 }

@@ -27,13 +27,13 @@ impl Replicas {
     /// Asks the brokers.
     pub(super) async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
         // A consumer's question makes no topic.
-        let consumer: PlainConsumer = client.create_with_context(LogContext).context("the Kafka settings")?;
+        let consumer: PlainConsumer = client.create_with_context(LogContext).context("cannot create a Kafka client")?;
         let topic = topic.to_owned();
         let ask = move || {
             let metadata = consumer.fetch_metadata(Some(&topic), ADMIN_TIMEOUT)?;
             let found = metadata.topics().iter().find(|found| found.name() == topic);
             let found = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
-            let found = found.with_context(|| format!("the partitions of the topic {topic} are not told"))?;
+            let found = found.with_context(|| format!("Kafka does not return the partitions of the topic {topic}"))?;
             let partitions = found.partitions().iter().map(|found| (found.id(), found.replicas().to_vec())).collect();
             let mut brokers: Vec<_> = metadata.brokers().iter().map(MetadataBroker::id).collect();
             brokers.sort_unstable();
@@ -73,7 +73,7 @@ impl Replicas {
 /// The command of such a reassignment.
 pub(super) fn command(reassignment: &str, brokers: &str) -> String {
     if reassignment.is_empty() {
-        return "the cluster has too few brokers for that: it needs more of them first".to_owned();
+        return "the cluster has too few brokers: add brokers first".to_owned();
     }
     format!(
         "echo '{reassignment}' > replicas.json && kafka-reassign-partitions.sh --bootstrap-server {brokers} \

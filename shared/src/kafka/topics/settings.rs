@@ -81,7 +81,7 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}, and {} is needed: {}", self.setting, self.found, self.needed, self.harm)
+        write!(f, "{}={}, but must be {}: {}", self.setting, self.found, self.needed, self.harm)
     }
 }
 
@@ -105,7 +105,8 @@ impl TopicSettings {
         let mut settings = Self::from(describe(client, ResourceSpecifier::Topic(topic)).await?);
         anyhow::ensure!(
             !settings.all.is_empty(),
-            "the settings of the topic {topic} are not told: it is not there, or that takes DescribeConfigs on it"
+            "Kafka does not return the settings of the topic {topic}: it does not exist, or this needs the right \
+             DescribeConfigs on it"
         );
         settings.replicas = Some(Replicas::of(client, topic).await?);
         Ok(settings)
@@ -118,7 +119,7 @@ impl TopicSettings {
 
     /// The value of one that every broker has.
     pub(super) fn parsed<T: std::str::FromStr>(&self, name: &str) -> anyhow::Result<T> {
-        let value = self.get(name).with_context(|| format!("{name} is not told"))?;
+        let value = self.get(name).with_context(|| format!("Kafka does not return {name}"))?;
         value.parse().ok().with_context(|| format!("{name}={value}"))
     }
 
@@ -166,7 +167,7 @@ impl TopicSettings {
         faults.text(
             COMPRESSION,
             UNCOMPRESSED,
-            "a compressed batch may unpack to more than its reader has memory for, or to more than it reads at all",
+            "a compressed batch may decompress to more than its reader has memory for, or accepts",
         );
         match role {
             Role::Input => {
@@ -174,15 +175,19 @@ impl TopicSettings {
                     RETENTION,
                     (LEAST_RETENTION_MS, "at least a day (86400000)"),
                     RETENTION_MS,
-                    "events that wait out an outage are deleted",
+                    "events are deleted before an outage is over",
                 );
-                faults.text(RETENTION_BYTES, "-1", "events that were not consumed yet are deleted for their size");
-                let least = (bytes(MAX_EVENT_BYTES), "room for the largest event (294912)");
+                faults.text(
+                    RETENTION_BYTES,
+                    "-1",
+                    "events are deleted before they are consumed, because the topic is too large",
+                );
+                let least = (bytes(MAX_EVENT_BYTES), "at least 294912, for the largest event");
                 faults.least(MAX_MESSAGE, least, &MAX_RECORD_BYTES.to_string(), "large events are refused");
                 faults.text(
                     TIMESTAMP_TYPE,
                     LOG_APPEND_TIME,
-                    "producers' clocks decide which record is the newer one where a key has moved to another partition",
+                    "for a key that moved to another partition, the producers' clocks decide which state is newer",
                 );
                 if self.has_create_time() {
                     for name in DIFFERENCES {
@@ -190,19 +195,24 @@ impl TopicSettings {
                             name,
                             (LEAST_DIFFERENCE_MS, "at least an hour (3600000)"),
                             &LEAST_DIFFERENCE_MS.to_string(),
-                            "events of an API whose clock is off by more are refused",
+                            "events of an API whose clock is wrong by more are refused",
                         );
                     }
                 }
             }
             Role::DeadLetters => {
-                faults.text(RETENTION, "-1", "dead letters are deleted before anybody has looked at them");
-                faults.text(RETENTION_BYTES, "-1", "dead letters are deleted for their size");
+                faults.text(RETENTION, "-1", "dead letters are deleted before anybody has seen them");
+                faults.text(RETENTION_BYTES, "-1", "dead letters are deleted because the topic is too large");
                 let of_input = input.and_then(|input| input.number(MAX_MESSAGE)).unwrap_or(bytes(MAX_RECORD_BYTES));
                 let least = of_input.min(bytes(MAX_RECORD_BYTES)) + bytes(LETTER_BYTES);
-                let needed = format!("the input topic's and 64 KiB ({least})");
+                let needed = format!("at least {least}, the input topic's plus 64 KiB");
                 let good = least.max(bytes(MAX_DEAD_LETTER_BYTES)).to_string();
-                faults.least(MAX_MESSAGE, (least, &needed), &good, "letters are cut, and cannot be redriven");
+                faults.least(
+                    MAX_MESSAGE,
+                    (least, &needed),
+                    &good,
+                    "dead letters are truncated, and cannot be redriven",
+                );
             }
         }
         let (least, needed) = (i64::from(min_insync), format!("at least {min_insync}"));
@@ -216,16 +226,20 @@ impl TopicSettings {
                 found: found.to_string(),
                 needed: format!("at least {holders}"),
                 good: replicas.reassignment(holders).unwrap_or_default(),
-                harm: "an acknowledgement is too few disks' word, whatever min.insync.replicas is",
+                harm: "an acknowledged event may exist on too few disks, whatever min.insync.replicas is",
             });
         }
         faults.least(
             MIN_INSYNC,
             (least, &needed),
             &min_insync.to_string(),
-            "an acknowledgement is too few disks' word",
+            "an acknowledged event may exist on too few disks",
         );
-        faults.text(UNCLEAN, "false", "a replica that lags may lead, and what it lacks is lost");
+        faults.text(
+            UNCLEAN,
+            "false",
+            "a replica that lags may become the leader, and the records that it lacks are lost",
+        );
         faults.found
     }
 
@@ -286,7 +300,7 @@ pub(super) async fn describe(client: &ClientConfig, what: ResourceSpecifier<'_>)
 
 /// A client that changes and asks what belongs to the cluster.
 pub fn admin(client: &ClientConfig) -> anyhow::Result<AdminClient<LogContext>> {
-    client.create_with_context(LogContext).context("the Kafka settings")
+    client.create_with_context(LogContext).context("cannot create a Kafka client")
 }
 
 fn bytes(count: usize) -> i64 {

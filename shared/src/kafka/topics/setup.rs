@@ -122,22 +122,22 @@ pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShap
     ];
     let options = AdminOptions::new().request_timeout(Some(ADMIN_TIMEOUT)).operation_timeout(Some(ADMIN_TIMEOUT));
     let mut made = Vec::new();
-    for result in admin(client)?.create_topics(&new, &options).await.context("making the topics")? {
+    for result in admin(client)?.create_topics(&new, &options).await.context("cannot create the topics")? {
         match result {
             Ok(topic) => {
-                tracing::info!(topic, "made the topic");
+                tracing::info!(topic, "created the topic");
                 made.push(topic);
             }
-            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => tracing::info!(topic, "the topic is there"),
+            Err((topic, RDKafkaErrorCode::TopicAlreadyExists)) => tracing::info!(topic, "the topic exists already"),
             Err((topic, error @ (RDKafkaErrorCode::PolicyViolation | RDKafkaErrorCode::InvalidConfig)))
                 if shape.compression == TopicCompression::Uncompressed =>
             {
                 anyhow::bail!(
-                    "making the topic {topic}: {error}. A cluster that lets nobody choose compression.type takes \
-                     TOPIC_COMPRESSION=producer, with which a worker's memory is not bounded"
+                    "cannot create the topic {topic}: {error}. If the cluster allows no choice of compression.type, \
+                     set TOPIC_COMPRESSION=producer; then a worker's memory is not limited"
                 )
             }
-            Err((topic, error)) => anyhow::bail!("making the topic {topic}: {error}"),
+            Err((topic, error)) => anyhow::bail!("cannot create the topic {topic}: {error}"),
         }
     }
     Ok(made)
@@ -151,7 +151,7 @@ async fn defaults(client: &ClientConfig, brokers: &[i32]) -> BTreeMap<&'static s
         let of_one = match describe(client, ResourceSpecifier::Broker(*broker)).await {
             Ok(told) => of_broker(&told),
             Err(error) => {
-                tracing::debug!(broker, error = format!("{error:#}"), "a broker's defaults are not told");
+                tracing::debug!(broker, error = format!("{error:#}"), "Kafka does not return a broker's defaults");
                 BTreeMap::new()
             }
         };

@@ -90,7 +90,7 @@ impl ClientContext for Counts {
                 self.cut.store(brokers.values().map(|broker| broker.rxpartial).sum(), Ordering::Relaxed);
                 self.told.fetch_add(1, Ordering::Relaxed);
             }
-            Err(error) => tracing::warn!(%error, "the Kafka client's counts are not read"),
+            Err(error) => tracing::warn!(%error, "cannot read the Kafka client's statistics"),
         }
     }
 
@@ -111,7 +111,7 @@ impl<'a> Prober<'a> {
             .set("statistics.interval.ms", TELL_MILLIS)
             .set("fetch.message.max.bytes", FIRST_BYTES)
             .set("fetch.max.bytes", "8388608");
-        let consumer = settings.create_with_context(Counts::default()).context("the Kafka settings")?;
+        let consumer = settings.create_with_context(Counts::default()).context("cannot create a Kafka client")?;
         Ok(Self { consumer, topic, partition })
     }
 

@@ -38,7 +38,7 @@ pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> 
     let variables = std::env::vars_os().filter(|(_, value)| !value.is_empty());
     let (settings, warnings) = settings::read(config, variables.filter_map(|(name, _)| name.into_string().ok()));
     for warning in warnings {
-        tracing::warn!(warning, "a setting of OpenTelemetry's");
+        tracing::warn!(warning, "an OpenTelemetry setting is wrong or not supported");
     }
     let Some(settings) = settings else { return Ok(()) };
     let Settings { endpoint, headers, timeout, sampler, service_name, attributes, spans } = settings;
@@ -51,7 +51,7 @@ pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> 
         .build();
     // Its text may quote the endpoint, which may hold a secret.
     let Ok(exporter) = exporter else {
-        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is not right: there are no traces");
+        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is not valid: there are no traces");
         return Ok(());
     };
     let batches = BatchConfigBuilder::default()
@@ -68,7 +68,7 @@ pub fn start(config: &TraceConfig, service: &'static str) -> anyhow::Result<()> 
         .with_resource(resource(service, service_name, attributes))
         .build();
     let tracer = provider.tracer(service);
-    ensure!(TRACES.set((provider, tracer)).is_ok(), "traces were started before");
+    ensure!(TRACES.set((provider, tracer)).is_ok(), "traces are already started");
     Ok(())
 }
 
@@ -96,7 +96,7 @@ pub async fn stop() {
     // It waits for its thread, which needs this runtime.
     let stopped = tokio::task::spawn_blocking(|| provider.shutdown_with_timeout(FLUSH)).await;
     if !matches!(stopped, Ok(Ok(()))) {
-        tracing::warn!("the last traces were not taken");
+        tracing::warn!("the last traces were not exported");
     }
 }
 

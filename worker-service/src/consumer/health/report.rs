@@ -74,7 +74,7 @@ impl GroupHealth {
         // What a partition waits for, as a rule all of them wait for: PostgreSQL, say.
         let outage = state.of_all().or_else(|| state.partitions.values().find_map(|known| known.outage.as_deref()));
         let status = if any(|known| known.panics_again.is_some()) {
-            "the code of a partition panics again and again"
+            "a partition's code panics repeatedly"
         } else if outage.is_some() {
             "waiting out an outage"
         } else if !state.joined {
@@ -84,7 +84,7 @@ impl GroupHealth {
         } else if any(|known| known.stalled.is_some()) {
             "a partition stands still"
         } else if any(|known| known.held_full.is_some()) {
-            "a partition takes nothing in: too much is held"
+            "a partition takes no more records: too much is held"
         } else if any(|known| known.unstable.is_some_and(|unstable| unstable.age >= LONG_OPEN)) {
             "waiting behind an open transaction"
         } else {

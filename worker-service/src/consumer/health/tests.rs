@@ -91,7 +91,7 @@ fn a_panic_that_comes_again_and_again_is_named_until_its_place_in_the_log_is_pas
     health.begins_anew(0, "panicked at a.rs:1:2".into(), None);
     assert_eq!(status(&health), (false, "waiting out an outage".into()));
     health.begins_anew(0, "panicked at a.rs:1:2".into(), Some(Some(7)));
-    let again = (false, "the code of a partition panics again and again".into());
+    let again = (false, "a partition's code panics repeatedly".into());
     assert_eq!(status(&health), again);
     health.begun(0, Some(7));
     assert_eq!(status(&health), again, "while it tries once more, too");
@@ -128,7 +128,7 @@ fn a_partition_that_takes_nothing_in_since_too_much_is_held_is_unready_and_named
     health.begun(0, Some(7));
     let full = HeldFull { records: 40, bytes: 9_000_000, key: "d1".into(), key_records: 39, key_bytes: 8_999_000 };
     health.state().partitions.entry(0).or_default().held_full = Some(full);
-    assert_eq!(status(&health), (false, "a partition takes nothing in: too much is held".into()));
+    assert_eq!(status(&health), (false, "a partition takes no more records: too much is held".into()));
     let told = json!({"records": 40, "bytes": 9_000_000, "key": "d1", "key_records": 39, "key_bytes": 8_999_000});
     assert_eq!(health.report().1["partitions"]["0"]["held_full"], told);
     health.update(0, &Scheduler::<()>::new(crate::scheduler::Settings::default(), 0), Instant::now());

@@ -92,14 +92,13 @@ pub(super) async fn ask(
             let log = log_ends.fetch_watermarks(&topic, partition, TIMEOUT);
             match consumer.fetch_watermarks(&topic, partition, TIMEOUT) {
                 Ok((first, stable)) => {
-                    let untold =
-                        |error: &KafkaError| tracing::debug!(group, partition, %error, "the log's end is not told");
-                    let log = log.inspect_err(untold);
+                    let not_returned = |error: &KafkaError| tracing::debug!(group, partition, %error, "Kafka does not return the log's end");
+                    let log = log.inspect_err(not_returned);
                     told.ends.insert(partition, Ends { first, stable, log: log.ok().map(|(_, end)| end) });
                 }
                 Err(error) => {
-                    tracing::debug!(group, partition, %error, "the partition's end is not told");
-                    told.silent = Some(format!("Kafka does not say where partition {partition} ends: {error}"));
+                    tracing::debug!(group, partition, %error, "Kafka does not return the partition's end");
+                    told.silent = Some(format!("Kafka does not return the end of partition {partition}: {error}"));
                     if begin.elapsed() >= ASK_TIMEOUT {
                         return told;
                     }
@@ -108,7 +107,7 @@ pub(super) async fn ask(
         }
         if with_committed {
             told.committed = committed(&consumer, &topic, &ours)
-                .inspect_err(|error| tracing::debug!(group, %error, "the committed offsets are not told"))
+                .inspect_err(|error| tracing::debug!(group, %error, "Kafka does not return the committed offsets"))
                 .ok();
         }
         told

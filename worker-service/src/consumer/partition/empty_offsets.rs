@@ -95,9 +95,9 @@ impl<H: Handler> PartitionRunner<H> {
                 // Records came in meanwhile.
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(group, partition, error = format!("{error:#}"), "reading on");
+                    tracing::warn!(group, partition, error = format!("{error:#}"), "cannot read ahead");
                 }
-                Err(error) => tracing::warn!(group, partition, %error, "reading on"),
+                Err(error) => tracing::warn!(group, partition, %error, "cannot read ahead"),
             }
         }
         let since = match tail.stands {

@@ -79,7 +79,7 @@ impl GapReader {
         let mut kept = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match kept.take() {
             Some(consumer) => consumer,
-            None => self.client.create_with_context(LogContext).context("the Kafka settings")?,
+            None => self.client.create_with_context(LogContext).context("cannot create a Kafka client")?,
         };
         let deadline = Instant::now() + timeout;
         let reading = Reading { consumer: &consumer, topic, partition, deadline };
@@ -99,7 +99,7 @@ impl GapReader {
                     partition,
                     at,
                     error,
-                    "a gap that cannot be read yet"
+                    "cannot read a gap in the offsets yet"
                 );
             }
         }
@@ -243,7 +243,7 @@ impl Reading<'_> {
             if Instant::now() >= self.deadline {
                 // What was read before the trouble counts; the next look begins with the trouble.
                 let stuck = trouble.filter(|_| walk.at == range.start);
-                return stuck.map_or(Ok(walk), |why| Err(anyhow::anyhow!("reading a gap: {why}")));
+                return stuck.map_or(Ok(walk), |why| Err(anyhow::anyhow!("cannot read a gap in the offsets: {why}")));
             }
             match next_fetched(self.consumer, Duration::ZERO) {
                 Some(Fetched::Record(offset)) => walk.record(offset),
@@ -254,7 +254,7 @@ impl Reading<'_> {
                     }
                     if other.is_some() {
                         // A leader that is new may not know yet how far its log is agreed on.
-                        trouble = Some("the log ends in it".to_owned());
+                        trouble = Some("the log ends in the gap".to_owned());
                     }
                     sleep(STEP);
                 }

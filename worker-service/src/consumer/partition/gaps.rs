@@ -113,14 +113,7 @@ impl Gaps {
             if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
                 let (group, partition) = (&*self.group, self.partition);
                 let (from, to, gaps) = (first.start, last.end, gone.len());
-                tracing::warn!(
-                    group,
-                    partition,
-                    from,
-                    to,
-                    gaps,
-                    "there are too many gaps: nobody will look into these"
-                );
+                tracing::warn!(group, partition, from, to, gaps, "too many gaps: these will not be checked");
             }
         }
     }
@@ -207,7 +200,7 @@ impl Drop for Gaps {
                 from,
                 to,
                 gaps,
-                "records may be lost: these gaps were not looked into before the partition ended here"
+                "records may be lost: these gaps were not checked before this worker lost the partition"
             );
         }
         if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
@@ -218,7 +211,7 @@ impl Drop for Gaps {
                 from,
                 to,
                 gaps,
-                "there was no time to read these gaps before the partition ended here: the log still had them"
+                "no time to check these gaps before this worker lost the partition: the log still had them"
             );
         }
     }
@@ -279,7 +272,7 @@ impl Loss {
                 expected,
                 low,
                 at_most,
-                "records may be lost: the log begins behind gaps that nobody had looked into"
+                "records may be lost: the log begins behind gaps that were not checked"
             );
         }
     }
@@ -326,7 +319,7 @@ impl<H: Handler> PartitionRunner<H> {
                     expected,
                     gaps,
                     error,
-                    "gaps that cannot be explained yet"
+                    "cannot explain these gaps yet"
                 );
             };
             let (low, end) = match consumer.fetch_watermarks(&topic, partition, timeout) {
@@ -351,7 +344,7 @@ impl<H: Handler> PartitionRunner<H> {
             };
             let left_over = seen.len() + beyond.len();
             let (group, took) = (health.group(), began.elapsed());
-            tracing::debug!(group, partition, gaps, again, low, left_over, ?took, "looked into gaps");
+            tracing::debug!(group, partition, gaps, again, low, left_over, ?took, "checked gaps");
             Some(Left { seen, beyond })
         })
     }

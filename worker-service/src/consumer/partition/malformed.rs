@@ -53,7 +53,7 @@ impl<H: Handler> PartitionRunner<H> {
             }
         }
         if let Some(why) = &refused {
-            health.cannot_read(partition, Some(behind), format!("its dead letter is not taken: {why}"));
+            health.cannot_read(partition, Some(behind), format!("cannot write its dead letter: {why}"));
         }
         if behind == from || !self.go_on_at(behind).await {
             return false;
@@ -64,7 +64,7 @@ impl<H: Handler> PartitionRunner<H> {
             from,
             to = behind,
             error,
-            "records cannot be read as they were written: each is a dead letter, and the partition goes on behind"
+            "malformed records cannot be read: each becomes a dead letter, and the partition goes on behind them"
         );
         // What is before them is examined like every other gap.
         if let Some(here) = here.filter(|here| *here < from) {
@@ -78,14 +78,14 @@ impl<H: Handler> PartitionRunner<H> {
         true
     }
 
-    /// A batch's records are not numbered in a row, as their producer wrote them.
+    /// A batch's offsets are not consecutive, as their producer wrote them.
     pub(super) fn tell_unordered(&self, expected: i64, offset: i64) {
         tracing::warn!(
             group = &*self.group,
             partition = self.partition,
             expected,
             offset,
-            "a batch whose records are not numbered in a row, as their producer wrote it"
+            "a batch has offsets that are not consecutive, as its producer wrote it"
         );
     }
 
@@ -111,7 +111,7 @@ impl<H: Handler> PartitionRunner<H> {
             Err(error) => error.to_string(),
         };
         let group = &*self.group;
-        tracing::warn!(group, partition, offset, error, "going on behind what cannot be read");
+        tracing::warn!(group, partition, offset, error, "cannot seek past unreadable records");
         false
     }
 

@@ -144,7 +144,7 @@ impl<'g> OffsetTracker<'g> {
         let added = list.add_partition_offset(&runner.topic, runner.partition, Offset::Offset(offset));
         if let Err(error) = added.and_then(|()| runner.consumer.store_offsets(&list)) {
             // The partition was lost meanwhile: its new owner continues from the last commit.
-            tracing::warn!(group = &*runner.group, partition = runner.partition, offset, %error, "the offset is not stored");
+            tracing::warn!(group = &*runner.group, partition = runner.partition, offset, %error, "cannot store the offset");
             return;
         }
         self.stored = Some(offset);
@@ -156,7 +156,7 @@ impl<'g> OffsetTracker<'g> {
         if (lower || late)
             && let Err(error) = runner.consumer.commit(&list, CommitMode::Async)
         {
-            tracing::warn!(group = &*runner.group, partition = runner.partition, offset, %error, "the offset is not committed");
+            tracing::warn!(group = &*runner.group, partition = runner.partition, offset, %error, "cannot commit the offset");
         }
     }
 }

@@ -32,7 +32,7 @@ impl<H: Handler> PartitionRunner<H> {
                         group = &*self.group,
                         partition = self.partition,
                         %error,
-                        "nothing is taken in before it is known whether the partition is paused"
+                        "cannot find out whether the partition is paused: it takes no records until then"
                     );
                     let until = scheduler.store_failed(error, started.elapsed());
                     self.dependencies.health.update(self.partition, scheduler, started);
@@ -54,7 +54,7 @@ impl<H: Handler> PartitionRunner<H> {
             Pause::ToWrite => match store.pause(group, &self.topic, self.partition, "dead letters").await {
                 Ok(()) => Pause::Written,
                 Err(error) => {
-                    tracing::warn!(group, partition = self.partition, %error, "the pause is not written down");
+                    tracing::warn!(group, partition = self.partition, %error, "cannot store the pause");
                     Pause::ToWrite
                 }
             },

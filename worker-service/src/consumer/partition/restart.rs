@@ -66,7 +66,7 @@ impl<H: Handler> PartitionRunner<H> {
                     tracing::warn!(
                         group = &*self.group,
                         partition = self.partition,
-                        "the partition begins anew: it stood still"
+                        "the partition restarts: it stood still"
                     );
                 }
             }
@@ -85,10 +85,8 @@ impl<H: Handler> PartitionRunner<H> {
             let seeking = move || consumer.seek(&topic, partition, to, SEEK_TIMEOUT);
             match tokio::task::spawn_blocking(seeking).await {
                 Ok(Ok(())) => return Some(from),
-                Ok(Err(error)) => self.dependencies.health.waits_to_begin(partition, format!("going back: {error}")),
-                Err(error) => {
-                    self.dependencies.health.waits_to_begin(partition, format!("going back: {}", no_result(error)));
-                }
+                Ok(Err(error)) => self.cannot_go_back(&error.to_string()),
+                Err(error) => self.cannot_go_back(&no_result(error).to_string()),
             }
             tokio::select! {
                 () = tokio::time::sleep(IDLE_INTERVAL) => {}
@@ -96,6 +94,11 @@ impl<H: Handler> PartitionRunner<H> {
             }
         }
         None
+    }
+
+    fn cannot_go_back(&self, why: &str) {
+        let why = format!("cannot go back to the stored offset: {why}");
+        self.dependencies.health.waits_to_begin(self.partition, why);
     }
 }
 
@@ -123,7 +126,7 @@ impl Panics {
     fn tell(&self, wait: Duration) -> String {
         let at = self.at.map_or_else(|| "the beginning".to_owned(), |at| format!("offset {at}"));
         let times = if self.times > 1 { format!(", {} times now", self.times) } else { String::new() };
-        format!("{} while {at} was the first to be done{times}: it begins anew after {wait:?}", self.what)
+        format!("{} while {at} was the first unfinished record{times}: restarting after {wait:?}", self.what)
     }
 
     /// Whether it comes again and again, and the offset behind which it is over.
@@ -145,7 +148,7 @@ mod tests {
         };
         let (wait, again, told) = note("panicked at a.rs:1:2", Some(7), 5);
         assert_eq!((wait, again), (1, None));
-        assert_eq!(told, "panicked at a.rs:1:2 while offset 7 was the first to be done: it begins anew after 1s");
+        assert_eq!(told, "panicked at a.rs:1:2 while offset 7 was the first unfinished record: restarting after 1s");
         assert_eq!(note("panicked at a.rs:1:2", Some(7), 5).0, 2);
         let (wait, again, told) = note("panicked at a.rs:1:2", Some(7), 5);
         assert_eq!((wait, again), (4, Some(Some(7))));

@@ -27,14 +27,14 @@ impl<H: Handler> PartitionRunner<H> {
                 expected = from,
                 offset = to,
                 lost,
-                "data loss: an operator had the group go past records that cannot be read"
+                "data loss: an operator skipped unreadable records"
             );
         }
         let mut list = TopicPartitionList::new();
         let added = list.add_partition_offset(&self.topic, partition, element.offset());
         // Until this is there, the next to begin tells it again.
         if let Err(error) = added.and_then(|()| self.consumer.commit(&list, CommitMode::Async)) {
-            tracing::warn!(group = &*self.group, partition, %error, "the note of what was skipped is still there");
+            tracing::warn!(group = &*self.group, partition, %error, "cannot remove the note of the skipped records");
         }
     }
 }

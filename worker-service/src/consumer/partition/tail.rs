@@ -71,7 +71,7 @@ pub(super) fn read_tail(
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", "1024")
         .set("fetch.wait.max.ms", "100");
-    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, from.map_or(Offset::Beginning, Offset::Offset))?;
     consumer.assign(&list)?;

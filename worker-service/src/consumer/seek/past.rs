@@ -82,24 +82,24 @@ pub(super) async fn run(
     told += &format!("{} offsets count as lost\n{done}\n", to - from);
     out.write_all(told.as_bytes())
         .and_then(|()| out.flush())
-        .with_context(|| format!("{done}, but that could not be told"))
+        .with_context(|| format!("{done}, but the result could not be printed"))
 }
 
 fn go_past(client: &ClientConfig, config: &SeekConfig, source: &Source, partition: i32) -> anyhow::Result<Plan> {
     let (group, topic) = (source.group.as_str(), source.topics.input.as_str());
     let mut settings = client.clone();
     settings.set("group.id", group).set("enable.auto.commit", "false").set("isolation.level", "read_committed");
-    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
+    let consumer: PlainConsumer = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
     if !config.dry_run {
         ensure_stopped(&consumer, group)?;
     }
-    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("asking Kafka")?;
+    let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).context("cannot read the topic's metadata")?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let is_there = found.is_some_and(|found| found.partitions().iter().any(|found| found.id() == partition));
     anyhow::ensure!(is_there, "nothing was changed: the topic {topic} has no partition {partition}");
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, partition);
-    let committed = consumer.committed_offsets(list, ADMIN_TIMEOUT).context("asking for the group's offsets")?;
+    let committed = consumer.committed_offsets(list, ADMIN_TIMEOUT).context("cannot read the group's offsets")?;
     let committed = committed.find_partition(topic, partition);
     // What an earlier command skipped, and no worker has told yet.
     let earlier = committed.as_ref().and_then(|found| Skipped::of(found));
@@ -116,7 +116,7 @@ fn go_past(client: &ClientConfig, config: &SeekConfig, source: &Source, partitio
         element.set_offset(Offset::Offset(plan.skipped.to))?;
         element.set_metadata(plan.skipped.to_string());
         // By a client that is no member: should a worker have joined by now, the broker refuses it.
-        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: the group takes no offsets")?;
+        consumer.commit(&list, CommitMode::Sync).context("nothing was changed: Kafka refused the group's offsets")?;
     }
     Ok(plan)
 }
@@ -144,7 +144,7 @@ fn plan(
                     partition,
                     offset = at,
                     error = format!("{error:#}"),
-                    "nothing is told of what is skipped"
+                    "the client reports nothing about the skipped records: relying on --to-offset"
                 );
                 None
             }
@@ -155,7 +155,8 @@ fn plan(
         return Ok(Plan { at, skipped: Skipped { from: at, to }, found: Vec::new() });
     }
     let found = look().context(
-        "nothing was changed: where the client says nothing of what stands there, `--to-offset` goes on behind it",
+        "nothing was changed: if the client reports nothing about the records there, `--to-offset` continues behind \
+         them",
     )?;
     let (Some(first), Some(last)) = (found.first(), found.last()) else {
         anyhow::bail!("nothing was changed: the partition can be read where it stands, at {at}");

@@ -31,7 +31,7 @@ pub(super) fn ensure_of_broker(client: &ClientConfig, source: &Source, moved: &[
         .set("isolation.level", "read_uncommitted")
         .set("enable.partition.eof", "true")
         .set("queued.max.messages.kbytes", "1024");
-    let reader: PlainConsumer = settings.create_with_context(LogContext).context("the Kafka settings")?;
+    let reader: PlainConsumer = settings.create_with_context(LogContext).context("cannot create a Kafka client")?;
     // Before the first record nothing is left out.
     for Moved { partition, first, to, .. } in moved.iter().filter(|moved| moved.first < moved.to) {
         // What cannot be read has no time that could be told: it goes by what stands before it.
@@ -42,10 +42,9 @@ pub(super) fn ensure_of_broker(client: &ClientConfig, source: &Source, moved: &[
         let before = last_before(&reader, topic, *partition, *first, *to, skip).context("nothing was changed")?;
         if let Some((offset, Timestamp::CreateTime(_) | Timestamp::NotAvailable)) = before {
             anyhow::bail!(
-                "nothing was changed: {topic} [{partition}] has records of the time when it had \
-                 message.timestamp.type=CreateTime, the last one at {offset}: they have the times of their producers' \
-                 clocks, and no offset can be told for a time before they end. `--from-beginning` asks for no time, and \
-                 goes back to the first record that there is"
+                "nothing was changed: {topic} [{partition}] has records with their producers' timestamps, from when \
+                 message.timestamp.type was CreateTime, the last one at offset {offset}: no offset can be found for a \
+                 time before that record. `--from-beginning` needs no time: it goes back to the first record"
             );
         }
     }

@@ -21,10 +21,10 @@ pub(super) enum Unsent {
     #[error("{0}")]
     Kafka(#[from] KafkaError),
     /// A name that is no text, or `dlq.headers` that are none of ours.
-    #[error("it has headers that cannot be written here")]
+    #[error("it has headers that this client cannot write")]
     Headers,
     /// It went alone, so that it is too large itself. What was dead has a few headers more than it had.
-    #[error("it is too large for the topic {0}: that takes a larger max.message.bytes")]
+    #[error("it is too large for the topic {0}: raise max.message.bytes")]
     TooLarge(String),
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(client: &ClientConfig, source: &Source) -> anyhow::Result<Self> {
-        let producer = ReliableProducer::new(client, &source.group).context("the Kafka settings")?;
+        let producer = ReliableProducer::new(client, &source.group).context("cannot create a Kafka client")?;
         Ok(Self { topic: source.topics.input.clone(), producer })
     }
 

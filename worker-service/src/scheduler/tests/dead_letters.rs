@@ -65,7 +65,7 @@ fn letters_that_are_refused_for_an_hour_are_no_flood() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(scheduler.outage().unwrap().starts_with("dead letters are not taken: "));
+    assert!(scheduler.outage().unwrap().starts_with("cannot write dead letters: "));
     let Action::DeadLetter(letters) = scheduler.next(now) else { panic!() };
     assert_eq!(letters.len(), 60);
     scheduler.dead_lettered(sent(letters, Ok(())), now);
@@ -84,7 +84,7 @@ fn of_letters_only_those_refused_are_sent_again() {
     let went: Vec<_> = letters.into_iter().map(|letter| (result(letter.record.offset), letter)).collect();
     scheduler.dead_lettered(went.into_iter().map(|(result, letter)| (letter, result)).collect(), Duration::ZERO);
     assert_eq!((scheduler.watermark(), scheduler.records), (Some(1), 2));
-    assert_eq!(scheduler.outage(), Some("dead letters are not taken: too large"));
+    assert_eq!(scheduler.outage(), Some("cannot write dead letters: too large"));
     let Action::Wait(Some(until)) = scheduler.next(Duration::ZERO) else { panic!() };
     // What comes meanwhile goes behind them, and counts for the budget as itself.
     scheduler.arrive(record(6, 0, b""), Err(no_event()));

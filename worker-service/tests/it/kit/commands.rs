@@ -124,8 +124,8 @@ impl Kit {
         Ok((moved, String::from_utf8(out)?))
     }
 
-    pub(crate) async fn forget(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
-        let mut args = vec!["forget", device];
+    pub(crate) async fn erase(&self, device: &str, more: &[&str]) -> anyhow::Result<String> {
+        let mut args = vec!["erase", device];
         args.extend(more);
         let Command::Domain(config) = self.parse(&args, &["kafka", "database", "redis", "cache"]) else { panic!() };
         let mut out = Vec::new();
@@ -138,7 +138,7 @@ impl Kit {
         let mut all = vec!["worker-service".to_owned()];
         all.extend(args.iter().map(|&arg| arg.to_owned()));
         // A command that joins no group knows none.
-        let has_group = args.first() != Some(&"forget");
+        let has_group = args.first() != Some(&"erase");
         let env = self.scope.env().into_iter().filter(|(name, _)| has_group || name != "KAFKA_GROUP");
         for (name, value) in env {
             let flag = format!("--{}=", name.to_ascii_lowercase().replace('_', "-"));

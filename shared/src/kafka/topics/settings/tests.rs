@@ -42,7 +42,7 @@ fn the_replicas_are_counted_whatever_the_settings_say() {
     let one = on(&[1, 2, 3], &[&[1, 2], &[2]], "2");
     assert_eq!(found(&one, 2), [REPLICAS]);
     let fault = &one.faults(Role::DeadLetters, 2, None).into_iter().find(|fault| fault.setting == REPLICAS).unwrap();
-    assert!(fault.to_string().starts_with("replicas=1, and at least 2 is needed: "), "{fault}");
+    assert!(fault.to_string().starts_with("replicas=1, but must be at least 2: "), "{fault}");
     let command = fault.command("b:1", "t");
     assert!(command.contains(r#"{"partition":1,"replicas":[2,3,1],"topic":"t"}"#), "{command}");
     assert!(command.contains("kafka-reassign-partitions.sh --bootstrap-server b:1 "), "{command}");
@@ -72,7 +72,7 @@ fn each_setting_is_named_with_what_it_has_to_be() {
         let faults = settings(&GOOD).with(name, value).faults(Role::Input, 2, None);
         let [fault] = &faults[..] else { panic!("{name}={value}: {faults:?}") };
         assert_eq!((fault.setting, fault.found.as_str(), fault.good.as_str()), (name, value, good));
-        assert!(fault.to_string().starts_with(&format!("{name}={value}, and ")), "{fault}");
+        assert!(fault.to_string().starts_with(&format!("{name}={value}, but must be ")), "{fault}");
         let expected = format!(
             "kafka-configs.sh --bootstrap-server b:1 --alter --entity-type topics --entity-name t --add-config {name}={good}"
         );

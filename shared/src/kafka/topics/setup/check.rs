@@ -59,7 +59,7 @@ pub async fn check(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSha
     Ok(())
 }
 
-const SKIP: &str = "`--skip-topics` goes on without";
+const SKIP: &str = "cannot check the topics (`--skip-topics` leaves this out)";
 
 fn both(topics: &TopicConfig) -> [(&str, Role); 2] {
     [(&topics.input, Role::Input), (&topics.dlq, Role::DeadLetters)]
@@ -72,8 +72,8 @@ fn brokers(client: &ClientConfig) -> &str {
 fn all_good(wrong: &[String]) -> anyhow::Result<()> {
     anyhow::ensure!(
         wrong.is_empty(),
-        "topics have settings with which events are lost. Look at each, because some delete records when they are \
-         changed, and run its command; or go on as it is with `--skip-topics`:\n{}",
+        "topics have settings that lose events. Read each one before you run its command, because some changes delete \
+         records; or leave them as they are with `--skip-topics`:\n{}",
         wrong.join("\n")
     );
     Ok(())
@@ -104,13 +104,14 @@ fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<S
         for fault in settings.faults(*role, shape.min_insync_replicas, other) {
             let why = match &can_mend {
                 _ if fault.setting == CLEANUP_POLICY => {
-                    " (let the workers read to the end first: what is older than the retention goes with the change)"
+                    " (let the workers read to the end first: the change deletes records that are older than the \
+                     retention)"
                         .to_owned()
                 }
                 Err(error) if fault.setting == TIMESTAMP_TYPE => format!(" (it cannot be changed here: {error:#})"),
                 _ if fault.setting != COMPRESSION => String::new(),
                 _ if shape.compression == TopicCompression::Producer => continue,
-                _ => " (TOPIC_COMPRESSION=producer leaves it as it is)".to_owned(),
+                _ => " (TOPIC_COMPRESSION=producer accepts it)".to_owned(),
             };
             wrong.push(told(topic, &fault, &why, brokers));
         }
@@ -122,7 +123,11 @@ fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<S
 /// tell would be lost.
 fn kept(settings: &TopicSettings) -> anyhow::Result<()> {
     let untold = settings.untold();
-    anyhow::ensure!(untold.is_empty(), "the topic has settings of its own that are not told: {}", untold.join(", "));
+    anyhow::ensure!(
+        untold.is_empty(),
+        "Kafka does not return the values of some of the topic's own settings: {}",
+        untold.join(", ")
+    );
     Ok(())
 }
 
@@ -194,10 +199,11 @@ mod tests {
         assert_eq!(of_clock(vec![whose]).len(), 2, "it may be the topic's own");
         let found = of_clock(vec![known(), entry("vendor.secret", None, ConfigSource::DynamicTopic)]);
         let [clock, difference] = &found[..] else { panic!("{found:?}") };
-        assert!(clock.starts_with("t: message.timestamp.type=CreateTime, and LogAppendTime is needed"), "{clock}");
+        assert!(clock.starts_with("t: message.timestamp.type=CreateTime, but must be LogAppendTime"), "{clock}");
         assert!(
             clock.contains(
-                "(it cannot be changed here: the topic has settings of its own that are not told: vendor.secret)"
+                "(it cannot be changed here: Kafka does not return the values of some of the topic's own settings: \
+                 vendor.secret)"
             ),
             "{clock}"
         );

@@ -23,7 +23,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(timeout: Duration, headers: HeaderMap) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
-        let http = http.build().context("no HTTP client for traces")?;
+        let http = http.build().context("cannot create an HTTP client for traces")?;
         Ok(Self { http, headers, runtime: Handle::current(), away: AtomicBool::new(false) })
     }
 
@@ -54,15 +54,15 @@ impl Client {
     fn told(&self, outcome: &Result<Response<Bytes>, HttpError>) {
         let error = match outcome {
             Ok(answer) if answer.status().is_success() => None,
-            Ok(answer) => Some(format!("it answers {}", answer.status().as_u16())),
+            Ok(answer) => Some(format!("it answered {}", answer.status().as_u16())),
             Err(error) => Some(error.to_string()),
         };
         let result = if error.is_none() { "taken" } else { "failed" };
         metrics::counter!("trace_exports_total", "outcome" => result).increment(1);
         let was_away = self.away.swap(error.is_some(), Ordering::Relaxed);
         match error {
-            Some(error) if !was_away => tracing::warn!(error, "the collector does not take traces"),
-            None if was_away => tracing::info!("the collector takes traces again"),
+            Some(error) if !was_away => tracing::warn!(error, "the collector does not accept traces"),
+            None if was_away => tracing::info!("the collector accepts traces again"),
             _ => {}
         }
     }

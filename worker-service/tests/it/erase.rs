@@ -1,4 +1,4 @@
-//! `forget`: a device is gone, and its records do not bring it back.
+//! `erase`: a device is gone, and its records do not bring it back.
 
 use shared::cache::{Cache, Fencer, Lookup};
 use shared::devices::{DeviceId, RESOURCE};
@@ -18,8 +18,8 @@ async fn fill(kit: &Kit, cache: &Cache, device: &DeviceId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
-    let kit = Kit::new("forget", 1).await;
+async fn an_erased_device_stays_erased_and_may_begin_anew() {
+    let kit = Kit::new("erase", 1).await;
     let began = OffsetDateTime::now_utc() - time::Duration::minutes(1);
     let worker = kit.worker();
     for n in 1..=7 {
@@ -34,14 +34,14 @@ async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
     fill(&kit, &cache, &device).await;
 
     let away = format!("--redis-url=redis://{}", nobody());
-    let refused = kit.forget("a", &[&away]).await.unwrap_err().to_string();
+    let refused = kit.erase("a", &[&away]).await.unwrap_err().to_string();
     assert_eq!(refused, "nothing was erased: Redis does not answer");
     let away = format!("--kafka-brokers={}", nobody());
-    let refused = kit.forget("a", &[&away]).await.unwrap_err().to_string();
-    assert_eq!(refused, "nothing was erased: Kafka does not say where the topic ends");
+    let refused = kit.erase("a", &[&away]).await.unwrap_err().to_string();
+    assert_eq!(refused, "nothing was erased: cannot read the topic's end from Kafka");
     assert_eq!(kit.version("a").await, Some(7));
-    let said = kit.forget("a", &[]).await.unwrap();
-    assert!(said.starts_with("forgot a: 7 events, version 7; "), "{said}");
+    let said = kit.erase("a", &[]).await.unwrap();
+    assert!(said.starts_with("erased a: 7 events, version 7; "), "{said}");
     assert_eq!(kit.count("SELECT count(*) FROM events WHERE device_id = 'a'").await, 0);
     assert_eq!(kit.version("a").await, None);
     assert_eq!(cache.get(&device.cache_key()).await, Lookup::Miss);
@@ -79,10 +79,10 @@ async fn a_forgotten_device_stays_forgotten_and_may_begin_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_never_was_can_be_forgotten() {
+async fn a_device_that_never_was_can_be_erased() {
     let kit = Kit::new("never", 1).await;
-    let said = kit.forget("nobody", &[]).await.unwrap();
-    assert!(said.starts_with("forgot nobody: 0 events, no resource; "), "{said}");
+    let said = kit.erase("nobody", &[]).await.unwrap();
+    assert!(said.starts_with("erased nobody: 0 events, no resource; "), "{said}");
     tokio::time::sleep(Duration::from_millis(20)).await;
     let worker = kit.worker();
     kit.event("nobody", "1", "{}").await;

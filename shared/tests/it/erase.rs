@@ -71,11 +71,11 @@ async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
         .await
         .unwrap();
     let store = kit.store.clone();
-    let forget = tokio::spawn(async move { queries::erase(&store, &"d".parse().unwrap(), None).await.unwrap() });
+    let erased = tokio::spawn(async move { queries::erase(&store, &"d".parse().unwrap(), None).await.unwrap() });
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!forget.is_finished(), "it waits");
+    assert!(!erased.is_finished(), "it waits");
     hand.commit().await.unwrap();
-    assert_eq!(forget.await.unwrap().events, 1);
+    assert_eq!(erased.await.unwrap().events, 1);
     assert_eq!((count(&kit, "d").await, count(&kit, "other").await), (0, 2));
 }
 
@@ -124,7 +124,7 @@ async fn a_fence_that_was_on_its_way_does_not_put_the_old_body_back() {
         [(MISSING, deleted), ("lease:of-a-reader", FenceOutcome::LeaseDeleted), (r#"{"version":1,"id":"a"}"#, deleted)]
     {
         let () = redis.set_ex(kit.key("a"), r#"{"version":7,"old":true}"#, 60).await.unwrap();
-        kit.cache.forget(&a).await.unwrap();
+        kit.cache.erase(&a).await.unwrap();
         assert_eq!(kit.cache.get(&a).await, Lookup::Miss);
         let () = redis.set_ex(kit.key("a"), cached, 60).await.unwrap();
         assert_eq!(fencer.fence(&[(a.clone(), 2)]).await.outcomes, [outcome], "over {cached}");
