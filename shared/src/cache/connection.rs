@@ -1,9 +1,10 @@
 //! The connection to one Redis server. It reconnects when it drops, and is replaced when it leads to the wrong server.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisResult, Value};
@@ -72,7 +73,7 @@ impl Connection {
     /// by itself, one attempt at a time.
     pub(super) fn renew(self: &Arc<Self>, pause: Duration) {
         {
-            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut renewed = self.renewed.lock();
             if renewed.elapsed() < pause {
                 return;
             }

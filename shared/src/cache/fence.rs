@@ -1,11 +1,12 @@
 //! The worker's side of the cache: after a transaction nothing older may be read.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 use super::pending::{Bounds, Pending};
@@ -97,7 +98,7 @@ impl Fencer {
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(RETRY).await;
-            count_visible(self.pending().expired(self.since.elapsed()));
+            count_visible(self.pending.lock().expired(self.since.elapsed()));
             self.send_kept().await;
         }
     }
@@ -120,7 +121,7 @@ impl Fencer {
         let _turn = self.turn.lock().await;
         let due = |(key, _): &(&CacheKey, i64)| self.cache.may_be_asked(key);
         let kept: Vec<Fence> =
-            self.pending().fences().filter(due).map(|(key, version)| (key.clone(), version)).collect();
+            self.pending.lock().fences().filter(due).map(|(key, version)| (key.clone(), version)).collect();
         if kept.is_empty() {
             return;
         }
@@ -128,7 +129,7 @@ impl Fencer {
         report.note(&self.send(&kept.iter().enumerate().collect::<Vec<_>>()).await);
         let mut sent = 0;
         let since = self.since.elapsed();
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         for ((key, version), outcome) in kept.iter().zip(&report.outcomes) {
             if outcome.is_acknowledged() {
                 sent += 1;
@@ -144,7 +145,7 @@ impl Fencer {
 
     /// How many resources have a fence that is still to be sent.
     pub fn pending_len(&self) -> usize {
-        self.pending().len()
+        self.pending.lock().len()
     }
 
     /// Reports what became of each, by its place, as far as it was acknowledged.
@@ -241,7 +242,7 @@ impl Fencer {
     fn note(&self, versions: &[Fence], events: &[Accepted<'_>], report: &mut FenceReport) {
         let (since, now) = (self.since.elapsed(), OffsetDateTime::now_utc());
         let age = |accepted: &OffsetDateTime| Duration::try_from(now - *accepted).unwrap_or_default();
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         if report.is_acknowledged() && pending.len() == 0 {
             drop(pending);
             count_visible(events.iter().map(|(_, accepted)| age(accepted)));
@@ -266,11 +267,6 @@ impl Fencer {
         count_visible(visible);
         metrics::counter!("cache_fences_lost_total").increment(lost);
         show(&pending);
-    }
-
-    fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
-        // It is whole whenever the lock is free, whatever the holder's fate.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

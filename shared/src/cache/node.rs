@@ -1,10 +1,11 @@
 //! One Redis server: a circuit breaker, and what the server can do now, as its answers show.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use redis::{
     Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
 };
@@ -177,7 +178,7 @@ impl Node {
                 }
             }
         }
-        self.refusals().recent(Instant::now()).map_or(Ok(()), |why| Err(why.to_string()))
+        self.refusals.lock().recent(Instant::now()).map_or(Ok(()), |why| Err(why.to_string()))
     }
 
     /// Finds the reason on a new connection. If the server answers there, the connection in use is dead: it may lead to
@@ -220,7 +221,7 @@ impl Node {
     ) -> Result<T, CommandFailure> {
         let writes = does != Does::Reads;
         if writes && !self.writes.allows() {
-            let why = self.refusals().last().map(Arc::clone);
+            let why = self.refusals.lock().last().map(Arc::clone);
             return Err(why.map_or(CommandFailure::Away, CommandFailure::Refuses));
         }
         if !self.breaker.allows() {
@@ -323,7 +324,7 @@ impl Node {
         classify::count(error);
         let misled = if self.is_misled(error) { format!(": {OF_CLUSTER}") } else { String::new() };
         let said = format!("{error}{misled}");
-        let (mut refusals, now) = (self.refusals(), Instant::now());
+        let (mut refusals, now) = (self.refusals.lock(), Instant::now());
         refusals.add(&said, now);
         if classify(error) == Verdict::Replica || !refusals.is_to_be_told(&said, now) {
             return;
@@ -334,11 +335,6 @@ impl Node {
             error = said,
             "Redis refuses commands: what it does not take is not cached, and nothing older than CACHE_TTL is read"
         );
-    }
-
-    fn refusals(&self) -> MutexGuard<'_, Refusals> {
-        // It is whole whenever the lock is free, whatever the holder's fate.
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server does not answer. The log reports this once, with the reason. If the reason was not found in time,

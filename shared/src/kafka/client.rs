@@ -1,10 +1,10 @@
 //! What every Kafka client of ours has in common: where the brokers are, and how to log in.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rdkafka::bindings::RD_KAFKA_VERSION;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -119,7 +119,7 @@ pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     };
     // Nobody else takes what the client has to say.
     while consumer.poll(Duration::ZERO).is_some() {}
-    let met = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
+    let met = consumer.context().0.lock();
     // The last of them is often just that no broker is left.
     let why = met.first().map_or_else(|| error.to_string(), Clone::clone);
     anyhow::bail!("Kafka cannot be reached: {why}")
@@ -135,7 +135,7 @@ impl ClientContext for Complaints {
     }
 
     fn error(&self, _: KafkaError, reason: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reason.to_owned());
+        self.0.lock().push(reason.to_owned());
     }
 }
 

@@ -8,12 +8,13 @@
 //! some of them.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use metrics::counter;
+use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -99,10 +100,6 @@ struct State {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lose(&self, lines: u64, kind: &'static str) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
         counter!(DROPPED, "kind" => kind).increment(lines);
@@ -120,7 +117,7 @@ impl LogQueue {
 
     /// Takes a whole line in, or drops it, and says whether it did; never waits for who reads the log.
     pub(super) fn push(&self, kind: Kind, line: &[u8]) -> bool {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         if state.waiting.len() + state.in_hand + line.len() > kind.limit() {
             state.dropped += 1;
             drop(state);
@@ -142,8 +139,8 @@ impl LogQueue {
     /// Waits until everything is written, and so long at most; says whether it is.
     pub(super) fn flush(&self, at_most: Duration) -> bool {
         let is_left = |state: &mut State| !state.waiting.is_empty() || state.in_hand > 0;
-        let waited = self.0.emptied.wait_timeout_while(self.0.state(), at_most, is_left);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.state.lock();
+        self.0.emptied.wait_while_for(&mut state, is_left, at_most);
         !is_left(&mut state)
     }
 }
@@ -152,11 +149,11 @@ impl LogQueue {
 fn write_all(shared: &Shared, mut out: impl Write) {
     let mut taken = Vec::new();
     loop {
-        let mut state = shared.state();
+        let mut state = shared.state.lock();
         while state.waiting.is_empty() {
             shared.emptied.notify_all();
             state.is_idle = true;
-            state = shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            shared.filled.wait(&mut state);
         }
         std::mem::swap(&mut state.waiting, &mut taken);
         state.in_hand = taken.len();
@@ -165,7 +162,7 @@ fn write_all(shared: &Shared, mut out: impl Write) {
         taken.clear();
         taken.shrink_to(KEPT);
         // Only now somebody reads again.
-        let dropped = std::mem::take(&mut shared.state().dropped);
+        let dropped = std::mem::take(&mut shared.state.lock().dropped);
         if dropped > 0 {
             tracing::error!(dropped, "{SAID}");
         }
@@ -186,12 +183,12 @@ fn write_pieces(shared: &Shared, out: &mut impl Write, mut left: &[u8]) {
             Ok(_) | Err(_) => {
                 let lines = left.iter().filter(|byte| **byte == b'\n').count();
                 shared.lose(lines as u64, UNWRITABLE);
-                shared.state().in_hand = 0;
+                shared.state.lock().in_hand = 0;
                 return;
             }
         };
         left = left.get(written..).unwrap_or_default();
-        shared.state().in_hand = left.len();
+        shared.state.lock().in_hand = left.len();
     }
 }
 

@@ -35,7 +35,7 @@ fn numbers_up_to(reader: PipeReader, last: usize) -> Vec<usize> {
 }
 
 fn waiting(queue: &LogQueue) -> usize {
-    let state = queue.0.state();
+    let state = queue.0.state.lock();
     state.waiting.len() + state.in_hand
 }
 
@@ -49,16 +49,16 @@ fn with_nobody_to_read_ordinary_lines_leave_room_for_errors_and_both_for_metrics
         let before = taken.len();
         for _ in 0..10_000 {
             number += 1;
-            let dropped = queue.0.state().dropped;
+            let dropped = queue.0.state.lock().dropped;
             queue.push(kind, &line(number, 1_000));
-            if queue.0.state().dropped == dropped {
+            if queue.0.state.lock().dropped == dropped {
                 taken.push(number);
             }
         }
         assert!(taken.len() > before + 100, "{kind:?} finds room");
         assert!((kind.limit() - 2_000..=kind.limit()).contains(&waiting(&queue)), "{kind:?}: {}", waiting(&queue));
     }
-    let dropped = queue.0.state().dropped;
+    let dropped = queue.0.state.lock().dropped;
     assert_eq!(usize::try_from(dropped).unwrap(), 30_000 - taken.len());
 
     let since = Instant::now();
@@ -71,7 +71,7 @@ fn with_nobody_to_read_ordinary_lines_leave_room_for_errors_and_both_for_metrics
     assert!(queue.flush(Duration::from_secs(10)));
     queue.push(Kind::Ordinary, &line(0, 10));
     assert_eq!(numbers_up_to(reader, 0), [0]);
-    assert_eq!(queue.0.state().dropped, 0, "the thread has told");
+    assert_eq!(queue.0.state.lock().dropped, 0, "the thread has told");
 }
 
 #[test]
