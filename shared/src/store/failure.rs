@@ -1,7 +1,6 @@
 //! Why something failed, for whoever decides what happens next. A handler that calls a file store or a webhook says it
 //! by itself; what PostgreSQL answers is classified in one table.
 
-use std::fmt;
 use std::time::Duration;
 
 /// What a standby is refused with.
@@ -38,7 +37,8 @@ impl Class {
 }
 
 /// A failure, with what to do about it. The text holds no payload and no secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
 pub struct Failure {
     /// What to do.
     pub class: Class,
@@ -100,11 +100,3 @@ impl Failure {
         Self { class: Class::Outage, ..error.into() }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for Failure {}

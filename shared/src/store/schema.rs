@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{PgConnection, Row, SqlStr};
+use sqlx::{PgConnection, SqlStr};
 
 use super::connect::takes_writes;
 use super::session::Tx;
@@ -170,15 +170,12 @@ fn version_of(name: &str) -> i64 {
 }
 
 async fn version(session: &mut Tx<'_>) -> Result<i64, Failure> {
-    let there =
-        sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *session).await?;
-    if !there.try_get::<bool, _>("there")? {
+    const IS_THERE: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    const VERSION: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+    if !sqlx::query_scalar(IS_THERE).fetch_one(&mut *session).await? {
         return Ok(0);
     }
-    let row = sqlx::query("SELECT coalesce(max(version), 0) AS version FROM _sqlx_migrations WHERE success")
-        .fetch_one(session)
-        .await?;
-    Ok(row.try_get("version")?)
+    Ok(sqlx::query_scalar(VERSION).fetch_one(session).await?)
 }
 
 #[cfg(test)]
