@@ -1,42 +1,31 @@
 //! What a fence did to the cache, entry by entry.
 
 use super::scripts::code;
+use crate::runtime::named::named;
 
-/// What a fence did to the cache entry of a resource. In all cases but the last two no read that starts
-/// afterwards gets less than the fence's version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FenceOutcome {
-    /// No body was there.
-    Absent,
-    /// A body of this version, or of a newer one, was there already.
-    Current,
-    /// A reader's lease was there, and was deleted: what it read is not put in.
-    LeaseDeleted,
-    /// An older body was replaced by the new one.
-    Replaced,
-    /// What was there was deleted: an older body for which there was no new one, or no room, or something
-    /// that is neither a body nor a lease.
-    Deleted,
-    /// Redis did not acknowledge the fence: it is kept, and sent again.
-    Pending,
-    /// Redis did not acknowledge the fence, and too many are kept already: the TTL bounds what may be stale.
-    Lost,
-}
+named!(
+    /// What a fence did to the cache entry of a resource. In all cases but the last two no read that starts
+    /// afterwards gets less than the fence's version.
+    pub FenceOutcome {
+        /// No body was there.
+        Absent = "absent",
+        /// A body of this version, or of a newer one, was there already.
+        Current = "current",
+        /// A reader's lease was there, and was deleted: what it read is not put in.
+        LeaseDeleted = "lease_deleted",
+        /// An older body was replaced by the new one.
+        Replaced = "replaced",
+        /// What was there was deleted: an older body for which there was no new one, or no room, or something
+        /// that is neither a body nor a lease.
+        Deleted = "deleted",
+        /// Redis did not acknowledge the fence: it is kept, and sent again.
+        Pending = "pending",
+        /// Redis did not acknowledge the fence, and too many are kept already: the TTL bounds what may be stale.
+        Lost = "lost",
+    }
+);
 
 impl FenceOutcome {
-    /// Its name in the log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Current => "current",
-            Self::LeaseDeleted => "lease_deleted",
-            Self::Replaced => "replaced",
-            Self::Deleted => "deleted",
-            Self::Pending => "pending",
-            Self::Lost => "lost",
-        }
-    }
-
     /// Whether Redis acknowledged it.
     pub const fn is_acknowledged(self) -> bool {
         !matches!(self, Self::Pending | Self::Lost)

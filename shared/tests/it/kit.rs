@@ -9,7 +9,7 @@ use crate::prelude::*;
 pub(crate) use devstack::kit::until as eventually;
 use redis::AsyncCommands as _;
 use shared::cache::{Cache, CacheKey, RedisConfig};
-use shared::devices::queries::{self, Applied};
+use shared::devices::queries::{self, Applied, Outcome};
 use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE};
 use shared::kafka::Envelope;
 use shared::kafka::position::Position;
@@ -105,6 +105,11 @@ impl Kit {
 /// Applies a device's event of this number, at this offset.
 pub(crate) async fn write(store: &Store, device: &str, n: i64) -> Result<Applied, Failure> {
     queries::apply_batch(store, &[&event(device, &n.to_string(), "{}", at(0, n))]).await
+}
+
+/// How many events of a batch came to this.
+pub(crate) fn count(applied: &Applied, outcome: Outcome) -> usize {
+    applied.events.iter().filter(|event| event.outcome == outcome).count()
 }
 
 /// The cache is not well, and says why.

@@ -13,7 +13,7 @@ pub struct LetterFilter {
     #[arg(long)]
     pub device: Option<String>,
     /// Only with this `dlq.reason`.
-    #[arg(long, value_parser = Reason::ALL.map(Reason::as_str))]
+    #[arg(long, value_parser = Reason::NAMES)]
     pub reason: Option<String>,
     /// Only what failed at this time (RFC 3339) or later.
     #[arg(long, value_parser = rfc3339::instant)]

@@ -77,8 +77,8 @@ pub fn begin_group(group: &str, outcomes: &[&'static str]) {
     for outcome in outcomes {
         counter!("events_total", &[group(), ("outcome", (*outcome).to_owned())]).increment(0);
     }
-    for reason in Reason::ALL {
-        counter!("dead_letters_total", &[group(), ("reason", reason.as_str().to_owned())]).increment(0);
+    for reason in Reason::NAMES {
+        counter!("dead_letters_total", &[group(), ("reason", reason.to_owned())]).increment(0);
     }
     for name in ["partition_stalls_total", "records_lost_total", "commits_failed_total"] {
         counter!(name, &[group()]).increment(0);

@@ -35,7 +35,6 @@ pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Ap
     let tombstones = tombstones(session, given).await?;
     let mut batch: Vec<Item<'_>> = given.iter().enumerate().map(|(index, event)| Item { index, event }).collect();
     batch.retain(|item| !is_forgotten(&tombstones, item.event));
-    outcome.forgotten = given.len() - batch.len();
     if batch.is_empty() {
         return Ok(outcome);
     }
@@ -76,17 +75,13 @@ pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Ap
         for &Item { index, event } in run {
             if !new.takes(event) {
                 let is_other = conflicting.contains(&index);
-                outcome.repeated += 1;
-                outcome.conflicting += usize::from(is_other);
                 unchanging.push((index, if is_other { Outcome::Conflicting } else { Outcome::Repeated }));
             } else if newest.is_none_or(|newest| event.position.is_newer_than(newest)) {
                 newest = Some(&event.position);
                 change.applied += 1;
                 change.last = Some(event);
-                outcome.applied += 1;
                 outcome.note(index, Outcome::Applied, Some(change.version()));
             } else {
-                outcome.superseded += 1;
                 superseded.push(event);
                 unchanging.push((index, Outcome::Superseded));
             }

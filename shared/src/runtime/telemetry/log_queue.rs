@@ -18,31 +18,20 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What a line is, as far as its room is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Ordinary,
-    Error,
-    Metrics,
-}
+use crate::runtime::named::named;
+
+named!(
+    /// What a line is, as far as its room is concerned.
+    pub(super) Kind { Ordinary = "ordinary", Error = "error", Metrics = "metrics" }
+);
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Ordinary, Self::Error, Self::Metrics];
-
     /// How many bytes may wait, this line included.
     const fn limit(self) -> usize {
         match self {
             Self::Ordinary => 3 * 1024 * 1024,
             Self::Error => 3 * 1024 * 1024 + 768 * 1024,
             Self::Metrics => 4 * 1024 * 1024,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ordinary => "ordinary",
-            Self::Error => "error",
-            Self::Metrics => "metrics",
         }
     }
 
@@ -67,7 +56,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// Says of the counter what it counts, and begins it with 0: alerts look at its increase.
 pub(super) fn describe() {
     metrics::describe_counter!(DROPPED, "Log lines that were dropped, because nobody read the log in time, by kind.");
-    for kind in Kind::ALL.map(Kind::as_str).into_iter().chain([UNWRITABLE]) {
+    for kind in Kind::NAMES.into_iter().chain([UNWRITABLE]) {
         counter!(DROPPED, "kind" => kind).increment(0);
     }
 }
