@@ -39,12 +39,13 @@ pub use self::classify::describe;
 pub use self::config::{RedisConfig, StoresConfig};
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
-pub use self::key::{CacheKey, Kind, Load, Loaded, load};
+pub use self::key::{CacheKey, Kind, Load};
 use self::node::{CommandFailure, Node};
 use self::scripts::Call;
 use self::topology::{Servers, absent_key};
 pub use self::ttl::LEASE_TTL;
 use self::ttl::MISSING_TTL;
+pub use crate::store::Loaded;
 
 /// The cache. Cloning it shares the connections.
 #[derive(Clone)]

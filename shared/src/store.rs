@@ -23,6 +23,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, Postgres};
 use tokio::sync::Semaphore;
 
+pub use bodies::Loaded;
 pub use config::{Pooler, PostgresConfig};
 pub use failure::{Class, Failure};
 pub use journal::{EventName, Journal};

@@ -11,9 +11,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::{ClientConfig, ClientContext};
+use tokio::task::spawn_blocking;
 
 use super::client_log::{LogContext, log};
 use crate::kafka::KafkaConfig;
+use crate::runtime::lifecycle::no_result;
 
 /// A consumer without a group of its own to look after, or with nothing to do in one.
 pub type PlainConsumer = BaseConsumer<LogContext>;
@@ -97,16 +99,21 @@ pub const fn is_without_topic(code: RDKafkaErrorCode) -> bool {
 
 /// What Kafka says that it has.
 #[derive(Debug)]
-pub struct Reached {
+pub(super) struct Reached {
     /// The brokers' ids.
-    pub brokers: Vec<i32>,
+    pub(super) brokers: Vec<i32>,
     /// The topics' names, as far as this user may know of them.
-    pub topics: BTreeSet<String>,
+    pub(super) topics: BTreeSet<String>,
 }
 
 /// Asks Kafka for its brokers and topics: what an administrative client is told of a failure is that time was up, and an
 /// operator wants to know that the password is wrong.
-pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
+pub(super) async fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
+    let client = client.clone();
+    spawn_blocking(move || reach_now(&client)).await.map_err(no_result)?
+}
+
+fn reach_now(client: &ClientConfig) -> anyhow::Result<Reached> {
     let consumer: BaseConsumer<Complaints> =
         client.create_with_context(Complaints::default()).context("the Kafka settings")?;
     let error = match consumer.fetch_metadata(None, ADMIN_TIMEOUT) {

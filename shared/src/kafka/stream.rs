@@ -49,7 +49,8 @@ impl Setting {
             .value_parser(parser)
     }
 
-    fn read(&self, matches: &ArgMatches) -> String {
+    /// What it was given.
+    pub fn read(&self, matches: &ArgMatches) -> String {
         // It has a default.
         matches.get_one(self.variable).cloned().unwrap_or_else(|| self.default.to_owned())
     }
@@ -57,11 +58,6 @@ impl Setting {
     /// Adds the name of a consumer group to a command.
     pub fn augment_as_group(&self, command: Command) -> Command {
         command.arg(self.arg(trimmed(group_name)))
-    }
-
-    /// The name of the group.
-    pub fn read_group(&self, matches: &ArgMatches) -> String {
-        self.read(matches)
     }
 }
 
@@ -107,16 +103,10 @@ pub trait Stream: 'static {
 }
 
 /// The names of a stream's topics, as a part of a service's or a command's settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TopicsOf<S> {
     topics: TopicConfig,
     stream: PhantomData<S>,
-}
-
-impl<S> Clone for TopicsOf<S> {
-    fn clone(&self) -> Self {
-        Self { topics: self.topics.clone(), stream: PhantomData }
-    }
 }
 
 impl<S> From<TopicConfig> for TopicsOf<S> {

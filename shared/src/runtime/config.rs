@@ -19,7 +19,6 @@ pub use self::log::{LogConfig, LogFormat};
 pub use self::ops::OpsConfig;
 pub use self::traces::{SpanConfig, TraceConfig};
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
@@ -43,14 +42,6 @@ impl Secret {
     /// The value, to be handed to the one who needs it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
-    }
-}
-
-impl FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::new(text))
     }
 }
 
