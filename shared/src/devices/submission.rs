@@ -1,16 +1,13 @@
 //! An event as its device sends it: what a device may send, and every reason to refuse it.
 
-use std::fmt;
-
 use bytes::Bytes;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::{DeviceId, EventType};
 use crate::kafka::cloud_events::{self, Submitted};
 use crate::kafka::ids::{EventId, IdError};
-use crate::runtime::json::{BodyError, Faults, Payload, at, json, no_object, text};
+use crate::runtime::json::{BodyError, Faults, Payload, at, each_member, json, text};
 use crate::runtime::rfc3339;
 
 /// What a device submitted, parsed.
@@ -41,21 +38,16 @@ pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
-    if !value.get().starts_with('{') {
-        return Err(BodyError::NotAnEvent(vec![no_object()]));
-    }
-    let mut fields: Fields<'_> =
-        serde_json::from_str(value.get()).map_err(|error| BodyError::NotJson(error.to_string()))?;
-    let mut faults = std::mem::take(&mut fields.faults);
+    let Fields { device_id, event_id, occurred_at, payload, mut faults } = Fields::of(value)?;
     let mut in_payload = Vec::new();
 
-    let device_id = match fields.device_id {
+    let device_id = match device_id {
         Some(raw) => id("/device_id", raw, &mut faults),
         None => missing("/device_id", &mut faults),
     };
-    let event_id = fields.event_id.and_then(|raw| id("/event_id", raw, &mut faults));
-    let occurred_at = fields.occurred_at.and_then(|raw| instant("/occurred_at", raw, &mut faults));
-    let payload = match fields.payload {
+    let event_id = event_id.and_then(|raw| id("/event_id", raw, &mut faults));
+    let occurred_at = occurred_at.and_then(|raw| instant("/occurred_at", raw, &mut faults));
+    let payload = match payload {
         Some(raw) => match Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload") {
             Ok(payload) => Some(payload),
             Err(found) => {
@@ -131,50 +123,26 @@ struct Fields<'a> {
     faults: Faults,
 }
 
-impl<'de> serde::Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an event")
+impl<'a> Fields<'a> {
+    fn of(value: &'a RawValue) -> Result<Self, BodyError> {
+        let mut fields = Self::default();
+        each_member(value, |name, value| {
+            let name = match name {
+                Ok(name) => name,
+                Err(wrong) => return fields.faults.add(|| at(""), format!("has a key that {wrong}")),
+            };
+            let member = match name.as_ref() {
+                "device_id" => &mut fields.device_id,
+                "event_id" => &mut fields.event_id,
+                "occurred_at" => &mut fields.occurred_at,
+                "payload" => &mut fields.payload,
+                _ => return fields.faults.add(|| at("").then(&name), "is not a field of an event"),
+            };
+            if member.replace(value).is_some() {
+                fields.faults.add(|| at("").then(&name), "is there more than once");
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Fields::default();
-                // The names as they stand: one with a lone surrogate is well-formed, too.
-                while let Some(key) = map.next_key::<&RawValue>()? {
-                    let key = match text(key) {
-                        Ok(key) => key,
-                        Err(wrong) => {
-                            map.next_value::<IgnoredAny>()?;
-                            fields.faults.add(|| at(""), format!("has a key that {wrong}"));
-                            continue;
-                        }
-                    };
-                    let member = match key.as_ref() {
-                        "device_id" => &mut fields.device_id,
-                        "event_id" => &mut fields.event_id,
-                        "occurred_at" => &mut fields.occurred_at,
-                        "payload" => &mut fields.payload,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            fields.faults.add(|| at("").then(&key), "is not a field of an event");
-                            continue;
-                        }
-                    };
-                    let value = map.next_value()?;
-                    if member.replace(value).is_some() {
-                        fields.faults.add(|| at("").then(&key), "is there more than once");
-                    }
-                }
-                Ok(fields)
-            }
-        }
-
-        deserializer.deserialize_map(Members)
+        })?;
+        Ok(fields)
     }
 }
 
