@@ -195,23 +195,11 @@ impl Drop for PooledConnection {
 }
 
 /// Runs an expression that uses a session, within the store's deadline: one statement, or several that need not be one
-/// transaction.
+/// transaction. With a statement it is one transaction, which begins with that.
 macro_rules! within_deadline {
     ($store:expr, |$session:ident| $work:expr) => {
-        $crate::store::run!($store, None, |$session| $work)
+        $crate::store::within_deadline!($store, None, |$session| $work)
     };
-}
-pub(crate) use within_deadline;
-
-/// The same as one transaction, which begins with a statement.
-macro_rules! in_transaction {
-    ($store:expr, $first:expr, |$session:ident| $work:expr) => {
-        $crate::store::run!($store, Some($first), |$session| $work)
-    };
-}
-pub(crate) use in_transaction;
-
-macro_rules! run {
     ($store:expr, $first:expr, |$session:ident| $work:expr) => {{
         let mut pooled = $store.acquire().await?;
         let outcome = tokio::time::timeout($store.timeout, async {
@@ -227,4 +215,4 @@ macro_rules! run {
         $store.settle(pooled, outcome)
     }};
 }
-pub(crate) use run;
+pub(crate) use within_deadline;

@@ -267,7 +267,7 @@ impl Cluster {
             }
             _ => ConnectionAddr::Tcp(host, port),
         };
-        let node = Node::of_cluster(seed.clone().set_addr(place), TRIES).ok()?;
+        let node = Node::open(seed.clone().set_addr(place), TRIES, None).ok()?;
         nodes.insert(address, node.clone());
         Some(node)
     }

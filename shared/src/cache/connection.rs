@@ -40,7 +40,10 @@ impl Connection {
             .set_min_delay(RECONNECT)
             .set_max_delay(RECONNECT_MAX);
         let client = Client::open(info)?;
-        let manager = connect(&client, &settings)?;
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), settings.clone())?;
+        // The first command connects. A reader's deadline would be too short for that.
+        let mut first = manager.clone();
+        tokio::spawn(async move { first.send_packed_command(&redis::cmd("PING")).await });
         Ok(Self { client, settings, current: ArcSwap::from_pointee(manager), renewed: Mutex::new(Instant::now()) })
     }
 
@@ -97,12 +100,4 @@ impl Connection {
     fn manager(&self) -> ConnectionManager {
         ConnectionManager::clone(&self.current.load())
     }
-}
-
-fn connect(client: &Client, settings: &ConnectionManagerConfig) -> RedisResult<ConnectionManager> {
-    let manager = ConnectionManager::new_lazy_with_config(client.clone(), settings.clone())?;
-    // The first command connects. A reader's deadline would be too short for that.
-    let mut first = manager.clone();
-    tokio::spawn(async move { first.send_packed_command(&redis::cmd("PING")).await });
-    Ok(manager)
 }

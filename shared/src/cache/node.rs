@@ -44,31 +44,18 @@ pub(super) struct Node {
     refusals: Arc<Mutex<Refusals>>,
     /// For each kind of command: one kind may fail while the others succeed.
     fails: Arc<[Trouble; 3]>,
-    /// A key that never exists. Each read is sent together with a DEL of it. None in a cluster, whose replicas redirect
-    /// to their primary by themselves.
+    /// A key that never exists. A replica answers reads too, and lags behind: so each read is sent together with a DEL of
+    /// this key, which changes nothing and which a replica refuses. None in a cluster, whose replicas redirect to their
+    /// primary by themselves.
     absent_key: Option<Arc<str>>,
 }
 
 impl Node {
-    /// A node of a cluster: connects at once, in the background, with so many attempts in a row.
-    pub(super) fn of_cluster(info: ConnectionInfo, tries: usize) -> RedisResult<Self> {
-        Self::open(info, tries, None)
-    }
-
-    /// The only server: reconnects for ever. The key is one that never exists.
-    ///
-    /// A replica answers reads too, and lags behind. So each read is sent together with a write that changes nothing: a
-    /// replica refuses it.
-    pub(super) fn alone(info: ConnectionInfo, absent_key: &str) -> RedisResult<Self> {
-        Self::open(info, usize::MAX, Some(absent_key.into()))
-    }
-
-    fn open(info: ConnectionInfo, tries: usize, absent_key: Option<Arc<str>>) -> RedisResult<Self> {
-        let name = info.addr().to_string().into();
-        let connection = Arc::new(Connection::open(info, tries)?);
+    /// Connects at once, in the background, with so many attempts in a row.
+    pub(super) fn open(info: ConnectionInfo, tries: usize, absent_key: Option<Arc<str>>) -> RedisResult<Self> {
         Ok(Self {
-            name,
-            connection,
+            name: info.addr().to_string().into(),
+            connection: Arc::new(Connection::open(info, tries)?),
             breaker: Arc::default(),
             reason_is_due: Arc::default(),
             writes: Arc::default(),

@@ -2,7 +2,7 @@
 
 use sqlx::Connection as _;
 
-use super::{Begin, Failure, Store, Tx, in_transaction};
+use super::{Begin, Failure, Store, Tx, within_deadline};
 
 /// How a transaction begins that takes as long as it takes.
 const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
@@ -25,7 +25,7 @@ impl Store {
     /// # Errors
     /// [`Failure`] with its class; nothing has changed then, or, where the connection was lost on the commit, all.
     pub async fn transact<W: Work>(&self, first: &str, work: &W) -> Result<W::Output, Failure> {
-        in_transaction!(self, first, |tx| work.run(tx))
+        within_deadline!(self, Some(first), |tx| work.run(tx))
     }
 
     /// Does work as [`Self::transact`] does, and takes it back: whether the same would succeed now.
@@ -37,7 +37,7 @@ impl Store {
     /// # Errors
     /// [`Failure`] with its class.
     pub async fn probe<W: Work>(&self, first: &str, work: &W) -> Result<(), Failure> {
-        in_transaction!(self, first, |tx| async {
+        within_deadline!(self, Some(first), |tx| async {
             sqlx::raw_sql(SAVEPOINT).execute(&mut *tx).await?;
             work.run(&mut *tx).await?;
             sqlx::raw_sql(TAKE_BACK).execute(&mut *tx).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
 
-use crate::store::{Failure, Store, Tx, in_transaction, within_deadline};
+use crate::store::{Failure, Store, Tx, within_deadline};
 
 /// Which rows, and by which of their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -
         Age::Appended => APPENDED,
     };
     let rewinds = within_deadline!(store, |session| rewind(session, &rows))?;
-    in_transaction!(store, PLANNING, |session| expire_piece(session, &rows, older_than, rewinds, piece))
+    within_deadline!(store, Some(PLANNING), |session| expire_piece(session, &rows, older_than, rewinds, piece))
 }
 
 async fn rewind(session: &mut Tx<'_>, rows: &Rows) -> Result<bool, Failure> {
