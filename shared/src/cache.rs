@@ -86,9 +86,6 @@ pub struct Answering {
 
 impl Answering {
     /// That all of them do.
-    ///
-    /// # Errors
-    /// Why one does not.
     pub fn all(self) -> anyhow::Result<()> {
         match self {
             Self { answering, nodes, .. } if nodes > 0 && answering == nodes => Ok(()),

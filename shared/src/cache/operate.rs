@@ -21,9 +21,6 @@ const CONCURRENCY: usize = 32;
 
 impl Cache {
     /// Whether every node of Redis answers, with the longer timeout of an operator.
-    ///
-    /// # Errors
-    /// Why it does not.
     pub async fn is_there(&self) -> anyhow::Result<()> {
         self.patient().answering().await.all()
     }
@@ -50,9 +47,6 @@ impl Cache {
     /// fence would replace them. The keys are scanned for, never listed at once, and unlinked in
     /// chunks: on a single node many at a time, in a cluster on each primary, one by one, because
     /// they lie in different slots. What comes in while it runs may stay.
-    ///
-    /// # Errors
-    /// Redis away.
     pub async fn clear(&self) -> anyhow::Result<u64> {
         let patterns: Vec<_> =
             self.kinds.iter().map(|kind| format!("{}*", literally(&[&*self.prefix, kind.prefix].concat()))).collect();

@@ -34,9 +34,6 @@ pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
 }
 
 /// Parses one event that is a part of `body`, whose memory the payload shares.
-///
-/// # Errors
-/// As [`parse`].
 pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     let Fields { device_id, event_id, occurred_at, payload, mut faults } = Fields::of(value)?;
     let mut in_payload = Vec::new();
@@ -66,17 +63,11 @@ pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErr
 }
 
 /// Parses a CloudEvent in the JSON format that is a part of `body`, whose memory the payload shares.
-///
-/// # Errors
-/// As [`parse`].
 pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     cloud_events::structured(body, value).map(Submission::from)
 }
 
 /// Parses a CloudEvent whose attributes are headers, here without `ce-`, and whose data is the body.
-///
-/// # Errors
-/// As [`parse`].
 pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Bytes) -> Result<Submission, BodyError> {
     cloud_events::binary(headers, body).map(Submission::from)
 }

@@ -73,17 +73,11 @@ impl Envelope {
     }
 
     /// The type, as what a domain has for it.
-    ///
-    /// # Errors
-    /// It has none such.
     pub fn type_as<T: FromStr<Err: Into<String>>>(&self) -> Result<T, Refusal> {
         self.event_type.parse().map_err(Refusal::unknown_type)
     }
 
     /// The subject, as what a domain has for it.
-    ///
-    /// # Errors
-    /// It is none.
     pub fn subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
         parse("subject", self.subject.as_str())
     }
@@ -101,9 +95,6 @@ impl Envelope {
     }
 
     /// The data, where it is an object that PostgreSQL can store.
-    ///
-    /// # Errors
-    /// It is none.
     pub fn payload(&self) -> Result<Payload, Refusal> {
         Payload::check(self.data.clone(), "").map_err(|faults| {
             // It quotes keys.

@@ -28,9 +28,6 @@ pub enum BodyError {
 }
 
 /// The one JSON value that a text is.
-///
-/// # Errors
-/// [`BodyError::NotJson`].
 pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
     let text = std::str::from_utf8(text).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
     serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))

@@ -36,7 +36,8 @@ impl Class {
     }
 }
 
-/// A failure, with what to do about it. The text holds no payload and no secret.
+/// A failure, with what to do about it. The text holds no payload and no secret. Any query may come to the one of a
+/// PostgreSQL that is away, or too slow.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{reason}")]
 pub struct Failure {

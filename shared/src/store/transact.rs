@@ -33,9 +33,6 @@ impl Store {
     /// It commits. So it meets what everybody meets (a server that is read-only, a full disk, a missing right, a trigger
     /// that refuses all, a deadline), and on its commit too: what it wrote has gone to the log, so the commit waits for
     /// the disk and for a synchronous standby as any other does. It leaves no row.
-    ///
-    /// # Errors
-    /// [`Failure`] with its class.
     pub async fn probe<W: Work>(&self, first: &str, work: &W) -> Result<(), Failure> {
         within_deadline!(self, Some(first), |tx| async {
             sqlx::raw_sql(SAVEPOINT).execute(&mut *tx).await?;
@@ -46,9 +43,6 @@ impl Store {
     }
 
     /// Does work in one transaction that takes as long as it takes, on a connection of its own.
-    ///
-    /// # Errors
-    /// [`Failure`] with its class.
     pub async fn transact_without_limit<W: Work>(&self, work: &W) -> Result<W::Output, Failure> {
         let mut connection = match self.pool.acquire().await {
             Ok(connection) => connection.detach(),

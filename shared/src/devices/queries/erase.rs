@@ -79,9 +79,6 @@ pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Resu
 }
 
 /// Drops what tombstones say of where these topics ended: they were made anew, and their offsets begin at 0 again.
-///
-/// # Errors
-/// PostgreSQL away, or too slow.
 pub async fn forget_ends(store: &Store, topics: &[String]) -> Result<(), Failure> {
     let query =
         sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)").bind(topics);

@@ -19,18 +19,12 @@ const SQL: &str = r#"SELECT read_only, id, version,
     LEFT JOIN resources ON id = ANY($1)"#;
 
 /// The resource of a device, if there is one.
-///
-/// # Errors
-/// PostgreSQL away, or too slow.
 pub async fn resource(store: &Store, id: &DeviceId) -> Result<Option<Loaded>, Failure> {
     let loaded = load(store, &[Arc::clone(id.cache_key().id())]).await?;
     Ok(loaded.into_iter().next())
 }
 
 /// Those of these resources that exist.
-///
-/// # Errors
-/// PostgreSQL away, or too slow.
 pub async fn load(store: &Store, ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
     store.load(ids, SQL).await
 }

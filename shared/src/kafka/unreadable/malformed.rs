@@ -116,9 +116,6 @@ impl<'a> Prober<'a> {
     }
 
     /// Whether there is a record to be had from an offset on.
-    ///
-    /// # Errors
-    /// Kafka away, or it hands out nothing.
     pub(super) fn look_at(&self, offset: i64) -> anyhow::Result<At> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;

@@ -78,9 +78,6 @@ pub struct Line {
 
 /// The lines of a body that are not blank, at most `max` of them; whether they are JSON is not
 /// looked at, so that a bad line costs no other.
-///
-/// # Errors
-/// [`BatchError::TooMany`].
 pub fn lines(body: &Bytes, max: usize) -> Result<Vec<Line>, BatchError> {
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(body.split(|&byte| byte == b'\n')) {
