@@ -82,29 +82,13 @@ async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_under_load_bring_nothing_back() {
     let kit = Kit::new("load").await;
-    let write = |partition: i32| {
-        let store = kit.store.clone();
-        async move {
-            for n in 0..60 {
-                let batch: Vec<_> = (0..10)
-                    .map(|device| {
-                        event(&format!("d{device}"), &format!("p{partition}-{}", n / 2), "{}", at(partition, n))
-                    })
-                    .collect();
-                let batch: Vec<_> = batch.iter().collect();
-                while let Err(error) = queries::apply_batch(&store, &batch).await {
-                    // On a busy machine a statement may take too long; a worker tries again after both.
-                    assert!(matches!(error.class, Class::Again | Class::Outage | Class::OutageMet), "{error}");
-                }
-            }
-        }
-    };
-    let writers = [0, 1, 2].map(|partition| tokio::spawn(write(partition)));
+    // On a busy machine a statement may take too long; a worker tries again after that, too.
+    let workers = workers(&kit.store, (60, 10, 2), &[Class::Again, Class::Outage, Class::OutageMet]);
     for device in 0..10 {
         queries::erase(&kit.store, &format!("d{device}").parse().unwrap(), None).await.unwrap();
     }
-    for writer in writers {
-        writer.await.unwrap();
+    for worker in workers {
+        worker.await.unwrap();
     }
     for device in 0..10 {
         assert_eq!(rows(&kit, &format!("d{device}")).await, 0);
@@ -114,7 +98,7 @@ async fn workers_under_load_bring_nothing_back() {
 #[tokio::test]
 async fn a_fence_that_was_on_its_way_does_not_put_the_old_body_back() {
     let kit = Kit::new("mark").await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    let fencer = kit.fencer();
     let (a, mut redis) = (key("a"), kit.redis().await);
     // What the worker reads for its fence is this row, as before the transaction.
     let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
@@ -150,11 +134,10 @@ async fn clearing_takes_this_prefix_and_no_other() {
 #[tokio::test]
 async fn without_a_prefix_clearing_takes_what_is_cached_and_never_everything() {
     let kit = Kit::new("clear_all").await;
-    let own = blocking(|| devstack::Redis::start(&[])).await.unwrap();
+    let own = start(&[]).await;
     let config = RedisConfig { key_prefix: Some(String::new()), ..kit.redis_config(&own.url()) };
     let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
-    let client = redis::Client::open(own.url()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = connection(&own).await;
     for key in ["resource:a", "resource:b", "resource", "other", "other:resource:a"] {
         let () = redis.set(key, "x").await.unwrap();
     }

@@ -10,5 +10,7 @@ pub(crate) use shared::devices::queries::{Age, Expired, Outcome};
 pub(crate) use shared::devices::{DeviceId, RESOURCE, queries};
 pub(crate) use shared::store::{Class, Store};
 
-pub(crate) use crate::kit::{Kit, assert_says, at, count, event, eventually, id, key, postgres, write};
+pub(crate) use crate::kit::{
+    Kit, assert_says, at, cached, count, event, eventually, id, key, postgres, workers, write,
+};
 pub(crate) use crate::redis_refuses::{Log, config_set, connection, start};

@@ -1,11 +1,7 @@
 //! `REDIS_CLUSTER` that is not as the server is: its own words are told.
 
-use shared::cache::{Cache, Lookup};
-use shared::devices::{DeviceId, RESOURCE};
-
-use crate::kit::{Kit, eventually, key};
+use crate::prelude::*;
 use crate::redis_cluster::{one_of_each, own_cluster};
-use crate::redis_refuses::{Log, start};
 
 fn cache(kit: &Kit, url: &str, cluster: bool) -> Cache {
     let mut config = kit.redis_config(url);
