@@ -270,7 +270,6 @@ impl Fencer {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge")]
 fn show(pending: &Pending) {
     metrics::gauge!("cache_fences_pending").set(pending.len() as f64);
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::classify::{self, Verdict, classify};
-use super::commands::{Does, beginning, beginning_of, reading, reads};
+use super::commands::{Does, beginning, beginning_of, reading};
 use super::connection::Connection;
 use super::diagnosis::{self, Diagnosis, NO_ANSWER};
 pub(super) use super::failure::CommandFailure;
@@ -88,7 +88,7 @@ impl Node {
     /// Sends one command, within the deadline; fails at once while the breaker is open.
     pub(super) async fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match &self.absent_key {
-            Some(absent_key) if reads(command) => {
+            Some(absent_key) if Does::of(command) == Does::Reads => {
                 self.judged(Does::Reads, until, async {
                     let answers = self.read(&reading(absent_key, [command.clone()])).await?;
                     answers.into_iter().next().unwrap_or(Value::Nil).extract_error()

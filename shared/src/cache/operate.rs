@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use redis::Cmd;
 use tokio::time::Instant;
 
 use super::CacheKey;
@@ -66,7 +65,9 @@ impl Cache {
         let mut deleted = 0;
         let mut cursor = 0;
         loop {
-            let answer = node.ask_anyway(&scan(cursor, pattern), Instant::now() + OPERATOR_TIMEOUT).await?;
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(CHUNK);
+            let answer = node.ask_anyway(&scan, Instant::now() + OPERATOR_TIMEOUT).await?;
             let (next, keys): (u64, Vec<Vec<u8>>) = understood(answer)?;
             // Of a cluster one by one, because they lie in different slots.
             let size = if self.servers.is_cluster() { 1 } else { CHUNK };
@@ -105,12 +106,6 @@ impl Cache {
     pub(super) fn absent(&self) -> Option<String> {
         (!self.servers.is_cluster()).then(|| absent_key(&self.prefix, &self.kinds))
     }
-}
-
-fn scan(cursor: u64, pattern: &str) -> Cmd {
-    let mut command = redis::cmd("SCAN");
-    command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(CHUNK);
-    command
 }
 
 /// A text as a pattern that matches it alone.

@@ -36,8 +36,6 @@ pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
 /// Parses one event that is a part of `body`, whose memory the payload shares.
 pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     let Fields { device_id, event_id, occurred_at, payload, mut faults } = Fields::of(value)?;
-    let mut in_payload = Vec::new();
-
     let device_id = match device_id {
         Some(raw) => id("/device_id", raw, &mut faults),
         None => missing("/device_id", &mut faults),
@@ -45,20 +43,17 @@ pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyErr
     let event_id = event_id.and_then(|raw| id("/event_id", raw, &mut faults));
     let occurred_at = occurred_at.and_then(|raw| instant("/occurred_at", raw, &mut faults));
     let payload = match payload {
-        Some(raw) => match Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload") {
-            Ok(payload) => Some(payload),
-            Err(found) => {
-                in_payload = found;
-                None
-            }
-        },
+        Some(raw) => Some(Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload")),
         None => missing("/payload", &mut faults),
     };
     match (device_id, payload) {
-        (Some(device_id), Some(payload)) if faults.is_empty() => {
+        (Some(device_id), Some(Ok(payload))) if faults.is_empty() => {
             Ok(Submission { device_id, event_type: EventType::DeviceReported, event_id, occurred_at, payload })
         }
-        _ => Err(BodyError::NotAnEvent([faults.list(""), in_payload].concat())),
+        (_, payload) => {
+            let in_payload = payload.and_then(Result::err).unwrap_or_default();
+            Err(BodyError::NotAnEvent([faults.list(""), in_payload].concat()))
+        }
     }
 }
 

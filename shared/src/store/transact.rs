@@ -2,7 +2,7 @@
 
 use sqlx::Connection as _;
 
-use super::{Begin, Failure, Store, Tx, within_deadline};
+use super::{Failure, Store, Tx, within_deadline};
 
 /// How a transaction begins that takes as long as it takes.
 const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
@@ -50,14 +50,13 @@ impl Store {
         };
         let mut open = false;
         let mut tx = Tx::new(&mut connection, &mut open, &self.begin);
-        let outcome = whole(&mut tx, &self.begin, work).await;
+        let outcome = async {
+            tx.begin(&self.begin, Some(WITHOUT_LIMIT)).await?;
+            let outcome = work.run(&mut tx).await;
+            tx.end(outcome).await
+        };
+        let outcome = outcome.await;
         let _ = connection.close().await;
         outcome
     }
-}
-
-async fn whole<W: Work>(tx: &mut Tx<'_>, begin: &Begin, work: &W) -> Result<W::Output, Failure> {
-    tx.begin(begin, Some(WITHOUT_LIMIT)).await?;
-    let outcome = work.run(tx).await;
-    tx.end(outcome).await
 }

@@ -112,7 +112,6 @@ mod tests {
             let count = ids.iter().filter(|id| of(share).takes(id)).count();
             // Five standard deviations.
             let room = 5.0 * f64::sqrt(expected);
-            #[expect(clippy::cast_precision_loss, reason = "a small number")]
             let off = (count as f64 - expected).abs();
             assert!(off < room, "{share}: {count}");
         }
