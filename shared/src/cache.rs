@@ -232,7 +232,6 @@ impl Cache {
         self.ask::<i64>(&name, redis::cmd("DEL").arg(&name)).await.is_ok()
     }
 
-    /// A key as it stands in Redis.
     fn redis_key(&self, key: &CacheKey) -> String {
         [&*self.prefix, key.kind().prefix, key.id()].concat()
     }

@@ -46,7 +46,6 @@ struct State {
     sizes: Sizes,
 }
 
-/// One read.
 struct Read {
     key: String,
     tell: oneshot::Sender<Fetched>,
@@ -76,7 +75,6 @@ impl Sizes {
         (BYTES / (2 * self.mean()).max(1)).clamp(1, KEYS)
     }
 
-    /// Counts so many bodies with so many bytes.
     fn answered(&mut self, bodies: usize, bytes: usize) {
         self.bodies += bodies;
         self.bytes += bytes;

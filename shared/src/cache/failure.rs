@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use redis::RedisError;
 
-/// Why there is no answer to use.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandFailure {
     /// Redis is well, and answered with this error.

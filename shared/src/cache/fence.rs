@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 use super::pending::{Bounds, Pending};
-use super::scripts::code;
 use super::{Cache, CacheKey, CommandFailure, FenceOutcome, FenceReport, Kind, LEASE_TTL, Loaded, scripts};
 use crate::store::Store;
 
@@ -177,7 +176,7 @@ impl Fencer {
         for (&fence, letter) in chunk.iter().zip(codes.bytes()) {
             match FenceOutcome::from_code(letter) {
                 Some(outcome) => outcomes.push((fence.0, outcome)),
-                None if letter == code::OLDER => older.push(fence),
+                None if letter == scripts::OLDER => older.push(fence),
                 // Not what our script says: as if there were no answer.
                 None => {}
             }

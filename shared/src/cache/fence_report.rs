@@ -1,6 +1,5 @@
 //! What a fence did to the cache, entry by entry.
 
-use super::scripts::code;
 use crate::runtime::named::named;
 
 named!(
@@ -31,14 +30,14 @@ impl FenceOutcome {
         !matches!(self, Self::Pending | Self::Lost)
     }
 
-    /// What a script's code stands for; none where something is left to do.
+    /// What a script's letter stands for; none where something is left to do.
     pub(super) const fn from_code(letter: u8) -> Option<Self> {
         match letter {
-            code::ABSENT => Some(Self::Absent),
-            code::CURRENT => Some(Self::Current),
-            code::DELETED => Some(Self::Deleted),
-            code::LEASE_DELETED => Some(Self::LeaseDeleted),
-            code::REPLACED => Some(Self::Replaced),
+            b'a' => Some(Self::Absent),
+            b'c' => Some(Self::Current),
+            b'd' => Some(Self::Deleted),
+            b'l' => Some(Self::LeaseDeleted),
+            b'r' => Some(Self::Replaced),
             _ => None,
         }
     }
@@ -62,7 +61,6 @@ impl FenceReport {
         self.outcomes.iter().all(|outcome| outcome.is_acknowledged())
     }
 
-    /// Whether Redis acknowledged the one in this place.
     pub(super) fn is_acknowledged_at(&self, place: usize) -> bool {
         self.outcomes.get(place).is_some_and(|outcome| outcome.is_acknowledged())
     }

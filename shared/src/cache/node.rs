@@ -65,12 +65,10 @@ impl Node {
         })
     }
 
-    /// `host:port`.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The host without the port.
     pub(super) fn host(&self) -> String {
         self.name.rsplit_once(':').map_or(&*self.name, |(host, _)| host).to_owned()
     }
@@ -152,7 +150,9 @@ impl Node {
             if self.is_of_cluster(until).await {
                 return Err(OF_CLUSTER.to_owned());
             }
-            for command in [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role(absent_key).in_full()] {
+            for command in
+                [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role().key(absent_key.to_string()).in_full()]
+            {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
                     Err(CommandFailure::Answered(error)) => {
@@ -235,7 +235,6 @@ impl Node {
         }
     }
 
-    /// Draws the consequences of an error.
     fn met(&self, error: RedisError, does: Does) -> CommandFailure {
         let writes = does != Does::Reads;
         let (verdict, is_misled) = (classify(&error), self.is_misled(&error));
@@ -306,7 +305,6 @@ impl Node {
         }
     }
 
-    /// The server refused a command.
     fn refused(&self, error: &RedisError) {
         classify::count(error);
         let misled = if self.is_misled(error) { format!(": {OF_CLUSTER}") } else { String::new() };

@@ -11,7 +11,6 @@ use super::topology::absent_key;
 use super::ttl::ERASED_TTL;
 use super::{Cache, millis, scripts, understood};
 
-/// How long one command of an operator may take.
 const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys asked for in one step of a scan, and deleted by one command of a single node.
 const CHUNK: usize = 1_000;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::CacheKey;
 
-/// The bounds of what is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Resources.
@@ -16,7 +15,6 @@ pub(super) struct Bounds {
     pub(super) stale: Duration,
 }
 
-/// What is kept.
 #[derive(Debug)]
 pub(super) struct Pending {
     bounds: Bounds,
@@ -49,7 +47,6 @@ impl Pending {
         self.fences.len()
     }
 
-    /// The fences that are kept.
     pub(super) fn fences(&self) -> impl Iterator<Item = (&CacheKey, i64)> {
         self.fences.iter().map(|(key, kept)| (key, kept.version))
     }

@@ -1,10 +1,10 @@
 //! What every Kafka client of ours has in common: where the brokers are, and how to log in.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 use rdkafka::bindings::RD_KAFKA_VERSION;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -97,10 +97,8 @@ pub const fn is_without_topic(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
 }
 
-/// What Kafka says that it has.
 #[derive(Debug)]
 pub(super) struct Reached {
-    /// The brokers' ids.
     pub(super) brokers: Vec<i32>,
     /// The topics' names, as far as this user may know of them.
     pub(super) topics: BTreeSet<String>,
@@ -114,8 +112,8 @@ pub(super) async fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
 }
 
 fn reach_now(client: &ClientConfig) -> anyhow::Result<Reached> {
-    let consumer: BaseConsumer<Complaints> =
-        client.create_with_context(Complaints::default()).context("the Kafka settings")?;
+    let consumer: BaseConsumer<Complaint> =
+        client.create_with_context(Complaint::default()).context("the Kafka settings")?;
     let error = match consumer.fetch_metadata(None, ADMIN_TIMEOUT) {
         Ok(metadata) => {
             let brokers = metadata.brokers().iter().map(MetadataBroker::id).collect();
@@ -126,27 +124,25 @@ fn reach_now(client: &ClientConfig) -> anyhow::Result<Reached> {
     };
     // Nobody else takes what the client has to say.
     while consumer.poll(Duration::ZERO).is_some() {}
-    let met = consumer.context().0.lock();
-    // The last of them is often just that no broker is left.
-    let why = met.first().map_or_else(|| error.to_string(), Clone::clone);
+    let why = consumer.context().0.get().cloned().unwrap_or_else(|| error.to_string());
     anyhow::bail!("Kafka cannot be reached: {why}")
 }
 
-/// What a client met, in its order.
+/// What a client met first. The last is often just that no broker is left.
 #[derive(Default)]
-struct Complaints(Mutex<Vec<String>>);
+struct Complaint(OnceLock<String>);
 
-impl ClientContext for Complaints {
+impl ClientContext for Complaint {
     fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
         log(level, what, detail);
     }
 
     fn error(&self, _: KafkaError, reason: &str) {
-        self.0.lock().push(reason.to_owned());
+        self.0.get_or_init(|| reason.to_owned());
     }
 }
 
-impl ConsumerContext for Complaints {}
+impl ConsumerContext for Complaint {}
 
 /// How long an administrative question may take.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);

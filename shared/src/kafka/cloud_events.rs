@@ -35,7 +35,6 @@ pub struct Submitted<T, S> {
     pub data: Payload,
 }
 
-/// The version that is understood.
 const SPEC_VERSION: &str = "1.0";
 
 /// What the attributes said, each at its pointer.
@@ -52,7 +51,6 @@ impl<T: FromStr<Err: Display>, S: FromStr<Err: Display>> Attributes<T, S> {
         Self { event_type: None, subject: None, id: None, time: None, faults: Faults::default() }
     }
 
-    /// Takes an attribute that is there.
     fn take(&mut self, name: &str, at: impl FnOnce() -> Pointer, text: &str) {
         let outcome = match name {
             "specversion" if text != SPEC_VERSION => Err(format!("must be {SPEC_VERSION}")),

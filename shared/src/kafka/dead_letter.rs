@@ -63,7 +63,6 @@ pub struct DeadLetter {
 
 /// The longest `dlq.error`, in bytes.
 const MAX_ERROR: usize = 1024;
-/// What the names of our headers start with.
 const OURS: &str = "dlq.";
 /// The header that holds a record's own headers where they cannot stand for themselves, as Kafka encodes them.
 const ENCODED: &str = "dlq.headers";

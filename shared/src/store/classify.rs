@@ -7,7 +7,6 @@ use crate::runtime::redact::redact;
 
 /// What a write is refused with by a server that is set to read-only.
 const READ_ONLY: &str = "25006";
-/// What the text of a server's answer begins with.
 const ANSWER: &str = "SQLSTATE ";
 
 impl Failure {

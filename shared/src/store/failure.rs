@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-/// What a standby is refused with.
 pub(super) const IS_A_STANDBY: &str = "it takes no writes: it is a standby";
-/// What a server is refused with that is set to read-only.
 pub(super) const IS_READ_ONLY: &str = "it takes no writes: transaction_read_only is on";
 
 /// What to do with what failed.

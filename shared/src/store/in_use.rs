@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 /// or of a server that a connection no longer leads to.
 const OVERDUE: Duration = Duration::from_secs(1);
 
-/// Since when each connection is in use.
 #[derive(Debug, Clone, Default)]
 pub(super) struct InUse(Arc<Mutex<Vec<Weak<Instant>>>>);
 

@@ -57,7 +57,6 @@ impl Applied {
         Self { events: vec![none; events], ..Self::default() }
     }
 
-    /// Notes what became of an event of the batch.
     pub(super) fn note(&mut self, index: usize, outcome: Outcome, version: Option<i64>) {
         if let Some(event) = self.events.get_mut(index) {
             // The fence that is added next.

@@ -85,7 +85,6 @@ pub async fn forget_ends(store: &Store, topics: &[String]) -> Result<(), Failure
     within_deadline!(store, |tx| async { Ok(query.execute(tx).await.map(drop)?) })
 }
 
-/// One try.
 struct Erasure<'a> {
     id: &'a DeviceId,
     end: Option<&'a TopicEnd>,

@@ -18,13 +18,11 @@ pub(super) const REPLICAS: &str = "replicas";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Replicas {
     topic: String,
-    /// All brokers that there are.
     brokers: Vec<i32>,
     partitions: BTreeMap<i32, Vec<i32>>,
 }
 
 impl Replicas {
-    /// Asks the brokers.
     pub(super) async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
         // A consumer's question makes no topic.
         let consumer: PlainConsumer = client.create_with_context(LogContext).context("the Kafka settings")?;

@@ -61,7 +61,6 @@ pub enum TopicCompression {
 }
 
 impl TopicCompression {
-    /// As Kafka calls it.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Uncompressed => UNCOMPRESSED,

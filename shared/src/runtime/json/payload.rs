@@ -232,7 +232,6 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Where the scan is.
 fn pointer(start: &str, levels: &[Level<'_>]) -> Pointer {
     levels.iter().fold(at(start), |place, level| match level {
         Level::Array { index } => place.then(&index.to_string()),

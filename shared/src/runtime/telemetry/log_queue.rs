@@ -34,13 +34,8 @@ impl Kind {
             Self::Metrics => 4 * 1024 * 1024,
         }
     }
-
-    fn of(metadata: &Metadata<'_>) -> Self {
-        if *metadata.level() == Level::ERROR { Self::Error } else { Self::Ordinary }
-    }
 }
 
-/// The counter of the lines that were dropped.
 const DROPPED: &str = "log_lines_dropped_total";
 /// Of lines that could not be written.
 const UNWRITABLE: &str = "unwritable";
@@ -189,7 +184,8 @@ impl<'a> MakeWriter<'a> for LogQueue {
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
-        LineWriter { queue: self, kind: Kind::of(metadata) }
+        let kind = if *metadata.level() == Level::ERROR { Kind::Error } else { Kind::Ordinary };
+        LineWriter { queue: self, kind }
     }
 }
 

@@ -13,7 +13,6 @@ use crate::kafka::topics::settings::{
 };
 use crate::kafka::{ADMIN_TIMEOUT, TopicConfig};
 
-/// A topic that is there.
 struct CheckedTopic<'a> {
     topic: &'a str,
     role: Role,

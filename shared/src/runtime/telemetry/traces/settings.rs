@@ -26,7 +26,6 @@ pub(super) fn read(config: &TraceConfig, environment: impl Iterator<Item = Strin
 /// How traces are sent.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// The collector's address for traces.
     pub(super) endpoint: String,
     pub(super) headers: HeaderMap,
     pub(super) timeout: Duration,
