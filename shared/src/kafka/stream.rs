@@ -156,18 +156,8 @@ mod tests {
     impl Stream for Readings {
         const SPEC: StreamSpec = StreamSpec {
             name: "readings",
-            topic: Setting {
-                variable: "READINGS_TOPIC",
-                flag: "readings-topic",
-                default: "readings",
-                help: "The topic of readings",
-            },
-            dead_letters: Setting {
-                variable: "READINGS_DLQ_TOPIC",
-                flag: "readings-dlq-topic",
-                default: "readings-dlq",
-                help: "The topic of their dead letters",
-            },
+            topic: Setting::new("READINGS_TOPIC", "readings-topic", "readings", "The topic of readings"),
+            dead_letters: Setting::new("READINGS_DLQ_TOPIC", "readings-dlq-topic", "readings-dlq", "Of dead letters"),
             types: &[],
         };
     }
