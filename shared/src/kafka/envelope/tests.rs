@@ -246,20 +246,3 @@ proptest! {
         }
     }
 }
-
-proptest! {
-    #[test]
-    fn nothing_makes_it_panic(
-        key in prop::option::of(prop::collection::vec(any::<u8>(), 0..8)),
-        name in prop::collection::vec(any::<u8>(), 0..4),
-        value in prop::option::of("[{}\\[\\]\":,a-z0-9\\\\]{0,24}"),
-        values in prop::collection::vec(prop::option::of("(1\\.0|[ -~]{0,12}|\u{0})"), 11),
-    ) {
-        let names = ["ce_specversion", "ce_type", "ce_id", "ce_subject", "ce_time", "ce_acceptedat",
-            "content-type", "origin.topic", "origin.partition", "origin.offset", "origin.timestamp"];
-        let mut headers: Vec<_> =
-            names.into_iter().zip(&values).map(|(n, v)| (n.as_bytes(), v.as_deref().map(str::as_bytes))).collect();
-        headers.push((&name, None));
-        let _ = decode(&Record::from_bytes(key.as_deref(), value.as_deref().map(str::as_bytes), &headers));
-    }
-}
