@@ -1,5 +1,6 @@
 //! Forgetting a device: nothing of it comes back, whatever is under way at that moment.
 
+use redis::aio::MultiplexedConnection;
 use shared::cache::RedisConfig;
 use shared::devices::DeviceDelivery;
 use time::OffsetDateTime;
@@ -98,21 +99,24 @@ async fn workers_under_load_bring_nothing_back() {
 #[tokio::test]
 async fn a_fence_that_was_on_its_way_does_not_put_the_old_body_back() {
     let kit = Kit::new("mark").await;
-    let fencer = kit.fencer();
-    let (a, mut redis) = (key("a"), kit.redis().await);
+    old_body_stays_away(&kit, &id("a"), kit.redis().await).await;
+}
+
+/// The connection is to the server that has the device's key.
+pub(crate) async fn old_body_stays_away(kit: &Kit, device: &DeviceId, mut redis: MultiplexedConnection) {
+    let (cache, key, name) = (&kit.cache, device.cache_key(), kit.key(device.as_str()));
     // What the worker reads for its fence is this row, as before the transaction.
-    let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
-    kit.apply(&events).await;
+    kit.apply(&[1, 2].map(|n| event(device.as_str(), &n.to_string(), "{}", at(0, n)))).await;
     let deleted = FenceOutcome::Deleted;
     for (cached, outcome) in
         [(MISSING, deleted), ("lease:of-a-reader", FenceOutcome::LeaseDeleted), (r#"{"version":1,"id":"a"}"#, deleted)]
     {
-        let () = redis.set_ex(kit.key("a"), r#"{"version":7,"old":true}"#, 60).await.unwrap();
-        kit.cache.forget(&a).await.unwrap();
-        assert_eq!(kit.cache.get(&a).await, Lookup::Miss);
-        let () = redis.set_ex(kit.key("a"), cached, 60).await.unwrap();
-        assert_eq!(fencer.fence(&[(a.clone(), 2)]).await.outcomes, [outcome], "over {cached}");
-        assert_eq!(kit.cache.get(&a).await, Lookup::Miss, "over {cached}");
+        let () = redis.set_ex(&name, r#"{"version":7,"old":true}"#, 60).await.unwrap();
+        cache.forget(&key).await.unwrap();
+        assert_eq!(cache.get(&key).await, Lookup::Miss);
+        let () = redis.set_ex(&name, cached, 60).await.unwrap();
+        assert_eq!(kit.fencer().fence(&[(key.clone(), 2)]).await.outcomes, [outcome], "over {cached}");
+        assert_eq!(cache.get(&key).await, Lookup::Miss, "over {cached}");
     }
 }
 
