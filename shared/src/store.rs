@@ -119,14 +119,8 @@ impl Store {
         };
         match acquired {
             Ok(connection) => {
-                let in_use = self.diagnosis.in_use.begin();
-                Ok(PooledConnection {
-                    connection,
-                    in_doubt: false,
-                    open: false,
-                    timeout: self.timeout,
-                    _in_use: in_use,
-                })
+                let _in_use = self.diagnosis.in_use.begin();
+                Ok(PooledConnection { connection, open: false, timeout: self.timeout, _in_use })
             }
             Err(error) => Err(self.diagnosis.explain(error).await),
         }
@@ -140,8 +134,8 @@ impl Store {
         mut pooled: PooledConnection,
         outcome: Result<Result<T, Failure>, tokio::time::error::Elapsed>,
     ) -> Result<T, Failure> {
-        let result = outcome.unwrap_or_else(|_| Err(Failure::deadline(self.timeout)));
-        pooled.in_doubt = result.as_ref().is_err_and(|failure| failure.class.is_outage());
+        let result = outcome.unwrap_or_else(|_| Err(Failure::outage(format!("no answer within {:?}", self.timeout))));
+        pooled.open |= result.as_ref().is_err_and(|failure| failure.class.is_outage());
         match result {
             Err(error) if error.class == Class::OutageMet => Err(error.of_server(&self.begin.server)),
             result => result,
@@ -166,8 +160,7 @@ fn check_tls(config: &PostgresConfig, options: &PgConnectOptions) -> anyhow::Res
 /// A connection of the pool, lent for one piece of work.
 pub(crate) struct PooledConnection {
     connection: PoolConnection<Postgres>,
-    in_doubt: bool,
-    /// Whether a transaction is open on it.
+    /// Whether a transaction is open on it, or what was said on it is in doubt.
     open: bool,
     timeout: Duration,
     _in_use: Use,
@@ -185,7 +178,7 @@ impl Drop for PooledConnection {
     fn drop(&mut self) {
         let return_to_pool = self.connection.return_to_pool();
         // A panic came in the middle of whatever was said on it, and so did who did not wait for a transaction's end.
-        if self.in_doubt || self.open || std::thread::panicking() {
+        if self.open || std::thread::panicking() {
             // Never run, it closes the socket at once, without a farewell.
             drop(return_to_pool);
         } else {

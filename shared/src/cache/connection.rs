@@ -22,7 +22,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
 /// A connection that many commands share.
 pub(super) struct Connection {
-    client: Client,
+    /// Makes further connections with the same settings.
+    pub(super) client: Client,
     settings: ConnectionManagerConfig,
     current: ArcSwap<ConnectionManager>,
     renewed: Mutex<Instant>,
@@ -45,11 +46,6 @@ impl Connection {
         let mut first = manager.clone();
         tokio::spawn(async move { first.send_packed_command(&redis::cmd("PING")).await });
         Ok(Self { client, settings, current: ArcSwap::from_pointee(manager), renewed: Mutex::new(Instant::now()) })
-    }
-
-    /// Makes further connections with the same settings.
-    pub(super) const fn client(&self) -> &Client {
-        &self.client
     }
 
     /// Sends a command, and sends it again if the connection was closed: a server closes connections that were idle for

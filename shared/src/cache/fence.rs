@@ -87,7 +87,7 @@ impl Fencer {
                 break;
             }
             report.note(&self.send(&left).await);
-            left.retain(|(place, _)| !report.is_acknowledged_at(*place));
+            left.retain(|(place, _)| report.outcomes.get(*place).is_none_or(|outcome| !outcome.is_acknowledged()));
         }
         self.note(versions, events, &mut report);
         report

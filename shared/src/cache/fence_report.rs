@@ -61,10 +61,6 @@ impl FenceReport {
         self.outcomes.iter().all(|outcome| outcome.is_acknowledged())
     }
 
-    pub(super) fn is_acknowledged_at(&self, place: usize) -> bool {
-        self.outcomes.get(place).is_some_and(|outcome| outcome.is_acknowledged())
-    }
-
     /// Notes what became of some, by their places.
     pub(super) fn note(&mut self, outcomes: &[(usize, FenceOutcome)]) {
         for (place, outcome) in outcomes {

@@ -171,7 +171,7 @@ impl Node {
     /// Finds the reason on a new connection. If the server answers there, the connection in use is dead: it may lead to
     /// a process that hangs, while its kernel still acknowledges packets. Then it is renewed.
     pub(super) async fn diagnosis(&self) -> Diagnosis {
-        let found = diagnosis::of(self.connection.client()).await;
+        let found = diagnosis::of(&self.connection.client).await;
         if found == Diagnosis::Answers {
             self.connection.renew(WRONG_FOR_LONG);
         }

@@ -82,7 +82,7 @@ impl Pending {
         }
         let events = self.fences.remove(key).map(|kept| kept.events).unwrap_or_default();
         self.events -= events.len();
-        events.into_iter().map(|event| event.visible_at(now)).collect()
+        events.into_iter().map(|event| event.age + now.saturating_sub(event.put_off)).collect()
     }
 
     /// The same for the events that nothing stale can hide any more, whatever became of their fences.
@@ -98,12 +98,6 @@ impl Pending {
         }
         self.events -= visible.len();
         visible
-    }
-}
-
-impl Unseen {
-    fn visible_at(self, now: Duration) -> Duration {
-        self.age + now.saturating_sub(self.put_off)
     }
 }
 

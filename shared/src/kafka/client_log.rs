@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
-use rdkafka::{ClientContext, Statistics};
 
 /// One warning of a kind in this time; the others are for who debugs.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -55,9 +55,6 @@ impl ClientContext for LogContext {
     fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
         log(level, what, detail);
     }
-
-    /// Nobody asked for them.
-    fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);

@@ -60,8 +60,6 @@ fn class(sqlstate: &str) -> Class {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use proptest::prelude::*;
 
@@ -94,7 +92,6 @@ mod tests {
         assert_eq!(Failure::before_begin(lost()).class, Class::Outage);
         assert_eq!(Failure::from(sqlx::Error::PoolTimedOut).class, Class::Outage);
         assert_eq!(Failure::from(sqlx::Error::Decode("a row".into())).class, Class::OutageMet);
-        assert_eq!(Failure::deadline(Duration::from_secs(5)).class, Class::OutageMet);
     }
 
     #[test]

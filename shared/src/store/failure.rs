@@ -1,8 +1,6 @@
 //! Why something failed, for whoever decides what happens next. A handler that calls a file store or a webhook says it
 //! by itself; what PostgreSQL answers is classified in one table.
 
-use std::time::Duration;
-
 pub(super) const IS_A_STANDBY: &str = "it takes no writes: it is a standby";
 pub(super) const IS_READ_ONLY: &str = "it takes no writes: transaction_read_only is on";
 
@@ -78,10 +76,6 @@ impl Failure {
 
     fn new(class: Class, reason: impl Into<String>) -> Self {
         Self { class, reason: reason.into() }
-    }
-
-    pub(super) fn deadline(after: Duration) -> Self {
-        Self::outage(format!("no answer within {after:?}"))
     }
 
     /// A server answered that takes no writes any more, and whose answer does not count: its connection is closed.

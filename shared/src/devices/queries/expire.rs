@@ -113,13 +113,10 @@ pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -
         Age::Written => WRITTEN,
         Age::Appended => APPENDED,
     };
-    let rewinds = within_deadline!(store, |session| rewind(session, &rows))?;
-    within_deadline!(store, Some(PLANNING), |session| expire_piece(session, &rows, older_than, rewinds, piece))
-}
-
-async fn rewind(session: &mut Tx<'_>, rows: &Rows) -> Result<bool, Failure> {
-    let due: Option<bool> = sqlx::query_scalar(REWIND).bind(rows.age).fetch_optional(session).await?;
-    Ok(due.is_some())
+    let due = sqlx::query_scalar(REWIND).bind(rows.age);
+    let due: Option<bool> = within_deadline!(store, |tx| async { Ok(due.fetch_optional(tx).await?) })?;
+    let rewinds = due.is_some();
+    within_deadline!(store, Some(PLANNING), |tx| expire_piece(tx, &rows, older_than, rewinds, piece))
 }
 
 async fn expire_piece(

@@ -84,8 +84,7 @@ fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
 }
 
 fn digit(byte: Option<&u8>) -> Option<u8> {
-    let value = char::from(*byte?).to_digit(16)?;
-    u8::try_from(value).ok()
+    Some(char::from(*byte?).to_digit(16)? as u8)
 }
 
 #[cfg(test)]

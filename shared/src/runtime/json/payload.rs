@@ -148,11 +148,10 @@ impl<'a> Scan<'a> {
     }
 
     fn close(&mut self) {
-        let repeated = match self.levels.last() {
-            Some(Level::Object { keys }) => repeated(keys),
+        let repeated = match self.levels.pop() {
+            Some(Level::Object { keys }) => repeated(&keys),
             _ => None,
         };
-        self.levels.pop();
         if let Some(key) = repeated {
             // Long keys are cut: the answer must not be larger than the question.
             self.fault(format!("has the key {:?} more than once", crate::runtime::json::shown(&key)));

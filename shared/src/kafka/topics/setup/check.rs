@@ -114,7 +114,7 @@ fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<S
 /// A topic's settings are replaced as a whole, because the client has no other way. One whose value the brokers do not
 /// tell would be lost.
 fn kept(settings: &TopicSettings) -> anyhow::Result<()> {
-    let untold = settings.untold();
+    let untold = &settings.untold;
     anyhow::ensure!(untold.is_empty(), "the topic has settings of its own that are not told: {}", untold.join(", "));
     Ok(())
 }
