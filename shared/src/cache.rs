@@ -113,10 +113,7 @@ pub fn version(body: &[u8]) -> Option<i64> {
 
 impl Cache {
     /// A cache of things of these kinds, one at least, that connects by itself, in the background; to be called in a
-    /// runtime.
-    ///
-    /// # Errors
-    /// `REDIS_URL` is not one (the message does not repeat it), or another setting is wrong.
+    /// runtime. That `REDIS_URL` is not one is said without it.
     pub fn open(config: &RedisConfig, kinds: &[&'static Kind]) -> anyhow::Result<Self> {
         let absent_key = absent_key(config.key_prefix(), kinds);
         Ok(Self {

@@ -51,10 +51,7 @@ pub struct Store {
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Store {
-    /// A store that connects when it is first asked.
-    ///
-    /// # Errors
-    /// `DATABASE_URL` is not one; the message does not repeat it.
+    /// A store that connects when it is first asked. That `DATABASE_URL` is not one is said without it.
     pub fn open(config: &PostgresConfig, application: &str) -> anyhow::Result<Self> {
         let timeout = config.timeout;
         let options: PgConnectOptions =

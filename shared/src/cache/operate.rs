@@ -29,10 +29,7 @@ impl Cache {
     /// would replace. After the transaction nothing can put the old body back: a reader needs its
     /// lease, which is deleted too; and a worker that read the old body for a fence before the
     /// transaction finds, when it is about to put it in, the mark that is left here beside the key,
-    /// and deletes instead.
-    ///
-    /// # Errors
-    /// Redis away: the entry lives until its TTL ends.
+    /// and deletes instead. Where Redis is away, the entry lives until its TTL ends.
     pub async fn forget(&self, key: &CacheKey) -> anyhow::Result<()> {
         let mut call = scripts::forget();
         call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(ERASED_TTL));

@@ -25,10 +25,7 @@ pub struct Submission {
     pub payload: Payload,
 }
 
-/// Parses one event; the payload shares the body's memory.
-///
-/// # Errors
-/// [`BodyError`], with every fault that was found.
+/// Parses one event; the payload shares the body's memory. Its error has every fault.
 pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
     parse_value(body, json(body)?)
 }

@@ -83,9 +83,6 @@ impl Envelope {
     }
 
     /// The same, where it has to be the record's key: its events are in order then.
-    ///
-    /// # Errors
-    /// It is none, or not the key.
     pub fn keyed_subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
         let subject = self.subject_as()?;
         if self.key != self.subject {
@@ -104,10 +101,8 @@ impl Envelope {
     }
 }
 
-/// Decodes a record in binary or structured content mode, of a stream that has events of these types.
-///
-/// # Errors
-/// It is no event, or one of a type that is not one of these; with the first reason found.
+/// Decodes a record in binary or structured content mode, of a stream that has events of these types; if it is none, or
+/// one of another type, the first reason.
 pub fn decode(record: &Record, types: &[&'static str]) -> Result<(Envelope, Position), Refusal> {
     if record.headers_are_unread() {
         return poison(format!("{UNREAD}; they are not in the letter"));

@@ -80,10 +80,7 @@ impl StreamSpec {
         command.arg(self.topic.arg(trimmed(topic_name))).arg(self.dead_letters.arg(trimmed(topic_name)))
     }
 
-    /// The names of its topics.
-    ///
-    /// # Errors
-    /// They are the same one.
+    /// The names of its topics, which must be two.
     pub fn read(&self, matches: &ArgMatches) -> Result<TopicConfig, Error> {
         let (input, dlq) = (self.topic.read(matches), self.dead_letters.read(matches));
         if input == dlq {

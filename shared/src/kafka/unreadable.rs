@@ -51,10 +51,7 @@ const fn is_of_data(code: RDKafkaErrorCode) -> bool {
 }
 
 /// What cannot be read from an offset on, up to the first offset that can be read, or to `end`. Empty where it can be
-/// read. Blocks its thread.
-///
-/// # Errors
-/// Kafka away, or it hands out nothing and says nothing.
+/// read. Blocks its thread, until Kafka hands out something or says something, or is given up.
 pub fn from(
     client: &ClientConfig,
     group: &str,

@@ -34,10 +34,7 @@ pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
 }
 
 /// Hands out the members of a JSON object, in their order, each as it stands. Of a name that is no text it says what is
-/// wrong with it: one with a lone surrogate is well-formed, too.
-///
-/// # Errors
-/// [`BodyError::NotAnEvent`]: it is another kind of JSON.
+/// wrong with it: one with a lone surrogate is well-formed, too. Another kind of JSON is [`BodyError::NotAnEvent`].
 pub(crate) fn each_member<'a>(
     object: &'a RawValue,
     take: impl FnMut(Result<Cow<'a, str>, &'static str>, &'a RawValue),
@@ -67,10 +64,8 @@ pub(crate) fn each_member<'a>(
     deserializer.deserialize_map(Members(take)).map_err(|error| BodyError::NotJson(error.to_string()))
 }
 
-/// The text of a JSON string. The only ones that are well-formed and no text have a lone surrogate.
-///
-/// # Errors
-/// What is wrong with it.
+/// The text of a JSON string, or what is wrong with it. The only ones that are well-formed and no text have a lone
+/// surrogate.
 pub(crate) fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
     serde_json::from_str(raw.get())
         .map_err(|_| if raw.get().starts_with('"') { "contains a lone surrogate" } else { "must be a string" })

@@ -37,10 +37,8 @@ const ENCODING: &str = "UTF8";
 
 impl Store {
     /// Brings the schema up to this binary's version; migrations newer than the binary are let be,
-    /// so that a rollback starts. Only `worker-service setup` does this.
-    ///
-    /// # Errors
-    /// PostgreSQL away, a database of another encoding than UTF8, or a migration that fails.
+    /// so that a rollback starts. Only `worker-service setup` does this. A database of another encoding than UTF8 is
+    /// refused.
     pub async fn migrate(&self) -> anyhow::Result<()> {
         ensure!(
             !self.begin.is_pooled(),
@@ -66,9 +64,6 @@ impl Store {
     }
 
     /// Whether PostgreSQL answers, and its database has the encoding and the schema that this binary needs.
-    ///
-    /// # Errors
-    /// That it does not answer, or what is wrong or missing.
     pub async fn check(&self) -> Result<(), Failure> {
         let found = within_deadline!(self, |session| async {
             takes_writes(&mut *session).await?;

@@ -20,10 +20,8 @@ pub trait Work: Sync {
 }
 
 impl Store {
-    /// Does work in one transaction, within the deadline. It begins with a statement, in one message with `BEGIN`.
-    ///
-    /// # Errors
-    /// [`Failure`] with its class; nothing has changed then, or, where the connection was lost on the commit, all.
+    /// Does work in one transaction, within the deadline. It begins with a statement, in one message with `BEGIN`. If it
+    /// fails, nothing has changed, or, where the connection was lost on the commit, all.
     pub async fn transact<W: Work>(&self, first: &str, work: &W) -> Result<W::Output, Failure> {
         within_deadline!(self, Some(first), |tx| work.run(tx))
     }

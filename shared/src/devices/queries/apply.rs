@@ -23,10 +23,7 @@ struct Item<'a> {
 }
 
 /// Applies a batch, in the order given; of one event twice the first counts. The transaction has to begin with
-/// [`BEGIN`](super::BEGIN).
-///
-/// # Errors
-/// [`Failure`] with its class; nothing of the batch was applied then, or, where the connection was lost on the
+/// [`BEGIN`](super::BEGIN). If it fails, nothing of the batch was applied, or, where the connection was lost on the
 /// commit, all of it, and a repeat does no harm.
 pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Applied, Failure> {
     let mut outcome = Applied::of(given.len());

@@ -64,10 +64,7 @@ impl TopicEnd {
 
 /// Erases a device's rows, and sets its tombstone, in one transaction. Its cache entry has to
 /// go after that ([`crate::cache::Cache::forget`]). To repeat it erases the new life too. `end` is where the
-/// topic of its events ended just before, if there is one.
-///
-/// # Errors
-/// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
+/// topic of its events ended just before, if there is one. If it fails, nothing is erased.
 pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Erased, Failure> {
     let mut tried = 0;
     loop {

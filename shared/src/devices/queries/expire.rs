@@ -104,10 +104,7 @@ const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz 
 /// several workers one at a time does it.
 ///
 /// The log keeps a record as long as its append is not longer ago, which comes before. (One that is redriven after
-/// that is recognised by its position.)
-///
-/// # Errors
-/// PostgreSQL away, or too slow; or the index is missing.
+/// that is recognised by its position.) Without its index it deletes nothing, and says so.
 pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -> Result<Expired, Failure> {
     let rows = match age {
         Age::Written => WRITTEN,

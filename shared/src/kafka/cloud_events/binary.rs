@@ -17,10 +17,7 @@ fn pointer(name: &str) -> Pointer {
 
 /// Parses one CloudEvent from the headers whose names begin with `ce-` (here without that prefix,
 /// in lower case) and the body, whose memory the payload shares. Faults of an attribute are told
-/// at `/headers/ce-…`, and those of the body at `/data…`.
-///
-/// # Errors
-/// [`BodyError`], with every fault that was found.
+/// at `/headers/ce-…`, and those of the body at `/data…`: all that there are.
 pub fn binary<'a, T, S>(
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     body: &Bytes,

@@ -11,10 +11,7 @@ use super::{Attributes, REQUIRED, Submitted, is_name};
 use crate::runtime::json::{BodyError, Payload, at, each_member, text};
 
 /// Parses one CloudEvent in the JSON format that is a part of `body`, whose memory the payload
-/// shares. A member that is null counts as absent, as the format says.
-///
-/// # Errors
-/// [`BodyError`], with every fault that was found.
+/// shares. A member that is null counts as absent, as the format says. Its error has every fault.
 pub fn structured<T, S>(body: &Bytes, value: &RawValue) -> Result<Submitted<T, S>, BodyError>
 where
     T: FromStr<Err: Display>,

@@ -20,10 +20,8 @@ pub enum BatchError {
     TooMany(usize),
 }
 
-/// The items of an array of at most `max`, each as it stands in the body.
-///
-/// # Errors
-/// [`BatchError`]; where it is not JSON with the line and column.
+/// The items of an array of at most `max`, each as it stands in the body. Where that is not JSON, the error has the line
+/// and the column.
 pub fn array(body: &Bytes, max: usize) -> Result<Vec<&RawValue>, BatchError> {
     let text = std::str::from_utf8(body).map_err(|_| BatchError::NotJson("not UTF-8".into()))?;
     let first = text.bytes().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));

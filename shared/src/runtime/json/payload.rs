@@ -33,10 +33,8 @@ pub struct Payload(Bytes);
 
 impl Payload {
     /// Checks a text that is known to be one well-formed JSON value (RFC 8259), as a
-    /// [`serde_json::value::RawValue`] is; `at` is the JSON pointer under which it stands.
-    ///
-    /// # Errors
-    /// Every fault, up to a bound, with its JSON pointer.
+    /// [`serde_json::value::RawValue`] is; `at` is the JSON pointer under which it stands. Gives every fault, up to a
+    /// bound, with its JSON pointer.
     pub fn check(json: Bytes, at: &str) -> Result<Self, Vec<Fault>> {
         let mut scan = Scan { text: &json, at, place: 0, levels: Vec::new(), written: 0, faults: Faults::default() };
         scan.run();
