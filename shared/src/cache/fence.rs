@@ -221,14 +221,7 @@ impl Fencer {
         // An older one is none: it was read from a server that lags behind, or the device began anew meanwhile.
         let found = found.filter(|found| found.version >= *version);
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
-        let mut call = scripts::fence_body();
-        call.key(self.cache.redis_key(key))
-            .key(self.cache.mark(key))
-            .keys(self.cache.absent())
-            .arg(version)
-            .arg(body)
-            .arg(super::millis(self.cache.jittered_ttl()));
-        match self.cache.run::<String>(&call).await {
+        match self.cache.replace(key, version, body).await {
             Ok(code) => FenceOutcome::from_code(*code.as_bytes().first()?),
             // No room for the body, or the key is on its way to another node. An absent key is
             // always safe.
