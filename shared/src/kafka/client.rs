@@ -153,15 +153,11 @@ mod tests {
 
     use super::*;
 
-    #[derive(Parser)]
-    struct Settings {
-        #[command(flatten)]
-        kafka: KafkaConfig,
-    }
+    type Settings = crate::runtime::config::Only<KafkaConfig>;
 
     fn with(more: &[&str]) -> anyhow::Result<ClientConfig> {
         let args = ["test", "--kafka-brokers=b:1"].iter().chain(more);
-        client(&Settings::try_parse_from(args).unwrap().kafka)
+        client(&Settings::try_parse_from(args).unwrap().settings)
     }
 
     #[test]

@@ -159,15 +159,11 @@ mod tests {
         };
     }
 
-    #[derive(Debug, Parser)]
-    struct Topics {
-        #[command(flatten)]
-        topics: TopicsOf<Readings>,
-    }
+    type Topics = crate::runtime::config::Only<TopicsOf<Readings>>;
 
     fn topics(input: &str, dlq: &str) -> Result<TopicConfig, String> {
         let args = ["test".to_owned(), format!("--readings-topic={input}"), format!("--readings-dlq-topic={dlq}")];
-        Topics::try_parse_from(args).map(|all| (*all.topics).clone()).map_err(|error| error.to_string())
+        Topics::try_parse_from(args).map(|all| (*all.settings).clone()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -196,6 +192,6 @@ mod tests {
         }
         let said = Topics::try_parse_from(["test", "--readings-topic=readings-dlq"]).unwrap_err().to_string();
         assert!(said.contains("are the same topic, readings-dlq"), "the other is a default: {said}");
-        assert_eq!(Topics::try_parse_from(["test"]).unwrap().topics.input, "readings");
+        assert_eq!(Topics::try_parse_from(["test"]).unwrap().settings.input, "readings");
     }
 }

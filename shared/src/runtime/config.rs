@@ -72,6 +72,14 @@ fn one_line(message: &str) -> String {
     said.split(" For more information").next().unwrap_or_default().to_owned()
 }
 
+/// Settings by themselves, as a test's command line gives them.
+#[cfg(test)]
+#[derive(Debug, Parser)]
+pub(crate) struct Only<T: clap::Args> {
+    #[command(flatten)]
+    pub(crate) settings: T,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,11 +61,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Parser)]
-    struct Cli {
-        #[command(flatten)]
-        access_log: AccessLogConfig,
-    }
+    type Cli = crate::runtime::config::Only<AccessLogConfig>;
 
     fn of(text: &str) -> AccessLog {
         text.parse().unwrap()
@@ -73,8 +69,8 @@ mod tests {
 
     #[test]
     fn errors_alone_unless_it_is_set() {
-        assert_eq!(Cli::parse_from(["test"]).access_log.access_log, AccessLog::ERRORS);
-        assert_eq!(Cli::parse_from(["test", "--access-log=all"]).access_log.access_log, AccessLog::ALL);
+        assert_eq!(Cli::parse_from(["test"]).settings.access_log, AccessLog::ERRORS);
+        assert_eq!(Cli::parse_from(["test", "--access-log=all"]).settings.access_log, AccessLog::ALL);
         let help = Cli::command().render_help().to_string();
         assert!(help.contains("[env: ACCESS_LOG=") && help.contains("[default: errors]"), "{help}");
     }

@@ -2,17 +2,13 @@ use clap::Parser;
 
 use super::*;
 
-#[derive(Debug, Parser)]
-struct Cli {
-    #[command(flatten)]
-    traces: TraceConfig,
-}
+type Cli = crate::runtime::config::Only<TraceConfig>;
 
 const ENDPOINT: &str = "--otel-exporter-otlp-endpoint=http://planted@h:4318/";
 
 fn with(more: &[&str]) -> (Option<Settings>, Vec<String>) {
     let args = ["test"].iter().chain(more);
-    read(&Cli::try_parse_from(args).unwrap().traces, std::iter::empty())
+    read(&Cli::try_parse_from(args).unwrap().settings, std::iter::empty())
 }
 
 /// What the settings come to, where nothing has to be warned of.
@@ -182,13 +178,13 @@ fn what_is_not_unicode_is_a_warning() {
             assert_eq!(arg.get_long(), Some("otel-exporter-otlp-endpoint"), "it is given twice");
             continue;
         };
-        read(&cli.traces, std::iter::empty());
+        read(&cli.settings, std::iter::empty());
     }
 }
 
 #[test]
 fn a_variable_that_nobody_reads_is_named() {
-    let config = Cli::try_parse_from(["test"]).unwrap().traces;
+    let config = Cli::try_parse_from(["test"]).unwrap().settings;
     let all = ["OTEL_EXPORTER_OTLP_COMPRESSION", "PATH", "OTEL_SERVICE_NAME", "OTEL_ATTRIBUTE_COUNT_LIMIT"];
     let (_, warnings) = read(&config, all.into_iter().map(str::to_owned));
     let expected = "not supported, and not read: OTEL_ATTRIBUTE_COUNT_LIMIT, OTEL_EXPORTER_OTLP_COMPRESSION";
