@@ -39,12 +39,13 @@ pub use self::classify::describe;
 pub use self::config::{RedisConfig, StoresConfig};
 pub use self::fence::{Accepted, Fence, Fencer};
 pub use self::fence_report::{FenceOutcome, FenceReport};
-pub use self::key::{CacheKey, Kind, Load, Loaded, load};
+pub use self::key::{CacheKey, Kind, Load};
 use self::node::{CommandFailure, Node};
 use self::scripts::Call;
 use self::topology::{Servers, absent_key};
 pub use self::ttl::LEASE_TTL;
 use self::ttl::MISSING_TTL;
+pub use crate::store::Loaded;
 
 /// The cache. Cloning it shares the connections.
 #[derive(Clone)]
@@ -85,9 +86,6 @@ pub struct Answering {
 
 impl Answering {
     /// That all of them do.
-    ///
-    /// # Errors
-    /// Why one does not.
     pub fn all(self) -> anyhow::Result<()> {
         match self {
             Self { answering, nodes, .. } if nodes > 0 && answering == nodes => Ok(()),
@@ -115,10 +113,7 @@ pub fn version(body: &[u8]) -> Option<i64> {
 
 impl Cache {
     /// A cache of things of these kinds, one at least, that connects by itself, in the background; to be called in a
-    /// runtime.
-    ///
-    /// # Errors
-    /// `REDIS_URL` is not one (the message does not repeat it), or another setting is wrong.
+    /// runtime. That `REDIS_URL` is not one is said without it.
     pub fn open(config: &RedisConfig, kinds: &[&'static Kind]) -> anyhow::Result<Self> {
         let absent_key = absent_key(config.key_prefix(), kinds);
         Ok(Self {
@@ -234,7 +229,6 @@ impl Cache {
         self.ask::<i64>(&name, redis::cmd("DEL").arg(&name)).await.is_ok()
     }
 
-    /// A key as it stands in Redis.
     fn redis_key(&self, key: &CacheKey) -> String {
         [&*self.prefix, key.kind().prefix, key.id()].concat()
     }

@@ -75,10 +75,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Finds the event of a device in what a record holds.
-    ///
-    /// # Errors
-    /// It is none; with the first reason found.
+    /// Finds the event of a device in what a record holds; if it is none, the first reason.
     pub fn decode(envelope: &Envelope) -> Result<Self, Refusal> {
         let event_type = envelope.type_as()?;
         Ok(Self { device_id: envelope.keyed_subject_as()?, event_type, payload: envelope.payload()? })
@@ -105,10 +102,8 @@ impl Event {
 /// An event of a device, and where it stands in the log.
 pub type DeviceDelivery = Delivery<Event>;
 
-/// Finds the event of a device in a record.
-///
-/// # Errors
-/// It is none, or one of a type that this version does not know; with the first reason found.
+/// Finds the event of a device in a record; if it is none, or one of a type that this version does not know, the first
+/// reason.
 pub fn decode(record: &Record) -> Result<DeviceDelivery, Refusal> {
     let (envelope, position) = kafka::decode(record, EventType::ALL)?;
     let event = Event::decode(&envelope)?;

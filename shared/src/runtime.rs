@@ -4,6 +4,7 @@
 pub mod config;
 pub mod json;
 pub mod lifecycle;
+pub(crate) mod named;
 pub mod ops;
 pub mod probe;
 pub(crate) mod redact;

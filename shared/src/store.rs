@@ -23,6 +23,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, Postgres};
 use tokio::sync::Semaphore;
 
+pub use bodies::Loaded;
 pub use config::{Pooler, PostgresConfig};
 pub use failure::{Class, Failure};
 pub use journal::{EventName, Journal};
@@ -50,10 +51,7 @@ pub struct Store {
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Store {
-    /// A store that connects when it is first asked.
-    ///
-    /// # Errors
-    /// `DATABASE_URL` is not one; the message does not repeat it.
+    /// A store that connects when it is first asked. That `DATABASE_URL` is not one is said without it.
     pub fn open(config: &PostgresConfig, application: &str) -> anyhow::Result<Self> {
         let timeout = config.timeout;
         let options: PgConnectOptions =
@@ -118,14 +116,8 @@ impl Store {
         };
         match acquired {
             Ok(connection) => {
-                let in_use = self.diagnosis.in_use.begin();
-                Ok(PooledConnection {
-                    connection,
-                    in_doubt: false,
-                    open: false,
-                    timeout: self.timeout,
-                    _in_use: in_use,
-                })
+                let _in_use = self.diagnosis.in_use.begin();
+                Ok(PooledConnection { connection, open: false, timeout: self.timeout, _in_use })
             }
             Err(error) => Err(self.diagnosis.explain(error).await),
         }
@@ -139,8 +131,8 @@ impl Store {
         mut pooled: PooledConnection,
         outcome: Result<Result<T, Failure>, tokio::time::error::Elapsed>,
     ) -> Result<T, Failure> {
-        let result = outcome.unwrap_or_else(|_| Err(Failure::deadline(self.timeout)));
-        pooled.in_doubt = result.as_ref().is_err_and(|failure| failure.class.is_outage());
+        let result = outcome.unwrap_or_else(|_| Err(Failure::outage(format!("no answer within {:?}", self.timeout))));
+        pooled.open |= result.as_ref().is_err_and(|failure| failure.class.is_outage());
         match result {
             Err(error) if error.class == Class::OutageMet => Err(error.of_server(&self.begin.server)),
             result => result,
@@ -165,8 +157,7 @@ fn check_tls(config: &PostgresConfig, options: &PgConnectOptions) -> anyhow::Res
 /// A connection of the pool, lent for one piece of work.
 pub(crate) struct PooledConnection {
     connection: PoolConnection<Postgres>,
-    in_doubt: bool,
-    /// Whether a transaction is open on it.
+    /// Whether a transaction is open on it, or what was said on it is in doubt.
     open: bool,
     timeout: Duration,
     _in_use: Use,
@@ -184,7 +175,7 @@ impl Drop for PooledConnection {
     fn drop(&mut self) {
         let return_to_pool = self.connection.return_to_pool();
         // A panic came in the middle of whatever was said on it, and so did who did not wait for a transaction's end.
-        if self.in_doubt || self.open || std::thread::panicking() {
+        if self.open || std::thread::panicking() {
             // Never run, it closes the socket at once, without a farewell.
             drop(return_to_pool);
         } else {
@@ -194,23 +185,11 @@ impl Drop for PooledConnection {
 }
 
 /// Runs an expression that uses a session, within the store's deadline: one statement, or several that need not be one
-/// transaction.
+/// transaction. With a statement it is one transaction, which begins with that.
 macro_rules! within_deadline {
     ($store:expr, |$session:ident| $work:expr) => {
-        $crate::store::run!($store, None, |$session| $work)
+        $crate::store::within_deadline!($store, None, |$session| $work)
     };
-}
-pub(crate) use within_deadline;
-
-/// The same as one transaction, which begins with a statement.
-macro_rules! in_transaction {
-    ($store:expr, $first:expr, |$session:ident| $work:expr) => {
-        $crate::store::run!($store, Some($first), |$session| $work)
-    };
-}
-pub(crate) use in_transaction;
-
-macro_rules! run {
     ($store:expr, $first:expr, |$session:ident| $work:expr) => {{
         let mut pooled = $store.acquire().await?;
         let outcome = tokio::time::timeout($store.timeout, async {
@@ -226,4 +205,4 @@ macro_rules! run {
         $store.settle(pooled, outcome)
     }};
 }
-pub(crate) use run;
+pub(crate) use within_deadline;

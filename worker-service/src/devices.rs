@@ -91,7 +91,7 @@ impl Handler for Devices {
     }
 
     async fn apply(&self, tx: &mut Tx<'_>, batch: &[&Delivery<Event>], (): &()) -> Result<Applied, Failure> {
-        let queries::Applied { events, fences, .. } = queries::apply(tx, batch).await?;
+        let queries::Applied { events, fences } = queries::apply(tx, batch).await?;
         let processed = |it: queries::Processed| Processed {
             outcome: it.outcome.as_str(),
             counts: it.outcome.counts(),

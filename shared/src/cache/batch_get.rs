@@ -8,9 +8,10 @@
 //! longer body is read again, alone.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -45,7 +46,6 @@ struct State {
     sizes: Sizes,
 }
 
-/// One read.
 struct Read {
     key: String,
     tell: oneshot::Sender<Fetched>,
@@ -75,7 +75,6 @@ impl Sizes {
         (BYTES / (2 * self.mean()).max(1)).clamp(1, KEYS)
     }
 
-    /// Counts so many bodies with so many bytes.
     fn answered(&mut self, bodies: usize, bytes: usize) {
         self.bodies += bodies;
         self.bytes += bytes;
@@ -99,7 +98,7 @@ impl Cache {
         let until = Instant::now() + self.timeout;
         let (tell, found) = oneshot::channel();
         let starts = {
-            let mut state = self.batch_get.state();
+            let mut state = self.batch_get.0.lock();
             state.waiting.push_back(Read { key, tell });
             let starts = state.requests < MAX_REQUESTS;
             state.requests += usize::from(starts);
@@ -132,14 +131,14 @@ impl Cache {
             match self.ask::<Option<Bytes>>("", redis::cmd("GET").arg(&read.key)).await {
                 Ok(found) => {
                     if let Some(body) = &found {
-                        self.batch_get.state().sizes.answered(1, body.len());
+                        self.batch_get.0.lock().sizes.answered(1, body.len());
                     }
                     read.answer(Some(found));
                 }
                 Err(failure) => {
                     let is_no_string = failure.is("WRONGTYPE");
                     if !is_no_string {
-                        self.batch_get.state().sizes.failed();
+                        self.batch_get.0.lock().sizes.failed();
                     }
                     read.answer(is_no_string.then_some(None));
                 }
@@ -153,7 +152,7 @@ impl Cache {
         let Servers::One(node) = &self.servers else { return };
         let keys: Vec<&str> = reads.iter().map(|read| read.key.as_str()).collect();
         let answer = node.ask_beginnings(&keys, most, Instant::now() + self.timeout).await;
-        let mut state = self.batch_get.state();
+        let mut state = self.batch_get.0.lock();
         let Ok(found) = answer else {
             state.sizes.failed();
             drop(state);
@@ -180,13 +179,6 @@ impl Cache {
     }
 }
 
-impl BatchGet {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // The state is consistent whenever the lock is free, even after a panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Sends requests, one after the other, until no read waits.
 struct Sender {
     batch_get: Arc<BatchGet>,
@@ -197,7 +189,7 @@ impl Sender {
     /// The reads of the next request; none if no read waits, and then this sender is done. Both under one lock, so that
     /// the next read starts another sender.
     fn take(&mut self) -> Option<Vec<Read>> {
-        let mut state = self.batch_get.state();
+        let mut state = self.batch_get.0.lock();
         let state = &mut *state;
         for waiting in [&mut state.waiting, &mut state.large] {
             waiting.retain(|read| !read.tell.is_closed());
@@ -224,7 +216,7 @@ impl Drop for Sender {
     /// After a panic the next read starts another sender.
     fn drop(&mut self) {
         if !self.done {
-            self.batch_get.state().requests -= 1;
+            self.batch_get.0.lock().requests -= 1;
         }
     }
 }

@@ -53,7 +53,6 @@ pub fn describe() {
     }
 }
 
-/// Counts a refusal.
 pub(super) fn count(error: &RedisError) {
     metrics::counter!(REFUSALS, "code" => label(error)).increment(1);
 }

@@ -5,12 +5,13 @@
 //! docs/adr/0006-nodes-of-a-cluster.md).
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use redis::cluster_routing::Slot;
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ServerErrorKind, Value};
 use tokio::sync::watch;
@@ -199,7 +200,7 @@ impl Cluster {
                 self.node((host.clone(), *port));
             }
         }
-        let everyone: Vec<_> = self.locked().values().cloned().collect();
+        let everyone: Vec<_> = self.nodes.lock().values().cloned().collect();
         let until = Instant::now() + TELL_SLOTS;
         let ask = |node: Node| async move {
             let answer = node.ask_anyway(redis::cmd("CLUSTER").arg("SLOTS"), until).await;
@@ -232,7 +233,7 @@ impl Cluster {
 
     /// Why the first node that is known does not answer.
     async fn diagnosis(&self) -> NoSlots {
-        let first = self.locked().values().min_by(|a, b| a.name().cmp(b.name())).cloned();
+        let first = self.nodes.lock().values().min_by(|a, b| a.name().cmp(b.name())).cloned();
         let Some(node) = first else { return NoSlots { why: "no node is known".to_owned(), is_reason: true } };
         let found = node.diagnosis().await;
         let is_reason = !matches!(found, Diagnosis::Unknown(_));
@@ -249,12 +250,12 @@ impl Cluster {
         // Nodes without slots are dropped.
         let seeds: HashSet<_> = self.seeds.iter().map(|seed| seed.addr().to_string()).collect();
         let named: HashSet<_> = ranges.iter().map(|(_, _, address)| address).collect();
-        self.locked().retain(|address, node| named.contains(address) || seeds.contains(node.name()));
+        self.nodes.lock().retain(|address, node| named.contains(address) || seeds.contains(node.name()));
     }
 
     /// The node of an address, with the credentials of the first seed.
     fn node(&self, address: Address) -> Option<Node> {
-        let mut nodes = self.locked();
+        let mut nodes = self.nodes.lock();
         if let Some(node) = nodes.get(&address) {
             return Some(node.clone());
         }
@@ -266,14 +267,9 @@ impl Cluster {
             }
             _ => ConnectionAddr::Tcp(host, port),
         };
-        let node = Node::of_cluster(seed.clone().set_addr(place), TRIES).ok()?;
+        let node = Node::open(seed.clone().set_addr(place), TRIES, None).ok()?;
         nodes.insert(address, node.clone());
         Some(node)
-    }
-
-    fn locked(&self) -> MutexGuard<'_, HashMap<Address, Node>> {
-        // The map is whole whenever the lock is free, whatever the holder's fate.
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -28,11 +28,6 @@ impl Does {
     }
 }
 
-/// Whether a command changes nothing.
-pub(super) fn reads(command: &Cmd) -> bool {
-    Does::of(command) == Does::Reads
-}
-
 /// Commands that read, with the one before them that a replica refuses.
 pub(super) fn reading(absent_key: &str, commands: impl IntoIterator<Item = Cmd>) -> Pipeline {
     let commands = commands.into_iter();

@@ -31,13 +31,7 @@ pub struct RedisConfig {
     pub ttl: Duration,
     /// A prefix of every key, before the prefix of each kind of entry (`resource:`); without braces if Redis is a
     /// cluster.
-    #[arg(
-        id = "cache-key-prefix",
-        long,
-        value_name = "CACHE_KEY_PREFIX",
-        env = "CACHE_KEY_PREFIX",
-        value_parser = text()
-    )]
+    #[arg(id = "cache-key-prefix", long, value_name = "CACHE_KEY_PREFIX", env = "CACHE_KEY_PREFIX", value_parser = text())]
     pub key_prefix: Option<String>,
     /// The time for one command, after which a read asks PostgreSQL instead, from 10ms to 10s.
     #[arg(id = "redis-timeout", long, value_name = "REDIS_TIMEOUT", env = "REDIS_TIMEOUT", default_value = "100ms", value_parser = duration_in(TIMEOUTS))]

@@ -1,9 +1,10 @@
 //! The connection to one Redis server. It reconnects when it drops, and is replaced when it leads to the wrong server.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use redis::aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig};
 use redis::io::tcp::TcpSettings;
 use redis::{Client, Cmd, ConnectionInfo, Pipeline, RedisResult, Value};
@@ -21,7 +22,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
 /// A connection that many commands share.
 pub(super) struct Connection {
-    client: Client,
+    /// Makes further connections with the same settings.
+    pub(super) client: Client,
     settings: ConnectionManagerConfig,
     current: ArcSwap<ConnectionManager>,
     renewed: Mutex<Instant>,
@@ -39,13 +41,11 @@ impl Connection {
             .set_min_delay(RECONNECT)
             .set_max_delay(RECONNECT_MAX);
         let client = Client::open(info)?;
-        let manager = connect(&client, &settings)?;
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), settings.clone())?;
+        // The first command connects. A reader's deadline would be too short for that.
+        let mut first = manager.clone();
+        tokio::spawn(async move { first.send_packed_command(&redis::cmd("PING")).await });
         Ok(Self { client, settings, current: ArcSwap::from_pointee(manager), renewed: Mutex::new(Instant::now()) })
-    }
-
-    /// Makes further connections with the same settings.
-    pub(super) const fn client(&self) -> &Client {
-        &self.client
     }
 
     /// Sends a command, and sends it again if the connection was closed: a server closes connections that were idle for
@@ -72,7 +72,7 @@ impl Connection {
     /// by itself, one attempt at a time.
     pub(super) fn renew(self: &Arc<Self>, pause: Duration) {
         {
-            let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut renewed = self.renewed.lock();
             if renewed.elapsed() < pause {
                 return;
             }
@@ -96,12 +96,4 @@ impl Connection {
     fn manager(&self) -> ConnectionManager {
         ConnectionManager::clone(&self.current.load())
     }
-}
-
-fn connect(client: &Client, settings: &ConnectionManagerConfig) -> RedisResult<ConnectionManager> {
-    let manager = ConnectionManager::new_lazy_with_config(client.clone(), settings.clone())?;
-    // The first command connects. A reader's deadline would be too short for that.
-    let mut first = manager.clone();
-    tokio::spawn(async move { first.send_packed_command(&redis::cmd("PING")).await });
-    Ok(manager)
 }

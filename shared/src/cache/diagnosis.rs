@@ -11,11 +11,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long each step may take.
 const STEP_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long to wait for a server that speaks first.
 const GREETING_TIMEOUT: Duration = Duration::from_millis(100);
-/// The most bytes of an answer that are read.
 const MAX_ANSWER: usize = 256;
 
 /// The reason if there is no better one.
@@ -45,7 +43,6 @@ impl Diagnosis {
     }
 }
 
-/// Finds out what is wrong.
 pub(super) async fn of(client: &Client) -> Diagnosis {
     if let ConnectionAddr::Tcp(host, port) = client.get_connection_info().addr() {
         match timeout(STEP_TIMEOUT, TcpStream::connect((host.as_str(), *port))).await {

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use redis::RedisError;
 
-/// Why there is no answer to use.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum CommandFailure {
     /// Redis is well, and answered with this error.
+    #[error(transparent)]
     Answered(RedisError),
     /// It did not answer in time, cannot serve, or is known to be away.
+    #[error("no answer from Redis")]
     Away,
     /// It refuses writes, or did when it was last asked. These are its words.
+    #[error("Redis refuses writes: {0}")]
     Refuses(Arc<str>),
 }
 
@@ -19,15 +21,5 @@ impl CommandFailure {
     /// Whether Redis answered with an error of this code.
     pub(super) fn is(&self, code: &str) -> bool {
         matches!(self, Self::Answered(error) if error.code() == Some(code))
-    }
-}
-
-impl From<CommandFailure> for anyhow::Error {
-    fn from(failure: CommandFailure) -> Self {
-        match failure {
-            CommandFailure::Answered(error) => error.into(),
-            CommandFailure::Away => anyhow::anyhow!("no answer from Redis"),
-            CommandFailure::Refuses(why) => anyhow::anyhow!("Redis refuses writes: {why}"),
-        }
     }
 }

@@ -1,15 +1,15 @@
 //! The worker's side of the cache: after a transaction nothing older may be read.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 
 use super::pending::{Bounds, Pending};
-use super::scripts::code;
 use super::{Cache, CacheKey, CommandFailure, FenceOutcome, FenceReport, Kind, LEASE_TTL, Loaded, scripts};
 use crate::store::Store;
 
@@ -87,7 +87,7 @@ impl Fencer {
                 break;
             }
             report.note(&self.send(&left).await);
-            left.retain(|(place, _)| !report.is_acknowledged_at(*place));
+            left.retain(|(place, _)| report.outcomes.get(*place).is_none_or(|outcome| !outcome.is_acknowledged()));
         }
         self.note(versions, events, &mut report);
         report
@@ -97,7 +97,7 @@ impl Fencer {
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(RETRY).await;
-            count_visible(self.pending().expired(self.since.elapsed()));
+            count_visible(self.pending.lock().expired(self.since.elapsed()));
             self.send_kept().await;
         }
     }
@@ -120,7 +120,7 @@ impl Fencer {
         let _turn = self.turn.lock().await;
         let due = |(key, _): &(&CacheKey, i64)| self.cache.may_be_asked(key);
         let kept: Vec<Fence> =
-            self.pending().fences().filter(due).map(|(key, version)| (key.clone(), version)).collect();
+            self.pending.lock().fences().filter(due).map(|(key, version)| (key.clone(), version)).collect();
         if kept.is_empty() {
             return;
         }
@@ -128,7 +128,7 @@ impl Fencer {
         report.note(&self.send(&kept.iter().enumerate().collect::<Vec<_>>()).await);
         let mut sent = 0;
         let since = self.since.elapsed();
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         for ((key, version), outcome) in kept.iter().zip(&report.outcomes) {
             if outcome.is_acknowledged() {
                 sent += 1;
@@ -144,7 +144,7 @@ impl Fencer {
 
     /// How many resources have a fence that is still to be sent.
     pub fn pending_len(&self) -> usize {
-        self.pending().len()
+        self.pending.lock().len()
     }
 
     /// Reports what became of each, by its place, as far as it was acknowledged.
@@ -176,7 +176,7 @@ impl Fencer {
         for (&fence, letter) in chunk.iter().zip(codes.bytes()) {
             match FenceOutcome::from_code(letter) {
                 Some(outcome) => outcomes.push((fence.0, outcome)),
-                None if letter == code::OLDER => older.push(fence),
+                None if letter == scripts::OLDER => older.push(fence),
                 // Not what our script says: as if there were no answer.
                 None => {}
             }
@@ -221,14 +221,7 @@ impl Fencer {
         // An older one is none: it was read from a server that lags behind, or the device began anew meanwhile.
         let found = found.filter(|found| found.version >= *version);
         let (version, body) = found.map_or((*version, ""), |found| (found.version, found.body.as_str()));
-        let mut call = scripts::fence_body();
-        call.key(self.cache.redis_key(key))
-            .key(self.cache.mark(key))
-            .keys(self.cache.absent())
-            .arg(version)
-            .arg(body)
-            .arg(super::millis(self.cache.jittered_ttl()));
-        match self.cache.run::<String>(&call).await {
+        match self.cache.replace(key, version, body).await {
             Ok(code) => FenceOutcome::from_code(*code.as_bytes().first()?),
             // No room for the body, or the key is on its way to another node. An absent key is
             // always safe.
@@ -241,7 +234,7 @@ impl Fencer {
     fn note(&self, versions: &[Fence], events: &[Accepted<'_>], report: &mut FenceReport) {
         let (since, now) = (self.since.elapsed(), OffsetDateTime::now_utc());
         let age = |accepted: &OffsetDateTime| Duration::try_from(now - *accepted).unwrap_or_default();
-        let mut pending = self.pending();
+        let mut pending = self.pending.lock();
         if report.is_acknowledged() && pending.len() == 0 {
             drop(pending);
             count_visible(events.iter().map(|(_, accepted)| age(accepted)));
@@ -267,14 +260,8 @@ impl Fencer {
         metrics::counter!("cache_fences_lost_total").increment(lost);
         show(&pending);
     }
-
-    fn pending(&self) -> std::sync::MutexGuard<'_, Pending> {
-        // It is whole whenever the lock is free, whatever the holder's fate.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge")]
 fn show(pending: &Pending) {
     metrics::gauge!("cache_fences_pending").set(pending.len() as f64);
 }

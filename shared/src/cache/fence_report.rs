@@ -1,55 +1,43 @@
 //! What a fence did to the cache, entry by entry.
 
-use super::scripts::code;
+use crate::runtime::named::named;
 
-/// What a fence did to the cache entry of a resource. In all cases but the last two no read that starts
-/// afterwards gets less than the fence's version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FenceOutcome {
-    /// No body was there.
-    Absent,
-    /// A body of this version, or of a newer one, was there already.
-    Current,
-    /// A reader's lease was there, and was deleted: what it read is not put in.
-    LeaseDeleted,
-    /// An older body was replaced by the new one.
-    Replaced,
-    /// What was there was deleted: an older body for which there was no new one, or no room, or something
-    /// that is neither a body nor a lease.
-    Deleted,
-    /// Redis did not acknowledge the fence: it is kept, and sent again.
-    Pending,
-    /// Redis did not acknowledge the fence, and too many are kept already: the TTL bounds what may be stale.
-    Lost,
-}
+named!(
+    /// What a fence did to the cache entry of a resource. In all cases but the last two no read that starts
+    /// afterwards gets less than the fence's version.
+    pub FenceOutcome {
+        /// No body was there.
+        Absent = "absent",
+        /// A body of this version, or of a newer one, was there already.
+        Current = "current",
+        /// A reader's lease was there, and was deleted: what it read is not put in.
+        LeaseDeleted = "lease_deleted",
+        /// An older body was replaced by the new one.
+        Replaced = "replaced",
+        /// What was there was deleted: an older body for which there was no new one, or no room, or something
+        /// that is neither a body nor a lease.
+        Deleted = "deleted",
+        /// Redis did not acknowledge the fence: it is kept, and sent again.
+        Pending = "pending",
+        /// Redis did not acknowledge the fence, and too many are kept already: the TTL bounds what may be stale.
+        Lost = "lost",
+    }
+);
 
 impl FenceOutcome {
-    /// Its name in the log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Current => "current",
-            Self::LeaseDeleted => "lease_deleted",
-            Self::Replaced => "replaced",
-            Self::Deleted => "deleted",
-            Self::Pending => "pending",
-            Self::Lost => "lost",
-        }
-    }
-
     /// Whether Redis acknowledged it.
     pub const fn is_acknowledged(self) -> bool {
         !matches!(self, Self::Pending | Self::Lost)
     }
 
-    /// What a script's code stands for; none where something is left to do.
+    /// What a script's letter stands for; none where something is left to do.
     pub(super) const fn from_code(letter: u8) -> Option<Self> {
         match letter {
-            code::ABSENT => Some(Self::Absent),
-            code::CURRENT => Some(Self::Current),
-            code::DELETED => Some(Self::Deleted),
-            code::LEASE_DELETED => Some(Self::LeaseDeleted),
-            code::REPLACED => Some(Self::Replaced),
+            b'a' => Some(Self::Absent),
+            b'c' => Some(Self::Current),
+            b'd' => Some(Self::Deleted),
+            b'l' => Some(Self::LeaseDeleted),
+            b'r' => Some(Self::Replaced),
             _ => None,
         }
     }
@@ -71,11 +59,6 @@ impl FenceReport {
     /// Whether Redis acknowledged all of it: then no read that starts from now on gets less.
     pub fn is_acknowledged(&self) -> bool {
         self.outcomes.iter().all(|outcome| outcome.is_acknowledged())
-    }
-
-    /// Whether Redis acknowledged the one in this place.
-    pub(super) fn is_acknowledged_at(&self, place: usize) -> bool {
-        self.outcomes.get(place).is_some_and(|outcome| outcome.is_acknowledged())
     }
 
     /// Notes what became of some, by their places.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::store::{Failure, Store};
+use crate::store::{Failure, Loaded, Store};
 
 /// A kind of things that are cached.
 pub struct Kind {
@@ -19,28 +19,6 @@ pub struct Kind {
 
 /// Reads those with these identifiers that exist.
 pub type Load = for<'a> fn(&'a Store, &'a [Arc<str>]) -> BoxFuture<'a, Result<Vec<Loaded>, Failure>>;
-
-/// What PostgreSQL has for a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
-    /// Its identifier among those of its kind.
-    pub id: Arc<str>,
-    /// Its version, which only grows.
-    pub version: i64,
-    /// The JSON body of the answer, which starts with `{"version":N,`.
-    pub body: String,
-}
-
-/// Reads those of these things that exist, by a query of their kind: `$1` are the identifiers, and its columns are
-/// `read_only` (whether the server takes no writes), `id`, `version` and `body`. There has to be a row in any case, because
-/// what a server that is read-only has, and that it has nothing, must not be cached.
-///
-/// # Errors
-/// PostgreSQL away, or too slow, or it takes no writes.
-pub async fn load(store: &Store, ids: &[Arc<str>], query: &'static str) -> Result<Vec<Loaded>, Failure> {
-    let found = store.bodies(ids, query).await?;
-    Ok(found.into_iter().map(|(id, version, body)| Loaded { id, version, body }).collect())
-}
 
 /// A thing that is cached: its kind, and its identifier there.
 #[derive(Clone)]

@@ -1,10 +1,11 @@
 //! One Redis server: a circuit breaker, and what the server can do now, as its answers show.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use redis::{
     Cmd, ConnectionInfo, ErrorKind, FromRedisValue as _, Pipeline, RedisError, RedisResult, ServerErrorKind, Value,
 };
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::classify::{self, Verdict, classify};
-use super::commands::{Does, beginning, beginning_of, reading, reads};
+use super::commands::{Does, beginning, beginning_of, reading};
 use super::connection::Connection;
 use super::diagnosis::{self, Diagnosis, NO_ANSWER};
 pub(super) use super::failure::CommandFailure;
@@ -43,31 +44,18 @@ pub(super) struct Node {
     refusals: Arc<Mutex<Refusals>>,
     /// For each kind of command: one kind may fail while the others succeed.
     fails: Arc<[Trouble; 3]>,
-    /// A key that never exists. Each read is sent together with a DEL of it. None in a cluster, whose replicas redirect
-    /// to their primary by themselves.
+    /// A key that never exists. A replica answers reads too, and lags behind: so each read is sent together with a DEL of
+    /// this key, which changes nothing and which a replica refuses. None in a cluster, whose replicas redirect to their
+    /// primary by themselves.
     absent_key: Option<Arc<str>>,
 }
 
 impl Node {
-    /// A node of a cluster: connects at once, in the background, with so many attempts in a row.
-    pub(super) fn of_cluster(info: ConnectionInfo, tries: usize) -> RedisResult<Self> {
-        Self::open(info, tries, None)
-    }
-
-    /// The only server: reconnects for ever. The key is one that never exists.
-    ///
-    /// A replica answers reads too, and lags behind. So each read is sent together with a write that changes nothing: a
-    /// replica refuses it.
-    pub(super) fn alone(info: ConnectionInfo, absent_key: &str) -> RedisResult<Self> {
-        Self::open(info, usize::MAX, Some(absent_key.into()))
-    }
-
-    fn open(info: ConnectionInfo, tries: usize, absent_key: Option<Arc<str>>) -> RedisResult<Self> {
-        let name = info.addr().to_string().into();
-        let connection = Arc::new(Connection::open(info, tries)?);
+    /// Connects at once, in the background, with so many attempts in a row.
+    pub(super) fn open(info: ConnectionInfo, tries: usize, absent_key: Option<Arc<str>>) -> RedisResult<Self> {
         Ok(Self {
-            name,
-            connection,
+            name: info.addr().to_string().into(),
+            connection: Arc::new(Connection::open(info, tries)?),
             breaker: Arc::default(),
             reason_is_due: Arc::default(),
             writes: Arc::default(),
@@ -77,12 +65,10 @@ impl Node {
         })
     }
 
-    /// `host:port`.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The host without the port.
     pub(super) fn host(&self) -> String {
         self.name.rsplit_once(':').map_or(&*self.name, |(host, _)| host).to_owned()
     }
@@ -100,7 +86,7 @@ impl Node {
     /// Sends one command, within the deadline; fails at once while the breaker is open.
     pub(super) async fn ask(&self, command: &Cmd, until: Instant) -> Result<Value, CommandFailure> {
         match &self.absent_key {
-            Some(absent_key) if reads(command) => {
+            Some(absent_key) if Does::of(command) == Does::Reads => {
                 self.judged(Does::Reads, until, async {
                     let answers = self.read(&reading(absent_key, [command.clone()])).await?;
                     answers.into_iter().next().unwrap_or(Value::Nil).extract_error()
@@ -164,7 +150,9 @@ impl Node {
             if self.is_of_cluster(until).await {
                 return Err(OF_CLUSTER.to_owned());
             }
-            for command in [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role(absent_key).in_full()] {
+            for command in
+                [redis::cmd("DEL").arg(&**absent_key).to_owned(), scripts::role().key(absent_key.to_string()).in_full()]
+            {
                 match self.ask_anyway(&command, until).await {
                     Ok(_) => {}
                     Err(CommandFailure::Answered(error)) => {
@@ -177,13 +165,13 @@ impl Node {
                 }
             }
         }
-        self.refusals().recent(Instant::now()).map_or(Ok(()), |why| Err(why.to_string()))
+        self.refusals.lock().recent(Instant::now()).map_or(Ok(()), |why| Err(why.to_string()))
     }
 
     /// Finds the reason on a new connection. If the server answers there, the connection in use is dead: it may lead to
     /// a process that hangs, while its kernel still acknowledges packets. Then it is renewed.
     pub(super) async fn diagnosis(&self) -> Diagnosis {
-        let found = diagnosis::of(self.connection.client()).await;
+        let found = diagnosis::of(&self.connection.client).await;
         if found == Diagnosis::Answers {
             self.connection.renew(WRONG_FOR_LONG);
         }
@@ -220,7 +208,7 @@ impl Node {
     ) -> Result<T, CommandFailure> {
         let writes = does != Does::Reads;
         if writes && !self.writes.allows() {
-            let why = self.refusals().last().map(Arc::clone);
+            let why = self.refusals.lock().last().map(Arc::clone);
             return Err(why.map_or(CommandFailure::Away, CommandFailure::Refuses));
         }
         if !self.breaker.allows() {
@@ -247,7 +235,6 @@ impl Node {
         }
     }
 
-    /// Draws the consequences of an error.
     fn met(&self, error: RedisError, does: Does) -> CommandFailure {
         let writes = does != Does::Reads;
         let (verdict, is_misled) = (classify(&error), self.is_misled(&error));
@@ -318,12 +305,11 @@ impl Node {
         }
     }
 
-    /// The server refused a command.
     fn refused(&self, error: &RedisError) {
         classify::count(error);
         let misled = if self.is_misled(error) { format!(": {OF_CLUSTER}") } else { String::new() };
         let said = format!("{error}{misled}");
-        let (mut refusals, now) = (self.refusals(), Instant::now());
+        let (mut refusals, now) = (self.refusals.lock(), Instant::now());
         refusals.add(&said, now);
         if classify(error) == Verdict::Replica || !refusals.is_to_be_told(&said, now) {
             return;
@@ -334,11 +320,6 @@ impl Node {
             error = said,
             "Redis refuses commands: refused writes are not cached, and no cached state is older than CACHE_TTL"
         );
-    }
-
-    fn refusals(&self) -> MutexGuard<'_, Refusals> {
-        // It is whole whenever the lock is free, whatever the holder's fate.
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server does not answer. The log reports this once, with the reason. If the reason was not found in time,

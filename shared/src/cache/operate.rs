@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use redis::Cmd;
 use tokio::time::Instant;
 
 use super::CacheKey;
@@ -12,7 +11,6 @@ use super::topology::absent_key;
 use super::ttl::ERASED_TTL;
 use super::{Cache, millis, scripts, understood};
 
-/// How long one command of an operator may take.
 const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Keys asked for in one step of a scan, and deleted by one command of a single node.
 const CHUNK: usize = 1_000;
@@ -21,9 +19,6 @@ const CONCURRENCY: usize = 32;
 
 impl Cache {
     /// Whether every node of Redis answers, with the longer timeout of an operator.
-    ///
-    /// # Errors
-    /// Why it does not.
     pub async fn is_there(&self) -> anyhow::Result<()> {
         self.patient().answering().await.all()
     }
@@ -34,10 +29,7 @@ impl Cache {
     /// would replace. After the transaction nothing can put the old body back: a reader needs its
     /// lease, which is deleted too; and a worker that read the old body for a fence before the
     /// transaction finds, when it is about to put it in, the mark that is left here beside the key,
-    /// and deletes instead.
-    ///
-    /// # Errors
-    /// Redis away: the entry lives until its TTL ends.
+    /// and deletes instead. Where Redis is away, the entry lives until its TTL ends.
     pub async fn erase(&self, key: &CacheKey) -> anyhow::Result<()> {
         let mut call = scripts::erase();
         call.key(self.redis_key(key)).key(self.mark(key)).arg(millis(ERASED_TTL));
@@ -50,9 +42,6 @@ impl Cache {
     /// fence would replace them. The keys are scanned for, never listed at once, and unlinked in
     /// chunks: on a single node many at a time, in a cluster on each primary, one by one, because
     /// they lie in different slots. What comes in while it runs may stay.
-    ///
-    /// # Errors
-    /// Redis away.
     pub async fn clear(&self) -> anyhow::Result<u64> {
         let patterns: Vec<_> =
             self.kinds.iter().map(|kind| format!("{}*", literally(&[&*self.prefix, kind.prefix].concat()))).collect();
@@ -72,7 +61,9 @@ impl Cache {
         let mut deleted = 0;
         let mut cursor = 0;
         loop {
-            let answer = node.ask_anyway(&scan(cursor, pattern), Instant::now() + OPERATOR_TIMEOUT).await?;
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(CHUNK);
+            let answer = node.ask_anyway(&scan, Instant::now() + OPERATOR_TIMEOUT).await?;
             let (next, keys): (u64, Vec<Vec<u8>>) = understood(answer)?;
             // Of a cluster one by one, because they lie in different slots.
             let size = if self.servers.is_cluster() { 1 } else { CHUNK };
@@ -111,12 +102,6 @@ impl Cache {
     pub(super) fn absent(&self) -> Option<String> {
         (!self.servers.is_cluster()).then(|| absent_key(&self.prefix, &self.kinds))
     }
-}
-
-fn scan(cursor: u64, pattern: &str) -> Cmd {
-    let mut command = redis::cmd("SCAN");
-    command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(CHUNK);
-    command
 }
 
 /// A text as a pattern that matches it alone.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::CacheKey;
 
-/// The bounds of what is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// Resources.
@@ -16,7 +15,6 @@ pub(super) struct Bounds {
     pub(super) stale: Duration,
 }
 
-/// What is kept.
 #[derive(Debug)]
 pub(super) struct Pending {
     bounds: Bounds,
@@ -49,7 +47,6 @@ impl Pending {
         self.fences.len()
     }
 
-    /// The fences that are kept.
     pub(super) fn fences(&self) -> impl Iterator<Item = (&CacheKey, i64)> {
         self.fences.iter().map(|(key, kept)| (key, kept.version))
     }
@@ -85,7 +82,7 @@ impl Pending {
         }
         let events = self.fences.remove(key).map(|kept| kept.events).unwrap_or_default();
         self.events -= events.len();
-        events.into_iter().map(|event| event.visible_at(now)).collect()
+        events.into_iter().map(|event| event.age + now.saturating_sub(event.put_off)).collect()
     }
 
     /// The same for the events that nothing stale can hide any more, whatever became of their fences.
@@ -101,12 +98,6 @@ impl Pending {
         }
         self.events -= visible.len();
         visible
-    }
-}
-
-impl Unseen {
-    fn visible_at(self, now: Duration) -> Duration {
-        self.age + now.saturating_sub(self.put_off)
     }
 }
 

@@ -1,8 +1,6 @@
 //! The reader's own fence: after a version was returned, no earlier one is.
 
-use super::CacheKey;
-use super::scripts::code;
-use super::{Cache, millis, scripts};
+use super::{Cache, CacheKey, CommandFailure, millis, scripts};
 
 impl Cache {
     /// Removes what is older than a body that was read from PostgreSQL and not cached, and keeps older bodies out. Call
@@ -15,13 +13,16 @@ impl Cache {
         call.key(self.redis_key(key)).keys(self.absent()).arg(version);
         match self.run::<String>(&call).await {
             Err(_) => false,
-            Ok(codes) if codes.as_bytes() != [code::OLDER] => true,
-            Ok(_) => {
-                let mut call = scripts::fence_body();
-                call.key(self.redis_key(key)).key(self.mark(key)).keys(self.absent());
-                call.arg(version).arg(body).arg(millis(self.jittered_ttl()));
-                self.run::<String>(&call).await.is_ok()
-            }
+            Ok(codes) if codes.as_bytes() != [scripts::OLDER] => true,
+            Ok(_) => self.replace(key, version, body).await.is_ok(),
         }
+    }
+
+    /// The second step of a fence, for a key with an older body; without a new one it is deleted.
+    pub(super) async fn replace(&self, key: &CacheKey, version: i64, body: &str) -> Result<String, CommandFailure> {
+        let mut call = scripts::fence_body();
+        call.key(self.redis_key(key)).key(self.mark(key)).keys(self.absent());
+        call.arg(version).arg(body).arg(millis(self.jittered_ttl()));
+        self.run(&call).await
     }
 }

@@ -12,7 +12,6 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 /// The most different refusals that are reported within that time: some contain the key.
 const MOST: usize = 8;
 
-/// What a server refused.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     /// The last refusal: when, and its text.
@@ -22,7 +21,6 @@ pub(super) struct Refusals {
 }
 
 impl Refusals {
-    /// Notes a refusal with this text.
     pub(super) fn add(&mut self, said: &str, now: Instant) {
         self.last = Some((now, said.into()));
     }
@@ -38,7 +36,6 @@ impl Refusals {
         is_new
     }
 
-    /// The text of the last refusal.
     pub(super) fn last(&self) -> Option<&Arc<str>> {
         self.last.as_ref().map(|(_, why)| why)
     }

@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 use redis::{Cmd, Script, ToRedisArgs};
 
-/// A script.
 pub(super) struct Lua {
     source: &'static str,
     hash: Script,
@@ -21,7 +20,6 @@ impl Lua {
     }
 }
 
-/// A call of a script.
 pub(super) struct Call {
     script: &'static Lua,
     keys: Vec<String>,
@@ -70,14 +68,22 @@ impl Call {
     }
 }
 
-/// KEYS: one that is never there. Changes nothing, and a server refuses it that takes no writes, or no scripts from
-/// this user.
-pub(super) fn role(absent_key: &str) -> Call {
-    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new("return redis.call('DEL', KEYS[1])"));
-    let mut call = SCRIPT.call();
-    call.key(absent_key.to_owned());
-    call
+/// A function that makes a call of a script.
+macro_rules! script {
+    ($(#[$doc:meta])* $name:ident = $source:literal) => {
+        $(#[$doc])*
+        pub(super) fn $name() -> Call {
+            static SCRIPT: LazyLock<Lua> = LazyLock::new(|| Lua::new($source));
+            SCRIPT.call()
+        }
+    };
 }
+
+script!(
+    /// KEYS: one that is never there. Changes nothing, and a server refuses it that takes no writes, or no scripts from
+    /// this user.
+    role = "return redis.call('DEL', KEYS[1])"
+);
 
 /// Whether a script stores something, by its hash or as a whole.
 pub(super) fn stores(script: &[u8]) -> bool {
@@ -85,118 +91,81 @@ pub(super) fn stores(script: &[u8]) -> bool {
     is(fill().script) || is(fence_body().script)
 }
 
-/// KEYS: one. ARGV: lease, body, TTL in ms. Fills while the lease stands.
-pub(super) fn fill() -> Call {
-    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
-        Lua::new(
-            r"
-            if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-            redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-            return 1",
-        )
-    });
-    SCRIPT.call()
-}
+script!(
+    /// KEYS: one. ARGV: lease, body, TTL in ms. Fills while the lease stands.
+    fill = r"
+        if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+        redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+        return 1"
+);
 
-/// KEYS: one. ARGV: lease. Deletes the lease while it stands.
-pub(super) fn release() -> Call {
-    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
-        Lua::new(
-            r"
-            if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-            return redis.call('DEL', KEYS[1])",
-        )
-    });
-    SCRIPT.call()
-}
+script!(
+    /// KEYS: one. ARGV: lease. Deletes the lease while it stands.
+    release = r"
+        if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+        return redis.call('DEL', KEYS[1])"
+);
 
-/// What the two scripts of a fence answer for a key: a letter.
-pub(super) mod code {
-    /// No body is there, nor a lease that could fill in an older one.
-    pub(in crate::cache) const ABSENT: u8 = b'a';
-    /// A body that is new enough is there.
-    pub(in crate::cache) const CURRENT: u8 = b'c';
-    /// A body was deleted, or something that is neither a body nor a lease.
-    pub(in crate::cache) const DELETED: u8 = b'd';
-    /// A lease was deleted.
-    pub(in crate::cache) const LEASE_DELETED: u8 = b'l';
-    /// An older body is there still, and has to be replaced.
-    pub(in crate::cache) const OLDER: u8 = b'o';
-    /// An older body was replaced.
-    pub(in crate::cache) const REPLACED: u8 = b'r';
-}
+/// What [`fence_versions`] answers for a key with an older body, which has to be replaced. Its other letters, and those of
+/// [`fence_body`], are in [`FenceOutcome::from_code`](super::FenceOutcome::from_code).
+pub(super) const OLDER: u8 = b'o';
 
-/// KEYS: some, and perhaps one that is never there. ARGV: the version of each of the others. Leaves absent keys and
-/// bodies that are new enough alone, deletes leases and whatever cannot be understood, and answers with a letter for
-/// each key ([`code`]): older bodies are left to [`fence_body`]. A replica, which has nothing to write either where a
-/// key is absent, refuses to delete the one that is never there.
-pub(super) fn fence_versions() -> Call {
-    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
-        Lua::new(
-            r#"
-            if #KEYS > #ARGV then redis.call('DEL', KEYS[#KEYS]) end
-            local codes = {}
-            for i = 1, #ARGV do
-              local key = KEYS[i]
-              local head = redis.pcall('GETRANGE', key, 0, 40)
-              codes[i] = 'a'
-              if head ~= '' then
-                local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
-                if not version then
-                  redis.call('DEL', key)
-                  codes[i] = type(head) == 'string' and string.sub(head, 1, 6) == 'lease:' and 'l' or 'd'
-                elseif tonumber(version) < tonumber(ARGV[i]) then
-                  codes[i] = 'o'
-                else
-                  codes[i] = 'c'
-                end
-              end
-            end
-            return table.concat(codes)"#,
-        )
-    });
-    SCRIPT.call()
-}
-
-/// KEYS: one, its mark, and perhaps one that is never there. ARGV: version, body, TTL in ms. Replaces an older body,
-/// keeping its TTL, but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
-/// Without a body to put there, deletes it; and also while the mark says that the device was forgotten, because the
-/// body may have been read before that. Answers with a letter ([`code`]).
-pub(super) fn fence_body() -> Call {
-    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
-        Lua::new(
-            r#"
-            local head = redis.pcall('GETRANGE', KEYS[1], 0, 40)
+script!(
+    /// KEYS: some, and perhaps one that is never there. ARGV: the version of each of the others. Leaves absent keys and
+    /// bodies that are new enough alone, deletes leases and whatever cannot be understood, and answers with a letter for
+    /// each key: older bodies are left to [`fence_body`]. A replica, which has nothing to write either where a
+    /// key is absent, refuses to delete the one that is never there.
+    fence_versions = r#"
+        if #KEYS > #ARGV then redis.call('DEL', KEYS[#KEYS]) end
+        local codes = {}
+        for i = 1, #ARGV do
+          local key = KEYS[i]
+          local head = redis.pcall('GETRANGE', key, 0, 40)
+          codes[i] = 'a'
+          if head ~= '' then
             local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
-            if not version or tonumber(version) >= tonumber(ARGV[1]) then
-              if KEYS[3] then redis.call('DEL', KEYS[3]) end
-              return version and 'c' or 'a'
-            end
-            if ARGV[2] == '' or redis.call('EXISTS', KEYS[2]) == 1 then
-              redis.call('DEL', KEYS[1])
-              return 'd'
-            end
-            if tonumber(version) == 0 then
-              redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+            if not version then
+              redis.call('DEL', key)
+              codes[i] = type(head) == 'string' and string.sub(head, 1, 6) == 'lease:' and 'l' or 'd'
+            elseif tonumber(version) < tonumber(ARGV[i]) then
+              codes[i] = 'o'
             else
-              redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+              codes[i] = 'c'
             end
-            return 'r'"#,
-        )
-    });
-    SCRIPT.call()
-}
+          end
+        end
+        return table.concat(codes)"#
+);
 
-/// KEYS: one, and its mark. ARGV: the mark's TTL in ms. Deletes what is there, and leaves the mark: in
-/// this order, because a Redis without room refuses a script's first write where that takes room.
-pub(super) fn erase() -> Call {
-    static SCRIPT: LazyLock<Lua> = LazyLock::new(|| {
-        Lua::new(
-            r"
-            local deleted = redis.call('DEL', KEYS[1])
-            redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
-            return deleted",
-        )
-    });
-    SCRIPT.call()
-}
+script!(
+    /// KEYS: one, its mark, and perhaps one that is never there. ARGV: version, body, TTL in ms. Replaces an older body,
+    /// keeping its TTL, but for the one that says that nothing is there, whose TTL is seconds: the new body gets its own.
+    /// Without a body to put there, deletes it; and also while the mark says that the device was erased, because the
+    /// body may have been read before that. Answers with a letter.
+    fence_body = r#"
+        local head = redis.pcall('GETRANGE', KEYS[1], 0, 40)
+        local version = type(head) == 'string' and string.match(head, '^{"version":(%d+)[,}]')
+        if not version or tonumber(version) >= tonumber(ARGV[1]) then
+          if KEYS[3] then redis.call('DEL', KEYS[3]) end
+          return version and 'c' or 'a'
+        end
+        if ARGV[2] == '' or redis.call('EXISTS', KEYS[2]) == 1 then
+          redis.call('DEL', KEYS[1])
+          return 'd'
+        end
+        if tonumber(version) == 0 then
+          redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+        else
+          redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+        end
+        return 'r'"#
+);
+
+script!(
+    /// KEYS: one, and its mark. ARGV: the mark's TTL in ms. Deletes what is there, and leaves the mark: in
+    /// this order, because a Redis without room refuses a script's first write where that takes room.
+    erase = r"
+        local deleted = redis.call('DEL', KEYS[1])
+        redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
+        return deleted"
+);

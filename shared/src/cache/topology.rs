@@ -54,7 +54,8 @@ impl Servers {
             verified(url.into_connection_info().ok().context(wrong)?, trusted.as_deref())
         };
         if !config.cluster {
-            return Ok(Self::One(Node::alone(info(config.url.expose())?, absent_key).ok().context(wrong)?));
+            let node = Node::open(info(config.url.expose())?, usize::MAX, Some(absent_key.into()));
+            return Ok(Self::One(node.ok().context(wrong)?));
         }
         // A brace would decide the slot: a key and its mark could lie on different nodes.
         ensure!(!config.key_prefix().contains(['{', '}']), "CACHE_KEY_PREFIX must not hold a brace in a cluster");

@@ -23,17 +23,11 @@ use crate::store::{Failure, Journal, Store, Tx, Work};
 pub const JOURNAL: Journal = Journal { table: "events", key: "device_id", event_id: "event_id", outcome: "outcome" };
 
 /// Applies a batch in a transaction of its own.
-///
-/// # Errors
-/// As [`apply`].
 pub async fn apply_batch(store: &Store, batch: &[&DeviceDelivery]) -> Result<Applied, Failure> {
     store.transact(BEGIN, &Batch(batch)).await
 }
 
 /// Applies an event and takes it back: whether others would be applied now.
-///
-/// # Errors
-/// [`Failure`] with its class, as for a batch.
 pub async fn probe(store: &Store, payload_bytes: usize) -> Result<(), Failure> {
     let event = Delivery::probe_event(payload_bytes, Event::of_nobody);
     store.probe(BEGIN, &Batch(&[&event])).await

@@ -1,16 +1,13 @@
 //! An event as its device sends it: what a device may send, and every reason to refuse it.
 
-use std::fmt;
-
 use bytes::Bytes;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use super::{DeviceId, EventType};
 use crate::kafka::cloud_events::{self, Submitted};
 use crate::kafka::ids::{EventId, IdError};
-use crate::runtime::json::{BodyError, Faults, Payload, at, json, no_object, text};
+use crate::runtime::json::{BodyError, Faults, Payload, at, each_member, json, text};
 use crate::runtime::rfc3339;
 
 /// What a device submitted, parsed.
@@ -28,63 +25,41 @@ pub struct Submission {
     pub payload: Payload,
 }
 
-/// Parses one event; the payload shares the body's memory.
-///
-/// # Errors
-/// [`BodyError`], with every fault that was found.
+/// Parses one event; the payload shares the body's memory. Its error has every fault.
 pub fn parse(body: &Bytes) -> Result<Submission, BodyError> {
     parse_value(body, json(body)?)
 }
 
 /// Parses one event that is a part of `body`, whose memory the payload shares.
-///
-/// # Errors
-/// As [`parse`].
 pub fn parse_value(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
-    if !value.get().starts_with('{') {
-        return Err(BodyError::NotAnEvent(vec![no_object()]));
-    }
-    let mut fields: Fields<'_> =
-        serde_json::from_str(value.get()).map_err(|error| BodyError::NotJson(error.to_string()))?;
-    let mut faults = std::mem::take(&mut fields.faults);
-    let mut in_payload = Vec::new();
-
-    let device_id = match fields.device_id {
+    let Fields { device_id, event_id, occurred_at, payload, mut faults } = Fields::of(value)?;
+    let device_id = match device_id {
         Some(raw) => id("/device_id", raw, &mut faults),
         None => missing("/device_id", &mut faults),
     };
-    let event_id = fields.event_id.and_then(|raw| id("/event_id", raw, &mut faults));
-    let occurred_at = fields.occurred_at.and_then(|raw| instant("/occurred_at", raw, &mut faults));
-    let payload = match fields.payload {
-        Some(raw) => match Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload") {
-            Ok(payload) => Some(payload),
-            Err(found) => {
-                in_payload = found;
-                None
-            }
-        },
+    let event_id = event_id.and_then(|raw| id("/event_id", raw, &mut faults));
+    let occurred_at = occurred_at.and_then(|raw| instant("/occurred_at", raw, &mut faults));
+    let payload = match payload {
+        Some(raw) => Some(Payload::check(body.slice_ref(raw.get().as_bytes()), "/payload")),
         None => missing("/payload", &mut faults),
     };
     match (device_id, payload) {
-        (Some(device_id), Some(payload)) if faults.is_empty() => {
+        (Some(device_id), Some(Ok(payload))) if faults.is_empty() => {
             Ok(Submission { device_id, event_type: EventType::DeviceReported, event_id, occurred_at, payload })
         }
-        _ => Err(BodyError::NotAnEvent([faults.list(""), in_payload].concat())),
+        (_, payload) => {
+            let in_payload = payload.and_then(Result::err).unwrap_or_default();
+            Err(BodyError::NotAnEvent([faults.list(""), in_payload].concat()))
+        }
     }
 }
 
 /// Parses a CloudEvent in the JSON format that is a part of `body`, whose memory the payload shares.
-///
-/// # Errors
-/// As [`parse`].
 pub fn structured(body: &Bytes, value: &RawValue) -> Result<Submission, BodyError> {
     cloud_events::structured(body, value).map(Submission::from)
 }
 
 /// Parses a CloudEvent whose attributes are headers, here without `ce-`, and whose data is the body.
-///
-/// # Errors
-/// As [`parse`].
 pub fn binary<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, body: &Bytes) -> Result<Submission, BodyError> {
     cloud_events::binary(headers, body).map(Submission::from)
 }
@@ -131,50 +106,26 @@ struct Fields<'a> {
     faults: Faults,
 }
 
-impl<'de> serde::Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an event")
+impl<'a> Fields<'a> {
+    fn of(value: &'a RawValue) -> Result<Self, BodyError> {
+        let mut fields = Self::default();
+        each_member(value, |name, value| {
+            let name = match name {
+                Ok(name) => name,
+                Err(wrong) => return fields.faults.add(|| at(""), format!("has a key that {wrong}")),
+            };
+            let member = match name.as_ref() {
+                "device_id" => &mut fields.device_id,
+                "event_id" => &mut fields.event_id,
+                "occurred_at" => &mut fields.occurred_at,
+                "payload" => &mut fields.payload,
+                _ => return fields.faults.add(|| at("").then(&name), "is not a field of an event"),
+            };
+            if member.replace(value).is_some() {
+                fields.faults.add(|| at("").then(&name), "is there more than once");
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Fields::default();
-                // The names as they stand: one with a lone surrogate is well-formed, too.
-                while let Some(key) = map.next_key::<&RawValue>()? {
-                    let key = match text(key) {
-                        Ok(key) => key,
-                        Err(wrong) => {
-                            map.next_value::<IgnoredAny>()?;
-                            fields.faults.add(|| at(""), format!("has a key that {wrong}"));
-                            continue;
-                        }
-                    };
-                    let member = match key.as_ref() {
-                        "device_id" => &mut fields.device_id,
-                        "event_id" => &mut fields.event_id,
-                        "occurred_at" => &mut fields.occurred_at,
-                        "payload" => &mut fields.payload,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            fields.faults.add(|| at("").then(&key), "is not a field of an event");
-                            continue;
-                        }
-                    };
-                    let value = map.next_value()?;
-                    if member.replace(value).is_some() {
-                        fields.faults.add(|| at("").then(&key), "occurs more than once");
-                    }
-                }
-                Ok(fields)
-            }
-        }
-
-        deserializer.deserialize_map(Members)
+        })?;
+        Ok(fields)
     }
 }
 

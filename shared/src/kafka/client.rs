@@ -1,7 +1,7 @@
 //! What every Kafka client of ours has in common: where the brokers are, and how to log in.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,9 +11,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataBroker;
 use rdkafka::{ClientConfig, ClientContext};
+use tokio::task::spawn_blocking;
 
 use super::client_log::{LogContext, log};
 use crate::kafka::KafkaConfig;
+use crate::runtime::lifecycle::no_result;
 
 /// A consumer without a group of its own to look after, or with nothing to do in one.
 pub type PlainConsumer = BaseConsumer<LogContext>;
@@ -95,20 +97,23 @@ pub const fn is_without_topic(code: RDKafkaErrorCode) -> bool {
     matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
 }
 
-/// What Kafka says that it has.
 #[derive(Debug)]
-pub struct Reached {
-    /// The brokers' ids.
-    pub brokers: Vec<i32>,
+pub(super) struct Reached {
+    pub(super) brokers: Vec<i32>,
     /// The topics' names, as far as this user may know of them.
-    pub topics: BTreeSet<String>,
+    pub(super) topics: BTreeSet<String>,
 }
 
 /// Asks Kafka for its brokers and topics: what an administrative client is told of a failure is that time was up, and an
 /// operator wants to know that the password is wrong.
-pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
-    let consumer: BaseConsumer<Complaints> =
-        client.create_with_context(Complaints::default()).context("cannot create a Kafka client")?;
+pub(super) async fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
+    let client = client.clone();
+    spawn_blocking(move || reach_now(&client)).await.map_err(no_result)?
+}
+
+fn reach_now(client: &ClientConfig) -> anyhow::Result<Reached> {
+    let consumer: BaseConsumer<Complaint> =
+        client.create_with_context(Complaint::default()).context("cannot create a Kafka client")?;
     let error = match consumer.fetch_metadata(None, ADMIN_TIMEOUT) {
         Ok(metadata) => {
             let brokers = metadata.brokers().iter().map(MetadataBroker::id).collect();
@@ -119,27 +124,25 @@ pub fn reach(client: &ClientConfig) -> anyhow::Result<Reached> {
     };
     // Nobody else takes what the client has to say.
     while consumer.poll(Duration::ZERO).is_some() {}
-    let met = consumer.context().0.lock().unwrap_or_else(PoisonError::into_inner);
-    // The last of them is often just that no broker is left.
-    let why = met.first().map_or_else(|| error.to_string(), Clone::clone);
+    let why = consumer.context().0.get().cloned().unwrap_or_else(|| error.to_string());
     anyhow::bail!("Kafka cannot be reached: {why}")
 }
 
-/// What a client met, in its order.
+/// What a client met first. The last is often just that no broker is left.
 #[derive(Default)]
-struct Complaints(Mutex<Vec<String>>);
+struct Complaint(OnceLock<String>);
 
-impl ClientContext for Complaints {
+impl ClientContext for Complaint {
     fn log(&self, level: RDKafkaLogLevel, what: &str, detail: &str) {
         log(level, what, detail);
     }
 
     fn error(&self, _: KafkaError, reason: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(reason.to_owned());
+        self.0.get_or_init(|| reason.to_owned());
     }
 }
 
-impl ConsumerContext for Complaints {}
+impl ConsumerContext for Complaint {}
 
 /// How long an administrative question may take.
 pub const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -150,15 +153,11 @@ mod tests {
 
     use super::*;
 
-    #[derive(Parser)]
-    struct Settings {
-        #[command(flatten)]
-        kafka: KafkaConfig,
-    }
+    type Settings = crate::runtime::config::Only<KafkaConfig>;
 
     fn with(more: &[&str]) -> anyhow::Result<ClientConfig> {
         let args = ["test", "--kafka-brokers=b:1"].iter().chain(more);
-        client(&Settings::try_parse_from(args).unwrap().kafka)
+        client(&Settings::try_parse_from(args).unwrap().settings)
     }
 
     #[test]

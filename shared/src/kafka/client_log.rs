@@ -2,13 +2,13 @@
 //! each kind there is one warning in a while, with the number of those that were left out.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
-use rdkafka::{ClientContext, Statistics};
 
 /// One warning of a kind in this time; the others are for who debugs.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -56,9 +56,6 @@ impl ClientContext for LogContext {
         log(level, what, detail);
     }
 
-    /// Nobody asked for them.
-    fn stats(&self, _: Statistics) {}
-
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
     }
@@ -85,8 +82,7 @@ pub fn log_error(error: &KafkaError, reason: &str) {
 }
 
 fn warn(what: &str, detail: &str) {
-    // It is whole whenever the lock is free.
-    let tell = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner).tell(what, Instant::now());
+    let tell = WARNINGS.lock().tell(what, Instant::now());
     match tell {
         Some(left_out) => {
             let left_out = (left_out > 0).then_some(left_out);

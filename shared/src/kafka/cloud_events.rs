@@ -35,7 +35,6 @@ pub struct Submitted<T, S> {
     pub data: Payload,
 }
 
-/// The version that is understood.
 const SPEC_VERSION: &str = "1.0";
 
 /// What the attributes said, each at its pointer.
@@ -52,7 +51,6 @@ impl<T: FromStr<Err: Display>, S: FromStr<Err: Display>> Attributes<T, S> {
         Self { event_type: None, subject: None, id: None, time: None, faults: Faults::default() }
     }
 
-    /// Takes an attribute that is there.
     fn take(&mut self, name: &str, at: impl FnOnce() -> Pointer, text: &str) {
         let outcome = match name {
             "specversion" if text != SPEC_VERSION => Err(format!("must be {SPEC_VERSION}")),
@@ -78,16 +76,11 @@ impl<T: FromStr<Err: Display>, S: FromStr<Err: Display>> Attributes<T, S> {
 
     /// The event, where nothing was wrong.
     fn with(self, payload: Option<Result<Payload, Vec<Fault>>>) -> Result<Submitted<T, S>, Vec<Fault>> {
-        let (payload, in_payload) = match payload {
-            Some(Ok(payload)) => (Some(payload), Vec::new()),
-            Some(Err(faults)) => (None, faults),
-            None => (None, Vec::new()),
-        };
         match (self.event_type, self.subject, self.id, payload) {
-            (Some(event_type), Some(subject), Some(id), Some(data)) if self.faults.is_empty() => {
+            (Some(event_type), Some(subject), Some(id), Some(Ok(data))) if self.faults.is_empty() => {
                 Ok(Submitted { event_type, subject, id, time: self.time, data })
             }
-            _ => Err([self.faults.list(""), in_payload].concat()),
+            (.., payload) => Err([self.faults.list(""), payload.and_then(Result::err).unwrap_or_default()].concat()),
         }
     }
 }

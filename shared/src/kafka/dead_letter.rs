@@ -3,57 +3,35 @@
 use time::OffsetDateTime;
 
 use super::{Header, Record, encoded_headers};
+use crate::runtime::named::named;
 use crate::runtime::rfc3339;
 
-/// Why a record became a dead letter: the header `dlq.reason`, and a metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// It is no event: undecodable, or its key is not its subject.
-    Undecodable,
-    /// Its type is one that this version does not know.
-    UnknownType,
-    /// PostgreSQL refused its data as such (SQLSTATE classes 21, 22, 44, 54).
-    Rejected,
-    /// Its processing failed on every try (SQLSTATE classes 23, P0).
-    Failed,
-    /// Decoding it panicked, or applying it did on every try: a defect of ours.
-    Panicked,
-    /// It alone met what would be an outage of PostgreSQL's, again and again.
-    UnknownError,
-    /// The client cannot take it apart. Its letter has its place alone.
-    Unreadable,
-}
+named!(
+    /// Why a record became a dead letter: the header `dlq.reason`, and a metric's label.
+    pub Reason {
+        /// It is no event: undecodable, or its key is not its subject.
+        Undecodable = "undecodable",
+        /// Its type is one that this version does not know.
+        UnknownType = "unknown_type",
+        /// PostgreSQL refused its data as such (SQLSTATE classes 21, 22, 44, 54).
+        Rejected = "rejected",
+        /// Its processing failed on every try (SQLSTATE classes 23, P0).
+        Failed = "failed",
+        /// Decoding it panicked, or applying it did on every try: a defect of ours.
+        Panicked = "panicked",
+        /// It alone met what would be an outage of PostgreSQL's, again and again.
+        UnknownError = "unknown_error",
+        /// The client cannot take it apart. Its letter has its place alone.
+        Unreadable = "unreadable",
+    }
+);
 
 impl Reason {
-    /// Every one.
-    pub const ALL: [Self; 7] = [
-        Self::Undecodable,
-        Self::UnknownType,
-        Self::Rejected,
-        Self::Failed,
-        Self::Panicked,
-        Self::UnknownError,
-        Self::Unreadable,
-    ];
-
     /// Whether no group of the stream had taken the record: it was no event for any of them.
     pub const fn is_of_no_group(self) -> bool {
         match self {
             Self::Undecodable | Self::UnknownType | Self::Unreadable => true,
             Self::Rejected | Self::Failed | Self::Panicked | Self::UnknownError => false,
-        }
-    }
-
-    /// As in the header.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Undecodable => "undecodable",
-            Self::UnknownType => "unknown_type",
-            Self::Rejected => "rejected",
-            Self::Failed => "failed",
-            Self::Panicked => "panicked",
-            Self::UnknownError => "unknown_error",
-            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -95,7 +73,6 @@ pub struct DeadLetter {
 
 /// The longest `dlq.error`, in bytes.
 const MAX_ERROR: usize = 1024;
-/// What the names of our headers start with.
 const OURS: &str = "dlq.";
 /// The header that holds a record's own headers where they cannot stand for themselves, as Kafka encodes them.
 const ENCODED: &str = "dlq.headers";

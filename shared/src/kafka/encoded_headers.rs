@@ -5,7 +5,6 @@
 
 use super::Header;
 
-/// Encodes headers.
 pub(super) fn encode<'a>(headers: impl ExactSizeIterator<Item = Header<'a>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_length(&mut bytes, Some(headers.len()));

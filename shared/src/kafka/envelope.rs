@@ -72,25 +72,16 @@ impl Envelope {
     }
 
     /// The type, as what a domain has for it.
-    ///
-    /// # Errors
-    /// It has none such.
     pub fn type_as<T: FromStr<Err: Into<String>>>(&self) -> Result<T, Refusal> {
         self.event_type.parse().map_err(Refusal::unknown_type)
     }
 
     /// The subject, as what a domain has for it.
-    ///
-    /// # Errors
-    /// It is none.
     pub fn subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
         parse("subject", self.subject.as_str())
     }
 
     /// The same, where it has to be the record's key: its events are in order then.
-    ///
-    /// # Errors
-    /// It is none, or not the key.
     pub fn keyed_subject_as<T: FromStr<Err: ToString>>(&self) -> Result<T, Refusal> {
         let subject = self.subject_as()?;
         if self.key != self.subject {
@@ -100,9 +91,6 @@ impl Envelope {
     }
 
     /// The data, where it is an object that PostgreSQL can store.
-    ///
-    /// # Errors
-    /// It is none.
     pub fn payload(&self) -> Result<Payload, Refusal> {
         Payload::check(self.data.clone(), "").map_err(|faults| {
             // It quotes keys.
@@ -112,10 +100,8 @@ impl Envelope {
     }
 }
 
-/// Decodes a record in binary or structured content mode, of a stream that has events of these types.
-///
-/// # Errors
-/// It is no event, or one of a type that is not one of these; with the first reason found.
+/// Decodes a record in binary or structured content mode, of a stream that has events of these types; if it is none, or
+/// one of another type, the first reason.
 pub fn decode(record: &Record, types: &[&'static str]) -> Result<(Envelope, Position), Refusal> {
     if record.headers_are_unread() {
         return poison(format!("{UNREAD}; the dead letter does not have them"));

@@ -6,22 +6,11 @@ use crate::runtime::json::shown;
 /// until every `match` has it.
 macro_rules! event_types {
     ($(#[$doc:meta])* $vis:vis $name:ident { $($(#[$of_type:meta])* $type:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        $vis enum $name {
-            $($(#[$of_type])* $type),+
-        }
+        $crate::runtime::named::named!($(#[$doc])* $vis $name { $($(#[$of_type])* $type = $text),+ });
 
         impl $name {
             /// Every type, as CloudEvents has it.
-            $vis const ALL: &'static [&'static str] = &[$($text),+];
-
-            /// The CloudEvents `type`.
-            $vis const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$type => $text),+
-                }
-            }
+            $vis const ALL: &'static [&'static str] = &Self::NAMES;
         }
 
         impl std::str::FromStr for $name {

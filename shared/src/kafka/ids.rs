@@ -2,35 +2,45 @@
 //!
 //! They are parsed once, at the door, into types that cannot hold anything else; nothing behind the door checks again.
 
-use std::fmt;
 use std::sync::Arc;
 
-/// A record's key: Kafka partitions by it, and events with the same key are applied in the log's order.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key(Arc<str>);
+/// A newtype of a text, which shows as that.
+macro_rules! text {
+    ($(#[$doc:meta])* $vis:vis $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        $vis struct $name(std::sync::Arc<str>);
 
-impl Key {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+        impl $name {
+            /// The text.
+            $vis fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                std::fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
 }
+pub(crate) use text;
+
+text!(
+    /// A record's key: Kafka partitions by it, and events with the same key are applied in the log's order.
+    pub Key
+);
 
 impl<T: Into<Arc<str>>> From<T> for Key {
     fn from(text: T) -> Self {
         Self(text.into())
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
     }
 }
 
@@ -48,18 +58,11 @@ pub enum IdError {
 /// A newtype of a text of 1 to so many of `A-Z a-z 0-9 . _ : -`.
 macro_rules! id {
     ($(#[$doc:meta])* $vis:vis $name:ident, $max:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        $vis struct $name(std::sync::Arc<str>);
+        $crate::kafka::ids::text!($(#[$doc])* $vis $name);
 
         impl $name {
             /// The greatest length, in bytes.
             $vis const MAX: usize = $max;
-
-            /// The text.
-            $vis fn as_str(&self) -> &str {
-                &self.0
-            }
         }
 
         impl std::str::FromStr for $name {
@@ -73,18 +76,6 @@ macro_rules! id {
                     return Err($crate::kafka::ids::IdError::Character);
                 }
                 Ok(Self(text.into()))
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Debug::fmt(&self.0, f)
             }
         }
     };

@@ -49,7 +49,8 @@ impl Setting {
             .value_parser(parser)
     }
 
-    fn read(&self, matches: &ArgMatches) -> String {
+    /// What it was given.
+    pub fn read(&self, matches: &ArgMatches) -> String {
         // It has a default.
         matches.get_one(self.variable).cloned().unwrap_or_else(|| self.default.to_owned())
     }
@@ -57,11 +58,6 @@ impl Setting {
     /// Adds the name of a consumer group to a command.
     pub fn augment_as_group(&self, command: Command) -> Command {
         command.arg(self.arg(trimmed(group_name)))
-    }
-
-    /// The name of the group.
-    pub fn read_group(&self, matches: &ArgMatches) -> String {
-        self.read(matches)
     }
 }
 
@@ -84,10 +80,7 @@ impl StreamSpec {
         command.arg(self.topic.arg(trimmed(topic_name))).arg(self.dead_letters.arg(trimmed(topic_name)))
     }
 
-    /// The names of its topics.
-    ///
-    /// # Errors
-    /// They are the same one.
+    /// The names of its topics, which must be two.
     pub fn read(&self, matches: &ArgMatches) -> Result<TopicConfig, Error> {
         let (input, dlq) = (self.topic.read(matches), self.dead_letters.read(matches));
         if input == dlq {
@@ -107,16 +100,10 @@ pub trait Stream: 'static {
 }
 
 /// The names of a stream's topics, as a part of a service's or a command's settings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TopicsOf<S> {
     topics: TopicConfig,
     stream: PhantomData<S>,
-}
-
-impl<S> Clone for TopicsOf<S> {
-    fn clone(&self) -> Self {
-        Self { topics: self.topics.clone(), stream: PhantomData }
-    }
 }
 
 impl<S> From<TopicConfig> for TopicsOf<S> {
@@ -166,31 +153,17 @@ mod tests {
     impl Stream for Readings {
         const SPEC: StreamSpec = StreamSpec {
             name: "readings",
-            topic: Setting {
-                variable: "READINGS_TOPIC",
-                flag: "readings-topic",
-                default: "readings",
-                help: "The topic of readings",
-            },
-            dead_letters: Setting {
-                variable: "READINGS_DLQ_TOPIC",
-                flag: "readings-dlq-topic",
-                default: "readings-dlq",
-                help: "The topic of their dead letters",
-            },
+            topic: Setting::new("READINGS_TOPIC", "readings-topic", "readings", "The topic of readings"),
+            dead_letters: Setting::new("READINGS_DLQ_TOPIC", "readings-dlq-topic", "readings-dlq", "Of dead letters"),
             types: &[],
         };
     }
 
-    #[derive(Debug, Parser)]
-    struct Topics {
-        #[command(flatten)]
-        topics: TopicsOf<Readings>,
-    }
+    type Topics = crate::runtime::config::Only<TopicsOf<Readings>>;
 
     fn topics(input: &str, dlq: &str) -> Result<TopicConfig, String> {
         let args = ["test".to_owned(), format!("--readings-topic={input}"), format!("--readings-dlq-topic={dlq}")];
-        Topics::try_parse_from(args).map(|all| (*all.topics).clone()).map_err(|error| error.to_string())
+        Topics::try_parse_from(args).map(|all| (*all.settings).clone()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -219,6 +192,6 @@ mod tests {
         }
         let said = Topics::try_parse_from(["test", "--readings-topic=readings-dlq"]).unwrap_err().to_string();
         assert!(said.contains("are the same topic, readings-dlq"), "the other is a default: {said}");
-        assert_eq!(Topics::try_parse_from(["test"]).unwrap().topics.input, "readings");
+        assert_eq!(Topics::try_parse_from(["test"]).unwrap().settings.input, "readings");
     }
 }

@@ -16,7 +16,7 @@ use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use self::malformed::{At, Prober};
+use self::malformed::Prober;
 
 mod malformed;
 
@@ -51,10 +51,7 @@ const fn is_of_data(code: RDKafkaErrorCode) -> bool {
 }
 
 /// What cannot be read from an offset on, up to the first offset that can be read, or to `end`. Empty where it can be
-/// read. Blocks its thread.
-///
-/// # Errors
-/// Kafka away, or it hands out nothing and says nothing.
+/// read. Blocks its thread, until Kafka hands out something or says something, or is given up.
 pub fn from(
     client: &ClientConfig,
     group: &str,
@@ -170,12 +167,11 @@ impl<'a> Reader<'a> {
     }
 
     fn look_at(&self, offset: i64) -> anyhow::Result<There> {
-        match self.prober.look_at(offset)? {
-            At::Readable => return Ok(There::Readable),
-            At::Malformed(at) => return Ok(There::Malformed(at)),
-            // Of which batch it is, this one's reader says.
-            At::Refused => self.prober.rest()?,
+        if let Some(there) = self.prober.look_at(offset)? {
+            return Ok(there);
         }
+        // Of which batch it is, this one's reader says.
+        self.prober.rest()?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
         self.consumer.assign(&list)?;

@@ -19,7 +19,6 @@ pub use self::log::{LogConfig, LogFormat};
 pub use self::ops::OpsConfig;
 pub use self::traces::{SpanConfig, TraceConfig};
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
@@ -43,14 +42,6 @@ impl Secret {
     /// The value, to be handed to the one who needs it.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
-    }
-}
-
-impl FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::new(text))
     }
 }
 
@@ -79,6 +70,14 @@ fn one_line(message: &str) -> String {
         .collect();
     let said = said.join(" ");
     said.split(" For more information").next().unwrap_or_default().to_owned()
+}
+
+/// Settings by themselves, as a test's command line gives them.
+#[cfg(test)]
+#[derive(Debug, Parser)]
+pub(crate) struct Only<T: clap::Args> {
+    #[command(flatten)]
+    pub(crate) settings: T,
 }
 
 #[cfg(test)]

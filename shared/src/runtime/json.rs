@@ -6,8 +6,10 @@ pub mod items;
 pub mod payload;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
+use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 pub use self::faults::Fault;
@@ -26,23 +28,44 @@ pub enum BodyError {
 }
 
 /// The one JSON value that a text is.
-///
-/// # Errors
-/// [`BodyError::NotJson`].
 pub fn json(text: &Bytes) -> Result<&RawValue, BodyError> {
     let text = std::str::from_utf8(text).map_err(|_| BodyError::NotJson("not UTF-8".into()))?;
     serde_json::from_str(text).map_err(|error| BodyError::NotJson(error.to_string()))
 }
 
-/// What is wrong with a body that is another kind of JSON.
-pub(crate) fn no_object() -> Fault {
-    Fault { pointer: String::new(), detail: "must be a JSON object".into() }
+/// Hands out the members of a JSON object, in their order, each as it stands. Of a name that is no text it says what is
+/// wrong with it: one with a lone surrogate is well-formed, too. Another kind of JSON is [`BodyError::NotAnEvent`].
+pub(crate) fn each_member<'a>(
+    object: &'a RawValue,
+    take: impl FnMut(Result<Cow<'a, str>, &'static str>, &'a RawValue),
+) -> Result<(), BodyError> {
+    struct Members<F>(F);
+
+    impl<'de, F: FnMut(Result<Cow<'de, str>, &'static str>, &'de RawValue)> Visitor<'de> for Members<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+            while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                self.0(text(name), value);
+            }
+            Ok(())
+        }
+    }
+
+    if !object.get().starts_with('{') {
+        let fault = Fault { pointer: String::new(), detail: "must be a JSON object".into() };
+        return Err(BodyError::NotAnEvent(vec![fault]));
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(object.get());
+    deserializer.deserialize_map(Members(take)).map_err(|error| BodyError::NotJson(error.to_string()))
 }
 
-/// The text of a JSON string. The only ones that are well-formed and no text have a lone surrogate.
-///
-/// # Errors
-/// What is wrong with it.
+/// The text of a JSON string, or what is wrong with it. The only ones that are well-formed and no text have a lone
+/// surrogate.
 pub(crate) fn text(raw: &RawValue) -> Result<Cow<'_, str>, &'static str> {
     serde_json::from_str(raw.get())
         .map_err(|_| if raw.get().starts_with('"') { "contains a lone surrogate" } else { "must be a string" })

@@ -16,10 +16,7 @@ pub fn format(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
 }
 
-/// A time that somebody gives as a setting.
-///
-/// # Errors
-/// It is none, in words for the one who gave it.
+/// A time that somebody gives as a setting; or that it is none, in words for the one who gave it.
 pub fn instant(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "it is not a time of RFC 3339".to_owned())
 }

@@ -1,28 +1,25 @@
 //! What could wait for ever, and may not.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 /// Does what may wait for a reader who is not there, such as the last word on standard error, and waits so long at
 /// most.
 pub(crate) fn within(at_most: Duration, work: impl FnOnce() + Send + 'static) {
-    let done = Arc::new((Mutex::new(false), Condvar::new()));
-    let of_thread = Arc::clone(&done);
+    let (done, is_done) = channel::<()>();
+    // Nothing is sent: the wait ends when the thread drops its end, or could not be started.
     let started = thread::Builder::new().spawn(move || {
         work();
-        *of_thread.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        of_thread.1.notify_all();
+        drop(done);
     });
-    if started.is_ok() {
-        let is_done = done.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(done.1.wait_timeout_while(is_done, at_most, |is_done| !*is_done));
-    }
+    drop((started, is_done.recv_timeout(at_most)));
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Write as _, pipe};
+    use std::sync::{Arc, Mutex};
     use std::time::Instant;
 
     use super::*;

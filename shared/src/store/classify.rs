@@ -7,7 +7,6 @@ use crate::runtime::redact::redact;
 
 /// What a write is refused with by a server that is set to read-only.
 const READ_ONLY: &str = "25006";
-/// What the text of a server's answer begins with.
 const ANSWER: &str = "SQLSTATE ";
 
 impl Failure {
@@ -61,8 +60,6 @@ fn class(sqlstate: &str) -> Class {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use proptest::prelude::*;
 
@@ -95,7 +92,6 @@ mod tests {
         assert_eq!(Failure::before_begin(lost()).class, Class::Outage);
         assert_eq!(Failure::from(sqlx::Error::PoolTimedOut).class, Class::Outage);
         assert_eq!(Failure::from(sqlx::Error::Decode("a row".into())).class, Class::OutageMet);
-        assert_eq!(Failure::deadline(Duration::from_secs(5)).class, Class::OutageMet);
     }
 
     #[test]

@@ -48,7 +48,6 @@ impl Diagnosis {
         Self { options: Arc::new(options), last: Arc::default(), in_use: InUse::default() }
     }
 
-    /// The server: `host:port`, or its socket.
     pub(super) fn server(&self) -> String {
         match self.options.get_socket() {
             Some(socket) => socket.display().to_string(),

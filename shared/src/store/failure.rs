@@ -1,12 +1,7 @@
 //! Why something failed, for whoever decides what happens next. A handler that calls a file store or a webhook says it
 //! by itself; what PostgreSQL answers is classified in one table.
 
-use std::fmt;
-use std::time::Duration;
-
-/// What a standby is refused with.
 pub(super) const IS_A_STANDBY: &str = "it accepts no writes: it is a standby";
-/// What a server is refused with that is set to read-only.
 pub(super) const IS_READ_ONLY: &str = "it accepts no writes: transaction_read_only is on";
 
 /// What to do with what failed.
@@ -37,8 +32,10 @@ impl Class {
     }
 }
 
-/// A failure, with what to do about it. The text holds no payload and no secret.
-#[derive(Debug, Clone)]
+/// A failure, with what to do about it. The text holds no payload and no secret. Any query may come to the one of a
+/// PostgreSQL that is away, or too slow.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{reason}")]
 pub struct Failure {
     /// What to do.
     pub class: Class,
@@ -81,10 +78,6 @@ impl Failure {
         Self { class, reason: reason.into() }
     }
 
-    pub(super) fn deadline(after: Duration) -> Self {
-        Self::outage(format!("no answer within {after:?}"))
-    }
-
     /// A server answered that takes no writes any more, and whose answer does not count: its connection is closed.
     pub fn read_only() -> Self {
         Self::outage(IS_READ_ONLY)
@@ -100,11 +93,3 @@ impl Failure {
         Self { class: Class::Outage, ..error.into() }
     }
 }
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for Failure {}

@@ -1,8 +1,9 @@
 //! Connections that were idle: whether they may be used again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use sqlx::PgConnection;
 use tokio::time::timeout;
 
@@ -37,14 +38,13 @@ impl Idle {
         if let Ok(answer) = timeout(ANSWER_TIMEOUT, takes_writes(connection)).await {
             return answer.map(|()| true);
         }
-        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.silent.lock() = Some(Instant::now());
         Err(sqlx::Error::PoolTimedOut)
     }
 
     /// Whether a connection of this age is from before one gave no answer.
     fn is_doubtful(&self, now: Instant, age: Duration) -> bool {
-        let silent = *self.silent.lock().unwrap_or_else(PoisonError::into_inner);
-        silent.is_some_and(|silent| now.saturating_duration_since(silent) < age)
+        self.silent.lock().is_some_and(|silent| now.saturating_duration_since(silent) < age)
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
         let idle = Idle::default();
         let now = Instant::now();
         assert!(!idle.is_doubtful(now, Duration::from_secs(3600)));
-        *idle.silent.lock().unwrap() = Some(now);
+        *idle.silent.lock() = Some(now);
         let later = now + Duration::from_secs(10);
         for (age, doubtful) in [(9, false), (11, true)] {
             assert_eq!(idle.is_doubtful(later, Duration::from_secs(age)), doubtful, "{age}");

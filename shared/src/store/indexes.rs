@@ -30,10 +30,8 @@ const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('setup.indexes'
 /// anew. It waits for every transaction that is older, for as long as there is one, and keeps no writer out meanwhile.
 const WITHOUT_LIMIT: &str = "SET statement_timeout = 0; SET lock_timeout = 0";
 
-/// Makes the indexes that are not there, and drops those of before.
-///
-/// # Errors
-/// One is not made: all would work but the expiry, and `events` would grow for ever.
+/// Makes the indexes that are not there, and drops those of before. One that is not made is an error: all would work but
+/// the expiry, and `events` would grow for ever.
 pub(super) async fn renew(connection: &mut PgConnection) -> anyhow::Result<()> {
     for (name, sql) in INDEXES {
         make(connection, name, sql).await.map_err(Failure::from).with_context(|| {

@@ -25,9 +25,6 @@ pub type EventName = (String, String);
 
 impl Journal {
     /// Of these events those that have a row, with what became of each.
-    ///
-    /// # Errors
-    /// PostgreSQL away, or too slow.
     pub async fn outcomes(&self, store: &Store, events: &[EventName]) -> Result<HashMap<EventName, String>, Failure> {
         let Self { table, key, event_id, outcome } = self;
         // A text of PostgreSQL's holds no NUL, so no row has one.

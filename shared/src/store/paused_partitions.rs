@@ -4,9 +4,6 @@ use super::{Failure, Store, within_deadline};
 
 impl Store {
     /// Writes down that a partition waits, and why.
-    ///
-    /// # Errors
-    /// PostgreSQL away, or too slow.
     pub async fn pause(&self, group: &str, topic: &str, partition: i32, reason: &str) -> Result<(), Failure> {
         let query = sqlx::query(
             "INSERT INTO paused_partitions (consumer_group, topic, partition, reason) VALUES ($1, $2, $3, $4)
@@ -17,9 +14,6 @@ impl Store {
     }
 
     /// Whether a partition waits.
-    ///
-    /// # Errors
-    /// PostgreSQL away, or too slow.
     pub async fn is_paused(&self, group: &str, topic: &str, partition: i32) -> Result<bool, Failure> {
         let query = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM paused_partitions WHERE (consumer_group, topic, partition) = ($1, $2, $3))",
@@ -29,9 +23,6 @@ impl Store {
     }
 
     /// Lets a group's waiting partitions go on, one or all, and tells which they were.
-    ///
-    /// # Errors
-    /// PostgreSQL away, or too slow.
     pub async fn resume(&self, group: &str, partition: Option<i32>) -> Result<Vec<(String, i32)>, Failure> {
         let query = sqlx::query_as(
             "DELETE FROM paused_partitions WHERE consumer_group = $1 AND partition = coalesce($2, partition)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{PgConnection, Row, SqlStr};
+use sqlx::{PgConnection, SqlStr};
 
 use super::connect::takes_writes;
 use super::session::Tx;
@@ -37,10 +37,8 @@ const ENCODING: &str = "UTF8";
 
 impl Store {
     /// Brings the schema up to this binary's version; migrations newer than the binary are let be,
-    /// so that a rollback starts. Only `worker-service setup` does this.
-    ///
-    /// # Errors
-    /// PostgreSQL away, a database of another encoding than UTF8, or a migration that fails.
+    /// so that a rollback starts. Only `worker-service setup` does this. A database of another encoding than UTF8 is
+    /// refused.
     pub async fn migrate(&self) -> anyhow::Result<()> {
         ensure!(
             !self.begin.is_pooled(),
@@ -66,9 +64,6 @@ impl Store {
     }
 
     /// Whether PostgreSQL answers, and its database has the encoding and the schema that this binary needs.
-    ///
-    /// # Errors
-    /// That it does not answer, or what is wrong or missing.
     pub async fn check(&self) -> Result<(), Failure> {
         let found = within_deadline!(self, |session| async {
             takes_writes(&mut *session).await?;
@@ -171,15 +166,12 @@ fn version_of(name: &str) -> i64 {
 }
 
 async fn version(session: &mut Tx<'_>) -> Result<i64, Failure> {
-    let there =
-        sqlx::query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS there").fetch_one(&mut *session).await?;
-    if !there.try_get::<bool, _>("there")? {
+    const IS_THERE: &str = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
+    const VERSION: &str = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+    if !sqlx::query_scalar(IS_THERE).fetch_one(&mut *session).await? {
         return Ok(0);
     }
-    let row = sqlx::query("SELECT coalesce(max(version), 0) AS version FROM _sqlx_migrations WHERE success")
-        .fetch_one(session)
-        .await?;
-    Ok(row.try_get("version")?)
+    Ok(sqlx::query_scalar(VERSION).fetch_one(session).await?)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use sqlx::Connection as _;
 
-use super::{Begin, Failure, Store, Tx, in_transaction};
+use super::{Failure, Store, Tx, within_deadline};
 
 /// How a transaction begins that takes as long as it takes.
 const WITHOUT_LIMIT: &str = "SET LOCAL statement_timeout = 0";
@@ -20,12 +20,10 @@ pub trait Work: Sync {
 }
 
 impl Store {
-    /// Does work in one transaction, within the deadline. It begins with a statement, in one message with `BEGIN`.
-    ///
-    /// # Errors
-    /// [`Failure`] with its class; nothing has changed then, or, where the connection was lost on the commit, all.
+    /// Does work in one transaction, within the deadline. It begins with a statement, in one message with `BEGIN`. If it
+    /// fails, nothing has changed, or, where the connection was lost on the commit, all.
     pub async fn transact<W: Work>(&self, first: &str, work: &W) -> Result<W::Output, Failure> {
-        in_transaction!(self, first, |tx| work.run(tx))
+        within_deadline!(self, Some(first), |tx| work.run(tx))
     }
 
     /// Does work as [`Self::transact`] does, and takes it back: whether the same would succeed now.
@@ -33,11 +31,8 @@ impl Store {
     /// It commits. So it meets what everybody meets (a server that is read-only, a full disk, a missing right, a trigger
     /// that refuses all, a deadline), and on its commit too: what it wrote has gone to the log, so the commit waits for
     /// the disk and for a synchronous standby as any other does. It leaves no row.
-    ///
-    /// # Errors
-    /// [`Failure`] with its class.
     pub async fn probe<W: Work>(&self, first: &str, work: &W) -> Result<(), Failure> {
-        in_transaction!(self, first, |tx| async {
+        within_deadline!(self, Some(first), |tx| async {
             sqlx::raw_sql(SAVEPOINT).execute(&mut *tx).await?;
             work.run(&mut *tx).await?;
             sqlx::raw_sql(TAKE_BACK).execute(&mut *tx).await?;
@@ -46,9 +41,6 @@ impl Store {
     }
 
     /// Does work in one transaction that takes as long as it takes, on a connection of its own.
-    ///
-    /// # Errors
-    /// [`Failure`] with its class.
     pub async fn transact_without_limit<W: Work>(&self, work: &W) -> Result<W::Output, Failure> {
         let mut connection = match self.pool.acquire().await {
             Ok(connection) => connection.detach(),
@@ -56,14 +48,13 @@ impl Store {
         };
         let mut open = false;
         let mut tx = Tx::new(&mut connection, &mut open, &self.begin);
-        let outcome = whole(&mut tx, &self.begin, work).await;
+        let outcome = async {
+            tx.begin(&self.begin, Some(WITHOUT_LIMIT)).await?;
+            let outcome = work.run(&mut tx).await;
+            tx.end(outcome).await
+        };
+        let outcome = outcome.await;
         let _ = connection.close().await;
         outcome
     }
-}
-
-async fn whole<W: Work>(tx: &mut Tx<'_>, begin: &Begin, work: &W) -> Result<W::Output, Failure> {
-    tx.begin(begin, Some(WITHOUT_LIMIT)).await?;
-    let outcome = work.run(tx).await;
-    tx.end(outcome).await
 }

@@ -1,6 +1,7 @@
 //! Lease, fill and fence: no body that was read before a fence can be put in after it.
 
 use futures_util::StreamExt as _;
+use redis::aio::MultiplexedConnection;
 
 use crate::prelude::*;
 
@@ -11,38 +12,41 @@ fn body(version: i64) -> String {
 #[tokio::test]
 async fn a_fill_needs_the_very_lease() {
     let kit = Kit::new("fill").await;
-    let (cache, a) = (&kit.cache, id("a"));
-    assert_eq!(cache.get(&a.cache_key()).await, Lookup::Miss);
-    let lease = cache.lease(&a.cache_key()).await.unwrap();
-    assert_eq!(cache.lease(&a.cache_key()).await, None, "one at a time");
-    assert_eq!(cache.get(&a.cache_key()).await, Lookup::Leased(lease.clone()));
-    assert!(cache.fill(&a.cache_key(), &lease, Some(&body(1))).await);
-    assert_eq!(cache.get(&a.cache_key()).await, Lookup::Hit(body(1).into()));
-    assert!(!cache.fill(&a.cache_key(), &lease, Some(&body(0))).await, "a lease is good for one fill");
-    let ttl: i64 = kit.redis().await.pttl(kit.key("a")).await.unwrap();
+    lease_fill_and_release(&kit, &id("a"), kit.redis().await).await;
+}
+
+/// What readers do to one key, up to the fence of its first event. The connection is to the server that has it.
+pub(crate) async fn lease_fill_and_release(kit: &Kit, device: &DeviceId, mut redis: MultiplexedConnection) {
+    let (cache, key, name) = (&kit.cache, device.cache_key(), kit.key(device.as_str()));
+    assert_eq!(cache.get(&key).await, Lookup::Miss);
+    let lease = cache.lease(&key).await.unwrap();
+    assert_eq!(cache.lease(&key).await, None, "one at a time");
+    assert_eq!(cache.get(&key).await, Lookup::Leased(lease.clone()));
+    assert!(cache.fill(&key, &lease, Some(&body(1))).await);
+    assert_eq!(cache.get(&key).await, Lookup::Hit(body(1).into()));
+    assert!(!cache.fill(&key, &lease, Some(&body(0))).await, "a lease is good for one fill");
+    let ttl: i64 = redis.pttl(&name).await.unwrap();
     assert!((50_000..=60_000).contains(&ttl), "{ttl}");
-}
 
-#[tokio::test]
-async fn a_lease_given_back_is_free_again() {
-    let kit = Kit::new("release").await;
-    let a = id("a");
-    let lease = kit.cache.lease(&a.cache_key()).await.unwrap();
-    kit.cache.release(&a.cache_key(), &lease).await;
-    let next = kit.cache.lease(&a.cache_key()).await.unwrap();
-    kit.cache.release(&a.cache_key(), &lease).await;
-    assert_eq!(kit.cache.get(&a.cache_key()).await, Lookup::Leased(next), "nobody gives back another's");
-}
+    let () = redis.set_ex(&name, "nonsense", 60).await.unwrap();
+    assert_eq!(cache.get(&key).await, Lookup::Corrupt);
+    let lease = cache.lease(&key).await.unwrap();
+    cache.release(&key, &lease).await;
+    assert_eq!(cache.get(&key).await, Lookup::Miss, "a lease given back is free again");
+    let next = cache.lease(&key).await.unwrap();
+    cache.release(&key, &lease).await;
+    assert_eq!(cache.get(&key).await, Lookup::Leased(next.clone()), "nobody gives back another's");
 
-#[tokio::test]
-async fn what_does_not_exist_is_remembered_for_seconds() {
-    let kit = Kit::new("missing").await;
-    let a = id("a");
-    let lease = kit.cache.lease(&a.cache_key()).await.unwrap();
-    assert!(kit.cache.fill(&a.cache_key(), &lease, None).await);
-    assert_eq!(kit.cache.get(&a.cache_key()).await, Lookup::Hit(MISSING.into()));
-    let ttl: i64 = kit.redis().await.pttl(kit.key("a")).await.unwrap();
+    // A resource that does not exist, until its first event.
+    assert!(cache.fill(&key, &next, None).await);
+    assert_eq!(cache.get(&key).await, Lookup::Hit(MISSING.into()));
+    let ttl: i64 = redis.pttl(&name).await.unwrap();
     assert!((1..=2_000).contains(&ttl), "{ttl}");
+    let applied = kit.write(device.as_str(), 1).await;
+    assert!(kit.fencer().fence(&applied.fences).await.is_acknowledged());
+    assert_eq!(cache.get(&key).await, Lookup::Hit(kit.body(device.as_str()).await.into()));
+    let ttl: i64 = redis.ttl(&name).await.unwrap();
+    assert!((50..=60).contains(&ttl), "the first body gets a TTL of its own: {ttl}");
 }
 
 #[tokio::test]
@@ -59,19 +63,18 @@ async fn what_cannot_be_understood_is_deleted() {
     assert_eq!(kit.cache.get(&key("a")).await, Lookup::Miss);
 }
 
-/// A device at version 2 in PostgreSQL, and what a fence at that version makes of what is cached.
+/// A device at version 2 in PostgreSQL, and what a fence at that version makes of what is cached; and a reader that has
+/// seen that version.
 #[tokio::test]
 async fn a_fence_leaves_nothing_older() {
     let kit = Kit::new("fence").await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
-    let mut redis = kit.redis().await;
-    let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
-    kit.apply(&events).await;
+    let (fencer, name, mut redis) = (kit.fencer(), kit.key("a"), kit.redis().await);
+    kit.apply(&[1, 2].map(|n| event("a", &n.to_string(), "{}", at(0, n)))).await;
     let row = kit.body("a").await;
     let newer = body(3);
     let cases = [
         (None, None, FenceOutcome::Absent, "an absent key is left alone"),
-        (Some("lease:x"), None, FenceOutcome::LeaseDeleted, "a lease is deleted"),
+        (Some("lease:x"), None, FenceOutcome::LeaseDeleted, "under a lease something older may be about to come"),
         (Some(MISSING), Some(row.as_str()), FenceOutcome::Replaced, "what was not there is there now"),
         (Some(r#"{"version":1,"id":"a"}"#), Some(row.as_str()), FenceOutcome::Replaced, "an older body is replaced"),
         (
@@ -83,13 +86,16 @@ async fn a_fence_leaves_nothing_older() {
         (Some(newer.as_str()), Some(newer.as_str()), FenceOutcome::Current, "a newer one too"),
         (Some("nonsense"), None, FenceOutcome::Deleted, "what cannot be understood is deleted"),
     ];
-    for (before, after, outcome, why) in cases {
-        let name = kit.key("a");
+    for ((before, after, outcome, why), is_fence) in cases.into_iter().flat_map(|case| [(case, true), (case, false)]) {
         match before {
             Some(value) => redis.set_ex(&name, value, 30).await.unwrap(),
             None => redis.del(&name).await.unwrap(),
         }
-        assert_eq!(fencer.fence(&[(id("a").cache_key(), 2)]).await.outcomes, [outcome], "{why}");
+        if is_fence {
+            assert_eq!(fencer.fence(&[(key("a"), 2)]).await.outcomes, [outcome], "{why}");
+        } else {
+            assert!(kit.cache.at_least(&key("a"), 2, &row).await, "{why}");
+        }
         let found: Option<String> = redis.get(&name).await.unwrap();
         assert_eq!(found.as_deref(), after, "{why}");
         if found.is_some() {
@@ -101,35 +107,10 @@ async fn a_fence_leaves_nothing_older() {
     assert_eq!(fencer.pending_len(), 0);
 }
 
-/// What a reader that has seen version 2 makes of what is cached.
-#[tokio::test]
-async fn a_reader_leaves_nothing_older_than_it_has_seen() {
-    let kit = Kit::new("at_least").await;
-    let mut redis = kit.redis().await;
-    let (seen, newer) = (body(2), body(3));
-    let cases = [
-        (None, None, "an absent key is left alone"),
-        (Some("lease:x"), None, "under a lease something older may be about to come"),
-        (Some(MISSING), Some(seen.as_str()), "what was not there is there now"),
-        (Some(r#"{"version":1,"id":"a"}"#), Some(seen.as_str()), "an older body is replaced"),
-        (Some(newer.as_str()), Some(newer.as_str()), "a newer one is left alone"),
-    ];
-    for (before, after, why) in cases {
-        let name = kit.key("a");
-        match before {
-            Some(value) => redis.set_ex(&name, value, 30).await.unwrap(),
-            None => redis.del(&name).await.unwrap(),
-        }
-        assert!(kit.cache.at_least(&key("a"), 2, &seen).await);
-        let found: Option<String> = redis.get(&name).await.unwrap();
-        assert_eq!(found.as_deref(), after, "{why}");
-    }
-}
-
 #[tokio::test]
 async fn a_slow_reader_cannot_put_in_what_it_read_before_the_fence() {
     let kit = Kit::new("slow").await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    let fencer = kit.fencer();
     kit.apply([&event("a", "1", r#"{"n":1}"#, at(0, 1))]).await;
     let lease = kit.cache.lease(&key("a")).await.unwrap();
     let read = queries::resource(&kit.store, &id("a")).await.unwrap().unwrap();
@@ -143,27 +124,42 @@ async fn a_slow_reader_cannot_put_in_what_it_read_before_the_fence() {
 #[tokio::test]
 async fn many_resources_are_fenced_at_once() {
     let kit = Kit::new("many").await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
-    let mut redis = kit.redis().await;
+    fence_many(&kit, &[kit.redis().await], async |_| 0).await;
+}
+
+/// A thousand resources, on these servers; `owner` says which of them has a key.
+pub(crate) async fn fence_many(kit: &Kit, servers: &[MultiplexedConnection], owner: impl AsyncFn(&str) -> usize) {
+    let fencer = kit.fencer();
     let events: Vec<_> = (0..1_000).map(|n| event(&format!("d{n}"), "1", "{}", at(0, n))).collect();
     let applied = kit.apply(&events).await;
-    for n in (0..1_000).step_by(2) {
-        let () = redis.set(kit.key(&format!("d{n}")), r#"{"version":0}"#).await.unwrap();
-    }
-    let report = fencer.fence(&applied.fences).await;
-    for ((device, _), outcome) in applied.fences.iter().zip(&report.outcomes) {
-        let is_even = device.id()[1..].parse::<u32>().unwrap() % 2 == 0;
-        assert_eq!(*outcome, if is_even { FenceOutcome::Replaced } else { FenceOutcome::Absent }, "{device}");
-    }
+    let mut seen = vec![0; servers.len()];
     for n in 0..1_000 {
-        let found: Option<String> = redis.get(kit.key(&format!("d{n}"))).await.unwrap();
-        assert_eq!(found.is_some(), n % 2 == 0);
-        assert!(found.is_none_or(|body| body.starts_with(&format!(r#"{{"version":1,"id":"d{n}","#))));
+        let key = kit.key(&format!("d{n}"));
+        let owner = owner(&key).await;
+        seen[owner] += 1;
+        let value = [MISSING, "lease:of-a-reader", r#"{"version":9,"newer":true}"#, ""][n % 4];
+        if !value.is_empty() {
+            let () = servers[owner].clone().set_ex(&key, value, 60).await.unwrap();
+        }
     }
+    assert!(seen.iter().all(|count| *count > 200), "every server has some: {seen:?}");
+    let report = fencer.fence(&applied.fences).await;
+    for ((device, _), outcome) in applied.fences.iter().zip(report.outcomes) {
+        use FenceOutcome::{Absent, Current, LeaseDeleted, Replaced};
+        let n: usize = device.id()[1..].parse().unwrap();
+        assert_eq!(outcome, [Replaced, LeaseDeleted, Current, Absent][n % 4], "{device}");
+        match (n % 4, kit.cache.get(device).await) {
+            (0, Lookup::Hit(body)) => assert!(body.starts_with(format!(r#"{{"version":1,"id":"d{n}","#).as_bytes())),
+            (2, Lookup::Hit(body)) => assert_eq!(body, r#"{"version":9,"newer":true}"#),
+            (1 | 3, Lookup::Miss) => {}
+            (_, found) => panic!("{device}: {found:?}"),
+        }
+    }
+    assert_eq!(fencer.pending_len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_cache_costs_little_and_its_fences_are_kept() {
+async fn a_dead_cache_costs_little() {
     let kit = Kit::new("dead").await;
     let cache = kit.cache_at(&format!("redis://{}", devstack::kit::nobody()));
     let started = std::time::Instant::now();
@@ -172,11 +168,6 @@ async fn a_dead_cache_costs_little_and_its_fences_are_kept() {
     }
     // Three times the timeout of two seconds, then the breaker answers.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
-    let fencer = Fencer::new(cache, kit.store.clone());
-    let report = fencer.fence(&[(id("a").cache_key(), 1), (id("b").cache_key(), 1)]).await;
-    assert_eq!(report.outcomes, [FenceOutcome::Pending; 2]);
-    fencer.fence(&[(id("a").cache_key(), 2)]).await;
-    assert_eq!(fencer.pending_len(), 2, "one a resource");
 }
 
 /// One answer has the deadline of a single read, and goes over the connection of all of them: so it has a megabyte at most
@@ -189,8 +180,7 @@ async fn an_answer_for_several_reads_is_bounded_whatever_was_read_before() {
     let body = |size: usize| format!(r#"{{"version":1,"payload":"{}"}}"#, "x".repeat(size));
     for (name, size) in [("small", 100), ("large", 500_000)] {
         for n in 0..KEYS {
-            let key = kit.key(&format!("{name}-{n}"));
-            redis::cmd("SET").arg(key).arg(body(size)).exec_async(&mut connection).await.unwrap();
+            let () = connection.set(kit.key(&format!("{name}-{n}")), body(size)).await.unwrap();
         }
     }
     let read_all = async |name: &'static str, size: usize| {

@@ -1,5 +1,6 @@
 //! Forgetting a device: nothing of it comes back, whatever is under way at that moment.
 
+use redis::aio::MultiplexedConnection;
 use shared::cache::RedisConfig;
 use shared::devices::DeviceDelivery;
 use time::OffsetDateTime;
@@ -15,7 +16,7 @@ fn new(mut decoded: DeviceDelivery) -> DeviceDelivery {
     decoded
 }
 
-async fn count(kit: &Kit, device: &str) -> i64 {
+async fn rows(kit: &Kit, device: &str) -> i64 {
     sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM events WHERE device_id = $1) + (SELECT count(*) FROM resources WHERE id = $1)",
     )
@@ -34,30 +35,30 @@ async fn what_was_before_has_no_effect_and_what_comes_after_is_a_new_life() {
     let gone = queries::erase(&kit.store, &d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (3, Some(3)));
     let again = kit.apply(&old).await;
-    assert_eq!((again.forgotten, again.applied, again.repeated, again.fences.len()), (3, 0, 0, 0));
-    assert_eq!(count(&kit, "d").await, 0);
+    assert_eq!((count(&again, Outcome::Forgotten), again.fences.len()), (3, 0));
+    assert_eq!(rows(&kit, "d").await, 0);
 
     // One batch with an old event, and the device's new one of the same id behind it.
     let again = new(event("d", "0", r#"{"new":true}"#, at(0, 9)));
     let other = event("e", "0", "{}", at(0, 8));
     let applied = kit.apply([&old[0], &other, &again]).await;
-    assert_eq!((applied.forgotten, applied.applied, applied.repeated), (1, 2, 0));
+    assert_eq!([Outcome::Forgotten, Outcome::Applied].map(|outcome| count(&applied, outcome)), [1, 2]);
     assert!(applied.fences.contains(&(d.clone().cache_key(), 1)));
     assert!(queries::resource(&kit.store, &d).await.unwrap().unwrap().body.contains(r#"{"new": true}"#));
 
     // Accepted before and appended after, or the other way about: of the old life both.
     let mut half = new(event("d", "x", "{}", at(0, 10)));
     half.envelope.accepted_at = gone.at;
-    assert_eq!(kit.apply([&half]).await.forgotten, 1);
+    assert_eq!(count(&kit.apply([&half]).await, Outcome::Forgotten), 1);
     let mut half = new(event("d", "x", "{}", at(0, 10)));
     half.position.appended_at = gone.at;
-    assert_eq!(kit.apply([&half]).await.forgotten, 1);
+    assert_eq!(count(&kit.apply([&half]).await, Outcome::Forgotten), 1);
 
     // A broker whose clock is ahead: its records are forgotten by what they say.
     let gone = queries::erase(&kit.store, &d, None).await.unwrap();
     assert_eq!((gone.events, gone.version), (1, Some(1)));
     assert_eq!(gone.at.unix_timestamp(), again.position.appended_at.unix_timestamp());
-    assert_eq!(kit.apply([&again]).await.forgotten, 1);
+    assert_eq!(count(&kit.apply([&again]).await, Outcome::Forgotten), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,59 +77,46 @@ async fn what_a_worker_has_in_hand_is_waited_for_and_erased() {
     assert!(!erased.is_finished(), "it waits");
     hand.commit().await.unwrap();
     assert_eq!(erased.await.unwrap().events, 1);
-    assert_eq!((count(&kit, "d").await, count(&kit, "other").await), (0, 2));
+    assert_eq!((rows(&kit, "d").await, rows(&kit, "other").await), (0, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_under_load_bring_nothing_back() {
     let kit = Kit::new("load").await;
-    let write = |partition: i32| {
-        let store = kit.store.clone();
-        async move {
-            for n in 0..60 {
-                let batch: Vec<_> = (0..10)
-                    .map(|device| {
-                        event(&format!("d{device}"), &format!("p{partition}-{}", n / 2), "{}", at(partition, n))
-                    })
-                    .collect();
-                let batch: Vec<_> = batch.iter().collect();
-                while let Err(error) = queries::apply_batch(&store, &batch).await {
-                    // On a busy machine a statement may take too long; a worker tries again after both.
-                    assert!(matches!(error.class, Class::Again | Class::Outage | Class::OutageMet), "{error}");
-                }
-            }
-        }
-    };
-    let writers = [0, 1, 2].map(|partition| tokio::spawn(write(partition)));
+    // On a busy machine a statement may take too long; a worker tries again after that, too.
+    let workers = workers(&kit.store, (60, 10, 2), &[Class::Again, Class::Outage, Class::OutageMet]);
     for device in 0..10 {
         queries::erase(&kit.store, &format!("d{device}").parse().unwrap(), None).await.unwrap();
     }
-    for writer in writers {
-        writer.await.unwrap();
+    for worker in workers {
+        worker.await.unwrap();
     }
     for device in 0..10 {
-        assert_eq!(count(&kit, &format!("d{device}")).await, 0);
+        assert_eq!(rows(&kit, &format!("d{device}")).await, 0);
     }
 }
 
 #[tokio::test]
 async fn a_fence_that_was_on_its_way_does_not_put_the_old_body_back() {
     let kit = Kit::new("mark").await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
-    let (a, mut redis) = (key("a"), kit.redis().await);
+    old_body_stays_away(&kit, &id("a"), kit.redis().await).await;
+}
+
+/// The connection is to the server that has the device's key.
+pub(crate) async fn old_body_stays_away(kit: &Kit, device: &DeviceId, mut redis: MultiplexedConnection) {
+    let (cache, key, name) = (&kit.cache, device.cache_key(), kit.key(device.as_str()));
     // What the worker reads for its fence is this row, as before the transaction.
-    let events: Vec<_> = (1..=2).map(|n| event("a", &n.to_string(), "{}", at(0, n))).collect();
-    kit.apply(&events).await;
+    kit.apply(&[1, 2].map(|n| event(device.as_str(), &n.to_string(), "{}", at(0, n)))).await;
     let deleted = FenceOutcome::Deleted;
     for (cached, outcome) in
         [(MISSING, deleted), ("lease:of-a-reader", FenceOutcome::LeaseDeleted), (r#"{"version":1,"id":"a"}"#, deleted)]
     {
-        let () = redis.set_ex(kit.key("a"), r#"{"version":7,"old":true}"#, 60).await.unwrap();
-        kit.cache.erase(&a).await.unwrap();
-        assert_eq!(kit.cache.get(&a).await, Lookup::Miss);
-        let () = redis.set_ex(kit.key("a"), cached, 60).await.unwrap();
-        assert_eq!(fencer.fence(&[(a.clone(), 2)]).await.outcomes, [outcome], "over {cached}");
-        assert_eq!(kit.cache.get(&a).await, Lookup::Miss, "over {cached}");
+        let () = redis.set_ex(&name, r#"{"version":7,"old":true}"#, 60).await.unwrap();
+        cache.erase(&key).await.unwrap();
+        assert_eq!(cache.get(&key).await, Lookup::Miss);
+        let () = redis.set_ex(&name, cached, 60).await.unwrap();
+        assert_eq!(kit.fencer().fence(&[(key.clone(), 2)]).await.outcomes, [outcome], "over {cached}");
+        assert_eq!(cache.get(&key).await, Lookup::Miss, "over {cached}");
     }
 }
 
@@ -150,11 +138,10 @@ async fn clearing_takes_this_prefix_and_no_other() {
 #[tokio::test]
 async fn without_a_prefix_clearing_takes_what_is_cached_and_never_everything() {
     let kit = Kit::new("clear_all").await;
-    let own = blocking(|| devstack::Redis::start(&[])).await.unwrap();
+    let own = start(&[]).await;
     let config = RedisConfig { key_prefix: Some(String::new()), ..kit.redis_config(&own.url()) };
     let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
-    let client = redis::Client::open(own.url()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = connection(&own).await;
     for key in ["resource:a", "resource:b", "resource", "other", "other:resource:a"] {
         let () = redis.set(key, "x").await.unwrap();
     }

@@ -36,15 +36,14 @@ impl Cut {
 
     /// Reads the device as the API does, and gives the version.
     async fn read(&self) -> i64 {
-        match self.kit.cache.get(&key("a")).await {
-            Lookup::Hit(body) => shared::cache::version(&body).unwrap(),
-            _ => queries::resource(&self.kit.store, &id("a")).await.unwrap().unwrap().version,
+        match cached(&self.kit.cache, &id("a")).await {
+            Some(version) => version,
+            None => queries::resource(&self.kit.store, &id("a")).await.unwrap().unwrap().version,
         }
     }
 
     async fn fill(&self) {
-        let lease = self.kit.cache.lease(&key("a")).await.unwrap();
-        assert!(self.kit.cache.fill(&key("a"), &lease, Some(&self.body().await)).await);
+        self.kit.fill(&self.kit.cache, &id("a")).await;
     }
 }
 
@@ -105,7 +104,7 @@ async fn a_slow_redis_is_not_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
     let cut = Cut::new("late").await;
-    let direct = Fencer::new(cut.kit.cache.clone(), cut.kit.store.clone());
+    let direct = cut.kit.fencer();
     cut.write(1).await;
     cut.fill().await;
     // Redis knows the scripts after this: what comes late is done, not refused.
@@ -147,7 +146,7 @@ async fn a_fence_that_is_repeated_or_late_never_lowers_a_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fence_does_not_take_a_body_that_is_older_than_what_it_was_asked_for() {
     let kit = Kit::new("older_body").await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    let fencer = kit.fencer();
     for n in 1..=3 {
         kit.write("a", n).await;
     }
@@ -155,11 +154,7 @@ async fn a_fence_does_not_take_a_body_that_is_older_than_what_it_was_asked_for()
         kit.put("a", r#"{"version":1,"id":"a"}"#).await;
         sqlx::query("UPDATE resources SET version = $1").bind(found).execute(&kit.pool).await.unwrap();
         assert_eq!(fencer.fence(&[(id("a").cache_key(), 3)]).await.outcomes, [expected], "{found}");
-        let is_there = match kit.cache.get(&key("a")).await {
-            Lookup::Hit(body) => shared::cache::version(&body),
-            _ => None,
-        };
-        assert_eq!(is_there, (found == 3).then_some(3), "{found}");
+        assert_eq!(cached(&kit.cache, &id("a")).await, (found == 3).then_some(3), "{found}");
     }
 }
 
@@ -183,7 +178,7 @@ async fn a_lease_that_redis_takes_late_belongs_to_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fill_that_redis_does_late_is_judged_when_it_does() {
     let cut = Cut::new("late_fill").await;
-    let direct = Fencer::new(cut.kit.cache.clone(), cut.kit.store.clone());
+    let direct = cut.kit.fencer();
     for fenced in [false, true] {
         let written = cut.write(if fenced { 2 } else { 1 }).await;
         assert!(direct.fence(&written).await.is_acknowledged());
@@ -215,10 +210,7 @@ async fn without_room_a_fence_deletes_what_it_cannot_replace() {
     let fencer = Fencer::new(cache.clone(), kit.store.clone());
     let (a, b) = (id("a"), id("b"));
     kit.write("a", 1).await;
-    let lease = cache.lease(&a.cache_key()).await.unwrap();
-    assert!(
-        cache.fill(&a.cache_key(), &lease, Some(&queries::resource(&kit.store, &a).await.unwrap().unwrap().body)).await
-    );
+    kit.fill(&cache, &a).await;
     let mut redis = connection(&own).await;
     let full = async |limit: &str| config_set(&mut redis.clone(), "maxmemory", limit).await;
     full("1").await;

@@ -9,7 +9,7 @@ use crate::prelude::*;
 pub(crate) use devstack::kit::until as eventually;
 use redis::AsyncCommands as _;
 use shared::cache::{Cache, CacheKey, RedisConfig};
-use shared::devices::queries::{self, Applied};
+use shared::devices::queries::{self, Applied, Outcome};
 use shared::devices::{DeviceDelivery, DeviceId, Event, EventType, RESOURCE};
 use shared::kafka::Envelope;
 use shared::kafka::position::Position;
@@ -17,6 +17,7 @@ use shared::runtime::json::Payload;
 use shared::store::{Failure, PostgresConfig, Store};
 use sqlx::PgPool;
 use time::OffsetDateTime;
+use tokio::task::JoinHandle;
 
 #[derive(Debug, Parser)]
 pub(crate) struct Settings {
@@ -63,6 +64,10 @@ impl Kit {
         Cache::open(&self.redis_config(url), &[&RESOURCE]).unwrap()
     }
 
+    pub(crate) fn fencer(&self) -> Fencer {
+        Fencer::new(self.cache.clone(), self.store.clone())
+    }
+
     pub(crate) async fn redis(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.scope.endpoints.redis_url.as_str()).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
@@ -92,6 +97,12 @@ impl Kit {
         queries::resource(&self.store, &id(device)).await.unwrap().unwrap().body
     }
 
+    /// Puts a device's body of now into a cache, as a reader does.
+    pub(crate) async fn fill(&self, cache: &Cache, device: &DeviceId) {
+        let lease = cache.lease(&device.cache_key()).await.unwrap();
+        assert!(cache.fill(&device.cache_key(), &lease, Some(&self.body(device.as_str()).await)).await);
+    }
+
     pub(crate) async fn sql(&self, statements: &'static str) {
         sqlx::raw_sql(statements).execute(&self.pool).await.unwrap();
     }
@@ -105,6 +116,42 @@ impl Kit {
 /// Applies a device's event of this number, at this offset.
 pub(crate) async fn write(store: &Store, device: &str, n: i64) -> Result<Applied, Failure> {
     queries::apply_batch(store, &[&event(device, &n.to_string(), "{}", at(0, n))]).await
+}
+
+/// Three workers side by side, with batches of events of the same devices, each event so often. After a failure of these
+/// classes a batch is applied again.
+pub(crate) fn workers(
+    store: &Store,
+    (rounds, devices, times): (i64, u8, i64),
+    again: &'static [Class],
+) -> [JoinHandle<()>; 3] {
+    [0, 1, 2].map(|partition| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 0..rounds {
+                let id = format!("p{partition}-{}", n / times);
+                let batch: Vec<_> =
+                    (0..devices).map(|device| event(&format!("d{device}"), &id, "{}", at(partition, n))).collect();
+                let batch: Vec<_> = batch.iter().collect();
+                while let Err(error) = queries::apply_batch(&store, &batch).await {
+                    assert!(again.contains(&error.class), "{error}");
+                }
+            }
+        })
+    })
+}
+
+/// The version that is cached of a device, if one is.
+pub(crate) async fn cached(cache: &Cache, device: &DeviceId) -> Option<i64> {
+    match cache.get(&device.cache_key()).await {
+        Lookup::Hit(body) => shared::cache::version(&body),
+        _ => None,
+    }
+}
+
+/// How many events of a batch came to this.
+pub(crate) fn count(applied: &Applied, outcome: Outcome) -> usize {
+    applied.events.iter().filter(|event| event.outcome == outcome).count()
 }
 
 /// The cache is not well, and says why.

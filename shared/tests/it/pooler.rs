@@ -113,24 +113,15 @@ async fn what_fails_or_is_given_up_leaves_no_transaction_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_that_is_led_to_a_standby_is_noticed_in_each_transaction() {
-    let (primary, config, name, bouncer) = tokio::task::spawn_blocking(|| {
-        let primary = Postgres::start().unwrap();
-        let name = Proxy::to(primary.port).unwrap();
-        let bouncer = PgBouncer::start(name.port, 2).unwrap();
-        let config = postgres(&primary.url());
-        (primary, config, name, bouncer)
-    })
-    .await
-    .unwrap();
-    Store::open(&config, "test").unwrap().migrate().await.unwrap();
+    let primary = blocking(Postgres::start).await.unwrap();
+    let name = Proxy::to(primary.port).unwrap();
+    let port = name.port;
+    let bouncer = blocking(move || PgBouncer::start(port, 2)).await.unwrap();
+    Store::open(&postgres(&primary.url()), "test").unwrap().migrate().await.unwrap();
     let store = open(&bouncer.url(&primary.url()).unwrap(), 4, Duration::from_secs(5));
     write(&store, "a", 1).await.unwrap();
-    let (_primary, standby) = tokio::task::spawn_blocking(move || {
-        let standby = primary.standby(Duration::from_secs(3600)).unwrap();
-        (primary, standby)
-    })
-    .await
-    .unwrap();
+    let standby = blocking(move || primary.standby(Duration::from_secs(3600)).map(|standby| (primary, standby)));
+    let (_primary, standby) = standby.await.unwrap();
     write(&store, "a", 2).await.unwrap();
     name.lead_to(standby.port);
     name.drop_connections();

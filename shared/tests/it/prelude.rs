@@ -6,9 +6,11 @@ pub(crate) use devstack::kit::blocking;
 pub(crate) use devstack::{Postgres, Proxy, Redis, psql};
 pub(crate) use redis::AsyncCommands as _;
 pub(crate) use shared::cache::{Cache, FenceOutcome, Fencer, Lookup, MISSING};
-pub(crate) use shared::devices::queries::{Age, Expired};
+pub(crate) use shared::devices::queries::{Age, Expired, Outcome};
 pub(crate) use shared::devices::{DeviceId, RESOURCE, queries};
 pub(crate) use shared::store::{Class, Store};
 
-pub(crate) use crate::kit::{Kit, assert_says, at, event, eventually, id, key, postgres, write};
+pub(crate) use crate::kit::{
+    Kit, assert_says, at, cached, count, event, eventually, id, key, postgres, workers, write,
+};
 pub(crate) use crate::redis_refuses::{Log, config_set, connection, start};

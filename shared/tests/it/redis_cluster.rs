@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use devstack::RedisCluster;
 use redis::FromRedisValue;
 
+use crate::cache::{fence_many, lease_fill_and_release};
+use crate::erase::old_body_stays_away;
 use crate::prelude::*;
 
 /// One for all tests that break nothing.
@@ -78,34 +80,8 @@ async fn lease_fill_and_release_work_wherever_a_key_lies() {
     let cluster = cluster().await;
     let kit = kit("cluster_fill", cluster).await;
     for device in one_of_each(cluster, &kit).await {
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
-        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
-        assert_eq!(kit.cache.lease(&device.cache_key()).await, None, "one at a time");
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Leased(lease.clone()));
-        assert!(kit.cache.fill(&device.cache_key(), &lease, Some(&body(1, &device))).await);
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(body(1, &device).into()));
-        assert!(
-            !kit.cache.fill(&device.cache_key(), &lease, Some(&body(0, &device))).await,
-            "a lease is good for one fill"
-        );
-
-        put(cluster, &kit, device.as_str(), "nonsense").await;
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Corrupt);
-        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
-        kit.cache.release(&device.cache_key(), &lease).await;
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
-
-        // A resource that does not exist, until its first event.
-        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
-        assert!(kit.cache.fill(&device.cache_key(), &lease, None).await);
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(MISSING.into()));
-        let applied = kit.write(device.as_str(), 1).await;
-        assert!(Fencer::new(kit.cache.clone(), kit.store.clone()).fence(&applied.fences).await.is_acknowledged());
-        let rendered = queries::resource(&kit.store, &device).await.unwrap().unwrap().body;
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Hit(rendered.into()));
-        let key = kit.key(device.as_str());
-        let ttl: i64 = node(cluster, owner(cluster, &key).await).await.ttl(&key).await.unwrap();
-        assert!((50..=60).contains(&ttl), "the first body gets a TTL of its own: {ttl}");
+        let owner = owner(cluster, &kit.key(device.as_str())).await;
+        lease_fill_and_release(&kit, &device, node(cluster, owner).await).await;
     }
     assert_eq!(counts(&kit.cache).await, (3, 3));
 }
@@ -114,32 +90,8 @@ async fn lease_fill_and_release_work_wherever_a_key_lies() {
 async fn many_resources_in_many_slots_are_fenced_at_once() {
     let cluster = cluster().await;
     let kit = kit("cluster_many", cluster).await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
-    let events: Vec<_> = (0..1_000).map(|n| event(&format!("d{n}"), "1", "{}", at(0, n))).collect();
-    let applied = kit.apply(&events).await;
-    let mut connections = [node(cluster, 0).await, node(cluster, 1).await, node(cluster, 2).await];
-    let mut seen = [0; 3];
-    for n in 0..1_000 {
-        let key = kit.key(&format!("d{n}"));
-        let owner = owner(cluster, &key).await;
-        seen[owner] += 1;
-        let value = [r#"{"version":0}"#, "lease:of-a-reader", r#"{"version":9,"newer":true}"#, ""][n % 4];
-        if !value.is_empty() {
-            let () = connections[owner].set_ex(&key, value, 60).await.unwrap();
-        }
-    }
-    assert!(seen.iter().all(|count| *count > 200), "every node has some: {seen:?}");
-    assert!(fencer.fence(&applied.fences).await.is_acknowledged());
-    for n in 0..1_000 {
-        let found = kit.cache.get(&id(&format!("d{n}")).cache_key()).await;
-        match (n % 4, found) {
-            (0, Lookup::Hit(body)) => assert!(body.starts_with(format!(r#"{{"version":1,"id":"d{n}","#).as_bytes())),
-            (2, Lookup::Hit(body)) => assert_eq!(body, r#"{"version":9,"newer":true}"#),
-            (1 | 3, Lookup::Miss) => {}
-            (_, found) => panic!("d{n}: {found:?}"),
-        }
-    }
-    assert_eq!(fencer.pending_len(), 0);
+    let nodes = [node(cluster, 0).await, node(cluster, 1).await, node(cluster, 2).await];
+    fence_many(&kit, &nodes, async |key| owner(cluster, key).await).await;
 }
 
 #[tokio::test]
@@ -165,16 +117,9 @@ async fn clearing_takes_this_prefix_on_every_node_and_no_other() {
 async fn a_forgotten_devices_mark_lies_beside_its_key() {
     let cluster = cluster().await;
     let kit = kit("cluster_erase", cluster).await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
-    for (n, device) in (1..).zip(one_of_each(cluster, &kit).await) {
-        // What a worker that began before has read for its fence.
-        kit.apply([&event(device.as_str(), "1", "{}", at(0, n))]).await;
-        put(cluster, &kit, device.as_str(), r#"{"version":7,"old":true}"#).await;
-        kit.cache.erase(&device.cache_key()).await.unwrap();
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss);
-        put(cluster, &kit, device.as_str(), MISSING).await;
-        assert!(fencer.fence(&[(device.clone().cache_key(), 1)]).await.is_acknowledged());
-        assert_eq!(kit.cache.get(&device.cache_key()).await, Lookup::Miss, "deleted, not replaced");
+    for device in one_of_each(cluster, &kit).await {
+        let owner = owner(cluster, &kit.key(device.as_str())).await;
+        old_body_stays_away(&kit, &device, node(cluster, owner).await).await;
     }
 }
 

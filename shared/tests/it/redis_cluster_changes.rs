@@ -7,7 +7,7 @@ use crate::redis_cluster::{ask, body, counts, kit, one_of_each, own_cluster, own
 async fn slots_that_move_are_followed() {
     let cluster = own_cluster().await;
     let kit = kit("cluster_moved", &cluster).await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    let fencer = kit.fencer();
     let [device, ..] = one_of_each(&cluster, &kit).await;
     let (key, from, to) = (kit.key(device.as_str()), 0, 1);
     let slot: u16 = ask(&cluster, 0, &["CLUSTER", "KEYSLOT", &key]).await;
@@ -19,11 +19,7 @@ async fn slots_that_move_are_followed() {
         assert!(fencer.fence(&applied.fences).await.is_acknowledged(), "acknowledged");
         applied.fences[0].1
     };
-    let fill = async || {
-        let lease = kit.cache.lease(&device.cache_key()).await.unwrap();
-        let read = queries::resource(&kit.store, &device).await.unwrap().unwrap();
-        assert!(kit.cache.fill(&device.cache_key(), &lease, Some(&read.body)).await);
-    };
+    let fill = || kit.fill(&kit.cache, &device);
     let cached = async || match kit.cache.get(&device.cache_key()).await {
         Lookup::Hit(body) => shared::cache::version(&body),
         Lookup::Miss => None,
@@ -84,7 +80,7 @@ async fn who_takes_over_the_slots_of_a_dead_node_is_found() {
 async fn a_node_that_is_away_costs_its_keys_alone() {
     let cluster = own_cluster().await;
     let kit = kit("cluster_away", &cluster).await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    let fencer = kit.fencer();
     let sender = {
         let fencer = fencer.clone();
         tokio::spawn(async move { fencer.run().await })
@@ -108,10 +104,7 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
             }
         }
     };
-    let version = async |device: &DeviceId| match kit.cache.get(&device.cache_key()).await {
-        Lookup::Hit(body) => shared::cache::version(&body),
-        _ => None,
-    };
+    let version = |device| cached(&kit.cache, device);
     let mut n = 1;
     assert!(fencer.fence(&write(n).await).await.is_acknowledged());
     for killed in [false, true] {
@@ -161,7 +154,7 @@ async fn a_node_that_is_away_costs_its_keys_alone() {
 async fn scripts_that_a_node_forgot_are_sent_again_though_another_is_away() {
     let cluster = own_cluster().await;
     let kit = kit("cluster_scripts", &cluster).await;
-    let fencer = Fencer::new(kit.cache.clone(), kit.store.clone());
+    let fencer = kit.fencer();
     let [away, device, _] = one_of_each(&cluster, &kit).await;
     kit.write(device.as_str(), 1).await;
     let turn = async || {

@@ -1,11 +1,7 @@
 //! `REDIS_CLUSTER` that is not as the server is: its own words are told.
 
-use shared::cache::{Cache, Lookup};
-use shared::devices::{DeviceId, RESOURCE};
-
-use crate::kit::{Kit, eventually, key};
+use crate::prelude::*;
 use crate::redis_cluster::{one_of_each, own_cluster};
-use crate::redis_refuses::{Log, start};
 
 fn cache(kit: &Kit, url: &str, cluster: bool) -> Cache {
     let mut config = kit.redis_config(url);
@@ -15,25 +11,15 @@ fn cache(kit: &Kit, url: &str, cluster: bool) -> Cache {
 
 #[tokio::test]
 async fn one_node_that_is_taken_for_a_cluster_says_what_it_is() {
-    let (log, _guard) = Log::start();
-    let kit = Kit::new("no_cluster").await;
+    let kit = Kit::without_schema("no_cluster").await;
     let redis = start(&[]).await;
-    let cache = cache(&kit, &redis.url(), true);
-    let said = cache.answering().await;
-    let why = said.why_not.clone().unwrap_or_default();
-    assert!(why.contains(&format!("127.0.0.1:{}", redis.port)), "{said:?}");
-    assert!(why.contains("cluster support disabled") && why.contains("REDIS_CLUSTER is true"), "{said:?}");
-    assert_eq!(said.all().unwrap_err().to_string(), why);
-    assert_eq!(cache.get(&key("d")).await, Lookup::Unavailable);
-    eventually("it is in the log", async || {
-        // More readers, as there are.
-        cache.get(&key("d")).await;
-        log.count("no node of the Redis cluster is known for a key") > 0 && log.count("cluster support disabled") > 0
-    })
-    .await;
-    let nobody = self::cache(&kit, &format!("redis://127.0.0.1:{}", devstack::port::free()), true);
-    let why = nobody.answering().await.why_not.unwrap_or_default();
-    assert!(why.contains("refused"), "{why}");
+    for (port, says) in [(redis.port, "cluster support disabled"), (devstack::port::free(), "refused")] {
+        let address = format!("127.0.0.1:{port}");
+        let cache = cache(&kit, &format!("redis://{address}"), true);
+        let why = cache.answering().await.all().unwrap_err().to_string();
+        assert!(why.contains(&address) && why.contains(says), "{why}");
+        assert_eq!(cache.get(&key("d")).await, Lookup::Unavailable);
+    }
 }
 
 #[tokio::test]

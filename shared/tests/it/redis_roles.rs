@@ -118,10 +118,8 @@ async fn becomes_a_replica(test: &str, serves_stale_data: &str) {
 async fn a_replica_that_the_name_leads_to_for_a_while_is_told_and_left() {
     let pair = Pair::new("role_found").await;
     replica_of(&mut connection(&pair.first).await, "127.0.0.1", "1").await;
-    let url = format!("redis://127.0.0.1:{}", pair.name.port);
-    let config = pair.kit.redis_config(&url);
     // A service that starts meanwhile: it is connected, and knows that to whom.
-    let cache = Cache::open(&config, &[&RESOURCE]).unwrap();
+    let cache = pair.kit.cache_at(&format!("redis://127.0.0.1:{}", pair.name.port));
     for _ in 0..5 {
         assert_eq!(cache.get(&key("a")).await, Lookup::Unavailable);
         assert_says(&cache, "read only replica").await;

@@ -93,9 +93,7 @@ async fn a_user_of_the_prefix_alone_fences_and_where_it_may_not_replace_it_delet
     eventually("it is connected", async || cache.get(&key("a")).await == Lookup::Miss).await;
     let first = kit.write("a", 1).await.fences;
     assert_eq!(fencer.fence(&first).await.outcomes, [FenceOutcome::Absent]);
-    let old = kit.body("a").await;
-    let lease = cache.lease(&key("a")).await.unwrap();
-    assert!(cache.fill(&key("a"), &lease, Some(&old)).await);
+    kit.fill(&cache, &id("a")).await;
     eventually("all is well", async || cache.answering().await.all().is_ok()).await;
     let second = kit.write("a", 2).await.fences;
     // The mark of a device that was forgotten lies beside the prefix.

@@ -6,9 +6,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use shared::devices::DeviceDelivery;
-use shared::devices::queries::Outcome;
+use shared::devices::queries::Applied;
 use shared::kafka::position::Position;
-use sqlx::Row as _;
 
 use crate::prelude::*;
 
@@ -44,25 +43,28 @@ impl Model {
 
     async fn found(kit: &Kit, prefix: &str) -> Self {
         let like = format!("{prefix}%");
-        let events = sqlx::query("SELECT device_id, event_id, outcome FROM events WHERE device_id LIKE $1").bind(&like);
-        let resources = sqlx::query("SELECT id, version, payload::text FROM resources WHERE id LIKE $1").bind(&like);
+        let events: Vec<(String, String, String)> =
+            sqlx::query_as("SELECT device_id, event_id, outcome FROM events WHERE device_id LIKE $1")
+                .bind(&like)
+                .fetch_all(&kit.pool)
+                .await
+                .unwrap();
+        let resources: Vec<(String, i64, String)> =
+            sqlx::query_as("SELECT id, version, payload::text FROM resources WHERE id LIKE $1")
+                .bind(&like)
+                .fetch_all(&kit.pool)
+                .await
+                .unwrap();
         Self {
-            events: events
-                .fetch_all(&kit.pool)
-                .await
-                .unwrap()
-                .iter()
-                .map(|r| ((r.get(0), r.get(1)), r.get(2)))
-                .collect(),
-            resources: resources
-                .fetch_all(&kit.pool)
-                .await
-                .unwrap()
-                .iter()
-                .map(|r| (r.get(0), (r.get(1), r.get(2))))
-                .collect(),
+            events: events.into_iter().map(|(device, id, outcome)| ((device, id), outcome)).collect(),
+            resources: resources.into_iter().map(|(id, version, payload)| (id, (version, payload))).collect(),
         }
     }
+}
+
+/// Events that were there already, with the same payload or another.
+fn repeated(applied: &Applied) -> usize {
+    count(applied, Outcome::Repeated) + count(applied, Outcome::Conflicting)
 }
 
 /// A log of one case: devices of its own, repeated ids, places that jump back as redriven ones do.
@@ -88,19 +90,15 @@ async fn the_outcome_is_the_models_however_the_log_is_cut() {
         let log = log(case).new_tree(&mut runner).unwrap().current();
         let cut = [1, 3, 7, 100][case % 4];
         for batch in log.chunks(cut) {
-            let batch: Vec<_> = batch.iter().collect();
-            let applied = queries::apply_batch(&kit.store, &batch).await.unwrap();
-            assert_eq!(applied.applied + applied.superseded + applied.repeated, batch.len());
+            let applied = kit.apply(batch).await;
+            assert_eq!(count(&applied, Outcome::Forgotten), 0);
             // What was lost on the way back and comes again changes nothing.
-            let again = queries::apply_batch(&kit.store, &batch).await.unwrap();
-            assert_eq!((again.applied, again.superseded, again.repeated), (0, 0, batch.len()));
+            let again = kit.apply(batch).await;
+            assert_eq!(repeated(&again), batch.len());
             assert_eq!(again.fences, applied.fences, "and is fenced at the same versions");
         }
-        assert_eq!(
-            Model::found(&kit, &format!("c{case}-")).await,
-            Model::of(&log),
-            "case {case}, cut at {cut}: {log:#?}"
-        );
+        let found = Model::found(&kit, &format!("c{case}-")).await;
+        assert_eq!(found, Model::of(&log), "case {case}, cut at {cut}: {log:#?}");
     }
 }
 
@@ -119,49 +117,23 @@ async fn a_repeat_that_was_waited_for_is_told_with_the_version_it_has() {
     }
     let store = kit.store.clone();
     let second = tokio::spawn(async move { queries::apply_batch(&store, &[&event("d", "e2", "{}", at(0, 2))]).await });
-    eventually("it waits for the first", async || {
-        let waits =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        kit.number(waits).await == 1
-    })
-    .await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    eventually("it waits for the first", async || kit.number(waits).await == 1).await;
     first.commit().await.unwrap();
     let applied = second.await.unwrap().unwrap();
-    assert_eq!((applied.repeated, applied.fences), (1, vec![(id("d").cache_key(), 2)]));
+    assert_eq!((repeated(&applied), applied.fences), (1, vec![(id("d").cache_key(), 2)]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_workers_with_events_of_the_same_devices_lose_nothing() {
     let kit = Kit::new("two").await;
-    let write = |partition: i32| {
-        let store = kit.store.clone();
-        async move {
-            for n in 0..40 {
-                let batch: Vec<_> = (0..5)
-                    .map(|device| event(&format!("d{device}"), &format!("p{partition}-{n}"), "{}", at(partition, n)))
-                    .collect();
-                let batch: Vec<_> = batch.iter().collect();
-                loop {
-                    match queries::apply_batch(&store, &batch).await {
-                        Ok(_) => break,
-                        Err(error) => assert_eq!(error.class, Class::Again, "{error}"),
-                    }
-                }
-            }
-        }
-    };
-    for writer in [0, 1, 2].map(|partition| tokio::spawn(write(partition))) {
-        writer.await.unwrap();
+    for worker in workers(&kit.store, (40, 5, 1), &[Class::Again]) {
+        worker.await.unwrap();
     }
-    let wrong = kit
-        .number(
-            "SELECT count(*) FROM resources WHERE version <>
-         (SELECT count(*) FROM events WHERE device_id = resources.id AND outcome = 'applied')",
-        )
-        .await;
-    assert_eq!(wrong, 0, "a version counts the events applied");
-    let events = kit.number("SELECT count(*) FROM events").await;
-    assert_eq!(events, 3 * 40 * 5);
+    let wrong = "SELECT count(*) FROM resources WHERE version <>
+                 (SELECT count(*) FROM events WHERE device_id = resources.id AND outcome = 'applied')";
+    assert_eq!(kit.number(wrong).await, 0, "a version counts the events applied");
+    assert_eq!(kit.number("SELECT count(*) FROM events").await, 3 * 40 * 5);
 }
 
 /// Numbers have values, however they are written, and all of their digits count. One comparison for both.
@@ -191,7 +163,7 @@ async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {
             let (kept, later) = (event("d", &id("later"), first, at(0, 3)), event("d", &id("later"), again, at(0, 4)));
             kit.apply([&kept]).await;
             let apart = kit.apply([&later]).await;
-            let found = [together, apart].map(|applied| (applied.repeated, applied.conflicting));
+            let found = [together, apart].map(|applied| (repeated(&applied), count(&applied, Outcome::Conflicting)));
             assert_eq!(found, [(1, usize::from(differ)); 2], "{first}, then {again}");
         }
     }
@@ -199,22 +171,14 @@ async fn a_repeat_is_conflicting_or_not_whether_it_comes_in_a_batch_or_later() {
     let (stored, other) = (event("d", "e", "{}", at(1, 1)), event("d", "e", r#"{"v":1}"#, at(1, 2)));
     kit.apply([&stored]).await;
     let applied = kit.apply([&other, &stored, &other]).await;
-    assert_eq!((applied.repeated, applied.conflicting), (3, 2));
+    assert_eq!((repeated(&applied), count(&applied, Outcome::Conflicting)), (3, 2));
 }
 
 #[tokio::test]
 async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
     let kit = Kit::new("each").await;
     let apply = async |events: &[&DeviceDelivery]| {
-        let applied = queries::apply_batch(&kit.store, events).await.unwrap();
-        let counts = [applied.applied, applied.superseded, applied.repeated - applied.conflicting, applied.conflicting];
-        for (outcome, count) in Outcome::NAMES.into_iter().zip(counts) {
-            assert_eq!(
-                applied.events.iter().filter(|event| event.outcome.as_str() == outcome).count(),
-                count,
-                "{outcome:?}"
-            );
-        }
+        let applied = kit.apply(events.iter().copied()).await;
         applied.events.iter().map(|event| (event.outcome, event.version)).collect::<Vec<_>>()
     };
     let at_place = |device: &str, id: &str, n: i64| event(device, id, &format!(r#"{{"n":{n}}}"#), at(0, n));
@@ -242,21 +206,15 @@ async fn each_event_of_a_batch_is_told_with_its_outcome_and_version() {
 #[tokio::test]
 async fn a_resource_is_rendered_as_the_contract_says() {
     let kit = Kit::new("rendered").await;
-    let id = "device-123".parse().unwrap();
-    assert_eq!(queries::resource(&kit.store, &id).await.unwrap(), None);
-    queries::apply_batch(
-        &kit.store,
-        &[&event("device-123", "e-1", r#"{"status": "online", "temp_c": 37.2}"#, at(0, 1))],
-    )
-    .await
-    .unwrap();
-    let rendered = queries::resource(&kit.store, &id).await.unwrap().unwrap();
+    assert_eq!(queries::resource(&kit.store, &id("device-123")).await.unwrap(), None);
+    kit.apply([&event("device-123", "e-1", r#"{"status": "online", "temp_c": 37.2}"#, at(0, 1))]).await;
+    let rendered = kit.body("device-123").await;
     let start = concat!(
         r#"{"version":1,"id":"device-123","payload":{"status": "online", "temp_c": 37.2},"event_id":"e-1","#,
         r#""accepted_at":"2023-11-14T22:13:20.123456Z","updated_at":""#
     );
-    assert!(rendered.body.starts_with(start), "{}", rendered.body);
-    assert!(serde_json::from_str::<serde_json::Value>(&rendered.body).is_ok());
+    assert!(rendered.starts_with(start), "{rendered}");
+    assert!(serde_json::from_str::<serde_json::Value>(&rendered).is_ok());
 }
 
 #[tokio::test]
@@ -295,7 +253,7 @@ async fn a_repeat_is_known_by_its_event_and_not_by_its_place() {
     // Redriven twice, and in a batch with a record of the topic that was made anew.
     let new = event("new", "e", "{}", at(0, 7));
     let applied = kit.apply([&old, &new]).await;
-    assert_eq!((applied.applied, applied.repeated), (1, 1));
+    assert_eq!((count(&applied, Outcome::Applied), repeated(&applied)), (1, 1));
     let version = queries::resource(&kit.store, &"old".parse().unwrap()).await.unwrap().unwrap().version;
     assert_eq!(version, 1, "one event, one version");
 }

@@ -83,13 +83,7 @@ fn good(variable: &str) -> &'static str {
         "OTEL_TRACES_SAMPLER" => "traceidratio",
         "OTEL_TRACES_SAMPLER_ARG" => "0.5",
         "OTEL_SDK_DISABLED" => "true",
-        "OTEL_BSP_SCHEDULE_DELAY"
-        | "OTEL_BSP_MAX_QUEUE_SIZE"
-        | "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
-        | "OTEL_BSP_EXPORT_TIMEOUT"
-        | "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"
-        | "OTEL_SPAN_EVENT_COUNT_LIMIT"
-        | "OTEL_SPAN_LINK_COUNT_LIMIT" => "64",
+        number if number.starts_with("OTEL_BSP_") || number.starts_with("OTEL_SPAN_") => "64",
         new => panic!("a new setting, {new}: which value does it take, and what does docs/settings.md say of it?"),
     }
 }
@@ -104,14 +98,10 @@ pub(crate) fn each_means_the_same(
     let mut tried = 0;
     let mut commands = vec![(vec![binary.get_name().to_owned()], binary.clone())];
     while let Some((path, command)) = commands.pop() {
-        for below in command.get_subcommands() {
-            let mut path = path.clone();
-            path.push(below.get_name().to_owned());
-            commands.push((path, below.clone()));
-        }
-        let (of_path, all) = (path.clone(), command.clone());
-        let leaf = Leaf { binary, path: of_path, needed: needed(command.get_name()), command: all, others };
-        for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
+        let path_of = |below: &Command| [&path[..], &[below.get_name().to_owned()]].concat();
+        commands.extend(command.get_subcommands().map(|below| (path_of(below), below.clone())));
+        let leaf = Leaf { binary, path, needed: needed(command.get_name()), command, others };
+        for arg in leaf.command.get_arguments().filter(|arg| arg.get_env().is_some()) {
             leaf.try_each_form(arg);
             leaf.try_bounds(arg);
             tried += 1;
@@ -202,9 +192,7 @@ impl Leaf<'_> {
             }
         }
     }
-}
 
-impl Leaf<'_> {
     /// What no server, no machine and no person could mean is refused by the setting's name.
     fn try_bounds(&self, arg: &Arg) {
         let name = variable(arg);

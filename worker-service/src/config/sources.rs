@@ -60,7 +60,7 @@ fn read_topics(streams: &[StreamSpec], matches: &ArgMatches) -> Result<Vec<Topic
 
 /// The groups of these handlers, no two of which are the same.
 fn read_groups(handlers: &[HandlerSpec], matches: &ArgMatches) -> Result<Vec<String>, Error> {
-    let groups: Vec<_> = handlers.iter().map(|handler| handler.group.read_group(matches)).collect();
+    let groups: Vec<_> = handlers.iter().map(|handler| handler.group.read(matches)).collect();
     for (n, (handler, group)) in handlers.iter().zip(&groups).enumerate() {
         if let Some((other, _)) = handlers.iter().zip(&groups).take(n).find(|(_, other)| *other == group) {
             return Err(same("group", other.group.variable, handler.group.variable, group));

@@ -14,7 +14,7 @@ pub struct LetterFilter {
     #[arg(long, alias = "device")]
     pub key: Option<String>,
     /// Only dead letters with this `dlq.reason`.
-    #[arg(long, value_parser = Reason::ALL.map(Reason::as_str))]
+    #[arg(long, value_parser = Reason::NAMES)]
     pub reason: Option<String>,
     /// Only dead letters that failed at this time (RFC 3339) or later.
     #[arg(long, value_parser = rfc3339::instant)]

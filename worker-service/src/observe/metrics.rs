@@ -82,8 +82,8 @@ pub fn begin_group(group: &str, outcomes: &[&'static str]) {
     for outcome in outcomes {
         counter!("events_total", &[group(), ("outcome", (*outcome).to_owned())]).increment(0);
     }
-    for reason in Reason::ALL {
-        counter!("dead_letters_total", &[group(), ("reason", reason.as_str().to_owned())]).increment(0);
+    for reason in Reason::NAMES {
+        counter!("dead_letters_total", &[group(), ("reason", reason.to_owned())]).increment(0);
     }
     let names = ["panics_total", "partition_stalls_total", "records_lost_total", "records_passed_over_total"];
     for name in names.into_iter().chain(["commits_failed_total"]) {

@@ -1,43 +1,25 @@
 //! What a batch came to, event by event.
 
 use crate::cache::Fence;
+use crate::runtime::named::named;
 
-/// What became of an event: a metric's label, and in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It changed its resource.
-    Applied,
-    /// It came behind a newer state: it has its row, and changed nothing else.
-    Superseded,
-    /// It was there already.
-    Repeated,
-    /// Its id was there already, with another payload, which is ignored.
-    Conflicting,
-    /// It is of a device that was forgotten since: it has no effect.
-    Forgotten,
-}
+named!(
+    /// What became of an event: a metric's label, and in the log.
+    pub Outcome {
+        /// It changed its resource.
+        Applied = "applied",
+        /// It came behind a newer state: it has its row, and changed nothing else.
+        Superseded = "superseded",
+        /// It was there already.
+        Repeated = "repeated",
+        /// Its id was there already, with another payload, which is ignored.
+        Conflicting = "conflicting",
+        /// It is of a device that was forgotten since: it has no effect.
+        Forgotten = "forgotten",
+    }
+);
 
 impl Outcome {
-    /// The names of all.
-    pub const NAMES: [&str; 5] = [
-        Self::Applied.as_str(),
-        Self::Superseded.as_str(),
-        Self::Repeated.as_str(),
-        Self::Conflicting.as_str(),
-        Self::Forgotten.as_str(),
-    ];
-
-    /// Its name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Superseded => "superseded",
-            Self::Repeated => "repeated",
-            Self::Conflicting => "conflicting",
-            Self::Forgotten => "forgotten",
-        }
-    }
-
     /// Whether what was reported counts: now, or, of a repeat, since the first time.
     pub const fn counts(self) -> bool {
         match self {
@@ -66,16 +48,6 @@ pub struct Applied {
     pub events: Vec<Processed>,
     /// The resource of each device of the batch that has one, with the version it is at now; sorted by device.
     pub fences: Vec<Fence>,
-    /// Events that changed their resource.
-    pub applied: usize,
-    /// Events that came behind a newer state.
-    pub superseded: usize,
-    /// Events that were there already.
-    pub repeated: usize,
-    /// Those of the repeated ones whose payload differs from the first's.
-    pub conflicting: usize,
-    /// Events of devices that were forgotten since: they have no effect.
-    pub forgotten: usize,
 }
 
 impl Applied {
@@ -85,7 +57,6 @@ impl Applied {
         Self { events: vec![none; events], ..Self::default() }
     }
 
-    /// Notes what became of an event of the batch.
     pub(super) fn note(&mut self, index: usize, outcome: Outcome, version: Option<i64>) {
         if let Some(event) = self.events.get_mut(index) {
             // The fence that is added next.

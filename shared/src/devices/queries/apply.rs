@@ -23,10 +23,7 @@ struct Item<'a> {
 }
 
 /// Applies a batch, in the order given; of one event twice the first counts. The transaction has to begin with
-/// [`BEGIN`](super::BEGIN).
-///
-/// # Errors
-/// [`Failure`] with its class; nothing of the batch was applied then, or, where the connection was lost on the
+/// [`BEGIN`](super::BEGIN). If it fails, nothing of the batch was applied, or, where the connection was lost on the
 /// commit, all of it, and a repeat does no harm.
 pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Applied, Failure> {
     let mut outcome = Applied::of(given.len());
@@ -35,7 +32,6 @@ pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Ap
     let tombstones = tombstones(session, given).await?;
     let mut batch: Vec<Item<'_>> = given.iter().enumerate().map(|(index, event)| Item { index, event }).collect();
     batch.retain(|item| !is_forgotten(&tombstones, item.event));
-    outcome.forgotten = given.len() - batch.len();
     if batch.is_empty() {
         return Ok(outcome);
     }
@@ -45,48 +41,35 @@ pub async fn apply(session: &mut Tx<'_>, given: &[&DeviceDelivery]) -> Result<Ap
     let events: Vec<&DeviceDelivery> = first.iter().map(|item| item.event).collect();
     let mut ids: Vec<&str> = events.iter().map(|event| event.event.device_id.as_str()).collect();
     ids.dedup();
-    let (mut new, mut states) = insert_events(session, &events, &ids).await?;
-    let mut repeated = twice;
-    if let New::These(new) = &new {
-        // Some may have come by a transaction that was waited for, and what it left was not seen yet: the
-        // fence would be at too low a version.
-        states = current(session, &ids).await?;
-        repeated.extend(first.iter().copied().filter(|item| !new.contains(&key(item.event))));
-    }
+    // Each is taken out when its first event is met.
+    let (mut new, states) = insert_events(session, &events, &ids).await?;
+    let repeated = first.iter().copied().filter(|item| !new.contains(&key(item.event)));
+    let repeated: Vec<_> = twice.into_iter().chain(repeated).collect();
     let conflicting = conflicts(session, &repeated).await?;
-    if let (New::All, false) = (&new, repeated.is_empty()) {
-        new = New::These(events.iter().map(|event| key(event)).collect());
-    }
 
     // By device, sorted, so that two transactions lock their rows in the same order; within a
     // device in the order of the batch.
     let mut by_device = batch;
     by_device.sort_by(|a, b| a.event.event.device_id.cmp(&b.event.event.device_id));
-    let runs: Vec<&[Item<'_>]> =
-        by_device.chunk_by(|a, b| a.event.event.device_id == b.event.event.device_id).collect();
 
-    let mut changes = Vec::with_capacity(runs.len());
+    let mut changes = Vec::with_capacity(ids.len());
     let mut superseded = Vec::new();
-    for run in runs {
+    for run in by_device.chunk_by(|a, b| a.event.event.device_id == b.event.event.device_id) {
         let Some(id) = run.first().map(|item| &item.event.event.device_id) else { continue };
         let state = states.get(id.as_str());
         let mut newest = state.map(|state| &state.position);
         let mut change = Change { expected: state.map_or(0, |state| state.version), applied: 0, last: None };
         let mut unchanging = Vec::new();
         for &Item { index, event } in run {
-            if !new.takes(event) {
+            if !new.remove(&key(event)) {
                 let is_other = conflicting.contains(&index);
-                outcome.repeated += 1;
-                outcome.conflicting += usize::from(is_other);
                 unchanging.push((index, if is_other { Outcome::Conflicting } else { Outcome::Repeated }));
             } else if newest.is_none_or(|newest| event.position.is_newer_than(newest)) {
                 newest = Some(&event.position);
                 change.applied += 1;
                 change.last = Some(event);
-                outcome.applied += 1;
                 outcome.note(index, Outcome::Applied, Some(change.version()));
             } else {
-                outcome.superseded += 1;
                 superseded.push(event);
                 unchanging.push((index, Outcome::Superseded));
             }
@@ -124,39 +107,24 @@ fn first_of_each<'a>(batch: &[Item<'a>]) -> (Vec<Item<'a>>, Vec<Item<'a>>) {
     (first, twice)
 }
 
-/// The events that were not there before.
-enum New<'a> {
-    /// All that were inserted, none of them twice in the batch.
-    All,
-    /// Those with these keys, each once.
-    These(HashSet<(&'a str, &'a str)>),
+/// The values of a column, one for each of these.
+macro_rules! column {
+    ($all:expr, |$one:pat_param| $value:expr) => {
+        $all.iter().map(|$one| $value).collect::<Vec<_>>()
+    };
 }
 
-impl<'a> New<'a> {
-    /// Whether an event is one of them; of the same event only the first time.
-    fn takes(&mut self, event: &'a DeviceDelivery) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(left) => left.remove(&key(event)),
-        }
-    }
-}
-
-/// Inserts events, and tells what their resources are, in one round trip: the states of before the
-/// insert, which are enough where all events are new, because a write that is not built on them is seen by
-/// its version.
+/// Inserts events, and tells which were not there before and what their resources are, in one round trip: the states of
+/// before the insert, which are enough where all events are new, because a write that is not built on them is seen by
+/// its version. Else some may have come by a transaction that was waited for, and what it left was not seen yet: the
+/// fence would be at too low a version. So they are asked for again.
 ///
 /// One array a column, so that the statement's text is the same for every size of batch.
 async fn insert_events<'a>(
     session: &mut Tx<'_>,
     events: &[&'a DeviceDelivery],
     ids: &[&str],
-) -> Result<(New<'a>, HashMap<String, State>), Failure> {
-    macro_rules! column {
-        (|$e:ident| $value:expr) => {
-            events.iter().map(|$e| $value).collect::<Vec<_>>()
-        };
-    }
+) -> Result<(HashSet<(&'a str, &'a str)>, HashMap<String, State>), Failure> {
     let rows = sqlx::query(
         r#"WITH inserted AS (
            INSERT INTO events (device_id, event_id, type, payload, user_id, request_id, accepted_at, occurred_at,
@@ -172,27 +140,27 @@ async fn insert_events<'a>(
            FROM (SELECT count(*) AS inserted FROM inserted) AS total
            LEFT JOIN resources AS r ON r.id = ANY($13)"#,
     )
-    .bind(column!(|e| e.event.device_id.as_str()))
-    .bind(column!(|e| e.envelope.id.as_str()))
-    .bind(column!(|e| e.envelope.event_type))
-    .bind(column!(|e| e.event.payload.as_str()))
-    .bind(column!(|e| e.envelope.user_id.as_deref()))
-    .bind(column!(|e| e.envelope.request_id.as_deref()))
-    .bind(column!(|e| e.envelope.accepted_at))
-    .bind(column!(|e| e.envelope.occurred_at))
-    .bind(column!(|e| e.position.topic.as_str()))
-    .bind(column!(|e| e.position.partition))
-    .bind(column!(|e| e.position.offset))
-    .bind(column!(|e| e.position.appended_at))
+    .bind(column!(events, |e| e.event.device_id.as_str()))
+    .bind(column!(events, |e| e.envelope.id.as_str()))
+    .bind(column!(events, |e| e.envelope.event_type))
+    .bind(column!(events, |e| e.event.payload.as_str()))
+    .bind(column!(events, |e| e.envelope.user_id.as_deref()))
+    .bind(column!(events, |e| e.envelope.request_id.as_deref()))
+    .bind(column!(events, |e| e.envelope.accepted_at))
+    .bind(column!(events, |e| e.envelope.occurred_at))
+    .bind(column!(events, |e| e.position.topic.as_str()))
+    .bind(column!(events, |e| e.position.partition))
+    .bind(column!(events, |e| e.position.offset))
+    .bind(column!(events, |e| e.position.appended_at))
     .bind(ids)
     .fetch_all(&mut *session)
     .await?;
     // One row at least, whatever there is.
     let inserted: i64 = rows.first().map_or(Ok(0), |row| row.try_get(6))?;
     if usize::try_from(inserted).is_ok_and(|inserted| inserted == events.len()) {
-        return Ok((New::All, states(rows)?));
+        return Ok((events.iter().map(|event| key(event)).collect(), states(rows)?));
     }
-    Ok((New::These(inserted_now(session, events).await?), HashMap::new()))
+    Ok((inserted_now(session, events).await?, current(session, ids).await?))
 }
 
 /// Which of these events this very transaction inserted. A row for each would be a large part of what
@@ -206,8 +174,8 @@ async fn inserted_now<'a>(
         "SELECT device_id, event_id FROM unnest($1::text[], $2::text[]) AS new (device_id, event_id)
          JOIN events USING (device_id, event_id) WHERE events.xmin = pg_current_xact_id()::xid",
     )
-    .bind(events.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.envelope.id.as_str()).collect::<Vec<_>>())
+    .bind(column!(events, |e| e.event.device_id.as_str()))
+    .bind(column!(events, |e| e.envelope.id.as_str()))
     .fetch_all(session)
     .await?;
     let mut found = HashSet::with_capacity(rows.len());
@@ -228,9 +196,9 @@ async fn conflicts(session: &mut Tx<'_>, repeated: &[Item<'_>]) -> Result<HashSe
          FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS again (device_id, event_id, payload, place)
          JOIN events USING (device_id, event_id) WHERE events.payload <> again.payload::jsonb",
     )
-    .bind(repeated.iter().map(|item| item.event.event.device_id.as_str()).collect::<Vec<_>>())
-    .bind(repeated.iter().map(|item| item.event.envelope.id.as_str()).collect::<Vec<_>>())
-    .bind(repeated.iter().map(|item| item.event.event.payload.as_str()).collect::<Vec<_>>())
+    .bind(column!(repeated, |item| item.event.event.device_id.as_str()))
+    .bind(column!(repeated, |item| item.event.envelope.id.as_str()))
+    .bind(column!(repeated, |item| item.event.event.payload.as_str()))
     .fetch_all(session)
     .await?;
     // They are counted from 1.
@@ -290,11 +258,6 @@ async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), Fail
     if changes.is_empty() {
         return Ok(());
     }
-    macro_rules! column {
-        (|$change:pat_param, $last:pat_param| $value:expr) => {
-            changes.iter().map(|($change, $last)| $value).collect::<Vec<_>>()
-        };
-    }
     let as_expected: i64 = sqlx::query_scalar(
         r#"WITH written AS (
            INSERT INTO resources AS r (id, payload, version, event_id, accepted_at, updated_at,
@@ -311,16 +274,16 @@ async fn upsert(session: &mut Tx<'_>, changes: &[Change<'_>]) -> Result<(), Fail
            SELECT count(*) FROM written
            JOIN unnest($1::text[], $10::bigint[]) AS expected (id, version) USING (id, version)"#,
     )
-    .bind(column!(|_, last| last.event.device_id.as_str()))
-    .bind(column!(|_, last| last.event.payload.as_str()))
-    .bind(column!(|change, _| change.applied))
-    .bind(column!(|_, last| last.envelope.id.as_str()))
-    .bind(column!(|_, last| last.envelope.accepted_at))
-    .bind(column!(|_, last| last.position.topic.as_str()))
-    .bind(column!(|_, last| last.position.partition))
-    .bind(column!(|_, last| last.position.offset))
-    .bind(column!(|_, last| last.position.appended_at))
-    .bind(column!(|change, _| change.version()))
+    .bind(column!(changes, |(_, last)| last.event.device_id.as_str()))
+    .bind(column!(changes, |(_, last)| last.event.payload.as_str()))
+    .bind(column!(changes, |(change, _)| change.applied))
+    .bind(column!(changes, |(_, last)| last.envelope.id.as_str()))
+    .bind(column!(changes, |(_, last)| last.envelope.accepted_at))
+    .bind(column!(changes, |(_, last)| last.position.topic.as_str()))
+    .bind(column!(changes, |(_, last)| last.position.partition))
+    .bind(column!(changes, |(_, last)| last.position.offset))
+    .bind(column!(changes, |(_, last)| last.position.appended_at))
+    .bind(column!(changes, |(change, _)| change.version()))
     .fetch_one(session)
     .await?;
     if usize::try_from(as_expected).is_ok_and(|count| count == changes.len()) {
@@ -338,8 +301,8 @@ async fn mark_superseded(session: &mut Tx<'_>, events: &[&DeviceDelivery]) -> Re
         "UPDATE events SET outcome = 'superseded' FROM unnest($1::text[], $2::text[]) AS late (device_id, event_id)
          WHERE events.device_id = late.device_id AND events.event_id = late.event_id",
     )
-    .bind(events.iter().map(|e| e.event.device_id.as_str()).collect::<Vec<_>>())
-    .bind(events.iter().map(|e| e.envelope.id.as_str()).collect::<Vec<_>>())
+    .bind(column!(events, |e| e.event.device_id.as_str()))
+    .bind(column!(events, |e| e.envelope.id.as_str()))
     .execute(session)
     .await?;
     Ok(())

@@ -64,36 +64,24 @@ impl TopicEnd {
 
 /// Erases a device's rows, and sets its tombstone, in one transaction. Its cache entry has to
 /// go after that ([`crate::cache::Cache::erase`]). To repeat it erases the new life too. `end` is where the
-/// topic of its events ended just before, if there is one.
-///
-/// # Errors
-/// PostgreSQL away, or a lock that was not to be had in time; nothing is erased then.
+/// topic of its events ended just before, if there is one. If it fails, nothing is erased.
 pub async fn erase(store: &Store, id: &DeviceId, end: Option<&TopicEnd>) -> Result<Erased, Failure> {
-    let mut erasure = Erasure { id, end, lock_first: false };
-    let mut outcome = store.transact_without_limit(&erasure).await;
-    for tried in 1..=TRIES {
-        match &outcome {
-            Err(Failure { class: Class::Again, .. }) => {
-                erasure.lock_first = tried == TRIES;
-                outcome = store.transact_without_limit(&erasure).await;
-            }
-            Ok(_) | Err(_) => break,
+    let mut tried = 0;
+    loop {
+        match store.transact_without_limit(&Erasure { id, end, lock_first: tried == TRIES }).await {
+            Err(Failure { class: Class::Again, .. }) if tried < TRIES => tried += 1,
+            outcome => return outcome,
         }
     }
-    outcome
 }
 
 /// Drops what tombstones say of where these topics ended: they were made anew, and their offsets begin at 0 again.
-///
-/// # Errors
-/// PostgreSQL away, or too slow.
 pub async fn reset_ends(store: &Store, topics: &[String]) -> Result<(), Failure> {
     let query =
         sqlx::query("UPDATE forgotten_devices SET topic = NULL, end_offsets = NULL WHERE topic = ANY($1)").bind(topics);
     within_deadline!(store, |tx| async { Ok(query.execute(tx).await.map(drop)?) })
 }
 
-/// One try.
 struct Erasure<'a> {
     id: &'a DeviceId,
     end: Option<&'a TopicEnd>,
@@ -103,47 +91,39 @@ struct Erasure<'a> {
 impl Work for Erasure<'_> {
     type Output = Erased;
 
-    async fn run(&self, tx: &mut Tx<'_>) -> Result<Erased, Failure> {
-        erase_now(tx, self.id, self.end, self.lock_first).await
-    }
-}
-
-async fn erase_now(
-    session: &mut Tx<'_>,
-    id: &DeviceId,
-    end: Option<&TopicEnd>,
-    lock_first: bool,
-) -> Result<Erased, Failure> {
-    const LOCK: &str = "LOCK TABLE forgotten_devices IN EXCLUSIVE MODE";
-    if lock_first {
+    async fn run(&self, session: &mut Tx<'_>) -> Result<Erased, Failure> {
+        const LOCK: &str = "LOCK TABLE forgotten_devices IN EXCLUSIVE MODE";
+        let Self { id, end, lock_first } = self;
+        if *lock_first {
+            sqlx::query(LOCK).execute(&mut *session).await?;
+        }
+        let (many, latest) = delete_events(session, id).await?;
         sqlx::query(LOCK).execute(&mut *session).await?;
-    }
-    let (many, latest) = delete_events(session, id).await?;
-    sqlx::query(LOCK).execute(&mut *session).await?;
-    let (rest, later) = delete_events(session, id).await?;
-    let resource: Option<(i64, OffsetDateTime)> =
-        sqlx::query_as("DELETE FROM resources WHERE id = $1 RETURNING version, appended_at")
-            .bind(id.as_str())
-            .fetch_optional(&mut *session)
-            .await?;
-    // The broker's clock may be ahead of PostgreSQL's: nothing that was here may come again.
-    let at = sqlx::query_scalar(
-        "INSERT INTO forgotten_devices AS f (device_id, forgotten_at, topic, end_offsets)
+        let (rest, later) = delete_events(session, id).await?;
+        let resource: Option<(i64, OffsetDateTime)> =
+            sqlx::query_as("DELETE FROM resources WHERE id = $1 RETURNING version, appended_at")
+                .bind(id.as_str())
+                .fetch_optional(&mut *session)
+                .await?;
+        // The broker's clock may be ahead of PostgreSQL's: nothing that was here may come again.
+        let at = sqlx::query_scalar(
+            "INSERT INTO forgotten_devices AS f (device_id, forgotten_at, topic, end_offsets)
          VALUES ($1, greatest(clock_timestamp(), $2, $3, $4), $5, $6)
          ON CONFLICT (device_id) DO UPDATE SET forgotten_at = greatest(f.forgotten_at, excluded.forgotten_at),
            topic = coalesce(excluded.topic, f.topic),
            end_offsets = CASE WHEN excluded.topic IS NULL THEN f.end_offsets ELSE excluded.end_offsets END
          RETURNING forgotten_at",
-    )
-    .bind(id.as_str())
-    .bind(latest)
-    .bind(later)
-    .bind(resource.map(|(_, appended_at)| appended_at))
-    .bind(end.map(|end| end.topic.as_str()))
-    .bind(end.map(|end| end.offsets.as_slice()))
-    .fetch_one(&mut *session)
-    .await?;
-    Ok(Erased { events: many + rest, version: resource.map(|(version, _)| version), at })
+        )
+        .bind(id.as_str())
+        .bind(latest)
+        .bind(later)
+        .bind(resource.map(|(_, appended_at)| appended_at))
+        .bind(end.map(|end| end.topic.as_str()))
+        .bind(end.map(|end| end.offsets.as_slice()))
+        .fetch_one(&mut *session)
+        .await?;
+        Ok(Erased { events: many + rest, version: resource.map(|(version, _)| version), at })
+    }
 }
 
 async fn delete_events(session: &mut Tx<'_>, id: &DeviceId) -> Result<(i64, Option<OffsetDateTime>), Failure> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::store::{Failure, Store, Tx, in_transaction, within_deadline};
+use sqlx::AssertSqlSafe;
+
+use crate::store::{Failure, Store, Tx, within_deadline};
 
 /// Which rows, and by which of their times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,72 +32,51 @@ pub enum Expired {
     },
 }
 
-/// The statements for one age: its index, the rows' condition, and their time.
-struct Statements {
+/// The rows of one age, and the index in the order of their time.
+struct Rows {
     /// The name of its row in `event_expiry`.
     age: &'static str,
     index: &'static str,
+    time: &'static str,
+    condition: &'static str,
+}
+
+const WRITTEN: Rows =
+    Rows { age: "written", index: "events_written", time: "recorded_at", condition: "recorded_at IS NOT NULL" };
+const APPENDED: Rows =
+    Rows { age: "appended", index: "events_appended", time: "appended_at", condition: "recorded_at IS NULL" };
+
+impl Rows {
     /// The first and the last time of the next rows, and how many they are: one range of the index, and of the table
     /// only what vacuum has not yet marked as visible to all.
-    next: &'static str,
-    /// Deletes what lies between two times, read once, in the order of the index.
-    between: &'static str,
-    /// The same with the last time itself: of the last piece.
-    through: &'static str,
+    fn next(&self) -> AssertSqlSafe<String> {
+        let Self { time, condition, .. } = self;
+        AssertSqlSafe(format!(
+            "SELECT min(at)::text, max(at)::text, count(*), CASE WHEN isfinite(max(at)) THEN
+               extract(epoch FROM now() - make_interval(secs => $1) - max(at))::float8 END
+             FROM (SELECT {time} AS at FROM events
+                   WHERE {condition} AND {time} >= $2::text::timestamptz AND {time} < now() - make_interval(secs => $1)
+                   ORDER BY {time} LIMIT $3) AS next"
+        ))
+    }
+
+    /// Deletes what lies between two times, read once, in the order of the index: before the last one, or up to it.
+    fn delete(&self, up_to: &str) -> AssertSqlSafe<String> {
+        let Self { time, condition, .. } = self;
+        AssertSqlSafe(format!(
+            "DELETE FROM events WHERE {condition} AND {time} >= $1::text::timestamptz AND {time} {up_to} $2::text::timestamptz"
+        ))
+    }
+
     /// Some of the rows with one and the same time: more were written in one transaction than fit a piece.
-    at: &'static str,
+    fn delete_at(&self) -> AssertSqlSafe<String> {
+        let Self { time, condition, .. } = self;
+        AssertSqlSafe(format!(
+            "DELETE FROM events WHERE ctid = ANY (ARRAY (
+               SELECT ctid FROM events WHERE {condition} AND {time} = $1::text::timestamptz LIMIT $2))"
+        ))
+    }
 }
-
-macro_rules! statements {
-    ($age:literal, $index:literal, $time:literal, $rows:literal) => {
-        Statements {
-            age: $age,
-            index: $index,
-            next: concat!(
-                "SELECT min(at)::text, max(at)::text, count(*), CASE WHEN isfinite(max(at)) THEN
-                   extract(epoch FROM now() - make_interval(secs => $1) - max(at))::float8 END FROM (SELECT ",
-                $time,
-                " AS at FROM events WHERE ",
-                $rows,
-                " AND ",
-                $time,
-                " >= $2::text::timestamptz AND ",
-                $time,
-                " < now() - make_interval(secs => $1) ORDER BY ",
-                $time,
-                " LIMIT $3) AS next"
-            ),
-            between: concat!(
-                "DELETE FROM events WHERE ",
-                $rows,
-                " AND ",
-                $time,
-                " >= $1::text::timestamptz AND ",
-                $time,
-                " < $2::text::timestamptz"
-            ),
-            through: concat!(
-                "DELETE FROM events WHERE ",
-                $rows,
-                " AND ",
-                $time,
-                " >= $1::text::timestamptz AND ",
-                $time,
-                " <= $2::text::timestamptz"
-            ),
-            at: concat!(
-                "DELETE FROM events WHERE ctid = ANY (ARRAY (SELECT ctid FROM events WHERE ",
-                $rows,
-                " AND ",
-                $time,
-                " = $1::text::timestamptz LIMIT $2))"
-            ),
-        }
-    };
-}
-
-const WRITTEN: Statements = statements!("written", "events_written", "recorded_at", "recorded_at IS NOT NULL");
-const APPENDED: Statements = statements!("appended", "events_appended", "appended_at", "recorded_at IS NULL");
 
 /// A row behind the position can only come from a server whose clock was set back, or from another database. Noted
 /// before it is tried: if all that is gone cannot be looked through in time, that is not tried again and again. Not by a
@@ -123,46 +104,39 @@ const ADVANCE: &str = "UPDATE event_expiry SET position = $2::text::timestamptz 
 /// several workers one at a time does it.
 ///
 /// The log keeps a record as long as its append is not longer ago, which comes before. (One that is redriven after
-/// that is recognised by its position.)
-///
-/// # Errors
-/// PostgreSQL away, or too slow; or the index is missing.
+/// that is recognised by its position.) Without its index it deletes nothing, and says so.
 pub async fn expire(store: &Store, age: Age, older_than: Duration, piece: u32) -> Result<Expired, Failure> {
-    let statements = match age {
+    let rows = match age {
         Age::Written => WRITTEN,
         Age::Appended => APPENDED,
     };
-    let rewinds = within_deadline!(store, |session| rewind(session, &statements))?;
-    in_transaction!(store, PLANNING, |session| expire_piece(session, &statements, older_than, rewinds, piece))
-}
-
-async fn rewind(session: &mut Tx<'_>, statements: &Statements) -> Result<bool, Failure> {
-    let due: Option<bool> = sqlx::query_scalar(REWIND).bind(statements.age).fetch_optional(session).await?;
-    Ok(due.is_some())
+    let due = sqlx::query_scalar(REWIND).bind(rows.age);
+    let due: Option<bool> = within_deadline!(store, |tx| async { Ok(due.fetch_optional(tx).await?) })?;
+    let rewinds = due.is_some();
+    within_deadline!(store, Some(PLANNING), |tx| expire_piece(tx, &rows, older_than, rewinds, piece))
 }
 
 async fn expire_piece(
     session: &mut Tx<'_>,
-    statements: &Statements,
+    rows: &Rows,
     older_than: Duration,
     rewinds: bool,
     piece: u32,
 ) -> Result<Expired, Failure> {
-    let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(statements.index).fetch_one(&mut *session).await?;
+    let (mine, has_index): (bool, bool) = sqlx::query_as(TURN).bind(rows.index).fetch_one(&mut *session).await?;
     if !mine {
         if rewinds {
-            sqlx::query(REWIND_LATER).bind(statements.age).execute(session).await?;
+            sqlx::query(REWIND_LATER).bind(rows.age).execute(session).await?;
         }
         return Ok(Expired::Elsewhere);
     }
     if !has_index {
-        return Err(Failure::away(format!("the index {} is missing: run `worker-service setup`", statements.index)));
+        return Err(Failure::away(format!("the index {} is missing: run `worker-service setup`", rows.index)));
     }
-    let position: Option<String> =
-        sqlx::query_scalar(POSITION).bind(statements.age).fetch_optional(&mut *session).await?;
+    let position: Option<String> = sqlx::query_scalar(POSITION).bind(rows.age).fetch_optional(&mut *session).await?;
     let from = position.filter(|_| !rewinds).unwrap_or_else(|| "-infinity".to_owned());
     // Planned anew each time, for these very bounds: a plan for any bounds does not know how few rows lie between.
-    let next = sqlx::query_as(statements.next).persistent(false);
+    let next = sqlx::query_as(rows.next()).persistent(false);
     let (first, last, found, behind): (Option<String>, Option<String>, i64, Option<f64>) =
         next.bind(older_than.as_secs_f64()).bind(from).bind(i64::from(piece)).fetch_one(&mut *session).await?;
     let (Some(first), Some(last)) = (first, last) else {
@@ -170,19 +144,19 @@ async fn expire_piece(
     };
     let more = found >= i64::from(piece);
     let delete = if !more {
-        sqlx::query(statements.through).bind(&first).bind(&last)
+        sqlx::query(rows.delete("<=")).bind(&first).bind(&last)
     } else if first == last {
-        sqlx::query(statements.at).bind(&first).bind(i64::from(piece))
+        sqlx::query(rows.delete_at()).bind(&first).bind(i64::from(piece))
     } else {
-        sqlx::query(statements.between).bind(&first).bind(&last)
+        sqlx::query(rows.delete("<")).bind(&first).bind(&last)
     };
-    let rows = delete.persistent(false).execute(&mut *session).await?.rows_affected();
-    sqlx::query(ADVANCE).bind(statements.age).bind(&last).execute(&mut *session).await?;
+    let deleted = delete.persistent(false).execute(&mut *session).await?.rows_affected();
+    sqlx::query(ADVANCE).bind(rows.age).bind(&last).execute(&mut *session).await?;
     // What is left is not older than the last one.
     let behind = if more {
         behind.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok())
     } else {
         Some(Duration::ZERO)
     };
-    Ok(Expired::Rows { rows, more, behind })
+    Ok(Expired::Rows { rows: deleted, more, behind })
 }

@@ -68,9 +68,6 @@ const SQL: &str = concat!(
 );
 
 /// At most `limit` events of a device that are older than `before`, newest first.
-///
-/// # Errors
-/// PostgreSQL away, or too slow.
 pub async fn history(store: &Store, id: &DeviceId, limit: u16, before: Option<&Cursor>) -> Result<Page, Failure> {
     within_deadline!(store, |session| page(session, id, limit, before))
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::cache::{self, Loaded};
 use crate::devices::DeviceId;
-use crate::store::{Failure, Store};
+use crate::store::{Failure, Loaded, Store};
 
 /// The one place that says how a resource looks: reader and worker use it alike, so that equal
 /// versions are equal bytes. Identifiers need no escaping: their characters allow none.
 ///
-/// There is always a row, as [`cache::load`] wants it.
+/// There is always a row, as [`Store::load`] wants it.
 const SQL: &str = r#"SELECT read_only, id, version,
         '{"version":' || version || ',"id":"' || id || '","payload":' || payload::text
         || ',"event_id":"' || event_id
@@ -20,18 +19,12 @@ const SQL: &str = r#"SELECT read_only, id, version,
     LEFT JOIN resources ON id = ANY($1)"#;
 
 /// The resource of a device, if there is one.
-///
-/// # Errors
-/// PostgreSQL away, or too slow.
 pub async fn resource(store: &Store, id: &DeviceId) -> Result<Option<Loaded>, Failure> {
     let loaded = load(store, &[Arc::clone(id.cache_key().id())]).await?;
     Ok(loaded.into_iter().next())
 }
 
 /// Those of these resources that exist.
-///
-/// # Errors
-/// PostgreSQL away, or too slow.
 pub async fn load(store: &Store, ids: &[Arc<str>]) -> Result<Vec<Loaded>, Failure> {
-    cache::load(store, ids, SQL).await
+    store.load(ids, SQL).await
 }

@@ -17,10 +17,7 @@ fn pointer(name: &str) -> Pointer {
 
 /// Parses one CloudEvent from the headers whose names begin with `ce-` (here without that prefix,
 /// in lower case) and the body, whose memory the payload shares. Faults of an attribute are told
-/// at `/headers/ce-…`, and those of the body at `/data…`.
-///
-/// # Errors
-/// [`BodyError`], with every fault that was found.
+/// at `/headers/ce-…`, and those of the body at `/data…`: all that there are.
 pub fn binary<'a, T, S>(
     headers: impl Iterator<Item = (&'a str, &'a [u8])>,
     body: &Bytes,
@@ -86,8 +83,7 @@ fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
 }
 
 fn digit(byte: Option<&u8>) -> Option<u8> {
-    let value = char::from(*byte?).to_digit(16)?;
-    u8::try_from(value).ok()
+    Some(char::from(*byte?).to_digit(16)? as u8)
 }
 
 #[cfg(test)]
@@ -194,11 +190,6 @@ mod tests {
                 }
             }
             prop_assert_eq!(decoded(encoded.as_bytes()), Some(text));
-        }
-
-        #[test]
-        fn nothing_makes_it_panic(value in prop::collection::vec(prop::sample::select(&b"%\"\\aF0 \xff"[..]), 0..12)) {
-            let _ = decoded(&value);
         }
     }
 }

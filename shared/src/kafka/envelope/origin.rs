@@ -8,14 +8,11 @@ use crate::kafka::position::{MADE_ANEW, Position};
 use crate::kafka::record::from_millis;
 use crate::kafka::topic_name;
 
-/// The first place that a record names; none where it names no topic.
+/// The first place that a record names; none where it names no topic. An incomplete one, or one that cannot be, is refused.
 ///
 /// In one partition the offset decides which of two events is the newer one. So an offset that lies beyond this record,
 /// or in another partition, where nothing is known of it, counts only with a time that leaves it behind whatever is
 /// appended from now on ([`Position::is_newer_than`]): as that of a topic that was made anew since then.
-///
-/// # Errors
-/// The place is incomplete, or there can be no such place.
 pub(super) fn of(record: &Record) -> Result<Option<Position>, Refusal> {
     let Some(topic) = text(record, header::ORIGIN_TOPIC)? else { return Ok(None) };
     topic_name(topic)

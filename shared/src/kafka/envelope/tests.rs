@@ -164,28 +164,6 @@ fn a_structured_record_is_understood() {
     assert_eq!(refused.error, "userid contains a NUL");
 }
 
-#[test]
-fn a_redriven_record_counts_by_its_first_place() {
-    let mut all = headers(&event());
-    all.extend([
-        (header::ORIGIN_TOPIC, "old".to_owned()),
-        (header::ORIGIN_PARTITION, "5".to_owned()),
-        (header::ORIGIN_OFFSET, "7".to_owned()),
-        (header::ORIGIN_TIMESTAMP, "1000".to_owned()),
-    ]);
-    let decoded = decode(&record("device-1", b"{}", &all)).unwrap();
-    let appended_at = time::macros::datetime!(1970-01-01 00:00:01 UTC);
-    let expected =
-        Position { topic: "old".into(), partition: 5, offset: 7, appended_at, redriven: true, create_time: false };
-    assert_eq!(decoded.position, expected);
-    all.retain(|(name, _)| *name != header::ORIGIN_TIMESTAMP);
-    all.push((header::ORIGIN_TIMESTAMP, "253402300799000".to_owned()));
-    let ahead = decode(&record("device-1", b"{}", &all)).unwrap().position.appended_at;
-    assert_eq!(ahead, record("device-1", b"{}", &all).timestamp, "a time that was still to come");
-    all.retain(|(name, _)| *name != header::ORIGIN_OFFSET);
-    assert_eq!(decode(&record("device-1", b"{}", &all)), Err(poisoned("origin.offset is missing")));
-}
-
 /// Written into partition 3 at offset 42, at 03:04:07.
 fn redriven(topic: &str, partition: i32, offset: i64, timestamp: i64) -> Record {
     let mut all = headers(&event());
@@ -196,6 +174,16 @@ fn redriven(topic: &str, partition: i32, offset: i64, timestamp: i64) -> Record 
         (header::ORIGIN_TIMESTAMP, timestamp.to_string()),
     ]);
     record("device-1", b"{}", &all)
+}
+
+#[test]
+fn a_redriven_record_counts_by_its_first_place() {
+    let appended_at = time::macros::datetime!(1970-01-01 00:00:01 UTC);
+    let expected =
+        Position { topic: "old".into(), partition: 5, offset: 7, appended_at, redriven: true, create_time: false };
+    assert_eq!(decode(&redriven("old", 5, 7, 1_000)).unwrap().position, expected);
+    let ahead = redriven("old", 5, 7, 253_402_300_799_000);
+    assert_eq!(decode(&ahead).unwrap().position.appended_at, ahead.timestamp, "a time that was still to come");
 }
 
 #[test]
@@ -228,8 +216,12 @@ fn a_first_place_that_cannot_be_is_poison_and_no_redriven_record() {
             parts.extend(value.map(|value| (name.as_bytes(), Some(value.as_bytes()))));
             let record = Record::from_bytes(whole.key(), whole.value().as_deref(), &parts);
             assert!(!record.is_redriven(), "{name}={value:?}");
-            // Without a topic they are a stranger's headers.
-            assert_eq!(decode(&record).is_ok(), name == header::ORIGIN_TOPIC && value.is_none(), "{name}={value:?}");
+            match decode(&record) {
+                // Without a topic they are a stranger's headers.
+                Ok(_) => assert_eq!((name, value), (header::ORIGIN_TOPIC, None)),
+                Err(refusal) if value.is_none() => assert_eq!(refusal, poisoned(&format!("{name} is missing"))),
+                Err(_) => {}
+            }
         }
     }
 }
@@ -254,22 +246,5 @@ proptest! {
             let next = decode(&next).unwrap();
             prop_assert!(next.position.is_newer_than(&decoded.position), "{:?}", decoded.position);
         }
-    }
-}
-
-proptest! {
-    #[test]
-    fn nothing_makes_it_panic(
-        key in prop::option::of(prop::collection::vec(any::<u8>(), 0..8)),
-        name in prop::collection::vec(any::<u8>(), 0..4),
-        value in prop::option::of("[{}\\[\\]\":,a-z0-9\\\\]{0,24}"),
-        values in prop::collection::vec(prop::option::of("(1\\.0|[ -~]{0,12}|\u{0})"), 11),
-    ) {
-        let names = ["ce_specversion", "ce_type", "ce_id", "ce_subject", "ce_time", "ce_acceptedat",
-            "content-type", "origin.topic", "origin.partition", "origin.offset", "origin.timestamp"];
-        let mut headers: Vec<_> =
-            names.into_iter().zip(&values).map(|(n, v)| (n.as_bytes(), v.as_deref().map(str::as_bytes))).collect();
-        headers.push((&name, None));
-        let _ = decode(&Record::from_bytes(key.as_deref(), value.as_deref().map(str::as_bytes), &headers));
     }
 }

@@ -18,13 +18,11 @@ pub(super) const REPLICAS: &str = "replicas";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Replicas {
     topic: String,
-    /// All brokers that there are.
     brokers: Vec<i32>,
     partitions: BTreeMap<i32, Vec<i32>>,
 }
 
 impl Replicas {
-    /// Asks the brokers.
     pub(super) async fn of(client: &ClientConfig, topic: &str) -> anyhow::Result<Self> {
         // A consumer's question makes no topic.
         let consumer: PlainConsumer = client.create_with_context(LogContext).context("cannot create a Kafka client")?;
@@ -56,14 +54,10 @@ impl Replicas {
         let wanted = self.brokers.len().min(least + 1);
         let few = self.partitions.iter().filter(|(_, replicas)| replicas.len() < least);
         let changed = few.map(|(partition, replicas)| {
-            let mut replicas = replicas.clone();
             // Each partition begins with another broker.
             let others = self.brokers.iter().cycle().skip(usize::try_from(*partition).unwrap_or(0));
-            for broker in others.take(self.brokers.len()) {
-                if replicas.len() < wanted && !replicas.contains(broker) {
-                    replicas.push(*broker);
-                }
-            }
+            let others = others.take(self.brokers.len()).filter(|broker| !replicas.contains(broker));
+            let replicas: Vec<_> = replicas.iter().chain(others).take(wanted).collect();
             json!({"topic": self.topic, "partition": partition, "replicas": replicas})
         });
         Some(json!({"version": 1, "partitions": changed.collect::<Vec<_>>()}).to_string())

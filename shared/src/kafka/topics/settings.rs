@@ -58,8 +58,9 @@ pub struct TopicSettings {
     all: BTreeMap<String, String>,
     /// The names of those that are the topic's own.
     own: Vec<String>,
-    /// And of those that are or may be, and whose value is not told.
-    untold: Vec<String>,
+    /// And of those that are or may be, and that the brokers do not tell in full: a secret, or one of which they do not
+    /// say whose it is.
+    pub(super) untold: Vec<String>,
     /// Who has its partitions; none where that is not told.
     replicas: Option<Replicas>,
 }
@@ -126,12 +127,6 @@ impl TopicSettings {
     /// Those that are the topic's own, and no default.
     pub(super) fn own(&self) -> impl Iterator<Item = (&str, &str)> {
         self.own.iter().filter_map(|name| Some((name.as_str(), self.get(name)?)))
-    }
-
-    /// Those that are or may be the topic's own, and that the brokers do not tell in full: a secret, or one of which
-    /// they do not say whose it is.
-    pub(super) fn untold(&self) -> &[String] {
-        &self.untold
     }
 
     /// The same with another value.

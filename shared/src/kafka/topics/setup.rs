@@ -17,8 +17,8 @@ use super::settings::{
     TIMESTAMP_TYPE, TopicSettings, UNCLEAN, UNCOMPRESSED, admin, describe,
 };
 pub use super::settings::{MAX_DEAD_LETTER_BYTES, MAX_RECORD_BYTES};
-use crate::kafka::ADMIN_TIMEOUT;
-use crate::kafka::TopicConfig;
+use crate::kafka::client::reach;
+use crate::kafka::{ADMIN_TIMEOUT, TopicConfig};
 use crate::runtime::config::{one_of, trimmed};
 
 /// How long the brokers may take to know a topic that was just made.
@@ -61,7 +61,6 @@ pub enum TopicCompression {
 }
 
 impl TopicCompression {
-    /// As Kafka calls it.
     const fn as_str(self) -> &'static str {
         match self {
             Self::Uncompressed => UNCOMPRESSED,
@@ -91,12 +90,7 @@ pub async fn create(client: &ClientConfig, topics: &TopicConfig, shape: &TopicSh
 /// Makes the topics that are not there yet, and gives their names.
 pub async fn make(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<Vec<String>> {
     shape.check()?;
-    let reachable = client.clone();
-    let brokers = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable))
-        .await
-        .map_err(crate::runtime::lifecycle::no_result)??
-        .brokers;
-    let defaults = defaults(client, &brokers).await;
+    let defaults = defaults(client, &reach(client).await?.brokers).await;
     let min_insync = shape.min_insync_replicas.to_string();
     let input_bytes = MAX_RECORD_BYTES.to_string();
     let dlq_bytes = MAX_DEAD_LETTER_BYTES.to_string();

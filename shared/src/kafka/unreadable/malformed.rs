@@ -23,7 +23,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientConfig, Message as _};
 use serde::Deserialize;
 
-use super::{PROBE_TIMEOUT, is_unreadable};
+use super::{PROBE_TIMEOUT, There, is_unreadable};
 
 /// So many answers in a row are cut off. With each the client asks for twice as much, should the broker be one that
 /// does not hand out a batch whole: from a kilobyte to more than a batch may have.
@@ -32,16 +32,6 @@ const FIRST_BYTES: &str = "1024";
 /// How often the client tells its counts.
 const TELL_MILLIS: &str = "100";
 const POLL: Duration = Duration::from_millis(20);
-
-/// What is found at an offset, or behind it.
-pub(super) enum At {
-    /// A record, or the end.
-    Readable,
-    /// A record that cannot be taken apart, at this offset.
-    Malformed(i64),
-    /// The client says that it cannot read it.
-    Refused,
-}
 
 pub(super) struct Prober<'a> {
     consumer: BaseConsumer<Counts>,
@@ -115,11 +105,8 @@ impl<'a> Prober<'a> {
         Ok(Self { consumer, topic, partition })
     }
 
-    /// Whether there is a record to be had from an offset on.
-    ///
-    /// # Errors
-    /// Kafka away, or it hands out nothing.
-    pub(super) fn look_at(&self, offset: i64) -> anyhow::Result<At> {
+    /// What there is from an offset on; none where the client says that it cannot read it.
+    pub(super) fn look_at(&self, offset: i64) -> anyhow::Result<Option<There>> {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(self.topic, self.partition, Offset::Offset(offset))?;
         self.consumer.assign(&list)?;
@@ -129,15 +116,15 @@ impl<'a> Prober<'a> {
         let (deadline, mut trouble) = (Instant::now() + PROBE_TIMEOUT, None);
         while Instant::now() < deadline {
             match self.consumer.poll(POLL) {
-                Some(Ok(message)) if message.offset() >= offset => return Ok(At::Readable),
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(At::Readable),
-                Some(Err(error)) if is_unreadable(&error) => return Ok(At::Refused),
+                Some(Ok(message)) if message.offset() >= offset => return Ok(Some(There::Readable)),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Some(There::Readable)),
+                Some(Err(error)) if is_unreadable(&error) => return Ok(None),
                 Some(Err(error)) => trouble = Some(error.to_string()),
                 Some(Ok(_)) | None => {}
             }
             let next = counts.next.load(Ordering::Relaxed);
             if count.are_enough(counts.told.load(Ordering::Relaxed), next, counts.cut.load(Ordering::Relaxed)) {
-                return Ok(At::Malformed(next.max(offset)));
+                return Ok(Some(There::Malformed(next.max(offset))));
             }
         }
         let why = trouble.unwrap_or_else(|| "no answer".to_owned());

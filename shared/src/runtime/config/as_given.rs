@@ -7,7 +7,8 @@
 use std::ffi::OsStr;
 
 use clap::builder::{
-    BoolishValueParser, EnumValueParser, PossibleValue, StringValueParser, TypedValueParser, ValueParserFactory,
+    BoolishValueParser, EnumValueParser, OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser,
+    ValueParserFactory,
 };
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error, ValueEnum};
@@ -42,23 +43,12 @@ pub fn one_of<E: ValueEnum + Clone + Send + Sync + 'static>() -> Trimmed<EnumVal
 /// A setting of OpenTelemetry's, for which an empty variable is one that is not set, and a wrong one does not stop the
 /// start: it is given on as it is, without what is around it. What is not UTF-8 becomes a text that means nothing.
 pub fn foreign() -> impl TypedValueParser<Value = String> {
-    Foreign
+    OsStringValueParser::new().map(|value| value.to_string_lossy().trim().to_owned())
 }
 
 /// The same, never to be shown.
 pub fn foreign_secret() -> impl TypedValueParser<Value = Secret> {
-    Foreign.map(|text| Secret::new(&text))
-}
-
-#[derive(Debug, Clone)]
-struct Foreign;
-
-impl TypedValueParser for Foreign {
-    type Value = String;
-
-    fn parse_ref(&self, _: &Command, _: Option<&Arg>, value: &OsStr) -> Result<String, Error> {
-        Ok(value.to_string_lossy().trim().to_owned())
-    }
+    foreign().map(|text| Secret::new(&text))
 }
 
 impl<P: TypedValueParser> TypedValueParser for Trimmed<P> {

@@ -2,7 +2,6 @@
 
 use anyhow::{Context as _, ensure};
 
-/// How a certificate begins.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 /// The certificates of a setting, as PEM: those in the file that it names, or in itself, for where there is no file to

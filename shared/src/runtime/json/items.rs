@@ -20,10 +20,8 @@ pub enum BatchError {
     TooMany(usize),
 }
 
-/// The items of an array of at most `max`, each as it stands in the body.
-///
-/// # Errors
-/// [`BatchError`]; where it is not JSON with the line and column.
+/// The items of an array of at most `max`, each as it stands in the body. Where that is not JSON, the error has the line
+/// and the column.
 pub fn array(body: &Bytes, max: usize) -> Result<Vec<&RawValue>, BatchError> {
     let text = std::str::from_utf8(body).map_err(|_| BatchError::NotJson("not UTF-8".into()))?;
     let first = text.bytes().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
@@ -78,9 +76,6 @@ pub struct Line {
 
 /// The lines of a body that are not blank, at most `max` of them; whether they are JSON is not
 /// looked at, so that a bad line costs no other.
-///
-/// # Errors
-/// [`BatchError::TooMany`].
 pub fn lines(body: &Bytes, max: usize) -> Result<Vec<Line>, BatchError> {
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(body.split(|&byte| byte == b'\n')) {
@@ -144,13 +139,6 @@ mod tests {
             let body = Bytes::from(texts.join("\n"));
             let found: Vec<_> = lines(&body, 8).unwrap().into_iter().map(|line| line.text).collect();
             prop_assert_eq!(found, texts);
-        }
-
-        #[test]
-        fn nothing_makes_it_panic(body in prop::collection::vec(prop::sample::select(&b"[]{},\"\\1 \n\xff"[..]), 0..24)) {
-            let body = Bytes::from(body);
-            let _ = array(&body, 3);
-            let _ = lines(&body, 3);
         }
     }
 }

@@ -33,10 +33,8 @@ pub struct Payload(Bytes);
 
 impl Payload {
     /// Checks a text that is known to be one well-formed JSON value (RFC 8259), as a
-    /// [`serde_json::value::RawValue`] is; `at` is the JSON pointer under which it stands.
-    ///
-    /// # Errors
-    /// Every fault, up to a bound, with its JSON pointer.
+    /// [`serde_json::value::RawValue`] is; `at` is the JSON pointer under which it stands. Gives every fault, up to a
+    /// bound, with its JSON pointer.
     pub fn check(json: Bytes, at: &str) -> Result<Self, Vec<Fault>> {
         let mut scan = Scan { text: &json, at, place: 0, levels: Vec::new(), written: 0, faults: Faults::default() };
         scan.run();
@@ -148,11 +146,10 @@ impl<'a> Scan<'a> {
     }
 
     fn close(&mut self) {
-        let repeated = match self.levels.last() {
-            Some(Level::Object { keys }) => repeated(keys),
+        let repeated = match self.levels.pop() {
+            Some(Level::Object { keys }) => repeated(&keys),
             _ => None,
         };
-        self.levels.pop();
         if let Some(key) = repeated {
             // Long keys are cut: the answer must not be larger than the question.
             self.fault(format!("has the key {:?} more than once", crate::runtime::json::shown(&key)));
@@ -232,7 +229,6 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Where the scan is.
 fn pointer(start: &str, levels: &[Level<'_>]) -> Pointer {
     levels.iter().fold(at(start), |place, level| match level {
         Level::Array { index } => place.then(&index.to_string()),
@@ -380,13 +376,6 @@ mod tests {
             let value = serde_json::Value::Object(fields.into_iter().collect());
             let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
             prop_assert_eq!(faults(&text), []);
-        }
-
-        #[test]
-        fn no_well_formed_text_makes_it_panic(text in r#"[\[\]{}":,\\ud80eE+0-9.a-c -]{0,40}"#) {
-            if serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok() {
-                let _ = Payload::check(Bytes::from(text), "");
-            }
         }
     }
 }

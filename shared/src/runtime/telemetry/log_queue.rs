@@ -8,26 +8,24 @@
 //! some of them.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use metrics::counter;
+use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What a line is, as far as its room is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Ordinary,
-    Error,
-    Metrics,
-}
+use crate::runtime::named::named;
+
+named!(
+    /// What a line is, as far as its room is concerned.
+    pub(super) Kind { Ordinary = "ordinary", Error = "error", Metrics = "metrics" }
+);
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Ordinary, Self::Error, Self::Metrics];
-
     /// How many bytes may wait, this line included.
     const fn limit(self) -> usize {
         match self {
@@ -36,21 +34,8 @@ impl Kind {
             Self::Metrics => 4 * 1024 * 1024,
         }
     }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ordinary => "ordinary",
-            Self::Error => "error",
-            Self::Metrics => "metrics",
-        }
-    }
-
-    fn of(metadata: &Metadata<'_>) -> Self {
-        if *metadata.level() == Level::ERROR { Self::Error } else { Self::Ordinary }
-    }
 }
 
-/// The counter of the lines that were dropped.
 const DROPPED: &str = "log_lines_dropped_total";
 /// Of lines that could not be written.
 const UNWRITABLE: &str = "unwritable";
@@ -66,7 +51,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// Says of the counter what it counts, and begins it with 0: alerts look at its increase.
 pub(super) fn describe() {
     metrics::describe_counter!(DROPPED, "Log lines that were dropped, because nobody read the log in time, by kind.");
-    for kind in Kind::ALL.map(Kind::as_str).into_iter().chain([UNWRITABLE]) {
+    for kind in Kind::NAMES.into_iter().chain([UNWRITABLE]) {
         counter!(DROPPED, "kind" => kind).increment(0);
     }
 }
@@ -99,10 +84,6 @@ struct State {
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn lose(&self, lines: u64, kind: &'static str) {
         self.lost.fetch_add(lines, Ordering::Relaxed);
         counter!(DROPPED, "kind" => kind).increment(lines);
@@ -120,7 +101,7 @@ impl LogQueue {
 
     /// Takes a whole line in, or drops it, and says whether it did; never waits for who reads the log.
     pub(super) fn push(&self, kind: Kind, line: &[u8]) -> bool {
-        let mut state = self.0.state();
+        let mut state = self.0.state.lock();
         if state.waiting.len() + state.in_hand + line.len() > kind.limit() {
             state.dropped += 1;
             drop(state);
@@ -142,8 +123,8 @@ impl LogQueue {
     /// Waits until everything is written, and so long at most; says whether it is.
     pub(super) fn flush(&self, at_most: Duration) -> bool {
         let is_left = |state: &mut State| !state.waiting.is_empty() || state.in_hand > 0;
-        let waited = self.0.emptied.wait_timeout_while(self.0.state(), at_most, is_left);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.state.lock();
+        self.0.emptied.wait_while_for(&mut state, is_left, at_most);
         !is_left(&mut state)
     }
 }
@@ -152,11 +133,11 @@ impl LogQueue {
 fn write_all(shared: &Shared, mut out: impl Write) {
     let mut taken = Vec::new();
     loop {
-        let mut state = shared.state();
+        let mut state = shared.state.lock();
         while state.waiting.is_empty() {
             shared.emptied.notify_all();
             state.is_idle = true;
-            state = shared.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            shared.filled.wait(&mut state);
         }
         std::mem::swap(&mut state.waiting, &mut taken);
         state.in_hand = taken.len();
@@ -165,7 +146,7 @@ fn write_all(shared: &Shared, mut out: impl Write) {
         taken.clear();
         taken.shrink_to(KEPT);
         // Only now somebody reads again.
-        let dropped = std::mem::take(&mut shared.state().dropped);
+        let dropped = std::mem::take(&mut shared.state.lock().dropped);
         if dropped > 0 {
             tracing::error!(dropped, "{SAID}");
         }
@@ -186,12 +167,12 @@ fn write_pieces(shared: &Shared, out: &mut impl Write, mut left: &[u8]) {
             Ok(_) | Err(_) => {
                 let lines = left.iter().filter(|byte| **byte == b'\n').count();
                 shared.lose(lines as u64, UNWRITABLE);
-                shared.state().in_hand = 0;
+                shared.state.lock().in_hand = 0;
                 return;
             }
         };
         left = left.get(written..).unwrap_or_default();
-        shared.state().in_hand = left.len();
+        shared.state.lock().in_hand = left.len();
     }
 }
 
@@ -203,7 +184,8 @@ impl<'a> MakeWriter<'a> for LogQueue {
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
-        LineWriter { queue: self, kind: Kind::of(metadata) }
+        let kind = if *metadata.level() == Level::ERROR { Kind::Error } else { Kind::Ordinary };
+        LineWriter { queue: self, kind }
     }
 }
 

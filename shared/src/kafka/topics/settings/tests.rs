@@ -68,16 +68,6 @@ fn each_setting_is_named_with_what_it_has_to_be() {
         (MIN_INSYNC, "1", "2"),
         (UNCLEAN, "true", "false"),
     ];
-    for (name, value, good) in input {
-        let faults = settings(&GOOD).with(name, value).faults(Role::Input, 2, None);
-        let [fault] = &faults[..] else { panic!("{name}={value}: {faults:?}") };
-        assert_eq!((fault.setting, fault.found.as_str(), fault.good.as_str()), (name, value, good));
-        assert!(fault.to_string().starts_with(&format!("{name}={value}, but must be ")), "{fault}");
-        let expected = format!(
-            "kafka-configs.sh --bootstrap-server b:1 --alter --entity-type topics --entity-name t --add-config {name}={good}"
-        );
-        assert_eq!(fault.command("b:1", "t"), expected);
-    }
     let letters = [
         (CLEANUP_POLICY, "compact", "delete"),
         (RETENTION, RETENTION_MS, "-1"),
@@ -87,10 +77,18 @@ fn each_setting_is_named_with_what_it_has_to_be() {
         (MIN_INSYNC, "1", "2"),
         (UNCLEAN, "true", "false"),
     ];
-    for (name, value, good) in letters {
-        let faults = good_letters().with(name, value).faults(Role::DeadLetters, 2, Some(&settings(&GOOD)));
-        let [fault] = &faults[..] else { panic!("{name}={value}: {faults:?}") };
-        assert_eq!((fault.setting, fault.found.as_str(), fault.good.as_str()), (name, value, good));
+    let tables = [(Role::Input, settings(&GOOD), &input[..]), (Role::DeadLetters, good_letters(), &letters[..])];
+    for (role, all, table) in tables {
+        for &(name, value, good) in table {
+            let faults = all.clone().with(name, value).faults(role, 2, Some(&settings(&GOOD)));
+            let [fault] = &faults[..] else { panic!("{name}={value}: {faults:?}") };
+            assert_eq!((fault.setting, fault.found.as_str(), fault.good.as_str()), (name, value, good));
+            assert!(fault.to_string().starts_with(&format!("{name}={value}, but must be ")), "{fault}");
+            let expected = format!(
+                "kafka-configs.sh --bootstrap-server b:1 --alter --entity-type topics --entity-name t --add-config {name}={good}"
+            );
+            assert_eq!(fault.command("b:1", "t"), expected);
+        }
     }
 }
 

@@ -1,21 +1,18 @@
 //! Whether the topics' settings are as they have to be. All of both topics is looked at before anything is changed, so
 //! that a `setup` that fails has changed none of them.
 
-use std::collections::BTreeSet;
-
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use tokio::time::{Instant, sleep};
 
 use super::{APPEAR_TIMEOUT, ASK_AGAIN, TopicCompression, TopicShape};
-use crate::kafka::ADMIN_TIMEOUT;
-use crate::kafka::TopicConfig;
+use crate::kafka::client::reach;
 use crate::kafka::topics::settings::{
     CLEANUP_POLICY, COMPRESSION, Fault, LOG_APPEND_TIME, Role, TIMESTAMP_TYPE, TopicSettings, admin,
 };
+use crate::kafka::{ADMIN_TIMEOUT, TopicConfig};
 
-/// A topic that is there.
 struct CheckedTopic<'a> {
     topic: &'a str,
     role: Role,
@@ -25,11 +22,7 @@ struct CheckedTopic<'a> {
 /// Looks at the settings of those of both topics that are there already, before anything is done.
 pub async fn check_present(client: &ClientConfig, topics: &TopicConfig, shape: &TopicShape) -> anyhow::Result<()> {
     shape.check()?;
-    let reachable = client.clone();
-    let present: BTreeSet<_> = tokio::task::spawn_blocking(move || crate::kafka::reach(&reachable))
-        .await
-        .map_err(crate::runtime::lifecycle::no_result)??
-        .topics;
+    let present = reach(client).await?.topics;
     let mut found = Vec::new();
     for (topic, role) in both(topics).into_iter().filter(|(topic, _)| present.contains(*topic)) {
         let settings = TopicSettings::of(client, topic).await.context(SKIP)?;
@@ -122,7 +115,7 @@ fn wrong(found: &[CheckedTopic<'_>], shape: &TopicShape, brokers: &str) -> Vec<S
 /// A topic's settings are replaced as a whole, because the client has no other way. One whose value the brokers do not
 /// tell would be lost.
 fn kept(settings: &TopicSettings) -> anyhow::Result<()> {
-    let untold = settings.untold();
+    let untold = &settings.untold;
     anyhow::ensure!(
         untold.is_empty(),
         "Kafka does not return the values of some of the topic's own settings: {}",

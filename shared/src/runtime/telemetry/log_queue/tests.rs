@@ -35,7 +35,7 @@ fn numbers_up_to(reader: PipeReader, last: usize) -> Vec<usize> {
 }
 
 fn waiting(queue: &LogQueue) -> usize {
-    let state = queue.0.state();
+    let state = queue.0.state.lock();
     state.waiting.len() + state.in_hand
 }
 
@@ -49,16 +49,12 @@ fn with_nobody_to_read_ordinary_lines_leave_room_for_errors_and_both_for_metrics
         let before = taken.len();
         for _ in 0..10_000 {
             number += 1;
-            let dropped = queue.0.state().dropped;
-            queue.push(kind, &line(number, 1_000));
-            if queue.0.state().dropped == dropped {
-                taken.push(number);
-            }
+            taken.extend(queue.push(kind, &line(number, 1_000)).then_some(number));
         }
         assert!(taken.len() > before + 100, "{kind:?} finds room");
         assert!((kind.limit() - 2_000..=kind.limit()).contains(&waiting(&queue)), "{kind:?}: {}", waiting(&queue));
     }
-    let dropped = queue.0.state().dropped;
+    let dropped = queue.0.state.lock().dropped;
     assert_eq!(usize::try_from(dropped).unwrap(), 30_000 - taken.len());
 
     let since = Instant::now();
@@ -71,7 +67,7 @@ fn with_nobody_to_read_ordinary_lines_leave_room_for_errors_and_both_for_metrics
     assert!(queue.flush(Duration::from_secs(10)));
     queue.push(Kind::Ordinary, &line(0, 10));
     assert_eq!(numbers_up_to(reader, 0), [0]);
-    assert_eq!(queue.0.state().dropped, 0, "the thread has told");
+    assert_eq!(queue.0.state.lock().dropped, 0, "the thread has told");
 }
 
 #[test]
@@ -173,13 +169,13 @@ proptest! {
     ) {
         let (queue, reader) = unread();
         let (mut taken, mut reader) = (Vec::new(), Some(reader));
+        let read = |reader| thread::spawn(move || numbers_up_to(reader, usize::MAX));
         let mut reading = None;
         for (number, &(kind, length)) in lines.iter().enumerate() {
             if number == reads_at {
-                let reader = reader.take().unwrap();
-                reading = Some(thread::spawn(move || numbers_up_to(reader, usize::MAX)));
+                reading = reader.take().map(read);
             }
-            let (kind, line) = (Kind::ALL[kind], line(number, length));
+            let (kind, line) = ([Kind::Ordinary, Kind::Error, Kind::Metrics][kind], line(number, length));
             let before = waiting(&queue);
             let is_taken = queue.push(kind, &line);
             prop_assert!(waiting(&queue) <= kind.limit().max(before));
@@ -188,10 +184,7 @@ proptest! {
             taken.extend(is_taken.then_some(number));
         }
         // A last line ends the reading.
-        let reading = reading.unwrap_or_else(|| {
-            let reader = reader.take().unwrap();
-            thread::spawn(move || numbers_up_to(reader, usize::MAX))
-        });
+        let reading = reading.or_else(|| reader.take().map(read)).unwrap();
         prop_assert!(queue.flush(Duration::from_secs(60)));
         prop_assert_eq!(taken.len() as u64 + queue.lost(), lines.len() as u64, "each is taken or dropped");
         prop_assert!(queue.push(Kind::Ordinary, &line(usize::MAX, 0)));

@@ -18,10 +18,7 @@ use crate::runtime::config::{Secret, TraceConfig};
 /// What becomes of the settings: how traces are sent, unless they are off, and what to warn of. No warning repeats a
 /// value that may be a secret.
 pub(super) fn read(config: &TraceConfig, environment: impl Iterator<Item = String>) -> (Option<Settings>, Vec<String>) {
-    let mut warnings = Vec::new();
-    if let Some(unsupported) = unsupported(environment) {
-        warnings.push(unsupported);
-    }
+    let mut warnings: Vec<_> = unsupported(environment).into_iter().collect();
     let settings = settings(config, &mut warnings);
     (settings, warnings)
 }
@@ -29,7 +26,6 @@ pub(super) fn read(config: &TraceConfig, environment: impl Iterator<Item = Strin
 /// How traces are sent.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// The collector's address for traces.
     pub(super) endpoint: String,
     pub(super) headers: HeaderMap,
     pub(super) timeout: Duration,

@@ -2,17 +2,20 @@ use clap::Parser;
 
 use super::*;
 
-#[derive(Debug, Parser)]
-struct Cli {
-    #[command(flatten)]
-    traces: TraceConfig,
-}
+type Cli = crate::runtime::config::Only<TraceConfig>;
 
 const ENDPOINT: &str = "--otel-exporter-otlp-endpoint=http://planted@h:4318/";
 
 fn with(more: &[&str]) -> (Option<Settings>, Vec<String>) {
     let args = ["test"].iter().chain(more);
-    read(&Cli::try_parse_from(args).unwrap().traces, std::iter::empty())
+    read(&Cli::try_parse_from(args).unwrap().settings, std::iter::empty())
+}
+
+/// Every setting but the collector itself.
+fn names() -> Vec<String> {
+    let command = <Cli as clap::CommandFactory>::command();
+    let names = command.get_arguments().filter(|arg| arg.get_env().is_some()).filter_map(Arg::get_long);
+    names.filter(|name| !ENDPOINT.starts_with(&format!("--{name}="))).map(str::to_owned).collect()
 }
 
 /// What the settings come to, where nothing has to be warned of.
@@ -28,27 +31,9 @@ fn an_empty_variable_is_one_that_is_not_set() {
     assert!(with(&["--otel-exporter-otlp-endpoint="]).0.is_none());
     assert!(with(&["--otel-exporter-otlp-endpoint= \n"]).0.is_none());
     let default = format!("{:?}", good(&[]));
-    for name in [
-        "exporter-otlp-headers",
-        "exporter-otlp-protocol",
-        "exporter-otlp-timeout",
-        "traces-exporter",
-        "traces-sampler",
-        "traces-sampler-arg",
-        "service-name",
-        "sdk-disabled",
-        "exporter-otlp-traces-headers",
-        "resource-attributes",
-        "bsp-schedule-delay",
-        "bsp-max-queue-size",
-        "bsp-max-export-batch-size",
-        "bsp-export-timeout",
-        "span-attribute-count-limit",
-        "span-event-count-limit",
-        "span-link-count-limit",
-    ] {
+    for name in names() {
         for empty in ["", " ", "\n"] {
-            assert_eq!(format!("{:?}", good(&[&format!("--otel-{name}={empty}")])), default, "{name}");
+            assert_eq!(format!("{:?}", good(&[&format!("--{name}={empty}")])), default, "{name}");
         }
     }
     assert!(default.contains("http://planted@h:4318/v1/traces"), "{default}");
@@ -174,21 +159,16 @@ fn what_is_not_unicode_is_a_warning() {
     use std::ffi::OsString;
     use std::os::unix::ffi::OsStringExt as _;
 
-    let command = <Cli as clap::CommandFactory>::command();
-    for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
-        let value = OsString::from_vec([format!("--{}=", arg.get_long().unwrap()).as_bytes(), b"\xff"].concat());
-        let cli = Cli::try_parse_from([OsString::from("test"), ENDPOINT.into(), value]);
-        let Ok(cli) = cli else {
-            assert_eq!(arg.get_long(), Some("otel-exporter-otlp-endpoint"), "it is given twice");
-            continue;
-        };
-        read(&cli.traces, std::iter::empty());
+    for name in names() {
+        let value = OsString::from_vec([format!("--{name}=").as_bytes(), b"\xff"].concat());
+        let cli = Cli::try_parse_from([OsString::from("test"), ENDPOINT.into(), value]).unwrap();
+        read(&cli.settings, std::iter::empty());
     }
 }
 
 #[test]
 fn a_variable_that_nobody_reads_is_named() {
-    let config = Cli::try_parse_from(["test"]).unwrap().traces;
+    let config = Cli::try_parse_from(["test"]).unwrap().settings;
     let all = ["OTEL_EXPORTER_OTLP_COMPRESSION", "PATH", "OTEL_SERVICE_NAME", "OTEL_ATTRIBUTE_COUNT_LIMIT"];
     let (_, warnings) = read(&config, all.into_iter().map(str::to_owned));
     let expected = "not supported, and not read: OTEL_ATTRIBUTE_COUNT_LIMIT, OTEL_EXPORTER_OTLP_COMPRESSION";
