@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use clap::ValueEnum as _;
 use devstack::{Process, Program, Scope, Service, Stack, foreground, port, psql, token};
 use tokio::runtime::Runtime;
 
@@ -159,7 +160,8 @@ impl Bare {
         let port = port::free();
         let exe = std::env::current_exe()?;
         let bind = format!("127.0.0.1:{port}");
-        let mut args = vec!["serve".to_owned(), kind.name().to_owned(), "--bind".to_owned(), bind.clone()];
+        let kind = kind.to_possible_value().context("a ceiling without a name")?;
+        let mut args = vec!["serve".to_owned(), kind.get_name().to_owned(), "--bind".to_owned(), bind.clone()];
         args.extend(more.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]));
         let process = foreground(exe.as_os_str(), &args, &[])?;
         listening(port)?;

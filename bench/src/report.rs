@@ -39,6 +39,10 @@ pub(crate) enum Bound {
 }
 
 impl Figure {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str, figure: Series) -> Self {
+        Self { name: name.into(), unit, figure, ..Self::default() }
+    }
+
     /// A figure against ceilings, the first of which counts.
     pub(crate) fn against(mut self, ceilings: Vec<(&'static str, Series)>, floor: f64) -> Self {
         self.ratio = ceilings.first().map(|(_, first)| self.figure.over(first));
@@ -173,8 +177,8 @@ mod tests {
 
     #[test]
     fn what_has_to_hold() {
-        let series = |figure| Series { rounds: vec![figure] };
-        let figure = |figure| Figure { figure: series(figure), ..Figure::default() };
+        let series = Series::once;
+        let figure = |figure| Figure::new("", "", series(figure));
         assert_eq!(figure(5.0).holds(), None);
         assert_eq!(figure(5.0).against(vec![("c", series(10.0))], 0.5).holds(), Some(true));
         assert_eq!(figure(4.9).against(vec![("c", series(10.0))], 0.5).holds(), Some(false));

@@ -114,12 +114,9 @@ fn beside<'a>(
     let saturated = saturated.map(|latency| ("saturated (closed loop)".to_owned(), latency));
     let open = (format!("at {rate} requests/s (open loop, corrected)"), open.latency);
     let row = Figure {
-        name: name.to_owned(),
-        unit: "requests/s",
-        figure,
         latencies: saturated.into_iter().chain([open]).collect(),
         usages: usages.unwrap_or_default(),
-        ..Figure::default()
+        ..Figure::new(name, "requests/s", figure)
     };
     Ok((row, [first, second]))
 }

@@ -41,15 +41,9 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     )?;
     let (latency, usages) = last.unzip();
     let row = Figure {
-        name: "POST /events/batch".into(),
-        unit: "events/s",
-        figure,
-        latencies: latency
-            .map(|latency| ("a batch of 1,000, saturated (closed loop)".to_owned(), latency))
-            .into_iter()
-            .collect(),
+        latencies: latency.map(|it| ("a batch of 1,000, saturated (closed loop)".to_owned(), it)).into_iter().collect(),
         usages: usages.unwrap_or_default(),
-        ..Figure::default()
+        ..Figure::new("POST /events/batch", "events/s", figure)
     };
     Ok(vec![row.against(vec![("a bare librdkafka producer", ceiling)], 0.60)])
 }

@@ -71,19 +71,13 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
 
     let what = format!("{} rows to expire behind as many expired ones", number(as_f64(scale.expire_rows)));
     let expiry = Figure {
-        name: "expiry beside an ingest".into(),
-        unit: "rows/s",
-        figure: expired,
         notes: vec![what.clone(), format!("alone: {} rows/s", number(alone))],
-        ..Figure::default()
+        ..Figure::new("expiry beside an ingest", "rows/s", expired)
     };
     let ingest = Figure {
-        name: "worker beside the expiry".into(),
-        unit: "events/s",
-        figure: with.clone(),
         usages,
         notes: vec![what, format!("{events} events a round, {DEVICES} devices, fresh ids; {}", TUNED.join(", "))],
-        ..Figure::default()
+        ..Figure::new("worker beside the expiry", "events/s", with.clone())
     };
     Ok(vec![
         expiry.against(vec![("what the worker writes meanwhile", with)], EXPIRY_FLOOR),

@@ -42,21 +42,17 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             &mut || drain(&[]).map(|(rate, _)| rate),
         ],
     )?;
-    let ratio = figure.over(&direct);
     let (_, usages) = turns.into_inner();
     let (pooled, direct_rate) = (figure.median(), direct.median());
     let row = Figure {
-        name: "worker behind PgBouncer".into(),
-        unit: "events/s",
         notes: vec![format!(
             "{events} events a round, {DEVICES} devices, {BEHIND} connections behind the pooler: {:+.1} µs an event",
             1e6 / pooled - 1e6 / direct_rate
         )],
-        figure,
         usages,
+        ratio: Some(figure.over(&direct)),
         ceilings: vec![("the worker without it", direct)],
-        ratio: Some(ratio),
-        ..Figure::default()
+        ..Figure::new("worker behind PgBouncer", "events/s", figure)
     };
     Ok(vec![row])
 }

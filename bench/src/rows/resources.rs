@@ -49,20 +49,15 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             usages = used;
         }
         rows.push(Figure {
-            name: format!("worker, {} resources", number(as_f64(resources))),
-            unit: "events/s",
-            figure,
             usages,
             notes: vec![format!("{} bytes of WAL an event; {}", number(wal), TUNED.join(", "))],
-            ..Figure::default()
+            ..Figure::new(format!("worker, {} resources", number(as_f64(resources))), "events/s", figure)
         });
         site.sql("DROP TABLE events, resources")?;
     }
     if let [first, .., last] = &mut rows[..] {
-        let ceiling = first.figure.clone();
-        let ratio = Series { rounds: vec![last.figure.median() / ceiling.median()] };
-        last.ceilings = vec![("the worker with the fewest resources", ceiling)];
-        last.ratio = Some(ratio);
+        last.ratio = Some(Series::once(last.figure.median() / first.figure.median()));
+        last.ceilings = vec![("the worker with the fewest resources", first.figure.clone())];
         last.bound = Some(Bound::RatioAtLeast(FLOOR));
     }
     Ok(rows)

@@ -52,12 +52,9 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     )?;
     bed.runtime.block_on(store.close());
     let row = Figure {
-        name: "worker, topic preloaded".into(),
-        unit: "events/s",
-        figure,
         usages,
         notes: vec![format!("{events} events a round, {DEVICES} devices, fresh ids")],
-        ..Figure::default()
+        ..Figure::new("worker, topic preloaded", "events/s", figure)
     };
     Ok(vec![row.against(vec![("the same statements on rows from memory", ceiling)], 0.70)])
 }
