@@ -14,7 +14,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use shared::cache::Loaded;
 use shared::devices::queries;
 use shared::kafka::{Header, Record as KafkaRecord};
-use shared::store::Store;
+use shared::store::{Pooler, PostgresConfig, Store};
 
 use crate::faults::MARK;
 use crate::history::{End, Letter, Record, Resource, Row, brief, fingerprint};
@@ -226,12 +226,7 @@ fn text(bytes: Option<&[u8]>) -> String {
 
 /// The store, beside the proxies.
 pub fn store(world: &World) -> anyhow::Result<Store> {
-    use clap::Parser as _;
-    #[derive(clap::Parser)]
-    struct Settings {
-        #[command(flatten)]
-        postgres: shared::store::PostgresConfig,
-    }
-    let settings = Settings::try_parse_from(["chaos", &format!("--database-url={}", world.scope.database_url)])?;
-    Store::open(&settings.postgres, "chaos")
+    let url = world.scope.database_url.parse()?;
+    let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
+    Store::open(&config, "chaos")
 }

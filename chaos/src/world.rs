@@ -2,8 +2,8 @@
 
 mod primaries;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use devstack::{LogReader, Postgres, Program, Proxy, Redis, Scope, Service, Small
 use self::primaries::Primaries;
 use crate::faults;
 use crate::load::lock;
-use crate::plan::{APIS, Fault, Turn, WORKERS_WAYS, Whom};
+use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
 
 const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
@@ -37,7 +37,8 @@ pub struct Way {
 pub struct World {
     // What is dropped first ends first.
     apis: Vec<Mutex<Service>>,
-    workers: Mutex<BTreeMap<usize, Service>>,
+    /// In the order in which they came.
+    workers: Mutex<Vec<Service>>,
     pub urls: Vec<String>,
     pub token: String,
     pub scope: Scope,
@@ -50,7 +51,7 @@ pub struct World {
     pub stack: Stack,
     pub log_reader: LogReader,
     api_envs: Vec<Vec<(String, String)>>,
-    started: Mutex<usize>,
+    started: AtomicUsize,
     ended: Mutex<Vec<String>>,
     turns: [Mutex<()>; 4],
     logs: PathBuf,
@@ -88,7 +89,7 @@ impl World {
             stack,
             log_reader: LogReader::new(),
             api_envs: Vec::new(),
-            started: Mutex::new(0),
+            started: AtomicUsize::new(0),
             ended: Mutex::default(),
             turns: Default::default(),
             logs: logs.to_owned(),
@@ -120,7 +121,7 @@ impl World {
     /// Waits until each worker has partitions: a fault that meets nobody at work tries nothing.
     fn until_assigned(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + SETUP;
-        while !lock(&self.workers).values().all(|worker| worker.log().contains(ASSIGNED)) {
+        while !lock(&self.workers).iter().all(|worker| worker.log().contains(ASSIGNED)) {
             ensure!(Instant::now() < deadline, "the workers have no partitions after {SETUP:?}");
             sleep(Duration::from_millis(100));
         }
@@ -146,9 +147,8 @@ impl World {
     }
 
     fn spawn(&self, program: Program, args: &[&str], env: &[(String, String)]) -> anyhow::Result<Service> {
-        let mut started = lock(&self.started);
-        *started += 1;
-        let log = self.logs.join(format!("{:03}-{}.log", *started, program.name()));
+        let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+        let log = self.logs.join(format!("{number:03}-{}.log", program.name()));
         Service::spawn_read_by(&self.log_reader, program, args, env, &log)
     }
 
@@ -158,24 +158,21 @@ impl World {
     }
 
     pub fn add_worker(&self) -> anyhow::Result<()> {
-        let way = APIS + *lock(&self.started) % WORKERS_WAYS;
+        let way = APIS + self.started.load(Ordering::Relaxed) % WORKERS_WAYS;
         let service = self.spawn(Program::Worker, &["run"], &self.env(way)?)?;
-        let number = *lock(&self.started);
-        lock(&self.workers).insert(number, service);
+        self.put_worker(service);
         Ok(())
     }
 
     /// Takes a worker out, by chance, if there is one; it runs on until it is told otherwise.
     pub fn take_worker(&self, choice: usize) -> Option<Service> {
         let mut workers = lock(&self.workers);
-        let key = workers.keys().nth(choice % workers.len().max(1)).copied()?;
-        workers.remove(&key)
+        let place = choice.checked_rem(workers.len())?;
+        Some(workers.remove(place))
     }
 
     pub fn put_worker(&self, service: Service) {
-        let mut started = lock(&self.started);
-        *started += 1;
-        lock(&self.workers).insert(*started, service);
+        lock(&self.workers).push(service);
     }
 
     pub fn workers(&self) -> usize {
@@ -184,8 +181,8 @@ impl World {
 
     /// Starts what ended by itself anew, as a platform does. What a fault has in hand is left to it.
     pub fn tend(&self) -> anyhow::Result<()> {
-        let ended: Vec<_> = lock(&self.workers).extract_if(.., |_, worker| !worker.is_running()).collect();
-        for (_, worker) in ended {
+        let ended: Vec<_> = lock(&self.workers).extract_if(.., |worker| !worker.is_running()).collect();
+        for worker in ended {
             self.still_runs(&worker);
             self.add_worker()?;
         }
@@ -227,12 +224,6 @@ impl World {
 
     /// The right to do something to the server of a fault.
     pub fn turn(&self, fault: Fault) -> Option<MutexGuard<'_, ()>> {
-        let [kafka, postgres, redis, transactions] = &self.turns;
-        fault.turn().map(|turn| match turn {
-            Turn::Kafka => lock(kafka),
-            Turn::Postgres => lock(postgres),
-            Turn::Redis => lock(redis),
-            Turn::Transactions => lock(transactions),
-        })
+        fault.turn().and_then(|turn| self.turns.get(turn as usize)).map(lock)
     }
 }

@@ -22,30 +22,19 @@ fn swap(end: &mut End, one: usize, other: usize) {
 
 #[test]
 fn a_log_in_another_order_than_that_of_the_posts() {
-    let swapped = |history: &mut History, end: &mut End| {
+    breaks([3], "of two posts", |history, end| {
         history.reads.clear();
         swap(end, 0, 1);
-    };
-    assert_eq!(broken(swapped), [3]);
-}
-
-#[test]
-fn a_log_in_another_order_than_that_of_a_batch() {
-    let swapped = |history: &mut History, end: &mut End| {
+    });
+    let in_a_batch = |history: &mut History, end: &mut End| {
         history.reads.clear();
         swap(end, 1, 2);
         state(end, 3, "2");
     };
-    assert_eq!(broken(swapped), [3]);
-}
-
-#[test]
-fn a_log_in_another_order_across_partitions() {
-    breaks([3], "swapped", |history, end| {
+    breaks([3], "within a batch", in_a_batch);
+    breaks([3], "across partitions", |history, end| {
         moved(history, end);
-        history.reads.clear();
-        swap(end, 1, 2);
-        state(end, 3, "2");
+        in_a_batch(history, end);
     });
 }
 
