@@ -21,11 +21,8 @@ struct Device {
 #[derive(Debug)]
 pub struct Replay(BTreeMap<String, Device>);
 
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Posted {
-    pub accepted: usize,
-    pub others: BTreeMap<u16, usize>,
-}
+/// How many posts were answered with each status.
+pub type Posted = BTreeMap<u16, usize>;
 
 #[derive(Deserialize)]
 struct Line<'a> {
@@ -74,10 +71,7 @@ impl Replay {
                 for body in bodies {
                     let request = client.post(&url).bearer_auth(&token).header("content-type", "application/json");
                     let response = request.body(body).send().await?;
-                    match response.status().as_u16() {
-                        202 => posted.accepted += 1,
-                        other => *posted.others.entry(other).or_default() += 1,
-                    }
+                    *posted.entry(response.status().as_u16()).or_default() += 1;
                     // Read to its end, so that the connection is used again.
                     response.bytes().await?;
                 }
@@ -86,10 +80,8 @@ impl Replay {
         }
         let mut all = Posted::default();
         for task in tasks {
-            let posted = task.await??;
-            all.accepted += posted.accepted;
-            for (status, count) in posted.others {
-                *all.others.entry(status).or_default() += count;
+            for (status, count) in task.await?? {
+                *all.entry(status).or_default() += count;
             }
         }
         Ok(all)

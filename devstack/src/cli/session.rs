@@ -20,16 +20,9 @@ const READY: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(25);
 
 /// Something ended by itself: nothing goes on without it.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{} ended by itself ({})", .0.name, .0.how)]
 pub(crate) struct Ended(Casualty);
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ended by itself ({})", self.0.name, self.0.how)
-    }
-}
-
-impl std::error::Error for Ended {}
 
 /// The services and their logs on the terminal. Dropped, it ends them in an orderly way.
 pub(crate) struct Session<'a> {

@@ -104,9 +104,7 @@ impl Seen<'_> {
 
     /// How many lines of the log have this message, and this in one of their fields.
     fn logged(&self, message: &str, field: &str) -> usize {
-        let log = self.system.api.service.log();
-        let message = |line: &Value| line["message"].as_str().is_some_and(|found| found.starts_with(message));
-        json_lines(&log).filter(|line| message(line) && line.to_string().contains(field)).count()
+        logged(&self.system.api.service.log(), message, field).count()
     }
 
     /// The status of an answer, and the code of a problem.

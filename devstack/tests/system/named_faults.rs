@@ -25,15 +25,11 @@ impl<'a> Faulty<'a> {
     /// Waits until the log has a line with this message, and this in it, while resources are read.
     async fn logs(&self, message: &str, text: &str) {
         assert!(OPERATIONS.contains(&format!("`{message}")), "docs/operations.md does not tell: {message}");
-        let is_it = |line: &Value| {
-            line["message"].as_str().is_some_and(|found| found.starts_with(message)) && line.to_string().contains(text)
-        };
         let in_log = async || {
             for n in 0..5 {
                 self.read(&format!("device-{n}")).await;
             }
-            let log = self.api.service.log();
-            json_lines(&log).any(|line| is_it(&line))
+            logged(&self.api.service.log(), message, text).next().is_some()
         };
         self.system.until(&format!("the log says {message:?} with {text:?}"), in_log).await;
     }
@@ -57,31 +53,25 @@ impl<'a> Faulty<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_not_there_is_named() {
-    let system = System::start("named-topic", &[]).await;
+async fn settings_that_do_not_fit_the_servers_are_named() {
+    let system = System::start("named-settings", &[]).await;
     let topic = format!("{}-elsewhere", system.scope.input_topic);
     let faulty = Faulty::start(&system, &[("KAFKA_INPUT_TOPIC", &topic)]);
     assert!(OPERATIONS.contains("`the topic … is not there`"));
     let why = format!("the topic {topic} is not there");
     faulty.says_down("kafka", &why).await;
     faulty.logs("down", &why).await;
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_node_that_is_taken_for_a_cluster_is_named() {
-    let system = System::start("named-no-cluster", &[]).await;
+    // One node is taken for a cluster.
     let faulty = Faulty::start(&system, &[("REDIS_CLUSTER", "true")]);
     let why = "This instance has cluster support disabled (REDIS_CLUSTER is true)";
     assert!(OPERATIONS.contains(why));
     faulty.says_down("redis", why).await;
     faulty.logs("no node of the Redis cluster is known for a key", why).await;
     assert_eq!(faulty.read("nothing").await, 404, "reads come from PostgreSQL");
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_of_a_cluster_that_is_taken_for_all_of_redis_is_named() {
+    // A node of a cluster is taken for all of Redis.
     let cluster = blocking(|| RedisCluster::start().unwrap()).await;
-    let system = System::start("named-cluster", &[]).await;
     let faulty = Faulty::start(&system, &[("REDIS_URL", &cluster.nodes[0].url())]);
     let why = "it is a node of a cluster, and REDIS_CLUSTER is false";
     assert!(OPERATIONS.contains(why));
