@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use devstack::kit::event;
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use serde_json::json;
 
@@ -138,14 +138,12 @@ fn again(call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match call() {
-            Err(KafkaError::Transaction(error)) if may_be_repeated(&error) && Instant::now() < deadline => {
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && !error.txn_requires_abort() && Instant::now() < deadline =>
+            {
                 sleep(Duration::from_millis(300));
             }
             done => return done,
         }
     }
-}
-
-fn may_be_repeated(error: &RDKafkaError) -> bool {
-    error.is_retriable() && !error.txn_requires_abort()
 }

@@ -144,8 +144,7 @@ fn an_event_that_counts_by_its_second_copy() {
     });
     breaks(NOTHING, "after a dead letter: its first copy was refused", |_, end| {
         let copy = Record { offset: 25, appended: 2_500, ..record("r", 1, 1) };
-        let record = &copy;
-        end.rows.push(row(record));
+        end.rows.push(row(&copy));
         end.log.push(copy);
         end.resources.insert("r".into(), Resource { version: 2, event: "1".into(), body: body(2) });
     });
@@ -156,7 +155,6 @@ fn a_version_that_was_another_event() {
     assert_eq!(broken(|history, _| history.reads[1] = Read { version: 2, ..read(5, 1) }), [3]);
     breaks([3], "one version two states", |history, end| {
         moved(history, end);
-        let other = Read { event: "1".into(), payload: payload(1), ..history.reads[1].clone() };
-        history.reads.push(other);
+        history.reads.push(Read { event: "1".into(), payload: payload(1), ..history.reads[1].clone() });
     });
 }
