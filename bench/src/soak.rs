@@ -50,13 +50,11 @@ const MEASURES: [Measure; 10] = [
 /// more as a sample wrote, before anything expired.
 const EXPIRING: [&str; 2] = ["events", "events_indexes"];
 
-/// One measure through the run.
 #[derive(Debug, Serialize)]
 struct Course {
     measure: &'static str,
     #[serde(skip)]
     name: &'static str,
-    /// In the order of time.
     samples: Series,
     at_the_tenth: f64,
     at_the_end: f64,

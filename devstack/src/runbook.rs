@@ -87,7 +87,8 @@ impl Fault {
 /// These lines, where they are not in the log, and this readiness, where it is another.
 fn unsaid(lines: &[Line], wanted: (u16, &str), said: &Report) -> impl Iterator<Item = String> {
     let lines = lines.iter().filter(|line| !line.is_in(&said.log)).map(|line| format!("log: {line:?}"));
-    let ready = (said.ready.0, said.ready.1["status"].as_str().unwrap_or_default());
+    let (status, body) = &said.ready;
+    let ready = (*status, body["status"].as_str().unwrap_or_default());
     lines.chain((ready != wanted).then(|| format!("readiness: {wanted:?}, not {ready:?}")))
 }
 

@@ -7,7 +7,6 @@ use crate::report::{Bound, Figure, as_f64, number};
 use crate::rounds::Series;
 use crate::rows::worker;
 
-/// How many resources there are, one after the other.
 const RESOURCES: [usize; 3] = [10_000, 1_000_000, 10_000_000];
 /// How far the worker may fall, from the first number of resources to the last.
 const FLOOR: f64 = 0.40;

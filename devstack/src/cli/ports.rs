@@ -133,8 +133,7 @@ mod tests {
         let (api, redis) = (format!("--api-port={port}"), format!("--redis-port={port}"));
         let error = take(&[&api, &redis]).unwrap_err().to_string();
         assert!(error.contains("REDIS_PORT="), "{error}");
-        let other = usual(port, "it", "IT");
-        assert_ne!(other, port);
+        assert_ne!(usual(port, "it", "IT"), port);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use devstack::replay::{Posted, Replay};
-use devstack::{is_caught_up, psql};
+use devstack::{psql, until_caught_up};
 
 /// Where the running system is; `target/dev/env` has all of it.
 #[derive(clap::Args)]
@@ -44,10 +44,8 @@ pub(crate) fn run(file: &Path, lines: usize, running: &Running) -> anyhow::Resul
         let from = Instant::now();
         if round == "second" {
             // Repeats leave no trace to wait for but the group's progress.
-            while !is_caught_up(&running.kafka_brokers, &running.kafka_input_topic, &running.kafka_group)? {
-                ensure!(from.elapsed() < CAUGHT_UP, "the worker is not caught up after {CAUGHT_UP:?}");
-                std::thread::sleep(Duration::from_millis(200));
-            }
+            let Running { kafka_brokers, kafka_input_topic, kafka_group, .. } = running;
+            until_caught_up(kafka_brokers, kafka_input_topic, kafka_group, CAUGHT_UP)?;
         }
         runtime.block_on(replay.verify(&running.api, &running.token, VISIBLE))?;
         println!("{round} time: every resource is its last event after {:.1} s", from.elapsed().as_secs_f64());

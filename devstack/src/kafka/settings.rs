@@ -27,8 +27,8 @@ impl Place {
         }
         let mut more = String::new();
         if let Some(secured) = secured {
-            listeners.push_str(&format!(",{}", secured.listener()));
-            advertised.push_str(&format!(",{}", secured.advertised()));
+            listeners.push_str(&format!(",SECURED://127.0.0.1:{}", secured.port));
+            advertised.push_str(&format!(",SECURED://{}", secured.brokers()));
             more.push_str(&secured.properties());
         }
         format!(
