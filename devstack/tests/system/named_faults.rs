@@ -3,6 +3,7 @@
 
 use devstack::{Redis, RedisCluster};
 
+use crate::kit::says_down;
 use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
@@ -36,19 +37,13 @@ impl<'a> Faulty<'a> {
 
     /// Waits until the readiness of the internal port says that the server is down, and why.
     async fn says_down(&self, member: &str, text: &str) {
-        let down = async || {
-            let (status, body) = self.api.ready().await;
-            let found = &body["dependencies"][member];
-            (status == 200 && body["status"] == "degraded" && found["status"] == "down")
-                && found["error"].as_str().is_some_and(|error| error.contains(text))
-        };
+        let down = async || says_down(&self.api, member, text).await;
         self.system.until(&format!("readiness says {text:?}"), down).await;
     }
 
     async fn counts_refusals(&self, code: &str) {
         let series = format!("redis_refusals_total{{code=\"{code}\"}}");
-        let counted = async || sample(&self.api.metrics().await, &series) > Some(0.0);
-        self.system.until(&series, counted).await;
+        self.system.until(&series, async || self.api.sample(&series).await > Some(0.0)).await;
     }
 }
 
@@ -86,8 +81,7 @@ async fn a_redis_that_becomes_a_replica_is_named() {
     let redis = blocking(|| Redis::start(&[]).unwrap()).await;
     let system = System::start("named-replica", &[]).await;
     let faulty = Faulty::start(&system, &[("REDIS_URL", &redis.url())]);
-    let up = async || faulty.read("nothing").await == 404;
-    system.until("it serves", up).await;
+    system.until("it serves", async || faulty.read("nothing").await == 404).await;
     let mut direct = direct(&redis.url()).await;
     // Of nobody, which it does not mind.
     ask(&mut direct, &["REPLICAOF", "127.0.0.1", &devstack::port::free().to_string()]).await.unwrap();
