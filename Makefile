@@ -85,5 +85,5 @@ alerts: ## Tests the alert rules (needs promtool, Debian's package prometheus)
 
 lint: ## Checks formatting, code, images, workflows, Terraform and dependencies
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --features bench/parts --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	tools/lint

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use devstack::{Process, Program, Scope, Service, Stack, foreground, port, psql, token};
+use clap::ValueEnum as _;
+use devstack::{Process, Program, Scope, Service, Stack, asked, foreground, port, psql, token};
 use tokio::runtime::Runtime;
 
 use crate::serve::Kind;
@@ -96,13 +97,8 @@ impl<'a> Site<'a> {
     }
 
     pub(crate) fn until_caught_up(&self, patience: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + patience;
         let Scope { endpoints, input_topic, group, .. } = &self.scope;
-        while !devstack::is_caught_up(&endpoints.kafka_brokers, input_topic, group)? {
-            ensure!(Instant::now() < deadline, "the worker does not catch up within {patience:?}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        Ok(())
+        devstack::until_caught_up(&endpoints.kafka_brokers, input_topic, group, patience)
     }
 
     pub(crate) fn sql(&self, statement: &str) -> anyhow::Result<String> {
@@ -159,7 +155,8 @@ impl Bare {
         let port = port::free();
         let exe = std::env::current_exe()?;
         let bind = format!("127.0.0.1:{port}");
-        let mut args = vec!["serve".to_owned(), kind.name().to_owned(), "--bind".to_owned(), bind.clone()];
+        let kind = kind.to_possible_value().context("a ceiling without a name")?;
+        let mut args = vec!["serve".to_owned(), kind.get_name().to_owned(), "--bind".to_owned(), bind.clone()];
         args.extend(more.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]));
         let process = foreground(exe.as_os_str(), &args, &[])?;
         listening(port)?;
@@ -168,10 +165,7 @@ impl Bare {
 }
 
 fn listening(port: u16) -> anyhow::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        ensure!(Instant::now() < deadline, "nothing listens on port {port}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let listens = || Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    asked(PATIENCE, Duration::from_millis(20), listens)?.with_context(|| format!("nothing listens on port {port}"))?;
     Ok(())
 }

@@ -1,9 +1,4 @@
-//! The load: wrk where the question is how much, oha where it is how long.
-//!
-//! wrk is the cheapest generator that there is, and here it shares two cores with what it measures; it
-//! sends the next request when the last one is answered, so the latencies it sees are those of a system
-//! that is asked no more than it can do. oha sends at a rate, whether or not answers come, and counts
-//! from when a request was due: a stall is seen by all that had to wait behind it.
+//! The load: wrk where the question is how much, oha where it is how long (why: `docs/performance.md`).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -141,25 +136,12 @@ impl<'a> Load<'a> {
 
 /// Runs a generator to its end, with an eye on what it uses.
 fn run(name: &str, mut command: Command) -> anyhow::Result<(String, Usage)> {
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {name}: `make bench` installs it"))?;
-    let pid = child.id();
-    let (done, watched) = std::sync::mpsc::channel::<()>();
-    let watch = std::thread::spawn(move || {
-        let mut cpu = 0.0_f64;
-        // What it used in the end cannot be asked for any more then.
-        while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = watched.recv_timeout(Duration::from_millis(50)) {
-            cpu = cpu.max(usage::cpu(pid));
-        }
-        cpu
-    });
-    let output = child.wait_with_output()?;
+    let before = usage::ended_children();
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot run {name}: `make bench` installs it"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{name} failed ({}): {text}", output.status);
-    drop(done);
-    let cpu_seconds = watch.join().unwrap_or(0.0);
+    // Nobody else's child ends meanwhile.
+    let cpu_seconds = usage::ended_children() - before;
     Ok((text, Usage { name: name.to_owned(), cpu_seconds, resident_mib: 0.0, peak_mib: 0.0 }))
 }

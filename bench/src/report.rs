@@ -39,6 +39,10 @@ pub(crate) enum Bound {
 }
 
 impl Figure {
+    pub(crate) fn new(name: impl Into<String>, unit: &'static str, figure: Series) -> Self {
+        Self { name: name.into(), unit, figure, ..Self::default() }
+    }
+
     /// A figure against ceilings, the first of which counts.
     pub(crate) fn against(mut self, ceilings: Vec<(&'static str, Series)>, floor: f64) -> Self {
         self.ratio = ceilings.first().map(|(_, first)| self.figure.over(first));
@@ -83,6 +87,7 @@ impl Report {
             "{:<34} {:>12} {:>21}  {:>12}  {:>17} {:>6}\n",
             "", "figure", "spread", "ceiling", "ratio", "floor"
         ));
+        let spread = |series: &Series| format!("{} - {}", number(series.min()), number(series.max()));
         for row in &self.rows {
             let ratio = row.ratio.as_ref().map_or_else(String::new, |ratio| {
                 format!("{:.2} ({:.2}-{:.2})", ratio.median(), ratio.min(), ratio.max())
@@ -98,29 +103,17 @@ impl Report {
                 None => "",
             };
             let ceiling = row.ceilings.first().map_or_else(String::new, |(_, ceiling)| number(ceiling.median()));
-            let spread = if row.figure.rounds.len() > 1 {
-                format!("{} - {}", number(row.figure.min()), number(row.figure.max()))
-            } else {
-                String::new()
-            };
+            let of_figure = if row.figure.rounds.len() > 1 { spread(&row.figure) } else { String::new() };
             text.push_str(&format!(
-                "{:<34} {:>12} {spread:>21}  {ceiling:>12}  {ratio:>17} {bound:>6} {verdict}\n",
+                "{:<34} {:>12} {of_figure:>21}  {ceiling:>12}  {ratio:>17} {bound:>6} {verdict}\n",
                 format!("{}, {}", row.name, row.unit),
                 number(row.figure.median()),
             ));
             for (name, ceiling) in &row.ceilings {
-                text.push_str(&format!(
-                    "    ceiling: {name}: {} ({} - {})\n",
-                    number(ceiling.median()),
-                    number(ceiling.min()),
-                    number(ceiling.max())
-                ));
+                text.push_str(&format!("    ceiling: {name}: {} ({})\n", number(ceiling.median()), spread(ceiling)));
             }
-            for (name, latency) in &row.latencies {
-                text.push_str(&format!(
-                    "    {name}: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms\n",
-                    latency.p50, latency.p99, latency.p999
-                ));
+            for (name, Latency { p50, p99, p999 }) in &row.latencies {
+                text.push_str(&format!("    {name}: p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms\n"));
             }
             if !row.usages.is_empty() {
                 let usages = row.usages.iter().map(|usage| {
@@ -173,8 +166,8 @@ mod tests {
 
     #[test]
     fn what_has_to_hold() {
-        let series = |figure| Series { rounds: vec![figure] };
-        let figure = |figure| Figure { figure: series(figure), ..Figure::default() };
+        let series = Series::once;
+        let figure = |figure| Figure::new("", "", series(figure));
         assert_eq!(figure(5.0).holds(), None);
         assert_eq!(figure(5.0).against(vec![("c", series(10.0))], 0.5).holds(), Some(true));
         assert_eq!(figure(4.9).against(vec![("c", series(10.0))], 0.5).holds(), Some(false));

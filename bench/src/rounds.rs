@@ -8,6 +8,11 @@ pub(crate) struct Series {
 }
 
 impl Series {
+    /// Of what is measured once.
+    pub(crate) fn once(figure: f64) -> Self {
+        Self { rounds: vec![figure] }
+    }
+
     pub(crate) fn push(&mut self, figure: f64) {
         self.rounds.push(figure);
     }

@@ -22,7 +22,6 @@ use crate::report::Figure;
 use crate::rounds::Series;
 use crate::usage::{Meter, Usage};
 
-/// A row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Row {
     /// `POST /events` against bare axum.
@@ -95,47 +94,40 @@ fn beside<'a>(
     rate: u32,
 ) -> anyhow::Result<(Figure, [Series; 2])> {
     let mut last = None;
-    let [figure, first, second] = take_turns(
-        scale.rounds,
-        ["api", one.0, other.0],
-        [
-            &mut || {
-                let (outcome, usages) = saturate(bed, api, &load(&api.url), scale.turn())?;
-                last = Some((outcome.latency, usages));
-                Ok(outcome.rate)
-            },
-            &mut || Ok(load(&one.1.url).saturate(scale.turn())?.rate),
-            &mut || Ok(load(&other.1.url).saturate(scale.turn())?.rate),
-        ],
-    )?;
+    let [figure, first, second] = take_turns(scale.rounds, ["api", one.0, other.0], |turn| match turn {
+        0 => {
+            let (outcome, usages) = saturate(bed, api, &load(&api.url), scale.turn())?;
+            last = Some((outcome.latency, usages));
+            Ok(outcome.rate)
+        }
+        1 => Ok(load(&one.1.url).saturate(scale.turn())?.rate),
+        _ => Ok(load(&other.1.url).saturate(scale.turn())?.rate),
+    })?;
     let open = Load { connections: 64, ..load(&api.url) }.at_rate(rate, scale.turn())?;
     println!("  at {rate} a second: p99 {:.2} ms", open.latency.p99);
     let (saturated, usages) = last.unzip();
     let saturated = saturated.map(|latency| ("saturated (closed loop)".to_owned(), latency));
     let open = (format!("at {rate} requests/s (open loop, corrected)"), open.latency);
     let row = Figure {
-        name: name.to_owned(),
-        unit: "requests/s",
-        figure,
         latencies: saturated.into_iter().chain([open]).collect(),
         usages: usages.unwrap_or_default(),
-        ..Figure::default()
+        ..Figure::new(name, "requests/s", figure)
     };
     Ok((row, [first, second]))
 }
 
-/// Lets several things take turns, and says how it goes. The first one is what is measured, the others
+/// Lets several things take turns, each by its place, and says how it goes. The first one is what is measured, the others
 /// are its ceilings; a first round for getting warm does not count.
 fn take_turns<const N: usize>(
     rounds: u32,
     names: [&str; N],
-    mut turns: [&mut dyn FnMut() -> anyhow::Result<f64>; N],
+    mut turn: impl FnMut(usize) -> anyhow::Result<f64>,
 ) -> anyhow::Result<[Series; N]> {
     let mut all = [const { Series { rounds: Vec::new() } }; N];
     for round in 0..=rounds {
         let mut line = if round == 0 { "  warming".to_owned() } else { format!("  round {round}/{rounds}") };
-        for ((name, turn), series) in names.iter().zip(&mut turns).zip(&mut all) {
-            let figure = turn()?;
+        for (place, (name, series)) in names.iter().zip(&mut all).enumerate() {
+            let figure = turn(place)?;
             if round > 0 {
                 series.push(figure);
             }

@@ -57,17 +57,6 @@ pub(crate) enum Kind {
     Bytes,
 }
 
-impl Kind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Parse => "parse",
-            Self::Produce => "produce",
-            Self::Redis => "redis",
-            Self::Bytes => "bytes",
-        }
-    }
-}
-
 pub(crate) fn run(settings: &Settings) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(settings))
 }

@@ -41,16 +41,20 @@ impl Meter {
 }
 
 /// Processor time of a process, of those below it, and of those that were.
-pub(crate) fn cpu(pid: u32) -> f64 {
-    family(pid).iter().map(|pid| own_cpu(*pid)).sum()
+fn cpu(pid: u32) -> f64 {
+    family(pid).iter().map(|pid| times(*pid).iter().sum::<f64>()).sum()
 }
 
-fn own_cpu(pid: u32) -> f64 {
+/// Processor time of this process's children that have ended.
+pub(crate) fn ended_children() -> f64 {
+    times(std::process::id()).iter().skip(2).sum()
+}
+
+/// In seconds: user and system time, and those of children that have ended.
+fn times(pid: u32) -> Vec<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, rest)) = text.rsplit_once(") ") else { return 0.0 };
-    // utime, stime, and those of children that have ended.
-    let ticks: f64 = rest.split(' ').skip(11).take(4).filter_map(|field| field.parse::<f64>().ok()).sum();
-    ticks / TICKS
+    let (_, rest) = text.rsplit_once(") ").unwrap_or_default();
+    rest.split(' ').skip(11).take(4).filter_map(|field| Some(field.parse::<f64>().ok()? / TICKS)).collect()
 }
 
 fn resident(pid: u32) -> f64 {

@@ -135,4 +135,4 @@ fn is_refusal(history: &History, letter: &Letter) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

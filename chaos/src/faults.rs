@@ -77,7 +77,7 @@ impl Injection<'_> {
             Fault::StopWorker => self.stop_worker(),
             Fault::FreezeWorker => self.freeze_worker(),
             Fault::AddWorker => self.add_worker(),
-            Fault::KillApi => return self.end_api(Service::kill),
+            Fault::KillApi => return self.end_api(|api| api.kill()),
             Fault::StopApi => return self.end_api(end),
             Fault::FreezeApi => {
                 let api = world.api(step.choice)?;

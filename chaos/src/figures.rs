@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
 
 use crate::checker::Verdict;
-use crate::history::{End, History};
+use crate::history::{End, History, Record, TRANSACTIONS_DEVICE};
 use crate::load::Counts;
 
 /// The counts of a run, each with its row in the table.
@@ -65,6 +65,7 @@ impl Figures {
     /// Counts what a run left behind. Of refusals, assignments and what came at last it tells nothing.
     pub fn of(history: &History, end: &End, verdict: &Verdict, counts: &Counts) -> Self {
         let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        let is_of_transaction = |it: &&Record| it.id.is_some() && it.device.starts_with(TRANSACTIONS_DEVICE);
         Self {
             accepted: count(&counts.accepted),
             duplicates: count(&counts.duplicates),
@@ -77,7 +78,7 @@ impl Figures {
             superseded: end.rows.iter().filter(|row| !row.applied).count(),
             dead_letters: end.letters.len(),
             refused_letters: end.letters.iter().filter(|letter| letter.reason == "failed").count(),
-            committed_events: end.log.iter().filter(|record| history.is_of_transaction(record)).count(),
+            committed_events: end.log.iter().filter(is_of_transaction).count(),
             aborted_events: history.aborted.values().map(BTreeSet::len).sum(),
             commits: history.commits.len(),
             reads: history.reads.len(),

@@ -1,20 +1,15 @@
 //! What the log, the stores and the dead-letter topic hold when all is quiet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use devstack::{committed, psql};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaErrorCode;
+use devstack::{committed, psql, read_topic};
 use shared::cache::Loaded;
 use shared::devices::queries;
 use shared::kafka::{Header, Record as KafkaRecord};
-use shared::store::Store;
+use shared::store::{Pooler, PostgresConfig, Store};
 
 use crate::faults::MARK;
 use crate::history::{End, Letter, Record, Resource, Row, brief, fingerprint};
@@ -22,7 +17,6 @@ use crate::world::World;
 
 /// Faults are over: all that a partition can wait for are backoffs, and sessions that time out.
 const QUIET: Duration = Duration::from_secs(120);
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until the group has committed all there is, however long that takes a busy machine; tells what
 /// is left where a partition does not move any more. Blocks.
@@ -107,7 +101,7 @@ async fn cached(world: &World, ids: impl Iterator<Item = &String>) -> anyhow::Re
 }
 
 fn log(world: &World) -> anyhow::Result<Vec<Record>> {
-    read_topic(world, &world.scope.input_topic, |message| {
+    read(world, &world.scope.input_topic, |message| {
         let wire = message.header(MARK).map(|mark| text(Some(mark)));
         let id = id(message, wire.is_some());
         Ok(Record {
@@ -123,7 +117,7 @@ fn log(world: &World) -> anyhow::Result<Vec<Record>> {
 }
 
 pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
-    read_topic(world, &world.scope.dlq_topic, |message| {
+    read(world, &world.scope.dlq_topic, |message| {
         let own = message.original_headers();
         let wire = own.as_deref().and_then(mark);
         let print = || fingerprint(message.key(), message.value().as_deref(), own.as_deref().unwrap_or_default());
@@ -146,41 +140,9 @@ pub fn letters(world: &World) -> anyhow::Result<Vec<Letter>> {
     })
 }
 
-fn read_topic<T>(
-    world: &World,
-    topic: &str,
-    each: impl Fn(&KafkaRecord) -> anyhow::Result<T>,
-) -> anyhow::Result<Vec<T>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &world.scope.endpoints.kafka_brokers)
-        .set("group.id", "chaos-reader")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    let mut list = TopicPartitionList::new();
-    // The client says where one ends: the last offsets may be a transaction's marker, or missing.
-    let mut left = BTreeSet::new();
-    for partition in metadata.topics().first().context("no such topic")?.partitions() {
-        list.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
-        left.insert(partition.id());
-    }
-    consumer.assign(&list)?;
-    let mut found = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while !left.is_empty() {
-        anyhow::ensure!(Instant::now() < deadline, "{topic} is not read to its end: {left:?}");
-        match consumer.poll(Duration::from_millis(100)) {
-            None => {}
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-            // Of a broker that was started just now; the client tries again.
-            Some(Err(KafkaError::MessageConsumption(
-                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
-            ))) => {}
-            Some(message) => found.push(each(&KafkaRecord::of(message?))?),
-        }
-    }
-    Ok(found)
+fn read<T>(world: &World, topic: &str, each: impl Fn(&KafkaRecord) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+    let read = read_topic(&world.scope.endpoints.kafka_brokers, topic, |message| each(&KafkaRecord::of(message)));
+    read?.into_iter().collect()
 }
 
 /// An event's id; what came from the wire is no event, whatever its headers are.
@@ -226,12 +188,7 @@ fn text(bytes: Option<&[u8]>) -> String {
 
 /// The store, beside the proxies.
 pub fn store(world: &World) -> anyhow::Result<Store> {
-    use clap::Parser as _;
-    #[derive(clap::Parser)]
-    struct Settings {
-        #[command(flatten)]
-        postgres: shared::store::PostgresConfig,
-    }
-    let settings = Settings::try_parse_from(["chaos", &format!("--database-url={}", world.scope.database_url)])?;
-    Store::open(&settings.postgres, "chaos")
+    let url = world.scope.database_url.parse()?;
+    let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
+    Store::open(&config, "chaos")
 }

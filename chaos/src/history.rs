@@ -120,13 +120,6 @@ pub struct History {
     pub bounds: Bounds,
 }
 
-impl History {
-    /// Whether a record is an event that another producer wrote in a transaction.
-    pub fn is_of_transaction(&self, record: &Record) -> bool {
-        record.id.is_some() && record.device.starts_with(TRANSACTIONS_DEVICE)
-    }
-}
-
 /// A record that no client library writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {

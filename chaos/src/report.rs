@@ -12,7 +12,6 @@ use crate::figures::Figures;
 use crate::least;
 use crate::plan::{Fault, Plan, Step};
 
-/// The five, in a few words each.
 const PROMISES: [&str; 5] = [
     "a 202 is never false",
     "exactly one effect",

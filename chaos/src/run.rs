@@ -108,7 +108,7 @@ async fn break_things(plan: &Plan, world: &Arc<World>, load: &Load) -> anyhow::R
     let mut steps = plan.steps.iter().copied().peekable();
     while load.elapsed() < plan.length || steps.peek().is_some() {
         if let Some(step) = steps.next_if(|step| step.at <= load.elapsed()) {
-            println!("{:>6.1} s  {step}", load.elapsed().as_secs_f64());
+            say(load, &step.to_string());
             let (world, history) = (Arc::clone(world), Arc::clone(&load.history));
             let happening = tokio::task::spawn_blocking(move || faults::happen(step, &world, &history, began));
             under_way.push((step, happening));
@@ -116,7 +116,9 @@ async fn break_things(plan: &Plan, world: &Arc<World>, load: &Load) -> anyhow::R
         if said.elapsed() >= PROGRESS {
             said = Instant::now();
             world.tend()?;
-            progress(load.elapsed(), &load.counts);
+            let Counts { accepted, failed, reads, .. } = &*load.counts;
+            let [accepted, failed, reads] = [accepted, failed, reads].map(|counter| counter.load(Ordering::Relaxed));
+            say(load, &format!("{accepted} accepted, {failed} failed posts, {reads} reads"));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -143,7 +145,7 @@ async fn end_sending(load: &mut Load) -> anyhow::Result<()> {
 async fn cut_redis_at_last(world: &World, load: &mut Load, before: Duration) -> anyhow::Result<()> {
     let whom = Whom::Workers;
     let from = load.elapsed();
-    println!("{:>6.1} s  cut-redis ({whom}), at last", from.as_secs_f64());
+    say(load, &format!("cut-redis ({whom}), at last"));
     world.ways_of(whom).for_each(|way| way.redis.cut());
     tokio::time::sleep(before).await;
     end_sending(load).await?;
@@ -155,16 +157,6 @@ async fn cut_redis_at_last(world: &World, load: &mut Load, before: Duration) -> 
 
 fn say(load: &Load, what: &str) {
     println!("{:>6.1} s  {what}", load.elapsed().as_secs_f64());
-}
-
-fn progress(elapsed: Duration, counts: &Counts) {
-    println!(
-        "{:>6.1} s  {} accepted, {} failed posts, {} reads",
-        elapsed.as_secs_f64(),
-        counts.accepted.load(Ordering::Relaxed),
-        counts.failed.load(Ordering::Relaxed),
-        counts.reads.load(Ordering::Relaxed)
-    );
 }
 
 /// The lines that have something in them, of all that the services wrote.

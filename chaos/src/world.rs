@@ -1,21 +1,18 @@
 //! The system that is to be broken: servers, proxies in front of them, two APIs and some workers.
 
-mod primaries;
-
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use devstack::kit::owned;
-use devstack::{LogReader, Postgres, Program, Proxy, Redis, Scope, Service, SmallDisk, Stack, port, psql, token};
+use devstack::{LogReader, Postgres, Program, Proxy, Redis, Scope, Service, SmallDisk, Stack};
+use devstack::{asked, port, psql, token};
 
-use self::primaries::Primaries;
 use crate::faults;
 use crate::load::lock;
-use crate::plan::{APIS, Fault, Turn, WORKERS_WAYS, Whom};
+use crate::plan::{APIS, Fault, WORKERS_WAYS, Whom};
 
 const SECRET: &str = "planted-7f3a: the secret of a run of chaos, long enough";
 const SETUP: Duration = Duration::from_secs(60);
@@ -37,7 +34,8 @@ pub struct Way {
 pub struct World {
     // What is dropped first ends first.
     apis: Vec<Mutex<Service>>,
-    workers: Mutex<BTreeMap<usize, Service>>,
+    /// In the order in which they came.
+    workers: Mutex<Vec<Service>>,
     pub urls: Vec<String>,
     pub token: String,
     pub scope: Scope,
@@ -45,12 +43,16 @@ pub struct World {
     pub ways: Vec<Way>,
     /// What PostgreSQL's tables lie on, where a disk that can be filled may be mounted.
     pub disk: Option<SmallDisk>,
-    /// Who is the primary where servers take over from each other.
-    pub primaries: Primaries,
+    /// Takes turns with the stack's Redis.
+    second_redis: Redis,
+    redis_is_second: AtomicBool,
+    /// Took over from the stack's PostgreSQL.
+    successor: OnceLock<Postgres>,
+    /// The harness' own way to PostgreSQL, which no fault touches.
+    database: Proxy,
     pub stack: Stack,
     pub log_reader: LogReader,
-    api_envs: Vec<Vec<(String, String)>>,
-    started: Mutex<usize>,
+    started: AtomicUsize,
     ended: Mutex<Vec<String>>,
     turns: [Mutex<()>; 4],
     logs: PathBuf,
@@ -64,14 +66,13 @@ impl World {
         for kafka in stack.kafka.proxies(APIS + WORKERS_WAYS)? {
             ways.push(Way { kafka, postgres: Proxy::to(stack.postgres.port)?, redis: Proxy::to(stack.redis.port)? });
         }
-        let primaries = Primaries::start(&stack)?;
+        let (second_redis, own_way) = (Redis::start(&[])?, Proxy::to(stack.postgres.port)?);
         let mut scope = Scope::on(&stack.endpoints(), "chaos")?;
         let disk = stack.postgres.small_disk().inspect_err(|error| println!("no small disk: {error:#}")).ok();
         if let Some(disk) = &disk {
             faults::use_disk(&stack.postgres.url(), &scope.database_url, disk.path())?;
         }
-        let database = scope.database_url.rsplit_once('/').map_or("", |(_, name)| name);
-        scope.database_url = format!("postgres://postgres@127.0.0.1:{}/{database}", primaries.database_port());
+        scope.database_url = port::replaced(&scope.database_url, own_way.port)?;
         let setup = Service::spawn(Program::Worker, &["setup"], &scope.env(), &logs.join("setup.log"))?;
         ensure!(setup.wait(SETUP)?.success(), "setup failed: {}", setup.log());
         psql(&scope.database_url, faults::REFUSE)?;
@@ -84,23 +85,20 @@ impl World {
             scope,
             ways,
             disk,
-            primaries,
+            second_redis,
+            redis_is_second: AtomicBool::new(false),
+            successor: OnceLock::new(),
+            database: own_way,
             stack,
-            log_reader: LogReader::new(),
-            api_envs: Vec::new(),
-            started: Mutex::new(0),
+            log_reader: LogReader::default(),
+            started: AtomicUsize::new(0),
             ended: Mutex::default(),
             turns: Default::default(),
             logs: logs.to_owned(),
         };
         for way in 0..APIS {
-            let bind = format!("127.0.0.1:{}", port::free());
-            let mut env = world.env(way)?;
-            env.extend(owned(&[("API_BIND", &bind), ("JWT_SECRET", SECRET), ("KAFKA_MESSAGE_TIMEOUT", "4s")]));
-            let api = world.spawn(Program::Api, &[], &env)?;
-            world.apis.push(Mutex::new(api));
-            world.urls.push(format!("http://{bind}"));
-            world.api_envs.push(env);
+            world.urls.push(format!("http://127.0.0.1:{}", port::free()));
+            world.apis.push(Mutex::new(world.start_api(way)?));
         }
         world.add_worker()?;
         world.add_worker()?;
@@ -110,31 +108,46 @@ impl World {
 
     /// The primary of Redis, and the server that may take over.
     pub fn redis(&self) -> (&Redis, &Redis) {
-        self.primaries.redis(&self.stack)
+        let (first, second) = (&self.stack.redis, &self.second_redis);
+        if self.redis_is_second.load(Ordering::SeqCst) { (second, first) } else { (first, second) }
+    }
+
+    /// Notes that the servers of Redis have changed roles.
+    pub fn swap_redis(&self) {
+        self.redis_is_second.fetch_xor(true, Ordering::SeqCst);
     }
 
     pub fn postgres(&self) -> &Postgres {
-        self.primaries.postgres(&self.stack)
+        self.successor.get().unwrap_or(&self.stack.postgres)
+    }
+
+    /// Whether the stack's PostgreSQL has a successor.
+    pub fn has_failed_over(&self) -> bool {
+        self.successor.get().is_some()
+    }
+
+    /// Notes who took over from the stack's PostgreSQL.
+    pub fn fail_over_postgres(&self, successor: Postgres) {
+        self.database.lead_to(successor.port);
+        self.database.drop_connections();
+        // A plan has it once at most.
+        let _ = self.successor.set(successor);
     }
 
     /// Waits until each worker has partitions: a fault that meets nobody at work tries nothing.
     fn until_assigned(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + SETUP;
-        while !lock(&self.workers).values().all(|worker| worker.log().contains(ASSIGNED)) {
-            ensure!(Instant::now() < deadline, "the workers have no partitions after {SETUP:?}");
-            sleep(Duration::from_millis(100));
-        }
-        Ok(())
+        let all = || Ok(lock(&self.workers).iter().all(|worker| worker.log().contains(ASSIGNED)).then_some(()));
+        let assigned = asked(SETUP, Duration::from_millis(100), all)?;
+        assigned.with_context(|| format!("the workers have no partitions after {SETUP:?}"))
     }
 
     /// What the services of a way read: the servers are behind its proxies.
     fn env(&self, way: usize) -> anyhow::Result<Vec<(String, String)>> {
         let way = self.ways.get(way).context("there is no such way")?;
         let mut env = self.scope.env();
-        let database = self.scope.database_url.rsplit_once('/').map_or("", |(_, name)| name);
         env.extend(owned(&[
             ("KAFKA_BROKERS", &format!("127.0.0.1:{}", way.kafka.port)),
-            ("DATABASE_URL", &format!("postgres://postgres@127.0.0.1:{}/{database}", way.postgres.port)),
+            ("DATABASE_URL", &port::replaced(&self.scope.database_url, way.postgres.port)?),
             ("REDIS_URL", &format!("redis://127.0.0.1:{}", way.redis.port)),
             ("CACHE_TTL", &format!("{}s", TTL.as_secs())),
             ("OPS_BIND", &format!("127.0.0.1:{}", port::free())),
@@ -146,9 +159,8 @@ impl World {
     }
 
     fn spawn(&self, program: Program, args: &[&str], env: &[(String, String)]) -> anyhow::Result<Service> {
-        let mut started = lock(&self.started);
-        *started += 1;
-        let log = self.logs.join(format!("{:03}-{}.log", *started, program.name()));
+        let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+        let log = self.logs.join(format!("{number:03}-{}.log", program.name()));
         Service::spawn_read_by(&self.log_reader, program, args, env, &log)
     }
 
@@ -158,24 +170,21 @@ impl World {
     }
 
     pub fn add_worker(&self) -> anyhow::Result<()> {
-        let way = APIS + *lock(&self.started) % WORKERS_WAYS;
+        let way = APIS + self.started.load(Ordering::Relaxed) % WORKERS_WAYS;
         let service = self.spawn(Program::Worker, &["run"], &self.env(way)?)?;
-        let number = *lock(&self.started);
-        lock(&self.workers).insert(number, service);
+        self.put_worker(service);
         Ok(())
     }
 
     /// Takes a worker out, by chance, if there is one; it runs on until it is told otherwise.
     pub fn take_worker(&self, choice: usize) -> Option<Service> {
         let mut workers = lock(&self.workers);
-        let key = workers.keys().nth(choice % workers.len().max(1)).copied()?;
-        workers.remove(&key)
+        let place = choice.checked_rem(workers.len())?;
+        Some(workers.remove(place))
     }
 
     pub fn put_worker(&self, service: Service) {
-        let mut started = lock(&self.started);
-        *started += 1;
-        lock(&self.workers).insert(*started, service);
+        lock(&self.workers).push(service);
     }
 
     pub fn workers(&self) -> usize {
@@ -184,8 +193,8 @@ impl World {
 
     /// Starts what ended by itself anew, as a platform does. What a fault has in hand is left to it.
     pub fn tend(&self) -> anyhow::Result<()> {
-        let ended: Vec<_> = lock(&self.workers).extract_if(.., |_, worker| !worker.is_running()).collect();
-        for (_, worker) in ended {
+        let ended: Vec<_> = lock(&self.workers).extract_if(.., |worker| !worker.is_running()).collect();
+        for worker in ended {
             self.still_runs(&worker);
             self.add_worker()?;
         }
@@ -221,18 +230,15 @@ impl World {
     }
 
     pub fn start_api(&self, choice: usize) -> anyhow::Result<Service> {
-        let env = self.api_envs.get(choice % self.api_envs.len().max(1)).context("there is no API")?;
-        self.spawn(Program::Api, &[], env)
+        let way = choice % APIS;
+        let bind = self.urls.get(way).and_then(|url| url.strip_prefix("http://")).context("there is no API")?;
+        let mut env = self.env(way)?;
+        env.extend(owned(&[("API_BIND", bind), ("JWT_SECRET", SECRET), ("KAFKA_MESSAGE_TIMEOUT", "4s")]));
+        self.spawn(Program::Api, &[], &env)
     }
 
     /// The right to do something to the server of a fault.
     pub fn turn(&self, fault: Fault) -> Option<MutexGuard<'_, ()>> {
-        let [kafka, postgres, redis, transactions] = &self.turns;
-        fault.turn().map(|turn| match turn {
-            Turn::Kafka => lock(kafka),
-            Turn::Postgres => lock(postgres),
-            Turn::Redis => lock(redis),
-            Turn::Transactions => lock(transactions),
-        })
+        fault.turn().and_then(|turn| self.turns.get(turn as usize)).map(lock)
     }
 }

@@ -3,7 +3,6 @@
 pub(crate) mod dev;
 pub(crate) mod exec;
 mod ports;
-mod probe;
 pub(crate) mod replay;
 mod session;
 mod settings;

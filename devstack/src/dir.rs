@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
+use rustix::process::Signal;
 
-use crate::process::{everyone, kill_stray, owner_is_dead, this};
+use crate::process::{everyone, owner_is_dead, send, this};
 
 /// A file in a stack's folder that keeps it from being removed.
 const KEEP: &str = "keep";
@@ -26,6 +28,7 @@ pub fn target() -> PathBuf {
         .unwrap_or_else(|| workspace().join("target"))
 }
 
+/// The folder of one server, or of several; it goes with the last of them.
 #[derive(Debug)]
 pub(crate) struct StackDir {
     path: PathBuf,
@@ -33,7 +36,7 @@ pub(crate) struct StackDir {
 
 impl StackDir {
     /// A new folder, named for this process, after removing those of dead ones.
-    pub(crate) fn create() -> anyhow::Result<StackDir> {
+    pub(crate) fn create() -> anyhow::Result<Arc<StackDir>> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let root = target().join("devstack");
         fs::create_dir_all(&root).with_context(|| format!("cannot create {}", root.display()))?;
@@ -47,7 +50,7 @@ impl StackDir {
         if std::env::var_os("DEVSTACK_KEEP").is_some() {
             fs::write(path.join(KEEP), "")?;
         }
-        Ok(StackDir { path })
+        Ok(Arc::new(StackDir { path }))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -83,7 +86,7 @@ fn tidy(root: &Path) {
         for stat in everyone() {
             let Ok(cwd) = fs::read_link(format!("/proc/{}/cwd", stat.pid)) else { continue };
             if cwd.starts_with(&path) || elsewhere.as_ref().is_some_and(|dir| cwd.starts_with(dir)) {
-                kill_stray(stat.pid);
+                let _ = send(stat.pid, Signal::KILL);
             }
         }
         remove(&path);

@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use crate::process::STEP;
+use crate::process::{STEP, asked};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -63,6 +63,9 @@ fn asked_of_coordinator(consumer: &BaseConsumer, list: &TopicPartitionList) -> K
     }
 }
 
-pub fn is_caught_up(brokers: &str, topic: &str, group: &str) -> anyhow::Result<bool> {
-    Ok(committed(brokers, topic, group)?.values().all(|(committed, end)| committed >= end))
+/// Waits until the group has committed all there is.
+pub fn until_caught_up(brokers: &str, topic: &str, group: &str, patience: Duration) -> anyhow::Result<()> {
+    let is_caught_up = || Ok(committed(brokers, topic, group)?.values().all(|(at, end)| at >= end).then_some(()));
+    let caught_up = asked(patience, Duration::from_millis(200), is_caught_up)?;
+    caught_up.with_context(|| format!("the worker is not caught up after {patience:?}"))
 }

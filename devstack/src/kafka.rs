@@ -7,9 +7,9 @@ mod settings;
 mod storage;
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -42,27 +42,22 @@ pub struct Kafka {
     config: PathBuf,
     /// Where this one saves its classes at its end, and where the next ones look for them.
     classes: Option<(PathBuf, PathBuf)>,
-    // Last, so that it goes last.
-    dir: Option<StackDir>,
 }
 
 impl Kafka {
     /// Starts one of one's own, without the other servers; see [`Kafka::secured`] for the password. Dropped,
     /// it is killed.
     pub fn start(secured: Option<&str>) -> anyhow::Result<Kafka> {
-        let dir = StackDir::create()?;
-        let mut kafka = Kafka::start_in(dir.path(), port::free(), secured)?;
-        kafka.dir = Some(dir);
-        Ok(kafka)
+        Kafka::start_in(&StackDir::create()?, port::free(), secured)
     }
 
-    /// Starts it with its files in `dir`, which is there, and with a secured listener beside the
-    /// usual one where a password for it is given.
-    pub(crate) fn start_in(dir: &Path, port: u16, secured: Option<&str>) -> anyhow::Result<Kafka> {
-        Kafka::start_as(dir, Place { id: 1, port, controller: port::free() }, secured)
+    /// Starts it with its files in `dir`, and with a secured listener beside the usual one where a password for it is
+    /// given.
+    pub(crate) fn start_in(dir: &Arc<StackDir>, port: u16, secured: Option<&str>) -> anyhow::Result<Kafka> {
+        Kafka::start_as(dir, dir.path(), Place { id: 1, port, controller: port::free() }, secured)
     }
 
-    fn start_as(dir: &Path, place: Place, secured: Option<&str>) -> anyhow::Result<Kafka> {
+    fn start_as(of: &Arc<StackDir>, dir: &Path, place: Place, secured: Option<&str>) -> anyhow::Result<Kafka> {
         let port = place.port;
         let jvm = Jvm::new(dir)?;
         let secured = secured.map(|password| Secured::prepare(dir, password)).transpose()?;
@@ -77,6 +72,7 @@ impl Kafka {
         let settings = config.clone();
         let server = Server::launch(Recipe {
             name: "Kafka",
+            port,
             // It saves its classes at an orderly end.
             discard: if jvm.archive_to.is_some() { Signal::TERM } else { Signal::KILL },
             command: Box::new(move || {
@@ -87,9 +83,10 @@ impl Kafka {
             stop: Signal::TERM,
             ready: Box::new(move || answers(port)),
             log,
+            dir: Arc::clone(of),
         })?;
         let brokers = format!("127.0.0.1:{port}");
-        Ok(Kafka { server, brokers, secured, config, classes, dir: None })
+        Ok(Kafka { server, brokers, secured, config, classes })
     }
 
     pub fn brokers(&self) -> &str {
@@ -169,14 +166,14 @@ impl Jvm {
         let mut command = spawn::command(self.java, None);
         command.arg(HEAP).args(JVM);
         if self.archive.exists() {
-            command.arg(option("-XX:SharedArchiveFile=", &self.archive));
+            command.arg(format!("-XX:SharedArchiveFile={}", self.archive.display()));
             // One that another Java wrote is passed over without a word.
             command.arg("-Xshare:auto").arg("-Xlog:disable");
         } else if let (true, Some(file)) = (save_classes, &self.archive_to) {
-            command.arg(option("-XX:ArchiveClassesAtExit=", file));
+            command.arg(format!("-XX:ArchiveClassesAtExit={}", file.display()));
             command.arg("-Xlog:disable");
         }
-        command.arg(option("-Dlog4j2.configurationFile=", &self.logging));
+        command.arg(format!("-Dlog4j2.configurationFile={}", self.logging.display()));
         if let Ok(more) = std::env::var("DEVSTACK_JAVA_OPTS") {
             command.args(more.split_whitespace());
         }
@@ -185,16 +182,8 @@ impl Jvm {
     }
 }
 
-fn option(name: &str, path: &Path) -> std::ffi::OsString {
-    let mut option = std::ffi::OsString::from(name);
-    option.push(path);
-    option
-}
-
 /// Whether it serves: a broker registered, and a leader for each partition there is.
 fn answers(port: u16) -> anyhow::Result<()> {
-    // Much cheaper than a client, while nothing listens.
-    drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", format!("127.0.0.1:{port}"))
         .set("reconnect.backoff.ms", "10")

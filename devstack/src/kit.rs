@@ -16,10 +16,12 @@ mod wait;
 use crate::Scope;
 
 pub use self::events::{Event, event};
-pub use self::faults::{Report, tells, tells_end_of};
+pub use self::faults::{tells, tells_end_of};
 pub use self::records::{has_topic, header, headers, kafka_that_makes_topics, owned_headers, read_all, read_some};
-pub use self::running::{Api, Running, json_lines, sample, samples};
+pub use self::running::{Api, Running};
 pub use self::wait::{PATIENCE, found, until, until_blocking};
+pub use crate::runbook::Report;
+pub use crate::said::{json_lines, logged, sample, samples};
 
 /// Does what blocks, on a thread of its own.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -4,9 +4,10 @@
 use std::fs::File;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read as _, Write as _, pipe};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::pipe::fcntl_setpipe_size;
@@ -22,16 +23,11 @@ pub struct LogReader(Arc<Reading>);
 
 #[derive(Debug, Default)]
 struct Reading {
-    is_stopped: Mutex<bool>,
-    told: Condvar,
+    is_stopped: AtomicBool,
     full: AtomicUsize,
 }
 
 impl LogReader {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// One that does not read until it is told to: a service that starts then finds its pipe full.
     pub fn stopped() -> Self {
         let reader = Self::default();
@@ -40,8 +36,7 @@ impl LogReader {
     }
 
     pub fn read(&self, on: bool) {
-        *self.is_stopped() = !on;
-        self.0.told.notify_all();
+        self.0.is_stopped.store(!on, Ordering::Relaxed);
     }
 
     /// How many pipes were full so far when the reading went on.
@@ -55,7 +50,7 @@ impl LogReader {
         let file = file.with_context(|| format!("cannot write {}", log.display()))?;
         let (reader, mut writer) = pipe().context("no pipe")?;
         fcntl_setpipe_size(&writer, ROOM).context("a pipe of another size")?;
-        if *self.is_stopped() {
+        if self.is_stopped() {
             // So much there is room for: it waits for nobody.
             writer.write_all(&[b'\n'; ROOM])?;
         }
@@ -68,12 +63,11 @@ impl LogReader {
     fn copy(&self, mut reader: PipeReader, mut file: File) {
         let mut piece = [0; ROOM];
         loop {
-            let mut stopped = self.is_stopped();
-            let was_stopped = *stopped;
-            while *stopped {
-                stopped = self.0.told.wait(stopped).unwrap_or_else(PoisonError::into_inner);
+            let mut was_stopped = false;
+            while self.is_stopped() {
+                was_stopped = true;
+                thread::sleep(Duration::from_millis(10));
             }
-            drop(stopped);
             let read = match reader.read(&mut piece) {
                 Ok(0) => return,
                 Ok(read) => read,
@@ -89,7 +83,7 @@ impl LogReader {
         }
     }
 
-    fn is_stopped(&self) -> MutexGuard<'_, bool> {
-        self.0.is_stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_stopped(&self) -> bool {
+        self.0.is_stopped.load(Ordering::Relaxed)
     }
 }

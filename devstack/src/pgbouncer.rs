@@ -1,7 +1,6 @@
 //! PgBouncer in front of a PostgreSQL, as a pooler of transactions.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -20,8 +19,6 @@ const PROGRAM: &str = "/usr/sbin/pgbouncer";
 pub struct PgBouncer {
     pub(crate) server: Server,
     pub port: u16,
-    // Last, so that it goes last.
-    _dir: StackDir,
 }
 
 impl PgBouncer {
@@ -47,6 +44,7 @@ impl PgBouncer {
         let url = format!("postgres://postgres@127.0.0.1:{port}/pgbouncer?connect_timeout=2");
         let server = Server::launch(Recipe {
             name: "PgBouncer",
+            port,
             command: Box::new(move || {
                 let mut command = spawn::command(&program, account);
                 command.arg(&settings);
@@ -54,21 +52,16 @@ impl PgBouncer {
             }),
             stop: Signal::INT,
             discard: Signal::KILL,
-            ready: Box::new(move || {
-                // Much cheaper than a client, while nothing listens.
-                drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
-                psql(&url, "SHOW VERSION").map(drop)
-            }),
+            ready: Box::new(move || psql(&url, "SHOW VERSION").map(drop)),
             log: dir.path().join("pgbouncer.log"),
+            dir,
         })?;
-        Ok(PgBouncer { server, port, _dir: dir })
+        Ok(PgBouncer { server, port })
     }
 
     /// The URL of a database behind it, of the URL that leads past it.
     pub fn url(&self, direct: &str) -> anyhow::Result<String> {
-        let (before, database) = direct.rsplit_once('/').context("no database in the URL")?;
-        let (before, _) = before.rsplit_once(':').context("no port in the URL")?;
-        Ok(format!("{before}:{}/{database}", self.port))
+        port::replaced(direct, self.port)
     }
 }
 

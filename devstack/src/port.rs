@@ -8,9 +8,11 @@
 //! number, which no server here uses. So another process is not given it while its server is still to
 //! come, or is stopped; and the mark is gone with us, however we end.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -39,6 +41,21 @@ pub fn of(url: &str) -> anyhow::Result<u16> {
     let address = url.split("://").nth(1).and_then(|rest| rest.split('/').next());
     let port = address.and_then(|address| address.rsplit_once(':')?.1.parse().ok());
     port.with_context(|| format!("no port in the URL {url}"))
+}
+
+/// The same URL with another port.
+pub fn replaced(url: &str, port: u16) -> anyhow::Result<String> {
+    Ok(url.replacen(&format!(":{}", of(url)?), &format!(":{port}"), 1))
+}
+
+/// Sends this to a port of 127.0.0.1, and gives all that comes back until the other side closes.
+pub fn ask(port: u16, question: &str, patience: Duration) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(question.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Takes this very port, where nobody listens on it and it was not handed out before.

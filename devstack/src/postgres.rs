@@ -5,10 +5,10 @@ mod standby;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
@@ -18,10 +18,13 @@ use crate::disk::SmallDisk;
 use crate::port;
 use crate::server::{Recipe, Server};
 use crate::spawn::{self, Account};
-use crate::tls::{Certificates, Files};
+use crate::tls::Certificates;
 
 /// Of every cluster here.
 pub(crate) const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "log_timezone=UTC"];
+
+/// In its folder, all that it writes.
+const LOG: &str = "postgres.log";
 
 /// A running PostgreSQL cluster of its own. `freeze` and `kill` mean the postmaster and all its
 /// backends.
@@ -29,29 +32,29 @@ pub(crate) const SETTINGS: [&str; 3] = ["max_connections=300", "timezone=UTC", "
 pub struct Postgres {
     pub(crate) server: Server,
     pub port: u16,
-    // Last, so that it goes last.
-    dir: Option<StackDir>,
 }
 
 impl Postgres {
     /// Starts one of one's own, without the other servers. Dropped, it ends.
     pub fn start() -> anyhow::Result<Postgres> {
-        let dir = StackDir::create()?;
-        let mut postgres = Postgres::start_in(dir.path(), port::free())?;
-        postgres.dir = Some(dir);
-        Ok(postgres)
+        Postgres::start_in(&StackDir::create()?, port::free(), None)
     }
 
     /// The same with TLS, under the name `localhost`; without it, it answers too.
     pub fn start_with_tls(certificates: &Certificates) -> anyhow::Result<Postgres> {
-        let (dir, port) = (StackDir::create()?, port::free());
-        let server = process(dir.path(), port, Some(&certificates.files))?;
-        Ok(Postgres { server, port, dir: Some(dir) })
+        Postgres::start_in(&StackDir::create()?, port::free(), Some(certificates))
     }
 
-    /// Creates a cluster under `dir`, which is there, and starts it on this port.
-    pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Postgres> {
-        Ok(Postgres { server: process(dir, port, None)?, port, dir: None })
+    /// Creates a cluster under `dir`, and starts it on this port.
+    pub(crate) fn start_in(dir: &Arc<StackDir>, port: u16, tls: Option<&Certificates>) -> anyhow::Result<Postgres> {
+        let bin = bin_dir()?;
+        let account = account()?;
+        let data = data_dir(dir.path(), account)?;
+        cluster::make(&bin, account, &data, &dir.path().join(LOG))?;
+        if let Some(files) = tls {
+            offer_tls(&data, account, files)?;
+        }
+        Ok(Postgres { server: run(&bin, account, data, dir, port)?, port })
     }
 
     /// A disk that its user owns, for a tablespace that can run out of room; an error where none may be mounted.
@@ -68,26 +71,12 @@ impl Postgres {
 impl Drop for Postgres {
     /// With its process alone it would leave a segment of shared memory behind.
     fn drop(&mut self) {
-        if self.dir.is_some() {
-            self.server.discard();
-        }
+        self.server.dismiss();
     }
-}
-
-fn process(dir: &Path, port: u16, tls: Option<&Files>) -> anyhow::Result<Server> {
-    let bin = bin_dir()?;
-    let account = account()?;
-    let data = data_dir(dir, account)?;
-    let log = dir.join("postgres.log");
-    cluster::make(&bin, account, &data, &log)?;
-    if let Some(files) = tls {
-        offer_tls(&data, account, files)?;
-    }
-    run(&bin, account, data, log, port)
 }
 
 /// Has a cluster offer TLS. Its key has to be its own user's.
-fn offer_tls(data: &Path, account: Option<Account>, files: &Files) -> anyhow::Result<()> {
+fn offer_tls(data: &Path, account: Option<Account>, files: &Certificates) -> anyhow::Result<()> {
     for (from, name) in [(&files.certificate, "server.crt"), (&files.key, "server.key")] {
         let to = data.join(name);
         fs::copy(from, &to).with_context(|| format!("cannot write {}", to.display()))?;
@@ -97,11 +86,12 @@ fn offer_tls(data: &Path, account: Option<Account>, files: &Files) -> anyhow::Re
     fs::write(&settings, "ssl = on\n").with_context(|| format!("cannot write {}", settings.display()))
 }
 
-fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: u16) -> anyhow::Result<Server> {
+fn run(bin: &Path, account: Option<Account>, data: PathBuf, dir: &Arc<StackDir>, port: u16) -> anyhow::Result<Server> {
     let postgres = bin.join("postgres");
     let pg_isready = bin.join("pg_isready");
     Server::launch(Recipe {
         name: "PostgreSQL",
+        port,
         command: Box::new(move || {
             let mut command = spawn::command(&postgres, account);
             command.arg("-D").arg(&data).arg("-p").arg(port.to_string());
@@ -115,8 +105,6 @@ fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: 
         // At once and without a checkpoint; killed, it would leave a shared memory segment.
         discard: Signal::QUIT,
         ready: Box::new(move || {
-            // Much cheaper than a program, while nothing listens.
-            drop(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
             let answer = client(&pg_isready)
                 .args(["-q", "-U", "postgres", "-d", "postgres", "-h", "127.0.0.1", "-t", "1"])
                 .args(["-p", &port.to_string()])
@@ -125,7 +113,8 @@ fn run(bin: &Path, account: Option<Account>, data: PathBuf, log: PathBuf, port: 
             ensure!(answer.success(), "pg_isready: {answer}");
             Ok(())
         }),
-        log,
+        log: dir.path().join(LOG),
+        dir: Arc::clone(dir),
     })
 }
 

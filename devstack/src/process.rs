@@ -54,7 +54,7 @@ impl Process {
     }
 
     /// Stops it and all below it from running. The parent first: it cannot start more of them.
-    pub(crate) fn freeze(&self) -> anyhow::Result<()> {
+    pub fn freeze(&self) -> anyhow::Result<()> {
         if self.ended()?.is_some() {
             return Ok(()); // its number may be another's by now
         }
@@ -68,7 +68,7 @@ impl Process {
     }
 
     /// Lets it and all below it run again.
-    pub(crate) fn thaw(&self) -> anyhow::Result<()> {
+    pub fn thaw(&self) -> anyhow::Result<()> {
         if self.ended()?.is_some() {
             return Ok(()); // its number may be another's by now
         }
@@ -105,7 +105,7 @@ impl Drop for Process {
 }
 
 /// Sends a signal; that the process is gone already is no error.
-fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
+pub(crate) fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(());
     };
@@ -113,11 +113,6 @@ fn send(pid: u32, signal: Signal) -> anyhow::Result<()> {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error).context("cannot send a signal"),
     }
-}
-
-/// Kills a process that is not our child.
-pub(crate) fn kill_stray(pid: u32) {
-    let _ = send(pid, Signal::KILL);
 }
 
 /// A process and all below it, each named so that a later one with its number is not meant.
@@ -209,7 +204,7 @@ fn settle(pid: u32) {
 }
 
 /// Asks again and again for an answer, for so long; the last time when the time is over.
-pub(crate) fn asked<T>(
+pub fn asked<T>(
     timeout: Duration,
     step: Duration,
     mut ask: impl FnMut() -> anyhow::Result<Option<T>>,

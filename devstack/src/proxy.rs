@@ -49,9 +49,8 @@ impl Proxy {
 
     /// A proxy in front of the server of a URL, and the URL that leads there through it.
     pub fn before(url: &str) -> anyhow::Result<(Proxy, String)> {
-        let server = port::of(url)?;
-        let proxy = Proxy::to(server)?;
-        let url = url.replacen(&format!(":{server}"), &format!(":{}", proxy.port), 1);
+        let proxy = Proxy::to(port::of(url)?)?;
+        let url = port::replaced(url, proxy.port)?;
         Ok((proxy, url))
     }
 

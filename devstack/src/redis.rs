@@ -2,9 +2,8 @@
 
 mod replica;
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -12,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::dir::StackDir;
 use crate::server::{Recipe, Server};
-use crate::tls::{Certificates, Files};
+use crate::tls::Certificates;
 use crate::{port, spawn};
 
 /// Nothing is kept.
@@ -24,8 +23,6 @@ pub struct Redis {
     pub port: u16,
     /// Where it does so with TLS, if it does.
     pub tls_port: Option<u16>,
-    // Last, so that it goes last.
-    _dir: Option<StackDir>,
 }
 
 impl Redis {
@@ -34,14 +31,13 @@ impl Redis {
     pub fn start(more: &[&str]) -> anyhow::Result<Redis> {
         let dir = StackDir::create()?;
         let more = more.iter().map(|&arg| arg.to_owned()).collect();
-        let redis = Redis::start_with(dir.path(), port::free(), more)?;
-        Ok(Redis { _dir: Some(dir), ..redis })
+        Redis::start_with(&dir, dir.path(), port::free(), more)
     }
 
     /// The same with TLS on a port beside its own, under the name `localhost`.
     pub fn start_with_tls(certificates: &Certificates, more: &[&str]) -> anyhow::Result<Redis> {
         let port = port::free();
-        let Files { authority, certificate, key, .. } = &certificates.files;
+        let Certificates { authority, certificate, key, .. } = certificates;
         let files = [authority, certificate, key].map(|file| file.to_string_lossy().into_owned());
         let [authority, certificate, key] = files.each_ref().map(String::as_str);
         let port_text = port.to_string();
@@ -50,16 +46,14 @@ impl Redis {
         Ok(Redis { tls_port: Some(port), ..Redis::start(&all)? })
     }
 
-    pub(crate) fn start_in(dir: &Path, port: u16) -> anyhow::Result<Redis> {
-        Redis::start_with(dir, port, Vec::new())
-    }
-
-    pub(crate) fn start_with(dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Redis> {
+    /// Starts it with its files in a folder of `of`, which is there.
+    pub(crate) fn start_with(of: &Arc<StackDir>, dir: &Path, port: u16, more: Vec<String>) -> anyhow::Result<Redis> {
         let program =
             spawn::in_path("redis-server").context("redis-server is not installed (devstack/install does that)")?;
         let data = dir.to_path_buf();
         let server = Server::launch(Recipe {
             name: "Redis",
+            port,
             command: Box::new(move || {
                 let mut command = spawn::command(&program, None);
                 command.args(["--bind", "127.0.0.1", "--port", &port.to_string()]);
@@ -73,8 +67,9 @@ impl Redis {
                 Ok(())
             }),
             log: dir.join("redis.log"),
+            dir: Arc::clone(of),
         })?;
-        Ok(Redis { server, port, tls_port: None, _dir: None })
+        Ok(Redis { server, port, tls_port: None })
     }
 
     pub fn url(&self) -> String {
@@ -84,13 +79,7 @@ impl Redis {
 
 /// Sends one command, and gives what comes back, as it stands on the wire, up to its end.
 pub(crate) fn ask(port: u16, command: &str) -> std::io::Result<String> {
-    let patience = Duration::from_millis(500);
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
     // The server closes behind its answer to the second.
-    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
+    let answer = port::ask(port, &format!("{command}\r\nQUIT\r\n"), Duration::from_millis(500))?;
     Ok(answer.strip_suffix("+OK\r\n").unwrap_or(&answer).to_owned())
 }

@@ -21,17 +21,14 @@ pub struct RedisCluster {
     /// The nodes, in the order of their slots. One that was stopped and started again is the same
     /// node, with the same slots, and without what it held.
     pub nodes: [Redis; 3],
-    // Last, so that it goes last.
-    dir: StackDir,
 }
 
 impl RedisCluster {
     /// Starts three nodes on free ports; returns when each takes commands for its slots.
     pub fn start() -> anyhow::Result<RedisCluster> {
         let dir = StackDir::create()?;
-        let path = dir.path();
         let node = |number: usize| -> anyhow::Result<(Redis, u16)> {
-            let path = path.join(format!("redis-{number}"));
+            let path = dir.path().join(format!("redis-{number}"));
             fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
             let (port, bus) = (port::free(), port::free());
             let more = [
@@ -44,11 +41,11 @@ impl RedisCluster {
                 ("--cluster-announce-ip", "127.0.0.1"),
             ];
             let more = more.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect();
-            Ok((Redis::start_with(&path, port, more)?, bus))
+            Ok((Redis::start_with(&dir, &path, port, more)?, bus))
         };
         let (first, second, third) = (node(0)?, node(1)?, node(2)?);
         let buses = [first.1, second.1, third.1];
-        let cluster = RedisCluster { nodes: [first.0, second.0, third.0], dir };
+        let cluster = RedisCluster { nodes: [first.0, second.0, third.0] };
         let first = cluster.nodes[0].port;
         for ((node, bus), slots) in cluster.nodes.iter().zip(buses).zip(NODES) {
             tell(node.port, &format!("CLUSTER ADDSLOTSRANGE {} {}", slots.start, slots.end - 1))?;
@@ -81,7 +78,7 @@ impl RedisCluster {
 
 impl Drop for RedisCluster {
     fn drop(&mut self) {
-        self.nodes.iter().for_each(|node| node.end_with(&self.dir));
+        self.nodes.iter().for_each(|node| node.dismiss());
     }
 }
 

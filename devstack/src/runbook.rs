@@ -8,11 +8,13 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 
+use crate::said::{logged, values};
+
 const HEADER: &str = "| fault of the worker | log | metrics | `/health/ready` | log, when it is over |";
 
 #[derive(Debug, PartialEq)]
-pub struct Fault {
-    pub name: String,
+pub(crate) struct Fault {
+    pub(crate) name: String,
     log: Vec<Line>,
     metrics: Vec<Metric>,
     /// Status and `status` of the readiness.
@@ -42,80 +44,63 @@ enum Wanted {
     AboveZero,
 }
 
-#[derive(Debug)]
-pub struct Said<'a> {
-    pub log: &'a str,
-    pub metrics: &'a str,
-    pub ready: (u16, &'a Value),
+/// What a worker says.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub log: String,
+    pub metrics: String,
+    /// Status and body of the readiness.
+    pub ready: (u16, Value),
 }
 
 impl Fault {
-    pub fn all() -> anyhow::Result<Vec<Fault>> {
+    pub(crate) fn all() -> anyhow::Result<Vec<Fault>> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         rows(&text)
     }
 
-    pub fn named(name: &str) -> anyhow::Result<Fault> {
+    pub(crate) fn named(name: &str) -> anyhow::Result<Fault> {
         let found = Self::all()?.into_iter().find(|fault| fault.name == name);
         found.with_context(|| format!("docs/operations.md tells of no fault {name:?}"))
     }
 
-    /// Whether the log says when it is over.
-    pub fn has_end(&self) -> bool {
-        !self.end.is_empty()
-    }
-
     /// What the document tells and the worker does not say, while it has the fault.
-    pub fn unsaid(&self, said: &Said<'_>) -> Vec<String> {
-        let metrics = self.metrics.iter().filter(|metric| !metric.is_in(said.metrics));
+    pub(crate) fn unsaid(&self, said: &Report) -> Vec<String> {
+        let metrics = self.metrics.iter().filter(|metric| !metric.is_in(&said.metrics));
         let metrics = metrics.map(|metric| format!("metrics: {metric:?}"));
-        let fields = self.fields.iter().filter(|field| !has_field(said.ready.1, field));
+        let fields = self.fields.iter().filter(|field| !has_field(&said.ready.1, field));
         let fields = fields.map(|field| format!("readiness: no {field}"));
         unsaid(&self.log, (self.ready.0, &self.ready.1), said).chain(metrics).chain(fields).collect()
     }
 
     /// What it does not say yet, or says still, when the fault is over.
-    pub fn unsaid_of_end(&self, said: &Said<'_>) -> Vec<String> {
-        let metrics = self.metrics.iter().filter(|metric| metric.is_gauge_of_fault() && metric.is_in(said.metrics));
+    pub(crate) fn unsaid_of_end(&self, said: &Report) -> Vec<String> {
+        let metrics = self.metrics.iter().filter(|metric| metric.is_gauge_of_fault() && metric.is_in(&said.metrics));
         let metrics = metrics.map(|metric| format!("metrics, still: {metric:?}"));
-        let fields = self.fields.iter().filter(|field| has_field(said.ready.1, field));
+        let fields = self.fields.iter().filter(|field| has_field(&said.ready.1, field));
         let fields = fields.map(|field| format!("readiness, still: {field}"));
         unsaid(&self.end, (200, "ready"), said).chain(metrics).chain(fields).collect()
     }
 }
 
 /// These lines, where they are not in the log, and this readiness, where it is another.
-fn unsaid(lines: &[Line], wanted: (u16, &str), said: &Said<'_>) -> impl Iterator<Item = String> {
-    let lines = lines.iter().filter(|line| !line.is_in(said.log)).map(|line| format!("log: {line:?}"));
-    let ready = (said.ready.0, said.ready.1["status"].as_str().unwrap_or_default());
+fn unsaid(lines: &[Line], wanted: (u16, &str), said: &Report) -> impl Iterator<Item = String> {
+    let lines = lines.iter().filter(|line| !line.is_in(&said.log)).map(|line| format!("log: {line:?}"));
+    let (status, body) = &said.ready;
+    let ready = (*status, body["status"].as_str().unwrap_or_default());
     lines.chain((ready != wanted).then(|| format!("readiness: {wanted:?}, not {ready:?}")))
 }
 
 impl Line {
     fn is_in(&self, log: &str) -> bool {
-        let message = |line: &str| {
-            let parsed = serde_json::from_str::<Value>(line).ok()?;
-            parsed.get("message").and_then(Value::as_str).map(str::to_owned)
-        };
-        log.lines().any(|line| {
-            let has_text = self.text.as_ref().is_none_or(|text| line.contains(text));
-            has_text && message(line).is_some_and(|message| message.starts_with(&self.message))
-        })
+        logged(log, &self.message, self.text.as_deref().unwrap_or_default()).next().is_some()
     }
 }
 
 impl Metric {
     fn is_in(&self, page: &str) -> bool {
-        let (name, labels) = self.series.split_once('{').unwrap_or((&self.series, ""));
-        let wanted: Vec<&str> = labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()).collect();
-        let samples = page.lines().filter_map(|line| {
-            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
-            let is_it = labels.is_empty() || labels.starts_with('{');
-            // Others, such as the group, may stand beside them.
-            (is_it && wanted.iter().all(|label| labels.contains(label))).then(|| value.parse::<f64>().ok())?
-        });
-        samples.into_iter().any(|value| match self.wanted {
+        values(page, &self.series).any(|value| match self.wanted {
             Wanted::Value(wanted) => value == wanted,
             Wanted::AboveZero => value > 0.0,
         })

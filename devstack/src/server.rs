@@ -1,13 +1,14 @@
 //! The handle on one server, a child process of ours: break it, mend it.
 
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, fs};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
 use crate::dir::StackDir;
@@ -22,6 +23,7 @@ const STOP: Duration = Duration::from_secs(20);
 /// How a server is run, and asked whether it answers.
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
+    pub(crate) port: u16,
     pub(crate) command: Box<dyn Fn() -> Command + Send + Sync>,
     pub(crate) stop: Signal,
     /// The signal for the quickest end that leaves nothing outside its data directory.
@@ -29,14 +31,16 @@ pub(crate) struct Recipe {
     /// Whether it answers now, or why not. Asked often, so it is quick to say no.
     pub(crate) ready: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
     pub(crate) log: PathBuf,
+    /// Where its files lie.
+    pub(crate) dir: Arc<StackDir>,
 }
 
 /// One server of a stack. All of it takes `&self`, so that a test can break a server while other
 /// threads use it. After [`start`](Server::start) it has its old port and its old data.
 pub struct Server {
-    recipe: Recipe,
-    /// Locked while anything is done to it.
+    /// Locked while anything is done to it. It goes before the folder that its recipe holds.
     process: Mutex<Option<Process>>,
+    recipe: Recipe,
 }
 
 impl Server {
@@ -83,11 +87,6 @@ impl Server {
         self.start()
     }
 
-    /// Whether its process is there, frozen or not.
-    pub fn is_running(&self) -> bool {
-        matches!(ended(self.process().as_ref()), Ok(None))
-    }
-
     /// How it ended, where it did so by itself.
     pub fn casualty(&self) -> Option<Casualty> {
         let how = ended(self.process().as_ref()).unwrap_or_else(|error| Some(format!("{error:#}")))?;
@@ -99,22 +98,9 @@ impl Server {
         self.process().as_ref().map(Process::pid)
     }
 
-    pub fn log(&self) -> String {
-        last_lines(&self.recipe.log, 20)
-    }
-
-    /// Ends it quickly, for its data is not needed any more.
-    pub(crate) fn discard(&self) {
-        let _ = self.end(self.recipe.discard);
-    }
-
-    /// Ends it with its folder, which may be kept.
-    pub(crate) fn end_with(&self, dir: &StackDir) {
-        if dir.is_kept() {
-            let _ = self.stop();
-        } else {
-            self.discard();
-        }
+    /// Ends it for good: in its orderly way where its folder is kept.
+    pub(crate) fn dismiss(&self) {
+        let _ = if self.recipe.dir.is_kept() { self.stop() } else { self.end(self.recipe.discard) };
     }
 
     fn end(&self, signal: Signal) -> anyhow::Result<()> {
@@ -152,7 +138,9 @@ impl Recipe {
         let mut why = None;
         let ready = asked(START, 2 * STEP, || {
             still_there()?;
-            why = (self.ready)().err();
+            // To connect is much cheaper than a client, while nothing listens.
+            let listens = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).map(drop).map_err(anyhow::Error::from);
+            why = listens.and_then(|()| (self.ready)()).err();
             // Only an answer from a server that still lives is its own, not a stranger's.
             if why.is_none() { still_there().map(Some) } else { Ok(None) }
         })?;
@@ -200,8 +188,15 @@ impl fmt::Debug for Server {
     }
 }
 
+/// Runs a program to its end; what it writes is appended to `log`, whose end is told where it fails.
+pub(crate) fn run(command: Command, log: &Path, failed: &str) -> anyhow::Result<()> {
+    let status = spawn::background(command, log)?.wait(Duration::from_secs(60))?;
+    ensure!(status.is_some_and(|status| status.success()), "{failed}:\n{}", last_lines(log, 15));
+    Ok(())
+}
+
 /// The last lines of a log file, or a word on why there are none.
-pub fn last_lines(log: &Path, count: usize) -> String {
+fn last_lines(log: &Path, count: usize) -> String {
     match fs::read(log) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);

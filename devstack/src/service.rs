@@ -1,6 +1,7 @@
 //! One running binary of ours.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -46,6 +47,14 @@ pub struct Service {
     log: PathBuf,
 }
 
+impl Deref for Service {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
 impl Service {
     /// Starts it with our environment and `env`; what it writes is appended to `log`.
     pub fn spawn(program: Program, args: &[&str], env: &[(String, String)], log: &Path) -> anyhow::Result<Service> {
@@ -84,26 +93,9 @@ impl Service {
         self.program
     }
 
-    pub fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
     /// Asks it to end (SIGTERM).
     pub fn terminate(&self) -> anyhow::Result<()> {
         self.process.signal(Signal::TERM)
-    }
-
-    pub fn kill(&self) -> anyhow::Result<()> {
-        self.process.kill()
-    }
-
-    /// Stops it from running (SIGSTOP).
-    pub fn freeze(&self) -> anyhow::Result<()> {
-        self.process.freeze()
-    }
-
-    pub fn thaw(&self) -> anyhow::Result<()> {
-        self.process.thaw()
     }
 
     /// Waits for its end; that it still runs after `timeout` is an error.

@@ -1,6 +1,5 @@
 //! `docs/settings.md`: its table is what the services' `--help` says.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +16,7 @@ const READERS: [(&str, &[&str], &str); 3] = [
 const BEGIN: &str = "<!-- from here on written by `make settings` -->\n";
 
 /// One setting, as a `--help` tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(PartialEq)]
 struct Setting {
     variable: String,
     default: String,
@@ -84,19 +83,15 @@ fn parse_option(option: &str, help: &str) -> Option<Setting> {
 
 /// A line for each setting, in the order in which they come; one that several read says so.
 fn table(read: Vec<(Setting, &str)>) -> String {
-    let mut order: Vec<Setting> = vec![];
-    let mut readers: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    let mut rows: Vec<(Setting, Vec<&str>)> = vec![];
     for (setting, reader) in read {
-        let key = format!("{setting:?}");
-        if !readers.contains_key(&key) {
-            order.push(setting);
+        match rows.iter_mut().find(|(known, _)| *known == setting) {
+            Some((_, readers)) => readers.push(reader),
+            None => rows.push((setting, vec![reader])),
         }
-        readers.entry(key).or_default().push(reader);
     }
-    let lines = order.into_iter().map(|setting| {
-        let of = readers.get(&format!("{setting:?}")).map(|readers| readers.join(", ")).unwrap_or_default();
-        let Setting { variable, default, text } = setting;
-        format!("| `{variable}` | {of} | {default} | {text} |\n")
+    let lines = rows.into_iter().map(|(Setting { variable, default, text }, readers)| {
+        format!("| `{variable}` | {} | {default} | {text} |\n", readers.join(", "))
     });
     let head = "| variable | read by | default | |\n|---|---|---|---|\n".to_owned();
     std::iter::once(head).chain(lines).collect()

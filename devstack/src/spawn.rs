@@ -28,7 +28,7 @@ pub(crate) struct Account {
 
 /// `program` as a command that dies with us, run as `account` where one is given.
 pub(crate) fn command(program: &Path, account: Option<Account>) -> Command {
-    let Some(setpriv) = setpriv() else {
+    let Some(setpriv) = in_path("setpriv") else {
         return Command::new(program);
     };
     let mut command = Command::new(setpriv);
@@ -94,11 +94,6 @@ fn spawner() -> &'static Sender<Job> {
         });
         jobs
     })
-}
-
-fn setpriv() -> Option<&'static Path> {
-    static SETPRIV: OnceLock<Option<PathBuf>> = OnceLock::new();
-    SETPRIV.get_or_init(|| in_path("setpriv")).as_deref()
 }
 
 /// The first executable of this name in `PATH`.

@@ -42,8 +42,6 @@ pub struct Stack {
     pub kafka: Kafka,
     pub postgres: Postgres,
     pub redis: Redis,
-    // Last, so that it goes last.
-    dir: StackDir,
 }
 
 impl Stack {
@@ -73,22 +71,21 @@ impl Stack {
         then: impl Fn(Up<'_>) -> anyhow::Result<()> + Sync,
     ) -> anyhow::Result<Stack> {
         let dir = StackDir::create()?;
-        let path = dir.path();
         let told = |server: &Server, up: Up<'_>| then(up).map_err(|error| why(server, error));
         let (kafka, postgres, redis) = thread::scope(|scope| {
             let kafka = scope.spawn(|| {
-                let kafka = Kafka::start_in(path, ports.kafka, secured)?;
+                let kafka = Kafka::start_in(&dir, ports.kafka, secured)?;
                 told(&kafka, Up::Kafka(&kafka)).map(|()| kafka)
             });
             let postgres = scope.spawn(|| {
-                let postgres = Postgres::start_in(path, ports.postgres)?;
+                let postgres = Postgres::start_in(&dir, ports.postgres, None)?;
                 told(&postgres, Up::Postgres(&postgres)).map(|()| postgres)
             });
-            let redis = Redis::start_in(path, ports.redis);
+            let redis = Redis::start_with(&dir, dir.path(), ports.redis, Vec::new());
             let redis = redis.and_then(|redis| told(&redis, Up::Redis(&redis)).map(|()| redis));
             (joined(kafka), joined(postgres), redis)
         });
-        let stack = Stack { kafka: kafka?, postgres: postgres?, redis: redis?, dir };
+        let stack = Stack { kafka: kafka?, postgres: postgres?, redis: redis? };
         match stack.casualties().first() {
             Some(casualty) => Err(anyhow!("{casualty}")),
             None => Ok(stack),
@@ -124,8 +121,7 @@ fn joined<T>(thread: ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<
 impl Drop for Stack {
     fn drop(&mut self) {
         let servers = [&*self.kafka, &*self.postgres, &*self.redis];
-        let dir = &self.dir;
-        thread::scope(|scope| servers.map(|server| scope.spawn(move || server.end_with(dir))).map(drop));
+        thread::scope(|scope| servers.map(|server| scope.spawn(move || server.dismiss())).map(drop));
         self.kafka.keep_classes();
     }
 }

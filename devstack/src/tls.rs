@@ -3,46 +3,33 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::dir::StackDir;
 use crate::spawn::output;
 
-/// What servers with TLS need: a certificate for `localhost`, signed by an authority of its own. Dropped, the files go.
+/// What servers with TLS need: a certificate for `localhost`, signed by an authority of its own.
 #[derive(Debug)]
 pub struct Certificates {
-    pub(crate) files: Files,
-    _dir: StackDir,
-}
-
-/// The same, in a folder that somebody else looks after.
-#[derive(Debug, Clone)]
-pub(crate) struct Files {
-    pub(crate) authority: PathBuf,
-    pub(crate) other_authority: PathBuf,
+    pub authority: PathBuf,
+    /// The certificate of another authority of the same name.
+    pub other_authority: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
+    /// Where somebody else does not look after the files, they go with this.
+    _dir: Option<Arc<StackDir>>,
 }
 
 impl Certificates {
     pub fn make() -> anyhow::Result<Certificates> {
         let dir = StackDir::create()?;
-        Ok(Certificates { files: Files::make(dir.path())?, _dir: dir })
+        let certificates = Certificates::make_in(dir.path())?;
+        Ok(Certificates { _dir: Some(dir), ..certificates })
     }
 
-    pub fn authority(&self) -> &Path {
-        &self.files.authority
-    }
-
-    /// The certificate of another authority of the same name.
-    pub fn other_authority(&self) -> &Path {
-        &self.files.other_authority
-    }
-}
-
-impl Files {
-    pub(crate) fn make(dir: &Path) -> anyhow::Result<Files> {
+    pub(crate) fn make_in(dir: &Path) -> anyhow::Result<Certificates> {
         let (authority, authority_key) = make_authority(dir, "authority")?;
         let (other_authority, _) = make_authority(dir, "other-authority")?;
         let (key, certificate) = (dir.join("server.key"), dir.join("server.pem"));
@@ -51,7 +38,7 @@ impl Files {
         command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         command.arg("-CA").arg(&authority).arg("-CAkey").arg(authority_key);
         output(command.arg("-out").arg(&certificate))?;
-        Ok(Files { authority, other_authority, certificate, key })
+        Ok(Certificates { authority, other_authority, certificate, key, _dir: None })
     }
 
     /// Puts key and certificate into one file, as Kafka wants them.

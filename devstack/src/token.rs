@@ -27,7 +27,7 @@ pub struct Claims<'a> {
     sub: &'a str,
     roles: &'a [&'a str],
     #[serde(skip_serializing_if = "Option::is_none")]
-    device_id: Option<Devices<'a>>,
+    device_id: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iss: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,19 +48,12 @@ impl<'a> Claims<'a> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let device_id = match devices {
             [] => None,
-            [one] => Some(Devices::One(one)),
-            many => Some(Devices::Many(many)),
+            [one] => Some(json!(one)),
+            many => Some(json!(many)),
         };
         let (iat, exp) = (now.as_secs(), now.saturating_add(lifetime).as_secs());
         Ok(Self { sub, roles, device_id, iss: None, aud: None, nbf: None, iat, exp })
     }
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Devices<'a> {
-    One(&'a str),
-    Many(&'a [&'a str]),
 }
 
 pub struct Signer {

@@ -38,6 +38,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// `Produce`, in the oldest version that may bring Zstandard; it is simple.
 const PRODUCE: (i16, i16) = (0, 7);
 
+/// Puts numbers behind what is there, as Kafka has them.
+macro_rules! put {
+    ($bytes:ident: $($number:expr),*) => { $($bytes.extend(($number).to_be_bytes());)* };
+}
+
 /// Writes records as one batch, unpacked, and gives the offset of the first. `broker` is the partition's leader.
 pub fn produce(broker: &str, topic: &str, partition: i32, records: &[WireRecord]) -> io::Result<i64> {
     produce_as(broker, topic, partition, records, Packing::None, 0)
@@ -86,19 +91,13 @@ fn pack(records: Vec<u8>, packing: Packing) -> io::Result<(i16, Vec<u8>)> {
 
 fn send(broker: &str, topic: &str, partition: i32, batch: &[u8]) -> io::Result<i64> {
     let mut request = Vec::new();
-    request.extend(PRODUCE.0.to_be_bytes());
-    request.extend(PRODUCE.1.to_be_bytes());
-    request.extend(1_i32.to_be_bytes());
+    put!(request: PRODUCE.0, PRODUCE.1, 1_i32);
     put_text(&mut request, Some("wire"));
-    // No transaction; all in-sync replicas; how long they may take.
+    // No transaction; all in-sync replicas; how long they may take; one topic.
     put_text(&mut request, None);
-    request.extend((-1_i16).to_be_bytes());
-    request.extend(10_000_i32.to_be_bytes());
-    request.extend(1_i32.to_be_bytes());
+    put!(request: -1_i16, 10_000_i32, 1_i32);
     put_text(&mut request, Some(topic));
-    request.extend(1_i32.to_be_bytes());
-    request.extend(partition.to_be_bytes());
-    request.extend(length(batch).to_be_bytes());
+    put!(request: 1_i32, partition, length(batch));
     request.extend(batch);
 
     let mut stream = TcpStream::connect(broker)?;
@@ -144,23 +143,12 @@ fn batch(records: &[(WireRecord, Claims)], packing: Packing, millis: i64) -> io:
     let (codec, packed) = pack(whole, packing)?;
     // What the checksum covers: the codec, the last offset, two times, no producer, and the records.
     let mut covered = Vec::new();
-    covered.extend(codec.to_be_bytes());
-    covered.extend((length(records) - 1).to_be_bytes());
-    covered.extend(millis.to_be_bytes());
-    covered.extend(millis.to_be_bytes());
-    covered.extend((-1_i64).to_be_bytes());
-    covered.extend((-1_i16).to_be_bytes());
-    covered.extend((-1_i32).to_be_bytes());
-    covered.extend(length(records).to_be_bytes());
+    put!(covered: codec, length(records) - 1, millis, millis, -1_i64, -1_i16, -1_i32, length(records));
     covered.extend(packed);
 
     let mut batch = Vec::new();
-    batch.extend(0_i64.to_be_bytes());
-    // Behind this length stand an epoch, the format and the checksum.
-    batch.extend((length(&covered) + 4 + 1 + 4).to_be_bytes());
-    batch.extend((-1_i32).to_be_bytes());
-    batch.push(2);
-    batch.extend(crc32c(&covered).to_be_bytes());
+    // Behind the length stand an epoch, the format and the checksum.
+    put!(batch: 0_i64, length(&covered) + 4 + 1 + 4, -1_i32, 2_u8, crc32c(&covered));
     batch.extend(covered);
     Ok(batch)
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use devstack::Scope;
 use fastrand::Rng;
-use fuzz::{TARGETS, Target};
+use fuzz::TARGETS;
 use sqlx::{Connection, PgConnection};
 
 /// How many changed inputs each target gets.
@@ -61,7 +61,8 @@ fn changed(rng: &mut Rng, corpus: &[Vec<u8>]) -> Vec<u8> {
     input
 }
 
-fn run((name, target): Target) {
+fn run(name: &str) {
+    let (_, target) = TARGETS.into_iter().find(|(known, _)| *known == name).unwrap();
     let corpus = corpus(name);
     let mut rng = Rng::with_seed(SEED);
     let cases = (0..CASES).map(|_| changed(&mut rng, &corpus));
@@ -73,30 +74,17 @@ fn run((name, target): Target) {
     }
 }
 
-#[test]
-fn event() {
-    run(TARGETS[0]);
+/// A test for each, so that they run side by side.
+macro_rules! targets {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            run(stringify!($name));
+        }
+    )*};
 }
 
-#[test]
-fn cloud_event() {
-    run(TARGETS[1]);
-}
-
-#[test]
-fn token() {
-    run(TARGETS[2]);
-}
-
-#[test]
-fn topic() {
-    run(TARGETS[3]);
-}
-
-#[test]
-fn content() {
-    run(TARGETS[4]);
-}
+targets!(event cloud_event token topic content);
 
 #[test]
 fn every_target_has_its_corpus_and_its_fuzzer() {

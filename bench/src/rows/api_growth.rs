@@ -32,14 +32,8 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         let (outcome, usages) = saturate(bed, &api, &load, scale.turn())?;
         let name = format!("POST: {connections} conns, {devices} devices, {bytes} B");
         println!("  {name}: {:.0} a second, p99 {:.1} ms", outcome.rate, outcome.latency.p99);
-        rows.push(Figure {
-            name,
-            unit: "requests/s",
-            figure: Series { rounds: vec![outcome.rate] },
-            latencies: vec![("saturated (closed loop)".to_owned(), outcome.latency)],
-            usages,
-            ..Figure::default()
-        });
+        let latencies = vec![("saturated (closed loop)".to_owned(), outcome.latency)];
+        rows.push(Figure { latencies, usages, ..Figure::new(name, "requests/s", Series::once(outcome.rate)) });
     }
     Ok(rows)
 }

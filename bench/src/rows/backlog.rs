@@ -70,9 +70,6 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     }
     Ok(vec![
         Figure {
-            name: "beside a backlog, p99".into(),
-            unit: "ms",
-            figure: Series { rounds: vec![latency.p99] },
             bound: Some(Bound::Below(50.0)),
             latencies: vec![
                 ("accepted to committed, partitions without a backlog, 1,000/s".to_owned(), latency),
@@ -80,13 +77,8 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             ],
             usages,
             notes,
-            ..Figure::default()
+            ..Figure::new("beside a backlog, p99", "ms", Series::once(latency.p99))
         },
-        Figure {
-            name: "drain of one partition".into(),
-            unit: "events/s",
-            figure: Series { rounds: vec![count / seconds] },
-            ..Figure::default()
-        },
+        Figure::new("drain of one partition", "events/s", Series::once(count / seconds)),
     ])
 }

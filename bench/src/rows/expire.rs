@@ -43,27 +43,20 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
 
     // Long enough for the rate of rows, which PostgreSQL tells once a second.
     let events = 2 * scale.worker_events;
-    let (mut drained, mut expired, mut usages) = (0, Series::default(), Vec::new());
-    let mut turn = |retention| {
-        drained += 1;
-        drain(&site, &bare, events, &format!("expire{drained}"), retention)
-    };
-    let turn = std::cell::RefCell::new(&mut turn);
-    let [with, ceiling] = take_turns(
-        scale.rounds.min(3),
-        ["worker beside the expiry", "worker without"],
-        [
-            &mut || {
-                let drained = turn.borrow_mut()(EXPIRING)?;
-                let rows = drained.expired.context("the expiry was not seen: use a larger BENCH_WORKER_EVENTS")?;
-                println!("    {} rows/s expired beside {} events/s", number(rows), number(drained.events));
-                expired.push(rows);
-                usages = drained.usages;
-                Ok(drained.events)
-            },
-            &mut || Ok(turn.borrow_mut()(NOT_EXPIRING)?.events),
-        ],
-    )?;
+    let (mut turns, mut expired, mut usages) = (0, Series::default(), Vec::new());
+    let names = ["worker beside the expiry", "worker without"];
+    let [with, ceiling] = take_turns(scale.rounds.min(3), names, |turn| {
+        turns += 1;
+        let retention = if turn == 0 { EXPIRING } else { NOT_EXPIRING };
+        let drained = drain(&site, &bare, events, &format!("expire{turns}"), retention)?;
+        if turn == 0 {
+            let rows = drained.expired.context("the expiry was not seen: use a larger BENCH_WORKER_EVENTS")?;
+            println!("    {} rows/s expired beside {} events/s", number(rows), number(drained.events));
+            expired.push(rows);
+            usages = drained.usages;
+        }
+        Ok(drained.events)
+    })?;
     let left = site.sql("SELECT EXISTS (SELECT FROM events WHERE recorded_at < now() - interval '1 day')")?;
     ensure!(left == "t", "every row expired before the end: use a larger BENCH_EXPIRE_ROWS");
     // The round for getting warm.
@@ -71,19 +64,13 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
 
     let what = format!("{} rows to expire behind as many expired ones", number(as_f64(scale.expire_rows)));
     let expiry = Figure {
-        name: "expiry beside an ingest".into(),
-        unit: "rows/s",
-        figure: expired,
         notes: vec![what.clone(), format!("alone: {} rows/s", number(alone))],
-        ..Figure::default()
+        ..Figure::new("expiry beside an ingest", "rows/s", expired)
     };
     let ingest = Figure {
-        name: "worker beside the expiry".into(),
-        unit: "events/s",
-        figure: with.clone(),
         usages,
         notes: vec![what, format!("{events} events a round, {DEVICES} devices, fresh ids; {}", TUNED.join(", "))],
-        ..Figure::default()
+        ..Figure::new("worker beside the expiry", "events/s", with.clone())
     };
     Ok(vec![
         expiry.against(vec![("what the worker writes meanwhile", with)], EXPIRY_FLOOR),

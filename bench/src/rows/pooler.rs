@@ -3,8 +3,6 @@
 //! What it costs is told, and not bounded: each transaction sets its limits, each statement is parsed anew, and all of
 //! it goes through one process more.
 
-use std::cell::RefCell;
-
 use devstack::PgBouncer;
 
 use crate::Scale;
@@ -23,40 +21,28 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let bouncer = PgBouncer::start(bed.stack.postgres.port, BEHIND)?;
     let url = bouncer.url(&site.scope.database_url)?;
     let pooled = [("DATABASE_URL", url.as_str()), ("DATABASE_POOLER", "transaction")];
-    let (events, turns) = (scale.worker_events, RefCell::new((0, Vec::new())));
-    let drain = |settings: &[(&str, &str)]| {
-        turns.borrow_mut().0 += 1;
-        let tag = format!("pooler{}", turns.borrow().0);
+    let (events, mut turns, mut usages) = (scale.worker_events, 0, Vec::new());
+    let [figure, direct] = take_turns(scale.rounds.min(4), ["pooled", "direct"], |turn| {
+        turns += 1;
+        let tag = format!("pooler{turns}");
         bare.fill((0..events).map(|n| records::event(n, DEVICES, &tag)), None)?;
-        worker::drain_filled(&site, settings, events, &tag)
-    };
-    let [figure, direct] = take_turns(
-        scale.rounds.min(4),
-        ["pooled", "direct"],
-        [
-            &mut || {
-                let (rate, usages) = drain(&pooled)?;
-                turns.borrow_mut().1 = usages;
-                Ok(rate)
-            },
-            &mut || drain(&[]).map(|(rate, _)| rate),
-        ],
-    )?;
-    let ratio = figure.over(&direct);
-    let (_, usages) = turns.into_inner();
+        let settings = if turn == 0 { &pooled[..] } else { &[] };
+        let (rate, used) = worker::drain_filled(&site, settings, events, &tag)?;
+        if turn == 0 {
+            usages = used;
+        }
+        Ok(rate)
+    })?;
     let (pooled, direct_rate) = (figure.median(), direct.median());
     let row = Figure {
-        name: "worker behind PgBouncer".into(),
-        unit: "events/s",
         notes: vec![format!(
             "{events} events a round, {DEVICES} devices, {BEHIND} connections behind the pooler: {:+.1} µs an event",
             1e6 / pooled - 1e6 / direct_rate
         )],
-        figure,
         usages,
+        ratio: Some(figure.over(&direct)),
         ceilings: vec![("the worker without it", direct)],
-        ratio: Some(ratio),
-        ..Figure::default()
+        ..Figure::new("worker behind PgBouncer", "events/s", figure)
     };
     Ok(vec![row])
 }

@@ -7,7 +7,6 @@ use crate::report::{Bound, Figure, as_f64, number};
 use crate::rounds::Series;
 use crate::rows::worker;
 
-/// How many resources there are, one after the other.
 const RESOURCES: [usize; 3] = [10_000, 1_000_000, 10_000_000];
 /// How far the worker may fall, from the first number of resources to the last.
 const FLOOR: f64 = 0.40;
@@ -49,20 +48,15 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             usages = used;
         }
         rows.push(Figure {
-            name: format!("worker, {} resources", number(as_f64(resources))),
-            unit: "events/s",
-            figure,
             usages,
             notes: vec![format!("{} bytes of WAL an event; {}", number(wal), TUNED.join(", "))],
-            ..Figure::default()
+            ..Figure::new(format!("worker, {} resources", number(as_f64(resources))), "events/s", figure)
         });
         site.sql("DROP TABLE events, resources")?;
     }
     if let [first, .., last] = &mut rows[..] {
-        let ceiling = first.figure.clone();
-        let ratio = Series { rounds: vec![last.figure.median() / ceiling.median()] };
-        last.ceilings = vec![("the worker with the fewest resources", ceiling)];
-        last.ratio = Some(ratio);
+        last.ratio = Some(Series::once(last.figure.median() / first.figure.median()));
+        last.ceilings = vec![("the worker with the fewest resources", first.figure.clone())];
         last.bound = Some(Bound::RatioAtLeast(FLOOR));
     }
     Ok(rows)

@@ -40,11 +40,7 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let committed = committed(&site, &format!("accepted_at >= '{began}'"))?;
     bed::end(&worker)?;
 
-    let series = |figure| Series { rounds: vec![figure] };
     let visible = Figure {
-        name: "accepted to visible, p99".into(),
-        unit: "ms",
-        figure: series(probed.p99),
         bound: Some(Bound::Below(50.0)),
         latencies: vec![
             (format!("the 202 to a GET that shows it, of {PROBES} events/s beside {RATE}/s"), probed),
@@ -53,15 +49,15 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             (disk::WHAT.to_owned(), disk),
         ],
         usages: usages.clone(),
-        ..Figure::default()
+        ..Figure::new("accepted to visible, p99", "ms", Series::once(probed.p99))
     };
-    let memory = ["api-service", "worker-service"].map(|name| Figure {
-        name: format!("resident memory of {name}"),
-        unit: "MiB",
-        figure: series(usages.iter().find(|usage| usage.name == name).map_or(f64::NAN, |usage| usage.peak_mib)),
-        bound: Some(Bound::Below(64.0)),
-        notes: vec!["the most it had, since its start".to_owned()],
-        ..Figure::default()
+    let memory = ["api-service", "worker-service"].map(|name| {
+        let peak = usages.iter().find(|usage| usage.name == name).map_or(f64::NAN, |usage| usage.peak_mib);
+        Figure {
+            bound: Some(Bound::Below(64.0)),
+            notes: vec!["the most it had, since its start".to_owned()],
+            ..Figure::new(format!("resident memory of {name}"), "MiB", Series::once(peak))
+        }
     });
     Ok([visible].into_iter().chain(memory).collect())
 }

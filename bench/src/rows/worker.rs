@@ -28,36 +28,24 @@ pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         let _runtime = bed.runtime.enter();
         Store::open(&config, "bench")?
     };
-    let mut usages = Vec::new();
-    let (mut drained, mut applied) = (0, 0);
-    let events = scale.worker_events;
-    let [figure, ceiling] = take_turns(
-        // Each takes longer than the turns of other rows.
-        scale.rounds.min(4),
-        ["worker", "statements"],
-        [
-            &mut || {
-                drained += 1;
-                let tag = format!("drain{drained}");
-                bare.fill((0..events).map(|n| records::event(n, DEVICES, &tag)), None)?;
-                let (rate, used) = drain_filled(&site, &[], events, &tag)?;
-                usages = used;
-                Ok(rate)
-            },
-            &mut || {
-                applied += 1;
-                apply(&site, &store, events, &format!("apply{applied}"))
-            },
-        ],
-    )?;
+    let (events, mut turns, mut usages) = (scale.worker_events, 0, Vec::new());
+    // Each takes longer than the turns of other rows.
+    let [figure, ceiling] = take_turns(scale.rounds.min(4), ["worker", "statements"], |turn| {
+        turns += 1;
+        let tag = format!("worker{turns}");
+        if turn > 0 {
+            return apply(&site, &store, events, &tag);
+        }
+        bare.fill((0..events).map(|n| records::event(n, DEVICES, &tag)), None)?;
+        let (rate, used) = drain_filled(&site, &[], events, &tag)?;
+        usages = used;
+        Ok(rate)
+    })?;
     bed.runtime.block_on(store.close());
     let row = Figure {
-        name: "worker, topic preloaded".into(),
-        unit: "events/s",
-        figure,
         usages,
         notes: vec![format!("{events} events a round, {DEVICES} devices, fresh ids")],
-        ..Figure::default()
+        ..Figure::new("worker, topic preloaded", "events/s", figure)
     };
     Ok(vec![row.against(vec![("the same statements on rows from memory", ceiling)], 0.70)])
 }

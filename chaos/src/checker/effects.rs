@@ -63,11 +63,8 @@ impl Found {
     /// With every fault over, the workers come to the end of the log.
     pub(super) fn left(&mut self, end: &End) {
         for (partition, (committed, end)) in &end.left {
-            self.say(
-                2,
-                "",
-                format!("partition {partition} is committed up to {committed} for good, and ends at {end}"),
-            );
+            let what = format!("partition {partition} is committed up to {committed} for good, and ends at {end}");
+            self.say(2, "", what);
         }
     }
 
@@ -119,11 +116,8 @@ impl Found {
         let may_be_cut = letter.cut && !history.letters_refused.is_empty();
         if letter.print.as_ref() != Some(&written.print) && !may_be_cut {
             let (print, found) = (&written.print, letter.print.as_deref().unwrap_or("nothing"));
-            self.say(
-                2,
-                "",
-                format!("the record from the wire {mark} was ({print}), and its dead letter holds ({found})"),
-            );
+            let what = format!("the record from the wire {mark} was ({print}), and its dead letter holds ({found})");
+            self.say(2, "", what);
         }
     }
 

@@ -43,11 +43,8 @@ impl Found {
             let overtaken = furthest.get(&record.partition).filter(|(_, earlier)| earlier.offset > record.offset);
             let overtaken = overtaken.or(latest.as_ref().filter(|(_, earlier)| earlier.appended > record.appended));
             if let Some((earlier, _)) = overtaken {
-                self.say(
-                    3,
-                    device.name,
-                    format!("event {id} stands before event {earlier}, which was accepted before it"),
-                );
+                let what = format!("event {id} stands before event {earlier}, which was accepted before it");
+                self.say(3, device.name, what);
             }
         }
     }

@@ -51,10 +51,8 @@ impl<'a> StalenessAllowance<'a> {
     }
 
     /// For one device; none where nothing of it was put off.
-    pub(super) fn of_device(&self, history: &History, device: &Device<'_>) -> Option<OfDevice> {
-        let Self { from, sent, end, max_age, .. } = *self;
-        let made_up_for = || self.made_up_for(history, device);
-        self.concerns(device).then(|| OfDevice { from, sent, end, max_age, made_up_for: made_up_for() })
+    pub(super) fn of_device(&self, history: &History, device: &Device<'_>) -> Option<OfDevice<'_>> {
+        self.concerns(device).then(|| OfDevice { outage: self, made_up_for: self.made_up_for(history, device) })
     }
 
     /// Whether a fence of this device can have been put off: one of its events had its effect then.
@@ -79,25 +77,23 @@ impl<'a> StalenessAllowance<'a> {
     }
 }
 
-pub(super) struct OfDevice {
-    from: Duration,
-    sent: Duration,
-    end: Duration,
-    max_age: Duration,
+pub(super) struct OfDevice<'a> {
+    outage: &'a StalenessAllowance<'a>,
     /// A fence that was lost is made up for by the next one.
     made_up_for: Option<Duration>,
 }
 
-impl OfDevice {
+impl OfDevice<'_> {
     /// A moment before the read: what was fenced or read before that is all that it has to show. None
     /// where this allows it nothing. What came from PostgreSQL needs no allowance, and what was asked for
     /// before Redis was away needs none either.
     pub(super) fn since(&self, read: &Read) -> Option<Duration> {
-        let while_put_off = read.from >= self.from && read.from <= self.sent;
-        let left_behind = read.from > self.sent && read.from <= self.end;
+        let StalenessAllowance { from, sent, end, max_age, .. } = *self.outage;
+        let while_put_off = read.from >= from && read.from <= sent;
+        let left_behind = read.from > sent && read.from <= end;
         let made_up_for = self.made_up_for.is_some_and(|at| at < read.from);
         let allowed = !read.bypass && (while_put_off || left_behind && !made_up_for);
-        allowed.then(|| self.from.max(read.from.saturating_sub(self.max_age)))
+        allowed.then(|| from.max(read.from.saturating_sub(max_age)))
     }
 }
 

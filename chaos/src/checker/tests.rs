@@ -1,6 +1,5 @@
 //! The checker on a history that is whole, and on each way of breaking it.
 
-mod accepted;
 mod effects;
 mod fences;
 mod order;
@@ -16,15 +15,15 @@ fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn span(from: u64, to: u64) -> Span {
+pub(crate) fn span(from: u64, to: u64) -> Span {
     Span { from: at(from), to: at(to) }
 }
 
-fn ended(worker: u32, at_: u64) -> WorkerAway {
+pub(crate) fn ended(worker: u32, at_: u64) -> WorkerAway {
     WorkerAway { worker, ended: true, span: span(at_, at_) }
 }
 
-fn stood_still(worker: u32, from: u64, to: u64) -> WorkerAway {
+pub(crate) fn stood_still(worker: u32, from: u64, to: u64) -> WorkerAway {
     WorkerAway { worker, ended: false, span: span(from, to) }
 }
 
@@ -41,12 +40,12 @@ fn payload(n: impl std::fmt::Display) -> serde_json::Value {
     serde_json::from_str(&format!(r#"{{"n":{n}}}"#)).unwrap()
 }
 
-fn sent(id: usize, post: usize, index: usize) -> Sent {
+pub(crate) fn sent(id: usize, post: usize, index: usize) -> Sent {
     let place = Place { post, index, at: at(post as u64) };
     Sent { id: id.to_string(), payload: payload(id), first: place, acknowledged: Some(place), times: 1 }
 }
 
-fn record(device: &str, id: i64, partition: i32) -> Record {
+pub(crate) fn record(device: &str, id: i64, partition: i32) -> Record {
     Record {
         device: device.into(),
         id: Some(id.to_string()),
@@ -71,7 +70,7 @@ fn row(record: &Record) -> Row {
     }
 }
 
-fn read(from: u64, version: i64) -> Read {
+pub(crate) fn read(from: u64, version: i64) -> Read {
     let event = if version > 0 { version.to_string() } else { String::new() };
     Read { device: "a".into(), from: at(from), to: at(from), version, event, payload: payload(version), bypass: false }
 }
@@ -99,7 +98,7 @@ fn written(print: &str, acknowledged: bool) -> Written {
 }
 
 /// The letter of a record from the wire, which holds what was written.
-fn of_wire(mark: &str) -> Letter {
+pub(crate) fn of_wire(mark: &str) -> Letter {
     let letter = letter("y", "0", "undecodable", "has no header");
     Letter { wire: Some(mark.into()), print: Some(mark.into()), id: None, ..letter }
 }
@@ -108,7 +107,7 @@ const REFUSED: &str = "SQLSTATE P0001: refused";
 
 /// A device with three events, of which the last two were posted at once, and one that was never
 /// acknowledged; a refused one with a dead letter; poison, reads and commits.
-fn whole() -> (History, End) {
+pub(crate) fn whole() -> (History, End) {
     let history = History {
         sent: BTreeMap::from([
             (

@@ -22,7 +22,7 @@ impl Injection<'_> {
             primary.lose_primary()?;
             self.lasts();
             world.ways_of(Whom::All).for_each(|way| way.redis.lead_to(replica.port));
-            world.primaries.swap_redis();
+            world.swap_redis();
             Ok(())
         })
     }
@@ -48,7 +48,7 @@ impl Injection<'_> {
                 way.postgres.lead_to(standby.port);
                 way.postgres.drop_connections();
             }
-            world.primaries.fail_over_postgres(standby);
+            world.fail_over_postgres(standby);
             Ok(())
         })
     }

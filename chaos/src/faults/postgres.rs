@@ -48,7 +48,7 @@ pub(super) fn accept(world: &World, devices: &[String]) -> anyhow::Result<()> {
 /// There is no room for another row, or there is again; an error where a write says otherwise.
 pub(super) fn fill_disk(world: &World, is_full: bool) -> anyhow::Result<()> {
     // A successor has its tables elsewhere.
-    let Some(disk) = world.disk.as_ref().filter(|_| !world.primaries.has_failed_over()) else {
+    let Some(disk) = world.disk.as_ref().filter(|_| !world.has_failed_over()) else {
         return tell(world, &format!("UPDATE disk SET is_full = {is_full}"));
     };
     if is_full {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use devstack::kit::event;
 use rdkafka::ClientConfig;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use serde_json::json;
 
@@ -31,10 +31,8 @@ enum Outcome {
     Unknown,
 }
 
-struct Event {
-    device: String,
-    sent: Sent,
-}
+/// A device, and what it sent.
+type Event = (String, Sent);
 
 impl Injection<'_> {
     pub(super) fn transactions(&self) -> anyhow::Result<Option<String>> {
@@ -91,7 +89,7 @@ impl Injection<'_> {
             // The device's own count would do, but for those that were aborted.
             let id = format!("{}-{n}", at.as_micros());
             let first = Place { post, index: n, at };
-            Event { device, sent: Sent { id, payload: json!({"n": n}), first, acknowledged: None, times: 1 } }
+            (device, Sent { id, payload: json!({"n": n}), first, acknowledged: None, times: 1 })
         };
         (0..TRANSACTION).map(event).collect()
     }
@@ -99,7 +97,7 @@ impl Injection<'_> {
     fn note_transaction(&self, events: Vec<Event>, outcome: Outcome) {
         let at = self.began.elapsed();
         let mut history = lock(self.history);
-        for Event { device, mut sent } in events {
+        for (device, mut sent) in events {
             if outcome == Outcome::Aborted {
                 history.aborted.entry(device).or_default().insert(sent.id);
                 continue;
@@ -119,7 +117,7 @@ fn write(
     commit: bool,
 ) -> KafkaResult<Outcome> {
     producer.begin_transaction()?;
-    for Event { device, sent } in events {
+    for (device, sent) in events {
         let event = event(device).id(&sent.id).payload(&sent.payload);
         producer.send(event.record(topic)).map_err(|(error, _)| error)?;
     }
@@ -140,14 +138,12 @@ fn again(call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match call() {
-            Err(KafkaError::Transaction(error)) if may_be_repeated(&error) && Instant::now() < deadline => {
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && !error.txn_requires_abort() && Instant::now() < deadline =>
+            {
                 sleep(Duration::from_millis(300));
             }
             done => return done,
         }
     }
-}
-
-fn may_be_repeated(error: &RDKafkaError) -> bool {
-    error.is_retriable() && !error.txn_requires_abort()
 }

@@ -1,11 +1,9 @@
 //! A history as a file, to be judged again: JSON, a fact a line, zipped or not, so that `zgrep` cuts one
 //! down to a device, and what is left is a history still.
 //!
-//! The first line is the [format](FORMAT). Each other line has one member, which says what kind of fact
-//! it is: `bounds`, `sent`, `read`, `commit`, `poison`, `wire`, `refused`, `aborted`, `redis_away`, `postgres_away`,
-//! `letters_refused` and `worker_away` of a [`History`]; `record`, `row`, `resource`, `letter`, `cached` and `left` of an
-//! [`End`]. The order of lines counts among those of one kind only. Times are in microseconds since the
-//! beginning of the run; Kafka's own are in milliseconds, as Kafka has them.
+//! The first line is the [format](FORMAT). Each other line has one member, whose name is the kind of fact (`Fact`). The
+//! order of lines counts among those of one kind only. Times are in microseconds since the beginning of the run; Kafka's
+//! own are in milliseconds, as Kafka has them.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};

@@ -39,30 +39,8 @@ enum Form {
     Lines,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Item {
-    Event(usize),
-    /// What is no event, and must have no effect.
-    Invalid,
-}
-
-impl Item {
-    fn body(&self, device: &Device) -> Value {
-        match self {
-            Self::Event(n) => {
-                json!({"device_id": device.name, "event_id": n.to_string(), "payload": device.payload(*n)})
-            }
-            Self::Invalid => json!({"device_id": device.name, "event_id": "invalid", "payload": "not an object"}),
-        }
-    }
-
-    fn number(&self) -> Option<usize> {
-        match self {
-            Self::Event(n) => Some(*n),
-            Self::Invalid => None,
-        }
-    }
-}
+/// The number of an event; none of what is no event, and must have no effect.
+type Item = Option<usize>;
 
 #[derive(Debug)]
 pub(super) struct Device {
@@ -79,6 +57,13 @@ impl Device {
     /// that never came.
     fn rests(&self) -> bool {
         self.number.is_multiple_of(3)
+    }
+
+    fn body(&self, item: &Item) -> Value {
+        match item {
+            Some(n) => json!({"device_id": self.name, "event_id": n.to_string(), "payload": self.payload(*n)}),
+            None => json!({"device_id": self.name, "event_id": "invalid", "payload": "not an object"}),
+        }
     }
 
     /// What its nth event reports: always the same, and of some devices sometimes a long text.
@@ -114,8 +99,8 @@ impl Client {
             let mut left: BTreeSet<usize> = (known + 1..=known + new).collect();
             while !left.is_empty() {
                 let (form, items) = compose(&left, known, &mut random);
-                let numbers: Vec<_> = items.iter().filter_map(Item::number).collect();
-                let distinct: BTreeSet<_> = numbers.iter().filter(|n| left.contains(n)).collect();
+                let numbers: Vec<_> = items.iter().flatten().collect();
+                let distinct: BTreeSet<_> = numbers.iter().filter(|n| left.contains(**n)).collect();
                 count(&self.counts.duplicates, numbers.len() - distinct.len());
                 posts += 1;
                 let accepted = self.post(&device, posts, form, &items, &mut random).await;
@@ -131,7 +116,7 @@ impl Client {
             known += new;
             if random.usize(..DUPLICATES) == 0 {
                 posts += 1;
-                let again = Item::Event(random.usize(1..=known));
+                let again = Some(random.usize(1..=known));
                 count(&self.counts.duplicates, 1);
                 self.post(&device, posts, Form::Single, &[again], &mut random).await;
             }
@@ -162,7 +147,7 @@ impl Client {
         let accepted = self.indices(device, form, items, random).await;
         let accepted: Vec<_> = items.iter().enumerate().filter(|(index, _)| accepted.contains(index)).collect();
         self.note_acknowledged(device, post, &accepted);
-        accepted.into_iter().filter_map(|(_, item)| item.number()).collect()
+        accepted.into_iter().filter_map(|(_, item)| *item).collect()
     }
 
     /// Posts once, and tells the indices of what was accepted.
@@ -173,7 +158,7 @@ impl Client {
         items: &[Item],
         random: &mut fastrand::Rng,
     ) -> BTreeSet<usize> {
-        let bodies: Vec<_> = items.iter().map(|item| item.body(device)).collect();
+        let bodies: Vec<_> = items.iter().map(|item| device.body(item)).collect();
         let url = self.url(random);
         let request = match &form {
             Form::Single => self.http.post(format!("{url}/events")).json(&bodies.first()),
@@ -207,7 +192,7 @@ impl Client {
         let mut history = lock(&self.history);
         let sent = history.sent.entry(device.name.clone()).or_default();
         for (index, item) in items.iter().enumerate() {
-            let Some(n) = item.number() else { continue };
+            let Some(n) = *item else { continue };
             match sent.get_mut(n - 1) {
                 Some(sent) => sent.times += 1,
                 None => sent.push(Sent {
@@ -226,7 +211,7 @@ impl Client {
         let mut history = lock(&self.history);
         let Some(sent) = history.sent.get_mut(&device.name) else { return };
         for (index, item) in accepted {
-            if let Some(sent) = item.number().and_then(|n| sent.get_mut(n - 1)) {
+            if let Some(sent) = item.and_then(|n| sent.get_mut(n - 1)) {
                 sent.acknowledged.get_or_insert(Place { post, index: *index, at });
             }
         }
@@ -236,20 +221,19 @@ impl Client {
 /// What to post so that these events arrive: one of them alone, or all in their order, and with
 /// them sometimes one of them twice, one that was acknowledged before, and one that is no event.
 fn compose(left: &BTreeSet<usize>, known: usize, random: &mut fastrand::Rng) -> (Form, Vec<Item>) {
-    let mut items: Vec<_> = left.iter().copied().map(Item::Event).collect();
+    let mut items: Vec<_> = left.iter().copied().map(Some).collect();
     if random.usize(..BATCHES) > 0 && (items.len() == 1 || random.usize(..BATCHES) == 0) {
         items.truncate(1);
         return (Form::Single, items);
     }
     if random.usize(..DUPLICATES) == 0 {
-        let twice = random.choice(left).copied().unwrap_or(1);
-        items.push(Item::Event(twice));
+        items.push(random.choice(left).copied());
     }
     if known > 0 && random.usize(..DUPLICATES) == 0 {
-        items.insert(0, Item::Event(random.usize(1..=known)));
+        items.insert(0, Some(random.usize(1..=known)));
     }
     if random.usize(..INVALID) == 0 {
-        items.insert(random.usize(..=items.len()), Item::Invalid);
+        items.insert(random.usize(..=items.len()), None);
     }
     (if random.bool() { Form::Array } else { Form::Lines }, items)
 }

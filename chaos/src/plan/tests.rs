@@ -2,15 +2,6 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-/// A seed that somebody wrote down is worth something only as long as it stays the same schedule, with
-/// another version of the generator, too.
-#[test]
-fn a_seed_is_the_same_plan_as_it_was() {
-    let plan = Plan::drawn(9001, Duration::from_secs(120));
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan/seed-9001.txt");
-    assert_eq!(plan.to_string(), std::fs::read_to_string(path).unwrap(), "of {path}");
-}
-
 #[test]
 fn a_whole_run_has_every_kind_of_fault() {
     let length = WHOLE;

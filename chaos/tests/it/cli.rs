@@ -21,14 +21,15 @@ fn check(path: &Path) -> Output {
     chaos(&["check", path.to_str().unwrap()])
 }
 
+/// A seed that somebody wrote down is worth something only as long as it stays the same schedule, with
+/// another version of the generator, too.
 #[test]
-fn two_runs_of_a_seed_have_the_same_schedule() {
-    let [one, other] = [(); 2].map(|()| chaos(&["plan", "--seed", "9001", "--seconds", "120"]));
-    assert!(one.status.success(), "{one:?}");
-    assert_eq!(text(&one.stdout), text(&other.stdout));
-    assert_eq!(text(&one.stdout), include_str!("../../src/plan/seed-9001.txt"));
+fn a_seed_is_the_same_schedule_as_it_was() {
+    let plan = chaos(&["plan", "--seed", "9001", "--seconds", "120"]);
+    assert!(plan.status.success(), "{plan:?}");
+    assert_eq!(text(&plan.stdout), include_str!("../../src/plan/seed-9001.txt"));
     let shorter = chaos(&["plan", "--seed", "9001", "--seconds", "60"]);
-    assert_ne!(text(&one.stdout), text(&shorter.stdout));
+    assert_ne!(text(&plan.stdout), text(&shorter.stdout));
 }
 
 #[test]

@@ -42,30 +42,29 @@ pub(crate) struct Taken {
 
 impl Wanted {
     pub(crate) fn take(&self) -> anyhow::Result<Taken> {
+        exact(self.api_port, "API_PORT")?;
+        let others = [
+            (self.kafka_port, 9092, "Kafka", "KAFKA_PORT"),
+            (self.postgres_port, 5432, "PostgreSQL", "POSTGRES_PORT"),
+            (self.redis_port, 6379, "Redis", "REDIS_PORT"),
+            (self.api_ops_port, 9100, "the API's internal port", "API_OPS_PORT"),
+            (self.worker_ops_port, 9101, "the worker's internal port", "WORKER_OPS_PORT"),
+        ];
         // Those that were asked for come first: none of them is lost to one that can give way.
-        let exact = |wanted: Option<u16>, variable| wanted.map(|port| exact(port, variable)).transpose();
-        let api = exact(Some(self.api_port), "API_PORT")?.unwrap_or(self.api_port);
-        let kafka = exact(self.kafka_port, "KAFKA_PORT")?;
-        let postgres = exact(self.postgres_port, "POSTGRES_PORT")?;
-        let redis = exact(self.redis_port, "REDIS_PORT")?;
-        let api_ops = exact(self.api_ops_port, "API_OPS_PORT")?;
-        let worker_ops = exact(self.worker_ops_port, "WORKER_OPS_PORT")?;
-        Ok(Taken {
-            api,
-            servers: devstack::Ports {
-                kafka: kafka.unwrap_or_else(|| usual(9092, "Kafka", "KAFKA_PORT")),
-                postgres: postgres.unwrap_or_else(|| usual(5432, "PostgreSQL", "POSTGRES_PORT")),
-                redis: redis.unwrap_or_else(|| usual(6379, "Redis", "REDIS_PORT")),
-            },
-            api_ops: api_ops.unwrap_or_else(|| usual(9100, "the API's internal port", "API_OPS_PORT")),
-            worker_ops: worker_ops.unwrap_or_else(|| usual(9101, "the worker's internal port", "WORKER_OPS_PORT")),
-        })
+        for (wanted, _, _, variable) in others {
+            wanted.map_or(Ok(()), |port| exact(port, variable))?;
+        }
+        let take = |(wanted, port, what, variable): (Option<u16>, u16, &str, &str)| {
+            wanted.unwrap_or_else(|| usual(port, what, variable))
+        };
+        let [kafka, postgres, redis, api_ops, worker_ops] = others.map(take);
+        Ok(Taken { api: self.api_port, servers: devstack::Ports { kafka, postgres, redis }, api_ops, worker_ops })
     }
 }
 
-fn exact(port: u16, variable: &str) -> anyhow::Result<u16> {
+fn exact(port: u16, variable: &str) -> anyhow::Result<()> {
     ensure!(claim(port), "port {port} is in use; {variable}={} make dev takes another", port.saturating_add(1));
-    Ok(port)
+    Ok(())
 }
 
 fn usual(port: u16, what: &str, variable: &str) -> u16 {
@@ -134,8 +133,7 @@ mod tests {
         let (api, redis) = (format!("--api-port={port}"), format!("--redis-port={port}"));
         let error = take(&[&api, &redis]).unwrap_err().to_string();
         assert!(error.contains("REDIS_PORT="), "{error}");
-        let other = usual(port, "it", "IT");
-        assert_ne!(other, port);
+        assert_ne!(usual(port, "it", "IT"), port);
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use devstack::{Casualty, Program, Service, Stack};
+use devstack::{Casualty, Program, Service, Stack, port};
 
 use super::settings::{FOREIGN, Settings};
+use super::signals;
 use super::steps::say;
 use super::tail::Tail;
-use super::{probe, signals};
 
 const STEP: Duration = Duration::from_millis(20);
 const SETUP: Duration = Duration::from_secs(120);
@@ -20,16 +20,9 @@ const READY: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(25);
 
 /// Something ended by itself: nothing goes on without it.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{} ended by itself ({})", .0.name, .0.how)]
 pub(crate) struct Ended(Casualty);
-
-impl std::fmt::Display for Ended {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ended by itself ({})", self.0.name, self.0.how)
-    }
-}
-
-impl std::error::Error for Ended {}
 
 /// The services and their logs on the terminal. Dropped, it ends them in an orderly way.
 pub(crate) struct Session<'a> {
@@ -62,7 +55,7 @@ impl<'a> Session<'a> {
     pub(crate) fn until_ready(&self, ports: &[(&str, u16)]) -> anyhow::Result<()> {
         let deadline = Instant::now() + READY;
         for (name, port) in ports {
-            while !probe::ready(*port) {
+            while !is_ready(*port) {
                 self.check()?;
                 ensure!(Instant::now() < deadline, "{name} is not ready after {READY:?}");
                 pause()?;
@@ -136,6 +129,11 @@ fn setup(
     let status = setup.wait(Duration::ZERO)?;
     ensure!(status.success(), "worker-service setup failed ({status})");
     Ok(())
+}
+
+fn is_ready(port: u16) -> bool {
+    let question = "GET /health/ready HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+    port::ask(port, question, Duration::from_secs(2)).is_ok_and(|answer| answer.split(' ').nth(1) == Some("200"))
 }
 
 /// A moment, unless an end was asked for.

@@ -76,7 +76,6 @@ pub(crate) struct Settings {
     common: Env,
     log: Env,
     api: Env,
-    cache_prefix: Option<String>,
 }
 
 impl Settings {
@@ -98,17 +97,17 @@ impl Settings {
             });
             each.collect()
         };
-        let mut api = or(&API)?;
+        let (mut common, mut api) = (or(&COMMON)?, or(&API)?);
+        common.extend(environment(CACHE_PREFIX)?.map(|prefix| (CACHE_PREFIX.to_owned(), prefix)));
         for name in CLAIMS {
             api.extend(environment(name)?.map(|value| (name.to_owned(), value)));
         }
         Ok(Settings {
             ports,
             addresses: addresses.map(|(name, value)| (name.to_owned(), value)).into(),
-            common: or(&COMMON)?,
+            common,
             log: or(&LOG)?,
             api,
-            cache_prefix: environment(CACHE_PREFIX)?,
         })
     }
 
@@ -182,11 +181,9 @@ impl Settings {
             ("REDIS_PORT", &redis),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let prefix =
-            self.cache_prefix.iter().map(|prefix| (CACHE_PREFIX.to_owned(), prefix.clone())).collect::<Vec<_>>();
         // For `devstack token`, whose tokens this API is to take.
         let claims = self.api.iter().filter(|(name, _)| CLAIMS.contains(&name.as_str()));
-        let env = own.iter().chain(&prefix).chain(claims).chain(&self.addresses).chain(&self.common);
+        let env = own.iter().chain(claims).chain(&self.addresses).chain(&self.common);
         let text: String =
             env.map(|(key, value)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"))).collect();
         // Made anew, so that its rights are these whoever made the last one.
@@ -224,7 +221,7 @@ redis-cli -p {redis} GET {prefix}resource:device-123
 . {file}
 "#,
             file = file.display(),
-            prefix = self.cache_prefix.as_deref().unwrap_or_default(),
+            prefix = find(&self.common, CACHE_PREFIX),
             worker = binaries.join("worker-service").display(),
         )
     }

@@ -44,13 +44,6 @@ pub(crate) struct Token {
     /// Its signature does not fit.
     #[arg(long, conflicts_with = "unsigned")]
     tampered: bool,
-    #[command(flatten)]
-    with: With,
-}
-
-/// A secret, or a key.
-#[derive(Args)]
-struct With {
     /// The secret of HS256.
     #[arg(long, env = "JWT_SECRET", hide_env_values = true)]
     secret: Option<String>,
@@ -75,7 +68,7 @@ impl Token {
         if self.expired {
             (claims.iat, claims.exp) = (claims.iat.saturating_sub(2 * HOUR), claims.iat.saturating_sub(HOUR));
         }
-        let token = self.with.signer(self.unsigned)?.sign(&claims)?;
+        let token = self.signer()?.sign(&claims)?;
         let made = match (self.unsigned, self.tampered) {
             (true, _) => unsigned(&token),
             (_, true) => tampered(&token),
@@ -83,15 +76,13 @@ impl Token {
         };
         made.context("no token was made")
     }
-}
 
-impl With {
-    /// Where nothing is to be signed, any will do.
-    fn signer(&self, any: bool) -> anyhow::Result<Signer> {
+    fn signer(&self) -> anyhow::Result<Signer> {
         let signer = match (&self.algorithm, &self.key, &self.secret) {
             (Some(algorithm), Some(key), _) => Signer::file(algorithm, key, None)?,
             (_, _, Some(secret)) => Signer::secret(secret),
-            _ if any => Signer::secret(""),
+            // Nothing is to be signed: any will do.
+            _ if self.unsigned => Signer::secret(""),
             _ => anyhow::bail!("--secret, or JWT_SECRET, or --algorithm and --key"),
         };
         Ok(match &self.kid {

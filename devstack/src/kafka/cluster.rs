@@ -22,21 +22,18 @@ pub struct KafkaCluster {
     /// The brokers 1, 2 and 3. The first is the controller, too: without it no leader is elected and no
     /// replica leaves the in-sync ones.
     pub nodes: Vec<Kafka>,
-    // Last, so that it goes last.
-    dir: StackDir,
 }
 
 impl KafkaCluster {
     /// Starts three brokers on free ports; returns when each knows of all.
     pub fn start() -> anyhow::Result<KafkaCluster> {
         let dir = StackDir::create()?;
-        let path = dir.path();
         let ports = [port::free(), port::free(), port::free()];
         let controller = port::free();
         let start = |id: usize, port: u16| {
-            let path = path.join(format!("kafka-{id}"));
+            let path = dir.path().join(format!("kafka-{id}"));
             std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-            Kafka::start_as(&path, Place { id, port, controller }, None)
+            Kafka::start_as(&dir, &path, Place { id, port, controller }, None)
         };
         // Side by side: the others are not ready before the controller is.
         let nodes: anyhow::Result<Vec<Kafka>> = scope(|scope| {
@@ -45,7 +42,7 @@ impl KafkaCluster {
             let started = starting.into_iter().map(|node| node.join().ok().context("starting Kafka panicked")?);
             started.collect()
         });
-        let cluster = KafkaCluster { nodes: nodes?, dir };
+        let cluster = KafkaCluster { nodes: nodes? };
         cluster.until_joined()?;
         Ok(cluster)
     }
@@ -71,6 +68,6 @@ impl KafkaCluster {
 impl Drop for KafkaCluster {
     fn drop(&mut self) {
         // The controller goes last: without it the others would take their time.
-        self.nodes.iter().rev().for_each(|node| node.end_with(&self.dir));
+        self.nodes.iter().rev().for_each(|node| node.dismiss());
     }
 }

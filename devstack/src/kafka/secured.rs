@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::port;
-use crate::tls::Files;
+use crate::tls::Certificates;
 
 const USER: &str = "app";
 
@@ -26,9 +26,9 @@ pub struct Secured {
 
 impl Secured {
     pub(crate) fn prepare(dir: &Path, password: &str) -> anyhow::Result<Secured> {
-        let (files, keystore) = (Files::make(dir)?, dir.join("keystore.pem"));
-        files.write_keystore(&keystore)?;
-        let Files { authority, other_authority, .. } = files;
+        let (certificates, keystore) = (Certificates::make_in(dir)?, dir.join("keystore.pem"));
+        certificates.write_keystore(&keystore)?;
+        let Certificates { authority, other_authority, .. } = certificates;
         let (username, password) = (USER.to_owned(), password.to_owned());
         Ok(Secured { port: port::free(), authority, other_authority, username, password, keystore })
     }
@@ -55,14 +55,6 @@ impl Secured {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()
-    }
-
-    pub(super) fn listener(&self) -> String {
-        format!("SECURED://127.0.0.1:{}", self.port)
-    }
-
-    pub(super) fn advertised(&self) -> String {
-        format!("SECURED://{}", self.brokers())
     }
 
     pub(super) fn properties(&self) -> String {

@@ -27,8 +27,8 @@ impl Place {
         }
         let mut more = String::new();
         if let Some(secured) = secured {
-            listeners.push_str(&format!(",{}", secured.listener()));
-            advertised.push_str(&format!(",{}", secured.advertised()));
+            listeners.push_str(&format!(",SECURED://127.0.0.1:{}", secured.port));
+            advertised.push_str(&format!(",SECURED://{}", secured.brokers()));
             more.push_str(&secured.properties());
         }
         format!(
@@ -50,20 +50,16 @@ pub(super) fn with_listeners(properties: &str, listeners: &[(u16, u16)]) -> Stri
     let each = |text: &dyn Fn(usize, u16, u16) -> String| -> String {
         listeners.iter().enumerate().map(|(n, (port, advertised))| text(n, *port, *advertised)).collect()
     };
-    let mut text = String::new();
-    for line in properties.lines() {
-        text.push_str(line);
-        match line.split_once('=').map(|(name, _)| name) {
-            Some("listeners") => text.push_str(&each(&|n, port, _| format!(",PROXY{n}://127.0.0.1:{port}"))),
-            Some("advertised.listeners") => {
-                text.push_str(&each(&|n, _, advertised| format!(",PROXY{n}://127.0.0.1:{advertised}")));
-            }
-            Some("listener.security.protocol.map") => text.push_str(&each(&|n, _, _| format!(",PROXY{n}:PLAINTEXT"))),
-            _ => {}
-        }
-        text.push('\n');
-    }
-    text
+    let more = [
+        ("listeners", each(&|n, port, _| format!(",PROXY{n}://127.0.0.1:{port}"))),
+        ("advertised.listeners", each(&|n, _, advertised| format!(",PROXY{n}://127.0.0.1:{advertised}"))),
+        ("listener.security.protocol.map", each(&|n, _, _| format!(",PROXY{n}:PLAINTEXT"))),
+    ];
+    let line = |line: &str| {
+        let more = more.iter().find(|(name, _)| line.split('=').next() == Some(name));
+        format!("{line}{}\n", more.map_or("", |(_, more)| more))
+    };
+    properties.lines().map(line).collect()
 }
 
 pub(super) fn changed(properties: &str, changes: &[(&str, &str)]) -> String {

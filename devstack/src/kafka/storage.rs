@@ -3,14 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use anyhow::bail;
 
 use super::secured::Secured;
 use super::{CLUSTER, Jvm, java};
-use crate::server::last_lines;
-use crate::{dir, spawn};
+use crate::{dir, server};
 
 const FILES: [&str; 2] = ["bootstrap.checkpoint", "meta.properties"];
 
@@ -30,10 +26,7 @@ pub(super) fn format(
     let mut format = jvm.command("kafka.tools.StorageTool", false);
     format.args(["format", "-t", CLUSTER, "-c"]);
     format.arg(config).args(secured.iter().flat_map(|secured| secured.scram_users()));
-    let formatted = spawn::background(format, log)?.wait(Duration::from_secs(60))?;
-    if !formatted.is_some_and(|status| status.success()) {
-        bail!("Kafka's storage cannot be formatted:\n{}", last_lines(log, 15));
-    }
+    server::run(format, log, "Kafka's storage cannot be formatted")?;
     if secured.is_none() {
         // If it cannot be kept, the next one is formatted as well.
         let _ = dir::keep(&kept(node), |new| copy(data, new));

@@ -1,16 +1,7 @@
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::PATIENCE;
-use crate::runbook::{Fault, Said};
-
-#[derive(Debug)]
-pub struct Report {
-    pub log: String,
-    pub metrics: String,
-    pub ready: (u16, Value),
-}
+use crate::runbook::{Fault, Report};
 
 /// Waits until a worker says all that the runbook tells of this fault.
 pub async fn tells(fault: &str, report: impl AsyncFn() -> Report) {
@@ -22,11 +13,10 @@ pub async fn tells_end_of(fault: &str, report: impl AsyncFn() -> Report) {
     says(fault, Fault::unsaid_of_end, report).await;
 }
 
-async fn says(fault: &str, compare: fn(&Fault, &Said<'_>) -> Vec<String>, report: impl AsyncFn() -> Report) {
+async fn says(fault: &str, unsaid: fn(&Fault, &Report) -> Vec<String>, report: impl AsyncFn() -> Report) {
     let (fault, begin) = (Fault::named(fault).unwrap(), Instant::now());
     loop {
-        let Report { log, metrics, ready: (status, body) } = report().await;
-        let unsaid = compare(&fault, &Said { log: &log, metrics: &metrics, ready: (status, &body) });
+        let unsaid = unsaid(&fault, &report().await);
         if unsaid.is_empty() {
             return;
         }

@@ -1,11 +1,11 @@
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders, OwnedMessage};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{PATIENCE, blocking};
-use crate::Kafka;
+use crate::{Kafka, read_topic};
 
 /// The first records of a topic, in the order of their partitions: so many, or those that came in time.
 pub fn read_some<T>(
@@ -15,27 +15,32 @@ pub fn read_some<T>(
     patience: Duration,
     of: impl Fn(BorrowedMessage<'_>) -> T,
 ) -> Vec<T> {
-    let (consumer, _) = reader(brokers, topic);
-    let (begin, mut found) = (Instant::now(), Vec::new());
-    while found.len() < count && begin.elapsed() < patience {
-        found.extend(consumer.poll(Duration::from_millis(100)).map(|message| of(message.unwrap())));
-    }
+    let mut found = read_until(brokers, topic, count, patience, of);
+    found.truncate(count);
     found
 }
 
+/// Waits for so many records, and gives all there are.
 pub fn read_all(brokers: &str, topic: &str, at_least: usize) -> Vec<OwnedMessage> {
-    let (consumer, partitions) = reader(brokers, topic);
-    let (begin, mut found) = (Instant::now(), Vec::new());
+    let found = read_until(brokers, topic, at_least, PATIENCE, |message| message.detach());
+    assert!(found.len() >= at_least, "{topic}: {} records, not {at_least}", found.len());
+    found
+}
+
+fn read_until<T>(
+    brokers: &str,
+    topic: &str,
+    at_least: usize,
+    patience: Duration,
+    of: impl Fn(BorrowedMessage<'_>) -> T,
+) -> Vec<T> {
+    let begin = Instant::now();
     loop {
-        let end = |partition: &i32| consumer.fetch_watermarks(topic, *partition, PATIENCE).unwrap().1;
-        let ends: i64 = partitions.iter().map(end).sum();
-        if found.len() >= at_least && found.len() >= usize::try_from(ends).unwrap() {
+        let found = read_topic(brokers, topic, &of).unwrap();
+        if found.len() >= at_least || begin.elapsed() > patience {
             return found;
         }
-        assert!(begin.elapsed() < PATIENCE, "{topic}: {} records, not {at_least}", found.len());
-        while let Some(message) = consumer.poll(Duration::from_millis(100)) {
-            found.push(message.unwrap().detach());
-        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -56,21 +61,6 @@ pub async fn kafka_that_makes_topics() -> Kafka {
         kafka
     };
     blocking(start).await
-}
-
-/// A consumer at the beginning of all of a topic's partitions, without a group.
-fn reader(brokers: &str, topic: &str) -> (BaseConsumer, Vec<i32>) {
-    let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", brokers).set("group.id", "reader").set("enable.auto.commit", "false");
-    let consumer: BaseConsumer = client.create().unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
-    let partitions: Vec<_> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
-    let mut begin = TopicPartitionList::new();
-    for partition in &partitions {
-        begin.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
-    }
-    consumer.assign(&begin).unwrap();
-    (consumer, partitions)
 }
 
 /// Headers as a client of Kafka's takes them.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::RequestBuilder;
 use serde_json::Value;
 
-use super::{PATIENCE, Report, blocking, nobody};
+use super::{PATIENCE, Report, blocking, nobody, sample};
 use crate::Service;
 
 /// A running service, and what its internal port says.
@@ -168,58 +168,6 @@ impl Api {
         match self.http.get(self.url("/health/ready")).send().await {
             Ok(page) => (page.status().as_u16(), page.json().await.unwrap_or_default()),
             Err(_) => (0, Value::Null),
-        }
-    }
-}
-
-pub fn json_lines(log: &str) -> impl Iterator<Item = Value> {
-    log.lines().filter_map(|line| serde_json::from_str(line).ok())
-}
-
-/// The samples of a metric on a page, each with its labels and its value.
-pub fn samples<'a>(page: &'a str, metric: &str) -> impl Iterator<Item = (&'a str, f64)> {
-    page.lines().filter_map(move |line| {
-        let (labels, value) = line.strip_prefix(metric)?.rsplit_once(' ')?;
-        let labels = if labels.is_empty() { "" } else { labels.strip_prefix('{')?.strip_suffix('}')? };
-        Some((labels, value.parse().ok()?))
-    })
-}
-
-/// The sum of the samples that have these labels at least: `events_total{outcome="applied"}` is of all groups. None where
-/// there is no such sample.
-pub fn sample(page: &str, series: &str) -> Option<f64> {
-    let (metric, wanted) = series.trim_end_matches('}').split_once('{').unwrap_or((series, ""));
-    let wanted: Vec<_> = labels(wanted).collect();
-    let has_all = |found: &str| wanted.iter().all(|label| labels(found).any(|found| found == *label));
-    let values = samples(page, metric).filter(|(found, _)| has_all(found)).map(|(_, value)| value);
-    values.fold(None, |sum, value| Some(sum.unwrap_or_default() + value))
-}
-
-/// `name="value` of each; a value holds no `",`.
-fn labels(all: &str) -> impl Iterator<Item = &str> {
-    all.trim_end_matches('"').split("\",").filter(|label| !label.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sample;
-
-    #[test]
-    fn a_sample_is_the_sum_of_all_that_have_its_labels() {
-        let page = "# TYPE a_total counter\na_total{group=\"g\",reason=\"x y\"} 1\na_total{group=\"h\",reason=\"x y\"} 2\n\
-                    a_total{group=\"g\",reason=\"z\"} 4\na_totals 8\nb_total 16\nc{partition=\"1\"} 0\n";
-        for (series, sum) in [
-            ("a_total", Some(7.0)),
-            (r#"a_total{group="g"}"#, Some(5.0)),
-            (r#"a_total{reason="x y"}"#, Some(3.0)),
-            (r#"a_total{reason="x y",group="h"}"#, Some(2.0)),
-            (r#"a_total{reason="x"}"#, None),
-            (r#"c{partition="1"}"#, Some(0.0)),
-            (r#"c{partition="11"}"#, None),
-            ("b_total", Some(16.0)),
-            ("total", None),
-        ] {
-            assert_eq!(sample(page, series), sum, "{series}");
         }
     }
 }

@@ -1,6 +1,8 @@
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+use crate::process::asked;
+
 /// Longer than anything here takes, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// How often a condition is looked at.
@@ -28,9 +30,6 @@ pub async fn found<T, E: Debug>(what: &str, seek: impl AsyncFn() -> Result<T, E>
 
 /// The same as [`until`] outside of a runtime.
 pub fn until_blocking(what: &str, holds: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        std::thread::sleep(STEP);
-    }
+    let held = asked(PATIENCE, STEP, || Ok(holds().then_some(()))).unwrap();
+    assert!(held.is_some(), "not within {PATIENCE:?}: {what}");
 }

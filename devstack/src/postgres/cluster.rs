@@ -4,13 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 
-use crate::dir;
-use crate::server::last_lines;
 use crate::spawn::{self, Account};
+use crate::{dir, server};
 
 /// A cluster's control file is always so long; one that was cut short by a crash of the machine is not.
 const CONTROL_BYTES: u64 = 8192;
@@ -35,10 +33,7 @@ pub(super) fn make(bin: &Path, account: Option<Account>, data: &Path, log: &Path
         .args(["--no-sync", "--auth=trust", "--username=postgres"])
         .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
         .arg(data);
-    let made = spawn::background(initdb, log)?.wait(Duration::from_secs(60))?;
-    if !made.is_some_and(|status| status.success()) {
-        bail!("initdb failed:\n{}", last_lines(log, 15));
-    }
+    server::run(initdb, log, "initdb failed")?;
     if let Some(kept) = kept {
         // If it cannot be kept, the next one is made as well.
         let _ = dir::keep(&kept, |new| {

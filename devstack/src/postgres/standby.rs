@@ -2,19 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 
-use super::{Postgres, account, bin_dir, data_dir, psql, run};
+use super::{LOG, Postgres, account, bin_dir, data_dir, psql, run};
 use crate::dir::StackDir;
-use crate::server::last_lines;
-use crate::{port, spawn};
+use crate::{port, server, spawn};
 
 impl Postgres {
     /// Starts a hot standby: it streams from this server, and applies what it got so much later. It takes no writes,
     /// and what it reads is old by that. Dropped, it ends.
     pub fn standby(&self, delay: Duration) -> anyhow::Result<Postgres> {
         let (bin, account, dir) = (bin_dir()?, account()?, StackDir::create()?);
-        let (data, log) = (data_dir(dir.path(), account)?, dir.path().join("postgres.log"));
+        let (data, log) = (data_dir(dir.path(), account)?, dir.path().join(LOG));
         let mut basebackup = spawn::command(&bin.join("pg_basebackup"), account);
         basebackup
             .args(["--host=127.0.0.1", "--username=postgres", "--write-recovery-conf", "--no-sync"])
@@ -27,13 +26,10 @@ impl Postgres {
             let own = data.join(format!("tablespace-{oid}"));
             basebackup.arg(format!("--tablespace-mapping={folder}={}", own.display()));
         }
-        let made = spawn::background(basebackup, &log)?.wait(Duration::from_secs(60))?;
-        if !made.is_some_and(|status| status.success()) {
-            bail!("pg_basebackup failed:\n{}", last_lines(&log, 15));
-        }
+        server::run(basebackup, &log, "pg_basebackup failed")?;
         let port = port::free();
-        let server = run(&bin, account, data, log, port)?;
-        let standby = Postgres { server, port, dir: Some(dir) };
+        let server = run(&bin, account, data, &dir, port)?;
+        let standby = Postgres { server, port };
         let millis = delay.as_millis();
         psql(&standby.url(), &format!("ALTER SYSTEM SET recovery_min_apply_delay = '{millis}ms'"))
             .and_then(|_| psql(&standby.url(), "SELECT pg_reload_conf()"))?;

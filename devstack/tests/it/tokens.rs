@@ -72,21 +72,26 @@ fn tokens_that_have_to_be_refused_and_those_for_somebody() {
 
 #[test]
 fn keys_and_what_they_sign_fit_for_every_algorithm() {
-    for (name, algorithm) in [("RS256", Algorithm::RS256), ("ES256", Algorithm::ES256), ("EdDSA", Algorithm::EdDSA)] {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
-        let (key, jwks) = (path("key"), path("jwks"));
-        let make = ["keys", "--algorithm", name, "--kid", "k-1", "--key", &key, "--jwks", &jwks];
+    let folder = tempfile::tempdir().unwrap();
+    let path = |file: &str| folder.path().join(file).to_str().unwrap().to_owned();
+    let (jwks, all) = (path("jwks"), [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]);
+    let named = all.map(|algorithm| (format!("{algorithm:?}"), algorithm));
+    for (name, _) in &named {
+        let key = path(name);
+        let make = ["keys", "--algorithm", name, "--kid", name, "--key", &key, "--jwks", &jwks];
         assert!(devstack(&make).status.success());
         assert!(!devstack(&make).status.success(), "nothing is overwritten");
-        let published: JwkSet = serde_json::from_slice(&std::fs::read(&jwks).unwrap()).unwrap();
-        assert!(!std::fs::read_to_string(&jwks).unwrap().contains("\"d\""), "no private part");
-
-        let sign = ["token", "--role", "user", "--algorithm", name, "--key", &key, "--kid", "k-1"];
+    }
+    let published = std::fs::read_to_string(&jwks).unwrap();
+    assert!(!published.contains("\"d\""), "no private part");
+    let published: JwkSet = serde_json::from_str(&published).unwrap();
+    for (name, algorithm) in &named {
+        let key = path(name);
+        let sign = ["token", "--role", "user", "--algorithm", name, "--key", &key, "--kid", name];
         let token = String::from_utf8(devstack(&sign).stdout).unwrap();
-        assert_eq!(decode_header(token.trim()).unwrap().kid.as_deref(), Some("k-1"));
-        let public = DecodingKey::from_jwk(published.find("k-1").unwrap()).unwrap();
-        let found = decode::<Value>(token.trim(), &public, &Validation::new(algorithm)).unwrap();
+        assert_eq!(decode_header(token.trim()).unwrap().kid.as_ref(), Some(name));
+        let public = DecodingKey::from_jwk(published.find(name).unwrap()).unwrap();
+        let found = decode::<Value>(token.trim(), &public, &Validation::new(*algorithm)).unwrap();
         assert_eq!(found.claims["roles"], json!(["user"]));
     }
 }
@@ -113,15 +118,6 @@ fn a_second_key_is_added_to_a_jwks_and_what_cannot_be_written_changes_nothing() 
     let kids: Vec<_> = published["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect();
     assert_eq!(kids, ["theirs", "one", "two"]);
     assert_eq!((&published["keys"][0], &published["more"]), (&theirs["keys"][0], &json!(true)));
-    let published: JwkSet =
-        serde_json::from_value(json!({"keys": published["keys"].as_array().unwrap()[1..]})).unwrap();
-    for kid in ["one", "two"] {
-        let key = path(&format!("{kid}.pem"));
-        let sign = ["token", "--role", "user", "--algorithm", "ES256", "--key", &key, "--kid", kid];
-        let token = String::from_utf8(devstack(&sign).stdout).unwrap();
-        let public = DecodingKey::from_jwk(published.find(kid).unwrap()).unwrap();
-        assert!(decode::<Value>(token.trim(), &public, &Validation::new(Algorithm::ES256)).is_ok(), "{kid}");
-    }
     assert_eq!(files(), 3);
 
     std::fs::write(path("none"), "{}").unwrap();

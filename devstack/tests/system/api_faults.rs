@@ -98,15 +98,9 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    async fn metric(&self, series: &str) -> Option<f64> {
-        sample(&self.system.api.metrics().await, series)
-    }
-
     /// How many lines of the log have this message, and this in one of their fields.
     fn logged(&self, message: &str, field: &str) -> usize {
-        let log = self.system.api.service.log();
-        let message = |line: &Value| line["message"].as_str().is_some_and(|found| found.starts_with(message));
-        json_lines(&log).filter(|line| message(line) && line.to_string().contains(field)).count()
+        logged(&self.system.api.service.log(), message, field).count()
     }
 
     /// The status of an answer, and the code of a problem.
@@ -163,7 +157,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         if name != "Redis" {
             uncached(&system, "other").await;
         }
-        let before = seen.metric(fault.metric).await.unwrap_or_default();
+        let before = system.api.sample(fault.metric).await.unwrap_or_default();
         let lines: Vec<_> = fault.log.iter().map(|(message, field)| seen.logged(message, field)).collect();
         match system.servers.named(name) {
             Some(server) => server.stop().unwrap(),
@@ -186,8 +180,8 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
             system.until(&what, said).await;
         }
         let gauge = format!(r#"dependency_up{{dependency="{name}"}}"#);
-        system.until("the gauge is 0", async || seen.metric(&gauge).await == Some(0.0)).await;
-        system.until(fault.metric, async || seen.metric(fault.metric).await.unwrap_or_default() > before).await;
+        system.until("the gauge is 0", async || system.api.sample(&gauge).await == Some(0.0)).await;
+        system.until(fault.metric, async || system.api.sample(fault.metric).await.unwrap_or_default() > before).await;
 
         let (message, text) = if name == "JWKS" { ("the JWKS keys are up to date", "") } else { ("up", name) };
         assert!(OPERATIONS.contains(&format!("`{message}`")), "docs/operations.md does not tell: {message}");
@@ -198,7 +192,7 @@ async fn the_api_says_of_each_fault_what_the_runbook_tells() {
         }
         system.until("all is well again", all_is_well).await;
         system.until("the log says that it is over", async || seen.logged(message, text) > over).await;
-        system.until("the gauge is 1", async || seen.metric(&gauge).await == Some(1.0)).await;
+        system.until("the gauge is 1", async || system.api.sample(&gauge).await == Some(1.0)).await;
         system.until("posts are accepted", async || seen.post("another").await == "202").await;
     }
 }

@@ -1,7 +1,6 @@
 //! `devstack dev` as it is run by people: in a network of its own, so that it has the ports that everybody
 //! knows whatever else runs here.
 
-use std::cell::RefCell;
 use std::fs;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 use devstack::kit::until_blocking;
-use devstack::port;
+use devstack::{asked, port};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::prelude::*;
@@ -116,10 +115,8 @@ impl Dev {
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let child = RefCell::new(&mut self.child);
-        let ended = || child.borrow_mut().try_wait().unwrap().is_some();
-        until_blocking(&format!("it ends (see {SAID} in {})", self.folder.display()), ended);
-        self.child.wait().unwrap()
+        let ended = asked(PATIENCE, Duration::from_millis(20), || Ok(self.child.try_wait()?)).unwrap();
+        ended.unwrap_or_else(|| panic!("it does not end (see {SAID} in {})", self.folder.display()))
     }
 
     /// Asks it to end, as Ctrl-C does, and waits.

@@ -34,9 +34,13 @@ fn decisions_are_numbered_without_gaps_and_each_is_in_the_index() {
     assert_eq!(lines.next(), None, "docs/adr/README.md has a line too many");
 }
 
-/// The tracked files.
 fn tracked() -> BTreeSet<String> {
-    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(workspace()).output().unwrap();
+    listed(&[])
+}
+
+/// The files that git lists.
+pub(crate) fn listed(args: &[&str]) -> BTreeSet<String> {
+    let listed = Command::new("git").args(["ls-files", "-z"]).args(args).current_dir(workspace()).output().unwrap();
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     String::from_utf8(listed.stdout).unwrap().split_terminator('\0').map(str::to_owned).collect()
 }
@@ -101,37 +105,28 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn links_between_documents_lead_somewhere() {
     let documents: BTreeMap<_, _> = documents().into_iter().collect();
-    let (mut found, mut broken) = (0, Vec::new());
+    let (root, mut found, mut broken) = (workspace().canonicalize().unwrap(), 0, Vec::new());
     for (document, text) in &documents {
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.contains("://")) {
             found += 1;
             let (path, heading) = link.split_once('#').unwrap_or((link, ""));
-            let folder = document.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let to = if path.is_empty() { document.clone() } else { joined(folder, path) };
+            let file = root.join(document);
+            let to = if path.is_empty() { file } else { file.parent().unwrap().join(path) };
             let has_heading = |text: &String| {
                 let headings = text.lines().filter(|line| line.starts_with('#'));
                 headings.map(|line| anchor(line.trim_start_matches('#'))).any(|there| there == heading)
             };
-            let is_there = heading.is_empty() || documents.get(&to).is_some_and(has_heading);
-            if !is_there || !workspace().join(&to).exists() {
+            let is_there = to.canonicalize().is_ok_and(|to| {
+                let text = to.strip_prefix(&root).ok().and_then(|to| documents.get(to.to_str()?));
+                heading.is_empty() || text.is_some_and(has_heading)
+            });
+            if !is_there {
                 broken.push(format!("{document}: {link}"));
             }
         }
     }
     assert!(found > 150 && broken.is_empty(), "of {found} links these lead nowhere: {broken:#?}");
-}
-
-/// A relative path, from a folder of the workspace.
-fn joined(folder: &str, path: &str) -> String {
-    let mut parts: Vec<_> = folder.split('/').filter(|part| !part.is_empty()).collect();
-    for part in path.split('/') {
-        match part {
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
 }
 
 /// What follows a mark in a text, each time.

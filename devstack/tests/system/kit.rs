@@ -22,6 +22,7 @@ pub(crate) use devstack::kit::{Api, PATIENCE, Running, blocking, owned};
 
 pub(crate) use self::load::{Sent, refusals};
 pub(crate) use self::servers::{Own, Servers, ask, direct};
+pub(crate) use self::services::says_down;
 
 pub(crate) const SECRET: &str = "planted-7f3a: a secret of these tests alone, long enough";
 
@@ -93,6 +94,13 @@ impl System {
         api.get(&format!("/resource/{device}"), &self.token).send().await
     }
 
+    /// The version that is read, null where there is none, and whether Redis had it.
+    pub(crate) async fn read(&self, device: &str) -> (Value, bool) {
+        let response = self.get(device).await.unwrap();
+        let is_hit = response.headers().get("cache-status").is_some_and(|source| source == "resource-cache; hit");
+        (response.json::<Value>().await.unwrap()["version"].take(), is_hit)
+    }
+
     /// Runs a statement; gives its first value, where it has one.
     pub(crate) async fn sql(&self, statement: &str) -> String {
         let rows = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).fetch_all(&self.session).await;
@@ -115,6 +123,12 @@ impl System {
 
     pub(crate) async fn rows(&self) -> usize {
         self.count("SELECT count(*) FROM events").await
+    }
+
+    /// Waits until a worker has written some more: what comes then comes in the middle of the work.
+    pub(crate) async fn some_more(&self) {
+        let before = self.rows().await;
+        self.until("a worker works", async || self.rows().await > before + 50).await;
     }
 
     pub(crate) async fn dead_letters(&self) -> i64 {

@@ -20,6 +20,11 @@ fn sum(document: &Value, metric: &str) -> u64 {
     }
 }
 
+/// The lag, whether an outage is waited out, and the partitions.
+fn counts(document: &Value) -> [u64; 3] {
+    ["ConsumerLag", "Waiting", "AssignedPartitions"].map(|metric| sum(document, metric))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_is_told_and_that_an_outage_is_waited_out() {
     let settings = [("EMF_NAMESPACE", "DeviceEvents/test"), ("EMF_INTERVAL", "1s")];
@@ -28,10 +33,7 @@ async fn lag_is_told_and_that_an_outage_is_waited_out() {
     let told = async |what: &str, holds: &dyn Fn(&Value) -> bool| {
         system.until(what, async || last(&worker).is_some_and(|document| holds(&document))).await;
     };
-    told("all partitions are there, and nothing is behind", &|document| {
-        sum(document, "AssignedPartitions") == 6 && sum(document, "ConsumerLag") == 0 && document["Waiting"] == 0
-    })
-    .await;
+    told("all partitions are there, and nothing is behind", &|document| counts(document) == [0, 0, 6]).await;
     assert_eq!(last(&worker).unwrap()["_aws"]["CloudWatchMetrics"][0]["Namespace"], "DeviceEvents/test");
 
     system.servers.postgres().stop().unwrap();
@@ -134,8 +136,7 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
     worker.tells("Kafka is frozen, or cut off").await;
     told("CloudWatch hears the same", &|document| {
         let ages = document["WatermarkAge"].as_array().map_or(0, Vec::len);
-        let of = |name| sum(document, name);
-        (of("ConsumerLag"), of("Waiting"), of("AssignedPartitions"), ages) == (EVENTS, 1, 0, 6)
+        (counts(document), ages) == ([EVENTS, 1, 0], 6)
     })
     .await;
 
@@ -144,11 +145,7 @@ async fn with_kafka_frozen_what_waits_stays_told_and_grows_older() {
     // Mostly within seconds. But a broker that thaws also does what the client gave up meanwhile: a member that nobody is
     // has to time out first, now and then more than once.
     let thawed = Instant::now();
-    let counts = |document: Value| {
-        let of = |name| sum(&document, name);
-        (of("ConsumerLag"), of("Waiting"), of("AssignedPartitions"))
-    };
-    while last(&worker).map(counts) != Some((0, 0, 6)) {
+    while last(&worker).as_ref().map(counts) != Some([0, 0, 6]) {
         assert!(thawed.elapsed() < Duration::from_secs(240), "it does not catch up: {:?}", last(&worker));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

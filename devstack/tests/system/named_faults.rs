@@ -3,6 +3,7 @@
 
 use devstack::{Redis, RedisCluster};
 
+use crate::kit::says_down;
 use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
@@ -25,63 +26,47 @@ impl<'a> Faulty<'a> {
     /// Waits until the log has a line with this message, and this in it, while resources are read.
     async fn logs(&self, message: &str, text: &str) {
         assert!(OPERATIONS.contains(&format!("`{message}")), "docs/operations.md does not tell: {message}");
-        let is_it = |line: &Value| {
-            line["message"].as_str().is_some_and(|found| found.starts_with(message)) && line.to_string().contains(text)
-        };
         let in_log = async || {
             for n in 0..5 {
                 self.read(&format!("device-{n}")).await;
             }
-            let log = self.api.service.log();
-            json_lines(&log).any(|line| is_it(&line))
+            logged(&self.api.service.log(), message, text).next().is_some()
         };
         self.system.until(&format!("the log says {message:?} with {text:?}"), in_log).await;
     }
 
     /// Waits until the readiness of the internal port says that the server is down, and why.
     async fn says_down(&self, member: &str, text: &str) {
-        let down = async || {
-            let (status, body) = self.api.ready().await;
-            let found = &body["dependencies"][member];
-            (status == 200 && body["status"] == "degraded" && found["status"] == "down")
-                && found["error"].as_str().is_some_and(|error| error.contains(text))
-        };
+        let down = async || says_down(&self.api, member, text).await;
         self.system.until(&format!("readiness says {text:?}"), down).await;
     }
 
     async fn counts_refusals(&self, code: &str) {
         let series = format!("redis_refusals_total{{code=\"{code}\"}}");
-        let counted = async || sample(&self.api.metrics().await, &series) > Some(0.0);
-        self.system.until(&series, counted).await;
+        self.system.until(&series, async || self.api.sample(&series).await > Some(0.0)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_not_there_is_named() {
-    let system = System::start("named-topic", &[]).await;
+async fn settings_that_do_not_fit_the_servers_are_named() {
+    let system = System::start("named-settings", &[]).await;
     let topic = format!("{}-elsewhere", system.scope.input_topic);
     let faulty = Faulty::start(&system, &[("KAFKA_INPUT_TOPIC", &topic)]);
     assert!(OPERATIONS.contains("`the topic … does not exist`"));
     let why = format!("the topic {topic} does not exist");
     faulty.says_down("kafka", &why).await;
     faulty.logs("down", &why).await;
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_node_that_is_taken_for_a_cluster_is_named() {
-    let system = System::start("named-no-cluster", &[]).await;
+    // One node is taken for a cluster.
     let faulty = Faulty::start(&system, &[("REDIS_CLUSTER", "true")]);
     let why = "This instance has cluster support disabled (REDIS_CLUSTER is true)";
     assert!(OPERATIONS.contains(why));
     faulty.says_down("redis", why).await;
     faulty.logs("no node of the Redis cluster is known for a key", why).await;
     assert_eq!(faulty.read("nothing").await, 404, "reads come from PostgreSQL");
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_of_a_cluster_that_is_taken_for_all_of_redis_is_named() {
+    // A node of a cluster is taken for all of Redis.
     let cluster = blocking(|| RedisCluster::start().unwrap()).await;
-    let system = System::start("named-cluster", &[]).await;
     let faulty = Faulty::start(&system, &[("REDIS_URL", &cluster.nodes[0].url())]);
     let why = "it is a node of a cluster, and REDIS_CLUSTER is false";
     assert!(OPERATIONS.contains(why));
@@ -96,8 +81,7 @@ async fn a_redis_that_becomes_a_replica_is_named() {
     let redis = blocking(|| Redis::start(&[]).unwrap()).await;
     let system = System::start("named-replica", &[]).await;
     let faulty = Faulty::start(&system, &[("REDIS_URL", &redis.url())]);
-    let up = async || faulty.read("nothing").await == 404;
-    system.until("it serves", up).await;
+    system.until("it serves", async || faulty.read("nothing").await == 404).await;
     let mut direct = direct(&redis.url()).await;
     // Of nobody, which it does not mind.
     ask(&mut direct, &["REPLICAOF", "127.0.0.1", &devstack::port::free().to_string()]).await.unwrap();

@@ -16,11 +16,7 @@ async fn half_a_minute_without_postgresql_costs_no_event_and_no_dead_letter() {
     let system = System::start_with("postgres", &[Own::Postgres], &settings).await;
     let worker = system.worker();
     assert_eq!(system.post("cached", "1", &json!({"n": 1})).await.unwrap().status(), 202);
-    let cached = async || {
-        let response = system.get("cached").await.unwrap();
-        response.status() == 200 && response.headers()["cache-status"] == "resource-cache; hit"
-    };
-    system.until("it is cached", cached).await;
+    system.until("it is cached", async || system.read("cached").await == (1.into(), true)).await;
     let load = system.load(6);
     tokio::time::sleep(Duration::from_secs(2)).await;
 
@@ -59,9 +55,7 @@ async fn without_redis_reads_come_from_postgresql_and_ingest_does_not_notice() {
     let mut last = 0;
     let stopped = Instant::now();
     while stopped.elapsed() < Duration::from_secs(5) {
-        let response = system.get("device-0").await.unwrap();
-        assert_eq!(response.status(), 200);
-        let version = response.json::<Value>().await.unwrap()["version"].as_i64().unwrap();
+        let version = system.read("device-0").await.0.as_i64().expect("it is served");
         assert!(version >= last, "what comes from PostgreSQL never goes back");
         last = version;
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -72,15 +66,12 @@ async fn without_redis_reads_come_from_postgresql_and_ingest_does_not_notice() {
     let (back, mut written) = (Instant::now(), Vec::new());
     while back.elapsed() < Duration::from_secs(10) {
         written.push((Instant::now(), system.count("SELECT version FROM resources WHERE id = 'device-0'").await));
-        let response = system.get("device-0").await.unwrap();
-        assert_eq!(response.status(), 200);
-        let version = response.json::<Value>().await.unwrap()["version"].as_u64().unwrap();
+        let version = system.read("device-0").await.0.as_u64().expect("it is served");
         let before = written.iter().filter(|(at, _)| at.elapsed() > A_SECOND_OR_SO).map(|(_, version)| *version).max();
         assert!(before.is_none_or(|before| version >= before as u64), "{version} is behind {before:?} for long");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let hit = async || system.get("device-0").await.unwrap().headers()["cache-status"] == "resource-cache; hit";
-    system.until("the cache is used again", hit).await;
+    system.until("the cache is used again", async || system.read("device-0").await.1).await;
     let sent = load.end().await;
     assert_eq!(refusals(&sent), 0);
     system.settle(&sent).await;

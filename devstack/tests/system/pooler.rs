@@ -19,6 +19,16 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     let (done, said) = system.command(&["setup"], &pooled).await;
     assert!(!done && said.contains("give `setup` a DATABASE_URL that connects to PostgreSQL directly"), "{said}");
 
+    // A worker that is not told of it says what it needs.
+    let worker = system.worker_with(&[("DATABASE_URL", &url)]);
+    let told = async || {
+        let health = worker.health().await;
+        let why = health["outage"].as_str().unwrap_or_default();
+        why.contains("a pooler in transaction mode needs DATABASE_POOLER=transaction")
+    };
+    system.until("the worker says what it needs", told).await;
+    tokio::time::timeout(Duration::from_secs(30), worker.end()).await.unwrap();
+
     let api = system.another_api_with(&pooled);
     let workers = [system.worker_with(&pooled), system.worker_with(&pooled)];
     for worker in &workers {
@@ -94,21 +104,4 @@ async fn the_whole_way_and_the_commands_go_through_a_pooler() {
     for worker in workers {
         worker.end().await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_that_is_not_told_of_is_named() {
-    let system = System::start("pooler-untold", &[]).await;
-    let direct = system.scope.database_url.clone();
-    let port = devstack::port::of(&direct).unwrap();
-    let bouncer = blocking(move || PgBouncer::start(port, BEHIND).unwrap()).await;
-    let url = bouncer.url(&direct).unwrap();
-    let worker = system.worker_with(&[("DATABASE_URL", &url)]);
-    let told = async || {
-        worker.health().await["outage"]
-            .as_str()
-            .is_some_and(|why| why.contains("a pooler in transaction mode needs DATABASE_POOLER=transaction"))
-    };
-    system.until("the worker says what it needs", told).await;
-    tokio::time::timeout(Duration::from_secs(30), worker.end()).await.unwrap();
 }

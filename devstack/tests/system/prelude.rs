@@ -3,7 +3,7 @@
 pub(crate) use std::sync::Arc;
 pub(crate) use std::time::{Duration, Instant};
 
-pub(crate) use devstack::kit::{event, json_lines, sample};
+pub(crate) use devstack::kit::{event, json_lines, logged, sample};
 pub(crate) use futures_util::future::join_all;
 pub(crate) use serde_json::{Value, json};
 

@@ -4,14 +4,6 @@ use devstack::RedisCluster;
 
 use crate::prelude::*;
 
-const HIT: &str = "resource-cache; hit";
-
-async fn read(system: &System, device: &str) -> (Value, String) {
-    let response = system.get(device).await.unwrap();
-    let source = response.headers().get("cache-status").map_or("", |value| value.to_str().unwrap()).to_owned();
-    (response.json::<Value>().await.unwrap()["version"].take(), source)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_redis_cluster_reads_hit_and_a_node_away_costs_its_keys_alone() {
     let cluster = blocking(|| RedisCluster::start().unwrap()).await;
@@ -33,8 +25,8 @@ async fn on_a_redis_cluster_reads_hit_and_a_node_away_costs_its_keys_alone() {
     let until_all_are = async |n: i64, hits: bool| {
         for device in &devices {
             let holds = async || {
-                let (version, source) = read(&system, device).await;
-                version == n && (!hits || source == HIT)
+                let (version, is_hit) = system.read(device).await;
+                version == n && (!hits || is_hit)
             };
             system.until(&format!("{device} is at {n}"), holds).await;
         }
@@ -50,9 +42,9 @@ async fn on_a_redis_cluster_reads_hit_and_a_node_away_costs_its_keys_alone() {
     until_all_are(3, false).await;
     let mut hits = 0;
     for device in &devices {
-        let (version, source) = read(&system, device).await;
+        let (version, is_hit) = system.read(device).await;
         assert_eq!(version, 3);
-        hits += usize::from(source == HIT);
+        hits += usize::from(is_hit);
     }
     assert!((1..devices.len()).contains(&hits), "{hits}");
     assert_eq!(worker.status().await, "ready");

@@ -2,6 +2,7 @@
 
 use devstack::Redis;
 
+use crate::kit::says_down;
 use crate::prelude::*;
 
 const OPERATIONS: &str = include_str!("../../../docs/operations.md");
@@ -71,31 +72,11 @@ fn each_code_that_the_runbook_tells_of_is_tried_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_cannot_save_is_told_of() {
-    is_told(&REFUSALS[0]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_with_too_few_replicas_is_told_of() {
-    is_told(&REFUSALS[1]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_full_is_told_of() {
-    is_told(&REFUSALS[2]).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn one_that_lets_its_user_run_no_script_is_told_of() {
-    is_told(&REFUSALS[3]).await;
-}
-
-/// The version that is read, and whether Redis had it.
-async fn read(system: &System, device: &str) -> (Value, bool) {
-    let response = system.get(device).await.unwrap();
-    assert_eq!(response.status(), 200);
-    let is_hit = response.headers().get("cache-status").is_some_and(|value| value == "resource-cache; hit");
-    (response.json::<Value>().await.unwrap()["version"].take(), is_hit)
+async fn a_redis_that_refuses_is_told_of_with_its_code() {
+    // The last one that is printed is the one that failed.
+    for refusal in &REFUSALS {
+        is_told(refusal).await;
+    }
 }
 
 async fn is_told(refusal: &Refusal) {
@@ -112,7 +93,7 @@ async fn is_told(refusal: &Refusal) {
     post("cached", 1).await;
     post("other", 1).await;
     system.until("both are there", async || system.rows().await == 2).await;
-    system.until("it is cached", async || read(&system, "cached").await == (1.into(), true)).await;
+    system.until("it is cached", async || system.read("cached").await == (1.into(), true)).await;
 
     for command in *make {
         println!("{command:?}: {:?}", ask(&mut direct, command).await);
@@ -125,41 +106,36 @@ async fn is_told(refusal: &Refusal) {
     };
     system.until("it refuses", refuses).await;
     let series = format!("{METRIC}{{code=\"{code}\"}}");
-    let lines = |log: String| -> Vec<Value> { json_lines(&log).filter(|line| line["message"] == MESSAGE).collect() };
-    let says = |log: String| lines(log).iter().any(|line| line["error"].as_str().is_some_and(|e| e.contains(words)));
+    let says = |log: String| logged(&log, MESSAGE, words).next().is_some();
     // A miss, of which the lease is refused.
     let counted = async || {
-        read(&system, "other").await;
-        sample(&system.api.metrics().await, &series) > Some(0.0)
+        assert_eq!(system.read("other").await.0, 1);
+        system.api.sample(&series).await > Some(0.0)
     };
     system.until("the API counts it", counted).await;
     system.until("its log says why", async || says(system.api.service.log())).await;
     let readiness = async || {
-        read(&system, "other").await;
-        let (status, body) = system.api.ready().await;
-        let down = &body["dependencies"]["redis"];
-        (status == 200 && body["status"] == "degraded" && down["status"] == "down")
-            && down["error"].as_str().is_some_and(|error| error.contains(words))
+        assert_eq!(system.read("other").await.0, 1);
+        says_down(&system.api, "redis", words).await
     };
     system.until("its readiness says the same", readiness).await;
     // The worker's fences are refused, or delete what they may not replace.
     post("cached", 2).await;
     system.until("it is applied", async || system.rows().await == 3).await;
-    system.until("the worker counts it", async || sample(&worker.metrics().await, &series) > Some(0.0)).await;
+    system.until("the worker counts it", async || worker.sample(&series).await > Some(0.0)).await;
     system.until("its log says why", async || says(worker.service.log())).await;
-    let pending = async || sample(&worker.metrics().await, "cache_fences_pending").unwrap_or(0.0);
+    let pending = async || worker.sample("cache_fences_pending").await.unwrap_or(0.0);
     if *fences_wait {
         system.until("a fence waits", async || pending().await > 0.0).await;
     } else {
-        system.until("nothing old is read", async || read(&system, "cached").await == (2.into(), false)).await;
+        system.until("nothing old is read", async || system.read("cached").await == (2.into(), false)).await;
         assert_eq!(pending().await, 0.0);
     }
     assert_eq!(worker.status().await, "ready", "nobody waits for Redis");
 
     ask(&mut direct, mend).await.unwrap();
     system.until("no fence waits", async || pending().await == 0.0).await;
-    system.until("the newest is cached", async || read(&system, "cached").await == (2.into(), true)).await;
-    let up = async || system.api.dependency("redis").await == json!({"status": "up"});
-    system.until("the API says so", up).await;
+    system.until("the newest is cached", async || system.read("cached").await == (2.into(), true)).await;
+    system.until("the API says so", async || system.api.dependency("redis").await == json!({"status": "up"})).await;
     worker.end().await;
 }

@@ -4,8 +4,6 @@
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use devstack::Service;
-
 use crate::kit::Running;
 use crate::prelude::*;
 
@@ -87,17 +85,6 @@ async fn device(system: Arc<System>, balancer: Arc<Balancer>, name: String, stop
     Sent { device: name, accepted, refused: Default::default() }
 }
 
-/// SIGTERM to all, and an orderly end of all.
-async fn end(old: Vec<Service>) {
-    for service in &old {
-        service.terminate().unwrap();
-    }
-    for service in old {
-        let (status, log) = blocking(move || (service.wait(Duration::from_secs(30)), service.log())).await;
-        assert!(status.unwrap().success(), "{log}");
-    }
-}
-
 async fn ready(system: &System, targets: &[Arc<Target>]) {
     let all = async || targets.iter().all(|target| target.in_use.load(Ordering::Relaxed));
     system.until("the new instances are in use", all).await;
@@ -115,27 +102,24 @@ async fn a_deploy_of_both_services_under_load_loses_nothing_and_answers_nobody_w
     let stop = Arc::new(AtomicBool::new(false));
     let devices: Vec<_> = (0..DEVICES)
         .map(|n| {
-            let name = format!("device-{n}");
-            tokio::spawn(device(Arc::clone(&system), Arc::clone(&balancer), name, Arc::clone(&stop)))
+            tokio::spawn(device(Arc::clone(&system), Arc::clone(&balancer), format!("device-{n}"), Arc::clone(&stop)))
         })
         .collect();
     for _ in 0..2 {
-        let before = system.rows().await;
-        system.until("events are applied", async || system.rows().await > before + 50).await;
+        system.some_more().await;
 
         let fresh: Vec<_> = (0..2).map(|_| system.another_api()).collect();
         let targets: Vec<_> = fresh.iter().map(|api| balancer.register(&api.url(""))).collect();
         ready(&system, &targets).await;
-        end(std::mem::replace(&mut apis, fresh).into_iter().map(|api| api.running.service).collect()).await;
+        join_all(std::mem::replace(&mut apis, fresh).into_iter().map(|api| api.running.end())).await;
 
         let fresh: Vec<_> = (0..2).map(|_| system.worker()).collect();
         for worker in &fresh {
             system.until("the new worker is ready", async || worker.status().await == "ready").await;
         }
-        end(std::mem::replace(&mut workers, fresh).into_iter().map(|worker| worker.service).collect()).await;
+        join_all(std::mem::replace(&mut workers, fresh).into_iter().map(Running::end)).await;
     }
-    let before = system.rows().await;
-    system.until("events are applied", async || system.rows().await > before + 50).await;
+    system.some_more().await;
 
     stop.store(true, Ordering::Relaxed);
     let mut sent = Vec::new();

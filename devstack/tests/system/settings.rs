@@ -45,8 +45,7 @@ async fn both_services_run_with_blanks_and_line_feeds_around_every_setting() {
     ];
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let api = system.another_api_with(&settings);
-    let ready = async || api.public_ready().await.0 > 0;
-    system.until("it answers", ready).await;
+    system.until("it answers", async || api.public_ready().await.0 > 0).await;
     let posted = system.send_to(&api, &event("d").id(2)).await.unwrap();
     assert_eq!(posted.status(), 202);
     let traced =
@@ -72,8 +71,7 @@ async fn both_services_run_until_they_are_told_to_end_whatever_is_logged() {
     for filter in ["off", "error", "warn", "info,api_service=warn,worker_service=warn"] {
         let settings = [("RUST_LOG", filter), ("DRAIN_DELAY", "0s")];
         let (api, worker) = (system.another_api_with(&settings), system.worker_with(&settings));
-        let live = async || api.live().await == 200;
-        system.until("it answers", live).await;
+        system.until("it answers", async || api.live().await == 200).await;
         system.until("the worker is ready", async || worker.status().await == "ready").await;
         events += 1;
         let posted = system.send_to(&api, &event("d").id(events)).await;

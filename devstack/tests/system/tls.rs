@@ -14,16 +14,15 @@ type Attempt<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
 
 /// Both services on such servers, and their certificates.
 async fn start(name: &str) -> (Arc<System>, Certificates) {
-    let certificates = blocking(|| Certificates::make().unwrap()).await;
-    let password = format!("{PLANTED}-redis");
-    let (servers, certificates) = blocking(move || {
-        let user = format!("{USER} on >{password} ~* &* +@all");
+    let (servers, certificates) = blocking(|| {
+        let certificates = Certificates::make().unwrap();
+        let user = format!("{USER} on >{PLANTED}-redis ~* &* +@all");
         let user: Vec<_> = user.split(' ').collect();
         (Servers::with_tls(&certificates, &[&["--user"], &user[..]].concat()), certificates)
     })
     .await;
     let (_, redis) = servers.tls_ports();
-    let authority = certificates.authority().to_string_lossy().into_owned();
+    let authority = certificates.authority.to_string_lossy().into_owned();
     let settings = owned(&[
         ("PGSSLMODE", "verify-full"),
         // The certificates themselves, as Terraform gives them.
@@ -47,15 +46,10 @@ async fn both_services_and_the_commands_work_over_it() {
     }
     assert_eq!(system.post("a", "1", &json!({"n": 1})).await.unwrap().status(), 202);
     system.until("the event has its row", async || system.rows().await == 1).await;
-    let hit = async || {
-        let response = system.get("a").await.unwrap();
-        response.status() == 200 && response.headers()["cache-status"] == "resource-cache; hit"
-    };
-    system.until("it is read from Redis", hit).await;
+    system.until("it is read from Redis", async || system.read("a").await == (1.into(), true)).await;
     // Fences go the same way.
     assert_eq!(system.post("a", "2", &json!({"n": 2})).await.unwrap().status(), 202);
-    let second = async || hit().await && system.get("a").await.unwrap().json::<Value>().await.unwrap()["version"] == 2;
-    system.until("what is cached is the new state", second).await;
+    system.until("what is cached is the new state", async || system.read("a").await == (2.into(), true)).await;
 
     let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                  WHERE application_name IN ('api-service', 'worker-service') AND ssl";
@@ -70,7 +64,7 @@ async fn both_services_and_the_commands_work_over_it() {
 async fn a_wrong_certificate_and_a_wrong_name_are_refused_and_named() {
     let (system, certificates) = start("tls-wrong").await;
     let (postgres, redis) = system.servers.tls_ports();
-    let other = certificates.other_authority().to_string_lossy();
+    let other = certificates.other_authority.to_string_lossy();
     let by_address = system.scope.database_url.replace("@localhost:", "@127.0.0.1:");
     assert_ne!(by_address, system.scope.database_url);
     let redis_by_address = format!("rediss://{USER}:{PLANTED}-redis@127.0.0.1:{redis}");

@@ -9,10 +9,6 @@ use reqwest::StatusCode;
 
 use crate::prelude::*;
 
-fn counter(page: &str, name: &str) -> u64 {
-    sample(page, name).map_or(0, |value| value as u64)
-}
-
 const DROPPED: &str = r#"log_lines_dropped_total{kind="ordinary"}"#;
 
 /// How long an idle service may take to end: a second for the log, and a busy machine. Much less than the 25 seconds
@@ -28,8 +24,7 @@ async fn end(service: Service) {
 
 fn errors(service: &Service, message: &str) -> Vec<Value> {
     let log = service.log();
-    let lines = log.lines().filter(|line| line.starts_with('{') && line.contains(message));
-    lines.filter_map(|line| serde_json::from_str(line).ok()).filter(|line: &Value| line["level"] == "ERROR").collect()
+    logged(&log, message, "").filter(|line| line["level"] == "ERROR").collect()
 }
 
 /// Waits until the service's thread has told what became of its lines.
@@ -58,7 +53,7 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
         })
     });
     let callers: Vec<_> = callers.collect();
-    let dropped = async || counter(&api.metrics().await, DROPPED) > 0;
+    let dropped = async || api.sample(DROPPED).await > Some(0.0);
     system.until("lines are dropped, and counted", dropped).await;
     enough.store(true, Ordering::Relaxed);
     for caller in callers {
@@ -71,7 +66,7 @@ async fn an_api_whose_log_nobody_reads_answers_and_ends() {
     system.servers.redis().start().unwrap();
     system.until("it is up again", async || api.metrics().await.contains(&format!("{down} 1"))).await;
     assert!(errors(&api.service, "down").is_empty(), "nobody reads");
-    assert_eq!(counter(&api.metrics().await, r#"log_lines_dropped_total{kind="error"}"#), 0);
+    assert_eq!(api.sample(r#"log_lines_dropped_total{kind="error"}"#).await.unwrap_or_default(), 0.0);
     let event = event("d").id(1).payload(json!({"planted": PLANTED}));
     assert_eq!(system.send_to(&api, &event).await.unwrap().status(), 202);
     assert_eq!(api.live().await, 200);
@@ -107,11 +102,11 @@ async fn a_worker_whose_log_nobody_reads_applies_and_ends() {
     for batch in 0..BATCHES {
         post(batch).await;
     }
-    let dropped = async || counter(&worker.metrics().await, DROPPED) > 0;
+    let dropped = async || worker.sample(DROPPED).await > Some(0.0);
     system.until("lines are dropped, and counted", dropped).await;
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     system.until("every event has its row", async || system.rows().await == BATCHES * 1_000).await;
-    assert_eq!(counter(&worker.metrics().await, r#"log_lines_dropped_total{kind="metrics"}"#), 0);
+    assert_eq!(worker.sample(r#"log_lines_dropped_total{kind="metrics"}"#).await.unwrap_or_default(), 0.0);
     assert_eq!((worker.status().await.as_str(), worker.live().await), ("ready", 200));
 
     // Something goes wrong meanwhile.

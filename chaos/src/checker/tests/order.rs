@@ -22,30 +22,19 @@ fn swap(end: &mut End, one: usize, other: usize) {
 
 #[test]
 fn a_log_in_another_order_than_that_of_the_posts() {
-    let swapped = |history: &mut History, end: &mut End| {
+    breaks([3], "of two posts", |history, end| {
         history.reads.clear();
         swap(end, 0, 1);
-    };
-    assert_eq!(broken(swapped), [3]);
-}
-
-#[test]
-fn a_log_in_another_order_than_that_of_a_batch() {
-    let swapped = |history: &mut History, end: &mut End| {
+    });
+    let in_a_batch = |history: &mut History, end: &mut End| {
         history.reads.clear();
         swap(end, 1, 2);
         state(end, 3, "2");
     };
-    assert_eq!(broken(swapped), [3]);
-}
-
-#[test]
-fn a_log_in_another_order_across_partitions() {
-    breaks([3], "swapped", |history, end| {
+    breaks([3], "within a batch", in_a_batch);
+    breaks([3], "across partitions", |history, end| {
         moved(history, end);
-        history.reads.clear();
-        swap(end, 1, 2);
-        state(end, 3, "2");
+        in_a_batch(history, end);
     });
 }
 
@@ -155,8 +144,7 @@ fn an_event_that_counts_by_its_second_copy() {
     });
     breaks(NOTHING, "after a dead letter: its first copy was refused", |_, end| {
         let copy = Record { offset: 25, appended: 2_500, ..record("r", 1, 1) };
-        let record = &copy;
-        end.rows.push(row(record));
+        end.rows.push(row(&copy));
         end.log.push(copy);
         end.resources.insert("r".into(), Resource { version: 2, event: "1".into(), body: body(2) });
     });
@@ -167,7 +155,6 @@ fn a_version_that_was_another_event() {
     assert_eq!(broken(|history, _| history.reads[1] = Read { version: 2, ..read(5, 1) }), [3]);
     breaks([3], "one version two states", |history, end| {
         moved(history, end);
-        let other = Read { event: "1".into(), payload: payload(1), ..history.reads[1].clone() };
-        history.reads.push(other);
+        history.reads.push(Read { event: "1".into(), payload: payload(1), ..history.reads[1].clone() });
     });
 }

@@ -9,8 +9,7 @@ fn an_outage_blamed_on_an_event() {
     assert_eq!(broken(more(letter("r", "2", "rejected", REFUSED))), [4]);
     assert_eq!(broken(more(letter("r", "2", "failed", "SQLSTATE 53100: no space left"))), [4]);
     assert_eq!(broken(more(letter("r", "2", "failed", REFUSED))), NOTHING, "beside a row, after a crash");
-    let undecodable = letter("a", "2", "undecodable", "");
-    assert_eq!(broken(more(undecodable)), [4]);
+    assert_eq!(broken(more(letter("a", "2", "undecodable", ""))), [4]);
 }
 
 #[test]

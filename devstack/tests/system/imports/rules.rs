@@ -1,18 +1,11 @@
 //! What the imports of the crates must be like. Each rule gives what breaks it, with file and line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::source::{Crate, Module, Place};
+use super::source::{Crate, Module, Order, Place};
 
-/// A crate's parts, from below: one uses only those of lines above its own. Its domains, side by side, stand on all of
-/// `backbone`; `top` stands on the domains.
-pub(super) struct Order {
-    pub(super) folder: &'static str,
-    pub(super) backbone: &'static [&'static [&'static str]],
-    pub(super) top: &'static [&'static [&'static str]],
-    /// Those of `top` that may name a domain.
-    pub(super) registry: &'static [&'static str],
-}
+/// The parts that may name a domain.
+const REGISTRY: [&str; 2] = ["domains", "main"];
 
 impl Order {
     /// Where a part stands: the first have the least.
@@ -27,29 +20,17 @@ impl Order {
     }
 }
 
-/// The workspace's crates, `shared` first, and their orders.
-pub(super) struct Workspace<'a> {
-    pub(super) crates: Vec<Crate>,
-    pub(super) orders: &'a [Order],
+fn parts(one: &Crate) -> BTreeSet<&str> {
+    let parts = one.modules.keys().map(|module| part(module));
+    parts.filter(|part| !part.is_empty() && !one.order.has(part)).collect()
 }
 
-impl Workspace<'_> {
-    fn all(&self) -> impl Iterator<Item = (&Crate, &Order)> {
-        self.crates.iter().zip(self.orders)
-    }
-
-    fn parts<'a>(one: &'a Crate, order: &Order) -> BTreeSet<&'a str> {
-        let parts = one.modules.keys().map(|module| part(module));
-        parts.filter(|part| !part.is_empty() && !order.has(part)).collect()
-    }
-
-    /// The domains: what `shared` and a service have, and no order.
-    fn domains(&self) -> BTreeSet<&str> {
-        let mut all = self.all().map(|(one, order)| Self::parts(one, order));
-        let of_shared = all.next().unwrap_or_default();
-        let of_services: BTreeSet<_> = all.flatten().collect();
-        of_shared.intersection(&of_services).copied().collect()
-    }
+/// The domains: what `shared`, the first crate, and a service have, and no order.
+fn domains(crates: &[Crate]) -> BTreeSet<&str> {
+    let mut all = crates.iter().map(parts);
+    let of_shared = all.next().unwrap_or_default();
+    let of_services: BTreeSet<_> = all.flatten().collect();
+    of_shared.intersection(&of_services).copied().collect()
 }
 
 /// The part of a crate that a module is in; of the root the empty one.
@@ -67,7 +48,7 @@ struct Edge<'a> {
 fn edges<'a>(crates: &'a [Crate], one: &'a Crate) -> impl Iterator<Item = Edge<'a>> {
     let of_module = move |(from, module): (&'a Vec<String>, &'a Module)| {
         module.references.iter().filter_map(move |(path, line)| {
-            let to = one.resolve(crates, from, path)?;
+            let to = one.follow(crates, from, path, 0)?;
             Some(Edge { from, at: format!("{}:{line}", module.file), to })
         })
     };
@@ -78,25 +59,37 @@ fn name(of: &Crate, module: &[String]) -> String {
     [std::slice::from_ref(&of.name), module].concat().join("::")
 }
 
+/// What breaks any of the rules that follow.
+pub(super) fn broken(crates: &[Crate]) -> Vec<String> {
+    [
+        each_part_has_its_place(crates),
+        backbone_names_no_domain(crates),
+        nothing_is_used_from_above_or_beside(crates),
+        no_circles(crates),
+        languages_are_in_their_places(crates),
+    ]
+    .concat()
+}
+
 /// Each part is a domain, or has its place in the order.
-pub(super) fn each_part_has_its_place(all: &Workspace<'_>) -> Vec<String> {
-    let domains = all.domains();
-    let of_one = |(one, order): (&Crate, &Order)| {
-        let unplaced = Workspace::parts(one, order).into_iter().filter(|part| !domains.contains(part));
-        let tell =
-            |part| format!("{}/src/{part} has no place in the order, and is no domain of another crate", order.folder);
+fn each_part_has_its_place(crates: &[Crate]) -> Vec<String> {
+    let domains = domains(crates);
+    let of_one = |one: &Crate| {
+        let (folder, parts) = (one.order.folder, parts(one));
+        let unplaced = parts.into_iter().filter(|part| !domains.contains(part));
+        let tell = |part| format!("{folder}/src/{part} has no place in the order, and is no domain of another crate");
         unplaced.map(tell).collect::<Vec<_>>()
     };
-    all.all().flat_map(of_one).collect()
+    crates.iter().flat_map(of_one).collect()
 }
 
 /// A backbone names no domain: not as a module, and in no other way.
-pub(super) fn backbone_names_no_domain(all: &Workspace<'_>) -> Vec<String> {
-    let (domains, mut found) = (all.domains(), BTreeSet::new());
-    for (one, order) in all.all() {
+fn backbone_names_no_domain(crates: &[Crate]) -> Vec<String> {
+    let (domains, mut found) = (domains(crates), BTreeSet::new());
+    for one in crates {
         let may = |module: &[String]| {
             let part = part(module);
-            part.is_empty() || domains.contains(part) || order.registry.contains(&part)
+            part.is_empty() || domains.contains(part) || REGISTRY.contains(&part)
         };
         for (path, module) in one.modules.iter().filter(|(path, _)| !may(path)) {
             let named = module.names.iter().filter(|(name, _)| domains.contains(name.as_str()));
@@ -105,7 +98,7 @@ pub(super) fn backbone_names_no_domain(all: &Workspace<'_>) -> Vec<String> {
             }));
         }
         // By a name that somebody hands on.
-        for Edge { from, at, to } in edges(&all.crates, one).filter(|edge| !may(edge.from)) {
+        for Edge { from, at, to } in edges(crates, one).filter(|edge| !may(edge.from)) {
             let domain = part(&to.module);
             if domains.contains(domain) {
                 found.insert(format!("{at}: {} names the domain {domain}", name(one, from)));
@@ -116,13 +109,13 @@ pub(super) fn backbone_names_no_domain(all: &Workspace<'_>) -> Vec<String> {
 }
 
 /// What a part uses stands below it; a domain uses no other one, in whichever crate.
-pub(super) fn nothing_is_used_from_above_or_beside(all: &Workspace<'_>) -> Vec<String> {
-    let (domains, mut found) = (all.domains(), BTreeSet::new());
-    for (one, order) in all.all() {
-        for Edge { from, at, to } in edges(&all.crates, one).filter(|edge| !edge.from.is_empty()) {
+fn nothing_is_used_from_above_or_beside(crates: &[Crate]) -> Vec<String> {
+    let (domains, mut found) = (domains(crates), BTreeSet::new());
+    for one in crates {
+        for Edge { from, at, to } in edges(crates, one).filter(|edge| !edge.from.is_empty()) {
             let (user, used) = (part(from), part(&to.module));
             let is_wrong = if to.of.name == one.name {
-                used.is_empty() || order.rank(used) >= order.rank(user)
+                used.is_empty() || one.order.rank(used) >= one.order.rank(user)
             } else {
                 domains.contains(user) && domains.contains(used)
             };
@@ -137,12 +130,12 @@ pub(super) fn nothing_is_used_from_above_or_beside(all: &Workspace<'_>) -> Vec<S
 
 /// Modules that lie side by side use each other in one direction, with all that is within them. A module and what is
 /// within it are one thing: a child may use its parent's types, and the parent its child.
-pub(super) fn no_circles(all: &Workspace<'_>) -> Vec<String> {
+fn no_circles(crates: &[Crate]) -> Vec<String> {
     let mut found = BTreeSet::new();
-    for one in &all.crates {
+    for one in crates {
         // For each folder: who of it uses whom, and where.
         let mut folders: BTreeMap<&[String], BTreeMap<(&str, String), String>> = BTreeMap::new();
-        for Edge { from, at, to } in edges(&all.crates, one).filter(|edge| edge.to.of.name == one.name) {
+        for Edge { from, at, to } in edges(crates, one).filter(|edge| edge.to.of.name == one.name) {
             let common = from.iter().zip(&to.module).take_while(|(a, b)| a == b).count();
             if let (Some(user), Some(used)) = (from.get(common), to.module.get(common)) {
                 folders.entry(&from[..common]).or_default().entry((user, used.clone())).or_insert(at);
@@ -169,31 +162,25 @@ pub(super) fn no_circles(all: &Workspace<'_>) -> Vec<String> {
 
 /// The shortest way along uses, both ends included.
 fn way(uses: &BTreeMap<(&str, String), String>, from: &str, to: &str) -> Option<Vec<String>> {
-    let mut ways = vec![vec![from.to_owned()]];
+    let mut ways = VecDeque::from([vec![from.to_owned()]]);
     let mut seen = BTreeSet::from([from.to_owned()]);
-    while !ways.is_empty() {
-        if let Some(found) = ways.iter().find(|way| way.last().is_some_and(|last| last == to)) {
-            return Some(found.clone());
+    while let Some(way) = ways.pop_front() {
+        let last = way.last()?;
+        if last == to {
+            return Some(way);
         }
-        let mut longer = Vec::new();
-        for way in &ways {
-            let next =
-                uses.keys().filter(|(user, _)| way.last().is_some_and(|last| last == user)).map(|(_, used)| used);
-            longer.extend(
-                next.filter(|used| seen.insert((*used).clone()))
-                    .map(|used| [&way[..], std::slice::from_ref(used)].concat()),
-            );
-        }
-        ways = longer;
+        let next = uses.keys().filter(|(user, _)| user == last).map(|(_, used)| used);
+        let new = next.filter(|used| seen.insert((*used).clone()));
+        ways.extend(new.map(|used| [&way[..], std::slice::from_ref(used)].concat()));
     }
     None
 }
 
 /// SQL is in the shared store and in a domain's `queries`; Lua in the shared cache.
-pub(super) fn languages_are_in_their_places(all: &Workspace<'_>) -> Vec<String> {
-    let (domains, mut found) = (all.domains(), Vec::new());
-    for (one, order) in all.all() {
-        let is_shared = order.folder == "shared";
+fn languages_are_in_their_places(crates: &[Crate]) -> Vec<String> {
+    let (domains, mut found) = (domains(crates), Vec::new());
+    for one in crates {
+        let is_shared = one.name == "shared";
         for (path, module) in &one.modules {
             let is_queries = domains.contains(part(path)) && path.get(1).is_some_and(|second| second == "queries");
             if !(is_shared && (part(path) == "store" || is_queries)) {

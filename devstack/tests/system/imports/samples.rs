@@ -1,177 +1,145 @@
 //! The rules are tried on crates that break each of them.
 
-use super::rules::{self, Order, Workspace};
-use super::source::Crate;
+use std::collections::BTreeMap;
 
-const ORDERS: [Order; 2] = [
-    Order { folder: "shared", backbone: &[&["store"], &["cache"]], top: &[], registry: &[] },
-    Order {
-        folder: "a-service",
-        backbone: &[&["http"], &["ingest"]],
-        top: &[&["domains"], &["main"]],
-        registry: &["domains", "main"],
-    },
+use super::rules;
+use super::source::{Crate, Order};
+
+static ORDERS: [Order; 2] = [
+    Order { folder: "shared", backbone: &[&["store"], &["cache"]], top: &[] },
+    Order { folder: "a-service", backbone: &[&["http"], &["ingest"]], top: &[&["domains"], &["main"]] },
 ];
 
-/// Crates that break no rule, with these files besides, or in place of theirs.
-fn crates(more: &[(&str, &str)]) -> Workspace<'static> {
-    const SOUND: [(&str, &str); 14] = [
-        ("shared/src/lib.rs", "pub mod cache; pub mod devices; pub mod store;"),
-        (
-            "shared/src/store.rs",
-            r#"mod session; pub use session::Tx; const LOCK: &str = "LOCK TABLE t"; fn f(_: cache) {}"#,
-        ),
-        ("shared/src/store/session.rs", "use super::Store; pub struct Tx;"),
-        ("shared/src/cache.rs", r#"use crate::store::Tx; const LUA: &str = "return redis.call('GET', KEYS[1])";"#),
-        ("shared/src/devices.rs", "//! [`ads`](crate::ads)\npub mod queries; use crate::{cache, store::Tx};"),
-        ("shared/src/devices/queries.rs", r#"fn f() { sqlx::query("SELECT 1"); }"#),
-        ("shared/src/ads.rs", ""),
-        ("a-service/src/lib.rs", "pub mod domains; pub mod http; pub mod ingest; pub mod devices;"),
-        (
-            "a-service/src/http.rs",
-            "use shared::store; use http::Request; #[cfg(test)] mod tests { use crate::devices; }",
-        ),
-        ("a-service/src/ingest.rs", "mod tests; pub(in crate::devices) fn f() { crate::http::f(\"devices: SELECT\") }"),
-        ("a-service/src/devices.rs", "use crate::ingest::f; use shared::devices::queries;"),
-        ("a-service/src/ads.rs", "use shared::ads;"),
-        ("a-service/src/domains.rs", "use crate::{ads, devices};"),
-        ("a-service/src/main.rs", "use a_service::domains; use a_service::devices;"),
-    ];
-    let replaced = |file: &str| more.iter().any(|(other, _)| *other == file);
-    let files: Vec<_> = SOUND.iter().filter(|(file, _)| !replaced(file)).chain(more).collect();
-    let of = |order: &Order| {
-        let own = files.iter().filter(|(file, _)| file.split('/').next() == Some(order.folder));
-        Crate::of(order.folder, own.map(|(file, text)| ((*file).to_owned(), (*text).to_owned())))
-    };
-    Workspace { crates: ORDERS.iter().map(of).collect(), orders: &ORDERS }
-}
+/// Crates that break no rule: a file a line, with `⏎` for a line feed.
+const SOUND: &str = r#"
+shared/src/lib.rs: pub mod cache; pub mod devices; pub mod store;
+shared/src/store.rs: mod session; pub use session::Tx; const LOCK: &str = "LOCK TABLE t"; fn f(_: cache) {}
+shared/src/store/session.rs: use super::Store; pub struct Tx;
+shared/src/cache.rs: use crate::store::Tx; const LUA: &str = "return redis.call('GET', KEYS[1])";
+shared/src/devices.rs: //! [`ads`](crate::ads)⏎pub mod queries; use crate::{cache, store::Tx};
+shared/src/devices/queries.rs: fn f() { sqlx::query("SELECT 1"); }
+shared/src/ads.rs:
+a-service/src/lib.rs: pub mod domains; pub mod http; pub mod ingest; pub mod devices;
+a-service/src/http.rs: use shared::store; use http::Request; #[cfg(test)] mod tests { use crate::devices; }
+a-service/src/ingest.rs: mod tests; pub(in crate::devices) fn f() { crate::http::f("devices: SELECT") }
+a-service/src/devices.rs: use crate::ingest::f; use shared::devices::queries;
+a-service/src/ads.rs: use shared::ads;
+a-service/src/domains.rs: use crate::{ads, devices};
+a-service/src/main.rs: use a_service::domains; use a_service::devices;
+"#;
 
-fn broken(all: &Workspace<'_>) -> Vec<String> {
-    [
-        rules::each_part_has_its_place(all),
-        rules::backbone_names_no_domain(all),
-        rules::nothing_is_used_from_above_or_beside(all),
-        rules::no_circles(all),
-        rules::languages_are_in_their_places(all),
-    ]
-    .concat()
+/// Files beside those, or in place of theirs, and what is told of the rules that they break (`!`). `#` is a comment.
+const BROKEN: &str = r##"
+a-service/src/new.rs: use crate::ingest;
+! a-service/src/new has no place in the order, and is no domain of another crate
+
+# A backbone names a domain: by an import, in a macro, by a name that somebody hands on, by a variable.
+shared/src/cache.rs: ⏎use crate::devices::Event;
+! shared/src/cache.rs:2: shared::cache names the domain devices
+! shared/src/cache.rs:2: shared::cache uses shared::devices, which does not stand below it
+! a circle in shared: cache uses devices (shared/src/cache.rs:2), devices uses cache (shared/src/devices.rs:2)
+
+a-service/src/http.rs: macro_rules! m { () => {⏎ $crate::ads::f() } }
+! a-service/src/http.rs:2: a_service::http names the domain ads
+! a-service/src/http.rs:2: a_service::http uses a_service::ads, which does not stand below it
+
+a-service/src/domains.rs: use crate::devices::It as One;
+a-service/src/ingest.rs: use crate::domains::One;
+! a-service/src/ingest.rs:1: a_service::ingest names the domain devices
+! a-service/src/ingest.rs:1: a_service::ingest uses a_service::devices, which does not stand below it
+! a circle in a_service: devices uses ingest (a-service/src/devices.rs:1), ingest uses devices (a-service/src/ingest.rs:1)
+
+a-service/src/http.rs: use shared::devices;
+! a-service/src/http.rs:1: a_service::http names the domain devices
+
+a-service/src/http.rs: fn f(ads: u8) {}
+! a-service/src/http.rs:1: a_service::http names the domain ads
+
+# An arrow back up: of modules, of code behind `super`, of a group; and to the root, where all begins.
+a-service/src/http.rs: use crate::{⏎  ingest::{self, f as g}⏎};
+! a-service/src/http.rs:2: a_service::http uses a_service::ingest, which does not stand below it
+! a circle in a_service: http uses ingest (a-service/src/http.rs:2), ingest uses http (a-service/src/ingest.rs:1)
+
+shared/src/store/session.rs: fn f() { super::super::cache::g() }
+shared/src/cache.rs:
+! shared/src/store/session.rs:1: shared::store::session uses shared::cache, which does not stand below it
+
+a-service/src/ingest.rs: #[macro_export] macro_rules! m { () => {} }
+a-service/src/http.rs: use crate::m;
+! a-service/src/http.rs:1: a_service::http uses a_service::ingest, which does not stand below it
+
+a-service/src/http.rs: use crate::Root;
+! a-service/src/http.rs:1: a_service::http uses a_service, which does not stand below it
+
+# Sideways between domains: within a crate, and of another one.
+a-service/src/ads.rs: use crate::devices::X;
+! a-service/src/ads.rs:1: a_service::ads uses a_service::devices, which does not stand below it
+
+a-service/src/ads.rs: fn f() { shared::devices::queries::f() }
+! a-service/src/ads.rs:1: a_service::ads uses shared::devices::queries, which does not stand below it
+
+# Circles: of two, of three, through what a parent hands on, and of a module that is written out within a file.
+shared/src/store/a.rs: use super::b::B;
+shared/src/store/b.rs: ⏎use crate::store::a::A;
+! a circle in shared::store: a uses b (shared/src/store/a.rs:1), b uses a (shared/src/store/b.rs:2)
+
+shared/src/store/a.rs: use super::b::B;
+shared/src/store/b.rs: use super::c;
+shared/src/store/c/d.rs: use crate::store::a;
+shared/src/store/c.rs:
+! a circle in shared::store: a uses b (shared/src/store/a.rs:1), b uses c (shared/src/store/b.rs:1), c uses a (shared/src/store/c/d.rs:1)
+
+shared/src/store.rs: mod a; mod b; pub use self::a::A; pub use b::*;
+shared/src/store/a.rs: use super::B; fn f(_: super::g) {}
+shared/src/store/b.rs: use super::A as Other; mod c { } pub use self::c::B;
+! a circle in shared::store: a uses b (shared/src/store/a.rs:1), b uses a (shared/src/store/b.rs:1)
+
+shared/src/store.rs: mod a { use super::b::B; }⏎mod b { use super::a::A; }
+shared/src/store/session.rs:
+! a circle in shared::store: a uses b (shared/src/store.rs:1), b uses a (shared/src/store.rs:2)
+
+# SQL and Lua.
+a-service/src/http.rs: const A: &str =⏎ "SELECT a FROM b";
+! a-service/src/http.rs:2: SQL
+
+shared/src/devices.rs: fn f() { sqlx::query_as(x) }
+! shared/src/devices.rs:1: SQL
+
+a-service/src/devices.rs: const A: &str = r#"⏎  SET LOCAL x = 0"#;
+! a-service/src/devices.rs:1: SQL
+
+shared/src/store.rs: const A: &str = "return redis.call('GET')";
+! shared/src/store.rs:1: Lua
+
+shared/src/store.rs: fn f() { redis::Script::new(A) }
+! shared/src/store.rs:1: Lua
+"##;
+
+/// What is broken where these files are there besides, or in place of those that break no rule.
+fn broken(more: &str) -> Vec<String> {
+    let file = |line: &str| line.split_once(':').map(|(file, text)| (file.to_owned(), text.trim().replace('⏎', "\n")));
+    // Those that come later count.
+    let files: BTreeMap<_, _> = SOUND.lines().chain(more.lines()).filter_map(file).collect();
+    let of = |order: &'static Order| {
+        let own = files.iter().filter(|(file, _)| file.split('/').next() == Some(order.folder));
+        Crate::of(order, own.map(|(file, text)| (file.clone(), text.clone())))
+    };
+    rules::broken(&ORDERS.iter().map(of).collect::<Vec<_>>())
 }
 
 #[test]
 fn what_is_sound_breaks_no_rule() {
-    assert_eq!(broken(&crates(&[])), [""; 0]);
+    assert_eq!(broken(""), [""; 0]);
 }
 
 #[test]
 fn each_break_of_a_rule_is_told_with_its_file_and_line() {
-    const HTTP: &str = "a-service/src/http.rs";
-    const STORE: &str = "shared/src/store.rs";
-    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
-    let cases: [Case<'_>; 21] = [
-        (
-            &[("a-service/src/new.rs", "use crate::ingest;")],
-            &["a-service/src/new has no place in the order, and is no domain of another crate"],
-        ),
-        // A backbone names a domain: by an import, in a macro, by a name that somebody hands on, by a variable.
-        (
-            &[("shared/src/cache.rs", "\nuse crate::devices::Event;")],
-            &[
-                "shared/src/cache.rs:2: shared::cache names the domain devices",
-                "shared/src/cache.rs:2: shared::cache uses shared::devices, which does not stand below it",
-                "a circle in shared: cache uses devices (shared/src/cache.rs:2), devices uses cache (shared/src/devices.rs:2)",
-            ],
-        ),
-        (
-            &[(HTTP, "macro_rules! m { () => {\n $crate::ads::f() } }")],
-            &[
-                "a-service/src/http.rs:2: a_service::http names the domain ads",
-                "a-service/src/http.rs:2: a_service::http uses a_service::ads, which does not stand below it",
-            ],
-        ),
-        (
-            &[
-                ("a-service/src/domains.rs", "use crate::devices::It as One;"),
-                ("a-service/src/ingest.rs", "use crate::domains::One;"),
-            ],
-            &[
-                "a-service/src/ingest.rs:1: a_service::ingest names the domain devices",
-                "a-service/src/ingest.rs:1: a_service::ingest uses a_service::devices, which does not stand below it",
-                "a circle in a_service: devices uses ingest (a-service/src/devices.rs:1), ingest uses devices (a-service/src/ingest.rs:1)",
-            ],
-        ),
-        (&[(HTTP, "use shared::devices;")], &["a-service/src/http.rs:1: a_service::http names the domain devices"]),
-        (&[(HTTP, "fn f(ads: u8) {}")], &["a-service/src/http.rs:1: a_service::http names the domain ads"]),
-        // An arrow back up: of modules, of code behind `super`, of a group; and to the root, where all begins.
-        (
-            &[(HTTP, "use crate::{\n  ingest::{self, f as g}\n};")],
-            &[
-                "a-service/src/http.rs:2: a_service::http uses a_service::ingest, which does not stand below it",
-                "a circle in a_service: http uses ingest (a-service/src/http.rs:2), ingest uses http (a-service/src/ingest.rs:1)",
-            ],
-        ),
-        (
-            &[("shared/src/store/session.rs", "fn f() { super::super::cache::g() }"), ("shared/src/cache.rs", "")],
-            &[
-                "shared/src/store/session.rs:1: shared::store::session uses shared::cache, which does not stand below it",
-            ],
-        ),
-        (
-            &[("a-service/src/ingest.rs", "#[macro_export] macro_rules! m { () => {} }"), (HTTP, "use crate::m;")],
-            &["a-service/src/http.rs:1: a_service::http uses a_service::ingest, which does not stand below it"],
-        ),
-        (
-            &[(HTTP, "use crate::Root;")],
-            &["a-service/src/http.rs:1: a_service::http uses a_service, which does not stand below it"],
-        ),
-        // Sideways between domains: within a crate, and of another one.
-        (
-            &[("a-service/src/ads.rs", "use crate::devices::X;")],
-            &["a-service/src/ads.rs:1: a_service::ads uses a_service::devices, which does not stand below it"],
-        ),
-        (
-            &[("a-service/src/ads.rs", "fn f() { shared::devices::queries::f() }")],
-            &["a-service/src/ads.rs:1: a_service::ads uses shared::devices::queries, which does not stand below it"],
-        ),
-        // Circles: of two, of three, through what a parent hands on, and of a module that is written out within a file.
-        (
-            &[("shared/src/store/a.rs", "use super::b::B;"), ("shared/src/store/b.rs", "\nuse crate::store::a::A;")],
-            &["a circle in shared::store: a uses b (shared/src/store/a.rs:1), b uses a (shared/src/store/b.rs:2)"],
-        ),
-        (
-            &[
-                ("shared/src/store/a.rs", "use super::b::B;"),
-                ("shared/src/store/b.rs", "use super::c;"),
-                ("shared/src/store/c/d.rs", "use crate::store::a;"),
-                ("shared/src/store/c.rs", ""),
-            ],
-            &[
-                "a circle in shared::store: a uses b (shared/src/store/a.rs:1), b uses c (shared/src/store/b.rs:1), c uses a (shared/src/store/c/d.rs:1)",
-            ],
-        ),
-        (
-            &[
-                (STORE, "mod a; mod b; pub use self::a::A; pub use b::*;"),
-                ("shared/src/store/a.rs", "use super::B; fn f(_: super::g) {}"),
-                ("shared/src/store/b.rs", "use super::A as Other; mod c { } pub use self::c::B;"),
-            ],
-            &["a circle in shared::store: a uses b (shared/src/store/a.rs:1), b uses a (shared/src/store/b.rs:1)"],
-        ),
-        (
-            &[(STORE, "mod a { use super::b::B; }\nmod b { use super::a::A; }"), ("shared/src/store/session.rs", "")],
-            &["a circle in shared::store: a uses b (shared/src/store.rs:1), b uses a (shared/src/store.rs:2)"],
-        ),
-        // SQL and Lua.
-        (&[(HTTP, "const A: &str =\n \"SELECT a FROM b\";")], &["a-service/src/http.rs:2: SQL"]),
-        (&[("shared/src/devices.rs", "fn f() { sqlx::query_as(x) }")], &["shared/src/devices.rs:1: SQL"]),
-        (
-            &[("a-service/src/devices.rs", "const A: &str = r#\"\n  SET LOCAL x = 0\"#;")],
-            &["a-service/src/devices.rs:1: SQL"],
-        ),
-        (&[(STORE, "const A: &str = \"return redis.call('GET')\";")], &["shared/src/store.rs:1: Lua"]),
-        (&[(STORE, "fn f() { redis::Script::new(A) }")], &["shared/src/store.rs:1: Lua"]),
-    ];
-    for (files, expected) in cases {
-        assert_eq!(broken(&crates(files)), expected, "{files:?}");
+    for case in BROKEN.split("\n\n") {
+        let lines = case.lines().filter(|line| !line.starts_with('#'));
+        let (expected, files): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with('!'));
+        let expected: Vec<_> = expected.iter().map(|line| line.trim_start_matches("! ")).collect();
+        assert!(!expected.is_empty(), "{case}");
+        assert_eq!(broken(&files.join("\n")), expected, "{case}");
     }
 }
 

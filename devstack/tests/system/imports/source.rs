@@ -1,7 +1,6 @@
 //! What a crate's modules refer to: read off their tokens, those within macros too. Tests are left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
@@ -20,29 +19,30 @@ pub(super) struct Module {
     pub(super) strings: Vec<(String, usize)>,
 }
 
+/// A crate's parts, from below: one uses only those of lines above its own. Its domains, side by side, stand on all of
+/// `backbone`; `top` stands on the domains.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) folder: &'static str,
+    pub(super) backbone: &'static [&'static [&'static str]],
+    pub(super) top: &'static [&'static [&'static str]],
+}
+
 /// A crate's modules by their paths: `store::session`; the crate's root has none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Crate {
     pub(super) name: String,
+    pub(super) order: &'static Order,
     pub(super) modules: BTreeMap<Vec<String>, Module>,
     tests: BTreeSet<Vec<String>>,
 }
 
 impl Crate {
-    /// The one whose sources are in this folder.
-    pub(super) fn read(root: &Path, folder: &str) -> Self {
-        let mut files = Vec::new();
-        let source = root.join(folder).join("src");
-        collect(&source, &mut |path| {
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            files.push((name, std::fs::read_to_string(path).unwrap()));
-        });
-        Self::of(folder, files)
-    }
-
     /// Of files, by their names below the workspace.
-    pub(super) fn of(folder: &str, files: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut all = Self { name: folder.replace('-', "_"), ..Self::default() };
+    pub(super) fn of(order: &'static Order, files: impl IntoIterator<Item = (String, String)>) -> Self {
+        let folder = order.folder;
+        let (name, modules, tests) = (folder.replace('-', "_"), BTreeMap::new(), BTreeSet::new());
+        let mut all = Self { name, order, modules, tests };
         for (file, text) in files {
             let below = file.strip_prefix(&format!("{folder}/src/")).unwrap_or(&file);
             let mut path: Vec<String> = below.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
@@ -59,11 +59,13 @@ impl Crate {
     }
 
     /// The module that a path means which stands in this one; the crate, too, where it is another of these.
-    pub(super) fn resolve<'a>(&'a self, crates: &'a [Crate], at: &[String], path: &[String]) -> Option<Place<'a>> {
-        self.follow(crates, at, path, 0)
-    }
-
-    fn follow<'a>(&'a self, crates: &'a [Crate], at: &[String], path: &[String], depth: usize) -> Option<Place<'a>> {
+    pub(super) fn follow<'a>(
+        &'a self,
+        crates: &'a [Crate],
+        at: &[String],
+        path: &[String],
+        depth: usize,
+    ) -> Option<Place<'a>> {
         // Imports may refer to one another for ever where the compiler would not have it.
         if depth > 20 {
             return None;
@@ -118,18 +120,6 @@ impl Crate {
 pub(super) struct Place<'a> {
     pub(super) of: &'a Crate,
     pub(super) module: Vec<String>,
-}
-
-fn collect(folder: &Path, file: &mut impl FnMut(&Path)) {
-    let mut entries: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    entries.sort();
-    for path in entries {
-        if path.is_dir() {
-            collect(&path, file);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            file(&path);
-        }
-    }
 }
 
 struct Reader<'a> {

@@ -20,7 +20,6 @@ pub(crate) struct Servers {
     kafka: Option<Kafka>,
     postgres: Option<Postgres>,
     redis: Option<Redis>,
-    with_tls: bool,
 }
 
 impl Servers {
@@ -37,7 +36,7 @@ impl Servers {
     pub(crate) fn with_tls(certificates: &Certificates, of_redis: &[&str]) -> Self {
         let postgres = Some(Postgres::start_with_tls(certificates).unwrap());
         let redis = Some(Redis::start_with_tls(certificates, of_redis).unwrap());
-        Self { postgres, redis, with_tls: true, ..Self::default() }
+        Self { postgres, redis, ..Self::default() }
     }
 
     /// Where these have TLS: PostgreSQL's port, and Redis's.
@@ -51,7 +50,7 @@ impl Servers {
             let postgres = own.contains(&Own::Postgres).then(|| scope.spawn(|| Postgres::start().unwrap()));
             let redis = own.contains(&Own::Redis).then(|| Redis::start(&[]).unwrap());
             let (kafka, postgres) = (kafka.map(|it| it.join().unwrap()), postgres.map(|it| it.join().unwrap()));
-            Self { kafka, postgres, redis, with_tls: false }
+            Self { kafka, postgres, redis }
         })
     }
 
@@ -63,7 +62,7 @@ impl Servers {
         }
         if let Some(postgres) = &self.postgres {
             all.postgres_url = postgres.url();
-            if self.with_tls {
+            if self.redis.as_ref().is_some_and(|redis| redis.tls_port.is_some()) {
                 // The name that is certified.
                 all.postgres_url = all.postgres_url.replace("127.0.0.1", "localhost");
             }

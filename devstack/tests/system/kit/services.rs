@@ -39,21 +39,14 @@ impl System {
     }
 
     pub(crate) fn worker_with(&self, more: &[(&str, &str)]) -> Running {
-        self.start_worker(more, |env, log| Service::spawn(Program::Worker, &["run"], env, log))
+        let (log, env) = (self.log_of("worker"), env(&self.scope, &self.with(more)));
+        Running::start(env, |env| Service::spawn(Program::Worker, &["run"], env, &log))
     }
 
     /// One whose log this one reads, or does not.
     pub(crate) fn worker_read_by(&self, reader: &LogReader, more: &[(&str, &str)]) -> Running {
-        self.start_worker(more, |env, log| Service::spawn_read_by(reader, Program::Worker, &["run"], env, log))
-    }
-
-    fn start_worker(
-        &self,
-        more: &[(&str, &str)],
-        spawn: impl Fn(&[(String, String)], &Path) -> anyhow::Result<Service>,
-    ) -> Running {
-        let log = self.log_of("worker");
-        Running::start(env(&self.scope, &self.with(more)), |env| spawn(env, &log))
+        let (log, env) = (self.log_of("worker"), env(&self.scope, &self.with(more)));
+        Running::start(env, |env| Service::spawn_read_by(reader, Program::Worker, &["run"], env, &log))
     }
 
     /// Starts a command of the worker's binary, whose log this one reads, or does not.
@@ -68,6 +61,14 @@ impl System {
         let service = Service::spawn(Program::Worker, args, &env(&self.scope, &self.with(more)), &log).unwrap();
         blocking(move || (service.wait(PATIENCE).unwrap().success(), service.log())).await
     }
+}
+
+/// Whether the readiness of an API's internal port says that a server is down, and why.
+pub(crate) async fn says_down(api: &Api, server: &str, why: &str) -> bool {
+    let (status, body) = api.ready().await;
+    let found = &body["dependencies"][server];
+    (status == 200 && body["status"] == "degraded" && found["status"] == "down")
+        && found["error"].as_str().is_some_and(|error| error.contains(why))
 }
 
 pub(super) fn spawn_api(scope: &Scope, settings: &[(String, String)], log: &Path) -> Api {
