@@ -9,6 +9,7 @@ use devstack::{committed, psql, read_topic};
 use shared::cache::Loaded;
 use shared::devices::queries;
 use shared::kafka::{Header, Record as KafkaRecord};
+use shared::runtime::config::Secret;
 use shared::store::{Pooler, PostgresConfig, Store};
 
 use crate::faults::MARK;
@@ -188,7 +189,7 @@ fn text(bytes: Option<&[u8]>) -> String {
 
 /// The store, beside the proxies.
 pub fn store(world: &World) -> anyhow::Result<Store> {
-    let url = world.scope.database_url.parse()?;
+    let url = Secret::new(&world.scope.database_url);
     let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
     Store::open(&config, "chaos")
 }

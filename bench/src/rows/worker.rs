@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use shared::devices::{DeviceDelivery, queries};
 use shared::kafka::topics::setup::DEFAULT_PARTITIONS;
+use shared::runtime::config::Secret;
 use shared::store::{Pooler, PostgresConfig, Store};
 
 use crate::Scale;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) fn measure(bed: &Bed, scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let site = Site::new(bed, "worker")?;
     let bare = Bare::new(&site)?;
-    let url = site.scope.database_url.parse()?;
+    let url = Secret::new(&site.scope.database_url);
     let config = PostgresConfig { url, pooler: Pooler::None, max_connections: 10, timeout: Duration::from_secs(5) };
     let store = {
         let _runtime = bed.runtime.enter();

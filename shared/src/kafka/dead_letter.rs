@@ -26,16 +26,6 @@ named!(
     }
 );
 
-impl Reason {
-    /// Whether no group of the stream had taken the record: it was no event for any of them.
-    pub const fn is_of_no_group(self) -> bool {
-        match self {
-            Self::Undecodable | Self::UnknownType | Self::Unreadable => true,
-            Self::Rejected | Self::Failed | Self::Panicked | Self::UnknownError => false,
-        }
-    }
-}
-
 /// Why no event could be had from a record. The text names no part of the payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]

@@ -67,7 +67,8 @@ impl Sender {
 /// Whether no group had taken the record, so that it is redriven for all of them: each may know its type by now.
 fn is_of_no_group(letter: &Record) -> bool {
     let said = letter.header("dlq.reason");
-    Reason::ALL.iter().any(|reason| reason.is_of_no_group() && said == Some(reason.as_str().as_bytes()))
+    let of_none = [Reason::Undecodable, Reason::UnknownType, Reason::Unreadable];
+    of_none.iter().any(|reason| said == Some(reason.as_str().as_bytes()))
 }
 
 /// The record's own headers, its first place, the count, and the group that it is redriven for. Where it has a first
