@@ -1,6 +1,5 @@
 //! Who calls: the bearer of a good token. What the caller may do is for a domain to say, before the body is read.
 
-mod claims;
 mod config;
 pub mod fetch;
 pub mod jwks;

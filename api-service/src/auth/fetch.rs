@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
@@ -82,13 +82,9 @@ impl Remote {
 pub struct Stamp(SystemTime, u64);
 
 #[derive(Clone)]
-pub struct Local(PathBuf);
+pub struct Local(pub PathBuf);
 
 impl Local {
-    pub fn new(path: &Path) -> Self {
-        Self(path.to_owned())
-    }
-
     pub fn stamp(&self) -> anyhow::Result<Stamp> {
         let metadata = std::fs::metadata(&self.0)?;
         Ok(Stamp(metadata.modified()?, metadata.len()))

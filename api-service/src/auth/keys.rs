@@ -4,8 +4,6 @@
 //! `alg` only chooses among keys of that algorithm. So no public key is ever a key of HS256, and
 //! no `oct` key of a JWKS is a key at all.
 
-use std::fmt;
-
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
@@ -108,25 +106,15 @@ impl Keys {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// It is no JSON, or no `{"keys": [...]}`.
+    #[error("it is no JWKS")]
     Malformed,
-    /// No key of it can be used. That is taken for a mistake of the source, not for an order to
-    /// trust nobody.
+    /// That is taken for a mistake of the source, not for an order to trust nobody.
+    #[error("it holds no key that can be used")]
     Empty,
 }
-
-impl fmt::Display for KeySetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "it is no JWKS",
-            Self::Empty => "it holds no key that can be used",
-        })
-    }
-}
-
-impl std::error::Error for KeySetError {}
 
 #[derive(Debug)]
 pub struct KeySet {

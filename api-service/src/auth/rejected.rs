@@ -1,7 +1,5 @@
 //! Why a token is no good.
 
-use std::fmt;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {
     /// No JWT, or longer than any of ours.
@@ -23,38 +21,20 @@ pub enum Rejected {
 }
 
 impl Rejected {
-    /// For the metric.
-    pub const fn reason(self) -> &'static str {
+    /// Its reason in the metric, and what the caller is told.
+    pub const fn parts(self) -> (&'static str, &'static str) {
         match self {
-            Self::Malformed => "malformed",
-            Self::Algorithm => "algorithm",
-            Self::UnknownKey => "unknown_key",
-            Self::AmbiguousKey => "ambiguous_key",
-            Self::NoKeys => "no_keys",
-            Self::Signature => "signature",
-            Self::Claim => "claim",
-            Self::Expired => "expired",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Issuer => "issuer",
-            Self::Audience => "audience",
+            Self::Malformed => ("malformed", "the token is malformed"),
+            Self::Algorithm => ("algorithm", "the token is signed with an algorithm that is not accepted"),
+            Self::UnknownKey => ("unknown_key", "the token is signed with a key that is not known"),
+            Self::AmbiguousKey => ("ambiguous_key", "the token does not say which of several keys it is signed with"),
+            Self::NoKeys => ("no_keys", "it is not known yet whether the key of the token is published"),
+            Self::Signature => ("signature", "the token's signature does not fit"),
+            Self::Claim => ("claim", "a claim of the token is missing or malformed"),
+            Self::Expired => ("expired", "the token has expired"),
+            Self::NotYetValid => ("not_yet_valid", "the token is not valid yet"),
+            Self::Issuer => ("issuer", "the token has another issuer"),
+            Self::Audience => ("audience", "the token is for another audience"),
         }
-    }
-}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed => "the token is malformed",
-            Self::Algorithm => "the token is signed with an algorithm that is not accepted",
-            Self::UnknownKey => "the token is signed with a key that is not known",
-            Self::AmbiguousKey => "the token does not say which of several keys it is signed with",
-            Self::NoKeys => "it is not known yet whether the key of the token is published",
-            Self::Signature => "the token's signature does not fit",
-            Self::Claim => "a claim of the token is missing or malformed",
-            Self::Expired => "the token has expired",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::Issuer => "the token has another issuer",
-            Self::Audience => "the token is for another audience",
-        })
     }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::claims::Bound;
 use super::config::JwtConfig;
 use super::keys::Keys;
 use super::rejected::Rejected;
+use crate::http::members::Members;
 
 pub(super) const MAX_TOKEN: usize = 8 * 1024;
 /// The longest subject: it goes into a header of Kafka and a column of PostgreSQL.
@@ -23,8 +23,10 @@ pub struct Caller {
     pub subject: String,
     pub roles: Vec<String>,
     /// The claims that bind the token to things of a domain, by name, where it has them.
-    pub bound: Vec<(&'static str, Vec<String>)>,
+    pub bound: Bound,
 }
+
+type Bound = Vec<(&'static str, Vec<String>)>;
 
 impl Caller {
     pub fn has_any(&self, roles: &[&str]) -> bool {
@@ -55,8 +57,8 @@ pub struct Verifier {
 struct Claims {
     sub: String,
     exp: f64,
-    #[serde(default, deserialize_with = "present")]
-    nbf: Option<f64>,
+    #[serde(default)]
+    nbf: f64,
     #[serde(default)]
     iss: serde_json::Value,
     #[serde(default)]
@@ -65,9 +67,12 @@ struct Claims {
     roles: Vec<String>,
 }
 
-/// A claim may be absent, but not null.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
+/// What a claim binds a token to.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
 }
 
 impl Verifier {
@@ -94,17 +99,38 @@ impl Verifier {
         let text =
             decode::<Box<RawValue>>(token, key, &signature_only(header.alg)).map_err(|error| rejected(&error))?;
         let claims: Claims = serde_json::from_str(text.claims.get()).map_err(|_| Rejected::Claim)?;
-        let bound = Bound::read(text.claims.get(), &self.binding).map_err(|_| Rejected::Claim)?;
+        let bound = self.bound(text.claims.get())?;
         self.check(claims, bound, now)
     }
 
-    fn check(&self, claims: Claims, Bound(bound): Bound, now: u64) -> Result<Verified, Rejected> {
-        #[expect(clippy::cast_precision_loss, reason = "seconds of this era are far below 2^53")]
+    /// What the token is bound to, by claim.
+    fn bound(&self, claims: &str) -> Result<Bound, Rejected> {
+        let members: Members<'_> = serde_json::from_str(claims).map_err(|_| Rejected::Claim)?;
+        let mut bound = Vec::new();
+        for name in &self.binding {
+            let ids = match members.named(name)[..] {
+                [] => continue,
+                [value] => serde_json::from_str(value.get()).map_err(|_| Rejected::Claim)?,
+                _ => return Err(Rejected::Claim),
+            };
+            bound.push((
+                *name,
+                match ids {
+                    OneOrMany::One(id) => vec![id],
+                    OneOrMany::Many(ids) => ids,
+                },
+            ));
+        }
+        Ok(bound)
+    }
+
+    fn check(&self, claims: Claims, bound: Bound, now: u64) -> Result<Verified, Rejected> {
+        // Seconds of this era are far below 2^53.
         let now = now as f64;
         if claims.exp + LEEWAY <= now {
             return Err(Rejected::Expired);
         }
-        if claims.nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
+        if claims.nbf > now + LEEWAY {
             return Err(Rejected::NotYetValid);
         }
         if let Some(issuer) = &self.issuer
@@ -120,11 +146,7 @@ impl Verifier {
         if claims.sub.is_empty() || claims.sub.len() > MAX_SUBJECT || claims.sub.chars().any(char::is_control) {
             return Err(Rejected::Claim);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "what is out of range is cut to it"
-        )]
+        // What is out of range is cut to it.
         let expires = claims.exp as u64;
         let caller = Arc::new(Caller { subject: claims.sub, roles: claims.roles, bound });
         Ok(Verified { caller, expires })

@@ -71,7 +71,6 @@ pub(super) struct Item {
     more: usize,
 }
 
-#[expect(clippy::ref_option, reason = "as serde calls it")]
 fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.as_ref().map(EventId::as_str).unwrap_or_default())
 }

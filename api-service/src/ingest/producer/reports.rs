@@ -119,7 +119,6 @@ impl ClientContext for Reports {
     }
 
     fn stats(&self, statistics: Statistics) {
-        #[expect(clippy::cast_precision_loss, reason = "gauges")]
         for (name, value) in [
             ("kafka_queue_records", statistics.msg_cnt),
             ("kafka_queue_bytes", statistics.msg_size),
