@@ -13,18 +13,17 @@ use crate::backbone::probes::Probes;
 use crate::backbone::{self, Backbone, health};
 use crate::config::Config;
 use crate::domains::Domains;
-use crate::http::server::{self, Limits};
-use crate::http::{Route, docs, layers, openapi, rate};
+use crate::http::{HttpConfig, Route, docs, layers, openapi, rate, server};
 use crate::ingest::producer::Producer;
 
 /// The service. It connects by itself, and binds no port.
 pub struct App {
-    pub backbone: Backbone,
+    pub backbone: Arc<Backbone>,
     pub producers: Vec<Producer>,
     routes: Vec<Route>,
     tasks: Vec<BoxFuture<'static, ()>>,
     drained: Vec<BoxFuture<'static, ()>>,
-    limits: Limits,
+    http: HttpConfig,
     probes: Probes,
 }
 
@@ -44,8 +43,8 @@ impl App {
             tasks.extend(served.task);
             drained.extend(served.drained);
         }
-        let (limits, probes) = (Limits::of(&config.http), backbone.probes()?);
-        Ok(Self { backbone, producers, routes, tasks, drained, limits, probes })
+        let (http, probes) = (config.http.clone(), backbone.probes()?);
+        Ok(Self { backbone, producers, routes, tasks, drained, http, probes })
     }
 
     /// The paths of all routes.
@@ -91,19 +90,17 @@ impl App {
     /// Serves until `shutdown` comes, and returns when everything that was accepted is settled.
     pub async fn run(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let router = self.router();
-        let Self { backbone, producers, tasks, drained, limits, probes, .. } = self;
+        let Self { backbone, producers, tasks, drained, http, probes, .. } = self;
         let tasks: Vec<_> = tasks.into_iter().map(tokio::spawn).collect();
         let probes = tokio::spawn(probes.run(producers.clone()));
-        let keys = tokio::spawn({
-            let tokens = Arc::clone(&backbone.tokens);
-            async move { tokens.source.run().await }
-        });
+        let tokens = Arc::clone(&backbone.tokens);
+        let keys = tokio::spawn(async move { tokens.source.run().await });
         let ending = async {
             shutdown.await;
             // Before the listener closes, so that load balancers send no new requests here.
             backbone.health.end();
         };
-        let connections = server::serve(listener, router, limits, ending).await;
+        let connections = server::serve(listener, router, &http, ending).await;
         // Only now does nobody wait for an acknowledgement, so nothing is in the queue for long.
         producers.iter().for_each(Producer::close);
         // At the same time: each may take its whole message timeout.

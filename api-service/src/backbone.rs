@@ -65,11 +65,8 @@ pub struct Settings<'a> {
     pub access_log: AccessLog,
 }
 
-/// What every domain is given. Cheap to clone.
-#[derive(Clone)]
-pub struct Backbone(Arc<Shared>);
-
-pub struct Shared {
+/// What every domain is given.
+pub struct Backbone {
     pub tokens: Arc<Tokens>,
     pub rates: Rates,
     /// The budget of large answers.
@@ -84,24 +81,16 @@ pub struct Shared {
     producer: ProducerConfig,
 }
 
-impl std::ops::Deref for Backbone {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
 impl Backbone {
     /// Builds everything; nothing has to be up, and no port is bound. `claims` and `kinds` are those of the domains.
-    pub fn new(settings: Settings<'_>, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Self> {
+    pub fn new(settings: Settings<'_>, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
         let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
         let tokens = Arc::new(Tokens::new(jwt, claims)?);
         let rates = Rates::new(rates);
         let answers = Arc::new(InFlight::new(http.max_bytes_in_flight));
         let cache = Cache::open(redis, kinds)?;
         let store = Store::open(postgres, "api-service")?;
-        Ok(Self(Arc::new(Shared {
+        Ok(Arc::new(Self {
             cached: Cached::new(cache.clone(), store.clone(), Arc::clone(&answers), http.request_timeout),
             ingest: ingest::Dependencies {
                 tokens: Arc::clone(&tokens),
@@ -119,7 +108,7 @@ impl Backbone {
             health: Arc::default(),
             kafka: kafka.clone(),
             producer: producer.clone(),
-        })))
+        }))
     }
 
     /// The caller of a read, who may read, as a domain says, and not too often.

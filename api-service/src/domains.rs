@@ -1,5 +1,7 @@
 //! The domains of this service: one line each.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
@@ -33,7 +35,7 @@ domains! {
     devices: DevicesConfig;
 }
 
-type Serve = fn(&DomainsConfig, &Backbone) -> anyhow::Result<Served>;
+type Serve = fn(&DomainsConfig, &Arc<Backbone>) -> anyhow::Result<Served>;
 
 /// The domains that are served: those that `API_DOMAINS` names, or all.
 pub struct Domains(Vec<(&'static Domain, Serve)>);
@@ -60,7 +62,7 @@ impl Domains {
         self.0.iter().map(|(domain, _)| *domain)
     }
 
-    pub fn serve(&self, config: &DomainsConfig, backbone: &Backbone) -> anyhow::Result<Vec<Served>> {
+    pub fn serve(&self, config: &DomainsConfig, backbone: &Arc<Backbone>) -> anyhow::Result<Vec<Served>> {
         self.0.iter().map(|(_, serve)| serve(config, backbone)).collect()
     }
 

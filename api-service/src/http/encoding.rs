@@ -112,7 +112,8 @@ async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Me
     while !packed.fill_buf().await.map_err(failed)?.is_empty() {
         members += 1;
         if members > MAX_MEMBERS {
-            return Err(too_many_members());
+            let detail = format!("the body has more than {MAX_MEMBERS} members of gzip, or frames of zstd");
+            return Err(Problem::new(Code::BAD_REQUEST, detail));
         }
         beside.cover(encoding.room(whole.len()))?;
         step.reserve_exact(STEP);
@@ -132,19 +133,13 @@ async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut Me
 /// What an error while unpacking means.
 fn failed(error: &io::Error, limit: usize) -> Problem {
     match error.get_ref() {
-        Some(of_body) if of_body.is::<LengthLimitError>() || of_body.is::<axum::Error>() => {
-            body::broken_off(of_body, limit)
-        }
+        Some(inner) if inner.is::<LengthLimitError>() || inner.is::<axum::Error>() => body::broken_off(inner, limit),
         _ => broken(),
     }
 }
 
 fn broken() -> Problem {
     Problem::new(Code::BAD_REQUEST, "the body is not what its content encoding says")
-}
-
-fn too_many_members() -> Problem {
-    Problem::new(Code::BAD_REQUEST, format!("the body has more than {MAX_MEMBERS} members of gzip, or frames of zstd"))
 }
 
 #[cfg(test)]

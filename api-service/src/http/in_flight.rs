@@ -92,7 +92,6 @@ impl SubjectQuotas {
 
 impl MemoryPermit {
     /// As a part of this subject's share; nothing is taken yet.
-    #[must_use]
     pub fn of(mut self, subject: &str) -> Self {
         self.subject = Some(subject.into());
         self

@@ -1,6 +1,7 @@
 //! The server under test, with verbs.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api_service::app::App;
@@ -32,7 +33,7 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) scope: Scope,
     pub(crate) config: Config,
-    pub(crate) backbone: Backbone,
+    pub(crate) backbone: Arc<Backbone>,
     pub(crate) producer: Producer,
     pub(crate) paths: Vec<&'static str>,
     client: Client,
@@ -61,7 +62,7 @@ impl TestApp {
         keep_log();
         let config = config(&scope, settings);
         let app = App::build(&config).unwrap();
-        let (backbone, producer, paths) = (app.backbone.clone(), app.producers[0].clone(), app.paths());
+        let (backbone, producer, paths) = (Arc::clone(&app.backbone), app.producers[0].clone(), app.paths());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

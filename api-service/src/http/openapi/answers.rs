@@ -16,10 +16,6 @@ pub(crate) const REQUEST_ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 pub(crate) const TOKEN: [Code; 5] =
     [Code::INVALID_TOKEN, Code::FORBIDDEN, Code::RATE_LIMITED, Code::INTERNAL, Code::KEYS_UNAVAILABLE];
 
-fn usual() -> Map<String, Value> {
-    Map::from_iter([("x-request-id".to_owned(), header("X-Request-Id"))])
-}
-
 /// What an answer has past the token, where a rate is set.
 pub(crate) fn rates() -> [(&'static str, Value); 2] {
     [("ratelimit", header("RateLimit")), ("ratelimit-policy", header("RateLimit-Policy"))]
@@ -48,8 +44,8 @@ pub(crate) fn with_content(
 }
 
 pub(crate) fn empty(description: &str, headers: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-    let mut all = usual();
-    all.extend(headers.into_iter().map(|(name, header)| (name.to_owned(), header)));
+    let usual = ("x-request-id", header("X-Request-Id"));
+    let all: BTreeMap<_, _> = headers.into_iter().chain([usual]).collect();
     json!({"description": description, "headers": all})
 }
 
