@@ -99,14 +99,13 @@ impl Item<'_> {
     {
         match self {
             Self::Plain(body, value) | Self::Structured(body, value) => cloud_events::structured(body, value),
-            Self::Binary(headers, body) => cloud_events::binary(attributes(headers), body),
+            Self::Binary(headers, body) => {
+                let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+                let attributes = headers.filter_map(|(name, value)| Some((name.strip_prefix("ce-")?, value)));
+                cloud_events::binary(attributes, body)
+            }
         }
     }
-}
-
-/// The attributes of a CloudEvent in binary mode: its headers, without `ce-`.
-fn attributes(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
-    headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("ce-")?, value.as_bytes())))
 }
 
 /// Whether an event may be sent to Kafka.
@@ -115,25 +114,6 @@ pub enum Admission<T> {
     Send(T),
     /// It may not. The problem says what the event is about.
     Refuse(Problem),
-}
-
-/// What a record says of the request that brought its event.
-#[derive(Debug)]
-struct Origin<'a> {
-    request_id: &'a str,
-    /// The token's subject.
-    user_id: &'a str,
-    traceparent: Option<String>,
-}
-
-impl Origin<'_> {
-    fn record<I: Ingest>(&self, ingest: &I, event: &I::Admitted, accepted_at: OffsetDateTime) -> Outgoing {
-        let mut record = ingest.record(event, accepted_at);
-        record.envelope.request_id = Some(self.request_id.to_owned());
-        record.envelope.user_id = Some(self.user_id.to_owned());
-        record.envelope.traceparent = self.traceparent.clone();
-        record
-    }
 }
 
 impl Outcome {

@@ -81,7 +81,7 @@ impl Sender {
     }
 
     /// Puts an event into the client's queue, which copies it. It never sleeps while the queue is full.
-    pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Box<Waiting>) -> Result<(), KafkaError> {
+    pub(super) fn hand_over(&self, client: &Client, event: &Outgoing, waiting: Waiting) -> Result<(), KafkaError> {
         let mut headers = Some(OwnedHeaders::new_with_capacity(kafka::MAX_HEADERS));
         kafka::each_header(event, |key, value| {
             headers = headers.take().map(|all| all.insert(Header { key, value: Some(value) }));
