@@ -62,9 +62,6 @@ impl App {
     }
 
     /// Opens both ports and serves until the signal.
-    ///
-    /// # Errors
-    /// A port cannot be had.
     pub async fn serve(self, config: &Config, termination: impl Future<Output = &'static str>) -> anyhow::Result<()> {
         let metrics = telemetry::start_metrics()?;
         backbone::describe();

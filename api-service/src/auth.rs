@@ -20,20 +20,14 @@ use self::tokens::Tokens;
 pub use self::verify::Caller;
 use crate::http::problem::{Code, Problem};
 
-/// The caller of a request.
-///
-/// # Errors
-/// 401 for a token that is missing or not good; 503 where that cannot be found out.
+/// The caller of a request; 401 for a token that is missing or not good, 503 where that cannot be found out.
 pub async fn identify(headers: &HeaderMap, tokens: &Tokens) -> Result<Arc<Caller>, Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     tokens.check(token(headers)?, now).await
 }
 
 impl Caller {
-    /// Refuses a caller that has none of these roles.
-    ///
-    /// # Errors
-    /// 403.
+    /// Refuses a caller that has none of these roles: 403.
     pub fn needs_any(&self, roles: &[&str]) -> Result<(), Problem> {
         let refused = || Problem::new(Code::FORBIDDEN, "the token has none of the roles that this needs");
         if self.has_any(roles) { Ok(()) } else { Err(refused()) }

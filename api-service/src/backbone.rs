@@ -70,7 +70,7 @@ pub struct Backbone {
     pub tokens: Arc<Tokens>,
     pub rates: Rates,
     /// The budget of large answers.
-    pub answers: Arc<InFlight>,
+    pub answers: InFlight,
     pub store: Store,
     pub cached: Cached,
     /// What taking events needs.
@@ -87,15 +87,15 @@ impl Backbone {
         let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
         let tokens = Arc::new(Tokens::new(jwt, claims)?);
         let rates = Rates::new(rates);
-        let answers = Arc::new(InFlight::new(http.max_bytes_in_flight));
+        let answers = InFlight::new(http.max_bytes_in_flight);
         let cache = Cache::open(redis, kinds)?;
         let store = Store::open(postgres, "api-service")?;
         Ok(Arc::new(Self {
-            cached: Cached::new(cache.clone(), store.clone(), Arc::clone(&answers), http.request_timeout),
+            cached: Cached::new(cache.clone(), store.clone(), answers.clone(), http.request_timeout),
             ingest: ingest::Dependencies {
                 tokens: Arc::clone(&tokens),
                 rates: rates.clone(),
-                in_flight: Arc::new(InFlight::new(http.max_bytes_in_flight)),
+                in_flight: InFlight::new(http.max_bytes_in_flight),
                 request_timeout: http.request_timeout,
                 body_timeout: http.request_timeout.saturating_sub(producer.message_timeout),
                 access_log,
@@ -111,10 +111,8 @@ impl Backbone {
         }))
     }
 
-    /// The caller of a read, who may read, as a domain says, and not too often.
-    ///
-    /// # Errors
-    /// 401, 403 or 429; 503 where it cannot be found out.
+    /// The caller of a read, who may read, as a domain says, and not too often; else 401, 403 or 429, and 503 where it
+    /// cannot be found out.
     pub async fn reader(
         &self,
         parts: &Parts,
@@ -130,9 +128,6 @@ impl Backbone {
     }
 
     /// A producer to this topic.
-    ///
-    /// # Errors
-    /// A setting.
     pub fn producer(&self, topic: &str) -> anyhow::Result<Producer> {
         Producer::new(&self.kafka, &self.producer, topic)
     }

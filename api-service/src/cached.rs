@@ -5,7 +5,7 @@ pub mod openapi;
 mod single_flight;
 
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts as _, Path};
@@ -83,13 +83,13 @@ pub struct Cached {
     flights: SingleFlight,
     /// Those without one.
     collapse: Collapse,
-    answers: Arc<InFlight>,
+    answers: InFlight,
     request_timeout: Duration,
 }
 
 impl Cached {
     /// What this cache holds, with PostgreSQL behind it; large answers take their room of `answers`.
-    pub fn new(cache: Cache, store: Store, answers: Arc<InFlight>, request_timeout: Duration) -> Self {
+    pub fn new(cache: Cache, store: Store, answers: InFlight, request_timeout: Duration) -> Self {
         let collapse = Collapse::new(move |key| read(store.clone(), key).boxed());
         Self { cache, flights: SingleFlight::default(), collapse, answers, request_timeout }
     }
@@ -99,10 +99,8 @@ impl Cached {
         Instant::now() + self.request_timeout
     }
 
-    /// The answer that shows what stands under a key. Whether the caller may see it is asked before.
-    ///
-    /// # Errors
-    /// 404 where there is none, 503 where it cannot be read.
+    /// The answer that shows what stands under a key: 404 where there is none, 503 where it cannot be read. Whether the
+    /// caller may see it is asked before.
     pub async fn show(
         &self,
         key: &CacheKey,
@@ -172,10 +170,7 @@ async fn read(store: Store, key: CacheKey) -> Result<Loaded, Failure> {
     })
 }
 
-/// What the parameter of a path names, of which there is one.
-///
-/// # Errors
-/// 404: what cannot be the name of a thing names none.
+/// What the parameter of a path names, of which there is one; 404 where it cannot be the name of a thing.
 pub async fn in_path<T: FromStr>(parts: &mut Parts) -> Result<T, Problem> {
     let path = Path::<String>::from_request_parts(parts, &()).await;
     let id = path.ok().and_then(|Path(text)| text.parse().ok());

@@ -49,10 +49,7 @@ pub trait Ingest: Send + Sync + 'static {
     /// Whether this caller may send events at all: asked before the body is read.
     fn authorize(&self, caller: &Caller) -> Result<(), Problem>;
 
-    /// Parses an event.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
+    /// Parses an event, or tells everything that is wrong with it.
     fn parse(&self, item: Item<'_>) -> Result<Self::Submission, BodyError>;
 
     /// Looks at rights and bounds, for a whole request at a time: a verdict for each event, in order.
@@ -65,11 +62,9 @@ pub trait Ingest: Send + Sync + 'static {
     /// The record of an event that was accepted at this time. The backbone adds the request, the caller and the trace.
     fn record(&self, admitted: &Self::Admitted, accepted_at: OffsetDateTime) -> Outgoing;
 
-    /// What Kafka's verdict means for the caller. It is asked at most once for each event that was admitted. An event
-    /// that is dropped without it, because the request ended before, counts as [`Outcome::Unknown`].
-    ///
-    /// # Errors
-    /// The event was not taken, or it is not known whether it was.
+    /// What Kafka's verdict means for the caller: an error if the event was not taken, or if that is not known. It is
+    /// asked at most once for each event that was admitted. An event that is dropped without it, because the request
+    /// ended before, counts as [`Outcome::Unknown`].
     fn settle(&self, admitted: Self::Admitted, outcome: Outcome) -> Result<(), (Code, &'static str)> {
         drop(admitted);
         outcome.verdict()
@@ -88,10 +83,8 @@ pub enum Item<'a> {
 }
 
 impl Item<'_> {
-    /// Parses it as a CloudEvent, for a domain without a form of its own: `Plain` is the JSON format then, too.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
+    /// Parses it as a CloudEvent, or tells everything that is wrong with it. In a domain without a form of its own
+    /// `Plain` is the JSON format, too.
     pub fn cloud_event<T, S>(self) -> Result<Submitted<T, S>, BodyError>
     where
         T: FromStr<Err: Display>,
@@ -118,9 +111,6 @@ pub enum Admission<T> {
 
 impl Outcome {
     /// What it means for the caller; what it was is in the log.
-    ///
-    /// # Errors
-    /// The event was not taken, or it is not known whether it was.
     pub fn verdict(self) -> Result<(), (Code, &'static str)> {
         Err(match self {
             Self::Accepted { .. } => return Ok(()),
@@ -141,7 +131,7 @@ impl Outcome {
 pub struct Dependencies {
     pub tokens: Arc<Tokens>,
     pub rates: Rates,
-    pub in_flight: Arc<InFlight>,
+    pub in_flight: InFlight,
     pub request_timeout: Duration,
     /// How long a body may take: what Kafka does not need of that.
     pub body_timeout: Duration,

@@ -15,10 +15,8 @@ const MAX_BYTES: usize = 256 * 1024;
 const CONNECT: Duration = Duration::from_secs(3);
 const WHOLE: Duration = Duration::from_secs(5);
 
-/// A URL that keys may be fetched from: https, or http where that stays on this machine.
-///
-/// # Errors
-/// What is wrong with it. The URL is not quoted: it may hold a password.
+/// A URL that keys may be fetched from: https, or http where that stays on this machine. No error quotes it: it may
+/// hold a password.
 pub fn address(url: &str, allow_http: bool) -> anyhow::Result<Url> {
     let url: Url = url.parse().map_err(|_| anyhow::anyhow!("JWT_JWKS_URL is not a URL"))?;
     ensure!(
@@ -60,10 +58,7 @@ impl Remote {
         Ok(Self { client: client.build().context("JWT_JWKS_URL: no HTTP client")?, url })
     }
 
-    /// The document as it is now.
-    ///
-    /// # Errors
-    /// It cannot be had. The URL is not quoted.
+    /// The document as it is now. No error quotes the URL.
     pub async fn get(&self) -> anyhow::Result<Vec<u8>> {
         let request = self.client.get(self.url.clone()).header("accept", "application/jwk-set+json, application/json");
         let mut response = request.send().await.map_err(reqwest::Error::without_url)?;

@@ -110,10 +110,8 @@ impl Source {
     }
 
     /// A token needs a key that is not known: fetches again, where that is due, and waits for it, or for what is
-    /// under way. A key that is not known after that is not published.
-    ///
-    /// # Errors
-    /// It may be, and the token may be good: in how many seconds more is known.
+    /// under way. A key that is not known after that is not published; with an error it may be, and the token may be
+    /// good: in how many seconds more is known.
     pub async fn look_again(&self, algorithm: Algorithm, kid: Option<&str>) -> Result<(), u32> {
         let name = self.hasher.hash_one((algorithm, kid));
         let Ok(first_use) = self.first_uses.get_or_insert_with(&name, || Ok::<_, Infallible>(Instant::now()));

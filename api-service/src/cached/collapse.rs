@@ -32,10 +32,8 @@ impl Collapse {
         Self { query: Arc::new(query), running: Arc::default() }
     }
 
-    /// What a query finds that begins no earlier than this call. The query goes on whatever becomes of the reader.
-    ///
-    /// # Errors
-    /// The query's; its crash counts as an outage.
+    /// What a query finds that begins no earlier than this call. The query goes on whatever becomes of the reader; its
+    /// crash counts as an outage.
     pub(super) async fn read(&self, key: &CacheKey) -> Answer {
         let mut ticket = {
             let mut running = self.running();

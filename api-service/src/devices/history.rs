@@ -12,7 +12,7 @@ use shared::devices::DeviceId;
 use shared::devices::queries::{self, Cursor, Page};
 use tokio::time::Instant;
 
-use super::rights::reads_history;
+use super::rights::READERS;
 use super::{Reads, subject};
 use crate::backbone::Backbone;
 use crate::cached::in_path;
@@ -24,11 +24,8 @@ use crate::http::subject::About;
 pub(super) const DEFAULT_LIMIT: u16 = 50;
 pub(super) const MAX_LIMIT: u16 = 200;
 
-/// Shows a page of a history.
-///
-/// # Errors
-/// 401 and 403 before it is looked for, 400, 404 where nothing ever happened, and 503 where it
-/// cannot be found out.
+/// Shows a page of a history: 401 and 403 before it is looked for, 400, 404 where nothing ever happened, and 503 where
+/// it cannot be found out.
 pub(super) async fn show(State(Reads { backbone, .. }): State<Reads>, request: Request) -> Result<Response, Problem> {
     let deadline = backbone.cached.deadline();
     let (mut parts, _) = request.into_parts();
@@ -37,7 +34,7 @@ pub(super) async fn show(State(Reads { backbone, .. }): State<Reads>, request: R
 }
 
 async fn look(backbone: &Backbone, parts: &mut Parts, deadline: Instant) -> Result<Response, Problem> {
-    backbone.reader(parts, deadline, reads_history).await?;
+    backbone.reader(parts, deadline, |caller| caller.needs_any(READERS)).await?;
     let id: DeviceId = in_path(parts).await?;
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
 

@@ -59,11 +59,8 @@ impl Encoding {
     }
 }
 
-/// The whole body, unpacked and counted in `room`.
-///
-/// # Errors
-/// As [`body::read`]; 415 for an encoding that is not known, or for several; 400 where the body is
-/// not what its encoding says.
+/// The whole body, unpacked and counted in `room`. Refused as by [`body::read`]; 415 for an encoding that is not known,
+/// or for several; 400 where the body is not what its encoding says.
 pub async fn read(
     headers: &HeaderMap,
     body: &mut Body,

@@ -128,9 +128,10 @@ impl RequestContext {
         let event_id = about.and_then(|about| about.event_id.as_ref()).map(EventId::as_str);
         if let Some((level, message)) = self.line(status, request_id) {
             let trace_id = answering.trace_id();
-            let trace_id = trace_id.as_deref();
-            let method = self.method;
-            Answered { level, request_id, method, route, status, code, event_id, trace_id, took, message }.log(subject);
+            let (trace_id, request, took) = (trace_id.as_deref(), Some((self.method, route)), Some(took));
+            let index = None;
+            Answered { level, request_id, request, index, status, code, event_id, trace_id, took, message }
+                .log(subject);
         }
         let ids = [("request_id", Some(request_id)), ("event_id", event_id)];
         let subject = subject.map(Subject::field).map(|(name, id)| (name, Some(id)));

@@ -77,10 +77,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Takes `count` from the subject's bucket.
-    ///
-    /// # Errors
-    /// 429; 413 where it is more than a full bucket has. Nothing is taken.
+    /// Takes `count` from the subject's bucket, or nothing: 429, or 413 where it is more than a full bucket has.
     pub fn charge(&self, subject: &str, count: u32) -> Result<(), Problem> {
         let (Some(limiter), Some(count)) = (&self.limiter, NonZeroU32::new(count)) else { return Ok(()) };
         let charged = limiter.charge(subject, count);

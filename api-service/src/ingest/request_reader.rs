@@ -35,10 +35,8 @@ pub(super) struct Intake<F> {
 }
 
 impl<F> Intake<F> {
-    /// Reads a request with a body of up to `limit` bytes, sent and unpacked; `events` are charged before that.
-    ///
-    /// # Errors
-    /// The answer of who is refused, once what is left of the body is out of the way.
+    /// Reads a request with a body of up to `limit` bytes, sent and unpacked; `events` are charged before that. Who is
+    /// refused is answered once what is left of the body is out of the way.
     pub(super) async fn read<I: Ingest>(
         endpoint: &Endpoint<I>,
         request: Request,
