@@ -16,7 +16,7 @@ use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
 
 use self::health::Health;
-use self::probes::{KafkaProbe, Probes};
+use self::probes::Probes;
 use crate::auth::tokens::Tokens;
 use crate::auth::{Caller, JwtConfig, identify};
 use crate::cached::Cached;
@@ -123,7 +123,7 @@ impl Backbone {
         // once, and Redis has a deadline of its own.
         let caller = in_time(deadline, identify(&parts.headers, &self.tokens)).await??;
         may_read(&caller)?;
-        self.rates.account(rate::Kind::Reads, parts).charge(&caller.subject, 1)?;
+        self.rates.charge(rate::Kind::Reads, parts, &caller.subject, 1)?;
         Ok(caller)
     }
 
@@ -134,8 +134,7 @@ impl Backbone {
 
     /// What looks after Kafka, PostgreSQL and Redis.
     pub fn probes(&self) -> anyhow::Result<Probes> {
-        let (store, cache, health) = (self.store.clone(), self.cache.clone(), Arc::clone(&self.health));
-        Ok(Probes { kafka: KafkaProbe::new(&self.kafka)?, store, cache, health })
+        Probes::new(&self.kafka, self.store.clone(), self.cache.clone(), Arc::clone(&self.health))
     }
 }
 

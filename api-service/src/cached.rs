@@ -130,8 +130,7 @@ impl Cached {
             if let Some(lease) = cache.lease(key).await {
                 // The lease may vanish meanwhile (a fence, an eviction, a restart of Redis), and the next reader takes
                 // another: that is no reason for another query at a time.
-                let waiter = flights.start(cache.clone(), key.clone(), lease, collapse.clone());
-                return match single_flight::wait(waiter).await {
+                return match flights.start(cache.clone(), key.clone(), lease, collapse.clone()).await {
                     Some(landed) => landed,
                     None => self.direct(key, None).await,
                 };
@@ -142,7 +141,7 @@ impl Cached {
         match lookup {
             Lookup::Hit(body) => Ok(hit(body)),
             Lookup::Leased(lease) => match flights.join(&lease) {
-                Some(waiter) => match single_flight::wait(waiter).await {
+                Some(flight) => match flight.await {
                     Some(Ok((found, Source::Stored | Source::Miss))) => Ok((found, Source::Joined)),
                     Some(landed) => landed,
                     None => self.direct(key, None).await,

@@ -15,7 +15,7 @@ use jsonwebtoken::Algorithm;
 use quick_cache::sync::Cache;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::config::JwtConfig;
 use super::fetch::{Local, Remote, Stamp, address};
@@ -215,10 +215,7 @@ impl Source {
             let at = schedule.wait_for(|schedule| schedule.wanted).await.ok().and_then(|s| s.wanted_at(Instant::now()));
             sleep_until(at.unwrap_or(regular)).await;
         };
-        tokio::select! {
-            () = sleep_until(regular) => {}
-            () = wanted => {}
-        }
+        let _ = timeout_at(regular, wanted).await;
     }
 
     /// Takes over what was read, and logs what is new.

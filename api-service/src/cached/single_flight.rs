@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use shared::cache::{Cache, CacheKey, Lease};
 use shared::store::Failure;
-use tokio::sync::watch;
 
 use super::collapse::Collapse;
 use super::{Loaded, Source};
@@ -16,26 +17,24 @@ use super::{Loaded, Source};
 /// A landed flight: what it found, and where that is from.
 type Landed = Result<(Loaded, Source), Failure>;
 
-/// To wait for a flight with; closed without a word where it crashed.
-pub(super) type Waiter = watch::Receiver<Option<Landed>>;
+/// A flight, to be waited for: none where it crashed.
+type Flight = Shared<BoxFuture<'static, Option<Landed>>>;
 
 /// The flights of this process, by lease.
 #[derive(Clone, Default)]
-pub(super) struct SingleFlight(Arc<Mutex<HashMap<Lease, Waiter>>>);
+pub(super) struct SingleFlight(Arc<Mutex<HashMap<Lease, Flight>>>);
 
 impl SingleFlight {
     /// The flight of a lease, if it is one of this process.
-    pub(super) fn join(&self, lease: &Lease) -> Option<Waiter> {
+    pub(super) fn join(&self, lease: &Lease) -> Option<Flight> {
         self.entries().get(lease).cloned()
     }
 
-    /// Starts one: reads, by a query that begins no earlier than this call, fills while the lease stands, tells. It goes
-    /// on whatever becomes of the request that started it.
-    pub(super) fn start(&self, cache: Cache, key: CacheKey, lease: Lease, collapse: Collapse) -> Waiter {
-        let (tell, waiter) = watch::channel(None);
-        self.entries().insert(lease.clone(), waiter.clone());
-        let entry = Entry { flights: self.clone(), lease };
-        tokio::spawn(async move {
+    /// Starts one: reads, by a query that begins no earlier than this call, and fills while the lease stands. It goes on
+    /// whatever becomes of the request that started it.
+    pub(super) fn start(&self, cache: Cache, key: CacheKey, lease: Lease, collapse: Collapse) -> Flight {
+        let entry = Entry { flights: self.clone(), lease: lease.clone() };
+        let fly = async move {
             let landed = match collapse.read(&key).await {
                 Ok(found) => {
                     let source = settle(&cache, &key, Some(&entry.lease), &found).await;
@@ -46,13 +45,17 @@ impl SingleFlight {
                     Err(error)
                 }
             };
-            let _ = tell.send(Some(landed));
             drop(entry);
-        });
-        waiter
+            landed
+        };
+        // On the list before it can land.
+        let mut entries = self.entries();
+        let flight = tokio::spawn(fly).map(Result::ok).boxed().shared();
+        entries.insert(lease, flight.clone());
+        flight
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<Lease, Waiter>> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<Lease, Flight>> {
         // The map is whole whenever the lock is free, whatever the holder's fate.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,23 +85,5 @@ pub(super) async fn settle(cache: &Cache, key: &CacheKey, lease: Option<&Lease>,
     match body {
         Some(body) if !cache.at_least(key, found.version, body).await => Source::Bypass,
         _ => Source::Miss,
-    }
-}
-
-/// Waits for a flight; none where it crashed.
-pub(super) async fn wait(mut waiter: Waiter) -> Option<Landed> {
-    let landed = waiter.wait_for(Option::is_some).await.ok()?;
-    landed.clone()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn who_waits_for_a_flight_that_crashed_is_told_so() {
-        let (tell, waiter) = watch::channel(None);
-        drop(tell);
-        assert!(wait(waiter).await.is_none());
     }
 }

@@ -80,21 +80,15 @@ pub async fn read(
 
 /// The encoding of a body, or none.
 fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
-    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let name = value.as_bytes();
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter().map(|value| value.as_bytes().to_ascii_lowercase());
     // RFC 9110 keeps x-gzip for gzip. A comma, or another line, stacks encodings.
-    let found = match () {
-        () if values.next().is_some() => None,
-        () if name.eq_ignore_ascii_case(b"identity") => Some(None),
-        () if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") => Some(Some(Encoding::Gzip)),
-        () if name.eq_ignore_ascii_case(b"zstd") => Some(Some(Encoding::Zstd)),
-        () => None,
-    };
-    found.ok_or_else(|| {
-        Problem::new(Code::UNSUPPORTED_ENCODING, format!("the content encoding must be one of {ACCEPTED}"))
-            .with_header(header::ACCEPT_ENCODING, ACCEPTED)
-    })
+    match (values.next().as_deref(), values.next()) {
+        (None | Some(b"identity"), None) => Ok(None),
+        (Some(b"gzip" | b"x-gzip"), None) => Ok(Some(Encoding::Gzip)),
+        (Some(b"zstd"), None) => Ok(Some(Encoding::Zstd)),
+        _ => Err(Problem::new(Code::UNSUPPORTED_ENCODING, format!("the content encoding must be one of {ACCEPTED}"))
+            .with_header(header::ACCEPT_ENCODING, ACCEPTED)),
+    }
 }
 
 async fn unpack(encoding: Encoding, body: &mut Body, limit: usize, room: &mut MemoryPermit) -> Result<Bytes, Problem> {

@@ -1,6 +1,5 @@
 //! What requests and events are about, under the name that a domain gives it: a field of the log and of traces.
 
-use std::fmt;
 use std::time::Duration;
 
 use shared::kafka::ids::{EventId, Key};
@@ -41,17 +40,12 @@ impl About {
 
 /// A kind of subject. `subject_kind!(device_id)` makes the one whose field is `device_id`: the names of a log line's
 /// fields are fixed when it is compiled.
+#[derive(Debug)]
 pub struct SubjectKind {
     /// The name of its field in the log and in traces, and of its member in events.
     pub field: &'static str,
     #[doc(hidden)]
     pub log: fn(&Answered<'_>, Option<&str>),
-}
-
-impl fmt::Debug for SubjectKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.field)
-    }
 }
 
 /// A request, or an event of a batch, that was answered, or will not be.

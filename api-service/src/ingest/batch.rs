@@ -21,6 +21,7 @@ use super::request_reader::Intake;
 use super::trace::Publishing;
 use super::{Admission, Endpoint, Ingest, Item, about, acknowledged};
 use crate::http::problem::{Code, Problem};
+use crate::http::rate::Kind;
 use crate::http::response_budget;
 use crate::http::subject::About;
 
@@ -41,7 +42,7 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
     let items = Items::of(intake.format, &intake.bytes);
     // What is no batch costs one, as what is no event does.
     let count = items.as_ref().map_or(1, |items| u32::try_from(items.len()).unwrap_or(u32::MAX));
-    intake.account.charge(&intake.caller.subject, count)?;
+    given.rates.charge(Kind::Events, &intake.parts, &intake.caller.subject, count)?;
     let items = items?;
 
     let mut refusals: Vec<Option<Refusal>> = Vec::with_capacity(items.len());

@@ -17,14 +17,13 @@ use super::{Endpoint, Ingest};
 use crate::auth::{Caller, identify};
 use crate::http::in_flight::MemoryPermit;
 use crate::http::problem::Problem;
-use crate::http::rate::{Account, Kind};
+use crate::http::rate::Kind;
 use crate::http::{body, encoding, request_id};
 
 /// A submission that was let in, and is here whole. It takes its memory until it is answered.
 pub(super) struct Intake<F> {
     pub(super) parts: Parts,
     pub(super) caller: Arc<Caller>,
-    pub(super) account: Account,
     pub(super) format: F,
     pub(super) bytes: Bytes,
     /// What it takes up, and its answer may go on to.
@@ -50,19 +49,16 @@ impl<F> Intake<F> {
         let read = async {
             let caller = identify(&parts.headers, &given.tokens).await?;
             ingest.authorize(&caller)?;
-            let account = given.rates.account(Kind::Events, &parts);
-            account.charge(&caller.subject, events)?;
+            given.rates.charge(Kind::Events, &parts, &caller.subject, events)?;
             let format = format(&parts.headers)?;
             let mut room = given.in_flight.room(&parts.headers, limit)?.of(&caller.subject);
             let until = start + given.body_timeout;
             let bytes = encoding::read(&parts.headers, &mut body, limit, until, &mut room).await?;
-            Ok((caller, account, format, bytes, room))
+            Ok((caller, format, bytes, room))
         };
         let deadline = start + given.request_timeout;
         match read.await {
-            Ok((caller, account, format, bytes, room)) => {
-                Ok(Self { parts, caller, account, format, bytes, room, deadline })
-            }
+            Ok((caller, format, bytes, room)) => Ok(Self { parts, caller, format, bytes, room, deadline }),
             Err(problem) => Err(body::refuse(problem, &parts.headers, body).await),
         }
     }

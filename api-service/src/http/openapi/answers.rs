@@ -1,6 +1,6 @@
 //! Answers: those of success, and a problem for each status that an operation's codes have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -36,17 +36,15 @@ pub(crate) fn with_content(
     content: Value,
     headers: impl IntoIterator<Item = (&'static str, Value)>,
 ) -> Value {
-    let mut answer = empty(description, headers);
-    if let Some(answer) = answer.as_object_mut() {
-        answer.insert("content".into(), content);
-    }
-    answer
+    json!({"description": description, "headers": with_usual(headers), "content": content})
 }
 
 pub(crate) fn empty(description: &str, headers: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-    let usual = ("x-request-id", header("X-Request-Id"));
-    let all: BTreeMap<_, _> = headers.into_iter().chain([usual]).collect();
-    json!({"description": description, "headers": all})
+    json!({"description": description, "headers": with_usual(headers)})
+}
+
+fn with_usual(headers: impl IntoIterator<Item = (&'static str, Value)>) -> BTreeMap<&'static str, Value> {
+    headers.into_iter().chain([("x-request-id", header("X-Request-Id"))]).collect()
 }
 
 /// The problems with these codes, by status. Headers `more` are in those of the status behind them.
@@ -113,9 +111,7 @@ pub(crate) fn answers(good: Value, codes: &[&[Code]], more: &[(StatusCode, &'sta
 
 /// The headers of a rate, on every problem that may come behind it.
 pub(crate) fn rated(codes: &[&[Code]]) -> Vec<(StatusCode, &'static str, Value)> {
-    let mut statuses: Vec<_> = codes.concat().iter().map(|code| code.status()).collect();
-    statuses.retain(|status| *status != StatusCode::UNAUTHORIZED);
-    statuses.sort_unstable();
-    statuses.dedup();
+    let mut statuses: BTreeSet<_> = codes.concat().iter().map(|code| code.status()).collect();
+    statuses.remove(&StatusCode::UNAUTHORIZED);
     statuses.into_iter().flat_map(|status| rates().map(|(name, header)| (status, name, header))).collect()
 }

@@ -78,7 +78,6 @@ fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     items: Vec<Item>,
-    waiting: Vec<usize>,
     faults: usize,
     fault_bytes: usize,
 }
@@ -94,7 +93,6 @@ struct Told<'a> {
 
 impl Batch {
     pub(super) fn wait_for(&mut self, about: About) {
-        self.waiting.push(self.items.len());
         self.push(None, about.event_id.clone(), about, Vec::new(), 0);
     }
 
@@ -125,7 +123,7 @@ impl Batch {
 
     /// About the most bytes that the answer has where items are refused already, so that each will be told.
     pub(super) fn most_bytes(&self) -> usize {
-        if self.waiting.len() == self.items.len() {
+        if self.items.iter().all(|item| item.code.is_none()) {
             return 0;
         }
         self.items.len() * MAX_ITEM + self.fault_bytes + self.faults * MAX_AROUND_FAULT
@@ -133,8 +131,9 @@ impl Batch {
 
     /// What became of the items that went to Kafka, in order.
     pub(super) fn settle(&mut self, outcomes: impl Iterator<Item = Result<(), (Code, &'static str)>>) {
-        for (place, outcome) in self.waiting.iter().zip(outcomes) {
-            if let (Some(item), Err((code, _))) = (self.items.get_mut(*place), outcome) {
+        let waiting = self.items.iter_mut().filter(|item| item.code.is_none());
+        for (item, outcome) in waiting.zip(outcomes) {
+            if let Err((code, _)) = outcome {
                 (item.status, item.code) = (status(Some(code)).as_u16(), Some(code));
             }
         }
