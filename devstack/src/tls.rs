@@ -35,6 +35,16 @@ impl Certificates {
         &self.files.authority
     }
 
+    /// The certificate of `localhost`.
+    pub fn certificate(&self) -> &Path {
+        &self.files.certificate
+    }
+
+    /// The key of `localhost`.
+    pub fn key(&self) -> &Path {
+        &self.files.key
+    }
+
     /// The certificate of another authority of the same name.
     pub fn other_authority(&self) -> &Path {
         &self.files.other_authority

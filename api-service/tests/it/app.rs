@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::contract::conforms;
+use crate::contract::checked;
 
 pub(crate) const SECRET: &str = "planted-7f3a: only for tests, 32 bytes or more of it";
 pub(crate) const PARTITIONS: i32 = 3;
@@ -124,10 +124,15 @@ pub(crate) async fn prepared(name: &str) -> Scope {
 }
 
 pub(crate) async fn prepare(scope: &Scope) {
+    prepare_on(scope, 1).await;
+}
+
+/// With topics of so many replicas, all of which have to be in sync.
+pub(crate) async fn prepare_on(scope: &Scope, replicas: i32) {
     let plain = config(scope, &[]);
     let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
-    let shape =
-        TopicShape { partitions: PARTITIONS, replication: 1, min_insync_replicas: 1, compression: Default::default() };
+    let (replication, min_insync_replicas, compression) = (replicas, replicas, Default::default());
+    let shape = TopicShape { partitions: PARTITIONS, replication, min_insync_replicas, compression };
     setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
     Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();
 }
@@ -176,11 +181,9 @@ pub(crate) fn nowhere(setting: &str) -> String {
 /// Reads a problem, having checked what every one has, and that the document knows it.
 pub(crate) async fn problem(response: Response) -> Value {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
-    let (status, headers, path) = (response.status(), response.headers().clone(), response.url().path().to_owned());
-    let body = response.bytes().await.unwrap();
-    conforms(&path, status.as_u16(), &headers, &body);
+    let (status, headers, body) = checked(response).await;
     let problem: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(problem["status"], status.as_u16());
+    assert_eq!(problem["status"], status);
     assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
     for member in ["type", "title", "detail", "code"] {
         assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{member}: {problem}");

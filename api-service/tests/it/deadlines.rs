@@ -2,8 +2,6 @@
 
 use crate::prelude::*;
 
-const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: test\r\n\r\n";
-
 #[tokio::test]
 async fn headers_that_trickle_in_end_with_the_connection() {
     let app = TestApp::with("slow_headers", &["--keep-alive-timeout=400ms"]).await;

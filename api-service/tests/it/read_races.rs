@@ -63,7 +63,7 @@ impl Race {
     async fn with_its_answer_in_hand(&self, device: &'static str) -> JoinHandle<Response> {
         // The statement is prepared: what waits for the lock is its execution.
         assert_eq!(self.app.get("warm").await.status(), 404);
-        let mut held = Held::hold(&self.app.scope).await;
+        let held = Held::hold(&self.app.scope).await;
         let reading = self.read(device);
         held.until_one_waits().await;
         self.postgres.hold_answers();

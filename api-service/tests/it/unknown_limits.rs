@@ -6,7 +6,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::app::prepare;
 use crate::prelude::*;
-use crate::sized::{MAX_PAYLOAD, PATIENT, Sent, array, in_order, limit, limited, places};
+use crate::sized::{MAX_PAYLOAD, PATIENT, Sent, array, in_order, limit_of, limited, places};
 
 /// The producer by itself, which nobody has told what the topic takes.
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn the_order_is_kept_while_the_limit_is_made_smaller() {
     let is_asked_for = async || app.producer.batch_limit() == Some(1_000_000);
     devstack::kit::until("the limit is asked for", is_asked_for).await;
     assert_eq!(batch(&app, &admin(), "application/json", array(&first)).send().await.unwrap().status(), 202);
-    limit(&scope, 100_000).await;
+    limit_of(&scope, 100_000, "uncompressed").await;
     // Several batches of up to a megabyte, of which the last fits.
     let request: Vec<_> = (0..70).map(|n| Sent::new(&mut random, "d".into(), format!("{n}"), 30_000, false)).collect();
     let answer = batch(&app, &admin(), "application/json", array(&request)).send().await.unwrap();
