@@ -66,26 +66,17 @@ impl Config {
     pub fn check(&self) -> anyhow::Result<()> {
         self.jwt.check()?;
         self.rates.check()?;
-        // Kafka's verdict has to come before the answer is due.
-        ensure!(
-            self.producer.message_timeout < self.http.request_timeout,
-            "KAFKA_MESSAGE_TIMEOUT={:?} must be less than REQUEST_TIMEOUT={:?}",
-            self.producer.message_timeout,
-            self.http.request_timeout
-        );
-        ensure!(
-            self.producer.linger < self.producer.message_timeout,
-            "KAFKA_LINGER={:?} must be less than KAFKA_MESSAGE_TIMEOUT={:?}",
-            self.producer.linger,
-            self.producer.message_timeout
-        );
-        // A read that Redis leaves without an answer has to have time for PostgreSQL.
-        ensure!(
-            self.redis.timeout < self.http.request_timeout,
-            "REDIS_TIMEOUT={:?} must be less than REQUEST_TIMEOUT={:?}",
-            self.redis.timeout,
-            self.http.request_timeout
-        );
+        let request = ("REQUEST_TIMEOUT", self.http.request_timeout);
+        let message = ("KAFKA_MESSAGE_TIMEOUT", self.producer.message_timeout);
+        for ((name, time), (longer, most)) in [
+            // Kafka's verdict has to come before the answer is due.
+            (message, request),
+            (("KAFKA_LINGER", self.producer.linger), message),
+            // A read that Redis leaves without an answer has to have time for PostgreSQL.
+            (("REDIS_TIMEOUT", self.redis.timeout), request),
+        ] {
+            ensure!(time < most, "{name}={time:?} must be less than {longer}={most:?}");
+        }
         Ok(())
     }
 }

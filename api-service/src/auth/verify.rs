@@ -67,14 +67,6 @@ struct Claims {
     roles: Vec<String>,
 }
 
-/// What a claim binds a token to.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
 impl Verifier {
     /// One that looks for these claims besides, each of which binds a token to things: a string, or a list of them.
     pub fn new(config: &JwtConfig, binding: &[&'static str]) -> Self {
@@ -108,18 +100,14 @@ impl Verifier {
         let members: Members<'_> = serde_json::from_str(claims).map_err(|_| Rejected::Claim)?;
         let mut bound = Vec::new();
         for name in &self.binding {
-            let ids = match members.named(name)[..] {
+            let value = match members.named(name)[..] {
                 [] => continue,
-                [value] => serde_json::from_str(value.get()).map_err(|_| Rejected::Claim)?,
+                [value] => value.get(),
                 _ => return Err(Rejected::Claim),
             };
-            bound.push((
-                *name,
-                match ids {
-                    OneOrMany::One(id) => vec![id],
-                    OneOrMany::Many(ids) => ids,
-                },
-            ));
+            let one = serde_json::from_str(value).map(|id: String| vec![id]);
+            let ids = one.or_else(|_| serde_json::from_str(value)).map_err(|_| Rejected::Claim)?;
+            bound.push((*name, ids));
         }
         Ok(bound)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use shared::cache::Cache;
@@ -145,13 +145,9 @@ fn warning_of(limits: &WriteLimits) -> Option<&'static str> {
 async fn postgres(probes: &Probes) {
     let mut state = Told::new("PostgreSQL", |all| &mut all.postgres);
     loop {
-        let found = match timeout(STORE_TIMEOUT, probes.store.check()).await {
-            Ok(found) => found.map_err(anyhow::Error::from),
-            Err(_) => {
-                Err(anyhow::anyhow!("PostgreSQL at {}: no answer within {STORE_TIMEOUT:?}", probes.store.server()))
-            }
-        };
-        state.tell(&probes.health, found.map(|()| None));
+        let found = timeout(STORE_TIMEOUT, probes.store.check()).await;
+        let late = |_| anyhow!("PostgreSQL at {}: no answer within {STORE_TIMEOUT:?}", probes.store.server());
+        state.tell(&probes.health, found.map_err(late).and_then(|found| Ok(found.map(|()| None)?)));
         sleep(EVERY).await;
     }
 }

@@ -80,7 +80,8 @@ pub async fn read(
 
 /// The encoding of a body, or none.
 fn of(headers: &HeaderMap) -> Result<Option<Encoding>, Problem> {
-    let mut values = headers.get_all(header::CONTENT_ENCODING).iter().map(|value| value.as_bytes().to_ascii_lowercase());
+    let mut values =
+        headers.get_all(header::CONTENT_ENCODING).iter().map(|value| value.as_bytes().to_ascii_lowercase());
     // RFC 9110 keeps x-gzip for gzip. A comma, or another line, stacks encodings.
     match (values.next().as_deref(), values.next()) {
         (None | Some(b"identity"), None) => Ok(None),

@@ -88,7 +88,7 @@ async fn accept<I: Ingest>(endpoint: &Endpoint<I>, intake: &mut Intake<BatchForm
         ingest.settle(event, outcome)
     });
     batch.settle(settled);
-    log::items(intake.request_id(), given.access_log, batch.items()).await;
+    log::items(intake.request_id(), given.access_log, &batch.items).await;
     batch.answer(intake.request_id())
 }
 

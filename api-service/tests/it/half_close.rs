@@ -64,7 +64,8 @@ async fn a_client_that_half_closes_is_answered_logged_and_counted() {
     raw.half_close().await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 202"));
 
-    let mut raw = Raw::send(binary.address, &named(&format!("{}{EVENT}", post(&admin(), EVENT.len() + 1)), "half")).await;
+    let mut raw =
+        Raw::send(binary.address, &named(&format!("{}{EVENT}", post(&admin(), EVENT.len() + 1)), "half")).await;
     raw.half_close().await;
     let answer = raw.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("broke off"), "{answer}");

@@ -77,7 +77,7 @@ fn text<S: serde::Serializer>(id: &Option<EventId>, serializer: S) -> Result<S::
 
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     faults: usize,
     fault_bytes: usize,
 }
@@ -115,10 +115,6 @@ impl Batch {
     fn push(&mut self, code: Option<Code>, event_id: Option<EventId>, about: About, errors: Vec<Fault>, more: usize) {
         let (index, status) = (self.items.len(), status(code).as_u16());
         self.items.push(Item { index, status, code, about, event_id, errors, more });
-    }
-
-    pub(super) fn items(&self) -> &[Item] {
-        &self.items
     }
 
     /// About the most bytes that the answer has where items are refused already, so that each will be told.
@@ -167,17 +163,13 @@ impl Batch {
     }
 
     fn refused(&mut self, code: Code) -> Problem {
-        let problem = match code {
-            Code::INVALID_EVENT => invalid("no event of the batch is valid"),
-            Code::NOT_JSON => Problem::new(code, "none of the events is JSON, see errors"),
-            Code::BODY_TOO_LARGE => Problem::new(code, "the events are too large for their topic"),
-            Code::OUTCOME_UNKNOWN => {
-                Problem::new(code, "events may or may not have been written; send them again with these event_ids")
-            }
-            _ if code.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                Problem::new(code, "no event was taken; try again later")
-            }
-            _ => Problem::new(code, code.title()),
+        let detail = match code {
+            Code::INVALID_EVENT => "no event of the batch is valid",
+            Code::NOT_JSON => "none of the events is JSON, see errors",
+            Code::BODY_TOO_LARGE => "the events are too large for their topic",
+            Code::OUTCOME_UNKNOWN => "events may or may not have been written; send them again with these event_ids",
+            _ if code.status() == StatusCode::SERVICE_UNAVAILABLE => "no event was taken; try again later",
+            _ => code.title(),
         };
         // Who gave no event_ids can repeat the same events all the same.
         let items = (code.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| to_raw_value(&self.items).ok());
@@ -187,7 +179,7 @@ impl Batch {
         if more > 0 {
             errors.push(Fault::more(String::new(), more));
         }
-        problem.with_errors(errors).with_items(items)
+        Problem::new(code, detail).with_errors(errors).with_items(items)
     }
 }
 

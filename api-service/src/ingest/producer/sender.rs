@@ -1,8 +1,8 @@
 //! A client of librdkafka's, and its successors: one that has failed for good is replaced, and one whose
 //! batches are larger than the topic takes, too.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
