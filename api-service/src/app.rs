@@ -33,7 +33,7 @@ impl App {
         let domains = Domains::of(&config.domains)?;
         let claims: Vec<_> = domains.declared().flat_map(|domain| domain.claims).copied().collect();
         let kinds: Vec<_> = domains.declared().flat_map(|domain| domain.kinds).copied().collect();
-        let backbone = Backbone::new(config.backbone(), &claims, &kinds)?;
+        let backbone = Backbone::new(&config.backbone, &claims, &kinds)?;
         let mut routes = health::routes(Arc::clone(&backbone.health), Arc::clone(&backbone.tokens)).to_vec();
         routes.extend(docs::routes(openapi::text(&domains.document())));
         let (mut producers, mut tasks, mut drained) = (Vec::new(), Vec::new(), Vec::new());
@@ -43,7 +43,7 @@ impl App {
             tasks.extend(served.task);
             drained.extend(served.drained);
         }
-        let (http, probes) = (config.http.clone(), backbone.probes()?);
+        let (http, probes) = (config.backbone.http.clone(), backbone.probes()?);
         Ok(Self { backbone, producers, routes, tasks, drained, http, probes })
     }
 
@@ -67,7 +67,8 @@ impl App {
         backbone::describe();
         let internal = config.ops.bind;
         let internal = TcpListener::bind(internal).await.with_context(|| format!("OPS_BIND={internal}"))?;
-        let listener = server::listen(config.http.bind).with_context(|| format!("API_BIND={}", config.http.bind))?;
+        let public = config.backbone.http.bind;
+        let listener = server::listen(public).with_context(|| format!("API_BIND={public}"))?;
         tracing::info!(address = %listener.local_addr()?, internal = %internal.local_addr()?, "listening");
 
         let (health, tokens) = (Arc::clone(&self.backbone.health), Arc::clone(&self.backbone.tokens));

@@ -6,12 +6,14 @@ pub mod probes;
 
 use std::sync::Arc;
 
+use anyhow::ensure;
 use axum::http::request::Parts;
+use clap::Args;
 use futures_util::future::BoxFuture;
 use metrics::describe_gauge;
 use shared::cache::{Cache, Kind, RedisConfig};
 use shared::kafka::KafkaConfig;
-use shared::runtime::config::AccessLog;
+use shared::runtime::config::AccessLogConfig;
 use shared::store::{PostgresConfig, Store};
 use tokio::time::Instant;
 
@@ -53,16 +55,45 @@ pub struct Served {
     pub drained: Option<BoxFuture<'static, ()>>,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub struct Settings<'a> {
-    pub http: &'a HttpConfig,
-    pub jwt: &'a JwtConfig,
-    pub rates: &'a RateConfig,
-    pub kafka: &'a KafkaConfig,
-    pub producer: &'a ProducerConfig,
-    pub postgres: &'a PostgresConfig,
-    pub redis: &'a RedisConfig,
-    pub access_log: AccessLog,
+/// The settings of the backbone.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    #[command(flatten)]
+    pub http: HttpConfig,
+    #[command(flatten)]
+    pub jwt: JwtConfig,
+    #[command(flatten)]
+    pub rates: RateConfig,
+    #[command(flatten)]
+    pub kafka: KafkaConfig,
+    #[command(flatten)]
+    pub producer: ProducerConfig,
+    #[command(flatten)]
+    pub postgres: PostgresConfig,
+    #[command(flatten)]
+    pub redis: RedisConfig,
+    #[command(flatten)]
+    pub access_log: AccessLogConfig,
+}
+
+impl Settings {
+    /// Looks for settings that contradict each other, and for bad secrets, which clap would quote.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.jwt.check()?;
+        self.rates.check()?;
+        let request = ("REQUEST_TIMEOUT", self.http.request_timeout);
+        let message = ("KAFKA_MESSAGE_TIMEOUT", self.producer.message_timeout);
+        for ((name, time), (longer, most)) in [
+            // Kafka's verdict has to come before the answer is due.
+            (message, request),
+            (("KAFKA_LINGER", self.producer.linger), message),
+            // A read that Redis leaves without an answer has to have time for PostgreSQL.
+            (("REDIS_TIMEOUT", self.redis.timeout), request),
+        ] {
+            ensure!(time < most, "{name}={time:?} must be less than {longer}={most:?}");
+        }
+        Ok(())
+    }
 }
 
 /// What every domain is given.
@@ -83,7 +114,7 @@ pub struct Backbone {
 
 impl Backbone {
     /// Builds everything; nothing has to be up, and no port is bound. `claims` and `kinds` are those of the domains.
-    pub fn new(settings: Settings<'_>, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
+    pub fn new(settings: &Settings, claims: &[&'static str], kinds: &[&'static Kind]) -> anyhow::Result<Arc<Self>> {
         let Settings { http, jwt, rates, kafka, producer, postgres, redis, access_log } = settings;
         let tokens = Arc::new(Tokens::new(jwt, claims)?);
         let rates = Rates::new(rates);
@@ -98,7 +129,7 @@ impl Backbone {
                 in_flight: InFlight::new(http.max_bytes_in_flight),
                 request_timeout: http.request_timeout,
                 body_timeout: http.request_timeout.saturating_sub(producer.message_timeout),
-                access_log,
+                access_log: access_log.access_log,
             },
             tokens,
             rates,

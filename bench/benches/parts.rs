@@ -76,14 +76,14 @@ fn token(criterion: &mut Criterion) {
         devstack::token::hs256(SECRET, "device-123", &["device"], &["device-123"], Duration::from_secs(3600)).unwrap();
     let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap();
     let mut group = criterion.benchmark_group("token");
-    let tokens = Tokens::new(&config.jwt, &["device_id"]).unwrap();
+    let tokens = Tokens::new(&config.backbone.jwt, &["device_id"]).unwrap();
     group.bench_function("remembered", |bencher| {
         bencher.iter(|| runtime.block_on(tokens.check(black_box(&token), now)).unwrap());
     });
     group.bench_function("verified", |bencher| {
         // One that has never seen it.
         bencher.iter_batched(
-            || Tokens::new(&config.jwt, &["device_id"]).unwrap(),
+            || Tokens::new(&config.backbone.jwt, &["device_id"]).unwrap(),
             |fresh| runtime.block_on(fresh.check(black_box(&token), now)).unwrap(),
             BatchSize::SmallInput,
         );

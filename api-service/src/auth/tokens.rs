@@ -66,12 +66,9 @@ impl Tokens {
             checked = self.look(token, now);
         }
         checked.map_err(|rejected| {
-            let (rejected, later) = match (rejected, later) {
-                // It may be good: 401 would make a device throw it away.
-                (Rejected::UnknownKey | Rejected::NoKeys, Some(later)) => (Rejected::NoKeys, Some(later)),
-                (rejected, _) => (rejected, None),
-            };
-            let (reason, detail) = rejected.parts();
+            // It may be good: 401 would make a device throw it away.
+            let later = later.filter(|_| matches!(rejected, Rejected::UnknownKey | Rejected::NoKeys));
+            let (reason, detail) = later.map_or(rejected, |_| Rejected::NoKeys).parts();
             metrics::counter!("auth_rejected_total", "reason" => reason).increment(1);
             match later {
                 Some(later) => Problem::new(Code::KEYS_UNAVAILABLE, detail).retry_after(later),

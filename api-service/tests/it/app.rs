@@ -93,11 +93,11 @@ impl TestApp {
 
     /// What the worker and the server agree on, for a test that plays the worker.
     pub(crate) fn store(&self) -> Store {
-        Store::open(&self.config.postgres, "test").unwrap()
+        Store::open(&self.config.backbone.postgres, "test").unwrap()
     }
 
     pub(crate) fn cache(&self) -> Cache {
-        Cache::open(&self.config.redis, &[&RESOURCE]).unwrap()
+        Cache::open(&self.config.backbone.redis, &[&RESOURCE]).unwrap()
     }
 
     pub(crate) fn stop(&mut self) {
@@ -133,8 +133,8 @@ pub(crate) async fn prepare_on(scope: &Scope, replicas: i32) {
     let topics = TopicConfig { input: scope.input_topic.clone(), dlq: scope.dlq_topic.clone() };
     let (replication, min_insync_replicas, compression) = (replicas, replicas, Default::default());
     let shape = TopicShape { partitions: PARTITIONS, replication, min_insync_replicas, compression };
-    setup::create(&shared::kafka::client(&plain.kafka).unwrap(), &topics, &shape).await.unwrap();
-    Store::open(&plain.postgres, "test").unwrap().migrate().await.unwrap();
+    setup::create(&shared::kafka::client(&plain.backbone.kafka).unwrap(), &topics, &shape).await.unwrap();
+    Store::open(&plain.backbone.postgres, "test").unwrap().migrate().await.unwrap();
 }
 
 pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
@@ -157,7 +157,7 @@ pub(crate) fn config(scope: &Scope, settings: &[&str]) -> Config {
     let kept = usual.into_iter().filter(|one| !settings.iter().any(|other| name(other) == name(one)));
     let args = std::iter::once("api-service".to_owned()).chain(kept).chain(settings.iter().map(|&s| s.to_owned()));
     let config = Config::try_parse_from(args).unwrap();
-    config.check().unwrap();
+    config.backbone.check().unwrap();
     config
 }
 

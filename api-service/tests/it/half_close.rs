@@ -134,7 +134,7 @@ async fn a_half_closed_client_is_answered_at_the_end() {
     let mut app = TestApp::with("half_close_end", &["--kafka-linger=1s"]).await;
     let mut raw = Raw::send(app.address, &format!("{}{EVENT}", post(&admin(), EVENT.len()))).await;
     raw.half_close().await;
-    let is_taken_in = async || app.backbone.ingest.in_flight.left() < app.config.http.max_bytes_in_flight;
+    let is_taken_in = async || app.backbone.ingest.in_flight.left() < app.config.backbone.http.max_bytes_in_flight;
     until("its body is there", is_taken_in).await;
     app.stop();
     let answer = raw.read_to_end().await;

@@ -17,9 +17,7 @@ async fn events_are_taken_again_after_a_fatal_error() {
     // A gap in an idempotent producer's sequence that nothing explains.
     let gap = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
     cluster.request_errors(RDKafkaApiKey::Produce, &[gap; 1]);
-    let failed = app.submit(EVENT).await;
-    assert_eq!(failed.status(), 503);
-    assert_eq!(problem(failed).await["code"], "outcome_unknown");
+    is_refused(app.submit(EVENT).await, 503, "outcome_unknown", Some("1")).await;
 
     devstack::kit::until("the producer comes back", async || app.submit(EVENT).await.status() == 202).await;
 }

@@ -73,9 +73,7 @@ async fn over_https_with_an_authority_that_the_machine_trusts_and_no_other() {
     binary.terminate();
 
     let binary = Binary::with(&scope, &[("JWT_JWKS_URL", &*url)]);
-    let refused = get(&binary).await;
-    assert_eq!(refused.status(), 503);
-    assert_eq!(problem(refused).await["code"], "keys_unavailable");
+    is_refused(get(&binary).await, 503, "keys_unavailable", Some("5")).await;
     assert_eq!(issuer.asked(), 1, "nothing is asked of somebody who cannot be trusted");
     binary.terminate();
 }

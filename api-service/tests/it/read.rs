@@ -104,9 +104,8 @@ async fn a_resource_that_is_not_there_is_not_asked_for_again_and_comes_with_its_
     let app = TestApp::start("read_missing").await;
     for expected in ["resource-cache; fwd=miss; stored", "resource-cache; hit"] {
         let response = app.get("new").await;
-        assert_eq!(response.status(), 404);
         assert_eq!(source(&response), expected);
-        assert_eq!(problem(response).await["code"], "resource_not_found");
+        is_refused(response, 404, "resource_not_found", None).await;
     }
     report(&app, "new", "{}").await;
     work(&app, 1).await;

@@ -97,9 +97,7 @@ async fn what_is_too_large_alone_is_refused_alone() {
     let app = TestApp::prepared(limited("too_large", 20_000).await, &PATIENT).await;
     let mut random = fastrand::Rng::new();
     let mut of = |device: &str, id: &str, bytes| Sent::new(&mut random, device.into(), id.into(), bytes, false);
-    let refused = app.submit(of("d", "0", 20_000).json()).await;
-    assert_eq!(refused.status(), 413);
-    assert_eq!(problem(refused).await["code"], "body_too_large");
+    is_refused(app.submit(of("d", "0", 20_000).json()).await, 413, "body_too_large", None).await;
 
     let request =
         [of("d", "1", 5_000), of("e", "2", 19_000), of("d", "3", 50_000), of("d", "4", 19_000), of("f", "5", 7)];

@@ -13,7 +13,7 @@ use crate::app::prepare_on;
 use crate::prelude::*;
 
 async fn in_sync(scope: &Scope) -> HashMap<i32, Vec<i32>> {
-    let client = shared::kafka::client(&config(scope, &[]).kafka).unwrap();
+    let client = shared::kafka::client(&config(scope, &[]).backbone.kafka).unwrap();
     let topic = scope.input_topic.clone();
     let ask = move || {
         let consumer: BaseConsumer = client.create().unwrap();
@@ -53,7 +53,7 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
     tokio::task::block_in_place(|| cluster.nodes[2].kill().unwrap());
     until_in_sync(&scope, |replicas| !replicas.contains(&3)).await;
     // What the broker says of it, with the API's settings but for the tries.
-    let mut once = settings(&app.config.kafka, &app.config.producer).unwrap();
+    let mut once = settings(&app.config.backbone.kafka, &app.config.backbone.producer).unwrap();
     let once: FutureProducer = once.set("message.send.max.retries", "1").create().unwrap();
     let (mut accepted, mut refused) = (0, 0);
     for (partition, replicas) in in_sync(&scope).await {
@@ -67,8 +67,7 @@ async fn with_a_replica_away_nothing_is_accepted_that_has_too_few_of_them() {
         } else {
             let few = RDKafkaErrorCode::NotEnoughReplicas;
             assert!(matches!(said, Err((KafkaError::MessageProduction(code), _)) if code == few), "{said:?}");
-            assert_eq!(answer.status(), 503);
-            assert_eq!(problem(answer).await["code"], "outcome_unknown");
+            is_refused(answer, 503, "outcome_unknown", Some("1")).await;
             refused += 1;
         }
     }

@@ -112,7 +112,7 @@ pub(crate) async fn post_batch(app: &TestApp, events: &[Sent], format: &str) -> 
 
 /// Gives the input topic this limit, and waits until the broker has it. A batch counts as the broker keeps it.
 pub(crate) async fn limit_of(scope: &Scope, bytes: usize, compression: &str) {
-    let client = shared::kafka::client(&config(scope, &[]).kafka).unwrap();
+    let client = shared::kafka::client(&config(scope, &[]).backbone.kafka).unwrap();
     let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
     let change = AlterConfig::new(ResourceSpecifier::Topic(&scope.input_topic));
     let bytes_as_text = bytes.to_string();
